@@ -1,0 +1,90 @@
+"""kalshi_feed: Kalshi's WebSocket feed for synchronous programs: a reader thread, live order books, callbacks, blocking waits.
+
+Owns the public names; everything else is inside.
+"""
+
+from __future__ import annotations
+
+from .books import OrderBook
+from .credentials import Credentials
+from .dispatch import MessageStream
+from .errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    ConnectionLost,
+    CredentialsError,
+    FeedClosedError,
+    FeedForkedError,
+    HandshakeRejected,
+    KalshiFeedError,
+    ProtocolError,
+    ProxyError,
+    StaleBookError,
+    SubscriptionError,
+    TLSError,
+    WaitTimeout,
+)
+from .feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+from .messages import (
+    Fill,
+    Message,
+    OrderbookDelta,
+    OrderbookSnapshot,
+    Ticker,
+    Trade,
+    UnknownMessage,
+)
+from .messages.values import Level
+from .orderbook import BookStatus, BookView
+from .session.events import FeedFault, FeedState, Gap, Lagged, StateChange
+from .session.retry import ReconnectPolicy
+from .stats import FeedStats, Health
+from .subscription import Subscription, SubscriptionState
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DEMO_URL",
+    "PRODUCTION_URL",
+    "AuthenticationError",
+    "BookStatus",
+    "BookView",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "Credentials",
+    "CredentialsError",
+    "FeedClosedError",
+    "FeedFault",
+    "FeedForkedError",
+    "FeedState",
+    "FeedStats",
+    "Fill",
+    "Gap",
+    "HandshakeRejected",
+    "Health",
+    "KalshiFeed",
+    "KalshiFeedError",
+    "Lagged",
+    "Level",
+    "Message",
+    "MessageStream",
+    "OrderBook",
+    "OrderbookDelta",
+    "OrderbookSnapshot",
+    "ProtocolError",
+    "ProxyError",
+    "ReconnectPolicy",
+    "StaleBookError",
+    "StateChange",
+    "Subscription",
+    "SubscriptionError",
+    "SubscriptionState",
+    "TLSError",
+    "Ticker",
+    "Trade",
+    "UnknownMessage",
+    "WaitTimeout",
+    "__version__",
+]

@@ -1,0 +1,328 @@
+"""The live books as all threads see them: one store, its lock, its waiters, and the handles that users hold.
+
+Owns BookStore and OrderBook. Must not import sockets, the connection or dispatch. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import _thread
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+from .errors import ConfigurationError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from .messages.values import Level
+from .orderbook import Book, BookStatus, BookView
+
+__all__ = ["BookStore", "Books", "OrderBook", "Waiter", "checked_timeout"]
+
+T = TypeVar("T")
+# Windows cannot interrupt a lock's acquire, so Ctrl-C must be let in between slices
+_SLICE: Final = 0.2 if os.name == "nt" else 1e6
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """A timeout in seconds, None for none. Raises ConfigurationError for what is no such number."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout < 0:
+        raise ConfigurationError(
+            f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}"
+        )
+    return None if math.isinf(timeout) else float(timeout)
+
+
+class Waiter:
+    """One thread that waits for something. Made by that thread, released by the reader; ``check`` runs under the store's lock."""
+
+    __slots__ = ("_signal", "_signalled", "check")
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        self.check = check
+        self._signal = _thread.allocate_lock()  # held while there is nothing to see; nothing is called under it
+        self._signal.acquire()
+        self._signalled = False
+
+    def ready(self) -> bool:
+        """Whether the check has something to say (also an error) that was not signalled yet. Under the store's lock."""
+        if self._signalled:
+            return False
+        try:
+            self._signalled = self.check() is not None
+        except Exception:  # whatever it is, the waiting thread raises it
+            self._signalled = True
+        return self._signalled
+
+    def rearm(self) -> None:
+        """The check was looked at and said nothing after all. Under the store's lock."""
+        self._signalled = False
+
+    def release(self) -> None:
+        """Wake the thread; not under the store's lock."""
+        self._signal.release()
+
+    def sleep(self, deadline: float | None) -> bool:
+        """Wait to be released; False if the deadline came first."""
+        while True:
+            remaining = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
+            if self._signal.acquire(timeout=max(remaining, 0.0)):
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+
+class BookStore:
+    """Every book of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held."""
+
+    def __init__(self) -> None:
+        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user code, no
+        # logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot hang on it.
+        self.lock = threading.RLock()
+        self.books: dict[str, Book] = {}
+        self.ended: KalshiFeedError | None = None  # why nothing will change any more
+        self.forked = False
+        self._handles: dict[str, OrderBook] = {}
+        self._waiters: list[Waiter] = []
+        _stores.add(self)
+
+    def check_fork(self) -> None:
+        """Raise FeedForkedError in a child process."""
+        if self.forked:
+            raise FeedForkedError(
+                "this feed was made before fork(): its threads and its socket stayed in the parent process. "
+                "Make a new KalshiFeed in this process (after the fork)"
+            )
+
+    def book_locked(self, market_ticker: str) -> Book:
+        """The market's book, made if there was none."""
+        book = self.books.get(market_ticker)
+        if book is None:
+            book = self.books[market_ticker] = Book(market_ticker)
+        return book
+
+    def handle(self, market_ticker: str) -> OrderBook:
+        """The market's one handle."""
+        self.check_fork()
+        with self.lock:
+            handle = self._handles.get(market_ticker)
+            if handle is None:
+                handle = self._handles[market_ticker] = OrderBook(self, self.book_locked(market_ticker))
+            return handle
+
+    def view(self, market_ticker: str) -> BookView | None:
+        """The market's book as it is now; None if it was never asked for."""
+        with self.lock:
+            book = self.books.get(market_ticker)
+            return book.view(time.monotonic(), time.time()) if book is not None else None
+
+    def wait(self, check: Callable[[], T | None], timeout: float | None, missing: Callable[[], str]) -> T:
+        """Wait until ``check`` (run under the lock, by the reader too) gives a value, and return that.
+
+        Raises what check raises, the error the feed ended with, or WaitTimeout with the text of ``missing``.
+        """
+        seconds = checked_timeout(timeout)
+        self.check_fork()
+
+        def check_all() -> T | None:
+            value = check()
+            if value is None and self.ended is not None:
+                raise self.ended.fresh()
+            return value
+
+        waiter = Waiter(check_all)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with self.lock:
+            value = check_all()
+            if value is not None:
+                return value
+            self._waiters.append(waiter)
+        try:
+            while waiter.sleep(deadline):
+                with self.lock:
+                    value = check_all()
+                    waiter.rearm()
+                if value is not None:
+                    return value
+            with self.lock:
+                text = missing()
+            raise WaitTimeout(f"waited {seconds:g} s in vain: {text}")
+        finally:
+            with self.lock:
+                self._waiters.remove(waiter)
+
+    def ready_locked(self) -> list[Waiter]:
+        """Those who have something to see now; the caller releases them after the lock."""
+        return [waiter for waiter in self._waiters if waiter.ready()] if self._waiters else []
+
+
+class OrderBook:
+    """The live book of one market: a thread-safe handle on what the reader keeps up to date.
+
+    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side gives None. Each question
+    is answered at one instant; for several answers of one instant take a ``view()``. A STALE book answers with what was last known.
+    """
+
+    __slots__ = ("__weakref__", "_book", "_store")
+
+    def __init__(self, store: BookStore, book: Book) -> None:
+        self._store = store
+        self._book = book
+
+    @property
+    def market_ticker(self) -> str:
+        """The market."""
+        return self._book.market_ticker
+
+    @property
+    def status(self) -> BookStatus:
+        """PENDING (no snapshot yet), LIVE (right), STALE (was right once) or CLOSED (nobody wants it, or the feed is closed)."""
+        return self._book.status
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the book is the exchange's, as far as it has told."""
+        return self._book.status is BookStatus.LIVE
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of this handle; only grows, over reconnects too."""
+        return self._book.version
+
+    @property
+    def seq(self) -> int | None:
+        """The sequence number of the last change; starts again with each subscription."""
+        return self._book.seq
+
+    @property
+    def clock(self) -> int | None:
+        """The exchange's clock of this market at the last change (since 2026-10, protocol.md 6.2), the same on every connection."""
+        return self._book.clock
+
+    @property
+    def updated_at(self) -> Any:
+        """When the book last changed, as an aware datetime (UTC); None if never."""
+        return self.view().updated_at
+
+    def age(self) -> float | None:
+        """Seconds since the book last changed; None if it never did. A quiet market's book grows old and is right all the same."""
+        updated = self._book.updated
+        return None if updated is None else max(0.0, time.monotonic() - updated)
+
+    def view(self, *, require_live: bool = False) -> BookView:
+        """The book at this instant, immutable. Raises StaleBookError if ``require_live`` and it is not LIVE."""
+        self._store.check_fork()
+        with self._store.lock:
+            view = self._book.view(time.monotonic(), time.time())
+        if require_live and not view.is_live:
+            raise StaleBookError(view.market_ticker, view.status.value)
+        return view
+
+    def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
+        """Wait until ``version`` is greater than ``after`` (by default what it is now) and return the book as it is then.
+
+        Raises WaitTimeout, the feed's fatal error, or FeedClosedError.
+        """
+        base = self._book.version if after is None else after
+        book = self._book
+
+        def check() -> BookView | None:
+            return book.view(time.monotonic(), time.time()) if book.version > base else None
+
+        return self._store.wait(
+            check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change"
+        )
+
+    def best_bid(self, side: str = "yes") -> Level | None:
+        """The highest bid of ``side``."""
+        self._store.check_fork()
+        with self._store.lock:
+            return self._book.best_bid(side)
+
+    def best_ask(self, side: str = "yes") -> Level | None:
+        """The lowest ask of ``side``: the other side's best bid at 1 − price."""
+        self._store.check_fork()
+        with self._store.lock:
+            return self._book.best_ask(side)
+
+    def bids(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+        """The bids of ``side``, best first, at most ``depth``."""
+        return self.view().bids(side, depth)
+
+    def asks(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+        """The asks of ``side``, best first, at most ``depth``."""
+        return self.view().asks(side, depth)
+
+    def mid(self, side: str = "yes") -> Decimal | None:
+        """Half way between best bid and best ask, in dollars."""
+        return self.view().mid(side)
+
+    def spread(self, side: str = "yes") -> Decimal | None:
+        """Best ask less best bid, in dollars."""
+        return self.view().spread(side)
+
+    def microprice(self, side: str = "yes") -> Decimal | None:
+        """The mid weighted by the size on the opposite side, in dollars."""
+        return self.view().microprice(side)
+
+    def depth_at(self, side: str, price: Decimal | str | float) -> Decimal:
+        """Contracts bid for ``side`` at exactly ``price``; 0 if none."""
+        return self.view().depth_at(side, price)
+
+    def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
+        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, from -1 to 1; None if both are empty."""
+        return self.view().imbalance(depth, side)
+
+    def cost_to_buy(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
+        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are not as many."""
+        return self.view().cost_to_buy(side, quantity)
+
+    def cost_to_sell(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
+        """Dollars for selling ``quantity`` contracts of ``side`` to the bids as they stand; None if there are not as many."""
+        return self.view().cost_to_sell(side, quantity)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The book as plain values for JSON; see BookView.to_dict()."""
+        return self.view().to_dict()
+
+    def __repr__(self) -> str:
+        return f"<OrderBook {self.market_ticker} {self.status.value} version {self.version}>"
+
+
+class Books(Mapping[str, OrderBook]):
+    """The wanted books by market ticker, read-only. Thread-safe; iterating goes over what was wanted at that moment."""
+
+    def __init__(self, store: BookStore, wanted: Callable[[], tuple[str, ...]]) -> None:
+        self._store = store
+        self._wanted = wanted
+
+    def __getitem__(self, market_ticker: str) -> OrderBook:
+        if market_ticker not in self._wanted():
+            raise KeyError(market_ticker)
+        return self._store.handle(market_ticker)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wanted())
+
+    def __len__(self) -> int:
+        return len(self._wanted())
+
+    def __repr__(self) -> str:
+        return f"<Books {', '.join(self._wanted()[:5])}{' …' if len(self) > 5 else ''}>"
+
+
+_stores: weakref.WeakSet[BookStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store.forked = True
+        store.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

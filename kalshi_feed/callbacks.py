@@ -1,0 +1,196 @@
+"""Registering callbacks: one method for each thing that can be told.
+
+Owns the names of the registrations and which wire types each covers. Must not import the connection or the engine. Thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar, overload
+
+from .dispatch import ALL_DATA, BOOKS, Dispatcher
+from .errors import ConfigurationError
+from .session.channels import CHANNELS
+from .session.events import FeedFault, Gap, Lagged, StateChange
+
+__all__ = ["Callbacks"]
+
+C = TypeVar("C", bound=Callable[[Any], object])
+Tickers = str | Iterable[str] | None
+
+_LIFECYCLE: Final = ("market_lifecycle_v2", "multivariate_market_lifecycle")
+_EVENTS: Final = ("event_lifecycle", "event_fee_update")
+_INDICES: Final = ("cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value")
+
+
+class Callbacks:
+    """The registrations of a feed. Thread-safe.
+
+    Every callback takes exactly one immutable object and runs on the worker thread, in order, under no lock. Each method returns
+    the function it was given, so all of them are decorators, also with arguments: ``@feed.on_delta(market_tickers=[...])``. With
+    ``market_tickers`` only messages of these markets are passed, and none without a ticker. A callback that raises is logged,
+    counted and reported to on_error; the others and the feed go on.
+    """
+
+    _dispatcher: Dispatcher
+
+    @overload
+    def on_snapshot(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_snapshot(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_snapshot(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every OrderbookSnapshot, also those of a repair (a Gap came before)."""
+        return self._on(("orderbook_snapshot",), callback, market_tickers)
+
+    @overload
+    def on_delta(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_delta(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_delta(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every OrderbookDelta that was applied to its book; the book is at it or newer."""
+        return self._on(("orderbook_delta",), callback, market_tickers)
+
+    @overload
+    def on_book(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_book(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_book(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """A BookView when a book or its status has changed.
+
+        Conflated: the newest one of each market, however far the worker is behind.
+        """
+        return self._on((BOOKS,), callback, market_tickers)
+
+    @overload
+    def on_trade(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_trade(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_trade(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every Trade."""
+        return self._on(("trade",), callback, market_tickers)
+
+    @overload
+    def on_ticker(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_ticker(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_ticker(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every Ticker."""
+        return self._on(("ticker",), callback, market_tickers)
+
+    @overload
+    def on_fill(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_fill(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_fill(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every Fill of the account.
+
+        After a reconnect read what may be missing over REST (StateChange tells the interval).
+        """
+        return self._on(("fill",), callback, market_tickers)
+
+    @overload
+    def on_order(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_order(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_order(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every change of one of the account's orders (channel user_orders)."""
+        return self._on(("user_order",), callback, market_tickers)
+
+    @overload
+    def on_position(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_position(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_position(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every change of one of the account's positions (channel market_positions)."""
+        return self._on(("market_position",), callback, market_tickers)
+
+    @overload
+    def on_lifecycle(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_lifecycle(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_lifecycle(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Markets being created, determined, settled … (the two lifecycle channels)."""
+        return self._on(_LIFECYCLE, callback, market_tickers)
+
+    @overload
+    def on_event(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_event(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_event(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Events being created, and changes of their fees (on the lifecycle channels)."""
+        return self._on(_EVENTS, callback, market_tickers)
+
+    @overload
+    def on_order_group(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_order_group(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_order_group(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Changes of the account's order groups."""
+        return self._on(("order_group_updates",), callback, market_tickers)
+
+    @overload
+    def on_communication(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_communication(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_communication(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """RFQs and quotes of all twelve types (channel communications)."""
+        return self._on(CHANNELS["communications"].types, callback, market_tickers)
+
+    @overload
+    def on_index(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_index(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_index(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Values of CF Benchmarks indices and Pyth underlyings."""
+        return self._on(_INDICES, callback, market_tickers)
+
+    @overload
+    def on_message(self, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on_message(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on_message(self, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every data message of whatever type, also unknown ones; replies to commands are none."""
+        return self._on((ALL_DATA,), callback, market_tickers)
+
+    def on_state(self, callback: C) -> C:
+        """StateChange: every change of the feed's state."""
+        self._dispatcher.register(StateChange, callback)
+        return callback
+
+    def on_gap(self, callback: C) -> C:
+        """Gap: messages are missing; the books named are STALE until their next snapshot."""
+        self._dispatcher.register(Gap, callback)
+        return callback
+
+    def on_lagged(self, callback: C) -> C:
+        """Lagged: callbacks were too slow, and messages were left out at this place."""
+        self._dispatcher.register(Lagged, callback)
+        return callback
+
+    def on_error(self, callback: C) -> C:
+        """FeedFault: what went wrong without ending the feed: unreadable frames, refusals, callbacks that raised."""
+        self._dispatcher.register(FeedFault, callback)
+        return callback
+
+    @overload
+    def on(self, type: str, callback: C, *, market_tickers: Tickers = None) -> C: ...
+    @overload
+    def on(self, type: str, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[C], C]: ...
+    def on(self, type: str, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
+        """Every message of a wire type, also an unknown one, also replies ("subscribed", "ok", "error" …)."""
+        if not isinstance(type, str) or not type:
+            raise ConfigurationError(
+                f"on() takes a message type such as 'trade' first, then the callback; not {type!r}"
+            )
+        return self._on((type,), callback, market_tickers)
+
+    def off(self, callback: Callable[[Any], object]) -> int:
+        """Remove every registration of ``callback``, from the next message on; returns how many there were."""
+        return self._dispatcher.off(callback)
+
+    def _on(self, kinds: Iterable[Any], callback: Callable[[Any], object] | None, market_tickers: Tickers) -> Any:
+        if callback is None:
+            return lambda function: self._on(kinds, function, market_tickers)
+        for kind in kinds:
+            self._dispatcher.register(kind, callback, market_tickers)
+        return callback

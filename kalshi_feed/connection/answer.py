@@ -1,0 +1,80 @@
+"""The head of an HTTP answer: status, headers, and what they say about time.
+
+Owns the parsing of a proxy's and a server's answer; must not import anything of the package.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+__all__ = ["Answer", "parse_answer"]
+
+RETRY_AFTER_MAX: Final = 60.0
+OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)  # a Date before this is a device without a clock
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
+_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status line and headers (names in lower case, the last of a repeated one) and the first bytes of the body."""
+
+    status: int
+    phrase: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The Date header as an aware datetime; None when it is missing or not to be believed (H11)."""
+        time = _http_date(self.headers.get("date", ""))
+        return time if time is not None and time >= OLDEST_DATE else None
+
+    def retry_after(self, now: datetime) -> float | None:
+        """Retry-After in seconds, at most 60; None when it is missing or junk (H04)."""
+        value = self.headers.get("retry-after", "").strip()
+        if re.fullmatch("[0-9]+", value):
+            return RETRY_AFTER_MAX if len(value) > 9 else min(float(value), RETRY_AFTER_MAX)
+        when = _http_date(value)
+        if when is None:
+            return None
+        return min(max((when - (self.server_time or now)).total_seconds(), 0.0), RETRY_AFTER_MAX)
+
+    @property
+    def text(self) -> str:
+        """The server's own words on one line: the body, else the status line's phrase."""
+        body = self.body
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            body = re.sub(rb"(?:^|\r\n)[0-9a-fA-F]+[^\r\n]*\r\n", b"", body)
+        text = _TAGS.sub(" ", body.decode("utf-8", "replace"))
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        return " ".join(printable.split()) or self.phrase
+
+
+def parse_answer(head: bytes) -> Answer | None:
+    """``head`` up to its empty line; None if it does not begin like an HTTP/1 answer."""
+    status_line, _, rest = head.partition(b"\r\n")
+    found = _STATUS_LINE.fullmatch(status_line)
+    if found is None:
+        return None
+    headers = {}
+    for line in rest.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip().lower()] = value.strip()
+    phrase = (found[2] or b"").decode("latin-1")
+    return Answer(
+        int(found[1]), "".join(character if character.isprintable() else " " for character in phrase).strip(), headers
+    )
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        time = parsedate_to_datetime(value)
+        return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None

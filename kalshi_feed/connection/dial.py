@@ -1,0 +1,191 @@
+"""From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at once.
+
+Owns the order of the steps; must not import the session. Headers are signed by the callable it is given, right before the
+request is written and only once the server is verified; no frame that holds them is part of what is raised (K02).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from .answer import parse_answer
+from .channel import Channel, PlainChannel, TlsChannel
+from .context import default_context
+from .failures import connection_failed, proxy_failed, proxy_refused
+from .patience import DialCancelled, Patience
+from .proxy import Proxy, connect_request
+from .resolve import Address, Lookup, literal_address
+from .transport import Transport
+from .upgrade import DOING as UPGRADING
+from .upgrade import Upgraded, read_head, upgrade
+from .url import Endpoint
+from .wakeup import Wakeup
+from ..errors import KalshiFeedError
+
+__all__ = ["DialCancelled", "dial"]
+
+IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
+
+
+def dial(
+    endpoint: Endpoint,
+    headers: Callable[[], Mapping[str, str]],
+    *,
+    ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | None,
+    deadline: float,
+    wakeup: Wakeup,
+    cancelled: Callable[[], bool],
+    max_message_size: int,
+    idle_timeout: float,
+    write_timeout: float = 5.0,
+) -> Transport:
+    """Connect; gives an open Transport, owned by the calling thread.
+
+    ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up. ``cancelled``
+    is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at the end.
+    Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind when it raises.
+    """
+    attempt = _Attempt(endpoint, proxy, ssl_context, Patience(deadline, wakeup, cancelled))
+    outcome = attempt.run(headers)
+    if isinstance(outcome, Exception):
+        raise outcome
+    upgraded, channel = outcome
+    return Transport(
+        channel,
+        upgraded.websocket,
+        data=upgraded.data,
+        max_message_size=max_message_size,
+        idle_timeout=idle_timeout,
+        write_timeout=write_timeout,
+        now=time.monotonic(),
+        server_time=upgraded.answer.server_time,
+        clock_skew=upgraded.clock_skew,
+        via="" if proxy is None else f" (through the proxy {proxy})",
+    )
+
+
+class _Attempt:
+    """One dial. Not thread-safe; owned by the dialing thread."""
+
+    def __init__(
+        self, endpoint: Endpoint, proxy: Proxy | None, ssl_context: ssl.SSLContext | None, patience: Patience
+    ) -> None:
+        self._endpoint = endpoint
+        self._proxy = proxy
+        self._ssl_context = ssl_context
+        self._patience = patience
+        self._channel: Channel | None = None
+        self._doing = "connecting"
+        self._at_proxy = proxy is not None  # whom a failure is to be blamed on
+
+    def run(self, headers: Callable[[], Mapping[str, str]]) -> tuple[Upgraded, Channel] | Exception:
+        """The open connection, or what to raise."""
+        outcome: Upgraded | Exception | None = None
+        try:
+            channel = self._connect()
+            self._doing = UPGRADING
+            outcome = upgrade(channel, self._patience, self._endpoint, self._proxy, headers)
+            if isinstance(outcome, Upgraded):
+                return outcome, channel
+        except DialCancelled:
+            outcome = DialCancelled()
+        except Exception as error:
+            outcome = self._failure(error)
+        finally:
+            self._patience.restore()
+            if not isinstance(outcome, Upgraded) and self._channel is not None:
+                self._channel.close()
+        return outcome
+
+    def _failure(self, error: Exception) -> KalshiFeedError:
+        if self._at_proxy and self._proxy is not None:
+            return proxy_failed(error, self._doing, self._proxy)
+        return connection_failed(error, self._doing, self._endpoint, self._proxy)
+
+    def _connect(self) -> Channel:
+        """TCP, the proxy's tunnel and TLS."""
+        endpoint, proxy = self._endpoint, self._proxy
+        host, port = (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
+        self._doing = f"looking up {host}"
+        addresses = self._resolve(host, port)
+        self._doing = "connecting"
+        channel: Channel = PlainChannel(self._connect_any(addresses))
+        self._channel = channel
+        if proxy is not None:
+            self._tunnel(channel, proxy)
+            self._at_proxy = False
+        if endpoint.is_secure:
+            self._doing = "the TLS handshake"
+            secure = TlsChannel(channel.sock, self._ssl_context or default_context(), endpoint.host)
+            self._channel = channel = secure
+            while not secure.handshake():
+                self._patience.wait(secure.fileno(), write=secure.wants_write)
+        return channel
+
+    def _resolve(self, host: str, port: int) -> Sequence[Address]:
+        literal = literal_address(host, port)
+        if literal is not None:
+            return [literal]
+        lookup = Lookup(host, port, self._patience.wakeup.wake)
+        lookup.start()
+        while lookup.result is None:
+            self._patience.wait(None)
+        if isinstance(lookup.result, Exception):
+            raise lookup.result
+        return lookup.result
+
+    def _connect_any(self, addresses: Sequence[Address]) -> socket.socket:
+        """The first address that answers; each gets its share of the time that is left (N03)."""
+        last: Exception = OSError("the name has no address")
+        for position, (family, address) in enumerate(addresses):
+            now = time.monotonic()
+            share = (self._patience.deadline - now) / (len(addresses) - position)
+            try:
+                return self._connect_one(family, address, now + share)
+            except OSError as error:  # TimeoutError among them
+                last = error
+        raise last
+
+    def _connect_one(self, family: int, address: object, until: float) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex(address)  # type: ignore[arg-type]
+            while code in IN_PROGRESS:
+                self._patience.wait(sock.fileno(), read=False, write=True, until=until)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _still_connecting(sock)
+            if code:
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _tunnel(self, channel: Channel, proxy: Proxy) -> None:
+        """CONNECT through the proxy. Raises ProxyError, and what the reading raises."""
+        self._doing = "CONNECT"
+        channel.write(connect_request(self._endpoint, proxy))
+        received = bytearray()
+        length = read_head(channel, self._patience, received)
+        answer = parse_answer(bytes(received[:length]))
+        if answer is None or len(received) > length:
+            raise ValueError("the answer to CONNECT is not HTTP")
+        if not 200 <= answer.status < 300:
+            raise proxy_refused(answer, proxy)
+
+
+def _still_connecting(sock: socket.socket) -> int:
+    """EINPROGRESS after a wake-up that came before the connection did, else 0."""
+    try:
+        sock.getpeername()
+    except OSError as error:
+        return errno.EINPROGRESS if error.errno == errno.ENOTCONN else error.errno or 0
+    return 0

@@ -1,0 +1,219 @@
+"""What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are translated.
+
+Owns the texts that tell users what to check. Must not import the session. No function here raises; what they give carries no
+traceback and no secret.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Final
+from urllib.parse import urlsplit
+
+import websocket
+
+from .answer import Answer
+from .channel import EndOfStream
+from .proxy import Proxy
+from .redaction import detach, redact
+from .url import Endpoint
+from ..errors import (
+    AuthenticationError,
+    ConnectionFailed,
+    HandshakeRejected,
+    KalshiFeedError,
+    ProxyError,
+    TLSError,
+)
+
+__all__ = ["connection_failed", "local_time", "lost_reason", "proxy_failed", "proxy_refused", "rejected"]
+
+REASON_LENGTH: Final = 200
+SKEW_SECONDS: Final = 5.0  # a difference below this is the network and the whole seconds of Date
+TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
+WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE")
+
+
+def connection_failed(
+    error: Exception, doing: str, endpoint: Endpoint, proxy: Proxy | None, secrets: Iterable[str] = ()
+) -> KalshiFeedError:
+    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS handshake" …)."""
+    failure: KalshiFeedError
+    if isinstance(error, KalshiFeedError):
+        error.__traceback__ = None
+        return error
+    if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)):
+        failure = TLSError(_tls_message(error, endpoint))
+    else:
+        message = f"{endpoint.redacted}: {doing} failed: {redact(_describe(error), secrets)}"
+        through = f" (through the proxy {proxy})" if proxy else ""
+        failure = ConnectionFailed(message + through)
+    failure.__cause__ = detach(error, secrets)
+    return failure
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, EndOfStream):
+        return "the connection was closed without an answer"
+    if isinstance(error, TimeoutError):
+        return str(error) or "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved ({error.strerror or error}); check the url and the network's DNS"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: nothing listens there"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was reset by the server or something on the way"
+    if isinstance(error, ssl.SSLError):
+        return "the server ended the TLS handshake"
+    if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+        return "this process has too many open files; close some, or raise the limit (ulimit -n)"
+    if isinstance(error, websocket.WebSocketException):
+        return f"not a valid WebSocket handshake ({_clip(str(error))})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {_clip(str(error))}"
+
+
+def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
+    where = endpoint.authority
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of {where} was not accepted for the host {endpoint.host}: {error.verify_message}; {_advice(error)}"
+    reason = error.reason or str(error)
+    if reason in WRONG_PROTOCOL:
+        return f"{where} does not speak TLS on this port ({reason}); check the url's port, or what stands between"
+    if reason in OLD_TLS:
+        return f"{where} offers no TLS version from 1.2 up ({reason}); something old stands between this machine and the exchange"
+    return f"the TLS handshake with {where} failed: {reason}"
+
+
+def _advice(error: ssl.SSLCertVerificationError) -> str:
+    code = error.verify_code
+    if code in (9, 10):
+        return "check this machine's clock; if it is right, the server's certificate has run out or is not valid yet"
+    if code in (62, 64):
+        return "check the url's host; a proxy or captive portal on the way also answers with a certificate of its own"
+    if code in (18, 19, 20, 21):
+        return (
+            "its issuer is not known. Behind a company proxy that inspects TLS, pass "
+            "ssl_context=ssl.create_default_context(cafile='the company CA.pem')"
+        )
+    return "check what answers under this name, and the CA file of ssl_context"
+
+
+def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> ConnectionFailed:
+    """The error for an upgrade that was answered with a status other than 101."""
+    secrets = tuple(secrets)
+    status, reason, server_time = answer.status, _clip(redact(answer.text, secrets)), answer.server_time
+    if status < 200:
+        return ConnectionFailed(f"{endpoint.redacted} answered the WebSocket handshake with an interim status {status}")
+    said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
+    kind: type[HandshakeRejected] = HandshakeRejected
+    if status == 401:
+        kind, advice = AuthenticationError, _unauthorized(endpoint, server_time, now)
+    elif status == 403:
+        kind = AuthenticationError
+        advice = (
+            "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin header or blocks "
+            "WebSockets, whether this network or country may use the exchange, and whether the key may use the WebSocket api"
+        )
+    elif 300 <= status < 400:
+        advice = f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else; give that url itself if you trust it"
+    elif status == 404:
+        advice = f"there is no WebSocket at the path {endpoint.sign_path}; the exchange's path is /trade-api/ws/v2"
+    elif status == 200:
+        advice = "an ordinary web page: not a WebSocket endpoint, or a captive portal or proxy answered in its place"
+    elif status == 429:
+        advice = "too many connections or requests; the feed waits before it tries again"
+    elif status in (400, 426):
+        advice = "the server did not take the request for a WebSocket handshake; check the url, and a proxy on the way that drops the Upgrade header"
+    elif status >= 500:
+        advice = "the exchange, or what stands in front of it, has a problem"
+    else:
+        advice = "check the url and the key"
+    return kind(f"{said}: {advice}", status, reason, answer.retry_after(now), server_time)
+
+
+def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetime) -> str:
+    if ".demo." in f".{endpoint.host}" or "demo-" in endpoint.host:
+        advice = "this is the demo environment: a production key does not work here"
+    else:
+        advice = "a demo key does not work here (KALSHI_ENV=demo chooses the demo environment)"
+    advice = (
+        f"the key id is not known to this environment ({advice}), or the private key does not belong to that key id"
+    )
+    if server_time is None:
+        return f"{advice}, or this machine's clock is wrong; check the three"
+    skew = (now - server_time).total_seconds()
+    if abs(skew) < SKEW_SECONDS:
+        return f"{advice}; this machine's clock agrees with the server's"
+    direction = "ahead of" if skew > 0 else "behind"
+    return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature invalid: set the clock. Otherwise {advice}"
+
+
+def _target(answer: Answer, secrets: Iterable[str]) -> str:
+    location = answer.headers.get("location", "")
+    try:
+        parts = urlsplit(location)
+        where = f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else parts.path
+    except ValueError:
+        where = ""
+    return redact(_clip(where), secrets) or "an unnamed place"
+
+
+def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
+    """The error for a proxy that cannot be reached or does not answer as a proxy does."""
+    if isinstance(error, KalshiFeedError):
+        error.__traceback__ = None
+        return error
+    secrets = _proxy_secrets(proxy)
+    failure = ProxyError(
+        f"the proxy {proxy}: {doing} failed: {redact(_describe(error), secrets)}; check the proxy, or pass proxy='' to connect directly"
+    )
+    failure.__cause__ = detach(error, secrets)
+    return failure
+
+
+def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
+    """The error for a CONNECT that was answered with a status other than 2xx."""
+    said = f"the proxy {proxy} answered CONNECT with {answer.status}"
+    phrase = _clip(redact(answer.phrase, _proxy_secrets(proxy)))
+    said += f" ({phrase})" if phrase else ""
+    if answer.status == 407:
+        advice = "it wants a user name and password: write them into the proxy's url, http://user:password@host:port"
+    elif answer.status == 403:
+        advice = "it does not allow this host; ask whoever runs it, or pass proxy='' to connect directly"
+    else:
+        advice = "the proxy could not reach the exchange, or has a problem of its own"
+    return ProxyError(f"{said}: {advice}", answer.status)
+
+
+def _proxy_secrets(proxy: Proxy) -> tuple[str, ...]:
+    return tuple(secret for secret in (proxy.username, proxy.password) if secret)
+
+
+def lost_reason(error: Exception, in_frame: bool) -> str:
+    """Why an open connection ended, for ``ConnectionLost.reason``."""
+    if isinstance(error, EndOfStream):
+        what = str(error)
+        return f"{what} in the middle of a frame" if in_frame else f"{what} without a close frame"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was reset"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS error: {error.reason or error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {_clip(str(error))}"
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"
+
+
+def local_time() -> datetime:
+    """The wall clock, for the comparison with a Date header only."""
+    return datetime.now(timezone.utc)

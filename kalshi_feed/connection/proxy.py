@@ -1,0 +1,134 @@
+"""HTTP proxies: which one to use, and what is said to it.
+
+Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not import the
+transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside TLS.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from .url import Endpoint
+from ..errors import ConfigurationError
+
+__all__ = ["Proxy", "connect_request", "find_proxy", "parse_proxy"]
+
+EXAMPLE: Final = "http://proxy.example:3128"
+HOW_TO_BYPASS: Final = "pass proxy='' to connect directly"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy. Immutable, so thread-safe; its repr shows no credentials."""
+
+    host: str
+    port: int
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"http://{self.authority}"
+
+
+def parse_proxy(url: str, source: str = "proxy") -> Proxy:
+    """Take a proxy's url apart; ``source`` names where it came from in the error.
+
+    Raises ConfigurationError, which never shows the url: it may hold a password.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}, not {type(url).__name__}")
+    if any(character <= " " or character == "\x7f" for character in url) or not url.isascii():
+        raise ConfigurationError(
+            f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded"
+        )
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        url, scheme = f"http://{url}", "http"
+    scheme = scheme.lower()
+    if scheme.startswith("socks"):
+        raise ConfigurationError(
+            f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}"
+        )
+    if scheme == "https":
+        raise ConfigurationError(
+            f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "
+            f"write http://… if the proxy also speaks plain HTTP (the feed's own TLS goes through it), or {HOW_TO_BYPASS}"
+        )
+    if scheme != "http":
+        raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        username, password = parts.username, parts.password
+    except ValueError:
+        host = None
+    if not host or port == 0:
+        raise ConfigurationError(f"{source} cannot be read as a url like {EXAMPLE!r}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigurationError(f"{source} has more than a host and a port; write it like {EXAMPLE!r}")
+    return Proxy(
+        host,
+        80 if port is None else port,
+        None if username is None else unquote(username),
+        None if password is None else unquote(password),
+    )
+
+
+def find_proxy(endpoint: Endpoint, explicit: str | Proxy | bool | None, environ: Mapping[str, str]) -> Proxy | None:
+    """The proxy to use for ``endpoint``, or None for a direct connection.
+
+    ``explicit`` decides if it is given: a url (also for loopback), or ``""`` or False for none. Otherwise the environment's
+    https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on loopback (so ws://, which is
+    loopback only, never gets one from the environment). Raises ConfigurationError.
+    """
+    if isinstance(explicit, Proxy):
+        return explicit
+    if explicit is not None:
+        if explicit is False or explicit == "":
+            return None
+        return parse_proxy(explicit)  # type: ignore[arg-type]  # True is refused there
+    if endpoint.is_loopback or _is_excluded(endpoint, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+        return None
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        if environ.get(name):
+            return parse_proxy(environ[name], f"the environment variable {name}")
+    return None
+
+
+def _is_excluded(endpoint: Endpoint, no_proxy: str) -> bool:
+    for entry in no_proxy.lower().replace(",", " ").split():
+        if entry == "*" or _matches(endpoint, entry):
+            return True
+    return False
+
+
+def _matches(endpoint: Endpoint, entry: str) -> bool:
+    try:
+        return ipaddress.ip_address(endpoint.host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:  # one of them is a name
+        pass
+    name, colon, port = entry.rpartition(":")
+    if colon and port.isdigit() and "]" not in port:
+        if int(port) != endpoint.port:
+            return False
+        entry = name
+    entry = entry.strip("[]").removeprefix("*").removeprefix(".")
+    return bool(entry) and (endpoint.host == entry or endpoint.host.endswith(f".{entry}"))
+
+
+def connect_request(endpoint: Endpoint, proxy: Proxy) -> bytes:
+    """The CONNECT request: the target, the proxy's own credentials, nothing else."""
+    lines = [f"CONNECT {endpoint.authority} HTTP/1.1", f"Host: {endpoint.authority}"]
+    if proxy.username is not None:
+        basic = base64.b64encode(f"{proxy.username}:{proxy.password or ''}".encode()).decode()
+        lines.append(f"Proxy-Authorization: Basic {basic}")
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -1,0 +1,188 @@
+"""The read buffer: whole text frames are sliced out of it, every other frame is served from it to websocket-client.
+
+Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes, and those cost
+one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the size limit before one byte of
+its payload is waited for.
+
+Owns the bytes between the channel and the frames; must not import anything of the package but the channel.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from .channel import Channel
+
+__all__ = ["FrameError", "ReadAhead"]
+
+CONT: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+FIN: Final = 0x80
+FIN_TEXT: Final = FIN | TEXT
+
+PROTOCOL_ERROR: Final = 1002
+MESSAGE_TOO_BIG: Final = 1009
+GROW_BYTES: Final = 65_536  # a frame larger than this is collected in place, so that growing stays linear
+
+_TWO_SHORTS = Struct(">HH").unpack_from
+_SHORT = Struct(">H").unpack_from
+_LONG = Struct(">Q").unpack_from
+
+
+class FrameError(Exception):
+    """The peer broke the protocol or our limit; ``code`` is the close code that says so."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class ReadAhead:
+    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by the reader thread.
+
+    ``data`` is what arrived behind the handshake.
+    """
+
+    def __init__(self, channel: Channel, max_message_size: int, data: bytes = b"") -> None:
+        self._channel = channel
+        self._max_message_size = max_message_size
+        self._buffer = data
+        self._position = 0
+        self._growing: bytearray | None = None  # the head frame while it is large and incomplete; _buffer is then empty
+        self._needed = 0  # its whole length
+
+    @property
+    def available(self) -> int:
+        """Bytes received and not taken yet."""
+        growing = 0 if self._growing is None else len(self._growing)
+        return len(self._buffer) - self._position + growing
+
+    def fill(self) -> int:
+        """Take in what has arrived; gives the number of bytes. Raises what ``Channel.receive`` raises."""
+        data = self._channel.receive()
+        if not data:
+            return 0
+        if self._growing is not None:
+            self._growing += data
+            if len(self._growing) >= self._needed:
+                self._buffer, self._position = bytes(self._growing), 0
+                self._growing = None
+        elif self._position < len(self._buffer):
+            self._buffer, self._position = self._buffer[self._position :] + data, 0
+        else:
+            self._buffer, self._position = data, 0
+        return len(data)
+
+    def take_text_frames(self, out: list[bytes]) -> None:
+        """Append the payloads of the whole text frames with a 16-bit length at the head; stops before anything else.
+
+        The hot path; everything it leaves, other text frames too, is for ``head``.
+        """
+        if self._max_message_size < 65_535:  # then every length has to be compared with it
+            return
+        buffer, at, end = self._buffer, self._position, len(self._buffer)
+        append, unpack = out.append, _TWO_SHORTS
+        last = end - 4
+        while at <= last:
+            head, length = unpack(buffer, at)
+            if head != 0x817E or length < 126:
+                break
+            at += 4
+            stop = at + length
+            if stop > end:
+                at -= 4
+                break
+            append(buffer[at:stop])
+            at = stop
+        self._position = at
+
+    def head(self, in_fragments: bool, assembled: int) -> tuple[int, int, int] | None:
+        """The frame at the head as (first byte, payload's start, payload's end); None while it is incomplete.
+
+        The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is under way and
+        ``assembled`` how many bytes of it there are. Raises FrameError.
+        """
+        buffer, at = self._buffer, self._position
+        have = len(buffer) - at
+        if have < 2:
+            return None
+        first, second = buffer[at], buffer[at + 1]
+        opcode = first & 0x0F
+        self._check_bits(first, second, opcode, in_fragments)
+        length, start = second, at + 2
+        if length == 126:
+            if have < 4:
+                return None
+            length, start = _SHORT(buffer, at + 2)[0], at + 4
+            if length < 126:
+                raise FrameError(PROTOCOL_ERROR, "frame length not in its shortest form")
+        elif length == 127:
+            if have < 10:
+                return None
+            length, start = _LONG(buffer, at + 2)[0], at + 10
+            if length >> 63:
+                raise FrameError(PROTOCOL_ERROR, "frame length with its highest bit set")
+            if length < 65_536:
+                raise FrameError(PROTOCOL_ERROR, "frame length not in its shortest form")
+        if opcode < CLOSE and assembled + length > self._max_message_size:
+            raise FrameError(
+                MESSAGE_TOO_BIG,
+                f"a message of {assembled + length} bytes, more than max_message_size={self._max_message_size}",
+            )
+        stop = start + length
+        if stop > len(buffer):
+            if stop - at > GROW_BYTES:
+                self._growing, self._needed = bytearray(memoryview(buffer)[at:]), stop - at
+                self._buffer, self._position = b"", 0
+            return None
+        return first, start, stop
+
+    @staticmethod
+    def _check_bits(first: int, second: int, opcode: int, in_fragments: bool) -> None:
+        if first & 0x70:
+            raise FrameError(PROTOCOL_ERROR, "reserved bits set in a frame (compression was not agreed)")
+        if second & 0x80:
+            raise FrameError(PROTOCOL_ERROR, "masked frame from the server")
+        if opcode in (CLOSE, PING, PONG):
+            if not first & FIN:
+                raise FrameError(PROTOCOL_ERROR, "fragmented control frame")
+            if second > 125:
+                raise FrameError(PROTOCOL_ERROR, "control frame with more than 125 bytes")
+        elif opcode == CONT:
+            if not in_fragments:
+                raise FrameError(PROTOCOL_ERROR, "continuation of a message that has not begun")
+        elif opcode in (TEXT, BINARY):
+            if in_fragments:
+                raise FrameError(PROTOCOL_ERROR, "new message inside a fragmented one")
+        else:
+            raise FrameError(PROTOCOL_ERROR, f"reserved opcode {opcode:#x}")
+
+    def slice(self, start: int, stop: int) -> bytes:
+        """Take the payload that ``head`` announced."""
+        self._position = stop
+        return self._buffer[start:stop]
+
+    # What websocket-client wants of a socket:
+
+    def recv(self, size: int) -> bytes:
+        """Serve from the buffer; only ever asked for a frame that is wholly there."""
+        at = self._position
+        data = self._buffer[at : at + size]
+        self._position = at + len(data)
+        return data
+
+    def gettimeout(self) -> float:
+        """0: websocket-client then calls ``recv`` directly and never waits by itself."""
+        return 0.0
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        self._channel.close()

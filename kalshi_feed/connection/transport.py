@@ -1,0 +1,384 @@
+"""The open connection: messages in, commands out, pings answered, silence and stalls noticed. Nothing here blocks but ``close``.
+
+Everything received before the end is handed out first: a ``read`` that gave messages never also raises; the next one does.
+
+A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a large
+snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
+
+Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a ConnectionLost
+is the code this side closed with because of what the peer sent; any other code came from the peer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from datetime import datetime
+from typing import Any, Final
+
+import websocket
+
+from .channel import Channel, EndOfStream
+from .failures import lost_reason
+from .read_ahead import (
+    BINARY,
+    CLOSE,
+    CONT,
+    FIN,
+    FIN_TEXT,
+    PING,
+    PONG,
+    TEXT,
+    FrameError,
+    ReadAhead,
+)
+from .redaction import detach
+from .wakeup import wait_ready
+from ..errors import ConnectionLost
+
+__all__ = ["Transport"]
+
+FRAME_SECONDS: Final = 10.0
+MIN_BYTES_PER_SECOND: Final = 1_000
+SLOW_FRAMES_PER_READ: Final = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
+NORMAL: Final = 1000
+NO_STATUS: Final = 1005  # never on the wire
+PROTOCOL_ERROR: Final = 1002
+INVALID_TEXT: Final = 1007
+OUR_PING: Final = b"kalshi_feed"
+
+
+class Transport:
+    """An open connection. Not thread-safe; owned by the thread that dialed (checked), all but ``abort``.
+
+    ``now`` is time.monotonic() everywhere. ``server_time`` is the Date of the handshake's answer or None, ``clock_skew`` our
+    clock minus the server's at that moment in seconds (whole seconds on the server's side) or None.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        client: Any,
+        *,
+        data: bytes,
+        max_message_size: int,
+        idle_timeout: float,
+        write_timeout: float,
+        now: float,
+        server_time: datetime | None = None,
+        clock_skew: float | None = None,
+        via: str = "",
+    ) -> None:
+        self._channel = channel
+        self._ahead = ReadAhead(channel, max_message_size, data)
+        self._client = client  # a websocket.WebSocket
+        self._client.sock = self._ahead
+        self._idle_timeout = idle_timeout
+        self._write_timeout = write_timeout
+        self._via = via
+        self._owner = threading.get_ident()
+        self.server_time = server_time
+        self.clock_skew = clock_skew
+        self.last_received = now
+        self.bytes_received = len(data)
+        self.binary_ignored = 0
+
+        self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at
+        self._fragments: bytearray | None = None  # the message under way; None between messages
+        self._fragments_opcode = 0
+        self._messages = 0  # counts frames taken, to see whether the head of the stream moves on
+        self._partial_since: float | None = None  # when the message that is incomplete now began
+
+        self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the channel
+        self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
+        self._unsent_since: float | None = None  # last progress while something waits to be written
+        self._pinged = False  # since the last byte received
+        self._close_sent = False
+        self._close_received = False
+        self._loss: ConnectionLost | None = None
+        self._end: Exception | None = None  # of the reading side
+        self._write_error: Exception | None = None
+        self._closed = False
+
+    # Reading
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``read`` has something to give or to raise without waiting for the socket."""
+        return self._unparsed or self._loss is not None or self._end is not None or self._write_error is not None
+
+    def read(self, now: float) -> list[bytes]:
+        """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
+
+        Raises ConnectionLost once everything before the end has been given.
+        """
+        self._check_owner()
+        if self._loss is not None:
+            raise self._loss
+        messages: list[bytes] = []
+        taken_before = self._messages
+        if not self._unparsed:
+            self._fill(now)
+        try:
+            self._parse(messages, now)
+        except FrameError as error:
+            self._fail(error.code, error.reason, now)
+        except websocket.WebSocketException as error:  # a close frame with an invalid code
+            self._fail(PROTOCOL_ERROR, str(error), now)
+        self._messages += len(messages)
+        if messages and not b"".join(messages).isascii():
+            self._check_text(messages, now)
+        if self._loss is None and not self._unparsed:
+            self._look_for_end()
+            self._watch_partial(now, self._messages != taken_before)
+        if self._loss is not None and not messages:
+            raise self._loss
+        return messages
+
+    def _fill(self, now: float) -> None:
+        if self._end is not None:
+            return
+        try:
+            count = self._ahead.fill()
+        except (EndOfStream, OSError) as error:
+            self._end = error
+            return
+        if count:
+            self.last_received = now
+            self.bytes_received += count
+            self._pinged = False
+        elif self._write_error is not None:  # the socket is dead and there is nothing more to read from it
+            self._end = self._write_error
+
+    def _parse(self, messages: list[bytes], now: float) -> None:
+        ahead = self._ahead
+        self._unparsed = False
+        for _ in range(SLOW_FRAMES_PER_READ):
+            if self._fragments is None:
+                ahead.take_text_frames(messages)
+            assembled = 0 if self._fragments is None else len(self._fragments)
+            head = ahead.head(self._fragments is not None, assembled)
+            if head is None:
+                return
+            first, start, stop = head
+            if first == FIN_TEXT:
+                messages.append(ahead.slice(start, stop))
+                continue
+            frame = self._client.recv_frame()
+            self._messages += 1
+            if first & CLOSE:
+                self._take_control(first & 0x0F, frame.data, now)
+                if self._close_received:
+                    return
+            else:
+                self._take_data(first, frame.data, messages)
+        self._unparsed = True
+
+    def _take_control(self, opcode: int, payload: bytes, now: float) -> None:
+        if opcode == PING:
+            self._pong = _encode(payload, PONG)
+            self._flush(now)
+        elif opcode == CLOSE:
+            self._take_close(payload, now)
+
+    def _take_close(self, payload: bytes, now: float) -> None:
+        self._close_received = True
+        code = int.from_bytes(payload[:2], "big") if payload else None
+        try:
+            reason = payload[2:].decode()
+        except UnicodeDecodeError:
+            self._fail(PROTOCOL_ERROR, "a close frame whose reason is not UTF-8", now)
+            return
+        self._loss = ConnectionLost(code, reason or ("" if code else "closed by the peer without a code"))
+        self._send_close(payload[:2], now)
+
+    def _take_data(self, first: int, payload: bytes, messages: list[bytes]) -> None:
+        if self._fragments is None:
+            self._fragments, self._fragments_opcode = bytearray(), first & 0x0F
+        self._fragments += payload
+        if not first & FIN:
+            return
+        if self._fragments_opcode == TEXT:
+            messages.append(bytes(self._fragments))
+        else:
+            self.binary_ignored += 1
+        self._fragments = None
+
+    def _check_text(self, messages: list[bytes], now: float) -> None:
+        for position, message in enumerate(messages):
+            try:
+                message.decode()
+            except UnicodeDecodeError:
+                del messages[position:]
+                self._fail(INVALID_TEXT, "a text message that is not UTF-8", now)
+                return
+
+    def _look_for_end(self) -> None:
+        if self._end is not None:
+            in_frame = self._ahead.available > 0 or self._fragments is not None
+            self._loss = ConnectionLost(None, lost_reason(self._end, in_frame) + self._via)
+            self._loss.__cause__ = detach(self._end)
+
+    def _watch_partial(self, now: float, moved_on: bool) -> None:
+        if self._fragments is not None:  # only a whole message counts as moving on
+            if self._partial_since is None:
+                self._partial_since = now
+        elif self._ahead.available:
+            if moved_on or self._partial_since is None:
+                self._partial_since = now
+        else:
+            self._partial_since = None
+
+    def _fail(self, code: int, reason: str, now: float) -> None:
+        """The peer broke the protocol: say so to it, and end the connection."""
+        self._loss = ConnectionLost(code, reason)
+        self._send_close(code.to_bytes(2, "big"), now)
+
+    # Writing
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether to wait for the socket to be writable too, and then to call ``flush``."""
+        return self._channel.wants_write and self._write_error is None
+
+    def send_text(self, data: bytes) -> None:
+        """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
+        self._check_owner()
+        if self._write_error is None and not self._close_sent:
+            self._outbox.append(_encode(data, TEXT))
+
+    def flush(self, now: float) -> None:
+        """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had received."""
+        self._check_owner()
+        self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        if self._write_error is not None:
+            return
+        channel = self._channel
+        try:
+            progress = channel.flush()
+            while not channel.unsent_bytes and (self._pong is not None or self._outbox):
+                if self._pong is not None:
+                    frame, self._pong = self._pong, None
+                else:
+                    frame = self._outbox.popleft()
+                channel.write(frame)
+                progress = 1
+        except (OSError, EndOfStream) as error:
+            self._write_error = error
+            self._outbox.clear()
+            self._pong = None
+            self._unsent_since = None
+            return
+        if not channel.unsent_bytes:
+            self._unsent_since = None
+        elif progress or self._unsent_since is None:
+            self._unsent_since = now
+
+    def _send_close(self, payload: bytes, now: float) -> None:
+        if self._close_sent:
+            return
+        self._close_sent = True
+        self._pong = None
+        self._outbox.clear()
+        self._outbox.append(_encode(payload, CLOSE))
+        self._flush(now)
+
+    # Time
+
+    def next_deadline(self) -> float:
+        """When ``tick`` is due if nothing happens before."""
+        return min(when for when, _ in self._deadlines())
+
+    def tick(self, now: float) -> None:
+        """See to what is due: send the ping, or raise ConnectionLost for silence, a stalled write or a frame that stalls."""
+        self._check_owner()
+        if self._loss is not None:
+            return
+        for when, reason in self._deadlines():
+            if now < when:
+                continue
+            if reason:
+                self._loss = ConnectionLost(None, reason + self._via)
+                raise self._loss
+            self._pinged = True
+            self._outbox.append(_encode(OUR_PING, PING))
+            self._flush(now)
+
+    def resume(self, now: float) -> None:
+        """Reading was paused by us: the silence until ``now`` was not the peer's."""
+        self.last_received = now
+        self._pinged = False
+        if self._partial_since is not None:
+            self._partial_since = now
+
+    def _deadlines(self) -> list[tuple[float, str]]:
+        """(when, reason of the loss; empty for the ping)."""
+        due = [(self.last_received + self._idle_timeout, f"no byte for {self._idle_timeout:g} s")]
+        if not self._pinged:
+            due.append((self.last_received + self._idle_timeout / 2, ""))
+        if self._unsent_since is not None:
+            due.append(
+                (self._unsent_since + self._write_timeout, f"the peer took no byte for {self._write_timeout:g} s")
+            )
+        if self._partial_since is not None:
+            arrived = self._ahead.available + (0 if self._fragments is None else len(self._fragments))
+            seconds = max(FRAME_SECONDS, arrived / MIN_BYTES_PER_SECOND)
+            due.append((self._partial_since + seconds, f"a message was still incomplete after {seconds:.0f} s"))
+        return due
+
+    # Closing
+
+    def close(self, deadline: float, code: int = NORMAL) -> None:
+        """Say goodbye, wait for the peer's answer until ``deadline``, and close the descriptor. Blocks until then at most.
+
+        Everything that still arrives is discarded. Idempotent; never raises.
+        """
+        self._check_owner()
+        try:
+            self._say_goodbye(deadline, code)
+        finally:
+            self.abort()
+
+    def _say_goodbye(self, deadline: float, code: int) -> None:
+        now = time.monotonic()
+        if not self._closed and self._loss is None:
+            self._send_close(code.to_bytes(2, "big"), now)
+        while not self._closed and self._write_error is None:
+            over = self._loss is not None  # the peer's close, the end of the stream, or our own complaint
+            if over and not self._channel.unsent_bytes:
+                return
+            now = time.monotonic()
+            if now >= deadline:
+                return
+            if not self.has_more:
+                wait_ready(self.fileno(), None, read=not over, write=self._channel.wants_write, timeout=deadline - now)
+            self._flush(now)
+            if not over:
+                try:
+                    self.read(now)
+                except ConnectionLost:
+                    pass
+
+    def abort(self) -> None:
+        """Close the descriptor at once, without a farewell. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            if self._loss is None:
+                self._loss = ConnectionLost(None, "closed by this side")
+            self._client.sock = None
+            self._channel.close()
+
+    def _check_owner(self) -> None:
+        if threading.get_ident() != self._owner:
+            raise RuntimeError("a Transport belongs to the thread that dialed it")
+
+
+def _encode(payload: bytes, opcode: int) -> bytes:
+    frame: bytes = websocket.ABNF.create_frame(payload, opcode).format()
+    return frame

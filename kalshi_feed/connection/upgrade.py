@@ -1,0 +1,199 @@
+"""The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its socket.
+
+The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only ever sees a
+complete 101 without cookies (its cookie jar is shared by the whole process), and every other status keeps its meaning
+whatever its body does. Owns the upgrade; must not import the transport.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import websocket
+
+from .answer import Answer, parse_answer
+from .channel import Channel, EndOfStream
+from .failures import connection_failed, local_time, rejected
+from .patience import DialCancelled, Patience
+from .proxy import Proxy
+from .redaction import install_log_filter
+from .url import Endpoint
+from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
+
+__all__ = ["Upgraded", "read_head", "upgrade"]
+
+HEAD_BYTES: Final = 65_536
+BODY_BYTES: Final = 4_096  # of a refusal: enough for its reason
+BODY_SECONDS: Final = 0.5  # the status is known by then; its reason is worth a short wait
+DOING: Final = "the WebSocket handshake"
+_COOKIES: Final = re.compile(rb"^set-cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+install_log_filter()
+
+
+@dataclass(frozen=True)
+class Upgraded:
+    """An upgrade that succeeded: websocket-client's object, the answer, and the bytes that came behind it."""
+
+    websocket: Any  # websocket.WebSocket, which has no types
+    answer: Answer
+    data: bytes
+    clock_skew: float | None
+
+
+class _Refused(Exception):
+    """Any answer but 101; carries it through websocket-client's frames."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class _Garbage(Exception):
+    """Bytes that are no HTTP answer."""
+
+
+def upgrade(
+    channel: Channel,
+    patience: Patience,
+    endpoint: Endpoint,
+    proxy: Proxy | None,
+    headers: Callable[[], Mapping[str, str]],
+) -> Upgraded | KalshiFeedError | DialCancelled:
+    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds the headers (K02)."""
+    signed = _sign(headers)
+    if isinstance(signed, KalshiFeedError):
+        return signed
+    secrets = tuple(signed.values())
+    stand_in = _HandshakeSocket(channel, patience)
+    client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+    try:
+        # suppress_origin: with an Origin header the exchange answers 403 (protocol.md 1.2)
+        client.connect(endpoint.url, socket=stand_in, header=signed, suppress_origin=True, redirect_limit=0)
+    except DialCancelled:
+        return DialCancelled()
+    except _Refused as refused:
+        return rejected(refused.answer, endpoint, local_time(), secrets)
+    except Exception as error:
+        return connection_failed(error, DOING, endpoint, proxy, secrets)
+    answer = stand_in.answer
+    if answer is None or client.getstatus() != 101:
+        return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
+    for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
+        if name in answer.headers:
+            return ConnectionFailed(
+                f"{endpoint.redacted}: {DOING} failed: the server turned on something that was not asked for ({name}); "
+                "a proxy on the way may have added it"
+            )
+    skew = None if answer.server_time is None else (local_time() - answer.server_time).total_seconds()
+    return Upgraded(client, answer, stand_in.rest(), skew)
+
+
+def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFeedError:
+    try:
+        signed = dict(headers())
+    except KalshiFeedError as error:
+        error.__traceback__ = None
+        return error
+    except Exception as error:  # no cause: nobody knows what a signer's exception holds
+        return CredentialsError(f"the handshake could not be signed ({type(error).__name__}); check the private key")
+    for name, value in signed.items():
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+            return CredentialsError("a handshake header holds control or non-ASCII characters; check the api key id")
+    return signed
+
+
+def read_head(channel: Channel, patience: Patience, received: bytearray) -> int:
+    """Read until ``received`` holds the head of an HTTP answer; gives the head's length.
+
+    Raises what the channel raises, TimeoutError, DialCancelled, and _Garbage when it is no HTTP or longer than HEAD_BYTES.
+    """
+    searched = 0
+    while True:
+        data = channel.receive()
+        if not data:
+            patience.wait(channel.fileno(), write=channel.wants_write)
+            channel.flush()
+            continue
+        received += data
+        end = received.find(b"\r\n\r\n", max(searched - 3, 0))
+        searched = len(received)
+        if not received.startswith(b"HTTP/1."[:searched]):
+            raise _Garbage("the answer is not HTTP")
+        if (end if end >= 0 else searched) > HEAD_BYTES:
+            raise _Garbage(f"the answer's headers are longer than {HEAD_BYTES} bytes")
+        if end >= 0:
+            return end + 4
+
+
+class _HandshakeSocket:
+    """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing thread."""
+
+    def __init__(self, channel: Channel, patience: Patience) -> None:
+        self._channel = channel
+        self._patience = patience
+        self._received = bytearray()
+        self._served: bytes | None = None
+        self._position = 0
+        self.answer: Answer | None = None
+
+    def send(self, data: bytes) -> int:
+        """All of ``data``: websocket-client does not look at how much was sent."""
+        self._channel.write(data)
+        while self._channel.wants_write:
+            self._patience.wait(self._channel.fileno(), read=False, write=True)
+            self._channel.flush()
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        if self._served is None:
+            self._served = self._read_answer()
+        data = self._served[self._position : self._position + size]
+        self._position += len(data)
+        return data
+
+    def _read_answer(self) -> bytes:
+        length = read_head(self._channel, self._patience, self._received)
+        head = bytes(self._received[:length])
+        del self._received[:length]
+        answer = parse_answer(head)
+        if answer is None:
+            raise _Garbage("the answer's status line is not HTTP/1.1")
+        if answer.status != 101:
+            self._read_body(answer.headers.get("content-length", ""))
+            raise _Refused(Answer(answer.status, answer.phrase, answer.headers, bytes(self._received[:BODY_BYTES])))
+        self.answer = answer
+        return _COOKIES.sub(b"", head)
+
+    def _read_body(self, content_length: str) -> None:
+        wanted = BODY_BYTES
+        if content_length.isascii() and content_length.isdigit() and len(content_length) < 6:
+            wanted = min(int(content_length), BODY_BYTES)
+        until = time.monotonic() + BODY_SECONDS
+        try:
+            while len(self._received) < wanted:
+                data = self._channel.receive()
+                self._received += data
+                if not data:
+                    self._patience.wait(self._channel.fileno(), until=until)
+        except (EndOfStream, OSError):  # TimeoutError among them
+            pass
+
+    def rest(self) -> bytes:
+        """What came behind the answer: the first frames."""
+        return bytes(self._received)
+
+    def gettimeout(self) -> float:
+        """0: websocket-client then calls ``send`` and ``recv`` directly and never waits by itself."""
+        return 0.0
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        """Nothing: the dial closes the channel."""

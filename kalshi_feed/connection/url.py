@@ -1,0 +1,136 @@
+"""Which server: checks a feed's url once, at construction, and takes it apart for the dial.
+
+Owns the rules for urls (wss everywhere, ws on loopback only); must not import anything but the errors.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from ..errors import ConfigurationError
+
+__all__ = ["Endpoint", "is_loopback_host", "parse_url"]
+
+EXAMPLE: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"
+DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
+WEB_SCHEMES: Final = {"http": "ws", "https": "wss"}
+
+
+@dataclass(frozen=True, repr=False)
+class Endpoint:
+    """A checked url. Immutable, so thread-safe.
+
+    ``path`` is the exact request target, with the query if there is one; ``host`` has no brackets around an IPv6 address.
+    """
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    is_loopback: bool
+
+    @property
+    def sign_path(self) -> str:
+        """The part of the target that is signed: the path without the query (protocol.md 1.2)."""
+        return self.path.partition("?")[0]
+
+    @property
+    def is_secure(self) -> bool:
+        return self.scheme == "wss"
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def redacted(self) -> str:
+        """The url without its query, for logs and messages."""
+        return f"{self.scheme}://{self.authority}{self.sign_path}"
+
+    def __str__(self) -> str:
+        return self.redacted
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.redacted!r})"
+
+
+def parse_url(url: str) -> Endpoint:
+    """Check ``url`` and take it apart.
+
+    Raises ConfigurationError with what to write instead; its text never holds a userinfo or a query.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"url must be a str like {EXAMPLE!r}, not {type(url).__name__}")
+    if any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
+        raise ConfigurationError("url holds a blank, a control character or a backslash; write them percent-encoded")
+    if not url.isascii():
+        raise ConfigurationError(
+            "url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded"
+        )
+    parts = _split(url)
+    _check_scheme(parts, url)
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "url holds a user name or password; Kalshi wants signed headers: pass credentials= instead"
+        )
+    if parts.fragment or url.endswith("#"):
+        raise ConfigurationError("url has a fragment (#…), which a WebSocket url cannot have; remove it")
+    if ";" in parts.path:
+        raise ConfigurationError("url has a ';' in its path; write it as %3B")
+    host = parts.hostname
+    if not host:
+        raise ConfigurationError(f"url names no host; write one like {EXAMPLE!r}")
+    port = _port(parts)
+    loopback = is_loopback_host(host)
+    if parts.scheme == "ws" and not loopback:
+        raise ConfigurationError(
+            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback hosts only)"
+        )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    name = f"[{host}]" if ":" in host else host
+    canonical = f"{parts.scheme}://{name}:{port}{path}"
+    return Endpoint(canonical, parts.scheme, host, port, path, loopback)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether ``host`` is ``localhost`` or a loopback address; no name is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # unbalanced brackets and the like
+        pass
+    raise ConfigurationError(f"url cannot be read; write one like {EXAMPLE!r}")
+
+
+def _check_scheme(parts: SplitResult, url: str) -> None:
+    if parts.scheme in DEFAULT_PORTS and url[len(parts.scheme) :].startswith("://"):
+        return
+    if parts.scheme in WEB_SCHEMES:
+        wanted = WEB_SCHEMES[parts.scheme]
+        raise ConfigurationError(f"url starts with {parts.scheme}://; the WebSocket url starts with {wanted}://")
+    raise ConfigurationError(f"url must start with wss://, like {EXAMPLE!r}")
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port is None:
+        return DEFAULT_PORTS[parts.scheme]
+    if port == 0:
+        raise ConfigurationError("url has a port that is not a number from 1 to 65535")
+    return port

@@ -1,0 +1,99 @@
+"""Waiting: the descriptor that ends a wait from outside, and the wait on one socket plus that descriptor.
+
+Owns the wake-up socket pair; must not import anything of the package.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from typing import Final
+
+__all__ = ["Wakeup", "wait_ready"]
+
+_HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors above 1023; Windows has no poll
+
+
+class Wakeup:
+    """Ends the reader's wait. Thread-safe; ``wake`` may also be called from a signal handler and after ``close``.
+
+    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so drain first and
+    look at what was posted afterwards, then nothing is missed.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        # Guards the two sockets against being closed while a byte is sent (the number could by then be another file). Only
+        # non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its thread is waking.
+        self._lock = threading.RLock()
+
+    def fileno(self) -> int:
+        """The descriptor to wait on (readable when woken); -1 after ``close``."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """End the current or the next wait. Never blocks, never raises."""
+        with self._lock:
+            try:
+                self._writer.send(b"\0")
+            except OSError:  # full: already woken; closed: nobody waits
+                pass
+
+    def drain(self) -> None:
+        """Forget the wakes so far."""
+        try:
+            while len(self._reader.recv(4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Release both descriptors. Idempotent."""
+        with self._lock:
+            self._reader.close()
+            self._writer.close()
+
+
+def wait_ready(
+    fileno: int | None, wakeup: Wakeup | None, *, read: bool = True, write: bool = False, timeout: float | None = None
+) -> tuple[bool, bool, bool]:
+    """Wait until the socket is ready, the wake-up was signalled or ``timeout`` seconds are over (None: for ever).
+
+    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked, writable: the next
+    call on the socket then tells what it is.
+    """
+    woken_fd = -1 if wakeup is None else wakeup.fileno()
+    socket_fd = -1 if fileno is None else fileno
+    if timeout is not None and timeout < 0:
+        timeout = 0.0
+    if _HAS_POLL:
+        return _poll(socket_fd, woken_fd, read, write, timeout)
+    return _select(socket_fd, woken_fd, read, write, timeout)
+
+
+def _poll(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool, bool]:
+    poll = select.poll()
+    if woken_fd >= 0:
+        poll.register(woken_fd, select.POLLIN)
+    if socket_fd >= 0 and (read or write):
+        poll.register(socket_fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    # poll() counts whole milliseconds: round up, or the last one is a busy loop
+    events = dict(poll.poll(None if timeout is None else int(timeout * 1000) + (timeout > 0)))
+    found = events.get(socket_fd, 0)
+    broken = bool(found & (select.POLLERR | select.POLLHUP | select.POLLNVAL))
+    return (
+        bool(found & select.POLLIN) or broken,
+        bool(found & select.POLLOUT) or (broken and write),
+        woken_fd in events,
+    )
+
+
+def _select(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool, bool]:
+    readers = [fd for fd, wanted in ((socket_fd, read), (woken_fd, True)) if wanted and fd >= 0]
+    writers = [socket_fd] if write and socket_fd >= 0 else []
+    # Windows reports a failed connect only as exceptional
+    readable, writable, broken = select.select(readers, writers, writers, timeout)
+    return socket_fd in readable or bool(broken), bool(writable or broken), woken_fd in readable

@@ -1,0 +1,140 @@
+"""Messages for a thread that asks for them: an iterator with a bounded queue of its own.
+
+Owns MessageStream. Must not import anything of the package but errors and its siblings mailbox, registry and wakeup.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kalshi_feed.dispatch.mailbox import Lag
+from kalshi_feed.dispatch.registry import checked_tickers
+from kalshi_feed.dispatch.wakeup import Wakeup, deadline_after, seconds_until
+from kalshi_feed.errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+
+__all__ = ["MessageStream"]
+
+
+class _StreamClosed(FeedClosedError, StopIteration):
+    """The end of a stream: a ``for`` loop simply ends, and ``next()`` says why."""
+
+
+class MessageStream:
+    """A blocking iterator over the messages of one wire type. Thread-safe; takes no lock.
+
+    The reader fills it whatever the callbacks do, and lets the oldest go when ``maxsize`` wait (``dropped`` counts
+    them, on_lagged tells). Iterating ends when the stream or the feed is closed, after what still waits; when the
+    feed has failed, it raises the feed's error. A stream nobody refers to any more is no longer filled.
+    """
+
+    def __init__(
+        self,
+        type: str,
+        market_tickers: Any = None,
+        maxsize: int = 10_000,
+    ) -> None:
+        if not isinstance(type, str) or not type:
+            raise ConfigurationError(f"a stream is made for a message type such as 'trade', not for {type!r}")
+        if isinstance(maxsize, bool) or not isinstance(maxsize, int) or maxsize < 1:
+            raise ConfigurationError(f"maxsize must be a whole number of messages, at least 1, not {maxsize!r}")
+        self.type = type
+        self.market_tickers = checked_tickers(market_tickers)
+        self.maxsize = maxsize
+        self.dropped = 0
+        self._messages: deque[Any] = deque()  # the reader appends, anyone pops: both are atomic
+        self._wake = Wakeup()
+        self._end: KalshiFeedError | None = None
+        self._on_close: Callable[[], object] = lambda: None
+        self._lagging = False
+
+    # -- the user's side --------------------------------------------------------------------------------------------
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The next message. ``timeout`` in seconds: None waits for ever, 0 looks once.
+
+        Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it has failed.
+        """
+        return self._next(deadline_after(timeout), timeout)
+
+    def __iter__(self) -> MessageStream:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._next(deadline_after(None), None)
+        except FeedClosedError as end:
+            raise _StreamClosed(*end.args) from None
+
+    def close(self) -> None:
+        """Stop. What waits is let go, and a thread that waits in get() or in a loop is woken."""
+        self._on_close()
+        if self._end is None:
+            self._end = FeedClosedError(f"the stream of {self.type!r} messages was closed")
+        self._messages.clear()
+        self._wake.set()
+
+    def __enter__(self) -> MessageStream:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _next(self, deadline: float, timeout: float | None) -> Any:
+        while True:
+            end = self._end  # read before the queue: what was put before the end is still handed out
+            try:
+                message = self._messages.popleft()
+            except IndexError:
+                pass
+            else:
+                if self._messages or self._end is not None:
+                    self._wake.set()  # for another thread that may wait here too
+                return message
+            if end is not None:
+                self._wake.set()
+                raise end.fresh()
+            if not self._wake.wait(seconds_until(deadline)) and not self._messages and self._end is None:
+                raise WaitTimeout(f"no {self.type!r} message within {timeout} s")
+
+    # -- the dispatcher's side --------------------------------------------------------------------------------------
+
+    def on_close(self, forget: Callable[[], object]) -> None:
+        """What close() is to call."""
+        self._on_close = forget
+
+    def feed(self, messages: Sequence[Any]) -> Lag | None:
+        """Reader only: append the matching ones; returns what had to be dropped for them."""
+        wanted, tickers = self.type, self.market_tickers
+        matching = [m for m in messages if m.type == wanted and (tickers is None or m.market_ticker in tickers)]
+        if not matching or self._end is not None:
+            return None
+        gone = matching[: -self.maxsize]
+        excess = len(self._messages) + len(matching) - len(gone) - self.maxsize
+        oldest: list[Any] = []
+        for _ in range(excess):
+            try:
+                oldest.append(self._messages.popleft())
+            except IndexError:  # the user took it meanwhile
+                break
+        self._messages.extend(matching[len(gone) :])
+        self._wake.set()
+        lag = None
+        if oldest or gone:
+            lag = Lag()
+            lag.add(oldest + gone)
+            self.dropped += lag.dropped
+        return lag
+
+    def lag_begins(self, lagging: bool) -> bool:
+        """Reader only: True once in a row of overflows, which ends when half the queue is free."""
+        begins = lagging and not self._lagging
+        self._lagging = lagging or (self._lagging and len(self._messages) * 2 > self.maxsize)
+        return begins
+
+    def finish(self, error: KalshiFeedError) -> None:
+        """The feed has ended: wake everyone who waits. Takes no lock."""
+        if self._end is None:
+            self._end = error
+        self._wake.set()

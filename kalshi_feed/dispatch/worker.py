@@ -1,0 +1,184 @@
+"""Running the callbacks.
+
+Owns the worker's loop: delivery in order, the isolation of callbacks that raise, conflated on_book. Must not import
+anything of the package but session.events and its siblings mailbox and registry.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from kalshi_feed.dispatch.mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
+from kalshi_feed.dispatch.registry import Entry, Registry, Route
+from kalshi_feed.session.events import Event, FeedFault
+
+if TYPE_CHECKING:
+    from kalshi_feed.orderbook import BookView
+
+__all__ = ["Worker", "log_safely"]
+
+_logger = logging.getLogger("kalshi_feed.dispatch")
+_LONG_CHUNK = 0.02  # seconds: a chunk that took longer makes the next ones smaller
+
+
+def log_safely(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    """Log; a logging handler that raises must not end a thread of ours. Never called under a lock."""
+    try:
+        _logger.log(level, text, *args, exc_info=error)
+    except Exception:
+        pass
+
+
+class Worker:
+    """The work of one worker thread, which alone calls it. Knows its queue and the registry, never the feed."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        box: Mailbox,
+        registry: Registry,
+        lock: threading.Lock,
+        counters: Counters,
+        view_of: Callable[[str], BookView | None],
+        report_fault: Callable[[FeedFault], None],
+    ) -> None:
+        self._queue = queue
+        self._box = box
+        self._registry = registry
+        self._lock = lock  # the dispatcher's; here it guards the counters
+        self._counters = counters
+        self._view_of = view_of
+        self._report_fault = report_fault
+
+    def run(self) -> None:
+        """Deliver until the queue is closed and empty, or abandoned."""
+        queue, box = self._queue, self._box
+        done: Done | None = None
+        while True:
+            try:
+                work = queue.take(box, done)
+                done = None
+                if isinstance(work, Batch):
+                    done = self._deliver(work)
+                elif work is not None:
+                    done = self._deliver_rare(work)
+                elif queue.closing:
+                    return
+                else:
+                    box.wake.wait()
+            except BaseException as error:  # a fault of ours: the callbacks' own are caught where they are called
+                log_safely(logging.ERROR, "internal error in the dispatcher; the feed goes on", error=error)
+                box.wake.wait(0.1)  # should it go on for ever
+
+    def _deliver(self, chunk: Batch) -> Done:
+        """Call every callback of every message; the loop that every message passes through."""
+        box, registry = self._box, self._registry
+        count = len(chunk.items)
+        table = registry.table
+        routes, others = table.routes.get, table.all_data
+        begun = box.started = perf_counter()
+        for message in box.current:
+            if box.attention:
+                self._serve_books(self._queue.take_dirty(box))
+                box.started = perf_counter()
+            if registry.table is not table:
+                table = registry.table
+                routes, others = table.routes.get, table.all_data
+            for callback, market_tickers, entry in routes(message.type, others):
+                if market_tickers is None or message.market_ticker in market_tickers:
+                    box.running = entry
+                    try:
+                        callback(message)
+                    except BaseException as error:  # R01, R02: whatever it is, the others and the feed go on
+                        self._failed(entry, message, error)
+        ended = perf_counter()
+        box.started = math.inf
+        spent = ended - begun
+        if spent > _LONG_CHUNK:
+            box.chunk = max(1, int(count * _LONG_CHUNK / spent))
+        elif box.chunk < MAX_CHUNK:
+            box.chunk = min(MAX_CHUNK, box.chunk * 2)
+        last_begun = ended - spent / count  # about: when the last message's callback was called
+        return Done(count, ended, spent, begun - chunk.first_read_at, last_begun - chunk.last_read_at)
+
+    def _deliver_rare(self, work: Lag | Token | dict[str, None]) -> Done | None:
+        """A loss, a control event or the markets with new books."""
+        begun = perf_counter()
+        if isinstance(work, dict):
+            self._serve_books(work)
+        elif isinstance(work, Lag):
+            self._announce(work.event())
+        elif work.claim():
+            try:
+                self._announce(work.event)
+            finally:
+                work.done = True
+                if len(self._queue.boxes) > 1:
+                    self._queue.wake_all()
+        else:
+            while not (work.done or self._queue.discarded):
+                self._box.wake.wait()
+            return None
+        ended = perf_counter()
+        return Done(0, ended, ended - begun, 0.0, 0.0)
+
+    def _announce(self, event: Event) -> None:
+        for route in self._registry.table.for_event(type(event)):
+            self._call(route, event)
+
+    def _serve_books(self, dirty: Iterable[str]) -> None:
+        """on_book: the newest view of each market, once."""
+        for market_ticker in dirty:
+            books = self._registry.table.books
+            if self._queue.discarded or not books:
+                return
+            self._box.serial += 1
+            try:
+                view = self._view_of(market_ticker)
+            except Exception as error:
+                log_safely(logging.ERROR, "the book of %s could not be read for on_book", market_ticker, error=error)
+                continue
+            if view is None:
+                continue
+            for route in books:
+                if route[1] is None or market_ticker in route[1]:
+                    self._call(route, view)
+
+    def _call(self, route: Route, item: Any) -> None:
+        callback, _, entry = route
+        self._box.running = entry
+        try:
+            callback(item)
+        except BaseException as error:
+            self._failed(entry, item, error)
+
+    def _failed(self, entry: Entry, item: Any, error: BaseException) -> None:
+        """A callback raised: count it, log it (the first time and every 1,000th), tell on_error."""
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # without our own frame, which holds the chunk
+        count = next(entry.errors)
+        with self._lock:
+            self._counters.callback_errors += 1
+        what = getattr(item, "type", None) or type(item).__name__
+        text = f"the callback {entry.name} raised {type(error).__name__} on {what}"
+        if count == 1 or count % 1000 == 0:
+            log_safely(logging.ERROR, "%s (error %d of this callback); the feed goes on", text, count, error=error)
+        if isinstance(item, FeedFault):
+            return  # raised in on_error itself: logged only
+        context = {
+            "callback": entry.name,
+            "type": what,
+            "market_ticker": getattr(item, "market_ticker", None),
+            "count": count,
+        }
+        fault = FeedFault(kind="callback", message=text, error=error, context=context)
+        try:
+            self._report_fault(fault)
+        except Exception as broken:
+            log_safely(logging.ERROR, "a fault could not be counted", error=broken)
+        self._announce(fault)

@@ -1,0 +1,335 @@
+"""KalshiFeed: the face of the package. Validates and delegates; holds no logic of its own. Thread-safe."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import ssl
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal
+
+from .books import Books, OrderBook, checked_timeout
+from .callbacks import Callbacks
+from .connection.context import check_context, default_context
+from .connection.proxy import find_proxy
+from .connection.url import parse_url
+from .credentials import Credentials
+from .dispatch import Dispatcher, MessageStream
+from .engine import Engine
+from .errors import ConfigurationError
+from .session.channels import channel_names, names
+from .session.events import FeedState
+from .session.retry import ReconnectPolicy
+from .session.timing import Timing
+from .session.wanted import Want
+from .stats import FeedStats, Health
+from .subscription import Subscription
+
+__all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
+
+PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # protocol.md 1.1
+DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
+_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
+_MIB: Final = 1024 * 1024
+_EXIT_TIMEOUT: Final = 1.5
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class KalshiFeed(Callbacks):
+    """Kalshi's WebSocket feed for synchronous programs. Thread-safe.
+
+    ``credentials``: who signs the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address (ws:// on loopback only).
+    ``ssl_context``: an ssl.SSLContext; by default certifi's authorities and TLS 1.2 at least. ``proxy``: "http://host:port"; by
+    default the environment's (HTTPS_PROXY, NO_PROXY). ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade.
+    ``idle_timeout``: seconds without any byte after which a connection is given up (the exchange pings every 10 s).
+    ``queue_size``: messages that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
+    (reading pauses: lossless until the exchange gives up). ``workers``: threads for callbacks, each market stays in order.
+    ``max_message_size``: bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages
+    read the same either way. ``name``: prefix of the threads' names.
+
+    Raises ConfigurationError for arguments that cannot work.
+    """
+
+    _timing = Timing()
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        url: str = PRODUCTION_URL,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        reconnect: ReconnectPolicy = ReconnectPolicy(),
+        connect_timeout: float = 10.0,
+        idle_timeout: float = 30.0,
+        queue_size: int = 65_536,
+        overflow: Literal["drop_oldest", "block"] = "drop_oldest",
+        workers: int = 1,
+        max_message_size: int = 16 * _MIB,
+        use_yes_price: bool = True,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            raise ConfigurationError(
+                "credentials must be a Credentials: write Credentials.from_file(api_key_id, path) or KalshiFeed.from_env()"
+            )
+        if not isinstance(reconnect, ReconnectPolicy):
+            raise ConfigurationError(f"reconnect must be a ReconnectPolicy, not {type(reconnect).__name__}")
+        endpoint = parse_url(url)
+        if ssl_context is not None:
+            check_context(ssl_context, endpoint)
+        find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
+        _check_seconds("connect_timeout", connect_timeout)
+        _check_seconds("idle_timeout", idle_timeout)
+        if isinstance(max_message_size, bool) or not isinstance(max_message_size, int) or max_message_size < 1024:
+            raise ConfigurationError(
+                f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}"
+            )
+        if not isinstance(use_yes_price, bool):
+            raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ConfigurationError(f"name must be a text, not {name!r}")
+        self._url = endpoint.redacted
+        self._engine = Engine(
+            credentials,
+            endpoint,
+            ssl_context=ssl_context if ssl_context is not None else default_context() if endpoint.is_secure else None,
+            proxy=proxy,
+            policy=reconnect,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            max_message_size=max_message_size,
+            use_yes_price=use_yes_price,
+            queue_size=queue_size,
+            overflow=overflow,
+            workers=workers,
+            name=name,
+            timing=self._timing,
+        )
+        self._books = Books(self._engine.store, self._engine.wanted_books)
+        _engines.add(self._engine)
+        weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
+
+    @classmethod
+    def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
+        """A feed with the credentials and the exchange that the environment names.
+
+        Reads what Credentials.from_env() reads, and KALSHI_ENV: "production" (the default) or "demo". ``overrides`` are arguments of
+        KalshiFeed. Raises ConfigurationError.
+        """
+        if "url" not in overrides:
+            env = environ.get("KALSHI_ENV") or "production"
+            if env not in _URLS:
+                raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
+            overrides["url"] = _URLS[env]
+        credentials = overrides.pop("credentials", None) or Credentials.from_env(environ)
+        return cls(credentials, **overrides)
+
+    # -- life ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> FeedState:
+        """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
+        return self._engine.state
+
+    def start(self) -> KalshiFeed:
+        """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
+
+        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError.
+        """
+        self._engine.start()
+        return self
+
+    def wait_until_connected(self, timeout: float | None = None) -> KalshiFeed:
+        """Wait for the handshake and return the feed. Raises WaitTimeout, the fatal error, FeedClosedError."""
+        self._engine.wait_until_connected(timeout)
+        return self
+
+    def run_forever(self) -> None:
+        """Start if need be, and wait until the feed is closed. Ctrl-C closes it. Raises the fatal error if it fails."""
+        self._engine.start()
+        try:
+            self._engine.wait_until_ended()
+        except KeyboardInterrupt:
+            self.close()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent.
+
+        What is queued is still delivered, up to the timeout. May be called from any thread; from a callback or a signal handler it
+        returns at once where it would have to wait for itself. Subscriptions and callbacks stay for the next start().
+        """
+        seconds = checked_timeout(timeout)
+        self._engine.close(seconds if seconds is not None else math.inf)
+
+    def __enter__(self) -> KalshiFeed:
+        return self.start()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- subscribing -----------------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        channels: str | Iterable[str],
+        market_tickers: str | Iterable[str] | None = None,
+        *,
+        market_ids: str | Iterable[str] | None = None,
+        send_initial_snapshot: bool | None = None,
+        skip_ticker_ack: bool | None = None,
+        user_filter: str | None = None,
+        shard_factor: int | None = None,
+        shard_key: int | None = None,
+        index_ids: str | Iterable[str] | None = None,
+        underlying_tickers: str | Iterable[str] | None = None,
+        allow_unknown: bool = False,
+    ) -> Subscription:
+        """Want these channels, of these markets (without any: of all, where the channel allows that).
+
+        Never blocks; before or after start(), from any thread and from callbacks. The parameters are the exchange's own
+        (protocol.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says what to write instead.
+        """
+        self._engine.check()
+        wanted_channels = channel_names(channels, allow_unknown=allow_unknown)
+        given = {
+            "market_tickers": market_tickers,
+            "market_ids": market_ids,
+            "index_ids": index_ids,
+            "underlying_tickers": underlying_tickers,
+        }
+        selectors = {name: names(value, name) for name, value in given.items() if value is not None}
+        if len(selectors) > 1:
+            raise ConfigurationError(
+                f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each"
+            )
+        options = {
+            "send_initial_snapshot": send_initial_snapshot,
+            "skip_ticker_ack": skip_ticker_ack,
+            "user_filter": user_filter,
+            "shard_factor": shard_factor,
+            "shard_key": shard_key,
+        }
+        selector, keys = next(iter(selectors.items()), (None, ()))
+        want = Want(
+            wanted_channels, selector, keys, {name: value for name, value in options.items() if value is not None}
+        )
+        self._engine.subscribe(want)
+        return Subscription(self._engine, want)
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Every subscription that was not ended by unsubscribe()."""
+        self._engine.store.check_fork()
+        with self._engine.store.lock:
+            return tuple(Subscription(self._engine, want) for want in self._engine.wanted.wants)
+
+    def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
+        """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""
+        self._engine.check()
+        return self._engine.list_subscriptions(timeout)
+
+    # -- books and waiting -----------------------------------------------------------------------------------------------------
+
+    def book(self, market_ticker: str) -> OrderBook:
+        """The market's one handle; PENDING if nobody has wanted its book yet."""
+        self._engine.check()
+        return self._engine.store.handle(_one_ticker(market_ticker))
+
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """The wanted books by market ticker, read-only."""
+        self._engine.store.check_fork()
+        return self._books
+
+    def wait_for_book(self, market_ticker: str, timeout: float | None = None) -> OrderBook:
+        """Wait until the market's book is LIVE and return it; subscribes if nobody has.
+
+        Raises WaitTimeout (it says what was missing), SubscriptionError, the fatal error, FeedClosedError.
+        """
+        checked_timeout(timeout)
+        ticker = _one_ticker(market_ticker)
+        self._engine.check()
+        with self._engine.store.lock:
+            if not self._engine.wanted.wants_book(ticker) and self._engine.state is not FeedState.CLOSED:
+                self.subscribe("orderbook_delta", ticker)
+        return self._engine.wait_for_book(ticker, timeout)
+
+    def wait_for(
+        self,
+        type: str,
+        predicate: Callable[[Any], object] | None = None,
+        timeout: float | None = None,
+        *,
+        market_tickers: str | Iterable[str] | None = None,
+    ) -> Any:
+        """The next message of a wire type for which ``predicate`` (run in this thread) is true. Raises as every wait does."""
+        checked_timeout(timeout)
+        self._engine.check()
+        return self._engine.dispatcher.wait_for(
+            type, predicate, timeout, market_tickers=market_tickers, describe=lambda: self._engine.why_no_message(type)
+        )
+
+    def messages(
+        self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000
+    ) -> MessageStream:
+        """A blocking iterator over the messages of a wire type from now on, with a bounded queue of its own."""
+        self._engine.check()
+        return self._engine.dispatcher.stream(type, market_tickers, maxsize)
+
+    # -- looking inside --------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> FeedStats:
+        """The feed's figures at this instant."""
+        self._engine.store.check_fork()
+        return self._engine.stats()
+
+    def health(self) -> Health:
+        """A verdict for load balancers: status "ok", "degraded" or "down", with reasons."""
+        self._engine.store.check_fork()
+        return self._engine.health()
+
+    @property
+    def _dispatcher(self) -> Dispatcher:  # type: ignore[override]
+        self._engine.check()
+        return self._engine.dispatcher
+
+    def __repr__(self) -> str:
+        return f"<KalshiFeed {self._url} {self.state.value}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead"
+        )
+
+
+def _one_ticker(market_ticker: object) -> str:
+    if not isinstance(market_ticker, str):
+        raise ConfigurationError(f"market_ticker must be one text, not {type(market_ticker).__name__}")
+    return names(market_ticker, "market_ticker")[0]
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def _forgotten(engine: Engine, url: str) -> None:
+    """The last reference to a feed is gone while its threads run."""
+    if engine.abandonable:
+        engine.abandon()
+        warnings.warn(f"a KalshiFeed for {url} was dropped without close()", ResourceWarning, stacklevel=2)
+
+
+def _at_exit() -> None:
+    for engine in list(_engines):
+        engine.close(_EXIT_TIMEOUT)
+
+
+atexit.register(_at_exit)

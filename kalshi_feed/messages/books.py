@@ -1,0 +1,281 @@
+"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (protocol.md 6.1, 6.2, 8).
+
+Owns the two types and the reading of their levels in all wire generations. Must not import anything of the package but
+messages.base and messages.values. Both sides are bids; every ready price is in the side's own price.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import field
+
+from kalshi_feed.messages.base import Body, Cents, Count, Id, Message, Milliseconds, Time, ready_time
+from kalshi_feed.messages.values import (
+    ONE_DOLLAR,
+    PRICES,
+    Level,
+    cents_units,
+    count_units,
+    level,
+    price_decimal,
+    price_units,
+    size_decimal,
+    size_units,
+)
+
+__all__ = ["DeltaBody", "OrderbookDelta", "OrderbookSnapshot", "SnapshotBody"]
+
+_SignedCount = Annotated[int, msgspec.Meta(ge=-(10**13), le=10**13)]
+_FpLevels = tuple[tuple[str, str], ...]  # [["0.0100", "158.53"]]
+_DollarLevels = tuple[tuple[str, Count | str], ...]  # [["0.0100", 158]], September 2025
+_CentLevels = tuple[tuple[Cents, Count], ...]  # [[1, 158]], until March 2026
+
+_usual_sizes = re.compile(r"[0-9]{1,13}\.[0-9]{2}(?:,[0-9]{1,13}\.[0-9]{2})*").fullmatch
+
+
+class DeltaBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of an orderbook_delta, as on the wire. Thread-safe: immutable."""
+
+    market_ticker: str
+    side: Literal["yes", "no"]
+    price_dollars: str | None = None
+    delta_fp: str | None = None
+    market_id: str | None = None
+    clock: Id | None = None
+    ts_ms: Milliseconds | None = None
+    ts: Time = None
+    client_order_id: str | None = None
+    subaccount: Id | None = None
+    price_cents: Cents | None = field(default=None, name="price")
+    delta_int: _SignedCount | None = field(default=None, name="delta")
+
+
+class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_delta"):
+    """One change of one price level: ``delta`` contracts more (or fewer) at ``price`` on ``side``. Thread-safe:
+    immutable.
+
+    ``price_dollars`` and ``delta_fp`` are the wire's texts; ``price_cents`` and ``delta_int`` the wire's integers
+    until March 2026. A message that Decoder.decode_batch() made may still hold a number that units(), ``price`` and
+    ``delta`` refuse with ValueError; the feed delivers none of those.
+    """
+
+    type: ClassVar[str] = "orderbook_delta"
+    use_yes_price: ClassVar[bool] = False  # whether the wire's no prices are on the yes scale
+
+    msg: DeltaBody
+
+    def units(self) -> tuple[int, int]:
+        """(own price in 1/10,000 dollar, signed size in 1/100 contract). Raises ValueError for an invalid number."""
+        body = self.msg
+        price = PRICES.get(body.price_dollars)  # type: ignore[arg-type]  # None is simply not in it
+        if price is None:
+            if body.price_dollars is not None:
+                price = price_units(body.price_dollars)
+            elif body.price_cents is not None:
+                price = cents_units(body.price_cents)
+            else:
+                raise ValueError("orderbook_delta without price_dollars")
+        if body.delta_fp is not None:
+            size = size_units(body.delta_fp)
+        elif body.delta_int is not None:
+            size = body.delta_int * 100
+        else:
+            raise ValueError("orderbook_delta without delta_fp")
+        if self.use_yes_price and body.side == "no":
+            price = ONE_DOLLAR - price
+        return price, size
+
+    @property
+    def price(self) -> Decimal:
+        """Dollars, in the side's own price: a no bid at 0.54 is 0.54 whatever use_yes_price was."""
+        return price_decimal(self.units()[0])
+
+    @property
+    def delta(self) -> Decimal:
+        """Contracts added (positive) or taken away (negative); not the new size of the level."""
+        return size_decimal(self.units()[1])
+
+    @property
+    def time(self) -> datetime | None:
+        """When the exchange made the change (``ts_ms``, else ``ts``), aware; None if not sent."""
+        return ready_time(self.msg.ts_ms, self.msg.ts)
+
+    @property
+    def market_ticker(self) -> str:
+        return self.msg.market_ticker
+
+    @property
+    def market_id(self) -> str | None:
+        return self.msg.market_id
+
+    @property
+    def side(self) -> Literal["yes", "no"]:
+        return self.msg.side
+
+    @property
+    def clock(self) -> int | None:
+        """The market's exchange clock, the same on every connection (since 2026-10-22)."""
+        return self.msg.clock
+
+    @property
+    def price_dollars(self) -> str | None:
+        return self.msg.price_dollars
+
+    @property
+    def delta_fp(self) -> str | None:
+        return self.msg.delta_fp
+
+    @property
+    def ts_ms(self) -> int | None:
+        return self.msg.ts_ms
+
+    @property
+    def ts(self) -> int | str | None:
+        return self.msg.ts
+
+    @property
+    def client_order_id(self) -> str | None:
+        """Your order that caused the change, None if it was not yours."""
+        return self.msg.client_order_id
+
+    @property
+    def subaccount(self) -> int | None:
+        return self.msg.subaccount
+
+    @property
+    def price_cents(self) -> int | None:
+        return self.msg.price_cents
+
+    @property
+    def delta_int(self) -> int | None:
+        return self.msg.delta_int
+
+
+class SnapshotBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of an orderbook_snapshot, as on the wire. Thread-safe: immutable."""
+
+    market_ticker: str
+    market_id: str | None = None
+    clock: Id | None = None
+    yes_dollars_fp: _FpLevels | None = None
+    no_dollars_fp: _FpLevels | None = None
+    yes_dollars: _DollarLevels | None = None
+    no_dollars: _DollarLevels | None = None
+    yes_cents: _CentLevels | None = field(default=None, name="yes")
+    no_cents: _CentLevels | None = field(default=None, name="no")
+
+
+class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_snapshot"):
+    """All levels of one market; it replaces the book, whenever it comes (protocol.md 5.5). Thread-safe: immutable.
+
+    ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the wire's
+    levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older generations; per side
+    the newest generation present is read. A side that is missing or null is empty.
+    """
+
+    type: ClassVar[str] = "orderbook_snapshot"
+    use_yes_price: ClassVar[bool] = False  # whether the wire's no prices are on the yes scale
+
+    id: Id | None = None
+    msg: SnapshotBody
+
+    def __post_init__(self) -> None:
+        self.book_sides()  # msgspec turns a ValueError into a ValidationError
+
+    def book_sides(self) -> tuple[dict[int, int], dict[int, int]]:
+        """(yes, no) as {own price in 1/10,000 dollar: size in 1/100 contract}; zero sizes are left out.
+
+        The dicts are new at each call.
+        """
+        body = self.msg
+        yes = _side_units(body.yes_dollars_fp, body.yes_dollars, body.yes_cents, "yes")
+        no = _side_units(body.no_dollars_fp, body.no_dollars, body.no_cents, "no")
+        if self.use_yes_price:
+            no = {ONE_DOLLAR - price: size for price, size in no.items()}
+        return yes, no
+
+    @property
+    def yes(self) -> tuple[Level, ...]:
+        """The yes bids, best first."""
+        return _best_first(self.book_sides()[0])
+
+    @property
+    def no(self) -> tuple[Level, ...]:
+        """The no bids in no prices, best first."""
+        return _best_first(self.book_sides()[1])
+
+    @property
+    def market_ticker(self) -> str:
+        return self.msg.market_ticker
+
+    @property
+    def market_id(self) -> str | None:
+        """The market's uuid; "" for a market the exchange does not know (protocol.md 5.4)."""
+        return self.msg.market_id
+
+    @property
+    def clock(self) -> int | None:
+        """The market's exchange clock: all changes up to it are in the levels (since 2026-10-22)."""
+        return self.msg.clock
+
+    @property
+    def yes_dollars_fp(self) -> _FpLevels | None:
+        return self.msg.yes_dollars_fp
+
+    @property
+    def no_dollars_fp(self) -> _FpLevels | None:
+        return self.msg.no_dollars_fp
+
+    @property
+    def yes_dollars(self) -> _DollarLevels | None:
+        return self.msg.yes_dollars
+
+    @property
+    def no_dollars(self) -> _DollarLevels | None:
+        return self.msg.no_dollars
+
+    @property
+    def yes_cents(self) -> _CentLevels | None:
+        return self.msg.yes_cents
+
+    @property
+    def no_cents(self) -> _CentLevels | None:
+        return self.msg.no_cents
+
+
+def _best_first(levels: dict[int, int]) -> tuple[Level, ...]:
+    return tuple(level(price, levels[price]) for price in sorted(levels, reverse=True))
+
+
+def _side_units(
+    fp: _FpLevels | None, dollars: _DollarLevels | None, cents: _CentLevels | None, side: str
+) -> dict[int, int]:
+    if fp is not None:
+        try:
+            prices = [PRICES[price] for price, _ in fp]
+        except KeyError:
+            prices = [price_units(price) for price, _ in fp]
+        texts = ",".join([size for _, size in fp])
+        if _usual_sizes(texts) and texts.count(",") == len(fp) - 1:  # what the exchange sends: one check and one split for the whole side
+            sizes = list(map(int, texts.replace(".", "").split(",")))
+        else:
+            sizes = [count_units(size) for _, size in fp]
+    elif dollars is not None:
+        prices = [price_units(price) for price, _ in dollars]
+        sizes = [count_units(size) if isinstance(size, str) else size * 100 for _, size in dollars]
+    elif cents is not None:
+        prices = [cents_units(price) for price, _ in cents]
+        sizes = [size * 100 for _, size in cents]
+    else:
+        return {}
+    levels = dict(zip(prices, sizes, strict=True))
+    if len(levels) != len(prices):
+        raise ValueError(f"orderbook_snapshot with two {side} levels at one price")
+    if 0 in sizes:
+        return {price: size for price, size in levels.items() if size}
+    return levels

@@ -1,0 +1,242 @@
+"""Frames in, messages out: decode(), Decoder and what becomes of frames that are not right.
+
+Owns the choice between strict and lenient reading: money is strict, the wire is loose. Must not import anything of
+the package but errors and the message types; knows no socket, thread, clock or log. A frame is first decoded in one
+step into its type; only when that fails is it looked at again as plain Python, to leave out an odd field that
+nobody's money depends on, to find an unknown type, or to say what is wrong.
+
+Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Union
+
+import msgspec
+
+from kalshi_feed.errors import ProtocolError
+from kalshi_feed.messages import books, yes_scale
+from kalshi_feed.messages.account import Fill
+from kalshi_feed.messages.base import Message, UnknownMessage
+from kalshi_feed.messages.market import Ticker, Trade
+from kalshi_feed.messages.replies import ErrorMessage, ListSubscriptions, Ok, Subscribed, Unsubscribed
+
+__all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable"]
+
+_COMMON: tuple[type[Message], ...] = (
+    Ticker,
+    Trade,
+    Fill,
+    Subscribed,
+    Unsubscribed,
+    Ok,
+    ListSubscriptions,
+    ErrorMessage,
+)
+
+MESSAGE_TYPES: dict[str, type[Message]] = {
+    books.OrderbookSnapshot.type: books.OrderbookSnapshot,
+    books.OrderbookDelta.type: books.OrderbookDelta,
+    **{cls.type: cls for cls in _COMMON},
+}
+"""Wire type to class, for every type that has one; the others become UnknownMessage."""
+
+_YES_SCALE_TYPES: dict[str, type[Message]] = {
+    **MESSAGE_TYPES,
+    yes_scale.OrderbookSnapshot.type: yes_scale.OrderbookSnapshot,
+    yes_scale.OrderbookDelta.type: yes_scale.OrderbookDelta,
+}
+
+_FRAME_CHARS = 200
+_MAX_ID = 2**63 - 1
+
+# Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are strict.
+_LOOSE = frozenset(
+    {
+        "Clock",
+        "action",
+        "book_side",
+        "client_order_id",
+        "clock",
+        "dollar_open_interest",
+        "dollar_volume",
+        "exchange_index",
+        "index_ids",
+        "is_block_trade",
+        "is_taker",
+        "market_id",
+        "market_ids",
+        "market_tickers",
+        "order_id",
+        "outcome_side",
+        "purchased_side",
+        "sending_ts_ms",
+        "subaccount",
+        "taker_book_side",
+        "taker_outcome_side",
+        "taker_side",
+        "time",
+        "trade_id",
+        "ts",
+        "ts_ms",
+        "underlying_tickers",
+    }
+)
+# msgspec ends its message with the path, if there is one; input quoted in the message cannot reach that place.
+_error_path = re.compile(r"(?s).* - at `\$((?:\.msg)?)\.([A-Za-z_]+)[^`]*`").fullmatch
+
+
+class Decoder:
+    """Decodes the frames of one connection. Thread-safe: it has no state.
+
+    ``use_yes_price``: what the orderbook_delta subscription asked for (protocol.md 3.1).
+    """
+
+    __slots__ = ("_batch", "_one", "_types", "use_yes_price")
+
+    def __init__(self, use_yes_price: bool = False) -> None:
+        self.use_yes_price = use_yes_price
+        self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
+        union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
+        self._one = msgspec.json.Decoder(union)
+        self._batch = msgspec.json.Decoder(list[union])
+
+    def decode(self, frame: str | bytes) -> Message:
+        """The message of one frame, every number checked. Raises ProtocolError."""
+        message = self._decode(frame)
+        if isinstance(message, ProtocolError):
+            raise message
+        return message
+
+    def decode_batch(self, payloads: Sequence[bytes]) -> list[Message | ProtocolError]:
+        """The messages of many frames, in order, one for each; a bad frame's place holds its ProtocolError. Never
+        raises.
+
+        Numbers are checked but for those of OrderbookDelta: whoever takes the batch computes units() of every delta
+        anyway and treats its ValueError as that frame's error, see undecodable(). The frames are joined and decoded
+        in one step; when that fails or the counts differ, one by one.
+        """
+        try:
+            messages: list[Message | ProtocolError] = self._batch.decode(b"[" + b",".join(payloads) + b"]")
+        except (ValueError, RecursionError):  # DecodeError and UnicodeDecodeError are ValueErrors
+            pass
+        else:
+            if len(messages) == len(payloads):
+                return messages
+        return [self._decode(payload) for payload in payloads]
+
+    def _decode(self, frame: str | bytes) -> Message | ProtocolError:
+        """Errors are returned, not raised: an error kept in a list must not hold this frame by its traceback."""
+        try:
+            message: Message = self._one.decode(frame)
+            if isinstance(message, books.OrderbookDelta):
+                message.units()
+            return message
+        except msgspec.ValidationError as error:
+            return self._decode_loosely(frame, error)
+        except RecursionError as error:
+            return _protocol_error("JSON nested too deep", frame, error)
+        except ValueError as error:
+            return _protocol_error(str(error), frame, error, _plain(frame))
+
+    def _decode_loosely(self, frame: str | bytes, error: msgspec.ValidationError) -> Message | ProtocolError:
+        plain = _plain(frame)
+        if not isinstance(plain, dict):
+            return _protocol_error("not a JSON object", frame, error)
+        wire_type = plain.get("type")
+        if not isinstance(wire_type, str):
+            return _protocol_error("a message without a type", frame, error, plain)
+        cls = self._types.get(wire_type)
+        if cls is None:
+            return _unknown(wire_type, frame, plain)
+        while True:
+            path = _error_path(str(error))
+            holder = None if path is None else plain["msg"] if path[1] else plain
+            if path is None or path[2] not in _LOOSE or not isinstance(holder, dict) or path[2] not in holder:
+                return _protocol_error(f"{wire_type}: {error}", frame, error, plain)
+            del holder[path[2]]
+            try:
+                message = msgspec.convert(plain, cls)
+                if isinstance(message, books.OrderbookDelta):
+                    message.units()
+                return message
+            except msgspec.ValidationError as next_error:
+                error = next_error
+            except ValueError as number:
+                return _protocol_error(f"{wire_type}: {number}", frame, number, plain)
+
+
+_own_scale = Decoder(use_yes_price=False)
+_yes_scale = Decoder(use_yes_price=True)
+
+
+def decode(frame: str | bytes, use_yes_price: bool = False) -> Message:
+    """The message of one frame. ``use_yes_price``: what its subscription asked for (protocol.md 3.1).
+
+    Raises ProtocolError for what is no message; a type without a class of its own becomes UnknownMessage.
+    """
+    return (_yes_scale if use_yes_price else _own_scale).decode(frame)
+
+
+def undecodable(message: Message, error: Exception) -> ProtocolError:
+    """The ProtocolError of a decoded message that cannot be used after all, such as a delta whose units() raised."""
+    frame = msgspec.json.encode(message).decode("utf-8", "replace")
+    broken = ProtocolError(
+        f"{message.type}: {error}", frame[:_FRAME_CHARS], message.type, message.sid, message.seq, message.market_ticker
+    )
+    broken.__cause__ = error.with_traceback(None)
+    return broken
+
+
+def _plain(frame: str | bytes) -> Any:
+    """The frame as plain Python values, None where it is no JSON."""
+    try:
+        return msgspec.json.decode(frame)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wire_id(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_ID else None
+
+
+def _ticker(plain: dict[str, Any]) -> str | None:
+    body = plain.get("msg")
+    ticker = body.get("market_ticker") if isinstance(body, dict) else None
+    return ticker if isinstance(ticker, str) else None
+
+
+def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Message | ProtocolError:
+    for key in ("sid", "seq"):
+        if plain.get(key) is not None and _wire_id(plain[key]) is None:
+            return _protocol_error(f"{wire_type}: {key} is not a 64-bit number", frame, None, plain)
+    return UnknownMessage(
+        type=wire_type,
+        sid=plain.get("sid"),
+        seq=plain.get("seq"),
+        sending_ts_ms=_wire_id(plain.get("sending_ts_ms")),
+        market_ticker=_ticker(plain),
+        frame=frame.encode() if isinstance(frame, str) else bytes(frame),
+    )
+
+
+def _protocol_error(what: str, frame: str | bytes, cause: Exception | None, plain: Any = None) -> ProtocolError:
+    """A ProtocolError with what ``plain``, the frame as far as it is JSON, still tells."""
+    text = frame[: _FRAME_CHARS * 4]
+    if not isinstance(text, str):
+        text = bytes(text).decode("utf-8", "replace")
+    found: tuple[Any, ...] = ()
+    if isinstance(plain, dict):
+        wire_type = plain.get("type")
+        found = (
+            wire_type if isinstance(wire_type, str) else None,
+            _wire_id(plain.get("sid")),
+            _wire_id(plain.get("seq")),
+            _ticker(plain),
+        )
+    broken = ProtocolError(what, text[:_FRAME_CHARS], *found)
+    if cause is not None:
+        broken.__cause__ = cause.with_traceback(None)
+    return broken

@@ -1,0 +1,319 @@
+"""The messages of the public market channels: ticker and trade (protocol.md 6.3, 6.4, 8).
+
+Owns the two types. Must not import anything of the package but messages.base and messages.values.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+
+from msgspec import field
+
+from kalshi_feed.messages.base import (
+    Body,
+    Cents,
+    Count,
+    Id,
+    Int64,
+    Message,
+    Milliseconds,
+    Time,
+    ready_price,
+    ready_size,
+    ready_time,
+)
+from kalshi_feed.messages.values import check_counts, check_prices
+
+__all__ = ["Ticker", "TickerBody", "Trade", "TradeBody"]
+
+
+class TickerBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of a ticker, as on the wire. Thread-safe: immutable."""
+
+    market_ticker: str | None = None
+    market_id: str | None = None
+    price_dollars: str | None = None
+    yes_bid_dollars: str | None = None
+    yes_ask_dollars: str | None = None
+    volume_fp: str | None = None
+    open_interest_fp: str | None = None
+    yes_bid_size_fp: str | None = None
+    yes_ask_size_fp: str | None = None
+    last_trade_size_fp: str | None = None
+    dollar_volume: Int64 | None = None
+    dollar_open_interest: Int64 | None = None
+    ts_ms: Milliseconds | None = None
+    ts: Time = None
+    time_text: str | None = field(default=None, name="time")
+    clock: Id | None = field(default=None, name="Clock")
+    price_cents: Cents | None = field(default=None, name="price")
+    yes_bid_cents: Cents | None = field(default=None, name="yes_bid")
+    yes_ask_cents: Cents | None = field(default=None, name="yes_ask")
+    volume_int: Count | None = field(default=None, name="volume")
+    open_interest_int: Count | None = field(default=None, name="open_interest")
+
+    def __post_init__(self) -> None:
+        # "" was sent for a market that never traded (protocol.md 6.3): absent
+        check_prices(self.price_dollars or None, self.yes_bid_dollars or None, self.yes_ask_dollars or None)
+        check_counts(
+            self.volume_fp or None,
+            self.open_interest_fp or None,
+            self.yes_bid_size_fp or None,
+            self.yes_ask_size_fp or None,
+            self.last_trade_size_fp or None,
+        )
+
+
+class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ticker"):
+    """A market's last price, best yes prices and volumes. Thread-safe: immutable.
+
+    Ready values are None where the wire had nothing or "". An empty book side shows as a bid of 0 or an ask of 1: not
+    a level. The wire's integers until March 2026 are ``price_cents``, ``yes_bid_cents``, ``yes_ask_cents``,
+    ``volume_int`` and ``open_interest_int``; its text ``time`` is ``time_text``, its ``Clock`` is ``clock``.
+    """
+
+    type: ClassVar[str] = "ticker"
+
+    msg: TickerBody
+
+    @property
+    def price(self) -> Decimal | None:
+        """Dollars of the last trade (yes price)."""
+        return ready_price(self.msg.price_dollars, self.msg.price_cents)
+
+    @property
+    def yes_bid(self) -> Decimal | None:
+        return ready_price(self.msg.yes_bid_dollars, self.msg.yes_bid_cents)
+
+    @property
+    def yes_ask(self) -> Decimal | None:
+        return ready_price(self.msg.yes_ask_dollars, self.msg.yes_ask_cents)
+
+    @property
+    def volume(self) -> Decimal | None:
+        """Contracts traded so far."""
+        return ready_size(self.msg.volume_fp, self.msg.volume_int)
+
+    @property
+    def open_interest(self) -> Decimal | None:
+        """Contracts open."""
+        return ready_size(self.msg.open_interest_fp, self.msg.open_interest_int)
+
+    @property
+    def yes_bid_size(self) -> Decimal | None:
+        return ready_size(self.msg.yes_bid_size_fp, None)
+
+    @property
+    def yes_ask_size(self) -> Decimal | None:
+        return ready_size(self.msg.yes_ask_size_fp, None)
+
+    @property
+    def last_trade_size(self) -> Decimal | None:
+        return ready_size(self.msg.last_trade_size_fp, None)
+
+    @property
+    def time(self) -> datetime | None:
+        """``ts_ms``, else ``ts``, else the wire's ``time``, aware; None if not sent."""
+        return ready_time(self.msg.ts_ms, self.msg.time_text, self.msg.ts)
+
+    @property
+    def market_ticker(self) -> str | None:
+        return self.msg.market_ticker
+
+    @property
+    def market_id(self) -> str | None:
+        return self.msg.market_id
+
+    @property
+    def price_dollars(self) -> str | None:
+        return self.msg.price_dollars
+
+    @property
+    def yes_bid_dollars(self) -> str | None:
+        return self.msg.yes_bid_dollars
+
+    @property
+    def yes_ask_dollars(self) -> str | None:
+        return self.msg.yes_ask_dollars
+
+    @property
+    def volume_fp(self) -> str | None:
+        return self.msg.volume_fp
+
+    @property
+    def open_interest_fp(self) -> str | None:
+        return self.msg.open_interest_fp
+
+    @property
+    def yes_bid_size_fp(self) -> str | None:
+        return self.msg.yes_bid_size_fp
+
+    @property
+    def yes_ask_size_fp(self) -> str | None:
+        return self.msg.yes_ask_size_fp
+
+    @property
+    def last_trade_size_fp(self) -> str | None:
+        return self.msg.last_trade_size_fp
+
+    @property
+    def dollar_volume(self) -> int | None:
+        """Whole dollars."""
+        return self.msg.dollar_volume
+
+    @property
+    def dollar_open_interest(self) -> int | None:
+        """Whole dollars."""
+        return self.msg.dollar_open_interest
+
+    @property
+    def ts_ms(self) -> int | None:
+        return self.msg.ts_ms
+
+    @property
+    def ts(self) -> int | str | None:
+        return self.msg.ts
+
+    @property
+    def time_text(self) -> str | None:
+        return self.msg.time_text
+
+    @property
+    def clock(self) -> int | None:
+        return self.msg.clock
+
+    @property
+    def price_cents(self) -> int | None:
+        return self.msg.price_cents
+
+    @property
+    def yes_bid_cents(self) -> int | None:
+        return self.msg.yes_bid_cents
+
+    @property
+    def yes_ask_cents(self) -> int | None:
+        return self.msg.yes_ask_cents
+
+    @property
+    def volume_int(self) -> int | None:
+        return self.msg.volume_int
+
+    @property
+    def open_interest_int(self) -> int | None:
+        return self.msg.open_interest_int
+
+
+class TradeBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of a trade, as on the wire. Thread-safe: immutable."""
+
+    market_ticker: str | None = None
+    trade_id: str | None = None
+    yes_price_dollars: str | None = None
+    no_price_dollars: str | None = None
+    count_fp: str | None = None
+    taker_side: str | None = None
+    taker_outcome_side: str | None = None
+    taker_book_side: str | None = None
+    is_block_trade: bool | None = None
+    ts_ms: Milliseconds | None = None
+    ts: Time = None
+    yes_price_cents: Cents | None = field(default=None, name="yes_price")
+    no_price_cents: Cents | None = field(default=None, name="no_price")
+    count_int: Count | None = field(default=None, name="count")
+
+    def __post_init__(self) -> None:
+        check_prices(self.yes_price_dollars, self.no_price_dollars)
+        check_counts(self.count_fp)
+
+
+class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):
+    """One trade, public. Thread-safe: immutable.
+
+    ``trade_id`` has uuid form but is no valid uuid (protocol.md 9.10). The wire's integers until March 2026 are
+    ``yes_price_cents``, ``no_price_cents`` and ``count_int``. ``taker_side`` is deprecated: read
+    ``taker_outcome_side``.
+    """
+
+    type: ClassVar[str] = "trade"
+
+    msg: TradeBody
+
+    @property
+    def yes_price(self) -> Decimal | None:
+        """Dollars."""
+        return ready_price(self.msg.yes_price_dollars, self.msg.yes_price_cents)
+
+    @property
+    def no_price(self) -> Decimal | None:
+        """Dollars; ``yes_price + no_price`` is 1."""
+        return ready_price(self.msg.no_price_dollars, self.msg.no_price_cents)
+
+    @property
+    def count(self) -> Decimal | None:
+        """Contracts."""
+        return ready_size(self.msg.count_fp, self.msg.count_int)
+
+    @property
+    def time(self) -> datetime | None:
+        """When the trade happened (``ts_ms``, else ``ts``), aware; None if not sent."""
+        return ready_time(self.msg.ts_ms, self.msg.ts)
+
+    @property
+    def market_ticker(self) -> str | None:
+        return self.msg.market_ticker
+
+    @property
+    def trade_id(self) -> str | None:
+        return self.msg.trade_id
+
+    @property
+    def yes_price_dollars(self) -> str | None:
+        return self.msg.yes_price_dollars
+
+    @property
+    def no_price_dollars(self) -> str | None:
+        return self.msg.no_price_dollars
+
+    @property
+    def count_fp(self) -> str | None:
+        return self.msg.count_fp
+
+    @property
+    def taker_side(self) -> str | None:
+        return self.msg.taker_side
+
+    @property
+    def taker_outcome_side(self) -> str | None:
+        """ "yes" or "no": what the taker gained."""
+        return self.msg.taker_outcome_side
+
+    @property
+    def taker_book_side(self) -> str | None:
+        """ "bid" or "ask"."""
+        return self.msg.taker_book_side
+
+    @property
+    def is_block_trade(self) -> bool | None:
+        return self.msg.is_block_trade
+
+    @property
+    def ts_ms(self) -> int | None:
+        return self.msg.ts_ms
+
+    @property
+    def ts(self) -> int | str | None:
+        return self.msg.ts
+
+    @property
+    def yes_price_cents(self) -> int | None:
+        return self.msg.yes_price_cents
+
+    @property
+    def no_price_cents(self) -> int | None:
+        return self.msg.no_price_cents
+
+    @property
+    def count_int(self) -> int | None:
+        return self.msg.count_int

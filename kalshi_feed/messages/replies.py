@@ -1,0 +1,152 @@
+"""The exchange's answers to commands: subscribed, unsubscribed, ok, error (protocol.md 4, 8).
+
+Owns the four types and their older forms. Must not import anything of the package but messages.base. What the codes
+mean and what to do about them is the session's business.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import field
+from msgspec.structs import force_setattr
+
+from kalshi_feed.messages.base import Body, Id, Int64, Message
+
+__all__ = ["ErrorMessage", "ListSubscriptions", "Ok", "Reply", "Subscribed", "SubscriptionEntry", "Unsubscribed"]
+
+
+class Reply(Message, frozen=True, gc=False, kw_only=True):
+    """Base of the answers: ``id`` is the command's, None if the exchange left it out. Thread-safe: immutable."""
+
+    id: Id | None = None
+
+
+class SubscribedBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of a subscribed. Thread-safe: immutable."""
+
+    channel: str | None = None
+    sid: Id | None = None
+
+
+class Subscribed(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="subscribed"):
+    """One channel was opened as subscription ``sid``. Thread-safe: immutable.
+
+    The form of the 2025 guide has ``channel`` on top and no sid.
+    """
+
+    type: ClassVar[str] = "subscribed"
+
+    channel: str | None = None
+    msg: SubscribedBody | None = None
+
+    def __post_init__(self) -> None:
+        # On the wire both are inside msg; they are lifted here, while nobody else has seen the object.
+        if self.msg is not None:
+            if self.msg.channel is not None:
+                force_setattr(self, "channel", self.msg.channel)
+            if self.msg.sid is not None:
+                force_setattr(self, "sid", self.msg.sid)
+
+
+class Unsubscribed(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="unsubscribed"):
+    """Subscription ``sid`` has ended; on sequenced channels it takes a ``seq``. Thread-safe: immutable."""
+
+    type: ClassVar[str] = "unsubscribed"
+
+
+class SubscriptionEntry(Body, frozen=True, gc=False, kw_only=True):
+    """One entry of the answer to list_subscriptions. Thread-safe: immutable."""
+
+    channel: str
+    sid: Id
+
+
+class OkBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of an ok that answers a change of a subscription. Thread-safe: immutable."""
+
+    market_tickers: tuple[str, ...] | None = None
+    market_ids: tuple[str, ...] | None = None
+    index_ids: tuple[str, ...] | None = None
+    underlying_tickers: tuple[str, ...] | None = None
+
+
+class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok"):
+    """A command was carried out. Thread-safe: immutable.
+
+    After a change ``market_tickers`` (or ``market_ids``, ``index_ids``, ``underlying_tickers``) is the subscription's
+    full list, None if the exchange left it out (skip_ticker_ack). After list_subscriptions ``subscriptions`` is a
+    tuple of (channel, sid), else None.
+    """
+
+    type: ClassVar[str] = "ok"
+
+    msg: OkBody | tuple[SubscriptionEntry, ...] | None = None
+    top_market_tickers: tuple[str, ...] | None = field(default=None, name="market_tickers")  # until 2026-02-11
+    top_subscriptions: tuple[SubscriptionEntry, ...] | None = field(
+        default=None, name="subscriptions"
+    )  # until 2026-01-31
+
+    @property
+    def market_tickers(self) -> tuple[str, ...] | None:
+        inside = self.msg.market_tickers if isinstance(self.msg, OkBody) else None
+        return self.top_market_tickers if inside is None else inside
+
+    @property
+    def market_ids(self) -> tuple[str, ...] | None:
+        return self.msg.market_ids if isinstance(self.msg, OkBody) else None
+
+    @property
+    def index_ids(self) -> tuple[str, ...] | None:
+        return self.msg.index_ids if isinstance(self.msg, OkBody) else None
+
+    @property
+    def underlying_tickers(self) -> tuple[str, ...] | None:
+        return self.msg.underlying_tickers if isinstance(self.msg, OkBody) else None
+
+    @property
+    def subscriptions(self) -> tuple[tuple[str, int], ...] | None:
+        entries = self.msg if isinstance(self.msg, tuple) else self.top_subscriptions
+        return None if entries is None else tuple((entry.channel, entry.sid) for entry in entries)
+
+
+class ListSubscriptions(Ok, frozen=True, gc=False, kw_only=True, tag="list_subscriptions"):
+    """The Ok of list_subscriptions under the type name it had until 2026-01-31. Thread-safe: immutable."""
+
+    type: ClassVar[str] = "list_subscriptions"
+
+
+class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
+    """``msg`` of an error. Thread-safe: immutable."""
+
+    code: Int64 | None = None
+    msg: str | None = None
+    market_ticker: str | None = None
+    market_tickers: tuple[str, ...] | None = None
+
+
+class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="error"):
+    """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe: immutable.
+
+    ``code`` is the number of protocol.md 4.1 (any other is passed on as it is) and ``message`` its text.
+    """
+
+    type: ClassVar[str] = "error"
+
+    msg: ErrorBody | None = None
+
+    @property
+    def code(self) -> int | None:
+        return None if self.msg is None else self.msg.code
+
+    @property
+    def message(self) -> str | None:
+        return None if self.msg is None else self.msg.msg
+
+    @property
+    def market_ticker(self) -> str | None:
+        return None if self.msg is None else self.msg.market_ticker
+
+    @property
+    def market_tickers(self) -> tuple[str, ...] | None:
+        return None if self.msg is None else self.msg.market_tickers

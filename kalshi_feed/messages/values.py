@@ -1,0 +1,201 @@
+"""Exact values: dollars, contracts and times, from the wire's texts to integers, Decimals and datetimes.
+
+Owns the one grammar of numbers (protocol.md 7, design.md "Precisions"): ASCII digits and at most one point with
+digits on both sides; no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the
+package a price is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar.
+Every function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
+of the package. Thread-safe: the two caches only ever gain the same entries.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from decimal import Context, Decimal
+from typing import NamedTuple
+
+__all__ = [
+    "EXACT",
+    "ONE_DOLLAR",
+    "PRICES",
+    "Level",
+    "cents_units",
+    "check_counts",
+    "check_prices",
+    "count_units",
+    "from_ms",
+    "from_seconds",
+    "level",
+    "money_decimal",
+    "money_units",
+    "parse_time",
+    "price_decimal",
+    "price_units",
+    "size_decimal",
+    "size_units",
+]
+
+ONE_DOLLAR = 10_000
+"""One dollar in price units; the other side's price is ``ONE_DOLLAR - price``."""
+
+EXACT = Context(prec=60, traps=[])
+"""Arithmetic of our own, so that a program's decimal context neither rounds nor traps our values."""
+
+PRICES: dict[str, int] = {}
+"""Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000 texts."""
+
+_price_decimals: dict[int, Decimal] = {}
+_CENT = Decimal("0.01")
+_multiply = EXACT.multiply
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MAX_DIGITS = 15
+
+_PRICE = re.compile(r"([01])(?:\.([0-9]{1,4}))?")
+_SIZE = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,2}))?")
+_usual_size = re.compile(r"-?[0-9]{1,13}\.[0-9]{2}").fullmatch
+_usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
+_MONEY = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,6}))?")
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+
+
+class Level(NamedTuple):
+    """One price level: ``price`` in dollars, ``quantity`` in contracts. Thread-safe: immutable."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+def price_units(text: str) -> int:
+    """Price text in dollars ("0.5400", 0 to 1, at most 4 decimals) to 1/10,000 dollar."""
+    units = PRICES.get(text)
+    if units is None:
+        match = _PRICE.fullmatch(text)
+        units = int(match[1]) * ONE_DOLLAR + int((match[2] or "").ljust(4, "0")) if match else ONE_DOLLAR + 1
+        if units > ONE_DOLLAR:
+            raise ValueError(f"price {text[:40]!r} is not a number of dollars from 0 to 1 with at most 4 decimals")
+        PRICES[text] = units
+    return units
+
+
+def cents_units(cents: int) -> int:
+    """Price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
+    if not 0 <= cents <= 100:
+        raise ValueError(f"price of {cents} cents is not in 0 to 100")
+    return cents * 100
+
+
+def size_units(text: str) -> int:
+    """Signed size text in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
+    if _usual_size(text):  # what the exchange sends always has two decimals
+        return int(text.replace(".", ""))
+    return _scaled(_SIZE.fullmatch(text), text, 2, "size", "contracts")
+
+
+def count_units(text: str) -> int:
+    """As size_units, for sizes that cannot be negative."""
+    units = size_units(text)
+    if text[0] == "-":
+        raise ValueError(f"size {text[:40]!r} is negative")
+    return units
+
+
+def check_prices(*texts: str | None) -> None:
+    """Raises the ValueError of price_units for the first text that it refuses; None is passed over."""
+    for text in texts:
+        if text is not None and text not in PRICES:
+            price_units(text)
+
+
+def check_counts(*texts: str | None) -> None:
+    """Raises the ValueError of count_units for the first text that it refuses; None is passed over."""
+    for text in texts:
+        if text is not None and not _usual_count(text):
+            count_units(text)
+
+
+def money_units(text: str) -> int:
+    """Signed money text in dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
+    return _scaled(_MONEY.fullmatch(text), text, 6, "amount", "dollars")
+
+
+def _scaled(match: re.Match[str] | None, text: str, places: int, what: str, unit: str) -> int:
+    if match is None or len(match[2]) + len(match[3] or "") > _MAX_DIGITS:
+        raise ValueError(
+            f"{what} {text[:40]!r} is not a number of {unit} with at most {places} decimals and {_MAX_DIGITS} digits"
+        )
+    units = int(match[2] + (match[3] or "").ljust(places, "0"))
+    return -units if match[1] else units
+
+
+def price_decimal(units: int) -> Decimal:
+    """1/10,000 dollar to dollars with 4 decimals: 5400 is Decimal("0.5400")."""
+    price = _price_decimals.get(units)
+    if price is None:
+        price = EXACT.scaleb(units, -4)
+        if 0 <= units <= ONE_DOLLAR:
+            _price_decimals[units] = price
+    return price
+
+
+def size_decimal(units: int) -> Decimal:
+    """1/100 contract to contracts with 2 decimals: 15853 is Decimal("158.53")."""
+    return _multiply(units, _CENT)
+
+
+def money_decimal(units: int) -> Decimal:
+    """1/1,000,000 dollar to dollars with 6 decimals: 10000 is Decimal("0.010000")."""
+    return EXACT.scaleb(units, -6)
+
+
+def level(price: int, size: int) -> Level:
+    """The Level of a price in 1/10,000 dollar and a size in 1/100 contract."""
+    return Level(price_decimal(price), size_decimal(size))
+
+
+def parse_time(text: str) -> datetime:
+    """RFC 3339 text to an aware datetime in UTC.
+
+    Go trims the zeros of a fraction, so 0 to 9 digits are accepted (protocol.md 7) and cut to microseconds.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"time {text[:60]!r} is not an RFC 3339 time such as 2026-08-05T03:45:40.722003Z")
+    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups()
+    try:
+        local = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second),
+            int((fraction or "")[:6].ljust(6, "0")),
+            timezone.utc,
+        )
+        if sign is None:
+            return local
+        if int(offset_hours) > 23 or int(offset_minutes) > 59:
+            raise ValueError("its offset is out of range")
+        offset = timedelta(hours=int(offset_hours), minutes=int(offset_minutes))
+        return local - offset if sign == "+" else local + offset
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"time {text[:60]!r} does not exist: {error}") from None
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Unix time in milliseconds to an aware datetime in UTC."""
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        raise ValueError(f"time {str(milliseconds)[:40]} ms is outside the years 1 to 9999") from None
+
+
+def from_seconds(seconds: int) -> datetime:
+    """Unix time in seconds to an aware datetime in UTC."""
+    try:
+        return _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        raise ValueError(f"time {str(seconds)[:40]} s is outside the years 1 to 9999") from None

@@ -1,0 +1,414 @@
+"""The order book of one market: its state, its arithmetic, and the immutable view that users read.
+
+Owns BookStatus, Book and BookView. Must not import anything of the package but errors and messages.values; knows no
+lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (protocol.md 6.1): a bid of
+the other side at p is an offer on this one at 1 - p. Inside, prices are ints of 1/10,000 dollar and sizes ints of
+1/100 contract; Decimals are made only when somebody asks.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from kalshi_feed.errors import ConfigurationError
+from kalshi_feed.messages.values import (
+    EXACT,
+    ONE_DOLLAR,
+    Level,
+    count_units,
+    level,
+    money_decimal,
+    price_decimal,
+    price_units,
+    size_decimal,
+)
+
+__all__ = ["Book", "BookStatus", "BookView", "NegativeSize"]
+
+_DIVISION = EXACT.copy()  # the only values that need rounding: microprice and imbalance
+_DIVISION.prec = 28
+_TICK = Decimal("0.0001")
+_CENT = Decimal("0.01")
+
+
+class BookStatus(enum.Enum):
+    """What a book's levels are worth."""
+
+    PENDING = "PENDING"  # no snapshot yet
+    LIVE = "LIVE"  # equal to the exchange's book at ``seq``
+    STALE = "STALE"  # what was last known: something was missed, or the connection is down
+    CLOSED = "CLOSED"  # nobody wants it any more
+
+
+class NegativeSize(ValueError):
+    """A delta takes more contracts from a level than there are: the book is no longer the exchange's."""
+
+
+class Book:
+    """One market's book as it changes. Not thread-safe: whoever holds the lock of the store owns it.
+
+    ``yes`` and ``no`` map own price in 1/10,000 dollar to size in 1/100 contract, without zero sizes. ``version``
+    counts the changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its
+    monotonic time in seconds, None before the first.
+    """
+
+    __slots__ = ("clock", "market_ticker", "no", "seq", "status", "updated", "version", "yes")
+
+    def __init__(self, market_ticker: str) -> None:
+        self.market_ticker = market_ticker
+        self.status = BookStatus.PENDING
+        self.yes: dict[int, int] = {}
+        self.no: dict[int, int] = {}
+        self.version = 0
+        self.seq: int | None = None
+        self.clock: int | None = None
+        self.updated: float | None = None
+
+    def __repr__(self) -> str:
+        return _repr(self)
+
+    def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
+        """Takes a snapshot, any snapshot (protocol.md 5.5): the book is LIVE. Keeps the dicts; they must not be shared."""
+        self.yes = yes
+        self.no = no
+        self.status = BookStatus.LIVE
+        self.seq = seq
+        self.clock = clock
+        self.updated = now
+        self.version += 1
+
+    def apply(self, side: str, price: int, size: int, seq: int | None, clock: int | None, now: float) -> None:
+        """Adds ``size`` (1/100 contract, signed) to the level of ``side`` at ``price`` (own price, 1/10,000 dollar).
+
+        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below.
+        """
+        levels = self.yes if side == "yes" else self.no
+        left = levels.get(price, 0) + size
+        if left > 0:
+            levels[price] = left
+        elif left == 0:
+            levels.pop(price, None)
+        else:
+            raise NegativeSize(
+                f"{self.market_ticker}: delta of {size_decimal(size)} on {side} {price_decimal(price)}, "
+                f"where only {size_decimal(left - size)} are left"
+            )
+        self.seq = seq
+        self.clock = clock
+        self.updated = now
+        self.version += 1
+
+    def set_status(self, status: BookStatus) -> bool:
+        """Sets the status; whether that changed it."""
+        if status is self.status:
+            return False
+        self.status = status
+        self.version += 1
+        return True
+
+    def best_bid(self, side: str = "yes") -> Level | None:
+        """The highest bid of ``side`` ("yes" or "no"), None if there is none."""
+        return _best_bid(_own(self.yes, self.no, side))
+
+    def best_ask(self, side: str = "yes") -> Level | None:
+        """The lowest offer on ``side``: the other side's best bid at 1 - its price."""
+        return _best_ask(_own(self.no, self.yes, side))
+
+    def view(self, now: float, wall: float) -> BookView:
+        """The book at this instant: monotonic time ``now``, which is Unix time ``wall``, both in seconds."""
+        return BookView(
+            self.market_ticker,
+            self.status,
+            self.version,
+            self.seq,
+            self.clock,
+            None if self.updated is None else now - self.updated,
+            wall,
+            self.yes.copy(),
+            self.no.copy(),
+        )
+
+    def _check(self) -> None:
+        """The invariants, as AssertionError: for tests and for debugging."""
+        for levels in (self.yes, self.no):
+            for price, size in levels.items():
+                if type(price) is not int or not 0 <= price <= ONE_DOLLAR:
+                    raise AssertionError(f"{self!r}: price {price!r}")
+                if type(size) is not int or size <= 0:
+                    raise AssertionError(f"{self!r}: size {size!r} at {price}")
+        if self.yes is self.no:
+            raise AssertionError(f"{self!r}: both sides are one dict")
+        if self.status is BookStatus.LIVE and self.updated is None:
+            raise AssertionError(f"{self!r}: LIVE without a snapshot")
+        if self.version < 0:
+            raise AssertionError(f"{self!r}: version {self.version}")
+
+
+class BookView:
+    """One market's book at one instant. Thread-safe: immutable.
+
+    All questions take ``side`` "yes" (the default where there is one) or "no", and answer in dollars of that side and
+    in contracts, exactly. None means that a side needed for the answer is empty. Bad arguments raise
+    ConfigurationError.
+    """
+
+    __slots__ = ("_age", "_no", "_wall", "_yes", "clock", "market_ticker", "seq", "status", "version")
+
+    market_ticker: str
+    status: BookStatus
+    version: int
+    seq: int | None
+    clock: int | None
+    _age: float | None
+    _wall: float
+    _yes: Mapping[int, int]
+    _no: Mapping[int, int]
+
+    def __init__(
+        self,
+        market_ticker: str,
+        status: BookStatus,
+        version: int,
+        seq: int | None,
+        clock: int | None,
+        age: float | None,
+        wall: float,
+        yes: dict[int, int],
+        no: dict[int, int],
+    ) -> None:
+        """Made by Book.view(); ``yes`` and ``no`` are this view's own copies, in Book's units."""
+        put = object.__setattr__
+        put(self, "market_ticker", market_ticker)
+        put(self, "status", status)
+        put(self, "version", version)
+        put(self, "seq", seq)
+        put(self, "clock", clock)
+        put(self, "_age", age)
+        put(self, "_wall", wall)
+        put(self, "_yes", MappingProxyType(yes))
+        put(self, "_no", MappingProxyType(no))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a BookView is immutable: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a BookView is immutable: {name} cannot be deleted")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BookView, (
+            self.market_ticker,
+            self.status,
+            self.version,
+            self.seq,
+            self.clock,
+            self._age,
+            self._wall,
+            dict(self._yes),
+            dict(self._no),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Equal market, levels, status and version; seq, clock and times do not count."""
+        if not isinstance(other, BookView):
+            return NotImplemented
+        return (self.market_ticker, self.status, self.version, self._yes, self._no) == (
+            other.market_ticker,
+            other.status,
+            other.version,
+            other._yes,
+            other._no,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.market_ticker, self.status, self.version))
+
+    def __repr__(self) -> str:
+        return _repr(self)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the levels were the exchange's at that instant."""
+        return self.status is BookStatus.LIVE
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the last message was applied, aware (UTC); None if there was none."""
+        return None if self._age is None else datetime.fromtimestamp(self._wall - self._age, timezone.utc)
+
+    def age(self) -> float | None:
+        """Seconds from the last message applied to the instant of this view; None if there was none."""
+        return self._age
+
+    def best_bid(self, side: str = "yes") -> Level | None:
+        """The highest bid."""
+        return _best_bid(_own(self._yes, self._no, side))
+
+    def best_ask(self, side: str = "yes") -> Level | None:
+        """The lowest offer: the other side's best bid at 1 - its price."""
+        return _best_ask(_own(self._no, self._yes, side))
+
+    def bids(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+        """The bids, best first; the best ``depth`` of them, or all."""
+        return tuple(level(price, size) for price, size in _top(_own(self._yes, self._no, side), depth))
+
+    def asks(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+        """The offers, best first; the best ``depth`` of them, or all."""
+        return tuple(level(ONE_DOLLAR - price, size) for price, size in _top(_own(self._no, self._yes, side), depth))
+
+    def mid(self, side: str = "yes") -> Decimal | None:
+        """The middle between best bid and best ask."""
+        prices = self._best_prices(side)
+        return None if prices is None else EXACT.divide(price_decimal(prices[0] + prices[1]), Decimal(2))
+
+    def spread(self, side: str = "yes") -> Decimal | None:
+        """Best ask minus best bid: the same on both sides."""
+        prices = self._best_prices(side)
+        return None if prices is None else price_decimal(prices[1] - prices[0])
+
+    def microprice(self, side: str = "yes") -> Decimal | None:
+        """The middle weighted by size: (bid x ask size + ask x bid size) / (bid size + ask size), to 28 digits."""
+        prices = self._best_prices(side)
+        if prices is None:
+            return None
+        bid, ask = prices
+        bid_size = _own(self._yes, self._no, side)[bid]
+        ask_size = _own(self._no, self._yes, side)[ONE_DOLLAR - ask]
+        weighted = price_decimal(bid * ask_size + ask * bid_size)
+        return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
+
+    def depth_at(self, side: str, price: str | Decimal | int | float) -> Decimal:
+        """Contracts bid on ``side`` at exactly ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
+        return size_decimal(_own(self._yes, self._no, side).get(_price_argument(price), 0))
+
+    def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
+        """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to 1."""
+        bid = sum(size for _, size in _top(_own(self._yes, self._no, side), depth))
+        offered = sum(size for _, size in _top(_own(self._no, self._yes, side), depth))
+        return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
+
+    def cost_to_buy(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
+        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, without fees; None if there are not enough."""
+        offers = [(ONE_DOLLAR - price, size) for price, size in _top(_own(self._no, self._yes, side), None)]
+        return _walk(offers, _quantity_argument(quantity))
+
+    def cost_to_sell(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
+        """Dollars for selling ``quantity`` contracts of ``side`` to the bids, without fees; None if there are not enough."""
+        return _walk(_top(_own(self._yes, self._no, side), None), _quantity_argument(quantity))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The view ready for JSON: Decimals and times as text, both sides' bids as [price, quantity], best first."""
+        updated_at = self.updated_at
+        return {
+            "market_ticker": self.market_ticker,
+            "status": self.status.value,
+            "version": self.version,
+            "seq": self.seq,
+            "clock": self.clock,
+            "updated_at": None if updated_at is None else updated_at.isoformat(),
+            "yes": [[str(price), str(quantity)] for price, quantity in self.bids("yes")],
+            "no": [[str(price), str(quantity)] for price, quantity in self.bids("no")],
+        }
+
+    def _best_prices(self, side: str) -> tuple[int, int] | None:
+        """(best bid, best ask) of ``side`` in 1/10,000 dollar, None unless both are there."""
+        own, other = _own(self._yes, self._no, side), _own(self._no, self._yes, side)
+        return (max(own), ONE_DOLLAR - max(other)) if own and other else None
+
+
+def _own(yes: Mapping[int, int], no: Mapping[int, int], side: str) -> Mapping[int, int]:
+    if side == "yes":
+        return yes
+    if side == "no":
+        return no
+    raise ConfigurationError(f'side must be "yes" or "no", not {_shown(side)}')
+
+
+def _best_bid(levels: Mapping[int, int]) -> Level | None:
+    if not levels:
+        return None
+    price = max(levels)
+    return level(price, levels[price])
+
+
+def _best_ask(other: Mapping[int, int]) -> Level | None:
+    if not other:
+        return None
+    price = max(other)
+    return level(ONE_DOLLAR - price, other[price])
+
+
+def _top(levels: Mapping[int, int], depth: int | None) -> list[tuple[int, int]]:
+    """(price, size) of the best ``depth`` levels or all, best first."""
+    if depth is not None and (type(depth) is not int or depth < 1):
+        raise ConfigurationError(
+            f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}"
+        )
+    return sorted(levels.items(), reverse=True)[:depth]
+
+
+def _walk(levels: list[tuple[int, int]], quantity: int) -> Decimal | None:
+    """Dollars for ``quantity`` 1/100 contracts taken from the levels in turn, None if they do not suffice."""
+    total = 0
+    for price, size in levels:
+        taken = min(size, quantity)
+        total += price * taken
+        quantity -= taken
+        if not quantity:
+            return money_decimal(total)
+    return None
+
+
+def _price_argument(price: str | Decimal | int | float) -> int:
+    try:
+        return price_units(_plain_text(price, _TICK))
+    except ValueError:
+        raise ConfigurationError(
+            f"price must be 0 to 1 dollar with at most 4 decimals, such as '0.54', not {_shown(price)}"
+        ) from None
+
+
+def _quantity_argument(quantity: str | Decimal | int | float) -> int:
+    try:
+        units = count_units(_plain_text(quantity, _CENT))
+    except ValueError:
+        units = 0
+    if not units:
+        raise ConfigurationError(
+            "quantity must be a positive number of contracts with at most 2 decimals, such as '10' or 2.5, "
+            f"not {_shown(quantity)}"
+        )
+    return units
+
+
+def _plain_text(value: str | Decimal | int | float, step: Decimal) -> str:
+    """A number as the wire would write it. A float means its shortest text. Raises ValueError: no whole number of steps."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):
+        raise ValueError("not a number")
+    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not number.is_finite():
+        raise ValueError("not finite")
+    stepped = EXACT.quantize(number, step)
+    if stepped != number:  # also where it has too many digits: quantize() answers NaN
+        raise ValueError("not a whole number of steps")
+    return f"{stepped:f}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) > 10**50:
+        return "a number of that size"
+    return repr(value)[:60]
+
+
+def _repr(book: Book | BookView) -> str:
+    bid, ask = book.best_bid(), book.best_ask()
+    return (
+        f"<{type(book).__name__} {book.market_ticker} {book.status.value} yes "
+        f"{'-' if bid is None else bid.price} / {'-' if ask is None else ask.price} version {book.version}>"
+    )

@@ -1,0 +1,54 @@
+"""What the session hands to its thread after each input: things to deliver, bytes to send, counts.
+
+Owns Output and Counts; imports events only. Not thread-safe; owned by whoever holds the store's lock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ..messages import Message
+from .events import Event, FeedFault
+
+__all__ = ["Counts", "Output"]
+
+
+class Counts:
+    """Counters that only grow. Not thread-safe; see the module."""
+
+    def __init__(self) -> None:
+        self.messages: Counter[str] = Counter()  # by wire type
+        self.bytes: Counter[str] = Counter()
+        self.ignored: Counter[str] = Counter()  # frames that were left out, by reason
+        self.faults: Counter[str] = Counter()  # by kind
+        self.gaps = 0
+        self.resyncs = 0
+
+
+class Output:
+    """Collects the effects of an input, in order. Not thread-safe; see the module."""
+
+    def __init__(self, faults_a_second: int) -> None:
+        self.items: list[Message | Event] = []
+        self.status_changed: set[str] = set()
+        self.outbox: list[bytes] = []
+        self.give_up: str | None = None  # why this connection must be replaced
+        self.counts = Counts()
+        self._limit = faults_a_second
+        self._second = 0
+        self._told = 0
+        self._untold = 0
+
+    def fault(self, kind: str, message: str, now: float, error: BaseException | None = None, **context: Any) -> None:
+        """Count a fault, and tell it unless a peer that misbehaves all the time has filled this second's share."""
+        self.counts.faults[kind] += 1
+        if int(now) != self._second:
+            self._second, self._told = int(now), 0
+        if self._told >= self._limit:
+            self._untold += 1
+            return
+        self._told += 1
+        if self._untold:
+            context["untold"], self._untold = self._untold, 0
+        self.items.append(FeedFault(kind, message, error, context))

@@ -1,0 +1,176 @@
+"""Books that are not right, and how they become right again: get_snapshot, then a new subscription, then a new connection.
+
+Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks. Not thread-safe;
+owned by the session.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ..orderbook import Book, BookStatus
+from .channels import BOOK_CHANNEL
+from .control import Control
+from .events import Gap
+from .link import CHUNK, Link
+from .output import Output
+from .timing import Timing
+
+__all__ = ["Repair"]
+
+_NEVER: Final = float("inf")
+_MAX_FAILURES: Final = 3
+
+
+class Repair:
+    """Watches the books that wait for a snapshot. Not thread-safe; see the module."""
+
+    def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
+        self._books = books
+        self._output = output
+        self._timing = timing
+        self._failures: deque[float] = deque()
+        self._mute: set[str] = (
+            set()
+        )  # markets that answered no request; they are asked again, but nothing is torn down for them
+        self.reset()
+
+    def reset(self) -> None:
+        """No connection, nothing under way."""
+        self._due = _NEVER  # when to ask for the snapshots that are missing
+        self._promised = _NEVER  # until when those have time that a subscription brings by itself
+        self._deadline = _NEVER  # of the request in flight
+        self._asked: set[str] = set()
+        self._queue: list[str] = []
+        self._heard = False
+        self._resubscribed = False
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a repair is asked for or about to be."""
+        return bool(self._asked) or self._due < _NEVER
+
+    def next_deadline(self) -> float:
+        """When tick() has something to do next."""
+        return self._deadline if self._asked else min(self._due, self._promised)
+
+    def expect(self, now: float) -> None:
+        """Snapshots were promised: look for the missing ones later."""
+        self._promised = now + self._timing.snapshot
+
+    def gap(
+        self, link: Link, expected: int | None, received: int | None, reason: str, now: float,
+        market_tickers: Iterable[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Messages of ``link`` are missing: tell it, and where they were book messages mark the books and have them repaired.
+
+        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any (protocol.md 5.2).
+        """
+        tickers = tuple(link.confirmed if market_tickers is None else market_tickers)
+        self._output.counts.gaps += 1
+        self._output.items.append(Gap(link.name, link.sid, expected, received, _named(tickers), reason))
+        if link.name != BOOK_CHANNEL:
+            return
+        self.mark_stale(tickers)
+        if self._asked:  # a snapshot we wait for may be among what was lost
+            self._abandon(now)
+        self._due = min(self._due, now + self._timing.gap_merge)
+
+    def mark_stale(self, market_tickers: Iterable[str]) -> None:
+        """These books are no longer kept up: a LIVE one becomes STALE."""
+        for ticker in market_tickers:
+            book = self._books.get(ticker)
+            if book is not None and book.status is BookStatus.LIVE:
+                book.set_status(BookStatus.STALE)
+                self._output.status_changed.add(ticker)
+
+    def answered(self, market_ticker: str, control: Control, now: float) -> None:
+        """A book that was not LIVE has had its snapshot."""
+        self._mute.discard(market_ticker)
+        if self._promised < _NEVER:
+            self._promised = now + self._timing.snapshot  # they are coming: give the others time too
+        if market_ticker in self._asked:
+            self._asked.discard(market_ticker)
+            self._heard = True
+            self._deadline = now + self._timing.snapshot
+            if not self._asked:
+                self._ask(control, now)
+
+    def refused(self, reason: str, control: Control, now: float) -> None:
+        """The exchange did not accept the request for snapshots."""
+        if self._asked:
+            self._failed(reason, control, now)
+
+    def tick(self, control: Control, now: float) -> None:
+        """Begin a repair that is due; end one that had no answer."""
+        if self._asked:
+            if now >= self._deadline:
+                self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
+                if self._asked:
+                    self._failed("no answer to get_snapshot", control, now)
+                else:
+                    self._ask(control, now)
+        elif now >= min(self._due, self._promised):
+            self._due = self._promised = _NEVER
+            link = control.links.get(BOOK_CHANNEL)
+            self._queue = self._lacking(link.confirmed) if link is not None else []
+            self._heard = False
+            if self._queue:
+                self._ask(control, now)
+
+    def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
+        return [t for t in market_tickers if self._books[t].status in (BookStatus.PENDING, BookStatus.STALE)]
+
+    def _ask(self, control: Control, now: float) -> None:
+        """Send the next part of the request, or end the repair when all have answered."""
+        chunk, self._queue = self._queue[:CHUNK], self._queue[CHUNK:]
+        self._asked = set(chunk)
+        self._deadline = now + self._timing.snapshot
+        if not chunk:
+            self._resubscribed = False
+            self._output.counts.resyncs += 1
+        elif not control.get_snapshot(tuple(chunk), now):
+            self._asked.clear()
+            self.expect(now)  # the subscription is not open now; opening it brings the snapshots
+
+    def _failed(self, reason: str, control: Control, now: float) -> None:
+        """Part of what was asked for did not come. The next rung of the ladder, unless only a mute market is missing."""
+        left, known_mute = _some(self._asked), self._asked <= self._mute
+        self._mute |= self._asked
+        if self._heard or known_mute:
+            self._asked.clear()
+            self._due = min(self._due, now + (self._timing.mute_market if known_mute else self._timing.snapshot))
+            self._output.fault("no_snapshot", f"no snapshot of {left}: {reason}; they are asked for again", now)
+            return
+        self._abandon(now)
+        if self._resubscribed:
+            self._output.give_up = f"the books could not be repaired: {reason}"
+            return
+        self._resubscribed = True
+        self._output.fault("no_snapshot", f"no snapshot of {left}: {reason}; subscribing again", now)
+        link = control.links[BOOK_CHANNEL]
+        self.mark_stale(link.confirmed)
+        control.resubscribe(link, now)
+        self.expect(now)
+
+    def _abandon(self, now: float) -> None:
+        """Count a repair that failed; too many within a minute, and the connection is given up."""
+        self._asked.clear()
+        self._queue.clear()
+        self._failures.append(now)
+        while self._failures[0] < now - self._timing.failed_repairs_window:
+            self._failures.popleft()
+        if len(self._failures) >= _MAX_FAILURES:
+            self._failures.clear()
+            self._output.give_up = "three repairs of the books failed within a minute"
+
+
+def _named(tickers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(ticker for ticker in tickers if ticker != "*all*")
+
+
+def _some(tickers: set[str]) -> str:
+    named = sorted(tickers)
+    return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")

@@ -1,0 +1,124 @@
+"""When to dial again, and when to give up.
+
+Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed); imports errors only. No clock: delays are returned,
+not waited. Retries is not thread-safe; the reader owns it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import ConfigurationError, ConnectionFailed, ConnectionLost, HandshakeRejected, KalshiFeedError, TLSError
+
+__all__ = ["ReconnectPolicy", "Retries"]
+
+_SLOW_CODES: Final = frozenset({1008, 1012, 1013})  # policy, restart, try again later: not at once, not as a herd
+_SLOW_DELAY: Final = 5.0
+_MAX_POLICY_CLOSES: Final = 5
+_MAX_RETRY_AFTER: Final = 60.0
+
+
+@dataclass(frozen=True)
+class ReconnectPolicy:
+    """How often and after what delays a lost connection is dialled again.
+
+    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to ``max_delay``; with
+    ``jitter`` each delay is multiplied by a random factor between ½ and 1. ``max_retries`` (None: no limit) counts since the last
+    healthy session. Raises ConfigurationError for values that cannot work.
+    """
+
+    max_retries: int | None = None
+    initial_delay: float = 0.5
+    max_delay: float = 30.0
+    multiplier: float = 2.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_retries is not None and (type(self.max_retries) is not int or self.max_retries < 0):
+            raise ConfigurationError(
+                f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}"
+            )
+        for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
+            value = getattr(self, name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not math.isfinite(value)
+                or value < least
+            ):
+                raise ConfigurationError(f"{name} must be a number of {least:g} or more, not {value!r}")
+        if self.max_delay < self.initial_delay:
+            raise ConfigurationError(
+                f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})"
+            )
+
+    @classmethod
+    def never(cls) -> ReconnectPolicy:
+        """A policy that does not reconnect: the first failure is final."""
+        return cls(max_retries=0)
+
+    def delay(self, retry: int, random: float) -> float:
+        """Seconds before retry number ``retry`` (from 1); ``random`` is a number from 0 to 1."""
+        exponent = min(retry - 1, 1000)  # a float overflows long before a patient feed stops counting
+        try:
+            delay = min(self.initial_delay * self.multiplier**exponent, self.max_delay)
+        except OverflowError:
+            delay = self.max_delay
+        return delay * (0.5 + random / 2) if self.jitter else delay
+
+
+class Retries:
+    """Counts the failures since the last healthy session. Not thread-safe; owned by the reader."""
+
+    def __init__(self, policy: ReconnectPolicy, random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._random = random
+        self._policy_closes = 0
+        self.count = 0
+        self.ever_healthy = False
+
+    def next_delay(self, error: KalshiFeedError, *, healthy: bool) -> float:
+        """Seconds until the next dial after ``error``; ``healthy`` says whether the session it ended was a good one.
+
+        Raises the error to end the feed with, where another dial cannot help or the policy allows none.
+        """
+        if healthy:
+            self.count = self._policy_closes = 0
+            self.ever_healthy = True
+        late_certificate = isinstance(error, TLSError) and self.ever_healthy
+        if not error.retryable and not late_certificate:
+            raise error
+        if isinstance(error, ConnectionLost) and error.code == 1008:
+            self._policy_closes += 1
+            if self._policy_closes >= _MAX_POLICY_CLOSES:
+                raise ConnectionLost(
+                    1008, f"{error.reason or 'policy violation'} (five times without a healthy session)"
+                )
+        if self._policy.max_retries is not None and self.count >= self._policy.max_retries:
+            raise _final(error, self.count)
+        self.count += 1
+        delay = self._policy.delay(self.count, self._random())
+        if late_certificate:
+            return max(delay, self._policy.max_delay)
+        if isinstance(error, ConnectionLost) and error.code in _SLOW_CODES:
+            return max(delay, _SLOW_DELAY * (0.5 + self._random() / 2))
+        if isinstance(error, HandshakeRejected) and error.retry_after:
+            return max(delay, min(error.retry_after, _MAX_RETRY_AFTER) * (1 + self._random() / 10))
+        return delay
+
+
+def _final(error: KalshiFeedError, retries: int) -> KalshiFeedError:
+    """The same error, saying that it is the last one."""
+    if retries == 0:
+        return error
+    tail = f"gave up after {retries} retr{'y' if retries == 1 else 'ies'}"
+    if isinstance(error, ConnectionFailed):
+        final: KalshiFeedError = type(error)(f"{error}; {tail}", *error.args[1:])
+    else:
+        lost = error if isinstance(error, ConnectionLost) else ConnectionLost(None, str(error))
+        final = ConnectionLost(lost.code, f"{lost.reason}; {tail}".lstrip("; "))
+    final.__cause__ = error.__cause__
+    return final

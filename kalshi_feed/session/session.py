@@ -1,0 +1,317 @@
+"""The session: payloads in, messages and commands out, books kept on the way.
+
+Owns the order of things: the sequence check, the books, what is delivered and what is not. Must not import sockets, threads,
+clocks or locks: `now` is passed in, and effects are collected in `output`. Not thread-safe; the reader uses it, holding the
+store's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import ProtocolError
+from ..messages import (
+    Decoder,
+    ErrorMessage,
+    Message,
+    Ok,
+    OrderbookDelta,
+    OrderbookSnapshot,
+    Subscribed,
+    UnknownMessage,
+    Unsubscribed,
+)
+from ..messages.decoder import undecodable
+from ..orderbook import Book, BookStatus, NegativeSize
+from .channels import BOOK_CHANNEL
+from .control import Control
+from .link import Link
+from .output import Output
+from .repair import Repair
+from .timing import Timing
+from .wanted import Wanted
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One feed's session over all its connections. Not thread-safe; see the module.
+
+    ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
+    """
+
+    def __init__(
+        self, books: Mapping[str, Book], wanted: Wanted, *, use_yes_price: bool = True, timing: Timing | None = None
+    ) -> None:
+        self._books = books
+        self._wanted = wanted
+        self._timing = timing or Timing()
+        self._decoder = Decoder(use_yes_price)
+        self._connected_at: float | None = None
+        self._bad_frames: deque[float] = deque()
+        self._unknown_sids: set[int | None] = set()
+        self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
+        self.output = Output(self._timing.faults_a_second)
+        self.control = Control(wanted, self.output, self._timing, use_yes_price, self)
+        self.repair = Repair(books, self.output, self._timing)
+
+    # -- the connection --------------------------------------------------------------------------------------------------------
+
+    def connected(self, now: float) -> None:
+        """A connection stands: everything wanted is asked for on it."""
+        self._connected_at = now
+        self.output.give_up = None
+        self.control.connected(now)
+
+    def disconnected(self, now: float) -> bool:
+        """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see Timing)."""
+        lasted = now - self._connected_at if self._connected_at is not None else 0.0
+        healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
+        self._connected_at = None
+        link = self.control.links.get(BOOK_CHANNEL)
+        if link is not None:
+            self.repair.mark_stale(link.confirmed)
+        self.control.disconnected()
+        self.repair.reset()
+        for known in (self._bad_frames, self._unknown_sids, self._baseless):
+            known.clear()
+        return healthy
+
+    def tick(self, now: float) -> None:
+        """Do what has become due, and what users have come to want since."""
+        self.control.tick(now)
+        self.repair.tick(self.control, now)
+
+    def next_deadline(self) -> float:
+        """When tick() must be called next, if nothing else happens."""
+        return min(self.control.next_deadline(), self.repair.next_deadline())
+
+    def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
+        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on the present connection."""
+        if self.control.settled(channel):
+            return True
+        link = self.control.links.get(channel)
+        return link is not None and link.is_open and link.confirmed.issuperset(keys)
+
+    def sid_of(self, channel: str) -> int | None:
+        """The channel's sid on the present connection."""
+        link = self.control.links.get(channel)
+        return link.sid if link is not None else None
+
+    # -- the data --------------------------------------------------------------------------------------------------------------
+
+    def receive(self, payloads: Sequence[bytes], now: float) -> None:
+        """Take the text messages of one read, in order. Never raises for what the exchange sends."""
+        books, by_sid = self._books, self.control.by_sid
+        items, counts = self.output.items, self.output.counts
+        live = BookStatus.LIVE
+        deltas = delta_bytes = 0
+        for message, payload in zip(self._decoder.decode_batch(payloads), payloads):
+            if isinstance(message, OrderbookDelta):
+                deltas += 1
+                delta_bytes += len(payload)
+                sid, seq = message.sid, message.seq
+                link = by_sid.get(sid)  # type: ignore[arg-type]
+                if link is None or seq is None or seq != link.next_seq:
+                    if not self._sequenced(message, now):
+                        continue
+                else:
+                    link.next_seq = seq + 1
+                body = message.msg
+                book = books.get(body.market_ticker)
+                if book is None or book.status is not live:
+                    self._without_base(body.market_ticker, book, now)
+                    continue
+                try:
+                    price, size = message.units()
+                    book.apply(body.side, price, size, seq, body.clock, now)
+                except NegativeSize as error:
+                    self._hurt(body.market_ticker, "negative_size", f"{body.market_ticker}: {error}", error, now)
+                    continue
+                except ValueError as error:
+                    self._hurt(body.market_ticker, "protocol", "", undecodable(message, error), now)
+                    continue
+                items.append(message)
+            elif isinstance(message, ProtocolError):
+                counts.messages["unreadable"] += 1
+                counts.bytes["unreadable"] += len(payload)
+                self._unreadable(message, now)
+            else:
+                counts.messages[message.type] += 1
+                counts.bytes[message.type] += len(payload)
+                self._other(message, now)
+        if deltas:
+            counts.messages["orderbook_delta"] += deltas
+            counts.bytes["orderbook_delta"] += delta_bytes
+
+    def _other(self, message: Message, now: float) -> None:
+        """Everything but deltas."""
+        if isinstance(message, OrderbookSnapshot):
+            if self._sequenced(message, now):
+                self._snapshot(message, now)
+        elif isinstance(message, Subscribed):
+            self.control.subscribed(message, now)
+            self.output.items.append(message)
+        elif isinstance(message, (Ok, Unsubscribed, ErrorMessage)):
+            self._reply(message, now)
+        elif self._sequenced(message, now):
+            self.output.items.append(message)
+
+    def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
+        """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
+        link = self.control.by_sid.get(message.sid) if message.sid is not None else None
+        if link is not None and link.rule.sequenced and message.seq is not None and message.seq + 1 != link.next_seq:
+            self._in_sequence(link, message.seq, now)
+        if isinstance(message, Ok):
+            self.control.ok(message, now)
+        elif isinstance(message, Unsubscribed):
+            self.control.unsubscribed(message, now)
+        else:
+            self.control.error(message, now)
+        self.output.items.append(message)
+
+    def _snapshot(self, message: OrderbookSnapshot, now: float) -> None:
+        """Any snapshot replaces the book, whoever asked for it; a missing side is empty (protocol.md 5.5)."""
+        ticker = message.market_ticker
+        if not self._wanted.wants_book(ticker):
+            self.output.counts.ignored["unwanted"] += 1
+            return
+        book = self._books[ticker]
+        yes, no = message.book_sides()
+        was_live = book.status is BookStatus.LIVE
+        book.replace(yes, no, message.seq, message.clock, now)
+        self._baseless.discard(ticker)
+        self.output.items.append(message)
+        if not was_live:
+            self.output.status_changed.add(ticker)
+            self.repair.answered(ticker, self.control, now)
+        if message.market_id == "" and not (yes or no):
+            self.output.fault("unknown_market", f"unknown market {ticker}: the exchange knows no such ticker (or no longer)", now,
+                              market_ticker=ticker)  # fmt: skip
+
+    # -- sequence --------------------------------------------------------------------------------------------------------------
+
+    def _sequenced(self, message: Message, now: float) -> bool:
+        """Whether a data frame belongs to a subscription of ours and is in order, so that it can be taken."""
+        link = self.control.link_of(message.sid, message.type)
+        if link is None:
+            if isinstance(message, UnknownMessage) and message.sid is None:
+                return True
+            self._of_nobody(message, now)
+            return False
+        if not link.rule.sequenced:
+            return True
+        if message.seq is not None:
+            return self._in_sequence(link, message.seq, now)
+        if link.name == BOOK_CHANNEL:
+            self._unreadable(undecodable(message, ValueError("seq is missing")), now)
+            return False
+        return True  # trades came without a number until 2026: not checkable
+
+    def _in_sequence(self, link: Link, seq: int, now: float) -> bool:
+        expected = link.next_seq
+        if expected is None or seq == expected:
+            link.next_seq = seq + 1
+            return True
+        if seq > expected:
+            link.next_seq = seq + 1
+            self.repair.gap(link, expected, seq, "sequence gap", now)
+            return True
+        if seq == expected - 1:
+            self.output.counts.ignored["duplicate"] += 1
+        elif link.name == BOOK_CHANNEL and self.repair.under_way:
+            self.output.counts.ignored["late"] += 1
+        else:  # late, or the exchange counts anew: which one the next frame tells
+            link.next_seq = None
+            self.repair.gap(link, expected, seq, "sequence went back", now)
+        return False
+
+    def _of_nobody(self, message: Message, now: float) -> None:
+        sid = message.sid
+        if sid in self.control.retired:
+            self.output.counts.ignored["ended_subscription"] += 1
+            return
+        self.output.counts.ignored["unknown_sid"] += 1
+        if sid not in self._unknown_sids and len(self._unknown_sids) < 100:
+            self._unknown_sids.add(sid)
+            self.output.fault(
+                "unknown_sid", f"{message.type} for subscription {sid}, which is none of ours, is ignored", now, sid=sid
+            )
+
+    def _without_base(self, market_ticker: str, book: Book | None, now: float) -> None:
+        """A delta of a book that is not LIVE is neither applied nor delivered."""
+        if book is None or not self._wanted.wants_book(market_ticker):
+            self.output.counts.ignored["unwanted"] += 1
+        elif book.status is BookStatus.STALE:
+            self.output.counts.ignored["stale_book"] += 1
+        else:
+            self.output.counts.ignored["no_snapshot"] += 1
+            if market_ticker not in self._baseless:
+                self._baseless.add(market_ticker)
+                self._hurt(
+                    market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now
+                )
+
+    # -- what goes wrong -------------------------------------------------------------------------------------------------------
+
+    def _unreadable(self, error: ProtocolError, now: float) -> None:
+        """A frame that cannot be used: told, and everything that it may have been is repaired."""
+        control = self.control
+        self.output.fault("protocol", str(error), now, error, frame=error.frame)
+        link = control.by_sid.get(error.sid) if error.sid is not None else None
+        if error.sid is None:
+            self._bad_frames.append(now)
+            while self._bad_frames[0] < now - self._timing.bad_frames_window:
+                self._bad_frames.popleft()
+            if len(self._bad_frames) > self._timing.bad_frames:
+                self.output.give_up = (
+                    f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+                )
+            for link in list(control.by_sid.values()):
+                self._break(link, error, now)
+        elif link is not None:
+            if error.seq is None:
+                self._break(link, error, now)
+            elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
+                known = error.market_ticker in link.confirmed
+                self.repair.gap(
+                    link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
+                )
+
+    def _break(self, link: Link, error: ProtocolError, now: float) -> None:
+        """The frame may have used up a number of this subscription: whatever comes next is in order, and the books are not."""
+        if link.rule.sequenced:
+            expected, link.next_seq = link.next_seq, None
+            self.repair.gap(link, expected, error.seq, "unreadable frame", now)
+
+    def _hurt(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
+        """Something touched one market only: tell it, and repair that one."""
+        self.output.fault(kind, text or str(error), now, error, market_ticker=market_ticker)
+        link = self.control.links.get(BOOK_CHANNEL)
+        if link is not None:
+            self.repair.gap(link, None, None, kind.replace("_", " "), now, (market_ticker,))
+
+    # -- what the conversation tells (Listener) --------------------------------------------------------------------------------
+
+    def snapshots_due(self, now: float) -> None:
+        """See Listener."""
+        self.repair.expect(now)
+
+    def subscription_died(self, link: Link, reason: str, now: float) -> None:
+        """See Listener."""
+        self.repair.gap(link, None, None, reason, now)
+
+    def repair_refused(self, reason: str, now: float) -> None:
+        """See Listener."""
+        self.repair.refused(reason, self.control, now)
+
+    def books_unwanted(self, market_tickers: Iterable[str]) -> None:
+        """See Listener."""
+        for ticker in market_tickers:
+            if self._books[ticker].set_status(BookStatus.CLOSED):
+                self.output.status_changed.add(ticker)
+
+    def _all_live(self) -> bool:
+        channel = self._wanted.channels.get(BOOK_CHANNEL)
+        return channel is None or all(self._books[ticker].status is BookStatus.LIVE for ticker in channel.counts)

@@ -1,0 +1,207 @@
+"""What users want: subscriptions as they were asked for, counted per channel and market.
+
+Owns Want (one subscription's record) and Wanted (all of them and the difference to make). Must not import sockets, threads or
+clocks. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import ConfigurationError, SubscriptionError
+from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS, rule_of
+
+__all__ = ["Want", "Wanted", "WantedChannel"]
+
+
+class Want:
+    """One subscription as its user asked for it. Not thread-safe; see the module."""
+
+    __slots__ = ("channels", "closed", "error", "failed", "keys", "options", "refused", "selector")
+
+    def __init__(
+        self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]
+    ) -> None:
+        self.channels = channels
+        self.selector = selector
+        self.keys = dict.fromkeys(keys)
+        self.options = dict(options)
+        self.failed: set[str] = set()  # channels of which nothing is left
+        self.refused: dict[str, set[str]] = {}  # by channel, what the exchange would not give
+        self.error: SubscriptionError | None = None
+        self.closed = False
+
+    def live_channels(self) -> tuple[str, ...]:
+        """The channels that are still wanted."""
+        return () if self.closed else tuple(name for name in self.channels if name not in self.failed)
+
+    def keys_of(self, channel: str) -> Iterable[str]:
+        """What this subscription selects on ``channel``: its markets, or ALL_MARKETS where the channel takes no such filter."""
+        keys = self.keys if self.filters(channel) else ALL_MARKETS
+        refused = self.refused.get(channel)
+        return [key for key in keys if key not in refused] if refused else keys
+
+    def filters(self, channel: str) -> bool:
+        """Whether this subscription's selector is one that the channel knows."""
+        return self.selector in rule_of(channel).selectors
+
+
+class WantedChannel:
+    """One channel as all subscriptions together want it. Not thread-safe; see the module."""
+
+    __slots__ = ("counts", "options", "selector", "wants")
+
+    def __init__(self) -> None:
+        self.wants: list[Want] = []
+        self.counts: Counter[str] = Counter()
+        self.selector: str | None = None
+        self.options: dict[str, Any] = {}
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel."""
+        return ALL_MARKETS if self.counts["*all*"] else self.counts.keys()
+
+
+class Wanted:
+    """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the module."""
+
+    def __init__(self) -> None:
+        self.wants: dict[Want, None] = {}
+        self.channels: dict[str, WantedChannel] = {}
+        self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
+        self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
+        self.lists: list[
+            list[tuple[tuple[str, int], ...]]
+        ] = []  # boxes of list_subscriptions calls that wait for an answer
+
+    def add(self, want: Want) -> list[str]:
+        """Want what ``want`` says; returns the markets whose books are wanted for the first time.
+
+        Raises ConfigurationError, with nothing changed, where it contradicts what is wanted already.
+        """
+        for name in want.channels:
+            self._check(want, name)
+        self.wants[want] = None
+        new = []
+        for name in want.channels:
+            channel = self.channels.setdefault(name, WantedChannel())
+            channel.wants.append(want)
+            channel.options.update(_options_of(want, name))
+            new += self._count(name, want, want.keys_of(name))
+        return new
+
+    def add_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
+        """More markets for a subscription; returns those whose books are new."""
+        fresh = [key for key in keys if key not in want.keys]
+        want.keys.update(dict.fromkeys(fresh))
+        return [
+            ticker for name in want.live_channels() if want.filters(name) for ticker in self._count(name, want, fresh)
+        ]
+
+    def delete_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
+        """Fewer markets for a subscription; returns those whose books nobody wants any more."""
+        gone = []
+        for name in want.live_channels():
+            if want.filters(name):
+                mine = set(want.keys_of(name))
+                gone += self._uncount(name, [key for key in keys if key in mine])
+        for key in keys:
+            want.keys.pop(key, None)
+        return gone
+
+    def remove(self, want: Want) -> list[str]:
+        """Forget a subscription; returns the markets whose books nobody wants any more."""
+        gone = [ticker for name in want.live_channels() for ticker in self._leave(want, name)]
+        want.closed = True
+        self.wants.pop(want, None)
+        return gone
+
+    def refuse(self, channel: str, keys: Iterable[str], error: SubscriptionError) -> list[str]:
+        """The exchange refused ``keys`` of ``channel``: whoever wanted them gets ``error``; returns the books nobody wants now.
+
+        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on with those.
+        """
+        gone = []
+        for want in list(self.channels[channel].wants if channel in self.channels else ()):
+            held = set(want.keys_of(channel))
+            refused = held.intersection(keys)
+            if not refused:
+                continue
+            want.error = error
+            gone += self._uncount(channel, refused)
+            want.refused.setdefault(channel, set()).update(refused)
+            if refused == held:
+                want.failed.add(channel)
+                self._forget(channel, want)
+        return gone
+
+    def wants_book(self, market_ticker: str) -> bool:
+        """Whether anybody wants the book of this market."""
+        channel = self.channels.get(BOOK_CHANNEL)
+        return channel is not None and market_ticker in channel.counts
+
+    def _check(self, want: Want, name: str) -> None:
+        rule = rule_of(name)
+        if want.selector == "market_ids" and want.selector not in rule.selectors:
+            raise ConfigurationError(f"{name} takes no market_ids; write market_tickers=[…]")
+        if rule.filter_required and want.selector not in rule.selectors:
+            raise ConfigurationError(
+                f"{name} needs markets (the exchange answers 'Params required'): "
+                f"write subscribe({name!r}, ['MARKET-TICKER', …])"
+            )
+        known = self.channels.get(name)
+        if known is None:
+            return
+        if want.selector in rule.selectors and known.selector not in (None, want.selector):
+            raise ConfigurationError(
+                f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter for a channel, "
+                f"so write {known.selector}=… here too"
+            )
+        for option, value in _options_of(want, name).items():
+            if known.options.get(option, value) != value:
+                raise ConfigurationError(
+                    f"{name} is already subscribed with {option}={known.options[option]!r}; the exchange keeps one subscription "
+                    f"a channel, so it cannot be {value!r} as well: unsubscribe the other one first"
+                )
+
+    def _count(self, name: str, want: Want, keys: Iterable[str]) -> list[str]:
+        channel = self.channels[name]
+        if keys is not ALL_MARKETS:
+            channel.selector = want.selector
+        new = [key for key in keys if key not in channel.counts]
+        channel.counts.update(keys)
+        self.changed.add(name)
+        return new if name == BOOK_CHANNEL else []
+
+    def _uncount(self, name: str, keys: Iterable[str]) -> list[str]:
+        channel = self.channels[name]
+        gone = []
+        for key in keys:
+            channel.counts[key] -= 1
+            if not channel.counts[key]:
+                del channel.counts[key]
+                gone.append(key)
+        if not channel.counts:
+            channel.selector = None
+        self.changed.add(name)
+        return gone if name == BOOK_CHANNEL else []
+
+    def _leave(self, want: Want, name: str) -> list[str]:
+        gone = self._uncount(name, list(want.keys_of(name)))
+        self._forget(name, want)
+        return gone
+
+    def _forget(self, name: str, want: Want) -> None:
+        channel = self.channels[name]
+        channel.wants.remove(want)
+        if not channel.wants:
+            del self.channels[name]
+
+
+def _options_of(want: Want, name: str) -> dict[str, Any]:
+    """The channel-wide parameters of ``want`` that concern this channel."""
+    allowed = CHANNELS[name].options if name in CHANNELS else tuple(want.options)
+    return {option: value for option, value in want.options.items() if option in allowed or option == "skip_ticker_ack"}

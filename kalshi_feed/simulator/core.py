@@ -1,0 +1,244 @@
+"""The heart of the exchange: markets, connections, and everything that happens to them.
+
+Owns the one lock of the simulator and the truth: a change to a book and the numbering of the frames that tell of it are
+one step under it. Sockets and threads are the connections' affair. Imports connection, session, markets, accounts and
+wire.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import commands as command_reading
+from .accounts import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Account
+from .connection import Connection, Refusal
+from .markets import Change, Market
+from .session import Quirks, Session
+from .subscriptions import Subscription
+from .wire import Message, encode_json
+
+PATH = "/trade-api/ws/v2"
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """One upgrade request the exchange has answered. The signature itself is not kept."""
+
+    path: str
+    headers: Mapping[str, str]  # by upper-case name, without the signature
+    api_key_id: str
+    timestamp_ms: str  # the header's text
+    signature_sha256: str  # "" if there was none
+    status: int  # 101 or what it was refused with
+
+
+@dataclass
+class _Answer:
+    """How the next commands of a kind are answered: with an error, or (code None) not at all."""
+
+    cmd: str | None
+    code: int | None
+    text: str | None
+    remaining: int | None
+
+
+class Core:
+    """Thread-safe. Methods with a leading underscore run under ``lock`` unless they say otherwise."""
+
+    def __init__(self, *, key_type: Any, heartbeat: float, max_clock_skew: float, max_buffer: int) -> None:
+        # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections are woken
+        # after it is released (``_step``), and waiting is done on ``changed`` alone.
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.heartbeat = heartbeat
+        self.pings = True
+        self.max_clock_skew = max_clock_skew
+        self.max_buffer = max_buffer
+        self.clock_offset = 0.0
+        self.quirks = Quirks()
+        self._account = Account(key_type)
+        self._markets: dict[str, Market] = {}
+        self._by_id: dict[str, Market] = {}
+        self._open: list[Connection] = []  # after the upgrade
+        self._all: set[Connection] = set()  # from accept to the end of the thread
+        self._opened = 0
+        self._commands: list[dict[str, Any]] = []
+        self._handshakes: list[Handshake] = []
+        self._rejections: list[Refusal] = []
+        self._answers: list[_Answer] = []
+        self._lost = self._pongs = self._pings_received = 0  # of connections that have ended
+
+    @contextlib.contextmanager
+    def _step(self) -> Iterator[None]:
+        """One change to the exchange, under the lock; then the connections with something to send are woken."""
+        with self.lock:
+            yield
+            awake = [connection for connection in self._all if connection.dirty]
+        for connection in awake:
+            connection.wake()
+
+    def _wait_for(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
+        """Wait (without the lock) until the predicate, asked under it, is true. Raises TimeoutError."""
+        with self.changed:
+            if not self.changed.wait_for(predicate, timeout):
+                raise TimeoutError(f"the exchange waited {timeout:g} s for {what}")
+
+    # -- what connections and sessions ask ---------------------------------------------------------------------------
+    def now_us(self) -> int:
+        """The exchange's idea of the time, in microseconds since 1970."""
+        return time.time_ns() // 1000 + int(self.clock_offset * 1e6)
+
+    def find_market(self, ticker: str) -> Market | None:
+        return self._markets.get(ticker)
+
+    def find_market_by_id(self, market_id: str) -> Market | None:
+        return self._by_id.get(market_id)
+
+    def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None:
+        """Whether an upgrade request is let in (without the lock)."""
+        with self.lock:
+            if self._rejections:
+                return self._rejections.pop(0)
+        path = path.partition("?")[0]
+        if path != PATH:
+            return Refusal(404, body=b"404 page not found\n")
+        now_ms = self.now_us() // 1000
+        details = self._account.refusal(headers, path, now_ms, self.max_clock_skew * 1000)
+        if details is not None:
+            body = encode_json({"code": "authentication_error", "details": details})
+            return Refusal(401, {"Content-Type": "application/json"}, body)
+        if "ORIGIN" in headers:
+            return Refusal(403, {"Sec-Websocket-Version": "13"}, b"Forbidden\n")
+        return None
+
+    def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None:
+        signature = headers.get(SIGNATURE_HEADER, "")
+        record = Handshake(
+            path,
+            {name: value for name, value in headers.items() if name != SIGNATURE_HEADER},
+            headers.get(KEY_HEADER, ""),
+            headers.get(TIMESTAMP_HEADER, ""),
+            hashlib.sha256(signature.encode()).hexdigest() if signature else "",
+            status,
+        )
+        with self.changed:
+            self._handshakes.append(record)
+            self.changed.notify_all()
+
+    def opened(self, connection: Connection, answer: bytes) -> None:
+        with self.changed:
+            connection.index = self._opened
+            self._opened += 1
+            self._open.append(connection)
+            connection.queue(answer)
+            self.changed.notify_all()
+
+    def ended(self, connection: Connection) -> None:
+        with self.changed:
+            self._all.discard(connection)
+            if connection in self._open:
+                self._open.remove(connection)
+            self._lost += connection.faults.lost
+            self._pongs += connection.pongs
+            self._pings_received += connection.pings_received
+            self.changed.notify_all()
+
+    def drained(self, connection: Connection) -> None:
+        self.changed.notify_all()
+
+    def received(self, connection: Connection, payload: bytes) -> None:
+        """A command of a client (without the lock)."""
+        command = command_reading.parse(payload)
+        with self._step():
+            if command is None:
+                text = payload.decode("utf-8", "replace")
+                self._commands.append({"cmd": None, "raw": text, "connection": connection.index})
+                connection.session.error(1)
+            else:
+                self._commands.append({**command, "connection": connection.index})
+                self._answer(connection.session, command)
+            self.changed.notify_all()
+
+    def _answer(self, session: Session, command: dict[str, Any]) -> None:
+        for answer in self._answers:
+            if answer.cmd in (None, command.get("cmd")):
+                if answer.remaining is not None:
+                    answer.remaining -= 1
+                    if answer.remaining <= 0:
+                        self._answers.remove(answer)
+                if answer.code is not None:
+                    id_ = command.get("id")
+                    session.error(answer.code, answer.text, id_ if isinstance(id_, int) and id_ else None)
+                return
+        session.command(command)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+    def _chosen(self, connection: int | None) -> list[Connection]:
+        """The open connections meant: all, or the one with this index. Raises LookupError if it is not open."""
+        if connection is None:
+            return list(self._open)
+        for item in self._open:
+            if item.index == connection:
+                return [item]
+        raise LookupError(f"connection {connection} is not open")
+
+    def _subscribed(
+        self, channel: str, market: Market | None = None, connection: int | None = None
+    ) -> list[tuple[Session, Subscription]]:
+        """Who listens on a channel (to a market)."""
+        found = []
+        for item in self._open if connection is None else self._chosen(connection):
+            subscription = item.session.subscriptions.get(channel)
+            if subscription is not None and (market is None or subscription.wants(market)):
+                found.append((item.session, subscription))
+        return found
+
+    # -- markets -----------------------------------------------------------------------------------------------------
+    def _market(self, ticker: str) -> Market:
+        try:
+            return self._markets[ticker]
+        except KeyError:
+            raise LookupError(f"the exchange has no market {ticker!r}: use add_market first") from None
+
+    def _list_market(self, market: Market) -> None:
+        self._markets[market.ticker] = market
+        self._by_id[market.market_id] = market
+
+    def _publish(self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]) -> None:
+        """A message to all who want it; made only if somebody does."""
+        listeners = self._subscribed(channel, market)
+        if listeners:
+            message = Message(type_, make())
+            for session, subscription in listeners:
+                session.publish(subscription, message)
+
+    def _publish_snapshot(self, market: Market, connection: int | None = None) -> None:
+        for session, subscription in self._subscribed("orderbook_delta", market, connection):
+            session.snapshot(subscription, market.ticker)
+
+    def _change(self, market: Market, changes: Sequence[Change]) -> None:
+        """One action of the exchange: the changes share one clock and one time (protocol.md 6.2)."""
+        now_us = self.now_us()
+        market.tick_clock()
+        listeners = self._subscribed("orderbook_delta", market)
+        for side, price, delta in changes:
+            market.apply(side, price, delta)
+            if listeners:
+                message = Message("orderbook_delta", market.delta(side, price, delta, now_us))
+                for session, subscription in listeners:
+                    session.publish(subscription, message)
+
+    def _trade(self, market: Market, taker_side: str, yes_price: int, count: int) -> None:
+        market.record_trade(yes_price, count)
+        now_us, trade_id = self.now_us(), str(uuid.UUID(int=uuid.uuid4().int))
+        self._publish("trade", market, "trade", lambda: market.trade(taker_side, yes_price, count, now_us, trade_id))
+
+    def _ticker(self, market: Market) -> None:
+        self._publish("ticker", market, "ticker", lambda: market.ticker_message(self.now_us()))

@@ -1,0 +1,296 @@
+"""``Exchange``: a loopback exchange in a few threads. The face users import.
+
+Owns the listening socket, the threads' lives, the files of key and CA. What the exchange says and does is in ``core``
+and ``session``, what tests make it do in ``scripting``. Imports the package's ``credentials`` when they are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import replay as replaying
+from .accounts import KeyType
+from .certificates import Certificates
+from .connection import Connection
+from .core import PATH
+from .generator import Generator, Mover
+from .markets import Market
+from .scripting import Scripting
+from .wire import Message
+
+if TYPE_CHECKING:
+    from ..credentials import Credentials
+
+CLOSE_SECONDS = 1.5  # connections get a second of it to end well
+SUBPENNY_EVERY = 5  # every fifth market has a tick of 0.001 dollar
+
+
+class Exchange(Scripting):
+    """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
+
+    ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when ``rate`` (level
+    changes per second over all of them) is above zero. ``seed`` makes books and moves repeatable. ``heartbeat``:
+    seconds between pings. ``max_clock_skew``: how far, in seconds, a signed timestamp may be from the exchange's clock
+    (the real tolerance is unknown). ``max_buffer``: bytes a connection may be behind before error 25 ends the
+    subscription.
+
+    Attributes to change at any time: ``rate``, ``pings``, ``heartbeat``, ``clock_offset`` (seconds),
+    ``max_clock_skew``, ``max_buffer``, ``quirks``.
+    """
+
+    def __init__(
+        self,
+        markets: Iterable[str] | int = 0,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        rate: float = 0.0,
+        seed: int | None = None,
+        heartbeat: float = 10.0,
+        max_clock_skew: float = 10.0,
+        key_type: KeyType = "rsa",
+        tls: bool = True,
+        max_buffer: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__(key_type=key_type, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
+        self.rate = rate
+        self.paused = False
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._certificates = Certificates()
+        self._mover = Mover(seed)
+        self._touched: dict[str, Market] = {}  # moved since their last ticker
+        self._replays: list[replaying.Replay] = []
+        self._running: _Running | None = None
+        self._accepted = 0
+        # Guards start and close against each other; they join threads under it, and nothing else takes it.
+        self._lifecycle = threading.Lock()
+        tickers = [f"KXSIM-{number:03d}" for number in range(1, markets + 1)] if isinstance(markets, int) else markets
+        if isinstance(tickers, str):
+            raise TypeError(f"markets must be a list of tickers or a number, not the text {tickers!r}")
+        for number, ticker in enumerate(tickers, 1):
+            market = Market(ticker, tick=100 if number % SUBPENNY_EVERY else 10, moving=True)
+            self._mover.fill(market)
+            self._list_market(market)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+    def start(self) -> Exchange:
+        """Listen and serve; also after ``close``, on the same port. Returns itself. Raises OSError if the port is
+        taken.
+        """
+        with self._lifecycle:
+            if self._running is None:
+                self._running = _Running(self, self._host, self._port)
+                self._port = self._running.port
+        return self
+
+    def close(self) -> None:
+        """Close every connection (code 1001) and end every thread, within two seconds. Idempotent."""
+        with self._lifecycle:
+            running, self._running = self._running, None
+            if running is not None:
+                running.close(time.monotonic() + CLOSE_SECONDS)
+
+    def __enter__(self) -> Exchange:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._running is None else self.url
+        return f"<Exchange {state}, {len(self._markets)} markets>"
+
+    # -- how to reach it -----------------------------------------------------------------------------------------------
+    @property
+    def port(self) -> int:
+        """The port it listens on; kept over ``close`` and ``start``. 0 before the first start."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """``wss://127.0.0.1:PORT/trade-api/ws/v2``. Raises RuntimeError before the first start."""
+        if not self._port:
+            raise RuntimeError("the exchange has no port yet: call start() or use it in a with statement")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'wss' if self._tls else 'ws'}://{host}:{self._port}{PATH}"
+
+    @property
+    def api_key_id(self) -> str:
+        return self._account.api_key_id
+
+    @property
+    def private_key_pem(self) -> bytes:
+        return self._account.private_key_pem()
+
+    @property
+    def ca_pem(self) -> bytes:
+        return self._certificates.ca_pem
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """A fresh client context that trusts this exchange's CA and no other."""
+        return self._certificates.client_context()
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials of the account the exchange knows."""
+        from ..credentials import Credentials
+
+        return Credentials.from_pem(self.api_key_id, self.private_key_pem)
+
+    def write_credentials(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write ``key.pem`` (mode 0600) and ``ca.pem`` into the folder (made if missing); returns their paths."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        key, ca = folder / "key.pem", folder / "ca.pem"
+        with contextlib.suppress(FileNotFoundError):
+            key.unlink()  # an old file would keep its mode
+        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(self.private_key_pem)
+        ca.write_bytes(self.ca_pem)
+        return key, ca
+
+    # -- movement ------------------------------------------------------------------------------------------------------
+    def pause(self) -> None:
+        """Stop the markets' own movement; when it returns nothing more is generated."""
+        with self._step():
+            self.paused = True
+            self._send_tickers()
+
+    def resume(self) -> None:
+        """Let the markets move again."""
+        with self.lock:
+            self.paused = False
+
+    def quiesce(self, timeout: float = 5.0) -> None:
+        """``pause``, and wait until every frame is on its way. Raises TimeoutError."""
+        self.pause()
+        self.wait_until_sent(timeout)
+
+    def _touch(self, market: Market) -> None:
+        self._touched[market.ticker] = market
+
+    def _send_tickers(self) -> None:
+        for market in self._touched.values():
+            self._ticker(market)
+        self._touched.clear()
+
+    def _moving(self) -> Sequence[Market]:
+        return [market for market in self._markets.values() if market.moving]
+
+    # -- replay --------------------------------------------------------------------------------------------------------
+    def replay(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        speed: float | None = None,
+        market_ticker: str | None = None,
+        wait_for_subscriber: bool = True,
+    ) -> replaying.Replay:
+        """Serve a recording (``.ndjson``, ``.ndjson.gz``) as its markets; see ``replay`` for what is sent.
+
+        ``speed``: None plays as fast as the slowest client reads, 1.0 in real time, 10.0 ten times as fast.
+        ``market_ticker``: only that market of the file. ``wait_for_subscriber``: play the first frame when somebody has
+        subscribed to the book or the trades of one of the markets; False plays at once. Raises OSError, ValueError.
+        """
+        if self._running is None:
+            raise RuntimeError("the exchange is not running: call start() or use it in a with statement")
+        if speed is not None and not speed > 0:
+            raise ValueError(f"speed must be above zero or None, got {speed!r}")
+        frames = replaying.read(path, market_ticker)
+        markets = {}
+        for ticker, market_id in replaying.tickers_of(frames):
+            market = Market(ticker, market_id=market_id)
+            market.clock = None
+            market.book = replaying.base_book(frames, ticker)
+            markets[ticker] = market
+        player = replaying.Replay(self, frames, markets, speed=speed, wait_for_subscriber=wait_for_subscriber)
+        with self._step():
+            for market in markets.values():
+                self._list_market(market)
+                self._publish_snapshot(market)
+            self._replays.append(player)
+        player.start()
+        return player
+
+    def _backlog(self) -> int:
+        return max((item.buffered for item in self._open if not item.muted), default=0)
+
+    def _heard(self, markets: Iterable[Market]) -> bool:
+        return any(self._subscribed(channel, market) for market in markets for channel in ("orderbook_delta", "trade"))
+
+    def _play(self, market: Market | None, channel: str, message: Message) -> None:
+        for session, subscription in self._subscribed(channel, market):
+            session.publish(subscription, message)
+
+
+class _Running:
+    """What exists between start and close: the listening socket and the threads. Owned by whoever starts and closes."""
+
+    def __init__(self, exchange: Exchange, host: str, port: int) -> None:
+        self._exchange = exchange
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=128)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._closing = False
+        self._generator = Generator(exchange, exchange._mover)
+        self._thread = threading.Thread(target=self._accept, name="kalshi-exchange-accept", daemon=True)
+        self._thread.start()
+        self._generator.thread.start()
+
+    def _accept(self) -> None:
+        exchange = self._exchange
+        context = exchange._certificates.server_context if exchange._tls else None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake_in, selectors.EVENT_READ)
+            while True:
+                selector.select()
+                if self._closing:
+                    return
+                try:
+                    sock, _ = self._listener.accept()
+                except OSError:
+                    continue  # gone again, or out of descriptors: the next one may do
+                exchange._accepted += 1
+                connection = Connection(exchange, sock, context, exchange._accepted)
+                with exchange.lock:
+                    exchange._all.add(connection)
+                connection.thread.start()
+
+    def close(self, deadline: float) -> None:
+        exchange = self._exchange
+        self._closing = True
+        self._wake_out.send(b"x")
+        self._thread.join()
+        self._listener.close()
+        self._generator.stop()
+        with exchange._step():
+            connections = list(exchange._all)
+            replays, exchange._replays = exchange._replays, []
+            for connection in connections:
+                connection.stop(1.0)
+        for player in replays:
+            player.stop(max(0.0, deadline - time.monotonic()))
+        for connection in connections:
+            connection.thread.join(max(0.0, deadline - time.monotonic()))
+        self._generator.thread.join(max(0.0, deadline - time.monotonic()))
+        self._wake_in.close()
+        self._wake_out.close()

@@ -1,0 +1,96 @@
+"""What goes wrong with the frames of one connection: lost, doubled, swapped, corrupted.
+
+Owns the armed faults and applies them to finished messages. Sans-IO. Imports only wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from . import wire
+
+SEQUENCED_DATA = frozenset(
+    {
+        "orderbook_snapshot",
+        "orderbook_delta",
+        "trade",
+        "market_lifecycle_v2",
+        "event_lifecycle",
+        "event_fee_update",
+        "order_group_updates",
+    }
+)
+
+
+@dataclass
+class Fault:
+    """One armed fault: what it does, to which message type (None: any sequenced data message), to how many of them."""
+
+    kind: Literal["lose", "duplicate", "swap", "corrupt"]
+    type: str | None
+    remaining: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+    def matches(self, type_: str) -> bool:
+        return type_ == self.type if self.type is not None else type_ in SEQUENCED_DATA
+
+
+class Faults:
+    """The armed faults of one connection, first armed first served. Not thread-safe: the exchange's lock guards it."""
+
+    def __init__(self) -> None:
+        self.armed: list[Fault] = []
+        self.lost = 0
+        self._held: bytes | None = None  # the first half of a swap
+
+    def arm(self, fault: Fault) -> None:
+        self.armed.append(fault)
+
+    def clear(self) -> None:
+        self.armed.clear()
+
+    def apply(self, type_: str, payload: bytes) -> Sequence[bytes]:
+        """What goes out in place of ``payload``."""
+        if not self.armed and self._held is None:
+            return (payload,)
+        held, self._held = self._held, None
+        out = [payload]
+        for fault in self.armed:
+            if fault.matches(type_):
+                out = self._strike(fault, payload)
+                fault.remaining -= 1
+                if fault.remaining <= 0:
+                    self.armed.remove(fault)
+                break
+        if held is not None:
+            out.append(held)
+        return out
+
+    def _strike(self, fault: Fault, payload: bytes) -> list[bytes]:
+        if fault.kind == "lose":
+            self.lost += 1
+            return []
+        if fault.kind == "duplicate":
+            return [payload, payload]
+        if fault.kind == "swap":
+            self._held = payload
+            return []
+        return [_corrupted(payload, fault.fields, fault.remove)]
+
+
+def _corrupted(payload: bytes, fields: Mapping[str, Any], remove: tuple[str, ...]) -> bytes:
+    """Fields of ``msg`` replaced or removed; ``sid``, ``seq``, ``type``, ``id``, ``msg`` mean the envelope's."""
+    message: dict[str, Any] = msgspec.json.decode(payload)
+    msg = message.get("msg")
+    for name, value in fields.items():
+        target = message if name in ("sid", "seq", "type", "id", "msg") or not isinstance(msg, dict) else msg
+        target[name] = value
+    for name in remove:
+        target = message if name in message or not isinstance(msg, dict) else msg
+        target.pop(name, None)
+    return wire.encode_json(message)

@@ -1,0 +1,277 @@
+"""Recorded frames served as markets: a file is played into the exchange's truth and out to its subscribers.
+
+Owns the reading of the file and the thread that plays it. Imports markets and wire; knows the exchange as ``Stage``
+only.
+
+A frame's own fields go out as they were recorded; sid and seq are the subscriber's, ``sending_ts_ms`` is now, and the
+no side is turned for a subscriber with ``use_yes_price``. A market whose first book frame in the file is a delta had
+levels before the file began: the exchange gives it the smallest book on which every delta up to its first snapshot
+applies without going below zero, so that a subscriber has a snapshot to start from. A market whose first book frame is
+a snapshot is empty until that frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from .markets import Market
+from .wire import Message, price_units, size_units
+
+FRAMES_AT_ONCE = 200
+AHEAD_BYTES = 1024 * 1024  # how far a replay runs ahead of the slowest reader
+
+CHANNELS = {
+    "orderbook_snapshot": "orderbook_delta",
+    "user_order": "user_orders",
+    "market_position": "market_positions",
+    "event_lifecycle": "market_lifecycle_v2",
+    "event_fee_update": "market_lifecycle_v2",
+}
+"""The channel of a message type where it is not the type's own name."""
+
+
+class _Event(msgspec.Struct):
+    type: str
+    msg: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Line(msgspec.Struct):
+    recv_ms: int | None = None
+    event: msgspec.Raw | None = None
+
+
+@dataclass
+class Frame:
+    """One recorded data message."""
+
+    recv_ms: int | None
+    type: str
+    raw: bytes  # the recorded text of msg
+    msg: dict[str, Any]
+
+    @property
+    def channel(self) -> str:
+        return CHANNELS.get(self.type, self.type)
+
+    @property
+    def ticker(self) -> str:
+        return str(self.msg.get("market_ticker", ""))
+
+
+def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list[Frame]:
+    """The data messages of a recording (``.ndjson`` or ``.ndjson.gz``), of one market or of all, in file order.
+
+    Lines are raw frames or ``{"recv_ms": ..., "event": {...}}``; frames without ``msg`` are left out. Raises ValueError
+    with the line's number for a line that is neither.
+    """
+    opener: Any = gzip.open if str(path).endswith(".gz") else open
+    frames = []
+    with opener(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                wrapper = msgspec.json.decode(line, type=_Line)
+                event = msgspec.json.decode(line if wrapper.event is None else bytes(wrapper.event), type=_Event)
+                raw = bytes(event.msg)
+                msg = msgspec.json.decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path}, line {number}: not a recorded frame: {error}") from None
+            if not isinstance(msg, dict) or not msg or event.type in ("subscribed", "ok", "error"):
+                continue
+            frame = Frame(wrapper.recv_ms, event.type, raw, msg)
+            if market_ticker is None or frame.ticker == market_ticker:
+                frames.append(frame)
+    return frames
+
+
+def base_book(frames: list[Frame], ticker: str) -> dict[str, dict[int, int]]:
+    """The smallest book on which the market's deltas before its first snapshot can be applied."""
+    level: dict[tuple[str, int], int] = {}
+    lowest: dict[tuple[str, int], int] = {}
+    for frame in frames:
+        if frame.ticker != ticker or frame.channel != "orderbook_delta":
+            continue
+        if frame.type == "orderbook_snapshot":
+            break
+        key = (frame.msg["side"], price_units(frame.msg["price_dollars"]))
+        level[key] = level.get(key, 0) + size_units(frame.msg["delta_fp"])
+        lowest[key] = min(lowest.get(key, 0), level[key])
+    book: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
+    for (side, price), size in lowest.items():
+        if size < 0:
+            book[side][price] = -size
+    return book
+
+
+class Stage(Protocol):
+    """What a replay asks of the exchange."""
+
+    lock: threading.Lock
+    changed: threading.Condition
+
+    def _step(self) -> contextlib.AbstractContextManager[None]: ...
+    def _backlog(self) -> int: ...
+    def _heard(self, markets: Iterable[Market]) -> bool: ...
+    def _play(self, market: Market | None, channel: str, message: Message) -> None: ...
+
+
+class Replay:
+    """A recording being played. Thread-safe; its thread ``kalshi-exchange-replay`` ends with the file or the
+    exchange.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        frames: list[Frame],
+        markets: dict[str, Market],
+        *,
+        speed: float | None,
+        wait_for_subscriber: bool,
+    ) -> None:
+        self.frames = len(frames)  # how many there are
+        self.anomalies = 0  # deltas that went below zero: the recording has a hole; the level was removed
+        self._stage = stage
+        self._frames = frames
+        self._markets = markets
+        self._speed = speed
+        self._waiting = wait_for_subscriber  # guarded, like the three below, by the exchange's lock
+        self._position = 0
+        self._limit = self.frames
+        self._stopped = False
+        self._origin: tuple[float, float] | None = None  # monotonic seconds, recorded seconds
+        self._thread = threading.Thread(target=self._run, name="kalshi-exchange-replay", daemon=True)
+
+    # -- any thread ---------------------------------------------------------------------------------------------------
+    @property
+    def position(self) -> int:
+        """How many frames have been played (sent to whoever subscribed, and applied to the truth)."""
+        return self._position
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole file has been played."""
+        return self._position >= self.frames
+
+    @property
+    def market_tickers(self) -> tuple[str, ...]:
+        return tuple(self._markets)
+
+    def pause_at(self, position: int) -> None:
+        """Play up to ``position`` frames and no further (never back). Returns at once."""
+        with self._stage.changed:
+            self._limit = max(self._position, min(position, self.frames))
+            self._origin = None
+            self._stage.changed.notify_all()
+
+    def resume(self) -> None:
+        """Play on to the end. Returns at once."""
+        self.pause_at(self.frames)
+
+    def run_to(self, position: int, timeout: float = 10.0) -> None:
+        """Play up to ``position`` frames, subscriber or not, and return when they are out. Raises TimeoutError."""
+        with self._stage.changed:
+            self._waiting = False
+        self.pause_at(position)
+        target = min(position, self.frames)
+        with self._stage.changed:
+            self._stage.changed.wait_for(lambda: self._position >= target or self._stopped, timeout)
+            if self._position < target:
+                raise TimeoutError(f"the replay is at frame {self._position} of {target} after {timeout:g} s")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the file; False if it did not come in time."""
+        with self._stage.changed:
+            self._stage.changed.wait_for(lambda: self.done or self._stopped, timeout)
+            return self.done
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread (bounded); what was not played is not played."""
+        with self._stage.changed:
+            self._stopped = True
+            self._stage.changed.notify_all()
+        self._thread.join(timeout)
+
+    # -- the replay's thread -------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        while True:
+            with self._stage.changed:
+                while not (self._stopped or self._may_play()):
+                    self._stage.changed.wait()
+                if self._stopped:
+                    return
+                pause = self._pause()
+                if pause:
+                    self._stage.changed.wait(pause)
+                    continue
+            with self._stage._step():
+                self._play_batch()
+                self._stage.changed.notify_all()
+                if self._position >= self.frames:
+                    return
+
+    def _may_play(self) -> bool:
+        if self._waiting and self._stage._heard(self._markets.values()):
+            self._waiting = False
+        return self._position < self._limit and not self._waiting and self._stage._backlog() <= AHEAD_BYTES
+
+    def _pause(self) -> float:
+        """Seconds until the next frame is due."""
+        frame = self._frames[self._position]
+        if self._speed is None or frame.recv_ms is None:
+            return 0.0
+        now, recorded = time.monotonic(), frame.recv_ms / 1000
+        if self._origin is None:
+            self._origin = (now, recorded)
+        return max(0.0, self._origin[0] + (recorded - self._origin[1]) / self._speed - now)
+
+    def _play_batch(self) -> None:
+        end = min(self._limit, self._position + (FRAMES_AT_ONCE if self._speed is None else 1))
+        for frame in self._frames[self._position : end]:
+            market = self._markets.get(frame.ticker)
+            if market is not None:
+                self._apply(market, frame)
+            self._stage._play(market, frame.channel, Message(frame.type, frame.msg, frame.raw))
+            self._position += 1
+
+    def _apply(self, market: Market, frame: Frame) -> None:
+        msg = frame.msg
+        if "clock" in msg:
+            market.clock = int(msg["clock"])
+        if frame.type == "orderbook_snapshot":
+            market.book = {
+                side: {price_units(price): size_units(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
+                for side in ("yes", "no")
+            }
+        elif frame.type == "orderbook_delta":
+            price, delta = price_units(msg["price_dollars"]), size_units(msg["delta_fp"])
+            try:
+                market.apply(msg["side"], price, delta)
+            except ValueError:
+                self.anomalies += 1
+                market.book[msg["side"]].pop(price, None)
+        elif frame.type == "trade":
+            market.record_trade(price_units(msg["yes_price_dollars"]), size_units(msg["count_fp"]))
+
+
+def tickers_of(frames: list[Frame]) -> Iterator[tuple[str, str | None]]:
+    """The markets of a recording with their ids (None if no frame tells one), in order of appearance."""
+    ids: dict[str, str | None] = {}
+    for frame in frames:
+        if frame.ticker:
+            market_id = frame.msg.get("market_id") or None
+            ids[frame.ticker] = ids.get(frame.ticker) or market_id
+    return iter(ids.items())

@@ -1,0 +1,281 @@
+"""The exchange's side of one connection: commands in, numbered messages out (protocol.md 3-5). Sans-IO.
+
+Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock and only
+queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol ``Venue`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import commands, wire
+from .commands import TERMINAL, TEXTS, CommandError
+from .markets import Market, unknown_snapshot
+from .subscriptions import FILTERED, INDEX_ACTIONS, SEQUENCED, Subscription
+from .wire import Message
+
+
+@dataclass
+class Quirks:
+    """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other answer."""
+
+    missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (protocol.md 3.1)
+    get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (protocol.md 3.3)
+    echo_id: bool = True  # whether ``subscribed`` carries the command's id (protocol.md 9, 15)
+    snapshot_before_subscribed: bool = False
+    replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (protocol.md 5.2)
+
+
+class Venue(Protocol):
+    """What a session asks of the exchange."""
+
+    quirks: Quirks
+
+    def now_us(self) -> int: ...
+    def find_market(self, ticker: str) -> Market | None: ...
+    def find_market_by_id(self, market_id: str) -> Market | None: ...
+
+
+class Outlet(Protocol):
+    """Where a session's messages go."""
+
+    def emit(self, type_: str, payload: bytes) -> None: ...
+    @property
+    def overflowing(self) -> bool: ...
+
+
+class Session:
+    """Subscriptions of one connection. Not thread-safe: the exchange's lock guards it."""
+
+    def __init__(self, venue: Venue, outlet: Outlet) -> None:
+        self._venue = venue
+        self._outlet = outlet
+        self.subscriptions: dict[str, Subscription] = {}  # by channel
+        self._last_sid = 0
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+    def _emit(self, type_: str, msg: Any, **parts: int | None) -> None:
+        encoded = None if msg is None else wire.encode_json(msg)
+        self._outlet.emit(type_, wire.envelope(type_, encoded, self._venue.now_us() // 1000, **parts))
+
+    def publish(self, subscription: Subscription, message: Message) -> None:
+        """A data message with the subscription's next number."""
+        self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
+
+    def _deliver(self, subscription: Subscription, type_: str, msg: bytes, id_: int | None) -> None:
+        if self.subscriptions.get(subscription.channel) is not subscription:
+            return  # an overflow ended it while several messages were on their way
+        seq = subscription.next_seq() if subscription.sequenced else None
+        now_ms = self._venue.now_us() // 1000
+        self._outlet.emit(type_, wire.envelope(type_, msg, now_ms, sid=subscription.sid, seq=seq, id_=id_))
+        if self._outlet.overflowing:
+            self.fail(subscription, 25)
+
+    def fail(self, subscription: Subscription, code: int, text: str | None = None) -> None:
+        """An error that belongs to a subscription; a terminal one ends it."""
+        seq = subscription.next_seq() if subscription.sequenced else None
+        msg = {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}
+        self._emit("error", msg, sid=subscription.sid, seq=seq)
+        if code in TERMINAL:
+            self.subscriptions.pop(subscription.channel, None)
+
+    def error(self, code: int, text: str | None = None, id_: int | None = None) -> None:
+        """An error that belongs to a command, or to nothing."""
+        self._emit("error", {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}, id_=id_)
+
+    def end(self, subscription: Subscription, id_: int | None = None) -> None:
+        """``unsubscribed``; takes a number (protocol.md 4)."""
+        self.subscriptions.pop(subscription.channel, None)
+        self._emit("unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True))
+
+    def snapshot(self, subscription: Subscription, ticker: str, id_: int | None = None) -> None:
+        market = self._venue.find_market(ticker)
+        msg = unknown_snapshot(ticker) if market is None else market.snapshot(subscription.use_yes_price)
+        self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_)
+
+    def _reply_seq(self, subscription: Subscription, always: bool = False) -> int | None:
+        if not self._venue.quirks.replies_have_seq or not (subscription.sequenced or always):
+            return None
+        return subscription.next_seq()
+
+    def _ok(self, subscription: Subscription, id_: int | None) -> None:
+        msg: dict[str, Any] | None = {}
+        if subscription.skip_ticker_ack:
+            msg = None
+        elif subscription.channel in INDEX_ACTIONS:
+            msg = {INDEX_ACTIONS[subscription.channel][3]: list(subscription.names)}
+        elif not subscription.everything:
+            msg = {"market_tickers": list(subscription.market_tickers)}
+            if subscription.market_ids:
+                msg = {"market_ids": list(subscription.market_ids)}
+        self._emit("ok", msg, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription))
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+    def command(self, command: dict[str, Any]) -> None:
+        """Answer one command. Whatever it holds, the answer is a message, never an exception."""
+        id_ = command.get("id")
+        if isinstance(id_, bool) or not isinstance(id_, int | None) or (id_ or 0) < 0:
+            return self.error(1)
+        id_ = id_ or None
+        try:
+            name, params = command.get("cmd"), command.get("params")
+            if name == "list_subscriptions":
+                subscriptions = self.subscriptions.values()
+                return self._emit("ok", [{"channel": item.channel, "sid": item.sid} for item in subscriptions], id_=id_)
+            if name not in ("subscribe", "unsubscribe", "update_subscription"):
+                raise CommandError(5)
+            if params is None:
+                raise CommandError(2)
+            if not isinstance(params, dict):
+                raise CommandError(1)
+            if name == "subscribe":
+                self._subscribe(params, id_)
+            elif name == "unsubscribe":
+                self._unsubscribe(params, id_)
+            else:
+                self._update(params, id_)
+        except CommandError as error:
+            self.error(error.code, error.text, id_)
+
+    def _subscribe(self, params: dict[str, Any], id_: int | None) -> None:
+        channels = commands.strings(params, "channels")
+        if not channels:
+            raise CommandError(3)
+        if any(channel not in SEQUENCED for channel in channels):
+            raise CommandError(8)
+        tickers, ids = commands.markets(params)
+        if "orderbook_delta" in channels and not tickers:
+            raise CommandError(self._venue.quirks.missing_ticker_code)
+        if ids and channels != ["ticker"]:
+            raise CommandError(11)
+        commands.check_shards(params)
+        for name in ("use_yes_price", "skip_ticker_ack", "send_initial_snapshot"):
+            commands.flag(params, name)  # refuse the whole command, not its second half
+        for channel in dict.fromkeys(channels):
+            subscription = self.subscriptions.get(channel)
+            if subscription is None:
+                self._open(channel, tickers, ids, params, id_)
+            else:
+                subscription.everything |= not (tickers or ids)
+                self._grow(subscription, tickers, ids, params, id_)
+
+    def _open(self, channel: str, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None) -> None:
+        self._last_sid += 1
+        subscription = Subscription(
+            channel,
+            self._last_sid,
+            everything=channel not in FILTERED or not (tickers or ids),
+            use_yes_price=commands.flag(params, "use_yes_price"),
+            skip_ticker_ack=commands.flag(params, "skip_ticker_ack"),
+        )
+        initial = commands.flag(params, "send_initial_snapshot")
+        if channel in INDEX_ACTIONS:
+            subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[channel][3])))
+        self.subscriptions[channel] = subscription
+        new = subscription.include(tickers, ids)
+        quirks = self._venue.quirks
+        if quirks.snapshot_before_subscribed:
+            self._send_initial(subscription, *new, initial)
+        reply = {"channel": channel, "sid": subscription.sid}
+        self._emit("subscribed", reply, id_=id_ if quirks.echo_id else None)
+        if not quirks.snapshot_before_subscribed:
+            self._send_initial(subscription, *new, initial)
+
+    def _grow(
+        self, subscription: Subscription, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None
+    ) -> None:
+        """``ok`` with the whole list, then snapshots for what is new only (protocol.md 5.3, 3.3)."""
+        initial = commands.flag(params, "send_initial_snapshot")
+        new = subscription.include(tickers, ids)
+        self._ok(subscription, id_)
+        self._send_initial(subscription, *new, initial)
+
+    def _send_initial(self, subscription: Subscription, tickers: list[str], ids: list[str], initial: bool) -> None:
+        if subscription.channel == "orderbook_delta":
+            for ticker in tickers:
+                self.snapshot(subscription, ticker)
+        elif subscription.channel == "ticker" and initial:
+            named: Iterable[Market | None] = [self._venue.find_market(ticker) for ticker in tickers]
+            named = [*named, *(self._venue.find_market_by_id(market_id) for market_id in ids)]
+            for market in named:
+                if market is not None:
+                    self.publish(subscription, Message("ticker", market.ticker_message(self._venue.now_us())))
+
+    def _unsubscribe(self, params: dict[str, Any], id_: int | None) -> None:
+        sids = commands.integers(params, "sids")
+        if not sids:
+            raise CommandError(4)
+        unknown = False
+        for sid in dict.fromkeys(sids):
+            subscription = self._by_sid(sid)
+            if subscription is None:
+                unknown = True
+            else:
+                self.end(subscription, id_)
+        if unknown:
+            raise CommandError(7)
+
+    def _by_sid(self, sid: int) -> Subscription | None:
+        return next((item for item in self.subscriptions.values() if item.sid == sid), None)
+
+    def _update(self, params: dict[str, Any], id_: int | None) -> None:
+        targets = [*commands.integers(params, "sids"), *([params["sid"]] if "sid" in params else [])]
+        if len(targets) != 1:
+            raise CommandError(12)
+        if isinstance(targets[0], bool) or not isinstance(targets[0], int):
+            raise CommandError(1)
+        subscription = self._by_sid(targets[0])
+        if subscription is None:
+            raise CommandError(7)
+        action = params.get("action")
+        if not action:
+            raise CommandError(15)
+        if subscription.channel in INDEX_ACTIONS:
+            self._update_names(subscription, action, params, id_)
+        elif action == "get_snapshot" and subscription.channel == "orderbook_delta":
+            self._get_snapshot(subscription, params, id_)
+        elif action in ("add_markets", "delete_markets") and subscription.channel in FILTERED:
+            tickers, ids = commands.markets(params)
+            if ids and subscription.channel != "ticker":
+                raise CommandError(11)
+            if not (tickers or ids):
+                raise CommandError(14)
+            if action == "add_markets":
+                self._grow(subscription, tickers, ids, params, id_)
+            else:
+                for ticker in tickers:
+                    subscription.market_tickers.pop(ticker, None)
+                for market_id in ids:
+                    subscription.market_ids.pop(market_id, None)
+                self._ok(subscription, id_)
+        else:
+            raise CommandError(13)
+
+    def _get_snapshot(self, subscription: Subscription, params: dict[str, Any], id_: int | None) -> None:
+        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (protocol.md 3.3)."""
+        tickers = commands.strings(params, "market_tickers")
+        if not tickers:
+            raise CommandError(14)
+        if self._venue.quirks.get_snapshot_ok:
+            self._ok(subscription, id_)
+        for ticker in dict.fromkeys(tickers):
+            self.snapshot(subscription, ticker, id_)
+
+    def _update_names(self, subscription: Subscription, action: Any, params: dict[str, Any], id_: int | None) -> None:
+        add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
+        if action == list_:
+            type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()
+            return self._emit(type_, {key: list(subscription.names)}, id_=id_, sid=subscription.sid, seq=seq)
+        if action not in (add, drop):
+            raise CommandError(13)
+        names = commands.strings(params, key)
+        if not names:
+            raise CommandError(code)
+        for name in names:
+            if action == add:
+                subscription.names[name] = None
+            else:
+                subscription.names.pop(name, None)
+        self._ok(subscription, id_)

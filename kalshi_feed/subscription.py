@@ -1,0 +1,132 @@
+"""Subscription: the handle a user holds on what was subscribed.
+
+Owns the handle and SubscriptionState; what it says is read from the engine. Must not import the connection. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError, SubscriptionError
+from .session.channels import BOOK_CHANNEL, names
+from .session.wanted import Want
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Subscription", "SubscriptionState"]
+
+
+class SubscriptionState(enum.Enum):
+    """PENDING until the exchange has confirmed every channel (again after each reconnect), then ACTIVE; FAILED once it has refused
+    one; CLOSED after unsubscribe()."""
+
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+    CLOSED = "CLOSED"
+
+
+class Subscription:
+    """What one subscribe() call asked for. Thread-safe; no method but wait() blocks.
+
+    It outlives reconnects, close() and start(): what it wants is asked for again on every connection.
+    """
+
+    __slots__ = ("_engine", "_want")
+
+    def __init__(self, engine: Engine, want: Want) -> None:
+        self._engine = engine
+        self._want = want
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels asked for."""
+        return self._want.channels
+
+    @property
+    def market_tickers(self) -> tuple[str, ...]:
+        """The markets asked for, in order; empty if there is no filter by ticker."""
+        with self._engine.store.lock:
+            return tuple(self._want.keys) if self._want.selector == "market_tickers" else ()
+
+    @property
+    def sids(self) -> Mapping[str, int]:
+        """The exchange's present number of each confirmed channel."""
+        with self._engine.store.lock:
+            found = {name: self._engine.session.sid_of(name) for name in self._want.live_channels()}
+        return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
+
+    @property
+    def error(self) -> SubscriptionError | None:
+        """What the exchange refused, or None."""
+        return self._want.error
+
+    @property
+    def state(self) -> SubscriptionState:
+        """See SubscriptionState."""
+        with self._engine.store.lock:
+            if self._want.closed:
+                return SubscriptionState.CLOSED
+            if self._want.failed:
+                return SubscriptionState.FAILED
+            return SubscriptionState.ACTIVE if self._engine.confirmed(self._want) else SubscriptionState.PENDING
+
+    def wait(self, timeout: float | None = None) -> Subscription:
+        """Wait until the exchange has confirmed every channel and market; returns the subscription.
+
+        Raises SubscriptionError if it refused one, WaitTimeout, the feed's fatal error, FeedClosedError.
+        """
+        self._engine.wait_for_confirmation(self._want, timeout)
+        return self
+
+    def add_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
+        """Want more markets. Raises ConfigurationError where there is no filter to add to."""
+        found = self._checked(market_tickers, "add_markets")
+        self._engine.add_markets(self._want, found)
+        return self
+
+    def delete_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
+        """Want fewer markets. Raises ConfigurationError for markets that are not in it."""
+        found = self._checked(market_tickers, "delete_markets")
+        unknown = [ticker for ticker in found if ticker not in self._want.keys]
+        if unknown:
+            raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; see its market_tickers")
+        self._engine.delete_markets(self._want, found)
+        return self
+
+    def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
+        """Ask the exchange for fresh order book snapshots of these markets, or of all of the subscription's."""
+        if BOOK_CHANNEL not in self._want.live_channels():
+            raise ConfigurationError(f"only a subscription of {BOOK_CHANNEL} has snapshots to ask for")
+        found = self._checked(market_tickers, "request_snapshot") if market_tickers else self.market_tickers
+        unknown = [ticker for ticker in found if ticker not in self._want.keys]
+        if unknown:
+            raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; add_markets() first")
+        self._engine.request_snapshots(found)
+        return self
+
+    def unsubscribe(self) -> None:
+        """Want it no longer. Idempotent; other subscriptions of the same markets stay."""
+        self._engine.check()
+        self._engine.unsubscribe(self._want)
+
+    def _checked(self, market_tickers: tuple[str | Iterable[str], ...], what: str) -> tuple[str, ...]:
+        self._engine.check()
+        if self._want.closed:
+            raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
+        if self._want.selector != "market_tickers":
+            raise ConfigurationError(f"{what}: this subscription does not select by market tickers")
+        flat = [
+            t
+            for given in market_tickers
+            for t in ([given] if isinstance(given, str) else names(given, "market_tickers"))
+        ]
+        return names(flat, "market_tickers")
+
+    def __repr__(self) -> str:
+        count = len(self._want.keys)
+        return f"<Subscription {', '.join(self.channels)}, {count or 'all'} market{'' if count == 1 else 's'}, {self.state.value}>"

@@ -1,0 +1,38 @@
+"""Held for every test: it leaves no thread of the feed and no descriptor behind.
+
+That no thread dies of an exception and no destructor raises is pytest's own check: it warns, and warnings are errors.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import open_descriptors, wait_until
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Set up before the test's own fixtures and checked after them; what wider fixtures opened is not counted."""
+    threads = set(threading.enumerate())
+    descriptors = Counter(open_descriptors())
+    yield
+
+    def left_threads() -> list[str]:
+        return [t.name for t in threading.enumerate() if t not in threads and t.name.startswith("kalshi-feed")]
+
+    def left_descriptors() -> list[str]:
+        now = Counter(open_descriptors())
+        # by number: a wider fixture may have put one socket in another's place
+        return list((now - descriptors).elements()) if now.total() > descriptors.total() else []
+
+    if left_descriptors():
+        gc.collect()
+    try:
+        wait_until(lambda: not left_threads() and not left_descriptors(), timeout=2.0)
+    except AssertionError:
+        pytest.fail(f"the test left behind: threads {left_threads()}, descriptors {left_descriptors()}")

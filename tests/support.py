@@ -1,0 +1,35 @@
+"""What tests of several modules share. Small on purpose."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+__all__ = ["open_descriptors", "wait_until"]
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str = "the condition") -> None:
+    """Return as soon as ``condition()`` is true; fail the test after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout} s")
+        time.sleep(0.002)
+
+
+def open_descriptors() -> list[str]:
+    """The sockets, pipes, pollers and files that this process has open, as /proc names them; empty without /proc."""
+    try:
+        numbers = os.listdir("/proc/self/fd")
+    except FileNotFoundError:
+        return []
+    targets = []
+    for number in numbers:
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue  # closed since, as the listing's own descriptor is
+        if not target.startswith("/dev/") and ".coverage" not in target and ".hypothesis" not in target:
+            targets.append(target)
+    return targets

@@ -1,0 +1,220 @@
+"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting.
+
+Reads the source with ast, so it also sees imports inside functions. An import under ``if TYPE_CHECKING`` counts between
+the package's own modules (a type from above is a dependency on above), but not against the libraries a module may use.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "kalshi_feed"
+MAX_LINES = 450
+
+# What each part of the package may import of the others. A part is a module or a folder; the longest name that fits a
+# module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
+CORE = {
+    "errors": "",
+    "credentials": "errors",
+    "messages": "errors",
+    "orderbook": "messages errors",
+    "session.events": "",
+    "session": "orderbook messages errors",
+    "books": "session orderbook messages errors",
+    "stats": "session.events errors",
+    "dispatch": "stats session.events orderbook messages errors",
+    "connection": "errors",
+    "connection.reader": "dispatch stats books session messages credentials errors",
+    "recording": "connection messages session.events errors",
+    "engine": "connection dispatch stats books session orderbook messages credentials errors",
+    "subscription": "engine session messages errors",
+    "callbacks": "dispatch session messages errors",
+    "feed": "callbacks subscription engine connection dispatch stats books session messages credentials errors",
+    "": "feed subscription connection dispatch stats books session orderbook messages credentials errors",
+}
+ON_TOP = {"simulator": "core", "contrib": "core", "cli": "core simulator", "__main__": "cli"}
+MAY_IMPORT = CORE | ON_TOP
+
+# Which parts may import a library (a standard one too) when the program runs.
+USERS = {
+    "asyncio": "",
+    "certifi": "connection",
+    "click": "cli",
+    "cryptography": "credentials simulator",
+    "flask": "contrib",
+    "prometheus_client": "contrib",
+    "pytest": "simulator",
+    "redis": "contrib",
+    "rich": "cli",
+    "select": "connection simulator cli",
+    "selectors": "connection simulator cli",
+    "socket": "connection simulator cli",
+    "ssl": "connection simulator cli",
+    "trustme": "simulator",
+    "websocket": "connection simulator cli",
+    "websockets": "simulator",
+}
+PURE = ("errors", "messages", "orderbook", "session")  # no threads, clocks or sockets; a log may block on its disk
+NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "selectors", "socket", "ssl", "threading"}
+NOT_PURE |= {"subprocess", "time"}
+
+
+class Import(NamedTuple):
+    """One import: of ``target`` (dotted) by ``module`` (dotted, without the package's name) in ``line``."""
+
+    module: str
+    target: str
+    line: int
+    typing_only: bool
+
+    def __str__(self) -> str:
+        return f"kalshi_feed/{self.module.replace('.', '/') or '__init__'} line {self.line} imports {self.target}"
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name without the package's own: "" is kalshi_feed/__init__.py."""
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    return found
+
+
+def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
+    """The imports in the module, relative ones made absolute; ``from a import b`` is of a.b where that is a module."""
+    is_folder = (PACKAGE / module.replace(".", "/")).is_dir()
+    typing_only = {
+        id(inner)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in block.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            here = ["kalshi_feed", *module.split(".")] if module else ["kalshi_feed"]
+            above = here[: len(here) - (node.level - 1 if is_folder else node.level)] if node.level else []
+            base = ".".join(filter(None, (*above, node.module)))
+            inner = [f"{base}.{alias.name}" for alias in node.names]
+            targets = [name if own_name(name) in modules() else base for name in inner]
+        else:
+            continue
+        for target in dict.fromkeys(targets):
+            yield Import(module, target, node.lineno, id(node) in typing_only)
+
+
+def own_name(target: str) -> str | None:
+    """The module's name inside the package, or None for a library's."""
+    package, _, name = target.partition(".")
+    return name if package == "kalshi_feed" else None
+
+
+def within(name: str, part: str) -> bool:
+    return name == part or (part != "" and name.startswith(part + "."))
+
+
+def part_of(module: str) -> str | None:
+    return max((part for part in MAY_IMPORT if within(module, part)), key=len, default=None)
+
+
+@cache
+def all_imports() -> list[Import]:
+    return [found for module, tree in modules().items() for found in imports_of(module, tree)]
+
+
+def test_imports_between_modules_point_downwards() -> None:
+    wrong = []
+    for found in all_imports():
+        target = own_name(found.target)
+        part = part_of(found.module)
+        if target is None or part is None:
+            continue
+        if part and within(target, part.partition(".")[0]) and within(found.module, part.partition(".")[0]):
+            continue  # inside one folder
+        allowed = MAY_IMPORT[part].split()
+        if "core" in allowed and part_of(target) in CORE:
+            continue
+        if not any(within(target, other) for other in allowed):
+            wrong.append(f"{found}, but {part or '__init__'} may import only: {MAY_IMPORT[part] or 'nothing'}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_module_has_its_place_in_the_table() -> None:
+    homeless = [module for module in modules() if part_of(module) is None]
+    assert not homeless, f"say in MAY_IMPORT what these may import: {homeless}"
+
+
+def test_libraries_are_used_where_they_belong() -> None:
+    wrong = [
+        f"{found}, which only these may: {USERS[library] or 'none'}"
+        for found in all_imports()
+        if (library := found.target.partition(".")[0]) in USERS
+        and not found.typing_only
+        and not any(within(found.module, part) for part in USERS[library].split())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pure_parts_know_no_threads_clocks_or_sockets() -> None:
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if any(within(found.module, part) for part in PURE)
+        and found.target.partition(".")[0] in NOT_PURE
+        and not found.typing_only
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", [pytest.param(name, id=name or "__init__") for name in modules()])
+def test_docstrings_and_length(module: str) -> None:
+    tree = modules()[module]
+    assert ast.get_docstring(tree), "the module has no docstring"
+    bare = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert not bare, f"public classes without a docstring: {bare}"
+    file = PACKAGE / module.replace(".", "/")
+    lines = len((file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{lines} lines: more than {MAX_LINES} are not read in one sitting"
+
+
+# --- the reading of imports itself
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "targets"),
+    [
+        ("credentials", "from .errors import X", ["kalshi_feed.errors"]),
+        (
+            "session",
+            "from . import events\nfrom ..errors import X",
+            ["kalshi_feed.session.events", "kalshi_feed.errors"],
+        ),
+        ("session.events", "from . import events, x", ["kalshi_feed.session.events", "kalshi_feed.session"]),
+        ("session.events", "from .. import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
+        ("", "from .session.events import X", ["kalshi_feed.session.events"]),
+        ("", "from kalshi_feed import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
+        ("books", "def f():\n    import os.path as p, ssl", ["os.path", "ssl"]),
+    ],
+)
+def test_imports_are_read_right(module: str, source: str, targets: list[str]) -> None:
+    assert [found.target for found in imports_of(module, ast.parse(source))] == targets
+
+
+def test_imports_for_typing_are_told_apart() -> None:
+    source = "if TYPE_CHECKING:\n    import ssl\nelse:\n    import socket\nimport time"
+    found = {one.target: one.typing_only for one in imports_of("books", ast.parse(source))}
+    assert found == {"ssl": True, "socket": False, "time": False}

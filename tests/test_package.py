@@ -1,0 +1,114 @@
+"""What setup.cfg promises: the dependencies that are really imported, extras that are really optional, entry points."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_layering import PACKAGE, all_imports, within
+
+TOP = PACKAGE.parent
+LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
+PACKAGE_OF = {"websocket": "websocket-client"}  # where the import has another name than the package
+EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask"}
+
+
+@pytest.fixture(scope="module")
+def config() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(TOP / "setup.cfg")
+    return parser
+
+
+def names(requirements: str) -> set[str]:
+    """The packages in a list of requirements; "kalshi-feed[a,b]" stays whole."""
+    return {re.split(r"\s*[<>=~!]", line)[0] for line in requirements.split("\n") if line}
+
+
+def required(config: configparser.ConfigParser, extra: str) -> set[str]:
+    """What an extra brings, with the extras it is made of."""
+    listed = names(config["options.extras_require"][extra])
+    inner = {name for one in listed if "[" in one for name in one.partition("[")[2].strip("]").split(",")}
+    return {one for one in listed if "[" not in one}.union(*(required(config, name) for name in inner))
+
+
+def python(code: str, *arguments: str, cwd: Path = TOP) -> subprocess.CompletedProcess[str]:
+    environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_what_is_imported_is_required(config: configparser.ConfigParser) -> None:
+    core = names(config["options"]["install_requires"])
+    used: set[str] = set()
+    for found in all_imports():
+        library = found.target.partition(".")[0]
+        extras = [extra for part, extra in EXTRA_OF.items() if within(found.module, part)]
+        if library in LIBRARIES or library == "pytest":  # the plugin runs where pytest does
+            continue
+        package = PACKAGE_OF.get(library, library)
+        used.add(package)
+        assert package in core.union(*(required(config, extra) for extra in extras)), str(found)
+    assert core <= used, f"required but not imported: {core - used}"
+
+
+def test_extras_made_of_extras(config: configparser.ConfigParser) -> None:
+    demo = required(config, "demo")
+    assert demo == required(config, "simulator") | required(config, "cli")
+    assert demo | required(config, "flask") < required(config, "test")
+
+
+def test_every_folder_is_a_package() -> None:
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_version_is_said_once() -> None:
+    import kalshi_feed
+
+    try:
+        installed = importlib.metadata.version("kalshi-feed")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("kalshi-feed is not installed here")
+    assert kalshi_feed.__version__ == installed
+
+
+def test_core_imports_nothing_optional() -> None:
+    result = python("import kalshi_feed, sys; print(*sys.modules)")
+    assert result.returncode == 0, result.stderr
+    optional = {"asyncio", "click", "flask", "pytest", "rich", "trustme", "websockets"}
+    assert optional.isdisjoint(result.stdout.split())
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_command_without_its_extra_says_which(missing: str) -> None:
+    result = python(
+        "import sys; sys.modules[sys.argv.pop()] = None; from kalshi_feed.cli import main; sys.exit(main())",
+        "demo",
+        missing,
+    )
+    assert result.returncode != 0
+    assert "kalshi-feed[" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("missing", ["websockets", "trustme"])
+def test_pytest_plugin_without_its_extra_disturbs_nobody(missing: str, tmp_path: Path) -> None:
+    (tmp_path / "test_user.py").write_text(
+        "def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8"
+    )
+    result = python(
+        f"import sys, pytest; sys.modules[{missing!r}] = None; sys.path.insert(0, {str(TOP)!r});"
+        "sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'kalshi_feed.simulator.pytest_plugin']))",
+        cwd=tmp_path,
+    )
+    assert "1 passed, 1 error" in result.stdout, result.stdout + result.stderr
+    assert "kalshi-feed[simulator]" in result.stdout
