@@ -83,6 +83,7 @@ class Engine:
         self.dispatcher = Dispatcher(
             queue_size=queue_size, overflow=overflow, workers=workers, name=name, view_of=self.store.view
         )
+        self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
         self._transport: Transport | None = None
@@ -117,28 +118,36 @@ class Engine:
     def start(self) -> None:
         """Start the threads; nothing to do if they run. Raises the fatal error of a feed that has failed."""
         self.check()
-        with self.store.lock:
-            if self._state in _RUNNING and not (self._reader and self._reader.stopping()):
-                return
-            before = self._reader
+        before = self._reader
+        if self._state in _RUNNING and not (before and before.stopping()):
+            return
         if before is not None and before.thread.is_alive():
-            if self._inside():
-                raise KalshiFeedError("the feed is still closing; start it again from outside of its own callbacks")
-            before.thread.join(_FAILED_CLOSE)
+            if not self._inside():
+                before.thread.join(_FAILED_CLOSE)
+            if before.thread.is_alive():
+                raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
-        self.dispatcher.start()
         with self.store.lock:
-            self.store.ended = None
-            for ticker in self._wanted_books():
-                self.store.books[ticker].set_status(BookStatus.PENDING)
-            self._change_state(FeedState.CONNECTING, "start")
-            self._reader = reader
+            is_first = self._reader is before  # of several threads that start the feed at once
+            if is_first:
+                self._reader = reader
+                self._retries = Retries(self._policy, random.random)
+                self._clock_tried = False
+                self._last_error = ""
+                self.store.ended = None
+                for ticker in self._wanted_books():
+                    self._open_book(ticker)
+                self._change_state(FeedState.CONNECTING, "start")
+        if not is_first:
+            reader.wakeup.close()
+            return
         try:
+            self.dispatcher.start()
             reader.start()
         except BaseException:
             self.dispatcher.close(time.monotonic())
-            with self.store.lock:
-                self._change_state(FeedState.CLOSED, "no thread could be started")
+            reader.wakeup.close()
+            self._end_now("no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:
@@ -147,20 +156,27 @@ class Engine:
             return
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
         reader = self._reader
-        if reader is not None and reader.thread.is_alive():
+        if reader is not None:
             reader.stop(deadline)
-            if self._inside() or self.store.lock._is_owned():  # type: ignore[attr-defined]  # a signal handler on top of a call
-                return
-            reader.thread.join(max(deadline - time.monotonic(), 0.0) + 0.5)
+            self.dispatcher.unblock()
             if reader.thread.is_alive():
-                _log.warning("the reader thread did not end within %.1f s; it is left behind", timeout)
-            return
-        with self.store.lock:  # never started, or failed
+                if self._inside() or self.store.lock._is_owned():  # type: ignore[attr-defined]  # a signal handler on top of a call
+                    return
+                reader.thread.join(max(deadline - time.monotonic(), 0.0) + 0.5)
+                if reader.thread.is_alive():
+                    _log.warning("the reader thread did not end within %.1f s; it is left behind", timeout)
+                    return
+        if self._reader is reader:  # else started anew meanwhile
+            self._end_now("close")
+
+    def _end_now(self, reason: str) -> None:
+        """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
+        with self.store.lock:
             self._fatal = None
             self._close_books()
             self.store.ended = FeedClosedError("the feed is closed; start() opens it again")
             if self._state is not FeedState.CLOSED:
-                self._change_state(FeedState.CLOSED, "close")
+                self._change_state(FeedState.CLOSED, reason)
             self._events.clear()
             ready = self.store.ready_locked()
         for waiter in ready:
@@ -172,6 +188,7 @@ class Engine:
         reader = self._reader
         if reader is not None:
             reader.stop(time.monotonic())
+            self.dispatcher.unblock()
 
     @property
     def abandonable(self) -> bool:
@@ -224,6 +241,15 @@ class Engine:
                 self._open_book(ticker)
         self.wake()
 
+    def want_book(self, market_ticker: str) -> None:
+        """Want the market's book, unless somebody does or the feed is closed."""
+        with self.store.lock:
+            if self.wanted.wants_book(market_ticker) or self._state is FeedState.CLOSED:
+                return
+            for ticker in self.wanted.add(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {})):
+                self._open_book(ticker)
+        self.wake()
+
     def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
         """Want more markets."""
         with self.store.lock:
@@ -261,8 +287,7 @@ class Engine:
             )
         finally:
             with self.store.lock:
-                if box in self.wanted.lists:
-                    self.wanted.lists.remove(box)
+                self.wanted.lists[:] = [other for other in self.wanted.lists if other is not box]
 
     def confirmed(self, want: Want) -> bool:
         """Whether the exchange has confirmed all of a subscription."""
@@ -294,9 +319,10 @@ class Engine:
         def check() -> OrderBook | None:
             if book.status is BookStatus.LIVE:
                 return handle
-            for want in self.wanted.wants:
-                if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
-                    raise want.error.fresh()
+            if not self.wanted.wants_book(market_ticker):
+                for want in self.wanted.wants:
+                    if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
+                        raise want.error.fresh()
             return None
 
         def missing() -> str:

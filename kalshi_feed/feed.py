@@ -256,9 +256,7 @@ class KalshiFeed(Callbacks):
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)
         self._engine.check()
-        with self._engine.store.lock:
-            if not self._engine.wanted.wants_book(ticker) and self._engine.state is not FeedState.CLOSED:
-                self.subscribe("orderbook_delta", ticker)
+        self._engine.want_book(ticker)
         return self._engine.wait_for_book(ticker, timeout)
 
     def wait_for(

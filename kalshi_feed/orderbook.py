@@ -73,7 +73,7 @@ class Book:
         return _repr(self)
 
     def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
-        """Takes a snapshot, any snapshot (protocol.md 5.5): the book is LIVE. Keeps the dicts; they must not be shared."""
+        """Takes a snapshot, any snapshot (protocol.md 5.5), and keeps its dicts: the book is LIVE."""
         self.yes = yes
         self.no = no
         self.status = BookStatus.LIVE
@@ -138,15 +138,15 @@ class Book:
         for levels in (self.yes, self.no):
             for price, size in levels.items():
                 if type(price) is not int or not 0 <= price <= ONE_DOLLAR:
-                    raise AssertionError(f"{self!r}: price {price!r}")
+                    raise AssertionError(f"{self.market_ticker}: price {price!r}")
                 if type(size) is not int or size <= 0:
-                    raise AssertionError(f"{self!r}: size {size!r} at {price}")
+                    raise AssertionError(f"{self.market_ticker}: size {size!r} at {price}")
         if self.yes is self.no:
-            raise AssertionError(f"{self!r}: both sides are one dict")
+            raise AssertionError(f"{self.market_ticker}: both sides are one dict")
         if self.status is BookStatus.LIVE and self.updated is None:
-            raise AssertionError(f"{self!r}: LIVE without a snapshot")
+            raise AssertionError(f"{self.market_ticker}: LIVE without a snapshot")
         if self.version < 0:
-            raise AssertionError(f"{self!r}: version {self.version}")
+            raise AssertionError(f"{self.market_ticker}: version {self.version}")
 
 
 class BookView:
@@ -282,7 +282,7 @@ class BookView:
         return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
 
     def depth_at(self, side: str, price: str | Decimal | int | float) -> Decimal:
-        """Contracts bid on ``side`` at exactly ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
+        """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
         return size_decimal(_own(self._yes, self._no, side).get(_price_argument(price), 0))
 
     def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
@@ -292,12 +292,12 @@ class BookView:
         return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
 
     def cost_to_buy(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, without fees; None if there are not enough."""
+        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are too few."""
         offers = [(ONE_DOLLAR - price, size) for price, size in _top(_own(self._no, self._yes, side), None)]
         return _walk(offers, _quantity_argument(quantity))
 
     def cost_to_sell(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars for selling ``quantity`` contracts of ``side`` to the bids, without fees; None if there are not enough."""
+        """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too few."""
         return _walk(_top(_own(self._yes, self._no, side), None), _quantity_argument(quantity))
 
     def to_dict(self) -> dict[str, Any]:
@@ -386,7 +386,7 @@ def _quantity_argument(quantity: str | Decimal | int | float) -> int:
 
 
 def _plain_text(value: str | Decimal | int | float, step: Decimal) -> str:
-    """A number as the wire would write it. A float means its shortest text. Raises ValueError: no whole number of steps."""
+    """A number as the wire would write it; a float means its shortest text. ValueError: no whole number of steps."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):

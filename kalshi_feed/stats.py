@@ -41,7 +41,7 @@ class Histogram:
         try:
             us = int(seconds * 1e6)
         except OverflowError:
-            us = 1 << 62
+            us = 1 << 62 if seconds > 0 else 0
         except ValueError:
             return
         if us < 32:

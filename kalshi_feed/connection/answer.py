@@ -11,12 +11,16 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["Answer", "parse_answer"]
+__all__ = ["Answer", "NotHttp", "parse_answer"]
 
 RETRY_AFTER_MAX: Final = 60.0
 OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)  # a Date before this is a device without a clock
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 _TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+class NotHttp(Exception):
+    """What came is no HTTP answer, or one longer than anybody needs."""
 
 
 @dataclass(frozen=True)

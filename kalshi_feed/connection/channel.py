@@ -1,8 +1,9 @@
 """One connected, non-blocking socket as a stream of bytes, plain or TLS.
 
-TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``: one ``recv`` of the socket then brings many TLS
-records (an SSLSocket needs two system calls and a Python call for each; measured 3.2 instead of 5.1 us for a record of one
-frame), and what waits to be written is ciphertext, so a stalled write has no rule about repeating the same buffer.
+TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``: one ``recv`` of the socket then brings
+many TLS records (an SSLSocket needs two system calls and a Python call for each; measured 3.2 instead of 5.1 us for a
+record of one frame), and what waits to be written is ciphertext, so a stalled write has no rule about repeating the
+same buffer.
 
 Owns the socket; must not import anything of the package.
 """
@@ -35,7 +36,8 @@ class EndOfStream(Exception):
 class Channel:
     """A plain socket. Not thread-safe; owned by the thread that dialed. ``receive`` and ``flush`` never block.
 
-    ``sock`` may be handed on to a TlsChannel, which then takes this one's place. Errors of the socket (OSError, ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
+    ``sock`` may be handed on to a TlsChannel, which then takes this one's place. Errors of the socket (OSError,
+    ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -54,8 +56,14 @@ class Channel:
     def unsent_bytes(self) -> int:
         return len(self._unsent)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the next ``receive`` raises, whatever the socket says."""
+        return False
+
     def receive(self) -> bytes:
-        """What has arrived, at most CHUNK_BYTES; empty when nothing has. Raises EndOfStream when the peer has closed."""
+        """What has arrived, at most CHUNK_BYTES; empty when nothing has. Raises EndOfStream when the peer has
+        closed."""
         try:
             data = self.sock.recv(CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -109,6 +117,10 @@ class TlsChannel(Channel):
     def unsent_bytes(self) -> int:
         return len(self._unsent) + self._outgoing.pending + len(self._plaintext)
 
+    @property
+    def has_failed(self) -> bool:
+        return self._failure is not None
+
     def handshake(self) -> bool:
         """One step of the TLS handshake; True when it is complete. Raises EndOfStream, OSError, ssl.SSLError."""
         while True:
@@ -158,9 +170,7 @@ class TlsChannel(Channel):
                 self._failure = EndOfStream(clean=False)
         except ssl.SSLError as error:
             self._failure = error
-        if (
-            self._plaintext or self._outgoing.pending
-        ):  # OpenSSL answered (a key update), or may now take what it refused
+        if self._plaintext:  # OpenSSL may take now what it refused before
             self._encrypt()
         if not chunks and self._failure is not None:
             raise self._failure

@@ -10,8 +10,8 @@ import sys
 
 import certifi
 
-from .url import Endpoint
 from ..errors import ConfigurationError
+from .url import Endpoint
 
 __all__ = ["check_context", "default_context"]
 

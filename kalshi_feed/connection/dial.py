@@ -1,7 +1,7 @@
 """From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at once.
 
-Owns the order of the steps; must not import the session. Headers are signed by the callable it is given, right before the
-request is written and only once the server is verified; no frame that holds them is part of what is raised (K02).
+Owns the order of the steps; must not import the session. Headers are signed by the callable it is given, right before
+the request is written and only once the server is verified; no frame that holds them is part of what is raised (K02).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from .answer import parse_answer
+from ..errors import KalshiFeedError
+from .answer import NotHttp, parse_answer
 from .channel import Channel, PlainChannel, TlsChannel
 from .context import default_context
 from .failures import connection_failed, proxy_failed, proxy_refused
@@ -26,7 +27,6 @@ from .upgrade import DOING as UPGRADING
 from .upgrade import Upgraded, read_head, upgrade
 from .url import Endpoint
 from .wakeup import Wakeup
-from ..errors import KalshiFeedError
 
 __all__ = ["DialCancelled", "dial"]
 
@@ -48,9 +48,10 @@ def dial(
 ) -> Transport:
     """Connect; gives an open Transport, owned by the calling thread.
 
-    ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up. ``cancelled``
-    is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at the end.
-    Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind when it raises.
+    ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
+    ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at
+    the end. Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind
+    when it raises.
     """
     attempt = _Attempt(endpoint, proxy, ssl_context, Patience(deadline, wakeup, cancelled))
     outcome = attempt.run(headers)
@@ -177,7 +178,7 @@ class _Attempt:
         length = read_head(channel, self._patience, received)
         answer = parse_answer(bytes(received[:length]))
         if answer is None or len(received) > length:
-            raise ValueError("the answer to CONNECT is not HTTP")
+            raise NotHttp("the answer to CONNECT is not HTTP")
         if not 200 <= answer.status < 300:
             raise proxy_refused(answer, proxy)
 

@@ -1,7 +1,7 @@
 """What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are translated.
 
-Owns the texts that tell users what to check. Must not import the session. No function here raises; what they give carries no
-traceback and no secret.
+Owns the texts that tell users what to check. Must not import the session. No function here raises; what they give
+carries no traceback and no secret.
 """
 
 from __future__ import annotations
@@ -16,11 +16,6 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from .answer import Answer
-from .channel import EndOfStream
-from .proxy import Proxy
-from .redaction import detach, redact
-from .url import Endpoint
 from ..errors import (
     AuthenticationError,
     ConnectionFailed,
@@ -29,6 +24,11 @@ from ..errors import (
     ProxyError,
     TLSError,
 )
+from .answer import Answer, NotHttp
+from .channel import EndOfStream
+from .proxy import Proxy
+from .redaction import detach, redact
+from .url import Endpoint
 
 __all__ = ["connection_failed", "local_time", "lost_reason", "proxy_failed", "proxy_refused", "rejected"]
 
@@ -42,7 +42,8 @@ OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PR
 def connection_failed(
     error: Exception, doing: str, endpoint: Endpoint, proxy: Proxy | None, secrets: Iterable[str] = ()
 ) -> KalshiFeedError:
-    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS handshake" …)."""
+    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS handshake"
+    …)."""
     failure: KalshiFeedError
     if isinstance(error, KalshiFeedError):
         error.__traceback__ = None
@@ -60,6 +61,8 @@ def connection_failed(
 def _describe(error: Exception) -> str:
     if isinstance(error, EndOfStream):
         return "the connection was closed without an answer"
+    if isinstance(error, NotHttp):
+        return str(error)
     if isinstance(error, TimeoutError):
         return str(error) or "no answer in time"
     if isinstance(error, socket.gaierror):
@@ -82,12 +85,13 @@ def _describe(error: Exception) -> str:
 def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
     where = endpoint.authority
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {where} was not accepted for the host {endpoint.host}: {error.verify_message}; {_advice(error)}"
+        what = f"the certificate of {where} was not accepted for the host {endpoint.host}"
+        return f"{what}: {error.verify_message}; {_advice(error)}"
     reason = error.reason or str(error)
     if reason in WRONG_PROTOCOL:
         return f"{where} does not speak TLS on this port ({reason}); check the url's port, or what stands between"
     if reason in OLD_TLS:
-        return f"{where} offers no TLS version from 1.2 up ({reason}); something old stands between this machine and the exchange"
+        return f"{where} offers no TLS version from 1.2 up ({reason}); something old stands in front of the exchange"
     return f"the TLS handshake with {where} failed: {reason}"
 
 
@@ -118,11 +122,15 @@ def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterabl
     elif status == 403:
         kind = AuthenticationError
         advice = (
-            "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin header or blocks "
-            "WebSockets, whether this network or country may use the exchange, and whether the key may use the WebSocket api"
+            "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin header or "
+            "blocks WebSockets, whether this network or country may use the exchange, and whether the key may use the "
+            "WebSocket api"
         )
     elif 300 <= status < 400:
-        advice = f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else; give that url itself if you trust it"
+        advice = (
+            f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else; "
+            "give that url itself if you trust it"
+        )
     elif status == 404:
         advice = f"there is no WebSocket at the path {endpoint.sign_path}; the exchange's path is /trade-api/ws/v2"
     elif status == 200:
@@ -130,7 +138,10 @@ def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterabl
     elif status == 429:
         advice = "too many connections or requests; the feed waits before it tries again"
     elif status in (400, 426):
-        advice = "the server did not take the request for a WebSocket handshake; check the url, and a proxy on the way that drops the Upgrade header"
+        advice = (
+            "the server did not take the request for a WebSocket handshake; check the url, and a proxy on the way that "
+            "drops the Upgrade header"
+        )
     elif status >= 500:
         advice = "the exchange, or what stands in front of it, has a problem"
     else:
@@ -152,7 +163,10 @@ def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetim
     if abs(skew) < SKEW_SECONDS:
         return f"{advice}; this machine's clock agrees with the server's"
     direction = "ahead of" if skew > 0 else "behind"
-    return f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature invalid: set the clock. Otherwise {advice}"
+    return (
+        f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature invalid: "
+        f"set the clock. Otherwise {advice}"
+    )
 
 
 def _target(answer: Answer, secrets: Iterable[str]) -> str:
@@ -172,7 +186,8 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
         return error
     secrets = _proxy_secrets(proxy)
     failure = ProxyError(
-        f"the proxy {proxy}: {doing} failed: {redact(_describe(error), secrets)}; check the proxy, or pass proxy='' to connect directly"
+        f"the proxy {proxy}: {doing} failed: {redact(_describe(error), secrets)}; "
+        "check the proxy, or pass proxy='' to connect directly"
     )
     failure.__cause__ = detach(error, secrets)
     return failure

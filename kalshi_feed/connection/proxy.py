@@ -1,7 +1,7 @@
 """HTTP proxies: which one to use, and what is said to it.
 
-Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not import the
-transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside TLS.
+Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not import
+the transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside TLS.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from .url import Endpoint
 from ..errors import ConfigurationError
+from .url import Endpoint
 
 __all__ = ["Proxy", "connect_request", "find_proxy", "parse_proxy"]
 
@@ -61,7 +61,7 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     if scheme == "https":
         raise ConfigurationError(
             f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "
-            f"write http://… if the proxy also speaks plain HTTP (the feed's own TLS goes through it), or {HOW_TO_BYPASS}"
+            f"write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), or {HOW_TO_BYPASS}"
         )
     if scheme != "http":
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}")
@@ -86,9 +86,9 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
 def find_proxy(endpoint: Endpoint, explicit: str | Proxy | bool | None, environ: Mapping[str, str]) -> Proxy | None:
     """The proxy to use for ``endpoint``, or None for a direct connection.
 
-    ``explicit`` decides if it is given: a url (also for loopback), or ``""`` or False for none. Otherwise the environment's
-    https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on loopback (so ws://, which is
-    loopback only, never gets one from the environment). Raises ConfigurationError.
+    ``explicit`` decides if it is given: a url (also for loopback), or ``""`` or False for none. Otherwise the
+    environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on loopback
+    (so ws://, which is loopback only, never gets one from the environment). Raises ConfigurationError.
     """
     if isinstance(explicit, Proxy):
         return explicit

@@ -1,8 +1,8 @@
 """The read buffer: whole text frames are sliced out of it, every other frame is served from it to websocket-client.
 
-Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes, and those cost
-one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the size limit before one byte of
-its payload is waited for.
+Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes, and
+those cost one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the size limit
+before one byte of its payload is waited for.
 
 Owns the bytes between the channel and the frames; must not import anything of the package but the channel.
 """
@@ -44,7 +44,8 @@ class FrameError(Exception):
 
 
 class ReadAhead:
-    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by the reader thread.
+    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by the
+    reader thread.
 
     ``data`` is what arrived behind the handshake.
     """
@@ -105,8 +106,8 @@ class ReadAhead:
     def head(self, in_fragments: bool, assembled: int) -> tuple[int, int, int] | None:
         """The frame at the head as (first byte, payload's start, payload's end); None while it is incomplete.
 
-        The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is under way and
-        ``assembled`` how many bytes of it there are. Raises FrameError.
+        The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is under way
+        and ``assembled`` how many bytes of it there are. Raises FrameError.
         """
         buffer, at = self._buffer, self._position
         have = len(buffer) - at

@@ -20,6 +20,7 @@ from .wakeup import Wakeup
 __all__ = ["Host", "Reader"]
 
 _LONGEST_SELECT: Final = 60.0
+_PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
 
 
 class Host(Protocol):
@@ -111,9 +112,12 @@ class Reader:
             host.connected(transport, time.monotonic())
             payloads: list[bytes] = []
             while not self._stopping:
-                now = time.monotonic()
-                for command in host.turn(payloads, now):
+                began = time.monotonic()
+                for command in host.turn(payloads, began):
                     transport.send_text(command)
+                now = time.monotonic()
+                if now - began > _PAUSE:
+                    transport.resume(now)
                 transport.tick(now)
                 transport.flush(now)
                 wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if transport.wants_write else 0)

@@ -14,7 +14,8 @@ __all__ = ["RedactingFilter", "detach", "holds_secret", "install_log_filter", "r
 
 MASK: Final = "[redacted]"
 _HEADERS: Final = re.compile(
-    r"((?:kalshi-access-(?:key|signature)|(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*b?[\"']?)[^\r\n\"',}<]+",
+    r"(kalshi-access-(?:key|signature)[\"']?\s*[:=]\s*b?[\"']?)[^\s\"',}<]+"
+    r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*b?[\"']?)[^\r\n\"',}<]+",
     re.IGNORECASE,
 )
 # A long unbroken run is a signature, a token or a key; no reader of an error needs it.
@@ -25,7 +26,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """``text`` without the given secrets, without the values of secret headers and without long opaque runs."""
     for secret in sorted(_worth_hiding(secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _OPAQUE.sub(MASK, _HEADERS.sub(rf"\1{MASK}", text))
+    return _OPAQUE.sub(MASK, _HEADERS.sub(rf"\1\2{MASK}", text))
 
 
 def holds_secret(text: str, secrets: Iterable[str] = ()) -> bool:
@@ -64,7 +65,7 @@ class RedactingFilter(logging.Filter):
             text = record.getMessage()
         except Exception:  # a record that cannot be formatted is logging's to report
             return True
-        clean = _HEADERS.sub(rf"\1{MASK}", text)
+        clean = _HEADERS.sub(rf"\1\2{MASK}", text)
         if clean != text:
             record.msg, record.args = clean, None
         return True

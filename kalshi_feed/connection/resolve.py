@@ -32,9 +32,11 @@ def literal_address(host: str, port: int) -> Address | None:
 
 
 class Lookup:
-    """One lookup in a thread of its own; ``done`` is called there when ``result`` is set. Thread-safe by that one assignment.
+    """One lookup in a thread of its own; ``done`` is called there when ``result`` is set. Thread-safe by that one
+    assignment.
 
-    ``result`` is None, then the addresses (families alternating, so that one dead family costs one try) or the exception.
+    ``result`` is None, then the addresses (families alternating, so that one dead family costs one try) or the
+    exception.
     """
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:

@@ -1,12 +1,14 @@
-"""The open connection: messages in, commands out, pings answered, silence and stalls noticed. Nothing here blocks but ``close``.
+"""The open connection: messages in, commands out, pings answered, silence and stalls noticed. Nothing here blocks but
+``close``.
 
-Everything received before the end is handed out first: a ``read`` that gave messages never also raises; the next one does.
+Everything received before the end is handed out first: a ``read`` that gave messages never also raises; the next one
+does.
 
-A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a large
-snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
+A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a
+large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
 
-Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a ConnectionLost
-is the code this side closed with because of what the peer sent; any other code came from the peer.
+Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a
+ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
 """
 
 from __future__ import annotations
@@ -19,12 +21,11 @@ from typing import Any, Final
 
 import websocket
 
+from ..errors import ConnectionLost
 from .channel import Channel, EndOfStream
 from .failures import lost_reason
 from .read_ahead import (
-    BINARY,
     CLOSE,
-    CONT,
     FIN,
     FIN_TEXT,
     PING,
@@ -35,7 +36,6 @@ from .read_ahead import (
 )
 from .redaction import detach
 from .wakeup import wait_ready
-from ..errors import ConnectionLost
 
 __all__ = ["Transport"]
 
@@ -52,8 +52,9 @@ OUR_PING: Final = b"kalshi_feed"
 class Transport:
     """An open connection. Not thread-safe; owned by the thread that dialed (checked), all but ``abort``.
 
-    ``now`` is time.monotonic() everywhere. ``server_time`` is the Date of the handshake's answer or None, ``clock_skew`` our
-    clock minus the server's at that moment in seconds (whole seconds on the server's side) or None.
+    ``now`` is time.monotonic() everywhere. ``server_time`` is the Date of the handshake's answer or None,
+    ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side) or
+    None.
     """
 
     def __init__(
@@ -109,7 +110,8 @@ class Transport:
     @property
     def has_more(self) -> bool:
         """Whether ``read`` has something to give or to raise without waiting for the socket."""
-        return self._unparsed or self._loss is not None or self._end is not None or self._write_error is not None
+        ended = self._loss is not None or self._end is not None or self._write_error is not None
+        return self._unparsed or ended or self._channel.has_failed
 
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
@@ -243,7 +245,10 @@ class Transport:
     @property
     def wants_write(self) -> bool:
         """Whether to wait for the socket to be writable too, and then to call ``flush``."""
-        return self._channel.wants_write and self._write_error is None
+        if self._write_error is not None:
+            return False
+        queued = bool(self._outbox) or self._pong is not None
+        return self._channel.wants_write or (queued and not self._channel.unsent_bytes)
 
     def send_text(self, data: bytes) -> None:
         """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
@@ -296,7 +301,8 @@ class Transport:
         return min(when for when, _ in self._deadlines())
 
     def tick(self, now: float) -> None:
-        """See to what is due: send the ping, or raise ConnectionLost for silence, a stalled write or a frame that stalls."""
+        """See to what is due: send the ping, or raise ConnectionLost for silence, a stalled write or a frame that
+        stalls."""
         self._check_owner()
         if self._loss is not None:
             return
@@ -335,7 +341,8 @@ class Transport:
     # Closing
 
     def close(self, deadline: float, code: int = NORMAL) -> None:
-        """Say goodbye, wait for the peer's answer until ``deadline``, and close the descriptor. Blocks until then at most.
+        """Say goodbye, wait for the peer's answer until ``deadline``, and close the descriptor. Blocks until then at
+        most.
 
         Everything that still arrives is discarded. Idempotent; never raises.
         """

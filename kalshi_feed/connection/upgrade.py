@@ -1,8 +1,8 @@
 """The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its socket.
 
-The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only ever sees a
-complete 101 without cookies (its cookie jar is shared by the whole process), and every other status keeps its meaning
-whatever its body does. Owns the upgrade; must not import the transport.
+The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only
+ever sees a complete 101 without cookies (its cookie jar is shared by the whole process), and every other status keeps
+its meaning whatever its body does. Owns the upgrade; must not import the transport.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import websocket
 
-from .answer import Answer, parse_answer
+from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
+from .answer import Answer, NotHttp, parse_answer
 from .channel import Channel, EndOfStream
 from .failures import connection_failed, local_time, rejected
 from .patience import DialCancelled, Patience
 from .proxy import Proxy
 from .redaction import install_log_filter
 from .url import Endpoint
-from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
 
 __all__ = ["Upgraded", "read_head", "upgrade"]
 
@@ -54,10 +54,6 @@ class _Refused(Exception):
         self.answer = answer
 
 
-class _Garbage(Exception):
-    """Bytes that are no HTTP answer."""
-
-
 def upgrade(
     channel: Channel,
     patience: Patience,
@@ -65,7 +61,8 @@ def upgrade(
     proxy: Proxy | None,
     headers: Callable[[], Mapping[str, str]],
 ) -> Upgraded | KalshiFeedError | DialCancelled:
-    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds the headers (K02)."""
+    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds the
+    headers (K02)."""
     signed = _sign(headers)
     if isinstance(signed, KalshiFeedError):
         return signed
@@ -80,7 +77,7 @@ def upgrade(
     except _Refused as refused:
         return rejected(refused.answer, endpoint, local_time(), secrets)
     except Exception as error:
-        return connection_failed(error, DOING, endpoint, proxy, secrets)
+        return connection_failed(stand_in.failure or error, DOING, endpoint, proxy, secrets)
     answer = stand_in.answer
     if answer is None or client.getstatus() != 101:
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
@@ -111,7 +108,8 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
 def read_head(channel: Channel, patience: Patience, received: bytearray) -> int:
     """Read until ``received`` holds the head of an HTTP answer; gives the head's length.
 
-    Raises what the channel raises, TimeoutError, DialCancelled, and _Garbage when it is no HTTP or longer than HEAD_BYTES.
+    Raises what the channel raises, TimeoutError, DialCancelled, and NotHttp when it is no HTTP or longer than
+    HEAD_BYTES.
     """
     searched = 0
     while True:
@@ -124,9 +122,9 @@ def read_head(channel: Channel, patience: Patience, received: bytearray) -> int:
         end = received.find(b"\r\n\r\n", max(searched - 3, 0))
         searched = len(received)
         if not received.startswith(b"HTTP/1."[:searched]):
-            raise _Garbage("the answer is not HTTP")
+            raise NotHttp("the answer is not HTTP")
         if (end if end >= 0 else searched) > HEAD_BYTES:
-            raise _Garbage(f"the answer's headers are longer than {HEAD_BYTES} bytes")
+            raise NotHttp(f"the answer's headers are longer than {HEAD_BYTES} bytes")
         if end >= 0:
             return end + 4
 
@@ -141,6 +139,7 @@ class _HandshakeSocket:
         self._served: bytes | None = None
         self._position = 0
         self.answer: Answer | None = None
+        self.failure: Exception | None = None  # before websocket-client gives it another name
 
     def send(self, data: bytes) -> int:
         """All of ``data``: websocket-client does not look at how much was sent."""
@@ -152,7 +151,11 @@ class _HandshakeSocket:
 
     def recv(self, size: int) -> bytes:
         if self._served is None:
-            self._served = self._read_answer()
+            try:
+                self._served = self._read_answer()
+            except Exception as error:
+                self.failure = error
+                raise
         data = self._served[self._position : self._position + size]
         self._position += len(data)
         return data
@@ -163,7 +166,7 @@ class _HandshakeSocket:
         del self._received[:length]
         answer = parse_answer(head)
         if answer is None:
-            raise _Garbage("the answer's status line is not HTTP/1.1")
+            raise NotHttp("the answer's status line is not HTTP/1.1")
         if answer.status != 101:
             self._read_body(answer.headers.get("content-length", ""))
             raise _Refused(Answer(answer.status, answer.phrase, answer.headers, bytes(self._received[:BODY_BYTES])))

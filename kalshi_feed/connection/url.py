@@ -23,7 +23,8 @@ WEB_SCHEMES: Final = {"http": "ws", "https": "wss"}
 class Endpoint:
     """A checked url. Immutable, so thread-safe.
 
-    ``path`` is the exact request target, with the query if there is one; ``host`` has no brackets around an IPv6 address.
+    ``path`` is the exact request target, with the query if there is one; ``host`` has no brackets around an IPv6
+    address.
     """
 
     url: str
@@ -89,7 +90,7 @@ def parse_url(url: str) -> Endpoint:
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
         raise ConfigurationError(
-            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback hosts only)"
+            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback only)"
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = f"[{host}]" if ":" in host else host

@@ -18,16 +18,17 @@ _HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors a
 class Wakeup:
     """Ends the reader's wait. Thread-safe; ``wake`` may also be called from a signal handler and after ``close``.
 
-    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so drain first and
-    look at what was posted afterwards, then nothing is missed.
+    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so drain
+    first and look at what was posted afterwards, then nothing is missed.
     """
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        # Guards the two sockets against being closed while a byte is sent (the number could by then be another file). Only
-        # non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its thread is waking.
+        # Guards the two sockets against being closed while a byte is sent (the number could by then be another file).
+        # Only non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its
+        # thread is waking.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
@@ -62,8 +63,8 @@ def wait_ready(
 ) -> tuple[bool, bool, bool]:
     """Wait until the socket is ready, the wake-up was signalled or ``timeout`` seconds are over (None: for ever).
 
-    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked, writable: the next
-    call on the socket then tells what it is.
+    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked, writable:
+    the next call on the socket then tells what it is.
     """
     woken_fd = -1 if wakeup is None else wakeup.fileno()
     socket_fd = -1 if fileno is None else fileno

@@ -39,6 +39,14 @@ _GRACE = 0.25  # seconds after the deadline for workers that only have to announ
 Overflow = Literal["drop_oldest", "block"]
 
 
+class _WorkerThread(threading.Thread):
+    """A thread that knows whose it is. It refers to its worker and the registry, not to the Dispatcher."""
+
+    def __init__(self, worker: Worker, registry: Registry, name: str) -> None:
+        super().__init__(target=worker.run, name=name, daemon=True)
+        self.registry = registry
+
+
 class Dispatcher:
     """Hands messages and events to callbacks and streams.
 
@@ -145,8 +153,8 @@ class Dispatcher:
         for reference in list(self._streams):
             stream = reference()
             if stream is not None and stream.type in kinds:
-                lag = stream.feed(messages)
-                if stream.lag_begins(lag is not None):
+                lag, news = stream.feed(messages)
+                if news:
                     warnings.append(
                         f"a stream of {stream.type!r} messages is not read fast enough: the oldest are dropped"
                     )
@@ -202,7 +210,7 @@ class Dispatcher:
         queue, threads = self._queue, self._threads
         for number, box in enumerate(queue.boxes):
             worker = Worker(queue, box, self._registry, self._lock, self.counters, self._view_of, self._report_fault)
-            thread = threading.Thread(target=worker.run, name=f"{self._prefix}kalshi-feed-worker-{number}", daemon=True)
+            thread = _WorkerThread(worker, self._registry, f"{self._prefix}kalshi-feed-worker-{number}")
             try:
                 thread.start()
             except BaseException:
@@ -221,7 +229,7 @@ class Dispatcher:
         queue, threads = self._queue, tuple(self._threads)
         queue.begin_close(deadline)
         me = threading.get_ident()
-        if me in self._closers or any(thread.ident == me for thread, _ in threads):
+        if me in self._closers or self.is_worker():
             return
         self._closers.add(me)
         try:
@@ -239,6 +247,11 @@ class Dispatcher:
                     )
         finally:
             self._closers.discard(me)
+
+    def is_worker(self) -> bool:
+        """Whether this is called from a callback, on one of the worker threads."""
+        thread = threading.current_thread()
+        return isinstance(thread, _WorkerThread) and thread.registry is self._registry
 
     def unblock(self) -> None:
         """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no lock."""

@@ -210,6 +210,8 @@ class MessageQueue:
             if self.discarded:
                 counters.dropped += len(items)
                 return
+            if self.depth * 2 <= self.queue_size:
+                self._lagging = False
             for index, part in parts:
                 box = self.boxes[index]
                 last = box.tail[-1] if box.tail else None
@@ -229,8 +231,6 @@ class MessageQueue:
                         "the oldest are dropped; on_lagged says how many"
                     )
                 self._drop(excess)
-            elif self._lagging and self.depth * 2 <= self.queue_size:
-                self._lagging = False
             if self.depth > counters.high_water:
                 counters.high_water = self.depth
 

@@ -104,12 +104,17 @@ class MessageStream:
         """What close() is to call."""
         self._on_close = forget
 
-    def feed(self, messages: Sequence[Any]) -> Lag | None:
-        """Reader only: append the matching ones; returns what had to be dropped for them."""
+    def feed(self, messages: Sequence[Any]) -> tuple[Lag | None, bool]:
+        """Reader only: append the matching ones; returns what had to be dropped for them, and whether that is news.
+
+        It is news again once half the queue was free.
+        """
         wanted, tickers = self.type, self.market_tickers
         matching = [m for m in messages if m.type == wanted and (tickers is None or m.market_ticker in tickers)]
         if not matching or self._end is not None:
-            return None
+            return None, False
+        if len(self._messages) * 2 <= self.maxsize:
+            self._lagging = False
         gone = matching[: -self.maxsize]
         excess = len(self._messages) + len(matching) - len(gone) - self.maxsize
         oldest: list[Any] = []
@@ -120,18 +125,13 @@ class MessageStream:
                 break
         self._messages.extend(matching[len(gone) :])
         self._wake.set()
-        lag = None
-        if oldest or gone:
-            lag = Lag()
-            lag.add(oldest + gone)
-            self.dropped += lag.dropped
-        return lag
-
-    def lag_begins(self, lagging: bool) -> bool:
-        """Reader only: True once in a row of overflows, which ends when half the queue is free."""
-        begins = lagging and not self._lagging
-        self._lagging = lagging or (self._lagging and len(self._messages) * 2 > self.maxsize)
-        return begins
+        if not (oldest or gone):
+            return None, False
+        lag = Lag()
+        lag.add(oldest + gone)
+        self.dropped += lag.dropped
+        news, self._lagging = not self._lagging, True
+        return lag, news
 
     def finish(self, error: KalshiFeedError) -> None:
         """The feed has ended: wake everyone who waits. Takes no lock."""

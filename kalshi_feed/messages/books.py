@@ -261,7 +261,8 @@ def _side_units(
         except KeyError:
             prices = [price_units(price) for price, _ in fp]
         texts = ",".join([size for _, size in fp])
-        if _usual_sizes(texts) and texts.count(",") == len(fp) - 1:  # what the exchange sends: one check and one split for the whole side
+        # what the exchange sends: one check and one split for the whole side
+        if _usual_sizes(texts) and texts.count(",") == len(fp) - 1:
             sizes = list(map(int, texts.replace(".", "").split(",")))
         else:
             sizes = [count_units(size) for _, size in fp]

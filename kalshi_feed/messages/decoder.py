@@ -50,6 +50,7 @@ _YES_SCALE_TYPES: dict[str, type[Message]] = {
 }
 
 _FRAME_CHARS = 200
+_MESSAGE_CHARS = 300  # msgspec quotes a wrong value in full
 _MAX_ID = 2**63 - 1
 
 # Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are strict.
@@ -144,7 +145,7 @@ class Decoder:
     def _decode_loosely(self, frame: str | bytes, error: msgspec.ValidationError) -> Message | ProtocolError:
         plain = _plain(frame)
         if not isinstance(plain, dict):
-            return _protocol_error("not a JSON object", frame, error)
+            return _protocol_error(str(error) if plain is None else "not a JSON object", frame, error)
         wire_type = plain.get("type")
         if not isinstance(wire_type, str):
             return _protocol_error("a message without a type", frame, error, plain)
@@ -224,9 +225,10 @@ def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Messa
 
 def _protocol_error(what: str, frame: str | bytes, cause: Exception | None, plain: Any = None) -> ProtocolError:
     """A ProtocolError with what ``plain``, the frame as far as it is JSON, still tells."""
-    text = frame[: _FRAME_CHARS * 4]
-    if not isinstance(text, str):
-        text = bytes(text).decode("utf-8", "replace")
+    start = frame[: _FRAME_CHARS * 4]
+    if isinstance(start, str):
+        start = start.encode("utf-8", "replace")  # lone surrogates
+    text = bytes(start).decode("utf-8", "replace")
     found: tuple[Any, ...] = ()
     if isinstance(plain, dict):
         wire_type = plain.get("type")
@@ -236,7 +238,7 @@ def _protocol_error(what: str, frame: str | bytes, cause: Exception | None, plai
             _wire_id(plain.get("seq")),
             _ticker(plain),
         )
-    broken = ProtocolError(what, text[:_FRAME_CHARS], *found)
+    broken = ProtocolError(what[:_MESSAGE_CHARS], text[:_FRAME_CHARS], *found)
     if cause is not None:
         broken.__cause__ = cause.with_traceback(None)
     return broken

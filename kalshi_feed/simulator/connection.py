@@ -104,6 +104,7 @@ class Connection:
         self.deaf = False  # (lock) reads nothing
         self.dirty = False  # (lock) has something new for its thread
         self.buffered = 0  # (lock) bytes queued and not yet taken by the socket
+        self.unheard: list[bytes] = []  # (lock) commands read, as it turned out, when it was deaf already
         self.pongs = 0  # (lock)
         self.pings_received = 0  # (lock)
         self._outbox: deque[Item] = deque()  # (lock)
@@ -205,17 +206,17 @@ class Connection:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise _Ended
             now = time.monotonic()
+            if self._request is not None and (next_ping is None or now >= next_ping):
+                if next_ping is not None and self._hub.pings and not self.muted:
+                    with self._hub.lock:
+                        self.queue(wire.frame(wire.PING, b"heartbeat"))
+                next_ping = now + self._hub.heartbeat
+            more = not self.muted and self._flush()
             deadlines = [at for at in (self._deadline, self._stop_at) if at is not None]
             if deadlines and now >= min(deadlines):
                 raise _Ended
-            if self._request is not None:
-                if next_ping is None or now >= next_ping:
-                    if next_ping is not None and self._hub.pings and not self.muted:
-                        with self._hub.lock:
-                            self.queue(wire.frame(wire.PING, b"heartbeat"))
-                    next_ping = now + self._hub.heartbeat
+            if next_ping is not None:
                 deadlines.append(next_ping)
-            more = not self.muted and self._flush()
             interest = 0 if self.deaf else selectors.EVENT_READ
             if self._current and not self.muted:
                 interest |= selectors.EVENT_WRITE
@@ -273,7 +274,8 @@ class Connection:
         while size < CHUNK_BYTES:
             if not self._taken:
                 with self._hub.lock:
-                    self._taken, self._outbox, self.dirty = self._outbox, self._taken, False
+                    if not self.muted:
+                        self._taken, self._outbox, self.dirty = self._outbox, self._taken, False
                 if not self._taken:
                     break
             item = self._taken[0]

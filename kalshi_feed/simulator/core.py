@@ -155,16 +155,29 @@ class Core:
 
     def received(self, connection: Connection, payload: bytes) -> None:
         """A command of a client (without the lock)."""
-        command = command_reading.parse(payload)
         with self._step():
-            if command is None:
-                text = payload.decode("utf-8", "replace")
-                self._commands.append({"cmd": None, "raw": text, "connection": connection.index})
-                connection.session.error(1)
+            if connection.deaf:
+                connection.unheard.append(payload)
             else:
-                self._commands.append({**command, "connection": connection.index})
-                self._answer(connection.session, command)
-            self.changed.notify_all()
+                self._take(connection, payload)
+
+    def _take(self, connection: Connection, payload: bytes) -> None:
+        command = command_reading.parse(payload)
+        if command is None:
+            text = payload.decode("utf-8", "replace")
+            self._commands.append({"cmd": None, "raw": text, "connection": connection.index})
+            connection.session.error(1)
+        else:
+            self._commands.append({**command, "connection": connection.index})
+            self._answer(connection.session, command)
+        self.changed.notify_all()
+
+    def _set_state(self, connection: Connection, *, muted: bool, deaf: bool) -> None:
+        connection.set_state(muted=muted, deaf=deaf)
+        if not deaf:
+            unheard, connection.unheard = connection.unheard, []
+            for payload in unheard:
+                self._take(connection, payload)
 
     def _answer(self, session: Session, command: dict[str, Any]) -> None:
         for answer in self._answers:

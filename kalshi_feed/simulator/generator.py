@@ -21,6 +21,7 @@ TICKER_SECONDS = 0.05  # how often a moving market's ticker goes out, at most
 STEPS_AT_ONCE = 100  # then others get the exchange's lock
 MIN_LEVELS, MAX_LEVELS = 5, 25
 TRADE_SHARE = 0.07
+LOTS = (1, 5, 10, 25, 50, 100, 250)
 
 Trade = tuple[str, int, int]  # taker side, yes price, count
 
@@ -47,7 +48,7 @@ class Mover:
         """The next action in a market: the level changes and the trades that made them. May be empty."""
         pick = self.random
         market.mid = min(9_500.0, max(500.0, market.mid + pick.gauss(0.0, market.tick * 0.15)))
-        side = pick.choice(SIDES)
+        side = SIDES[pick.random() < 0.5]
         levels, roll = market.book[side], pick.random()
         if roll < TRADE_SHARE and len(levels) >= MIN_LEVELS:
             return self._take(market, side)
@@ -56,7 +57,7 @@ class Mover:
             return [(side, best, -levels[best])], []  # left behind by the price
         if len(levels) < MIN_LEVELS or (roll < 0.55 and len(levels) < MAX_LEVELS):
             return self._add(market, side)
-        price = pick.choice(list(levels))
+        price = list(levels)[int(pick.random() * len(levels))]
         size = levels[price]
         if pick.random() < 0.5 and len(levels) > MIN_LEVELS:
             return [(side, price, -size)], []
@@ -91,12 +92,13 @@ class Mover:
 
     def _size(self) -> int:
         """In 1/100 contract; mostly whole contracts, about one in six not."""
-        whole = self.random.choice((1, 5, 10, 25, 50, 100, 250)) * self.random.randint(1, 6) * CONTRACT
-        return whole + self.random.randint(1, 99) if self.random.random() < 0.16 else whole
+        draw = self.random.random
+        whole = LOTS[int(draw() * len(LOTS))] * int(1 + draw() * 6) * CONTRACT
+        return whole + int(1 + draw() * 99) if draw() < 0.16 else whole
 
     def _part(self, size: int) -> int:
         """Some of a level, never more than all of it."""
-        part = self.random.randint(1, size)
+        part = int(1 + self.random.random() * size)
         return part if size < CONTRACT or self.random.random() < 0.16 else max(CONTRACT, part // CONTRACT * CONTRACT)
 
 
@@ -146,7 +148,7 @@ class Generator:
         with floor._step():
             markets = () if floor.paused else floor._moving()
             for _ in range(count if markets else 0):
-                market = mover.random.choice(markets)
+                market = markets[int(mover.random.random() * len(markets))]
                 changes, trades = mover.step(market)
                 if changes:
                     floor._change(market, changes)

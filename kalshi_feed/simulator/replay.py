@@ -46,7 +46,7 @@ class _Event(msgspec.Struct):
 
 class _Line(msgspec.Struct):
     recv_ms: int | None = None
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
 
 
 @dataclass
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list
                 continue
             try:
                 wrapper = msgspec.json.decode(line, type=_Line)
-                event = msgspec.json.decode(line if wrapper.event is None else bytes(wrapper.event), type=_Event)
+                event = msgspec.json.decode(bytes(wrapper.event) or line, type=_Event)
                 raw = bytes(event.msg)
                 msg = msgspec.json.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -233,25 +233,25 @@ class Scripting(Core):
     def _finish(self, connection: int | None, how: Close | Fin) -> None:
         with self._step():
             for item in self._chosen(connection):
-                item.set_state(muted=False, deaf=False)
+                self._set_state(item, muted=False, deaf=False)
                 item.queue(how)
 
     def silence(self, *, connection: int | None = None) -> None:
         """Send nothing more, also no pings and pongs; commands are still read and answered when thawed."""
-        self._set_state(connection, muted=True, deaf=False)
+        self._set_states(connection, muted=True, deaf=False)
 
     def freeze(self, *, connection: int | None = None) -> None:
         """Neither send nor read; the connection stays open."""
-        self._set_state(connection, muted=True, deaf=True)
+        self._set_states(connection, muted=True, deaf=True)
 
     def thaw(self, *, connection: int | None = None) -> None:
         """End ``silence`` and ``freeze``; what has piled up is sent."""
-        self._set_state(connection, muted=False, deaf=False)
+        self._set_states(connection, muted=False, deaf=False)
 
-    def _set_state(self, connection: int | None, *, muted: bool, deaf: bool) -> None:
+    def _set_states(self, connection: int | None, *, muted: bool, deaf: bool) -> None:
         with self._step():
             for item in self._chosen(connection):
-                item.set_state(muted=muted, deaf=deaf)
+                self._set_state(item, muted=muted, deaf=deaf)
 
     # -- handshakes and commands ---------------------------------------------------------------------------------------
     def reject_next(
@@ -281,7 +281,7 @@ class Scripting(Core):
             self.pings = True
             for item in self._open:
                 item.faults.clear()
-                item.set_state(muted=False, deaf=False)
+                self._set_state(item, muted=False, deaf=False)
 
     # -- looking -------------------------------------------------------------------------------------------------------
     @property

@@ -1,0 +1,160 @@
+"""The commands and their options, and how errors are told: one message and no traceback.
+
+The exit code is 2 for what was asked wrongly, 1 for what could not be done. Owns the words of the command line. Must
+not hold logic of its own. Main thread only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import __version__
+from ..errors import ConfigurationError, KalshiFeedError, TLSError
+from . import demo as demonstration
+from . import serve, watching
+
+if TYPE_CHECKING:
+    from ..simulator import Exchange
+
+__all__ = ["Failed", "Misused", "group"]
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+_MARKETS = click.IntRange(1, 10_000)
+_RATE = click.FloatRange(0, 100_000)
+
+
+class Failed(click.ClickException):
+    """It could not be done."""
+
+    exit_code = 1
+
+
+class Misused(click.ClickException):
+    """It was asked wrongly: an option, the environment, a file, a missing package."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the package and of files as one message."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise Misused(str(error)) from error
+    except TLSError as error:
+        raise Failed(f"{error} (on this command line: --ca-file)") from error
+    except KalshiFeedError as error:
+        raise Failed(str(error)) from error
+
+
+def _exchange(markets: int, rate: float, port: int = 0) -> Exchange:
+    try:
+        from ..simulator import Exchange
+    except ImportError as error:
+        raise Misused(f"{error} (or 'kalshi-feed[demo]' for everything the command line can do)") from error
+    return Exchange(markets=markets, rate=rate, port=port)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="kalshi-feed")
+def group() -> None:
+    """Kalshi's WebSocket feed: live order books.
+
+    \b
+    Examples:
+      kalshi-feed demo                              no key needed: a simulated exchange
+      kalshi-feed demo --markets 50 --rate 2000 --seconds 60
+      kalshi-feed watch KXNFLGAME-25OCT13-SF-KC     with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set
+      kalshi-feed watch TICKER --env demo --plain | tee changes.txt
+      kalshi-feed exchange --markets 10 --rate 100  a simulated exchange to connect programs to
+    """
+
+
+@group.command()
+@click.option("--seconds", type=_SECONDS, default=30.0, show_default=True, help="How long; Ctrl-C ends it earlier.")
+@click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
+@click.option("--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets.")
+@click.option("--json", "as_json", is_flag=True, help="No view; the summary as one JSON object on standard output.")
+def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
+    """A simulated exchange and a feed on it, over TLS with a signed handshake; no key needed.
+
+    Shows the live books and ends with a summary that compares every book with the exchange's own. Exits with 1 if one
+    differs.
+
+    \b
+    Examples:
+      kalshi-feed demo
+      kalshi-feed demo --markets 50 --rate 2000 --seconds 600
+      kalshi-feed demo --seconds 5 --json
+    """
+    with _told(), _exchange(markets, rate) as exchange:
+        summary = demonstration.run(exchange, seconds, view=not as_json)
+    click.echo(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
+    if summary.differing:
+        sys.exit(1)
+
+
+@group.command()
+@click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
+@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
+@click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
+@click.option("--plain", is_flag=True, help="One line per change instead of the view.")
+@click.option("--ca-file", help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
+@click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
+@click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
+def watch(
+    tickers: tuple[str, ...],
+    env: str | None,
+    url: str | None,
+    channels: tuple[str, ...],
+    plain: bool,
+    ca_file: str | None,
+    key_id: str | None,
+    key_file: str | None,
+    seconds: float | None,
+) -> None:
+    """The live books of markets of the real exchange.
+
+    The key comes from the environment: KALSHI_API_KEY_ID with KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY
+    (its text), and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. Ctrl-C ends it.
+
+    \b
+    Examples:
+      kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
+      kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel trade --channel ticker
+      kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
+    """
+    with _told():
+        feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain)
+
+
+@group.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1; by default a free one.")
+@click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
+@click.option("--rate", type=_RATE, default=20.0, show_default=True, help="Book changes per second, over all markets.")
+@click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
+def exchange(port: int, markets: int, rate: float, seconds: float | None) -> None:
+    """A simulated exchange as a server on this machine, for programs under test.
+
+    Prints its url, its key id, and the files of its private key and of its CA certificate, which are removed when it
+    ends.
+
+    \b
+    Example:
+      kalshi-feed exchange --port 8443 --markets 10 --rate 100
+    """
+    try:
+        with _told():
+            serve.run(_exchange(markets, rate, port), seconds)
+    except OSError as error:
+        raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error

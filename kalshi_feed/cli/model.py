@@ -1,0 +1,134 @@
+"""What the view shows, as plain values: the ladder of one market, a row for each, trades, notes, figures.
+
+Owns the frozen types and the arithmetic between a BookView and them. Must not import rich, click, or anything that
+runs. Thread-safe: immutable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from ..messages.values import Level
+from ..orderbook import BookView
+
+__all__ = ["Ladder", "Line", "Room", "Row", "Rung", "Screen", "ladder_of", "printable", "quote", "row_of"]
+
+_ONE = Decimal(1)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One level on the yes scale: dollars, contracts, and ``share`` (0 to 1) of the largest level shown."""
+
+    price: Decimal
+    quantity: Decimal
+    share: float
+
+    @property
+    def other_price(self) -> Decimal:
+        """The same level in the no side's own price, dollars."""
+        return _ONE - self.price
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first."""
+
+    market_ticker: str
+    status: str
+    asks: tuple[Rung, ...] = ()
+    bids: tuple[Rung, ...] = ()
+    spread: Decimal | None = None
+    mid: Decimal | None = None
+    age: float | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One market in the list: best prices of yes and the last price traded, None where there is none."""
+
+    market_ticker: str
+    status: str
+    bid: Level | None = None
+    ask: Level | None = None
+    last: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trade or a note with its time of day as text; ``style`` is "yes", "no", "good", "bad" or ""."""
+
+    time: str
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much can be shown: levels a side, markets, trades, notes; each at least 1."""
+
+    depth: int
+    rows: int
+    trades: int
+    notes: int
+
+
+@dataclass(frozen=True)
+class Screen:
+    """All that is shown at one moment. Latencies in seconds, rates in messages per second."""
+
+    title: str
+    state: str
+    elapsed: float
+    ladder: Ladder
+    rows: tuple[Row, ...] = ()
+    hidden_rows: int = 0
+    trades: tuple[Line, ...] = ()
+    notes: tuple[Line, ...] = ()
+    deltas: int = 0
+    trade_count: int = 0
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    latency_p50: float | None = None
+    latency_p99: float | None = None
+    reconnects: int = 0
+    gaps: int = 0
+    dropped: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+
+
+def ladder_of(view: BookView, depth: int) -> Ladder:
+    """The best ``depth`` levels of each side; bars are scaled to the largest of them."""
+    asks, bids = view.asks("yes", depth), view.bids("yes", depth)
+    largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
+
+    def rungs(levels: tuple[Level, ...]) -> tuple[Rung, ...]:
+        return tuple(Rung(level.price, level.quantity, float(level.quantity / largest)) for level in levels)
+
+    return Ladder(
+        view.market_ticker,
+        view.status.value,
+        rungs(asks),
+        rungs(bids),
+        view.spread(),
+        view.mid(),
+        view.age(),
+        view.version,
+    )
+
+
+def row_of(view: BookView, last: Decimal | None) -> Row:
+    """The market's best prices."""
+    return Row(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last)
+
+
+def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:
+    """ "0.2700 × 300.00 / 0.3200 × 20.00"; a side without bids is a dash."""
+    sides = (f"{level.price:.4f} × {level.quantity:,.2f}" if level is not None else "-" for level in (bid, ask))
+    return " / ".join(sides)
+
+
+def printable(text: object) -> str:
+    """Text from outside without control characters: a ticker or an error must not steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import logging
+import traceback
+
+import pytest
+import websocket
+
+from kalshi_feed.connection.redaction import detach, holds_secret, redact
+
+from .conftest import SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"KALSHI-ACCESS-SIGNATURE: {SIGNATURE}",
+        f"{{'KALSHI-ACCESS-SIGNATURE': '{SIGNATURE}'}}",
+        f'"kalshi-access-signature"="{SIGNATURE}"',
+        f"b'Proxy-Authorization': b'Basic {SIGNATURE}'",
+        f"bad value {SIGNATURE[:42]}",  # a part of it
+        "Cookie: session=secretvalue",
+    ],
+)
+def test_K11_known_shapes(text: str) -> None:
+    clean = redact(text)
+    assert SIGNATURE[:20] not in clean and "secretvalue" not in clean and "[redacted]" in clean
+    assert holds_secret(text)
+
+
+def test_K11_given_secrets_but_not_the_timestamp() -> None:
+    assert (
+        redact("key my-key-id at 1700000000000", ["my-key-id", "1700000000000", ""])
+        == "key [redacted] at 1700000000000"
+    )
+    assert not holds_secret("key not found", ["my-key-id"])
+
+
+def failing(secret: str) -> None:
+    try:
+        raise ValueError("inner")
+    except ValueError:
+        raise OSError("outer")  # noqa: B904
+
+
+def test_K02_detached_cause_holds_no_frames() -> None:
+    try:
+        failing("hunter2secret")
+    except OSError as caught:
+        error = caught
+    cause = detach(error)
+    assert cause is error and error.__traceback__ is None and error.__context__ is None
+    assert "hunter2secret" not in "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
+
+
+def test_K02_cause_that_tells_a_secret_is_left_out() -> None:
+    assert detach(ValueError("my-key-id is unknown"), ["my-key-id"]) is None
+    outer = ValueError("x")
+    outer.__cause__ = ValueError("my-key-id")
+    assert detach(outer, ["my-key-id"]) is None
+
+
+def test_K03_websocket_clients_own_trace_is_redacted(caplog: pytest.LogCaptureFixture) -> None:
+    websocket.enableTrace(True, handler=logging.NullHandler())
+    try:
+        logger = logging.getLogger("websocket")
+        with caplog.at_level(1, "websocket"):
+            logger.debug("GET / HTTP/1.1\r\nKALSHI-ACCESS-SIGNATURE: %s\r\nHost: x", SIGNATURE)
+            logger.debug("nothing %s", "secret")
+            logger.debug("malformed %d", 1)
+    finally:
+        websocket.enableTrace(False)
+    assert SIGNATURE not in caplog.text and "Host: x" in caplog.text and "nothing secret" in caplog.text

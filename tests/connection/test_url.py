@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from kalshi_feed.connection.url import is_loopback_host, parse_url
+from kalshi_feed.errors import ConfigurationError
+
+
+def test_takes_a_url_apart() -> None:
+    endpoint = parse_url("wss://external-api-ws.kalshi.com/trade-api/ws/v2")
+    assert (endpoint.scheme, endpoint.host, endpoint.port) == ("wss", "external-api-ws.kalshi.com", 443)
+    assert endpoint.path == endpoint.sign_path == "/trade-api/ws/v2"
+    assert not endpoint.is_loopback and endpoint.is_secure
+
+
+def test_K09_query_is_sent_but_not_signed_and_not_shown() -> None:
+    endpoint = parse_url("WSS://Example.com:8443/a/b?token=secret")
+    assert endpoint.path == "/a/b?token=secret"
+    assert endpoint.sign_path == "/a/b"
+    assert endpoint.host == "example.com"
+    for text in (endpoint.redacted, str(endpoint), repr(endpoint)):
+        assert "secret" not in text and "example.com:8443/a/b" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path"),
+    [
+        ("ws://localhost", "localhost", 80, "/"),
+        ("ws://127.0.0.1:9001/x", "127.0.0.1", 9001, "/x"),
+        ("ws://[::1]:9001/x", "::1", 9001, "/x"),
+    ],
+)
+def test_loopback_may_be_plain(url: str, host: str, port: int, path: str) -> None:
+    endpoint = parse_url(url)
+    assert (endpoint.host, endpoint.port, endpoint.path, endpoint.is_loopback) == (host, port, path, True)
+    assert parse_url(endpoint.url) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("ws://external-api-ws.kalshi.com/trade-api/ws/v2", "write wss://"),
+        ("ws://127.0.0.1.example.com/", "write wss://"),
+        ("ws://10.0.0.1/", "write wss://"),
+        ("https://external-api-ws.kalshi.com/", "wss://"),
+        ("ftp://example.com", "wss://"),
+        ("external-api-ws.kalshi.com", "wss://"),
+        ("wss:external-api-ws.kalshi.com", "wss://"),
+        ("", "wss://"),
+        ("wss://user:hunter2secret@example.com/", "credentials="),
+        ("wss://example.com/#part", "fragment"),
+        ("wss://example.com/#", "fragment"),
+        ("wss:///path", "names no host"),
+        ("wss://example.com:99999/", "port"),
+        ("wss://example.com:0/", "port"),
+        ("wss://example.com:abc/", "port"),
+        ("wss://exa mple.com/", "blank"),
+        ("wss://example.com/\r\nX: y", "control"),
+        ("wss://example.com\\@evil.example/", "backslash"),
+        ("wss://exämple.com/", "punycode"),
+        ("wss://example.com/a;b", "%3B"),
+        ("wss://[::1/", "cannot be read"),
+        (None, "must be a str"),
+        (b"wss://example.com", "must be a str"),
+    ],
+)
+def test_K08_K09_refuses_with_what_to_write_instead(url: object, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_url(url)  # type: ignore[arg-type]
+    assert hint in str(caught.value)
+    assert "hunter2secret" not in str(caught.value)
+
+
+def test_loopback_hosts() -> None:
+    assert is_loopback_host("127.8.9.1") and is_loopback_host("::1") and is_loopback_host("localhost")
+    assert not is_loopback_host("localhost.example.com") and not is_loopback_host("0.0.0.0")

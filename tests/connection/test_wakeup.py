@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from kalshi_feed.connection import wakeup as module
+from kalshi_feed.connection.wakeup import Wakeup, wait_ready
+
+
+def test_wake_is_latched_until_drained() -> None:
+    wakeup = Wakeup()
+    wakeup.wake()
+    wakeup.wake()
+    assert wait_ready(None, wakeup, timeout=5) == (False, False, True)
+    assert wait_ready(None, wakeup, timeout=5) == (False, False, True)
+    wakeup.drain()
+    assert wait_ready(None, wakeup, timeout=0) == (False, False, False)
+    wakeup.close()
+
+
+def test_wake_never_blocks_or_raises() -> None:
+    wakeup = Wakeup()
+    for _ in range(20_000):  # far more than a socket pair holds
+        wakeup.wake()
+    wakeup.drain()
+    assert wait_ready(None, wakeup, timeout=0) == (False, False, False)
+    wakeup.close()
+    wakeup.close()
+    wakeup.wake()
+    wakeup.drain()
+    assert wakeup.fileno() == -1
+
+
+def test_wakes_another_thread_and_from_a_signal_handler() -> None:
+    wakeup = Wakeup()
+    before = signal.signal(signal.SIGUSR1, lambda *_: wakeup.wake())
+    try:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        began = time.monotonic()
+        assert wait_ready(None, wakeup, timeout=5)[2]
+        assert time.monotonic() - began < 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        wakeup.close()
+
+
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_wait_ready(monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
+    monkeypatch.setattr(module, "_HAS_POLL", has_poll)
+    here, there = socket.socketpair()
+    wakeup = Wakeup()
+    with here, there:
+        assert wait_ready(here.fileno(), wakeup, timeout=0) == (False, False, False)
+        assert wait_ready(here.fileno(), wakeup, write=True, timeout=None) == (False, True, False)
+        there.send(b"x")
+        assert wait_ready(here.fileno(), wakeup, timeout=5) == (True, False, False)
+        assert wait_ready(here.fileno(), wakeup, read=False, timeout=0.001) == (False, False, False)
+        wakeup.wake()
+        assert wait_ready(here.fileno(), wakeup, write=True, timeout=-1) == (True, True, True)
+    wakeup.close()
+
+
+def test_hang_up_counts_as_readable() -> None:
+    here, there = socket.socketpair()
+    there.close()
+    with here:
+        assert wait_ready(here.fileno(), None, timeout=5)[0]

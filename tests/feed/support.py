@@ -1,0 +1,119 @@
+"""What the tests of the whole feed share: names, recorders, and the book as plain dicts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from kalshi_feed import BookView, FeedFault, FeedState, Gap, KalshiFeed, Lagged, OrderBook, StateChange
+from kalshi_feed.session.timing import Timing
+from kalshi_feed.simulator import Exchange
+from tests.support import wait_until
+
+__all__ = ["A", "B", "FeedMaker", "HurriedFeed", "Recorder", "in_thread", "own_threads", "sides", "wait_equal"]
+
+A, B = "KXTEST-26-A", "KXTEST-26-B"
+FeedMaker = Callable[..., KalshiFeed]
+
+
+class HurriedFeed(KalshiFeed):
+    """A feed whose session waits for nothing long."""
+
+    _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, healthy_live=0.2)
+
+
+class Recorder:
+    """Everything the feed tells, in order. Appended to by the worker, read by the test."""
+
+    def __init__(self, feed: KalshiFeed) -> None:
+        self.told: list[Any] = []
+        self.states: list[StateChange] = []
+        self.gaps: list[Gap] = []
+        self.lags: list[Lagged] = []
+        self.faults: list[FeedFault] = []
+        self.messages: list[Any] = []
+        for register, kept in (
+            (feed.on_state, self.states),
+            (feed.on_gap, self.gaps),
+            (feed.on_lagged, self.lags),
+            (feed.on_error, self.faults),
+            (feed.on_message, self.messages),
+        ):
+            register(self._keeper(kept))
+
+    def _keeper(self, kept: list[Any]) -> Callable[[Any], None]:
+        def keep(item: Any) -> None:
+            self.told.append(item)
+            kept.append(item)
+
+        return keep
+
+    def kinds(self) -> list[str]:
+        """The kinds of the faults so far."""
+        return [fault.kind for fault in self.faults]
+
+    def steps(self) -> list[FeedState]:
+        """The states entered so far."""
+        return [change.state for change in self.states]
+
+    def of(self, type_: str) -> list[Any]:
+        """The messages of a type so far."""
+        return [message for message in self.messages if message.type == type_]
+
+
+def sides(book: OrderBook | BookView) -> dict[str, dict[Decimal, Decimal]]:
+    """A book as the simulator tells its truth."""
+    view = book.view() if isinstance(book, OrderBook) else book
+    return {side: dict(view.bids(side)) for side in ("yes", "no")}
+
+
+def wait_equal(feed: KalshiFeed, exchange: Exchange, *tickers: str, timeout: float = 5.0) -> None:
+    """Until the books are LIVE and the exchange's."""
+    for ticker in tickers:
+        book = feed.book(ticker)
+        wait_until(
+            lambda: book.is_live and sides(book) == exchange.book(ticker),  # noqa: B023
+            timeout,
+            f"the book of {ticker} ({book}) to equal the exchange's",
+        )
+
+
+def own_threads() -> list[str]:
+    """The names of the feeds' threads that run now."""
+    return sorted(thread.name for thread in threading.enumerate() if "kalshi-feed" in thread.name)
+
+
+class in_thread:
+    """Runs a call in a thread of its own; ``result()`` gives what it returned or raised, bounded."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._outcome: Any = None
+        self._error: BaseException | None = None
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._call()
+        except BaseException as error:
+            self._error = error
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def ended(self, timeout: float = 5.0) -> BaseException | None:
+        """What it raised, None if it returned. Fails the test if it still runs after ``timeout``."""
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), f"the call still runs after {timeout} s"
+        return self._error
+
+    def result(self, timeout: float = 5.0) -> Any:
+        """What it returned; raises what it raised."""
+        error = self.ended(timeout)
+        if error is not None:
+            raise error
+        return self._outcome
