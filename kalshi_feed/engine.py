@@ -100,6 +100,7 @@ class Engine:
         self._meter = Meter()
         self._exchange_latency = Histogram()
         self._last_message: float | None = None
+        self._binary_ignored = 0  # of the present connection
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
@@ -246,6 +247,9 @@ class Engine:
         with self.store.lock:
             if self.wanted.wants_book(market_ticker) or self._state is FeedState.CLOSED:
                 return
+            for old in tuple(self.wanted.wants):  # what was refused before: the new one takes its place
+                if old.failed and old.channels == (BOOK_CHANNEL,) and tuple(old.keys) == (market_ticker,):
+                    self.wanted.remove(old)
             for ticker in self.wanted.add(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {})):
                 self._open_book(ticker)
         self.wake()
@@ -375,6 +379,7 @@ class Engine:
         """See Host."""
         wall = datetime.now(timezone.utc)
         self._transport = transport
+        self._binary_ignored = 0
         self._clock_tried = False
         if transport.server_time is not None:
             self._skew = (wall - transport.server_time).total_seconds()
@@ -399,6 +404,9 @@ class Engine:
                 self._last_message = now
                 session.receive(payloads, now)
             session.tick(now)
+            if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
+                self._binary_ignored = self._transport.binary_ignored
+                output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             items, output.items = output.items, []
             changed, output.status_changed = output.status_changed, set()
             outbox, output.outbox = output.outbox, []

@@ -209,17 +209,17 @@ class KalshiFeed(Callbacks):
             raise ConfigurationError(
                 f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each"
             )
-        options = {
+        asked = {
             "send_initial_snapshot": send_initial_snapshot,
             "skip_ticker_ack": skip_ticker_ack,
             "user_filter": user_filter,
             "shard_factor": shard_factor,
             "shard_key": shard_key,
         }
+        options = {name: value for name, value in asked.items() if value is not None}
+        _check_options(options)
         selector, keys = next(iter(selectors.items()), (None, ()))
-        want = Want(
-            wanted_channels, selector, keys, {name: value for name, value in options.items() if value is not None}
-        )
+        want = Want(wanted_channels, selector, keys, options)
         self._engine.subscribe(want)
         return Subscription(self._engine, want)
 
@@ -316,6 +316,23 @@ def _one_ticker(market_ticker: object) -> str:
 def _check_seconds(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def _check_options(options: Mapping[str, object]) -> None:
+    """What the exchange would answer with errors 1, 11 and 19 to 22 (protocol.md 3.1), or JSON could not hold."""
+    for name in ("send_initial_snapshot", "skip_ticker_ack"):
+        if not isinstance(options.get(name, False), bool):
+            raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
+    if options.get("user_filter", "") not in ("", "self"):
+        raise ConfigurationError(f"user_filter must be 'self' or '', not {options['user_filter']!r}")
+    factor = options.get("shard_factor", 1)
+    if type(factor) is not int or not 1 <= factor <= 100:
+        raise ConfigurationError(f"shard_factor must be a whole number from 1 to 100, not {factor!r}")
+    key = options.get("shard_key", 0)
+    if "shard_key" in options and "shard_factor" not in options:
+        raise ConfigurationError("shard_key needs a shard_factor: how many parts the stream is split into")
+    if type(key) is not int or not 0 <= key < factor:
+        raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")
 
 
 def _forgotten(engine: Engine, url: str) -> None:

@@ -14,7 +14,7 @@ import socket
 import ssl
 from typing import Final
 
-__all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "PlainChannel", "TlsChannel"]
+__all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
 
 CHUNK_BYTES: Final = (
     65_536  # one turn's reading: large enough to be cheap, small enough that timers are served in between
@@ -93,10 +93,6 @@ class Channel:
         """Close the descriptor at once, without a farewell (safe for a socket inherited through fork). Idempotent."""
         self._unsent.clear()
         self.sock.close()
-
-
-class PlainChannel(Channel):
-    """A plain socket, under the name that says so."""
 
 
 class TlsChannel(Channel):

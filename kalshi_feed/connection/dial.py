@@ -16,7 +16,7 @@ from typing import Final
 
 from ..errors import KalshiFeedError
 from .answer import NotHttp, parse_answer
-from .channel import Channel, PlainChannel, TlsChannel
+from .channel import Channel, TlsChannel
 from .context import default_context
 from .failures import connection_failed, proxy_failed, proxy_refused
 from .patience import DialCancelled, Patience
@@ -117,7 +117,7 @@ class _Attempt:
         self._doing = f"looking up {host}"
         addresses = self._resolve(host, port)
         self._doing = "connecting"
-        channel: Channel = PlainChannel(self._connect_any(addresses))
+        channel = Channel(self._connect_any(addresses))
         self._channel = channel
         if proxy is not None:
             self._tunnel(channel, proxy)

@@ -46,7 +46,7 @@ def connection_failed(
     …)."""
     failure: KalshiFeedError
     if isinstance(error, KalshiFeedError):
-        error.__traceback__ = None
+        detach(error)
         return error
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)):
         failure = TLSError(_tls_message(error, endpoint))
@@ -182,7 +182,7 @@ def _target(answer: Answer, secrets: Iterable[str]) -> str:
 def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
     """The error for a proxy that cannot be reached or does not answer as a proxy does."""
     if isinstance(error, KalshiFeedError):
-        error.__traceback__ = None
+        detach(error)
         return error
     secrets = _proxy_secrets(proxy)
     failure = ProxyError(

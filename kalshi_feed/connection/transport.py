@@ -1,8 +1,7 @@
-"""The open connection: messages in, commands out, pings answered, silence and stalls noticed. Nothing here blocks but
-``close``.
+"""The open connection: messages in, commands out, pings answered, silence and stalls noticed.
 
-Everything received before the end is handed out first: a ``read`` that gave messages never also raises; the next one
-does.
+Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that gave
+messages never also raises; the next one does.
 
 A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a
 large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
@@ -24,16 +23,7 @@ import websocket
 from ..errors import ConnectionLost
 from .channel import Channel, EndOfStream
 from .failures import lost_reason
-from .read_ahead import (
-    CLOSE,
-    FIN,
-    FIN_TEXT,
-    PING,
-    PONG,
-    TEXT,
-    FrameError,
-    ReadAhead,
-)
+from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
 from .wakeup import wait_ready
 
@@ -43,7 +33,6 @@ FRAME_SECONDS: Final = 10.0
 MIN_BYTES_PER_SECOND: Final = 1_000
 SLOW_FRAMES_PER_READ: Final = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
 NORMAL: Final = 1000
-NO_STATUS: Final = 1005  # never on the wire
 PROTOCOL_ERROR: Final = 1002
 INVALID_TEXT: Final = 1007
 OUR_PING: Final = b"kalshi_feed"
@@ -88,7 +77,7 @@ class Transport:
         self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at
         self._fragments: bytearray | None = None  # the message under way; None between messages
         self._fragments_opcode = 0
-        self._messages = 0  # counts frames taken, to see whether the head of the stream moves on
+        self._slow_frames = 0  # taken one by one; counted to see whether the head of the stream moves on
         self._partial_since: float | None = None  # when the message that is incomplete now began
 
         self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the channel
@@ -122,7 +111,7 @@ class Transport:
         if self._loss is not None:
             raise self._loss
         messages: list[bytes] = []
-        taken_before = self._messages
+        slow_frames, binary = self._slow_frames, self.binary_ignored
         if not self._unparsed:
             self._fill(now)
         try:
@@ -131,12 +120,12 @@ class Transport:
             self._fail(error.code, error.reason, now)
         except websocket.WebSocketException as error:  # a close frame with an invalid code
             self._fail(PROTOCOL_ERROR, str(error), now)
-        self._messages += len(messages)
         if messages and not b"".join(messages).isascii():
             self._check_text(messages, now)
         if self._loss is None and not self._unparsed:
             self._look_for_end()
-            self._watch_partial(now, self._messages != taken_before)
+            new_message = bool(messages) or self.binary_ignored != binary
+            self._watch_partial(now, new_message, new_message or self._slow_frames != slow_frames)
         if self._loss is not None and not messages:
             raise self._loss
         return messages
@@ -171,7 +160,7 @@ class Transport:
                 messages.append(ahead.slice(start, stop))
                 continue
             frame = self._client.recv_frame()
-            self._messages += 1
+            self._slow_frames += 1
             if first & CLOSE:
                 self._take_control(first & 0x0F, frame.data, now)
                 if self._close_received:
@@ -225,15 +214,13 @@ class Transport:
             self._loss = ConnectionLost(None, lost_reason(self._end, in_frame) + self._via)
             self._loss.__cause__ = detach(self._end)
 
-    def _watch_partial(self, now: float, moved_on: bool) -> None:
-        if self._fragments is not None:  # only a whole message counts as moving on
-            if self._partial_since is None:
-                self._partial_since = now
-        elif self._ahead.available:
-            if moved_on or self._partial_since is None:
-                self._partial_since = now
-        else:
+    def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
+        """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""
+        fragmented = self._fragments is not None
+        if not fragmented and not self._ahead.available:
             self._partial_since = None
+        elif self._partial_since is None or (new_message if fragmented else new_frame):
+            self._partial_since = now
 
     def _fail(self, code: int, reason: str, now: float) -> None:
         """The peer broke the protocol: say so to it, and end the connection."""
@@ -298,23 +285,25 @@ class Transport:
 
     def next_deadline(self) -> float:
         """When ``tick`` is due if nothing happens before."""
-        return min(when for when, _ in self._deadlines())
+        when = self.last_received + (self._idle_timeout if self._pinged else self._idle_timeout / 2)
+        if self._unsent_since is not None:
+            when = min(when, self._unsent_since + self._write_timeout)
+        if self._partial_since is not None:
+            when = min(when, self._partial_since + self._seconds_for_partial())
+        return when
 
     def tick(self, now: float) -> None:
-        """See to what is due: send the ping, or raise ConnectionLost for silence, a stalled write or a frame that
-        stalls."""
+        """See to what is due: send the ping, or raise ConnectionLost for silence or something that stalls."""
         self._check_owner()
-        if self._loss is not None:
+        if self._loss is not None or now < self.next_deadline():
             return
-        for when, reason in self._deadlines():
-            if now < when:
-                continue
-            if reason:
-                self._loss = ConnectionLost(None, reason + self._via)
-                raise self._loss
-            self._pinged = True
-            self._outbox.append(_encode(OUR_PING, PING))
-            self._flush(now)
+        reason = self._overdue(now)
+        if reason:
+            self._loss = ConnectionLost(None, reason + self._via)
+            raise self._loss
+        self._pinged = True
+        self._outbox.append(_encode(OUR_PING, PING))
+        self._flush(now)
 
     def resume(self, now: float) -> None:
         """Reading was paused by us: the silence until ``now`` was not the peer's."""
@@ -323,26 +312,24 @@ class Transport:
         if self._partial_since is not None:
             self._partial_since = now
 
-    def _deadlines(self) -> list[tuple[float, str]]:
-        """(when, reason of the loss; empty for the ping)."""
-        due = [(self.last_received + self._idle_timeout, f"no byte for {self._idle_timeout:g} s")]
-        if not self._pinged:
-            due.append((self.last_received + self._idle_timeout / 2, ""))
-        if self._unsent_since is not None:
-            due.append(
-                (self._unsent_since + self._write_timeout, f"the peer took no byte for {self._write_timeout:g} s")
-            )
-        if self._partial_since is not None:
-            arrived = self._ahead.available + (0 if self._fragments is None else len(self._fragments))
-            seconds = max(FRAME_SECONDS, arrived / MIN_BYTES_PER_SECOND)
-            due.append((self._partial_since + seconds, f"a message was still incomplete after {seconds:.0f} s"))
-        return due
+    def _overdue(self, now: float) -> str:
+        """Why the connection is given up; empty when only the ping is due."""
+        if now >= self.last_received + self._idle_timeout:
+            return f"no byte for {self._idle_timeout:g} s"
+        if self._unsent_since is not None and now >= self._unsent_since + self._write_timeout:
+            return f"the peer took no byte for {self._write_timeout:g} s"
+        if self._partial_since is not None and now >= self._partial_since + self._seconds_for_partial():
+            return f"a message was still incomplete after {now - self._partial_since:.0f} s"
+        return ""
+
+    def _seconds_for_partial(self) -> float:
+        arrived = self._ahead.available + (0 if self._fragments is None else len(self._fragments))
+        return max(FRAME_SECONDS, arrived / MIN_BYTES_PER_SECOND)
 
     # Closing
 
     def close(self, deadline: float, code: int = NORMAL) -> None:
-        """Say goodbye, wait for the peer's answer until ``deadline``, and close the descriptor. Blocks until then at
-        most.
+        """Say goodbye, wait for the peer's answer until ``deadline`` at most, and close the descriptor.
 
         Everything that still arrives is discarded. Idempotent; never raises.
         """

@@ -21,7 +21,7 @@ from .channel import Channel, EndOfStream
 from .failures import connection_failed, local_time, rejected
 from .patience import DialCancelled, Patience
 from .proxy import Proxy
-from .redaction import install_log_filter
+from .redaction import detach, install_log_filter
 from .url import Endpoint
 
 __all__ = ["Upgraded", "read_head", "upgrade"]
@@ -95,7 +95,7 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
     try:
         signed = dict(headers())
     except KalshiFeedError as error:
-        error.__traceback__ = None
+        detach(error)  # the signer's frames hold the key
         return error
     except Exception as error:  # no cause: nobody knows what a signer's exception holds
         return CredentialsError(f"the handshake could not be signed ({type(error).__name__}); check the private key")

@@ -172,7 +172,7 @@ class Wanted:
         if keys is not ALL_MARKETS:
             channel.selector = want.selector
         new = [key for key in keys if key not in channel.counts]
-        channel.counts.update(keys)
+        channel.counts.update(list(keys))
         self.changed.add(name)
         return new if name == BOOK_CHANNEL else []
 

@@ -7,8 +7,9 @@
 
 Needs the extra ``simulator`` (websockets, trustme). The names are loaded when they are first asked for, so that the
 pytest plugin in this package can be found and imported where the extra is missing. Layers, downwards: exchange >
-scripting > core > (connection, generator, replay) > session > (markets, faults, accounts, certificates) > wire. Only
-``exchange`` touches the package outside this folder (credentials, imported when asked for).
+scripting > core > connection > session > (commands, subscriptions, faults) > markets > wire; beside core stand
+generator and replay, accounts and certificates. Only ``exchange`` touches the package outside this folder (credentials,
+imported when asked for).
 """
 
 from __future__ import annotations

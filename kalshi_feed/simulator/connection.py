@@ -186,6 +186,7 @@ class Connection:
             self._hub.ended(self)
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:
+        self._sock.getpeername()  # raises if it is reset already; wrap_socket would raise too, and leave a socket open
         self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         deadline = time.monotonic() + OPEN_TIMEOUT
         while True:

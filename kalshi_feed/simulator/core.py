@@ -50,7 +50,7 @@ class _Answer:
 
 
 class Core:
-    """Thread-safe. Methods with a leading underscore run under ``lock`` unless they say otherwise."""
+    """Thread-safe. Its own methods with a leading underscore run under ``lock``, but ``_step`` and ``_wait_for``."""
 
     def __init__(self, *, key_type: Any, heartbeat: float, max_clock_skew: float, max_buffer: int) -> None:
         # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections are woken

@@ -32,6 +32,10 @@ def hello(peer: Peer) -> None:
     peer.wait_closed()
 
 
+def silent(peer: Peer) -> None:
+    peer.wait_closed()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -177,9 +181,6 @@ def test_N05_a_hanging_lookup_is_abandoned(dialer: Dialer, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("stage", ["tcp", "tls", "proxy", "upgrade"])
 def test_N05_cancelled_at_once_at_every_stage(dialer: Dialer, stage: str) -> None:
-    def silent(peer: Peer) -> None:
-        peer.wait_closed()
-
     def cancel() -> None:
         dialer.cancelled = True
         dialer.wakeup.wake()
@@ -222,7 +223,7 @@ def test_N12_slow_loris_handshake(dialer: Dialer) -> None:
 
 
 def test_T04_client_hello_is_never_answered(dialer: Dialer) -> None:
-    with RawServer(lambda peer: peer.wait_closed() and None) as server:
+    with RawServer(silent) as server:
         began = time.monotonic()
         with pytest.raises(ConnectionFailed, match="the TLS handshake failed: no answer"):
             dialer(server, scheme="wss", timeout=0.3)
@@ -388,7 +389,7 @@ def test_P01_P03_what_a_proxy_may_say(dialer: Dialer, answer: bytes, status: int
 
 
 def test_P02_a_proxy_that_never_answers(dialer: Dialer) -> None:
-    with RawServer(lambda peer: peer.wait_closed() and None) as server:
+    with RawServer(silent) as server:
         began = time.monotonic()
         with pytest.raises(ProxyError, match="CONNECT failed: no answer"):
             dialer(1, proxy=Proxy("127.0.0.1", server.port), timeout=0.3)

@@ -9,10 +9,13 @@ import socket
 import ssl
 import threading
 import time
+from typing import Any
 
 import pytest
+import websocket
 
 from kalshi_feed.connection import transport as module
+from kalshi_feed.connection.channel import Channel
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ConnectionLost
 from tests.support import wait_until
@@ -35,7 +38,7 @@ def sends(data: bytes) -> RawServer:
     return RawServer(handler)
 
 
-def after(dialer: Dialer, data: bytes, **options: object) -> tuple[list[bytes], ConnectionLost]:
+def after(dialer: Dialer, data: bytes, **options: Any) -> tuple[list[bytes], ConnectionLost]:
     with sends(data) as server:
         return run_to_end(dialer(server, **options))
 
@@ -84,7 +87,7 @@ def test_N15_byte_wise_slicing(dialer: Dialer, server_context: ssl.SSLContext, s
 def test_N16_a_burst_is_read_in_turns(dialer: Dialer) -> None:
     with sends(frame(TEXT, b"x" * 250) * 10_000) as server:
         transport = dialer(server)
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 10_000:
             sizes.append(len(turn(transport)))
         assert max(sizes) < 300
@@ -328,21 +331,63 @@ def test_T05_end_of_tls(dialer: Dialer, server_context: ssl.SSLContext, clean: b
 
 
 def test_T05_corrupted_record(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+    sent = threading.Event()
+
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"whole"))
         assert isinstance(peer.sock, ssl.SSLSocket)
         with socket.socket(fileno=peer.sock.detach()) as raw:
             raw.sendall(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+            sent.set()
             raw.settimeout(5)
             with contextlib.suppress(OSError):
                 while raw.recv(100):
                     pass
 
     with RawServer(handler, server_context) as server:
-        messages, lost = run_to_end(dialer(server, scheme="wss"))
+        transport = dialer(server, scheme="wss")
+        assert sent.wait(5)  # so that one read brings the message and the bad record
+        began = time.monotonic()
+        messages, lost = run_to_end(transport)
+        assert time.monotonic() - began < 2  # although the server keeps the connection open
         dialer.transports[0].abort()
     assert messages == [b"whole"] and lost.code is None and "TLS error" in lost.reason
+
+
+def test_a_write_that_fails_ends_a_connection_that_still_reads(dialer: Dialer) -> None:
+    release = threading.Event()
+    with frozen(release, frame(TEXT, b"x")) as server:
+        transport = dialer(server)
+        assert collect(transport, 1) == [b"x"]
+        transport._channel.sock.shutdown(socket.SHUT_WR)  # the peer says nothing to that
+        transport.send_text(b"never")
+        _, lost = run_to_end(transport)
+        transport.send_text(b"dropped")
+        assert not transport._outbox and not transport.wants_write
+        release.set()
+        transport.abort()
+    assert lost.code is None and "pipe" in lost.reason.lower()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_bytes_end_in_messages_or_in_a_loss(seed: int) -> None:
+    chance = random.Random(seed)
+    good = [frame(chance.choice([TEXT, BINARY, PING, PONG]), b"x" * chance.choice([0, 5, 125])) for _ in range(20)]
+    data = bytearray(b"".join(good))
+    for _ in range(chance.randrange(4)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        client = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+        limits: dict[str, Any] = {"idle_timeout": 5.0, "write_timeout": 5.0, "now": time.monotonic()}
+        transport = Transport(Channel(here), client, data=b"", max_message_size=1 << 20, **limits)
+        messages, lost = run_to_end(transport)
+        assert all(message.isascii() for message in messages) and lost.reason
+        transport.abort()
 
 
 # Liveness
@@ -392,8 +437,9 @@ def test_pausing_is_not_silence(dialer: Dialer) -> None:
         transport.abort()
 
 
+@pytest.mark.parametrize("rest", [frame(CONT, b"x" * 9_999, fin=False), frame(CONT, b"", fin=False) * 5_000])
 def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
-    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch, rest: bytes
 ) -> None:
     monkeypatch.setattr(module, "FRAME_SECONDS", 0.5)
     pongs: list[tuple[int, bytes]] = []
@@ -402,7 +448,7 @@ def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
         peer.handshake()
         peer.send(frame(TEXT, b"begin", fin=False) + frame(PING, b"p"))
         pongs.append(peer.read_frame())
-        for byte in frame(CONT, b"x" * 9_999, fin=False):
+        for byte in rest:
             peer.send(bytes([byte]))
             time.sleep(0.02)
 
@@ -413,6 +459,24 @@ def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
         dialer.transports[0].abort()
     assert messages == [] and "incomplete" in lost.reason
     assert pongs == [(PONG, b"p")]
+
+
+def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FRAME_SECONDS", 0.2)
+
+    def handler(peer: Peer) -> None:
+        peer.handshake()
+        peer.send(frame(TEXT, b"0", fin=False))
+        for _ in range(40):  # at no moment is everything complete
+            time.sleep(0.02)
+            peer.send(frame(CONT, b"1") + frame(TEXT, b"0", fin=False))
+        peer.wait_closed()
+
+    with RawServer(handler) as server:
+        assert collect(dialer(server), 40) == [b"01"] * 40
+        dialer.transports[0].abort()
 
 
 def test_N40_a_slow_large_frame_is_life(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:

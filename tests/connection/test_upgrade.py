@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 import websocket
@@ -36,7 +37,7 @@ def answers(data: bytes) -> Callable[[Peer], None]:
     return handler
 
 
-def error_of(dialer: Dialer, data: bytes, **options: object) -> KalshiFeedError:
+def error_of(dialer: Dialer, data: bytes, **options: Any) -> KalshiFeedError:
     """What the dial raises; it and its frames are searched for secrets."""
     with RawServer(answers(data)) as server:
         try:
@@ -174,10 +175,10 @@ def test_H09_garbage(dialer: Dialer, data: bytes) -> None:
 
 
 def test_H09_no_answer_at_all(dialer: Dialer) -> None:
-    with (
-        RawServer(lambda peer: peer.read_request() and None) as server,
-        pytest.raises(ConnectionFailed, match="closed without"),
-    ):
+    def handler(peer: Peer) -> None:
+        peer.read_request()
+
+    with RawServer(handler) as server, pytest.raises(ConnectionFailed, match="closed without"):
         dialer(server)
 
 

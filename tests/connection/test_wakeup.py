@@ -70,3 +70,11 @@ def test_hang_up_counts_as_readable() -> None:
     there.close()
     with here:
         assert wait_ready(here.fileno(), None, timeout=5)[0]
+
+
+def test_a_short_wait_is_no_busy_loop() -> None:
+    wakeup = Wakeup()
+    began = time.monotonic()
+    wait_ready(None, wakeup, timeout=0.0009)
+    assert time.monotonic() - began >= 0.0009
+    wakeup.close()

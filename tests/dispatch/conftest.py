@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,3 +29,12 @@ def make() -> Iterator[Make]:
     yield build
     for dispatcher in made:
         dispatcher.close(soon(5.0))
+
+
+@pytest.fixture
+def short_switches() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

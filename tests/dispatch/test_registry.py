@@ -78,7 +78,7 @@ def test_off_removes_every_registration_of_a_bound_method() -> None:
     assert callbacks(registry, "trade") == [other.moved]
 
 
-def test_registrations_from_many_threads_are_all_there() -> None:
+def test_registrations_from_many_threads_are_all_there(short_switches: None) -> None:
     registry = Registry()
     barrier = threading.Barrier(8)
 

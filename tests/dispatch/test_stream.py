@@ -156,6 +156,20 @@ def test_several_threads_share_a_stream(make: Make) -> None:
         assert not thread.is_alive()
 
 
+def test_one_put_wakes_as_many_threads_as_it_has_messages(make: Make) -> None:
+    dispatcher = make()
+    stream = dispatcher.stream("trade")
+    taken = Collector()
+    threads = [threading.Thread(target=lambda: taken(stream.get(LONG))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert not threading.Event().wait(0.1)  # let them begin to wait: too short would only make the test blind
+    put(dispatcher, *(trade("A", n) for n in range(4)))
+    for thread in threads:
+        thread.join(LONG / 2)
+    assert sorted(seqs(taken.items)) == [0, 1, 2, 3]
+
+
 def test_a_closed_stream_ends_its_waiters_and_is_fed_no_more(make: Make) -> None:
     dispatcher = make()
     with dispatcher.stream("trade") as stream:

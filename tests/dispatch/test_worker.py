@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -203,14 +202,6 @@ def test_R03_many_short_calls_and_idleness_are_not_stuck(make: Make, caplog: pyt
     dispatcher.watch(now + 100)
     dispatcher.watch(now + 200)
     assert not caplog.records
-
-
-@pytest.fixture
-def short_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_under_thread_switches_everywhere_sums_and_order_hold(make: Make, short_switches: None) -> None:

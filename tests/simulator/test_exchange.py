@@ -165,6 +165,14 @@ def test_garbage_and_silence_before_the_upgrade_harm_nobody(exchange: Exchange, 
         assert time.monotonic() - started < 2
 
 
+def test_a_frame_against_the_rules_is_answered_with_1002(exchange: Exchange, peer: Peer) -> None:
+    assert peer.ws.sock is not None
+    peer.ws.sock.sendall(b"\x81\x02{}")  # a client must mask
+    assert peer.until_closed().code == 1002
+    peer.shutdown()
+    exchange.wait_for_connections(0)
+
+
 def test_heartbeats(exchange: Exchange) -> None:
     exchange.heartbeat = 0.05
     with Peer(exchange) as peer:

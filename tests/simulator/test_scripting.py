@@ -100,9 +100,9 @@ def test_lost_frames_keep_their_numbers_and_the_truth(exchange: Exchange, peer: 
     assert [message["type"] for message in peer.barrier()] == ["orderbook_delta"]
     exchange.lose(type="ok")
     id_ = peer.update(1, "add_markets", "A")
+    assert id_ == exchange.wait_for_command("update_subscription")["id"]
     exchange.change("A", "yes", "0.40", 1)
     assert peer.recv()["seq"] == 8  # 7 was the ok
-    assert id_ == exchange.wait_for_command("update_subscription")["id"]
 
 
 def test_doubled_swapped_and_corrupted_frames(exchange: Exchange, peer: Peer) -> None:

@@ -1,0 +1,67 @@
+"""What the samples share: their options, and a feed of the real exchange or, with --simulate, of a simulated one.
+
+The real one needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment; KALSHI_ENV or --env chooses
+production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate: what
+`kalshi-feed exchange` prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from kalshi_feed import KalshiFeed, KalshiFeedError
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options every sample has."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC")
+    found.add_argument("--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed")
+    found.add_argument("--env", choices=["production", "demo"], help="by default KALSHI_ENV's, or production")
+    found.add_argument("--seconds", type=float, help="how long; by default until Ctrl-C")
+    return found
+
+
+def address_from_env() -> dict[str, Any]:
+    """KALSHI_URL and KALSHI_CA_FILE as arguments of KalshiFeed; usually there are none."""
+    found: dict[str, Any] = {}
+    if os.environ.get("KALSHI_URL"):
+        found["url"] = os.environ["KALSHI_URL"]
+    if os.environ.get("KALSHI_CA_FILE"):
+        found["ssl_context"] = ssl.create_default_context(cafile=os.environ["KALSHI_CA_FILE"])
+    return found
+
+
+@contextlib.contextmanager
+def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
+    """A feed that was not started, and the markets to watch; errors end the program with one line."""
+    try:
+        if options.simulate:
+            from kalshi_feed.simulator import Exchange
+
+            with Exchange(markets=3, rate=60) as exchange:
+                feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+                yield feed, options.tickers or list(exchange.market_tickers)
+        else:
+            if not options.tickers:
+                sys.exit("name at least one TICKER, or try --simulate")
+            if options.env:
+                os.environ["KALSHI_ENV"] = options.env
+            yield KalshiFeed.from_env(**address_from_env()), options.tickers
+    except KalshiFeedError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def close_after(feed: KalshiFeed, seconds: float | None) -> None:
+    """Close the feed in so many seconds, from another thread; run_forever() then returns as it does after Ctrl-C."""
+    if seconds is not None:
+        timer = threading.Timer(seconds, feed.close)
+        timer.daemon = True
+        timer.start()

@@ -1,0 +1,40 @@
+"""Callbacks in a script: every change of some order books, as it comes.
+
+python samples/print_deltas.py --simulate
+python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC        (KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+"""
+
+from __future__ import annotations
+
+from _common import close_after, feed_for, parser
+
+from kalshi_feed import Gap, OrderbookDelta, StateChange, Trade
+
+options = parser("Print every change of some order books.").parse_args()
+
+with feed_for(options) as (feed, tickers):
+    # Callbacks run on a worker thread of the feed, one at a time and in order: no locks needed in here.
+
+    @feed.on_delta
+    def moved(delta: OrderbookDelta) -> None:
+        book = feed.book(delta.market_ticker)  # is at this delta or newer
+        best = book.best_bid()
+        print(
+            f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}"
+        )
+
+    @feed.on_trade
+    def traded(trade: Trade) -> None:
+        print(f"{trade.market_ticker} traded {trade.count} at {trade.yes_price}")
+
+    @feed.on_state
+    def state(change: StateChange) -> None:
+        print(f"feed {change.state.value} {change.reason}")
+
+    @feed.on_gap
+    def missed(gap: Gap) -> None:
+        print(f"messages are missing on {gap.channel}; {len(gap.market_tickers)} books STALE until their next snapshot")
+
+    feed.subscribe(["orderbook_delta", "trade"], tickers)
+    close_after(feed, options.seconds)
+    feed.run_forever()  # until Ctrl-C; a wrong key or the like is raised here

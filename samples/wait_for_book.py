@@ -1,0 +1,42 @@
+"""Blocking calls only: wait for a book, then for each of its changes. No callback anywhere.
+
+python samples/wait_for_book.py --simulate
+python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC        (KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from _common import feed_for, parser
+
+from kalshi_feed import BookView, WaitTimeout
+
+options = parser("Print the top of one order book whenever it changes.").parse_args()
+
+
+def top(view: BookView) -> str:
+    bid, ask = view.best_bid("yes"), view.best_ask("yes")  # None where nobody bids
+    return f"yes {bid.price if bid else '-'} / {ask.price if ask else '-'}, spread {view.spread()}"
+
+
+with feed_for(options) as (feed, tickers), feed:
+    end = time.monotonic() + (options.seconds or math.inf)
+    try:
+        # Subscribes, and returns once the book is LIVE. A wrong key is raised at once, not after the ten seconds.
+        book = feed.wait_for_book(tickers[0], timeout=10)
+        view = book.view()  # the whole book at one instant
+        print(f"{book.market_ticker} {view.status.value}: {top(view)}")
+        while (left := end - time.monotonic()) > 0:
+            before = view
+            try:
+                view = book.wait_for_update(timeout=min(left, 30), after=before.version)
+            except WaitTimeout:
+                continue  # a quiet market
+            if not view.is_live:
+                print(f"{book.market_ticker} {view.status.value}: not to be relied on")
+            elif top(view) != top(before) or not before.is_live:
+                print(f"{book.market_ticker} {view.status.value}: {top(view)}")
+    except KeyboardInterrupt:
+        pass

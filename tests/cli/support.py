@@ -1,0 +1,70 @@
+"""Running ``kalshi-feed`` as its users do: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from kalshi_feed.simulator import Exchange
+
+TOP = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-W", "error", "-m", "kalshi_feed")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without anybody's key, and with what is given."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("KALSHI_")}
+    path = os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH"))))
+    return environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110"} | more
+
+
+def kalshi_feed(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=TOP,
+        env=environment(**environ),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
+    """Start the command with its output on a pipe."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=TOP,
+        env=environment(**environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class Access:
+    """An exchange of the tests, and how the command reaches it."""
+
+    def __init__(self, exchange: Exchange, folder: Path) -> None:
+        self.exchange = exchange
+        self.key_file, self.ca_file = exchange.write_credentials(folder)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"KALSHI_API_KEY_ID": self.exchange.api_key_id, "KALSHI_PRIVATE_KEY_PATH": str(self.key_file)}
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return "--url", self.exchange.url, "--ca-file", str(self.ca_file)
+
+
+def pasted(line: str) -> tuple[dict[str, str], list[str]]:
+    """A line for a shell, as (its environment variables, its words)."""
+    words = shlex.split(line)
+    count = next(i for i, word in enumerate(words) if "=" not in word)
+    return dict(word.split("=", 1) for word in words[:count]), words[count:]

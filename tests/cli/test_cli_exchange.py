@@ -1,0 +1,48 @@
+"""kalshi-feed exchange: another process connects with what it prints."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+from .support import Access, kalshi_feed, pasted, start
+
+
+def introduction(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith("Ctrl-C"):
+        line = process.stdout.readline()
+        assert line, "it ended early"
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+def test_what_it_prints_connects_another_process() -> None:
+    with start("exchange", "--markets", "2", "--rate", "100") as process:
+        lines = introduction(process)
+        environ, words = pasted(next(line for line in lines if "kalshi-feed watch" in line))
+        files = [Path(line.split()[-1]) for line in lines if line.startswith(("key file", "CA file"))]
+        assert all(file.is_file() for file in files) and files[0].stat().st_mode & 0o777 == 0o600
+        assert words[0] == "kalshi-feed"
+        watch = kalshi_feed(*words[1:], "--plain", "--seconds", "1", **environ)
+        assert (watch.returncode, watch.stderr) == (0, "")
+        assert watch.stdout.count(" KXSIM-001 delta ") > 10
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert "answered with 101" in out and "1 connection open" in out
+    assert not any(file.exists() for file in files)
+
+
+def test_it_ends_after_its_seconds() -> None:
+    result = kalshi_feed("exchange", "--seconds", "0.3")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("url       wss://127.0.0.1:")
+
+
+def test_a_port_that_is_taken(access: Access) -> None:
+    result = kalshi_feed("exchange", "--port", str(access.exchange.port), "--seconds", "5")
+    assert result.returncode == 1
+    assert f"cannot listen on port {access.exchange.port}: " in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,121 @@
+"""kalshi-feed watch: against an exchange in another process's place, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from kalshi_feed.cli.commands import group
+from kalshi_feed.cli.watching import change_text
+from kalshi_feed.messages import decode
+
+from .support import Access, kalshi_feed, start
+
+CHANGE = re.compile(
+    r"\d\d:\d\d:\d\d\.\d{3} KX-A delta (yes|no) 0\.\d{4} [+-][\d,]+\.\d\d  \| LIVE yes 0\.\d{4} × .* / 0\.\d{4} × .*"
+)
+
+
+def test_plain_is_a_line_per_change(access: Access) -> None:
+    result = kalshi_feed("watch", "KX-A", "--plain", "--seconds", "1", *access.options, **access.environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("CONNECTING: start") and lines[1].endswith("CONNECTED")
+    assert " KX-A snapshot, " in lines[2]
+    assert sum(bool(CHANGE.fullmatch(line)) for line in lines) > 20, result.stdout
+    assert lines[-1].endswith("CLOSED: close")
+
+
+def test_other_channels_and_several_markets(access: Access) -> None:
+    channels = ("--channel", "ticker", "--channel", "trade")
+    result = kalshi_feed(
+        "watch", "KX-A", "KX-B", "--plain", "--seconds", "1", *channels, *access.options, **access.environ
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert " KX-A ticker last " in result.stdout and " KX-B ticker last " in result.stdout
+    assert " delta " not in result.stdout
+
+
+def test_piped_without_plain_is_a_line_a_second(access: Access) -> None:
+    result = kalshi_feed("watch", "KX-A", "KX-A", "--seconds", "1.2", *access.options, **access.environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 2
+    assert all("CONNECTED" in line and "KX-A LIVE yes 0." in line for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize(("plain", "how"), [((), signal.SIGTERM), (("--plain",), signal.SIGINT)])
+def test_signals_end_it_quietly(access: Access, plain: tuple[str, ...], how: signal.Signals) -> None:
+    with start("watch", "KX-A", *plain, *access.options, **access.environ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(how)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_nobody_reads_any_more(access: Access) -> None:
+    with start("watch", "KX-A", "--plain", *access.options, **access.environ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() and process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 1
+        assert process.stderr.read() == ""
+
+
+WRONG = {
+    "no environment": ((), {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""}, 2, "KALSHI_API_KEY_ID"),
+    "no key file": (("--key-file", "/nope/key.pem"), {}, 2, "there is no private key file '/nope/key.pem'"),
+    "unknown env": (("--env", "live"), {}, 2, "'live' is not one of 'production', 'demo'"),
+    "unknown KALSHI_ENV": (("-",), {"KALSHI_ENV": "live"}, 2, "KALSHI_ENV is 'live'"),
+    "two exchanges": (("--env", "demo"), {}, 2, "--env and --url"),
+    "http": (("--url", "https://api.elections.kalshi.com/"), {}, 2, "the WebSocket url starts with wss://"),
+    "no CA file": (("--ca-file", "/nope"), {}, 2, "the CA file '/nope' cannot be used: No such file"),
+    "CA file is none": (("--ca-file", os.devnull), {}, 2, "the CA file '/dev/null' cannot be used: it holds no certif"),
+    "channel": (("--channel", "orderbook_snapshot"), {}, 2, "it is a message type, not a channel"),
+    "old style": (("--channel", "ticker:KX-A"), {}, 2, "write subscribe('ticker', ['KX-A'])"),
+    "unknown key": (("--key-id", "somebody"), {}, 1, "answered the handshake with 401"),
+    "not our CA": (("-", "--url", "URL"), {}, 1, "--ca-file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_are_one_message(access: Access, case: str) -> None:
+    more, environ, code, text = WRONG[case]
+    options = () if "-" in more else access.options
+    arguments = [access.exchange.url if word == "URL" else word for word in more if word != "-"]
+    environ = {"KALSHI_ENV": "", "KALSHI_PRIVATE_KEY": "", **access.environ, **environ}
+    for plain in ((), ("--plain",)):
+        result = CliRunner().invoke(group, ["watch", "KX-A", *plain, *options, *arguments], env=environ)
+        assert result.exit_code == code, result.output
+        assert "Error: " in result.output and text in result.output
+        assert isinstance(result.exception, SystemExit), result.exception
+
+
+def test_an_error_in_a_process_of_its_own(access: Access) -> None:
+    result = kalshi_feed("watch", "KX-A", *access.options)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: not set in the environment: KALSHI_API_KEY_ID and ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_forbidden(access: Access) -> None:
+    access.exchange.reject_next(1, 403)
+    result = kalshi_feed("watch", "KX-A", "--plain", *access.options, **access.environ)
+    assert result.returncode == 1
+    assert "answered the handshake with 403" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_refused_subscription(access: Access) -> None:
+    access.exchange.refuse_commands(14, "Permission denied", "subscribe")
+    result = kalshi_feed("watch", "KX-A", "--channel", "trade", *access.options, **access.environ)
+    assert result.returncode == 1
+    assert "the exchange refused the subscription trade" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_messages_of_other_types_are_shown_raw() -> None:
+    text = change_text(decode('{"type":"news","sid":1,"msg":{"a":"\\u001b[31m"}}'))
+    assert text.startswith("news ") and "\x1b" not in text

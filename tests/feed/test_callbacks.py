@@ -1,0 +1,557 @@
+"""Registering and running callbacks: every name, filters, order, errors, conflation, overflow, several workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import threading
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kalshi_feed import (
+    BookStatus,
+    BookView,
+    ConfigurationError,
+    FeedFault,
+    FeedState,
+    Gap,
+    KalshiFeed,
+    Lagged,
+    OrderbookDelta,
+    OrderbookSnapshot,
+    StateChange,
+    Ticker,
+    Trade,
+    UnknownMessage,
+)
+from kalshi_feed.session.channels import CHANNELS
+from kalshi_feed.simulator import Exchange
+from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, sides, wait_equal
+from tests.support import wait_until
+
+DATA = {
+    "on_snapshot": ("orderbook_delta", ["orderbook_snapshot"]),
+    "on_delta": ("orderbook_delta", ["orderbook_delta"]),
+    "on_trade": ("trade", ["trade"]),
+    "on_ticker": ("ticker", ["ticker"]),
+    "on_fill": ("fill", ["fill"]),
+    "on_order": ("user_orders", ["user_order"]),
+    "on_position": ("market_positions", ["market_position"]),
+    "on_lifecycle": ("market_lifecycle_v2", ["market_lifecycle_v2", "multivariate_market_lifecycle"]),
+    "on_event": ("market_lifecycle_v2", ["event_lifecycle", "event_fee_update"]),
+    "on_order_group": ("order_group_updates", ["order_group_updates"]),
+    "on_communication": ("communications", list(CHANNELS["communications"].types)),
+    "on_index": ("cfbenchmarks_value", ["cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value"]),
+}
+EVENTS = {"on_state": StateChange, "on_gap": Gap, "on_lagged": Lagged, "on_error": FeedFault}
+TYPED = {
+    "orderbook_snapshot": OrderbookSnapshot,
+    "orderbook_delta": OrderbookDelta,
+    "trade": Trade,
+    "ticker": Ticker,
+}
+
+
+def _msg(type_: str, ticker: str) -> dict[str, Any]:
+    """A body good enough for the type."""
+    return {
+        "orderbook_snapshot": {"market_ticker": ticker, "yes_dollars_fp": [["0.4000", "1.00"]]},
+        "orderbook_delta": {"market_ticker": ticker, "side": "yes", "price_dollars": "0.4000", "delta_fp": "1.00"},
+        "trade": {"market_ticker": ticker, "yes_price_dollars": "0.4000", "count_fp": "1.00"},
+        "fill": {"market_ticker": ticker, "yes_price_dollars": "0.4000", "count_fp": "1.00", "fee_cost": "0.01"},
+    }.get(type_, {"market_ticker": ticker})
+
+
+def _channels(feed: KalshiFeed) -> None:
+    """Everything of A and B."""
+    feed.subscribe(["orderbook_delta", "trade", "ticker", "fill", "user_orders", "market_positions"], [A, B])
+    feed.subscribe(
+        ["market_lifecycle_v2", "multivariate_market_lifecycle", "order_group_updates", "communications"]
+    )
+    feed.subscribe(["cfbenchmarks_value", "cfbenchmarks_value_5hz"], index_ids="all")
+    feed.subscribe("pyth_value", underlying_tickers="all")
+    for subscription in feed.subscriptions:
+        subscription.wait(5)
+    for ticker in (A, B):
+        feed.wait_for_book(ticker, timeout=5)
+
+
+def _channel_of(type_: str) -> str:
+    return next(name for name, channel in CHANNELS.items() if type_ in channel.types)
+
+
+# -- registering ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_each_registration_gets_its_types(name: str, exchange: Exchange, feed: KalshiFeed) -> None:
+    """Plain, as a decorator, as a decorator with arguments; each hands the function back."""
+    _, types = DATA[name]
+    plain: list[Any] = []
+    bare: list[Any] = []
+    only_a: list[Any] = []
+    every: list[Any] = []
+    register = getattr(feed, name)
+    append = plain.append
+    assert register(append) is append
+    feed.on_message(every.append)
+    _channels(feed)
+    wait_until(lambda: len(every) == 2, what="the first snapshots")
+    plain.clear()
+    every.clear()
+
+    @register
+    def decorated(message: Any) -> None:
+        bare.append(message)
+
+    @register(market_tickers=[A])
+    def filtered(message: Any) -> None:
+        only_a.append(message)
+
+    @register()
+    def called(message: Any) -> None:
+        pass
+
+    assert callable(decorated) and callable(filtered) and callable(called)
+    all_types = [type_ for _, kinds in DATA.values() for type_ in kinds]
+    for type_ in all_types:
+        for ticker in (A, B):
+            exchange.send(_channel_of(type_), _msg(type_, ticker), type=type_)
+    wait_until(lambda: len(every) == 2 * len(all_types), what="every message")
+    wait_until(lambda: len(bare) == len(plain) == 2 * len(types))
+    assert sorted({m.type for m in bare}) == sorted(types)
+    assert bare == plain == [m for m in every if m.type in types]
+    assert only_a == [m for m in bare if m.market_ticker == A]
+    for message in bare:
+        if message.type in TYPED:
+            assert isinstance(message, TYPED[message.type])
+        elif message.type != "fill":
+            assert isinstance(message, UnknownMessage)
+            assert message.msg["market_ticker"] in (A, B)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events_of_the_feed(name: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(queue_size=1)
+    told: list[Any] = []
+
+    @getattr(feed, name)
+    def tell(event: Any) -> None:
+        told.append(event)
+
+    block = threading.Event()
+    feed.on_trade(lambda trade: block.wait(5))
+    feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
+    wait_equal(feed, exchange, A)
+    exchange.lose(type="orderbook_delta")
+    exchange.change(A, "yes", "0.4", 1)
+    exchange.change(A, "yes", "0.4", 1)
+    for _ in range(5):
+        exchange.trade(A, "yes", "0.5", 1)
+        exchange.send_raw("{")
+    wait_until(lambda: feed.stats().dropped)
+    block.set()
+    wait_until(lambda: told)
+    assert {type(event) for event in told} == {EVENTS[name]}
+    for event in told:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            event.kind = "other"
+
+
+def test_on_any_type_also_replies_and_unknown_ones(exchange: Exchange, feed: KalshiFeed) -> None:
+    heard: list[str] = []
+    data: list[str] = []
+    feed.on_message(lambda message: data.append(message.type))
+    for type_ in ("subscribed", "ok", "unsubscribed", "error", "trade", "novelty"):
+        feed.on(type_, lambda message: heard.append(message.type))
+
+    @feed.on("trade", market_tickers=B)
+    def only_b(trade: Any) -> None:
+        heard.append("trade of B")
+
+    subscription = feed.subscribe("trade", A).wait(5)
+    subscription.add_markets(B).wait(5)
+    exchange.trade(B, "yes", "0.5", 1)
+    exchange.send_raw('{"type":"novelty"}')
+    exchange.refuse_commands(8)
+    feed.subscribe("ticker", A)
+    wait_until(lambda: "error" in heard)
+    subscription.unsubscribe()
+    wait_until(lambda: "unsubscribed" in heard)
+    assert heard == ["subscribed", "ok", "trade", "trade of B", "novelty", "error", "unsubscribed"]
+    assert data == ["trade", "novelty"]  # replies are no data
+
+
+def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
+    told: list[str] = []
+
+    class Counter:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def count(self, trade: Any) -> None:
+            told.append(self.name)
+
+    one, two = Counter("one"), Counter("two")
+    feed.on_trade(one.count)
+    feed.on("trade", one.count)
+    feed.on_trade(two.count, market_tickers=A)
+
+    @feed.on_trade
+    def once(trade: Any) -> None:
+        told.append("once")
+        assert feed.off(once) == 1
+
+    feed.subscribe("trade", A).wait(5)
+    exchange.trade(A, "yes", "0.5", 1)
+    wait_until(lambda: len(told) == 4)
+    assert feed.off(one.count) == 2  # every registration; bound methods are compared as Python does
+    assert feed.off(one.count) == 0
+    assert feed.off(print) == 0
+    exchange.trade(A, "yes", "0.5", 1)
+    wait_until(lambda: len(told) == 5)
+    assert told == ["one", "one", "two", "once", "two"]
+
+
+def test_registering_in_a_callback_takes_effect_with_the_next_message(exchange: Exchange, feed: KalshiFeed) -> None:
+    told: list[Any] = []
+
+    @feed.on_trade
+    def first(trade: Any) -> None:
+        feed.off(first)
+        feed.on_trade(lambda t: told.append(t.count))
+
+    feed.subscribe("trade", A).wait(5)
+    for count in (1, 2, 3):
+        exchange.trade(A, "yes", "0.5", count)
+    wait_until(lambda: told == [2, 3])
+
+
+@pytest.mark.parametrize("callback", [5, "print", object(), b"x"])
+def test_what_cannot_be_called_is_refused(callback: Any, feed: KalshiFeed) -> None:
+    for name in (*DATA, *EVENTS, "on_book", "on_message"):
+        with pytest.raises(ConfigurationError):
+            getattr(feed, name)(callback)
+    with pytest.raises(ConfigurationError):
+        feed.on("trade", callback)
+
+
+def test_other_bad_registrations(feed: KalshiFeed) -> None:
+    async def coroutine(trade: Any) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="coroutine"):
+        feed.on_trade(coroutine)
+    with pytest.raises(ConfigurationError, match="message type"):
+        feed.on("", print)
+    with pytest.raises(ConfigurationError, match="message type"):
+        feed.on(print, "trade")  # type: ignore[call-overload]
+    for tickers in ([], [""], 5, [5]):
+        with pytest.raises(ConfigurationError):
+            feed.on_trade(print, market_tickers=tickers)
+    with pytest.raises(ConfigurationError):
+        feed.on("unheard-of", 7)  # type: ignore[call-overload]
+
+
+# -- running -------------------------------------------------------------------------------------------------------------------
+
+
+def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchange, feed: KalshiFeed) -> None:
+    names: set[str] = set()
+    order: list[str] = []
+
+    def look(kind: str, message: Any) -> None:
+        names.add(threading.current_thread().name)
+        assert in_thread(lambda: (feed.book(A).view(), feed.stats())).result(1)  # another thread gets at everything
+        order.append(f"{kind} {getattr(message, 'count', message.type)}")
+
+    feed.on_trade(functools.partial(look, "1st"))
+    feed.on_message(functools.partial(look, "2nd"))
+    feed.on_trade(functools.partial(look, "3rd"))
+    feed.subscribe("trade", A).wait(5)
+    for count in (1, 2):
+        exchange.trade(A, "yes", "0.5", count)
+    wait_until(lambda: len(order) == 6)
+    assert order == [f"{kind} {count}.00" for count in (1, 2) for kind in ("1st", "2nd", "3rd")]
+    assert names == {"kalshi-feed-worker-0"}
+
+
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_raising_callback(
+    raised: type[BaseException], exchange: Exchange, feed: KalshiFeed, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = Recorder(feed)
+    others: list[Any] = []
+
+    @feed.on_trade
+    def broken(trade: Any) -> None:
+        raise raised("no good")
+
+    feed.on_trade(others.append)
+    feed.subscribe(["trade", "orderbook_delta"], A).wait(5)
+    for count in (1, 2, 3):
+        exchange.trade(A, "yes", "0.5", count)
+    exchange.change(A, "yes", "0.4", 1)
+    wait_until(lambda: len(heard.of("orderbook_delta")) == 1)
+    wait_equal(feed, exchange, A)
+    wait_until(lambda: len(heard.faults) == 3)
+    assert [t.count for t in others] == [1, 2, 3]
+    assert feed.stats().callback_errors == 3
+    fault = heard.faults[0]
+    assert fault.kind == "callback"
+    assert "broken" in fault.message
+    assert isinstance(fault.error, raised)
+    assert fault.context["market_ticker"] == A
+    logged = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert len(logged) == 1  # the first of them; then every thousandth
+    assert "broken" in logged[0].getMessage()
+
+
+def test_on_error_that_raises_is_only_logged(exchange: Exchange, feed: KalshiFeed) -> None:
+    heard = Recorder(feed)
+    feed.on_error(lambda fault: 1 / 0)
+    feed.on_trade(lambda trade: 1 / 0)
+    feed.subscribe("trade", A).wait(5)
+    exchange.trade(A, "yes", "0.5", 1)
+    wait_until(lambda: feed.stats().callback_errors == 2)
+    exchange.trade(A, "yes", "0.5", 2)
+    wait_until(lambda: feed.stats().callback_errors == 4)
+    assert heard.kinds() == ["callback", "callback"]
+
+
+def test_messages_are_immutable(exchange: Exchange, feed: KalshiFeed) -> None:
+    heard = Recorder(feed)
+    views: list[BookView] = []
+    feed.on_book(views.append)
+    feed.subscribe(["orderbook_delta", "trade"], A).wait(5)
+    exchange.trade(A, "yes", "0.5", 1)
+    exchange.change(A, "yes", "0.4", 1)
+    wait_until(lambda: len(heard.messages) == 3 and views)
+    for item in (*heard.messages, views[0], *heard.states):
+        for name in ("msg", "market_ticker", "state", "status", "new"):
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(item, name, "mine")
+
+
+# -- on_book -------------------------------------------------------------------------------------------------------------------
+
+
+def test_on_book_is_conflated(exchange: Exchange, feed: KalshiFeed) -> None:
+    views: list[BookView] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    @feed.on_book
+    def slow(view: BookView) -> None:
+        views.append(view)
+        entered.set()
+        go_on.wait(5)
+
+    feed.subscribe("orderbook_delta", [A, B]).wait(5)
+    assert entered.wait(5)
+    wait_equal(feed, exchange, A, B)
+    for n in range(1, 201):
+        exchange.change(A, "yes", "0.30", 1)
+        exchange.change(B, "no", "0.10", "0.01")
+    wait_equal(feed, exchange, A, B)
+    go_on.set()
+    for ticker in (A, B):
+        newest = feed.book(ticker).version
+        wait_until(lambda: [v for v in views if v.market_ticker == ticker and v.version == newest])  # noqa: B023
+    assert len(views) <= 5  # one that was being shown, and the newest of each; not 400
+    assert all(isinstance(view, BookView) and view.is_live for view in views)
+    last = {view.market_ticker: view for view in views}
+    assert sides(last[A]) == exchange.book(A)
+    assert sides(last[B]) == exchange.book(B)
+    assert feed.stats().dropped == 0
+
+
+def test_on_book_follows_the_status_also_at_close_and_start(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    seen: list[BookStatus] = []
+    feed.on_book(lambda view: seen.append(view.status), market_tickers=A)
+
+    def wait_seen(*statuses: BookStatus) -> None:
+        wait_until(lambda: seen and seen[-1] is statuses[-1], what=f"{statuses} in {seen}")
+        assert [s for i, s in enumerate(seen) if not i or s is not seen[i - 1]] == list(statuses)
+        seen.clear()
+
+    feed.start().subscribe("orderbook_delta", [A, B])
+    wait_seen(BookStatus.LIVE)
+    exchange.ignore_commands("update_subscription")
+    exchange.lose(type="orderbook_delta")
+    exchange.change(A, "yes", "0.4", 1)
+    exchange.change(B, "yes", "0.1", 1)
+    wait_seen(BookStatus.STALE)
+    exchange.snapshot(A)
+    wait_seen(BookStatus.LIVE)
+    feed.subscriptions[0].delete_markets(A)
+    wait_seen(BookStatus.CLOSED)
+    exchange.ignore_commands()
+    feed.subscriptions[0].add_markets(A)
+    wait_seen(BookStatus.PENDING)
+    feed.close()
+    wait_seen(BookStatus.CLOSED)
+    exchange.ignore_commands(n=None)
+    feed.start()
+    wait_seen(BookStatus.PENDING)
+
+
+# -- overflow ------------------------------------------------------------------------------------------------------------------
+
+
+def test_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(queue_size=50)
+    heard = Recorder(feed)
+    entered, go_on = threading.Event(), threading.Event()
+
+    @feed.on_delta
+    def slow(delta: Any) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    feed.start().subscribe("orderbook_delta", A).wait(5)
+    wait_equal(feed, exchange, A)
+    total = 1000
+    exchange.change(A, "yes", "0.30", 1)
+    assert entered.wait(5)
+    for n in range(2, total + 1):
+        exchange.change(A, "yes", "0.30", 1)
+        if n == total // 2:
+            exchange.send_raw("{")  # a control event in the middle
+    wait_equal(feed, exchange, A)  # the book is right all the time
+    assert feed.stats().queue_depth <= 50
+    assert feed.health().status == "degraded"
+    go_on.set()
+    wait_until(lambda: heard.told and getattr(heard.told[-1], "seq", None) == feed.book(A).seq, what="the last delta")
+    stats = feed.stats()
+    assert stats.dropped == sum(lag.dropped for lag in heard.lags) > 0
+    assert stats.queue_high_water <= 50 + 64
+    ignored = feed._engine.session.output.counts.ignored.total()
+    assert len(heard.of("orderbook_delta")) + stats.dropped + ignored >= total - 1
+    assert all(lag.market_tickers == (A,) and lag.at.tzinfo is not None for lag in heard.lags)
+    assert "protocol" in heard.kinds()
+    # announced in its place: no jump in seq but across a Lagged (or a Gap)
+    seq, announced = None, False
+    for item in heard.told:
+        if isinstance(item, (Lagged, Gap)):
+            announced = True
+        elif getattr(item, "seq", None) is not None:
+            assert announced or seq is None or item.seq == seq + 1
+            seq, announced = item.seq, False
+
+
+def test_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(queue_size=10, overflow="block")
+    seen: list[Any] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    @feed.on_trade
+    def slow(trade: Any) -> None:
+        entered.set()
+        if not go_on.is_set():
+            go_on.wait(10)
+        seen.append(trade.count)
+
+    feed.start().subscribe("trade", A).wait(5)
+    for count in range(1, 2001):
+        exchange.trade(A, "yes", "0.5", count)
+    assert entered.wait(5)
+    wait_until(lambda: feed.stats().queue_depth)
+    assert feed.stats().messages["trade"] < 2000  # reading has stopped
+    assert not seen
+    go_on.set()
+    wait_until(lambda: len(seen) == 2000)
+    assert seen == list(range(1, 2001))
+    stats = feed.stats()
+    assert (stats.dropped, stats.gaps, stats.reconnects) == (0, 0, 0)
+    assert stats.queue_high_water <= 10
+
+
+def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: Exchange, make_feed: FeedMaker) -> None:
+    exchange.heartbeat = 0.2
+    feed = make_feed(queue_size=2, overflow="block", idle_timeout=1.0)
+    seen: list[Any] = []
+    go_on = threading.Event()
+    feed.on_trade(lambda trade: (go_on.wait(10), seen.append(trade.count)))
+    feed.start().subscribe("trade", A).wait(5)
+    for count in range(1, 20):
+        exchange.trade(A, "yes", "0.5", count)
+    assert not go_on.wait(1.5)  # no condition to wait for: the point is that time passes
+    go_on.set()
+    wait_until(lambda: len(seen) == 19)
+    exchange.trade(A, "yes", "0.5", 20)
+    wait_until(lambda: len(seen) == 20)
+    assert feed.stats().reconnects == 0
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
+def test_close_while_a_callback_holds_everything_up(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(queue_size=5, overflow=overflow)
+    entered, go_on = threading.Event(), threading.Event()
+    feed.on_trade(lambda trade: (entered.set(), go_on.wait(20)))
+    feed.start().subscribe("trade", A).wait(5)
+    for count in range(1, 100):
+        exchange.trade(A, "yes", "0.5", count)
+    assert entered.wait(5)
+    closing = in_thread(lambda: feed.close(timeout=0.3))
+    closing.result(3)
+    assert feed.state is FeedState.CLOSED
+    exchange.wait_for_connections(0)
+    go_on.set()  # the thread that was left behind ends
+
+
+# -- several workers -----------------------------------------------------------------------------------------------------------
+
+
+def test_four_workers_keep_each_market_in_order(exchange: Exchange, make_feed: FeedMaker) -> None:
+    tickers = [f"KXMANY-{n}" for n in range(12)]
+    for ticker in tickers:
+        exchange.add_market(ticker, yes={"0.5": 1})
+    feed = make_feed(workers=4)
+    seen: dict[str, list[Decimal]] = defaultdict(list)
+    ran_on: dict[str, set[str]] = defaultdict(set)
+    states: list[Any] = []
+    feed.on_state(states.append)
+
+    @feed.on_trade
+    def keep(trade: Any) -> None:
+        seen[trade.market_ticker].append(trade.count)
+        ran_on[trade.market_ticker].add(threading.current_thread().name)
+
+    feed.start().subscribe("trade", tickers).wait(5)
+    for count in range(1, 201):
+        for ticker in tickers:
+            exchange.trade(ticker, "yes", "0.5", count)
+    wait_until(lambda: sum(map(len, seen.values())) == 200 * len(tickers))
+    assert all(seen[ticker] == list(range(1, 201)) for ticker in tickers)
+    assert all(len(threads) == 1 for threads in ran_on.values())
+    used = set().union(*ran_on.values())
+    assert 1 < len(used) <= 4
+    assert used <= {f"kalshi-feed-worker-{n}" for n in range(4)}
+    assert [change.state for change in states] == [FeedState.CONNECTING, FeedState.CONNECTED]  # once, not four times
+
+
+def test_a_stuck_worker_holds_up_only_its_markets(exchange: Exchange, make_feed: FeedMaker) -> None:
+    tickers = [f"KXMANY-{n}" for n in range(12)]
+    for ticker in tickers:
+        exchange.add_market(ticker, yes={"0.5": 1})
+    feed = make_feed(workers=4)
+    go_on = threading.Event()
+    seen: set[str] = set()
+
+    def keep(trade: Any) -> None:
+        if trade.market_ticker == tickers[0]:
+            go_on.wait(10)
+        seen.add(trade.market_ticker)
+
+    feed.on_trade(keep)
+    feed.start().subscribe("trade", tickers).wait(5)
+    for ticker in tickers:
+        exchange.trade(ticker, "yes", "0.5", 1)
+    held_up = {t for t in tickers if hash(t) % 4 == hash(tickers[0]) % 4}  # how the mailboxes are chosen
+    wait_until(lambda: seen == set(tickers) - held_up)
+    go_on.set()
+    wait_until(lambda: seen == set(tickers))

@@ -1,0 +1,153 @@
+"""flask_app.py: no feed before the first request, one for each process that answers, whoever forks or reloads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from tests.cli.support import Access
+from tests.support import wait_until
+
+from .support import SAMPLES, sample, started, with_access
+
+flask = pytest.importorskip("flask")
+
+FORK = """
+import json, os, sys, threading
+sys.path.insert(0, sys.argv[1])
+import flask_app
+app = flask_app.create_app()
+assert threading.active_count() == 1, threading.enumerate()
+
+def ask(path):
+    with app.test_client() as client:
+        answer = client.get(path)
+        return answer.status_code, answer.get_json()
+
+def own():
+    feed = app.extensions["kalshi_feed"]
+    answers = [ask("/book/KX-A"), ask("/health"), ask("/book/KX-B"), ask("/book/OTHER")]
+    feed.close()
+    return [[status, body.get("status")] for status, body in answers]
+
+first = [] if sys.argv[2] == "before" else own()
+reading, writing = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.write(writing, json.dumps(own()).encode())
+    os._exit(0)
+os.waitpid(pid, 0)
+print(json.dumps([first, json.loads(os.read(reading, 10000)), own()]))
+"""
+
+RIGHT = [[200, "LIVE"], [200, "ok"], [200, "LIVE"], [404, None]]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_each_side_of_a_fork_has_its_own_feed(access: Access, when: str) -> None:
+    """``before``: as gunicorn --preload does; ``after``: somebody had asked in the parent already."""
+    environ = with_access(access) | {"KALSHI_TICKERS": "KX-A,KX-B"}
+    with started("-c", FORK, str(SAMPLES), when, **environ) as process:
+        out, err = process.communicate(timeout=25)
+    assert process.returncode == 0, err
+    first, child, parent = json.loads(out)
+    assert child == parent == RIGHT
+    assert first == ([] if when == "before" else RIGHT)
+
+
+def test_what_it_cannot_start_without(access: Access) -> None:
+    no_tickers = sample("flask_app.py", **with_access(access))
+    assert no_tickers.returncode == 1 and "set KALSHI_TICKERS" in no_tickers.stderr
+    no_key = sample("flask_app.py", "KX-A")
+    assert no_key.returncode == 1 and "not set in the environment: KALSHI_API_KEY_ID" in no_key.stderr
+
+
+def test_simulate_serves_and_ends() -> None:
+    port = free_port()
+    with started(str(SAMPLES / "flask_app.py"), "--simulate", "--seconds", "3", "--port", str(port)) as process:
+        status, book = get(port, "/book/KXSIM-001")
+        assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KXSIM-001")
+        assert book["yes"] and book["no"] and book["spread"]
+        assert get(port, "/book/NOPE")[0] == 404
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def test_while_the_book_is_not_live(access: Access) -> None:
+    """503 with the reason, then 200 again; a market unknown to the exchange becomes a 404."""
+    port = free_port()
+    access.exchange.reject_next(3, 503)
+    environ = with_access(access) | {"KALSHI_TICKERS": "KX-A,GONE"}
+    with started(str(SAMPLES / "flask_app.py"), "--port", str(port), **environ):
+        status, answer = get(port, "/health")
+        assert (status, answer["status"]) == (503, "down")
+        wait_until(lambda: get(port, "/book/KX-A")[0] == 200, 15, "the book")
+        wait_until(lambda: get(port, "/book/GONE")[0] == 404, 5, "404 for a market the exchange does not know")
+        access.exchange.reject_next(50, 503)
+        access.exchange.reset()
+        status, answer = get(port, "/book/KX-A")
+        assert status == 503 and "not connected to wss://127.0.0.1" in answer["error"]
+        assert get(port, "/health")[0] == 503
+
+
+def test_the_reloader_makes_one_feed(access: Access) -> None:
+    port = free_port()
+    environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
+    with started(str(SAMPLES / "flask_app.py"), "--debug", "--port", str(port), **environ):
+        wait_until(lambda: answers(port), 15, "the server")
+        assert access.exchange.handshakes == []  # nobody has asked yet
+        assert get(port, "/book/KX-A")[0] == get(port, "/book/KX-A")[0] == 200
+        assert len(access.exchange.handshakes) == access.exchange.connections == 1
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
+def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]) -> None:
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+    port = free_port()
+    environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
+    command = ("-m", "gunicorn", "--chdir", str(SAMPLES), "-w", "2", "-b", f"127.0.0.1:{port}", *preload)
+    with started(*command, "flask_app:create_app()", **environ):
+        wait_until(lambda: answers(port), 15, "the server")
+        assert access.exchange.handshakes == []
+
+        def both_have_answered() -> bool:
+            assert get(port, "/book/KX-A")[0] == 200
+            return access.exchange.connections == 2
+
+        wait_until(both_have_answered, 15, "a feed in each worker")
+        for _ in range(20):
+            assert get(port, "/book/KX-A")[0] == 200
+        assert len(access.exchange.handshakes) == access.exchange.connections == 2
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def get(port: int, path: str) -> tuple[int, Any]:
+    """Ask the server, once it is there."""
+    wait_until(lambda: answers(port), 15, "the server")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()

@@ -1,0 +1,56 @@
+"""print_deltas.py and wait_for_book.py: what they print, how they end, what they say without a key."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from tests.cli.support import Access
+
+from .support import SAMPLES, sample, started, with_access
+
+SCRIPTS = ("print_deltas.py", "wait_for_book.py", "batch_to_sqlite.py")
+
+
+def test_print_deltas() -> None:
+    result = sample("print_deltas.py", "--simulate", "--seconds", "1")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert "feed CONNECTED connected" in lines and lines[-1] == "feed CLOSED close"
+    delta = re.compile(r"KXSIM-00\d (yes|no) 0\.\d{4} [+-][\d.]+ best bid 0\.\d{4}")
+    assert sum(bool(delta.fullmatch(line)) for line in lines) > 20, result.stdout
+
+
+def test_wait_for_book() -> None:
+    result = sample("wait_for_book.py", "--simulate", "--seconds", "2", "KXSIM-002")
+    assert (result.returncode, result.stderr) == (0, "")
+    top = re.compile(r"KXSIM-002 LIVE: yes (0\.\d{4}|-) / (0\.\d{4}|-), spread (0\.\d{4}|None)")
+    lines = result.stdout.splitlines()
+    assert len(lines) >= 2 and all(top.fullmatch(line) for line in lines), result.stdout
+    assert lines == [line for i, line in enumerate(lines) if i == 0 or line != lines[i - 1]]
+
+
+@pytest.mark.parametrize("name", SCRIPTS[:2])
+def test_ctrl_c_ends_it_quietly(access: Access, name: str) -> None:
+    with started(str(SAMPLES / name), "KX-A", PYTHONWARNINGS="error", **with_access(access)) as process:
+        assert process.stdout is not None
+        while "KX-A" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_errors_are_one_line(access: Access, name: str) -> None:
+    nobody = sample(name, "KX-A")
+    assert nobody.returncode == 1 and nobody.stderr.startswith("CredentialsError: not set in the environment: ")
+    assert nobody.stderr.count("\n") == 1
+    access.exchange.reject_next(1, 403)
+    refused = sample(name, "KX-A", **with_access(access))
+    assert refused.returncode == 1
+    assert "AuthenticationError: 127.0.0.1 answered the handshake with 403" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "TICKER" in sample(name).stderr
