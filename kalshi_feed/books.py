@@ -6,7 +6,6 @@ Owns BookStore and OrderBook. Must not import sockets, the connection or dispatc
 from __future__ import annotations
 
 import _thread
-import math
 import os
 import threading
 import time
@@ -22,6 +21,7 @@ from .orderbook import Book, BookStatus, BookView
 __all__ = ["BookStore", "Books", "OrderBook", "Waiter", "checked_timeout"]
 
 T = TypeVar("T")
+_FOREVER: Final = 1e9  # seconds, 30 years
 # Windows cannot interrupt a lock's acquire, so Ctrl-C must be let in between slices
 _SLICE: Final = 0.2 if os.name == "nt" else 1e6
 
@@ -30,15 +30,18 @@ def checked_timeout(timeout: float | None) -> float | None:
     """A timeout in seconds, None for none. Raises ConfigurationError for what is no such number."""
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout < 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:  # NaN is neither
         raise ConfigurationError(
             f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}"
         )
-    return None if math.isinf(timeout) else float(timeout)
+    return float(timeout) if timeout < _FOREVER else None
 
 
 class Waiter:
-    """One thread that waits for something. Made by that thread, released by the reader; ``check`` runs under the store's lock."""
+    """One thread that waits for something.
+
+    Made by that thread, released by the reader; ``check`` runs under the store's lock.
+    """
 
     __slots__ = ("_signal", "_signalled", "check")
 
@@ -80,8 +83,9 @@ class BookStore:
     """Every book of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held."""
 
     def __init__(self) -> None:
-        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user code, no
-        # logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot hang on it.
+        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user
+        # code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot
+        # hang on it.
         self.lock = threading.RLock()
         self.books: dict[str, Book] = {}
         self.ended: KalshiFeedError | None = None  # why nothing will change any more
@@ -149,6 +153,9 @@ class BookStore:
                 if value is not None:
                     return value
             with self.lock:
+                value = check_all()  # it may have come with the deadline
+                if value is not None:
+                    return value
                 text = missing()
             raise WaitTimeout(f"waited {seconds:g} s in vain: {text}")
         finally:
@@ -163,8 +170,9 @@ class BookStore:
 class OrderBook:
     """The live book of one market: a thread-safe handle on what the reader keeps up to date.
 
-    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side gives None. Each question
-    is answered at one instant; for several answers of one instant take a ``view()``. A STALE book answers with what was last known.
+    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side gives None.
+    Each question is answered at one instant; for several answers of one instant take a ``view()``. A STALE book answers
+    with what was last known.
     """
 
     __slots__ = ("__weakref__", "_book", "_store")
@@ -180,7 +188,7 @@ class OrderBook:
 
     @property
     def status(self) -> BookStatus:
-        """PENDING (no snapshot yet), LIVE (right), STALE (was right once) or CLOSED (nobody wants it, or the feed is closed)."""
+        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), CLOSED (unwanted, or the feed is closed)."""
         return self._book.status
 
     @property
@@ -200,7 +208,7 @@ class OrderBook:
 
     @property
     def clock(self) -> int | None:
-        """The exchange's clock of this market at the last change (since 2026-10, protocol.md 6.2), the same on every connection."""
+        """The exchange's clock of this market at the last change (protocol.md 6.2), the same on every connection."""
         return self._book.clock
 
     @property
@@ -209,7 +217,10 @@ class OrderBook:
         return self.view().updated_at
 
     def age(self) -> float | None:
-        """Seconds since the book last changed; None if it never did. A quiet market's book grows old and is right all the same."""
+        """Seconds since the book last changed; None if it never did.
+
+        A quiet market's book grows old and is right all the same.
+        """
         updated = self._book.updated
         return None if updated is None else max(0.0, time.monotonic() - updated)
 
@@ -223,7 +234,7 @@ class OrderBook:
         return view
 
     def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
-        """Wait until ``version`` is greater than ``after`` (by default what it is now) and return the book as it is then.
+        """Wait until ``version`` is greater than ``after`` (by default what it is now); the book as it is then.
 
         Raises WaitTimeout, the feed's fatal error, or FeedClosedError.
         """
@@ -274,15 +285,15 @@ class OrderBook:
         return self.view().depth_at(side, price)
 
     def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
-        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, from -1 to 1; None if both are empty."""
+        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, -1 to 1; None if both empty."""
         return self.view().imbalance(depth, side)
 
     def cost_to_buy(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are not as many."""
+        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are too few."""
         return self.view().cost_to_buy(side, quantity)
 
     def cost_to_sell(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars for selling ``quantity`` contracts of ``side`` to the bids as they stand; None if there are not as many."""
+        """Dollars for ``quantity`` contracts of ``side`` sold to the bids as they stand; None if there are too few."""
         return self.view().cost_to_sell(side, quantity)
 
     def to_dict(self) -> dict[str, Any]:

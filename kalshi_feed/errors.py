@@ -16,8 +16,8 @@
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
 
-Owns no logic but the composing of messages; must not import anything else of the package. The data of an error is on its
-attributes; every class can be copied and pickled.
+Owns no logic but the composing of messages; must not import anything else of the package. The data of an error is on
+its attributes; every class can be copied and pickled.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class ConnectionFailed(KalshiFeedError):
 class HandshakeRejected(ConnectionFailed):
     """The server answered the upgrade request with a status other than 101.
 
-    ``status`` is the HTTP status, ``reason`` the server's own text (shortened), ``retry_after`` its wish in seconds or None,
-    ``server_time`` the answer's Date header as an aware datetime or None.
+    ``status`` is the HTTP status, ``reason`` the server's own text (shortened), ``retry_after`` its wish in seconds or
+    None, ``server_time`` the answer's Date header as an aware datetime or None.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ProxyError(ConnectionFailed):
 
 
 class ConnectionLost(KalshiFeedError):
-    """An open connection ended. ``code`` is the WebSocket close code or None when the peer sent none; ``reason`` its text."""
+    """An open connection ended. ``code`` is the WebSocket close code, None if there was none; ``reason`` its text."""
 
     retryable = True
 
@@ -146,8 +146,8 @@ class ConnectionLost(KalshiFeedError):
 class ProtocolError(KalshiFeedError):
     """A frame that is not what the protocol allows.
 
-    ``frame`` is its text, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are what could still be read
-    of it, else None.
+    ``frame`` is its text, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are what could still
+    be read of it, else None.
     """
 
     def __init__(
@@ -173,8 +173,8 @@ class ProtocolError(KalshiFeedError):
 class SubscriptionError(KalshiFeedError):
     """The exchange refused a subscription or a change of it.
 
-    ``code`` is the exchange's number (protocol.md 4.1) and ``message`` its text; ``channel`` and ``market_tickers`` say what
-    was asked for, and may be None.
+    ``code`` is the exchange's number (protocol.md 4.1) and ``message`` its text; ``channel`` and ``market_tickers`` say
+    what was asked for, and may be None.
     """
 
     def __init__(

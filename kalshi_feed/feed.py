@@ -5,12 +5,11 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import ssl
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .books import Books, OrderBook, checked_timeout
 from .callbacks import Callbacks
@@ -28,6 +27,9 @@ from .session.timing import Timing
 from .session.wanted import Want
 from .stats import FeedStats, Health
 from .subscription import Subscription
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
 
@@ -110,7 +112,7 @@ class KalshiFeed(Callbacks):
             name=name,
             timing=self._timing,
         )
-        self._books = Books(self._engine.store, self._engine.wanted_books)
+        self._books = Books(self._engine.store, self._engine.requests.wanted_books)
         _engines.add(self._engine)
         weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
 
@@ -220,20 +222,20 @@ class KalshiFeed(Callbacks):
         _check_options(options)
         selector, keys = next(iter(selectors.items()), (None, ()))
         want = Want(wanted_channels, selector, keys, options)
-        self._engine.subscribe(want)
-        return Subscription(self._engine, want)
+        self._engine.requests.subscribe(want)
+        return Subscription(self._engine.requests, want)
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Every subscription that was not ended by unsubscribe()."""
         self._engine.store.check_fork()
         with self._engine.store.lock:
-            return tuple(Subscription(self._engine, want) for want in self._engine.wanted.wants)
+            return tuple(Subscription(self._engine.requests, want) for want in self._engine.wanted.wants)
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""
         self._engine.check()
-        return self._engine.list_subscriptions(timeout)
+        return self._engine.requests.list_subscriptions(timeout)
 
     # -- books and waiting -----------------------------------------------------------------------------------------------------
 
@@ -256,8 +258,8 @@ class KalshiFeed(Callbacks):
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)
         self._engine.check()
-        self._engine.want_book(ticker)
-        return self._engine.wait_for_book(ticker, timeout)
+        self._engine.requests.want_book(ticker)
+        return self._engine.requests.wait_for_book(ticker, timeout)
 
     def wait_for(
         self,
@@ -271,7 +273,11 @@ class KalshiFeed(Callbacks):
         checked_timeout(timeout)
         self._engine.check()
         return self._engine.dispatcher.wait_for(
-            type, predicate, timeout, market_tickers=market_tickers, describe=lambda: self._engine.why_no_message(type)
+            type,
+            predicate,
+            timeout,
+            market_tickers=market_tickers,
+            describe=lambda: self._engine.requests.why_no_message(type),
         )
 
     def messages(

@@ -1,6 +1,6 @@
 """Subscription: the handle a user holds on what was subscribed.
 
-Owns the handle and SubscriptionState; what it says is read from the engine. Must not import the connection. Thread-safe.
+Owns the handle and SubscriptionState; what it says is read from the feed. Must not import the connection. Thread-safe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .session.channels import BOOK_CHANNEL, names
 from .session.wanted import Want
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .user_requests import UserRequests
 
 __all__ = ["Subscription", "SubscriptionState"]
 
@@ -36,10 +36,10 @@ class Subscription:
     It outlives reconnects, close() and start(): what it wants is asked for again on every connection.
     """
 
-    __slots__ = ("_engine", "_want")
+    __slots__ = ("_requests", "_want")
 
-    def __init__(self, engine: Engine, want: Want) -> None:
-        self._engine = engine
+    def __init__(self, requests: UserRequests, want: Want) -> None:
+        self._requests = requests
         self._want = want
 
     @property
@@ -50,14 +50,14 @@ class Subscription:
     @property
     def market_tickers(self) -> tuple[str, ...]:
         """The markets asked for, in order; empty if there is no filter by ticker."""
-        with self._engine.store.lock:
+        with self._requests.lock:
             return tuple(self._want.keys) if self._want.selector == "market_tickers" else ()
 
     @property
     def sids(self) -> Mapping[str, int]:
         """The exchange's present number of each confirmed channel."""
-        with self._engine.store.lock:
-            found = {name: self._engine.session.sid_of(name) for name in self._want.live_channels()}
+        with self._requests.lock:
+            found = {name: self._requests.sid_of(name) for name in self._want.live_channels()}
         return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
 
     @property
@@ -68,25 +68,25 @@ class Subscription:
     @property
     def state(self) -> SubscriptionState:
         """See SubscriptionState."""
-        with self._engine.store.lock:
+        with self._requests.lock:
             if self._want.closed:
                 return SubscriptionState.CLOSED
             if self._want.failed:
                 return SubscriptionState.FAILED
-            return SubscriptionState.ACTIVE if self._engine.confirmed(self._want) else SubscriptionState.PENDING
+            return SubscriptionState.ACTIVE if self._requests.confirmed(self._want) else SubscriptionState.PENDING
 
     def wait(self, timeout: float | None = None) -> Subscription:
         """Wait until the exchange has confirmed every channel and market; returns the subscription.
 
         Raises SubscriptionError if it refused one, WaitTimeout, the feed's fatal error, FeedClosedError.
         """
-        self._engine.wait_for_confirmation(self._want, timeout)
+        self._requests.wait_for_confirmation(self._want, timeout)
         return self
 
     def add_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
         """Want more markets. Raises ConfigurationError where there is no filter to add to."""
         found = self._checked(market_tickers, "add_markets")
-        self._engine.add_markets(self._want, found)
+        self._requests.add_markets(self._want, found)
         return self
 
     def delete_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
@@ -95,7 +95,7 @@ class Subscription:
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
             raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; see its market_tickers")
-        self._engine.delete_markets(self._want, found)
+        self._requests.delete_markets(self._want, found)
         return self
 
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
@@ -106,16 +106,16 @@ class Subscription:
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
             raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; add_markets() first")
-        self._engine.request_snapshots(found)
+        self._requests.request_snapshots(found)
         return self
 
     def unsubscribe(self) -> None:
         """Want it no longer. Idempotent; other subscriptions of the same markets stay."""
-        self._engine.check()
-        self._engine.unsubscribe(self._want)
+        self._requests.check()
+        self._requests.unsubscribe(self._want)
 
     def _checked(self, market_tickers: tuple[str | Iterable[str], ...], what: str) -> tuple[str, ...]:
-        self._engine.check()
+        self._requests.check()
         if self._want.closed:
             raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
         if self._want.selector != "market_tickers":

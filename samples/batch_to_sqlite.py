@@ -45,7 +45,10 @@ class Writer:
         self.received = 0  # deltas; the worker thread alone counts
         self.written = 0
         self.error: sqlite3.Error | None = None
-        self._file, self._batch, self._every, self._stop = file, batch, every, stop
+        self._batch, self._every, self._stop = batch, every, stop
+        self._database = sqlite3.connect(file, check_same_thread=False)  # opened here, where the caller sees an error
+        self._database.execute("pragma journal_mode = wal")
+        self._database.executescript(SCHEMA)
         # Bounded: if the disk is slower than the market, put() waits here, the feed's own queue fills, and the feed
         # says Lagged: a loss, but one that is written down.
         self._rows: queue.Queue[tuple[str, Row] | None] = queue.Queue(maxsize=batch * 10)
@@ -83,7 +86,7 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            with contextlib.closing(sqlite3.connect(self._file)) as database:
+            with contextlib.closing(self._database) as database:
                 self._write(database)
         except sqlite3.Error as error:
             self.error = error
@@ -92,8 +95,6 @@ class Writer:
                 pass
 
     def _write(self, database: sqlite3.Connection) -> None:
-        database.execute("pragma journal_mode = wal")
-        database.executescript(SCHEMA)
         last = max(database.execute(f"select coalesce(max(n), 0) from {table}").fetchone()[0] for table in INSERTS)
         more = True
         while more:
@@ -129,7 +130,10 @@ def main() -> None:
     options.add_argument("--every", type=float, default=1.0, help="seconds")
     chosen = options.parse_args()
     with feed_for(chosen) as (feed, tickers):
-        writer = Writer(chosen.file, chosen.batch, chosen.every, feed.close)
+        try:
+            writer = Writer(chosen.file, chosen.batch, chosen.every, feed.close)
+        except sqlite3.Error as error:
+            sys.exit(f"{chosen.file}: {error}")
         try:
             feed.on_snapshot(writer.put_snapshot)
             feed.on_delta(writer.put_delta)

@@ -1,4 +1,4 @@
-"""Held for every test: it leaves no thread of the feed and no descriptor behind.
+"""Held for every test: it leaves no thread of the package and no descriptor behind.
 
 That no thread dies of an exception and no destructor raises is pytest's own check: it warns, and warnings are errors.
 """
@@ -23,7 +23,7 @@ def nothing_left_behind() -> Iterator[None]:
     yield
 
     def left_threads() -> list[str]:
-        return [t.name for t in threading.enumerate() if t not in threads and t.name.startswith("kalshi-feed")]
+        return [t.name for t in threading.enumerate() if t not in threads and t.name.startswith("kalshi-")]
 
     def left_descriptors() -> list[str]:
         now = Counter(open_descriptors())

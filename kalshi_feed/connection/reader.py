@@ -20,7 +20,9 @@ from .wakeup import Wakeup
 __all__ = ["Host", "Reader"]
 
 _LONGEST_SELECT: Final = 60.0
-_PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
+_PAUSE: Final = (
+    1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
+)
 
 
 class Host(Protocol):

@@ -1,7 +1,7 @@
 """The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote something else.
 
-Owns the table of protocol.md section 2 and the checks of a subscribe call's words; must not import anything of the package but
-errors. Thread-safe: pure functions and constants.
+Owns the table of protocol.md section 2 and the checks of a subscribe call's words; must not import anything of the
+package but errors. Thread-safe: pure functions and constants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALL_MARKETS: Final = frozenset({"*all*"})  # stands for "no filter" where a set 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's rules. ``selectors`` are the subscribe parameters that can filter it; ``types`` its messages' types."""
+    """One channel's rules: ``selectors`` are the subscribe parameters that can filter it, ``types`` its messages'."""
 
     name: str
     types: tuple[str, ...]
@@ -33,8 +33,9 @@ class Channel:
 
 _TICKERS = ("market_tickers",)
 _COMMUNICATIONS = (
-    "rfq_created", "rfq_deleted", "quote_created", "quote_accepted", "quote_executed", "rfq_batch_created", "rfq_batch_deleted",
-    "rfq_batch_best_quotes", "rfq_batch_executed", "batch_quote_created", "batch_quote_accepted", "batch_quote_executed",
+    "rfq_created", "rfq_deleted", "quote_created", "quote_accepted", "quote_executed",
+    "rfq_batch_created", "rfq_batch_deleted", "rfq_batch_best_quotes", "rfq_batch_executed",
+    "batch_quote_created", "batch_quote_accepted", "batch_quote_executed",
 )  # fmt: skip
 
 # protocol.md section 2; types shared by two channels stand with the first one only
@@ -68,8 +69,8 @@ _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
     "multivariate": "it was removed on 2026-08-06; write 'multivariate_market_lifecycle'",
     "batch_communications": "its messages come on 'communications'",
-    "orderbook_snapshot": "it is a message type, not a channel; write 'orderbook_delta', whose first message of every market "
-    "is an orderbook_snapshot",
+    "orderbook_snapshot": "it is a message type, not a channel; write 'orderbook_delta', whose first message of every "
+    "market is an orderbook_snapshot",
     "orderbook": "write 'orderbook_delta'",
 }
 
@@ -91,7 +92,10 @@ def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False)
 
 
 def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
-    """One text or several as a tuple, each once, in order. Raises ConfigurationError for anything that is no such list."""
+    """One text or several as a tuple, each once, in order.
+
+    Raises ConfigurationError for anything that is no such list.
+    """
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, Iterable) or isinstance(items, (bytes, bytearray)):
         raise ConfigurationError(f"{what} must be a text or a list of texts, not {type(value).__name__}")

@@ -76,8 +76,8 @@ class Lagged(Event):
 class FeedFault(Event):
     """Something went wrong that did not end the feed: a frame that could not be read, a callback that raised …
 
-    ``kind`` is a short stable name ("protocol", "callback", "unknown_market" …), ``error`` the exception if there is one,
-    ``context`` what else is known (frame, callback's name, counts).
+    ``kind`` is a short stable name ("protocol", "callback", "unknown_market" …), ``error`` the exception if there is
+    one, ``context`` what else is known (frame, callback's name, counts).
     """
 
     kind: str

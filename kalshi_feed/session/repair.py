@@ -1,7 +1,9 @@
-"""Books that are not right, and how they become right again: get_snapshot, then a new subscription, then a new connection.
+"""Books that are not right, and how they become right again.
 
-Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks. Not thread-safe;
-owned by the session.
+By get_snapshot, then by a new subscription, then by a new connection.
+
+Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks. Not
+thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ from typing import Final
 
 from ..orderbook import Book, BookStatus
 from .channels import BOOK_CHANNEL
+from .commands import CHUNK
 from .control import Control
 from .events import Gap
-from .link import CHUNK, Link
+from .link import Link
 from .output import Output
 from .timing import Timing
 
 __all__ = ["Repair"]
 
 _NEVER: Final = float("inf")
+_SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
+_MOST_PATIENCE: Final = 6  # times Timing.snapshot, while snapshots of others come
 
 
 class Repair:
@@ -31,52 +36,69 @@ class Repair:
         self._books = books
         self._output = output
         self._timing = timing
-        self._failures: deque[float] = deque()
-        self._mute: set[str] = (
-            set()
-        )  # markets that answered no request; they are asked again, but nothing is torn down for them
+        # markets that answer no request though others do; they are asked again, but nothing is torn down for them
+        self._mute: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
         """No connection, nothing under way."""
         self._due = _NEVER  # when to ask for the snapshots that are missing
         self._promised = _NEVER  # until when those have time that a subscription brings by itself
+        self._promised_at_most = _NEVER
         self._deadline = _NEVER  # of the request in flight
         self._asked: set[str] = set()
         self._queue: list[str] = []
         self._heard = False
         self._resubscribed = False
-
-    @property
-    def under_way(self) -> bool:
-        """Whether a repair is asked for or about to be."""
-        return bool(self._asked) or self._due < _NEVER
+        self._failures: deque[float] = deque()
 
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
         return self._deadline if self._asked else min(self._due, self._promised)
 
     def expect(self, now: float) -> None:
-        """Snapshots were promised: look for the missing ones later."""
-        self._promised = now + self._timing.snapshot
+        """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
+        if self._promised == _NEVER:
+            self._promised_at_most = now + _MOST_PATIENCE * self._timing.snapshot
+        self._promised = min(now + self._timing.snapshot, self._promised_at_most)
 
     def gap(
         self, link: Link, expected: int | None, received: int | None, reason: str, now: float,
         market_tickers: Iterable[str] | None = None,
     ) -> None:  # fmt: skip
-        """Messages of ``link`` are missing: tell it, and where they were book messages mark the books and have them repaired.
+        """Messages of ``link`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
 
-        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any (protocol.md 5.2).
+        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any
+        (protocol.md 5.2), also of one whose snapshot came before the exchange confirmed it.
         """
-        tickers = tuple(link.confirmed if market_tickers is None else market_tickers)
+        is_book = link.name == BOOK_CHANNEL
+        if market_tickers is not None:
+            tickers = tuple(market_tickers)
+        elif is_book:
+            kept = [t for t in link.confirmed if self._books[t].status is not BookStatus.CLOSED]
+            tickers = tuple(dict.fromkeys(kept + self.live()))
+        else:
+            tickers = tuple(link.confirmed)
         self._output.counts.gaps += 1
         self._output.items.append(Gap(link.name, link.sid, expected, received, _named(tickers), reason))
-        if link.name != BOOK_CHANNEL:
+        if not is_book:
             return
         self.mark_stale(tickers)
-        if self._asked:  # a snapshot we wait for may be among what was lost
+        if market_tickers is None and self._asked:  # a snapshot we wait for may be among what was lost
             self._abandon(now)
-        self._due = min(self._due, now + self._timing.gap_merge)
+        if not self._asked.issuperset(tickers):
+            self._due = min(self._due, now + self._timing.gap_merge)
+
+    def left(self, link: Link, market_tickers: Iterable[str] | None, reason: str, now: float) -> None:
+        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up."""
+        live = self.live()
+        gone = live if market_tickers is None else set(market_tickers).intersection(live)
+        if link.name == BOOK_CHANNEL and gone:
+            self.gap(link, None, None, reason, now, gone)
+
+    def live(self) -> list[str]:
+        """The markets whose books are LIVE."""
+        return [ticker for ticker, book in self._books.items() if book.status is BookStatus.LIVE]
 
     def mark_stale(self, market_tickers: Iterable[str]) -> None:
         """These books are no longer kept up: a LIVE one becomes STALE."""
@@ -90,7 +112,7 @@ class Repair:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)
         if self._promised < _NEVER:
-            self._promised = now + self._timing.snapshot  # they are coming: give the others time too
+            self.expect(now)  # they are coming: give the others time too
         if market_ticker in self._asked:
             self._asked.discard(market_ticker)
             self._heard = True
@@ -98,10 +120,15 @@ class Repair:
             if not self._asked:
                 self._ask(control, now)
 
-    def refused(self, reason: str, control: Control, now: float) -> None:
-        """The exchange did not accept the request for snapshots."""
-        if self._asked:
-            self._failed(reason, control, now)
+    def refused(self, code: int, is_passing: bool, control: Control, now: float) -> None:
+        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment."""
+        if not self._asked:
+            return
+        if is_passing:
+            self._asked.clear()
+            self._due = min(self._due, now + self._timing.retry_initial)
+        else:
+            self._failed(f"error {code}", control, now)
 
     def tick(self, control: Control, now: float) -> None:
         """Begin a repair that is due; end one that had no answer."""
@@ -109,16 +136,19 @@ class Repair:
             if now >= self._deadline:
                 self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
                 if self._asked:
-                    self._failed("no answer to get_snapshot", control, now)
+                    self._failed(_SILENCE, control, now)
                 else:
                     self._ask(control, now)
         elif now >= min(self._due, self._promised):
             self._due = self._promised = _NEVER
             link = control.links.get(BOOK_CHANNEL)
-            self._queue = self._lacking(link.confirmed) if link is not None else []
+            lacking = self._lacking(link.confirmed) if link is not None else []
+            self._queue = sorted(lacking, key=self._mute.__contains__)  # those that never answer come last
             self._heard = False
             if self._queue:
                 self._ask(control, now)
+            elif link is not None and link.confirmed:
+                self._resubscribed = False
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
         return [t for t in market_tickers if self._books[t].status in (BookStatus.PENDING, BookStatus.STALE)]
@@ -129,35 +159,40 @@ class Repair:
         self._asked = set(chunk)
         self._deadline = now + self._timing.snapshot
         if not chunk:
-            self._resubscribed = False
-            self._output.counts.resyncs += 1
+            if self._heard:
+                self._resubscribed = False
+                self._output.counts.resyncs += 1
         elif not control.get_snapshot(tuple(chunk), now):
             self._asked.clear()
             self.expect(now)  # the subscription is not open now; opening it brings the snapshots
 
     def _failed(self, reason: str, control: Control, now: float) -> None:
-        """Part of what was asked for did not come. The next rung of the ladder, unless only a mute market is missing."""
-        left, known_mute = _some(self._asked), self._asked <= self._mute
-        self._mute |= self._asked
-        if self._heard or known_mute:
-            self._asked.clear()
-            self._due = min(self._due, now + (self._timing.mute_market if known_mute else self._timing.snapshot))
-            self._output.fault("no_snapshot", f"no snapshot of {left}: {reason}; they are asked for again", now)
+        """Part of what was asked for did not come.
+
+        The next rung of the ladder, unless only a mute market is missing.
+        """
+        asked, link = self._asked, control.links[BOOK_CHANNEL]
+        is_known, text = asked <= self._mute, f"no snapshot of {_some(asked)}: {reason}"
+        others_do = reason == _SILENCE and any(self._books[t].status is BookStatus.LIVE for t in link.confirmed)
+        if self._heard or is_known or others_do:  # the subscription works for others
+            self._mute |= asked
+            self._due = min(self._due, now + (self._timing.mute_market if is_known else self._timing.snapshot))
+            self._output.fault("no_snapshot", f"{text}; they are asked for again", now)
+            self._ask(control, now)
             return
         self._abandon(now)
         if self._resubscribed:
+            self._mute |= asked
             self._output.give_up = f"the books could not be repaired: {reason}"
             return
         self._resubscribed = True
-        self._output.fault("no_snapshot", f"no snapshot of {left}: {reason}; subscribing again", now)
-        link = control.links[BOOK_CHANNEL]
-        self.mark_stale(link.confirmed)
+        self._output.fault("no_snapshot", f"{text}; subscribing again", now)
         control.resubscribe(link, now)
         self.expect(now)
 
     def _abandon(self, now: float) -> None:
         """Count a repair that failed; too many within a minute, and the connection is given up."""
-        self._asked.clear()
+        self._asked = set()
         self._queue.clear()
         self._failures.append(now)
         while self._failures[0] < now - self._timing.failed_repairs_window:

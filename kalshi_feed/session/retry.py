@@ -1,12 +1,11 @@
 """When to dial again, and when to give up.
 
-Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed); imports errors only. No clock: delays are returned,
-not waited. Retries is not thread-safe; the reader owns it.
+Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed); imports errors only. No clock: delays are
+returned, not waited. Retries is not thread-safe; the reader owns it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +14,7 @@ from ..errors import ConfigurationError, ConnectionFailed, ConnectionLost, Hands
 
 __all__ = ["ReconnectPolicy", "Retries"]
 
+_FOREVER: Final = 1e9  # seconds, 30 years
 _SLOW_CODES: Final = frozenset({1008, 1012, 1013})  # policy, restart, try again later: not at once, not as a herd
 _SLOW_DELAY: Final = 5.0
 _MAX_POLICY_CLOSES: Final = 5
@@ -25,9 +25,9 @@ _MAX_RETRY_AFTER: Final = 60.0
 class ReconnectPolicy:
     """How often and after what delays a lost connection is dialled again.
 
-    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to ``max_delay``; with
-    ``jitter`` each delay is multiplied by a random factor between ½ and 1. ``max_retries`` (None: no limit) counts since the last
-    healthy session. Raises ConfigurationError for values that cannot work.
+    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to ``max_delay``;
+    with ``jitter`` each delay is multiplied by a random factor between ½ and 1. ``max_retries`` (None: no limit) counts
+    since the last healthy session. Raises ConfigurationError for values that cannot work.
     """
 
     max_retries: int | None = None
@@ -43,13 +43,10 @@ class ReconnectPolicy:
             )
         for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
             value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not math.isfinite(value)
-                or value < least
-            ):
-                raise ConfigurationError(f"{name} must be a number of {least:g} or more, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < _FOREVER:
+                raise ConfigurationError(
+                    f"{name} must be a number of {least:g} or more, and less than {_FOREVER:g}, not {value!r:.60}"
+                )
         if self.max_delay < self.initial_delay:
             raise ConfigurationError(
                 f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})"

@@ -1,8 +1,8 @@
 """The session: payloads in, messages and commands out, books kept on the way.
 
-Owns the order of things: the sequence check, the books, what is delivered and what is not. Must not import sockets, threads,
-clocks or locks: `now` is passed in, and effects are collected in `output`. Not thread-safe; the reader uses it, holding the
-store's lock.
+Owns the order of things: the sequence check, the books, what is delivered and what is not. Must not import sockets,
+threads, clocks or locks: `now` is passed in, and effects are collected in `output`. Not thread-safe; the reader uses
+it, holding the store's lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..messages import (
 )
 from ..messages.decoder import undecodable
 from ..orderbook import Book, BookStatus, NegativeSize
-from .channels import BOOK_CHANNEL
+from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS
 from .control import Control
 from .link import Link
 from .output import Output
@@ -56,7 +56,7 @@ class Session:
         self.control = Control(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
 
-    # -- the connection --------------------------------------------------------------------------------------------------------
+    # -- the connection ------------------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
         """A connection stands: everything wanted is asked for on it."""
@@ -69,9 +69,7 @@ class Session:
         lasted = now - self._connected_at if self._connected_at is not None else 0.0
         healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
         self._connected_at = None
-        link = self.control.links.get(BOOK_CHANNEL)
-        if link is not None:
-            self.repair.mark_stale(link.confirmed)
+        self.repair.mark_stale(self.repair.live())
         self.control.disconnected()
         self.repair.reset()
         for known in (self._bad_frames, self._unknown_sids, self._baseless):
@@ -88,32 +86,32 @@ class Session:
         return min(self.control.next_deadline(), self.repair.next_deadline())
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
-        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on the present connection."""
+        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
         if self.control.settled(channel):
             return True
         link = self.control.links.get(channel)
-        return link is not None and link.is_open and link.confirmed.issuperset(keys)
+        return link is not None and (link.confirmed == ALL_MARKETS or link.confirmed.issuperset(keys))
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""
         link = self.control.links.get(channel)
         return link.sid if link is not None else None
 
-    # -- the data --------------------------------------------------------------------------------------------------------------
+    # -- the data ------------------------------------------------------------------------------------------------------
 
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
         """Take the text messages of one read, in order. Never raises for what the exchange sends."""
-        books, by_sid = self._books, self.control.by_sid
+        books, by_sid = self._books, self.control.links.by_sid
         items, counts = self.output.items, self.output.counts
-        live = BookStatus.LIVE
+        live, book_rule = BookStatus.LIVE, CHANNELS[BOOK_CHANNEL]
         deltas = delta_bytes = 0
-        for message, payload in zip(self._decoder.decode_batch(payloads), payloads):
+        for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
             if isinstance(message, OrderbookDelta):
                 deltas += 1
                 delta_bytes += len(payload)
                 sid, seq = message.sid, message.seq
                 link = by_sid.get(sid)  # type: ignore[arg-type]
-                if link is None or seq is None or seq != link.next_seq:
+                if link is None or seq is None or seq != link.next_seq or link.rule is not book_rule:
                     if not self._sequenced(message, now):
                         continue
                 else:
@@ -127,10 +125,11 @@ class Session:
                     price, size = message.units()
                     book.apply(body.side, price, size, seq, body.clock, now)
                 except NegativeSize as error:
-                    self._hurt(body.market_ticker, "negative_size", f"{body.market_ticker}: {error}", error, now)
+                    self._hurt(body.market_ticker, "negative_size", str(error), error, now)
                     continue
                 except ValueError as error:
-                    self._hurt(body.market_ticker, "protocol", "", undecodable(message, error), now)
+                    broken = undecodable(message, error)
+                    self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
                     continue
                 items.append(message)
             elif isinstance(message, ProtocolError):
@@ -160,7 +159,7 @@ class Session:
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
-        link = self.control.by_sid.get(message.sid) if message.sid is not None else None
+        link = self.control.links.of_sid(message.sid)
         if link is not None and link.rule.sequenced and message.seq is not None and message.seq + 1 != link.next_seq:
             self._in_sequence(link, message.seq, now)
         if isinstance(message, Ok):
@@ -187,27 +186,30 @@ class Session:
             self.output.status_changed.add(ticker)
             self.repair.answered(ticker, self.control, now)
         if message.market_id == "" and not (yes or no):
-            self.output.fault("unknown_market", f"unknown market {ticker}: the exchange knows no such ticker (or no longer)", now,
-                              market_ticker=ticker)  # fmt: skip
+            text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
+            self.output.fault("unknown_market", text, now, market_ticker=ticker)
 
-    # -- sequence --------------------------------------------------------------------------------------------------------------
+    # -- sequence ------------------------------------------------------------------------------------------------------
 
     def _sequenced(self, message: Message, now: float) -> bool:
         """Whether a data frame belongs to a subscription of ours and is in order, so that it can be taken."""
-        link = self.control.link_of(message.sid, message.type)
+        link = self.control.links.of_frame(message.sid, message.type)
         if link is None:
             if isinstance(message, UnknownMessage) and message.sid is None:
                 return True
             self._of_nobody(message, now)
             return False
+        if isinstance(message, (OrderbookDelta, OrderbookSnapshot)) and link.name != BOOK_CHANNEL:
+            self._of_another(link, message, now)
+            return False
         if not link.rule.sequenced:
             return True
         if message.seq is not None:
             return self._in_sequence(link, message.seq, now)
-        if link.name == BOOK_CHANNEL:
+        if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
             self._unreadable(undecodable(message, ValueError("seq is missing")), now)
             return False
-        return True  # trades came without a number until 2026: not checkable
+        return True  # such frames came without a number until 2026: not checkable
 
     def _in_sequence(self, link: Link, seq: int, now: float) -> bool:
         expected = link.next_seq
@@ -216,20 +218,22 @@ class Session:
             return True
         if seq > expected:
             link.next_seq = seq + 1
+            if link.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
+                link.hole = range(expected, seq)
             self.repair.gap(link, expected, seq, "sequence gap", now)
             return True
         if seq == expected - 1:
             self.output.counts.ignored["duplicate"] += 1
-        elif link.name == BOOK_CHANNEL and self.repair.under_way:
+        elif seq in link.hole:
             self.output.counts.ignored["late"] += 1
-        else:  # late, or the exchange counts anew: which one the next frame tells
+        else:  # very late, or the exchange counts anew: which one the next frame tells
             link.next_seq = None
             self.repair.gap(link, expected, seq, "sequence went back", now)
         return False
 
     def _of_nobody(self, message: Message, now: float) -> None:
         sid = message.sid
-        if sid in self.control.retired:
+        if sid in self.control.links.retired:
             self.output.counts.ignored["ended_subscription"] += 1
             return
         self.output.counts.ignored["unknown_sid"] += 1
@@ -239,6 +243,15 @@ class Session:
                 "unknown_sid", f"{message.type} for subscription {sid}, which is none of ours, is ignored", now, sid=sid
             )
 
+    def _of_another(self, link: Link, message: Message, now: float) -> None:
+        """A book message under the sid of a subscription that has no books: in what order it belongs, nobody knows."""
+        if link.rule.sequenced and message.seq is not None:
+            self._in_sequence(link, message.seq, now)
+        self.output.counts.ignored["other_channel"] += 1
+        self.output.fault(
+            "other_channel", f"{message.type} for subscription {message.sid}, which is {link.name}, is ignored", now
+        )
+
     def _without_base(self, market_ticker: str, book: Book | None, now: float) -> None:
         """A delta of a book that is not LIVE is neither applied nor delivered."""
         if book is None or not self._wanted.wants_book(market_ticker):
@@ -247,19 +260,19 @@ class Session:
             self.output.counts.ignored["stale_book"] += 1
         else:
             self.output.counts.ignored["no_snapshot"] += 1
-            if market_ticker not in self._baseless:
+            if market_ticker not in self._baseless and not self.control.waits_for(market_ticker):
                 self._baseless.add(market_ticker)
                 self._hurt(
                     market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now
                 )
 
-    # -- what goes wrong -------------------------------------------------------------------------------------------------------
+    # -- what goes wrong -----------------------------------------------------------------------------------------------
 
     def _unreadable(self, error: ProtocolError, now: float) -> None:
         """A frame that cannot be used: told, and everything that it may have been is repaired."""
-        control = self.control
+        links = self.control.links
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
-        link = control.by_sid.get(error.sid) if error.sid is not None else None
+        link = links.of_sid(error.sid)
         if error.sid is None:
             self._bad_frames.append(now)
             while self._bad_frames[0] < now - self._timing.bad_frames_window:
@@ -268,8 +281,9 @@ class Session:
                 self.output.give_up = (
                     f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
                 )
-            for link in list(control.by_sid.values()):
-                self._break(link, error, now)
+            for link in links:
+                if link.is_open or link.sid is not None:
+                    self._break(link, error, now)
         elif link is not None:
             if error.seq is None:
                 self._break(link, error, now)
@@ -280,19 +294,18 @@ class Session:
                 )
 
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
-        """The frame may have used up a number of this subscription: whatever comes next is in order, and the books are not."""
+        """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
         if link.rule.sequenced:
             expected, link.next_seq = link.next_seq, None
             self.repair.gap(link, expected, error.seq, "unreadable frame", now)
 
     def _hurt(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
         """Something touched one market only: tell it, and repair that one."""
-        self.output.fault(kind, text or str(error), now, error, market_ticker=market_ticker)
-        link = self.control.links.get(BOOK_CHANNEL)
-        if link is not None:
-            self.repair.gap(link, None, None, kind.replace("_", " "), now, (market_ticker,))
+        self.output.fault(kind, text, now, error, market_ticker=market_ticker)
+        link = self.control.links[BOOK_CHANNEL]
+        self.repair.gap(link, None, None, kind.replace("_", " "), now, (market_ticker,))
 
-    # -- what the conversation tells (Listener) --------------------------------------------------------------------------------
+    # -- what the conversation tells (Listener) ------------------------------------------------------------------------
 
     def snapshots_due(self, now: float) -> None:
         """See Listener."""
@@ -302,9 +315,13 @@ class Session:
         """See Listener."""
         self.repair.gap(link, None, None, reason, now)
 
-    def repair_refused(self, reason: str, now: float) -> None:
+    def markets_left(self, link: Link, market_tickers: Iterable[str] | None, now: float) -> None:
         """See Listener."""
-        self.repair.refused(reason, self.control, now)
+        self.repair.left(link, market_tickers, "no longer subscribed", now)
+
+    def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
+        """See Listener."""
+        self.repair.refused(code, is_passing, self.control, now)
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""

@@ -1,7 +1,8 @@
 """What users want: subscriptions as they were asked for, counted per channel and market.
 
-Owns Want (one subscription's record) and Wanted (all of them and the difference to make). Must not import sockets, threads or
-clocks. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads it.
+Owns Want (one subscription's record) and Wanted (all of them and the difference to make). Must not import sockets,
+threads or clocks. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads
+it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from typing import Any
 from ..errors import ConfigurationError, SubscriptionError
 from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS, rule_of
 
-__all__ = ["Want", "Wanted", "WantedChannel"]
+__all__ = ["ListBox", "Want", "Wanted", "WantedChannel"]
+
+# Where a list_subscriptions call finds its answer: (channel, sid) pairs, or the exchange's refusal
+ListBox = list["tuple[tuple[str, int], ...] | SubscriptionError"]
+
+
+_NARROWING = frozenset({"user_filter", "shard_factor", "shard_key"})  # with it fewer messages come than without
 
 
 class Want:
@@ -38,10 +45,16 @@ class Want:
         return () if self.closed else tuple(name for name in self.channels if name not in self.failed)
 
     def keys_of(self, channel: str) -> Iterable[str]:
-        """What this subscription selects on ``channel``: its markets, or ALL_MARKETS where the channel takes no such filter."""
+        """What this subscription selects on ``channel``: its markets; ALL_MARKETS where that takes no such filter."""
         keys = self.keys if self.filters(channel) else ALL_MARKETS
         refused = self.refused.get(channel)
         return [key for key in keys if key not in refused] if refused else keys
+
+    def forgive(self, channel: str, keys: Iterable[str]) -> None:
+        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer counts."""
+        self.refused.get(channel, set()).difference_update(keys)
+        if not self.failed and not any(self.refused.values()):
+            self.error = None
 
     def filters(self, channel: str) -> bool:
         """Whether this subscription's selector is one that the channel knows."""
@@ -51,18 +64,23 @@ class Want:
 class WantedChannel:
     """One channel as all subscriptions together want it. Not thread-safe; see the module."""
 
-    __slots__ = ("counts", "options", "selector", "wants")
+    __slots__ = ("counts", "name", "options", "wants")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.wants: list[Want] = []
         self.counts: Counter[str] = Counter()
-        self.selector: str | None = None
         self.options: dict[str, Any] = {}
 
     @property
     def keys(self) -> Iterable[str]:
         """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel."""
         return ALL_MARKETS if self.counts["*all*"] else self.counts.keys()
+
+    @property
+    def selector(self) -> str | None:
+        """What the keys are called in a command; None if nobody filters."""
+        return next((want.selector for want in self.wants if want.filters(self.name)), None)
 
 
 class Wanted:
@@ -72,10 +90,9 @@ class Wanted:
         self.wants: dict[Want, None] = {}
         self.channels: dict[str, WantedChannel] = {}
         self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
+        self.new_books: dict[str, None] = {}  # markets whose books nobody had wanted, since the session last looked
         self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
-        self.lists: list[
-            list[tuple[tuple[str, int], ...]]
-        ] = []  # boxes of list_subscriptions calls that wait for an answer
+        self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
     def add(self, want: Want) -> list[str]:
         """Want what ``want`` says; returns the markets whose books are wanted for the first time.
@@ -87,19 +104,22 @@ class Wanted:
         self.wants[want] = None
         new = []
         for name in want.channels:
-            channel = self.channels.setdefault(name, WantedChannel())
+            channel = self.channels.setdefault(name, WantedChannel(name))
             channel.wants.append(want)
             channel.options.update(_options_of(want, name))
-            new += self._count(name, want, want.keys_of(name))
+            new += self._count(name, want.keys_of(name))
         return new
 
     def add_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
-        """More markets for a subscription; returns those whose books are new."""
-        fresh = [key for key in keys if key not in want.keys]
-        want.keys.update(dict.fromkeys(fresh))
-        return [
-            ticker for name in want.live_channels() if want.filters(name) for ticker in self._count(name, want, fresh)
-        ]
+        """More markets for a subscription, or once more what was refused; returns those whose books are new."""
+        new = []
+        for name in want.live_channels():
+            if want.filters(name):
+                mine = set(want.keys_of(name))
+                want.forgive(name, keys)
+                new += self._count(name, [key for key in keys if key not in mine])
+        want.keys.update(dict.fromkeys(keys))
+        return new
 
     def delete_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
         """Fewer markets for a subscription; returns those whose books nobody wants any more."""
@@ -107,6 +127,7 @@ class Wanted:
         for name in want.live_channels():
             if want.filters(name):
                 mine = set(want.keys_of(name))
+                want.forgive(name, keys)
                 gone += self._uncount(name, [key for key in keys if key in mine])
         for key in keys:
             want.keys.pop(key, None)
@@ -120,9 +141,12 @@ class Wanted:
         return gone
 
     def refuse(self, channel: str, keys: Iterable[str], error: SubscriptionError) -> list[str]:
-        """The exchange refused ``keys`` of ``channel``: whoever wanted them gets ``error``; returns the books nobody wants now.
+        """The exchange refused ``keys`` of ``channel``: whoever wanted them gets ``error``.
 
-        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on with those.
+        Returns the markets whose books nobody wants any more.
+
+        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on with
+        those.
         """
         gone = []
         for want in list(self.channels[channel].wants if channel in self.channels else ()):
@@ -145,8 +169,11 @@ class Wanted:
 
     def _check(self, want: Want, name: str) -> None:
         rule = rule_of(name)
-        if want.selector == "market_ids" and want.selector not in rule.selectors:
-            raise ConfigurationError(f"{name} takes no market_ids; write market_tickers=[…]")
+        if want.selector not in (None, "market_tickers", *rule.selectors):
+            what = " or ".join(f"{selector}=[…]" for selector in rule.selectors) or "no filter"
+            raise ConfigurationError(
+                f"{name} takes no {want.selector} but {what}; make a subscription of its own for it"
+            )
         if rule.filter_required and want.selector not in rule.selectors:
             raise ConfigurationError(
                 f"{name} needs markets (the exchange answers 'Params required'): "
@@ -157,24 +184,27 @@ class Wanted:
             return
         if want.selector in rule.selectors and known.selector not in (None, want.selector):
             raise ConfigurationError(
-                f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter for a channel, "
-                f"so write {known.selector}=… here too"
+                f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter for a "
+                f"channel, so write {known.selector}=… here too"
             )
-        for option, value in _options_of(want, name).items():
-            if known.options.get(option, value) != value:
+        mine = _options_of(want, name)
+        for option in (*mine, *known.options):
+            is_given_twice = option in mine and option in known.options
+            if (is_given_twice or option in _NARROWING) and mine.get(option) != known.options.get(option):
                 raise ConfigurationError(
-                    f"{name} is already subscribed with {option}={known.options[option]!r}; the exchange keeps one subscription "
-                    f"a channel, so it cannot be {value!r} as well: unsubscribe the other one first"
+                    f"{name} is already subscribed {_said(option, known.options)}; the exchange keeps one subscription "
+                    f"a channel, so it cannot be {_said(option, mine)} as well: unsubscribe the other one first"
                 )
 
-    def _count(self, name: str, want: Want, keys: Iterable[str]) -> list[str]:
+    def _count(self, name: str, keys: Iterable[str]) -> list[str]:
         channel = self.channels[name]
-        if keys is not ALL_MARKETS:
-            channel.selector = want.selector
         new = [key for key in keys if key not in channel.counts]
         channel.counts.update(list(keys))
         self.changed.add(name)
-        return new if name == BOOK_CHANNEL else []
+        if name != BOOK_CHANNEL:
+            return []
+        self.new_books.update(dict.fromkeys(new))
+        return new
 
     def _uncount(self, name: str, keys: Iterable[str]) -> list[str]:
         channel = self.channels[name]
@@ -184,8 +214,6 @@ class Wanted:
             if not channel.counts[key]:
                 del channel.counts[key]
                 gone.append(key)
-        if not channel.counts:
-            channel.selector = None
         self.changed.add(name)
         return gone if name == BOOK_CHANNEL else []
 
@@ -199,6 +227,12 @@ class Wanted:
         channel.wants.remove(want)
         if not channel.wants:
             del self.channels[name]
+        elif _options_of(want, name):
+            channel.options = {k: v for other in channel.wants for k, v in _options_of(other, name).items()}
+
+
+def _said(option: str, options: Mapping[str, Any]) -> str:
+    return f"with {option}={options[option]!r}" if option in options else f"without {option}"
 
 
 def _options_of(want: Want, name: str) -> dict[str, Any]:

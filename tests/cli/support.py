@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from kalshi_feed.simulator import Exchange
@@ -34,17 +37,32 @@ def kalshi_feed(*arguments: str, **environ: str) -> subprocess.CompletedProcess[
     )
 
 
-def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
-    """Start the command with its output on a pipe."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
+def start(*arguments: str, **environ: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The command, started, with its output on pipes."""
+    return started(*COMMAND[1:], *arguments, **environ)
+
+
+@contextmanager
+def started(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python with its children in a group of their own, which is killed at the end, should it still be there."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; children would ignore Ctrl-C as well
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
         cwd=TOP,
         env=environment(**environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 class Access:

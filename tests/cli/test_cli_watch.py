@@ -51,7 +51,8 @@ def test_piped_without_plain_is_a_line_a_second(access: Access) -> None:
 def test_signals_end_it_quietly(access: Access, plain: tuple[str, ...], how: signal.Signals) -> None:
     with start("watch", "KX-A", *plain, *access.options, **access.environ) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        while "CONNECTED" not in process.stdout.readline():
+            pass
         process.send_signal(how)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")

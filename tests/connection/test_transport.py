@@ -314,20 +314,38 @@ def test_N07_N08_end_of_stream(dialer: Dialer, data: bytes, words: str) -> None:
     assert messages == [b"whole"] and lost.code is None and words in lost.reason
 
 
-@pytest.mark.parametrize("clean", [True, False])
-def test_T05_end_of_tls(dialer: Dialer, server_context: ssl.SSLContext, clean: bool) -> None:
+def test_T05_tls_cut_off_is_no_clean_end(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"whole"))
-        if clean:
-            assert isinstance(peer.sock, ssl.SSLSocket)
-            with contextlib.suppress(OSError):
-                peer.sock.unwrap()
 
     with RawServer(handler, server_context) as server:
         messages, lost = run_to_end(dialer(server, scheme="wss"))
-    assert messages == [b"whole"] and lost.code is None
-    assert ("cut off" in lost.reason) is not clean
+    assert messages == [b"whole"] and lost.code is None and "cut off" in lost.reason
+
+
+def test_T05_tls_closed_on_a_connection_that_stays_open(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+    sent, release = threading.Event(), threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.handshake()
+        peer.send(frame(TEXT, b"whole"))
+        assert isinstance(peer.sock, ssl.SSLSocket)
+        peer.sock.settimeout(0.01)
+        with contextlib.suppress(OSError):
+            peer.sock.unwrap()  # sends the closing alert, and would then wait for ours
+        sent.set()
+        release.wait(10)
+
+    with RawServer(handler, server_context) as server:
+        transport = dialer(server, scheme="wss")
+        assert sent.wait(5)
+        began = time.monotonic()
+        messages, lost = run_to_end(transport)
+        assert time.monotonic() - began < 2
+        release.set()
+        transport.abort()
+    assert messages == [b"whole"] and lost.code is None and "without a close frame" in lost.reason
 
 
 def test_T05_corrupted_record(dialer: Dialer, server_context: ssl.SSLContext) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed.dispatch.registry import ALL_DATA, BOOKS, Registry, callback_name
+from kalshi_feed.dispatch.registry import ALL_DATA, BOOKS, Entry, Registry, Table, callback_name
 from kalshi_feed.errors import ConfigurationError
 from kalshi_feed.session.events import Event, FeedFault, Gap
 
@@ -97,6 +97,22 @@ def test_registrations_from_many_threads_are_all_there(short_switches: None) -> 
         thread.join(10)
     assert len(callbacks(registry, "trade")) == 8 * 13
     assert len(registry.table.entries) == 8 * 13
+
+
+def test_a_change_in_the_midst_of_another_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interleaving of two threads, forced: the second registers while the first builds its table."""
+    registry = Registry()
+    first_time = iter([True])
+
+    def build(entries: tuple[Entry, ...]) -> Table:
+        if next(first_time, False):
+            registry.register("trade", two)
+        return Table(entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kalshi_feed.dispatch.registry.Table", build)
+        registry.register("trade", one)
+    assert callbacks(registry, "trade") == [one, two]
 
 
 async def coroutine(item: object) -> None:

@@ -165,9 +165,11 @@ def test_one_put_wakes_as_many_threads_as_it_has_messages(make: Make) -> None:
         thread.start()
     assert not threading.Event().wait(0.1)  # let them begin to wait: too short would only make the test blind
     put(dispatcher, *(trade("A", n) for n in range(4)))
-    for thread in threads:
-        thread.join(LONG / 2)
-    assert sorted(seqs(taken.items)) == [0, 1, 2, 3]
+    try:
+        wait_until(lambda: sorted(seqs(taken.items)) == [0, 1, 2, 3], timeout=LONG / 2)
+    finally:
+        for thread in threads:
+            thread.join(LONG)
 
 
 def test_a_closed_stream_ends_its_waiters_and_is_fed_no_more(make: Make) -> None:

@@ -12,7 +12,7 @@ from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
-__all__ = ["A", "B", "FeedMaker", "HurriedFeed", "Recorder", "in_thread", "own_threads", "sides", "wait_equal"]
+__all__ = ["A", "B", "FeedMaker", "Held", "HurriedFeed", "Recorder", "in_thread", "own_threads", "sides", "wait_equal"]
 
 A, B = "KXTEST-26-A", "KXTEST-26-B"
 FeedMaker = Callable[..., KalshiFeed]
@@ -61,6 +61,19 @@ class Recorder:
     def of(self, type_: str) -> list[Any]:
         """The messages of a type so far."""
         return [message for message in self.messages if message.type == type_]
+
+
+class Held:
+    """A callback that does not return before ``go_on`` is set; ``seen`` holds what it was called with."""
+
+    def __init__(self) -> None:
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.seen: list[Any] = []
+
+    def __call__(self, item: Any) -> None:
+        self.seen.append(item)
+        self.entered.set()
+        self.go_on.wait(20)
 
 
 def sides(book: OrderBook | BookView) -> dict[str, dict[Decimal, Decimal]]:

@@ -78,7 +78,7 @@ def test_numbering_goes_on_in_the_next_run(tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     written = []
     for _ in range(2):
-        result = sample("batch_to_sqlite.py", "--simulate", "--seconds", "1", "--file", str(file), "--every", "0.1")
+        result = sample("batch_to_sqlite.py", "--simulate", "--seconds", "0.8", "--file", str(file), "--every", "0.1")
         assert (result.returncode, result.stderr) == (0, "")
         written.append(int(result.stdout.split()[4].rstrip(",")))
     assert count(file, "deltas") == sum(written) > written[0] > 20
@@ -92,3 +92,15 @@ def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     result = sample("batch_to_sqlite.py", "--simulate", "--file", str(tmp_path / "no" / "deltas.db"))
     assert result.returncode == 1
     assert "unable to open database file" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_write_that_fails_ends_it(access: Access, tmp_path: Path) -> None:
+    file = tmp_path / "deltas.db"
+    options = ("KX-A", "--file", str(file), "--batch", "20")
+    with started(str(SAMPLES / "batch_to_sqlite.py"), *options, **with_access(access)) as process:
+        wait_until(lambda: count(file, "deltas"), 15, "rows")
+        with closing(sqlite3.connect(file, timeout=5)) as database:
+            database.execute("drop table deltas")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert f"not everything is in {file}: no such table: deltas" in err and "Traceback" not in err

@@ -30,9 +30,7 @@ def ask(path):
         return answer.status_code, answer.get_json()
 
 def own():
-    feed = app.extensions["kalshi_feed"]
     answers = [ask("/book/KX-A"), ask("/health"), ask("/book/KX-B"), ask("/book/OTHER")]
-    feed.close()
     return [[status, body.get("status")] for status, body in answers]
 
 first = [] if sys.argv[2] == "before" else own()
@@ -43,6 +41,7 @@ if pid == 0:
     os._exit(0)
 os.waitpid(pid, 0)
 print(json.dumps([first, json.loads(os.read(reading, 10000)), own()]))
+app.extensions["kalshi_feed"].close()
 """
 
 RIGHT = [[200, "LIVE"], [200, "ok"], [200, "LIVE"], [404, None]]
@@ -75,7 +74,7 @@ def test_simulate_serves_and_ends() -> None:
         assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KXSIM-001")
         assert book["yes"] and book["no"] and book["spread"]
         assert get(port, "/book/NOPE")[0] == 404
-        out, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert "Traceback" not in err
 
@@ -83,7 +82,7 @@ def test_simulate_serves_and_ends() -> None:
 def test_while_the_book_is_not_live(access: Access) -> None:
     """503 with the reason, then 200 again; a market unknown to the exchange becomes a 404."""
     port = free_port()
-    access.exchange.reject_next(3, 503)
+    access.exchange.reject_next(1, 503)
     environ = with_access(access) | {"KALSHI_TICKERS": "KX-A,GONE"}
     with started(str(SAMPLES / "flask_app.py"), "--port", str(port), **environ):
         status, answer = get(port, "/health")
@@ -92,9 +91,9 @@ def test_while_the_book_is_not_live(access: Access) -> None:
         wait_until(lambda: get(port, "/book/GONE")[0] == 404, 5, "404 for a market the exchange does not know")
         access.exchange.reject_next(50, 503)
         access.exchange.reset()
+        wait_until(lambda: get(port, "/health")[0] == 503, 5, "the feed to notice")
         status, answer = get(port, "/book/KX-A")
         assert status == 503 and "not connected to wss://127.0.0.1" in answer["error"]
-        assert get(port, "/health")[0] == 503
 
 
 def test_the_reloader_makes_one_feed(access: Access) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ SCRIPTS = ("print_deltas.py", "wait_for_book.py", "batch_to_sqlite.py")
 
 
 def test_print_deltas() -> None:
-    result = sample("print_deltas.py", "--simulate", "--seconds", "1")
+    result = sample("print_deltas.py", "--simulate", "--seconds", "0.8")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert "feed CONNECTED connected" in lines and lines[-1] == "feed CLOSED close"
@@ -24,7 +25,7 @@ def test_print_deltas() -> None:
 
 
 def test_wait_for_book() -> None:
-    result = sample("wait_for_book.py", "--simulate", "--seconds", "2", "KXSIM-002")
+    result = sample("wait_for_book.py", "--simulate", "--seconds", "1.2", "KXSIM-002")
     assert (result.returncode, result.stderr) == (0, "")
     top = re.compile(r"KXSIM-002 LIVE: yes (0\.\d{4}|-) / (0\.\d{4}|-), spread (0\.\d{4}|None)")
     lines = result.stdout.splitlines()
@@ -44,7 +45,8 @@ def test_ctrl_c_ends_it_quietly(access: Access, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_errors_are_one_line(access: Access, name: str) -> None:
+def test_errors_are_one_line(access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where deltas.db is made
     nobody = sample(name, "KX-A")
     assert nobody.returncode == 1 and nobody.stderr.startswith("CredentialsError: not set in the environment: ")
     assert nobody.stderr.count("\n") == 1

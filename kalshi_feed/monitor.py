@@ -1,0 +1,117 @@
+"""What the engine measures, and how it is told: stats() and health().
+
+Owns the meters that the reader feeds once a read. Must not import the connection or the engine. Written by the reader under the
+store's lock, read by any thread under the same lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import datetime
+
+from .books import BookStore
+from .dispatch import Dispatcher
+from .messages import Message
+from .orderbook import BookStatus
+from .session.events import Event
+from .session.output import Counts
+from .session.wanted import Wanted
+from .state import State
+from .stats import FeedStats, Health, Histogram, Meter, assess
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """The figures of one feed. Guarded by the store's lock."""
+
+    def __init__(self) -> None:
+        self._meter = Meter()
+        self._exchange_latency = Histogram()
+        self._last_message: float | None = None
+        self._connected_at: tuple[float, datetime] | None = None
+        self._reconnects = 0
+        self.clock_skew: float | None = None  # seconds our clock is ahead of the exchange's
+
+    def connected(self, now: float, wall: datetime) -> None:
+        """A connection stands."""
+        if self._connected_at is not None:
+            self._reconnects += 1
+        self._connected_at = (now, wall)
+
+    def ended(self) -> None:
+        """The feed was closed; what comes next is no reconnect."""
+        self._connected_at = None
+
+    def received(self, payloads: int, items: list[Message | Event], now: float) -> None:
+        """One read; takes one sample of the exchange's latency from its last message."""
+        self._meter.add(now, payloads)
+        self._last_message = now
+        last = items[-1] if items else None
+        if last is not None and not isinstance(last, Event):
+            sent = last.sending_ts_ms or getattr(last, "ts_ms", None)
+            if isinstance(sent, int):
+                self._exchange_latency.add(max(time.time() - sent / 1000, 0.0))
+        self._exchange_latency.rotate(now)
+
+    def stats(self, state: State, counts: Counts, dispatcher: Dispatcher) -> FeedStats:
+        """The figures at this instant."""
+        now = time.monotonic()
+        counters = dispatcher.counters
+        rate_1s, rate_10s, rate_60s = self._meter.rates(now)
+        return FeedStats(
+            state=state.value,
+            connected_since=self._connected_at[1] if self._connected_at and state.is_connected else None,
+            reconnects=self._reconnects,
+            messages=counts.messages,
+            bytes=counts.bytes,
+            rate_1s=rate_1s,
+            rate_10s=rate_10s,
+            rate_60s=rate_60s,
+            gaps=counts.gaps,
+            resyncs=counts.resyncs,
+            faults=counts.faults,
+            queue_depth=counters.depth,
+            queue_high_water=counters.high_water,
+            dropped=counters.dropped,
+            callback_errors=counters.callback_errors,
+            callback_seconds=counters.callback_seconds,
+            last_message_age=None if self._last_message is None else now - self._last_message,
+            processing_latency_p50=counters.processing.percentile(50),
+            processing_latency_p99=counters.processing.percentile(99),
+            exchange_latency_p50=self._exchange_latency.percentile(50),
+            exchange_latency_p99=self._exchange_latency.percentile(99),
+            clock_skew=self.clock_skew,
+        )
+
+    def health(
+        self,
+        state: State,
+        store: BookStore,
+        wanted: Wanted,
+        market_tickers: tuple[str, ...],
+        dispatcher: Dispatcher,
+        *,
+        patience: float,
+        queue_size: int,
+        last_received: float | None,
+        idle_timeout: float,
+    ) -> Health:
+        """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
+        now = time.monotonic()
+        books = store.books
+        late = self._connected_at is not None and now - self._connected_at[0] > patience
+        return assess(
+            state=state.value,
+            error=state.last_error,
+            books=Counter(books[ticker].status.value for ticker in market_tickers),
+            overdue=[t for t in market_tickers if late and books[t].status is BookStatus.PENDING],
+            failed_subscriptions=sum(want.error is not None for want in wanted.wants),
+            queue_depth=dispatcher.counters.depth,
+            queue_size=queue_size,
+            stuck_callback=dispatcher.stuck_callback,
+            last_received_age=now - last_received if last_received is not None else None,
+            idle_timeout=idle_timeout,
+            clock_skew=self.clock_skew,
+        )

@@ -1,0 +1,592 @@
+"""start, close and everything between: from every thread, in every order, at every moment; nothing is left behind."""
+
+# mypy: no-strict-equality
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kalshi_feed import (
+    BookStatus,
+    ConnectionFailed,
+    FeedClosedError,
+    FeedForkedError,
+    FeedState,
+    KalshiFeed,
+    KalshiFeedError,
+    ReconnectPolicy,
+)
+from kalshi_feed.simulator import Exchange
+from tests.connection.raw_server import Peer, RawServer
+from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, own_threads, sides, wait_equal
+from tests.support import open_descriptors, wait_until
+
+THREADS = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
+
+
+# -- the usual life ----------------------------------------------------------------------------------------------------
+
+
+def test_states_of_a_quiet_life(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    heard = Recorder(feed)
+    assert feed.state is FeedState.IDLE
+    assert own_threads() == []
+    assert feed.start() is feed
+    assert feed.wait_until_connected(5) is feed
+    assert feed.state is FeedState.CONNECTED
+    assert own_threads() == THREADS
+    feed.close()
+    assert feed.state is FeedState.CLOSED
+    assert own_threads() == []
+    exchange.wait_for_connections(0)
+    assert [(change.previous, change.state) for change in heard.states] == [
+        (FeedState.IDLE, FeedState.CONNECTING),
+        (FeedState.CONNECTING, FeedState.CONNECTED),
+        (FeedState.CONNECTED, FeedState.CLOSED),
+    ]
+    for change in heard.states:
+        assert (change.attempt, change.delay, change.gap_started, change.gap_ended) == (0, None, None, None)
+    assert "CLOSED" in repr(feed)
+
+
+def test_the_exchange_is_told_goodbye(make_feed: FeedMaker) -> None:
+    frames: list[Any] = []
+
+    def serve(peer: Peer) -> None:
+        peer.handshake()
+        frames.append(peer.read_frame())
+        peer.send(b"\x88\x02\x03\xe8")
+
+    with RawServer(serve) as server:
+        feed = make_feed(url=f"ws://127.0.0.1:{server.port}/trade-api/ws/v2", ssl_context=None).start()
+        feed.wait_until_connected(5)
+        feed.close()
+    assert frames == [(8, (1000).to_bytes(2, "big"))]
+
+
+def test_context_manager(exchange: Exchange, make_feed: FeedMaker) -> None:
+    with make_feed() as feed:
+        assert feed.wait_for_book(A, timeout=5).is_live
+    assert feed.state is FeedState.CLOSED
+    with pytest.raises(ZeroDivisionError), feed:
+        assert feed.wait_for_book(A, timeout=5).is_live  # it may be entered again
+        1 / 0  # noqa: B018
+    assert feed.state is FeedState.CLOSED
+
+
+def test_name_is_the_threads_prefix(exchange: Exchange, make_feed: FeedMaker) -> None:
+    make_feed(name="nfl", workers=3).start().wait_until_connected(5)
+    assert own_threads() == ["nfl-kalshi-feed-reader", *(f"nfl-kalshi-feed-worker-{n}" for n in range(3))]
+    for thread in threading.enumerate():
+        assert "kalshi-feed" not in thread.name or thread.daemon
+
+
+def test_twenty_lives_leave_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    feed.start().wait_for_book(A, timeout=5)
+    feed.close()
+    exchange.wait_for_connections(0)
+    before = len(open_descriptors())
+    for _ in range(20):
+        feed.start().wait_for_book(A, timeout=5)
+        feed.close()
+    exchange.wait_for_connections(0)
+    wait_until(lambda: len(open_descriptors()) <= before)
+    assert own_threads() == []
+
+
+# -- odd orders --------------------------------------------------------------------------------------------------------
+
+
+def test_start_twice(exchange: Exchange, feed: KalshiFeed) -> None:
+    feed.start().wait_until_connected(5)
+    feed.start()
+    assert own_threads() == THREADS
+    assert len(exchange.handshakes) == 1
+
+
+def test_twenty_threads_start_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
+    for _ in range(5):
+        feed = make_feed()
+        barrier = threading.Barrier(20)
+        calls = [in_thread(lambda: (barrier.wait(5), feed.start())) for _ in range(20)]  # noqa: B023
+        for call in calls:
+            call.result()
+        feed.wait_for_book(A, timeout=5)
+        assert own_threads() == THREADS
+        feed.close()
+        assert own_threads() == []
+    assert len(exchange.handshakes) == 5
+
+
+def test_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    feed.close()
+    feed.close()
+    assert feed.state is FeedState.CLOSED
+    with pytest.raises(FeedClosedError):
+        feed.wait_until_connected(5)
+    feed.start().wait_until_connected(5)
+    feed.close()
+    feed.close(timeout=0)
+    feed.close(timeout=None)  # type: ignore[arg-type]
+
+
+def test_start_after_close_keeps_callbacks_subscriptions_and_figures(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    heard = Recorder(feed)
+    subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
+    feed.start()
+    wait_equal(feed, exchange, A, B)
+    book, version = feed.book(A), feed.book(A).version
+    messages = feed.stats().messages_total
+    feed.close()
+    assert book.status is BookStatus.CLOSED
+    assert sides(book) == exchange.book(A)  # the last levels stay readable
+    assert feed.book(A) is book
+    assert sorted(feed.books) == [A, B]  # still wanted
+    exchange.set_book(A, yes={"0.2": 2})
+    exchange.ignore_commands(n=None)
+    feed.start().wait_until_connected(5)
+    assert book.status is BookStatus.PENDING
+    with pytest.raises(KalshiFeedError):
+        book.view(require_live=True)
+    exchange.behave()
+    exchange.reset()
+    wait_equal(feed, exchange, A, B)
+    subscription.wait(5)
+    assert feed.book(A) is book
+    assert book.version > version
+    exchange.trade(A, "yes", "0.5", 1)
+    wait_until(lambda: heard.of("trade"))
+    assert feed.stats().messages_total > messages
+    assert heard.steps()[:5] == [
+        FeedState.CONNECTING, FeedState.CONNECTED, FeedState.CLOSED, FeedState.CONNECTING, FeedState.CONNECTED,
+    ]  # fmt: skip
+
+
+def test_start_after_exhausted_retries_counts_anew(exchange: Exchange, make_feed: FeedMaker) -> None:
+    exchange.close()
+    feed = make_feed(reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01))
+    heard = Recorder(feed)
+    for _ in range(2):
+        with pytest.raises(ConnectionFailed, match="gave up after 2 retries"):
+            feed.start().wait_until_connected(10)
+        feed.close()
+    wait_until(lambda: heard.steps().count(FeedState.FAILED) == 2)
+    assert [c.attempt for c in heard.states if c.state is FeedState.RECONNECTING] == [1, 2, 1, 2]
+
+
+def test_never_reconnecting(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(reconnect=ReconnectPolicy.never()).start()
+    book = feed.wait_for_book(A, timeout=5)
+    exchange.close_connections(1001, "going away")
+    with pytest.raises(KalshiFeedError, match="1001") as caught:
+        feed.run_forever() if feed.state is FeedState.CONNECTED else feed.wait_until_connected(5)
+    assert caught.value.code == 1001  # type: ignore[attr-defined]
+    assert (feed.state, book.status) == (FeedState.FAILED, BookStatus.STALE)
+    assert sides(book) == exchange.book(A)
+
+
+# -- closing from anywhere ---------------------------------------------------------------------------------------------
+
+
+def test_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    took: list[float] = []
+
+    @feed.on_trade
+    def enough(trade: Any) -> None:
+        began = time.monotonic()
+        feed.close()
+        took.append(time.monotonic() - began)
+
+    feed.start().subscribe("trade", A).wait(5)
+    exchange.trade(A, "yes", "0.5", 1)
+    feed.run_forever()
+    assert feed.state is FeedState.CLOSED
+    wait_until(lambda: own_threads() == [])
+    assert took and took[0] < 1
+
+
+def test_restart_from_a_callback_is_refused_while_closing(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    errors: list[Any] = []
+
+    @feed.on_trade
+    def restart(trade: Any) -> None:
+        feed.close()
+        try:
+            feed.start()
+        except KalshiFeedError as error:
+            errors.append(error)
+
+    feed.start().subscribe("trade", A).wait(5)
+    exchange.trade(A, "yes", "0.5", 1)
+    wait_until(lambda: errors)
+    assert "still closing" in str(errors[0])
+    wait_until(lambda: feed.state is FeedState.CLOSED)
+    feed.start().wait_until_connected(5)  # from outside it waits until the old threads are gone
+
+
+def test_ten_threads_close(exchange: Exchange, feed: KalshiFeed) -> None:
+    feed.wait_for_book(A, timeout=5)
+    calls = [in_thread(feed.close) for _ in range(10)]
+    for call in calls:
+        call.result()
+    assert feed.state is FeedState.CLOSED
+    assert own_threads() == []
+
+
+def test_close_ends_run_forever_of_another_thread(exchange: Exchange, feed: KalshiFeed) -> None:
+    running = in_thread(feed.run_forever)
+    feed.wait_until_connected(5)
+    assert running.is_running
+    feed.close()
+    assert running.result() is None
+
+
+def test_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, make_feed: FeedMaker) -> None:
+    exchange.reject_next(status=401)
+    feed = make_feed()
+    feed.on_state(lambda change: feed.close() if change.state is FeedState.FAILED else None)
+    with pytest.raises(KalshiFeedError):
+        feed.run_forever()
+    wait_until(lambda: own_threads() == [])
+
+
+@pytest.mark.parametrize("moment", ["connecting", "tls", "upgrade", "waiting"])
+def test_close_during_a_dial(moment: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+    came = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        if moment == "upgrade":
+            peer.read_request()
+        came.set()
+        peer.wait_closed()
+
+    with RawServer(serve) as server:
+        secure = moment == "tls"
+        feed = make_feed(
+            url=f"{'wss' if secure else 'ws'}://127.0.0.1:{server.port}/trade-api/ws/v2",
+            reconnect=ReconnectPolicy(initial_delay=30, max_delay=30),
+        )
+        if moment == "waiting":
+            server.__exit__(None, None, None)
+        feed.start()
+        if moment == "waiting":
+            wait_until(lambda: feed.state is FeedState.RECONNECTING)
+        elif moment != "connecting":
+            assert came.wait(5)
+        began = time.monotonic()
+        feed.close()
+        assert time.monotonic() - began < 1
+        assert own_threads() == []
+
+
+def test_close_is_bounded_when_the_peer_does_not_answer(exchange: Exchange, feed: KalshiFeed) -> None:
+    feed.wait_for_book(A, timeout=5)
+    exchange.freeze()
+    began = time.monotonic()
+    feed.close(timeout=0.5)
+    assert time.monotonic() - began < 1
+    assert own_threads() == []
+    assert feed.state is FeedState.CLOSED
+
+
+def test_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    held = feed.on_trade(Held())
+    feed.start().subscribe("trade", A).wait(5)
+    for count in range(1, 101):
+        exchange.trade(A, "yes", "0.5", count)
+    wait_until(lambda: feed.stats().messages.get("trade") == 100)
+    closing = in_thread(feed.close)
+    wait_until(lambda: feed.state is FeedState.CLOSED)
+    held.go_on.set()
+    closing.result()
+    assert [trade.count for trade in held.seen] == list(range(1, 101))
+    assert feed.stats().dropped == 0
+
+
+def test_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed()
+    heard = Recorder(feed)
+    held = feed.on_trade(Held())
+    feed.start().subscribe("trade", A).wait(5)
+    for count in range(1, 101):
+        exchange.trade(A, "yes", "0.5", count)
+    wait_until(lambda: feed.stats().messages.get("trade") == 100)
+    assert held.entered.wait(5)
+    closing = in_thread(lambda: feed.close(timeout=0.1))
+    wait_until(lambda: feed.stats().dropped)
+    held.go_on.set()
+    closing.result()
+    wait_until(lambda: own_threads() == [])
+    assert feed.stats().dropped == sum(lag.dropped for lag in heard.lags) == 100 - len(held.seen)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
+def test_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed: FeedMaker) -> None:
+    """The handler comes on top of whatever the main thread is doing; nothing hangs, and the feed ends."""
+    feed = make_feed()
+    handled: list[float] = []
+
+    def handler(number: int, frame: Any) -> None:
+        began = time.monotonic()
+        feed.close(timeout=1)
+        handled.append(time.monotonic() - began)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for turn in range(60):
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + turn * 0.0004)
+            deadline = time.monotonic() + 5
+            try:
+                feed.start()
+                while time.monotonic() < deadline:
+                    subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
+                    feed.book(A).view()
+                    feed.stats()
+                    feed.health()
+                    feed.on_trade(handled.index)
+                    feed.off(handled.index)
+                    subscription.unsubscribe()
+                    feed.wait_for_book(A, timeout=5)
+                    feed.subscriptions[0].wait(5)
+                    feed.book(A).wait_for_update(0.001)
+            except FeedClosedError:
+                pass
+            except TimeoutError:
+                pass
+            wait_until(lambda: len(handled) > turn, what="the handler to return")  # noqa: B023
+            feed.close()
+            assert feed.state is FeedState.CLOSED
+            assert own_threads() == []
+            for subscription in feed.subscriptions:
+                subscription.unsubscribe()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert max(handled) < 2
+
+
+# -- the process around it ---------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import os, sys, ssl, threading
+from kalshi_feed import Credentials, KalshiFeed
+url, key_id, key, ca = sys.argv[1:]
+feed = KalshiFeed(Credentials.from_file(key_id, key), url=url, ssl_context=ssl.create_default_context(cafile=ca))
+"""
+
+
+def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
+    key, ca = exchange.write_credentials(folder)
+    command = [sys.executable, "-W", "error", "-c", PROGRAM + textwrap.dedent(body)]
+    command += [exchange.url, exchange.api_key_id, str(key), str(ca)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("pass", 0),
+        ("sys.exit(3)", 3),
+        ("os._exit(5)", 5),
+        ("feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()", 0),
+    ],
+)
+def test_interpreter_exit_without_close(ending: str, code: int, exchange: Exchange, tmp_path: Path) -> None:
+    body = f"""
+    feed.start().subscribe(['orderbook_delta', 'trade'], '{A}').wait(5)
+    print(feed.wait_for_book('{A}', 5).best_bid().price)
+    {ending}
+    """
+    began = time.monotonic()
+    returned, out, err = _run(exchange, tmp_path, body)
+    assert (returned, out, err) == (code, "0.4000\n", "")
+    assert time.monotonic() - began < 8
+    exchange.wait_for_connections(0)
+
+
+def test_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:
+    returned, _, err = _run(exchange, tmp_path, f"feed.start().wait_for_book('{A}', 5)\nraise LookupError('mine')")
+    assert returned == 1
+    assert err.strip().splitlines()[-1] == "LookupError: mine"
+    assert "Exception ignored" not in err
+
+
+def test_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed: Any = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+    seen: list[Any] = []
+    feed.on_trade(seen.append)
+    book = feed.start().wait_for_book(A, timeout=5)
+    assert own_threads() == THREADS
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del feed
+        gc.collect()
+        wait_until(lambda: own_threads() == [])
+    (warning,) = [w for w in caught if issubclass(w.category, ResourceWarning) and "KalshiFeed" in str(w.message)]
+    assert "without close()" in str(warning.message)
+    assert book.status is BookStatus.CLOSED
+    exchange.wait_for_connections(0)
+
+
+def test_closed_or_idle_feed_is_dropped_silently(exchange: Exchange) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        feed: Any = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+        del feed
+        with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
+            feed.wait_until_connected(5)
+        del feed
+        gc.collect()
+    assert [w for w in caught if "KalshiFeed" in str(w.message)] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_child_process_is_told_and_the_parent_unharmed(exchange: Exchange, feed: KalshiFeed) -> None:
+    heard = Recorder(feed)
+    subscription = feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
+    book = feed.wait_for_book(A, timeout=5)
+    calls = [
+        feed.start,
+        lambda: feed.subscribe("ticker"),
+        lambda: feed.wait_for_book(A, timeout=1),
+        lambda: feed.book(A),
+        lambda: feed.books,
+        lambda: feed.subscriptions,
+        lambda: feed.on_trade(print),
+        lambda: feed.wait_until_connected(1),
+        lambda: feed.wait_for("trade", timeout=1),
+        lambda: feed.messages("trade"),
+        lambda: feed.list_subscriptions(1),
+        feed.run_forever,
+        feed.stats,
+        feed.health,
+        book.view,
+        book.best_bid,
+        lambda: book.wait_for_update(1),
+        lambda: subscription.wait(1),
+        lambda: subscription.add_markets(B),
+        subscription.unsubscribe,
+    ]
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
+        pid = os.fork()
+    if pid == 0:
+        said = b""
+        try:
+            for number, call in enumerate(calls):
+                try:
+                    call()
+                    said += b"%d returned;" % number
+                except FeedForkedError:
+                    pass
+                except BaseException as error:
+                    said += b"%d raised %s;" % (number, type(error).__name__.encode())
+            feed.close()
+            os.write(writing, said or b"all refused")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        assert answer.read() == b"all refused"
+    os.waitpid(pid, 0)
+    exchange.trade(A, "yes", "0.5", 1)
+    exchange.change(A, "yes", "0.4", 1)
+    wait_until(lambda: heard.of("trade"))
+    wait_equal(feed, exchange, A)
+    assert feed.stats().reconnects == 0
+
+
+def test_feed_cannot_be_pickled_or_copied(exchange: Exchange, feed: KalshiFeed) -> None:
+    for call in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            call(feed)
+
+
+def test_logging_handler_that_raises_ends_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("no disk")
+
+    handler, logger = Broken(), logging.getLogger("kalshi_feed")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        feed = make_feed()
+        feed.on_trade(lambda trade: 1 / 0)
+        feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
+        exchange.trade(A, "yes", "0.5", 1)
+        wait_until(lambda: feed.stats().callback_errors == 1)
+        exchange.reset()
+        wait_until(lambda: feed.stats().reconnects == 1)
+        wait_equal(feed, exchange, A)
+        feed.close()
+        assert feed.state is FeedState.CLOSED
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def test_no_thread_to_be_had(exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system gives one thread but not the second, then none: start() raises, and it works later."""
+    real = threading.Thread.start
+    for allowed in (0, 1):
+        feed = make_feed()
+        left = [allowed]
+
+        def start(self: threading.Thread) -> None:
+            if "kalshi-feed" in self.name:
+                if not left[0]:  # noqa: B023
+                    raise RuntimeError("can't start new thread")
+                left[0] -= 1  # noqa: B023
+            real(self)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            feed.start()
+        wait_until(lambda: own_threads() == [])
+        assert feed.state is FeedState.CLOSED
+        monkeypatch.setattr(threading.Thread, "start", real)
+        assert feed.start().wait_for_book(A, timeout=5).is_live
+        feed.close()
+
+
+def test_feeds_are_independent(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feeds = [make_feed() for _ in range(10)]
+    for feed in feeds:
+        feed.start()
+    for feed in feeds:
+        feed.wait_for_book(A, timeout=5)
+    assert len(own_threads()) == 20
+    exchange.change(A, "yes", "0.4", 1)
+    for feed in feeds[1:]:
+        wait_equal(feed, exchange, A)
+    feeds[0].close()
+    exchange.change(A, "yes", "0.4", 1)
+    for feed in feeds[1:]:
+        wait_equal(feed, exchange, A)
+    assert feeds[0].book(A).status is BookStatus.CLOSED

@@ -1,0 +1,85 @@
+"""What a user may write for channels and markets, and what the refusal says."""
+
+from __future__ import annotations
+
+import pytest
+
+from kalshi_feed import ConfigurationError
+from kalshi_feed.session.channels import CHANNEL_OF_TYPE, CHANNELS, channel_names, names, rule_of
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_every_channel_of_the_protocol_is_accepted(channel: str) -> None:
+    assert channel_names(channel) == (channel,)
+    assert rule_of(channel).name == channel
+
+
+def test_several_channels_each_once_in_order() -> None:
+    assert channel_names(["trade", "ticker", "trade"]) == ("trade", "ticker")
+    assert channel_names(name for name in ("fill",)) == ("fill",)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ("ticker:KXA-1", "subscribe('ticker', ['KXA-1'])"),
+        ("book:KXA-1", "subscribe('orderbook_delta', ['KXA-1'])"),
+        ("orderbook_snapshot", "a message type, not a channel; write 'orderbook_delta'"),
+        ("ticker_v2", "write 'ticker'"),
+        ("multivariate", "multivariate_market_lifecycle"),
+        ("orderbook", "write 'orderbook_delta'"),
+        ("user_order", "its channel is 'user_orders'"),
+        ("rfq_created", "its channel is 'communications'"),
+        ("trades", "did you mean 'trade'?"),
+        ("xyzzy", "The channels are orderbook_delta, ticker,"),
+    ],
+)
+def test_wrong_channel_is_refused_with_what_to_write(wrong: str, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        channel_names(["trade", wrong])
+    assert advice in str(refused.value)
+    assert repr(wrong) in str(refused.value)
+
+
+def test_unknown_channel_passes_when_allowed() -> None:
+    assert channel_names("new_channel", allow_unknown=True) == ("new_channel",)
+    rule = rule_of("new_channel")
+    assert (rule.types, rule.sequenced, rule.filter_required) == (("new_channel",), True, False)
+    assert "market_tickers" in rule.selectors
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "not int"),
+        (None, "not NoneType"),
+        (b"KXA", "not bytes"),
+        (bytearray(b"KXA"), "not bytearray"),
+        ([b"KXA"], "must hold texts, not bytes"),
+        (["A", 5], "must hold texts, not int"),
+        ([], "empty"),
+        ("", "''"),
+        (["A", ""], "''"),
+        ("A,B", "'A,B'"),
+        ("A B", "'A B'"),
+        ("A\n", "without blanks"),
+        ("A\x00", "without blanks"),
+    ],
+)
+def test_bad_lists_are_refused(value: object, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="market_tickers") as refused:
+        names(value, "market_tickers")  # type: ignore[arg-type]
+    assert text in str(refused.value)
+
+
+def test_names() -> None:
+    assert names("A", "x") == ("A",)
+    assert names({"A": 1, "B": 2}, "x") == ("A", "B")
+    assert names(["B", "A", "B"], "x") == ("B", "A")
+
+
+def test_types_of_the_book_channel() -> None:
+    assert CHANNEL_OF_TYPE["orderbook_snapshot"] == CHANNEL_OF_TYPE["orderbook_delta"] == "orderbook_delta"
+    assert [name for name, rule in CHANNELS.items() if not rule.sequenced] == [
+        "ticker", "fill", "user_orders", "market_positions",
+    ]  # fmt: skip

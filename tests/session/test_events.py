@@ -1,0 +1,32 @@
+"""What the feed says is frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timezone
+
+import pytest
+
+from kalshi_feed import FeedFault, FeedState, Gap, Lagged, StateChange
+from kalshi_feed.session.events import Event
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        StateChange(FeedState.IDLE, FeedState.CONNECTING),
+        Gap("trade", 1, 5, 7),
+        Lagged(3, ("A",), datetime(2026, 10, 26, tzinfo=timezone.utc)),
+        FeedFault("protocol", "text"),
+    ],
+)
+def test_frozen_and_comparable(event: Event) -> None:
+    assert event == dataclasses.replace(event)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(event, dataclasses.fields(event)[0].name, None)
+
+
+def test_defaults() -> None:
+    assert Gap("trade", 1, 5, 7).reason == "sequence gap"
+    assert FeedFault("protocol", "text").context == {}
+    assert StateChange(FeedState.IDLE, FeedState.CONNECTING).delay is None

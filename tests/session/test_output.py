@@ -1,0 +1,35 @@
+"""Faults are all counted, and told as long as a peer that misbehaves all the time leaves room."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kalshi_feed import FeedFault
+from kalshi_feed.session.output import Output
+
+
+def told(output: Output) -> list[Any]:
+    found, output.items = output.items, []
+    return found
+
+
+def test_fault_rate_limit() -> None:
+    output = Output(faults_a_second=3)
+    for n in range(10):
+        output.fault("protocol", str(n), 5.0 + n / 100)
+    assert [fault.message for fault in told(output)] == ["0", "1", "2"]
+    output.fault("protocol", "later", 6.0, market_ticker="A")
+    output.fault("other", "last", 6.1)
+    later, last = told(output)
+    assert later == FeedFault("protocol", "later", None, {"market_ticker": "A", "untold": 7})
+    assert last.context == {}
+    assert output.counts.faults == {"protocol": 11, "other": 1}
+
+
+def test_fault_in_the_first_second_of_time() -> None:
+    output = Output(faults_a_second=1)
+    error = ValueError("x")
+    output.fault("protocol", "first", 0.0, error)
+    output.fault("protocol", "second", 0.5)
+    (fault,) = told(output)
+    assert fault.error is error

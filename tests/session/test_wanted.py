@@ -1,0 +1,191 @@
+"""What is wanted: counted per channel and market, and what contradicts itself is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kalshi_feed import ConfigurationError, SubscriptionError
+from kalshi_feed.session.wanted import Want, Wanted
+
+BOOK = "orderbook_delta"
+
+
+def want(channels: str, *keys: str, selector: str | None = "market_tickers", **options: Any) -> Want:
+    return Want(tuple(channels.split()), selector if keys else None, keys, options)
+
+
+def keys(wanted: Wanted, channel: str = BOOK) -> set[str]:
+    return set(wanted.channels[channel].keys)
+
+
+def test_markets_are_counted() -> None:
+    wanted = Wanted()
+    one, two = want(BOOK, "A", "B"), want(BOOK, "B", "C")
+    assert wanted.add(one) == ["A", "B"]
+    assert wanted.add(two) == ["C"]
+    assert keys(wanted) == {"A", "B", "C"} and wanted.changed == {BOOK}
+    assert wanted.remove(one) == ["A"]
+    assert wanted.remove(one) == []
+    assert keys(wanted) == {"B", "C"} and wanted.wants_book("B") and not wanted.wants_book("A")
+    assert wanted.remove(two) == ["B", "C"]
+    assert not wanted.channels and not wanted.wants and not wanted.wants_book("B")
+
+
+def test_add_and_delete_markets() -> None:
+    wanted = Wanted()
+    one = want(f"{BOOK} trade market_lifecycle_v2", "A")
+    other = want(BOOK, "A")
+    wanted.add(one)
+    wanted.add(other)
+    assert wanted.add_keys(one, ["A", "B"]) == ["B"]
+    assert wanted.add_keys(one, ["B"]) == []
+    assert keys(wanted, "trade") == {"A", "B"} and keys(wanted, "market_lifecycle_v2") == {"*all*"}
+    assert wanted.delete_keys(one, ["A", "B", "Z"]) == ["B"]
+    assert keys(wanted) == {"A"} and keys(wanted, "trade") == set()
+    assert list(one.keys) == []
+    assert wanted.remove(one) == []
+    assert wanted.remove(other) == ["A"]
+
+
+def test_books_that_are_new_are_named_for_the_session() -> None:
+    wanted = Wanted()
+    wanted.add(want(f"{BOOK} trade", "A"))
+    wanted.add(want(BOOK, "A", "B"))
+    assert list(wanted.new_books) == ["A", "B"]
+
+
+def test_all_wins_over_some() -> None:
+    wanted = Wanted()
+    some, all_ = want("trade", "A"), want("trade")
+    wanted.add(some)
+    wanted.add(all_)
+    assert keys(wanted, "trade") == {"*all*"}
+    wanted.remove(all_)
+    assert keys(wanted, "trade") == {"A"}
+
+
+def test_what_needs_markets() -> None:
+    with pytest.raises(ConfigurationError, match=r"Params required.*subscribe\('orderbook_delta', \['MARKET-TICKER'"):
+        Wanted().add(want(f"trade {BOOK}"))
+
+
+@pytest.mark.parametrize(
+    ("channel", "selector", "text"),
+    [
+        ("trade", "market_ids", "takes no market_ids but market_tickers=[…]"),
+        (BOOK, "market_ids", "takes no market_ids but market_tickers=[…]"),
+        ("ticker", "index_ids", "takes no index_ids but market_tickers=[…] or market_ids=[…]"),
+        ("communications", "market_ids", "takes no market_ids but no filter"),
+        ("cfbenchmarks_value", "underlying_tickers", "takes no underlying_tickers but index_ids=[…]"),
+    ],
+)
+def test_filters_of_the_wrong_kind(channel: str, selector: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Wanted().add(want(channel, "x", selector=selector))
+    assert text in str(refused.value)
+
+
+def test_one_kind_of_filter_a_channel() -> None:
+    wanted = Wanted()
+    tickers = want("ticker", "A")
+    wanted.add(tickers)
+    with pytest.raises(ConfigurationError, match="already subscribed by market_tickers"):
+        wanted.add(want("ticker", "uuid", selector="market_ids"))
+    assert keys(wanted, "ticker") == {"A"}
+    wanted.add(want("ticker"))
+    wanted.remove(tickers)
+    wanted.add(want("ticker", "uuid", selector="market_ids"))  # nobody filters by tickers any more
+    assert wanted.channels["ticker"].selector == "market_ids"
+
+
+def test_nothing_changes_where_one_channel_of_several_is_refused() -> None:
+    wanted = Wanted()
+    wanted.add(want("ticker", "A"))
+    wanted.changed.clear()
+    with pytest.raises(ConfigurationError):
+        wanted.add(want("trade ticker", "uuid", selector="market_ids"))
+    assert set(wanted.channels) == {"ticker"} and not wanted.changed and len(wanted.wants) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ({"user_filter": "self"}, {"user_filter": ""}, "with user_filter='self'"),
+        ({"user_filter": "self"}, {}, "with user_filter='self'"),
+        ({}, {"user_filter": "self"}, "without user_filter"),
+        ({"shard_factor": 2, "shard_key": 0}, {"shard_factor": 2, "shard_key": 1}, "with shard_key=0"),
+        ({"skip_ticker_ack": True}, {"skip_ticker_ack": False}, "with skip_ticker_ack=True"),
+    ],
+)
+def test_channel_wide_parameters_that_contradict(first: dict[str, Any], second: dict[str, Any], text: str) -> None:
+    wanted = Wanted()
+    one = want("communications", **first)
+    wanted.add(one)
+    with pytest.raises(ConfigurationError) as refused:
+        wanted.add(want("communications", **second))
+    assert f"communications is already subscribed {text}" in str(refused.value)
+    wanted.remove(one)
+    wanted.add(want("communications", **second))
+
+
+def test_parameters_that_leave_nothing_out_may_be_given_once() -> None:
+    wanted = Wanted()
+    one = want("ticker trade", "A", send_initial_snapshot=True, skip_ticker_ack=True)
+    wanted.add(want("ticker trade", "B"))
+    wanted.add(one)
+    assert wanted.channels["ticker"].options == {"send_initial_snapshot": True, "skip_ticker_ack": True}
+    assert wanted.channels["trade"].options == {"skip_ticker_ack": True}
+    wanted.remove(one)
+    assert wanted.channels["ticker"].options == {}
+    wanted.add(want("ticker", "A", send_initial_snapshot=False))
+
+
+def test_an_unknown_channel_gets_what_was_given() -> None:
+    wanted = Wanted()
+    wanted.add(want("new_channel", "A", user_filter="self"))
+    assert wanted.channels["new_channel"].options == {"user_filter": "self"}
+    assert keys(wanted, "new_channel") == {"A"}
+
+
+def test_refused_markets_leave_the_others() -> None:
+    wanted = Wanted()
+    one, two, trades = want(BOOK, "A", "B"), want(BOOK, "B"), want("trade", "B")
+    for each in (one, two, trades):
+        wanted.add(each)
+    error = SubscriptionError(26, "limit")
+    assert wanted.refuse(BOOK, ("B",), error) == ["B"]
+    assert keys(wanted) == {"A"} and keys(wanted, "trade") == {"B"}
+    assert one.error is two.error is error and trades.error is None
+    assert one.live_channels() == (BOOK,) and two.live_channels() == () and two.failed == {BOOK}
+    assert list(one.keys_of(BOOK)) == ["A"]
+    assert wanted.refuse(BOOK, ("A",), error) == ["A"]
+    assert one.failed == {BOOK}
+    assert wanted.refuse(BOOK, ("A",), error) == []  # nobody wants it any more
+    assert wanted.remove(one) == wanted.remove(two) == []
+
+
+@pytest.mark.parametrize("delete_first", [True, False])
+def test_refused_markets_can_be_wanted_again(delete_first: bool) -> None:
+    wanted = Wanted()
+    one = want(BOOK, "A", "B")
+    wanted.add(one)
+    wanted.refuse(BOOK, ("B",), SubscriptionError(26, "limit"))
+    if delete_first:
+        assert wanted.delete_keys(one, ["B"]) == []
+    assert wanted.add_keys(one, ["B"]) == ["B"]
+    assert one.error is None
+    assert keys(wanted) == {"A", "B"}
+    assert wanted.remove(one) == ["A", "B"]
+    assert not wanted.channels
+
+
+def test_a_refusal_of_all_markets() -> None:
+    wanted = Wanted()
+    one, two = want("trade"), want("trade", "A")
+    wanted.add(one)
+    wanted.add(two)
+    wanted.refuse("trade", ("*all*",), SubscriptionError(9, "Authentication required"))
+    assert one.failed == {"trade"} and two.error is None
+    assert keys(wanted, "trade") == {"A"}

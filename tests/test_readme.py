@@ -1,0 +1,217 @@
+"""README.md says what is true: its Python runs against the simulator, and the errors it quotes are the package's."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kalshi_feed
+from kalshi_feed import Credentials, KalshiFeed, KalshiFeedError
+from kalshi_feed.simulator import Exchange
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text(encoding="utf-8")
+BLOCKS = [
+    (README[: found.start()].count("\n") + 2, found[1], found[2])
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+]
+TICKER = "KXNFLGAME-25OCT13-SF-KC"
+DEMO = "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]' && .venv/bin/kalshi-feed demo --seconds 10\n"
+TESTS = ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q\n"
+
+
+def python_blocks() -> list[Any]:
+    return [pytest.param(line, code, id=f"line {line}") for line, kind, code in BLOCKS if kind == "python"]
+
+
+@pytest.fixture
+def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    """An exchange that every feed of the README's code is led to."""
+    with Exchange(markets=(TICKER,), rate=200) as exchange:
+        key_file, _ = exchange.write_credentials(tmp_path)
+        for name in ("KALSHI_ENV", "KALSHI_PRIVATE_KEY", "KALSHI_PRIVATE_KEY_PASSWORD"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("KALSHI_API_KEY_ID", exchange.api_key_id)
+        monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", str(key_file))
+        yield exchange
+
+
+def local_feed(exchange: Exchange) -> type[KalshiFeed]:
+    class Local(KalshiFeed):
+        def __init__(self, credentials: Credentials, **arguments: Any) -> None:
+            arguments |= {"url": exchange.url, "ssl_context": exchange.ssl_context}
+            super().__init__(credentials, **arguments)
+
+        def run_forever(self) -> None:
+            """Until a few messages have come, in place of Ctrl-C."""
+            for _ in range(3):
+                self.wait_for("orderbook_delta", timeout=5)
+
+    return Local
+
+
+@pytest.mark.parametrize(("line", "code"), python_blocks())
+def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, line: int, code: str, tmp_path: Path) -> None:
+    compiled = compile("\n" * (line - 1) + code, "README.md", "exec")
+    if "def test_" in code:
+        (tmp_path / "test_readme_example.py").write_text(code, encoding="utf-8")
+        run_pytest(tmp_path)
+        return
+    feed_class = local_feed(exchange)
+    monkeypatch.setattr(kalshi_feed, "KalshiFeed", feed_class)
+    faults: list[Any] = []
+    with feed_class(exchange.credentials) as feed:
+        feed.on_error(faults.append)
+        feed.subscribe("orderbook_delta", TICKER)
+        names: dict[str, Any] = {"feed": feed, "book": feed.wait_for_book(TICKER, timeout=5), "KalshiFeed": feed_class}
+        exec(compiled, names)
+        feed.wait_for("orderbook_delta", timeout=5)
+    names["feed"].close()
+    assert faults == []
+
+
+def run_pytest(folder: Path) -> None:
+    environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(TOP)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "kalshi_feed.simulator.pytest_plugin", str(folder)]
+    result = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+    assert " passed" in result.stdout and result.returncode == 0, result.stdout + result.stderr
+
+
+def test_set_up_commands() -> None:
+    """Alone in a block each, and the first ones: .ci/run takes them from here."""
+    assert [code for _, kind, code in BLOCKS if kind == "bash"][:2] == [DEMO, TESTS]
+
+
+def test_commands_exist() -> None:
+    from click.testing import CliRunner
+
+    from kalshi_feed.cli.commands import group
+
+    lines = [line for _, kind, code in BLOCKS if kind == "bash" for line in code.splitlines()]
+    commands = [line.partition("kalshi-feed ")[2] for line in lines if "/kalshi-feed " in line]
+    commands += re.findall(r"`kalshi-feed ([^`…]+)`", README)
+    assert len(commands) >= 5
+    for command in commands:  # with --help behind it, the options are still checked
+        name, *words = shlex.split(command)
+        options = [word for word in words if word.startswith("--")]
+        output = CliRunner().invoke(group, [name, "--help"]).output
+        assert output.startswith("Usage:") and all(option in output for option in options), command
+
+
+def test_files_and_anchors_exist() -> None:
+    anchors = {
+        "#" + re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target in anchors if target.startswith("#") else (TOP / target).exists(), target
+
+
+def test_names_in_the_text_exist(exchange: Exchange) -> None:
+    feed = local_feed(exchange)(exchange.credentials)
+    with feed:
+        book = feed.wait_for_book(TICKER, timeout=5)
+        for span in re.findall(r"`(book\.\w+\([^`]*\))`", README):
+            eval(span, {"book": book})
+    things = {"feed": feed, "book": book, "stats": feed.stats(), "subscription": feed.subscribe("ticker")}
+    spans = list(re.findall(r"`([^`\n]+)`", README))
+    found = [pair for span in spans for pair in re.findall(r"\b(feed|book|stats|subscription)\.([a-z]\w+)", span)]
+    assert len(found) > 30
+    assert [f"{thing}.{name}" for thing, name in found if not hasattr(things[thing], name)] == []
+    plain = [span for span in spans if re.fullmatch(r"on_[a-z]+|[A-Z][a-z]+[A-Z]\w+", span)]
+    places = (feed, kalshi_feed, builtins)
+    missing = [span for span in plain if not any(hasattr(place, span) for place in places)]
+    assert missing == [] and len(plain) > 15
+
+
+def quoted() -> str:
+    """README's text with its lines joined, for texts that it breaks."""
+    return re.sub(r"\s+", " ", README)
+
+
+def test_quoted_refusals(exchange: Exchange) -> None:
+    feed = local_feed(exchange)(exchange.credentials)
+    wrong: list[tuple[str, Any]] = [
+        ("orderbook_delta", None),
+        ("ticker:" + TICKER, None),
+        ("orderbook_snapshot", [TICKER]),
+    ]
+    for channel, tickers in wrong:
+        with pytest.raises(KalshiFeedError) as refused:
+            feed.subscribe(channel, tickers)
+        text = str(refused.value)
+        assert text.removeprefix(f"unknown channel '{channel}': ") in quoted()
+    assert feed.subscribe("ticker").channels == ("ticker",)
+
+
+def test_quoted_errors(exchange: Exchange) -> None:
+    """Every quoted error is raised here, but for numbers of ports."""
+    feed_class = local_feed(exchange)
+
+    def quoted_is(call: Callable[[], object]) -> None:
+        with pytest.raises(KalshiFeedError) as found:
+            call()
+        text = f"{type(found.value).__name__}: {found.value}"
+        pattern = re.sub(r"127\\\.0\\\.0\\\.1:\d+", r"127\\.0\\.0\\.1:\\d+", re.escape(text))
+        assert re.search(pattern.replace(r"\ ", " "), quoted()), text
+
+    with pytest.raises(KalshiFeedError) as missing:
+        KalshiFeed.from_env(environ={})
+    assert f"CredentialsError: {missing.value}" in quoted()
+    idle = feed_class(exchange.credentials)
+    quoted_is(lambda: idle.wait_for_book(TICKER, timeout=0.2))
+    stranger = Credentials.from_pem("somebody", exchange.private_key_pem)
+    with feed_class(stranger) as feed:
+        quoted_is(lambda: feed.wait_until_connected(5))
+    exchange.reject_next(1, 403, body=b"Forbidden")
+    with feed_class(exchange.credentials) as feed:
+        quoted_is(lambda: feed.wait_until_connected(5))
+    with KalshiFeed(exchange.credentials, url=exchange.url) as feed:
+        quoted_is(lambda: feed.wait_until_connected(5))
+    with KalshiFeed(exchange.credentials, url="wss://localhost:9/trade-api/ws/v2") as feed:
+        quoted_is(lambda: feed.wait_until_connected(0.5))
+    with feed_class(exchange.credentials) as feed:
+        book = feed.wait_for_book(TICKER, timeout=5)
+        quoted_is(lambda: feed.wait_for("trade", timeout=0.05))
+        exchange.ignore_commands("subscribe")
+        quoted_is(lambda: feed.subscribe("ticker").wait(0.3))
+        exchange.quiesce()
+        feed.list_subscriptions(5)
+        quoted_is(lambda: book.wait_for_update(0.2))
+        exchange.reject_next(20, 503)
+        exchange.reset()
+        while book.is_live:
+            book.wait_for_update(5)
+        quoted_is(lambda: book.view(require_live=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_quoted_error_after_a_fork() -> None:
+    code = """
+import builtins
+import os
+from kalshi_feed import FeedForkedError
+from kalshi_feed.simulator import Exchange
+from kalshi_feed import KalshiFeed
+exchange = Exchange()
+feed = KalshiFeed(exchange.credentials, url="wss://localhost:1/")
+if os.fork() == 0:
+    try:
+        feed.book("A")
+    except FeedForkedError as error:
+        print("FeedForkedError:", error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+    environ = os.environ | {"PYTHONPATH": str(TOP)}
+    result = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    assert result.stdout.strip() and result.stdout.strip() in quoted(), result.stdout + result.stderr
