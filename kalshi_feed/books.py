@@ -31,9 +31,7 @@ def checked_timeout(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:  # NaN is neither
-        raise ConfigurationError(
-            f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}"
-        )
+        raise ConfigurationError(f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}")
     return float(timeout) if timeout < _FOREVER else None
 
 
@@ -244,9 +242,7 @@ class OrderBook:
         def check() -> BookView | None:
             return book.view(time.monotonic(), time.time()) if book.version > base else None
 
-        return self._store.wait(
-            check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change"
-        )
+        return self._store.wait(check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change")
 
     def best_bid(self, side: str = "yes") -> Level | None:
         """The highest bid of ``side``."""

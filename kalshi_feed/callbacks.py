@@ -179,9 +179,7 @@ class Callbacks:
     def on(self, type: str, callback: C | None = None, *, market_tickers: Tickers = None) -> Any:
         """Every message of a wire type, also an unknown one, also replies ("subscribed", "ok", "error" …)."""
         if not isinstance(type, str) or not type:
-            raise ConfigurationError(
-                f"on() takes a message type such as 'trade' first, then the callback; not {type!r}"
-            )
+            raise ConfigurationError(f"on() takes a message type such as 'trade' first, then the callback; not {type!r}")
         return self._on((type,), callback, market_tickers)
 
     def off(self, callback: Callable[[Any], object]) -> int:

@@ -69,9 +69,7 @@ class Credentials:
         raise TypeError("make Credentials with Credentials.from_file(), .from_pem() or .from_env()")
 
     @classmethod
-    def from_file(
-        cls, api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None = None
-    ) -> Credentials:
+    def from_file(cls, api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None = None) -> Credentials:
         """The key in the PEM file ``path`` (PKCS#8, PKCS#1 or OpenSSH); ``password`` if it is encrypted.
 
         A file that others may read draws one warning in the log. Raises CredentialsError.
@@ -156,9 +154,7 @@ class Credentials:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # pickle, copy and deepcopy all ask this
-        raise TypeError(
-            "Credentials cannot be pickled or copied: they hold a private key; load it again where it is needed"
-        )
+        raise TypeError("Credentials cannot be pickled or copied: they hold a private key; load it again where it is needed")
 
 
 def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
@@ -168,9 +164,7 @@ def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
     except CredentialsError as error:
         problem = error
     except Exception as error:  # whatever cryptography may come up with
-        problem = CredentialsError(
-            f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?"
-        )
+        problem = CredentialsError(f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?")
     link: BaseException | None = problem
     while link is not None:
         link.__traceback__ = link.__context__ = None
@@ -204,9 +198,7 @@ def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str 
     return _key_from_pem(api_key_id, _read(name), password, f"the file {name!r}")
 
 
-def _key_from_pem(
-    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key's text"
-) -> _Key:
+def _key_from_pem(api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key's text") -> _Key:
     _check_key_id(api_key_id)
     if password is not None and not isinstance(password, (str, bytes)):
         raise CredentialsError(f"password must be str, bytes or None, not {type(password).__name__}")
@@ -238,9 +230,7 @@ def _read(name: str) -> bytes:
     except IsADirectoryError as error:
         raise CredentialsError(f"{name!r} is a directory: name the private key file in it") from error
     except PermissionError as error:
-        raise CredentialsError(
-            f"the private key file {name!r} may not be read by this user: change its owner"
-        ) from error
+        raise CredentialsError(f"the private key file {name!r} may not be read by this user: change its owner") from error
     except OSError as error:
         raise CredentialsError(f"the private key file {name!r} cannot be read: {error.strerror}") from error
     if len(content) > _MAX_KEY_BYTES:
@@ -289,9 +279,7 @@ def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
 def _why_no_key(text: str, source: str, label: str) -> str:
     """What a text without a whole private key seems to be."""
     if "PUBLIC KEY" in label or text.startswith(("ssh-", "ecdsa-")):
-        return (
-            f"{source} holds a public key: the private key is needed, which Kalshi shows once, when the API key is made"
-        )
+        return f"{source} holds a public key: the private key is needed, which Kalshi shows once, when the API key is made"
     if label.endswith("CERTIFICATE"):
         return f"{source} holds a certificate, not a private key"
     if "-----BEGIN" in text and not label:
@@ -311,9 +299,7 @@ def _load(label: str, block: bytes, password: bytes | None, source: str) -> obje
     except TypeError as error:
         if password is not None:
             return _load(label, block, None, source)
-        raise CredentialsError(
-            f"{source} is encrypted: pass password=, or set {PASSWORD_VARIABLE} in the environment"
-        ) from error
+        raise CredentialsError(f"{source} is encrypted: pass password=, or set {PASSWORD_VARIABLE} in the environment") from error
     except UnsupportedAlgorithm as error:
         raise CredentialsError(
             f"{source} has a kind of key or of encryption that is not supported here: rewrite it with `openssl pkey`"
@@ -332,9 +318,7 @@ def _checked_key(key: object, source: str) -> RSAPrivateKey | Ed25519PrivateKey:
         return key
     if isinstance(key, RSAPrivateKey):
         if key.key_size < _MIN_RSA_BITS:
-            raise CredentialsError(
-                f"{source} is an RSA key of {key.key_size} bits: at least {_MIN_RSA_BITS} are needed"
-            )
+            raise CredentialsError(f"{source} is an RSA key of {key.key_size} bits: at least {_MIN_RSA_BITS} are needed")
         return key
     kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")
     raise CredentialsError(f"{source} is a key of type {kind}: Kalshi takes RSA and Ed25519 keys")

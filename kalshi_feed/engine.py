@@ -80,9 +80,7 @@ class Engine:
         self.store = BookStore()
         self.wanted = Wanted()
         self.session = Session(self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing)
-        self.dispatcher = Dispatcher(
-            queue_size=queue_size, overflow=overflow, workers=workers, name=name, view_of=self.store.view
-        )
+        self.dispatcher = Dispatcher(queue_size=queue_size, overflow=overflow, workers=workers, name=name, view_of=self.store.view)
         self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
@@ -119,9 +117,7 @@ class Engine:
             if not self._inside():
                 before.thread.join(_FAILED_CLOSE)
             if before.thread.is_alive():
-                raise KalshiFeedError(
-                    "the feed is still closing; start it again later, from outside of its own callbacks"
-                )
+                raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
         with self.store.lock:
             is_first = self._reader is before  # of several threads that start the feed at once
@@ -140,7 +136,7 @@ class Engine:
         try:
             self.dispatcher.start()
             reader.start()
-        except BaseException:
+        except Exception:
             self.dispatcher.close(time.monotonic())
             reader.wakeup.close()
             self._end_now("no thread could be started")
@@ -347,18 +343,11 @@ class Engine:
         events: list[Message | Event] = []
         while self._state.untold:
             events.append(self._state.untold.pop(0))
-        self.dispatcher.put(
-            events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed
-        )
+        self.dispatcher.put(events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed)
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
         """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""
-        if (
-            not isinstance(error, AuthenticationError)
-            or error.status != 401
-            or error.server_time is None
-            or self._clock_tried
-        ):
+        if not isinstance(error, AuthenticationError) or error.status != 401 or error.server_time is None or self._clock_tried:
             return False
         ahead = error.server_time.timestamp() - time.time()
         self._monitor.clock_skew = -ahead
@@ -402,9 +391,7 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
     if error is None or isinstance(error, KalshiFeedError):
         return error
     _log(logging.ERROR, "defect in kalshi_feed", error=error)
-    fatal = KalshiFeedError(
-        f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it"
-    )
+    fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
     fatal.__cause__ = error.with_traceback(None)
     return fatal
 

@@ -88,9 +88,7 @@ class KalshiFeed(Callbacks):
         _check_seconds("connect_timeout", connect_timeout)
         _check_seconds("idle_timeout", idle_timeout)
         if isinstance(max_message_size, bool) or not isinstance(max_message_size, int) or max_message_size < 1024:
-            raise ConfigurationError(
-                f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}"
-            )
+            raise ConfigurationError(f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}")
         if not isinstance(use_yes_price, bool):
             raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
         if name is not None and (not isinstance(name, str) or not name):
@@ -120,8 +118,8 @@ class KalshiFeed(Callbacks):
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 
-        Reads what Credentials.from_env() reads, and KALSHI_ENV: "production" (the default) or "demo". ``overrides`` are arguments of
-        KalshiFeed. Raises ConfigurationError.
+        Reads what Credentials.from_env() reads, and KALSHI_ENV: "production" (the default) or "demo". ``overrides`` are arguments
+        of KalshiFeed. Raises ConfigurationError.
         """
         if "url" not in overrides:
             env = environ.get("KALSHI_ENV") or "production"
@@ -171,9 +169,7 @@ class KalshiFeed(Callbacks):
     def __enter__(self) -> KalshiFeed:
         return self.start()
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     # -- subscribing -----------------------------------------------------------------------------------------------------------
@@ -208,9 +204,7 @@ class KalshiFeed(Callbacks):
         }
         selectors = {name: names(value, name) for name, value in given.items() if value is not None}
         if len(selectors) > 1:
-            raise ConfigurationError(
-                f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each"
-            )
+            raise ConfigurationError(f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each")
         asked = {
             "send_initial_snapshot": send_initial_snapshot,
             "skip_ticker_ack": skip_ticker_ack,
@@ -280,9 +274,7 @@ class KalshiFeed(Callbacks):
             describe=lambda: self._engine.requests.why_no_message(type),
         )
 
-    def messages(
-        self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000
-    ) -> MessageStream:
+    def messages(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:
         """A blocking iterator over the messages of a wire type from now on, with a bounded queue of its own."""
         self._engine.check()
         return self._engine.dispatcher.stream(type, market_tickers, maxsize)
@@ -308,9 +300,7 @@ class KalshiFeed(Callbacks):
         return f"<KalshiFeed {self._url} {self.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError(
-            "a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead"
-        )
+        raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
 
 
 def _one_ticker(market_ticker: object) -> str:

@@ -345,9 +345,7 @@ def _best_ask(other: Mapping[int, int]) -> Level | None:
 def _top(levels: Mapping[int, int], depth: int | None) -> list[tuple[int, int]]:
     """(price, size) of the best ``depth`` levels or all, best first."""
     if depth is not None and (type(depth) is not int or depth < 1):
-        raise ConfigurationError(
-            f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}"
-        )
+        raise ConfigurationError(f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}")
     return sorted(levels.items(), reverse=True)[:depth]
 
 
@@ -379,8 +377,7 @@ def _quantity_argument(quantity: str | Decimal | int | float) -> int:
         units = 0
     if not units:
         raise ConfigurationError(
-            "quantity must be a positive number of contracts with at most 2 decimals, such as '10' or 2.5, "
-            f"not {_shown(quantity)}"
+            f"quantity must be a positive number of contracts with at most 2 decimals, such as '10' or 2.5, not {_shown(quantity)}"
         )
     return units
 

@@ -120,11 +120,7 @@ class Subscription:
             raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
         if self._want.selector != "market_tickers":
             raise ConfigurationError(f"{what}: this subscription does not select by market tickers")
-        flat = [
-            t
-            for given in market_tickers
-            for t in ([given] if isinstance(given, str) else names(given, "market_tickers"))
-        ]
+        flat = [t for given in market_tickers for t in ([given] if isinstance(given, str) else names(given, "market_tickers"))]
         return names(flat, "market_tickers")
 
     def __repr__(self) -> str:

@@ -109,9 +109,7 @@ class UserRequests:
 
     def confirmed(self, want: Want) -> bool:
         """Whether the exchange has confirmed all of a subscription."""
-        return self._state.is_connected and all(
-            self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels()
-        )
+        return self._state.is_connected and all(self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
 
     def wait_for_confirmation(self, want: Want, timeout: float | None) -> None:
         """Wait for confirmed(). Raises the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError."""

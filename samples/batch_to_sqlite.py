@@ -61,9 +61,7 @@ class Writer:
         self._rows.put(("deltas", (*texts, delta.seq, delta.ts_ms)))
 
     def put_snapshot(self, snapshot: OrderbookSnapshot) -> None:
-        sides = (
-            json.dumps([[str(level.price), str(level.quantity)] for level in s]) for s in (snapshot.yes, snapshot.no)
-        )
+        sides = (json.dumps([[str(level.price), str(level.quantity)] for level in s]) for s in (snapshot.yes, snapshot.no))
         self._rows.put(("snapshots", (snapshot.market_ticker, *sides, snapshot.seq)))
 
     def put_gap(self, gap: Gap) -> None:

@@ -19,9 +19,7 @@ with feed_for(options) as (feed, tickers):
     def moved(delta: OrderbookDelta) -> None:
         book = feed.book(delta.market_ticker)  # is at this delta or newer
         best = book.best_bid()
-        print(
-            f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}"
-        )
+        print(f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}")
 
     @feed.on_trade
     def traded(trade: Trade) -> None:

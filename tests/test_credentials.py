@@ -55,14 +55,8 @@ RSA_PEM = pem_of(RSA_KEY, PKCS1)
 ED_PEM = pem_of(ED_KEY)
 LOCKED_PKCS8 = pem_of(RSA_KEY, PKCS8, PASSWORD)
 LOCKED_PKCS1 = pem_of(RSA_KEY, PKCS1, PASSWORD)
-PUBLIC_PEM = (
-    RSA_KEY.public_key()
-    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    .decode()
-)
-PUBLIC_SSH = (
-    ED_KEY.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-)
+PUBLIC_PEM = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+PUBLIC_SSH = ED_KEY.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 DER = RSA_KEY.private_bytes(serialization.Encoding.DER, PKCS8, serialization.NoEncryption())
 HEAD, *LINES, TAIL = RSA_PEM.splitlines()
 
@@ -355,9 +349,7 @@ def test_environment_that_says_too_little_or_too_much(tmp_path: Path) -> None:
     with refused("not set in the environment: KALSHI_PRIVATE_KEY_PATH"):
         Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": ""})
     with refused("both set"):
-        Credentials.from_env(
-            {"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": RSA_PEM, "KALSHI_PRIVATE_KEY_PATH": str(tmp_path)}
-        )
+        Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": RSA_PEM, "KALSHI_PRIVATE_KEY_PATH": str(tmp_path)})
 
 
 # --- the secret stays inside

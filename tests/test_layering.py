@@ -171,9 +171,7 @@ def test_pure_parts_know_no_threads_clocks_or_sockets() -> None:
     wrong = [
         str(found)
         for found in all_imports()
-        if any(within(found.module, part) for part in PURE)
-        and found.target.partition(".")[0] in NOT_PURE
-        and not found.typing_only
+        if any(within(found.module, part) for part in PURE) and found.target.partition(".")[0] in NOT_PURE and not found.typing_only
     ]
     assert not wrong, "\n".join(wrong)
 

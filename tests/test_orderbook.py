@@ -93,9 +93,7 @@ def test_a_zero_delta_changes_no_level(price: int, side: str) -> None:
 @pytest.mark.parametrize(("side", "price", "size"), [("yes", 4600, -2551), ("no", 5200, -5400), ("no", 1, -1)])
 def test_a_level_cannot_fall_below_zero(side: str, price: int, size: int) -> None:
     made = book()
-    with pytest.raises(
-        NegativeSize, match=r"MARKET-A: delta of -[0-9.]+ on (yes|no) 0\.[0-9]{4}, where only [0-9.]+ are left"
-    ):
+    with pytest.raises(NegativeSize, match=r"MARKET-A: delta of -[0-9.]+ on (yes|no) 0\.[0-9]{4}, where only [0-9.]+ are left"):
         made.apply(side, price, size, 8, 71, 101.0)
     assert (made.yes, made.no) == (YES, NO)
     assert (made.version, made.seq, made.clock, made.updated, made.status) == (1, 7, 70, 100.0, BookStatus.LIVE)

@@ -102,9 +102,7 @@ def test_command_without_its_extra_says_which(missing: str) -> None:
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])
 def test_pytest_plugin_without_its_extra_disturbs_nobody(missing: str, tmp_path: Path) -> None:
-    (tmp_path / "test_user.py").write_text(
-        "def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8"
-    )
+    (tmp_path / "test_user.py").write_text("def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8")
     result = python(
         f"import sys, pytest; sys.modules[{missing!r}] = None; sys.path.insert(0, {str(TOP)!r});"
         "sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'kalshi_feed.simulator.pytest_plugin']))",

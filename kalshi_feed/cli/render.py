@@ -107,9 +107,7 @@ def _ladder(ladder: Ladder) -> Panel:
         table.add_row("", Text("nobody buys yes", "dim"), "", "")
     for rung in ladder.bids:
         table.add_row(f"{rung.quantity:,.2f}", _bar(rung, "green"), Text(f"{rung.price:.4f}", "green"), _other(rung))
-    title = Text.assemble(
-        (printable(ladder.market_ticker), "bold"), " ", (ladder.status, _STATUS_STYLES.get(ladder.status, ""))
-    )
+    title = Text.assemble((printable(ladder.market_ticker), "bold"), " ", (ladder.status, _STATUS_STYLES.get(ladder.status, "")))
     age = "no change yet" if ladder.age is None else f"changed {ladder.age:.1f} s ago"
     if ladder.status == "STALE":
         age = "what was last known; " + age

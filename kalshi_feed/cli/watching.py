@@ -31,9 +31,7 @@ _LOOK: Final = 0.1  # seconds between two looks at the feed
 _RAW: Final = 300  # characters shown of a message this package does not know
 
 
-def feed_for(
-    *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
-) -> KalshiFeed:
+def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
     """The feed that options and environment ask for. Raises ConfigurationError."""
     if env is not None and url is not None:
         raise ConfigurationError("--env and --url both name an exchange: give one of them")
@@ -69,9 +67,7 @@ def _context(ca_file: str) -> ssl.SSLContext:
     raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
 
 
-def run(
-    feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], seconds: float | None, *, plain: bool
-) -> None:
+def run(feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], seconds: float | None, *, plain: bool) -> None:
     """Watch until Ctrl-C or for ``seconds``. Raises KalshiFeedError, and OSError when nobody reads the output."""
     tickers = tuple(dict.fromkeys(market_tickers))
     subscription = feed.subscribe(channels, tickers)

@@ -71,9 +71,7 @@ def parse_answer(head: bytes) -> Answer | None:
         if colon:
             headers[name.strip().lower()] = value.strip()
     phrase = (found[2] or b"").decode("latin-1")
-    return Answer(
-        int(found[1]), "".join(character if character.isprintable() else " " for character in phrase).strip(), headers
-    )
+    return Answer(int(found[1]), "".join(character if character.isprintable() else " " for character in phrase).strip(), headers)
 
 
 def _http_date(value: str) -> datetime | None:

@@ -75,9 +75,7 @@ def dial(
 class _Attempt:
     """One dial. Not thread-safe; owned by the dialing thread."""
 
-    def __init__(
-        self, endpoint: Endpoint, proxy: Proxy | None, ssl_context: ssl.SSLContext | None, patience: Patience
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, proxy: Proxy | None, ssl_context: ssl.SSLContext | None, patience: Patience) -> None:
         self._endpoint = endpoint
         self._proxy = proxy
         self._ssl_context = ssl_context

@@ -154,9 +154,7 @@ def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetim
         advice = "this is the demo environment: a production key does not work here"
     else:
         advice = "a demo key does not work here (KALSHI_ENV=demo chooses the demo environment)"
-    advice = (
-        f"the key id is not known to this environment ({advice}), or the private key does not belong to that key id"
-    )
+    advice = f"the key id is not known to this environment ({advice}), or the private key does not belong to that key id"
     if server_time is None:
         return f"{advice}, or this machine's clock is wrong; check the three"
     skew = (now - server_time).total_seconds()

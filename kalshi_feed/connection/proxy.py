@@ -47,17 +47,13 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     if not isinstance(url, str):
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or not url.isascii():
-        raise ConfigurationError(
-            f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded"
-        )
+        raise ConfigurationError(f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded")
     scheme, separator, _ = url.partition("://")
     if not separator:
         url, scheme = f"http://{url}", "http"
     scheme = scheme.lower()
     if scheme.startswith("socks"):
-        raise ConfigurationError(
-            f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}"
-        )
+        raise ConfigurationError(f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}")
     if scheme == "https":
         raise ConfigurationError(
             f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "

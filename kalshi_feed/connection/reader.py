@@ -20,9 +20,7 @@ from .wakeup import Wakeup
 __all__ = ["Host", "Reader"]
 
 _LONGEST_SELECT: Final = 60.0
-_PAUSE: Final = (
-    1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
-)
+_PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
 
 
 class Host(Protocol):
@@ -32,7 +30,7 @@ class Host(Protocol):
         """A connection stands."""
 
     def turn(self, payloads: list[bytes], now: float) -> Iterable[bytes]:
-        """What one read brought (often nothing); returns commands to send. Raises ConnectionLost to have the connection replaced."""
+        """What one read brought (often nothing); returns commands to send. Raises ConnectionLost to have it replaced."""
 
     def next_deadline(self) -> float:
         """When turn() must be called next though nothing is read."""
@@ -59,7 +57,7 @@ class Reader:
         """Start the thread. Raises RuntimeError where the system gives none."""
         try:
             self.thread.start()
-        except BaseException:
+        except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
             self.wakeup.close()
             raise
 

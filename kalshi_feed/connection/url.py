@@ -70,15 +70,11 @@ def parse_url(url: str) -> Endpoint:
     if any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
         raise ConfigurationError("url holds a blank, a control character or a backslash; write them percent-encoded")
     if not url.isascii():
-        raise ConfigurationError(
-            "url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded"
-        )
+        raise ConfigurationError("url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded")
     parts = _split(url)
     _check_scheme(parts, url)
     if "@" in parts.netloc:
-        raise ConfigurationError(
-            "url holds a user name or password; Kalshi wants signed headers: pass credentials= instead"
-        )
+        raise ConfigurationError("url holds a user name or password; Kalshi wants signed headers: pass credentials= instead")
     if parts.fragment or url.endswith("#"):
         raise ConfigurationError("url has a fragment (#…), which a WebSocket url cannot have; remove it")
     if ";" in parts.path:

@@ -144,9 +144,7 @@ class Dispatcher:
         if read_at >= self._next_watch:
             self.watch(read_at)
 
-    def _feed_streams(
-        self, messages: Sequence[Any], kinds: set[str], entries: list[list[Any] | Event | Lag]
-    ) -> list[str]:
+    def _feed_streams(self, messages: Sequence[Any], kinds: set[str], entries: list[list[Any] | Event | Lag]) -> list[str]:
         """Fill the streams; what they drop becomes one Lagged, ahead of the messages."""
         warnings = []
         total: Lag | None = None
@@ -155,9 +153,7 @@ class Dispatcher:
             if stream is not None and stream.type in kinds:
                 lag, news = stream.feed(messages)
                 if news:
-                    warnings.append(
-                        f"a stream of {stream.type!r} messages is not read fast enough: the oldest are dropped"
-                    )
+                    warnings.append(f"a stream of {stream.type!r} messages is not read fast enough: the oldest are dropped")
                 if lag is not None and total is not None:
                     total.merge(lag)
                 else:
@@ -216,9 +212,7 @@ class Dispatcher:
             except BaseException:
                 queue.begin_close(0.0)
                 raise
-            threads.append(
-                (thread, box)
-            )  # only now: a close() in a signal handler cannot join a thread not yet running
+            threads.append((thread, box))  # only now: a close() in a signal handler cannot join a thread not yet running
 
     def close(self, deadline: float) -> None:
         """Stop the workers: what is queued is delivered until ``deadline`` (time.monotonic()), then counted as dropped.
@@ -267,9 +261,7 @@ class Dispatcher:
 
     # -- streams and waits ------------------------------------------------------------------------------------------
 
-    def stream(
-        self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000
-    ) -> MessageStream:
+    def stream(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:
         """A blocking iterator over the messages of one wire type from now on. Raises ConfigurationError."""
         streams = self._streams
         stream = MessageStream(type, market_tickers, maxsize)
@@ -322,9 +314,7 @@ def _choose(items: Sequence[Message], kinds: set[str], table: Table) -> list[Any
     return chosen
 
 
-def _changed_books(
-    messages: Sequence[Message], kinds: set[str], status_changed: Iterable[str], table: Table
-) -> Iterable[str]:
+def _changed_books(messages: Sequence[Message], kinds: set[str], status_changed: Iterable[str], table: Table) -> Iterable[str]:
     """The markets of which on_book has something new to say."""
     if kinds <= BOOK_TYPES:
         tickers: dict[str | None, None] = dict.fromkeys(map(TICKER_OF, messages))
@@ -347,9 +337,7 @@ def _running(box: Mailbox) -> str:
     return entry.name if entry is not None else "(none)"
 
 
-def _join(
-    threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float
-) -> list[tuple[threading.Thread, Mailbox]]:
+def _join(threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float) -> list[tuple[threading.Thread, Mailbox]]:
     """Wait for the threads until the deadline; returns those still running."""
     for thread, _ in threads:
         remaining = seconds_until(deadline)

@@ -195,9 +195,7 @@ class MessageQueue:
                 return
             first = self.boxes[0]
             if len(first.head) + len(first.tail) >= self.queue_size + MAX_FAULTS and isinstance(entry, FeedFault):
-                warnings.append(
-                    f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to on_error"
-                )
+                warnings.append(f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to on_error")
                 return
             token = Token(entry)
             for box in self.boxes:

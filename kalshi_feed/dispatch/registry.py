@@ -166,11 +166,7 @@ def callback_name(callback: object) -> str:
 
 
 def _checked_kind(kind: Any) -> Kind:
-    if (
-        isinstance(kind, Special)
-        or (isinstance(kind, str) and kind)
-        or (isinstance(kind, type) and issubclass(kind, Event))
-    ):
+    if isinstance(kind, Special) or (isinstance(kind, str) and kind) or (isinstance(kind, type) and issubclass(kind, Event)):
         return kind
     raise ConfigurationError(f"a callback is registered for a message type such as 'trade', not for {kind!r}")
 

@@ -27,9 +27,7 @@ class Wakeup:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = (
-            threading.Lock()
-        )  # a binary semaphore, guards nothing: locked = nothing happened since the last wait()
+        self._lock = threading.Lock()  # a binary semaphore, guards nothing: locked = nothing happened since the last wait()
         self._lock.acquire()
 
     def set(self) -> None:

@@ -252,9 +252,7 @@ def _best_first(levels: dict[int, int]) -> tuple[Level, ...]:
     return tuple(level(price, levels[price]) for price in sorted(levels, reverse=True))
 
 
-def _side_units(
-    fp: _FpLevels | None, dollars: _DollarLevels | None, cents: _CentLevels | None, side: str
-) -> dict[int, int]:
+def _side_units(fp: _FpLevels | None, dollars: _DollarLevels | None, cents: _CentLevels | None, side: str) -> dict[int, int]:
     if fp is not None:
         try:
             prices = [PRICES[price] for price, _ in fp]

@@ -83,9 +83,7 @@ class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok")
 
     msg: OkBody | tuple[SubscriptionEntry, ...] | None = None
     top_market_tickers: tuple[str, ...] | None = field(default=None, name="market_tickers")  # until 2026-02-11
-    top_subscriptions: tuple[SubscriptionEntry, ...] | None = field(
-        default=None, name="subscriptions"
-    )  # until 2026-01-31
+    top_subscriptions: tuple[SubscriptionEntry, ...] | None = field(default=None, name="subscriptions")  # until 2026-01-31
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:

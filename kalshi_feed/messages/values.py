@@ -123,9 +123,7 @@ def money_units(text: str) -> int:
 
 def _scaled(match: re.Match[str] | None, text: str, places: int, what: str, unit: str) -> int:
     if match is None or len(match[2]) + len(match[3] or "") > _MAX_DIGITS:
-        raise ValueError(
-            f"{what} {text[:40]!r} is not a number of {unit} with at most {places} decimals and {_MAX_DIGITS} digits"
-        )
+        raise ValueError(f"{what} {text[:40]!r} is not a number of {unit} with at most {places} decimals and {_MAX_DIGITS} digits")
     units = int(match[2] + (match[3] or "").ljust(places, "0"))
     return -units if match[1] else units
 

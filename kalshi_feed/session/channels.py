@@ -43,9 +43,7 @@ CHANNELS: Final[dict[str, Channel]] = {
     channel.name: channel
     for channel in (
         Channel(BOOK_CHANNEL, ("orderbook_snapshot", "orderbook_delta"), _TICKERS, filter_required=True),
-        Channel(
-            "ticker", ("ticker",), ("market_tickers", "market_ids"), sequenced=False, options=("send_initial_snapshot",)
-        ),
+        Channel("ticker", ("ticker",), ("market_tickers", "market_ids"), sequenced=False, options=("send_initial_snapshot",)),
         Channel("trade", ("trade",), _TICKERS),
         Channel("fill", ("fill",), _TICKERS, sequenced=False),
         Channel("user_orders", ("user_order",), _TICKERS, sequenced=False),
@@ -55,15 +53,11 @@ CHANNELS: Final[dict[str, Channel]] = {
         Channel("order_group_updates", ("order_group_updates",)),
         Channel("communications", _COMMUNICATIONS, options=("user_filter", "shard_factor", "shard_key")),
         Channel("cfbenchmarks_value", ("cfbenchmarks_value", "cfbenchmarks_value_indexlist"), ("index_ids",)),
-        Channel(
-            "cfbenchmarks_value_5hz", ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"), ("index_ids",)
-        ),
+        Channel("cfbenchmarks_value_5hz", ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"), ("index_ids",)),
         Channel("pyth_value", ("pyth_value", "pyth_value_underlying_list"), ("underlying_tickers",)),
     )
 }
-CHANNEL_OF_TYPE: Final[dict[str, str]] = {
-    type_: channel.name for channel in CHANNELS.values() for type_ in channel.types
-}
+CHANNEL_OF_TYPE: Final[dict[str, str]] = {type_: channel.name for channel in CHANNELS.values() for type_ in channel.types}
 
 _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
@@ -77,9 +71,7 @@ _RETIRED = {
 
 def rule_of(name: str) -> Channel:
     """The channel's rules; for a name let through by ``allow_unknown`` ones that forbid nothing."""
-    return CHANNELS.get(name) or Channel(
-        name, (name,), ("market_tickers", "market_ids", "index_ids", "underlying_tickers")
-    )
+    return CHANNELS.get(name) or Channel(name, (name,), ("market_tickers", "market_ids", "index_ids", "underlying_tickers"))
 
 
 def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False) -> tuple[str, ...]:
@@ -104,9 +96,7 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
         if not isinstance(item, str):
             raise ConfigurationError(f"{what} must hold texts, not {type(item).__name__}")
         if not item or not item.isprintable() or any(c.isspace() or c == "," for c in item):
-            raise ConfigurationError(
-                f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas"
-            )
+            raise ConfigurationError(f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas")
         found[item] = None
     if not found:
         raise ConfigurationError(f"{what} is empty: name at least one, or leave the argument out")

@@ -402,8 +402,4 @@ def _listed_keys(message: Ok) -> tuple[str, ...]:
 
 
 def _advice(code: int) -> str:
-    return (
-        " (this program reads too slowly, or subscribes to too many markets on one connection)"
-        if code == _OVERFLOW
-        else ""
-    )
+    return " (this program reads too slowly, or subscribes to too many markets on one connection)" if code == _OVERFLOW else ""

@@ -38,9 +38,7 @@ class ReconnectPolicy:
 
     def __post_init__(self) -> None:
         if self.max_retries is not None and (type(self.max_retries) is not int or self.max_retries < 0):
-            raise ConfigurationError(
-                f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}"
-            )
+            raise ConfigurationError(f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}")
         for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < _FOREVER:
@@ -48,9 +46,7 @@ class ReconnectPolicy:
                     f"{name} must be a number of {least:g} or more, and less than {_FOREVER:g}, not {value!r:.60}"
                 )
         if self.max_delay < self.initial_delay:
-            raise ConfigurationError(
-                f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})"
-            )
+            raise ConfigurationError(f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})")
 
     @classmethod
     def never(cls) -> ReconnectPolicy:
@@ -91,9 +87,7 @@ class Retries:
         if isinstance(error, ConnectionLost) and error.code == 1008:
             self._policy_closes += 1
             if self._policy_closes >= _MAX_POLICY_CLOSES:
-                raise ConnectionLost(
-                    1008, f"{error.reason or 'policy violation'} (five times without a healthy session)"
-                )
+                raise ConnectionLost(1008, f"{error.reason or 'policy violation'} (five times without a healthy session)")
         if self._policy.max_retries is not None and self.count >= self._policy.max_retries:
             raise _final(error, self.count)
         self.count += 1

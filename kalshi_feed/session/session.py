@@ -248,9 +248,7 @@ class Session:
         if link.rule.sequenced and message.seq is not None:
             self._in_sequence(link, message.seq, now)
         self.output.counts.ignored["other_channel"] += 1
-        self.output.fault(
-            "other_channel", f"{message.type} for subscription {message.sid}, which is {link.name}, is ignored", now
-        )
+        self.output.fault("other_channel", f"{message.type} for subscription {message.sid}, which is {link.name}, is ignored", now)
 
     def _without_base(self, market_ticker: str, book: Book | None, now: float) -> None:
         """A delta of a book that is not LIVE is neither applied nor delivered."""
@@ -262,9 +260,7 @@ class Session:
             self.output.counts.ignored["no_snapshot"] += 1
             if market_ticker not in self._baseless and not self.control.waits_for(market_ticker):
                 self._baseless.add(market_ticker)
-                self._hurt(
-                    market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now
-                )
+                self._hurt(market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now)
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
 
@@ -278,9 +274,7 @@ class Session:
             while self._bad_frames[0] < now - self._timing.bad_frames_window:
                 self._bad_frames.popleft()
             if len(self._bad_frames) > self._timing.bad_frames:
-                self.output.give_up = (
-                    f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
-                )
+                self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
             for link in links:
                 if link.is_open or link.sid is not None:
                     self._break(link, error, now)
@@ -289,9 +283,7 @@ class Session:
                 self._break(link, error, now)
             elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
                 known = error.market_ticker in link.confirmed
-                self.repair.gap(
-                    link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
-                )
+                self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
 
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""

@@ -28,9 +28,7 @@ class Want:
 
     __slots__ = ("channels", "closed", "error", "failed", "keys", "options", "refused", "selector")
 
-    def __init__(
-        self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]) -> None:
         self.channels = channels
         self.selector = selector
         self.keys = dict.fromkeys(keys)
@@ -171,13 +169,10 @@ class Wanted:
         rule = rule_of(name)
         if want.selector not in (None, "market_tickers", *rule.selectors):
             what = " or ".join(f"{selector}=[…]" for selector in rule.selectors) or "no filter"
-            raise ConfigurationError(
-                f"{name} takes no {want.selector} but {what}; make a subscription of its own for it"
-            )
+            raise ConfigurationError(f"{name} takes no {want.selector} but {what}; make a subscription of its own for it")
         if rule.filter_required and want.selector not in rule.selectors:
             raise ConfigurationError(
-                f"{name} needs markets (the exchange answers 'Params required'): "
-                f"write subscribe({name!r}, ['MARKET-TICKER', …])"
+                f"{name} needs markets (the exchange answers 'Params required'): write subscribe({name!r}, ['MARKET-TICKER', …])"
             )
         known = self.channels.get(name)
         if known is None:

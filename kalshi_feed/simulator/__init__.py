@@ -38,8 +38,7 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] not in ("websockets", "trustme"):
             raise
         raise ImportError(
-            f"kalshi_feed.simulator needs the package {error.name!r}, which is not installed: "
-            "pip install 'kalshi-feed[simulator]'",
+            f"kalshi_feed.simulator needs the package {error.name!r}, which is not installed: pip install 'kalshi-feed[simulator]'",
             name=error.name,
         ) from error
     return getattr(module, name)

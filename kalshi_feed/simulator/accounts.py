@@ -52,9 +52,7 @@ class Account:
 
         ``NOT_FOUND`` is the captured one; the others are this simulator's own words.
         """
-        key_id, timestamp, signature = (
-            headers.get(name, "") for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
-        )
+        key_id, timestamp, signature = (headers.get(name, "") for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
         if not (key_id and timestamp and signature):
             return "MISSING_HEADERS"
         if key_id != self.api_key_id:

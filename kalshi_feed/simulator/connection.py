@@ -315,9 +315,7 @@ class Connection:
         if how.notify and isinstance(self._sock, ssl.SSLSocket):
             with contextlib.suppress(OSError, ValueError):
                 self._sock.unwrap()
-        socket.socket.shutdown(
-            self._sock, socket.SHUT_WR
-        )  # of the TCP connection: SSLSocket.shutdown would end reading
+        socket.socket.shutdown(self._sock, socket.SHUT_WR)  # of the TCP connection: SSLSocket.shutdown would end reading
         return b""
 
     # -- receiving ----------------------------------------------------------------------------------------------------

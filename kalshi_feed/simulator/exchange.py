@@ -24,9 +24,7 @@ from .certificates import Certificates
 from .connection import Connection
 from .core import PATH
 from .generator import Generator, Mover
-from .lifecycle import Lifecycle
 from .markets import Market
-from .references import References
 from .scripting import Scripting
 from .wire import Message
 
@@ -34,11 +32,10 @@ if TYPE_CHECKING:
     from ..credentials import Credentials
 
 CLOSE_SECONDS = 1.5  # connections get a second of it to end well
-ACTIVITY_SHARE = 0.4  # of the pulses (5 a second) the account acts in
 SUBPENNY_EVERY = 5  # every fifth market has a tick of 0.001 dollar
 
 
-class Exchange(Scripting, Lifecycle, References):
+class Exchange(Scripting):
     """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
 
     ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when ``rate`` (level
@@ -64,11 +61,9 @@ class Exchange(Scripting, Lifecycle, References):
         key_type: KeyType = "rsa",
         tls: bool = True,
         max_buffer: int = 64 * 1024 * 1024,
-        account_activity: bool = False,
     ) -> None:
         super().__init__(key_type=key_type, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
         self.rate = rate
-        self.account_activity = account_activity
         self.paused = False
         self._host = host
         self._port = port
@@ -110,9 +105,7 @@ class Exchange(Scripting, Lifecycle, References):
     def __enter__(self) -> Exchange:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -194,17 +187,6 @@ class Exchange(Scripting, Lifecycle, References):
         for market in self._touched.values():
             self._ticker(market)
         self._touched.clear()
-
-    def _pulse(self, beat: int) -> None:
-        if self.paused:
-            return
-        if self.references_move if self.references_move is not None else self.rate > 0:
-            self._move_references(self._mover.random, beat)
-        if self.rate <= 0:
-            return
-        markets = self._moving() if self.account_activity else ()
-        if markets and self._mover.random.random() < ACTIVITY_SHARE:
-            self._act(self._mover.random, markets)
 
     def _moving(self) -> Sequence[Market]:
         return [market for market in self._markets.values() if market.moving]

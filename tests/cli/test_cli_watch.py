@@ -32,9 +32,7 @@ def test_plain_is_a_line_per_change(access: Access) -> None:
 
 def test_other_channels_and_several_markets(access: Access) -> None:
     channels = ("--channel", "ticker", "--channel", "trade")
-    result = kalshi_feed(
-        "watch", "KX-A", "KX-B", "--plain", "--seconds", "1", *channels, *access.options, **access.environ
-    )
+    result = kalshi_feed("watch", "KX-A", "KX-B", "--plain", "--seconds", "1", *channels, *access.options, **access.environ)
     assert (result.returncode, result.stderr) == (0, "")
     assert " KX-A ticker last " in result.stdout and " KX-B ticker last " in result.stdout
     assert " delta " not in result.stdout

@@ -18,9 +18,7 @@ ROOM = Room(depth=5, rows=5, trades=5, notes=3)
 YES, NO = {5400: 10_000, 5300: 2_500, 100: 1}, {4400: 5_000}
 
 
-def book(
-    yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A"
-) -> BookView:
+def book(yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A") -> BookView:
     pending = status is BookStatus.PENDING
     return BookView(ticker, status, 3, None if pending else 7, None, None if pending else 2.5, 1e9, yes, no)
 

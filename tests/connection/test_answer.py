@@ -10,9 +10,7 @@ NOW = datetime(2026, 10, 26, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def test_parses_a_head() -> None:
-    answer = parse_answer(
-        b"HTTP/1.1 401 Unauthorized\r\nDate: Mon, 26 Oct 2026 12:00:00 GMT\r\nno colon\r\nX:  y \r\n\r\n"
-    )
+    answer = parse_answer(b"HTTP/1.1 401 Unauthorized\r\nDate: Mon, 26 Oct 2026 12:00:00 GMT\r\nno colon\r\nX:  y \r\n\r\n")
     assert answer is not None
     assert (answer.status, answer.phrase, answer.headers["x"]) == (401, "Unauthorized", "y")
     assert answer.server_time == NOW

@@ -275,9 +275,7 @@ def test_T02_wrong_host(dialer: Dialer, ca: trustme.CA) -> None:
 
 
 def test_T03_unknown_ca(dialer: Dialer) -> None:
-    assert "create_default_context(cafile=" in refused(
-        dialer, context_of(trustme.CA(), "localhost"), "issuer is not known"
-    )
+    assert "create_default_context(cafile=" in refused(dialer, context_of(trustme.CA(), "localhost"), "issuer is not known")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

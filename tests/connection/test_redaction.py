@@ -29,10 +29,7 @@ def test_K11_known_shapes(text: str) -> None:
 
 
 def test_K11_given_secrets_but_not_the_timestamp() -> None:
-    assert (
-        redact("key my-key-id at 1700000000000", ["my-key-id", "1700000000000", ""])
-        == "key [redacted] at 1700000000000"
-    )
+    assert redact("key my-key-id at 1700000000000", ["my-key-id", "1700000000000", ""]) == "key [redacted] at 1700000000000"
     assert not holds_secret("key not found", ["my-key-id"])
 
 
@@ -50,9 +47,7 @@ def test_K02_detached_cause_holds_no_frames() -> None:
         error = caught
     cause = detach(error)
     assert cause is error and error.__traceback__ is None and error.__context__ is None
-    assert "hunter2secret" not in "".join(
-        traceback.TracebackException.from_exception(error, capture_locals=True).format()
-    )
+    assert "hunter2secret" not in "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
 
 def test_K02_cause_that_tells_a_secret_is_left_out() -> None:

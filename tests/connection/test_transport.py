@@ -206,13 +206,7 @@ def test_N22_a_character_split_over_fragments_is_valid(dialer: Dialer) -> None:
 
 
 def test_N23_binary_is_counted_and_ignored(dialer: Dialer) -> None:
-    data = (
-        frame(BINARY, b"\xff\xff")
-        + frame(TEXT, b"a")
-        + frame(BINARY, b"\0", fin=False)
-        + frame(CONT, b"")
-        + frame(TEXT, b"b")
-    )
+    data = frame(BINARY, b"\xff\xff") + frame(TEXT, b"a") + frame(BINARY, b"\0", fin=False) + frame(CONT, b"") + frame(TEXT, b"b")
     with sends(data) as server:
         transport = dialer(server)
         assert collect(transport, 2) == [b"a", b"b"]
@@ -301,9 +295,7 @@ def test_N06_reset_in_a_frame(dialer: Dialer) -> None:
     assert isinstance(lost.__cause__, ConnectionResetError) and lost.__cause__.__traceback__ is None
 
 
-@pytest.mark.parametrize(
-    ("data", "words"), [(b"\x81\x7e\x01", "in the middle of a frame"), (b"", "without a close frame")]
-)
+@pytest.mark.parametrize(("data", "words"), [(b"\x81\x7e\x01", "in the middle of a frame"), (b"", "without a close frame")])
 def test_N07_N08_end_of_stream(dialer: Dialer, data: bytes, words: str) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
@@ -479,9 +471,7 @@ def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
     assert pongs == [(PONG, b"p")]
 
 
-def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
-    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRAME_SECONDS", 0.2)
 
     def handler(peer: Peer) -> None:
@@ -527,9 +517,7 @@ def frozen(release: threading.Event, data: bytes = b"") -> RawServer:
 
 
 @SCHEMES
-def test_N38_N39_a_peer_that_stops_reading_is_dropped(
-    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
-) -> None:
+def test_N38_N39_a_peer_that_stops_reading_is_dropped(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
     release = threading.Event()
     server = frozen(release)
     server._context = server_context if scheme == "wss" else None
@@ -684,13 +672,7 @@ def test_T08_only_its_thread_may_use_it(dialer: Dialer) -> None:
 
 
 def test_N41_cut_after_every_byte(dialer: Dialer) -> None:
-    session = (
-        frame(TEXT, b"a" * 130)
-        + frame(PING, b"p")
-        + frame(TEXT, b"b", fin=False)
-        + frame(CONT, b"c")
-        + frame(TEXT, b"d")
-    )
+    session = frame(TEXT, b"a" * 130) + frame(PING, b"p") + frame(TEXT, b"b", fin=False) + frame(CONT, b"c") + frame(TEXT, b"d")
     whole = [b"a" * 130, b"bc", b"d"]
     cuts = iter(range(len(session)))
     cut = 0

@@ -71,9 +71,7 @@ def status(line: str, body: str = "", *headers: str) -> bytes:
 
 def test_H01_401_says_what_to_check(dialer: Dialer) -> None:
     body = '{"code":"authentication_error","details":"NOT_FOUND"}'
-    error = error_of(
-        dialer, status("401 Unauthorized", body, f"Date: {format_datetime(datetime.now(timezone.utc), True)}")
-    )
+    error = error_of(dialer, status("401 Unauthorized", body, f"Date: {format_datetime(datetime.now(timezone.utc), True)}"))
     assert isinstance(error, AuthenticationError) and not error.retryable
     assert (error.status, error.reason) == (401, body)
     assert error.server_time is not None
@@ -269,9 +267,7 @@ def test_signing_that_fails(dialer: Dialer) -> None:
         assert_no_secret(caught.value)
 
 
-def test_K01_K03_nothing_is_logged_even_when_websocket_client_traces(
-    dialer: Dialer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_K01_K03_nothing_is_logged_even_when_websocket_client_traces(dialer: Dialer, caplog: pytest.LogCaptureFixture) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"hello"))

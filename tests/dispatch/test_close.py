@@ -165,9 +165,7 @@ def test_R03_a_callback_that_never_returns_does_not_hold_up_close(make: Make, ca
     assert dispatcher.counters.dropped == 9
 
 
-def test_R03_a_stuck_event_with_several_workers_does_not_hold_up_close(
-    make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_R03_a_stuck_event_with_several_workers_does_not_hold_up_close(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     dispatcher = make(workers=3)
     gate = Gate()
     dispatcher.register(StateChange, gate)

@@ -20,9 +20,7 @@ from .support import LONG, Collector, Gate, delta, put, seqs, soon, trade
 from .test_dispatcher import CONNECTED
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError]
-)
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError])
 def test_R01_R02_a_callback_that_raises_is_isolated(
     make: Make, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -288,7 +288,7 @@ def test_negative_result_makes_the_book_stale_and_is_repaired(exchange: Exchange
     wait_equal(feed, exchange, A, B)
     version = feed.book(B).version
     bad = {"market_ticker": A, "side": "yes", "price_dollars": "0.4000", "delta_fp": "-11.00"}
-    exchange.send("orderbook_delta", bad, check=False)
+    exchange.send("orderbook_delta", bad)
     wait_until(lambda: heard.kinds() == ["negative_size"])
     wait_until(lambda: heard.gaps)
     assert heard.gaps[0].market_tickers == (A,)
@@ -416,13 +416,9 @@ def test_unknown_fields_and_missing_optional_ones_do_no_harm(exchange: Exchange,
     heard = Recorder(feed)
     feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
     wait_equal(feed, exchange, A)
-    exchange.corrupt(
-        {"new_field": {"deep": [1]}, "ts": "yesterday", "clock": "?"}, remove=("market_id", "ts_ms", "sending_ts_ms")
-    )
+    exchange.corrupt({"new_field": {"deep": [1]}, "ts": "yesterday", "clock": "?"}, remove=("market_id", "ts_ms", "sending_ts_ms"))
     exchange.change(A, "yes", "0.4", 1)
-    exchange.corrupt(
-        {}, remove=("trade_id", "taker_side", "is_block_trade", "ts", "ts_ms", "taker_outcome_side"), type="trade"
-    )
+    exchange.corrupt({}, remove=("trade_id", "taker_side", "is_block_trade", "ts", "ts_ms", "taker_outcome_side"), type="trade")
     exchange.trade(A, "yes", "0.4", 1)
     wait_until(lambda: len(heard.of("trade")) == 1)
     wait_equal(feed, exchange, A)

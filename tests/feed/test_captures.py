@@ -44,9 +44,7 @@ class Fold:
         msg = frame["msg"]
         if frame["type"] == "orderbook_snapshot":
             for side in ("yes", "no"):
-                self.sides[side] = {
-                    Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []
-                }
+                self.sides[side] = {Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
         elif frame["type"] == "orderbook_delta":
             levels, price = self.sides[msg["side"]], Decimal(msg["price_dollars"])
             levels[price] = levels.get(price, Decimal(0)) + Decimal(msg["delta_fp"])
@@ -107,8 +105,7 @@ def test_recording(path: Path, use_yes_price: bool, exchange: Exchange, make_fee
         (m["side"], Decimal(m["price_dollars"]), Decimal(m["delta_fp"]), m["ts"], m["ts_ms"]) for m in sent
     ]
     assert [(t.trade_id, t.yes_price, t.no_price, t.count) for t in trades] == [
-        (m["trade_id"], Decimal(m["yes_price_dollars"]), Decimal(m["no_price_dollars"]), Decimal(m["count_fp"]))
-        for m in dealt
+        (m["trade_id"], Decimal(m["yes_price_dollars"]), Decimal(m["no_price_dollars"]), Decimal(m["count_fp"])) for m in dealt
     ]
     assert len(heard.messages) == len(frames) + 1  # with the first snapshot
     assert heard.gaps == heard.lags == heard.faults == []

@@ -84,9 +84,7 @@ def test_signatures() -> None:
         "name": None,
     }
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "credentials")
-    assert ReconnectPolicy() == ReconnectPolicy(
-        max_retries=None, initial_delay=0.5, max_delay=30.0, multiplier=2.0, jitter=True
-    )
+    assert ReconnectPolicy() == ReconnectPolicy(max_retries=None, initial_delay=0.5, max_delay=30.0, multiplier=2.0, jitter=True)
     assert list(inspect.signature(KalshiFeed.subscribe).parameters)[1:] == [
         "channels", "market_tickers", "market_ids", "send_initial_snapshot", "skip_ticker_ack", "user_filter",
         "shard_factor", "shard_key", "index_ids", "underlying_tickers", "allow_unknown",
@@ -368,9 +366,7 @@ def test_decode_is_public() -> None:
         assert delta.time == datetime(2026, 8, 5, 3, 45, 40, 25000, tzinfo=timezone.utc)
     flipped: Any = decode(frame, use_yes_price=True)
     assert flipped.price == D("0.04")
-    old: Any = decode(
-        '{"type":"orderbook_delta","sid":1,"seq":2,"msg":{"market_ticker":"M","price":96,"delta":5,"side":"yes"}}'
-    )
+    old: Any = decode('{"type":"orderbook_delta","sid":1,"seq":2,"msg":{"market_ticker":"M","price":96,"delta":5,"side":"yes"}}')
     assert (old.price, old.delta, old.price_cents, old.delta_int) == (D("0.96"), 5, 96, 5)
     assert isinstance(decode('{"type":"news"}'), UnknownMessage)
     with pytest.raises(ProtocolError):
@@ -387,10 +383,10 @@ def test_fills_and_the_other_private_channels(exchange: Exchange, feed: KalshiFe
         subscription.wait(5)
     exchange.fill(A, side="no", price="0.54", count="2.5", fee_cost="0.0123")
     exchange.fill(B)
-    exchange.send("user_orders", {"order_id": "o-1", "ticker": A, "status": "resting"}, check=False)
-    exchange.send("market_positions", {"market_ticker": B, "position_fp": "-3.00"}, check=False)
-    exchange.send("order_group_updates", {"event_type": "created", "order_group_id": "g"}, check=False)
-    wait_until(lambda: len(heard.messages) == 7)  # each fill tells its position too
+    exchange.send("user_orders", {"order_id": "o-1", "ticker": A, "status": "resting"})
+    exchange.send("market_positions", {"market_ticker": B, "position_fp": "-3.00"})
+    exchange.send("order_group_updates", {"event_type": "created", "order_group_id": "g"})
+    wait_until(lambda: len(heard.messages) == 5)
     assert [fill.market_ticker for fill in heard.of("fill")] == [A, B]
     (fill,) = fills
     assert (fill.count, fill.fee, fill.yes_price, fill.outcome_side) == (D("2.5"), D("0.0123"), D("0.46"), "no")

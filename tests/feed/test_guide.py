@@ -232,9 +232,7 @@ def test_unknown_channel_name_is_refused_before_it_is_sent(
     assert [c["cmd"] for c in exchange.commands] == ["list_subscriptions"]
 
 
-@pytest.mark.parametrize(
-    ("code", "text"), [(2, "Params required"), (8, "Unknown channel name"), (14, "Market Ticker required")]
-)
+@pytest.mark.parametrize(("code", "text"), [(2, "Params required"), (8, "Unknown channel name"), (14, "Market Ticker required")])
 def test_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     exchange.refuse_commands(code, text, cmd="subscribe")
@@ -284,9 +282,7 @@ def test_first_delay_of_the_guides_policy_is_told_and_close_ends_it(exchange: Ex
 
 def test_five_tries_then_the_error(exchange: Exchange, make_feed: FeedMaker) -> None:
     scale = 0.02
-    feed = make_feed(
-        reconnect=ReconnectPolicy(max_retries=5, initial_delay=1 * scale, max_delay=12 * scale, jitter=False)
-    )
+    feed = make_feed(reconnect=ReconnectPolicy(max_retries=5, initial_delay=1 * scale, max_delay=12 * scale, jitter=False))
     heard = Recorder(feed)
     feed.start().wait_for_book(A, timeout=5)
     exchange.close()
@@ -298,9 +294,7 @@ def test_five_tries_then_the_error(exchange: Exchange, make_feed: FeedMaker) -> 
     retries = heard.states[2:-1]
     assert [change.state for change in retries] == [FeedState.RECONNECTING] * 5
     assert [change.attempt for change in retries] == [1, 2, 3, 4, 5]
-    assert [change.delay for change in retries] == pytest.approx(
-        [1 * scale, 2 * scale, 4 * scale, 8 * scale, 12 * scale]
-    )
+    assert [change.delay for change in retries] == pytest.approx([1 * scale, 2 * scale, 4 * scale, 8 * scale, 12 * scale])
 
 
 def test_reconnects_by_itself_and_every_book_is_right_again(exchange: Exchange, make_feed: FeedMaker) -> None:

@@ -387,6 +387,27 @@ def test_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed
     assert max(handled) < 2
 
 
+def test_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, feed: KalshiFeed) -> None:
+    """The handler cannot wait for a reader that waits for the lock its own thread holds: it asks, and returns."""
+    feed.wait_until_connected(5)
+    took: list[float] = []
+
+    def handler(number: int, frame: Any) -> None:
+        began = time.monotonic()
+        feed.close(timeout=3)
+        took.append(time.monotonic() - began)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with feed._engine.store.lock:  # as in the middle of any call
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert took[0] < 1
+    wait_until(lambda: feed.state is FeedState.CLOSED)
+    wait_until(lambda: own_threads() == [])
+
+
 # -- the process around it ---------------------------------------------------------------------------------------------
 
 PROGRAM = """
@@ -406,25 +427,29 @@ def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"),
+    ("ending", "code", "told"),
     [
-        ("pass", 0),
-        ("sys.exit(3)", 3),
-        ("os._exit(5)", 5),
-        ("feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()", 0),
+        ("pass", 0, "CLOSED\n"),
+        ("sys.exit(3)", 3, "CLOSED\n"),
+        ("os._exit(5)", 5, ""),
+        ("feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()", 0, None),
     ],
 )
-def test_interpreter_exit_without_close(ending: str, code: int, exchange: Exchange, tmp_path: Path) -> None:
+def test_interpreter_exit_without_close(ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path) -> None:
+    """The feed is closed on the way out, callbacks and all, and the exit code is the program's own."""
     body = f"""
+    feed.on_state(lambda change: print(change.state.value, flush=True) if change.state.value == 'CLOSED' else None)
     feed.start().subscribe(['orderbook_delta', 'trade'], '{A}').wait(5)
-    print(feed.wait_for_book('{A}', 5).best_bid().price)
+    print(feed.wait_for_book('{A}', 5).best_bid().price, flush=True)
     {ending}
     """
     began = time.monotonic()
     returned, out, err = _run(exchange, tmp_path, body)
-    assert (returned, out, err) == (code, "0.4000\n", "")
     assert time.monotonic() - began < 8
+    assert returned == code
     exchange.wait_for_connections(0)
+    if told is not None:
+        assert (out, err) == ("0.4000\n" + told, "")
 
 
 def test_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:

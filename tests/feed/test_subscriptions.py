@@ -183,9 +183,7 @@ def test_use_yes_price_is_always_said(use_yes_price: bool, exchange: Exchange, m
         ({"channels": "ticker", "skip_ticker_ack": object()}, "skip_ticker_ack"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(
-    arguments: dict[str, Any], advice: str, exchange: Exchange, feed: KalshiFeed
-) -> None:
+def test_what_cannot_work_is_refused_at_once(arguments: dict[str, Any], advice: str, exchange: Exchange, feed: KalshiFeed) -> None:
     with pytest.raises(ConfigurationError, match=advice):
         feed.subscribe(**arguments)
     assert feed.subscriptions == ()

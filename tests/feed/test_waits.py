@@ -430,9 +430,7 @@ def _program(exchange: Exchange, tmp_path: Any, body: str) -> subprocess.Popen[s
 
 
 def test_ctrl_c_in_run_forever_closes_cleanly(exchange: Exchange, tmp_path: Any) -> None:
-    with _program(
-        exchange, tmp_path, f"feed.subscribe('orderbook_delta', '{A}')\nfeed.run_forever()\nprint('after')"
-    ) as p:
+    with _program(exchange, tmp_path, f"feed.subscribe('orderbook_delta', '{A}')\nfeed.run_forever()\nprint('after')") as p:
         exchange.wait_for_command("subscribe", 10)
         os.kill(p.pid, signal.SIGINT)
         out, err = p.communicate(timeout=10)

@@ -51,9 +51,7 @@ def test_delta_fields() -> None:
 
 
 def test_delta_with_nothing_but_what_is_needed() -> None:
-    message = decode(
-        '{"type":"orderbook_delta","msg":{"market_ticker":"A","price_dollars":"0.5","delta_fp":"1","side":"yes"}}'
-    )
+    message = decode('{"type":"orderbook_delta","msg":{"market_ticker":"A","price_dollars":"0.5","delta_fp":"1","side":"yes"}}')
     assert isinstance(message, OrderbookDelta)
     assert message.units() == (5000, 100)
     for name in (
@@ -90,9 +88,7 @@ def test_delta_without_what_is_needed(missing: str, value: Any) -> None:
     assert (caught.value.type, caught.value.sid, caught.value.seq) == ("orderbook_delta", 2, 3)
 
 
-@pytest.mark.parametrize(
-    ("ts", "hour"), [("2026-08-05T03:45:40Z", 3), ("2026-08-05T04:45:40.123456789Z", 4), (1785901540, 3)]
-)
+@pytest.mark.parametrize(("ts", "hour"), [("2026-08-05T03:45:40Z", 3), ("2026-08-05T04:45:40.123456789Z", 4), (1785901540, 3)])
 def test_delta_time_from_ts(ts: Any, hour: int) -> None:
     moment = delta(ts=ts, ts_ms=ABSENT).time
     assert moment is not None
@@ -167,9 +163,7 @@ NO_FP: dict[str, Any] = {"yes_dollars_fp": ABSENT, "no_dollars_fp": ABSENT}
     ],
 )
 def test_snapshot_generations_are_equal(old: dict[str, Any]) -> None:
-    new = snapshot(
-        yes_dollars_fp=[["0.0800", "300.00"], ["0.2200", "333.00"]], no_dollars_fp=[["0.5400", "20.00"]], **old
-    )
+    new = snapshot(yes_dollars_fp=[["0.0800", "300.00"], ["0.2200", "333.00"]], no_dollars_fp=[["0.5400", "20.00"]], **old)
     message = snapshot(**NO_FP, **old)
     assert message.book_sides() == new.book_sides() == ({800: 30000, 2200: 33300}, {5400: 2000})
     assert (message.yes, message.no) == (new.yes, new.no)

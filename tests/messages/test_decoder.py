@@ -209,9 +209,7 @@ def test_an_odd_field_that_nothing_depends_on_is_left_out(frame: dict[str, Any],
 
 
 def test_many_odd_fields_at_once() -> None:
-    odd = text(
-        DELTA, {"sending_ts_ms": "soon"}, ts=[], ts_ms="x", clock=-1, market_id=5, subaccount={}, client_order_id=1
-    )
+    odd = text(DELTA, {"sending_ts_ms": "soon"}, ts=[], ts_ms="x", clock=-1, market_id=5, subaccount={}, client_order_id=1)
     gone: dict[str, Any] = dict.fromkeys(("ts", "ts_ms", "clock", "market_id"), ABSENT)
     assert decode(odd) == decode(text(DELTA, {"sending_ts_ms": ABSENT}, **gone))
 

@@ -107,9 +107,7 @@ def test_error() -> None:
     assert (message.id, message.sid, message.seq) == (123, 4, 9)
     assert (message.code, message.message) == (7, "Unknown subscription ID")
     assert (message.market_ticker, message.market_tickers) == (None, None)
-    with_markets = reply(
-        type="error", msg={"code": 16, "msg": "no", "market_ticker": "A", "market_tickers": ["A", "B"]}
-    )
+    with_markets = reply(type="error", msg={"code": 16, "msg": "no", "market_ticker": "A", "market_tickers": ["A", "B"]})
     assert (with_markets.id, with_markets.market_ticker, with_markets.market_tickers) == (None, "A", ("A", "B"))
 
 

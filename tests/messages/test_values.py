@@ -75,9 +75,7 @@ NOT_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "text", [*NOT_NUMBERS, "-0.5", "-0", "0.12345", "0.00001", "1.0001", "2", "00.5", "01", "9" * 5000]
-)
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, "-0.5", "-0", "0.12345", "0.00001", "1.0001", "2", "00.5", "01", "9" * 5000])
 def test_price_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number of dollars from 0 to 1 with at most 4 decimals") as caught:
         price_units(text)

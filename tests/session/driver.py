@@ -1,4 +1,4 @@
-"""Drives a session without sockets, threads or clocks: a Venue that plays the exchange, and a Driver that plays the reader.
+"""Drives a session without sockets, threads or clocks: a Venue plays the exchange, a Driver the reader.
 
 The Driver audits after every step what must hold whatever happens: no delta without its base, no command forgotten, no
 deadline in the past, a LIVE book equal to the venue's at its seq.
@@ -19,8 +19,8 @@ from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import ListBox, Want, Wanted
 
 __all__ = [
-    "BOOK", "Driver", "Frame", "Levels", "Venue", "delta", "encoded", "error", "ok", "snapshot", "subscribed", "ticker", "trade",
-    "unsubscribed",
+    "BOOK", "Driver", "Frame", "Levels", "Venue",
+    "delta", "encoded", "error", "ok", "snapshot", "subscribed", "ticker", "trade", "unsubscribed",
 ]  # fmt: skip
 
 BOOK = "orderbook_delta"

@@ -1,5 +1,7 @@
-"""The session against an exchange that is right and a wire that is not: whatever is lost, doubled, swapped or garbled, a
-LIVE book is the exchange's at its seq, and all is well again once the wire is.
+"""The session against an exchange that is right and a wire that is not.
+
+Whatever is lost, doubled, swapped or garbled, a LIVE book is the exchange's at its seq, and all is well again once the
+wire is.
 
 The Driver checks after every step; see there.
 """
@@ -160,7 +162,7 @@ class Wire(RuleBasedStateMachine):
         assert all(self.driver.wanted.wants_book(ticker) for ticker in self.driver.live())
 
     def teardown(self) -> None:
-        """The wire behaves again; only quiet markets and no luck can keep a loss from being seen, so each changes once."""
+        """The wire behaves again. Each market changes now and then: a loss at the very end could not be seen."""
         driver = self.driver
         for _ in range(40):
             while self.up or self.down:
@@ -173,7 +175,7 @@ class Wire(RuleBasedStateMachine):
             self.clock(5.0)
             self.trades_come_once_and_in_order()
         wanted = {name: set(channel.keys) for name, channel in driver.wanted.channels.items() if set(channel.keys)}
-        books = {t for t in wanted.get(BOOK, ())}
+        books = wanted.get(BOOK, set())
         assert driver.live() == books
         assert {link.name: link.confirmed for link in driver.session.control.links if link.is_open} == wanted
         for name, keys in wanted.items():

@@ -89,9 +89,7 @@ class Peer:
             raise Refused(error.status_code, error.resp_headers or {}, error.resp_body or b"") from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             self.ws.close(timeout=1)
         except OSError:
@@ -217,8 +215,7 @@ class Fold:
         if message["type"] == "orderbook_snapshot":
             assert isinstance(msg, dict)
             self.books[msg["market_ticker"]] = {
-                side: {self.price(side, p): Decimal(q) for p, q in msg.get(f"{side}_dollars_fp", [])}
-                for side in ("yes", "no")
+                side: {self.price(side, p): Decimal(q) for p, q in msg.get(f"{side}_dollars_fp", [])} for side in ("yes", "no")
             }
         elif message["type"] == "orderbook_delta":
             assert isinstance(msg, dict)

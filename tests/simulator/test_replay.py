@@ -52,8 +52,7 @@ FRAMES = [
 
 def write(path: Path, frames: list[dict[str, Any]], *, wrapped: bool = True, spacing_ms: int = 0) -> Path:
     lines = [
-        json.dumps({"recv_ms": 1_000 + n * spacing_ms, "event": frame} if wrapped else frame)
-        for n, frame in enumerate(frames)
+        json.dumps({"recv_ms": 1_000 + n * spacing_ms, "event": frame} if wrapped else frame) for n, frame in enumerate(frames)
     ]
     data = ("\n".join(lines) + "\n\n").encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)

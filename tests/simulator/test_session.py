@@ -217,9 +217,7 @@ def test_each_wrong_command_draws_its_code_and_changes_nothing(peer: Peer) -> No
     assert shape(ok) == ("ok", 1, 2)  # errors of commands took no number
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[1]", '"subscribe"', "null", "", "[" * 5000, '{"id":-1}', '{"id":"x"}', '{"id":true}']
-)
+@pytest.mark.parametrize("text", ["{", "[1]", '"subscribe"', "null", "", "[" * 5000, '{"id":-1}', '{"id":"x"}', '{"id":true}'])
 def test_what_is_no_command_is_error_1_without_an_id(exchange: Exchange, peer: Peer, text: str) -> None:
     peer.ws.send(text)
     reply = peer.recv()
