@@ -331,5 +331,5 @@ def _after_fork() -> None:
         store.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

@@ -27,7 +27,7 @@ from .dispatch import Dispatcher
 from .errors import AuthenticationError, ConnectionLost, FeedClosedError, KalshiFeedError
 from .messages import Message
 from .monitor import Monitor
-from .session.events import Event, FeedState
+from .session.events import Event, FeedFault, FeedState
 from .session.retry import ReconnectPolicy, Retries
 from .session.session import Session
 from .session.timing import Timing
@@ -80,7 +80,14 @@ class Engine:
         self.store = BookStore()
         self.wanted = Wanted()
         self.session = Session(self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing)
-        self.dispatcher = Dispatcher(queue_size=queue_size, overflow=overflow, workers=workers, name=name, view_of=self.store.view)
+        self.dispatcher = Dispatcher(
+            queue_size=queue_size,
+            overflow=overflow,
+            workers=workers,
+            name=name,
+            view_of=self.store.view,
+            report_fault=self._count_fault,
+        )
         self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
@@ -262,7 +269,7 @@ class Engine:
             changed, output.status_changed = output.status_changed, set()
             outbox, output.outbox = output.outbox, []
             if payloads:
-                self._monitor.received(len(payloads), items, now)
+                self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
             ready = self.store.ready_locked()
         for waiter in ready:
             waiter.release()
@@ -361,6 +368,11 @@ class Engine:
             -ahead,
         )
         return True
+
+    def _count_fault(self, fault: FeedFault) -> None:
+        """A callback has raised; on_error hears of it from the worker itself."""
+        with self.store.lock:
+            self.session.output.counts.faults[fault.kind] += 1
 
     # -- looking inside ----------------------------------------------------------------------------------------------
 

@@ -150,8 +150,12 @@ class KalshiFeed(Callbacks):
         return self
 
     def run_forever(self) -> None:
-        """Start if need be, and wait until the feed is closed. Ctrl-C closes it. Raises the fatal error if it fails."""
-        self._engine.start()
+        """Start a feed that never was, and wait until it is closed. Ctrl-C closes it. Raises the fatal error if it fails.
+
+        Returns at once if it has been closed: a callback that closes the feed may be faster than this call.
+        """
+        if self._engine.state is FeedState.IDLE:
+            self._engine.start()
         try:
             self._engine.wait_until_ended()
         except KeyboardInterrupt:
@@ -271,7 +275,7 @@ class KalshiFeed(Callbacks):
             predicate,
             timeout,
             market_tickers=market_tickers,
-            describe=lambda: self._engine.requests.why_no_message(type),
+            describe=lambda: f"waited {timeout:g} s in vain: {self._engine.requests.why_no_message(type)}",
         )
 
     def messages(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import datetime
+from typing import Final
 
 from .books import BookStore
 from .dispatch import Dispatcher
@@ -22,6 +23,8 @@ from .stats import FeedStats, Health, Histogram, Meter, assess
 
 __all__ = ["Monitor"]
 
+_LATELY: Final = 30.0  # seconds; health() tells of messages dropped as long as the last is no older
+
 
 class Monitor:
     """The figures of one feed. Guarded by the store's lock."""
@@ -32,6 +35,7 @@ class Monitor:
         self._last_message: float | None = None
         self._connected_at: tuple[float, datetime] | None = None
         self._reconnects = 0
+        self._dropped, self._dropped_at, self._lag = 0, float("-inf"), 0
         self.clock_skew: float | None = None  # seconds our clock is ahead of the exchange's
 
     def connected(self, now: float, wall: datetime) -> None:
@@ -44,9 +48,10 @@ class Monitor:
         """The feed was closed; what comes next is no reconnect."""
         self._connected_at = None
 
-    def received(self, payloads: int, items: list[Message | Event], now: float) -> None:
+    def received(self, payloads: int, items: list[Message | Event], dropped: int, now: float) -> None:
         """One read; takes one sample of the exchange's latency from its last message."""
         self._meter.add(now, payloads)
+        self._dropped_lately(dropped, now)
         self._last_message = now
         last = items[-1] if items else None
         if last is not None and not isinstance(last, Event):
@@ -54,6 +59,16 @@ class Monitor:
             if isinstance(sent, int):
                 self._exchange_latency.add(max(time.time() - sent / 1000, 0.0))
         self._exchange_latency.rotate(now)
+
+    def _dropped_lately(self, dropped: int, now: float) -> int:
+        """How many messages the present lag has cost; a lag ends when nothing was dropped for a while."""
+        over = now - self._dropped_at > _LATELY
+        if dropped != self._dropped:
+            self._lag = (0 if over else self._lag) + dropped - self._dropped
+            self._dropped, self._dropped_at = dropped, now
+        elif over:
+            self._lag = 0
+        return self._lag
 
     def stats(self, state: State, counts: Counts, dispatcher: Dispatcher) -> FeedStats:
         """The figures at this instant."""
@@ -110,6 +125,7 @@ class Monitor:
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,
+            dropped_recently=self._dropped_lately(dispatcher.counters.dropped, now),
             stuck_callback=dispatcher.stuck_callback,
             last_received_age=now - last_received if last_received is not None else None,
             idle_timeout=idle_timeout,

@@ -329,9 +329,10 @@ class Control:
         link.is_open = True
         link.opened_at, link.retry_at = now, 0.0
         if sid is not None and sid != link.sid:
-            if link.sid is not None:  # what was taken for its frames was another's
-                self._listener.subscription_died(link, "the exchange names another subscription", now)
-                link.next_seq = 1
+            for wrong in (link, self.links.of_sid(sid)):  # what was taken for its frames was another's
+                if wrong is not None and wrong.sid is not None:
+                    self._listener.subscription_died(wrong, "the exchange names another subscription", now)
+                    wrong.next_seq = 1
             self.links.adopt(link, sid)
         self._confirm(link, keys, now)
 

@@ -75,6 +75,7 @@ class Links:
         other = self.by_sid.get(sid)
         if other is not None:
             other.sid = None
+            other.next_seq = None if other.is_open else 1
         link.sid = sid
         link.retry_at = 0.0
         self.by_sid[sid] = link

@@ -176,7 +176,7 @@ class Repair:
         others_do = reason == _SILENCE and any(self._books[t].status is BookStatus.LIVE for t in link.confirmed)
         if self._heard or is_known or others_do:  # the subscription works for others
             self._mute |= asked
-            self._due = min(self._due, now + (self._timing.mute_market if is_known else self._timing.snapshot))
+            self._due = min(self._due, now + (self._timing.mute_market if is_known else 0.0))
             self._output.fault("no_snapshot", f"{text}; they are asked for again", now)
             self._ask(control, now)
             return

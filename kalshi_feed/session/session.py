@@ -125,7 +125,7 @@ class Session:
                     price, size = message.units()
                     book.apply(body.side, price, size, seq, body.clock, now)
                 except NegativeSize as error:
-                    self._hurt(body.market_ticker, "negative_size", str(error), error, now)
+                    self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
                     continue
                 except ValueError as error:
                     broken = undecodable(message, error)

@@ -262,6 +262,20 @@ def test_close_ends_run_forever_of_another_thread(exchange: Exchange, feed: Kals
     assert running.result() is None
 
 
+def test_run_forever_of_a_closed_feed_returns_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
+    """Else a callback that closes the feed before the main thread gets there would be undone."""
+    feed = make_feed().start().wait_until_connected(5)
+    feed.close()
+    in_thread(feed.run_forever).result(1)
+    assert feed.state is FeedState.CLOSED
+    assert own_threads() == []
+    running = in_thread(feed.start().run_forever)  # started again it waits again
+    feed.wait_until_connected(5)
+    assert running.is_running
+    feed.close()
+    running.result()
+
+
 def test_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(status=401)
     feed = make_feed()

@@ -36,7 +36,7 @@ def test_update(action: str) -> None:
 
 
 def test_only_what_is_added_gets_an_initial_snapshot() -> None:
-    options = {"send_initial_snapshot": True, "skip_ticker_ack": True}
+    options: dict[str, Any] = {"send_initial_snapshot": True, "skip_ticker_ack": True}
     assert sent("add_markets", "A", **options)["params"]["send_initial_snapshot"] is True
     assert "skip_ticker_ack" not in sent("add_markets", "A", **options)["params"]
     assert "send_initial_snapshot" not in sent("delete_markets", "A", **options)["params"]

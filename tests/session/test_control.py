@@ -404,6 +404,15 @@ def test_the_second_answer_may_never_come() -> None:
     assert driver.pass_time(60) == [] and driver.give_up is None
 
 
+def test_the_second_answer_may_be_an_error() -> None:
+    driver = Driver()
+    want = driver.want(BOOK, "A")
+    (first,) = driver.connect()
+    (again,) = driver.pass_time(10)
+    driver.turn(subscribed(first["id"], BOOK, 1), snapshot("A", 1, 1), error(26, again["id"]))
+    assert driver.live() == {"A"} and want.error is None
+
+
 def test_two_subscriptions_of_two_questions() -> None:
     """The first had ended when the second was answered: it must not be left open unwanted."""
     driver = Driver()
@@ -532,8 +541,9 @@ def test_one_sid_given_to_two_channels() -> None:
     driver = Driver()
     driver.want((BOOK, "trade"), "A")
     driver.connect()
-    driver.turn(subscribed(1, BOOK, 1), subscribed(2, "trade", 1))
+    driver.turn(subscribed(1, BOOK, 1), snapshot("A", 1, 1), subscribed(2, "trade", 1))
     assert driver.session.sid_of(BOOK) is None and driver.session.sid_of("trade") == 1
+    assert driver.status("A") == "STALE"  # what comes under that sid is no longer taken for a book's
     (list_,) = driver.pass_time(10)  # no snapshot has come, and there is no sid to ask with
     driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 4}, {"channel": "trade", "sid": 1}]})
     assert driver.sid == 4
@@ -767,7 +777,7 @@ def test_terminal_error_without_a_sid() -> None:
     driver.go_live("A")
     driver.turn(error(25))
     assert driver.give_up == "error 25 for a subscription that is not known"
-    assert driver.take()[0].message.endswith("(this program reads too slowly, or subscribes to too many markets on one connection)")  # type: ignore[attr-defined]
+    assert driver.take()[0].message.endswith("(this program reads too slowly, or subscribes to too many markets on one connection)")
 
 
 def test_terminal_error_with_an_unknown_sid() -> None:
@@ -908,6 +918,18 @@ def test_no_answer_is_asked_once_more_and_then_the_connection_is_given_up(cmd: s
     assert driver.give_up is None
     driver.play_time(1)
     assert driver.live() == {t for t in ("A", "B", "C") if driver.wanted.wants_book(t)}
+
+
+def test_no_answer_to_a_list_that_nobody_but_the_session_asked_for() -> None:
+    driver = Driver()
+    want = driver.want("trade", "A")
+    driver.connect()
+    driver.turn({"type": "subscribed", "id": 1, "channel": "trade"})
+    driver.add(want, "B")
+    assert actions(driver.turn()) == ["list_subscriptions"]
+    assert set(actions(driver.pass_time(10))) == {"list_subscriptions"}
+    driver.pass_time(11)
+    assert driver.give_up == "no answer to list_subscriptions"
 
 
 def test_a_late_answer_to_the_first_question_about_a_change() -> None:

@@ -181,6 +181,17 @@ def test_refused_markets_can_be_wanted_again(delete_first: bool) -> None:
     assert not wanted.channels
 
 
+def test_an_error_stays_while_something_else_is_refused() -> None:
+    wanted = Wanted()
+    one = want(f"{BOOK} trade", "A", "B")
+    wanted.add(one)
+    error = SubscriptionError(26, "limit")
+    wanted.refuse(BOOK, ("A", "B"), error)
+    wanted.refuse("trade", ("A",), error)
+    assert wanted.add_keys(one, ["A"]) == []  # the failed channel is not wanted any more
+    assert one.error is error and keys(wanted, "trade") == {"A", "B"} and BOOK not in wanted.channels
+
+
 def test_a_refusal_of_all_markets() -> None:
     wanted = Wanted()
     one, two = want("trade"), want("trade", "A")
