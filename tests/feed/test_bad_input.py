@@ -47,8 +47,8 @@ class Witness:
 
     def check(self) -> None:
         """Nothing wrong was LIVE at any moment."""
-        assert self._seen
-        for ticker, seen in self._seen:
+        wait_until(lambda: self._seen, what="a callback that sees a live book")
+        for ticker, seen in tuple(self._seen):
             assert seen in self.truths[ticker], f"the book of {ticker} was LIVE with {seen}"
 
 

@@ -1,0 +1,140 @@
+"""Moving markets and random faults: the invariants of design.md, section 4, as a user of callbacks sees them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kalshi_feed import FeedState, StateChange
+from kalshi_feed.simulator import Exchange
+from tests.feed.support import FeedMaker, HurriedFeed, Recorder, own_threads, sides
+from tests.support import wait_until
+
+SECONDS = 3.0
+MARKETS = 20
+
+
+class Keeper:
+    """A user who keeps books of callbacks alone: a snapshot replaces, a delta adds, and none comes twice."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}
+        self.wrong: list[str] = []
+        self._last: dict[int, int] = {}  # the last seq by sid
+
+    def take(self, item: Any) -> None:
+        """Anything the feed tells, in the order it tells it."""
+        if isinstance(item, StateChange):
+            if item.state is FeedState.CONNECTED:
+                self._last.clear()
+        elif item.type in ("orderbook_snapshot", "orderbook_delta"):
+            last = self._last.get(item.sid, 0)
+            if item.seq <= last:
+                self.wrong.append(f"{item.type} {item.seq} after {last}")
+            self._last[item.sid] = item.seq
+            (self._snapshot if item.type == "orderbook_snapshot" else self._delta)(item)
+
+    def _snapshot(self, item: Any) -> None:
+        self.books[item.market_ticker] = {"yes": dict(item.yes), "no": dict(item.no)}
+
+    def _delta(self, item: Any) -> None:
+        if item.market_ticker not in self.books:
+            self.wrong.append(f"a delta of {item.market_ticker} without a snapshot")
+            return
+        levels = self.books[item.market_ticker][item.side]
+        levels[item.price] = levels.get(item.price, Decimal(0)) + item.delta
+        if levels[item.price] < 0:
+            self.wrong.append(f"{item.market_ticker} {item.side} {item.price}: {levels[item.price]}")
+        if not levels[item.price]:
+            del levels[item.price]
+
+
+def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None:
+    """One fault, or one rare thing that is none."""
+    ticker = dice.choice(tickers)
+    strikes: list[Callable[[], None]] = [
+        lambda: exchange.lose(dice.randint(1, 5)),
+        lambda: exchange.duplicate(dice.randint(1, 5)),
+        lambda: exchange.swap(),
+        lambda: exchange.corrupt({"delta_fp": "NaN"}, type="orderbook_delta"),
+        lambda: exchange.corrupt({"seq": dice.randint(1, 10_000)}, type="orderbook_delta"),
+        lambda: exchange.corrupt({"market_ticker": dice.choice(tickers)}, type="trade"),
+        lambda: exchange.send_raw("{"),
+        lambda: exchange.send("orderbook_delta", _impossible(ticker)),
+        lambda: exchange.snapshot(ticker),
+        lambda: exchange.error(25, channel="orderbook_delta"),
+        lambda: exchange.end_subscription("orderbook_delta"),
+        lambda: exchange.refuse_commands(27),
+        lambda: exchange.ignore_commands(),
+        exchange.reset,
+        exchange.disconnect,
+        lambda: exchange.reject_next(status=503),
+    ]
+    dice.choice(strikes)()
+
+
+def _impossible(ticker: str) -> dict[str, Any]:
+    """A delta, whole and in order, that takes away more than can be there."""
+    return {
+        "market_ticker": ticker,
+        "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
+        "side": "yes",
+        "price_dollars": "0.5000",
+        "delta_fp": "-1000000.00",
+        "ts": "2026-10-26T00:00:00Z",
+        "ts_ms": 1_793_000_000_000,
+        "clock": 1,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_storm(seed: int, make_feed: FeedMaker) -> None:
+    dice = random.Random(seed)
+    with Exchange(MARKETS, key_type="ed25519", rate=2000.0, seed=seed, heartbeat=0.2) as exchange:
+        tickers = list(exchange.market_tickers)
+        feed = make_feed(
+            HurriedFeed,
+            credentials=exchange.credentials,
+            url=exchange.url,
+            ssl_context=exchange.ssl_context,
+            queue_size=1_000_000,
+        )
+        keeper = Keeper()
+        for register in (feed.on_state, feed.on_message):
+            register(keeper.take)
+        heard = Recorder(feed)
+        with feed:
+            feed.subscribe(["orderbook_delta", "trade"], tickers).wait(5)
+            until = time.monotonic() + SECONDS
+            strikes = 0
+            while time.monotonic() < until:
+                _strike(exchange, dice, tickers)
+                strikes += 1
+                received = feed.stats().messages_total
+                pause = time.monotonic() + dice.choice((0.0, 0.01, 0.1))
+                wait_until(lambda: time.monotonic() > pause or feed.stats().messages_total > received + 100)  # noqa: B023
+            exchange.behave()
+            exchange.quiesce()
+            for ticker in tickers:
+                wait_until(
+                    lambda: feed.books[ticker].is_live and sides(feed.books[ticker]) == exchange.book(ticker),  # noqa: B023
+                    15,
+                    f"the book of {ticker} to be right again (seed {seed})",
+                )
+            assert feed.state is FeedState.CONNECTED
+            wait_until(lambda: keeper.books == exchange.books(), what="the books made of callbacks to be right")
+            wait_until(lambda: feed.health().is_ok)
+            assert own_threads() == ["kalshi-feed-reader", "kalshi-feed-worker-0"]
+        stats = feed.stats()
+        assert keeper.wrong == []
+        assert strikes > 30
+        assert stats.gaps == len(heard.gaps) > 0
+        assert stats.reconnects > 0
+        assert stats.dropped == 0
+        assert heard.kinds().count("callback") == 0
