@@ -7,8 +7,9 @@
 
 Needs the extra ``simulator`` (websockets, trustme). The names are loaded when they are first asked for, so that the
 pytest plugin in this package can be found and imported where the extra is missing. Layers, downwards: exchange >
-scripting > core > connection > session > (commands, subscriptions, faults) > markets > wire; beside core stand
-generator and replay, accounts and certificates. Only ``exchange`` touches the package outside this folder (credentials,
+scripting, quoting, lifecycle, references > trading > matching > core > connection > session > (commands, faults) >
+subscriptions, rfqs, portfolio > markets > wire, schemas; beside core stand generator and replay, accounts and
+certificates. Only ``exchange`` touches the package outside this folder (credentials,
 imported when asked for).
 """
 

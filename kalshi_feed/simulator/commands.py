@@ -120,5 +120,8 @@ def check_shards(params: dict[str, Any]) -> None:
         raise CommandError(22)
     if key is not None and not 0 <= key < (factor or 0):
         raise CommandError(21)
+
+
+def check_user_filter(params: dict[str, Any]) -> None:
     if params.get("user_filter") not in (None, "", "self"):
         raise CommandError(11)

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,14 @@ from . import commands as command_reading
 from .accounts import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Account
 from .connection import Connection, Refusal
 from .markets import Change, Market
+from .portfolio import Order
 from .session import Quirks, Session
 from .subscriptions import Subscription
 from .wire import Message, encode_json
 
 PATH = "/trade-api/ws/v2"
+
+Listeners = list[tuple[Session, Subscription]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Core:
         self.max_buffer = max_buffer
         self.clock_offset = 0.0
         self.quirks = Quirks()
+        self.market_limit: int | None = None  # markets one subscription may name, then error 26
+        self.command_limit: int | None = None  # changes of one subscription per second, then error 27
+        self.not_entitled: Collection[str] = ()  # channels that draw error 9
         self._account = Account(key_type)
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
@@ -100,6 +106,10 @@ class Core:
 
     def find_market_by_id(self, market_id: str) -> Market | None:
         return self._by_id.get(market_id)
+
+    def reference_names(self, channel: str) -> list[str]:
+        """What an index or underlying channel offers; none here (see ``references``)."""
+        return []
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None:
         """Whether an upgrade request is let in (without the lock)."""
@@ -202,9 +212,7 @@ class Core:
                 return [item]
         raise LookupError(f"connection {connection} is not open")
 
-    def _subscribed(
-        self, channel: str, market: Market | None = None, connection: int | None = None
-    ) -> list[tuple[Session, Subscription]]:
+    def _subscribed(self, channel: str, market: Market | None = None, connection: int | None = None) -> Listeners:
         """Who listens on a channel (to a market)."""
         found = []
         for item in self._open if connection is None else self._chosen(connection):
@@ -226,7 +234,9 @@ class Core:
 
     def _publish(self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]) -> None:
         """A message to all who want it; made only if somebody does."""
-        listeners = self._subscribed(channel, market)
+        self._tell(self._subscribed(channel, market), type_, make)
+
+    def _tell(self, listeners: Listeners, type_: str, make: Callable[[], dict[str, Any]]) -> None:
         if listeners:
             message = Message(type_, make())
             for session, subscription in listeners:
@@ -236,22 +246,31 @@ class Core:
         for session, subscription in self._subscribed("orderbook_delta", market, connection):
             session.snapshot(subscription, market.ticker)
 
-    def _change(self, market: Market, changes: Sequence[Change]) -> None:
-        """One action of the exchange: the changes share one clock and one time (protocol.md 6.2)."""
+    def _change(self, market: Market, changes: Sequence[Change], orders: Sequence[Order | None] = ()) -> None:
+        """One action of the exchange: the changes share one clock and one time (protocol.md 6.2).
+
+        ``orders``: for each change the account's order that caused it; on the order's own side the size is its own.
+        """
         now_us = self.now_us()
         market.tick_clock()
         listeners = self._subscribed("orderbook_delta", market)
-        for side, price, delta in changes:
-            market.apply(side, price, delta)
+        for number, (side, price, delta) in enumerate(changes):
+            order = orders[number] if orders else None
+            market.apply(side, price, delta, delta if order is not None and order.side == side else 0)
             if listeners:
-                message = Message("orderbook_delta", market.delta(side, price, delta, now_us))
+                msg = market.delta(side, price, delta, now_us)
+                if order is not None:
+                    msg.update(order.annotation)
+                message = Message("orderbook_delta", msg)
                 for session, subscription in listeners:
                     session.publish(subscription, message)
 
-    def _trade(self, market: Market, taker_side: str, yes_price: int, count: int) -> None:
+    def _trade(self, market: Market, taker_side: str, yes_price: int, count: int) -> str:
+        """A trade; returns its id."""
         market.record_trade(yes_price, count)
         now_us, trade_id = self.now_us(), str(uuid.UUID(int=uuid.uuid4().int))
         self._publish("trade", market, "trade", lambda: market.trade(taker_side, yes_price, count, now_us, trade_id))
+        return trade_id
 
     def _ticker(self, market: Market) -> None:
         self._publish("ticker", market, "ticker", lambda: market.ticker_message(self.now_us()))

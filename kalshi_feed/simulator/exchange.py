@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import selectors
 import socket
 import ssl
@@ -24,7 +25,10 @@ from .certificates import Certificates
 from .connection import Connection
 from .core import PATH
 from .generator import Generator, Mover
+from .lifecycle import Lifecycle
 from .markets import Market
+from .quoting import Quoting
+from .references import References
 from .scripting import Scripting
 from .wire import Message
 
@@ -32,20 +36,23 @@ if TYPE_CHECKING:
     from ..credentials import Credentials
 
 CLOSE_SECONDS = 1.5  # connections get a second of it to end well
+ACTIVITY_SHARE = 0.4  # of the pulses (5 a second) the account acts in
 SUBPENNY_EVERY = 5  # every fifth market has a tick of 0.001 dollar
 
 
-class Exchange(Scripting):
+class Exchange(Scripting, Quoting, Lifecycle, References):
     """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
 
     ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when ``rate`` (level
     changes per second over all of them) is above zero. ``seed`` makes books and moves repeatable. ``heartbeat``:
     seconds between pings. ``max_clock_skew``: how far, in seconds, a signed timestamp may be from the exchange's clock
     (the real tolerance is unknown). ``max_buffer``: bytes a connection may be behind before error 25 ends the
-    subscription.
+    subscription. ``account_activity``: while the markets move, the account places and cancels orders in them.
 
-    Attributes to change at any time: ``rate``, ``pings``, ``heartbeat``, ``clock_offset`` (seconds),
-    ``max_clock_skew``, ``max_buffer``, ``quirks``.
+    Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and underlyings
+    move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds), ``max_clock_skew``,
+    ``max_buffer``, ``quirks``; ``market_limit`` (markets one subscription may name, then error 26), ``command_limit``
+    (changes of one subscription per second, then error 27), ``not_entitled`` (channels that draw error 9).
     """
 
     def __init__(
@@ -61,15 +68,18 @@ class Exchange(Scripting):
         key_type: KeyType = "rsa",
         tls: bool = True,
         max_buffer: int = 64 * 1024 * 1024,
+        account_activity: bool = False,
     ) -> None:
         super().__init__(key_type=key_type, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
         self.rate = rate
+        self.account_activity = account_activity
         self.paused = False
         self._host = host
         self._port = port
         self._tls = tls
         self._certificates = Certificates()
         self._mover = Mover(seed)
+        self._chance = random.Random(seed)  # of what moves besides, so that the markets' moves stay repeatable
         self._touched: dict[str, Market] = {}  # moved since their last ticker
         self._replays: list[replaying.Replay] = []
         self._running: _Running | None = None
@@ -188,6 +198,17 @@ class Exchange(Scripting):
             self._ticker(market)
         self._touched.clear()
 
+    def _pulse(self, beat: int) -> None:
+        if self.paused:
+            return
+        if self.references_move if self.references_move is not None else self.rate > 0:
+            self._move_references(self._chance, beat)
+        if self.rate <= 0:
+            return
+        markets = self._moving() if self.account_activity else ()
+        if markets and self._chance.random() < ACTIVITY_SHARE:
+            self._act(self._chance, markets)
+
     def _moving(self) -> Sequence[Market]:
         return [market for market in self._markets.values() if market.moving]
 
@@ -214,6 +235,7 @@ class Exchange(Scripting):
         markets = {}
         for ticker, market_id in replaying.tickers_of(frames):
             market = Market(ticker, market_id=market_id)
+            market.status = "replayed"  # its book is the recording's: it takes no orders
             market.clock = None
             market.book = replaying.base_book(frames, ticker)
             markets[ticker] = market
@@ -233,8 +255,10 @@ class Exchange(Scripting):
         return any(self._subscribed(channel, market) for market in markets for channel in ("orderbook_delta", "trade"))
 
     def _play(self, market: Market | None, channel: str, message: Message) -> None:
+        name = message.msg.get("index_id") or message.msg.get("underlying_ticker")
         for session, subscription in self._subscribed(channel, market):
-            session.publish(subscription, message)
+            if name is None or subscription.wants_name(name):
+                session.publish(subscription, message)
 
 
 class _Running:

@@ -1,6 +1,7 @@
 """What goes wrong with the frames of one connection: lost, doubled, swapped, corrupted.
 
-Owns the armed faults and applies them to finished messages. Sans-IO. Imports only wire.
+Owns the armed faults and applies them to finished messages. Sans-IO. Imports subscriptions, schemas and
+wire.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import wire
+from . import schemas, wire
+from .subscriptions import SEQUENCED
 
 SEQUENCED_DATA = frozenset(
-    {
-        "orderbook_snapshot",
-        "orderbook_delta",
-        "trade",
-        "market_lifecycle_v2",
-        "event_lifecycle",
-        "event_fee_update",
-        "order_group_updates",
-    }
+    type_
+    for channel, sequenced in SEQUENCED.items()
+    if sequenced
+    for type_ in schemas.types_of(channel)
+    if not type_.endswith("list")
 )
+"""What is numbered and no answer to a command."""
 
 
 @dataclass

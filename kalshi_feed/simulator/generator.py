@@ -1,7 +1,7 @@
 """Markets that move by themselves: two-sided books around a drifting price that never cross.
 
 Owns the choice of the next change (``Mover``, pure but for its random source) and the thread that makes them at a rate
-(``Generator``). Imports markets; knows the exchange as ``Floor`` only.
+and gives the exchange its pulse (``Generator``). Imports markets; knows the exchange as ``Floor`` only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .wire import CONTRACT, DOLLAR
 
 TICK_SECONDS = 0.005
 TICKER_SECONDS = 0.05  # how often a moving market's ticker goes out, at most
+PULSE_SECONDS = 0.2  # how often the exchange is asked to do what else moves: 5 Hz
 STEPS_AT_ONCE = 100  # then others get the exchange's lock
 MIN_LEVELS, MAX_LEVELS = 5, 25
 TRADE_SHARE = 0.07
@@ -53,12 +54,15 @@ class Mover:
         if roll < TRADE_SHARE and len(levels) >= MIN_LEVELS:
             return self._take(market, side)
         best = max(levels, default=0)
-        if best > self._fair(market, side) and roll < 0.6:
-            return [(side, best, -levels[best])], []  # left behind by the price
+        if best > self._fair(market, side) and roll < 0.6:  # left behind by the price
+            others = market.others(side, best)
+            return ([(side, best, -others)], []) if others else self._take(market, side)
         if len(levels) < MIN_LEVELS or (roll < 0.55 and len(levels) < MAX_LEVELS):
             return self._add(market, side)
         price = list(levels)[int(pick.random() * len(levels))]
-        size = levels[price]
+        size = market.others(side, price)
+        if not size:
+            return [], []  # all of it is the account's
         if pick.random() < 0.5 and len(levels) > MIN_LEVELS:
             return [(side, price, -size)], []
         return [(side, price, -self._part(size) if pick.random() < 0.5 else self._size())], []
@@ -111,9 +115,10 @@ class Floor(Protocol):
     def _step(self) -> contextlib.AbstractContextManager[None]: ...
     def _moving(self) -> Sequence[Market]: ...
     def _change(self, market: Market, changes: Sequence[Change]) -> None: ...
-    def _trade(self, market: Market, taker_side: str, yes_price: int, count: int) -> None: ...
+    def _sweep(self, market: Market, taker_side: str, hits: Sequence[tuple[int, int]]) -> None: ...
     def _touch(self, market: Market) -> None: ...
     def _send_tickers(self) -> None: ...
+    def _pulse(self, beat: int) -> None: ...
 
 
 class Generator:
@@ -124,6 +129,8 @@ class Generator:
         self._mover = mover
         self._stop = threading.Event()
         self._next_tickers = 0.0
+        self._next_pulse = 0.0
+        self._beat = 0
         self.thread = threading.Thread(target=self._run, name="kalshi-exchange-markets", daemon=True)
 
     def stop(self) -> None:
@@ -141,6 +148,11 @@ class Generator:
                 if not made:
                     owed = 0.0
                 owed -= made
+            if now >= self._next_pulse:
+                self._next_pulse = now + PULSE_SECONDS
+                self._beat += 1
+                with self._floor._step():
+                    self._floor._pulse(self._beat)
 
     def _batch(self, count: int) -> int:
         """Make about ``count`` level changes in one step of the exchange; 0 if nothing may move."""
@@ -150,11 +162,12 @@ class Generator:
             for _ in range(count if markets else 0):
                 market = markets[int(mover.random.random() * len(markets))]
                 changes, trades = mover.step(market)
-                if changes:
+                if trades:
+                    floor._sweep(market, trades[0][0], [(price, -delta) for _, price, delta in changes])
+                elif changes:
                     floor._change(market, changes)
+                if changes:
                     floor._touch(market)
-                for trade in trades:
-                    floor._trade(market, *trade)
                 made += max(1, len(changes))
                 if made >= count:
                     break

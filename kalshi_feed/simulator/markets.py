@@ -23,6 +23,12 @@ def other(side: str) -> str:
     return "no" if side == "yes" else "yes"
 
 
+def known_side(side: str) -> str:
+    if side not in SIDES:
+        raise ValueError(f"side must be 'yes' or 'no', got {side!r}")
+    return side
+
+
 class Market:
     """One market. Not thread-safe: the exchange's lock guards it."""
 
@@ -33,6 +39,12 @@ class Market:
         self.moving = moving
         self.mid = 5_000.0  # the generator's idea of a fair yes price
         self.book: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
+        self.own: dict[str, dict[int, int]] = {"yes": {}, "no": {}}  # what of the book is the account's
+        self.status = "active"  # or inactive, closed, determined, settled, replayed
+        self.moving_again = moving  # whether it moves when it is active again
+        self.settlement_value = 0  # of a yes contract, once determined
+        self.event_ticker = ticker.rpartition("-")[0] or ticker
+        self.exchange_index = 0
         self.clock: int | None = 0  # None: a replayed market whose frames carry none
         self.last_price = 0
         self.last_size = 0
@@ -47,22 +59,42 @@ class Market:
                 raise ValueError(f"{self.ticker}: a level's size must be above zero")
         self.book = {"yes": dict(yes), "no": dict(no)}
 
-    def apply(self, side: str, price: int, delta: int) -> int:
-        """Change one level and return its new size. Raises ValueError if it would go below zero (nothing is
-        changed).
+    def apply(self, side: str, price: int, delta: int, own: int = 0) -> int:
+        """Change one level and return its new size; ``own``: how much of the change is the account's.
+
+        Raises ValueError if the level or the others' part of it would go below zero (nothing is changed).
         """
-        levels = self.book[side]
+        levels, owned = self.book[side], self.own[side]
         size = levels.get(price, 0) + delta
         if size < 0:
             raise ValueError(
                 f"{self.ticker}: {wire.size_text(delta)} on the {side} side at {wire.price_text(price)} would leave "
                 f"{wire.size_text(size)}; to send such a delta without applying it use Exchange.send"
             )
+        if own or owned:
+            self._apply_own(side, price, size, own)
         if size:
             levels[price] = size
         else:
             levels.pop(price, None)
         return size
+
+    def _apply_own(self, side: str, price: int, size: int, own: int) -> None:
+        owned = self.own[side]
+        kept = owned.get(price, 0) + own
+        if size < kept:
+            raise ValueError(
+                f"{self.ticker}: {wire.size_text(kept)} on the {side} side at {wire.price_text(price)} are the "
+                f"account's own: use cancel_order, or trade to fill them"
+            )
+        if kept:
+            owned[price] = kept
+        else:
+            owned.pop(price, None)
+
+    def others(self, side: str, price: int) -> int:
+        """How much of a level is not the account's."""
+        return self.book[side].get(price, 0) - self.own[side].get(price, 0)
 
     def tick_clock(self) -> None:
         if self.clock is not None:

@@ -1,7 +1,7 @@
 """Recorded frames served as markets: a file is played into the exchange's truth and out to its subscribers.
 
-Owns the reading of the file and the thread that plays it. Imports markets and wire; knows the exchange as ``Stage``
-only.
+Owns the reading of the file and the thread that plays it. Imports markets, subscriptions, schemas and wire; knows the
+exchange as ``Stage`` only.
 
 A frame's own fields go out as they were recorded; sid and seq are the subscriber's, ``sending_ts_ms`` is now, and the
 no side is turned for a subscriber with ``use_yes_price``. A market whose first book frame in the file is a delta had
@@ -24,19 +24,17 @@ from typing import Any, Protocol
 import msgspec
 
 from .markets import Market
+from .schemas import types_of
+from .subscriptions import SEQUENCED
 from .wire import Message, price_units, size_units
 
 FRAMES_AT_ONCE = 200
 AHEAD_BYTES = 1024 * 1024  # how far a replay runs ahead of the slowest reader
 
-CHANNELS = {
-    "orderbook_snapshot": "orderbook_delta",
-    "user_order": "user_orders",
-    "market_position": "market_positions",
-    "event_lifecycle": "market_lifecycle_v2",
-    "event_fee_update": "market_lifecycle_v2",
-}
-"""The channel of a message type where it is not the type's own name."""
+CHANNELS = {type_: channel for channel in reversed(SEQUENCED) for type_ in types_of(channel)}
+"""The channel of each message type (of event_lifecycle the one that is not multivariate)."""
+
+REPLIES = {"subscribed", "unsubscribed", "ok", "error", *(type_ for type_ in CHANNELS if type_.endswith("list"))}
 
 
 class _Event(msgspec.Struct):
@@ -60,11 +58,13 @@ class Frame:
 
     @property
     def channel(self) -> str:
+        if self.type == "event_lifecycle" and str(self.msg.get("event_ticker", "")).startswith("KXMVE"):
+            return "multivariate_market_lifecycle"
         return CHANNELS.get(self.type, self.type)
 
     @property
     def ticker(self) -> str:
-        return str(self.msg.get("market_ticker", ""))
+        return str(self.msg.get("market_ticker") or (self.msg.get("ticker", "") if self.type == "user_order" else ""))
 
 
 def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list[Frame]:
@@ -86,7 +86,7 @@ def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list
                 msg = msgspec.json.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ValueError(f"{path}, line {number}: not a recorded frame: {error}") from None
-            if not isinstance(msg, dict) or not msg or event.type in ("subscribed", "ok", "error"):
+            if not isinstance(msg, dict) or not msg or event.type in REPLIES:
                 continue
             frame = Frame(wrapper.recv_ms, event.type, raw, msg)
             if market_ticker is None or frame.ticker == market_ticker:

@@ -7,60 +7,50 @@ Decimal or int.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from . import wire
+from . import schemas, wire
 from .connection import Close, Fin, Refusal
-from .core import Core, Handshake, _Answer
+from .core import Handshake, _Answer
 from .faults import Fault
-from .markets import Book, Market
+from .markets import Book, Market, known_side
 from .subscriptions import MESSAGE_TYPE, SEQUENCED
-from .wire import Message, Number, price_units, size_units
-
-Side = Mapping[Number, Number] | None
-
-
-def _side(side: Side) -> dict[int, int]:
-    return {price_units(price): size_units(size) for price, size in (side or {}).items()}
+from .trading import Trading
+from .wire import Message, Number, Side, levels_units, price_units, size_units
 
 
-def _known_side(side: str) -> str:
-    if side not in ("yes", "no"):
-        raise ValueError(f"side must be 'yes' or 'no', got {side!r}")
-    return side
-
-
-class Scripting(Core):
+class Scripting(Trading):
     """The scripting face of the exchange. Thread-safe."""
 
     # -- markets -----------------------------------------------------------------------------------------------------
     def add_market(self, market_ticker: str, yes: Side = None, no: Side = None) -> None:
         """A market that stands still, with these levels ({price: size}); replaces one of the same name.
 
-        Whoever is subscribed to it gets a snapshot.
+        Whoever is subscribed to its book gets a snapshot. No lifecycle message tells of it: see ``create_market``.
         """
         market = Market(market_ticker)
-        market.set_book(_side(yes), _side(no))
+        market.set_book(levels_units(yes), levels_units(no))
         with self._step():
             self._list_market(market)
             self._publish_snapshot(market)
 
     def set_book(self, market_ticker: str, yes: Side = None, no: Side = None) -> None:
-        """Replace the book and send an unsolicited snapshot to its subscribers."""
-        new_yes, new_no = _side(yes), _side(no)
+        """Replace the book and send an unsolicited snapshot to its subscribers.
+
+        The account's orders in it are cancelled (HaltCancel).
+        """
+        new_yes, new_no = levels_units(yes), levels_units(no)
         with self._step():
-            market = self._market(market_ticker)
-            market.set_book(new_yes, new_no)
-            market.tick_clock()
-            self._publish_snapshot(market)
+            self._replace_book(self._market(market_ticker), new_yes, new_no, "HaltCancel")
 
     def settle(self, market_ticker: str) -> None:
         """End the market's book as the exchange does: an unsolicited empty snapshot, no deltas (protocol.md 5.5)."""
         with self._step():
-            self._market(market_ticker).moving = False
-        self.set_book(market_ticker)
+            market = self._market(market_ticker)
+            market.moving = False
+            market.status = "closed"
+            self._replace_book(market, {}, {}, "CloseCancel")
 
     def snapshot(self, market_ticker: str, *, connection: int | None = None) -> None:
         """Send an unsolicited snapshot of the book as it is."""
@@ -68,52 +58,18 @@ class Scripting(Core):
             self._publish_snapshot(self._market(market_ticker), connection)
 
     def change(self, market_ticker: str, side: str, price: Number, delta: Number) -> None:
-        """Change one level and send the delta. Raises ValueError if the level would go below zero (use ``send``)."""
-        with self._step():
-            changes = [(_known_side(side), price_units(price), size_units(delta))]
-            self._change(self._market(market_ticker), changes)
+        """Change one level and send the delta.
 
-    def trade(self, market_ticker: str, side: str, price: Number, count: Number) -> None:
-        """A trade message: ``side`` is the taker's outcome, ``price`` its own price. The book is not touched."""
-        own = price_units(price)
+        Raises ValueError if the level would go below zero or into the account's own orders (use ``send``).
+        """
         with self._step():
-            yes_price = own if _known_side(side) == "yes" else wire.DOLLAR - own
-            self._trade(self._market(market_ticker), side, yes_price, size_units(count))
+            changes = [(known_side(side), price_units(price), size_units(delta))]
+            self._change(self._market(market_ticker), changes)
 
     def ticker(self, market_ticker: str) -> None:
         """A ticker message with the market's present figures."""
         with self._step():
             self._ticker(self._market(market_ticker))
-
-    def fill(self, market_ticker: str, *, side: str = "yes", price: Number = "0.5", count: Number = 1, **fields: Any) -> None:
-        """A fill message: ``count`` contracts of the outcome ``side`` bought at its own ``price``.
-
-        Other fields of the wire (``order_id``, ``is_taker``, ``fee_cost`` ...) replace the made-up ones.
-        """
-        own = price_units(price)
-        yes_price = own if _known_side(side) == "yes" else wire.DOLLAR - own
-        count_text = wire.size_text(size_units(count))
-        now_us = self.now_us()
-        msg: dict[str, Any] = {
-            "trade_id": str(uuid.uuid4()),
-            "order_id": str(uuid.uuid4()),
-            "market_ticker": market_ticker,
-            "exchange_index": 0,
-            "is_taker": True,
-            "side": side,
-            "yes_price_dollars": wire.price_text(yes_price),
-            "count_fp": count_text,
-            "fee_cost": "0.0000",
-            "action": "buy",
-            "ts": now_us // 1_000_000,
-            "ts_ms": now_us // 1000,
-            "post_position_fp": count_text if side == "yes" else f"-{count_text}",
-            "purchased_side": side,
-            "outcome_side": side,
-            "book_side": "bid" if side == "yes" else "ask",
-        }
-        with self._step():
-            self._publish("fill", self._market(market_ticker), "fill", lambda: {**msg, **fields})
 
     def book(self, market_ticker: str) -> Book:
         """The truth: {"yes": {price: size}, "no": {...}} in Decimals, each side in its own prices."""
@@ -169,11 +125,25 @@ class Scripting(Core):
             return self._lost + sum(item.faults.lost for item in self._all)
 
     # -- sending -------------------------------------------------------------------------------------------------------
-    def send(self, channel: str, msg: Mapping[str, Any], *, type: str | None = None, connection: int | None = None) -> None:
-        """A data message with the channel's sid and next number to everyone subscribed to it; truth is not touched."""
+    def send(
+        self,
+        channel: str,
+        msg: Mapping[str, Any],
+        *,
+        type: str | None = None,
+        connection: int | None = None,
+        check: bool = True,
+    ) -> None:
+        """A data message with the channel's sid and next number to everyone subscribed to it; truth is not touched.
+
+        ``type``: None is the channel's usual one. ``check``: raise ValueError, naming the field, for a message that
+        the exchange would not write like this (protocol.md 6); a type nobody knows is not checked.
+        """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")
         message = Message(type or MESSAGE_TYPE.get(channel, channel), dict(msg))
+        if check:
+            schemas.check_message(channel, message.type, msg)
         with self._step():
             for session, subscription in self._subscribed(channel, None, connection):
                 session.publish(subscription, message)

@@ -6,14 +6,14 @@ queues bytes. Imports commands, subscriptions, markets and wire; knows the excha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import commands, wire
 from .commands import TERMINAL, TEXTS, CommandError
 from .markets import Market, unknown_snapshot
-from .subscriptions import FILTERED, INDEX_ACTIONS, SEQUENCED, Subscription
+from .subscriptions import ALL, FILTERED, INDEX_ACTIONS, SEQUENCED, Subscription
 from .wire import Message
 
 
@@ -32,10 +32,14 @@ class Venue(Protocol):
     """What a session asks of the exchange."""
 
     quirks: Quirks
+    market_limit: int | None
+    command_limit: int | None
+    not_entitled: Collection[str]
 
     def now_us(self) -> int: ...
     def find_market(self, ticker: str) -> Market | None: ...
     def find_market_by_id(self, market_id: str) -> Market | None: ...
+    def reference_names(self, channel: str) -> list[str]: ...
 
 
 class Outlet(Protocol):
@@ -102,10 +106,11 @@ class Session:
 
     def _ok(self, subscription: Subscription, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
-        if subscription.skip_ticker_ack:
+        if subscription.channel in INDEX_ACTIONS:
+            names = [ALL] if ALL in subscription.names else list(subscription.names)
+            msg = {INDEX_ACTIONS[subscription.channel][3]: names}
+        elif subscription.skip_ticker_ack:
             msg = None
-        elif subscription.channel in INDEX_ACTIONS:
-            msg = {INDEX_ACTIONS[subscription.channel][3]: list(subscription.names)}
         elif not subscription.everything:
             msg = {"market_tickers": list(subscription.market_tickers)}
             if subscription.market_ids:
@@ -145,14 +150,26 @@ class Session:
             raise CommandError(3)
         if any(channel not in SEQUENCED for channel in channels):
             raise CommandError(8)
+        if any(channel in self._venue.not_entitled for channel in channels):
+            raise CommandError(9)
         tickers, ids = commands.markets(params)
         if "orderbook_delta" in channels and not tickers:
             raise CommandError(self._venue.quirks.missing_ticker_code)
         if ids and channels != ["ticker"]:
             raise CommandError(11)
         commands.check_shards(params)
+        commands.check_user_filter(params)
+        for channel in channels:
+            if channel in INDEX_ACTIONS:
+                commands.strings(params, INDEX_ACTIONS[channel][3])
         for name in ("use_yes_price", "skip_ticker_ack", "send_initial_snapshot"):
             commands.flag(params, name)  # refuse the whole command, not its second half
+        for channel in channels:
+            existing = self.subscriptions.get(channel)
+            if channel in FILTERED:
+                self._check_limit(existing or Subscription(channel, 0, everything=False), tickers, ids)
+            if existing is not None:
+                self._check_rate(existing)
         for channel in dict.fromkeys(channels):
             subscription = self.subscriptions.get(channel)
             if subscription is None:
@@ -169,10 +186,12 @@ class Session:
             everything=channel not in FILTERED or not (tickers or ids),
             use_yes_price=commands.flag(params, "use_yes_price"),
             skip_ticker_ack=commands.flag(params, "skip_ticker_ack"),
+            own_only=params.get("user_filter") == "self",
+            shard_factor=params.get("shard_factor"),
+            shard_key=params.get("shard_key") or 0,
         )
         initial = commands.flag(params, "send_initial_snapshot")
-        if channel in INDEX_ACTIONS:
-            subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[channel][3])))
+        self._include_names(subscription, params)
         self.subscriptions[channel] = subscription
         new = subscription.include(tickers, ids)
         quirks = self._venue.quirks
@@ -189,8 +208,23 @@ class Session:
         """``ok`` with the whole list, then snapshots for what is new only (protocol.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
+        self._include_names(subscription, params)
         self._ok(subscription, id_)
         self._send_initial(subscription, *new, initial)
+
+    def _include_names(self, subscription: Subscription, params: dict[str, Any]) -> None:
+        if subscription.channel in INDEX_ACTIONS:
+            subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[subscription.channel][3])))
+
+    def _check_limit(self, subscription: Subscription, tickers: list[str], ids: list[str]) -> None:
+        limit = self._venue.market_limit
+        if limit is not None and subscription.market_count(tickers, ids) > limit:
+            raise CommandError(26)
+
+    def _check_rate(self, subscription: Subscription) -> None:
+        limit = self._venue.command_limit
+        if limit is not None and not subscription.may_change(self._venue.now_us(), limit):
+            raise CommandError(27)
 
     def _send_initial(self, subscription: Subscription, tickers: list[str], ids: list[str], initial: bool) -> None:
         if subscription.channel == "orderbook_delta":
@@ -232,6 +266,7 @@ class Session:
         action = params.get("action")
         if not action:
             raise CommandError(15)
+        self._check_rate(subscription)
         if subscription.channel in INDEX_ACTIONS:
             self._update_names(subscription, action, params, id_)
         elif action == "get_snapshot" and subscription.channel == "orderbook_delta":
@@ -243,6 +278,7 @@ class Session:
             if not (tickers or ids):
                 raise CommandError(14)
             if action == "add_markets":
+                self._check_limit(subscription, tickers, ids)
                 self._grow(subscription, tickers, ids, params, id_)
             else:
                 for ticker in tickers:
@@ -267,7 +303,8 @@ class Session:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
         if action == list_:
             type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()
-            return self._emit(type_, {key: list(subscription.names)}, id_=id_, sid=subscription.sid, seq=seq)
+            msg = {key: self._venue.reference_names(subscription.channel)}  # what there is, not what is subscribed
+            return self._emit(type_, msg, id_=id_, sid=subscription.sid, seq=seq)
         if action not in (add, drop):
             raise CommandError(13)
         names = commands.strings(params, key)
@@ -276,6 +313,8 @@ class Session:
         for name in names:
             if action == add:
                 subscription.names[name] = None
+            elif name == ALL:
+                subscription.names.clear()
             else:
                 subscription.names.pop(name, None)
         self._ok(subscription, id_)

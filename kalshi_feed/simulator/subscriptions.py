@@ -1,10 +1,15 @@
 """The channels, and one subscription: its sid, its sequence numbers, its filter.
 
 Owns what a subscriber wants and has been sent. Pure data; imports only markets.
+
+How the exchange shards is not known; here a frame of ``communications`` belongs to the shard crc32(key) modulo
+``shard_factor``, the key being the market's ticker or the batch's id (protocol.md 3.1).
 """
 
 from __future__ import annotations
 
+import zlib
+from collections import deque
 from dataclasses import dataclass, field
 
 from .markets import Market
@@ -32,7 +37,6 @@ FILTERED = frozenset({"orderbook_delta", "ticker", "trade", "fill", "user_orders
 MESSAGE_TYPE = {
     "user_orders": "user_order",
     "market_positions": "market_position",
-    "multivariate_market_lifecycle": "multivariate_market_lifecycle",
     "communications": "rfq_created",
 }
 """The usual message type of a channel where it is not the channel's own name (protocol.md 9, 17)."""
@@ -43,6 +47,10 @@ INDEX_ACTIONS = {
     "pyth_value": ("subscribe_underlyings", "unsubscribe_underlyings", "underlying_list", "underlying_tickers", 28),
 }
 """Per reference feed: the actions to add, drop and list, the field they need, the error code when it is missing."""
+
+
+ALL = "all"
+SECOND_US = 1_000_000
 
 
 @dataclass
@@ -57,7 +65,11 @@ class Subscription:
     seq: int = 0
     market_tickers: dict[str, None] = field(default_factory=dict)  # an ordered set
     market_ids: dict[str, None] = field(default_factory=dict)
-    names: dict[str, None] = field(default_factory=dict)  # index_ids or underlying_tickers
+    names: dict[str, None] = field(default_factory=dict)  # index_ids or underlying_tickers; "all" means every one
+    own_only: bool = False  # user_filter "self"
+    shard_factor: int | None = None
+    shard_key: int = 0
+    updated_us: deque[int] = field(default_factory=deque)  # when it was changed, within the last second
 
     @property
     def sequenced(self) -> bool:
@@ -70,6 +82,24 @@ class Subscription:
     def wants(self, market: Market) -> bool:
         return self.everything or market.ticker in self.market_tickers or market.market_id in self.market_ids
 
+    def wants_name(self, name: str) -> bool:
+        """Whether an index or underlying is subscribed."""
+        return name in self.names or ALL in self.names
+
+    def wants_communication(self, key: str, own: bool, request: bool) -> bool:
+        """``own``: the account made the RFQ or batch; ``request``: the frame is of the RFQ or batch itself, which
+        is what ``user_filter`` is about.
+        """
+        if self.own_only and request and not own:
+            return False
+        return self.shard_factor is None or zlib.crc32(key.encode()) % self.shard_factor == self.shard_key
+
+    def market_count(self, tickers: list[str], ids: list[str]) -> int:
+        """How many markets the filter would name with these added."""
+        if self.everything:
+            return 0
+        return len({*self.market_tickers, *tickers}) + len({*self.market_ids, *ids})
+
     def include(self, tickers: list[str], ids: list[str]) -> tuple[list[str], list[str]]:
         """Widen the filter and return what is new; an unfiltered subscription stays unfiltered."""
         new_tickers = [ticker for ticker in dict.fromkeys(tickers) if ticker not in self.market_tickers]
@@ -78,3 +108,12 @@ class Subscription:
             self.market_tickers.update(dict.fromkeys(new_tickers))
             self.market_ids.update(dict.fromkeys(new_ids))
         return new_tickers, new_ids
+
+    def may_change(self, now_us: int, limit: int) -> bool:
+        """Count a command against ``limit`` per second; False if there were that many in the last second."""
+        while self.updated_us and not 0 <= now_us - self.updated_us[0] < SECOND_US:
+            self.updated_us.popleft()
+        if len(self.updated_us) >= limit:
+            return False
+        self.updated_us.append(now_us)
+        return True

@@ -1,7 +1,8 @@
 """Numbers, times, envelopes and websocket frames as the exchange writes them.
 
 Owns the wire's text forms; pure functions, no state. Must not import anything else of the package.
-Prices are ints of 1/10,000 dollar, sizes ints of 1/100 contract inside the simulator (protocol.md 7).
+Prices are ints of 1/10,000 dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar inside the
+simulator (protocol.md 7).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import msgspec
 
 DOLLAR = 10_000
 CONTRACT = 100
+MICRO = 1_000_000  # amounts of money: price x size, in 1/1,000,000 dollar
 
 Number = str | Decimal | int | float
+Side = Mapping[Number, Number] | None  # a side of a book as a script gives it: {price: size}
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -48,6 +51,11 @@ def size_units(value: Number) -> int:
     return _scaled(value, CONTRACT, "size")
 
 
+def levels_units(side: Side) -> dict[int, int]:
+    """A side of a book in units. Raises ValueError."""
+    return {price_units(price): size_units(size) for price, size in (side or {}).items()}
+
+
 @functools.lru_cache(maxsize=DOLLAR + 1)
 def price_text(price: int) -> str:
     """``4800`` -> ``"0.4800"``."""
@@ -58,6 +66,17 @@ def size_text(size: int) -> str:
     """``-5400`` -> ``"-54.00"``."""
     whole, cents = divmod(abs(size), CONTRACT)
     return f"{'-' if size < 0 else ''}{whole}.{cents:02d}"
+
+
+def money_units(value: Number) -> int:
+    """Dollars of a cost or fee (signed) -> ints of 1/1,000,000. Raises ValueError below the smallest step."""
+    return _scaled(value, MICRO, "amount")
+
+
+def money_text(amount: int) -> str:
+    """``-1500000`` -> ``"-1.500000"``."""
+    dollars, micros = divmod(abs(amount), MICRO)
+    return f"{'-' if amount < 0 else ''}{dollars}.{micros:06d}"
 
 
 def price_decimal(price: int) -> Decimal:

@@ -179,3 +179,30 @@ def test_real_captures_play_true(path: Path) -> None:
             assert fold.books[ticker] == exchange.book(ticker)
         assert replay.done and replay.anomalies == 0
         assert exchange.book(ticker) == {"yes": {}, "no": {}}
+
+
+def test_every_channel_is_replayed(exchange: Exchange, peer: Peer, tmp_path: Path) -> None:
+    """Frames go to who wants them; a replayed market's book is the recording's, so it takes no orders."""
+    frames: list[tuple[str, dict[str, Any]]] = [
+        ("user_order", {"ticker": "X", "status": "resting"}),
+        ("market_position", {"market_ticker": "X", "position_fp": "1.00"}),
+        ("event_lifecycle", {"event_ticker": "E"}),
+        ("event_lifecycle", {"event_ticker": "KXMVE-E"}),
+        ("rfq_batch_created", {"id": "b"}),
+        ("pyth_value", {"underlying_ticker": "Metal.XAG/USD"}),
+        ("pyth_value", {"underlying_ticker": "Metal.XAU/USD"}),
+        ("pyth_value_underlying_list", {"underlying_tickers": ["Metal.XAU/USD"]}),  # an answer to somebody
+    ]
+    path = write(tmp_path / "all.ndjson", [{"type": type_, "sid": 1, "msg": msg} for type_, msg in frames])
+    peer.subscribe("user_orders", "market_positions", tickers=("X",))
+    peer.subscribe("multivariate_market_lifecycle", "market_lifecycle_v2", "communications")
+    peer.send("subscribe", {"channels": ["pyth_value"], "underlying_tickers": ["Metal.XAU/USD"]})
+    peer.recv()
+    replay = exchange.replay(path, wait_for_subscriber=False)
+    assert replay.wait(5) and replay.frames == 7
+    got = [(message["type"], message["sid"], message["msg"]) for message in peer.barrier()]
+    sids = [1, 2, 4, 3, 5, 6]
+    wanted = [frame for frame in frames[:-1] if frame[1].get("underlying_ticker") != "Metal.XAG/USD"]
+    assert got == [(type_, sid, msg) for (type_, msg), sid in zip(wanted, sids, strict=True)]
+    with pytest.raises(ValueError, match="takes no orders: it is replayed"):
+        exchange.place_order("X", "yes", "0.5", 1)

@@ -123,6 +123,28 @@ def test_doubled_swapped_and_corrupted_frames(exchange: Exchange, peer: Peer) ->
     assert peer.recv()["msg"] == []
 
 
+def test_every_sequenced_channel_can_lose_frames(exchange: Exchange, peer: Peer) -> None:
+    peer.subscribe("market_lifecycle_v2", "communications", "order_group_updates", "fill")
+    peer.send("subscribe", {"channels": ["pyth_value"], "underlying_tickers": ["all"]})
+    peer.recv()
+    exchange.lose(4)
+    for _ in range(2):
+        exchange.fill("A")  # has no number: not lost
+        exchange.create_event("E")
+        exchange.create_rfq("A", contracts=1)
+        exchange.create_order_group(1)
+        exchange.publish_underlying("Metal.XAU/USD")
+    got = [(message["type"], message.get("seq")) for message in peer.barrier()]
+    assert got == [
+        ("fill", None),
+        ("fill", None),
+        ("event_lifecycle", 2),
+        ("rfq_created", 2),
+        ("order_group_updates", 2),
+        ("pyth_value", 2),
+    ]
+
+
 def test_faults_can_be_meant_for_one_connection(exchange: Exchange, peer: Peer) -> None:
     subscribe_both(peer)
     with Peer(exchange) as second:
@@ -145,7 +167,8 @@ def test_faults_can_be_meant_for_one_connection(exchange: Exchange, peer: Peer) 
 def test_send_makes_the_envelope_and_send_raw_does_not(exchange: Exchange, peer: Peer) -> None:
     subscribe_both(peer)
     before = exchange.book("A")
-    exchange.send("orderbook_delta", {"market_ticker": "A", "side": "yes", "price_dollars": "2", "delta_fp": "-99"})
+    absurd = {"market_ticker": "A", "side": "yes", "price_dollars": "2", "delta_fp": "-99"}
+    exchange.send("orderbook_delta", absurd, check=False)
     exchange.send("trade", {"odd": True}, type="trade_v9")
     exchange.send_raw('{"type":"hello"')
     exchange.send_bytes(b"\x81\x02hi")

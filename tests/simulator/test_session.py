@@ -186,6 +186,7 @@ ERRORS: list[tuple[str | None, Any, int]] = [
     ("subscribe", {"channels": ["ticker"], "market_id": "not a uuid"}, 11),
     ("subscribe", {"channels": ["trade"], "market_id": str(uuid.uuid4())}, 11),
     ("subscribe", {**ORDERBOOK, "use_yes_price": "yes"}, 1),
+    ("subscribe", {"channels": ["cfbenchmarks_value_5hz"], "index_ids": "BRTI"}, 1),
     ("subscribe", {"channels": ["communications"], "shard_factor": 0}, 19),
     ("subscribe", {"channels": ["communications"], "shard_key": 0}, 20),
     ("subscribe", {"channels": ["communications"], "shard_factor": 2, "shard_key": 2}, 21),
@@ -202,7 +203,11 @@ ERRORS: list[tuple[str | None, Any, int]] = [
     ("update_subscription", {"sid": 1, "action": "add_markets"}, 14),
     ("update_subscription", {"sid": 2, "action": "get_snapshot", "market_tickers": ["A"]}, 13),
     ("update_subscription", {"sid": 3, "action": "subscribe_indices"}, 24),
+    ("update_subscription", {"sid": 3, "action": "unsubscribe_indices", "index_ids": []}, 24),
+    ("update_subscription", {"sid": 3, "action": "underlying_list"}, 13),
+    ("update_subscription", {"sid": 3, "action": "add_markets", "market_tickers": ["A"]}, 13),
     ("update_subscription", {"sid": 4, "action": "subscribe_underlyings"}, 28),
+    ("update_subscription", {"sid": 4, "action": "unsubscribe_underlyings"}, 28),
     ("subscribe_all", {}, 5),
     (None, {}, 5),
 ]
@@ -231,14 +236,43 @@ def test_without_an_id_none_comes_back(peer: Peer, id_: int | None) -> None:
     assert "id" not in peer.ask("explode", id_=id_)
 
 
-def test_index_lists(peer: Peer) -> None:
-    peer.send("subscribe", {"channels": ["cfbenchmarks_value"], "index_ids": ["BRTI"]})
+def test_a_subscription_names_only_so_many_markets(exchange: Exchange, peer: Peer) -> None:
+    exchange.market_limit = 2
+    assert peer.error("subscribe", {"channels": ["trade", "orderbook_delta"], "market_tickers": ["A", "B", "C"]}) == 26
+    assert exchange.subscriptions == []
+    peer.subscribe("orderbook_delta", tickers=("A",))
+    update = {"sid": 1, "action": "add_markets", "market_tickers": ["B", "C"]}
+    assert peer.error("update_subscription", update) == 26
+    assert peer.error("subscribe", {"channels": ["orderbook_delta"], "market_tickers": ["B", "C"]}) == 26
+    peer.update(1, "add_markets", "A", "B")
+    ok, snapshot = peer.take(2)
+    assert ok["msg"] == {"market_tickers": ["A", "B"]} and (ok["seq"], snapshot["seq"]) == (2, 3)
+    peer.subscribe("trade")  # no filter, no limit
+    exchange.market_limit = None
+    peer.update(1, "add_markets", "C")
+    assert [message["type"] for message in peer.take(2)] == ["ok", "orderbook_snapshot"]
+
+
+def test_a_subscription_is_changed_only_so_often(exchange: Exchange, peer: Peer) -> None:
+    peer.subscribe("orderbook_delta", tickers=("A",))
+    peer.subscribe("trade", tickers=("A",))
+    exchange.command_limit = 2
+    peer.update(1, "add_markets", "A")
+    peer.ask("subscribe", ORDERBOOK)
     peer.recv()
-    ok = peer.ask("update_subscription", {"sid": 1, "action": "subscribe_indices", "index_ids": ["ETHUSD_RTI"]})
-    assert shape(ok) == ("ok", 1, 1) and ok["msg"] == {"index_ids": ["BRTI", "ETHUSD_RTI"]}
-    peer.ask("update_subscription", {"sid": 1, "action": "unsubscribe_indices", "index_ids": ["BRTI"]})
-    listed = peer.ask("update_subscription", {"sid": 1, "action": "indexlist"})
-    assert shape(listed) == ("cfbenchmarks_value_indexlist", 1, 3) and listed["msg"] == {"index_ids": ["ETHUSD_RTI"]}
+    assert peer.error("subscribe", ORDERBOOK) == 27
+    update = {"sid": 1, "action": "add_markets", "market_tickers": ["B"]}
+    assert peer.error("update_subscription", update) == 27
+    assert peer.ask("update_subscription", {**update, "sid": 2})["type"] == "ok"  # each has its own
+    exchange.clock_offset = 1.0
+    assert peer.ask("update_subscription", update)["type"] == "ok"
+
+
+def test_a_channel_the_account_has_not_paid_for(exchange: Exchange, peer: Peer) -> None:
+    exchange.not_entitled = {"pyth_value"}
+    assert peer.error("subscribe", {"channels": ["trade", "pyth_value"], "underlying_tickers": ["all"]}) == 9
+    assert exchange.subscriptions == []
+    assert peer.subscribe("trade")[0]["type"] == "subscribed"
 
 
 def test_sids_and_numbers_are_each_connections_own(exchange: Exchange, peer: Peer) -> None:

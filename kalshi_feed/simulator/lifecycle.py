@@ -1,0 +1,230 @@
+"""The lives of markets and events, and the messages that tell of them (protocol.md 6.7, 6.8).
+
+Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of on
+``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled open or
+close. Times in seconds since 1970. Imports matching, markets, schemas and wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import schemas, wire
+from .markets import Market
+from .matching import Matching
+from .wire import DOLLAR, Number, Side, levels_units, price_units
+
+MULTIVARIATE = "KXMVE"
+STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of the structures with one step from 0 to 1
+HOUR = 3600
+
+
+class Lifecycle(Matching):
+    """What happens to markets and events. Thread-safe; methods with a leading underscore run under ``lock``."""
+
+    # -- markets -------------------------------------------------------------------------------------------------------
+    def create_market(
+        self,
+        market_ticker: str,
+        yes: Side = None,
+        no: Side = None,
+        *,
+        event_ticker: str | None = None,
+        open_ts: int | None = None,
+        close_ts: int | None = None,
+        price_level_structure: str = "linear_cent",
+        price_ranges: Sequence[Mapping[str, str]] | None = None,
+        exchange_index: int = 0,
+        **metadata: Any,
+    ) -> None:
+        """A new market, told by ``created``; then as ``add_market``.
+
+        ``open_ts``, ``close_ts``: now and in an hour. ``metadata``: fields of ``additional_metadata`` in place of the
+        made-up ones. Raises ValueError.
+        """
+        market = Market(market_ticker)
+        market.set_book(levels_units(yes), levels_units(no))
+        market.exchange_index = exchange_index
+        if event_ticker is not None:
+            market.event_ticker = event_ticker
+        opens = self.now_us() // 1_000_000 if open_ts is None else open_ts
+        closes = opens + HOUR if close_ts is None else close_ts
+        msg: dict[str, Any] = {
+            "open_ts": opens,
+            "close_ts": closes,
+            "exchange_index": exchange_index,
+            "additional_metadata": {
+                "name": market_ticker,
+                "title": f"Will {market_ticker} happen?",
+                "yes_sub_title": "Yes",
+                "no_sub_title": "No",
+                "rules_primary": "The simulator decides.",
+                "rules_secondary": "",
+                "can_close_early": True,
+                "event_ticker": market.event_ticker,
+                "expected_expiration_ts": closes,
+                **metadata,
+            },
+            "price_level_structure": price_level_structure,
+        }
+        if not _multivariate(market_ticker):
+            msg["price_ranges"] = _ranges(price_level_structure, price_ranges)
+        self._check(market_ticker, "created", msg)
+        with self._step():
+            self._list_market(market)
+            self._tell_market(market, "created", msg)
+            self._publish_snapshot(market)
+
+    def deactivate(self, market_ticker: str) -> None:
+        """Pause a market: it stands still and takes no orders. Raises ValueError, LookupError."""
+        with self._step():
+            market = self._market(market_ticker)
+            _need(market, "active")
+            market.status, market.moving_again, market.moving = "inactive", market.moving, False
+            self._tell_market(market, "deactivated", {"is_deactivated": True})
+
+    def activate(self, market_ticker: str) -> None:
+        """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot wipes the book.
+
+        Raises ValueError, LookupError.
+        """
+        with self._step():
+            market = self._market(market_ticker)
+            _need(market, "inactive", "closed")
+            market.status, market.moving = "active", market.moving_again
+            self._replace_book(market, {}, {}, "HaltCancel")
+            self._tell_market(market, "activated", {"is_deactivated": False})
+
+    def update_close(self, market_ticker: str, close_ts: int) -> None:
+        """Another close time. Raises LookupError."""
+        with self._step():
+            self._tell_market(self._market(market_ticker), "close_date_updated", {"close_ts": close_ts})
+
+    def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
+        """The outcome is known: the market closes if it has not (its book is wiped), then ``determined``.
+
+        ``settlement_value``: what a yes contract is worth; 1 for yes, 0 for no. Raises ValueError, LookupError.
+        """
+        if settlement_value is None and result not in ("yes", "no"):
+            raise ValueError(f"a result other than yes or no ({result!r}) needs a settlement_value")
+        value = price_units(settlement_value if settlement_value is not None else int(result == "yes"))
+        with self._step():
+            market = self._market(market_ticker)
+            market.moving = market.moving_again = False
+            market.status, market.settlement_value = "determined", value
+            self._replace_book(market, {}, {}, "CloseCancel")
+            msg = {
+                "determination_ts": self.now_us() // 1_000_000,
+                "result": result,
+                "settlement_value": wire.price_text(value),
+            }
+            self._tell_market(market, "determined", msg)
+
+    def settle_market(self, market_ticker: str) -> None:
+        """Pay out a determined market: ``settled``, and the account's positions in it are closed.
+
+        Raises ValueError if it is not determined, LookupError.
+        """
+        with self._step():
+            market = self._market(market_ticker)
+            _need(market, "determined")
+            market.status = "settled"
+            self._tell_market(market, "settled", {"settled_ts": self.now_us() // 1_000_000})
+            self._settle_positions(market, market.settlement_value)
+
+    def update_price_levels(
+        self, market_ticker: str, price_level_structure: str, price_ranges: Sequence[Mapping[str, str]] | None = None
+    ) -> None:
+        """Another price grid. ``price_ranges`` ({start, end, step}) may be left out for linear_cent and deci_cent.
+
+        The book is not touched. Raises ValueError (also for multivariate markets, which have no such message),
+        LookupError.
+        """
+        ranges = _ranges(price_level_structure, price_ranges)
+        msg = {"price_level_structure": price_level_structure, "price_ranges": ranges}
+        self._check(market_ticker, "price_level_structure_updated", msg)
+        with self._step():
+            market = self._market(market_ticker)
+            market.tick = min(price_units(item["step"]) for item in ranges)
+            self._tell_market(market, "price_level_structure_updated", msg)
+
+    def update_metadata(self, market_ticker: str, **fields: Any) -> None:
+        """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike, yes_sub_title.
+
+        Raises ValueError (also for multivariate markets), LookupError.
+        """
+        self._check(market_ticker, "metadata_updated", fields)
+        with self._step():
+            self._tell_market(self._market(market_ticker), "metadata_updated", fields)
+
+    # -- events --------------------------------------------------------------------------------------------------------
+    def create_event(
+        self,
+        event_ticker: str,
+        *,
+        title: str | None = None,
+        subtitle: str = "",
+        collateral_return_type: str = "",
+        series_ticker: str | None = None,
+        exchange_index: int = 0,
+        strike_date: int | None = None,
+        strike_period: str | None = None,
+    ) -> None:
+        """``event_lifecycle`` for a new event. Raises ValueError."""
+        msg: dict[str, Any] = {
+            "event_ticker": event_ticker,
+            "exchange_index": exchange_index,
+            "title": f"What about {event_ticker}?" if title is None else title,
+            "subtitle": subtitle,
+            "collateral_return_type": collateral_return_type,
+            "series_ticker": event_ticker.partition("-")[0] if series_ticker is None else series_ticker,
+        }
+        if strike_date is not None:
+            msg["strike_date"] = strike_date
+        if strike_period is not None:
+            msg["strike_period"] = strike_period
+        schemas.check("event_lifecycle", msg)
+        with self._step():
+            self._publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
+
+    def update_event_fees(self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None) -> None:
+        """``event_fee_update``; None clears an override. Raises ValueError."""
+        msg = {
+            "event_ticker": event_ticker,
+            "fee_type_override": fee_type,
+            "fee_multiplier_override": fee_multiplier,
+        }
+        schemas.check("event_fee_update", msg)
+        with self._step():
+            self._publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
+
+    # -- under the lock, but _check ------------------------------------------------------------------------------------
+    def _check(self, market_ticker: str, event_type: str, msg: Mapping[str, Any]) -> None:
+        schemas.check(_channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg})
+
+    def _tell_market(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
+        channel = _channel(market.ticker)
+        whole = {"market_ticker": market.ticker, "event_type": event_type, **msg}
+        self._publish(channel, None, channel, lambda: whole)
+
+
+def _need(market: Market, *statuses: str) -> None:
+    if market.status not in statuses:
+        raise ValueError(f"{market.ticker} is {market.status}, not {' or '.join(statuses)}")
+
+
+def _multivariate(ticker: str) -> bool:
+    return ticker.startswith(MULTIVARIATE)
+
+
+def _channel(ticker: str) -> str:
+    return "multivariate_market_lifecycle" if _multivariate(ticker) else "market_lifecycle_v2"
+
+
+def _ranges(structure: str, ranges: Sequence[Mapping[str, str]] | None) -> list[dict[str, str]]:
+    if ranges is not None:
+        return [dict(item) for item in ranges]
+    if structure not in STEPS:
+        raise ValueError(f"price_ranges are needed for the price level structure {structure!r}")
+    return [{"start": wire.price_text(0), "end": wire.price_text(DOLLAR), "step": STEPS[structure]}]
