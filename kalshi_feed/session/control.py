@@ -213,12 +213,13 @@ class Control:
         """A channel was opened."""
         command = self._answered(message.id, ("subscribe",), message.channel)
         link = self.links.get(command.channel if command else message.channel or "")
-        if command is None and link is not None and message.sid not in self.links.retired:
+        is_new = message.sid is not None and message.sid not in self.links.retired
+        if command is None and link is not None and (is_new or message.sid is None):
             command = link.pending  # the first answer came after the second question
-        if link is None or command is None or link.is_open:
+        if link is None or link.is_open or not (command or is_new):
             self._unexpected("subscribed", now)
-        else:
-            self._opened(link, message.sid, command.keys, now)
+        else:  # even if nobody waits for it any more: what is open and unwanted must be ended
+            self._opened(link, message.sid, command.keys if command else (), now)
 
     def ok(self, message: Ok, now: float) -> None:
         """A change was made, a subscribe found its channel open already, or a list was asked for."""
@@ -332,7 +333,6 @@ class Control:
             for wrong in (link, self.links.of_sid(sid)):  # what was taken for its frames was another's
                 if wrong is not None and wrong.sid is not None:
                     self._listener.subscription_died(wrong, "the exchange names another subscription", now)
-                    wrong.next_seq = 1
             self.links.adopt(link, sid)
         self._confirm(link, keys, now)
 

@@ -72,6 +72,7 @@ class Links:
         """The exchange calls the link ``sid``, whatever bore that number before."""
         if link.sid is not None:
             del self.by_sid[link.sid]
+            link.next_seq = 1
         other = self.by_sid.get(sid)
         if other is not None:
             other.sid = None

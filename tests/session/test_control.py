@@ -426,6 +426,20 @@ def test_two_subscriptions_of_two_questions() -> None:
     assert params(end) == {"sids": [2]}
 
 
+def test_a_subscription_that_nobody_waits_for_any_more() -> None:
+    driver = Driver()
+    want = driver.want("trade", "A")
+    (first,) = driver.connect()
+    (again,) = driver.pass_time(10)
+    driver.turn(subscribed(first["id"], "trade", 1))
+    driver.pass_time(11)  # the second question needs no answer
+    driver.turn(unsubscribed(None, 1))
+    driver.unwant(want)
+    driver.pass_time(1)
+    (end,) = driver.turn(subscribed(again["id"], "trade", 2))
+    assert params(end) == {"sids": [2]}
+
+
 def test_subscribed_for_the_past_is_no_answer() -> None:
     """A repeated frame, after the channel was subscribed anew."""
     driver = Driver()

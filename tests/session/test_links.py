@@ -49,9 +49,15 @@ def test_one_sid_belongs_to_one_link() -> None:
     links = Links()
     opened(links, "trade", 1)
     opened(links, "fill", 1)
-    assert links["trade"].sid is None
+    assert links["trade"].sid is None and links["trade"].next_seq is None  # whatever comes next
+    links["user_orders"].next_seq = 5
+    links.adopt(links["user_orders"], 1)
+    opened(links, "fill", 1)
+    assert links["user_orders"].next_seq == 1  # it has yet to begin
     assert links.of_sid(1) is links["fill"]
+    links["fill"].next_seq = 5
     opened(links, "fill", 2)
+    assert links["fill"].next_seq == 1
     assert links.by_sid == {2: links["fill"]}
     assert links.of_sid(None) is None
 

@@ -42,6 +42,7 @@ class Wire(RuleBasedStateMachine):
             self._reconnect()
 
     def _reconnect(self) -> None:
+        self.trades_come_once_and_in_order()
         self.driver.disconnect()
         self.up.clear()
         self.down.clear()
@@ -111,7 +112,10 @@ class Wire(RuleBasedStateMachine):
     def garble(self, spoil: bytes) -> None:
         if self.down:
             frame = self.down.popleft()
-            self.down.appendleft(frame[:-1] + b"," + spoil + b"}" if spoil.startswith(b'"') else spoil)
+            spoilt = frame[:-1] + b"," + spoil + b"}" if spoil.startswith(b'"') else spoil
+            self.down.appendleft(spoilt)
+            if frame in self.ends:
+                self.ends.append(spoilt)
 
     @rule()
     def lose_the_connection(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import FeedFault, Gap, ProtocolError
-from kalshi_feed.messages import Fill, OrderbookDelta, OrderbookSnapshot, Ticker, Trade, UnknownMessage
+from kalshi_feed.messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade, UnknownMessage
 from kalshi_feed.session.timing import Timing
 from tests.session.driver import (
     BOOK,
@@ -358,8 +358,7 @@ def test_events_that_two_channels_share() -> None:
         {"type": "market_lifecycle_v2", "sid": 1, "seq": 1, "msg": {}},
         {"type": "event_lifecycle", "sid": 2, "seq": 2, "msg": {}},
     )
-    told = driver.take()
-    assert [message.sid for message in told if isinstance(message, UnknownMessage)] == [1, 2]
+    assert [message.sid for message in driver.take(Message)] == [1, 2]
 
 
 def test_unknown_types() -> None:
@@ -475,6 +474,17 @@ def test_an_unreadable_frame_of_nobody_and_of_a_channel_without_numbers() -> Non
     driver.turn(bad | {"sid": 88}, bad | {"sid": 2}, bad | {"sid": 2, "seq": 4})
     assert driver.live() == {"A"} and driver.faults() == ["protocol"] * 3
     assert driver.give_up is None
+
+
+def test_an_unreadable_frame_concerns_no_subscription_that_has_ended() -> None:
+    driver = with_trades("A")
+    want = driver.want("order_group_updates")
+    driver.play()
+    driver.unwant(want)
+    driver.play()
+    driver.take()
+    driver.turn(b"[]")
+    assert {gap.channel for gap in driver.take(Gap)} == {BOOK, "trade"}
 
 
 def test_an_unreadable_frame_in_a_channel_without_numbers_only() -> None:
