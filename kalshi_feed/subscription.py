@@ -98,6 +98,26 @@ class Subscription:
         self._requests.delete_markets(self._want, found)
         return self
 
+    def subscribe_indices(self, *index_ids: str | Iterable[str]) -> Subscription:
+        """Want more CF Benchmarks indices (channels cfbenchmarks_value, cfbenchmarks_value_5hz)."""
+        self._requests.add_markets(self._want, self._checked(index_ids, "subscribe_indices", "index_ids"))
+        return self
+
+    def unsubscribe_indices(self, *index_ids: str | Iterable[str]) -> Subscription:
+        """Want fewer CF Benchmarks indices."""
+        self._requests.delete_markets(self._want, self._checked(index_ids, "unsubscribe_indices", "index_ids"))
+        return self
+
+    def subscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
+        """Want more Pyth underlyings (channel pyth_value)."""
+        self._requests.add_markets(self._want, self._checked(tickers, "subscribe_underlyings", "underlying_tickers"))
+        return self
+
+    def unsubscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
+        """Want fewer Pyth underlyings."""
+        self._requests.delete_markets(self._want, self._checked(tickers, "unsubscribe_underlyings", "underlying_tickers"))
+        return self
+
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
         """Ask the exchange for fresh order book snapshots of these markets, or of all of the subscription's."""
         if BOOK_CHANNEL not in self._want.live_channels():
@@ -114,14 +134,13 @@ class Subscription:
         self._requests.check()
         self._requests.unsubscribe(self._want)
 
-    def _checked(self, market_tickers: tuple[str | Iterable[str], ...], what: str) -> tuple[str, ...]:
+    def _checked(self, given: tuple[str | Iterable[str], ...], what: str, selector: str = "market_tickers") -> tuple[str, ...]:
         self._requests.check()
         if self._want.closed:
             raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
-        if self._want.selector != "market_tickers":
-            raise ConfigurationError(f"{what}: this subscription does not select by market tickers")
-        flat = [t for given in market_tickers for t in ([given] if isinstance(given, str) else names(given, "market_tickers"))]
-        return names(flat, "market_tickers")
+        if self._want.selector != selector:
+            raise ConfigurationError(f"{what}: this subscription does not select by {selector}; subscribe with {selector}=[…]")
+        return names([key for some in given for key in ([some] if isinstance(some, str) else names(some, selector))], selector)
 
     def __repr__(self) -> str:
         count = len(self._want.keys)

@@ -27,6 +27,7 @@ _ALREADY_SUBSCRIBED: Final = 6
 _UNKNOWN_SID: Final = 7
 _TERMINAL: Final = frozenset({10, 17, 25})
 _PUT_OFF: Final = frozenset({18, 27})
+_MARKET_LIMIT: Final = 26
 _OVERFLOW: Final = 25
 
 _LIST: Final = ("list_subscriptions",)
@@ -305,13 +306,19 @@ class Control:
                 self._changed(link, command, now)  # what comes of them all the same is ignored
             elif command.cmd == "subscribe" and code == _ALREADY_SUBSCRIBED:
                 self._opened(link, message.sid, (), now)  # of what markets it does not say: they are added
+            elif code == _MARKET_LIMIT and len(command.keys) > 1 and not _named(message):
+                link.chunk = len(command.keys) // 2  # some of them may still fit
+                self._settle(link.name, now)
             else:
                 self._forget(link, command, message, now)
 
     def _forget(self, link: Link, command: Command, message: ErrorMessage, now: float) -> None:
         """The exchange will not give these: they are wanted no longer, and whoever wanted them is told."""
-        named = set(message.market_tickers or (message.market_ticker,))
-        keys = tuple(key for key in command.keys if key in named) or command.keys
+        wanted = self._wanted.channels.get(link.name)
+        if message.code == _MARKET_LIMIT and wanted is not None and not _named(message):
+            keys = tuple(key for key in wanted.keys if key not in link.confirmed)  # it is full: no other would fit either
+        else:
+            keys = tuple(key for key in command.keys if key in _named(message)) or command.keys
         tickers = None if keys == tuple(ALL_MARKETS) else keys
         refusal = SubscriptionError(message.code or 0, message.message or "no text", link.name, tickers)
         self._listener.books_unwanted(self._wanted.refuse(link.name, keys, refusal))
@@ -400,6 +407,11 @@ class Control:
 def _listed_keys(message: Ok) -> tuple[str, ...]:
     """What the subscription holds after a change, where the exchange says so."""
     return message.market_tickers or message.market_ids or message.index_ids or message.underlying_tickers or ()
+
+
+def _named(message: ErrorMessage) -> set[str]:
+    """The markets that an error names."""
+    return set(message.market_tickers or ()) | ({message.market_ticker} if message.market_ticker else set())
 
 
 def _advice(code: int) -> str:

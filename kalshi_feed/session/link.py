@@ -19,6 +19,7 @@ class Link:
     """One channel on the present connection. Not thread-safe; see the module."""
 
     __slots__ = (
+        "chunk",
         "confirmed",
         "failures",
         "hole",
@@ -50,6 +51,7 @@ class Link:
         self.next_seq: int | None = 1  # None: whatever comes next (after a frame that may or may not have counted)
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()
+        self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
     def keeps(self, key: str) -> bool:
         """Whether the exchange has ``key`` and is not being asked to drop it."""
@@ -66,14 +68,14 @@ class Link:
         """
         keys = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
         if not self.is_open:
-            return ("subscribe", tuple(islice(wanted, CHUNK))) if keys else None
+            return ("subscribe", tuple(islice(wanted, self.chunk))) if keys else None
         if not keys:
             return "unsubscribe", ()
         if keys == self.confirmed:
             return None
         if ALL_MARKETS in (keys, self.confirmed) or selector != self.selector:
             return "unsubscribe", ()
-        missing = tuple(islice((key for key in wanted if key not in self.confirmed), CHUNK))
+        missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
             return "add_markets", missing
         return "delete_markets", tuple(islice((key for key in self.confirmed if key not in keys), CHUNK))

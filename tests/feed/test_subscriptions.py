@@ -319,7 +319,7 @@ def test_last_market_deleted_unsubscribes(exchange: Exchange, feed: KalshiFeed) 
 
 def test_changing_what_cannot_be_changed_is_refused(feed: KalshiFeed) -> None:
     everything = feed.subscribe("trade")
-    with pytest.raises(ConfigurationError, match="does not select by market tickers"):
+    with pytest.raises(ConfigurationError, match="does not select by market_tickers"):
         everything.add_markets(A)
     with pytest.raises(ConfigurationError, match="only a subscription of orderbook_delta"):
         everything.request_snapshot()
@@ -502,3 +502,42 @@ def test_changes_while_away_are_made_up_for(exchange: Exchange, make_feed: FeedM
     assert markets_of(exchange, "trade") is None
     assert feed.book(A).status is BookStatus.CLOSED
     wait_equal(feed, exchange, B)
+
+
+# -- indices, underlyings, limits --------------------------------------------------------------------------------------
+
+
+def test_indices_and_underlyings_are_changed_at_run_time(exchange: Exchange, feed: KalshiFeed) -> None:
+    indices = feed.subscribe("cfbenchmarks_value", index_ids=["BRTI"]).wait(5)
+    indices.subscribe_indices("ETHUSD_RTI").wait(5)
+    indices.unsubscribe_indices("BRTI").wait(5)
+    underlyings = feed.subscribe("pyth_value", underlying_tickers="Metal.XAU/USD").wait(5)
+    underlyings.subscribe_underlyings(["Metal.XPT/USD"]).wait(5)
+    underlyings.unsubscribe_underlyings("Metal.XAU/USD").wait(5)
+
+    def updates() -> list[Any]:
+        found = [c["params"] for c in exchange.commands if c["cmd"] == "update_subscription"]
+        return [(u["action"], u.get("index_ids") or u["underlying_tickers"]) for u in found]
+
+    wait_until(lambda: len(updates()) == 4)
+    assert updates() == [
+        ("subscribe_indices", ["ETHUSD_RTI"]),
+        ("unsubscribe_indices", ["BRTI"]),
+        ("subscribe_underlyings", ["Metal.XPT/USD"]),
+        ("unsubscribe_underlyings", ["Metal.XAU/USD"]),
+    ]
+    with pytest.raises(ConfigurationError, match=r"subscribe with underlying_tickers=\[…\]"):
+        indices.subscribe_underlyings("Metal.XPT/USD")
+
+
+def test_what_fits_under_the_exchanges_limit_is_subscribed(exchange: Exchange, feed: KalshiFeed) -> None:
+    tickers = [f"L{n}" for n in range(20)]
+    for ticker in tickers:
+        exchange.add_market(ticker)
+    exchange.market_limit = 7
+    subscription = feed.subscribe("orderbook_delta", tickers)
+    with pytest.raises(SubscriptionError) as refused:
+        subscription.wait(5)
+    assert refused.value.code == 26
+    wait_until(lambda: [feed.book(t).is_live for t in tickers].count(True) == 7)
+    assert len(refused.value.market_tickers or ()) == 13

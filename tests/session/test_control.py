@@ -594,7 +594,7 @@ def test_a_refused_addition_leaves_the_others() -> None:
     want = driver.go_live("A", "B")
     driver.add(want, "C", "D")
     (add,) = driver.turn()
-    assert driver.turn(error(26, add["id"])) == []
+    assert driver.turn(error(11, add["id"])) == []
     assert want.error is not None and want.error.market_tickers == ("C", "D")
     assert want.live_channels() == (BOOK,) and driver.live() == {"A", "B"}
     assert driver.status("C") == "CLOSED" and driver.session.confirmed(BOOK, want.keys_of(BOOK))
@@ -612,12 +612,32 @@ def test_a_refusal_that_names_markets_concerns_only_those(named: dict[str, Any])
     assert driver.live() == {"A", "D"} and driver.status("C") == "CLOSED"
 
 
+def test_near_the_limit_of_markets_what_fits_is_taken_and_the_rest_refused() -> None:
+    """Code 26 names no number: the command is halved until it fits (protocol.md 5.7)."""
+    driver = Driver()
+    want = driver.go_live("A")
+    driver.add(want, "B", "C", "D", "E", "F")
+    commands, held, sizes = driver.turn(), {"A"}, []
+    while commands:
+        (command,) = commands
+        keys = set(params(command)["market_tickers"])
+        sizes.append(len(keys))
+        if len(held | keys) > 3:
+            commands = driver.turn(error(26, command["id"]))
+        else:
+            held |= keys
+            commands = driver.turn({"type": "ok", "id": command["id"], "sid": 1, "msg": {}})
+    assert sizes == [5, 2, 2, 1] and held == {"A", "B", "C"}
+    assert want.error is not None and set(want.error.market_tickers or ()) == {"D", "E", "F"}
+    assert set(want.keys_of(BOOK)) == held and want.live_channels() == (BOOK,)
+
+
 def test_a_refusal_of_what_is_no_longer_wanted() -> None:
     driver = Driver()
     want = driver.want(BOOK, "A")
     driver.connect()
     driver.unwant(want)
-    assert driver.turn(error(26, 1)) == []
+    assert driver.turn(error(11, 1)) == []
     assert want.error is None and driver.pass_time(100) == []
 
 
@@ -626,7 +646,7 @@ def test_a_refusal_after_others_have_joined() -> None:
     one = driver.want(BOOK, "A")
     driver.connect()
     two = driver.want(BOOK, "A", "B")
-    (next_,) = driver.turn(error(26, 1))
+    (next_,) = driver.turn(error(11, 1))
     assert one.failed == {BOOK} and two.failed == set() and two.refused == {BOOK: {"A"}}
     assert params(next_)["market_tickers"] == ["B"]
 
