@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 import kalshi_feed
+import kalshi_feed.messages
 from kalshi_feed import Credentials, KalshiFeed, KalshiFeedError
 from kalshi_feed.simulator import Exchange
+
+from . import messages_table
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -128,7 +131,7 @@ def test_names_in_the_text_exist(exchange: Exchange) -> None:
     assert len(found) > 30
     assert [f"{thing}.{name}" for thing, name in found if not hasattr(things[thing], name)] == []
     plain = [span for span in spans if re.fullmatch(r"on_[a-z]+|[A-Z][a-z]+[A-Z]\w+", span)]
-    places = (feed, kalshi_feed, builtins)
+    places = (feed, kalshi_feed, kalshi_feed.messages, builtins)
     missing = [span for span in plain if not any(hasattr(place, span) for place in places)]
     assert missing == [] and len(plain) > 15
 
@@ -215,3 +218,7 @@ os.wait()
     environ = os.environ | {"PYTHONPATH": str(TOP)}
     result = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
     assert result.stdout.strip() and result.stdout.strip() in quoted(), result.stdout + result.stderr
+
+
+def test_the_table_of_messages_is_as_the_classes_are() -> None:
+    assert messages_table.written(README) == README, "run: python -m tests.messages_table"

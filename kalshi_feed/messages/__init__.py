@@ -4,39 +4,134 @@ Owns what is on the wire and nothing else: no socket, thread, clock or log, and 
 
     decode(frame) -> Message          one frame, all numbers checked; ProtocolError for what is no message
     Decoder(use_yes_price)            the same for a connection's frames, also many at once
-    Message                           sid, seq, sending_ts_ms, type, market_ticker
-      OrderbookSnapshot, OrderbookDelta, Ticker, Trade, Fill
-      Reply: Subscribed, Unsubscribed, Ok, ErrorMessage
+    MESSAGE_TYPES, wire_fields(cls), ready_fields(cls)      which class a wire type has, and what it can be asked
+    Message                           sid, seq, sending_ts_ms, type, market_ticker, time, sent_at, extra
+      OrderbookSnapshot, OrderbookDelta, Ticker, Trade      (books, market)
+      Fill, UserOrder, MarketPosition, OrderGroupUpdate     (account)
+      MarketLifecycle, MultivariateMarketLifecycle, EventLifecycle, EventFeeUpdate     (lifecycle)
+      Communication: RfqCreated, RfqDeleted, QuoteCreated, QuoteAccepted, QuoteExecuted     (rfqs)
+                     RfqBatch…, BatchQuote…      (rfq_batches)
+      IndexMessage: CfBenchmarksValue, CfBenchmarks5HzValue, PythValue      (indices)
+      CfBenchmarksIndexList, CfBenchmarks5HzIndexList, PythUnderlyingList      (indices)
+      TickerV2, MultivariateLookup    of old recordings (retired)
+      Reply: Subscribed, Unsubscribed, Ok, ErrorMessage     (replies)
       UnknownMessage                  every other type
+
+Names: a wire field has the wire's name. Beside it stands the ready value: a Decimal under the name without ``_dollars`` or
+``_fp``, an aware datetime under the name without ``_ts_ms``, ``_ts``, ``_time`` or ``_date`` and with ``_at`` (``created_ts`` and
+``created_ts_ms`` are ``created_at``); ``time`` is the moment the message is about and ``sent_at`` that of sending. Where an
+integer of the old format had the ready value's name, it is ``…_cents``, ``…_int`` or ``…_centi_cents``; where a text has it, the
+ready value is called otherwise (``settlement_value``: ``settlement``; ``PriceRange.step``: ``tick``; ``IndexAverage.value``:
+``average``; ``received_at``: ``received_time``; ``fee_cost``: ``fee``; ``value_usd``: ``value``). JSON numbers with a fraction
+are Decimals themselves.
 """
 
 from __future__ import annotations
 
-from kalshi_feed.messages.account import Fill
+from kalshi_feed.messages.account import Fill, MarketPosition, OrderGroupUpdate, UserOrder
 from kalshi_feed.messages.base import Message, UnknownMessage
 from kalshi_feed.messages.books import OrderbookDelta, OrderbookSnapshot
 from kalshi_feed.messages.decoder import MESSAGE_TYPES, Decoder, decode, undecodable
+from kalshi_feed.messages.describe import ready_fields, wire_fields
+from kalshi_feed.messages.indices import (
+    CfBenchmarks5HzIndexList,
+    CfBenchmarks5HzValue,
+    CfBenchmarksIndexList,
+    CfBenchmarksValue,
+    IndexAverage,
+    IndexMessage,
+    PythUnderlyingList,
+    PythValue,
+)
+from kalshi_feed.messages.lifecycle import (
+    EventFeeUpdate,
+    EventLifecycle,
+    MarketLifecycle,
+    MarketMetadata,
+    MultivariateMarketLifecycle,
+    PriceRange,
+)
 from kalshi_feed.messages.market import Ticker, Trade
 from kalshi_feed.messages.replies import ErrorMessage, ListSubscriptions, Ok, Reply, Subscribed, Unsubscribed
+from kalshi_feed.messages.retired import MultivariateLookup, TickerV2
+from kalshi_feed.messages.rfq_batches import (
+    BatchQuote,
+    BatchQuoteAccepted,
+    BatchQuoteCreated,
+    BatchQuoteExecuted,
+    BatchRfq,
+    BestQuote,
+    RfqBatchBestQuotes,
+    RfqBatchCreated,
+    RfqBatchDeleted,
+    RfqBatchExecuted,
+)
+from kalshi_feed.messages.rfqs import (
+    Communication,
+    Leg,
+    QuoteAccepted,
+    QuoteCreated,
+    QuoteExecuted,
+    RfqCreated,
+    RfqDeleted,
+)
 from kalshi_feed.messages.values import Level
 
 __all__ = [
     "MESSAGE_TYPES",
+    "BatchQuote",
+    "BatchQuoteAccepted",
+    "BatchQuoteCreated",
+    "BatchQuoteExecuted",
+    "BatchRfq",
+    "BestQuote",
+    "CfBenchmarks5HzIndexList",
+    "CfBenchmarks5HzValue",
+    "CfBenchmarksIndexList",
+    "CfBenchmarksValue",
+    "Communication",
     "Decoder",
     "ErrorMessage",
+    "EventFeeUpdate",
+    "EventLifecycle",
     "Fill",
+    "IndexAverage",
+    "IndexMessage",
+    "Leg",
     "Level",
     "ListSubscriptions",
+    "MarketLifecycle",
+    "MarketMetadata",
+    "MarketPosition",
     "Message",
+    "MultivariateLookup",
+    "MultivariateMarketLifecycle",
     "Ok",
+    "OrderGroupUpdate",
     "OrderbookDelta",
     "OrderbookSnapshot",
+    "PriceRange",
+    "PythUnderlyingList",
+    "PythValue",
+    "QuoteAccepted",
+    "QuoteCreated",
+    "QuoteExecuted",
     "Reply",
+    "RfqBatchBestQuotes",
+    "RfqBatchCreated",
+    "RfqBatchDeleted",
+    "RfqBatchExecuted",
+    "RfqCreated",
+    "RfqDeleted",
     "Subscribed",
     "Ticker",
+    "TickerV2",
     "Trade",
     "UnknownMessage",
     "Unsubscribed",
+    "UserOrder",
     "decode",
+    "ready_fields",
     "undecodable",
+    "wire_fields",
 ]

@@ -5,14 +5,16 @@ values.
 
 A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec; properties read
 through to the body under the wire's own names, beside ready values. Bodies may be read directly on hot paths
-(``delta.msg.side``). ``gc=False`` is safe: all fields are immutable, so no reference cycle can form.
+(``delta.msg.side``). The messages of the less busy channels have the fields on themselves, see messages.flat.
+``gc=False`` is safe: all fields are immutable, so no reference cycle can form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -21,13 +23,29 @@ from kalshi_feed.messages.values import (
     count_units,
     from_ms,
     from_seconds,
+    money_decimal,
+    money_units,
     parse_time,
     price_decimal,
     price_units,
     size_decimal,
+    size_units,
 )
 
-__all__ = ["Body", "Cents", "Count", "Id", "Int64", "Message", "Milliseconds", "Time", "UnknownMessage"]
+__all__ = [
+    "Body",
+    "BookSide",
+    "Cents",
+    "Count",
+    "Id",
+    "Int64",
+    "Message",
+    "Milliseconds",
+    "Seconds",
+    "Side",
+    "Time",
+    "UnknownMessage",
+]
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """sid, seq, id, clock: seqs beyond 13 million are seen (protocol.md 5.2), so 64 bits; never negative."""
@@ -36,6 +54,9 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**13)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # the end of the year 9999
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+Side = Literal["yes", "no"]
+BookSide = Literal["bid", "ask"]
 Time = int | str | None
 """``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (protocol.md 7); either is read everywhere."""
 
@@ -58,6 +79,21 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def market_ticker(self) -> str | None:
         """The market this message is about, None where it is about none or several."""
         return None
+
+    @property
+    def time(self) -> datetime | None:
+        """When what the message tells happened, aware; None where it does not say."""
+        return None
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """``sending_ts_ms`` as an aware datetime."""
+        return ready_time(self.sending_ts_ms)
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What ``msg`` held that no field took (messages.flat); always empty for replies, books, tickers and trades."""
+        return {}
 
 
 class Body(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -86,17 +122,31 @@ class UnknownMessage(Message, frozen=True, gc=False, kw_only=True):
         return self.raw.get("msg")
 
 
-def ready_price(text: str | None, cents: int | None) -> Decimal | None:
+def ready_price(text: str | None, cents: int | None = None) -> Decimal | None:
     """Decimal dollars from the present or else the old field, None if the wire had neither (or "")."""
     if text:
         return price_decimal(price_units(text))
     return None if cents is None else price_decimal(cents_units(cents))
 
 
-def ready_size(text: str | None, count: int | None) -> Decimal | None:
+def ready_size(text: str | None, count: int | None = None) -> Decimal | None:
     """Decimal contracts from the present or else the old field, None if the wire had neither (or "")."""
     if text:
         return size_decimal(count_units(text))
+    return None if count is None else size_decimal(count * 100)
+
+
+def ready_money(text: str | None, centi_cents: int | None = None) -> Decimal | None:
+    """Decimal dollars with 6 decimals from the present or else the old field (1/10,000 dollar), None if the wire had neither."""
+    if text is not None:
+        return money_decimal(money_units(text))
+    return None if centi_cents is None else money_decimal(centi_cents * 100)
+
+
+def ready_signed(text: str | None, count: int | None = None) -> Decimal | None:
+    """As ready_size, for sizes that may be negative."""
+    if text is not None:
+        return size_decimal(size_units(text))
     return None if count is None else size_decimal(count * 100)
 
 

@@ -111,6 +111,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def market_id(self) -> str | None:
+        """The market's uuid."""
         return self.msg.market_id
 
     @property
@@ -124,27 +125,32 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def price_dollars(self) -> str | None:
+        """Dollars as sent, on the scale of use_yes_price (since 2025-09-09)."""
         return self.msg.price_dollars
 
     @property
     def delta_fp(self) -> str | None:
+        """Contracts as sent, signed (since 2026-01-22)."""
         return self.msg.delta_fp
 
     @property
     def ts_ms(self) -> int | None:
+        """Unix time in milliseconds (since 2026-04-15)."""
         return self.msg.ts_ms
 
     @property
     def ts(self) -> int | str | None:
+        """RFC 3339 text (since 2026-01-31); deprecated."""
         return self.msg.ts
 
     @property
     def client_order_id(self) -> str | None:
-        """Your order that caused the change, None if it was not yours."""
+        """Your order that caused the change, None if it was not yours (since 2025-08-08)."""
         return self.msg.client_order_id
 
     @property
     def subaccount(self) -> int | None:
+        """Your subaccount whose order caused the change, None if it was not yours (since 2026-01-27)."""
         return self.msg.subaccount
 
     @property

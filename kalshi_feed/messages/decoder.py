@@ -3,9 +3,10 @@
 Owns the choice between strict and lenient reading: money is strict, the wire is loose. Must not import anything of
 the package but errors and the message types; knows no socket, thread, clock or log. A frame is first decoded in one
 step into its type; only when that fails is it looked at again as plain Python, to leave out an odd field that
-nobody's money depends on, to find an unknown type, or to say what is wrong.
+nobody's money depends on, to find an unknown type, or to say what is wrong. A FlatMessage leaves out its odd fields itself.
 
-Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at).
+Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at), but for those in ``msg``
+of a FlatMessage, which are in its ``extra``.
 """
 
 from __future__ import annotations
@@ -17,30 +18,53 @@ from typing import Any, Union
 import msgspec
 
 from kalshi_feed.errors import ProtocolError
-from kalshi_feed.messages import books, yes_scale
-from kalshi_feed.messages.account import Fill
+from kalshi_feed.messages import account, books, indices, lifecycle, market, replies, retired, rfq_batches, rfqs, yes_scale
 from kalshi_feed.messages.base import Message, UnknownMessage
-from kalshi_feed.messages.market import Ticker, Trade
-from kalshi_feed.messages.replies import ErrorMessage, ListSubscriptions, Ok, Subscribed, Unsubscribed
+from kalshi_feed.messages.flat import decoded, exact_number
 
 __all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable"]
 
-_COMMON: tuple[type[Message], ...] = (
-    Ticker,
-    Trade,
-    Fill,
-    Subscribed,
-    Unsubscribed,
-    Ok,
-    ListSubscriptions,
-    ErrorMessage,
+_TYPES: tuple[type[Message], ...] = (
+    books.OrderbookSnapshot,
+    books.OrderbookDelta,
+    market.Ticker,
+    market.Trade,
+    account.Fill,
+    account.UserOrder,
+    account.MarketPosition,
+    account.OrderGroupUpdate,
+    lifecycle.MarketLifecycle,
+    lifecycle.MultivariateMarketLifecycle,
+    lifecycle.EventLifecycle,
+    lifecycle.EventFeeUpdate,
+    rfqs.RfqCreated,
+    rfqs.RfqDeleted,
+    rfqs.QuoteCreated,
+    rfqs.QuoteAccepted,
+    rfqs.QuoteExecuted,
+    rfq_batches.RfqBatchCreated,
+    rfq_batches.RfqBatchDeleted,
+    rfq_batches.BatchQuoteCreated,
+    rfq_batches.RfqBatchBestQuotes,
+    rfq_batches.BatchQuoteAccepted,
+    rfq_batches.RfqBatchExecuted,
+    rfq_batches.BatchQuoteExecuted,
+    indices.CfBenchmarksValue,
+    indices.CfBenchmarksIndexList,
+    indices.CfBenchmarks5HzValue,
+    indices.CfBenchmarks5HzIndexList,
+    indices.PythValue,
+    indices.PythUnderlyingList,
+    replies.Subscribed,
+    replies.Unsubscribed,
+    replies.Ok,
+    replies.ListSubscriptions,
+    replies.ErrorMessage,
+    retired.TickerV2,
+    retired.MultivariateLookup,
 )
 
-MESSAGE_TYPES: dict[str, type[Message]] = {
-    books.OrderbookSnapshot.type: books.OrderbookSnapshot,
-    books.OrderbookDelta.type: books.OrderbookDelta,
-    **{cls.type: cls for cls in _COMMON},
-}
+MESSAGE_TYPES: dict[str, type[Message]] = {cls.type: cls for cls in _TYPES}
 """Wire type to class, for every type that has one; the others become UnknownMessage."""
 
 _YES_SCALE_TYPES: dict[str, type[Message]] = {
@@ -101,8 +125,8 @@ class Decoder:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
-        self._one = msgspec.json.Decoder(union)
-        self._batch = msgspec.json.Decoder(list[union])
+        self._one = msgspec.json.Decoder(union, float_hook=exact_number)
+        self._batch = msgspec.json.Decoder(list[union], float_hook=exact_number)
 
     def decode(self, frame: str | bytes) -> Message:
         """The message of one frame, every number checked. Raises ProtocolError."""
@@ -194,7 +218,7 @@ def undecodable(message: Message, error: Exception) -> ProtocolError:
 def _plain(frame: str | bytes) -> Any:
     """The frame as plain Python values, None where it is no JSON."""
     try:
-        return msgspec.json.decode(frame)
+        return decoded(frame)
     except (ValueError, RecursionError):
         return None
 

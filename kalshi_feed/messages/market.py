@@ -85,10 +85,12 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def yes_bid(self) -> Decimal | None:
+        """Dollars; 0 where nobody bids."""
         return ready_price(self.msg.yes_bid_dollars, self.msg.yes_bid_cents)
 
     @property
     def yes_ask(self) -> Decimal | None:
+        """Dollars; 1 where nobody offers."""
         return ready_price(self.msg.yes_ask_dollars, self.msg.yes_ask_cents)
 
     @property
@@ -103,14 +105,17 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def yes_bid_size(self) -> Decimal | None:
+        """Contracts at the best bid (since 2026-02-12)."""
         return ready_size(self.msg.yes_bid_size_fp, None)
 
     @property
     def yes_ask_size(self) -> Decimal | None:
+        """Contracts at the best ask (since 2026-02-12)."""
         return ready_size(self.msg.yes_ask_size_fp, None)
 
     @property
     def last_trade_size(self) -> Decimal | None:
+        """Contracts of the last trade (since 2026-02-12)."""
         return ready_size(self.msg.last_trade_size_fp, None)
 
     @property
@@ -124,64 +129,77 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def market_id(self) -> str | None:
+        """The market's uuid."""
         return self.msg.market_id
 
     @property
     def price_dollars(self) -> str | None:
+        """Dollars as sent (since 2025-09-09); "" in 2025 where nobody had traded."""
         return self.msg.price_dollars
 
     @property
     def yes_bid_dollars(self) -> str | None:
+        """Dollars as sent (since 2025-09-09)."""
         return self.msg.yes_bid_dollars
 
     @property
     def yes_ask_dollars(self) -> str | None:
+        """Dollars as sent (since 2025-09-09)."""
         return self.msg.yes_ask_dollars
 
     @property
     def volume_fp(self) -> str | None:
+        """Contracts as sent (since 2026-01-22)."""
         return self.msg.volume_fp
 
     @property
     def open_interest_fp(self) -> str | None:
+        """Contracts as sent (since 2026-01-22)."""
         return self.msg.open_interest_fp
 
     @property
     def yes_bid_size_fp(self) -> str | None:
+        """Contracts as sent (since 2026-02-12)."""
         return self.msg.yes_bid_size_fp
 
     @property
     def yes_ask_size_fp(self) -> str | None:
+        """Contracts as sent (since 2026-02-12)."""
         return self.msg.yes_ask_size_fp
 
     @property
     def last_trade_size_fp(self) -> str | None:
+        """Contracts as sent (since 2026-02-12)."""
         return self.msg.last_trade_size_fp
 
     @property
     def dollar_volume(self) -> int | None:
-        """Whole dollars."""
+        """Whole dollars; often missing."""
         return self.msg.dollar_volume
 
     @property
     def dollar_open_interest(self) -> int | None:
-        """Whole dollars."""
+        """Whole dollars, signed; often missing."""
         return self.msg.dollar_open_interest
 
     @property
     def ts_ms(self) -> int | None:
+        """Unix time in milliseconds (since 2026-04-15)."""
         return self.msg.ts_ms
 
     @property
     def ts(self) -> int | str | None:
+        """Unix time in seconds; deprecated."""
         return self.msg.ts
 
     @property
     def time_text(self) -> str | None:
+        """RFC 3339 text, on the wire ``time`` (since 2026-02-11); deprecated, often missing."""
         return self.msg.time_text
 
     @property
     def clock(self) -> int | None:
+        """On the wire ``Clock``: undocumented, from 2025-10 to 2026-03."""
         return self.msg.clock
 
     @property
@@ -266,44 +284,52 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def trade_id(self) -> str | None:
+        """Has uuid form but is no valid uuid; tells repeats."""
         return self.msg.trade_id
 
     @property
     def yes_price_dollars(self) -> str | None:
+        """Dollars as sent (since 2025-09-09)."""
         return self.msg.yes_price_dollars
 
     @property
     def no_price_dollars(self) -> str | None:
+        """Dollars as sent (since 2025-09-09)."""
         return self.msg.no_price_dollars
 
     @property
     def count_fp(self) -> str | None:
+        """Contracts as sent (since 2026-01-22)."""
         return self.msg.count_fp
 
     @property
     def taker_side(self) -> str | None:
+        """Deprecated: read ``taker_outcome_side``."""
         return self.msg.taker_side
 
     @property
     def taker_outcome_side(self) -> str | None:
-        """ "yes" or "no": what the taker gained."""
+        """ "yes" or "no": what the taker gained (since 2026-05-06)."""
         return self.msg.taker_outcome_side
 
     @property
     def taker_book_side(self) -> str | None:
-        """ "bid" or "ask"."""
+        """ "bid" or "ask" (since 2026-05-06)."""
         return self.msg.taker_book_side
 
     @property
     def is_block_trade(self) -> bool | None:
+        """Since 2026-08-13."""
         return self.msg.is_block_trade
 
     @property
     def ts_ms(self) -> int | None:
+        """Unix time in milliseconds (since 2026-04-15)."""
         return self.msg.ts_ms
 
     @property
     def ts(self) -> int | str | None:
+        """Unix time in seconds; deprecated."""
         return self.msg.ts
 
     @property

@@ -21,10 +21,14 @@ __all__ = [
     "Level",
     "cents_units",
     "check_counts",
+    "check_money",
     "check_prices",
+    "check_sizes",
     "count_units",
     "from_ms",
     "from_seconds",
+    "index_value",
+    "json_number",
     "level",
     "money_decimal",
     "money_units",
@@ -54,7 +58,10 @@ _PRICE = re.compile(r"([01])(?:\.([0-9]{1,4}))?")
 _SIZE = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,2}))?")
 _usual_size = re.compile(r"-?[0-9]{1,13}\.[0-9]{2}").fullmatch
 _usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
+_usual_money = re.compile(r"-?[0-9]{1,9}\.[0-9]{1,6}").fullmatch
 _MONEY = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,6}))?")
+_INDEX = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,8})?")
+_NUMBER = re.compile(r"-?[0-9]{1,60}(?:\.[0-9]{1,60})?")
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
@@ -116,6 +123,20 @@ def check_counts(*texts: str | None) -> None:
             count_units(text)
 
 
+def check_sizes(*texts: str | None) -> None:
+    """Raises the ValueError of size_units for the first text that it refuses; None is passed over."""
+    for text in texts:
+        if text is not None and not _usual_size(text):
+            size_units(text)
+
+
+def check_money(*texts: str | None) -> None:
+    """Raises the ValueError of money_units for the first text that it refuses; None is passed over."""
+    for text in texts:
+        if text is not None and not _usual_money(text):
+            money_units(text)
+
+
 def money_units(text: str) -> int:
     """Signed money text in dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
     return _scaled(_MONEY.fullmatch(text), text, 6, "amount", "dollars")
@@ -146,6 +167,25 @@ def size_decimal(units: int) -> Decimal:
 def money_decimal(units: int) -> Decimal:
     """1/1,000,000 dollar to dollars with 6 decimals: 10000 is Decimal("0.010000")."""
     return EXACT.scaleb(units, -6)
+
+
+def index_value(text: str) -> Decimal:
+    """Text of an index value (dollars or percent, at most 8 decimals and 15 digits before them, signed) to a Decimal."""
+    if _INDEX.fullmatch(text) is None:
+        raise ValueError(f"index value {text[:40]!r} is not a number with at most 8 decimals")
+    return Decimal(text)
+
+
+def json_number(number: object) -> Decimal:
+    """A JSON number as decoded (int or Decimal) to a Decimal with all its digits: at most 60, from 1e-60 to 1e60.
+
+    Also a text without exponent, because a spec's example has one (floor_strike).
+    """
+    if type(number) is int or isinstance(number, Decimal) or (isinstance(number, str) and _NUMBER.fullmatch(number)):
+        value = Decimal(number)
+        if value.is_finite() and len(value.as_tuple().digits) <= 60 and (not value or -60 <= value.adjusted() <= 60):
+            return value
+    raise ValueError(f"{str(number)[:40]!r} is not a JSON number of at most 60 digits")
 
 
 def level(price: int, size: int) -> Level:

@@ -1,4 +1,4 @@
-"""fill in both generations."""
+"""The account's own messages: fill in both generations, orders, positions, order groups."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from kalshi_feed.errors import ProtocolError
-from kalshi_feed.messages import Fill, decode
+from kalshi_feed.messages import Fill, MarketPosition, OrderGroupUpdate, UserOrder, decode
 
-from .frames import ABSENT, FILL, text
+from .frames import ABSENT, FILL, FLAT, text
 
 
 def fill(**body: Any) -> Fill:
@@ -35,8 +35,8 @@ def test_fields() -> None:
 def test_may_miss_everything() -> None:
     message = decode('{"type":"fill","msg":{}}')
     for name in dir(Fill):
-        if not name.startswith("_") and name not in ("type", "msg"):
-            assert getattr(message, name) is None, name
+        if not name.startswith("_") and name not in ("type", "wire"):
+            assert not getattr(message, name), name
 
 
 def test_generations_are_equal() -> None:
@@ -82,3 +82,60 @@ def test_numbers_are_checked(name: str, wrong: Any) -> None:
     with pytest.raises(ProtocolError) as caught:
         fill(**{name: wrong})
     assert (caught.value.type, caught.value.sid) == ("fill", 13)
+
+
+def utc(*moment: int) -> datetime:
+    return datetime(*moment, tzinfo=timezone.utc)  # type: ignore[misc,arg-type]
+
+
+def order(**body: Any) -> UserOrder:
+    message = decode(text(FLAT["user_order"], **body))
+    assert isinstance(message, UserOrder)
+    return message
+
+
+def test_order() -> None:
+    message = order()
+    assert message.market_ticker == message.ticker == "MARKET-A"
+    counts = (message.initial_count, message.fill_count, message.remaining_count)
+    assert [str(count) for count in counts] == ["10.00", "2.50", "7.50"]
+    assert str(message.yes_price) == "0.3550"
+    money = (message.taker_fill_cost, message.maker_fill_cost, message.taker_fees, message.maker_fees)
+    assert [str(value) for value in money] == ["0.500000", "0.387500", "0.012345", "-0.000001"]
+    assert (message.outcome_side, message.book_side, message.status) == ("yes", "bid", "resting")
+
+
+def test_times_of_an_order() -> None:
+    message = order()
+    assert message.created_at == utc(2024, 12, 1, 10, 0, 0, 500_000)
+    assert message.time == message.last_updated_at == utc(2024, 12, 1, 10, 30)
+    assert message.expiration_at == utc(2024, 12, 1, 11)
+    texts = order(created_ts_ms=None, last_updated_ts_ms=ABSENT, expiration_ts_ms=ABSENT)
+    assert (texts.created_at, texts.time, texts.expiration_at) == (message.created_at, message.time, message.expiration_at)
+    fresh = order(last_updated_ts_ms=ABSENT, last_update_time=ABSENT)
+    assert (fresh.last_updated_at, fresh.time) == (None, message.created_at)
+    assert order(created_time=None, created_ts_ms=None, last_updated_ts_ms=None, last_update_time="soon").time is None
+
+
+def test_words_that_the_exchange_may_add() -> None:
+    message = order(status="paused", last_update_reason="NewReason", self_trade_prevention_type="other")
+    assert (message.status, message.last_update_reason, message.self_trade_prevention_type) == ("paused", "NewReason", "other")
+
+
+def test_position() -> None:
+    message = decode(text(FLAT["market_position"]))
+    assert isinstance(message, MarketPosition)
+    values = (message.position, message.volume, message.position_cost, message.realized_pnl, message.fees_paid)
+    assert [str(value) for value in values] == ["-100.00", "15.00", "50.000000", "-10.250000", "1.000100"]
+    assert message.position_fee_cost == Decimal("0.5")
+    assert (message.time, message.seq) == (None, 4)
+
+
+def test_order_group() -> None:
+    message = decode(text(FLAT["order_group_updates"]))
+    assert isinstance(message, OrderGroupUpdate)
+    assert (message.event_type, message.contracts_limit, message.market_ticker) == ("limit_updated", Decimal(150), None)
+    assert message.time == utc(2024, 12, 1, 10)
+    deleted = decode(text(FLAT["order_group_updates"], event_type="deleted", contracts_limit_fp=ABSENT, ts_ms=ABSENT))
+    assert isinstance(deleted, OrderGroupUpdate)
+    assert (deleted.contracts_limit, deleted.time) == (None, None)

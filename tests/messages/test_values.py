@@ -16,10 +16,14 @@ from kalshi_feed.messages.values import (
     Level,
     cents_units,
     check_counts,
+    check_money,
     check_prices,
+    check_sizes,
     count_units,
     from_ms,
     from_seconds,
+    index_value,
+    json_number,
     level,
     money_decimal,
     money_units,
@@ -284,3 +288,54 @@ def test_every_millisecond_is_exact(milliseconds: int) -> None:
     moment = from_ms(milliseconds)
     assert (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1) == milliseconds
     assert parse_time(moment.isoformat()) == moment
+
+
+@pytest.mark.parametrize("text", [*NOT_NUMBERS, "0.123456789", "9" * 16, "9" * 5000])
+def test_index_value_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number with at most 8 decimals") as caught:
+        index_value(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["68000.12000000", "-0.50000001", "0", "4", "999999999999999.99999999"])
+def test_index_value(text: str) -> None:
+    with decimal.localcontext(decimal.Context(prec=3)):
+        assert str(index_value(text)) == text
+
+
+@pytest.mark.parametrize(
+    "number", [*NOT_NUMBERS, True, None, 1.5, [], "9" * 61, Decimal("nan"), Decimal("1e61"), Decimal("1e-61"), 10**61]
+)
+def test_json_number_refused(number: object) -> None:
+    with pytest.raises(ValueError, match="is not a JSON number") as caught:
+        json_number(number)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("number", [0, -5, 10**30, Decimal("0.10"), Decimal("1e-7"), Decimal("0e500"), "4487", "-0.5"])
+def test_json_number(number: object) -> None:
+    with decimal.localcontext(decimal.Context(prec=3)):
+        assert json_number(number) == Decimal(str(number))
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+def test_checks_refuse_what_the_units_refuse(text: str) -> None:
+    for check, units in ((check_sizes, size_units), (check_money, money_units)):
+        with pytest.raises(ValueError) as caught:
+            units(text)
+        with pytest.raises(ValueError) as checked:
+            check(None, "1.00", text)
+        assert str(checked.value) == str(caught.value)
+
+
+@few
+@given(st.from_regex(r"-?[0-9]{0,17}(\.[0-9]{0,8})?", fullmatch=True))
+def test_checks_accept_what_the_units_accept(text: str) -> None:
+    for check, units in ((check_sizes, size_units), (check_money, money_units)):
+        try:
+            units(text)
+        except ValueError:
+            with pytest.raises(ValueError):
+                check(text)
+        else:
+            check(text)

@@ -1,0 +1,204 @@
+"""The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists (protocol.md 6.12).
+
+Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.values.
+
+Every field may be None. ``*_ts_ms`` and ``received_at`` are Unix times in milliseconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+
+from msgspec import field
+
+from kalshi_feed.messages.base import Count, Id, Milliseconds, ready_time
+from kalshi_feed.messages.flat import STRICT, FlatMessage, IndexText, Part, TickerText, decoded
+from kalshi_feed.messages.values import index_value, json_number
+
+__all__ = [
+    "CfBenchmarks5HzIndexList",
+    "CfBenchmarks5HzValue",
+    "CfBenchmarksIndexList",
+    "CfBenchmarksValue",
+    "IndexAverage",
+    "IndexMessage",
+    "PythUnderlyingList",
+    "PythValue",
+]
+
+
+class IndexAverage(Part, frozen=True, gc=False, kw_only=True):
+    """The average of an index over a window of time. Thread-safe: immutable. ``value`` is the wire's text."""
+
+    value: IndexText = None
+    window_size: Count | None = None
+    """How many values were averaged."""
+    window_start_ts_ms: Milliseconds | None = None
+    window_end_ts_exclusive: Milliseconds | None = None
+    """Milliseconds too; the first moment after the window."""
+
+    @property
+    def average(self) -> Decimal | None:
+        """``value``, to 8 decimals."""
+        return None if self.value is None else index_value(self.value)
+
+    @property
+    def window_start_at(self) -> datetime | None:
+        return ready_time(self.window_start_ts_ms)
+
+    @property
+    def window_end_at(self) -> datetime | None:
+        """The first moment after the window."""
+        return ready_time(self.window_end_ts_exclusive)
+
+
+class IndexMessage(FlatMessage, frozen=True, gc=False, kw_only=True):
+    """Base of the three that tell an index's value. Thread-safe: immutable.
+
+    ``received_at`` is the wire's number of milliseconds; as a datetime it is ``received_time``.
+    """
+
+    received_at: Milliseconds | None = None
+    """When the exchange got the value."""
+
+    @property
+    def value(self) -> Decimal | None:
+        """The index's value: dollars, or percent for Pyth's Treasury yields."""
+        return None
+
+    @property
+    def received_time(self) -> datetime | None:
+        """When the exchange got the value (``received_at``), aware."""
+        return ready_time(self.received_at)
+
+
+class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
+    index_id: TickerText = None
+    """Such as "BRTI"."""
+    data: str | None = None
+    """What CF Benchmarks sent: JSON text, not checked. Read ``upstream``."""
+
+    @property
+    def upstream(self) -> dict[str, Any] | None:
+        """``data`` read, numbers with a fraction as Decimal: a new dict at each call, None where it is no JSON object."""
+        try:
+            value = decoded(self.data or "")
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+class CfBenchmarksValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value"):
+    """A value of a CF Benchmarks index with its averages, about one a second (since 2026-06). Thread-safe: immutable."""
+
+    type: ClassVar[str] = "cfbenchmarks_value"
+
+    avg_60s_data: Annotated[IndexAverage | None, STRICT] = None
+    """Over the last 60 seconds."""
+    last_60s_windowed_average_15min: Annotated[IndexAverage | None, STRICT] = None
+    """Over the minute before :00, :15, :30 and :45; only sent in that minute."""
+
+    @property
+    def value(self) -> Decimal | None:
+        """Dollars, from ``data``: None where that has no readable "value"."""
+        value = (self.upstream or {}).get("value")
+        try:
+            return index_value(value) if isinstance(value, str) else json_number(value)
+        except ValueError:
+            return None
+
+    @property
+    def time(self) -> datetime | None:
+        """When CF Benchmarks made the value ("time" in ``data``), else when the exchange got it, aware."""
+        made = (self.upstream or {}).get("time")
+        if type(made) is int:
+            try:
+                return ready_time(made)
+            except ValueError:
+                pass
+        return self.received_time
+
+
+class CfBenchmarks5HzValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_5hz"):
+    """A value of a CF Benchmarks index, five a second (since 2026-09-03). Thread-safe: immutable."""
+
+    type: ClassVar[str] = "cfbenchmarks_value_5hz"
+
+    value_usd: IndexText = None
+    """Dollars with 8 decimals."""
+    source_ts_ms: Milliseconds | None = None
+    """When CF Benchmarks made the value."""
+
+    @property
+    def value(self) -> Decimal | None:
+        """Dollars, to 8 decimals (``value_usd``)."""
+        return None if self.value_usd is None else index_value(self.value_usd)
+
+    @property
+    def source_at(self) -> datetime | None:
+        return ready_time(self.source_ts_ms)
+
+    @property
+    def time(self) -> datetime | None:
+        """When CF Benchmarks made the value, else when the exchange got it, aware."""
+        return self.source_at or self.received_time
+
+
+class PythValue(IndexMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="pyth_value"):
+    """A value of a Pyth price feed (since 2026-07-23; a paid channel). Thread-safe: immutable."""
+
+    type: ClassVar[str] = "pyth_value"
+
+    underlying_ticker: TickerText = None
+    """Such as "Metal.XAU/USD"."""
+    value_usd: IndexText = None
+    """Dollars with 8 decimals; percent for Treasury yields."""
+    source_ts_ms: Milliseconds | None = None
+    """When Pyth made the value."""
+
+    @property
+    def value(self) -> Decimal | None:
+        """Dollars, or percent for Treasury yields, to 8 decimals (``value_usd``)."""
+        return None if self.value_usd is None else index_value(self.value_usd)
+
+    @property
+    def source_at(self) -> datetime | None:
+        return ready_time(self.source_ts_ms)
+
+    @property
+    def time(self) -> datetime | None:
+        """When Pyth made the value, else when the exchange got it, aware."""
+        return self.source_at or self.received_time
+
+
+class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
+    id: Id | None = field(default=None, name="id")
+    """The command's; None if it had none."""
+
+
+class CfBenchmarksIndexList(_List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_indexlist"):
+    """The answer to "indexlist": all indices there are. Thread-safe: immutable."""
+
+    type: ClassVar[str] = "cfbenchmarks_value_indexlist"
+
+    index_ids: tuple[str, ...] | None = None
+
+
+class CfBenchmarks5HzIndexList(
+    _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_5hz_indexlist"
+):
+    """The answer to "indexlist" on the 5 Hz channel: all indices there are. Thread-safe: immutable."""
+
+    type: ClassVar[str] = "cfbenchmarks_value_5hz_indexlist"
+
+    index_ids: tuple[str, ...] | None = None
+
+
+class PythUnderlyingList(_List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="pyth_value_underlying_list"):
+    """The answer to "underlying_list": all underlyings there are. Thread-safe: immutable."""
+
+    type: ClassVar[str] = "pyth_value_underlying_list"
+
+    underlying_tickers: tuple[str, ...] | None = None
