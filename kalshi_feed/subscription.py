@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError, SubscriptionError
-from .session.channels import BOOK_CHANNEL, names
+from .session.channels import BOOK_CHANNEL, names, rule_of
 from .session.wanted import Want
 
 if TYPE_CHECKING:
@@ -118,6 +118,14 @@ class Subscription:
         self._requests.delete_markets(self._want, self._checked(tickers, "unsubscribe_underlyings", "underlying_tickers"))
         return self
 
+    def indexlist(self) -> Subscription:
+        """Ask which indices there are; the answer is a message: feed.wait_for("cfbenchmarks_value_indexlist")."""
+        return self._ask("indexlist", "index_ids")
+
+    def underlying_list(self) -> Subscription:
+        """Ask which underlyings there are; the answer is a message: feed.wait_for("pyth_value_underlying_list")."""
+        return self._ask("underlying_list", "underlying_tickers")
+
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
         """Ask the exchange for fresh order book snapshots of these markets, or of all of the subscription's."""
         if BOOK_CHANNEL not in self._want.live_channels():
@@ -133,6 +141,14 @@ class Subscription:
         """Want it no longer. Idempotent; other subscriptions of the same markets stay."""
         self._requests.check()
         self._requests.unsubscribe(self._want)
+
+    def _ask(self, action: str, selector: str) -> Subscription:
+        self._requests.check()
+        channels = [name for name in self._want.live_channels() if selector in rule_of(name).selectors]
+        if not channels or self._want.selector not in (None, selector):
+            raise ConfigurationError(f"{action}: no channel of this subscription has such a list")
+        self._requests.ask(action, channels)
+        return self
 
     def _checked(self, given: tuple[str | Iterable[str], ...], what: str, selector: str = "market_tickers") -> tuple[str, ...]:
         self._requests.check()

@@ -88,6 +88,12 @@ class UserRequests:
             self.wanted.snapshots.update(dict.fromkeys(market_tickers))
         self._wake()
 
+    def ask(self, action: str, channels: Iterable[str]) -> None:
+        """Ask for a list that the exchange sends as a message."""
+        with self.lock:
+            self.wanted.questions.update(dict.fromkeys((action, channel) for channel in channels))
+        self._wake()
+
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid)."""
         box: ListBox = []

@@ -50,7 +50,7 @@ def encode(command: Command, selector: str | None, options: Mapping[str, Any]) -
     elif command.cmd != "list_subscriptions":
         message["cmd"] = "update_subscription"
         action = _ACTIONS.get((command.cmd, selector or ""), command.cmd)
-        message["params"] = {"sids": [command.sid], **named, "action": action}
+        message["params"] = {"sids": [command.sid], **(named if command.keys else {}), "action": action}
         if command.cmd == "add_markets" and "send_initial_snapshot" in options:
             message["params"]["send_initial_snapshot"] = options["send_initial_snapshot"]
     return json.dumps(message, separators=(",", ":")).encode()

@@ -27,6 +27,7 @@ _ALREADY_SUBSCRIBED: Final = 6
 _UNKNOWN_SID: Final = 7
 _TERMINAL: Final = frozenset({10, 17, 25})
 _PUT_OFF: Final = frozenset({18, 27})
+_TIMEOUT: Final = 18
 _MARKET_LIMIT: Final = 26
 _OVERFLOW: Final = 25
 
@@ -101,6 +102,11 @@ class Control:
         if self._wanted.snapshots:
             self.get_snapshot(tuple(self._wanted.snapshots), now)
             self._wanted.snapshots.clear()
+        for action, channel in tuple(self._wanted.questions):
+            link = self.links.get(channel)
+            if link is not None and link.sid is not None:
+                self._send(action, channel, (), now)
+                del self._wanted.questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
             if oldest.deadline > now:
@@ -300,6 +306,8 @@ class Control:
             self._unsettled.add(link.name)
             if code in _PUT_OFF or code in _TERMINAL:
                 self._put_off(link, now)
+                if code == _TIMEOUT and command.cmd == "subscribe":
+                    self._send("list_subscriptions", "", (), now)  # it may have been opened all the same
             elif command.cmd == "unsubscribe":
                 self._closed(link, now)
             elif command.cmd == "delete_markets":
@@ -374,6 +382,13 @@ class Control:
                     self._settle(link.name, now)
                 else:
                     self._died(link, "the exchange does not list the subscription", now)
+            elif not link.is_open and link.pending is None and self._is_news(link, sids.get(link.name)):
+                self._opened(link, sids[link.name], (), now)  # of what markets it does not say: they are added
+                link.next_seq = None
+
+    def _is_news(self, link: Link, sid: int | None) -> bool:
+        """Whether a listed sid is a subscription that is wanted and whose opening we were not told."""
+        return sid is not None and sid not in self.links.retired and link.name in self._wanted.channels
 
     def _closed(self, link: Link, now: float) -> None:
         self._listener.markets_left(link, None, now)

@@ -90,6 +90,7 @@ class Wanted:
         self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
         self.new_books: dict[str, None] = {}  # markets whose books nobody had wanted, since the session last looked
         self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
+        self.questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists asked for; they come as messages
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
     def add(self, want: Want) -> list[str]:

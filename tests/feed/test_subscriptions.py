@@ -530,6 +530,20 @@ def test_indices_and_underlyings_are_changed_at_run_time(exchange: Exchange, fee
         indices.subscribe_underlyings("Metal.XPT/USD")
 
 
+def test_the_exchange_lists_indices_and_underlyings(exchange: Exchange, feed: KalshiFeed) -> None:
+    indices = feed.subscribe("cfbenchmarks_value", index_ids="all").wait(5)
+    with feed.messages("cfbenchmarks_value_indexlist") as lists:
+        indices.indexlist()
+        assert "BRTI" in (lists.get(5).index_ids or ())
+    underlyings = feed.subscribe("pyth_value", underlying_tickers="all").wait(5)
+    with feed.messages("pyth_value_underlying_list") as lists:
+        underlyings.underlying_list()
+        assert lists.get(5).underlying_tickers
+    with pytest.raises(ConfigurationError, match="no channel of this subscription has such a list"):
+        underlyings.indexlist()
+    assert feed.stats().gaps == 0
+
+
 def test_what_fits_under_the_exchanges_limit_is_subscribed(exchange: Exchange, feed: KalshiFeed) -> None:
     tickers = [f"L{n}" for n in range(20)]
     for ticker in tickers:

@@ -695,6 +695,39 @@ def test_already_subscribed_adds_the_markets_to_what_is_there() -> None:
     assert driver.live() == {"A"} and want.error is None
 
 
+def test_a_subscribe_that_timed_out_and_had_worked_is_found_by_the_list() -> None:
+    """S25: code 18 leaves the state unknown."""
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    (list_,) = driver.turn(error(18, 1))
+    assert action(list_) == "list_subscriptions"
+    (add,) = driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 3}, {"channel": "fill", "sid": 4}]})
+    assert params(add) == {"sids": [3], "market_tickers": ["A"], "action": "add_markets"}
+    driver.turn(ok(add["id"], 3, 7), snapshot("A", 3, 8))
+    assert driver.live() == {"A"}
+
+
+def test_a_subscribe_that_timed_out_and_is_not_listed_is_sent_again() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    (list_,) = driver.turn(error(18, 1))
+    assert driver.turn({"id": list_["id"], "type": "ok", "msg": []}) == []
+    assert [action(command) for command in driver.pass_time(1)] == ["subscribe"]
+
+
+def test_a_list_of_indices_is_asked_for_once_the_channel_is_open() -> None:
+    driver = Driver()
+    driver.want("cfbenchmarks_value")
+    driver.wanted.questions["indexlist", "cfbenchmarks_value"] = None
+    (subscribe,) = driver.connect()
+    assert action(subscribe) == "subscribe"
+    (question,) = driver.turn(subscribed(subscribe["id"], "cfbenchmarks_value", 1))
+    assert params(question) == {"sids": [1], "action": "indexlist"}
+    assert driver.turn() == [] and driver.pass_time(100) == []  # the answer is a message; none is waited for
+
+
 def test_already_subscribed_and_unwanted() -> None:
     driver = Driver()
     want = driver.want("trade", "A")
