@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from kalshi_feed import ConfigurationError
 from kalshi_feed.session.channels import CHANNEL_OF_TYPE, CHANNELS, channel_names, names, rule_of
+
+FACTS = Path(__file__).parents[3] / "shared/kalshi/asyncapi_facts.json"
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -83,3 +88,9 @@ def test_types_of_the_book_channel() -> None:
     assert [name for name, rule in CHANNELS.items() if not rule.sequenced] == [
         "ticker", "fill", "user_orders", "market_positions",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason="../shared is not here")
+def test_the_list_of_channels_is_the_published_one() -> None:
+    published = set(json.loads(FACTS.read_text(encoding="utf-8"))["channels"]) - {"root", "control_frames"}
+    assert set(CHANNELS) == published
