@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -160,8 +161,17 @@ class BookStore:
             with self.lock:
                 self._waiters.remove(waiter)
 
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Hold the lock, and afterwards wake those who wait for what has changed."""
+        with self.lock:
+            yield
+            ready = self.ready_locked()
+        for waiter in ready:
+            waiter.release()
+
     def ready_locked(self) -> list[Waiter]:
-        """Those who have something to see now; the caller releases them after the lock."""
+        """Those who have something to see now; they are to be released after the lock."""
         return [waiter for waiter in self._waiters if waiter.ready()] if self._waiters else []
 
 

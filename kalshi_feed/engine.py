@@ -170,16 +170,13 @@ class Engine:
 
     def _end_now(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
-        with self.store.lock:
+        with self.store.change():
             self._state.fatal = None
             self.requests.close_books_locked()
             self.store.ended = FeedClosedError("the feed is closed; start() opens it again")
             if self._state.value is not FeedState.CLOSED:
                 self._state.change(FeedState.CLOSED, reason)
             self._state.untold.clear()
-            ready = self.store.ready_locked()
-        for waiter in ready:
-            waiter.release()
         self.dispatcher.end(None)
 
     def abandon(self) -> None:
@@ -258,21 +255,16 @@ class Engine:
         """See Host."""
         read_at = time.perf_counter()
         session, output = self.session, self.session.output
-        with self.store.lock:
+        with self.store.change():
             if payloads:
                 session.receive(payloads, now)
             session.tick(now)
             if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
                 self._binary_ignored = self._transport.binary_ignored
                 output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
-            items, output.items = output.items, []
-            changed, output.status_changed = output.status_changed, set()
-            outbox, output.outbox = output.outbox, []
+            items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
-            ready = self.store.ready_locked()
-        for waiter in ready:
-            waiter.release()
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
         if output.give_up is not None:
@@ -295,16 +287,13 @@ class Engine:
             if transport is not None:
                 ago = timedelta(seconds=max(now - transport.last_received, 0.0))
                 self._gap_started = datetime.now(timezone.utc) - ago
-            output = self.session.output
-            items, output.items = output.items, []
-            changed, output.status_changed = output.status_changed, set()
-            output.outbox.clear()
+            items, changed, _ = self.session.output.take()
         try:
             delay = self._retries.next_delay(error, healthy=healthy)
         except KalshiFeedError:
             self._hand_on(items, changed)
             raise
-        with self.store.lock:
+        with self.store.change():
             self._state.change(
                 FeedState.RECONNECTING,
                 str(error),
@@ -312,9 +301,6 @@ class Engine:
                 delay=delay,
                 gap_started=self._gap_started,
             )
-            ready = self.store.ready_locked()
-        for waiter in ready:
-            waiter.release()
         _log(logging.WARNING, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
@@ -324,7 +310,7 @@ class Engine:
         fatal = _as_fatal(error)
         if fatal is not None:
             _log(logging.ERROR, "the feed has failed: %s", fatal)
-        with self.store.lock:
+        with self.store.change():
             self.session.disconnected(time.monotonic())
             self._transport = None
             if fatal is None:
@@ -333,13 +319,7 @@ class Engine:
             self.store.ended = fatal or FeedClosedError("the feed was closed")
             self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
             self._monitor.ended()
-            output = self.session.output
-            items, output.items = output.items, []
-            changed, output.status_changed = output.status_changed, set()
-            output.outbox.clear()
-            ready = self.store.ready_locked()
-        for waiter in ready:
-            waiter.release()
+            items, changed, _ = self.session.output.take()
         self._hand_on(items, changed)
         self.dispatcher.end(fatal)
         reader = self._reader

@@ -15,8 +15,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.messages.values import (
+from .errors import ConfigurationError
+from .messages.values import (
     EXACT,
     ONE_DOLLAR,
     Level,

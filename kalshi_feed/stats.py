@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
-from kalshi_feed.session.events import FeedState
+from .session.events import FeedState
 
 __all__ = ["FeedStats", "Health", "Histogram", "Meter", "assess"]
 

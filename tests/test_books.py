@@ -41,11 +41,8 @@ def level(price: str, quantity: str) -> Level:
 
 def write(store: BookStore, ticker: str = "A", **sides: dict[int, int]) -> None:
     """What the reader does with a snapshot: under the lock, and the waiters released after it."""
-    with store.lock:
+    with store.change():
         store.book_locked(ticker).replace(sides.get("yes", {}), sides.get("no", {}), 7, 3, time.monotonic())
-        ready = store.ready_locked()
-    for waiter in ready:
-        waiter.release()
 
 
 def announce(store: BookStore) -> int:

@@ -151,9 +151,9 @@ def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterabl
 
 def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetime) -> str:
     if ".demo." in f".{endpoint.host}" or "demo-" in endpoint.host:
-        advice = "this is the demo environment: a production key does not work here"
+        advice = "a production key does not work in this, the demo environment"
     else:
-        advice = "a demo key does not work here (KALSHI_ENV=demo chooses the demo environment)"
+        advice = "a demo key works with KALSHI_ENV=demo only"
     advice = f"the key id is not known to this environment ({advice}), or the private key does not belong to that key id"
     if server_time is None:
         return f"{advice}, or this machine's clock is wrong; check the three"

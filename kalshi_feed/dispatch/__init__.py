@@ -6,9 +6,9 @@ and stats; no sockets, no books (it is given a function that makes a view).
 
 from __future__ import annotations
 
-from kalshi_feed.dispatch.dispatcher import Dispatcher
-from kalshi_feed.dispatch.mailbox import Counters
-from kalshi_feed.dispatch.registry import ALL_DATA, BOOKS
-from kalshi_feed.dispatch.stream import MessageStream
+from .dispatcher import Dispatcher
+from .mailbox import Counters
+from .registry import ALL_DATA, BOOKS
+from .stream import MessageStream
 
 __all__ = ["ALL_DATA", "BOOKS", "Counters", "Dispatcher", "MessageStream"]

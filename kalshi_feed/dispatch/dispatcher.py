@@ -20,16 +20,16 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
-from kalshi_feed.dispatch.mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
-from kalshi_feed.dispatch.registry import BOOK_TYPES, Callback, Kind, Message, Registry, Table
-from kalshi_feed.dispatch.stream import MessageStream
-from kalshi_feed.dispatch.wakeup import deadline_after, seconds_until
-from kalshi_feed.dispatch.worker import Worker, log_safely
-from kalshi_feed.errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
-from kalshi_feed.session.events import Event, FeedFault
+from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from ..session.events import Event, FeedFault
+from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
+from .registry import BOOK_TYPES, Callback, Kind, Message, Registry, Table
+from .stream import MessageStream
+from .wakeup import deadline_after, seconds_until
+from .worker import Worker, log_safely
 
 if TYPE_CHECKING:
-    from kalshi_feed.orderbook import BookView
+    from ..orderbook import BookView
 
 __all__ = ["Dispatcher"]
 

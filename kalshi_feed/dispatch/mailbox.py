@@ -21,10 +21,10 @@ from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from kalshi_feed.dispatch.registry import Entry
-from kalshi_feed.dispatch.wakeup import Wakeup
-from kalshi_feed.session.events import Event, FeedFault, Lagged
-from kalshi_feed.stats import Histogram
+from ..session.events import Event, FeedFault, Lagged
+from ..stats import Histogram
+from .registry import Entry
+from .wakeup import Wakeup
 
 __all__ = ["Batch", "Counters", "Lag", "Mailbox", "MessageQueue", "Token"]
 

@@ -13,8 +13,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.session.events import Event
+from ..errors import ConfigurationError
+from ..session.events import Event
 
 __all__ = ["ALL_DATA", "BOOKS", "BOOK_TYPES", "Callback", "Entry", "Kind", "Message", "Registry", "Route", "Table"]
 

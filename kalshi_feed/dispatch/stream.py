@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kalshi_feed.dispatch.mailbox import Lag
-from kalshi_feed.dispatch.registry import checked_tickers
-from kalshi_feed.dispatch.wakeup import Wakeup, deadline_after, seconds_until
-from kalshi_feed.errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from .mailbox import Lag
+from .registry import checked_tickers
+from .wakeup import Wakeup, deadline_after, seconds_until
 
 __all__ = ["MessageStream"]
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from kalshi_feed.errors import ConfigurationError
+from ..errors import ConfigurationError
 
 __all__ = ["Wakeup", "deadline_after", "seconds_until"]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from kalshi_feed.dispatch.mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
-from kalshi_feed.dispatch.registry import Entry, Registry, Route
-from kalshi_feed.session.events import Event, FeedFault
+from ..session.events import Event, FeedFault
+from .mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
+from .registry import Entry, Registry, Route
 
 if TYPE_CHECKING:
-    from kalshi_feed.orderbook import BookView
+    from ..orderbook import BookView
 
 __all__ = ["Worker", "log_safely"]
 

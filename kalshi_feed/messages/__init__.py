@@ -28,12 +28,12 @@ are Decimals themselves.
 
 from __future__ import annotations
 
-from kalshi_feed.messages.account import Fill, MarketPosition, OrderGroupUpdate, UserOrder
-from kalshi_feed.messages.base import Message, UnknownMessage
-from kalshi_feed.messages.books import OrderbookDelta, OrderbookSnapshot
-from kalshi_feed.messages.decoder import MESSAGE_TYPES, Decoder, decode, undecodable
-from kalshi_feed.messages.describe import ready_fields, wire_fields
-from kalshi_feed.messages.indices import (
+from .account import Fill, MarketPosition, OrderGroupUpdate, UserOrder
+from .base import Message, UnknownMessage
+from .books import OrderbookDelta, OrderbookSnapshot
+from .decoder import MESSAGE_TYPES, Decoder, decode, undecodable
+from .describe import ready_fields, wire_fields
+from .indices import (
     CfBenchmarks5HzIndexList,
     CfBenchmarks5HzValue,
     CfBenchmarksIndexList,
@@ -43,7 +43,7 @@ from kalshi_feed.messages.indices import (
     PythUnderlyingList,
     PythValue,
 )
-from kalshi_feed.messages.lifecycle import (
+from .lifecycle import (
     EventFeeUpdate,
     EventLifecycle,
     MarketLifecycle,
@@ -51,10 +51,10 @@ from kalshi_feed.messages.lifecycle import (
     MultivariateMarketLifecycle,
     PriceRange,
 )
-from kalshi_feed.messages.market import Ticker, Trade
-from kalshi_feed.messages.replies import ErrorMessage, ListSubscriptions, Ok, Reply, Subscribed, Unsubscribed
-from kalshi_feed.messages.retired import MultivariateLookup, TickerV2
-from kalshi_feed.messages.rfq_batches import (
+from .market import Ticker, Trade
+from .replies import ErrorMessage, ListSubscriptions, Ok, Reply, Subscribed, Unsubscribed
+from .retired import MultivariateLookup, TickerV2
+from .rfq_batches import (
     BatchQuote,
     BatchQuoteAccepted,
     BatchQuoteCreated,
@@ -66,7 +66,7 @@ from kalshi_feed.messages.rfq_batches import (
     RfqBatchDeleted,
     RfqBatchExecuted,
 )
-from kalshi_feed.messages.rfqs import (
+from .rfqs import (
     Communication,
     Leg,
     QuoteAccepted,
@@ -75,7 +75,7 @@ from kalshi_feed.messages.rfqs import (
     RfqCreated,
     RfqDeleted,
 )
-from kalshi_feed.messages.values import Level
+from .values import Level
 
 __all__ = [
     "MESSAGE_TYPES",

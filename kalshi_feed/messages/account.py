@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from kalshi_feed.messages.base import (
+from .base import (
     BookSide,
     Id,
     Milliseconds,
@@ -27,7 +27,7 @@ from kalshi_feed.messages.base import (
     ready_size,
     ready_time,
 )
-from kalshi_feed.messages.flat import (
+from .flat import (
     CountText,
     FlatMessage,
     MoneyText,

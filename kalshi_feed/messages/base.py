@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from kalshi_feed.messages.values import (
+from .values import (
     cents_units,
     count_units,
     from_ms,

@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import field
 
-from kalshi_feed.messages.base import Body, Cents, Count, Id, Message, Milliseconds, Time, ready_time
-from kalshi_feed.messages.values import (
+from .base import Body, Cents, Count, Id, Message, Milliseconds, Time, ready_time
+from .values import (
     ONE_DOLLAR,
     PRICES,
     Level,

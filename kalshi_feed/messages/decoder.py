@@ -17,10 +17,10 @@ from typing import Any, Union
 
 import msgspec
 
-from kalshi_feed.errors import ProtocolError
-from kalshi_feed.messages import account, books, indices, lifecycle, market, replies, retired, rfq_batches, rfqs, yes_scale
-from kalshi_feed.messages.base import Message, UnknownMessage
-from kalshi_feed.messages.flat import decoded, exact_number
+from ..errors import ProtocolError
+from . import account, books, indices, lifecycle, market, replies, retired, rfq_batches, rfqs, yes_scale
+from .base import Message, UnknownMessage
+from .flat import decoded, exact_number
 
 __all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from kalshi_feed.messages.base import Body, Message
-from kalshi_feed.messages.flat import FlatMessage, struct_names, wire_names
+from .base import Body, Message
+from .flat import FlatMessage, struct_names, wire_names
 
 __all__ = ["ready_fields", "wire_fields"]
 

@@ -32,8 +32,8 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 from msgspec.structs import astuple, force_setattr
 
-from kalshi_feed.messages.base import Body, Cents, Count, Message
-from kalshi_feed.messages.values import check_counts, check_money, check_prices, check_sizes, index_value, json_number
+from .base import Body, Cents, Count, Message
+from .values import check_counts, check_money, check_prices, check_sizes, index_value, json_number
 
 __all__ = [
     "STRICT",

@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import field
 
-from kalshi_feed.messages.base import Count, Id, Milliseconds, ready_time
-from kalshi_feed.messages.flat import STRICT, FlatMessage, IndexText, Part, TickerText, decoded
-from kalshi_feed.messages.values import index_value, json_number
+from .base import Count, Id, Milliseconds, ready_time
+from .flat import STRICT, FlatMessage, IndexText, Part, TickerText, decoded
+from .values import index_value, json_number
 
 __all__ = [
     "CfBenchmarks5HzIndexList",

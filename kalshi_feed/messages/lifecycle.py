@@ -16,8 +16,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import field
 from msgspec.structs import force_setattr
 
-from kalshi_feed.messages.base import Id, Seconds, ready_money, ready_price, ready_time
-from kalshi_feed.messages.flat import (
+from .base import Id, Seconds, ready_money, ready_price, ready_time
+from .flat import (
     STRICT,
     FlatMessage,
     JsonNumber,

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from kalshi_feed.messages.base import (
+from .base import (
     Body,
     Cents,
     Count,
@@ -24,7 +24,7 @@ from kalshi_feed.messages.base import (
     ready_size,
     ready_time,
 )
-from kalshi_feed.messages.values import check_counts, check_prices
+from .values import check_counts, check_prices
 
 __all__ = ["Ticker", "TickerBody", "Trade", "TradeBody"]
 

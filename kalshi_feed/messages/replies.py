@@ -11,7 +11,7 @@ from typing import ClassVar
 from msgspec import field
 from msgspec.structs import force_setattr
 
-from kalshi_feed.messages.base import Body, Id, Int64, Message
+from .base import Body, Id, Int64, Message
 
 __all__ = ["ErrorMessage", "ListSubscriptions", "Ok", "Reply", "Subscribed", "SubscriptionEntry", "Unsubscribed"]
 

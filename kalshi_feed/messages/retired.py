@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 
 from msgspec import field
 
-from kalshi_feed.messages.base import Int64, Milliseconds, Time, ready_price, ready_signed, ready_time
-from kalshi_feed.messages.flat import STRICT, FlatMessage, OldCents, OldSize, PriceText, SizeText, TickerText
-from kalshi_feed.messages.rfqs import Leg
+from .base import Int64, Milliseconds, Time, ready_price, ready_signed, ready_time
+from .flat import STRICT, FlatMessage, OldCents, OldSize, PriceText, SizeText, TickerText
+from .rfqs import Leg
 
 __all__ = ["MultivariateLookup", "TickerV2"]
 

@@ -13,9 +13,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar
 
-from kalshi_feed.messages.base import Id, Side, Time, ready_money, ready_price, ready_size, ready_time
-from kalshi_feed.messages.flat import STRICT, CountText, MoneyText, Part, PriceText
-from kalshi_feed.messages.rfqs import Communication, Leg
+from .base import Id, Side, Time, ready_money, ready_price, ready_size, ready_time
+from .flat import STRICT, CountText, MoneyText, Part, PriceText
+from .rfqs import Communication, Leg
 
 __all__ = [
     "BatchQuote",

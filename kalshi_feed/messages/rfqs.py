@@ -17,8 +17,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import field
 
-from kalshi_feed.messages.base import Id, Side, Time, ready_money, ready_price, ready_size, ready_time
-from kalshi_feed.messages.flat import (
+from .base import Id, Side, Time, ready_money, ready_price, ready_size, ready_time
+from .flat import (
     STRICT,
     CountText,
     FlatMessage,

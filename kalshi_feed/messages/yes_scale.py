@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kalshi_feed.messages import books
+from . import books
 
 __all__ = ["OrderbookDelta", "OrderbookSnapshot"]
 

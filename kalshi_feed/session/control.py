@@ -204,7 +204,7 @@ class Control:
         if command.cmd == "get_snapshot":
             return  # its answer is the snapshots, and the repair watches for those
         if command.channel and self.links[command.channel].pending is not command:
-            return  # an answer to the first one settled it
+            return  # an answer to the first one settled it, or the answer is a message
         if command.repeated:
             self._output.give_up = f"no answer to {command.cmd} {command.channel}".rstrip()
         elif command.channel:

@@ -27,7 +27,7 @@ class FeedState(enum.Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """Base of the feed's own events. They are never dropped."""
+    """Base of the feed's own events. Messages are dropped before them; only of faults no endless number is kept."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,12 @@ class Output:
         self._told = 0
         self._untold = 0
 
+    def take(self) -> tuple[list[Message | Event], set[str], list[bytes]]:
+        """What has been collected: things to deliver, markets whose book's status changed, commands to send."""
+        taken = self.items, self.status_changed, self.outbox
+        self.items, self.status_changed, self.outbox = [], set(), []
+        return taken
+
     def fault(self, kind: str, message: str, now: float, error: BaseException | None = None, **context: Any) -> None:
         """Count a fault, and tell it unless a peer that misbehaves all the time has filled this second's share."""
         self.counts.faults[kind] += 1

@@ -1,6 +1,6 @@
 """A loopback exchange that speaks Kalshi's feed protocol: for tests, for the demo, and for users' own tests.
 
-    from kalshi_feed.simulator import Exchange
+    from . import Exchange
 
     with Exchange(markets=("KXSIM-A",), rate=200) as exchange:
         ...  # connect to exchange.url with exchange.credentials and exchange.ssl_context
