@@ -375,21 +375,19 @@ class Driver:
     # what must always hold
 
     def _collect(self) -> None:
-        output = self.session.output
-        sent = [json.loads(payload) for payload in output.outbox]
+        items, _, outbox = self.session.output.take()
+        assert self.session.output.take() == ([], set(), [])
+        sent = [json.loads(payload) for payload in outbox]
         self.inbox += sent
         self.all_sent += sent
-        output.outbox.clear()
-        for item in output.items:
+        for item in items:
             if isinstance(item, Gap) and item.channel == BOOK:
                 self._based.difference_update(item.market_tickers)
             elif isinstance(item, OrderbookSnapshot):
                 self._based.add(item.market_ticker)
             elif isinstance(item, OrderbookDelta):
                 assert item.market_ticker in self._based, f"{item} without a base"
-        self.told += output.items
-        output.items.clear()
-        output.status_changed.clear()
+        self.told += items
 
     def _audit(self) -> None:
         session, control = self.session, self.session.control

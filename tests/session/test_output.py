@@ -9,7 +9,7 @@ from kalshi_feed.session.output import Output
 
 
 def told(output: Output) -> list[Any]:
-    found, output.items = output.items, []
+    found, _, _ = output.take()
     return found
 
 
