@@ -209,10 +209,13 @@ class Transport:
                 return
 
     def _look_for_end(self) -> None:
-        if self._end is not None:
+        end = self._end
+        if end is not None:
+            if isinstance(end, EndOfStream) and isinstance(self._write_error, ConnectionResetError):
+                end = self._write_error  # a reset shows once: a write that met it leaves an ordinary end to the read
             in_frame = self._ahead.available > 0 or self._fragments is not None
-            self._loss = ConnectionLost(None, lost_reason(self._end, in_frame) + self._via)
-            self._loss.__cause__ = detach(self._end)
+            self._loss = ConnectionLost(None, lost_reason(end, in_frame) + self._via)
+            self._loss.__cause__ = detach(end)
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
         """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""

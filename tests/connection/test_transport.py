@@ -17,6 +17,7 @@ import websocket
 from kalshi_feed.connection import transport as module
 from kalshi_feed.connection.channel import Channel
 from kalshi_feed.connection.transport import Transport
+from kalshi_feed.connection.wakeup import wait_ready
 from kalshi_feed.errors import ConnectionLost
 from tests.support import wait_until
 
@@ -277,6 +278,24 @@ def test_N34_close_then_reset_keeps_the_code(dialer: Dialer, server_context: ssl
         messages, lost = run_to_end(transport)
     assert messages == [b"x"]
     assert (lost.code, lost.reason) == (4001, "bye")
+
+
+@SCHEMES
+def test_N06_a_reset_that_a_write_meets_first(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+    def handler(peer: Peer) -> None:
+        peer.handshake()
+        peer.read_frame()
+        peer.reset()
+
+    with RawServer(handler, server_context if scheme == "wss" else None) as server:
+        transport = dialer(server, scheme=scheme)
+        transport.send_text(b"hello")
+        transport.flush(time.monotonic())
+        assert wait_ready(transport.fileno(), None, timeout=5)
+        transport.send_text(b"once more")
+        transport.flush(time.monotonic())  # the socket tells its reset here, and to the read only that it has ended
+        lost = run_to_end(transport)[1]
+    assert "reset" in lost.reason and isinstance(lost.__cause__, ConnectionResetError)
 
 
 def test_N06_reset_in_a_frame(dialer: Dialer) -> None:

@@ -1,0 +1,50 @@
+"""What holds after every fault test: design.md section 4, as far as it can be seen from outside.
+
+Threads and descriptors are checked for every test of the project (tests/conftest.py), exceptions in threads and destructors by
+pytest itself. Here: no secret in any log record, with locals in any traceback, and no test that hangs.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from kalshi_feed import KalshiFeedError
+from tests.faults.secrets import Secrets, shown_with_locals
+from tests.feed.conftest import exchange, feed, make_feed
+
+__all__ = ["exchange", "feed", "make_feed"]  # fixtures
+
+HANGS_AFTER = 60.0  # seconds; then every thread's stack is printed and the run ends
+
+
+@pytest.fixture(autouse=True)
+def hangs_are_shown() -> Iterator[None]:
+    """A deadlock must not hold up the run without saying where."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    """Texts that must not be seen anywhere; tests add those they make themselves."""
+    return Secrets()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No log record (of any level) and no error of ours that is still alive shows a secret."""
+    if "exchange" in request.fixturenames:
+        secrets.add_exchange(request.getfixturevalue("exchange"))
+    with caplog.at_level(logging.DEBUG, logger="kalshi_feed"):
+        yield
+    for record in caplog.records:
+        secrets.check(logging.Formatter().format(record), f"the log record {record.name}:{record.lineno}")
+    for error in [item for item in gc.get_objects() if isinstance(item, KalshiFeedError)]:
+        for text in shown_with_locals(error):
+            secrets.check(text, f"a {type(error).__name__}, or the locals of its traceback")
