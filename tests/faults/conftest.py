@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from kalshi_feed import KalshiFeedError
+from tests.faults.rows import ROWS, decided, proved
 from tests.faults.secrets import Secrets, shown_with_locals
 from tests.feed.conftest import exchange, feed, make_feed
 
@@ -48,3 +49,20 @@ def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest, caplog: py
     for error in [item for item in gc.get_objects() if isinstance(item, KalshiFeedError)]:
         for text in shown_with_locals(error):
             secrets.check(text, f"a {type(error).__name__}, or the locals of its traceback")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of rows; those whose test ran elsewhere count by the test's being there."""
+    failed = {row for report in terminalreporter.getreports("failed") for row in ROWS if f"_{row}_" in report.nodeid}
+    otherwise = {row: heading for row, heading in decided().items() if row not in proved()}
+    groups = {
+        "tested": [row for row in ROWS if row in proved() and row not in failed],
+        "failed": [row for row in ROWS if row in failed],
+        **{
+            heading.lower(): [row for row in ROWS if otherwise.get(row) == heading] for heading in dict.fromkeys(decided().values())
+        },
+        "missing": [row for row in ROWS if row not in proved() and row not in otherwise],
+    }
+    terminalreporter.section(f"the fault matrix: {len(ROWS)} rows")
+    for name, rows in groups.items():
+        terminalreporter.line(f"{name}: {len(rows)}" + (f"  {' '.join(rows)}" if name != "tested" and rows else ""))

@@ -115,7 +115,10 @@ class ToxicProxy:
             wait = min((p.ready_at() - now for p in pipes if not p.toxics.black_hole), default=_TICK)
             try:
                 reads, writes, _ = select.select(
-                    [self._listener, *{p.source for p in readable}], list({p.sink for p in writable}), [], min(max(wait, 0.0), _TICK)
+                    [self._listener, *{p.source for p in readable}],
+                    list({p.sink for p in writable}),
+                    [],
+                    min(max(wait, 0.0), _TICK),
                 )
             except (OSError, ValueError):  # a socket was closed by cut() meanwhile
                 continue
