@@ -1,4 +1,4 @@
-"""README.md says what is true: its Python runs against the simulator, and the errors it quotes are the package's."""
+"""README.md and samples/*.md say what is true: their Python runs against the simulator, quoted errors are the package's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,35 @@ from . import messages_table
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
-BLOCKS = [
-    (README[: found.start()].count("\n") + 2, found[1], found[2])
-    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-]
+PAGES = sorted((TOP / "samples").glob("*.md"))
+
+
+def blocks_of(text: str) -> list[tuple[int, str, str]]:
+    """The fenced blocks: line, language, content."""
+    fenced = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [(text[: found.start()].count("\n") + 2, found[1], found[2]) for found in fenced]
+
+
+BLOCKS = blocks_of(README)
 TICKER = "KXNFLGAME-25OCT13-SF-KC"
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]' && .venv/bin/kalshi-feed demo --seconds 10\n"
 TESTS = ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q\n"
 
 
 def python_blocks() -> list[Any]:
-    return [pytest.param(line, code, id=f"line {line}") for line, kind, code in BLOCKS if kind == "python"]
+    """Of README.md and of the pages in samples/; what those show of other libraries is marked ``py``."""
+    return [
+        pytest.param(page.name, line, code, id=f"{page.name} line {line}")
+        for page in (TOP / "README.md", *PAGES)
+        for line, kind, code in blocks_of(page.read_text(encoding="utf-8"))
+        if kind == "python"
+    ]
 
 
 @pytest.fixture
 def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
     """An exchange that every feed of the README's code is led to."""
-    with Exchange(markets=(TICKER,), rate=200) as exchange:
+    with Exchange(markets=(TICKER, "A", "B", "C"), rate=200) as exchange:
         key_file, _ = exchange.write_credentials(tmp_path)
         for name in ("KALSHI_ENV", "KALSHI_PRIVATE_KEY", "KALSHI_PRIVATE_KEY_PASSWORD"):
             monkeypatch.delenv(name, raising=False)
@@ -56,15 +69,17 @@ def local_feed(exchange: Exchange) -> type[KalshiFeed]:
 
         def run_forever(self) -> None:
             """Until a few messages have come, in place of Ctrl-C."""
+            come = threading.Semaphore(0)
+            self.on_message(lambda message: come.release())
             for _ in range(3):
-                self.wait_for("orderbook_delta", timeout=5)
+                assert come.acquire(timeout=5), "no message has come"
 
     return Local
 
 
-@pytest.mark.parametrize(("line", "code"), python_blocks())
-def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, line: int, code: str, tmp_path: Path) -> None:
-    compiled = compile("\n" * (line - 1) + code, "README.md", "exec")
+@pytest.mark.parametrize(("page", "line", "code"), python_blocks())
+def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: str, line: int, code: str, tmp_path: Path) -> None:
+    compiled = compile("\n" * (line - 1) + code, page, "exec")
     if "def test_" in code:
         (tmp_path / "test_readme_example.py").write_text(code, encoding="utf-8")
         run_pytest(tmp_path)
@@ -87,6 +102,12 @@ def run_pytest(folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "kalshi_feed.simulator.pytest_plugin", str(folder)]
     result = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
     assert " passed" in result.stdout and result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_samples_index_names_every_sample() -> None:
+    index = (TOP / "samples" / "README.md").read_text(encoding="utf-8")
+    there = {path.name for path in (TOP / "samples").iterdir() if path.suffix in (".py", ".md", ".json")} - {"README.md"}
+    assert set(re.findall(r"\]\(([^)#]+)\)", index)) == there
 
 
 def test_set_up_commands() -> None:
