@@ -8,7 +8,6 @@ Must not import the feed, the command line or the simulator. Thread-safe.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 from .books import BookStore
 from .connection.dial import dial
-from .connection.proxy import find_proxy
+from .connection.proxy import Proxy
 from .connection.reader import Reader
 from .connection.transport import Transport
 from .connection.url import Endpoint
@@ -55,7 +54,7 @@ class Engine:
         endpoint: Endpoint,
         *,
         ssl_context: Any,
-        proxy: Any,
+        proxy: Proxy | None,
         policy: ReconnectPolicy,
         connect_timeout: float,
         idle_timeout: float,
@@ -222,7 +221,7 @@ class Engine:
             self._endpoint,
             self._headers,
             ssl_context=self._ssl_context,
-            proxy=find_proxy(self._endpoint, self._proxy, os.environ),
+            proxy=self._proxy,
             deadline=time.monotonic() + self._connect_timeout,
             wakeup=reader.wakeup,
             cancelled=reader.stopping,
@@ -301,7 +300,8 @@ class Engine:
                 delay=delay,
                 gap_started=self._gap_started,
             )
-        _log(logging.WARNING, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
+        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
+        _log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
 
@@ -338,7 +338,7 @@ class Engine:
             return False
         ahead = error.server_time.timestamp() - time.time()
         self._monitor.clock_skew = -ahead
-        if not _LEAST_SKEW < abs(ahead - self._clock_offset) < _MOST_SKEW:
+        if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
             return False
         self._clock_tried = True
         self._clock_offset = ahead

@@ -17,7 +17,7 @@ from typing import Final
 from ..errors import KalshiFeedError
 from .answer import NotHttp, parse_answer
 from .channel import Channel, TlsChannel
-from .context import default_context
+from .context import check_context, default_context
 from .failures import connection_failed, proxy_failed, proxy_refused
 from .patience import DialCancelled, Patience
 from .proxy import Proxy, connect_request
@@ -25,7 +25,7 @@ from .resolve import Address, Lookup, literal_address
 from .transport import Transport
 from .upgrade import DOING as UPGRADING
 from .upgrade import Upgraded, read_head, upgrade
-from .url import Endpoint
+from .url import Endpoint, is_loopback_host
 from .wakeup import Wakeup
 
 __all__ = ["DialCancelled", "dial"]
@@ -122,6 +122,7 @@ class _Attempt:
             self._at_proxy = False
         if endpoint.is_secure:
             self._doing = "the TLS handshake"
+            check_context(self._ssl_context, endpoint)  # it may have been changed since the feed was made
             secure = TlsChannel(channel.sock, self._ssl_context or default_context(), endpoint.host)
             self._channel = channel = secure
             while not secure.handshake():
@@ -138,7 +139,13 @@ class _Attempt:
             self._patience.wait(None)
         if isinstance(lookup.result, Exception):
             raise lookup.result
-        return lookup.result
+        if not self._endpoint.is_loopback or self._at_proxy:
+            return lookup.result
+        # a url on loopback may be plain or unverified: it must not lead anywhere else, whatever a hosts file says
+        nearby = [(family, address) for family, address in lookup.result if is_loopback_host(address[0])]
+        if not nearby:
+            raise OSError(f"{host} leads to no loopback address; check the hosts file")
+        return nearby
 
     def _connect_any(self, addresses: Sequence[Address]) -> socket.socket:
         """The first address that answers; each gets its share of the time that is left (N03)."""

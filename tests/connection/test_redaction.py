@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 import traceback
 
+from collections.abc import Callable
+
 import pytest
 import websocket
 
@@ -20,6 +22,9 @@ from .conftest import SIGNATURE
         f"b'Proxy-Authorization': b'Basic {SIGNATURE}'",
         f"bad value {SIGNATURE[:42]}",  # a part of it
         "Cookie: session=secretvalue",
+        f"json {SIGNATURE.replace('L', '/').replace('/', chr(92) + '/')}",
+        f"html {SIGNATURE.replace('=', '&#61;')}",
+        f"url {SIGNATURE.replace('=', '%3D')}",
     ],
 )
 def test_K11_known_shapes(text: str) -> None:
@@ -28,8 +33,10 @@ def test_K11_known_shapes(text: str) -> None:
     assert holds_secret(text)
 
 
-def test_K11_given_secrets_but_not_the_timestamp() -> None:
-    assert redact("key my-key-id at 1700000000000", ["my-key-id", "1700000000000", ""]) == "key [redacted] at 1700000000000"
+@pytest.mark.parametrize("written", [str.upper, str.lower])
+def test_K11_given_secrets_however_they_are_echoed(written: Callable[[str], str]) -> None:
+    assert redact(f"key {written('My-Key-Id')} at 9", ["my-key-id", "", "at"]) == "key [redacted] at 9"
+    assert redact("password 12345678", ["12345678"]) == "password [redacted]"
     assert not holds_secret("key not found", ["my-key-id"])
 
 
