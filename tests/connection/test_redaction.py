@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-
 from collections.abc import Callable
 
 import pytest
