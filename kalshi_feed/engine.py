@@ -19,6 +19,7 @@ from .books import BookStore
 from .connection.dial import dial
 from .connection.proxy import Proxy
 from .connection.reader import Reader
+from .connection.redaction import detach
 from .connection.transport import Transport
 from .connection.url import Endpoint
 from .credentials import Credentials
@@ -384,7 +385,7 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
         return error
     _log(logging.ERROR, "defect in kalshi_feed", error=error)
     fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
-    fatal.__cause__ = error.with_traceback(None)
+    fatal.__cause__ = detach(error)
     return fatal
 
 

@@ -30,7 +30,7 @@ from .proxy import Proxy
 from .redaction import detach, redact
 from .url import Endpoint
 
-__all__ = ["connection_failed", "local_time", "lost_reason", "proxy_failed", "proxy_refused", "rejected"]
+__all__ = ["connection_failed", "local_time", "lost_reason", "peer_words", "proxy_failed", "proxy_refused", "rejected"]
 
 REASON_LENGTH: Final = 200
 SKEW_SECONDS: Final = 5.0  # a difference below this is the network and the whole seconds of Date
@@ -116,7 +116,7 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
 def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> ConnectionFailed:
     """The error for an upgrade that was answered with a status other than 101."""
     secrets = tuple(secrets)
-    status, reason, server_time = answer.status, _clip(redact(answer.text, secrets)), answer.server_time
+    status, reason, server_time = answer.status, peer_words(answer.text, secrets), answer.server_time
     if status < 200:
         return ConnectionFailed(f"{endpoint.redacted} answered the WebSocket handshake with an interim status {status}")
     said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
@@ -178,7 +178,7 @@ def _target(answer: Answer, secrets: Iterable[str]) -> str:
         where = f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else parts.path
     except ValueError:
         where = ""
-    return _clip(redact(where, secrets)) or "an unnamed place"
+    return peer_words(where, secrets) or "an unnamed place"
 
 
 def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
@@ -197,7 +197,7 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
 def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
     """The error for a CONNECT that was answered with a status other than 2xx."""
     said = f"the proxy {proxy} answered CONNECT with {answer.status}"
-    phrase = _clip(redact(answer.phrase, proxy.secrets))
+    phrase = peer_words(answer.phrase, proxy.secrets)
     said += f" ({phrase})" if phrase else ""
     if answer.status == 407:
         advice = "it wants a user name and password: write them into the proxy's url, http://user:password@host:port"
@@ -222,8 +222,13 @@ def lost_reason(error: Exception, in_frame: bool) -> str:
     return f"{type(error).__name__}: {_clip(str(error))}"
 
 
+def peer_words(text: str, secrets: Iterable[str] = ()) -> str:
+    """What a peer said, fit to be shown: it may echo what it was sent (K11)."""
+    return _clip(redact(text, secrets))
+
+
 def _clip(text: str) -> str:
-    """What a peer said, fit for a line of a log: short, and without control characters."""
+    """Fit for a line of a log: short, and without control characters."""
     text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"
 

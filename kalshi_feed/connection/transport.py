@@ -22,7 +22,7 @@ import websocket
 
 from ..errors import ConnectionLost
 from .channel import Channel, EndOfStream
-from .failures import lost_reason
+from .failures import lost_reason, peer_words
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
 from .wakeup import wait_ready
@@ -180,7 +180,7 @@ class Transport:
         self._close_received = True
         code = int.from_bytes(payload[:2], "big") if payload else None
         try:
-            reason = payload[2:].decode()
+            reason = peer_words(payload[2:].decode())
         except UnicodeDecodeError:
             self._fail(PROTOCOL_ERROR, "a close frame whose reason is not UTF-8", now)
             return

@@ -66,7 +66,7 @@ def upgrade(
     signed = _sign(headers)
     if isinstance(signed, KalshiFeedError):
         return signed
-    secrets = tuple(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP")
+    secrets = (*endpoint.secrets, *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"))
     stand_in = _HandshakeSocket(channel, patience)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:

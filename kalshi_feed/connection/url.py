@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from ..errors import ConfigurationError
 
@@ -47,6 +47,12 @@ class Endpoint:
     def authority(self) -> str:
         """``host:port``, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show, in case the server echoes it: the query may hold a token."""
+        query = self.path.partition("?")[2]
+        return query, *(value for _, value in parse_qsl(query))
 
     @property
     def redacted(self) -> str:
