@@ -225,11 +225,7 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
         lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", idle_timeout=-1),
         lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", queue_size=-1),
         lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", ssl_context="x"),
-        lambda scene: (
-            from_wrong_env(scene, {"KALSHI_ENV": "moon"})
-            if scene.monkeypatch.setenv("KALSHI_ENV", "moon")
-            else from_wrong_env(scene)
-        ),
+        lambda scene: from_wrong_env(scene, {"KALSHI_ENV": "moon"}),
         lambda scene: from_wrong_env(scene, {}, idle_timeout=-1),
         lambda scene: from_wrong_env(scene, {"HTTPS_PROXY": f"socks5://{USER}:{PASSWORD}@proxy.example"}),
         lambda scene: KalshiFeed.from_env(environ=scene.environ(KALSHI_ENV="moon")),
