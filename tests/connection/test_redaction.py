@@ -21,15 +21,17 @@ from .conftest import SIGNATURE
         f"b'Proxy-Authorization': b'Basic {SIGNATURE}'",
         f"bad value {SIGNATURE[:42]}",  # a part of it
         "Cookie: session=secretvalue",
-        f"json {SIGNATURE.replace('L', '/').replace('/', chr(92) + '/')}",
-        f"html {SIGNATURE.replace('=', '&#61;')}",
-        f"url {SIGNATURE.replace('=', '%3D')}",
     ],
 )
 def test_K11_known_shapes(text: str) -> None:
     clean = redact(text)
     assert SIGNATURE[:20] not in clean and "secretvalue" not in clean and "[redacted]" in clean
     assert holds_secret(text)
+
+
+@pytest.mark.parametrize("sign", ["\\/", "&#43;", "&#x2F;", "%2B", "/", "+"])
+def test_K11_signs_of_base64_however_they_are_written(sign: str) -> None:
+    assert redact(f"bad {sign.join(['abcdefgh'] * 10)}== here") == "bad [redacted] here"
 
 
 @pytest.mark.parametrize("written", [str.upper, str.lower])

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 from kalshi_feed import FeedState, ProxyError, ReconnectPolicy, TLSError
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
+from tests.connection.tunnel import Tunnel
 from tests.faults.secrets import Secrets
 from tests.faults.test_tls import HealthyAtOnce
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, wait_equal
@@ -24,47 +23,6 @@ from tests.support import wait_until
 
 USER, PASSWORD = "us3r", "hunter2-password"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-
-class Tunnel:
-    """A proxy's handler: answers CONNECT with ``answer`` if there is one, else opens the tunnel."""
-
-    def __init__(self) -> None:
-        self.answer: bytes | None = None
-        self.requests: list[str] = []
-        self.behind: list[bytes] = []  # what came after a CONNECT that was not accepted
-        self._open: list[socket.socket] = []
-
-    def __call__(self, peer: Peer) -> None:
-        peer.read_request()
-        self.requests.append(peer.request.decode())
-        if self.answer is not None:
-            peer.send(self.answer)
-            self.behind.append(peer.wait_closed())
-            return
-        host, port = peer.request.split()[1].decode().rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as server:
-            self._open += [peer.sock, server]
-            peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=copy_all, args=(server, peer.sock))
-            back.start()
-            copy_all(peer.sock, server)
-            back.join(5)
-
-    def cut(self) -> None:
-        """Drop every tunnel."""
-        for sock in self._open:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-
-def copy_all(source: socket.socket, target: socket.socket) -> None:
-    source.settimeout(None)
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
 
 
 def through(server: RawServer) -> str:
@@ -79,8 +37,7 @@ def of_the_proxy(secrets: Secrets) -> None:
 
 @pytest.mark.parametrize("status", [403, 407, 502, 503])
 def test_P01_P05_refusal_of_the_proxy(status: int, exchange: Exchange, make_feed: FeedMaker, secrets: Secrets) -> None:
-    tunnel = Tunnel()
-    tunnel.answer = f"HTTP/1.1 {status} Not for {USER} with {PASSWORD}, Basic {BASIC}\x1b[2J\r\n\r\n".encode()
+    tunnel = Tunnel(f"HTTP/1.1 {status} Not for {USER} with {PASSWORD}, Basic {BASIC}\x1b[2J\r\n\r\n".encode())
     with RawServer(tunnel) as server:
         feed = make_feed(proxy=through(server), reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01))
         heard = Recorder(feed)
@@ -93,9 +50,9 @@ def test_P01_P05_refusal_of_the_proxy(status: int, exchange: Exchange, make_feed
             secrets.check(f"{shown} {shown!r}", type(shown).__name__)
         assert "\x1b" not in str(caught.value)
     assert exchange.handshakes == []
-    assert set(tunnel.behind) == {b""}
+    assert tunnel.seen == b""
     for request in tunnel.requests:
-        assert "KALSHI" not in request.upper() and exchange.api_key_id not in request
+        assert b"KALSHI" not in request.upper() and exchange.api_key_id.encode() not in request
 
 
 def test_P01_credentials_that_the_proxy_no_longer_takes_are_tried_slowly(exchange: Exchange, make_feed: FeedMaker) -> None:

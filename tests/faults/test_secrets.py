@@ -44,9 +44,10 @@ from kalshi_feed import (
 from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer, frame
+from tests.connection.tunnel import Tunnel
 from tests.faults.secrets import Secrets, shown_with_locals
 from tests.faults.test_handshake import Script, fatal, of, says
-from tests.faults.test_proxy import BASIC, PASSWORD, USER, Tunnel, through
+from tests.faults.test_proxy import BASIC, PASSWORD, USER, through
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, wait_equal
 from tests.support import wait_until
 
@@ -89,7 +90,7 @@ def echoes(scene: Scene, line: str) -> Callable[[Peer], None]:
     def handler(peer: Peer) -> None:
         sent = peer.read_request()
         signature, key = sent["kalshi-access-signature"], sent["kalshi-access-key"]
-        scene.secrets.add(signature, key, signature[:30], signature[-30:])
+        scene.secrets.add(signature, signature[:30], signature[-30:], signature.upper(), key, key.upper())
         half = len(signature) // 2
         ways = [
             peer.request.decode(),
@@ -188,9 +189,7 @@ def impatient(scene: Scene) -> None:
 
 
 def proxied(scene: Scene) -> None:
-    tunnel = Tunnel()
-    tunnel.answer = f"HTTP/1.1 407 No {USER}:{PASSWORD} {BASIC}\r\n\r\n".encode()
-    with RawServer(tunnel) as server:
+    with RawServer(Tunnel(f"HTTP/1.1 407 No {USER}:{PASSWORD} {BASIC}\r\n\r\n".encode())) as server:
         scene.feed(proxy=through(server)).start().wait_until_connected(5)
 
 
