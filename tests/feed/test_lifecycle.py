@@ -559,7 +559,7 @@ def test_child_process_is_told_and_the_parent_unharmed(exchange: Exchange, feed:
     assert feed.stats().reconnects == 0
 
 
-def test_K05_feed_cannot_be_pickled_or_copied(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_feed_cannot_be_pickled_or_copied(exchange: Exchange, feed: KalshiFeed) -> None:
     for call in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             call(feed)
