@@ -1,8 +1,8 @@
 """The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its socket.
 
 The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only
-ever sees a complete 101 without cookies (its cookie jar is shared by the whole process), and every other status keeps
-its meaning whatever its body does. Owns the upgrade; must not import the transport.
+ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are taken out both
+ways: websocket-client's jar is shared by the whole process. Owns the upgrade; must not import the transport.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD_BYTES: Final = 65_536
 BODY_BYTES: Final = 4_096  # of a refusal: enough for its reason
 BODY_SECONDS: Final = 0.5  # the status is known by then; its reason is worth a short wait
 DOING: Final = "the WebSocket handshake"
-_COOKIES: Final = re.compile(rb"^set-cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+_COOKIES: Final = re.compile(rb"^(?:set-)?cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 install_log_filter()
@@ -142,8 +142,8 @@ class _HandshakeSocket:
         self.failure: Exception | None = None  # before websocket-client gives it another name
 
     def send(self, data: bytes) -> int:
-        """All of ``data``: websocket-client does not look at how much was sent."""
-        self._channel.write(data)
+        """All of ``data``, which is the whole request: websocket-client does not look at how much was sent."""
+        self._channel.write(_COOKIES.sub(b"", data))
         while self._channel.wants_write:
             self._patience.wait(self._channel.fileno(), read=False, write=True)
             self._channel.flush()
