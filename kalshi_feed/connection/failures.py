@@ -76,8 +76,6 @@ def _describe(error: Exception) -> str:
         return "the connection was refused: nothing listens there"
     if isinstance(error, ConnectionResetError):
         return "the connection was reset by the server or something on the way"
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)):
-        return "the server ended the TLS handshake"
     if isinstance(error, ssl.SSLError):
         return f"TLS error: {error.reason or error}"
     if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:

@@ -79,7 +79,7 @@ def upgrade(
     except Exception as error:
         return connection_failed(stand_in.failure or error, DOING, endpoint, proxy, secrets)
     answer = stand_in.answer
-    if answer is None or client.getstatus() != 101:
+    if answer is None or client.getstatus() != 101:  # not as things stand; but nothing else may ever pass for a connection
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if name in answer.headers:
@@ -194,9 +194,6 @@ class _HandshakeSocket:
     def gettimeout(self) -> float:
         """0: websocket-client then calls ``send`` and ``recv`` directly and never waits by itself."""
         return 0.0
-
-    def fileno(self) -> int:
-        return self._channel.fileno()
 
     def close(self) -> None:
         """Nothing: the dial closes the channel."""

@@ -88,6 +88,8 @@ def parse_url(url: str) -> Endpoint:
     host = parts.hostname
     if not host:
         raise ConfigurationError(f"url names no host; write one like {EXAMPLE!r}")
+    if not _can_be_looked_up(host):
+        raise ConfigurationError("url's host is no name: the parts between its dots have 1 to 63 characters")
     port = _port(parts)
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
@@ -108,6 +110,14 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _can_be_looked_up(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _split(url: str) -> SplitResult:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import websocket
 
-from kalshi_feed.connection.redaction import detach, holds_secret, redact
+from kalshi_feed.connection.redaction import RedactingFilter, detach, holds_secret, redact
 
 from .conftest import SIGNATURE
 
@@ -72,7 +72,11 @@ def test_K03_websocket_clients_own_trace_is_redacted(caplog: pytest.LogCaptureFi
         with caplog.at_level(1, "websocket"):
             logger.debug("GET / HTTP/1.1\r\nKALSHI-ACCESS-SIGNATURE: %s\r\nHost: x", SIGNATURE)
             logger.debug("nothing %s", "secret")
-            logger.debug("malformed %d", 1)
     finally:
         websocket.enableTrace(False)
     assert SIGNATURE not in caplog.text and "Host: x" in caplog.text and "nothing secret" in caplog.text
+
+
+def test_a_record_that_cannot_be_formatted_is_left_to_logging() -> None:
+    record = logging.LogRecord("websocket", logging.DEBUG, __file__, 1, "malformed %d", ("x",), None)
+    assert RedactingFilter().filter(record)
