@@ -21,8 +21,8 @@ _T = TypeVar("_T")
 
 MASK: Final = "[redacted]"
 _HEADERS: Final = re.compile(
-    r"(kalshi-access-(?:key|signature)[\"']?\s*[:=]\s*b?[\"']?)[^\s\"',}<]+"
-    r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*b?[\"']?)[^\r\n\"',}<]+",
+    r"(kalshi-access-(?:key|signature)[\"']?\s*[:=]\s*(?:b?[\"'])?)[^\s\"',}<]+"
+    r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*(?:b?[\"'])?)[^\r\n\"',}<]+",
     re.IGNORECASE,
 )
 # A long unbroken run is a signature, a token or a key; no reader of an error needs it.

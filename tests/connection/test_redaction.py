@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Callable
 
@@ -27,6 +28,11 @@ def test_K11_known_shapes(text: str) -> None:
     clean = redact(text)
     assert SIGNATURE[:20] not in clean and "secretvalue" not in clean and "[redacted]" in clean
     assert holds_secret(text)
+
+
+@pytest.mark.parametrize("signature", ["Bytes", "b64", "'quoted'", "b'bytes'"])
+def test_K03_K11_no_letter_of_a_headers_value_is_left(signature: str) -> None:
+    assert re.sub("b?'", "", redact(f"KALSHI-ACCESS-SIGNATURE: {signature}")) == "KALSHI-ACCESS-SIGNATURE: [redacted]"
 
 
 @pytest.mark.parametrize("sign", ["\\/", "&#43;", "&#x2F;", "%2B", "/", "+"])
