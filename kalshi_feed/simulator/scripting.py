@@ -241,6 +241,7 @@ class Scripting(Trading):
             self._rejections.clear()
             self._answers.clear()
             self.pings = True
+            self.dead_books = self.mute_books = ()
             for item in self._open:
                 item.faults.clear()
                 self._set_state(item, muted=False, deaf=False)
