@@ -61,10 +61,14 @@ class Repair:
 
     def expect(self, now: float) -> None:
         """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
-        self._broken = None
+        self.books_changed()
         if self._promised == _NEVER:
             self._promised_at_most = now + _MOST_PATIENCE * self._timing.snapshot
         self._promised = min(now + self._timing.snapshot, self._promised_at_most)
+
+    def books_changed(self) -> None:
+        """A book is LIVE again, or others are wanted: the next gap has to look which it concerns."""
+        self._broken = None
 
     def gap(
         self, link: Link, expected: int | None, received: int | None, reason: str, now: float,
@@ -122,7 +126,7 @@ class Repair:
     def answered(self, market_ticker: str, control: Control, now: float) -> None:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)
-        self._broken = None
+        self.books_changed()
         if self._promised < _NEVER:
             self.expect(now)  # they are coming: give the others time too
         if market_ticker in self._asked:

@@ -330,6 +330,7 @@ class Session:
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""
+        self.repair.books_changed()
         for ticker in market_tickers:
             if self._books[ticker].set_status(BookStatus.CLOSED):
                 self.output.status_changed.add(ticker)

@@ -18,7 +18,6 @@ from tests.faults.witness import Witness
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, wait_equal
 from tests.support import wait_until
 
-
 BAD_DELTAS: dict[str, dict[str, Any]] = {
     "price NaN": {"price_dollars": "NaN"},
     "price Infinity": {"price_dollars": "Infinity"},

@@ -97,7 +97,7 @@ def test_a_ticker_that_denies(fields: dict[str, Any]) -> None:
 def test_two_empty_sides() -> None:
     driver = doubtful("A")
     driver.change("A", -100)
-    assert asked(deny(driver, times=10, **{"yes_bid_dollars": "0.0000", "yes_ask_dollars": "1.0000"})) == set()
+    assert asked(deny(driver, times=10, yes_bid_dollars="0.0000", yes_ask_dollars="1.0000")) == set()
 
 
 def test_few_or_hasty_tickers_prove_nothing() -> None:
