@@ -2,8 +2,8 @@
 
 A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the trades of that market,
 where they are subscribed. They race with the book (another stream, in no order to it), so one that differs means nothing; what
-counts is that ``_DENIALS`` of them differ from a book that has not changed at all for ``Timing.doubt`` seconds, with no ticker
-between them that agrees. A book with more bid than a dollar is doubted when it stays so for as long.
+counts is that ``_SIGNS`` of them differ from a book that has not changed at all for ``Timing.doubt`` seconds, with no ticker
+between them that agrees. A book with more bid than a dollar is doubted when it is found so as often, and for as long.
 
 What is doubted is asked for with get_snapshot: all of them in one command, one market once in ``Timing.doubt_again``. The book
 stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not stop anybody's trading. The snapshot decides: if
@@ -29,20 +29,25 @@ from .timing import Timing
 __all__ = ["Doubts"]
 
 _NEVER: Final = float("inf")
-_DENIALS: Final = 3
+_SIGNS: Final = 3
 _ROUNDS: Final = 5  # looks at all books within Timing.doubt
-_AT_ONCE: Final = 100  # books looked at in one go: about 0.1 ms
+_AT_ONCE: Final = 50  # books looked at in one go: about 0.1 ms
 
 
-class _Denial:
-    """Since when, and how often, a book of this version was denied."""
+class _Suspicion:
+    """Since when, and how often, there were signs against a book (of this version)."""
 
-    __slots__ = ("count", "since", "version")
+    __slots__ = ("since", "signs", "version")
 
-    def __init__(self, version: int, since: float) -> None:
-        self.version = version
+    def __init__(self, since: float, version: int) -> None:
         self.since = since
-        self.count = 1
+        self.version = version
+        self.signs = 0
+
+    def grows(self, now: float, patience: float) -> bool:
+        """One sign more; whether they are enough now."""
+        self.signs += 1
+        return self.signs >= _SIGNS and now - self.since >= patience
 
 
 class Doubts:
@@ -60,8 +65,8 @@ class Doubts:
         self.has_news = False  # books may have changed since the last look; set by the session
         self._look_at = 0.0
         self._to_look_at: list[Book] = []
-        self._denied: dict[str, _Denial] = {}
-        self._crossed: dict[str, float] = {}  # since when; _NEVER once it was told
+        self._denied: dict[str, _Suspicion] = {}
+        self._crossed: dict[str, _Suspicion] = {}  # ``since`` is _NEVER once it was told
         self._due: dict[str, None] = {}  # to be asked for
         self._ask_at = 0.0
         self._asked: dict[str, float] = {}  # until when the snapshot has time
@@ -78,12 +83,10 @@ class Doubts:
             if agrees:
                 self._denied.pop(book.market_ticker, None)
             return
-        denial = self._denied.get(book.market_ticker)
-        if denial is None or denial.version != book.version:
-            self._denied[book.market_ticker] = _Denial(book.version, now)
-            return
-        denial.count += 1
-        if denial.count >= _DENIALS and now - denial.since >= self._timing.doubt:
+        denied = self._denied.get(book.market_ticker)
+        if denied is None or denied.version != book.version:
+            denied = self._denied[book.market_ticker] = _Suspicion(now, book.version)
+        if denied.grows(now, self._timing.doubt):
             self._ask_for(book.market_ticker, now)
 
     def answered(self, book: Book, yes: dict[int, int], no: dict[int, int]) -> bool:
@@ -97,13 +100,13 @@ class Doubts:
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
         look_at = self._look_at if self.has_news else _NEVER
+        if not self._due and not self._asked:
+            return look_at
         ask_at = self._ask_at if self._due else _NEVER
         return min(look_at, ask_at, next(iter(self._asked.values()), _NEVER))
 
     def tick(self, control: Control, now: float) -> list[str]:
         """Do what is due; the markets that were asked for in vain, whose books are LIVE still."""
-        if now < self.next_deadline():
-            return []
         if self.has_news and now >= self._look_at:
             self._look(now)
         if self._due and now >= self._ask_at:
@@ -126,15 +129,17 @@ class Doubts:
             market_ticker = book.market_ticker
             if book.status is not BookStatus.LIVE or not book.is_crossed:
                 self._crossed.pop(market_ticker, None)
-            elif now - self._crossed.setdefault(market_ticker, now) >= self._timing.doubt and self._ask_for(market_ticker, now):
-                self._crossed[market_ticker] = _NEVER
+                continue
+            crossed = self._crossed.setdefault(market_ticker, _Suspicion(now, book.version))
+            if crossed.grows(now, self._timing.doubt) and self._ask_for(market_ticker, now):
+                crossed.since = _NEVER
                 text = f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more than a dollar"
                 self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
         if self._to_look_at:
             self._look_at = now + self._round / 10
         else:
             self._look_at = now + self._round
-            self.has_news = any(since < _NEVER for since in self._crossed.values())
+            self.has_news = any(crossed.since < _NEVER for crossed in self._crossed.values())
 
     def _ask_for(self, market_ticker: str, now: float) -> bool:
         """Have the market asked for, unless that was done a moment ago."""

@@ -85,8 +85,10 @@ class Session:
         """Do what has become due, and what users have come to want since."""
         self.control.tick(now)
         self.repair.tick(self.control, now)
-        for ticker in self.doubts.tick(self.control, now):
-            self._hurt(ticker, "doubted_book", f"the book of {ticker} is doubted, and no snapshot has come to prove it", None, now)
+        if self.doubts.next_deadline() <= now:
+            for ticker in self.doubts.tick(self.control, now):
+                text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
+                self._hurt(ticker, "doubted_book", text, None, now)
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
