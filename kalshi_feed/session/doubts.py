@@ -37,7 +37,7 @@ _AT_ONCE: Final = 50  # books looked at in one go: about 0.1 ms
 class _Suspicion:
     """Since when, and how often, there were signs against a book (of this version)."""
 
-    __slots__ = ("since", "signs", "version")
+    __slots__ = ("signs", "since", "version")
 
     def __init__(self, since: float, version: int) -> None:
         self.since = since

@@ -123,6 +123,10 @@ class Repair:
                 book.set_status(BookStatus.STALE)
                 self._output.status_changed.add(ticker)
 
+    def awaits(self, market_ticker: str) -> bool:
+        """Whether the book's snapshot was asked for and has not come."""
+        return market_ticker in self._asked
+
     def answered(self, market_ticker: str, control: Control, now: float) -> None:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)

@@ -352,6 +352,21 @@ def test_mute_markets_do_not_hold_up_the_others() -> None:
     assert driver.live() == set(MANY)
 
 
+def test_an_answer_may_repeat_the_last_number() -> None:
+    """Then it is no duplicate; and a duplicate is none."""
+    driver = Driver()
+    driver.go_live("A", "B")
+    lose(driver)
+    driver.pass_time(0.02)
+    last = driver.venue.subscriptions[BOOK].seq
+    driver.turn(snapshot("A", 1, last, {"yes": {4000: 300}}))
+    assert driver.live() == {"A"}
+    driver.turn(snapshot("A", 1, last, {"yes": {4000: 900}}), snapshot("B", 1, last - 1), snapshot("C", 1, last))
+    assert driver.live() == {"A"} and driver.books["A"].yes == {4000: 300}
+    driver.turn(snapshot("B", 1, last, {"yes": {4000: 100}}), *driver.venue.change("A", 100))
+    assert driver.live() == {"A", "B"} and driver.ignored("duplicate") == 2
+
+
 def test_chunks_of_a_repair_follow_one_another() -> None:
     driver = Driver()
     driver.go_live(*MANY)
