@@ -189,7 +189,7 @@ class Session:
         book = self._books[ticker]
         yes, no = message.book_sides()
         if self.doubts.answered(book, yes, no):
-            text = f"the book of {ticker} was not the exchange's any more: its changes have stopped without a gap"
+            text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
             self._hurt(ticker, "doubted_book", text, None, now)
         was_live = book.status is BookStatus.LIVE
         book.replace(yes, no, message.seq, message.clock, now)
