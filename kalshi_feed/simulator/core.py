@@ -67,8 +67,11 @@ class Core:
         self.clock_offset = 0.0
         self.quirks = Quirks()
         self.market_limit: int | None = None  # markets one subscription may name, then error 26
+        self.tickers_per_command: int | None = None  # markets one command may name, then error 26
         self.command_limit: int | None = None  # changes of one subscription per second, then error 27
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
+        self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
+        self.mute_books: Collection[str] = ()  # markets that get no snapshot
         self._account = Account(key_type)
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
@@ -253,7 +256,7 @@ class Core:
         """
         now_us = self.now_us()
         market.tick_clock()
-        listeners = self._subscribed("orderbook_delta", market)
+        listeners = self._subscribed("orderbook_delta", market) if market.ticker not in self.dead_books else []
         for number, (side, price, delta) in enumerate(changes):
             order = orders[number] if orders else None
             market.apply(side, price, delta, delta if order is not None and order.side == side else 0)

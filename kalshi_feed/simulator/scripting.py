@@ -118,6 +118,12 @@ class Scripting(Trading):
         """
         self._arm(connection, "corrupt", type, n, fields=dict(fields), remove=remove)
 
+    def restart_seq(self, channel: str, *, connection: int | None = None) -> None:
+        """The channel's next frame has number 1 again, on the same sid."""
+        with self._step():
+            for _, subscription in self._subscribed(channel, None, connection):
+                subscription.seq = 0
+
     @property
     def lost(self) -> int:
         """How many frames ``lose`` has swallowed so far."""
@@ -241,6 +247,7 @@ class Scripting(Trading):
             self._rejections.clear()
             self._answers.clear()
             self.pings = True
+            self.dead_books = self.mute_books = ()
             for item in self._open:
                 item.faults.clear()
                 self._set_state(item, muted=False, deaf=False)

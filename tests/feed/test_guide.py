@@ -232,8 +232,19 @@ def test_unknown_channel_name_is_refused_before_it_is_sent(
     assert [c["cmd"] for c in exchange.commands] == ["list_subscriptions"]
 
 
-@pytest.mark.parametrize(("code", "text"), [(2, "Params required"), (8, "Unknown channel name"), (14, "Market Ticker required")])
-def test_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
+SERVER_ERRORS = [
+    (2, "Params required"),
+    (8, "Unknown channel name"),
+    (9, "Authentication required"),
+    (11, "Invalid parameter"),
+    (14, "Market Ticker required"),
+    (16, "Market not found"),
+    (99, "An error of the future"),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), SERVER_ERRORS)
+def test_S23_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     exchange.refuse_commands(code, text, cmd="subscribe")
     subscription = feed.subscribe("orderbook_delta", [A])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import Gap, SubscriptionError
+from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want
 from tests.session.driver import (
     BOOK,
@@ -108,6 +109,38 @@ def test_many_markets_in_chunks_one_at_a_time() -> None:
         99,
     ]
     assert driver.live() == {MANY[-1]}
+
+
+def test_the_parts_come_at_a_pace() -> None:
+    driver = Driver(Timing(pace=0.02))
+    want = driver.want(BOOK, *MANY)
+    commands = driver.connect()
+    for _ in range(2):
+        frames = [frame for command in commands for frame in driver.venue.answer(command)]
+        assert driver.turn(*frames) == [] == driver.pass_time(0.019)
+        commands = driver.pass_time(0.001)
+        assert actions(commands) == ["add_markets"]
+    driver.play(commands)  # the rest fits into one command, so nothing is waited for
+    assert driver.live() == set(MANY)
+    driver.add(want, "Z")
+    assert actions(driver.turn()) == ["add_markets"]
+
+
+def test_snapshots_that_users_ask_for_come_at_a_pace() -> None:
+    driver = Driver(Timing(pace=0.02))
+    driver.want(BOOK, *MANY)
+    driver.play(driver.connect())
+    driver.play_time(1)
+    assert driver.live() == set(MANY)
+    driver.wanted.snapshots.update(dict.fromkeys(MANY))
+    sizes = [len(params(c)["market_tickers"]) for c in driver.turn()]
+    sizes += [len(params(c)["market_tickers"]) for c in driver.pass_time(0.02)]
+    driver.wanted.snapshots.update(dict.fromkeys(["M1"]))
+    sizes += [len(params(c)["market_tickers"]) for c in driver.pass_time(0.02)]
+    assert sizes == [500, 500, 101]
+    driver.wanted.snapshots.update(dict.fromkeys(MANY))
+    driver.disconnect()
+    assert driver.session.next_deadline() == float("inf")
 
 
 def test_the_final_wish_wins() -> None:
