@@ -145,15 +145,17 @@ class Ledger:
 
     ``announced`` counts the changes that were not delivered by what announced the loss; ``unannounced`` are the other ones,
     ``wrong`` what came twice, out of order, without its snapshot, or was never the exchange's. ``delay`` is the time in seconds
-    that each delta's callback takes.
+    that each delta's callback takes. With several ``workers`` an event may come before older messages of a market whose worker is
+    behind: its excuse then holds until it is used, or until a snapshot that is newer than the event.
     """
 
-    def __init__(self, oracle: Oracle, feed: KalshiFeed) -> None:
+    def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
         self._oracle = oracle
         self._lock = threading.Lock()  # guards all of it, for there may be several workers; nothing else is taken under it
         self._told: dict[str, int] = {}  # the state of each market that the user's own book would have
         self._baseless: set[str] = set()  # may have no delta before a snapshot
-        self._excuses: dict[str, str] = {}  # why the market's next message may leave something out
+        self._excuses: dict[str, tuple[str, int]] = {}  # why the market's next message may leave something out; see _excuse()
+        self._in_order = workers == 1
         self._leaves: set[str] = set()  # the user has left the market meanwhile
         self.delay = 0.0
         self.deltas = self.snapshots = self.lagged = 0
@@ -194,7 +196,7 @@ class Ledger:
             self.deltas += 1
             told = self._told.get(ticker)
             what = f"{ticker}: {message.side} {message.price} {message.delta:+} at clock {message.clock}, seq {message.seq}"
-            if ticker in self._baseless:
+            if ticker in self._baseless and self._in_order:
                 self.wrong.add(f"{what} came without a snapshot")
             price, delta = _units([Level(message.price, message.delta)])[0]
             index = self._oracle.find_change(ticker, message.clock, message.side, price, delta, -1 if told is None else told)
@@ -210,7 +212,9 @@ class Ledger:
     def _advance(self, ticker: str, told: int | None, index: int, own: int) -> None:
         """The user's book is now at state ``index``; ``own``: how many of the changes since the message itself brought."""
         missing = 0 if told is None else index - told - own
-        excuse = self._excuses.pop(ticker, None)
+        excuse, newest = self._excuses.get(ticker, (None, 0))
+        if self._in_order or missing > 0 or (not own and index >= newest):
+            self._excuses.pop(ticker, None)
         if missing > 0:
             if excuse is None and ticker in self._leaves:
                 self._leaves.discard(ticker)
@@ -222,7 +226,8 @@ class Ledger:
         self._told[ticker] = index
 
     def _excuse(self, market_tickers: Iterable[str], excuse: str) -> None:
-        self._excuses.update(dict.fromkeys(market_tickers, excuse))
+        """Their next message may leave something out, for this reason; noted with the state that is true now."""
+        self._excuses.update((ticker, (excuse, self._oracle.newest(ticker))) for ticker in market_tickers)
 
     def _gap(self, gap: Gap) -> None:
         if gap.channel == "orderbook_delta":
