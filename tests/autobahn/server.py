@@ -50,9 +50,11 @@ def _install(cache: Path) -> None:
     python = _python2()
     print(f"installing {PACKAGE} with {python} into {cache}", flush=True)
     unfinished = cache.with_name(f"{cache.name}.{os.getpid()}")
-    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", unfinished, PACKAGE]
+    options = ["-q", "--disable-pip-version-check", "--target", str(unfinished)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        done = subprocess.run(
+            [python, "-m", "pip", "install", *options, PACKAGE], capture_output=True, text=True, timeout=INSTALL_SECONDS
+        )
         if done.returncode:
             raise NotThere(f"pip could not install {PACKAGE}: {done.stderr.strip()[-500:]}")
         with contextlib.suppress(OSError):  # somebody else was quicker

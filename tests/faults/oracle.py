@@ -98,7 +98,7 @@ def _units(levels: Iterable[Level]) -> list[tuple[int, int]]:
 
 
 class Findings:
-    """What was found wrong, counted, the first of it in words. Thread-safe: only appended to, under the owner's order."""
+    """What was found wrong, counted, the first of it in words. Not thread-safe; its owner's lock or thread guards it."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -146,7 +146,7 @@ class Ledger:
     ``announced`` counts the changes that were not delivered by what announced the loss; ``unannounced`` are the other ones,
     ``wrong`` what came twice, out of order, without its snapshot, or was never the exchange's. ``delay`` is the time in seconds
     that each delta's callback takes. With several ``workers`` an event may come before older messages of a market whose worker is
-    behind: its excuse then holds until it is used, or until a snapshot that is newer than the event.
+    behind: its excuse then holds until a snapshot that is newer than the event.
     """
 
     def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
@@ -156,7 +156,7 @@ class Ledger:
         self._baseless: set[str] = set()  # may have no delta before a snapshot
         self._excuses: dict[str, tuple[str, int]] = {}  # why the market's next message may leave something out; see _excuse()
         self._in_order = workers == 1
-        self._leaves: set[str] = set()  # the user has left the market meanwhile
+        self._leaves: dict[str, int] = {}  # the markets that the user has left, with the state that was true then
         self.delay = 0.0
         self.deltas = self.snapshots = self.lagged = 0
         self.announced: Counter[str] = Counter()
@@ -171,7 +171,7 @@ class Ledger:
     def left(self, *market_tickers: str) -> None:
         """The user deletes these markets now: what happens until they come back is no loss."""
         with self._lock:
-            self._leaves.update(market_tickers)
+            self._leaves.update((ticker, self._oracle.newest(ticker)) for ticker in market_tickers)
 
     def behind(self, market_tickers: Iterable[str]) -> list[str]:
         """The markets of which the newest change has not been delivered."""
@@ -212,17 +212,19 @@ class Ledger:
     def _advance(self, ticker: str, told: int | None, index: int, own: int) -> None:
         """The user's book is now at state ``index``; ``own``: how many of the changes since the message itself brought."""
         missing = 0 if told is None else index - told - own
-        excuse, newest = self._excuses.get(ticker, (None, 0))
-        if self._in_order or missing > 0 or (not own and index >= newest):
-            self._excuses.pop(ticker, None)
+        excuse, since = self._excuses.get(ticker, (None, index))
+        left = self._leaves.get(ticker)
         if missing > 0:
-            if excuse is None and ticker in self._leaves:
-                self._leaves.discard(ticker)
+            if excuse is None and left is not None:
                 excuse = "left by the user"
             if excuse is not None:
                 self.announced[excuse] += missing
             else:
                 self.unannounced.add(f"{missing} changes of {ticker} between states {told} and {index}")
+        if self._in_order or (not own and index > since):
+            self._excuses.pop(ticker, None)
+        if left is not None and not own and index > left:
+            del self._leaves[ticker]
         self._told[ticker] = index
 
     def _excuse(self, market_tickers: Iterable[str], excuse: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from kalshi_feed import BookView, KalshiFeed, KalshiFeedError, ReconnectPolicy, WaitTimeout
+from kalshi_feed import BookView, KalshiFeed, KalshiFeedError, ReconnectPolicy, SubscriptionState, WaitTimeout
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.faults.oracle import Ledger, Oracle, Views
@@ -145,10 +144,14 @@ class Line:
         elif kind == "ask for snapshots":
             self.books.request_snapshot(*(ticker for ticker in self.tickers[:5] if ticker not in self.deleted))
         elif kind == "trades off or on":
-            if self.trades.state == "CLOSED":
+            if self.trades.state is SubscriptionState.CLOSED:
                 self.trades = self.feed.subscribe("trade", self.tickers)
             else:
                 self.trades.unsubscribe()
+        elif kind == "subscribe anew":
+            self.ledger.left(*self.tickers)
+            self.books.unsubscribe()
+            self.books, self.deleted = self.feed.subscribe("orderbook_delta", self.tickers), []
 
     def add_back(self) -> None:
         """Want again whatever was deleted."""
@@ -211,13 +214,11 @@ class Line:
         """What health() complains of; that callbacks were too slow a minute ago was so, and is no complaint."""
         return [reason for reason in self.feed.health().reasons if "callbacks are too slow" not in reason]
 
-    def wait(self, done: Any, deadline: float) -> bool:
-        """Whether ``done()`` comes true in time."""
-        while not done():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
+    def findings(self) -> list[str]:
+        """What was found wrong so far, in words; the first of it."""
+        texts = [text for look in self.looks for text in look.wrong.texts]
+        texts += [f"not announced: {text}" for text in self.ledger.unannounced.texts] + self.ledger.wrong.texts
+        return [f"{self.name}: {text}" for text in texts]
 
     @property
     def looks(self) -> tuple[Views, ...]:

@@ -95,9 +95,7 @@ def report(outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Lin
         **outcome.process.figures(),
     }
     for line in lines:
-        texts = [text for look in line.looks for text in look.wrong.texts]
-        texts += [f"not announced: {text}" for text in line.ledger.unannounced.texts] + line.ledger.wrong.texts
-        outcome.findings += [f"{line.name}: {text}" for text in texts]
+        outcome.findings += line.findings()
     outcome.findings += [f"not LIVE at the end: {text}" for text in outcome.not_live]
 
 

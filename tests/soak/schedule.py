@@ -34,6 +34,11 @@ EXCHANGE: Final = {
     "corrupt number": 2.0,
     "corrupt seq": 1.0,
     "corrupt sid": 1.0,
+    "no seq": 1.0,
+    "no sid": 0.5,
+    "binary frame": 0.5,
+    "bad frame": 0.5,
+    "not UTF-8": 0.5,
     "garbage": 1.0,
     "impossible delta": 1.0,
     "extra snapshot": 1.0,
@@ -57,6 +62,7 @@ USER: Final = {
     "add markets": 2.0,
     "ask for snapshots": 1.0,
     "trades off or on": 1.0,
+    "subscribe anew": 0.5,
 }
 
 

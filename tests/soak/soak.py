@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kalshi_feed.simulator import Exchange
+from kalshi_feed.simulator import Exchange, wire
 from tests.faults.oracle import Oracle
 from tests.faults.secrets import Secrets
 from tests.soak.line import PROMISED_SECONDS, Line
@@ -52,10 +52,13 @@ class Outcome:
 
 
 class Soak:
-    """One run. ``tell`` gets a line of progress now and then."""
+    """One run. ``tell`` gets a line of progress now and then; ``promised``: seconds for all to be right again at the end."""
 
-    def __init__(self, *, seed: int, seconds: float, tell: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, *, seed: int, seconds: float, promised: float = PROMISED_SECONDS, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.outcome = Outcome(seed, seconds)
+        self._promised = promised
         self._tell = tell
         self._strikes = schedule(seed, seconds, 3)
         self._longest_stale = 0.0
@@ -128,6 +131,8 @@ class Soak:
                 self.outcome.process.note(now - began)
                 exchange.forget()
                 self._tell(_progress(now - began, self.outcome, lines))
+                for text in [text for line in lines for text in line.findings()][:5]:
+                    self._tell(f"          {text}")
             if sum(look.wrong.count for line in lines for look in line.looks) > STOP_AFTER:
                 break
             time.sleep(0.01)
@@ -175,7 +180,7 @@ class Soak:
         for line in lines:
             line.heal()
         began = time.monotonic()
-        if not self._wait_live(lines, began + PROMISED_SECONDS):
+        if not self._wait_live(lines, began + self._promised):
             self.outcome.not_live = [
                 f"{line.name}: {ticker} is {line.feed.book(ticker).status.value}, the feed {line.feed.state.value}"
                 for line in lines
@@ -186,31 +191,30 @@ class Soak:
         self.outcome.figures["recovered_seconds"] = round(time.monotonic() - began, 2)
 
     def _wait_live(self, lines: list[Line], deadline: float) -> bool:
-        while any(line.not_live() for line in lines):
-            if time.monotonic() > deadline:
-                return False
+        def all_live() -> bool:
             self._sample(lines)
-            time.sleep(0.05)
-        return True
+            return not any(line.not_live() for line in lines)
+
+        return _comes_true(all_live, deadline)
 
     def _check_end(self, exchange: Exchange, oracle: Oracle, lines: list[Line]) -> None:
         """With the markets at rest every book is the exchange's, and one more change of each gets through everywhere."""
         findings, tickers = self.outcome.findings, exchange.market_tickers
-        exchange.quiesce(PROMISED_SECONDS)
-        deadline = time.monotonic() + PROMISED_SECONDS
+        exchange.quiesce(self._promised)
+        deadline = time.monotonic() + self._promised
         self._settle(exchange, lines, deadline)
         before = [(line.updates, line.shown.checked) for line in lines]
         for ticker in tickers:
             exchange.change(ticker, "yes", "0.0100", "1")
         self._settle(exchange, lines, deadline)
         for line, (updates, shown) in zip(lines, before, strict=True):
-            if not line.wait(lambda: not line.ledger.behind(tickers), deadline):  # noqa: B023
+            if not _comes_true(lambda: not line.ledger.behind(tickers), deadline):  # noqa: B023
                 findings.append(f"{line.name}: the last changes of {line.ledger.behind(tickers)} were not delivered")
-            if not line.wait(lambda: line.updates > updates or line.error, deadline):  # noqa: B023
+            if not _comes_true(lambda: line.updates > updates or line.error, deadline):  # noqa: B023
                 findings.append(f"{line.name}: wait_for_update() saw nothing of the last changes")
-            if not line.wait(lambda: line.shown.checked > shown, deadline):  # noqa: B023
+            if not _comes_true(lambda: line.shown.checked > shown, deadline):  # noqa: B023
                 findings.append(f"{line.name}: on_book saw nothing of the last changes")
-            if not line.wait(lambda: not line.ailments(), deadline):  # noqa: B023
+            if not _comes_true(lambda: not line.ailments(), deadline):  # noqa: B023
                 findings.append(f"{line.name}: still not well: {line.ailments()}")
             if line.error is not None:
                 findings.append(f"{line.name}: waiting ended with {line.error!r}")
@@ -228,15 +232,24 @@ class Soak:
                     for view in views
                 )
 
-            if not line.wait(equal, deadline):
+            if not _comes_true(equal, deadline):
                 self.outcome.findings.append(f"{line.name}: with the markets at rest the books are not the exchange's")
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
         self._died.append(f"thread {args.thread.name if args.thread else '?'} died: {args.exc_value!r}")
 
 
-def _corrupt(**fields: Any) -> Callable[[Exchange, int | None, int], None]:
-    return lambda exchange, one, n: exchange.corrupt(fields, type="orderbook_delta", connection=one)
+def _comes_true(condition: Callable[[], object], deadline: float) -> bool:
+    """Whether it does in time."""
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _corrupt(*remove: str, **fields: Any) -> Callable[[Exchange, int | None, int], None]:
+    return lambda exchange, one, n: exchange.corrupt(fields, remove=remove, type="orderbook_delta", connection=one)
 
 
 def _impossible(exchange: Exchange, one: int | None, n: int) -> None:
@@ -264,6 +277,11 @@ _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
     "corrupt number": _corrupt(delta_fp="NaN"),
     "corrupt seq": lambda exchange, one, n: exchange.corrupt({"seq": n * 100}, type="orderbook_delta", connection=one),
     "corrupt sid": _corrupt(sid=99),
+    "no seq": _corrupt("seq"),
+    "no sid": _corrupt("sid"),
+    "binary frame": lambda exchange, one, n: exchange.send_bytes(wire.frame(wire.BINARY, b"binary"), connection=one),
+    "bad frame": lambda exchange, one, n: exchange.send_bytes(b"\xff\xff", connection=one),
+    "not UTF-8": lambda exchange, one, n: exchange.send_raw(b'{"type":"\xff"}', connection=one),
     "garbage": lambda exchange, one, n: exchange.send_raw("{", connection=one),
     "impossible delta": _impossible,
     "extra snapshot": lambda exchange, one, n: exchange.snapshot(exchange.market_tickers[n], connection=one),
