@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from kalshi_feed import BookView, KalshiFeed, KalshiFeedError, ReconnectPolicy, SubscriptionState, WaitTimeout
+from kalshi_feed import BookView, FeedState, KalshiFeed, KalshiFeedError, ReconnectPolicy, SubscriptionState, WaitTimeout
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.faults.oracle import Ledger, Oracle, Views
@@ -197,14 +197,19 @@ class Line:
     # -- watching --------------------------------------------------------------------------------------------------------------
 
     def sample(self) -> list[str]:
-        """Look at every book; the wanted ones that are not LIVE."""
-        down = []
-        for ticker in self.tickers:
-            view = self.feed.book(ticker).view()
+        """Look at every book; the wanted ones that are not LIVE. Without a connection none may be."""
+        before = self._connection()
+        views = [self.feed.book(ticker).view() for ticker in self.tickers]
+        if before[0] is FeedState.RECONNECTING and self._connection() == before:
+            for view in views:
+                if view.is_live:
+                    self.sampled.wrong.add(f"LIVE without a connection: {view!r}")
+        for view in views:
             self.sampled.check(view)
-            if not view.is_live and ticker not in self.deleted:
-                down.append(ticker)
-        return down
+        return [view.market_ticker for view in views if not view.is_live and view.market_ticker not in self.deleted]
+
+    def _connection(self) -> tuple[FeedState, int]:
+        return self.feed.state, self.feed.stats().reconnects
 
     def not_live(self) -> list[str]:
         """The books that are not LIVE now."""
