@@ -103,6 +103,11 @@ class Transport:
         ended = self._loss is not None or self._end is not None or self._write_error is not None
         return self._unparsed or ended or self._channel.has_failed
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
+        return self._channel.is_behind
+
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
 
