@@ -18,6 +18,7 @@ from typing import Any, Final
 from kalshi_feed.simulator import Exchange, wire
 from tests.faults.oracle import Oracle
 from tests.faults.secrets import Secrets
+from tests.feed.support import impossible_delta
 from tests.soak.line import PROMISED_SECONDS, Line
 from tests.soak.report import Process, report
 from tests.soak.schedule import NETWORK, Strike, schedule
@@ -252,24 +253,6 @@ def _corrupt(*remove: str, **fields: Any) -> Callable[[Exchange, int | None, int
     return lambda exchange, one, n: exchange.corrupt(fields, remove=remove, type="orderbook_delta", connection=one)
 
 
-def _impossible(exchange: Exchange, one: int | None, n: int) -> None:
-    """A delta, whole and in order, that takes away more than can be there."""
-    exchange.send(
-        "orderbook_delta",
-        {
-            "market_ticker": exchange.market_tickers[n],
-            "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
-            "side": "yes",
-            "price_dollars": "0.5000",
-            "delta_fp": "-1000000.00",
-            "ts": "2026-10-26T00:00:00Z",
-            "ts_ms": 1_793_000_000_000,
-            "clock": 1,
-        },
-        connection=one,
-    )
-
-
 _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
     "lose": lambda exchange, one, n: exchange.lose(n, connection=one),
     "duplicate": lambda exchange, one, n: exchange.duplicate(n, connection=one),
@@ -283,7 +266,9 @@ _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
     "bad frame": lambda exchange, one, n: exchange.send_bytes(b"\xff\xff", connection=one),
     "not UTF-8": lambda exchange, one, n: exchange.send_raw(b'{"type":"\xff"}', connection=one),
     "garbage": lambda exchange, one, n: exchange.send_raw("{", connection=one),
-    "impossible delta": _impossible,
+    "impossible delta": lambda exchange, one, n: exchange.send(
+        "orderbook_delta", impossible_delta(exchange.market_tickers[n]), connection=one
+    ),
     "extra snapshot": lambda exchange, one, n: exchange.snapshot(exchange.market_tickers[n], connection=one),
     "lose snapshot": lambda exchange, one, n: exchange.lose(n, "orderbook_snapshot", connection=one),
     "error 25": lambda exchange, one, n: exchange.error(25, channel="orderbook_delta", connection=one),
