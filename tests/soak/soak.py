@@ -31,6 +31,8 @@ RATE: Final = 2_000.0
 SAMPLE_SECONDS: Final = 0.2
 MAX_BUFFER: Final = 2 * 1024 * 1024  # bytes a feed may be behind before the exchange ends its subscription with error 25
 BEFORE_SECONDS: Final = 10.0  # for the first books
+MOST_GROWTH: Final = 2.0  # MB a minute, of runs long enough for the memory to be warm
+WARM_SECONDS: Final = 600.0
 STOP_AFTER: Final = 200  # wrong views: no more needs to be known
 
 
@@ -112,6 +114,9 @@ class Soak:
             self._calm(exchange, lines)
             self._check_end(exchange, oracle, lines)
             report(self.outcome, exchange, oracle, lines, self._longest_stale)
+            slope = self.outcome.process.slope() or 0.0
+            if self.outcome.seconds >= WARM_SECONDS and slope > MOST_GROWTH:
+                self.outcome.findings.append(f"the memory grows by {slope:.1f} MB a minute")
 
     # -- the storm -------------------------------------------------------------------------------------------------------------
 
