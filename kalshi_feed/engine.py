@@ -258,6 +258,8 @@ class Engine:
         with self.store.change():
             if payloads:
                 session.receive(payloads, now)
+            if self._transport is not None and self._transport.is_behind:
+                session.fell_behind(now)
             session.tick(now)
             if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
                 self._binary_ignored = self._transport.binary_ignored

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import KalshiFeedError
 from .answer import NotHttp, parse_answer
@@ -30,6 +30,8 @@ from .wakeup import Wakeup
 
 __all__ = ["DialCancelled", "dial"]
 
+T = TypeVar("T", bound=Transport)
+
 IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
 
@@ -45,8 +47,9 @@ def dial(
     max_message_size: int,
     idle_timeout: float,
     write_timeout: float = 5.0,
-) -> Transport:
-    """Connect; gives an open Transport, owned by the calling thread.
+    transport: type[T] = Transport,  # type: ignore[assignment]
+) -> T:
+    """Connect; gives an open Transport (or what is derived from it), owned by the calling thread.
 
     ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
     ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at
@@ -58,7 +61,7 @@ def dial(
     if isinstance(outcome, Exception):
         raise outcome
     upgraded, channel = outcome
-    return Transport(
+    return transport(
         channel,
         upgraded.websocket,
         data=upgraded.data,

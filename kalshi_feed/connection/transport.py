@@ -31,7 +31,6 @@ __all__ = ["Transport"]
 
 FRAME_SECONDS: Final = 10.0
 MIN_BYTES_PER_SECOND: Final = 1_000
-SLOW_FRAMES_PER_READ: Final = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 INVALID_TEXT: Final = 1007
@@ -45,6 +44,8 @@ class Transport:
     ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side) or
     None.
     """
+
+    _slow_frames_per_read = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
 
     def __init__(
         self,
@@ -102,6 +103,11 @@ class Transport:
         ended = self._loss is not None or self._end is not None or self._write_error is not None
         return self._unparsed or ended or self._channel.has_failed
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
+        return self._channel.is_behind
+
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
 
@@ -148,7 +154,7 @@ class Transport:
     def _parse(self, messages: list[bytes], now: float) -> None:
         ahead = self._ahead
         self._unparsed = False
-        for _ in range(SLOW_FRAMES_PER_READ):
+        for _ in range(self._slow_frames_per_read):
             if self._fragments is None:
                 ahead.take_text_frames(messages)
             assembled = 0 if self._fragments is None else len(self._fragments)
@@ -196,8 +202,12 @@ class Transport:
         if self._fragments_opcode == TEXT:
             messages.append(bytes(self._fragments))
         else:
-            self.binary_ignored += 1
+            self._take_binary(bytes(self._fragments))
         self._fragments = None
+
+    def _take_binary(self, payload: bytes) -> None:
+        """The exchange sends none: counted, and that is all. tests/autobahn replaces this, to echo them."""
+        self.binary_ignored += 1
 
     def _check_text(self, messages: list[bytes], now: float) -> None:
         for position, message in enumerate(messages):
@@ -242,9 +252,12 @@ class Transport:
 
     def send_text(self, data: bytes) -> None:
         """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
+        self._send(data, TEXT)
+
+    def _send(self, data: bytes, opcode: int) -> None:
         self._check_owner()
         if self._write_error is None and not self._close_sent:
-            self._outbox.append(_encode(data, TEXT))
+            self._outbox.append(_encode(data, opcode))
 
     def flush(self, now: float) -> None:
         """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had received."""

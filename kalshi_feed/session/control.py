@@ -70,6 +70,7 @@ class Control:
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self._online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
+        self.patient_until = 0.0  # no answer is overdue before
         self.in_flight: dict[int, Command] = {}
         self.links = Links()
 
@@ -78,6 +79,7 @@ class Control:
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
         self._online = True
+        self.patient_until = 0.0
         self._unsettled = set(self._wanted.channels)
         self.tick(now)
 
@@ -114,13 +116,13 @@ class Control:
                 del self._wanted.questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
-            if oldest.deadline > now:
+            if max(oldest.deadline, self.patient_until) > now:
                 break
             self._overdue(oldest, now)
 
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
-        due = [next(iter(self.in_flight.values())).deadline] if self.in_flight else []
+        due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
         if self._online and self._wanted.snapshots:
             due.append(self._snapshots_at)
         for name in self._unsettled:

@@ -47,6 +47,7 @@ class Repair:
         self._promised = _NEVER  # until when those have time that a subscription brings by itself
         self._promised_at_most = _NEVER
         self._deadline = _NEVER  # of the request in flight
+        self.patient_until = 0.0  # no snapshot is overdue before
         self._asked: set[str] = set()
         self._queue: list[str] = []
         self._heard = False
@@ -57,7 +58,9 @@ class Repair:
 
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
-        return self._deadline if self._asked else min(self._due, self._promised)
+        if self._asked:
+            return max(self._deadline, self.patient_until)
+        return min(self._due, max(self._promised, self.patient_until))
 
     def expect(self, now: float) -> None:
         """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
@@ -153,13 +156,13 @@ class Repair:
     def tick(self, control: Control, now: float) -> None:
         """Begin a repair that is due; end one that had no answer."""
         if self._asked:
-            if now >= self._deadline:
+            if now >= max(self._deadline, self.patient_until):
                 self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
                 if self._asked:
                     self._failed(_SILENCE, control, now)
                 else:
                     self._ask(control, now)
-        elif now >= min(self._due, self._promised):
+        elif now >= self.next_deadline():
             self._due = self._promised = _NEVER
             link = control.links.get(BOOK_CHANNEL)
             lacking = self._lacking(link.confirmed) if link is not None else []

@@ -90,6 +90,14 @@ class Session:
                 text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
                 self._hurt(ticker, "doubted_book", text, None, now)
 
+    def fell_behind(self, now: float) -> None:
+        """More has arrived than was read: answers may be among it, and the exchange gets its time anew.
+
+        So a consumer that holds up the reading (overflow="block") does not cost the connection.
+        """
+        self.control.patient_until = now + self._timing.ack
+        self.repair.patient_until = now + self._timing.snapshot
+
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
         return min(self.control.next_deadline(), self.repair.next_deadline(), self.doubts.next_deadline())

@@ -28,6 +28,7 @@ from .wire import Message, encode_json
 PATH = "/trade-api/ws/v2"
 
 Listeners = list[tuple[Session, Subscription]]
+Watcher = Callable[[Market, Change | None], None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Core:
         self._rejections: list[Refusal] = []
         self._answers: list[_Answer] = []
         self._lost = self._pongs = self._pings_received = 0  # of connections that have ended
+        self._watcher: Watcher | None = None
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
@@ -234,6 +236,11 @@ class Core:
     def _list_market(self, market: Market) -> None:
         self._markets[market.ticker] = market
         self._by_id[market.market_id] = market
+        self._watched(market)
+
+    def _watched(self, market: Market, change: Change | None = None) -> None:
+        if self._watcher is not None:
+            self._watcher(market, change)
 
     def _publish(self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]) -> None:
         """A message to all who want it; made only if somebody does."""
@@ -260,6 +267,7 @@ class Core:
         for number, (side, price, delta) in enumerate(changes):
             order = orders[number] if orders else None
             market.apply(side, price, delta, delta if order is not None and order.side == side else 0)
+            self._watched(market, (side, price, delta))
             if listeners:
                 msg = market.delta(side, price, delta, now_us)
                 if order is not None:

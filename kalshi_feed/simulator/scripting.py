@@ -12,7 +12,7 @@ from typing import Any
 
 from . import schemas, wire
 from .connection import Close, Fin, Refusal
-from .core import Handshake, _Answer
+from .core import Handshake, Watcher, _Answer
 from .faults import Fault
 from .markets import Book, Market, known_side
 from .subscriptions import MESSAGE_TYPE, SEQUENCED
@@ -80,6 +80,17 @@ class Scripting(Trading):
         """The truth of every market, at one instant."""
         with self.lock:
             return {ticker: market.truth() for ticker, market in self._markets.items()}
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have ``watcher(market, change)`` called after every change of a book (not of replayed ones), and now for each.
+
+        So it sees every true state, before anything is sent of it. ``change`` is (side, price, delta) in units, None if the
+        book was replaced. It runs under the exchange's lock: it must be quick and must not call the exchange.
+        """
+        with self.lock:
+            self._watcher = watcher
+            for market in self._markets.values():
+                watcher(market, None)
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
@@ -264,6 +275,12 @@ class Scripting(Trading):
         """Every upgrade request answered, in order."""
         with self.lock:
             return list(self._handshakes)
+
+    def forget(self) -> None:
+        """Drop the records of commands and handshakes so far: in a run of hours they would fill the memory."""
+        with self.lock:
+            self._commands.clear()
+            self._handshakes.clear()
 
     @property
     def connections(self) -> int:

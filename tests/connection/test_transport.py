@@ -708,3 +708,26 @@ def test_N41_cut_after_every_byte(dialer: Dialer) -> None:
             assert messages == whole[: len(messages)] and lost.code is None, cut
             expected = (cut >= 134) + (cut >= len(session) - 3)
             assert len(messages) == expected, cut
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_is_behind_while_more_has_arrived_than_one_read_takes(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+    go_on = threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.handshake()
+        peer.send(frame(TEXT, b"x" * 1000) * 400)
+        go_on.set()
+        peer.wait_closed()
+
+    with RawServer(handler, server_context if scheme == "wss" else None) as server:
+        transport = dialer(server, scheme=scheme)
+        messages = turn(transport)
+        assert go_on.wait(5)
+        behind = False
+        while len(messages) < 400:
+            messages += turn(transport)
+            behind = behind or transport.is_behind
+        assert behind
+        assert turn(transport, 0.01) == [] and not transport.is_behind
+        transport.abort()

@@ -35,6 +35,7 @@ class Toxics:
     black_hole: bool = False  # nothing is read and nothing is passed; the connection stays up
     limit: int | None = None  # bytes of each connection to pass before it is cut
     flip: int | None = None  # the offset of a byte in each connection that is changed on the way
+    flip_next: int = 0  # in so many of the pieces that come next, whosever they are, one byte is changed
 
 
 @dataclass
@@ -165,6 +166,10 @@ class ToxicProxy:
         toxics = pipe.toxics
         if toxics.flip is not None and pipe.taken <= toxics.flip < pipe.taken + len(data):
             at = toxics.flip - pipe.taken
+            data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+        if toxics.flip_next > 0:
+            toxics.flip_next -= 1
+            at = self._random.randrange(len(data))
             data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
         pipe.taken += len(data)
         pipe.held += len(data)

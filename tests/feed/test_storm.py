@@ -12,7 +12,7 @@ import pytest
 
 from kalshi_feed import FeedState, StateChange
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import FeedMaker, HurriedFeed, Recorder, own_threads, sides
+from tests.feed.support import FeedMaker, HurriedFeed, Recorder, impossible_delta, own_threads, sides
 from tests.support import wait_until
 
 SECONDS = 3.0
@@ -65,7 +65,7 @@ def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None
         lambda: exchange.corrupt({"seq": dice.randint(1, 10_000)}, type="orderbook_delta"),
         lambda: exchange.corrupt({"market_ticker": dice.choice(tickers)}, type="trade"),
         lambda: exchange.send_raw("{"),
-        lambda: exchange.send("orderbook_delta", _impossible(ticker)),
+        lambda: exchange.send("orderbook_delta", impossible_delta(ticker)),
         lambda: exchange.snapshot(ticker),
         lambda: exchange.error(25, channel="orderbook_delta"),
         lambda: exchange.end_subscription("orderbook_delta"),
@@ -76,20 +76,6 @@ def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None
         lambda: exchange.reject_next(status=503),
     ]
     dice.choice(strikes)()
-
-
-def _impossible(ticker: str) -> dict[str, Any]:
-    """A delta, whole and in order, that takes away more than can be there."""
-    return {
-        "market_ticker": ticker,
-        "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
-        "side": "yes",
-        "price_dollars": "0.5000",
-        "delta_fp": "-1000000.00",
-        "ts": "2026-10-26T00:00:00Z",
-        "ts_ms": 1_793_000_000_000,
-        "clock": 1,
-    }
 
 
 @pytest.mark.slow

@@ -1020,6 +1020,23 @@ def test_no_answer_is_asked_once_more_and_then_the_connection_is_given_up(cmd: s
     assert driver.live() == {t for t in ("A", "B", "C") if driver.wanted.wants_book(t)}
 
 
+def test_an_answer_that_may_lie_unread_is_not_overdue() -> None:
+    """Behind a consumer that holds up the reading: no answer is missed before all has been read."""
+    driver = Driver()
+    driver.want(BOOK, "A")
+    (command,) = driver.connect()
+    for _ in range(5):
+        driver.session.fell_behind(driver.now)
+        assert driver.pass_time(9.9) == []
+    driver.play(driver.turn(*driver.venue.answer(command)))
+    assert driver.live() == {"A"} and driver.give_up is None
+    driver.list_subscriptions()
+    driver.turn()
+    driver.session.fell_behind(driver.now)
+    driver.pass_time(21)
+    assert driver.give_up == "no answer to list_subscriptions"
+
+
 def test_no_answer_to_a_list_that_nobody_but_the_session_asked_for() -> None:
     driver = Driver()
     want = driver.want("trade", "A")

@@ -223,6 +223,34 @@ def test_three_failed_repairs_in_more_than_a_minute_are_not() -> None:
 # -- no answer ---------------------------------------------------------------------------------------------------------
 
 
+def test_snapshots_that_may_lie_unread_are_not_overdue() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    lose(driver)
+    (get,) = driver.pass_time(0.02)
+    for _ in range(5):
+        driver.session.fell_behind(driver.now)
+        assert driver.pass_time(9.9) == []
+    driver.play(driver.turn(*driver.venue.answer(get)))
+    assert driver.live() == {"A"}
+    lose(driver)
+    driver.session.fell_behind(driver.now)
+    assert asked(driver.pass_time(0.02)) == {"A"}  # asking does not wait
+    assert actions(driver.pass_time(10)) == ["unsubscribe"]
+
+
+def test_snapshots_that_were_promised_may_lie_unread_too() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    (command,) = driver.connect()
+    reply, first = driver.venue.answer(command)
+    driver.turn(reply)
+    driver.session.fell_behind(driver.now + 5.0)
+    assert driver.pass_time(14.9) == []
+    driver.turn(first)
+    assert driver.live() == {"A"}
+
+
 def test_no_answer_then_a_new_subscription_then_a_new_connection() -> None:
     driver = Driver()
     driver.go_live("A", "B")
