@@ -260,8 +260,8 @@ class Engine:
                 session.receive(payloads, now)
             session.tick(now)
             if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
+                session.ignored_binary(self._transport.binary_ignored - self._binary_ignored, now)
                 self._binary_ignored = self._transport.binary_ignored
-                output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)

@@ -189,6 +189,12 @@ class Session:
             text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
             self.output.fault("unknown_market", text, now, market_ticker=ticker)
 
+    def ignored_binary(self, count: int, now: float) -> None:
+        """So many frames came that were no text. They are told and left out."""
+        for _ in range(count):
+            self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
+            self._bad_frame(now)
+
     # -- sequence ------------------------------------------------------------------------------------------------------
 
     def _sequenced(self, message: Message, now: float) -> bool:
@@ -270,11 +276,7 @@ class Session:
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
         link = links.of_sid(error.sid)
         if error.sid is None:
-            self._bad_frames.append(now)
-            while self._bad_frames[0] < now - self._timing.bad_frames_window:
-                self._bad_frames.popleft()
-            if len(self._bad_frames) > self._timing.bad_frames:
-                self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+            self._bad_frame(now)
             for link in links:
                 if link.is_open or link.sid is not None:
                     self._break(link, error, now)
@@ -284,6 +286,14 @@ class Session:
             elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
                 known = error.market_ticker in link.confirmed
                 self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
+
+    def _bad_frame(self, now: float) -> None:
+        """Nobody can tell what it was; too many of them, and the connection is given up."""
+        self._bad_frames.append(now)
+        while self._bad_frames[0] < now - self._timing.bad_frames_window:
+            self._bad_frames.popleft()
+        if len(self._bad_frames) > self._timing.bad_frames:
+            self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
 
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
