@@ -258,10 +258,13 @@ class Engine:
         with self.store.change():
             if payloads:
                 session.receive(payloads, now)
+            transport = self._transport
+            if transport is not None:
+                session.arriving(transport.arriving_since, now)
+                if transport.binary_ignored > self._binary_ignored:
+                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
+                    self._binary_ignored = transport.binary_ignored
             session.tick(now)
-            if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
-                session.ignored_binary(self._transport.binary_ignored - self._binary_ignored, now)
-                self._binary_ignored = self._transport.binary_ignored
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)

@@ -97,6 +97,11 @@ class Transport:
         return self._channel.fileno()
 
     @property
+    def arriving_since(self) -> float | None:
+        """When the message began that is incomplete now; None when there is none."""
+        return self._partial_since
+
+    @property
     def has_more(self) -> bool:
         """Whether ``read`` has something to give or to raise without waiting for the socket."""
         ended = self._loss is not None or self._end is not None or self._write_error is not None

@@ -1,6 +1,6 @@
 """The commands the exchange understands, and their JSON (protocol.md 3).
 
-Owns Command and encode(); must not import sockets, threads or clocks. Thread-safe: immutable, and a pure function.
+Owns Command and encode(); must not import sockets, threads or clocks. encode() is a pure function.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ _ACTIONS: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Command:
-    """A command sent and not yet answered. ``cmd`` is the wire's, or the action of an update_subscription."""
+    """A command sent and not yet answered. ``cmd`` is the wire's, or the action of an update_subscription.
+
+    Not thread-safe: the session's, which may put off its deadline.
+    """
 
     id: int
     cmd: str

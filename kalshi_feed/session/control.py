@@ -113,6 +113,11 @@ class Control:
                 break
             self._overdue(oldest, now)
 
+    def postpone(self, seconds: float) -> None:
+        """Give every answer so much longer."""
+        for command in self.in_flight.values():
+            command.deadline += seconds
+
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
         due = [next(iter(self.in_flight.values())).deadline] if self.in_flight else []

@@ -56,6 +56,12 @@ class Repair:
         """When tick() has something to do next."""
         return self._deadline if self._asked else min(self._due, self._promised)
 
+    def postpone(self, seconds: float) -> None:
+        """Give every snapshot that is awaited so much longer."""
+        self._promised += seconds
+        self._promised_at_most += seconds
+        self._deadline += seconds
+
     def expect(self, now: float) -> None:
         """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
         if self._promised == _NEVER:

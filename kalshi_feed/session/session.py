@@ -49,6 +49,7 @@ class Session:
         self._timing = timing or Timing()
         self._decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
+        self._looked_at = 0.0  # at what is arriving
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
         self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
@@ -80,6 +81,17 @@ class Session:
         """Do what has become due, and what users have come to want since."""
         self.control.tick(now)
         self.repair.tick(self.control, now)
+
+    def arriving(self, since: float | None, now: float) -> None:
+        """Since when the message that is incomplete now has been arriving (None: there is none).
+
+        What we wait for can only come behind a large one: that time does not count (N40).
+        """
+        if since is not None and now - since > self._timing.large_message:
+            seconds = now - max(since, self._looked_at)
+            self.control.postpone(seconds)
+            self.repair.postpone(seconds)
+        self._looked_at = now
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""

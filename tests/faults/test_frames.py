@@ -324,7 +324,7 @@ def test_N30_policy_closes_are_retried_slowly_and_end_it_after_five(
         ended.append(time.monotonic())
         exchange.close_connections(1008, "you again")
     wait_until(lambda: feed.state is FeedState.FAILED)
-    with pytest.raises(ConnectionLost, match="1008: you again .five times") as caught:
+    with pytest.raises(ConnectionLost, match=r"1008: you again \(five times") as caught:
         feed.wait_until_connected(1)
     assert caught.value.code == 1008
     assert [loss.attempt for loss in keeper.losses] == [1, 2, 3, 4]
