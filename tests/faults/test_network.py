@@ -194,13 +194,12 @@ def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small_buffers(feed: KalshiFeed, proxy: ToxicProxy) -> None:
-    """What is written is soon stuck. Of the connections there are."""
+    """What the feed writes on the connection that stands is soon stuck."""
     transport = feed._engine._transport
     assert transport is not None
     transport._channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-    for pair in proxy._pairs:
-        for pipe in pair:
-            pipe.source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    [(_, up)] = proxy._pairs
+    up.source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
 
 
 @pytest.mark.usefixtures("short_writes")
@@ -256,7 +255,7 @@ class SlowLineFeed(KalshiFeed):
 
 
 def test_N40_a_large_snapshot_on_a_slow_line(exchange: Exchange, make_feed: FeedMaker, proxy: ToxicProxy) -> None:
-    deep = {f"{price / 10_000:.4f}": "100.00" for price in range(1, 5_000)}
+    deep: dict[Any, Any] = {f"{price / 10_000:.4f}": "100.00" for price in range(1, 5_000)}
     exchange.add_market(A, yes=deep, no=deep)  # 190 kB
     feed = make_feed(SlowLineFeed, url=through(proxy, exchange), idle_timeout=0.6)
     keeper = Bookkeeper(feed, QUICK)
