@@ -49,7 +49,7 @@ class Session:
         self._timing = timing or Timing()
         self._decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
-        self._looked_at = 0.0  # at what is arriving
+        self._granted = 0.0  # until when the time of a large message has been granted
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
         self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
@@ -88,10 +88,10 @@ class Session:
         What we wait for can only come behind a large one: that time does not count (N40).
         """
         if since is not None and now - since > self._timing.large_message:
-            seconds = now - max(since, self._looked_at)
+            seconds = now - max(since, self._granted)
+            self._granted = now
             self.control.postpone(seconds)
             self.repair.postpone(seconds)
-        self._looked_at = now
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""

@@ -192,3 +192,22 @@ def test_N40_a_large_message_at_5_kB_a_second_is_life() -> None:
             assert line.messages == []
             line.send(data[at : at + 5_000])
         assert len(line.messages) == 1 and line.now > 80
+
+
+def test_N14_a_drip_is_no_life_because_much_came_before_it() -> None:
+    with Line() as line:
+        line.send(frame(TEXT, b"x" * (2 * MIB))[:MIB])
+        with pytest.raises(ConnectionLost, match="incomplete after 20 s"):
+            for _ in range(60):
+                line.pass_time(1.0)
+                line.send(b"x")
+
+
+def test_N14_pings_between_fragments_are_not_its_progress() -> None:
+    with Line() as line:
+        line.send(frame(TEXT, b"x", fin=False))
+        with pytest.raises(ConnectionLost, match="incomplete after 10 s"):
+            for _ in range(60):
+                line.pass_time(1.0)
+                line.send(frame(PING, b"x" * 100) * 50)
+                line.heard()
