@@ -74,7 +74,7 @@ class Replay:
         self.driver.want(BOOK, "M-1", "M-2")
         self.driver.want("trade", "M-1")
         frames = [frame for command in self.driver.connect() for frame in venue.answer(command)]
-        for size in (100, -100, 55, 700):
+        for size in (100, -100):
             frames += venue.change("M-1", size) + venue.change("M-2", size, 4100, "no")
         texts = [encoded(item) for item in frames]
         texts[-1] += b" " * 66_000  # a large one
@@ -125,7 +125,7 @@ def test_N15_N41_a_session_in_two_pieces_at_every_offset() -> None:
     with Replay() as whole:
         whole.take(whole.data)
         told = whole.driver.told
-        assert len(whole.driver.books) == 2 and len(told) > 10
+        assert len(whole.driver.books) == 2 and len(told) == 8
     for at in offsets(whole.data):
         with Replay() as replay:
             assert replay.data == whole.data
