@@ -15,8 +15,8 @@ from kalshi_feed.connection.transport import Transport
 from kalshi_feed.orderbook import BookStatus
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import BINARY, CONT, PING, TEXT, frame
-from tests.faults.bookkeeper import Bookkeeper
 from tests.faults.toxic_proxy import ToxicProxy
+from tests.feed.bookkeeper import Bookkeeper
 from tests.feed.support import A, FeedMaker
 from tests.session.driver import BOOK, Driver, encoded
 from tests.support import wait_until

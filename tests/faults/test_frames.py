@@ -18,7 +18,7 @@ from kalshi_feed.connection import transport as transport_module
 from kalshi_feed.session import retry
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import BINARY, CLOSE, CONT, PING, TEXT, Peer, RawServer, frame
-from tests.faults.bookkeeper import Bookkeeper
+from tests.feed.bookkeeper import Bookkeeper
 from tests.feed.conftest import QUICK
 from tests.feed.support import A, B, FeedMaker, HurriedFeed
 from tests.support import wait_until

@@ -18,8 +18,8 @@ from kalshi_feed.connection.dial import dial
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import PING, TEXT, frame
-from tests.faults.bookkeeper import Bookkeeper
 from tests.faults.toxic_proxy import ToxicProxy
+from tests.feed.bookkeeper import Bookkeeper
 from tests.feed.conftest import QUICK
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, own_threads
 from tests.support import wait_until
