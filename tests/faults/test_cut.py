@@ -7,13 +7,11 @@ import socket
 import time
 
 import pytest
-import websocket
 
 from kalshi_feed import ConnectionLost, ReconnectPolicy
-from kalshi_feed.connection.channel import Channel
-from kalshi_feed.connection.transport import Transport
 from kalshi_feed.orderbook import BookStatus
 from kalshi_feed.simulator import Exchange
+from tests.connection.line import Line
 from tests.connection.raw_server import BINARY, CONT, PING, TEXT, frame
 from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.bookkeeper import Bookkeeper
@@ -25,9 +23,7 @@ AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # the sweep is of c
 DELTAS = 1
 
 
-@pytest.mark.parametrize(
-    ("direction", "tls", "step"), [("down", False, 1), ("down", True, 29), ("up", False, 5), ("up", True, 31)]
-)
+@pytest.mark.parametrize(("direction", "tls", "step"), [("down", False, 1), ("down", True, 29), ("up", False, 5), ("up", True, 31)])
 def test_N41_cut_after_n_bytes_with_fin_and_with_reset(make_feed: FeedMaker, direction: str, tls: bool, step: int) -> None:
     moves = itertools.cycle(["1", "-1"])
     with Exchange(key_type="ed25519", tls=tls) as exchange, ToxicProxy(exchange.port) as proxy:
@@ -93,31 +89,19 @@ class Replay:
                 frame(TEXT, texts[-1]),
             ]
         )
-        self.here, self.there = socket.socketpair()
-        self.here.setblocking(False)
-        client = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
-        self.transport = Transport(
-            Channel(self.here), client, data=b"", max_message_size=1 << 20, idle_timeout=30.0, write_timeout=5.0, now=0.0
-        )
+        self.line = Line()
 
     def __enter__(self) -> Replay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.transport.abort()
-        self.there.close()
+        self.line.__exit__()
 
     def take(self, data: bytes) -> None:
         """The next bytes arrive."""
-        self.there.sendall(data)
-        self.read()
-
-    def read(self) -> None:
-        """Turns of the reader until nothing is left."""
-        received = -1
-        while self.transport.has_more or received != self.transport.bytes_received:
-            received = self.transport.bytes_received
-            self.driver.turn(*self.transport.read(0.0))  # which audits
+        self.line.send(data)
+        self.driver.turn(*self.line.messages)  # which audits
+        self.line.messages.clear()
 
 
 def offsets(data: bytes) -> list[int]:
@@ -146,9 +130,9 @@ def test_N41_a_session_cut_at_every_offset() -> None:
     for at in cuts:
         with Replay() as replay:
             replay.take(replay.data[:at])
-            replay.there.shutdown(socket.SHUT_WR)
+            replay.line.peer.shutdown(socket.SHUT_WR)
             with pytest.raises(ConnectionLost):
-                replay.read()
+                replay.line.turns()
             replay.driver.disconnect()
             assert all(book.status is not BookStatus.LIVE for book in replay.driver.books.values())
             lengths.append(len(replay.driver.told))
