@@ -258,12 +258,15 @@ class Engine:
         with self.store.change():
             if payloads:
                 session.receive(payloads, now)
-            if self._transport is not None and self._transport.is_behind:
-                session.fell_behind(now)
+            transport = self._transport
+            if transport is not None:
+                if transport.is_behind:
+                    session.fell_behind(now)
+                session.arriving(transport.arriving_since, now)
+                if transport.binary_ignored > self._binary_ignored:
+                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
+                    self._binary_ignored = transport.binary_ignored
             session.tick(now)
-            if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
-                self._binary_ignored = self._transport.binary_ignored
-                output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)

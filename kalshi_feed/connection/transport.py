@@ -3,8 +3,8 @@
 Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that gave
 messages never also raises; the next one does.
 
-A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a
-large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
+A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and in each such
+time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
 
 Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a
 ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
@@ -80,6 +80,7 @@ class Transport:
         self._fragments_opcode = 0
         self._slow_frames = 0  # taken one by one; counted to see whether the head of the stream moves on
         self._partial_since: float | None = None  # when the message that is incomplete now began
+        self._progress = (0.0, 0)  # of that message: since when it is watched, and how much of it there was
 
         self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the channel
         self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
@@ -96,6 +97,11 @@ class Transport:
 
     def fileno(self) -> int:
         return self._channel.fileno()
+
+    @property
+    def arriving_since(self) -> float | None:
+        """When the message began that is incomplete now; None when there is none."""
+        return self._partial_since
 
     @property
     def has_more(self) -> bool:
@@ -229,11 +235,14 @@ class Transport:
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
         """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""
-        fragmented = self._fragments is not None
-        if not fragmented and not self._ahead.available:
+        fragmented, arrived = self._fragments is not None, self._arrived()
+        if not fragmented and not arrived:
             self._partial_since = None
         elif self._partial_since is None or (new_message if fragmented else new_frame):
             self._partial_since = now
+            self._progress = now, arrived
+        elif now >= self._progress[0] + FRAME_SECONDS and arrived >= self._progress[1] + FRAME_SECONDS * MIN_BYTES_PER_SECOND:
+            self._progress = now, arrived
 
     def _fail(self, code: int, reason: str, now: float) -> None:
         """The peer broke the protocol: say so to it, and end the connection."""
@@ -305,7 +314,7 @@ class Transport:
         if self._unsent_since is not None:
             when = min(when, self._unsent_since + self._write_timeout)
         if self._partial_since is not None:
-            when = min(when, self._partial_since + self._seconds_for_partial())
+            when = min(when, self._progress[0] + FRAME_SECONDS)
         return when
 
     def tick(self, now: float) -> None:
@@ -325,8 +334,7 @@ class Transport:
         """Reading was paused by us: the silence until ``now`` was not the peer's."""
         self.last_received = now
         self._pinged = False
-        if self._partial_since is not None:
-            self._partial_since = now
+        self._progress = now, self._arrived()
 
     def _overdue(self, now: float) -> str:
         """Why the connection is given up; empty when only the ping is due."""
@@ -334,13 +342,13 @@ class Transport:
             return f"no byte for {self._idle_timeout:g} s"
         if self._unsent_since is not None and now >= self._unsent_since + self._write_timeout:
             return f"the peer took no byte for {self._write_timeout:g} s"
-        if self._partial_since is not None and now >= self._partial_since + self._seconds_for_partial():
+        if self._partial_since is not None and now >= self._progress[0] + FRAME_SECONDS:
             return f"a message was still incomplete after {now - self._partial_since:.0f} s"
         return ""
 
-    def _seconds_for_partial(self) -> float:
-        arrived = self._ahead.available + (0 if self._fragments is None else len(self._fragments))
-        return max(FRAME_SECONDS, arrived / MIN_BYTES_PER_SECOND)
+    def _arrived(self) -> int:
+        """How much there is of the message that is incomplete now."""
+        return self._ahead.available + (0 if self._fragments is None else len(self._fragments))
 
     # Closing
 

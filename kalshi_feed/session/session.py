@@ -98,6 +98,14 @@ class Session:
         self.control.patient_until = now + self._timing.ack
         self.repair.patient_until = now + self._timing.snapshot
 
+    def arriving(self, since: float | None, now: float) -> None:
+        """Since when the message that is incomplete now has been arriving (None: there is none).
+
+        What we wait for can only come behind a large one (N40).
+        """
+        if since is not None and now - since > self._timing.large_message:
+            self.fell_behind(now)
+
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
         return min(self.control.next_deadline(), self.repair.next_deadline(), self.doubts.next_deadline())
@@ -210,6 +218,12 @@ class Session:
             text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
             self.output.fault("unknown_market", text, now, market_ticker=ticker)
 
+    def ignored_binary(self, count: int, now: float) -> None:
+        """So many frames came that were no text. They are told and left out."""
+        for _ in range(count):
+            self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
+            self._bad_frame(now)
+
     # -- sequence ------------------------------------------------------------------------------------------------------
 
     def _sequenced(self, message: Message, now: float) -> bool:
@@ -296,11 +310,7 @@ class Session:
             return  # the connection ends with this turn, and there may be thousands of them
         link = links.of_sid(error.sid)
         if error.sid is None:
-            self._bad_frames.append(now)
-            while self._bad_frames[0] < now - self._timing.bad_frames_window:
-                self._bad_frames.popleft()
-            if len(self._bad_frames) > self._timing.bad_frames:
-                self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+            self._bad_frame(now)
             for link in links:
                 if link.is_open or link.sid is not None:
                     self._break(link, error, now)
@@ -310,6 +320,14 @@ class Session:
             elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
                 known = error.market_ticker in link.confirmed
                 self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
+
+    def _bad_frame(self, now: float) -> None:
+        """Nobody can tell what it was; too many of them, and the connection is given up."""
+        self._bad_frames.append(now)
+        while self._bad_frames[0] < now - self._timing.bad_frames_window:
+            self._bad_frames.popleft()
+        if len(self._bad_frames) > self._timing.bad_frames:
+            self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
 
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""

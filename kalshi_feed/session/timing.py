@@ -13,6 +13,7 @@ class Timing:
 
     ack: float = 10.0  # a command's answer; asked once more, then the connection is given up
     snapshot: float = 10.0  # a snapshot that was promised or asked for; any other one that comes prolongs it
+    large_message: float = 1.0  # what takes longer than this to arrive holds up the answers behind it
     gap_merge: float = 0.02  # gaps this close together are repaired by one round
     failed_repairs_window: float = 60.0  # three failed repairs within it lead to a reconnect
     mute_market: float = 60.0  # between two requests for a market that answers none
