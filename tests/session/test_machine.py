@@ -98,7 +98,7 @@ class Wire(RuleBasedStateMachine):
         self.venue = self.driver.venue
         self.up: deque[Frame] = deque()
         self.down: deque[bytes] = deque()
-        self.ends: list[bytes] = []
+        self.ends: dict[bytes, str] = {}  # by frame, what it ended
         self.wants: list[Want] = []
         self.trades: defaultdict[int, list[int]] = defaultdict(list)
         self.follower = Follower(self.venue, self.trades)
@@ -179,7 +179,7 @@ class Wire(RuleBasedStateMachine):
             for name, subscription in tuple(self.venue.subscriptions.items()):
                 if name in params.get("channels", ()) or subscription.sid in params.get("sids", ()):
                     del self.venue.subscriptions[name]
-            self.ends.append(encoded(refusal))
+            self.ends[encoded(refusal)] = BOOK
         answer = self.venue.answer(command) if code == 18 and is_done else []
         self._send([refusal, *answer[1:]])
 
@@ -227,7 +227,7 @@ class Wire(RuleBasedStateMachine):
         if subscription is not None:
             about = {"sid": subscription.sid, "seq": subscription.next_seq()}
             end = {"type": "unsubscribed", **about} if code is None else {"type": "error", **about, "msg": {"code": code}}
-            self.ends.append(encoded(end))
+            self.ends[encoded(end)] = channel
             self._send([end])
 
     @rule(changes=st.lists(change_of_a_level, min_size=1, max_size=3))
@@ -268,16 +268,17 @@ class Wire(RuleBasedStateMachine):
 
     def _hurt_next(self, fault: str, spoil: str, behind: int) -> None:
         frame = self.down.popleft()
-        if fault == "drop" and frame in self.ends:
-            fault = "duplicate"  # nothing would follow an end told of the exchange's own accord, to show that it was lost
+        end_of = self.ends.get(frame)
+        if end_of and (fault == "drop" or (fault == "garble" and end_of != BOOK)):
+            fault = "duplicate"  # else nothing would show that an end was lost: only books are asked for after a bad frame
         if fault == "duplicate":
             self.down.extendleft([frame, frame])
         elif fault == "delay":
             self.down.insert(behind, frame)
         elif fault == "garble":
             self.down.appendleft(_spoilt(frame, spoil))
-            if frame in self.ends:
-                self.ends.append(self.down[0])
+            if end_of:
+                self.ends[self.down[0]] = end_of
 
     @rule()
     def lose_the_connection(self) -> None:
