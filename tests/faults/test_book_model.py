@@ -19,12 +19,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kalshi_feed.books import BookStore, Waiter
 from kalshi_feed.errors import ProtocolError
 from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot
-from kalshi_feed.orderbook import Book, BookStatus, NegativeSize
+from kalshi_feed.orderbook import BookStatus, NegativeSize
 from tests.effort import effort
 
 PRICES = ("0.0000", "0.4000", "0.4100", "0.5505", "1.0000")  # few, so that they meet
 SIZES = ("1.00", "2.00", "0.50")
-NO_PRICES: tuple[Any, ...] = ("NaN", "Infinity", "1e-1", "0_5", " 0.5", "0.5 ", "١", "+0.5", "-0.5", "1.0001", "0.00001", "", True, [])
+NO_PRICES: tuple[Any, ...] = (
+    "NaN",
+    "Infinity",
+    "1e-1",
+    "0_5",
+    " 0.5",
+    "0.5 ",
+    "١",
+    "+0.5",
+    "-0.5",
+    "1.0001",
+    "0.00001",
+    "",
+    True,
+    [],
+)
 NO_SIZES: tuple[Any, ...] = ("NaN", "-Infinity", "1e2", "1_000", " 1", "1\n", "٣", "+1", "1.001", "--1", "0x1", "", True, {})
 
 Side = dict[Decimal, Decimal]
@@ -93,7 +108,13 @@ class BookAgainstModel(RuleBasedStateMachine):
         else:
             raise AssertionError("a negative size was taken")
 
-    @rule(side=sides, price=st.sampled_from(NO_PRICES), size=st.sampled_from(NO_SIZES), which=st.integers(0, 2), snapshot=st.booleans())
+    @rule(
+        side=sides,
+        price=st.sampled_from(NO_PRICES),
+        size=st.sampled_from(NO_SIZES),
+        which=st.integers(0, 2),
+        snapshot=st.booleans(),
+    )
     def what_is_no_number(self, side: str, price: Any, size: Any, which: int, snapshot: bool) -> None:
         """In the price, in the size, or in both."""
         price = "0.4000" if which == 0 else price

@@ -53,6 +53,8 @@ class Follower:
 
     def hear(self, item: Message | Event) -> None:
         if isinstance(item, Gap):
+            if item.reason == "sequence went back" and item.sid is not None:  # a very late one looks like numbering anew
+                self.number_anew(item.sid)
             if item.channel == BOOK:
                 for name in item.market_tickers:
                     self.books.pop(name, None)
@@ -176,6 +178,8 @@ class Wire(RuleBasedStateMachine):
         self.up.popleft()
         refusal = error(code, command["id"])
         if code in TERMINAL:
+            if params.get("action") == "get_snapshot":  # nobody waits for this answer for ever
+                refusal["sid"] = params["sids"][0]
             for name, subscription in tuple(self.venue.subscriptions.items()):
                 if name in params.get("channels", ()) or subscription.sid in params.get("sids", ()):
                     del self.venue.subscriptions[name]
