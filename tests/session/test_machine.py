@@ -53,8 +53,8 @@ class Follower:
 
     def hear(self, item: Message | Event) -> None:
         if isinstance(item, Gap):
-            if item.reason == "sequence went back" and item.sid is not None:  # a very late one looks like numbering anew
-                self.number_anew(item.sid)
+            if item.sid is not None and item.reason in ("sequence went back", "unreadable frame"):
+                self.number_anew(item.sid)  # what is very late looks like numbering anew, and then anything may come
             if item.channel == BOOK:
                 for name in item.market_tickers:
                     self.books.pop(name, None)
