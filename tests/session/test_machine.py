@@ -108,6 +108,7 @@ class Wire(RuleBasedStateMachine):
         self.retries = Retries(self.policy, lambda: 0.0)
         self.losses = 0  # since the last healthy session
         self.connected_at = 0.0
+        self.is_spotless = True  # nothing bad has happened yet
 
     def _turn(self, *frames: bytes) -> list[Frame]:
         commands = self.driver.turn(*frames)
@@ -115,7 +116,9 @@ class Wire(RuleBasedStateMachine):
         assert len(commands) <= 2 * (len(CHANNELS) + 1) + len(frames), "one turn, and a flood of commands"
         self.up.extend(commands)
         if self.driver.give_up is not None:
+            assert not self.is_spotless, self.driver.give_up
             self._reconnect()
+        assert not (self.is_spotless and self.driver.session.output.counts.gaps), "a gap, and nothing was lost"
         return commands
 
     def _hear(self, frames: int) -> None:
@@ -175,6 +178,7 @@ class Wire(RuleBasedStateMachine):
         command, params = self.up[0], self.up[0].get("params", {})
         if code not in PASSING and params.get("action", command["cmd"]) not in ("subscribe", "add_markets", "get_snapshot"):
             return
+        self.is_spotless = False
         self.up.popleft()
         refusal = error(code, command["id"])
         if code in TERMINAL:
@@ -186,6 +190,13 @@ class Wire(RuleBasedStateMachine):
             self.ends[encoded(refusal)] = BOOK
         answer = self.venue.answer(command) if code == 18 and is_done else []
         self._send([refusal, *answer[1:]])
+
+    @commands_wait
+    @rule()
+    def exchange_ignores(self) -> None:
+        """A command is never answered, nor carried out."""
+        self.is_spotless = False
+        self.up.popleft()
 
     @rule(
         burst=st.lists(st.tuples(event, st.sampled_from([*FAULTS, *[""] * 6])), min_size=1, max_size=10),
@@ -210,7 +221,8 @@ class Wire(RuleBasedStateMachine):
         if isinstance(what, tuple):
             return self.venue.change(*what)
         subscription = self.venue.subscriptions.get(what if what in CHANNELS else BOOK)
-        if what == "of nobody":
+        if what == "of nobody":  # taken for a channel's that waits to hear its sid
+            self.is_spotless = False
             return [trade("A", 99, 1)]
         if subscription is None:
             return []
@@ -229,6 +241,7 @@ class Wire(RuleBasedStateMachine):
     def ends_a_subscription(self, channel: str, code: int | None) -> None:
         subscription = self.venue.subscriptions.pop(channel, None)
         if subscription is not None:
+            self.is_spotless = False
             about = {"sid": subscription.sid, "seq": subscription.next_seq()}
             end = {"type": "unsubscribed", **about} if code is None else {"type": "error", **about, "msg": {"code": code}}
             self.ends[encoded(end)] = channel
@@ -242,6 +255,7 @@ class Wire(RuleBasedStateMachine):
             return
         if not set(MARKETS) & set(subscription.keys):
             return
+        self.is_spotless = False
         subscription.seq = 0
         for key in [key for key in self.venue.history if key[0] == subscription.sid]:
             del self.venue.history[key]
@@ -271,6 +285,7 @@ class Wire(RuleBasedStateMachine):
         self._hurt_next(fault, spoil, behind)
 
     def _hurt_next(self, fault: str, spoil: str, behind: int) -> None:
+        self.is_spotless = False
         frame = self.down.popleft()
         end_of = self.ends.get(frame)
         if end_of and (fault == "drop" or (fault == "garble" and end_of != BOOK)):
@@ -293,6 +308,7 @@ class Wire(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.03, 0.6, 6.0, 11.0, 40.0]), asleep=st.booleans())
     def clock(self, seconds: float, asleep: bool) -> None:
         """It goes on; ``asleep``: the machine was suspended, and nobody looked meanwhile."""
+        self.is_spotless &= seconds < 1.0  # an answer may be overdue
         if asleep:
             self.driver.now += seconds
         else:
@@ -305,6 +321,7 @@ class Wire(RuleBasedStateMachine):
         self._turn()
         due = self.driver.session.next_deadline()
         if due < math.inf and due + offset > self.driver.now:
+            self.is_spotless = False
             self.driver.now = due + offset
             commands = self._turn()
             assert offset >= 0 or not commands, "done before its time"
