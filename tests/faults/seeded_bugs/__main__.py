@@ -24,7 +24,7 @@ from typing import Final
 from .bugs import BUGS, QUICK, Bug
 
 ROOT: Final = Path(__file__).parents[3]
-BOUND: Final = 120.0  # seconds for one run
+BOUND: Final = 180.0  # seconds for one run
 AT_ONCE: Final = 2
 _FAILED: Final = 1  # pytest's exit code when a test has failed
 
