@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "only one ticker stale",
         "session/repair.py",
-        "        self.mark_stale(tickers)\n",
-        "        self.mark_stale(tickers[:1])\n",
+        "            self.mark_stale(tickers)\n        self._output.counts.gaps",
+        "            self.mark_stale(tickers[:1])\n        self._output.counts.gaps",
         SESSION,
     ),
     Bug(
@@ -196,8 +196,8 @@ BUGS: Final = (
     Bug(
         "fragments of the last message kept",
         "connection/transport.py",
-        "            self.binary_ignored += 1\n        self._fragments = None\n",
-        "            self.binary_ignored += 1\n            return\n        self._fragments = None\n",
+        "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
+        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments = None\n",
         CHUNKS,
     ),
 )
