@@ -54,26 +54,29 @@ class Worker:
         self._counters = counters
         self._view_of = view_of
         self._report_fault = report_fault
+        self._done: Done | None = None  # of the last piece of work, to be accounted for when the next is taken
 
     def run(self) -> None:
         """Deliver until the queue is closed and empty, or abandoned."""
-        queue, box = self._queue, self._box
-        done: Done | None = None
         while True:
             try:
-                work = queue.take(box, done)
-                done = None
-                if isinstance(work, Batch):
-                    done = self._deliver(work)
-                elif work is not None:
-                    done = self._deliver_rare(work)
-                elif queue.closing:
+                if self.step():
+                    continue
+                if self._queue.closing:
                     return
-                else:
-                    box.wake.wait()
+                self._box.wake.wait()
             except BaseException as error:  # a fault of ours: the callbacks' own are caught where they are called
                 log_safely(logging.ERROR, "internal error in the dispatcher; the feed goes on", error=error)
-                box.wake.wait(0.1)  # should it go on for ever
+                self._box.wake.wait(0.1)  # should it go on for ever
+
+    def step(self) -> bool:
+        """Deliver the next piece of work, if there is one; says whether there was."""
+        done, self._done = self._done, None
+        work = self._queue.take(self._box, done)
+        if work is None:
+            return False
+        self._done = self._deliver(work) if isinstance(work, Batch) else self._deliver_rare(work)
+        return True
 
     def _deliver(self, chunk: Batch) -> Done:
         """Call every callback of every message; the loop that every message passes through."""

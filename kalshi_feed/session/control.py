@@ -397,8 +397,8 @@ class Control:
                 link.next_seq = None
 
     def _is_news(self, link: Link, sid: int | None) -> bool:
-        """Whether a listed sid is a subscription that is wanted and whose opening we were not told."""
-        return sid is not None and sid not in self.links.retired and link.name in self._wanted.channels
+        """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""
+        return sid is not None and sid not in self.links.retired
 
     def _closed(self, link: Link, now: float) -> None:
         self._listener.markets_left(link, None, now)

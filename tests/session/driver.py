@@ -245,6 +245,7 @@ class Driver:
         self.told: list[Message | Event] = []  # delivered and not looked at
         self.all_sent: list[Frame] = []
         self._based: set[str] = set()  # markets whose deltas may be delivered
+        self._statuses: dict[str, BookStatus] = {}  # as was told
 
     # what users do
 
@@ -376,7 +377,7 @@ class Driver:
     # what must always hold
 
     def _collect(self) -> None:
-        items, _, outbox = self.session.output.take()
+        items, changed, outbox = self.session.output.take()
         assert self.session.output.take() == ([], set(), [])
         sent = [json.loads(payload) for payload in outbox]
         self.inbox += sent
@@ -389,6 +390,10 @@ class Driver:
             elif isinstance(item, OrderbookDelta):
                 assert item.market_ticker in self._based, f"{item} without a base"
         self.told += items
+        for name, book in self.books.items():
+            is_told = name in changed or book.status in (self._statuses.get(name), BookStatus.PENDING)
+            assert is_told, f"nobody hears that {book} changed its status"
+            self._statuses[name] = book.status
 
     def _audit(self) -> None:
         session, control = self.session, self.session.control
