@@ -7,6 +7,7 @@ thread-safe; owned by the session.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Protocol
@@ -71,6 +72,7 @@ class Control:
         self._online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
         self.patient_until = 0.0  # no answer is overdue before
+        self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
         self.links = Links()
 
@@ -88,6 +90,7 @@ class Control:
         self._online = False
         self._wanted.lists.extend(self._lists.values())
         self._lists.clear()
+        self._expired.clear()
         self.in_flight.clear()
         self.links.clear()
 
@@ -210,6 +213,7 @@ class Control:
     def _overdue(self, command: Command, now: float) -> None:
         del self.in_flight[command.id]
         if command.cmd == "get_snapshot":
+            self._expired.append(command)
             return  # its answer is the snapshots, and the repair watches for those
         if command.channel and self.links[command.channel].pending is not command:
             return  # an answer to the first one settled it, or the answer is a message
@@ -255,6 +259,7 @@ class Control:
                 is_new = link.sid is None or message.sid not in (None, link.sid)
                 self._opened(link, message.sid, command.keys + _listed_keys(message), now)
                 if is_new:
+                    link.lose_count()
                     link.next_seq = message.seq + 1 if message.seq is not None else None
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
@@ -285,8 +290,9 @@ class Control:
             "exchange_error", f"the exchange says: error {code}, {text}{_advice(code)}", now,
             code=code, channel=command.channel if command else link.name if link else None,
         )  # fmt: skip
-        if is_terminal and link is None and command is not None:
-            link = self.links.of_command(command)
+        if is_terminal and link is None:
+            named = command or next((old for old in self._expired if old.id == message.id), None)
+            link = self.links.of_command(named) if named is not None else None
         if is_terminal and link is not None:
             if link.pending is command:
                 link.pending = None
@@ -394,7 +400,7 @@ class Control:
                     self._died(link, "the exchange does not list the subscription", now)
             elif not link.is_open and link.pending is None and self._is_news(link, sids.get(link.name)):
                 self._opened(link, sids[link.name], (), now)  # of what markets it does not say: they are added
-                link.next_seq = None
+                link.lose_count()
 
     def _is_news(self, link: Link, sid: int | None) -> bool:
         """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""
