@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -134,6 +135,7 @@ class KalshiFeed(Callbacks):
     @property
     def state(self) -> FeedState:
         """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
+        self._engine.store.check_fork()
         return self._engine.state
 
     def start(self) -> KalshiFeed:
@@ -162,7 +164,7 @@ class KalshiFeed(Callbacks):
             self.close()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the connection and end the threads within ``timeout`` seconds. Idempotent.
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
 
         What is queued is still delivered, up to the timeout. May be called from any thread; from a callback or a signal handler it
         returns at once where it would have to wait for itself. Subscriptions and callbacks stay for the next start().
@@ -301,7 +303,7 @@ class KalshiFeed(Callbacks):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        return f"<KalshiFeed {self._url} {self.state.value}>"
+        return f"<KalshiFeed {self._url} {'forked' if self._engine.store.forked else self._engine.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
@@ -338,13 +340,17 @@ def _check_options(options: Mapping[str, object]) -> None:
 def _forgotten(engine: Engine, url: str) -> None:
     """The last reference to a feed is gone while its threads run."""
     if engine.abandonable:
-        engine.abandon()
+        engine.stop(time.monotonic())
         warnings.warn(f"a KalshiFeed for {url} was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 def _at_exit() -> None:
-    for engine in list(_engines):
-        engine.close(_EXIT_TIMEOUT)
+    deadline = time.monotonic() + _EXIT_TIMEOUT  # for all feeds together
+    engines = list(_engines)
+    for engine in engines:
+        engine.stop(deadline)
+    for engine in engines:
+        engine.close(max(deadline - time.monotonic(), 0.0))
 
 
 atexit.register(_at_exit)

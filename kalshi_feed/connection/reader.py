@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ..errors import ConnectionLost, KalshiFeedError
 from .dial import DialCancelled
+from .inherited import not_inherited
 from .transport import Transport
 from .wakeup import Wakeup
 
@@ -105,7 +106,7 @@ class Reader:
     def _serve(self, transport: Transport) -> None:
         """Read and write until stop(). Raises ConnectionLost."""
         host = self._host
-        with selectors.DefaultSelector() as selector:
+        with not_inherited(selectors.DefaultSelector()) as selector:
             events = selectors.EVENT_READ
             selector.register(transport.fileno(), events)
             selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
@@ -133,7 +134,7 @@ class Reader:
     def _pause(self, delay: float) -> None:
         """Wait before the next dial, unless stop() comes first."""
         until = time.monotonic() + delay
-        with selectors.DefaultSelector() as selector:
+        with not_inherited(selectors.DefaultSelector()) as selector:
             selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
             while not self._stopping:
                 remaining = until - time.monotonic()

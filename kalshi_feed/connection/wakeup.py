@@ -1,6 +1,6 @@
 """Waiting: the descriptor that ends a wait from outside, and the wait on one socket plus that descriptor.
 
-Owns the wake-up socket pair; must not import anything of the package.
+Owns the wake-up socket pair; must not import anything of the package but inherited.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import select
 import socket
 import threading
 from typing import Final
+
+from .inherited import not_inherited
 
 __all__ = ["Wakeup", "wait_ready"]
 
@@ -23,7 +25,7 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
+        self._reader, self._writer = map(not_inherited, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         # Guards the two sockets against being closed while a byte is sent (the number could by then be another file).
