@@ -93,6 +93,7 @@ class Engine:
         self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
+        self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
         self._gap_started: datetime | None = None
         self._clock_offset = 0.0
@@ -156,22 +157,24 @@ class Engine:
         if self.store.forked:
             return
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
-        reader = self._reader
+        reader, me = self._reader, threading.get_ident()
         self.stop(deadline)
-        if reader is not None:
-            if reader.thread.is_alive():
-                if self._inside() or self.store.lock._is_owned():  # type: ignore[attr-defined]  # a signal handler on top of a call
-                    return
+        if reader is not None and reader.thread.is_alive():
+            on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
+            if on_top or self._inside():
+                return
+            self._closers.add(me)
+            try:
                 reader.thread.join(max(deadline + _GRACE - time.monotonic(), 0.0))
                 if reader.thread.is_alive() and self._reader is reader:
                     self._leave_behind(reader, timeout)
-                    return
+            finally:
+                self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
             self._end_now("close")
 
     def _leave_behind(self, reader: Reader, timeout: float) -> None:
         """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
-        self._end_now("close")
         self.dispatcher.close(time.monotonic())
         if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
             _log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)

@@ -28,9 +28,10 @@ class Wakeup:
         self._reader, self._writer = map(not_inherited, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._closing = False
         # Guards the two sockets against being closed while a byte is sent (the number could by then be another file).
         # Only non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its
-        # thread is waking.
+        # thread is waking; and close() does not wait for it, because that handler may wait for the thread that closes.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
@@ -44,6 +45,8 @@ class Wakeup:
                 self._writer.send(b"\0")
             except OSError:  # full: already woken; closed: nobody waits
                 pass
+        if self._closing:
+            self.close()
 
     def drain(self) -> None:
         """Forget the wakes so far."""
@@ -54,10 +57,14 @@ class Wakeup:
             pass
 
     def close(self) -> None:
-        """Release both descriptors. Idempotent."""
-        with self._lock:
-            self._reader.close()
-            self._writer.close()
+        """Release both descriptors; at the latest when whoever wakes just now has done so. Idempotent."""
+        self._closing = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._reader.close()
+                self._writer.close()
+            finally:
+                self._lock.release()
 
 
 def wait_ready(
