@@ -262,8 +262,9 @@ class MessageQueue:
     def _wait_for_room(self, count: int) -> None:
         while self.depth and self.depth + count > self.queue_size and self._wait_allowed:
             self.wake_all()
-            if not self._room.wait(_ROOM_SLICE) and self._while_full():
+            if self._while_full():
                 return
+            self._room.wait(_ROOM_SLICE)
 
     def _count(self, change: int) -> None:
         """Lock held: messages came or went."""

@@ -101,8 +101,9 @@ def own_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if "kalshi-feed" in thread.name)
 
 
+_ROOT = Path(__file__).parents[2]
 _PROGRAM = """
-import json, os, signal, ssl, sys, threading, time
+import json, os, signal, ssl, threading, time
 from kalshi_feed import *
 from tests.feed.support import HurriedFeed, own_threads
 url, key_id, key, ca = sys.argv[1:]
@@ -115,7 +116,7 @@ feed = make()
 def program(exchange: Exchange, folder: Path, body: str) -> list[str]:
     """The command of a program of its own with a feed of the exchange; ``make()`` gives it further ones."""
     key, ca = exchange.write_credentials(folder)
-    code = _PROGRAM + textwrap.dedent(body)
+    code = f"import sys\nsys.path.insert(0, {str(_ROOT)!r})" + _PROGRAM + textwrap.dedent(body)
     return [sys.executable, "-W", "error", "-c", code, exchange.url, exchange.api_key_id, str(key), str(ca)]
 
 
