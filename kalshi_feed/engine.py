@@ -93,6 +93,7 @@ class Engine:
         self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
+        self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
         self._gap_started: datetime | None = None
@@ -120,18 +121,20 @@ class Engine:
     def start(self) -> None:
         """Start the threads; nothing to do if they run. Raises the fatal error of a feed that has failed."""
         self.check()
-        before = self._reader
+        before, closings = self._reader, self._closings
         if self._state.value in _RUNNING and not (before and before.stopping()):
             return
-        if before is not None and before.thread.is_alive():
+        if before is not None and before.is_running:
             if not self._inside():
-                before.thread.join(_FAILED_CLOSE)
-            if before.thread.is_alive():
+                before.join(time.monotonic() + _FAILED_CLOSE)
+            if before.is_running:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
         with self.store.lock:
-            is_first = self._reader is before  # of several threads that start the feed at once
+            # the first of several threads that start the feed at once, and no close() since, as from a signal handler
+            is_first = self._reader is before and self._closings == closings
             if is_first:
+                self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
                 self._reader = reader
                 self._retries = Retries(self._policy, random.random)
                 self._clock_tried = False
@@ -156,17 +159,18 @@ class Engine:
         """End the threads within ``timeout`` seconds; returns at once where it would wait for itself."""
         if self.store.forked:
             return
+        self._closings += 1
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
         reader, me = self._reader, threading.get_ident()
         self.stop(deadline)
-        if reader is not None and reader.thread.is_alive():
+        if reader is not None and reader.is_running:
             on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
             if on_top or self._inside():
                 return
             self._closers.add(me)
             try:
-                reader.thread.join(max(deadline + _GRACE - time.monotonic(), 0.0))
-                if reader.thread.is_alive() and self._reader is reader:
+                reader.join(deadline + _GRACE)
+                if reader.is_running and self._reader is reader:
                     self._leave_behind(reader, timeout)
             finally:
                 self._closers.discard(me)
@@ -201,7 +205,7 @@ class Engine:
     def abandonable(self) -> bool:
         """Whether threads run that nobody could stop any more if the feed object went away."""
         reader = self._reader
-        return reader is not None and reader.thread.is_alive() and not reader.stopping()
+        return reader is not None and reader.is_running and not reader.stopping()
 
     def wake(self) -> None:
         """Have the reader look what is wanted now."""
@@ -334,12 +338,13 @@ class Engine:
             self._monitor.ended()
         try:
             self._hand_on(items, changed)
-        finally:  # should the dispatcher be what is broken
-            self.dispatcher.end(fatal)
-            reader = self._reader
-            self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
+        except BaseException as broken:  # the dispatcher is what has failed
+            _as_fatal(broken)
+        self.dispatcher.end(fatal)
+        reader = self._reader
+        self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
 
-    def _leave_session(self, *, closing: bool) -> tuple[list[Message | Event], Iterable[str], Exception | None]:
+    def _leave_session(self, *, closing: bool) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
         """What the session still had to say, whose books have changed, and its own defect: even then no book stays LIVE."""
         try:
             with self.store.change():
@@ -348,7 +353,7 @@ class Engine:
                     self.requests.close_books_locked()
                 items, changed, _ = self.session.output.take()
             return items, changed, None
-        except Exception as defect:
+        except BaseException as defect:
             with self.store.change():
                 return [], self.store.none_live_locked(), defect
 

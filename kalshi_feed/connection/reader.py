@@ -21,6 +21,8 @@ from .wakeup import Wakeup
 __all__ = ["Host", "Reader"]
 
 _LONGEST_SELECT: Final = 60.0
+_JOIN_SLICE: Final = 0.002  # seconds
+_LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
 
 
@@ -44,12 +46,16 @@ class Host(Protocol):
 
 
 class Reader:
-    """Runs the loop in a thread of its own. ``stop()`` is thread-safe and signal-safe; everything else belongs to the thread."""
+    """Runs the loop in a thread of its own.
+
+    ``stop()``, ``join()`` and the looks at it are thread-safe and signal-safe; everything else belongs to the thread.
+    """
 
     def __init__(self, name: str, dial: Callable[[Reader], Transport], host: Host) -> None:
         self._dial = dial
         self._host = host
         self._stopping = False
+        self._ended = False
         self.close_deadline = 0.0
         self.wakeup = Wakeup()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -72,6 +78,18 @@ class Reader:
         """Whether stop() was called."""
         return self._stopping
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread has begun and not ended."""
+        return self.thread.ident is not None and not self._ended
+
+    def join(self, deadline: float) -> None:
+        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
+        while self.is_running and (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(remaining, _JOIN_SLICE))
+        if self._ended:
+            self.thread.join(_LAST_STEPS)
+
     def _run(self) -> None:
         error: BaseException | None = None
         try:
@@ -83,6 +101,7 @@ class Reader:
             self._host.ended(error)
         finally:
             self.wakeup.close()
+            self._ended = True
 
     def _one_connection(self) -> float:
         """Dial, and serve the connection to its end. Returns the seconds until the next dial."""

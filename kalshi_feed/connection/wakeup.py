@@ -41,12 +41,16 @@ class Wakeup:
     def wake(self) -> None:
         """End the current or the next wait. Never blocks, never raises."""
         with self._lock:
-            try:
-                self._writer.send(b"\0")
-            except OSError:  # full: already woken; closed: nobody waits
-                pass
+            self.give_back()
         if self._closing:
             self.close()
+
+    def give_back(self) -> None:
+        """A wake by the thread that drains and closes: needs no lock, which a thread may hold that is in a signal handler."""
+        try:
+            self._writer.send(b"\0")
+        except OSError:  # full: already woken; closed: nobody waits
+            pass
 
     def drain(self) -> None:
         """Forget the wakes so far."""
