@@ -124,10 +124,10 @@ class Engine:
         before, closings = self._reader, self._closings
         if self._state.value in _RUNNING and not (before and before.stopping()):
             return
-        if before is not None and before.is_running:
+        if before is not None and not before.has_ended:
             if not self._inside():
                 before.join(time.monotonic() + _FAILED_CLOSE)
-            if before.is_running:
+            if not before.has_ended:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
         with self.store.lock:
@@ -144,15 +144,16 @@ class Engine:
                     self.requests.open_book_locked(ticker)
                 self._state.change(FeedState.CONNECTING, "start")
         if not is_first:
-            reader.wakeup.close()
+            reader.cancel()
             return
         try:
             self.dispatcher.start()
             reader.start()
-        except Exception:
-            self.dispatcher.close(time.monotonic())
-            reader.wakeup.close()
-            self._end_now("no thread could be started")
+        except BaseException:
+            if not reader.is_running:  # with Ctrl-C it may be
+                reader.cancel()
+                self.dispatcher.close(time.monotonic())
+                self._end_now("no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:

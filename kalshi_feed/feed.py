@@ -50,7 +50,8 @@ class KalshiFeed(Callbacks):
     default the environment's (HTTPS_PROXY, NO_PROXY). ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade.
     ``idle_timeout``: seconds without any byte after which a connection is given up (the exchange pings every 10 s).
     ``queue_size``: messages that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
-    (reading pauses: lossless until the exchange gives up). ``workers``: threads for callbacks, each market stays in order.
+    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the queue may
+    grow). ``workers``: threads for callbacks, each market stays in order.
     ``max_message_size``: bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages
     read the same either way. ``name``: prefix of the threads' names.
 
@@ -141,7 +142,8 @@ class KalshiFeed(Callbacks):
     def start(self) -> KalshiFeed:
         """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
 
-        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError.
+        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the system says if it has no
+        thread or descriptor to give (RuntimeError, OSError); nothing runs then. A close() that comes meanwhile wins.
         """
         self._engine.start()
         return self

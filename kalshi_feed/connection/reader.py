@@ -65,8 +65,14 @@ class Reader:
         try:
             self.thread.start()
         except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
-            self.wakeup.close()
+            self.cancel()
             raise
+
+    def cancel(self) -> None:
+        """Never to run after all."""
+        self._stopping = True
+        self.wakeup.close()
+        self._ended = True
 
     def stop(self, deadline: float) -> None:
         """Ask the thread to close the connection by ``deadline`` and end. Touches plain attributes and the wake-up only."""
@@ -83,11 +89,16 @@ class Reader:
         """Whether the thread has begun and not ended."""
         return self.thread.ident is not None and not self._ended
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes of it; False also before its thread has begun."""
+        return self._ended
+
     def join(self, deadline: float) -> None:
         """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
-        while self.is_running and (remaining := deadline - time.monotonic()) > 0:
+        while not self._ended and (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(remaining, _JOIN_SLICE))
-        if self._ended:
+        if self._ended and self.thread.ident is not None:
             self.thread.join(_LAST_STEPS)
 
     def _run(self) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -423,3 +425,101 @@ def test_R22_logging_that_blocks_in_the_reader(
     assert feed.state is FeedState.CLOSED
     feed.start()
     wait_equal(feed, exchange, A)
+
+
+# -- any order ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_R16_any_order_of_calls(seed: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+    """Each call returns or says what is wrong, within its time; the last one decides."""
+    dice = random.Random(seed)
+    feed = make_feed()
+    allowed = (FeedClosedError, WaitTimeout)
+    calls: list[Callable[[], Any]] = [
+        feed.start,
+        feed.start,
+        feed.close,
+        lambda: feed.close(0),
+        lambda: feed.wait_until_connected(dice.choice((0, 0.05))),
+        lambda: feed.wait_for_book(dice.choice((A, B)), dice.choice((0, 0.05, 1))),
+        lambda: feed.subscribe("trade", dice.choice((A, B))).unsubscribe(),
+        exchange.reset,
+        lambda: exchange.trade(A, "yes", "0.5", 1),
+    ]
+    for _ in range(60):
+        call, began = dice.choice(calls), time.monotonic()
+        try:
+            call()
+        except allowed:
+            pass
+        assert time.monotonic() - began < 3
+        running = feed.state not in (FeedState.IDLE, FeedState.CLOSED)
+        assert len(own_threads()) == (2 if running else 0)
+    assert feed.start().wait_for_book(A, timeout=5).is_live
+    feed.close()
+    assert own_threads() == []
+
+
+def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
+    """Whoever was last decides; never two readers, never a reader behind a CLOSED feed."""
+    feed = make_feed()
+    until = time.monotonic() + 1.5
+
+    def hammer(seed: int) -> int:
+        dice = random.Random(seed)
+        rounds = 0
+        while time.monotonic() < until:
+            rounds += 1
+            try:
+                dice.choice((feed.start, feed.start, feed.close, lambda: feed.close(0.01)))()
+                subscription = feed.subscribe(["orderbook_delta", "trade"], dice.choice((A, B)))
+                feed.wait_for_book(A, dice.choice((0, 0.02)))
+                subscription.unsubscribe()
+            except (FeedClosedError, WaitTimeout):
+                pass
+            except KalshiFeedError as error:
+                assert "still closing" in str(error)
+            assert len([name for name in own_threads() if name.endswith("reader")]) <= 2  # one that ends, one that begins
+        return rounds
+
+    calls = [in_thread(lambda seed=seed: hammer(seed)) for seed in range(8)]  # type: ignore[misc]
+    assert all(call.result(20) for call in calls)
+    feed.close()
+    wait_until(lambda: not own_threads())
+    assert feed.state is FeedState.CLOSED
+    for subscription in feed.subscriptions:
+        subscription.unsubscribe()
+    feed.start().wait_for_book(A, timeout=5)
+    wait_equal(feed, exchange, A)
+    assert len(own_threads()) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), OSError(24, "Too many open files")])
+@pytest.mark.parametrize("seam", ["thread", "worker", "descriptors"])
+def test_R21_start_that_cannot_be(
+    seam: str, error: Exception, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = make_feed()
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if ("reader" if seam == "thread" else "worker") in thread.name:
+            raise error
+        real(thread)
+
+    def none(*args: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if seam == "descriptors":
+            patch.setattr(socket, "socketpair", none)
+        else:
+            patch.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            with pytest.raises(type(error)):
+                feed.start()
+            wait_until(lambda: not own_threads())
+            assert feed.state in (FeedState.IDLE, FeedState.CLOSED)
+    feed.start()
+    assert feed.wait_for_book(A, timeout=5).is_live

@@ -517,27 +517,3 @@ def test_R22_logging_handler_that_raises_ends_nothing(exchange: Exchange, make_f
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def test_R21_no_thread_to_be_had(exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system gives one thread but not the second, then none: start() raises, and it works later."""
-    real = threading.Thread.start
-    for allowed in (0, 1):
-        feed = make_feed()
-        left = [allowed]
-
-        def start(self: threading.Thread) -> None:
-            if "kalshi-feed" in self.name:
-                if not left[0]:  # noqa: B023
-                    raise RuntimeError("can't start new thread")
-                left[0] -= 1  # noqa: B023
-            real(self)
-
-        monkeypatch.setattr(threading.Thread, "start", start)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            feed.start()
-        wait_until(lambda: own_threads() == [])
-        assert feed.state is FeedState.CLOSED
-        monkeypatch.setattr(threading.Thread, "start", real)
-        assert feed.start().wait_for_book(A, timeout=5).is_live
-        feed.close()
