@@ -162,8 +162,7 @@ class Engine:
             return
         self._closings += 1
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
-        reader, me = self._reader, threading.get_ident()
-        self.stop(deadline)
+        reader, me = self.stop(deadline), threading.get_ident()
         if reader is not None and reader.is_running:
             on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
             if on_top or self._inside():
@@ -195,12 +194,13 @@ class Engine:
             self._state.untold.clear()
         self.dispatcher.end(None)
 
-    def stop(self, deadline: float) -> None:
-        """Ask the threads to end by ``deadline`` without waiting for them."""
+    def stop(self, deadline: float) -> Reader | None:
+        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
         reader = self._reader
         if reader is not None and not self.store.forked:
             reader.stop(deadline)
             self.dispatcher.unblock()
+        return reader
 
     @property
     def abandonable(self) -> bool:
