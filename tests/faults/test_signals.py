@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import FeedState, engine
+from kalshi_feed import FeedState, KalshiFeed, engine
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, own_threads, program
 
@@ -165,3 +165,29 @@ def test_R09_close_in_a_signal_handler_on_top_of_start(make_feed: FeedMaker, mon
     assert feed.state is FeedState.CLOSED
     assert own_threads() == []
     assert feed.start().wait_for_book(A, timeout=5).is_live
+
+
+def test_R09_signals_on_top_of_a_close_that_waits(exchange: Exchange, feed: KalshiFeed) -> None:
+    """The peer does not answer the farewell. Each signal's close() finds another one waiting below it, and leaves it to that."""
+    feed.wait_until_connected(5)
+    exchange.freeze()
+    inside = deepest = 0
+
+    def handler(number: int, frame: Any) -> None:
+        nonlocal inside, deepest
+        inside += 1
+        deepest = max(deepest, inside)
+        feed.close(timeout=1)
+        inside -= 1
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    began = time.monotonic()
+    try:
+        feed.close(timeout=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 5
+    assert 0 < deepest < 50
+    assert feed.state is FeedState.CLOSED
