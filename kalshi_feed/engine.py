@@ -170,7 +170,7 @@ class Engine:
             self._closers.add(me)
             try:
                 reader.join(deadline + _GRACE)
-                if reader.is_running and self._reader is reader:
+                if not reader.has_ended and self._reader is reader:
                     self._leave_behind(reader, timeout)
             finally:
                 self._closers.discard(me)

@@ -55,7 +55,7 @@ class Reader:
         self._dial = dial
         self._host = host
         self._stopping = False
-        self._ended = False
+        self._begun = self._ended = False
         self.close_deadline = 0.0
         self.wakeup = Wakeup()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -86,8 +86,8 @@ class Reader:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has begun and not ended."""
-        return self.thread.ident is not None and not self._ended
+        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal interrupts."""
+        return self._begun and not self._ended
 
     @property
     def has_ended(self) -> bool:
@@ -98,10 +98,11 @@ class Reader:
         """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
         while not self._ended and (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(remaining, _JOIN_SLICE))
-        if self._ended and self.thread.ident is not None:
+        if self._ended and self._begun:
             self.thread.join(_LAST_STEPS)
 
     def _run(self) -> None:
+        self._begun = True
         error: BaseException | None = None
         try:
             while not self._stopping:
