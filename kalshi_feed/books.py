@@ -214,6 +214,13 @@ class OrderBook:
         return self._book.status is BookStatus.LIVE
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether bid is above ask; see BookView.is_crossed."""
+        self._store.check_fork()
+        with self._store.lock:
+            return self._book.is_crossed
+
+    @property
     def version(self) -> int:
         """Counts the changes of this handle; only grows, over reconnects too."""
         self._store.check_fork()

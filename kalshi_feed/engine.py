@@ -8,7 +8,6 @@ Must not import the feed, the command line or the simulator. Thread-safe.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -18,8 +17,9 @@ from typing import Any, Final
 
 from .books import BookStore
 from .connection.dial import dial
-from .connection.proxy import find_proxy
+from .connection.proxy import Proxy
 from .connection.reader import Reader
+from .connection.redaction import detach
 from .connection.transport import Transport
 from .connection.url import Endpoint
 from .credentials import Credentials
@@ -57,7 +57,7 @@ class Engine:
         endpoint: Endpoint,
         *,
         ssl_context: Any,
-        proxy: Any,
+        proxy: Proxy | None,
         policy: ReconnectPolicy,
         connect_timeout: float,
         idle_timeout: float,
@@ -238,7 +238,7 @@ class Engine:
             self._endpoint,
             self._headers,
             ssl_context=self._ssl_context,
-            proxy=find_proxy(self._endpoint, self._proxy, os.environ),
+            proxy=self._proxy,
             deadline=time.monotonic() + self._connect_timeout,
             wakeup=reader.wakeup,
             cancelled=reader.stopping,
@@ -274,10 +274,15 @@ class Engine:
         with self.store.change():
             if payloads:
                 session.receive(payloads, now)
+            transport = self._transport
+            if transport is not None:
+                if transport.is_behind:
+                    session.fell_behind(now)
+                session.arriving(transport.arriving_since, now)
+                if transport.binary_ignored > self._binary_ignored:
+                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
+                    self._binary_ignored = transport.binary_ignored
             session.tick(now)
-            if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
-                self._binary_ignored = self._transport.binary_ignored
-                output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
@@ -320,7 +325,8 @@ class Engine:
                 delay=delay,
                 gap_started=self._gap_started,
             )
-        _log(logging.WARNING, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
+        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
+        _log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
 
@@ -371,7 +377,7 @@ class Engine:
             return False
         ahead = error.server_time.timestamp() - time.time()
         self._monitor.clock_skew = -ahead
-        if not _LEAST_SKEW < abs(ahead - self._clock_offset) < _MOST_SKEW:
+        if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
             return False
         self._clock_tried = True
         self._clock_offset = ahead
@@ -417,7 +423,7 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
         return error
     _log(logging.ERROR, "defect in kalshi_feed", error=error)
     fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
-    fatal.__cause__ = error.with_traceback(None)
+    fatal.__cause__ = detach(error)
     return fatal
 
 

@@ -106,7 +106,10 @@ class AuthenticationError(HandshakeRejected):
 
 
 class TLSError(ConnectionFailed):
-    """The TLS handshake failed. ``retryable`` only after a healthy session, which the session decides."""
+    """The server's certificate is not accepted, or it speaks no TLS from 1.2 up.
+
+    Final at first; after a healthy session it is tried again, slowly.
+    """
 
     retryable = False
 
@@ -120,7 +123,7 @@ class ProxyError(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """407 (the proxy wants other credentials) does not pass by itself."""
+        """407 (the proxy wants other credentials) does not pass by itself; after a healthy session it is tried slowly."""
         return self.status != 407
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
 import time
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .books import Books, OrderBook, checked_timeout
 from .callbacks import Callbacks
-from .connection.context import check_context, default_context
+from .connection.context import check_context, default_context, weakness
 from .connection.proxy import find_proxy
+from .connection.redaction import without_locals
 from .connection.url import parse_url
 from .credentials import Credentials
 from .dispatch import Dispatcher, MessageStream
@@ -39,6 +41,7 @@ DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _MIB: Final = 1024 * 1024
 _EXIT_TIMEOUT: Final = 1.5
+_logger: Final = logging.getLogger("kalshi_feed")
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -60,6 +63,7 @@ class KalshiFeed(Callbacks):
 
     _timing = Timing()
 
+    @without_locals  # the url, the proxy, or whatever was taken for credentials
     def __init__(
         self,
         credentials: Credentials,
@@ -86,7 +90,9 @@ class KalshiFeed(Callbacks):
         endpoint = parse_url(url)
         if ssl_context is not None:
             check_context(ssl_context, endpoint)
-        find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
+            if endpoint.is_secure and weakness(ssl_context):
+                _logger.warning("%s will not be verified, which loopback alone is spared: %s", endpoint, weakness(ssl_context))
+        route = find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
         _check_seconds("connect_timeout", connect_timeout)
         _check_seconds("idle_timeout", idle_timeout)
         if isinstance(max_message_size, bool) or not isinstance(max_message_size, int) or max_message_size < 1024:
@@ -100,7 +106,7 @@ class KalshiFeed(Callbacks):
             credentials,
             endpoint,
             ssl_context=ssl_context if ssl_context is not None else default_context() if endpoint.is_secure else None,
-            proxy=proxy,
+            proxy=route,
             policy=reconnect,
             connect_timeout=connect_timeout,
             idle_timeout=idle_timeout,
@@ -117,6 +123,7 @@ class KalshiFeed(Callbacks):
         weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
 
     @classmethod
+    @without_locals
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 

@@ -278,6 +278,7 @@ def test_the_questions_of_a_book(store: BookStore) -> None:
     assert book.to_dict()["yes"] == [["0.4000", "10.00"], ["0.3900", "5.00"]]
     view = book.view(require_live=True)
     assert view == store.view("A") and view.is_live
+    assert book.is_crossed is view.is_crossed is False
     with pytest.raises(ConfigurationError):
         book.best_bid("maybe")
 

@@ -257,6 +257,7 @@ def test_to_dict_is_ready_for_json() -> None:
     assert json.loads(json.dumps(view().to_dict())) == {
         "market_ticker": "MARKET-A",
         "status": "LIVE",
+        "is_crossed": False,
         "version": 1,
         "seq": 7,
         "clock": 70,
@@ -269,6 +270,15 @@ def test_to_dict_is_ready_for_json() -> None:
 
 
 # --- BookView: questions
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "crossed"),
+    [({}, {}, False), ({10_000: 1}, {}, False), ({4000: 1}, {6000: 1}, False), ({4000: 1, 1: 1}, {2: 1, 6001: 1}, True)],
+)
+def test_crossed_is_more_than_a_dollar(yes: dict[int, int], no: dict[int, int], crossed: bool) -> None:
+    seen = view(yes=yes, no=no)
+    assert seen.is_crossed is seen.to_dict()["is_crossed"] is crossed
 
 
 def test_best_prices_of_the_view() -> None:

@@ -7,31 +7,26 @@ import anything of the package. Thread-safe as a WeakSet is; without a lock, whi
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import suppress
-from typing import Protocol, TypeVar
 from weakref import WeakSet
 
 __all__ = ["not_inherited"]
 
 
-class _Closeable(Protocol):
-    def close(self) -> object: ...
+_open: WeakSet[socket.socket] = WeakSet()
 
 
-T = TypeVar("T", bound=_Closeable)
-_open: WeakSet[_Closeable] = WeakSet()
-
-
-def not_inherited(thing: T) -> T:
-    """``thing`` (a socket, a selector) is closed in every child process that fork() makes."""
-    _open.add(thing)
-    return thing
+def not_inherited(sock: socket.socket) -> socket.socket:
+    """``sock`` is closed in every child process that fork() makes. Returns it."""
+    _open.add(sock)
+    return sock
 
 
 def _after_fork() -> None:
-    for thing in list(_open):
+    for sock in list(_open):
         with suppress(OSError):
-            thing.close()
+            sock.close()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork

@@ -6,7 +6,6 @@ not import session, books or dispatch. The thread is a daemon: a program that en
 
 from __future__ import annotations
 
-import selectors
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,13 +13,12 @@ from typing import Final, Protocol
 
 from ..errors import ConnectionLost, KalshiFeedError
 from .dial import DialCancelled
-from .inherited import not_inherited
 from .transport import Transport
-from .wakeup import Wakeup
+from .wakeup import Wakeup, wait_ready
 
 __all__ = ["Host", "Reader"]
 
-_LONGEST_SELECT: Final = 60.0
+_LONGEST_WAIT: Final = 60.0
 _JOIN_SLICE: Final = 0.002  # seconds
 _LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
@@ -137,39 +135,34 @@ class Reader:
     def _serve(self, transport: Transport) -> None:
         """Read and write until stop(). Raises ConnectionLost."""
         host = self._host
-        with not_inherited(selectors.DefaultSelector()) as selector:
-            events = selectors.EVENT_READ
-            selector.register(transport.fileno(), events)
-            selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
-            host.connected(transport, time.monotonic())
-            payloads: list[bytes] = []
-            while not self._stopping:
-                began = time.monotonic()
-                for command in host.turn(payloads, began):
-                    transport.send_text(command)
-                now = time.monotonic()
-                if now - began > _PAUSE:
-                    transport.resume(now)
-                transport.tick(now)
-                transport.flush(now)
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if transport.wants_write else 0)
-                if wanted != events:
-                    events = wanted
-                    selector.modify(transport.fileno(), events)
-                if not transport.has_more:
-                    until = min(host.next_deadline(), transport.next_deadline())
-                    selector.select(min(max(until - time.monotonic(), 0.0), _LONGEST_SELECT))
-                self.wakeup.drain()
-                payloads = transport.read(time.monotonic())
+        host.connected(transport, time.monotonic())
+        payloads: list[bytes] = []
+        while not self._stopping:
+            began = time.monotonic()
+            for command in host.turn(payloads, began):
+                transport.send_text(command)
+            now = time.monotonic()
+            if now - began > _PAUSE:
+                transport.resume(now)
+            transport.tick(now)
+            transport.flush(now)
+            if not transport.has_more:
+                until = min(host.next_deadline(), transport.next_deadline())
+                self._wait(until - time.monotonic(), transport)
+            self.wakeup.drain()
+            payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
         """Wait before the next dial, unless stop() comes first."""
         until = time.monotonic() + delay
-        with not_inherited(selectors.DefaultSelector()) as selector:
-            selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
-            while not self._stopping:
-                remaining = until - time.monotonic()
-                if remaining <= 0:
-                    return
-                selector.select(remaining)
-                self.wakeup.drain()
+        while not self._stopping:
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                return
+            self._wait(remaining, None)
+            self.wakeup.drain()
+
+    def _wait(self, seconds: float, transport: Transport | None) -> None:
+        """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own (N42)."""
+        fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
+        wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))

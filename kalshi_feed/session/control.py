@@ -8,6 +8,7 @@ thread-safe; owned by the session.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, Protocol
 
 from ..errors import SubscriptionError
@@ -68,6 +69,8 @@ class Control:
         self._unsettled: set[str] = set()
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self._online = False
+        self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
+        self.patient_until = 0.0  # no answer is overdue before
         self.in_flight: dict[int, Command] = {}
         self.links = Links()
 
@@ -76,6 +79,7 @@ class Control:
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
         self._online = True
+        self.patient_until = 0.0
         self._unsettled = set(self._wanted.channels)
         self.tick(now)
 
@@ -99,9 +103,12 @@ class Control:
         for box in self._wanted.lists:
             self._lists[self._send("list_subscriptions", "", (), now).id] = box
         self._wanted.lists.clear()
-        if self._wanted.snapshots:
-            self.get_snapshot(tuple(self._wanted.snapshots), now)
-            self._wanted.snapshots.clear()
+        if self._wanted.snapshots and now >= self._snapshots_at:
+            some = tuple(islice(self._wanted.snapshots, CHUNK))
+            for ticker in some:
+                del self._wanted.snapshots[ticker]
+            self.get_snapshot(some, now)
+            self._snapshots_at = now + self._timing.pace
         for action, channel in tuple(self._wanted.questions):
             link = self.links.get(channel)
             if link is not None and link.sid is not None:
@@ -109,13 +116,15 @@ class Control:
                 del self._wanted.questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
-            if oldest.deadline > now:
+            if max(oldest.deadline, self.patient_until) > now:
                 break
             self._overdue(oldest, now)
 
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
-        due = [next(iter(self.in_flight.values())).deadline] if self.in_flight else []
+        due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
+        if self._online and self._wanted.snapshots:
+            due.append(self._snapshots_at)
         for name in self._unsettled:
             link = self.links.get(name)
             if link is not None and link.pending is None and link.retry_at:
@@ -137,14 +146,13 @@ class Control:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
-        """Ask for fresh snapshots of book markets, at most CHUNK a command; False without a subscription to ask on."""
+        """Ask for fresh snapshots of book markets, at most CHUNK; False without a subscription to ask on."""
         link = self.links.get(BOOK_CHANNEL)
         if link is None or link.sid is None:
             if link is not None and link.is_open and now >= link.retry_at:
                 self._ask_sid(link, now)
             return False
-        for i in range(0, len(market_tickers), CHUNK):
-            self._send("get_snapshot", BOOK_CHANNEL, market_tickers[i : i + CHUNK], now)
+        self._send("get_snapshot", BOOK_CHANNEL, market_tickers, now)
         return True
 
     def resubscribe(self, link: Link, now: float) -> None:
@@ -357,12 +365,14 @@ class Control:
         if command.cmd == "add_markets":
             self._confirm(link, command.keys, now)
         else:
-            link.confirmed.difference_update(command.keys)
+            link.drop(command.keys)
             self._listener.markets_left(link, command.keys, now)
             self._settle(link.name, now)
 
     def _confirm(self, link: Link, keys: tuple[str, ...], now: float) -> None:
-        link.confirmed.update(keys)
+        link.confirm(keys)
+        if len(keys) >= link.chunk:  # then there is more, and the snapshots of these are to come first
+            link.retry_at = now + self._timing.pace
         self._unsettled.add(link.name)
         if link.name == BOOK_CHANNEL:
             self._listener.snapshots_due(now)

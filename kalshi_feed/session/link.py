@@ -19,6 +19,7 @@ class Link:
     """One channel on the present connection. Not thread-safe; see the module."""
 
     __slots__ = (
+        "_named",
         "chunk",
         "confirmed",
         "failures",
@@ -50,8 +51,25 @@ class Link:
         self.is_open = False
         self.next_seq: int | None = 1  # None: whatever comes next (after a frame that may or may not have counted)
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
-        self.confirmed: set[str] = set()
+        self.confirmed: set[str] = set()  # changed by confirm() and drop() only
+        self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
+
+    def confirm(self, keys: Iterable[str]) -> None:
+        """The exchange has these."""
+        self.confirmed.update(keys)
+        self._named = None
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """The exchange no longer has these."""
+        self.confirmed.difference_update(keys)
+        self._named = None
+
+    def named(self) -> tuple[str, ...]:
+        """The markets confirmed; empty where all are. One tuple for as long as they are the same."""
+        if self._named is None:
+            self._named = tuple(self.confirmed - ALL_MARKETS)
+        return self._named
 
     def keeps(self, key: str) -> bool:
         """Whether the exchange has ``key`` and is not being asked to drop it."""

@@ -19,6 +19,8 @@ from ..messages import (
     OrderbookDelta,
     OrderbookSnapshot,
     Subscribed,
+    Ticker,
+    Trade,
     UnknownMessage,
     Unsubscribed,
 )
@@ -26,6 +28,7 @@ from ..messages.decoder import undecodable
 from ..orderbook import Book, BookStatus, NegativeSize
 from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS
 from .control import Control
+from .doubts import Doubts
 from .link import Link
 from .output import Output
 from .repair import Repair
@@ -55,6 +58,7 @@ class Session:
         self.output = Output(self._timing.faults_a_second)
         self.control = Control(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
+        self.doubts = Doubts(books, self.output, self._timing)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -72,6 +76,7 @@ class Session:
         self.repair.mark_stale(self.repair.live())
         self.control.disconnected()
         self.repair.reset()
+        self.doubts.reset()
         for known in (self._bad_frames, self._unknown_sids, self._baseless):
             known.clear()
         return healthy
@@ -80,10 +85,30 @@ class Session:
         """Do what has become due, and what users have come to want since."""
         self.control.tick(now)
         self.repair.tick(self.control, now)
+        if self.doubts.next_deadline() <= now:
+            for ticker in self.doubts.tick(self.control, now):
+                text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
+                self._hurt(ticker, "doubted_book", text, None, now)
+
+    def fell_behind(self, now: float) -> None:
+        """More has arrived than was read: answers may be among it, and the exchange gets its time anew.
+
+        So a consumer that holds up the reading (overflow="block") does not cost the connection.
+        """
+        self.control.patient_until = now + self._timing.ack
+        self.repair.patient_until = now + self._timing.snapshot
+
+    def arriving(self, since: float | None, now: float) -> None:
+        """Since when the message that is incomplete now has been arriving (None: there is none).
+
+        What we wait for can only come behind a large one (N40).
+        """
+        if since is not None and now - since > self._timing.large_message:
+            self.fell_behind(now)
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
-        return min(self.control.next_deadline(), self.repair.next_deadline())
+        return min(self.control.next_deadline(), self.repair.next_deadline(), self.doubts.next_deadline())
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
@@ -133,16 +158,15 @@ class Session:
                     continue
                 items.append(message)
             elif isinstance(message, ProtocolError):
-                counts.messages["unreadable"] += 1
-                counts.bytes["unreadable"] += len(payload)
+                counts.add("unreadable", len(payload))
                 self._unreadable(message, now)
             else:
-                counts.messages[message.type] += 1
-                counts.bytes[message.type] += len(payload)
+                counts.add(message.type, len(payload))
                 self._other(message, now)
         if deltas:
             counts.messages["orderbook_delta"] += deltas
             counts.bytes["orderbook_delta"] += delta_bytes
+        self.doubts.has_news = True
 
     def _other(self, message: Message, now: float) -> None:
         """Everything but deltas."""
@@ -156,6 +180,8 @@ class Session:
             self._reply(message, now)
         elif self._sequenced(message, now):
             self.output.items.append(message)
+            if isinstance(message, (Ticker, Trade)):
+                self.doubts.heard(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
@@ -178,6 +204,9 @@ class Session:
             return
         book = self._books[ticker]
         yes, no = message.book_sides()
+        if self.doubts.answered(book, yes, no):
+            text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
+            self._hurt(ticker, "doubted_book", text, None, now)
         was_live = book.status is BookStatus.LIVE
         book.replace(yes, no, message.seq, message.clock, now)
         self._baseless.discard(ticker)
@@ -188,6 +217,12 @@ class Session:
         if message.market_id == "" and not (yes or no):
             text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
             self.output.fault("unknown_market", text, now, market_ticker=ticker)
+
+    def ignored_binary(self, count: int, now: float) -> None:
+        """So many frames came that were no text. They are told and left out."""
+        for _ in range(count):
+            self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
+            self._bad_frame(now)
 
     # -- sequence ------------------------------------------------------------------------------------------------------
 
@@ -205,6 +240,9 @@ class Session:
         if not link.rule.sequenced:
             return True
         if message.seq is not None:
+            is_answer = isinstance(message, OrderbookSnapshot) and self.repair.awaits(message.market_ticker)
+            if is_answer and message.seq + 1 == link.next_seq:
+                return True  # one that takes no number of its own; what is sent twice finds its book LIVE
             return self._in_sequence(link, message.seq, now)
         if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
             self._unreadable(undecodable(message, ValueError("seq is missing")), now)
@@ -268,13 +306,11 @@ class Session:
         """A frame that cannot be used: told, and everything that it may have been is repaired."""
         links = self.control.links
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
+        if self.output.give_up is not None:
+            return  # the connection ends with this turn, and there may be thousands of them
         link = links.of_sid(error.sid)
         if error.sid is None:
-            self._bad_frames.append(now)
-            while self._bad_frames[0] < now - self._timing.bad_frames_window:
-                self._bad_frames.popleft()
-            if len(self._bad_frames) > self._timing.bad_frames:
-                self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+            self._bad_frame(now)
             for link in links:
                 if link.is_open or link.sid is not None:
                     self._break(link, error, now)
@@ -284,6 +320,14 @@ class Session:
             elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
                 known = error.market_ticker in link.confirmed
                 self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
+
+    def _bad_frame(self, now: float) -> None:
+        """Nobody can tell what it was; too many of them, and the connection is given up."""
+        self._bad_frames.append(now)
+        while self._bad_frames[0] < now - self._timing.bad_frames_window:
+            self._bad_frames.popleft()
+        if len(self._bad_frames) > self._timing.bad_frames:
+            self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
 
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
@@ -317,6 +361,7 @@ class Session:
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""
+        self.repair.books_changed()
         for ticker in market_tickers:
             if self._books[ticker].set_status(BookStatus.CLOSED):
                 self.output.status_changed.add(ticker)

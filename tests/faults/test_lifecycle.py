@@ -144,7 +144,7 @@ def test_R18_fifty_feeds_and_a_server_that_starts_again(exchange: Exchange, tmp_
         live, threads, descriptors = json.loads(process.stdout.readline())
         assert (live, threads) == (True, 2 * FEEDS)
         if descriptors:
-            assert descriptors == 4 * FEEDS  # socket, poller, the wake-up pair
+            assert descriptors == 3 * FEEDS  # socket and the wake-up pair
         exchange.close()
         exchange.start()
         process.stdin.write("\n")

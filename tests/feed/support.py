@@ -15,7 +15,20 @@ from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
-__all__ = ["A", "B", "FeedMaker", "Held", "HurriedFeed", "Recorder", "in_thread", "own_threads", "program", "sides", "wait_equal"]
+__all__ = [
+    "A",
+    "B",
+    "FeedMaker",
+    "Held",
+    "HurriedFeed",
+    "Recorder",
+    "impossible_delta",
+    "in_thread",
+    "own_threads",
+    "program",
+    "sides",
+    "wait_equal",
+]
 
 A, B = "KXTEST-26-A", "KXTEST-26-B"
 FeedMaker = Callable[..., KalshiFeed]
@@ -94,6 +107,20 @@ def wait_equal(feed: KalshiFeed, exchange: Exchange, *tickers: str, timeout: flo
             timeout,
             f"the book of {ticker} ({book}) to equal the exchange's",
         )
+
+
+def impossible_delta(ticker: str) -> dict[str, Any]:
+    """A delta, whole and in order, that takes away more than can be there."""
+    return {
+        "market_ticker": ticker,
+        "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
+        "side": "yes",
+        "price_dollars": "0.5000",
+        "delta_fp": "-1000000.00",
+        "ts": "2026-10-26T00:00:00Z",
+        "ts_ms": 1_793_000_000_000,
+        "clock": 1,
+    }
 
 
 def own_threads() -> list[str]:

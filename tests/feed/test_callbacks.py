@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 import threading
+import time
 from collections import defaultdict
 from decimal import Decimal
 from typing import Any
@@ -28,7 +29,7 @@ from kalshi_feed import (
 from kalshi_feed.messages import MESSAGE_TYPES
 from kalshi_feed.session.channels import CHANNELS
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, sides, wait_equal
+from tests.feed.support import A, B, FeedMaker, Held, HurriedFeed, Recorder, in_thread, sides, wait_equal
 from tests.support import wait_until
 
 DATA = {
@@ -457,6 +458,37 @@ def test_R04_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> No
     stats = feed.stats()
     assert (stats.dropped, stats.gaps, stats.reconnects) == (0, 0, 0)
     assert stats.queue_high_water <= 10
+
+
+def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed: FeedMaker) -> None:
+    """A slow consumer with "block": whatever waits unread before the answer, the connection is not given up for it."""
+    feed = make_feed(HurriedFeed, queue_size=10, overflow="block")
+    entered, go_on = threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    @feed.on_trade
+    def slow(trade: Any) -> None:
+        entered.set()
+        go_on.wait(10)
+        seen.append(trade.count)
+        time.sleep(0.0004)
+
+    books = feed.subscribe("orderbook_delta", A)
+    with feed:
+        feed.subscribe("trade", A).wait(5)
+        feed.wait_for_book(A, 5)
+        for count in range(1, 2001):
+            exchange.trade(A, "yes", "0.5", count)
+        assert entered.wait(5)
+        books.add_markets(B)
+        go_on.set()
+        exchange.wait_for_command("update_subscription", 5)
+        began = len(seen)
+        feed.wait_for_book(B, 20)
+        assert len(seen) - began > 900  # they lay before the answer: well over two acks of time
+        wait_until(lambda: len(seen) == 2000, 10)
+        assert (feed.stats().gaps, feed.stats().reconnects) == (0, 0)
+        assert sum(command["cmd"] == "update_subscription" for command in exchange.commands) == 1
 
 
 def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: Exchange, make_feed: FeedMaker) -> None:

@@ -434,6 +434,18 @@ def test_more_than_ten_in_a_minute_are_too_many() -> None:
     assert driver.give_up is None
 
 
+def test_after_the_last_straw_unreadable_frames_are_only_counted() -> None:
+    """Twenty thousand of them may come with one read."""
+    driver = Driver()
+    driver.go_live("A", "B")
+    driver.turn(*[b"x"] * 5000)
+    assert driver.give_up is not None
+    told = driver.take()
+    assert len([item for item in told if isinstance(item, Gap)]) == 11 and len(told) < 150
+    counts = driver.session.output.counts
+    assert counts.faults["protocol"] == counts.messages["unreadable"] == 5000
+
+
 def test_an_unreadable_frame_whose_number_and_market_are_readable() -> None:
     driver = Driver()
     driver.go_live("A", "B")
