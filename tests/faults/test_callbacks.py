@@ -307,9 +307,10 @@ def test_R07_callback_waits_for_everything(overflow: str, exchange: Exchange, ma
 
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
     wait_equal(feed, exchange, A)
+    exchange.trade(A, "yes", "0.5", 1)
+    assert entered.wait(5)
     for _ in range(20):
         exchange.trade(A, "yes", "0.5", 1)
-    assert entered.wait(5)
     wait_until(lambda: feed.stats().queue_depth)
     go_on.set()
 
