@@ -12,17 +12,31 @@ from decimal import Decimal
 from ..messages.values import Level
 from ..orderbook import BookView
 
-__all__ = ["Ladder", "Line", "Room", "Row", "Rung", "Screen", "ladder_of", "printable", "quote", "row_of"]
+__all__ = [
+    "Figures",
+    "Ladder",
+    "Line",
+    "Room",
+    "Row",
+    "Rung",
+    "Screen",
+    "TradeLine",
+    "ladder_of",
+    "printable",
+    "quote",
+    "row_of",
+]
 
 _ONE = Decimal(1)
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One level on the yes scale: dollars, contracts, and ``share`` (0 to 1) of the largest level shown."""
+    """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of the largest shown."""
 
     price: Decimal
     quantity: Decimal
+    total: Decimal
     share: float
 
     @property
@@ -33,7 +47,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first."""
+    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first; age in seconds.
+
+    ``is_wanted`` is False where nobody has subscribed to the market's book.
+    """
 
     market_ticker: str
     status: str
@@ -42,7 +59,9 @@ class Ladder:
     spread: Decimal | None = None
     mid: Decimal | None = None
     age: float | None = None
-    version: int = 0
+    seq: int | None = None
+    is_crossed: bool = False
+    is_wanted: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,11 +73,22 @@ class Row:
     bid: Level | None = None
     ask: Level | None = None
     last: Decimal | None = None
+    is_crossed: bool = False
+
+
+@dataclass(frozen=True)
+class TradeLine:
+    """One trade: the side that the taker gained ("yes", "no" or ""), the price on the yes scale, contracts."""
+
+    time: str
+    taker: str
+    price: Decimal | None
+    quantity: Decimal | None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A trade or a note with its time of day as text; ``style`` is "yes", "no", "good", "bad" or ""."""
+    """A note with its time of day as text; ``style`` is "good", "bad" or ""."""
 
     time: str
     text: str
@@ -67,7 +97,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Room:
-    """How much can be shown: levels a side, markets, trades, notes; each at least 1."""
+    """How much can be shown: levels a side, markets, trades, notes."""
 
     depth: int
     rows: int
@@ -76,51 +106,71 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What is counted and measured. Rates in messages per second over 1, 10 and 60 s, latencies in seconds."""
+
+    deltas: int = 0
+    trades: int = 0
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    latency_p50: float | None = None
+    latency_p99: float | None = None
+    exchange_latency_p50: float | None = None
+    reconnects: int = 0
+    gaps: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
 class Screen:
-    """All that is shown at one moment. Latencies in seconds, rates in messages per second."""
+    """All that is shown at one moment.
+
+    ``elapsed`` is in seconds. ``selected`` is the place of the ladder's market among the ``markets``, ``first_row`` that of the
+    first row.
+    """
 
     title: str
     state: str
     elapsed: float
-    ladder: Ladder
+    ladder: Ladder | None = None
+    selected: int = 0
+    markets: int = 0
     rows: tuple[Row, ...] = ()
-    hidden_rows: int = 0
-    trades: tuple[Line, ...] = ()
+    first_row: int = 0
+    trades: tuple[TradeLine, ...] = ()
     notes: tuple[Line, ...] = ()
-    deltas: int = 0
-    trade_count: int = 0
-    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    latency_p50: float | None = None
-    latency_p99: float | None = None
-    reconnects: int = 0
-    gaps: int = 0
-    dropped: int = 0
+    figures: Figures = Figures()
     statuses: dict[str, int] = field(default_factory=dict)
 
 
-def ladder_of(view: BookView, depth: int) -> Ladder:
+def ladder_of(view: BookView, depth: int, *, is_wanted: bool = True) -> Ladder:
     """The best ``depth`` levels of each side; bars are scaled to the largest of them."""
     asks, bids = view.asks("yes", depth), view.bids("yes", depth)
     largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
 
     def rungs(levels: tuple[Level, ...]) -> tuple[Rung, ...]:
-        return tuple(Rung(level.price, level.quantity, float(level.quantity / largest)) for level in levels)
+        total, made = Decimal(0), []
+        for level in levels:
+            total += level.quantity
+            made.append(Rung(level.price, level.quantity, total, float(level.quantity / largest)))
+        return tuple(made)
 
     return Ladder(
-        view.market_ticker,
-        view.status.value,
-        rungs(asks),
-        rungs(bids),
-        view.spread(),
-        view.mid(),
-        view.age(),
-        view.version,
+        market_ticker=view.market_ticker,
+        status=view.status.value,
+        asks=rungs(asks),
+        bids=rungs(bids),
+        spread=view.spread(),
+        mid=view.mid(),
+        age=view.age(),
+        seq=view.seq,
+        is_crossed=view.is_crossed,
+        is_wanted=is_wanted,
     )
 
 
 def row_of(view: BookView, last: Decimal | None) -> Row:
     """The market's best prices."""
-    return Row(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last)
+    return Row(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last, view.is_crossed)
 
 
 def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:

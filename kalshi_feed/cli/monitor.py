@@ -6,15 +6,18 @@ Owns Monitor. Imports the feed and the model; must not import rich or click.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
+from ..messages.values import Level
+from ..orderbook import BookStatus
 from ..session.events import FeedFault, FeedState, Gap, Lagged, StateChange
-from .model import Line, Room, Screen, ladder_of, printable, row_of
+from .model import Figures, Ladder, Line, Room, Row, Screen, TradeLine, ladder_of, printable, row_of
 
 __all__ = ["Monitor", "fill_text", "note_of", "time_text", "trade_text"]
 
@@ -22,7 +25,10 @@ _KEPT = 50
 
 
 class Monitor:
-    """Watches a feed. The worker thread alone writes; any thread may read, since each value is replaced in one step."""
+    """Watches a feed. The worker thread alone writes; any thread may read, since each value is replaced in one step.
+
+    ``market_tickers`` are the markets shown, in this order; without any, those that the feed has books of.
+    """
 
     def __init__(self, feed: KalshiFeed, market_tickers: Sequence[str], title: str) -> None:
         self.feed = feed
@@ -32,7 +38,8 @@ class Monitor:
         self.deltas = 0
         self.trade_count = 0
         self._last: dict[str, Decimal] = {}
-        self._trades: deque[Line] = deque(maxlen=_KEPT)
+        self._tickers: dict[str, Ticker] = {}
+        self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._notes: deque[Line] = deque(maxlen=_KEPT)
         feed.on_delta(self._on_delta)
         feed.on_trade(self._on_trade)
@@ -48,29 +55,56 @@ class Monitor:
         """Seconds since ``begun``."""
         return time.monotonic() - self.begun
 
-    def screen(self, room: Room) -> Screen:
-        """What is to be seen now, as far as there is room."""
-        stats = self.feed.stats()
-        books = [self.feed.book(ticker) for ticker in self.market_tickers]
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The markets shown now."""
+        return self.market_tickers or tuple(self.feed.books)
+
+    def screen(self, room: Room, selected: int = 0) -> Screen:
+        """What is to be seen now, as far as there is room, with the ladder of one of the markets shown."""
+        stats, tickers = self.feed.stats(), self.shown
+        selected = max(0, min(selected, len(tickers) - 1))
+        first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
+        chosen = tickers[selected] if tickers else None
         return Screen(
             title=self.title,
             state=stats.state.value,
             elapsed=self.elapsed,
-            ladder=ladder_of(books[0].view(), room.depth),
-            rows=tuple(row_of(book.view(), self._last.get(book.market_ticker)) for book in books[: room.rows]),
-            hidden_rows=max(0, len(books) - room.rows),
-            trades=tuple(self._trades.copy())[-room.trades :],
-            notes=tuple(self._notes.copy())[-room.notes :],
-            deltas=self.deltas,
-            trade_count=self.trade_count,
-            rates=(stats.rate_1s, stats.rate_10s, stats.rate_60s),
-            latency_p50=stats.processing_latency_p50,
-            latency_p99=stats.processing_latency_p99,
-            reconnects=stats.reconnects,
-            gaps=stats.gaps,
-            dropped=stats.dropped,
-            statuses=dict(Counter(book.status.value for book in books)),
+            ladder=None if chosen is None else self._ladder(chosen, room.depth),
+            selected=selected,
+            markets=len(tickers),
+            rows=tuple(self._row(ticker) for ticker in tickers[first : first + room.rows]),
+            first_row=first,
+            trades=self._trades_of(chosen, room.trades),
+            notes=tuple(self._notes.copy())[-room.notes :] if room.notes else (),
+            figures=Figures(
+                deltas=self.deltas,
+                trades=self.trade_count,
+                rates=(stats.rate_1s, stats.rate_10s, stats.rate_60s),
+                latency_p50=stats.processing_latency_p50,
+                latency_p99=stats.processing_latency_p99,
+                exchange_latency_p50=stats.exchange_latency_p50,
+                reconnects=stats.reconnects,
+                gaps=stats.gaps,
+                dropped=stats.dropped,
+            ),
+            statuses=dict(Counter(self.feed.book(ticker).status.value for ticker in tickers)),
         )
+
+    def _ladder(self, market_ticker: str, depth: int) -> Ladder:
+        return ladder_of(self.feed.book(market_ticker).view(), depth, is_wanted=market_ticker in self.feed.books)
+
+    def _row(self, market_ticker: str) -> Row:
+        """From the book; where there is none, as the last ticker message says."""
+        row, ticker = row_of(self.feed.book(market_ticker).view(), self._last.get(market_ticker)), self._tickers.get(market_ticker)
+        if row.status != BookStatus.PENDING.value or ticker is None:
+            return row
+        return replace(row, bid=_level(ticker.yes_bid, ticker.yes_bid_size), ask=_level(ticker.yes_ask, ticker.yes_ask_size))
+
+    def _trades_of(self, market_ticker: str | None, count: int) -> tuple[TradeLine, ...]:
+        """The last ones, the newest first."""
+        trades = None if market_ticker is None else self._trades.get(market_ticker)
+        return () if trades is None else tuple(reversed(trades.copy()))[:count]
 
     def _on_delta(self, delta: OrderbookDelta) -> None:
         self.deltas += 1
@@ -79,11 +113,14 @@ class Monitor:
         self.trade_count += 1
         if trade.market_ticker is not None and trade.yes_price is not None:
             self._last[trade.market_ticker] = trade.yes_price
-        self._trades.append(Line(time_text(trade.time), trade_text(trade), trade.taker_outcome_side or ""))
+            line = TradeLine(time_text(trade.time), trade.taker_outcome_side or "", trade.yes_price, trade.count)
+            self._trades[trade.market_ticker].append(line)
 
     def _on_ticker(self, ticker: Ticker) -> None:
-        if ticker.market_ticker is not None and ticker.price is not None:
-            self._last[ticker.market_ticker] = ticker.price
+        if ticker.market_ticker is not None:
+            self._tickers[ticker.market_ticker] = ticker
+            if ticker.price is not None:
+                self._last[ticker.market_ticker] = ticker.price
 
     def _on_fill(self, fill: Fill) -> None:
         self._notes.append(Line(time_text(fill.time), fill_text(fill), "good"))
@@ -130,6 +167,11 @@ def time_text(moment: datetime | None) -> str:
     """The local time of day with milliseconds; now, if the message had none."""
     local = (moment or datetime.now().astimezone()).astimezone()
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def _level(price: Decimal | None, size: Decimal | None) -> Level | None:
+    """A ticker's 0 is what it says of a side without bids, and 1 of one without asks."""
+    return None if not price or price == 1 else Level(price, size or Decimal(0))
 
 
 def _money(price: Decimal | None) -> str:

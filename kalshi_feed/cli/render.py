@@ -1,162 +1,350 @@
-"""A Screen as something to look at: boxes for a terminal, one line for a pipe.
+"""A Screen as something to look at: exactly the lines of a terminal, or one line for a pipe.
 
-Owns the looks. Must not import the feed or click; pure functions.
+Owns the looks. Must not import the feed or click; pure functions. Nothing wraps: every line is cut to its columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from .model import Ladder, Line, Room, Rung, Screen, printable, quote
+from .layout import TWO_SIDED, Layout
+from .model import Figures, Ladder, Line, Row, Rung, Screen, TradeLine, printable, quote
 
-__all__ = ["draw", "fitting", "plain_line"]
+__all__ = ["draw", "plain_line"]
 
-BAR_WIDTH = 18
-WIDE = 100  # columns from which the two halves stand side by side
-_STYLES = {"yes": "green", "no": "red", "good": "green", "bad": "bold red", "": ""}
-_STATUS_STYLES = {
-    "LIVE": "green",
-    "CONNECTED": "green",
+_BID, _ASK, _BAD, _DIM = "green", "red", "bold red", "dim"
+_STYLES = {
+    "yes": _BID,
+    "no": _ASK,
+    "good": "green",
+    "bad": _BAD,
+    "LIVE": "bold green",
+    "CONNECTED": "bold green",
     "PENDING": "yellow",
     "CONNECTING": "yellow",
-    "STALE": "bold red",
-    "RECONNECTING": "bold red",
-    "FAILED": "bold red",
+    "STALE": "bold white on red",
+    "CROSSED": "bold white on red",
+    "RECONNECTING": "bold white on red",
+    "FAILED": "bold white on red",
 }
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_SIZE = 10  # "250,000.00"
+_PRICE = 6  # "0.3650"
+_CENTS = 4  # "0.36"
+_TOTALS = 72  # columns of a ladder from which there is room for totals
+_KEYS = (("q", "quit"), ("Tab ↓ ↑", "market"), ("1-9", "market by number"))
 
 
-def draw(screen: Screen, width: int) -> RenderableType:
-    """The whole view for a terminal of ``width`` columns."""
-    right = Group(_rows(screen), _lines("last trades", screen.trades))
-    body: RenderableType
-    if width >= WIDE:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(_ladder(screen.ladder), right)
-        body = grid
-    else:
-        body = Group(_ladder(screen.ladder), right)
-    parts: list[RenderableType] = [_head(screen), body]
-    if screen.notes:
-        parts.append(_lines("the feed says", screen.notes))
-    return Group(*parts)
-
-
-def fitting(width: int, height: int) -> Room:
-    """What fits into a terminal of this size below the head and above the notes."""
-    notes = 3
-    room = max(12, height - 5 - notes)
-    if width >= WIDE:
-        rows = max(1, room // 3 - 2)
-        return Room(depth=(room - 4) // 2, rows=rows, trades=max(1, room - rows - 4), notes=notes)
-    rows = max(1, room // 4 - 3)
-    return Room(depth=max(1, (room // 2 - 4) // 2), rows=rows, trades=max(1, room // 4 - 2), notes=notes)
+def draw(screen: Screen, layout: Layout, *, keys: bool = True) -> list[Text]:
+    """The lines of the whole screen. ``keys``: whether keys are read, so that it can be told which."""
+    head = _head(screen, layout.width)
+    ladder = _ladder(screen, layout)
+    notes = [_note(note) for note in screen.notes]
+    notes += [Text()] * (layout.room.notes - len(notes))
+    foot = _foot(screen, layout.width, keys)
+    if not layout.right:
+        below = _list(screen, layout.width) + _trades(screen, layout.width, layout.room.trades)
+        body = _padded(ladder + below, layout.body)
+        return _fitted([*head, *body, *notes, foot], layout)
+    right = _list(screen, layout.right)
+    right += [Text()] if right else []
+    right += _trades(screen, layout.right, layout.room.trades)
+    seam = Text(" │ ", _DIM)
+    pairs = zip(_padded(ladder, layout.body), _padded(right, layout.body), strict=True)
+    body = [_joined([_cut(left, layout.ladder), seam, other]) for left, other in pairs]
+    top, bottom = (Text("─" * (layout.ladder + 1) + joint + "─" * (layout.right + 1), _DIM) for joint in ("┬", "┴"))
+    return _fitted([*head, top, *body, *([bottom, *notes] if notes else []), foot], layout)
 
 
 def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
     """The view in one line, for a pipe: ``new_deltas`` came in the last ``seconds``."""
-    ladder = screen.ladder
-    bid, ask = (rungs[0] if rungs else None for rungs in (ladder.bids, ladder.asks))
-    others = len(screen.rows) + screen.hidden_rows - 1
-    books = " ".join(f"{count} {status}" for status, count in sorted(screen.statuses.items()))
-    return (
-        f"{screen.elapsed:5.0f} s  {screen.state}  {screen.deltas:,} deltas ({new_deltas / seconds:,.0f}/s)  "
-        f"{screen.trade_count:,} trades  {printable(ladder.market_ticker)} {ladder.status} yes {quote(bid, ask)}"
-        + (f"  books: {books}" if others else "")
-    )
+    figures, ladder = screen.figures, screen.ladder
+    line = f"{screen.elapsed:5.0f} s  {screen.state}  {figures.deltas:,} deltas ({new_deltas / seconds:,.0f}/s)"
+    line += f"  {figures.trades:,} trades"
+    if ladder is not None:
+        bid, ask = (rungs[0] if rungs else None for rungs in (ladder.bids, ladder.asks))
+        line += f"  {printable(ladder.market_ticker)} {_status(ladder)} yes {quote(bid, ask)}"
+    if screen.markets > 1:
+        line += "  books: " + " ".join(f"{count} {status}" for status, count in sorted(screen.statuses.items()))
+    return line
 
 
-def _head(screen: Screen) -> Text:
-    head = Text()
-    head.append(printable(screen.title), "bold")
-    head.append("  ")
-    head.append(screen.state, _STATUS_STYLES.get(screen.state, ""))
-    head.append(f"  {screen.elapsed:.0f} s\n")
-    last, ten, minute = screen.rates
-    head.append(f"{screen.deltas:,} deltas, {screen.trade_count:,} trades", "bold")
-    head.append(f"   messages/s {last:,.0f} (10 s: {ten:,.0f}, 60 s: {minute:,.0f})")
-    head.append(f"   latency p50 {_ms(screen.latency_p50)} p99 {_ms(screen.latency_p99)}\n")
-    for status, count in sorted(screen.statuses.items()):
-        head.append(f"{count} {status} ", _STATUS_STYLES.get(status, ""))
-    head.append("  ")
-    for name, count in (("reconnects", screen.reconnects), ("gaps", screen.gaps), ("dropped", screen.dropped)):
-        head.append(f"{name} {count}  ", "bold red" if count else "dim")
-    return head
+# -- head and foot ---------------------------------------------------------------------------------------------------------
 
 
-def _ladder(ladder: Ladder) -> Panel:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("contracts", justify="right", min_width=11)
-    table.add_column("", width=BAR_WIDTH)
-    table.add_column("yes", justify="right", min_width=7)
-    table.add_column("no", justify="right", min_width=7, style="dim")
-    for rung in reversed(ladder.asks):
-        table.add_row(f"{rung.quantity:,.2f}", _bar(rung, "red"), Text(f"{rung.price:.4f}", "red"), _other(rung))
-    if not ladder.asks:
-        table.add_row("", Text("nobody sells yes", "dim"), "", "")
-    mid, other = (None, None) if ladder.mid is None else (ladder.mid, 1 - ladder.mid)
-    spread = Text(f"{_dollars(ladder.spread)} {'mid':>{BAR_WIDTH - 7}}", "bold")
-    table.add_row(Text("spread", "bold"), spread, Text(_mid(mid), "bold"), _mid(other))
-    if not ladder.bids:
-        table.add_row("", Text("nobody buys yes", "dim"), "", "")
-    for rung in ladder.bids:
-        table.add_row(f"{rung.quantity:,.2f}", _bar(rung, "green"), Text(f"{rung.price:.4f}", "green"), _other(rung))
-    title = Text.assemble((printable(ladder.market_ticker), "bold"), " ", (ladder.status, _STATUS_STYLES.get(ladder.status, "")))
-    age = "no change yet" if ladder.age is None else f"changed {ladder.age:.1f} s ago"
-    if ladder.status == "STALE":
-        age = "what was last known; " + age
-    return Panel(table, title=title, subtitle=Text(age, "dim"), box=box.ROUNDED, expand=False)
+def _head(screen: Screen, width: int) -> list[Text]:
+    minutes, seconds = divmod(int(screen.elapsed), 60)
+    right = _joined([_styled(screen.state), Text(f"  {minutes // 60}:{minutes % 60:02d}:{seconds:02d} ")])
+    title = Text(" " + printable(screen.title), "bold")
+    return [_spread(title, right, width), _row(_figures(screen.figures, screen.statuses), width)]
 
 
-def _rows(screen: Screen) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("market", overflow="ellipsis", no_wrap=True, max_width=36)
-    for name in ("bid", "ask", "last"):
-        table.add_column(name, justify="right")
-    table.add_column("book")
-    for row in screen.rows:
-        bid, ask = (level.price if level is not None else None for level in (row.bid, row.ask))
-        status = Text(row.status, _STATUS_STYLES.get(row.status, ""))
-        table.add_row(Text(printable(row.market_ticker)), _dollars(bid), _dollars(ask), _dollars(row.last), status)
-    if screen.hidden_rows:
-        table.add_row(Text(f"… and {screen.hidden_rows} more", "dim"), "", "", "", "")
-    return table
+def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
+    """What matters most comes first: the last ones are left out where there is no room."""
+    last, ten, minute = figures.rates
+    yield Text.assemble((f"{last:,.0f}", "bold"), " msg/s")
+    yield Text.assemble("p50 ", (_ms(figures.latency_p50), "bold"), " p99 ", (_ms(figures.latency_p99), "bold"), " ms")
+    for name, count in (("gaps", figures.gaps), ("reconnects", figures.reconnects), ("dropped", figures.dropped)):
+        yield Text(f"{name} {count:,}", _BAD if count else _DIM)
+    for status, count in sorted(statuses.items()):
+        if status != "LIVE":
+            yield _styled(status, f"{count:,} {status}")
+    yield Text(f"wire p50 {_ms(figures.exchange_latency_p50)} ms")
+    yield Text(f"{figures.deltas:,} deltas")
+    yield Text(f"{figures.trades:,} trades")
+    yield Text(f"10 s {ten:,.0f}/s  60 s {minute:,.0f}/s", _DIM)
 
 
-def _lines(title: str, lines: tuple[Line, ...]) -> Text:
-    text = Text()
-    text.append(f"{title}\n" if lines else "", "bold")
-    for line in reversed(lines):
-        text.append(f"{line.time} ", "dim")
-        text.append(f"{line.text}\n", _STYLES.get(line.style, ""))
-    text.rstrip()
-    return text
+def _row(parts: Iterable[Text], width: int) -> Text:
+    """As many of the parts as there is room for."""
+    line = Text(" ")
+    for part in parts:
+        gap = "  " if len(line) > 1 else ""
+        if line.cell_len + len(gap) + part.cell_len > width - 1:
+            break
+        line.append(gap).append_text(part)
+    return line
 
 
-def _bar(rung: Rung, style: str) -> Text:
-    eighths = max(1, round(rung.share * BAR_WIDTH * 8))
-    full, rest = divmod(eighths, 8)
-    return Text("█" * full + (_EIGHTHS[rest] if rest else ""), style)
+def _foot(screen: Screen, width: int, keys: bool) -> Text:
+    several = screen.markets > 1
+    known = _KEYS if several else _KEYS[:1]
+    parts = [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in known] if keys else [Text("Ctrl-C ends it", _DIM)]
+    place = f"market {screen.selected + 1:,} of {screen.markets:,} " if several else ""
+    return _spread(_row(parts, width - len(place)), Text(place, _DIM), width)
 
 
-def _other(rung: Rung) -> str:
-    return f"{rung.other_price:.4f}"
+def _note(note: Line) -> Text:
+    return Text.assemble(" ", (note.time, _DIM), " ", (note.text, _STYLES.get(note.style, "")))
 
 
-def _mid(price: Decimal | None) -> str:
-    """Half a tick may need a fifth decimal."""
-    return "-" if price is None else f"{price:.5f}".removesuffix("0")
+# -- the ladder ------------------------------------------------------------------------------------------------------------
 
 
-def _dollars(price: Decimal | None) -> str:
-    return "-" if price is None else f"{price:.4f}"
+def _ladder(screen: Screen, layout: Layout) -> list[Text]:
+    """The market, the columns' names, the asks down to the middle, the middle, the bids: the middle never moves."""
+    ladder, width, depth = screen.ladder, layout.ladder, layout.room.depth
+    if ladder is None:
+        return [Text(" no market yet", _DIM)]
+    lines = [_title(ladder, width)]
+    if not ladder.is_wanted or ladder.status == "PENDING":
+        why = "waiting for its snapshot" if ladder.is_wanted else "no book: the channel orderbook_delta is not watched"
+        return [*lines, Text(), Text(" " + why, _DIM)]
+    shape = _Shape(width)
+    faded = "" if ladder.status == "LIVE" else _DIM
+    asks = [shape.rung(rung, _ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]
+    bids = [shape.rung(rung, _BID, first=i == 0, faded=faded) for i, rung in enumerate(ladder.bids)]
+    asks = asks or [shape.empty("nobody sells yes")]
+    bids = bids or [shape.empty("nobody buys yes")]
+    blank = [Text()] * (depth - len(asks))
+    return [*lines, shape.names(), *blank, *reversed(asks), shape.middle(ladder), *bids]
+
+
+def _title(ladder: Ladder, width: int) -> Text:
+    age = "" if ladder.age is None else f"{_age(ladder.age)} ago"
+    seq = f"seq {ladder.seq}" if ladder.seq is not None and width >= TWO_SIDED else ""
+    status = _joined([_styled(ladder.status), Text("  "), _styled("CROSSED")] if ladder.is_crossed else [_styled(ladder.status)])
+    right = Text.assemble((f"{seq}  {age} ".lstrip(), _DIM))
+    ticker = _shortened(printable(ladder.market_ticker), max(4, width - status.cell_len - right.cell_len - 5))
+    return _spread(Text.assemble((f" {ticker}", "bold"), "  ", status), right, width)
+
+
+class _Shape:
+    """The columns of a ladder so wide: bars on both sides of the prices, or on one side where it is narrow."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.totals = width >= _TOTALS
+        self.two_sided = width >= TWO_SIDED
+        prices, sizes = 2 * _PRICE + 2, _SIZE + 2 + (_SIZE + 1 if self.totals else 0)
+        self.side = (width - prices) // 2 if self.two_sided else width - prices - 1
+        self.bar = max(0, self.side - sizes)
+
+    def rung(self, rung: Rung, style: str, *, first: bool, faded: str) -> Text:
+        on_left = style is _BID or not self.two_sided
+        style = f"{style} {faded}"
+        size, bar = Text(_size(rung.quantity), faded), Text(_bar(rung.share, self.bar, to_left=on_left), style)
+        total = [Text(_size(rung.total), _DIM)] if self.totals else []
+        price = Text(_price(rung.price), f"bold {style}" if first else style)
+        other = Text(_price(rung.other_price), _DIM)
+        gap = Text(" ")
+        if on_left:
+            left = _joined([*(part for one in total for part in (one, gap)), size, gap, bar, gap])
+            return _joined([left, price, gap, other])
+        right = [gap, bar, gap, size, *(part for one in total for part in (gap, one))]
+        return _joined([Text(" " * self.side), price, gap, other, *right])
+
+    def names(self) -> Text:
+        """The columns' names."""
+        size, total = f"{'size':>{_SIZE - 3}}   ", f"{'total':>{_SIZE - 3}}   "
+        left = (f"{total} " if self.totals else "") + size
+        if not self.two_sided:
+            return Text(f"{left:<{self.side}}yes    no", _DIM)
+        right = f"{size} {total}" if self.totals else size
+        left = f"{left} {'bids':>{self.bar}} "
+        return Text(f"{left:<{self.side}}{'yes':<{_PRICE}} {'no':<{_PRICE}} {'asks':<{self.bar}} {right}", _DIM)
+
+    def middle(self, ladder: Ladder) -> Text:
+        """Mid and spread between two rules."""
+        if ladder.mid is None or ladder.spread is None:
+            return Text("─" * self.width, _DIM)
+        mid, other = _price(ladder.mid), _price(1 - ladder.mid)
+        left = "mid ".rjust(self.side - (len(mid) - _PRICE), "─")
+        spread = f"spread {_price(ladder.spread).strip()} "
+        style = _BAD if ladder.is_crossed else "bold"
+        if self.two_sided:
+            line = Text.assemble((left, _DIM), (mid, "bold"), " ", (other, _DIM), " ", (spread, style))
+            return line.append("─" * (self.width - line.cell_len), _DIM)
+        left = left[len(spread) + 2 :]
+        return Text.assemble(("─ ", _DIM), (spread, style), (left, _DIM), (mid, "bold"), " ", (other, _DIM))
+
+    def empty(self, text: str) -> Text:
+        return Text(f"{text:^{self.width}}", _DIM)
+
+
+def _bar(share: float, width: int, *, to_left: bool) -> str:
+    """In half columns, of which the smallest size has one."""
+    full, half = divmod(max(1, round(share * width * 2)), 2)
+    if to_left:
+        return ("▐" * half + "█" * full).rjust(width)[-width:] if width else ""
+    return ("█" * full + "▌" * half).ljust(width)[:width]
+
+
+# -- the markets and the trades --------------------------------------------------------------------------------------------
+
+
+def _list(screen: Screen, width: int) -> list[Text]:
+    """The markets with their best prices; the columns that there is room for."""
+    if not screen.rows:
+        return []
+    sizes, words, last = width >= 76, width >= 48, width >= 37
+    fixed = 3 + 2 * (_PRICE + 1) + 2 * (_SIZE + 1) * sizes + 10 * words + (_PRICE + 1) * last
+    ticker_width = max(4, width - fixed)
+    above, below = screen.first_row, screen.markets - screen.first_row - len(screen.rows)
+    more = "".join(f" {sign}{count:,}" for sign, count in (("↑", above), ("↓", below)) if count)
+    names = f"   {'markets' + more:<{ticker_width}}"
+    names += f" {'size':>{_SIZE - 3}}   " * sizes + f" {'bid':<{_PRICE}} {'ask':<{_PRICE}}" + f" {'size':>{_SIZE - 3}}   " * sizes
+    names += f" {'last':<{_PRICE}}" * last + "  book" * words
+    lines = [Text(names, _DIM)]
+    for place, row in enumerate(screen.rows, screen.first_row):
+        chosen = place == screen.selected
+        number = str(place + 1) if place < 9 else " "
+        ticker = _shortened(printable(row.market_ticker), ticker_width)
+        line = Text("▸" if chosen else " ", "bold yellow").append(f"{number} ", _DIM)
+        line.append(f"{ticker:<{ticker_width}}", "bold" if chosen else "")
+        line.append_text(_quote(row, sizes=sizes, word=not words))
+        if last:
+            line.append(f" {_price(row.last)}")
+        if words:
+            line.append("  ").append_text(_styled(_status(row)))
+        lines.append(line)
+    return lines
+
+
+def _quote(row: Row, *, sizes: bool, word: bool) -> Text:
+    """Best bid and ask; ``word``: in their place what the book is, where it is not LIVE."""
+    if word and _status(row) != "LIVE":
+        return Text(" ").append_text(_cut(_styled(_status(row)), 2 * _PRICE + 1))
+    faded = "" if row.status == "LIVE" else _DIM
+    line = Text()
+    if sizes:
+        line.append(f" {_size(row.bid.quantity if row.bid else None)}", faded)
+    line.append(f" {_price(row.bid.price if row.bid else None)}", f"{_BID} {faded}")
+    line.append(f" {_price(row.ask.price if row.ask else None)}", f"{_ASK} {faded}")
+    if sizes:
+        line.append(f" {_size(row.ask.quantity if row.ask else None)}", faded)
+    return line
+
+
+def _trades(screen: Screen, width: int, room: int) -> list[Text]:
+    """The newest first; what the taker gained, at the price on the yes scale."""
+    if not room:
+        return []
+    stamp = 12 if width >= 34 else 8
+    names = Text(f" {'trades':<{stamp}} got {'yes':<{_PRICE}} {'size':>{_SIZE - 3}}", _DIM)
+    lines = [names] + [_trade(trade, stamp) for trade in screen.trades]
+    return [*lines, Text(" none yet", _DIM)] if len(lines) == 1 else lines
+
+
+def _trade(trade: TradeLine, stamp: int) -> Text:
+    style = _STYLES.get(trade.taker, "")
+    taker = (f"{printable(trade.taker)[:3]:<3}", f"bold {style}")
+    return Text.assemble((f" {trade.time[:stamp]} ", _DIM), taker, (f" {_price(trade.price)}", style), f" {_size(trade.quantity)}")
+
+
+# -- text ------------------------------------------------------------------------------------------------------------------
+
+
+def _fitted(lines: Sequence[Text], layout: Layout) -> list[Text]:
+    """Exactly the screen's lines, each of exactly its columns."""
+    return [_cut(line, layout.width) for line in _padded(lines, layout.height)]
+
+
+def _padded(lines: Sequence[Text], height: int) -> list[Text]:
+    return [*lines[:height], *(Text() for _ in range(height - len(lines)))]
+
+
+def _cut(text: Text, width: int) -> Text:
+    """A copy of exactly so many columns."""
+    copy = text.copy()
+    copy.truncate(width, overflow="ellipsis", pad=True)
+    return copy
+
+
+def _joined(parts: Iterable[Text]) -> Text:
+    line = Text()
+    for part in parts:
+        line.append_text(part)
+    return line
+
+
+def _spread(left: Text, right: Text, width: int) -> Text:
+    """One at each end; where there is no room for both, the left one is cut."""
+    return _joined([_cut(left, max(0, width - right.cell_len)), right])
+
+
+def _styled(name: str, text: str | None = None) -> Text:
+    return Text(text or name, _STYLES.get(name, ""))
+
+
+def _status(book: Ladder | Row) -> str:
+    return "CROSSED" if book.is_crossed and book.status == "LIVE" else book.status
+
+
+def _shortened(text: str, width: int) -> str:
+    """Cut in the middle: the end tells one market of an event from another."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) * 2 // 3
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _price(price: Decimal | None) -> str:
+    """Cents, and what is below a cent only where there is something; always as wide, with half a tick one wider."""
+    if price is None:
+        return f"{'-':>{_CENTS}}".ljust(_PRICE)
+    text = f"{price:.5f}"
+    return (text[:_CENTS] + text[_CENTS:].rstrip("0")).ljust(_PRICE)
+
+
+def _size(size: Decimal | None) -> str:
+    """Contracts with the points below each other; millions are shortened."""
+    if size is None:
+        return f"{'-':>{_SIZE - 3}}   "
+    text = f"{size:,.2f}"
+    if len(text) > _SIZE:
+        text = f"{size / 1_000_000:,.3f}M"
+        return f"{text:>{_SIZE}}"
+    return f"{text.removesuffix('.00'):>{_SIZE - 3}}   " if text.endswith(".00") else f"{text:>{_SIZE}}"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
 
 
 def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.2f} ms"
+    return "-" if seconds is None else f"{seconds * 1000:.2f}"

@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator
 
 import click
 from rich.console import Console
-from rich.live import Live
 
 from ..feed import KalshiFeed
 from ..session.events import FeedState
+from .keys import QUIT, REDRAW, moved
+from .layout import layout_for
 from .model import Room
 from .monitor import Monitor
-from .render import draw, fitting, plain_line
+from .render import draw, plain_line
+from .terminal import Terminal
 
 __all__ = ["quiet_log", "raise_failure", "show"]
 
-_FRAME = 0.125  # seconds between two drawings
+_FRAME = 0.125  # seconds between two drawings, if no key is pressed
 _LINE = 1.0  # seconds between two lines
+_ONE_LINE = Room(depth=1, rows=0, trades=0, notes=0)
 _SWITCH = 0.0005  # seconds a thread keeps the interpreter: drawing takes long and must not hold up the reader
 
 
@@ -37,40 +40,53 @@ def show(
 ) -> None:
     """Show the feed for ``seconds`` (None: until Ctrl-C). ``check`` is called at each turn and may raise.
 
-    Raises the feed's fatal error, KeyboardInterrupt, and OSError when nobody reads the output any more.
+    Raises the feed's fatal error, KeyboardInterrupt (at Ctrl-C, and at the key q), and OSError when nobody reads the output
+    any more.
     """
-    console = console or Console()
-    drawn = console.is_terminal and not console.is_dumb_terminal
+    console = console or Console(force_terminal=sys.stdout.isatty())
+    drawn = console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
+    end = None if seconds is None else time.monotonic() + seconds
+
+    def look() -> None:
+        raise_failure(monitor.feed)
+        if check is not None:
+            check()
+
     with _nimble():
         if drawn:
-            with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-                for _ in _turns(monitor, seconds, _FRAME, check):
-                    screen = monitor.screen(fitting(console.width, console.height))
-                    live.update(draw(screen, console.width), refresh=True)
+            _draw(monitor, end, look, console)
         else:
-            deltas, shown = monitor.deltas, time.monotonic()
-            for _ in _turns(monitor, seconds, _LINE, check):
-                now, screen = time.monotonic(), monitor.screen(Room(depth=1, rows=1, trades=1, notes=1))
-                click.echo(plain_line(screen, screen.deltas - deltas, max(now - shown, 0.001)))
-                deltas, shown = screen.deltas, now
+            _print(monitor, end, look)
 
 
-def _turns(monitor: Monitor, seconds: float | None, pace: float, check: Callable[[], object] | None) -> Iterator[None]:
-    """One turn each ``pace`` seconds and a last one at the end."""
-    begun = time.monotonic()
-    end = None if seconds is None else begun + seconds
-    due = begun
-    while True:
-        due = max(due + pace, time.monotonic())
-        until = due if end is None else min(due, end)
-        while (left := until - time.monotonic()) > 0:
-            raise_failure(monitor.feed)
-            if check is not None:
-                check()
+def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], console: Console) -> None:
+    selected = 0
+    with Terminal(console) as terminal:
+        while True:
+            look()
+            layout = layout_for(*terminal.size, len(monitor.shown))
+            terminal.draw(draw(monitor.screen(layout.room, selected), layout, keys=terminal.has_keys))
+            left = _FRAME if end is None else min(_FRAME, end - time.monotonic())
+            if left <= 0:
+                return
+            for key in terminal.keys(left):
+                if key == QUIT:
+                    raise KeyboardInterrupt
+                if key == REDRAW:
+                    terminal.redraw()
+                selected = moved(selected, key, len(monitor.shown))
+
+
+def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> None:
+    deltas, shown = monitor.deltas, time.monotonic()
+    while end is None or shown < end:
+        due = shown + _LINE if end is None else min(shown + _LINE, end)
+        while (left := due - time.monotonic()) > 0:
+            look()
             time.sleep(min(left, _FRAME))
-        yield
-        if end is not None and time.monotonic() >= end:
-            return
+        now, before, deltas = time.monotonic(), deltas, monitor.deltas
+        click.echo(plain_line(monitor.screen(_ONE_LINE), deltas - before, max(now - shown, 0.001)))
+        shown = now
 
 
 def raise_failure(feed: KalshiFeed) -> None:

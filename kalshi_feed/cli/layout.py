@@ -1,0 +1,57 @@
+"""Where things stand on a screen of some size.
+
+Owns Layout and the arithmetic of columns and lines. Must not import rich, click or the feed; pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .model import Room
+
+__all__ = ["HEAD", "LADDER", "TWO_SIDED", "Layout", "layout_for"]
+
+HEAD = 2  # lines of state and figures
+LADDER = 3  # lines of a ladder beside its levels: the market, the columns' names, the middle
+TWO_SIDED = 46  # columns from which bids and asks have bars of their own
+_SIDE_BY_SIDE = 76  # columns from which markets and trades stand beside the ladder
+_WIDEST_LADDER = 84
+_ROWS_BELOW = 30  # lines from which there is room for a list below the ladder
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A screen of ``width`` columns and ``height`` lines; ``ladder`` and ``right`` are columns, ``body`` is lines.
+
+    ``right`` is 0 where markets and trades stand below the ladder.
+    """
+
+    width: int
+    height: int
+    ladder: int
+    right: int
+    body: int
+    room: Room
+
+
+def layout_for(width: int, height: int, markets: int) -> Layout:
+    """What fits when ``markets`` are shown; a list only if they are several."""
+    notes = _notes(height)
+    if width < _SIDE_BY_SIDE:
+        body = max(LADDER + 2, height - HEAD - 1 - notes)
+        rows = min(markets, height // 6) if markets > 1 and height >= _ROWS_BELOW else 0
+        free = body - LADDER - (rows + 1 if rows else 0)
+        trades = max(2, free // 4) if free >= 8 else 0
+        depth = max(1, (free - (trades + 1 if trades else 0)) // 2)
+        return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes))
+    body = max(LADDER + 2, height - HEAD - 2 - (notes + 1 if notes else 0))  # two rules and the keys
+    ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
+    rows = min(markets, max(1, (body - 3) // 2)) if markets > 1 else 0
+    trades = max(0, body - 1 - (rows + 2 if rows else 0))
+    return Layout(width, height, ladder, width - ladder - 3, body, Room((body - LADDER) // 2, rows, trades, notes))
+
+
+def _notes(height: int) -> int:
+    if height < 16:
+        return 0
+    return 1 if height < 24 else 2 if height < 36 else 4
