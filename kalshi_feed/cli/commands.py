@@ -107,6 +107,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
 @click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
 @click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the exchange's frame, and the book after it.")
 @click.option("--ca-file", help="Certificates (PEM) to trust instead of certifi's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
@@ -117,6 +118,7 @@ def watch(
     url: str | None,
     channels: tuple[str, ...],
     plain: bool,
+    as_json: bool,
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
@@ -125,17 +127,21 @@ def watch(
     """The live books of markets of the real exchange.
 
     The key comes from the environment: KALSHI_API_KEY_ID with KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY
-    (its text), and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. Ctrl-C ends it.
+    (its text), and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted.
+
+    In a terminal: the ladder of one market (asks are the other side's bids at 1 − price), its trades, and a list of all;
+    Tab, the arrows and 1-9 choose the market, q or Ctrl-C ends it. Without a terminal: a line a second.
 
     \b
     Examples:
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
       kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel trade --channel ticker
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
+      kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | .msg'
     """
     with _told():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain)
+        watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
 
 
 @group.command()

@@ -15,7 +15,7 @@ from rich.console import Console
 from ..errors import KalshiFeedError
 from ..feed import KalshiFeed
 from .monitor import Monitor
-from .show import raise_failure, show
+from .show import quiet_log, raise_failure, show
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -76,8 +76,8 @@ def run(exchange: Exchange, seconds: float | None, *, view: bool = True, console
     ``view=False`` shows nothing. The exchange is paused at the end. Raises KalshiFeedError.
     """
     tickers = exchange.market_tickers
-    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
-        monitor = Monitor(feed, tickers, f"a simulated exchange on {exchange.url} (TLS, signed handshake)")
+    with quiet_log(), KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
+        monitor = Monitor(feed, tickers, f"a simulated exchange on {exchange.url}  TLS, signed handshake")
         feed.subscribe(["orderbook_delta", "trade"], tickers)
         before = 0
         try:

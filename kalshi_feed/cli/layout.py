@@ -48,7 +48,7 @@ def layout_for(width: int, height: int, markets: int) -> Layout:
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
     rows = min(markets, max(1, (body - 3) // 2)) if markets > 1 else 0
     trades = max(0, body - 1 - (rows + 2 if rows else 0))
-    return Layout(width, height, ladder, width - ladder - 3, body, Room((body - LADDER) // 2, rows, trades, notes))
+    return Layout(width, height, ladder, width - ladder - 2, body, Room((body - LADDER) // 2, rows, trades, notes))
 
 
 def _notes(height: int) -> int:

@@ -34,7 +34,7 @@ _SIZE = 10  # "250,000.00"
 _PRICE = 6  # "0.3650"
 _CENTS = 4  # "0.36"
 _TOTALS = 72  # columns of a ladder from which there is room for totals
-_KEYS = (("q", "quit"), ("Tab ↓ ↑", "market"), ("1-9", "market by number"))
+_KEYS = (("q", "quit"), ("Tab ↓ ↑", "other market"), ("1-9", "by number"))
 
 
 def draw(screen: Screen, layout: Layout, *, keys: bool = True) -> list[Text]:
@@ -51,10 +51,10 @@ def draw(screen: Screen, layout: Layout, *, keys: bool = True) -> list[Text]:
     right = _list(screen, layout.right)
     right += [Text()] if right else []
     right += _trades(screen, layout.right, layout.room.trades)
-    seam = Text(" │ ", _DIM)
+    seam = Text(" │", _DIM)
     pairs = zip(_padded(ladder, layout.body), _padded(right, layout.body), strict=True)
     body = [_joined([_cut(left, layout.ladder), seam, other]) for left, other in pairs]
-    top, bottom = (Text("─" * (layout.ladder + 1) + joint + "─" * (layout.right + 1), _DIM) for joint in ("┬", "┴"))
+    top, bottom = (Text("─" * (layout.ladder + 1) + joint + "─" * layout.right, _DIM) for joint in ("┬", "┴"))
     return _fitted([*head, top, *body, *([bottom, *notes] if notes else []), foot], layout)
 
 
@@ -76,7 +76,7 @@ def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
 
 def _head(screen: Screen, width: int) -> list[Text]:
     minutes, seconds = divmod(int(screen.elapsed), 60)
-    right = _joined([_styled(screen.state), Text(f"  {minutes // 60}:{minutes % 60:02d}:{seconds:02d} ")])
+    right = _joined([Text("  "), _styled(screen.state), Text(" "), Text(f" {minutes // 60}:{minutes % 60:02d}:{seconds:02d} ")])
     title = Text(" " + printable(screen.title), "bold")
     return [_spread(title, right, width), _row(_figures(screen.figures, screen.statuses), width)]
 
@@ -85,16 +85,22 @@ def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
     """What matters most comes first: the last ones are left out where there is no room."""
     last, ten, minute = figures.rates
     yield Text.assemble((f"{last:,.0f}", "bold"), " msg/s")
-    yield Text.assemble("p50 ", (_ms(figures.latency_p50), "bold"), " p99 ", (_ms(figures.latency_p99), "bold"), " ms")
-    for name, count in (("gaps", figures.gaps), ("reconnects", figures.reconnects), ("dropped", figures.dropped)):
-        yield Text(f"{name} {count:,}", _BAD if count else _DIM)
+    yield _count("gaps", figures.gaps)
+    yield Text.assemble("latency ", (_ms(figures.latency_p50), "bold"))
+    yield Text(f"p99 {_ms(figures.latency_p99)}")
+    yield _count("reconnects", figures.reconnects)
+    yield _count("dropped", figures.dropped)
     for status, count in sorted(statuses.items()):
         if status != "LIVE":
             yield _styled(status, f"{count:,} {status}")
-    yield Text(f"wire p50 {_ms(figures.exchange_latency_p50)} ms")
+    yield Text(f"wire {_ms(figures.exchange_latency_p50)}")
     yield Text(f"{figures.deltas:,} deltas")
     yield Text(f"{figures.trades:,} trades")
     yield Text(f"10 s {ten:,.0f}/s  60 s {minute:,.0f}/s", _DIM)
+
+
+def _count(name: str, count: int) -> Text:
+    return Text(f"{name} {count:,}", _BAD if count else _DIM)
 
 
 def _row(parts: Iterable[Text], width: int) -> Text:
@@ -191,7 +197,7 @@ class _Shape:
         if ladder.mid is None or ladder.spread is None:
             return Text("─" * self.width, _DIM)
         mid, other = _price(ladder.mid), _price(1 - ladder.mid)
-        left = "mid ".rjust(self.side - (len(mid) - _PRICE), "─")
+        left = " mid ".rjust(self.side - (len(mid) - _PRICE), "─")
         spread = f"spread {_price(ladder.spread).strip()} "
         style = _BAD if ladder.is_crossed else "bold"
         if self.two_sided:
@@ -262,16 +268,16 @@ def _trades(screen: Screen, width: int, room: int) -> list[Text]:
     """The newest first; what the taker gained, at the price on the yes scale."""
     if not room:
         return []
-    stamp = 12 if width >= 34 else 8
-    names = Text(f" {'trades':<{stamp}} got {'yes':<{_PRICE}} {'size':>{_SIZE - 3}}", _DIM)
-    lines = [names] + [_trade(trade, stamp) for trade in screen.trades]
+    stamp, gap = (12, " ") if width >= 35 else (8, "")
+    names = Text(f" {'trades':<{stamp}} got {'yes':<{_PRICE}}{gap}{'size':>{_SIZE - 3}}", _DIM)
+    lines = [names] + [_trade(trade, stamp, gap) for trade in screen.trades]
     return [*lines, Text(" none yet", _DIM)] if len(lines) == 1 else lines
 
 
-def _trade(trade: TradeLine, stamp: int) -> Text:
+def _trade(trade: TradeLine, stamp: int, gap: str) -> Text:
     style = _STYLES.get(trade.taker, "")
     taker = (f"{printable(trade.taker)[:3]:<3}", f"bold {style}")
-    return Text.assemble((f" {trade.time[:stamp]} ", _DIM), taker, (f" {_price(trade.price)}", style), f" {_size(trade.quantity)}")
+    return Text.assemble((f" {trade.time[:stamp]} ", _DIM), taker, (f" {_price(trade.price)}", style), gap + _size(trade.quantity))
 
 
 # -- text ------------------------------------------------------------------------------------------------------------------
@@ -347,4 +353,8 @@ def _age(seconds: float) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.2f}"
+    """Three digits or so."""
+    if seconds is None:
+        return "-"
+    ms = seconds * 1000
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms" if ms < 10_000 else f"{seconds:.0f} s"

@@ -17,10 +17,11 @@ import click
 
 from ..errors import ConfigurationError
 from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
-from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
+from ..messages import Message, OrderbookDelta, OrderbookSnapshot
 from ..session.events import FeedFault, Gap, Lagged, StateChange
-from .model import printable, quote
-from .monitor import Monitor, fill_text, note_of, time_text, trade_text
+from .changes import event_json, event_text, message_json, message_text
+from .model import printable
+from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
 
 __all__ = ["CHANNELS", "feed_for", "run"]
@@ -28,7 +29,6 @@ __all__ = ["CHANNELS", "feed_for", "run"]
 CHANNELS: Final = ("orderbook_delta", "trade")
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _LOOK: Final = 0.1  # seconds between two looks at the feed
-_RAW: Final = 300  # characters shown of a message this package does not know
 
 
 def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
@@ -67,7 +67,15 @@ def _context(ca_file: str) -> ssl.SSLContext:
     raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
 
 
-def run(feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], seconds: float | None, *, plain: bool) -> None:
+def run(
+    feed: KalshiFeed,
+    market_tickers: Sequence[str],
+    channels: Sequence[str],
+    seconds: float | None,
+    *,
+    plain: bool,
+    as_json: bool = False,
+) -> None:
     """Watch until Ctrl-C or for ``seconds``. Raises KalshiFeedError, and OSError when nobody reads the output."""
     tickers = tuple(dict.fromkeys(market_tickers))
     subscription = feed.subscribe(channels, tickers)
@@ -78,12 +86,12 @@ def run(feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str]
             raise subscription.error
 
     try:
-        if plain:
-            printer = ChangePrinter(feed)
+        if plain or as_json:
+            printer = ChangePrinter(feed, as_json=as_json)
             with quiet_log(), feed:
                 printer.wait(seconds, check)
         else:
-            monitor = Monitor(feed, tickers, f"{printable(', '.join(channels))} of {feed_address(feed)}")
+            monitor = Monitor(feed, tickers, f"{feed_address(feed)}  {printable(', '.join(channels))}")
             with quiet_log(), feed:
                 show(monitor, seconds, check=check)
     except KeyboardInterrupt:
@@ -93,8 +101,9 @@ def run(feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str]
 class ChangePrinter:
     """One line on standard output per message and event. The worker thread prints; the main thread waits."""
 
-    def __init__(self, feed: KalshiFeed) -> None:
+    def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
         self._feed = feed
+        self._message_line, self._event_line = (message_json, event_json) if as_json else (message_text, event_text)
         self._broken: OSError | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
@@ -112,14 +121,12 @@ class ChangePrinter:
             raise self._broken
 
     def _message(self, message: Message) -> None:
-        what = change_text(message)
-        if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
-            book = self._feed.book(message.market_ticker).view()
-            what += f"  | {book.status.value} yes {quote(book.best_bid(), book.best_ask())}"
-        self._print(f"{time_text(getattr(message, 'time', None))} {what}")
+        changed = isinstance(message, (OrderbookDelta, OrderbookSnapshot))
+        book = self._feed.book(message.market_ticker).view() if changed and message.market_ticker else None
+        self._print(self._message_line(message, book))
 
     def _event(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
-        self._print(f"{time_text(None)} {note_of(event)[0]}")
+        self._print(self._event_line(event))
 
     def _print(self, line: str) -> None:
         if self._broken is None:
@@ -128,19 +135,3 @@ class ChangePrinter:
             except OSError as error:  # nobody reads any more, or the disk is full
                 self._broken = error
                 self._ended.set()
-
-
-def change_text(message: Message) -> str:
-    """A message in one line, without its time."""
-    ticker = printable(message.market_ticker)
-    if isinstance(message, OrderbookDelta):
-        return f"{ticker} delta {message.side} {message.price:.4f} {message.delta:+,.2f}"
-    if isinstance(message, OrderbookSnapshot):
-        return f"{ticker} snapshot, {len(message.yes)} yes and {len(message.no)} no levels"
-    if isinstance(message, Trade):
-        return f"{trade_text(message)} traded"
-    if isinstance(message, Fill):
-        return fill_text(message)
-    if isinstance(message, Ticker):
-        return f"{ticker} ticker last {message.price} bid {message.yes_bid} ask {message.yes_ask}"
-    return f"{message.type} {printable(getattr(message, 'raw', message))[:_RAW]}"

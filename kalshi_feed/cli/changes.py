@@ -1,0 +1,95 @@
+"""A message or an event of the feed in one line: as text for people, as a JSON object for programs.
+
+Must not import the feed, click or rich; pure functions, but for the time of day.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import msgspec
+
+from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade, UnknownMessage
+from ..messages.values import Level
+from ..orderbook import BookView
+from ..session.events import FeedFault, Gap, Lagged, StateChange
+from .model import printable, quote
+from .monitor import fill_text, note_of, time_text, trade_text
+
+__all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
+
+_RAW: Final = 300  # characters shown of a message this package does not know
+
+
+def message_text(message: Message, book: BookView | None) -> str:
+    """The time, what the message says, and what the ``book`` is after it."""
+    text = f"{time_text(message.time)} {change_text(message)}"
+    return text if book is None else f"{text}  | {book.status.value} yes {quote(book.best_bid(), book.best_ask())}"
+
+
+def event_text(event: StateChange | Gap | Lagged | FeedFault) -> str:
+    """The time and what the feed says."""
+    return f"{time_text(None)} {note_of(event)[0]}"
+
+
+def change_text(message: Message) -> str:
+    """A message in one line, without its time."""
+    ticker = printable(message.market_ticker)
+    if isinstance(message, OrderbookDelta):
+        return f"{ticker} delta {message.side} {message.price:.4f} {message.delta:+,.2f}"
+    if isinstance(message, OrderbookSnapshot):
+        return f"{ticker} snapshot, {len(message.yes)} yes and {len(message.no)} no levels"
+    if isinstance(message, Trade):
+        return f"{trade_text(message)} traded"
+    if isinstance(message, Fill):
+        return fill_text(message)
+    if isinstance(message, Ticker):
+        return f"{ticker} ticker last {message.price} bid {message.yes_bid} ask {message.yes_ask}"
+    return f"{message.type} {printable(getattr(message, 'raw', message))[:_RAW]}"
+
+
+def message_json(message: Message, book: BookView | None) -> str:
+    """The exchange's frame with its own fields, and beside them ``book``: status and best prices after it."""
+    record = _frame_of(message)
+    if book is not None:
+        record["book"] = {
+            "status": book.status.value,
+            "is_crossed": book.is_crossed,
+            "yes_bid": _pair(book.best_bid()),
+            "yes_ask": _pair(book.best_ask()),
+        }
+    return json.dumps(record, separators=(",", ":"))
+
+
+def event_json(event: StateChange | Gap | Lagged | FeedFault) -> str:
+    """``type`` is "feed_state", "feed_gap", "feed_lagged" or "feed_fault"; ``text`` is what the other form says."""
+    names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
+    record: dict[str, Any] = {"type": names[type(event)], "time": datetime.now(timezone.utc).isoformat()}
+    if isinstance(event, StateChange):
+        record |= {"state": event.state.value, "previous": event.previous.value, "reason": event.reason}
+    elif isinstance(event, Gap):
+        record |= {"channel": event.channel, "expected": event.expected, "received": event.received}
+        record["market_tickers"] = event.market_tickers
+    elif isinstance(event, Lagged):
+        record |= {"dropped": event.dropped, "market_tickers": event.market_tickers}
+    else:
+        record["kind"] = event.kind
+    return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))
+
+
+def _frame_of(message: Message) -> dict[str, Any]:
+    if isinstance(message, UnknownMessage):
+        return message.raw
+    frame: dict[str, Any] = msgspec.to_builtins(message)
+    body = frame.setdefault("msg", {})
+    for name in [name for name in frame if name.startswith("msg.")]:  # of messages that are kept flat
+        body[name.removeprefix("msg.")] = frame.pop(name)
+    body.pop("extra_json", None)
+    body.update(message.extra)
+    return frame
+
+
+def _pair(level: Level | None) -> list[str] | None:
+    return None if level is None else [str(level.price), str(level.quantity)]
