@@ -1,12 +1,14 @@
 """The command ``kalshi-feed``: demo, watch and exchange.
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
-imported until it runs. Layers, downwards: commands > (demo, watching, serve) > show > (monitor, render) > model.
+imported until it runs. Layers, downwards: commands > (demo, watching, serve) > show >
+(terminal, render, changes) > (monitor, layout, keys) > model.
 Nothing imports this package but ``__main__``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,5 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # starts a job in the background may have had SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # closed, or none of the system's
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a locale without × ends no command
     group.main(None if arguments is None else list(arguments), prog_name="kalshi-feed")
     return 0

@@ -33,6 +33,7 @@ _STYLES = {
 _SIZE = 10  # "250,000.00"
 _PRICE = 6  # "0.3650"
 _CENTS = 4  # "0.36"
+_NARROWEST = 24  # columns of a ladder; of a narrower terminal the right end is not seen
 _TOTALS = 72  # columns of a ladder from which there is room for totals
 _KEYS = (("q", "quit"), ("Tab ↓ ↑", "other market"), ("1-9", "by number"))
 
@@ -136,9 +137,9 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
         return [Text(" no market yet", _DIM)]
     lines = [_title(ladder, width)]
     if not ladder.is_wanted or ladder.status == "PENDING":
-        why = "waiting for its snapshot" if ladder.is_wanted else "no book: the channel orderbook_delta is not watched"
+        why = "waiting for its snapshot" if ladder.is_wanted else "no book: orderbook_delta is not watched"
         return [*lines, Text(), Text(" " + why, _DIM)]
-    shape = _Shape(width)
+    shape = _Shape(max(width, _NARROWEST))
     faded = "" if ladder.status == "LIVE" else _DIM
     asks = [shape.rung(rung, _ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]
     bids = [shape.rung(rung, _BID, first=i == 0, faded=faded) for i, rung in enumerate(ladder.bids)]
@@ -238,7 +239,7 @@ def _list(screen: Screen, width: int) -> list[Text]:
         chosen = place == screen.selected
         number = str(place + 1) if place < 9 else " "
         ticker = _shortened(printable(row.market_ticker), ticker_width)
-        line = Text("▸" if chosen else " ", "bold yellow").append(f"{number} ", _DIM)
+        line = Text().append("▸" if chosen else " ", "bold yellow").append(f"{number} ", _DIM)
         line.append(f"{ticker:<{ticker_width}}", "bold" if chosen else "")
         line.append_text(_quote(row, sizes=sizes, word=not words))
         if last:
@@ -252,7 +253,8 @@ def _list(screen: Screen, width: int) -> list[Text]:
 def _quote(row: Row, *, sizes: bool, word: bool) -> Text:
     """Best bid and ask; ``word``: in their place what the book is, where it is not LIVE."""
     if word and _status(row) != "LIVE":
-        return Text(" ").append_text(_cut(_styled(_status(row)), 2 * _PRICE + 1))
+        status = _status(row)
+        return Text(" ").append_text(_styled(status)).append(" " * (2 * _PRICE + 1 - len(status)))
     faded = "" if row.status == "LIVE" else _DIM
     line = Text()
     if sizes:

@@ -23,7 +23,7 @@ from .monitor import Monitor
 from .render import draw, plain_line
 from .terminal import Terminal
 
-__all__ = ["quiet_log", "raise_failure", "show"]
+__all__ = ["quiet_log", "raise_failure", "say", "show"]
 
 _FRAME = 0.125  # seconds between two drawings, if no key is pressed
 _LINE = 1.0  # seconds between two lines
@@ -85,8 +85,18 @@ def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> N
             look()
             time.sleep(min(left, _FRAME))
         now, before, deltas = time.monotonic(), deltas, monitor.deltas
-        click.echo(plain_line(monitor.screen(_ONE_LINE), deltas - before, max(now - shown, 0.001)))
+        say(plain_line(monitor.screen(_ONE_LINE), deltas - before, max(now - shown, 0.001)))
         shown = now
+
+
+def say(line: str) -> None:
+    """A line on standard output. Raises BrokenPipeError when nobody reads it, ClickException when it cannot be written."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        raise  # click ends the command without a word
+    except OSError as error:
+        raise click.ClickException(f"the output cannot be written: {error.strerror or error}") from error
 
 
 def raise_failure(feed: KalshiFeed) -> None:

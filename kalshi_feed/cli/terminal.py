@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Final
 
@@ -39,6 +39,17 @@ _REPAINT: Final = 5.0  # seconds after which lines are drawn though they are the
 _ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓", "#||-|++>.x^v")
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without Ctrl-C and SIGTERM: a second one must not leave the terminal half restored."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 class Terminal:
     """The terminal, taken from ``with`` to its end. Main thread only."""
 
@@ -53,15 +64,21 @@ class Terminal:
         self._plain = not console.encoding.lower().startswith("utf")
 
     def __enter__(self) -> Terminal:
-        self._take()
-        if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
-            self._stop_handler = signal.signal(signal.SIGTSTP, self._ask_to_stop)
+        with _undisturbed():
+            try:
+                self._take()
+            except BaseException:
+                self._give_back()
+                raise
+            if hasattr(signal, "SIGTSTP") and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+                self._stop_handler = signal.signal(signal.SIGTSTP, self._ask_to_stop)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._stop_handler is not None:
-            signal.signal(signal.SIGTSTP, self._stop_handler)
-        self._give_back()
+        with _undisturbed():
+            if self._stop_handler is not None:
+                signal.signal(signal.SIGTSTP, self._stop_handler)
+            self._give_back()
 
     @property
     def has_keys(self) -> bool:

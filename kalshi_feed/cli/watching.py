@@ -22,7 +22,7 @@ from ..session.events import FeedFault, Gap, Lagged, StateChange
 from .changes import event_json, event_text, message_json, message_text
 from .model import printable
 from .monitor import Monitor
-from .show import quiet_log, raise_failure, show
+from .show import quiet_log, raise_failure, say, show
 
 __all__ = ["CHANNELS", "feed_for", "run"]
 
@@ -104,7 +104,7 @@ class ChangePrinter:
     def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
         self._feed = feed
         self._message_line, self._event_line = (message_json, event_json) if as_json else (message_text, event_text)
-        self._broken: OSError | None = None
+        self._broken: Exception | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
         for register in (feed.on_state, feed.on_gap, feed.on_lagged, feed.on_error):
@@ -131,7 +131,7 @@ class ChangePrinter:
     def _print(self, line: str) -> None:
         if self._broken is None:
             try:
-                click.echo(line)
-            except OSError as error:  # nobody reads any more, or the disk is full
+                say(line)
+            except (OSError, click.ClickException) as error:  # nobody reads any more, or the disk is full
                 self._broken = error
                 self._ended.set()

@@ -1,21 +1,23 @@
-"""The view model and its looks: one-sided, empty and stale books, small terminals, text from outside."""
+"""The view model and its looks: one-sided, empty and stale books, every size of terminal, text from outside."""
 
 from __future__ import annotations
 
-import io
 from decimal import Decimal
 
 import pytest
-from rich.console import Console
+from rich.cells import cell_len
 
-from kalshi_feed.cli.model import Line, Room, Screen, ladder_of, printable, quote, row_of
+from kalshi_feed.cli.layout import TWO_SIDED, layout_for
+from kalshi_feed.cli.model import Figures, Line, Room, Row, Screen, TradeLine, ladder_of, printable, quote, row_of
 from kalshi_feed.cli.monitor import note_of
-from kalshi_feed.cli.render import draw, fitting, plain_line
+from kalshi_feed.cli.render import draw, plain_line
 from kalshi_feed.orderbook import BookStatus, BookView
 from kalshi_feed.session.events import FeedFault, FeedState, Gap, StateChange
 
 ROOM = Room(depth=5, rows=5, trades=5, notes=3)
 YES, NO = {5400: 10_000, 5300: 2_500, 100: 1}, {4400: 5_000}
+DEEP = {price: 12_345_678 + price for price in range(100, 4_500, 100)}
+LONG = "KXNCAAFGAME-25OCT11ALAMIZZ-ALABAMA-LONG"
 
 
 def book(yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A") -> BookView:
@@ -23,27 +25,36 @@ def book(yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatu
     return BookView(ticker, status, 3, None if pending else 7, None, None if pending else 2.5, 1e9, yes, no)
 
 
-def screen_of(view: BookView, room: Room = ROOM, markets: int = 1) -> Screen:
-    rows = tuple(row_of(view, Decimal("0.55")) for _ in range(min(markets, room.rows)))
-    trade = Line("12:00:00.000", "KX-A yes 0.5400 × 3.00", "yes")
+def screen_of(view: BookView, room: Room = ROOM, markets: int = 1, selected: int = 0) -> Screen:
+    row = row_of(view, Decimal("0.55"))
+    trade = TradeLine("12:00:00.000", "yes", Decimal("0.5400"), Decimal("3.00"))
     return Screen(
         title="a feed",
         state="CONNECTED",
-        elapsed=3.0,
+        elapsed=3725.0,
         ladder=ladder_of(view, room.depth),
-        rows=rows,
-        hidden_rows=max(0, markets - room.rows),
+        selected=selected,
+        markets=markets,
+        rows=(row,) * min(markets, room.rows),
         trades=(trade,) * room.trades,
-        notes=(trade,) * room.notes,
+        notes=(Line("12:00:00.000", "a note that is longer than a narrow terminal has columns", "bad"),) * room.notes,
         statuses={view.status.value: markets},
     )
 
 
-def seen(screen: Screen, width: int = 120, height: int = 40) -> str:
-    console = Console(file=io.StringIO(), width=width, height=height, color_system=None, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(draw(screen, width))
-    return capture.get()
+def seen(view: BookView, width: int = 120, height: int = 40, markets: int = 1, selected: int = 0) -> list[str]:
+    layout = layout_for(width, height, markets)
+    return [line.plain for line in draw(screen_of(view, layout.room, markets, selected), layout)]
+
+
+def text_of(view: BookView, width: int = 120, height: int = 40, markets: int = 1) -> str:
+    return "\n".join(seen(view, width, height, markets))
+
+
+def line_with(part: str, lines: list[str]) -> int:
+    found = [place for place, line in enumerate(lines) if part in line]
+    assert len(found) == 1, (part, lines)
+    return found[0]
 
 
 def test_ladder_has_both_sides_on_the_yes_scale() -> None:
@@ -57,59 +68,139 @@ def test_ladder_has_both_sides_on_the_yes_scale() -> None:
     assert (ladder.spread, ladder.mid) == (Decimal("0.0200"), Decimal("0.5500"))
 
 
-def test_two_sided() -> None:
-    text = seen(screen_of(book(YES, NO)))
-    asked, middle, bid = (text.index(part) for part in ("0.5600", "spread  0.0200", "0.5400   0.4600"))
-    assert asked < middle < bid
-    assert "█" * 18 in text and "changed 2.5 s ago" in text
+def test_totals_grow_away_from_the_middle() -> None:
+    ladder = ladder_of(book(YES, {4400: 5_000, 4300: 100}), 5)
+    assert [str(rung.total) for rung in ladder.bids] == ["100.00", "125.00", "125.01"]
+    assert [str(rung.total) for rung in ladder.asks] == ["50.00", "51.00"]
+
+
+def test_asks_stand_above_the_middle_and_bids_below() -> None:
+    lines = seen(book(YES, NO))
+    ask, middle, bid = (line_with(part, lines) for part in ("0.56   0.44", "spread 0.02", "0.54   0.46"))
+    assert ask + 1 == middle == bid - 1
+    assert "mid 0.55   0.45" in lines[middle]
+    assert "KX-A  LIVE" in lines[3] and "seq 7  2.5 s ago" in lines[3]
+    assert "CONNECTED  1:02:05" in lines[0]
+    asked, was_bid = lines[ask], lines[bid]
+    assert asked.index("0.56") < asked.index("█") < asked.index(" 50 ")  # the sizes of asks on the right
+    assert was_bid.index(" 100 ") < was_bid.index("█") < was_bid.index("0.54")
+    assert (was_bid.count("█"), asked.count("█"), asked.count("▌")) == (11, 5, 1)  # half as long
+
+
+def test_a_narrow_ladder_has_its_bars_on_one_side() -> None:
+    lines = seen(book(YES, NO), TWO_SIDED - 1, 24)
+    for size, price in ((" 50 ", "0.56   0.44"), (" 100 ", "0.54   0.46")):
+        line = lines[line_with(price, lines)]
+        assert line.index(size) < line.index("█") < line.index(price)
+
+
+def test_the_middle_does_not_move_with_the_levels() -> None:
+    places = {line_with("─ mid ", seen(book(yes, no), 80, 24)) for yes in (YES, DEEP) for no in (NO, DEEP)}
+    assert len(places) == 1
 
 
 @pytest.mark.parametrize(
     ("yes", "no", "shown", "line"),
     [
-        (YES, {}, ["nobody sells yes", "0.5400"], "yes 0.5400 × 100.00 / -"),
-        ({}, NO, ["nobody buys yes", "0.5600"], "yes - / 0.5600 × 50.00"),
-        ({}, {}, ["nobody buys yes", "nobody sells yes", "spread  -"], "yes - / -"),
+        (YES, {}, ["nobody sells yes", "0.54"], "yes 0.5400 × 100.00 / -"),
+        ({}, NO, ["nobody buys yes", "0.56"], "yes - / 0.5600 × 50.00"),
+        ({}, {}, ["nobody buys yes", "nobody sells yes"], "yes - / -"),
     ],
     ids=["only yes", "only no", "empty"],
 )
 def test_sides_without_bids(yes: dict[int, int], no: dict[int, int], shown: list[str], line: str) -> None:
-    screen = screen_of(book(yes, no))
-    text = seen(screen)
-    assert all(part in text for part in shown), text
-    assert line in plain_line(screen, 0, 1.0)
+    for width in (40, 80, 120):
+        text = text_of(book(yes, no), width, 24)
+        assert all(part in text for part in shown) and "mid" not in text, text
+    assert line in plain_line(screen_of(book(yes, no)), 0, 1.0)
 
 
-def test_stale_and_pending_books_say_so() -> None:
-    stale = seen(screen_of(book(YES, NO, BookStatus.STALE)))
-    assert "KX-A STALE" in stale and "what was last known" in stale and "0.5400" in stale
-    pending = seen(screen_of(book({}, {}, BookStatus.PENDING)))
-    assert "KX-A PENDING" in pending and "no change yet" in pending
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_books_that_are_not_right_say_so(width: int) -> None:
+    stale = text_of(book(YES, NO, BookStatus.STALE), width, 24, markets=3)
+    assert "STALE" in stale and "0.54" in stale  # and what was last known
+    pending = text_of(book({}, {}, BookStatus.PENDING), width, 24)
+    assert "KX-A  PENDING" in pending and "waiting for its snapshot" in pending
+    crossed = text_of(book({6000: 100}, {4500: 100}), width, 24, markets=3)
+    assert "CROSSED" in crossed and "spread -0.05" in crossed
+    assert "CROSSED yes 0.6000" in plain_line(screen_of(book({6000: 100}, {4500: 100})), 0, 1.0)
+
+
+def test_the_list_tells_of_books_that_are_not_live_where_there_is_room_for_one_thing_only() -> None:
+    layout = layout_for(80, 24, 2)
+    rows = (row_of(book(YES, NO), None), Row("KX-B", "STALE"))
+    lines = [line.plain for line in draw(Screen("t", "CONNECTED", 1.0, markets=2, rows=rows), layout)]
+    assert "0.54   0.56" in lines[line_with(" KX-A ", lines)] and "STALE" in lines[line_with(" KX-B ", lines)]
+
+
+def test_no_book_is_watched() -> None:
+    layout = layout_for(80, 24, 1)
+    ladder = ladder_of(book({}, {}, BookStatus.PENDING), 5, is_wanted=False)
+    text = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout))
+    assert "orderbook_delta is not watched" in text and "none yet" in text
+    nothing = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0), layout))
+    assert "no market yet" in nothing
 
 
 def test_half_a_tick_in_the_middle() -> None:
-    assert "0.54505" in seen(screen_of(book({5400: 100}, {4499: 100})))
+    lines = seen(book({5400: 100}, {4499: 100}), 80, 24)
+    middle, bid = lines[line_with("0.54505", lines)], lines[line_with("0.54   0.46", lines)]
+    assert middle.index("0.54505") == bid.index("0.54") - 1 and middle.index("0.45495") == bid.index("0.46")
 
 
-@pytest.mark.parametrize("height", [24, 30, 40, 60])
-@pytest.mark.parametrize("width", [80, 99, 100, 120, 200])
-def test_it_fits(width: int, height: int) -> None:
-    many = dict.fromkeys(range(100, 9000, 100), 12345678)
-    view = book(many, dict.fromkeys(range(100, 900, 10), 1), ticker="KXNCAAFGAME-25OCT11ALAMIZZ-ALABAMA-LONG")
-    text = seen(screen_of(view, fitting(width, height), markets=50), width, height)
-    assert len(text.splitlines()) <= height, text
-    assert max(map(len, text.splitlines())) <= width
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(1, "      0.01"), (10_000, "    100   "), (12_345_678, "123,456.78"), (10**8, "    1.000M"), (123_456_789_012, "1,234.568M")],
+)
+def test_sizes_have_their_points_below_each_other(size: int, shown: str) -> None:
+    assert f"{shown} " in text_of(book({5400: size}, {}), 80, 24)
+
+
+@pytest.mark.parametrize("markets", [1, 200])
+@pytest.mark.parametrize("height", [10, 16, 24, 40, 100])
+@pytest.mark.parametrize("width", [30, 40, 45, 46, 75, 76, 80, 120, 147, 300])
+def test_it_fills_the_terminal_exactly_and_cuts_nothing_that_matters(width: int, height: int, markets: int) -> None:
+    lines = seen(book(DEEP, DEEP, ticker=LONG), width, height, markets)
+    assert len(lines) == height
+    assert {cell_len(line) for line in lines} == {width}
+    assert "CONNECTED" in lines[0] and "msg/s" in lines[1] and " q quit " in lines[-1]
+    text = "\n".join(lines)
+    assert "0.44   0.56" in text and "0.56   0.44" in text and "0.50   0.50" in text  # best bid, best ask, middle
+    assert (f"market 1 of {markets} " in lines[-1]) == (markets > 1)
+    assert "-LONG" in text  # the end of a ticker tells the markets of an event apart
+    if height >= 16:
+        assert text.count("123,4") > 2 and "12:00:00" in text
 
 
 def test_tiny_terminals_do_no_harm() -> None:
-    for width, height in ((1, 1), (20, 5), (60, 15)):
-        seen(screen_of(book(YES, NO), fitting(width, height), markets=3), width, height)
+    for width, height in ((1, 1), (5, 2), (20, 5), (30, 3)):
+        lines = seen(book(YES, NO), width, height, markets=3)
+        assert len(lines) == height and {cell_len(line) for line in lines} == {width}
+
+
+def test_the_chosen_market_is_marked_without_colour_too() -> None:
+    lines = seen(book(YES, NO), 80, 24, markets=3, selected=1)
+    assert [line[50:52] for line in lines[4:7]] == [" 1", "▸2", " 3"]
+    assert "market 2 of 3" in lines[-1]
+
+
+def test_what_went_wrong_is_counted_in_the_head() -> None:
+    layout = layout_for(80, 24, 1)
+    figures = Figures(rates=(1234.4, 1.0, 1.0), latency_p50=0.00024, latency_p99=12.0, gaps=2, reconnects=1, dropped=1_000)
+    lines = draw(Screen("t", "RECONNECTING", 1.0, figures=figures), layout)
+    assert "1,234 msg/s  gaps 2  latency 0.24 ms  p99 12 s  reconnects 1  dropped 1,000" in lines[1].plain
+    assert "RECONNECTING" in lines[0].plain
+    hint = draw(Screen("t", "CONNECTED", 1.0), layout, keys=False)[-1].plain
+    assert "Ctrl-C ends it" in hint and " q " not in hint
 
 
 def test_text_from_outside_cannot_steer_the_terminal() -> None:
     assert printable("KX\x1b[31m\x9b\r\n") == "KX�[31m���"
-    text = seen(screen_of(book(YES, NO, ticker="KX\x1b[2J[red]")))
+    text = text_of(book(YES, NO, ticker="KX\x1b[2J[red]"))
     assert "\x1b" not in text and "[red]" in text
+    trade = TradeLine("12:00:00.000", "\x1b[2", None, None)
+    lines = draw(Screen("\x1b[2J", "CONNECTED", 1.0, trades=(trade,)), layout_for(80, 24, 1))
+    assert not any("\x1b" in line.plain for line in lines)
     note, style = note_of(FeedFault("protocol", "bad frame \x1b[2J"))
     assert "\x1b" not in note and style == "bad"
 
