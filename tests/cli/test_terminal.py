@@ -1,0 +1,230 @@
+"""The view in a real terminal: its sizes and keys, and that the terminal is as before on every way out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kalshi_feed.simulator import Exchange
+
+from .screens import Screen, needs_tmux, screen
+from .support import COMMAND, TOP, Access, environment
+
+MARKETS = ("KX-A", "KX-B", "KX-C")
+TAKEN, BEFORE = ("1", "0", "0"), ("0", "1", "1")
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[Access]:
+    """An exchange of this test only, whose books do not move."""
+    with Exchange(markets=MARKETS, seed=1) as exchange:
+        yield Access(exchange, tmp_path)
+
+
+def watch(access: Access, *more: str) -> str:
+    """The command line."""
+    return shlex.join([*COMMAND, "watch", *MARKETS, *access.options, *more])
+
+
+def is_whole(lines: list[str], width: int, height: int) -> bool:
+    """Every line of the view is where it belongs."""
+    whole = len(lines) == height and max(map(len, lines)) <= width
+    return whole and "CONNECTED  0:" in lines[0] and "msg/s" in lines[1] and lines[-1].startswith(" q quit")
+
+
+def shown(terminal: Screen, access: Access, *more: str) -> None:
+    """The view, begun after a line of the shell's."""
+    terminal.type("clear; stty -g; echo was here before; " + watch(access, *more) + '; echo "left with $?"; stty -g', "Enter")
+    terminal.wait_until(lambda lines: any("LIVE" in line for line in lines) and lines[-1].startswith(" q quit"))
+    assert terminal.flags() == TAKEN
+
+
+def assert_restored(terminal: Screen, status: int) -> list[str]:
+    """The shell's own screen is back, with its settings."""
+    lines = terminal.wait_until(lambda lines: [line for line in lines if line][-1:] == ["ready>"])
+    assert f"left with {status}" in lines and "was here before" in lines, lines
+    settings = [line for line in lines if re.fullmatch(r"[0-9a-f]+(:[0-9a-f]+)+", line)]
+    assert len(settings) == 2 and settings[0] == settings[1], lines
+    assert terminal.flags() == BEFORE
+    assert not any("Traceback" in line for line in lines), lines
+    return lines
+
+
+@needs_tmux
+def test_every_size_is_filled_also_after_a_resize(quiet: Access, tmp_path: Path) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        shown(terminal, quiet)
+        for width, height in ((80, 24), (40, 24), (120, 40), (200, 60), (46, 12), (80, 24)):
+            terminal.resize(width, height)
+            lines = terminal.wait_until(lambda lines, w=width, h=height: is_whole(lines, w, h))  # type: ignore[misc]
+            text = "\n".join(lines)
+            assert text.count("mid 0.") == 1 and text.count("CONNECTED  0:") == 1 and "was here" not in text
+            assert len(lines[-1].rstrip()) <= width and "market 1 of 3" in lines[-1]
+
+
+@needs_tmux
+def test_keys_choose_the_market(quiet: Access, tmp_path: Path) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        shown(terminal, quiet)
+        for key, number in (
+            ("Tab", 2),
+            ("Down", 3),
+            ("Right", 1),
+            ("BTab", 3),
+            ("Up", 2),
+            ("1", 1),
+            ("3", 3),
+            ("9", 3),
+            ("Home", 1),
+            ("End", 3),
+        ):
+            terminal.type(key)
+            terminal.wait_until(lambda lines, n=number: f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in lines[3])  # type: ignore[misc]
+        terminal.type("q")
+        assert_restored(terminal, 0)
+
+
+@needs_tmux
+@pytest.mark.parametrize("way", ["q", "ctrl-c", "SIGTERM", "failure", "time"])
+def test_the_terminal_is_as_before(quiet: Access, tmp_path: Path, way: str) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        shown(terminal, quiet, *(("--seconds", "3") if way == "time" else ()))
+        if way == "q":
+            terminal.type("q")
+        elif way == "ctrl-c":
+            terminal.type("C-\\")  # does nothing: it would leave the terminal as it is
+            terminal.type("C-c")
+        elif way == "SIGTERM":
+            found = subprocess.run(["pgrep", "-f", re.escape(quiet.exchange.url)], capture_output=True, text=True, check=True)
+            for number in found.stdout.split():
+                os.kill(int(number), signal.SIGTERM)
+        elif way == "failure":
+            quiet.exchange.reject_next(1, 403)
+            quiet.exchange.reset()
+        lines = assert_restored(terminal, 1 if way == "failure" else 0)
+        assert any("403" in line for line in lines) == (way == "failure")
+
+
+@needs_tmux
+def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_again(quiet: Access, tmp_path: Path) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        terminal.type(watch(quiet), "Enter")
+        terminal.wait_until(lambda lines: is_whole(lines, 80, 24))
+        terminal.type("C-z")
+        terminal.wait_until(lambda lines: any("Stopped" in line for line in lines))
+        assert terminal.flags() == BEFORE
+        terminal.type("fg", "Enter")
+        terminal.wait_until(lambda lines: is_whole(lines, 80, 24))
+        assert terminal.flags() == TAKEN
+        terminal.type("Tab")
+        terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1])
+        terminal.type("q")
+        terminal.wait_until(lambda lines: [line for line in lines if line][-1:] == ["ready>"])
+        assert terminal.flags() == BEFORE
+
+
+@needs_tmux
+def test_a_cut_feed_shows_stale_and_recovers(quiet: Access, tmp_path: Path) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        shown(terminal, quiet)
+        quiet.exchange.reject_next(2, 503)
+        quiet.exchange.reset()
+        lines = terminal.wait_until(lambda lines: "RECONNECTING" in lines[0] and "KX-A  STALE" in lines[3])
+        assert any("RECONNECTING: " in line for line in lines[-4:])
+        lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
+        assert "reconnects 1" in lines[1]
+
+
+@needs_tmux
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {}], ids=["no colour", "ascii", "colour"])
+def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, environ: dict[str, str]) -> None:
+    with screen(tmp_path, **quiet.environ, **environ) as terminal:
+        shown(terminal, quiet)
+        text = "\n".join(terminal.lines("-e"))
+        assert bool(re.search(r"\x1b\[(\d+;)*3[0-8]", text)) == ("NO_COLOR" not in environ)
+        plain = "\n".join(terminal.lines())
+        assert plain.isascii() == ("PYTHONIOENCODING" in environ)
+        assert "spread 0." in plain and (">1 KX-A" in plain or "▸1 KX-A" in plain)
+
+
+# --- without tmux: what is written
+
+
+@contextlib.contextmanager
+def on_a_terminal(*arguments: str, keys: bool, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The command with a terminal of 80×24 as its output; (process, our end of it)."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    stdin = theirs if keys else subprocess.DEVNULL
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=TOP,
+        env=environment(**{"TERM": "xterm-256color"} | environ),
+        stdin=stdin,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    with process:
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def read(ours: int, until: bytes | None = None) -> bytes:
+    """What was written up to ``until``, or to the end."""
+    written = b""
+    while until is None or until not in written:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            piece = b""
+        if not piece:
+            assert until is None, written
+            break
+        written += piece
+    return written
+
+
+def test_only_what_changes_is_written(quiet: Access) -> None:
+    """Nothing is cleared but once, and a line that stays is written once: so nothing flickers."""
+    with on_a_terminal("watch", *MARKETS, "--seconds", "4", *quiet.options, keys=False, **quiet.environ) as (process, ours):
+        written = read(ours)
+        assert process.wait(20) == 0
+    for once in (b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?7l", b"\x1b[?7h", b"Ctrl-C ends it"):
+        assert written.count(once) == 1, (once, written)
+    assert written.count(b"\x1b[2J") == written.count(b"spread") == 1
+    assert 3 <= written.count(b"CONNECTED") < 15  # with the seconds passed
+    assert b"\n" not in written  # nothing scrolls
+
+
+def test_standard_input_may_be_something_else(quiet: Access) -> None:
+    with on_a_terminal("watch", *MARKETS, *quiet.options, keys=False, **quiet.environ) as (process, ours):
+        read(ours, b"LIVE")
+        process.send_signal(signal.SIGINT)
+        written = read(ours)
+        assert process.wait(20) == 0
+    assert written.endswith(b"\x1b[?1049l"), written
+
+
+def test_a_dumb_terminal_gets_lines(quiet: Access) -> None:
+    arguments = ("watch", "KX-A", "--seconds", "1.2", *quiet.options)
+    with on_a_terminal(*arguments, keys=True, TERM="dumb", **quiet.environ) as (process, ours):
+        written = read(ours)
+        assert process.wait(20) == 0
+    assert b"\x1b" not in written
+    assert written.count(b"\r\n") == 2 and b"KX-A LIVE yes 0." in written
