@@ -91,5 +91,5 @@ def test_a_terminal_gets_the_view() -> None:
         summary = run(exchange, 0.6, console=console)
     assert summary.books_matching == 3
     text = screen.getvalue()
-    assert "KXSIM-001" in text and "last trades" in text and "spread" in text and "█" in text
+    assert "KXSIM-001" in text and "trades" in text and "spread" in text and "█" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor was hidden, and is back

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import signal
+import subprocess
+from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from kalshi_feed.cli.changes import change_text, event_json, message_json
 from kalshi_feed.cli.commands import group
-from kalshi_feed.cli.watching import change_text
 from kalshi_feed.messages import decode
+from kalshi_feed.session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 
-from .support import Access, kalshi_feed, start
+from .support import COMMAND, Access, environment, kalshi_feed, start
 
 CHANGE = re.compile(
     r"\d\d:\d\d:\d\d\.\d{3} KX-A delta (yes|no) 0\.\d{4} [+-][\d,]+\.\d\d  \| LIVE yes 0\.\d{4} × .* / 0\.\d{4} × .*"
@@ -28,6 +34,59 @@ def test_plain_is_a_line_per_change(access: Access) -> None:
     assert " KX-A snapshot, " in lines[2]
     assert sum(bool(CHANGE.fullmatch(line)) for line in lines) > 20, result.stdout
     assert lines[-1].endswith("CLOSED: close")
+
+
+def test_json_is_an_object_per_change(access: Access) -> None:
+    result = kalshi_feed("watch", "KX-A", "--json", "--seconds", "1", *access.options, **access.environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record.get("state") for record in records[:2]] == ["CONNECTING", "CONNECTED"]
+    assert (records[0]["type"], records[-1]["state"]) == ("feed_state", "CLOSED")
+    books = [record for record in records if "book" in record]
+    assert books[0]["type"] == "orderbook_snapshot" and books[0]["msg"]["market_ticker"] == "KX-A"
+    levels = {side: {price: float(size) for price, size in books[0]["msg"][f"{side}_dollars_fp"]} for side in ("yes", "no")}
+    for record in books[1:]:  # whoever folds them gets the book that is told beside them
+        msg = record["msg"]
+        side = levels[msg["side"]]
+        side[msg["price_dollars"]] = round(side.get(msg["price_dollars"], 0) + float(msg["delta_fp"]), 2)
+        if not side[msg["price_dollars"]]:
+            del side[msg["price_dollars"]]
+    assert len(books) > 20 and books[-1]["type"] == "orderbook_delta"
+    price, size = max((float(price), size) for price, size in levels["yes"].items())
+    assert [float(value) for value in books[-1]["book"]["yes_bid"]] == [price, size]
+    assert books[-1]["book"]["status"] == "LIVE" and books[-1]["book"]["is_crossed"] is False
+
+
+FRAMES: list[dict[str, Any]] = [
+    {"type": "trade", "sid": 1, "seq": 2, "msg": {"market_ticker": "A", "count_fp": "3.00"}},
+    {"type": "market_position", "sid": 1, "msg": {"market_ticker": "A", "position_fp": "3.00"}},
+    {"type": "fill", "sid": 1, "msg": {"market_ticker": "A", "new": {"since": "today"}}},
+    {"type": "news", "sid": 1, "msg": {"a": [1]}},
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame["type"])
+def test_json_has_the_frame_as_it_came(frame: dict[str, Any]) -> None:
+    assert json.loads(message_json(decode(json.dumps(frame)), None)) == frame
+
+
+def test_json_of_what_the_feed_says() -> None:
+    at = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    events = (
+        StateChange(FeedState.CONNECTED, FeedState.RECONNECTING, "reset"),
+        Gap("orderbook_delta", 1, 5, 7, ("A",)),
+        Lagged(3, ("A",), at),
+        FeedFault("protocol", "bad frame"),
+    )
+    records = [json.loads(event_json(event)) for event in events]
+    assert [record["type"] for record in records] == ["feed_state", "feed_gap", "feed_lagged", "feed_fault"]
+    assert (records[0]["state"], records[1]["expected"], records[2]["dropped"], records[3]["kind"]) == (
+        "RECONNECTING",
+        5,
+        3,
+        "protocol",
+    )
+    assert records[1]["market_tickers"] == ["A"] and records[3]["text"] == "protocol: bad frame"
 
 
 def test_other_channels_and_several_markets(access: Access) -> None:
@@ -56,13 +115,32 @@ def test_signals_end_it_quietly(access: Access, plain: tuple[str, ...], how: sig
     assert (process.returncode, err) == (0, "")
 
 
-def test_nobody_reads_any_more(access: Access) -> None:
-    with start("watch", "KX-A", "--plain", *access.options, **access.environ) as process:
+@pytest.mark.parametrize("how", ["--plain", "--json"])
+def test_nobody_reads_any_more(access: Access, how: str) -> None:
+    with start("watch", "KX-A", how, *access.options, **access.environ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() and process.stdout.readline()
         process.stdout.close()
         assert process.wait(20) == 1
         assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("how", ["--plain", "--channel=orderbook_delta"])
+def test_a_full_disk_is_one_message(access: Access, how: str) -> None:
+    program = f"exec {shlex.join(COMMAND)} watch KX-A {how} {shlex.join(access.options)} > /dev/full"
+    result = subprocess.run(
+        ["sh", "-c", program], env=environment(**access.environ), stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == "Error: the output cannot be written: No space left on device\n"
+
+
+def test_a_locale_without_the_signs_ends_nothing(access: Access) -> None:
+    environ = access.environ | {"PYTHONIOENCODING": "cp1251"}
+    result = kalshi_feed("watch", "KX-A", "--plain", "--seconds", "1", *access.options, **environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert " KX-A delta " in result.stdout and result.stdout.isascii()
 
 
 WRONG = {
