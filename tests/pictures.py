@@ -60,14 +60,12 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
     with Exchange(markets=MARKETS, seed=SEED) as exchange:
         with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
             monitor = Monitor(feed, MARKETS, "a simulated exchange  orderbook_delta, trade")
-            feed.subscribe(["orderbook_delta", "trade"], MARKETS)
+            feed.subscribe(["orderbook_delta", "trade"], MARKETS).wait(10)
             for ticker in MARKETS:
                 feed.wait_for_book(ticker, timeout=10)
-            exchange.rate = 0.0  # but for this one batch
             Generator(exchange, exchange._mover)._batch(CHANGES)
-            _wait(lambda: feed.list_subscriptions(10) is not None and feed.stats().queue_depth == 0)
-            messages = feed.stats().messages
-            _wait(lambda: (monitor.deltas, monitor.trade_count) == (messages["orderbook_delta"], messages["trade"]))
+            feed.list_subscriptions(10)  # its answer comes behind everything sent before
+            _wait(lambda: _gathered(monitor))
             for picture in sorted(PICTURES, key=lambda one: one.cut):
                 if picture.cut:
                     exchange.reject_next(100, 503)
@@ -76,6 +74,12 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
                 layout = layout_for(picture.width, picture.height, len(MARKETS))
                 screen = _settled(monitor.screen(layout.room, picture.selected), picture.cut)
                 yield picture, draw(screen, layout)
+
+
+def _gathered(monitor: Monitor) -> bool:
+    """Whether all that came has been through the callbacks."""
+    came = monitor.feed.stats().messages
+    return (monitor.deltas, monitor.trade_count) == (came.get("orderbook_delta"), came.get("trade"))
 
 
 def _settled(screen: Screen, cut: bool) -> Screen:
