@@ -18,7 +18,7 @@ from rich.text import Text
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.cli.layout import layout_for
-from kalshi_feed.cli.model import Figures, Line, Screen
+from kalshi_feed.cli.model import Figures, Line, Room, Screen
 from kalshi_feed.cli.monitor import Monitor
 from kalshi_feed.cli.render import draw
 from kalshi_feed.simulator import Exchange
@@ -32,7 +32,7 @@ MARKETS = (
     "KXHIGHNY-25OCT13-B64.5",
     "KXBTCD-25OCT1317-T115000",
 )
-SEED, CHANGES = 8, 700
+SEED, CHANGES, MARKED = 8, 680, 20
 _FIGURES = Figures(rates=(214.0, 215.0, 215.0), latency_p50=0.00024, latency_p99=0.00211, exchange_latency_p50=0.00094)
 
 
@@ -63,9 +63,12 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
             feed.subscribe(["orderbook_delta", "trade"], MARKETS).wait(10)
             for ticker in MARKETS:
                 feed.wait_for_book(ticker, timeout=10)
-            Generator(exchange, exchange._mover)._batch(CHANGES)
-            feed.list_subscriptions(10)  # its answer comes behind everything sent before
-            _wait(lambda: _gathered(monitor))
+            for count in (CHANGES, MARKED):
+                Generator(exchange, exchange._mover)._batch(count)
+                feed.list_subscriptions(10)  # its answer comes behind everything sent before
+                _wait(lambda: _gathered(monitor))
+                if count == CHANGES:
+                    monitor.screen(Room(1, 0, 0, 0))  # what the marks at the first picture's levels are told from
             for picture in sorted(PICTURES, key=lambda one: one.cut):
                 if picture.cut:
                     exchange.reject_next(100, 503)

@@ -32,12 +32,16 @@ _ONE = Decimal(1)
 
 @dataclass(frozen=True)
 class Rung:
-    """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of the largest shown."""
+    """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of the largest shown.
+
+    ``change`` is what it has of contracts more (or less) than a moment ago.
+    """
 
     price: Decimal
     quantity: Decimal
     total: Decimal
     share: float
+    change: Decimal = Decimal(0)
 
     @property
     def other_price(self) -> Decimal:
@@ -142,23 +146,25 @@ class Screen:
     statuses: dict[str, int] = field(default_factory=dict)
 
 
-def ladder_of(view: BookView, depth: int, *, is_wanted: bool = True) -> Ladder:
-    """The best ``depth`` levels of each side; bars are scaled to the largest of them."""
+def ladder_of(view: BookView, depth: int, *, before: BookView | None = None, is_wanted: bool = True) -> Ladder:
+    """The best ``depth`` levels of each side; bars are scaled to the largest of them. ``before`` is what changes are told from."""
     asks, bids = view.asks("yes", depth), view.bids("yes", depth)
     largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
+    before = before or view
 
-    def rungs(levels: tuple[Level, ...]) -> tuple[Rung, ...]:
+    def rungs(side: str, levels: tuple[Level, ...]) -> tuple[Rung, ...]:
         total, made = Decimal(0), []
-        for level in levels:
-            total += level.quantity
-            made.append(Rung(level.price, level.quantity, total, float(level.quantity / largest)))
+        for price, quantity in levels:
+            total += quantity
+            change = quantity - before.depth_at(side, price if side == "yes" else _ONE - price)
+            made.append(Rung(price, quantity, total, float(quantity / largest), change))
         return tuple(made)
 
     return Ladder(
         market_ticker=view.market_ticker,
         status=view.status.value,
-        asks=rungs(asks),
-        bids=rungs(bids),
+        asks=rungs("no", asks),
+        bids=rungs("yes", bids),
         spread=view.spread(),
         mid=view.mid(),
         age=view.age(),

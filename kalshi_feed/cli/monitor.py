@@ -15,17 +15,18 @@ from decimal import Decimal
 from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
-from ..orderbook import BookStatus
+from ..orderbook import BookStatus, BookView
 from ..session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .model import Figures, Ladder, Line, Room, Row, Screen, TradeLine, ladder_of, printable, row_of
 
 __all__ = ["Monitor", "fill_text", "note_of", "time_text", "trade_text"]
 
 _KEPT = 50
+_MOMENT = 1.0  # seconds for which a level is marked that has changed
 
 
 class Monitor:
-    """Watches a feed. The worker thread alone writes; any thread may read, since each value is replaced in one step.
+    """Watches a feed. The worker thread alone writes; one other thread reads, since each value is replaced in one step.
 
     ``market_tickers`` are the markets shown, in this order; without any, those that the feed has books of.
     """
@@ -41,6 +42,7 @@ class Monitor:
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._notes: deque[Line] = deque(maxlen=_KEPT)
+        self._views: deque[tuple[float, BookView]] = deque()  # of the ladder's market, as it was shown lately
         feed.on_delta(self._on_delta)
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
@@ -92,7 +94,13 @@ class Monitor:
         )
 
     def _ladder(self, market_ticker: str, depth: int) -> Ladder:
-        return ladder_of(self.feed.book(market_ticker).view(), depth, is_wanted=market_ticker in self.feed.books)
+        now, view, views = time.monotonic(), self.feed.book(market_ticker).view(), self._views
+        if views and views[0][1].market_ticker != market_ticker:
+            views.clear()
+        while len(views) > 1 and now - views[1][0] >= _MOMENT:
+            views.popleft()
+        views.append((now, view))
+        return ladder_of(view, depth, before=views[0][1], is_wanted=market_ticker in self.feed.books)
 
     def _row(self, market_ticker: str) -> Row:
         """From the book; where there is none, as the last ticker message says."""

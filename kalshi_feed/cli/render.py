@@ -176,11 +176,11 @@ class _Shape:
         total = [Text(_size(rung.total), _DIM)] if self.totals else []
         price = Text(_price(rung.price), f"bold {style}" if first else style)
         other = Text(_price(rung.other_price), _DIM)
-        gap = Text(" ")
+        gap, change = Text(" "), Text("▲" if rung.change > 0 else "▼" if rung.change else " ", "bold")
         if on_left:
-            left = _joined([*(part for one in total for part in (one, gap)), size, gap, bar, gap])
+            left = _joined([*(part for one in total for part in (one, gap)), size, change, bar, gap])
             return _joined([left, price, gap, other])
-        right = [gap, bar, gap, size, *(part for one in total for part in (gap, one))]
+        right = [gap, bar, change, size, *(part for one in total for part in (gap, one))]
         return _joined([Text(" " * self.side), price, gap, other, *right])
 
     def names(self) -> Text:

@@ -36,7 +36,7 @@ _TAKE: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _GIVE_BACK: Final = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _CLEAR: Final = "\x1b[2J"
 _REPAINT: Final = 5.0  # seconds after which lines are drawn though they are the same: something else may have written there
-_ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓", "#||-|++>.x^v")
+_ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓▲▼", "#||-|++>.x^v^v")
 
 
 @contextlib.contextmanager

@@ -74,6 +74,24 @@ def test_totals_grow_away_from_the_middle() -> None:
     assert [str(rung.total) for rung in ladder.asks] == ["50.00", "51.00"]
 
 
+def test_levels_that_have_just_changed_are_marked() -> None:
+    before, now = book(YES, NO), book(YES | {5400: 9_000, 5200: 100}, {4400: 6_000})
+    ladder = ladder_of(now, 5, before=before)
+    assert [str(rung.change) for rung in (*ladder.asks, *ladder.bids)] == ["10.00", "-10.00", "0.00", "1.00", "0.00"]
+    for width in (40, 80, 160):
+        layout = layout_for(width, 24, 1)
+        lines = [line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout)]
+        marks = {price: lines[line_with(price, lines)] for price in ("0.56   0.44", "0.54   0.46", "0.53   0.47", "0.52   0.48")}
+        assert [("▲" in line, "▼" in line) for line in marks.values()] == [
+            (True, False),
+            (False, True),
+            (False, False),
+            (True, False),
+        ]
+    unchanged = ladder_of(now, 5)
+    assert not any(rung.change for rung in (*unchanged.asks, *unchanged.bids))
+
+
 def test_asks_stand_above_the_middle_and_bids_below() -> None:
     lines = seen(book(YES, NO))
     ask, middle, bid = (line_with(part, lines) for part in ("0.56   0.44", "spread 0.02", "0.54   0.46"))
