@@ -41,8 +41,8 @@ def layout_for(width: int, height: int, markets: int) -> Layout:
         body = max(LADDER + 2, height - HEAD - 1 - notes)
         rows = min(markets, height // 6) if markets > 1 and height >= _ROWS_BELOW else 0
         free = body - LADDER - (rows + 1 if rows else 0)
-        trades = max(2, free // 4) if free >= 8 else 0
-        depth = max(1, (free - (trades + 1 if trades else 0)) // 2)
+        depth = max(1, (free - free // 4 - 1) // 2) if free >= 8 else max(1, free // 2)
+        trades = free - 2 * depth - 1 if free >= 8 else 0
         return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes))
     body = max(LADDER + 2, height - HEAD - 2 - (notes + 1 if notes else 0))  # two rules and the keys
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))

@@ -34,7 +34,6 @@ __all__ = ["Terminal"]
 # Alternate screen, no cursor, no wrapping (a line drawn while the terminal shrinks must not push others down)
 _TAKE: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _GIVE_BACK: Final = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-_CLEAR: Final = "\x1b[2J"
 _REPAINT: Final = 5.0  # seconds after which lines are drawn though they are the same: something else may have written there
 _ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓▲▼", "#||-|++>.x^v^v")
 
@@ -96,14 +95,9 @@ class Terminal:
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Show the lines, the first at the top; writes those that changed, at once."""
-        now = time.monotonic()
-        if self._size != self.size:
-            self._size, self._shown = self.size, []
-            self._write(_CLEAR)
-        elif now - self._painted > _REPAINT:
-            self._shown = []
-        if not self._shown:
-            self._painted = now
+        now, size = time.monotonic(), self.size
+        if self._size != size or now - self._painted > _REPAINT:  # a terminal moves lines when it changes its height
+            self._size, self._shown, self._painted = size, [], now
         with self._console:  # one write
             for place, line in enumerate(lines):
                 if place >= len(self._shown) or self._shown[place] != line:

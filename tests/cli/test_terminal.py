@@ -74,7 +74,7 @@ def terminate(url: str) -> None:
 def test_every_size_is_filled_also_after_a_resize(quiet: Access, tmp_path: Path) -> None:
     with screen(tmp_path, **quiet.environ) as terminal:
         shown(terminal, quiet)
-        for width, height in ((80, 24), (40, 24), (120, 40), (200, 60), (46, 12), (80, 24)):
+        for width, height in ((80, 24), (80, 18), (80, 30), (40, 24), (120, 40), (200, 60), (46, 12), (80, 24)):
             terminal.resize(width, height)
             lines = terminal.wait_until(lambda lines, w=width, h=height: is_whole(lines, w, h))  # type: ignore[misc]
             text = "\n".join(lines)
@@ -207,13 +207,13 @@ def read(ours: int, until: bytes | None = None) -> bytes:
 
 
 def test_only_what_changes_is_written(quiet: Access) -> None:
-    """Nothing is cleared but once, and a line that stays is written once: so nothing flickers."""
+    """Nothing is cleared, and a line that stays is written once: so nothing flickers."""
     with on_a_terminal("watch", *MARKETS, "--seconds", "2", *quiet.options, keys=False, **quiet.environ) as (process, ours):
         written = read(ours)
         assert process.wait(20) == 0
     for once in (b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?7l", b"\x1b[?7h", b"Ctrl-C ends it"):
         assert written.count(once) == 1, (once, written)
-    assert written.count(b"\x1b[2J") == written.count(b"spread") == 1
+    assert (written.count(b"\x1b[2J"), written.count(b"spread")) == (0, 1)
     assert 2 <= written.count(b"CONNECTED") < 15  # with the seconds passed
     assert b"\n" not in written  # nothing scrolls
 
