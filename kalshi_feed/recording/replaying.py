@@ -1,0 +1,406 @@
+"""A recording as a feed: an engine whose reader takes its inputs from a file.
+
+Owns ReplayEngine, its thread and its clock. The recording's receive times are the session's clock; what the session would send goes
+nowhere, and the recorded answers come all the same. Must not import the feed or the connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from ..dispatch.wakeup import Wakeup
+from ..engine import Engine, log
+from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
+from ..messages import Message
+from ..session.events import Event, FeedState
+from ..session.timing import Timing
+from ..session.wanted import Want, Wanted
+from ..user_requests import UserRequests
+from .checkpoint import Checkpoint, restore, want_of
+from .foreign import ForeignSource
+from .lines import HeaderLine, WishLine
+from .reading import Connected, Lost, Record, Source, Trouble, Turn, Wish, is_native, paths_of
+
+__all__ = ["ReplayEngine", "open_source"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
+
+
+class ReplayClock:
+    """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one step."""
+
+    def __init__(self) -> None:
+        self._times = (0.0, 0.0)
+
+    def set(self, ns: int, offset_ns: int) -> float:
+        """It is ``ns`` (Unix); returns the session's time."""
+        now = (ns - offset_ns) / 1e9
+        self._times = (now, ns / 1e9)
+        return now
+
+    def monotonic(self) -> float:
+        """The session's time, in seconds."""
+        return self._times[0]
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+        return self._times[1]
+
+
+class ReplayRequests(UserRequests):
+    """What users ask of a replay: nothing is sent, and what they get is what was recorded. Thread-safe.
+
+    A subscription is confirmed when the recorded one was, so that programs written for a live feed run as they are.
+    """
+
+    def __init__(self, recorded: UserRequests, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._recorded = recorded
+        self._users = Wanted()
+
+    def _subscribe_locked(self, want: Want) -> None:
+        self._users.add(want)
+
+    def want_book(self, market_ticker: str) -> None:
+        """The book is in the recording, or will never come."""
+
+    def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
+        """See UserRequests."""
+        with self.lock:
+            self._users.add_keys(want, market_tickers)
+
+    def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
+        """See UserRequests."""
+        with self.lock:
+            self._users.delete_keys(want, market_tickers)
+
+    def unsubscribe(self, want: Want) -> None:
+        """See UserRequests."""
+        with self.lock:
+            if want in self._users.wants:
+                self._users.remove(want)
+
+    def request_snapshots(self, market_tickers: Iterable[str]) -> None:
+        """The recording has the snapshots it has."""
+
+    def ask(self, action: str, channels: Iterable[str]) -> None:
+        """The recording has the lists it has."""
+
+    def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
+        """What was open at this moment of the recording."""
+        with self.lock:
+            return tuple((link.name, link.sid) for link in self._session.control.links if link.is_open and link.sid is not None)
+
+    def confirmed(self, want: Want) -> bool:
+        """See UserRequests; also of channels that nobody wanted when it was recorded."""
+        if not self._state.is_connected:
+            return False
+        wanted = self._recorded.wanted.channels
+        return all(name in wanted and self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
+
+    def reopen_books_locked(self) -> None:
+        """The recording says when."""
+
+
+class Player:
+    """The thread that plays. ``stop()`` is thread-safe and signal-safe, the rest belongs to the thread."""
+
+    def __init__(self, name: str, engine: ReplayEngine) -> None:
+        self._engine = engine
+        self._stopping = False
+        self.close_deadline = 0.0
+        self.wakeup = _Nap()
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self.thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """Ask the thread to end by ``deadline``."""
+        self.close_deadline = deadline
+        self._stopping = True
+        self.wakeup.wake()
+
+    def stopping(self) -> bool:
+        """Whether stop() was called."""
+        return self._stopping
+
+    def sleep_until(self, when: float) -> None:
+        """Wait until time.monotonic() is ``when``, unless stop() comes first."""
+        while not self._stopping and (left := when - time.monotonic()) > 0:
+            self.wakeup.wait(min(left, _LONGEST_NAP))
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._engine.play(self)
+        except BaseException as exc:
+            error = exc
+        self._engine.ended(error)
+
+
+class _Nap(Wakeup):
+    """Sleep that wake() ends, as an Engine calls it."""
+
+    def wake(self) -> None:
+        self.set()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ReplayEngine(Engine):
+    """A recording as a feed's inside. Thread-safe; play() and what it calls are for the player's thread."""
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        speed: float | None,
+        at: datetime | float | None,
+        gaps: str,
+        use_yes_price: bool | None,
+        queue_size: int,
+        workers: int,
+        name: str | None,
+        timing: Timing,
+    ) -> None:
+        if gaps not in ("strict", "ignore"):
+            raise ConfigurationError(f"gaps must be 'strict' or 'ignore', not {gaps!r}")
+        self.source = open_source(paths, use_yes_price)
+        self._speed = speed
+        self._at = at
+        self._is_foreign = isinstance(self.source, ForeignSource)
+        self.clock = ReplayClock()
+        super().__init__(
+            ", ".join(path.name for path in self.source.paths[:2]) + (" …" if len(self.source.paths) > 2 else ""),
+            idle_timeout=float("inf"),
+            use_yes_price=self.source.header.use_yes_price,
+            queue_size=queue_size,
+            overflow="block",
+            workers=workers,
+            name=name,
+            timing=timing,
+            clock=self.clock,
+            session_options={"overhears": self._is_foreign, "strict": gaps == "strict"},
+        )
+        self._recorded = self.requests
+        self.requests = ReplayRequests(self._recorded, self.store, self.wanted, self.session, self._state, self.check, self.wake)
+        self._wants: dict[int, list[Want]] = {}
+        self._was_restored = self._spoken = False
+        self._silent_until: int | None = None  # Unix ns; None: callbacks are told
+        self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
+
+    @property
+    def progress(self) -> float:
+        """How much of the recording was read, 0 to 1."""
+        return self.source.read_bytes / self.source.size if self.source.size else 1.0
+
+    def _new_reader(self, name: str) -> Player:
+        return Player(name, self)
+
+    # -- the player's side -----------------------------------------------------------------------------------------------------
+
+    def play(self, player: Player) -> None:
+        """Everything, to the end of the recording or to stop()."""
+        self._was_restored = self._spoken = False
+        self._began = self._silent_until = None
+        self._hand_on([], ())
+        for header, record in self.source.records():
+            if player.stopping():
+                return
+            if isinstance(record, Trouble):
+                self._trouble(record.text)
+                continue
+            self._pace(player, record.ns)
+            if player.stopping():
+                return
+            now = self.clock.set(record.ns, header.clock_offset_ns)
+            try:
+                self._take(record, now)
+            except (ValueError, LookupError) as error:  # somebody has been at the file
+                self._trouble(f"a line of the recording cannot be used: {error!r}")
+        self._speak()
+        self._end(player)
+
+    def _pace(self, player: Player, ns: int) -> None:
+        """Wait until it is time."""
+        if self._at is not None and not self._spoken and self._silent_until is None:
+            self._silent_until = _unix_ns(self._at, ns)
+        if self._silent_until is not None:
+            if ns < self._silent_until:
+                return
+            self._speak()
+        if self._speed is None:
+            return
+        if self._began is None:
+            self._began = (time.monotonic(), ns)
+        player.sleep_until(self._began[0] + (ns - self._began[1]) / 1e9 / self._speed)
+
+    def _speak(self) -> None:
+        """The moment has come that was asked for: from here on callbacks are told."""
+        if self._silent_until is None:
+            return
+        self._silent_until, self._spoken = None, True
+        del self._state.untold[:-1]
+        self._hand_on([], self.requests.wanted_books())
+
+    def _take(self, record: Record, now: float) -> None:
+        if isinstance(record, Turn):
+            if record.first_id is not None:
+                self.session.control.next_id = record.first_id
+            self._turn(record.payloads, now)
+        elif isinstance(record, Wish):
+            self._wish(record.wish)
+        elif isinstance(record, Checkpoint):
+            self._restore(record, now)
+        elif isinstance(record, Connected):
+            self._connected(record, now)
+        elif isinstance(record, Lost):
+            self._lost(record, now)
+
+    def _turn(self, payloads: list[bytes], now: float) -> None:
+        try:
+            self.turn(payloads, now)
+        except ConnectionLost:
+            self.session.output.give_up = None  # if the connection was given up, the recording says so too
+
+    def _wish(self, wish: WishLine) -> None:
+        recorded, wants = self._recorded, self._wants.get(wish.number or 0, [])
+        if wish.do == "subscribe" and wish.want is not None:
+            want = want_of(wish.want)
+            self._wants[wish.want.number] = [want]
+            recorded.subscribe(want)
+        elif wish.do == "request_snapshots":
+            recorded.request_snapshots(wish.words)
+        elif wish.do == "ask":
+            recorded.ask(wish.words[0], wish.words[1:])
+        elif wish.do == "list_subscriptions":
+            with self.store.lock:
+                self.wanted.lists.append([])
+        elif wish.do == "reopen_books":
+            with self.store.lock:
+                recorded.reopen_books_locked()
+        for want in wants:
+            if wish.do == "add_markets":
+                recorded.add_markets(want, wish.words)
+            elif wish.do == "delete_markets":
+                recorded.delete_markets(want, wish.words)
+            elif wish.do == "unsubscribe":
+                recorded.unsubscribe(want)
+
+    def _restore(self, checkpoint: Checkpoint, now: float) -> None:
+        missed = checkpoint.session.missed
+        with self.store.change():
+            self._wants = restore(checkpoint, self.store, self.wanted, self.session, now)
+            if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
+                self._monitor.connected(now, self._wall())
+                self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
+            self._was_restored = True
+            items, changed, _ = self.session.output.take()
+        self._hand_on(items, changed)
+        if missed:
+            self._trouble(f"{missed} messages before this moment were not recorded")
+
+    def _connected(self, record: Connected, now: float) -> None:
+        change = record.change
+        with self.store.change():
+            self._monitor.connected(now, self._wall())
+            self._monitor.clock_skew = change.clock_skew
+            self._state.change(
+                FeedState.CONNECTED,
+                change.reason,
+                gap_started=_moment(change.gap_started_ns),
+                gap_ended=_moment(change.gap_ended_ns),
+            )
+            if change.next_id is not None:
+                self.session.control.next_id = change.next_id
+            self.session.connected(now)
+
+    def _lost(self, record: Lost, now: float) -> None:
+        change = record.change
+        self._state.last_error = change.reason
+        with self.store.change():
+            self.session.disconnected(now)
+            items, changed, _ = self.session.output.take()
+            self._state.change(
+                FeedState.RECONNECTING,
+                change.reason,
+                attempt=change.attempt,
+                delay=change.delay,
+                gap_started=_moment(change.gap_started_ns),
+            )
+        self._hand_on(items, changed)
+
+    def _trouble(self, text: str) -> None:
+        log(logging.WARNING, "%s", text)
+        with self.store.lock:
+            self.session.output.fault("recording", text, self.clock.monotonic())
+            items, _, _ = self.session.output.take()
+        self._hand_on(items, ())
+
+    def _wall(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.time(), timezone.utc)
+
+    def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
+        if self._silent_until is None:
+            super()._hand_on(items, changed, read_at)
+
+    def _end(self, player: Player) -> None:
+        """Everything was played: have all of it delivered, however long that takes; the books stay as they are."""
+        with self.store.change():
+            self._monitor.ended()
+            self._state.change(FeedState.CLOSED, "the recording has ended")
+        self._hand_on([], ())
+        self.dispatcher.finish(player.stopping)
+
+    def ended(self, error: BaseException | None) -> None:
+        """See Host."""
+        if error is not None or self._state.value is not FeedState.CLOSED:
+            super().ended(error)
+            return
+        ended = FeedClosedError("the recording has ended")
+        with self.store.change():
+            self.store.ended = ended
+        self.dispatcher.end(ended)
+        self.dispatcher.close(time.monotonic())
+
+
+def open_source(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], use_yes_price: bool | None = None
+) -> Source | ForeignSource:
+    """The recording in these files, a native one or a capture. Raises ConfigurationError."""
+    found = paths_of(paths)
+    headers = [header for path in found if (header := is_native(path)) is not None]
+    if len(headers) == len(found):
+        return Source(found, _in_order(headers, found))
+    if headers:
+        raise ConfigurationError("recordings and captures of other programs cannot be replayed as one: give them one at a time")
+    return ForeignSource(found, bool(use_yes_price))
+
+
+def _in_order(headers: list[HeaderLine], paths: list[Any]) -> list[HeaderLine]:
+    if len({header.use_yes_price for header in headers}) > 1:
+        raise ConfigurationError("these recordings were made with different use_yes_price: replay them one at a time")
+    order = sorted(range(len(paths)), key=lambda i: (headers[i].created, headers[i].part))
+    paths[:] = [paths[i] for i in order]
+    return [headers[i] for i in order]
+
+
+def _unix_ns(at: datetime | float, first_ns: int) -> int:
+    """A moment; a number is seconds after the first line."""
+    if isinstance(at, datetime):
+        return round((at - _EPOCH) / timedelta(microseconds=1)) * 1000
+    return first_ns + round(at * 1e9)
+
+
+def _moment(ns: int | None) -> datetime | None:
+    return None if ns is None else _EPOCH + timedelta(microseconds=ns // 1000)
