@@ -359,6 +359,11 @@ class KalshiFeed(Callbacks):
             raise ConfigurationError("a replay cannot be recorded: it is a recording already, copy the file")
         return Recording(self._engine, path, rotate_bytes=rotate_bytes, rotate_seconds=rotate_seconds).start()
 
+    @property
+    def replayed(self) -> float | None:
+        """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        return self._engine.progress if isinstance(self._engine, ReplayEngine) else None
+
     # -- looking inside --------------------------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-__all__ = ["CutOff", "Sink", "SinkFailed", "check_name", "next_name", "read_chunks"]
+__all__ = ["CutOff", "Sink", "SinkFailed", "check_name", "next_name", "plain_stem", "read_chunks"]
 
 _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.zst)?)")
 _GZIP: Final = 31  # zlib's wbits for a gzip header
@@ -31,6 +31,12 @@ def check_name(path: str | os.PathLike[str]) -> Path:
     if found.name.endswith(".zst"):
         _zstandard()
     return found
+
+
+def plain_stem(path: Path) -> str:
+    """The file's name without what says its format."""
+    parts = _NAME.fullmatch(path.name)
+    return parts["stem"] if parts is not None else path.name.partition(".")[0]
 
 
 def next_name(first: Path, number: int) -> tuple[Path, int]:

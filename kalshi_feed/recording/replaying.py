@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from .foreign import ForeignSource
 from .lines import HeaderLine, WishLine
 from .reading import Connected, Lost, Record, Source, Trouble, Turn, Wish, is_native, paths_of
 
-__all__ = ["ReplayEngine", "open_source"]
+__all__ = ["ReplayEngine", "StepEngine"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
@@ -223,11 +223,7 @@ class ReplayEngine(Engine):
             self._pace(player, record.ns)
             if player.stopping():
                 return
-            now = self.clock.set(record.ns, header.clock_offset_ns)
-            try:
-                self._take(record, now)
-            except (ValueError, LookupError) as error:  # somebody has been at the file
-                self._trouble(f"a line of the recording cannot be used: {error!r}")
+            self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns))
         self._speak()
         self._end(player)
 
@@ -252,6 +248,12 @@ class ReplayEngine(Engine):
         self._silent_until, self._spoken = None, True
         del self._state.untold[:-1]
         self._hand_on([], self.requests.wanted_books())
+
+    def _take_safely(self, record: Record, now: float) -> None:
+        try:
+            self._take(record, now)
+        except (ValueError, LookupError) as error:  # somebody has been at the file
+            self._trouble(f"a line of the recording cannot be used: {error!r}")
 
     def _take(self, record: Record, now: float) -> None:
         if isinstance(record, Turn):
@@ -372,6 +374,38 @@ class ReplayEngine(Engine):
             self.store.ended = ended
         self.dispatcher.end(ended)
         self.dispatcher.close(time.monotonic())
+
+
+class StepEngine(ReplayEngine):
+    """A recording taken frame by frame in the caller's thread, with the books as they are after each. Not thread-safe."""
+
+    def __init__(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, gaps: str, timing: Timing) -> None:
+        super().__init__(
+            paths, speed=None, at=None, gaps=gaps, use_yes_price=None, queue_size=1, workers=1, name=None, timing=timing
+        )
+        self._collected: tuple[list[Message | Event], set[str]] = ([], set())
+
+    def steps(self) -> Iterator[tuple[int, list[Message | Event], set[str]]]:
+        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status."""
+        for header, record in self.source.records():
+            if isinstance(record, Trouble):
+                self._trouble(record.text)
+            else:
+                now = self.clock.set(record.ns, header.clock_offset_ns)
+                if isinstance(record, Turn) and len(record.payloads) > 1:
+                    for payload in record.payloads[:-1]:
+                        self.session.receive([payload], now)
+                        items, changed, _ = self.session.output.take()
+                        yield record.ns, items, changed
+                    record = record._replace(payloads=record.payloads[-1:])
+                self._take_safely(record, now)
+            self._collected, (items, changed) = ([], set()), self._collected
+            yield round(self.clock.time() * 1e9), items, changed
+
+    def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
+        self._state.untold.clear()
+        self._collected[0].extend(items)
+        self._collected[1].update(changed)
 
 
 def open_source(
