@@ -21,6 +21,7 @@ _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.
 _GZIP: Final = 31  # zlib's wbits for a gzip header
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_BYTES: Final = 65_536
+_PACKED_BYTES: Final = 512  # unpacked at a time: what a damage costs
 
 
 def check_name(path: str | os.PathLike[str]) -> Path:
@@ -166,6 +167,12 @@ def _plain(file: Any) -> Iterator[bytes]:
         yield data
 
 
+def _pieces(file: Any) -> Iterator[bytes]:
+    for data in _plain(file):
+        for start in range(0, len(data), _PACKED_BYTES):
+            yield data[start : start + _PACKED_BYTES]
+
+
 def _unpacked(file: Any, kind: str) -> Iterator[bytes]:
     if kind == "gzip":
         make: Callable[[], Any] = lambda: zlib.decompressobj(_GZIP)  # noqa: E731
@@ -174,7 +181,7 @@ def _unpacked(file: Any, kind: str) -> Iterator[bytes]:
         zstandard = _zstandard()
         make, broken = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
     unpack, is_within = make(), False
-    for data in _plain(file):
+    for data in _pieces(file):
         while data:
             is_within = True
             try:

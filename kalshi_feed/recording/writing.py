@@ -315,7 +315,8 @@ class Recording:
         self._retry_delay = min(self._retry_delay * 2, _LAST_RETRY)
         is_new, self._error = self._error is None, cause if isinstance(cause, Exception) else failure
         if is_new:
-            self._tell(f"the recording {path} cannot be written: {cause}; it is tried again, messages are missing meanwhile", cause)
+            what = getattr(cause, "strerror", None) or cause
+            self._tell(f"the recording {path} cannot be written: {what}; it is tried again, messages are missing meanwhile", cause)
 
     def _drop_sink(self) -> None:
         sink, self._sink = self._sink, None
