@@ -127,9 +127,6 @@ class ForeignSource:
             if body.sid is not None:
                 self._name(connection, body.sid, body.channel)
             return
-        if frame.type == "unsubscribed" and frame.sid in connection.channels:
-            connection.sids.pop(connection.channels.pop(frame.sid))
-            return
         channel = CHANNEL_OF_TYPE.get(frame.type)
         if channel is None or frame.sid is None or frame.type in _SHARED:
             return

@@ -141,9 +141,7 @@ def is_native(path: Path) -> HeaderLine | None:
         return None
     number = plain["kalshi_feed_recording"].get("format") if isinstance(plain["kalshi_feed_recording"], dict) else None
     if number != FORMAT:
-        raise ConfigurationError(
-            f"{str(path)!r} is a recording of format {number!r}, this version reads {FORMAT}: upgrade kalshi-feed"
-        )
+        raise ConfigurationError(f"{str(path)!r} is of format {number!r}, this version reads {FORMAT}: upgrade kalshi-feed")
     try:
         header = _decoder.decode(first).kalshi_feed_recording
     except ValueError as error:
