@@ -387,20 +387,22 @@ class StepEngine(ReplayEngine):
 
     def steps(self) -> Iterator[tuple[int, list[Message | Event], set[str]]]:
         """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status."""
+        ns = 0
         for header, record in self.source.records():
             if isinstance(record, Trouble):
                 self._trouble(record.text)
             else:
+                ns = record.ns
                 now = self.clock.set(record.ns, header.clock_offset_ns)
                 if isinstance(record, Turn) and len(record.payloads) > 1:
                     for payload in record.payloads[:-1]:
                         self.session.receive([payload], now)
                         items, changed, _ = self.session.output.take()
-                        yield record.ns, items, changed
+                        yield ns, items, changed
                     record = record._replace(payloads=record.payloads[-1:])
                 self._take_safely(record, now)
             self._collected, (items, changed) = ([], set()), self._collected
-            yield round(self.clock.time() * 1e9), items, changed
+            yield ns, items, changed
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         self._state.untold.clear()
