@@ -17,7 +17,13 @@ from tests.test_layering import PACKAGE, all_imports, within
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
 PACKAGE_OF = {"websocket": "websocket-client"}  # where the import has another name than the package
-EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask"}
+EXTRA_OF = {
+    "simulator": "simulator",
+    "cli": "demo",
+    "contrib.flask": "flask",
+    "recording.files": "zstd",
+    "recording.tables": "arrow",
+}
 
 
 @pytest.fixture(scope="module")
