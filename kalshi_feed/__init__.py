@@ -47,6 +47,7 @@ from .messages import (
 )
 from .messages.values import Level
 from .orderbook import BookStatus, BookView
+from .recording.writing import Recording
 from .session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .session.retry import ReconnectPolicy
 from .stats import FeedStats, Health
@@ -95,6 +96,7 @@ __all__ = [
     "ProxyError",
     "PythValue",
     "ReconnectPolicy",
+    "Recording",
     "StaleBookError",
     "StateChange",
     "Subscription",

@@ -165,8 +165,8 @@ class KalshiFeed(Callbacks):
         markets only. ``use_yes_price``: what a capture was made with (default False); a recording knows it.
         run_forever() returns at the end. subscribe() sends nothing: what was recorded comes. Raises ConfigurationError.
         """
-        if speed != "max":
-            _check_seconds("speed", speed)
+        if speed != "max" and not (isinstance(speed, (int, float)) and 0 < speed < math.inf):
+            raise ConfigurationError(f"speed must be a positive number or 'max', not {speed!r}")
         if isinstance(at, datetime) and at.tzinfo is None:
             raise ConfigurationError("at must be an aware datetime (with a tzinfo), or seconds after the beginning")
         if at is not None and not isinstance(at, datetime):

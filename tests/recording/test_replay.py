@@ -248,7 +248,7 @@ def test_the_time_is_the_recording_s(tmp_path: Path) -> None:
 def test_wrong_calls(short: Path, make_feed: FeedMaker) -> None:
     for options, text in (
         ({"speed": 0}, "speed must be a positive number"),
-        ({"speed": "fast"}, "speed must be a positive number"),
+        ({"speed": "fast"}, "speed must be a positive number or 'max'"),
         ({"at": datetime(2026, 1, 1)}, "at must be an aware datetime"),  # noqa: DTZ001
         ({"at": -1.0}, "number of seconds of 0 or more"),
         ({"gaps": "some"}, "gaps must be 'strict' or 'ignore'"),
