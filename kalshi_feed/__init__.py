@@ -52,8 +52,7 @@ from .session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .session.retry import ReconnectPolicy
 from .stats import FeedStats, Health
 from .subscription import Subscription, SubscriptionState
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "DEMO_URL",

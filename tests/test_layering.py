@@ -21,6 +21,7 @@ MAX_LINES = 450
 # module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "errors": "",
+    "version": "",
     "credentials": "errors",
     "messages": "errors",
     "orderbook": "messages errors",
@@ -37,11 +38,11 @@ CORE = {
     "tap": "session",
     "engine": "monitor user_requests state tap connection dispatch stats books session orderbook messages errors",
     "live": "engine connection session credentials errors",
-    "recording": "engine user_requests dispatch books session orderbook messages errors",
+    "recording": "engine user_requests dispatch books session orderbook messages errors version",
     "subscription": "user_requests session messages errors",
     "callbacks": "dispatch session messages errors",
     "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",
-    "": "feed subscription recording connection dispatch stats books session orderbook messages credentials errors",
+    "": "feed subscription recording connection dispatch stats books session orderbook messages credentials errors version",
 }
 ON_TOP = {"simulator": "core", "contrib": "core", "cli": "core simulator", "__main__": "cli"}
 MAY_IMPORT = CORE | ON_TOP

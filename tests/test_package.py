@@ -90,7 +90,7 @@ def test_version_is_said_once() -> None:
 def test_core_imports_nothing_optional() -> None:
     result = python("import kalshi_feed, sys; print(*sys.modules)")
     assert result.returncode == 0, result.stderr
-    optional = {"asyncio", "click", "flask", "pytest", "rich", "trustme", "websockets"}
+    optional = {"asyncio", "click", "flask", "pyarrow", "pytest", "rich", "trustme", "websockets", "zstandard"}
     assert optional.isdisjoint(result.stdout.split())
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..dispatch.wakeup import Wakeup
 from ..engine import Engine, log
 from ..errors import ConfigurationError
+from ..version import __version__
 from .checkpoint import lines_of
 from .files import Sink, SinkFailed, check_name, next_name
 from .intake import Fresh, Intake, SentItem, TurnItem
@@ -345,8 +346,6 @@ class Recording:
             raise ConfigurationError(f"the recording {str(path)!r} cannot be made: {error.strerror or error}") from error
 
     def _header(self) -> HeaderLine:
-        from .. import __version__
-
         return HeaderLine(
             format=FORMAT,
             version=__version__,
