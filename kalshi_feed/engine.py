@@ -192,16 +192,20 @@ class Engine:
 
     def abandon(self) -> None:
         """The feed object is gone: end the threads without waiting for them."""
-        reader = self._reader
+        reader, tap = self._reader, self.tap
         if reader is not None:
             reader.stop(time.monotonic())
             self.dispatcher.unblock()
+        elif tap is not None:
+            tap.abandon()
 
     @property
     def abandonable(self) -> bool:
         """Whether threads run that nobody could stop any more if the feed object went away."""
         reader = self._reader
-        return reader is not None and reader.thread.is_alive() and not reader.stopping()
+        if reader is None:
+            return self.tap is not None
+        return reader.thread.is_alive() and not reader.stopping()
 
     def wake(self) -> None:
         """Have the reader look what is wanted now."""

@@ -1,7 +1,7 @@
 """Tap: who is told of every input of a session, to record it.
 
-Owns the protocol between the engine and a recording; must not import either. Every method but join() is called with the store's
-lock held, in the order of the inputs, and neither blocks, does I/O, nor raises.
+Owns the protocol between the engine and a recording; must not import either. Every method but abandon() and join() is called with
+the store's lock held, in the order of the inputs, and neither blocks, does I/O, nor raises.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Tap(Protocol):
 
     def end(self, now: float) -> None:
         """The feed was closed, or has failed; the recording ends by itself."""
+
+    def abandon(self) -> None:
+        """The feed object is gone: end without waiting. Takes no lock, for the garbage collector may call it anywhere."""
 
     def join(self, timeout: float) -> None:
         """Wait until everything is written, at most ``timeout`` seconds. Not under the lock."""

@@ -84,7 +84,8 @@ class Intake:
         self._numbers = Numbers()
         self._now = 0.0
         self.accepts = False  # only behind a checkpoint there is anything to add to
-        self.skipped = 0  # messages since the last checkpoint
+        self.missed = 0  # messages that were left out, here or because they could not be written
+        self._missed_before = 0  # at the last checkpoint
         self.ended = False
 
     def take_out(self) -> Item | None:
@@ -98,8 +99,8 @@ class Intake:
 
     def checkpoint_locked(self, new_part: bool) -> None:
         """Take one; from here on there is something to add to."""
-        taken = take(self._engine, self._numbers, self.skipped)
-        self.skipped = 0
+        taken = take(self._engine, self._numbers, self.missed - self._missed_before)
+        self._missed_before = self.missed
         self._queue.append(Fresh(time.monotonic(), taken, new_part, time.time_ns() - time.monotonic_ns()))
         self.accepts = True
 
@@ -109,7 +110,7 @@ class Intake:
         """See Tap."""
         self._now = now
         if not self._add(TurnItem(now, payloads)):
-            self.skipped += len(payloads)
+            self.missed += len(payloads)
 
     def sent(self, commands: Sequence[bytes]) -> None:
         """See Tap."""
@@ -142,6 +143,11 @@ class Intake:
         """See Tap."""
         self._add(Mark(now, Line(end=True)))
         self.accepts = False
+        self.ended = True
+        self._on_end()
+
+    def abandon(self) -> None:
+        """See Tap."""
         self.ended = True
         self._on_end()
 

@@ -30,6 +30,7 @@ from .reading import Connected, Lost, Record, Source, Trouble, Turn, Wish, is_na
 __all__ = ["ReplayEngine", "StepEngine"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_HELD: Final = 256
 _LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
 
 
@@ -198,6 +199,7 @@ class ReplayEngine(Engine):
         self._was_restored = self._spoken = False
         self._silent_until: int | None = None  # Unix ns; None: callbacks are told
         self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
+        self._held: tuple[list[Message | Event], dict[str, None]] = ([], {})
 
     @property
     def progress(self) -> float:
@@ -353,8 +355,20 @@ class ReplayEngine(Engine):
         return datetime.fromtimestamp(self.clock.time(), timezone.utc)
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
-        if self._silent_until is None:
-            super()._hand_on(items, changed, read_at)
+        """At full speed the turns' messages are handed on some hundred at a time: the two threads take turns less often."""
+        if self._silent_until is not None:
+            return
+        held, held_changed = self._held
+        held += items
+        held_changed.update(dict.fromkeys(changed))
+        if self._speed is None and len(held) < _HELD and not self._state.untold:
+            return
+        self._held = ([], {})
+        if self._state.untold and len(held) > len(items):  # what was held comes before the change of state
+            before = len(held) - len(items)
+            self.dispatcher.put(held[:before], time.perf_counter(), ())
+            held = held[before:]
+        super()._hand_on(held, held_changed, read_at)
 
     def _end(self, player: Player) -> None:
         """Everything was played: have all of it delivered, however long that takes; the books stay as they are."""

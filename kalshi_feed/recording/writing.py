@@ -68,7 +68,7 @@ class Recording:
         self._retry_at, self._retry_delay = 0.0, _FIRST_RETRY
         self._unflushed = 0  # messages written and not flushed
         self._sink: Sink | None = self._open(first)
-        self._messages = self._lost = self._text_bytes = self._done_bytes = 0
+        self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="kalshi-feed-recorder", daemon=True)
@@ -112,7 +112,7 @@ class Recording:
     @property
     def missed(self) -> int:
         """Messages that are not in the recording: the disk was too slow, or full."""
-        return self._lost + self._intake.skipped
+        return self._intake.missed
 
     @property
     def file_bytes(self) -> int:
@@ -204,7 +204,8 @@ class Recording:
         if not texts:
             return
         if self._sink is None:  # it has failed, and this came before that was known
-            self._lost += messages
+            with self._engine.store.lock:
+                self._intake.missed += messages
             return
         text = b"".join(texts)
         self._unflushed += messages
@@ -218,7 +219,6 @@ class Recording:
 
     def _begin(self, fresh: Fresh) -> None:
         """A checkpoint, at the beginning of a part or where messages are missing."""
-        self._lost += fresh.taken.session.missed
         if fresh.new_part:
             self._rotating = False
             self._offset_ns = fresh.clock_offset_ns
@@ -233,7 +233,7 @@ class Recording:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
                 self._error, self._retry_delay = None, _FIRST_RETRY
-                self._tell(f"the recording goes on in {self._sink.path}; {self._lost} messages are missing so far")
+                self._tell(f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far")
 
     def _next_part(self, now: float) -> bool:
         """Open the next file, unless it is the first, which is open."""
@@ -267,7 +267,7 @@ class Recording:
                 self._fresh_start(new_part=True)
         elif not self._intake.accepts:
             self._fresh_start(new_part=False)
-            self._tell(f"the recording {self._sink.path} was written too slowly: {self._lost} messages are missing so far")
+            self._tell(f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing so far")
         elif self._is_full(now) and not self._rotating:
             self._rotating = True
             self._fresh_start(new_part=True)
@@ -308,7 +308,7 @@ class Recording:
         path = self._sink.path if self._sink is not None else self._first
         with self._engine.store.lock:
             self._intake.accepts = False
-        self._lost += self._unflushed
+            self._intake.missed += self._unflushed
         self._messages -= min(self._messages, self._unflushed)
         self._unflushed = 0
         self._drop_sink()

@@ -146,10 +146,11 @@ def test_programs_for_a_live_feed_run_on_a_replay(short: Path) -> None:
     assert book.status is BookStatus.CLOSED and book.depth_at("yes", "0.41") == 30
 
 
-def test_waits_while_it_plays(short: Path) -> None:
-    with KalshiFeed.replay(short, speed=0.001) as feed:
+def test_waits_while_it_plays(tmp_path: Path) -> None:
+    with KalshiFeed.replay(capture(tmp_path / "slow.ndjson", FRAMES), speed=0.01) as feed:
+        feed.wait_for_book(A, timeout=5)
         feed.wait_until_connected(5)
-        with pytest.raises(WaitTimeout, match=f"the exchange has not confirmed orderbook_delta of {B}"):
+        with pytest.raises(WaitTimeout, match=f"no snapshot of {B} has come, its book is PENDING"):
             feed.wait_for_book(B, timeout=0.05)
 
 
