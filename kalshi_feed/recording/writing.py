@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Recording"]
 
 _LOOK: Final = 0.1  # seconds between two looks at the queue
-_FLUSH: Final = 0.8  # seconds; with the look and the writing, a kill costs less than the last second
+_FLUSH: Final = 0.5  # seconds; with the look and the writing, a kill costs less than the last second
 _WRITE_BYTES: Final = 256 * 1024
 _FIRST_RETRY: Final = 1.0  # seconds until a file that cannot be written is tried again
 _LAST_RETRY: Final = 30.0

@@ -49,6 +49,10 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.refuse_commands(14, "Permission denied", "subscribe")
     refused = feed.subscribe("fill")
     wait_until(lambda: refused.state is SubscriptionState.FAILED, what="the refusal")
+    exchange.lose(1)
+    exchange.change(A, "yes", "0.32", 1)
+    exchange.change(B, "yes", "0.12", 1)
+    wait_until(lambda: feed.stats().resyncs == 2, what="the second repair")
     exchange.reset()
     wait_until(lambda: feed.stats().reconnects, what="the reconnect")
     wait_equal(feed, exchange, A, B)
@@ -79,6 +83,13 @@ def test_a_replay_is_the_run_again(exchange: Exchange, make_feed: FeedMaker, tmp
             assert figures(again) == told
             outcomes.append((heard.messages, heard.events, books_of(again), figures(again), again.stats().rate_60s))
     assert outcomes[0] == outcomes[1]
+    with played(path, gaps="ignore") as (
+        again,
+        heard,
+    ):  # it asks for less than was asked for then, and takes the answers all the same
+        assert {fault.kind for fault in heard.faults} == {"exchange_error"}
+        assert {ticker: sides(book) for ticker, book in again.books.items()} == {ticker: book[3] for ticker, book in books.items()}
+        assert [gap.reason for gap in heard.gaps] == [gap.reason for gap in live.gaps if gap.reason != "sequence gap"]
 
 
 def test_a_recording_begun_in_the_middle(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:

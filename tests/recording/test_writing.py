@@ -45,6 +45,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text_of(path).split(b"\n")[:-1]]
 
 
+def without_version(books: dict[str, Any]) -> dict[str, Any]:
+    """A version counts the changes that were seen."""
+    return {ticker: (status, seq, levels) for ticker, (status, _, seq, levels) in books.items()}
+
+
 # -- the format --------------------------------------------------------------------------------------------------------------------
 
 
@@ -109,7 +114,7 @@ RECORDER = """
 import sys, time
 from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
-with Exchange(markets=3, rate=1000, seed=2) as exchange:
+with Exchange(markets=3, rate=300, seed=2) as exchange:
     feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
     recording = feed.record(sys.argv[1])
     with feed:
@@ -129,7 +134,8 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> No
         try:
             assert process.stdout is not None and process.stdout.readline() == b"recording\n"
             begun = time.time_ns()
-            wait_until(lambda: lines(path)[-1].get("recv_ns", 0) > begun + 500_000_000, 20, "half a second in the file")
+            wait_until(lambda: lines(path)[-1].get("recv_ns", 0) > begun, 20, "something in the file")
+            time.sleep(1.8)  # whatever the writer is at then
         finally:
             killed = time.time_ns()
             process.send_signal(signal.SIGKILL)
@@ -140,8 +146,8 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> No
         if suffix != ".ndjson":
             (text,) = troubles(heard)
             assert f"{path} was read as far as it goes" in text
-        assert feed.stats().messages_total == len(frames) > 300
-        assert len(heard.messages) > 300 and heard.gaps == []
+        assert feed.stats().messages_total == len(frames) > 100
+        assert len(heard.messages) > 100 and heard.gaps == []
         assert all(book.is_live for book in feed.books.values()) and len(feed.books) == 3
 
 
@@ -338,9 +344,9 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
             assert heard.gaps == [] and heard.faults == []
             assert heard.messages == [m for m in live.messages if m in heard.messages]
     with played(recording.paths[-1]) as (again, heard):
-        assert {t: sides(book) for t, book in again.books.items()} == {t: levels for t, (*_, levels) in books.items()}
+        assert without_version(books_of(again)) == without_version(books)
     with played([recording.paths[0], recording.paths[-1]]) as (again, heard):  # some are missing
-        assert {t: sides(book) for t, book in again.books.items()} == {t: levels for t, (*_, levels) in books.items()}
+        assert without_version(books_of(again)) == without_version(books)
 
 
 # -- the life of a recording -------------------------------------------------------------------------------------------------------
