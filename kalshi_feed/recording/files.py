@@ -40,14 +40,14 @@ def plain_stem(path: Path) -> str:
     return parts["stem"] if parts is not None else path.name.partition(".")[0]
 
 
-def next_name(first: Path, number: int) -> tuple[Path, int]:
+def next_name(first: Path, number: int) -> Path:
     """The name of a further part: NAME.0002.ndjson.gz; the first number from ``number`` on that is free."""
     parts = _NAME.fullmatch(first.name)
     assert parts is not None, "checked by check_name"
     while True:
         path = first.with_name(f"{parts['stem']}.{number:04d}{parts['suffix']}")
         if not path.exists():
-            return path, number
+            return path
         number += 1
 
 

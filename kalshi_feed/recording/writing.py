@@ -60,7 +60,6 @@ class Recording:
         self._intake = Intake(engine, self._wake.set, self.join)
         # the writer's
         self._offset_ns = 0
-        self._number = 1  # of the present part's name
         self._part = 0
         self._part_began = 0.0
         self._flushed_at = 0.0
@@ -209,13 +208,14 @@ class Recording:
             return
         text = b"".join(texts)
         self._unflushed += messages
+        self._messages += messages
+        self._text_bytes += len(text)
         try:
             self._sink.write(text)
         except SinkFailed as failure:
             self._fail(failure)
-            return
-        self._messages += messages
-        self._text_bytes += len(text)
+        else:
+            self._flush_if_due(time.monotonic())
 
     def _begin(self, fresh: Fresh) -> None:
         """A checkpoint, at the beginning of a part or where messages are missing."""
@@ -249,7 +249,7 @@ class Recording:
                 return False
             self._done_bytes += self._sink.bytes
             self._sink = None
-        path, self._number = next_name(self._first, self._number + 1)
+        path = next_name(self._first, len(self._paths) + 1)
         try:
             self._sink = Sink(path)
         except OSError as error:
@@ -260,8 +260,7 @@ class Recording:
 
     def _look_after(self, now: float) -> None:
         """What is due by the clock: a flush, the next part, another try."""
-        if self._sink is not None and now - self._flushed_at >= _FLUSH:
-            self._flush(now)
+        self._flush_if_due(now)
         if self._sink is None:
             if now >= self._retry_at:
                 self._fresh_start(new_part=True)
@@ -282,6 +281,10 @@ class Recording:
         return (self._rotate_bytes is not None and self._sink.bytes >= self._rotate_bytes) or (
             self._rotate_seconds is not None and now - self._part_began >= self._rotate_seconds
         )
+
+    def _flush_if_due(self, now: float) -> None:
+        if now - self._flushed_at >= _FLUSH:
+            self._flush(now)
 
     def _flush(self, now: float) -> None:
         self._flushed_at = now
@@ -309,7 +312,7 @@ class Recording:
         with self._engine.store.lock:
             self._intake.accepts = False
             self._intake.missed += self._unflushed
-        self._messages -= min(self._messages, self._unflushed)
+        self._messages -= self._unflushed
         self._unflushed = 0
         self._drop_sink()
         self._retry_at = time.monotonic() + self._retry_delay
