@@ -1,6 +1,6 @@
 """A recording as a feed: an engine whose reader takes its inputs from a file.
 
-Owns ReplayEngine, its thread and its clock. The recording's receive times are the session's clock; what the session would send goes
+Owns ReplayEngine and StepEngine. The recording's receive times are the session's clock; what the session would send goes
 nowhere, and the recorded answers come all the same. Must not import the feed or the connection.
 """
 
@@ -8,154 +8,29 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Final
 
-from ..dispatch.wakeup import Wakeup
 from ..engine import Engine, log
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
 from ..messages import Message
 from ..session.events import Event, FeedState
 from ..session.timing import Timing
-from ..session.wanted import Want, Wanted
-from ..user_requests import UserRequests
+from ..session.wanted import Want
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
-from .lines import HeaderLine, WishLine
-from .reading import Connected, Lost, Record, Source, Trouble, Turn, Wish, is_native, paths_of
+from .lines import WishLine
+from .opening import open_source
+from .player import Player, ReplayClock
+from .reading import Connected, Lost, Record, Trouble, Turn, Wish
+from .requests import ReplayRequests
 
 __all__ = ["ReplayEngine", "StepEngine"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HELD: Final = 256
-_LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
-
-
-class ReplayClock:
-    """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one step."""
-
-    def __init__(self) -> None:
-        self._times = (0.0, 0.0)
-
-    def set(self, ns: int, offset_ns: int) -> float:
-        """It is ``ns`` (Unix); returns the session's time."""
-        now = (ns - offset_ns) / 1e9
-        self._times = (now, ns / 1e9)
-        return now
-
-    def monotonic(self) -> float:
-        """The session's time, in seconds."""
-        return self._times[0]
-
-    def time(self) -> float:
-        """Unix time in seconds."""
-        return self._times[1]
-
-
-class ReplayRequests(UserRequests):
-    """What users ask of a replay: nothing is sent, and what they get is what was recorded. Thread-safe.
-
-    A subscription is confirmed when the recorded one was, so that programs written for a live feed run as they are.
-    """
-
-    def __init__(self, recorded: UserRequests, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._recorded = recorded
-        self._users = Wanted()
-
-    def _subscribe_locked(self, want: Want) -> None:
-        self._users.add(want)
-
-    def want_book(self, market_ticker: str) -> None:
-        """The book is in the recording, or will never come."""
-
-    def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """See UserRequests."""
-        with self.lock:
-            self._users.add_keys(want, market_tickers)
-
-    def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """See UserRequests."""
-        with self.lock:
-            self._users.delete_keys(want, market_tickers)
-
-    def unsubscribe(self, want: Want) -> None:
-        """See UserRequests."""
-        with self.lock:
-            if want in self._users.wants:
-                self._users.remove(want)
-
-    def request_snapshots(self, market_tickers: Iterable[str]) -> None:
-        """The recording has the snapshots it has."""
-
-    def ask(self, action: str, channels: Iterable[str]) -> None:
-        """The recording has the lists it has."""
-
-    def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
-        """What was open at this moment of the recording."""
-        with self.lock:
-            return tuple((link.name, link.sid) for link in self._session.control.links if link.is_open and link.sid is not None)
-
-    def confirmed(self, want: Want) -> bool:
-        """See UserRequests; also of channels that nobody wanted when it was recorded."""
-        if not self._state.is_connected:
-            return False
-        wanted = self._recorded.wanted.channels
-        return all(name in wanted and self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
-
-    def reopen_books_locked(self) -> None:
-        """The recording says when."""
-
-
-class Player:
-    """The thread that plays. ``stop()`` is thread-safe and signal-safe, the rest belongs to the thread."""
-
-    def __init__(self, name: str, engine: ReplayEngine) -> None:
-        self._engine = engine
-        self._stopping = False
-        self.close_deadline = 0.0
-        self.wakeup = _Nap()
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self.thread.start()
-
-    def stop(self, deadline: float) -> None:
-        """Ask the thread to end by ``deadline``."""
-        self.close_deadline = deadline
-        self._stopping = True
-        self.wakeup.wake()
-
-    def stopping(self) -> bool:
-        """Whether stop() was called."""
-        return self._stopping
-
-    def sleep_until(self, when: float) -> None:
-        """Wait until time.monotonic() is ``when``, unless stop() comes first."""
-        while not self._stopping and (left := when - time.monotonic()) > 0:
-            self.wakeup.wait(min(left, _LONGEST_NAP))
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            self._engine.play(self)
-        except BaseException as exc:
-            error = exc
-        self._engine.ended(error)
-
-
-class _Nap(Wakeup):
-    """Sleep that wake() ends, as an Engine calls it."""
-
-    def wake(self) -> None:
-        self.set()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class ReplayEngine(Engine):
@@ -422,27 +297,6 @@ class StepEngine(ReplayEngine):
         self._state.untold.clear()
         self._collected[0].extend(items)
         self._collected[1].update(changed)
-
-
-def open_source(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], use_yes_price: bool | None = None
-) -> Source | ForeignSource:
-    """The recording in these files, a native one or a capture. Raises ConfigurationError."""
-    found = paths_of(paths)
-    headers = [header for path in found if (header := is_native(path)) is not None]
-    if len(headers) == len(found):
-        return Source(found, _in_order(headers, found))
-    if headers:
-        raise ConfigurationError("recordings and captures of other programs cannot be replayed as one: give them one at a time")
-    return ForeignSource(found, bool(use_yes_price))
-
-
-def _in_order(headers: list[HeaderLine], paths: list[Any]) -> list[HeaderLine]:
-    if len({header.use_yes_price for header in headers}) > 1:
-        raise ConfigurationError("these recordings were made with different use_yes_price: replay them one at a time")
-    order = sorted(range(len(paths)), key=lambda i: (headers[i].created, headers[i].part))
-    paths[:] = [paths[i] for i in order]
-    return [headers[i] for i in order]
 
 
 def _unix_ns(at: datetime | float, first_ns: int) -> int:
