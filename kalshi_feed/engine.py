@@ -28,7 +28,7 @@ from .session.timing import Timing
 from .session.wanted import Wanted
 from .state import State
 from .stats import FeedStats, Health
-from .tap import Tap
+from .tap import QUIET, Reading, Tap
 from .user_requests import UserRequests
 
 __all__ = ["Engine", "log"]
@@ -102,10 +102,21 @@ class Engine:
         self.requests = UserRequests(self.store, self.wanted, self.session, self._state, self.check, self.wake)
         self._binary_ignored = 0  # of the present connection
 
-    # -- what the heirs add ----------------------------------------------------------------------------------------------------
+    # -- what the heirs add or change ------------------------------------------------------------------------------------------
 
     def _new_reader(self, name: str) -> ReaderThread:
         raise NotImplementedError
+
+    def _reading(self) -> Reading:
+        """What the connection tells beside the payloads of this turn."""
+        transport = self._transport
+        if transport is None:
+            return QUIET
+        binaries = transport.binary_ignored - self._binary_ignored
+        if not (transport.is_behind or binaries or transport.arriving_since is not None):
+            return QUIET
+        self._binary_ignored += binaries
+        return Reading(transport.is_behind, transport.arriving_since, binaries)
 
     def _starting_locked(self) -> None:
         """A new reader is about to start."""
@@ -235,20 +246,18 @@ class Engine:
         """See Host."""
         read_at = time.perf_counter()
         session, output = self.session, self.session.output
+        reading = self._reading()
         with self.store.change():
             tap = self.tap
             if tap is not None:
-                tap.turn(payloads, now)
+                tap.turn(payloads, now, reading)
             if payloads:
                 session.receive(payloads, now)
-            transport = self._transport
-            if transport is not None:
-                if transport.is_behind:
+            if reading is not QUIET:
+                if reading.is_behind:
                     session.fell_behind(now)
-                session.arriving(transport.arriving_since, now)
-                if transport.binary_ignored > self._binary_ignored:
-                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
-                    self._binary_ignored = transport.binary_ignored
+                session.arriving(reading.arriving_since, now)
+                session.ignored_binary(reading.binaries, now)
             session.tick(now)
             items, changed, outbox = output.take()
             if tap is not None and outbox:

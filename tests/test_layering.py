@@ -38,7 +38,7 @@ CORE = {
     "tap": "session",
     "engine": "monitor user_requests state tap connection dispatch stats books session orderbook messages errors",
     "live": "engine connection session credentials errors",
-    "recording": "engine user_requests dispatch books session orderbook messages errors version",
+    "recording": "engine user_requests tap dispatch books session orderbook messages errors version",
     "subscription": "user_requests session messages errors",
     "callbacks": "dispatch session messages errors",
     "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",

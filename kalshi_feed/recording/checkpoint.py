@@ -140,7 +140,7 @@ def _link_line(link: Link) -> LinkLine:
 def _link_of(line: LinkLine, in_flight: dict[int, Command]) -> Link:
     link = Link(line.channel)
     link.sid, link.is_open, link.next_seq, link.selector = line.sid, line.is_open, line.next_seq, line.selector
-    link.confirmed = set(line.confirmed)
+    link.confirm(line.confirmed)
     link.pending = in_flight.get(line.pending) if line.pending is not None else None
     link.failures, link.opened_at, link.retry_at = line.failures, line.opened_at, line.retry_at
     link.chunk = line.chunk if line.chunk is not None else link.chunk

@@ -114,7 +114,7 @@ class _Gzip:
 class _Zstd:
     def __init__(self) -> None:
         zstandard = _zstandard()
-        self._pack = zstandard.ZstdCompressor(level=3).compressobj()
+        self._pack = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
         self._block = zstandard.COMPRESSOBJ_FLUSH_BLOCK
         self.compress: Callable[[bytes], bytes] = self._pack.compress
         self.flush: Callable[[], bytes] = self._pack.flush

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from ..engine import Engine
 from ..session.events import StateChange
 from ..session.wanted import Want
+from ..tap import QUIET, Reading
 from .checkpoint import Numbers, Taken, take
 from .lines import Line, WantLine, WishLine, change_line
 
@@ -28,6 +29,7 @@ class TurnItem(NamedTuple):
 
     now: float
     payloads: Sequence[bytes]
+    reading: Reading = QUIET
 
     @property
     def size(self) -> int:
@@ -106,10 +108,10 @@ class Intake:
 
     # -- Tap -------------------------------------------------------------------------------------------------------------------
 
-    def turn(self, payloads: Sequence[bytes], now: float) -> None:
+    def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
         """See Tap."""
         self._now = now
-        if not self._add(TurnItem(now, payloads)):
+        if not self._add(TurnItem(now, payloads, reading)):
             self.missed += len(payloads)
 
     def sent(self, commands: Sequence[bytes]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ..session.events import StateChange
+from ..tap import QUIET, Reading
 
 __all__ = [
     "FORMAT", "BookLine", "ChangeLine", "CommandLine", "HeaderLine", "Line", "LinkLine", "SessionLine", "WantLine", "WishLine",
@@ -100,6 +101,14 @@ class LinkLine(msgspec.Struct, omit_defaults=True):
     chunk: int | None = None
 
 
+class ReadingLine(msgspec.Struct, omit_defaults=True):
+    """See tap.Reading."""
+
+    is_behind: bool = False
+    arriving_since: float | None = None
+    binaries: int = 0
+
+
 class SessionLine(msgspec.Struct, omit_defaults=True):
     """A checkpoint: all that is needed to go on from here. ``missed`` messages before it are not in the recording."""
 
@@ -127,11 +136,14 @@ class BookLine(msgspec.Struct, omit_defaults=True):
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that is no JSON object."""
+    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that is no JSON object;
+    ``reading``: what the connection told beside it.
+    """
 
     recv_ns: int | None = None
     event: msgspec.Raw = msgspec.Raw()
     text: str | None = None
+    reading: ReadingLine | None = None
     sent: list[msgspec.Raw] | None = None
     wish: WishLine | None = None
     connected: ChangeLine | None = None
@@ -152,8 +164,11 @@ def encode_line(line: Line, ns: int | None = None) -> bytes:
     return _encode(line) + b"\n"
 
 
-def encode_turn(ns: int, payloads: Sequence[bytes]) -> bytes:
+def encode_turn(ns: int, payloads: Sequence[bytes], reading: Reading = QUIET) -> bytes:
     """The frames of one turn, each a line, byte for byte if it is a JSON object on one line."""
+    if reading is not QUIET:
+        last = encode_line(Line(reading=ReadingLine(*reading)), ns)
+        return (encode_turn(ns, payloads) if payloads else b"") + last
     if not payloads:
         return b'{"recv_ns":%d}\n' % ns
     if _are_objects(payloads):

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..errors import ConfigurationError
+from ..tap import QUIET, Reading
 from .checkpoint import Checkpoint
 from .files import CutOff, read_chunks
 from .lines import FORMAT, ChangeLine, HeaderLine, Line, WishLine
@@ -30,6 +31,7 @@ class Turn(NamedTuple):
     ns: int
     payloads: list[bytes]
     first_id: int | None
+    reading: Reading = QUIET
 
 
 class Wish(NamedTuple):
@@ -224,6 +226,10 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine]:
                 yield turn
             turn = Turn(ns, [payload], None)
             continue
+        reading = Reading(*msgspec.structs.astuple(line.reading)) if line.reading is not None else QUIET
+        if line.reading is not None and turn is not None and turn.ns == ns:
+            turn = turn._replace(reading=reading)
+            continue
         if line.sent is not None:
             first_id = _id_of(line.sent)
             if turn is not None and turn.ns == ns:
@@ -251,7 +257,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine]:
         elif line.end:
             yield End(ns)
         elif ns:
-            turn = Turn(ns, [], None)
+            turn = Turn(ns, [], None, reading)
     if turn is not None:
         yield turn
     if lines.cut_off or bad:

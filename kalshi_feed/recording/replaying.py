@@ -19,6 +19,7 @@ from ..messages import Message
 from ..session.events import Event, FeedState
 from ..session.timing import Timing
 from ..session.wanted import Want
+from ..tap import QUIET, Reading
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
 from .lines import WishLine
@@ -71,6 +72,7 @@ class ReplayEngine(Engine):
         self._recorded = self.requests
         self.requests = ReplayRequests(self._recorded, self.store, self.wanted, self.session, self._state, self.check, self.wake)
         self._wants: dict[int, list[Want]] = {}
+        self._turn_reading = QUIET
         self._was_restored = self._spoken = False
         self._silent_until: int | None = None  # Unix ns; None: callbacks are told
         self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
@@ -80,6 +82,9 @@ class ReplayEngine(Engine):
     def progress(self) -> float:
         """How much of the recording was read, 0 to 1."""
         return self.source.read_bytes / self.source.size if self.source.size else 1.0
+
+    def _reading(self) -> Reading:
+        return self._turn_reading
 
     def _new_reader(self, name: str) -> Player:
         return Player(name, self)
@@ -136,7 +141,7 @@ class ReplayEngine(Engine):
         if isinstance(record, Turn):
             if record.first_id is not None:
                 self.session.control.next_id = record.first_id
-            self._turn(record.payloads, now)
+            self._turn(record, now)
         elif isinstance(record, Wish):
             self._wish(record.wish)
         elif isinstance(record, Checkpoint):
@@ -146,9 +151,10 @@ class ReplayEngine(Engine):
         elif isinstance(record, Lost):
             self._lost(record, now)
 
-    def _turn(self, payloads: list[bytes], now: float) -> None:
+    def _turn(self, turn: Turn, now: float) -> None:
+        self._turn_reading = turn.reading
         try:
-            self.turn(payloads, now)
+            self.turn(turn.payloads, now)
         except ConnectionLost:
             self.session.output.give_up = None  # if the connection was given up, the recording says so too
 

@@ -186,7 +186,7 @@ class Recording:
             ns = self._ns(item.now)
             if isinstance(item, TurnItem):
                 messages += len(item.payloads)
-                text = encode_turn(ns, item.payloads)
+                text = encode_turn(ns, item.payloads, item.reading)
             else:
                 text = encode_sent(ns, item.commands) if isinstance(item, SentItem) else encode_line(item.line, ns)
             texts.append(text)

@@ -91,16 +91,11 @@ class Control:
         self.in_flight.clear()
         self.links.clear()
 
-    def resume(
-        self, links: Iterable[Link], retired: Iterable[int], in_flight: Iterable[Command], unsettled: Iterable[str], next_id: int
-    ) -> None:
+    def resume(self, in_flight: Iterable[Command], unsettled: Iterable[str], next_id: int) -> None:
         """Go on in the middle of a recorded connection."""
-        self.disconnected()
-        self._online = True
+        self._online, self.patient_until = True, 0.0
         self.in_flight.update({command.id: command for command in in_flight})
-        self.links.resume(links, retired)
-        self.unsettled = set(unsettled)
-        self.next_id = next_id
+        self.unsettled, self.next_id = set(unsettled), next_id
 
     def tick(self, now: float) -> None:
         """Send what has become due: new wishes, retries, commands whose answer is overdue."""

@@ -89,10 +89,10 @@ class Session:
         next_id: int,
         now: float,
     ) -> None:
-        """Go on in the middle of a recorded connection: nothing is asked for, the books are as they were put."""
+        """Go on in the middle of a recorded connection; there is none now. Nothing is asked for, the books are as they were put."""
         self._connected_at = now
-        self.repair.reset()
-        self.control.resume(links, retired, in_flight, unsettled, next_id)
+        self.control.links.resume(links, retired)
+        self.control.resume(in_flight, unsettled, next_id)
         self.repair.expect(now)
 
     def disconnected(self, now: float) -> bool:

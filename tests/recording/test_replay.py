@@ -42,6 +42,8 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.change(A, "yes", "0.31", 1)
     exchange.change(B, "yes", "0.11", 1)
     wait_until(lambda: feed.stats().resyncs, what="the repair")
+    exchange.send_bytes(b"\x82\x03abc")  # a binary frame
+    wait_until(lambda: "binary_frame" in feed.stats().faults, what="its fault")
     first.add_markets(B).wait(5)
     first.request_snapshot(A)
     feed.wait_for("orderbook_snapshot", timeout=5)
@@ -87,7 +89,7 @@ def test_a_replay_is_the_run_again(exchange: Exchange, make_feed: FeedMaker, tmp
         again,
         heard,
     ):  # it asks for less than was asked for then, and takes the answers all the same
-        assert {fault.kind for fault in heard.faults} == {"exchange_error"}
+        assert {fault.kind for fault in heard.faults} == {"exchange_error", "binary_frame"}
         assert {ticker: sides(book) for ticker, book in again.books.items()} == {ticker: book[3] for ticker, book in books.items()}
         assert [gap.reason for gap in heard.gaps] == [gap.reason for gap in live.gaps if gap.reason != "sequence gap"]
 

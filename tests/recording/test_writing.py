@@ -22,6 +22,7 @@ from kalshi_feed.recording.files import CutOff, Sink, read_chunks
 from kalshi_feed.recording.lines import encode_line, encode_turn
 from kalshi_feed.recording.reading import Source, Turn, is_native
 from kalshi_feed.simulator import Exchange
+from kalshi_feed.tap import QUIET, Reading
 from tests.cli.support import environment
 from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
 from tests.recording.support import Heard, books_of, played, troubles
@@ -100,10 +101,12 @@ def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
     path = tmp_path / "odd.ndjson"
     turns = [ODD, [], [b'{"x":[{}', b"{}]}", b"{},{}"]] if together else [[payload] for payload in ODD]
     header = encode_line(Line(kalshi_feed_recording=HeaderLine(format=1)))
-    path.write_bytes(header + b"".join(encode_turn(1000 + n, turn) for n, turn in enumerate(turns)))
+    readings = [[QUIET, Reading(True), Reading(False, 1234.5, 2)][n % 3] for n in range(len(turns))]
+    path.write_bytes(header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns)))
     found = is_native(path)
     assert found is not None
     records = [record for _, record in Source([path], [found]).records()]
+    assert [record.reading for record in records if isinstance(record, Turn)] == readings
     assert [record.payloads for record in records if isinstance(record, Turn)] == turns
     assert [record.ns for record in records if isinstance(record, Turn)] == [1000 + n for n in range(len(turns))]
 

@@ -20,7 +20,7 @@ def listening(**options: bool) -> Session:
     session = Session(books, wanted, timing=Timing(), **options)
     link = Link(BOOK)
     link.sid, link.is_open, link.next_seq = 1, True, None
-    link.confirmed = {A, B}
+    link.confirm([A, B])
     unasked = Link("trade")
     session.resume([link, unasked], [9], (), (), 7, 0.0)
     return session
