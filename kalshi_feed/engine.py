@@ -29,6 +29,7 @@ from .session.wanted import Wanted
 from .state import State
 from .stats import FeedStats, Health
 from .tap import QUIET, Reading, Tap
+from .threads import is_logging, log_safely
 from .user_requests import UserRequests
 
 __all__ = ["Engine", "log"]
@@ -36,6 +37,7 @@ __all__ = ["Engine", "log"]
 _logger: Final = logging.getLogger("kalshi_feed")
 _RUNNING: Final = (FeedState.CONNECTING, FeedState.CONNECTED, FeedState.RECONNECTING)
 _LONGEST_CLOSE: Final = 1e6  # seconds; Thread.join() takes no infinity
+_GRACE: Final = 0.5  # seconds after the deadline for a reader that is about to end
 _FAILED_CLOSE: Final = 5.0  # seconds for the callbacks to take what is queued after a fatal error
 
 
@@ -43,7 +45,6 @@ class Wakes(Protocol):
     """What wakes a feed's reader. wake() is signal-safe."""
 
     def wake(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class ReaderThread(Protocol):
@@ -54,9 +55,15 @@ class ReaderThread(Protocol):
 
     @property
     def wakeup(self) -> Wakes: ...
+    @property
+    def is_running(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
     def start(self) -> None: ...
+    def cancel(self) -> None: ...
     def stop(self, deadline: float) -> None: ...
     def stopping(self) -> bool: ...
+    def join(self, deadline: float) -> None: ...
 
 
 class Engine:
@@ -96,6 +103,8 @@ class Engine:
             report_fault=self._count_fault,
         )
         self._reader: ReaderThread | None = None
+        self._closings = 0
+        self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
         self._monitor = Monitor(clock)
         self._state = State(peer)
@@ -138,18 +147,20 @@ class Engine:
     def start(self) -> None:
         """Start the threads; nothing to do if they run. Raises the fatal error of a feed that has failed."""
         self.check()
-        before = self._reader
+        before, closings = self._reader, self._closings
         if self._state.value in _RUNNING and not (before and before.stopping()):
             return
-        if before is not None and before.thread.is_alive():
+        if before is not None and not before.has_ended:
             if not self._inside():
-                before.thread.join(_FAILED_CLOSE)
-            if before.thread.is_alive():
+                before.join(time.monotonic() + _FAILED_CLOSE)
+            if not before.has_ended:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
         with self.store.lock:
-            is_first = self._reader is before  # of several threads that start the feed at once
+            # the first of several threads that start the feed at once, and no close() since, as from a signal handler
+            is_first = self._reader is before and self._closings == closings
             if is_first:
+                self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
                 self._reader = reader
                 self._starting_locked()
                 self._state.last_error = ""
@@ -157,37 +168,46 @@ class Engine:
                 self.requests.reopen_books_locked()
                 self._state.change(FeedState.CONNECTING, "start")
         if not is_first:
-            reader.wakeup.close()
+            reader.cancel()
             return
         try:
             self.dispatcher.start()
             reader.start()
-        except Exception:
-            self.dispatcher.close(time.monotonic())
-            reader.wakeup.close()
-            self._end_now("no thread could be started")
+        except BaseException:
+            if not reader.is_running:  # with Ctrl-C it may be
+                reader.cancel()
+                self.dispatcher.close(time.monotonic())
+                self._end_now("no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:
         """End the threads within ``timeout`` seconds; returns at once where it would wait for itself."""
         if self.store.forked:
             return
+        self._closings += 1
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
-        reader = self._reader
-        if reader is not None:
-            reader.stop(deadline)
-            self.dispatcher.unblock()
-            if reader.thread.is_alive():
-                if self._inside() or self.store.lock._is_owned():  # type: ignore[attr-defined]  # a signal handler on top of a call
-                    return
-                reader.thread.join(max(deadline - time.monotonic(), 0.0) + 0.5)
-                if reader.thread.is_alive():
-                    log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
-                    return
+        reader, me = self.stop(deadline), threading.get_ident()
+        if reader is not None and reader.is_running:
+            on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
+            if on_top or self._inside():
+                return
+            self._closers.add(me)
+            try:
+                reader.join(deadline + _GRACE)
+                if not reader.has_ended and self._reader is reader:
+                    self._leave_behind(reader, timeout)
+            finally:
+                self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
             self._end_now("close")
         if self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
+
+    def _leave_behind(self, reader: ReaderThread, timeout: float) -> None:
+        """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
+        self.dispatcher.close(time.monotonic())
+        if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
+            log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
 
     def _end_now(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
@@ -201,14 +221,17 @@ class Engine:
             self._end_tap_locked()
         self.dispatcher.end(None)
 
-    def abandon(self) -> None:
-        """The feed object is gone: end the threads without waiting for them."""
+    def stop(self, deadline: float) -> ReaderThread | None:
+        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
         reader, tap = self._reader, self.tap
+        if self.store.forked:
+            return reader
         if reader is not None:
-            reader.stop(time.monotonic())
+            reader.stop(deadline)
             self.dispatcher.unblock()
         elif tap is not None:
             tap.abandon()
+        return reader
 
     @property
     def abandonable(self) -> bool:
@@ -216,7 +239,7 @@ class Engine:
         reader = self._reader
         if reader is None:
             return self.tap is not None
-        return reader.thread.is_alive() and not reader.stopping()
+        return reader.is_running and not reader.stopping()
 
     def wake(self) -> None:
         """Have the reader look what is wanted now."""
@@ -266,6 +289,8 @@ class Engine:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
+        elif read_at >= self.dispatcher.next_watch():
+            self.dispatcher.watch(read_at)
         if output.give_up is not None:
             raise ConnectionLost(None, output.give_up)
         return outbox
@@ -273,28 +298,43 @@ class Engine:
     def next_deadline(self) -> float:
         """See Host."""
         with self.store.lock:
-            return self.session.next_deadline()
+            deadline = self.session.next_deadline()
+        return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def ended(self, error: BaseException | None) -> None:
         """See Host."""
-        fatal = _as_fatal(error)
+        items, changed, defect = self._leave_session(closing=error is None)
+        fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
             log(logging.ERROR, "the feed has failed: %s", fatal)
         with self.store.change():
-            self.session.disconnected(time.monotonic())
             self._transport = None
-            if fatal is None:
-                self.requests.close_books_locked()
             self._state.fatal = fatal
             self.store.ended = fatal or FeedClosedError("the feed was closed")
-            self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
+            if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
+                self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
             self._monitor.ended()
             self._end_tap_locked()
-            items, changed, _ = self.session.output.take()
-        self._hand_on(items, changed)
+        try:
+            self._hand_on(items, changed)
+        except BaseException as broken:  # the dispatcher is what has failed
+            _as_fatal(broken)
         self.dispatcher.end(fatal)
         reader = self._reader
         self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
+
+    def _leave_session(self, *, closing: bool) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
+        """What the session still had to say, whose books have changed, and its own defect: even then no book stays LIVE."""
+        try:
+            with self.store.change():
+                self.session.disconnected(time.monotonic())
+                if closing:
+                    self.requests.close_books_locked()
+                items, changed, _ = self.session.output.take()
+            return items, changed, None
+        except BaseException as defect:
+            with self.store.change():
+                return [], self.store.none_live_locked(), defect
 
     # -- being recorded --------------------------------------------------------------------------------------------------------
 
@@ -368,8 +408,5 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
 
 
 def log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
-    """Log; a logging handler that raises must not end the reader. Never called under a lock."""
-    try:
-        _logger.log(level, text, *args, exc_info=error)
-    except Exception:
-        pass
+    """Log; a handler that raises or blocks must not end or hold up the others. Never called under a lock."""
+    log_safely(_logger, level, text, *args, error=error)

@@ -225,3 +225,10 @@ class FeedClosedError(KalshiFeedError):
 
 class FeedForkedError(KalshiFeedError):
     """The feed was made in another process; threads and sockets do not survive fork()."""
+
+    def __init__(
+        self,
+        message: str = "this feed was made before fork(): its threads and its socket stayed in the parent process. "
+        "Make a new KalshiFeed in this process (after the fork)",
+    ) -> None:
+        super().__init__(message)

@@ -6,6 +6,7 @@ import atexit
 import logging
 import math
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +57,8 @@ class KalshiFeed(Callbacks):
     default the environment's (HTTPS_PROXY, NO_PROXY). ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade.
     ``idle_timeout``: seconds without any byte after which a connection is given up (the exchange pings every 10 s).
     ``queue_size``: messages that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
-    (reading pauses: lossless until the exchange gives up). ``workers``: threads for callbacks, each market stays in order.
+    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the queue may
+    grow). ``workers``: threads for callbacks, each market stays in order.
     ``max_message_size``: bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages
     read the same either way. ``name``: prefix of the threads' names.
 
@@ -192,12 +194,14 @@ class KalshiFeed(Callbacks):
     @property
     def state(self) -> FeedState:
         """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
+        self._engine.store.check_fork()
         return self._engine.state
 
     def start(self) -> KalshiFeed:
         """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
 
-        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError.
+        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the system says if it has no
+        thread or descriptor to give (RuntimeError, OSError); nothing runs then. A close() that comes meanwhile wins.
         """
         self._engine.start()
         return self
@@ -220,7 +224,7 @@ class KalshiFeed(Callbacks):
             self.close()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the connection and end the threads within ``timeout`` seconds. Idempotent.
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
 
         What is queued is still delivered, up to the timeout. May be called from any thread; from a callback or a signal handler it
         returns at once where it would have to wait for itself. Subscriptions and callbacks stay for the next start().
@@ -382,7 +386,7 @@ class KalshiFeed(Callbacks):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        return f"<KalshiFeed {self._engine.peer} {self.state.value}>"
+        return f"<KalshiFeed {self._engine.peer} {'forked' if self._engine.store.forked else self._engine.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
@@ -419,13 +423,17 @@ def _check_options(options: Mapping[str, object]) -> None:
 def _forgotten(engine: Engine) -> None:
     """The last reference to a feed is gone while its threads run."""
     if engine.abandonable:
-        engine.abandon()
+        engine.stop(time.monotonic())
         warnings.warn(f"a KalshiFeed for {engine.peer} was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 def _at_exit() -> None:
-    for engine in list(_engines):
-        engine.close(_EXIT_TIMEOUT)
+    deadline = time.monotonic() + _EXIT_TIMEOUT  # for all feeds together
+    engines = list(_engines)
+    for engine in engines:
+        engine.stop(deadline)
+    for engine in engines:
+        engine.close(max(deadline - time.monotonic(), 0.0))
 
 
 atexit.register(_at_exit)

@@ -6,6 +6,7 @@ not import the connection or the engine. Thread-safe; methods ending in _locked 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 
 from .books import BookStore, OrderBook
@@ -39,8 +40,13 @@ class UserRequests:
         self._wake = wake
         self.tap: Tap | None = None  # who records the users' wishes; set under the store's lock
         self.check = check
-        self.lock = store.lock
+        self.check_fork = store.check_fork
         self.wanted = wanted
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The store's lock."""
+        return self._store.lock
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""

@@ -19,6 +19,7 @@ from .answer import NotHttp, parse_answer
 from .channel import Channel, TlsChannel
 from .context import check_context, default_context
 from .failures import connection_failed, proxy_failed, proxy_refused
+from .inherited import not_inherited
 from .patience import DialCancelled, Patience
 from .proxy import Proxy, connect_request
 from .resolve import Address, Lookup, literal_address
@@ -163,7 +164,7 @@ class _Attempt:
         raise last
 
     def _connect_one(self, family: int, address: object, until: float) -> socket.socket:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = not_inherited(socket.socket(family, socket.SOCK_STREAM))
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

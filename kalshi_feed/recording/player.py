@@ -14,6 +14,8 @@ from ..dispatch.wakeup import Wakeup
 
 __all__ = ["Player", "ReplayClock"]
 
+_JOIN_SLICE: Final = 0.002  # seconds
+_LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with the thread
 _LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
 
 
@@ -49,18 +51,29 @@ class ReplayClock:
 
 
 class Player:
-    """The thread that plays. ``stop()`` is thread-safe and signal-safe, the rest belongs to the thread."""
+    """The thread that plays. ``stop()``, ``join()`` and the looks at it are thread-safe and signal-safe, the rest is the thread's.
+
+    What connection.reader.Reader is to an engine on a connection.
+    """
 
     def __init__(self, name: str, host: Host) -> None:
         self._host = host
-        self._stopping = False
+        self._stopping = self._begun = self._ended = False
         self.close_deadline = 0.0
         self.wakeup = _Nap()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self.thread.start()
+        """Start the thread. Raises RuntimeError where the system gives none."""
+        try:
+            self.thread.start()
+        except Exception:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Never to run after all."""
+        self._stopping = self._ended = True
 
     def stop(self, deadline: float) -> None:
         """Ask the thread to end by ``deadline``."""
@@ -72,18 +85,39 @@ class Player:
         """Whether stop() was called."""
         return self._stopping
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread has begun and not ended."""
+        return self._begun and not self._ended
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self._ended
+
+    def join(self, deadline: float) -> None:
+        """Wait for the end until ``deadline``."""
+        while not self._ended and (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(remaining, _JOIN_SLICE))
+        if self._ended and self._begun:
+            self.thread.join(_LAST_STEPS)
+
     def sleep_until(self, when: float) -> None:
         """Wait until time.monotonic() is ``when``, unless stop() comes first."""
         while not self._stopping and (left := when - time.monotonic()) > 0:
             self.wakeup.wait(min(left, _LONGEST_NAP))
 
     def _run(self) -> None:
+        self._begun = True
         error: BaseException | None = None
         try:
             self._host.play(self)
         except BaseException as exc:
             error = exc
-        self._host.ended(error)
+        try:
+            self._host.ended(error)
+        finally:
+            self._ended = True
 
 
 class _Nap(Wakeup):
@@ -91,6 +125,3 @@ class _Nap(Wakeup):
 
     def wake(self) -> None:
         self.set()
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -7,6 +7,7 @@ thread-safe; owned by the session.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Protocol
@@ -68,9 +69,10 @@ class Control:
         self.next_id = 1
         self.unsettled: set[str] = set()
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
-        self._online = False
+        self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
         self.patient_until = 0.0  # no answer is overdue before
+        self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
         self.links = Links()
 
@@ -78,28 +80,23 @@ class Control:
 
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
-        self._online = True
+        self.online = True
         self.patient_until = 0.0
         self.unsettled = set(self._wanted.channels)
         self.tick(now)
 
     def disconnected(self) -> None:
         """The connection is gone, and with it every sid and every command in flight."""
-        self._online = False
+        self.online = False
         self._wanted.lists.extend(self._lists.values())
         self._lists.clear()
+        self._expired.clear()
         self.in_flight.clear()
         self.links.clear()
 
-    def resume(self, in_flight: Iterable[Command], unsettled: Iterable[str], next_id: int) -> None:
-        """Go on in the middle of a recorded connection."""
-        self._online, self.patient_until = True, 0.0
-        self.in_flight.update({command.id: command for command in in_flight})
-        self.unsettled, self.next_id = set(unsettled), next_id
-
     def tick(self, now: float) -> None:
         """Send what has become due: new wishes, retries, commands whose answer is overdue."""
-        if not self._online:
+        if not self.online:
             return
         self.unsettled |= self._wanted.changed
         self._wanted.changed.clear()
@@ -129,7 +126,7 @@ class Control:
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
         due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
-        if self._online and self._wanted.snapshots:
+        if self.online and self._wanted.snapshots:
             due.append(self._snapshots_at)
         for name in self.unsettled:
             link = self.links.get(name)
@@ -147,7 +144,7 @@ class Control:
 
     def settled(self, channel: str) -> bool:
         """Whether everything wanted of the channel is confirmed, and nothing more."""
-        return self._online and channel not in self.unsettled and channel not in self._wanted.changed
+        return self.online and channel not in self.unsettled and channel not in self._wanted.changed
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -216,6 +213,7 @@ class Control:
     def _overdue(self, command: Command, now: float) -> None:
         del self.in_flight[command.id]
         if command.cmd == "get_snapshot":
+            self._expired.append(command)
             return  # its answer is the snapshots, and the repair watches for those
         if command.channel and self.links[command.channel].pending is not command:
             return  # an answer to the first one settled it, or the answer is a message
@@ -261,6 +259,7 @@ class Control:
                 is_new = link.sid is None or message.sid not in (None, link.sid)
                 self._opened(link, message.sid, command.keys + _listed_keys(message), now)
                 if is_new:
+                    link.lose_count()
                     link.next_seq = message.seq + 1 if message.seq is not None else None
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
@@ -291,8 +290,9 @@ class Control:
             "exchange_error", f"the exchange says: error {code}, {text}{_advice(code)}", now,
             code=code, channel=command.channel if command else link.name if link else None,
         )  # fmt: skip
-        if is_terminal and link is None and command is not None:
-            link = self.links.of_command(command)
+        if is_terminal and link is None:
+            named = command or next((old for old in self._expired if old.id == message.id), None)
+            link = self.links.of_command(named) if named is not None else None
         if is_terminal and link is not None:
             if link.pending is command:
                 link.pending = None
@@ -400,7 +400,7 @@ class Control:
                     self._died(link, "the exchange does not list the subscription", now)
             elif not link.is_open and link.pending is None and self._is_news(link, sids.get(link.name)):
                 self._opened(link, sids[link.name], (), now)  # of what markets it does not say: they are added
-                link.next_seq = None
+                link.lose_count()
 
     def _is_news(self, link: Link, sid: int | None) -> bool:
         """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""

@@ -23,6 +23,7 @@ class Link:
         "chunk",
         "confirmed",
         "failures",
+        "floor",
         "hole",
         "is_open",
         "name",
@@ -49,7 +50,8 @@ class Link:
         """The exchange has no such subscription."""
         self.sid: int | None = None
         self.is_open = False
-        self.next_seq: int | None = 1  # None: whatever comes next (after a frame that may or may not have counted)
+        self.next_seq: int | None = 1  # None: see lose_count()
+        self.floor = 0
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
         self._named: tuple[str, ...] | None = None
@@ -70,6 +72,10 @@ class Link:
         if self._named is None:
             self._named = tuple(self.confirmed - ALL_MARKETS)
         return self._named
+
+    def lose_count(self, floor: int = 0) -> None:
+        """Whatever number comes next is taken for the right one, but for those below ``floor``: they were counted already."""
+        self.next_seq, self.floor = None, floor
 
     def keeps(self, key: str) -> bool:
         """Whether the exchange has ``key`` and is not being asked to drop it."""

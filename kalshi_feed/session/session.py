@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from ..errors import ProtocolError
 from ..messages import (
@@ -39,6 +40,8 @@ from .wanted import Wanted
 
 __all__ = ["Session"]
 
+_LONGEST_HOLE: Final = 1_000  # numbers; whatever is said to be missing beyond, a lower one means that the number was wrong
+
 
 class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
@@ -67,6 +70,7 @@ class Session:
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
         self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
+        self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
         self.control = (Overheard if overhears else Control)(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
@@ -91,8 +95,10 @@ class Session:
     ) -> None:
         """Go on in the middle of a recorded connection; there is none now. Nothing is asked for, the books are as they were put."""
         self._connected_at = now
-        self.control.links.resume(links, retired)
-        self.control.resume(in_flight, unsettled, next_id)
+        control = self.control
+        control.online, control.next_id, control.unsettled = True, next_id, set(unsettled)
+        control.in_flight.update({command.id: command for command in in_flight})
+        control.links.resume(links, retired)
         self.repair.expect(now)
 
     def disconnected(self, now: float) -> bool:
@@ -213,8 +219,14 @@ class Session:
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
         link = self.control.links.of_sid(message.sid)
-        if link is not None and link.rule.sequenced and message.seq is not None and message.seq + 1 != link.next_seq:
-            self._in_sequence(link, message.seq, now)
+        if link is not None and link.rule.sequenced and message.seq is not None:
+            if message.seq + 1 == link.next_seq:
+                self._replies_repeat = self._replies_repeat or message.id in self.control.in_flight
+            elif self._replies_repeat and message.seq == link.next_seq:  # it repeats the number of a frame that was lost
+                self.repair.gap(link, link.next_seq, message.seq + 1, "sequence gap", now)
+                link.next_seq = message.seq + 1
+            else:
+                self._in_sequence(link, message.seq, now)
         if isinstance(message, Ok):
             self.control.ok(message, now)
         elif isinstance(message, Unsubscribed):
@@ -278,13 +290,16 @@ class Session:
 
     def _in_sequence(self, link: Link, seq: int, now: float) -> bool:
         expected = link.next_seq
+        if expected is None and seq < link.floor:
+            self.output.counts.ignored["late"] += 1
+            return False
         if expected is None or seq == expected or (seq > expected and not self._strict):
             link.next_seq = seq + 1
             return True
         if seq > expected:
             link.next_seq = seq + 1
             if link.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
-                link.hole = range(expected, seq)
+                link.hole = range(max(expected, seq - _LONGEST_HOLE), seq)
             self.repair.gap(link, expected, seq, "sequence gap", now)
             return True
         if seq == expected - 1:
@@ -292,7 +307,7 @@ class Session:
         elif seq in link.hole:
             self.output.counts.ignored["late"] += 1
         else:  # very late, or the exchange counts anew: which one the next frame tells
-            link.next_seq = None
+            link.lose_count()
             self.repair.gap(link, expected, seq, "sequence went back", now)
         return False
 
@@ -359,7 +374,8 @@ class Session:
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
         if link.rule.sequenced:
-            expected, link.next_seq = link.next_seq, None
+            expected = link.next_seq
+            link.lose_count(link.floor if expected is None else expected)
             self.repair.gap(link, expected, error.seq, "unreadable frame", now)
 
     def _hurt(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:

@@ -73,7 +73,7 @@ def test_before_start_after_start_from_threads_and_callbacks(exchange: Exchange,
     assert early.state is SubscriptionState.ACTIVE
 
 
-def test_fifty_threads_subscribe(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R17_fifty_threads_subscribe(exchange: Exchange, feed: KalshiFeed) -> None:
     tickers = [f"KXMANY-{n:02d}" for n in range(50)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})

@@ -887,6 +887,19 @@ def test_terminal_error_with_an_unknown_sid() -> None:
     assert driver.give_up is not None
 
 
+def test_terminal_error_that_names_an_overdue_get_snapshot() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    driver.wanted.snapshots["A"] = None
+    (command,) = driver.turn()
+    driver.pass_time(11)
+    driver.turn(error(25, command["id"]))
+    assert driver.live() == set() and driver.session.sid_of(BOOK) is None and driver.give_up is None
+    driver.venue.subscriptions.clear()
+    driver.play_time(1)
+    assert driver.live() == {"A"}
+
+
 def test_terminal_error_told_twice() -> None:
     driver = Driver()
     driver.go_live("A")
