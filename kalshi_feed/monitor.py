@@ -117,12 +117,16 @@ class Monitor:
         """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
         now = self._clock.monotonic()
         books = store.books
-        late = self._connected_at is not None and now - self._connected_at[0] > patience
+        since = self._connected_at[0] if self._connected_at is not None else now
         return assess(
             state=state.value,
             error=state.last_error,
             books=Counter(books[ticker].status.value for ticker in market_tickers),
-            overdue=[t for t in market_tickers if late and books[t].status is BookStatus.PENDING],
+            overdue=[
+                ticker
+                for ticker in market_tickers
+                if books[ticker].status is BookStatus.PENDING and now - max(since, books[ticker].wanted_at) > patience
+            ],
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,

@@ -7,6 +7,7 @@ not import the connection or the engine. Thread-safe; methods ending in _locked 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from .books import BookStore, OrderBook
@@ -189,7 +190,9 @@ class UserRequests:
 
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""
-        if self._store.book_locked(market_ticker).set_status(BookStatus.PENDING):
+        book = self._store.book_locked(market_ticker)
+        book.wanted_at = time.monotonic()
+        if book.set_status(BookStatus.PENDING):
             self._session.output.status_changed.add(market_ticker)
 
     def reopen_books_locked(self) -> None:
