@@ -7,7 +7,6 @@ not import the connection or the engine. Thread-safe; methods ending in _locked 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from .books import BookStore, OrderBook
@@ -191,7 +190,7 @@ class UserRequests:
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""
         book = self._store.book_locked(market_ticker)
-        book.wanted_at = time.monotonic()
+        book.wanted_at = self._store.clock.monotonic()
         if book.set_status(BookStatus.PENDING):
             self._session.output.status_changed.add(market_ticker)
 

@@ -166,7 +166,9 @@ def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: S
     for want_line in line.wants:
         want = want_of(want_line)
         for ticker in wanted.add(want):
-            store.book_locked(ticker).set_status(BookStatus.PENDING)
+            book = store.book_locked(ticker)
+            book.wanted_at = now
+            book.set_status(BookStatus.PENDING)
             changed.add(ticker)
         wants.setdefault(want_line.number, []).append(want)
     for waiting in (wanted.changed, wanted.new_books, wanted.snapshots, wanted.questions):
