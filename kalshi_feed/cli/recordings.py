@@ -114,7 +114,6 @@ def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[st
                 if printer is not None:
                     printer.wait(_LOOK, lambda: None)
                 elif monitor is not None and feed.books:
-                    monitor.market_tickers = tuple(feed.books)
                     show(monitor, None, check=lambda: _until_closed(feed))
                 else:
                     time.sleep(_LOOK)

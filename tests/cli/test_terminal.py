@@ -12,11 +12,13 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
 
 from .screens import Screen, needs_tmux, screen
@@ -166,6 +168,28 @@ def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, envir
         plain = "\n".join(terminal.lines())
         assert plain.isascii() == ("PYTHONIOENCODING" in environ)
         assert "spread 0." in plain and (">1 KX-A" in plain or "▸1 KX-A" in plain)
+
+
+@needs_tmux
+def test_a_replay_is_shown_too(quiet: Access, tmp_path: Path) -> None:
+    recording, exchange = tmp_path / "game.ndjson", quiet.exchange
+    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
+        feed.record(recording)
+        feed.subscribe("orderbook_delta", MARKETS).wait(10)
+        for ticker in MARKETS:
+            feed.wait_for_book(ticker, timeout=10)
+        time.sleep(1.0)  # a second in which nothing comes: of the replay it makes twenty
+        exchange.change("KX-C", "yes", "0.01", "7")
+        feed.book("KX-C").wait_for_update(10, after=1)
+    with screen(tmp_path) as terminal:
+        terminal.type(shlex.join([*COMMAND, "replay", str(recording), "--speed", "0.05"]), "Enter")
+        terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and lines[0].startswith(" replay of game.ndjson"))
+        terminal.type("3")
+        terminal.wait_until(lambda lines: "market 3 of 3" in lines[-1] and " KX-C  LIVE" in lines[3])
+        terminal.type("q")
+        lines = terminal.wait_until(lambda lines: [line for line in lines if line][-1:] == ["ready>"])
+        assert any(line.startswith("KX-C ") for line in lines)  # the summary
+        assert terminal.flags() == BEFORE
 
 
 # --- without tmux: what is written
