@@ -17,6 +17,7 @@ TWO_SIDED = 46  # columns from which bids and asks have bars of their own
 _SIDE_BY_SIDE = 76  # columns from which markets and trades stand beside the ladder
 _WIDEST_LADDER = 84
 _ROWS_BELOW = 30  # lines from which there is room for a list below the ladder
+_WITH_TRADES = 8  # lines below a narrow ladder's three from which some are for trades
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ def layout_for(width: int, height: int, markets: int) -> Layout:
         body = max(LADDER + 2, height - HEAD - 1 - notes)
         rows = min(markets, height // 6) if markets > 1 and height >= _ROWS_BELOW else 0
         free = body - LADDER - (rows + 1 if rows else 0)
-        depth = max(1, (free - free // 4 - 1) // 2) if free >= 8 else max(1, free // 2)
-        trades = free - 2 * depth - 1 if free >= 8 else 0
+        depth, trades = max(1, free // 2), 0
+        if free >= _WITH_TRADES:
+            depth = (free - free // 4 - 1) // 2
+            trades = free - 2 * depth - 1
         return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes))
     body = max(LADDER + 2, height - HEAD - 2 - (notes + 1 if notes else 0))  # two rules and the keys
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
