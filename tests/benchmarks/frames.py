@@ -1,0 +1,146 @@
+"""Frames as the exchange sent them in late 2026 (protocol.md 5 and 6), encoded before anything is measured.
+
+Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only the price
+scale of the no side follows what the client asked for.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import uuid
+from collections.abc import Iterator
+from typing import NamedTuple
+
+CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
+_MS = 1_795_372_013_361
+_TIME = "2026-11-22T18:26:53.361842Z"
+
+
+class Plan(NamedTuple):
+    """What one connection is sent. ``chunk``: markets its first command named, which decides where the oks stand."""
+
+    markets: int
+    deltas: int
+    levels: int  # of both sides together, in each market's snapshot
+    kind: str  # "deltas", "mixed" (with trades and tickers) or "snapshots" (again and again)
+    yes_price: bool
+    chunk: int
+
+    def first_seq(self, chunk_index: int) -> int:
+        """The number of the first frame that answers the command ``chunk_index``: an ok, but for the first one."""
+        return 1 + chunk_index * (self.chunk + 1) - (chunk_index > 0)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A server's text frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 65_536:
+        return struct.pack(">BBH", 0x81, 126, size) + payload
+    return struct.pack(">BBQ", 0x81, 127, size) + payload
+
+
+class World:
+    """The markets of one plan and how they move."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._random = chance = random.Random(7)
+        self._ids = [uuid.UUID(int=chance.getrandbits(128)) for _ in range(plan.markets)]
+        half = max(plan.levels // 2, 1)
+        self._step = 100 if half <= 49 else max(5000 // (half + 1), 1)  # 1/10,000 dollar
+        self._prices = [self._step * i for i in range(1, half + 1)]  # both sides below 0.50: never crossed
+        self._books = [
+            {side: {price: chance.randint(100, 100_000) * 100 for price in self._prices} for side in ("yes", "no")}
+            for _ in range(plan.markets)
+        ]
+
+    def _price(self, side: str, price: int) -> str:
+        scaled = 10_000 - price if side == "no" and self._plan.yes_price else price
+        return f"{scaled / 10_000:.4f}"
+
+    def snapshot(self, market: int, seq: int) -> bytes:
+        """The market's snapshot as it is now."""
+        sides = []
+        for side in ("yes", "no"):
+            levels = sorted((self._price(side, price), size) for price, size in self._books[market][side].items())
+            sides.append(",".join(f'["{price}","{size / 100:.2f}"]' for price, size in levels))
+        return text_frame(
+            (
+                f'{{"type":"orderbook_snapshot","sid":1,"seq":{seq},"sending_ts_ms":{_MS},"msg":{{"market_ticker":"MKT-{market}",'
+                f'"market_id":"{self._ids[market]}","clock":{seq},"yes_dollars_fp":[{sides[0]}],"no_dollars_fp":[{sides[1]}]}}}}'
+            ).encode()
+        )
+
+    def delta(self, seq: int, clock: str | int) -> bytes:
+        """The next change of some market."""
+        chance = self._random
+        market, side = chance.randrange(self._plan.markets), "yes" if chance.random() < 0.5 else "no"
+        levels, price = self._books[market][side], chance.choice(self._prices)
+        held = levels.get(price, 0)
+        if held and chance.random() < 0.1:
+            change = -held
+        else:
+            change = chance.randint(-(held // 100), 20_000) * 100 or 100
+            if chance.random() < 0.16:  # as many as in the captured frames have a fraction
+                change += chance.randint(1, 99)
+        levels[price] = held + change
+        if not levels[price]:
+            del levels[price]
+        return text_frame(
+            (
+                f'{{"type":"orderbook_delta","sid":1,"seq":{seq},"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
+                f'"clock":{clock},"price_dollars":"{self._price(side, price)}","delta_fp":"{change / 100:.2f}","side":"{side}",'
+                f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+    def trade(self, seq: int) -> bytes:
+        """A trade somewhere."""
+        market, price = self._random.randrange(self._plan.markets), self._random.choice(self._prices)
+        return text_frame(
+            (
+                f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{self._ids[market]}","market_ticker":"MKT-{market}",'
+                f'"yes_price_dollars":"{price / 10_000:.4f}","no_price_dollars":"{1 - price / 10_000:.4f}","count_fp":"12.00",'
+                f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'
+                f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+    def ticker(self) -> bytes:
+        """A market's ticker."""
+        market, price = self._random.randrange(self._plan.markets), self._random.choice(self._prices)
+        return text_frame(
+            (
+                f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
+                f'"price_dollars":"{price / 10_000:.4f}","yes_bid_dollars":"{price / 10_000:.4f}","yes_ask_dollars":"{price / 10_000 + 0.01:.4f}",'
+                f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
+                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},"ts_ms":{_MS},'
+                f'"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+
+def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
+    """The snapshots that follow the answer to a command."""
+    begin = chunk_index * plan.chunk
+    seq = plan.first_seq(chunk_index) + (chunk_index > 0)
+    return b"".join(world.snapshot(m, seq + m - begin) for m in range(begin, min(begin + plan.chunk, plan.markets)))
+
+
+def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
+    """``plan.deltas`` frames of its kind, numbered on from the snapshots. ``clocks``: with a placeholder for the time of sending."""
+    oks = -(-plan.markets // plan.chunk) - 1
+    seq, trades = plan.markets + oks, 0
+    for number in range(plan.deltas):
+        if plan.kind == "mixed" and number % 10 in (3, 6, 9):
+            trades += number % 10 == 9
+            yield world.trade(trades) if number % 10 == 9 else world.ticker()
+            continue
+        seq += 1
+        if plan.kind == "snapshots":
+            yield world.snapshot(number % plan.markets, seq)
+        else:
+            yield world.delta(seq, "9" * 19 if clocks else seq)

@@ -1,0 +1,26 @@
+"""Figures as text: one kind of table, for the terminal and for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Row = Sequence[str]
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table whose columns stand straight in a terminal too."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    texts = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    texts.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(texts) + "\n"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure with ``digits`` digits that count, a dash for none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(digits - 1 - len(str(int(abs(value)))) + (abs(value) >= 1), 0) if abs(value) >= 0.1 else digits
+    return f"{value:,.{places}f}"
