@@ -119,11 +119,12 @@ class Decoder:
     ``use_yes_price``: what the orderbook_delta subscription asked for (protocol.md 3.1).
     """
 
-    __slots__ = ("_batch", "_one", "_types", "use_yes_price")
+    __slots__ = ("_batch", "_one", "_types", "delta_type", "use_yes_price")
 
     def __init__(self, use_yes_price: bool = False) -> None:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
+        self.delta_type = self._types[books.OrderbookDelta.type]
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
         self._one = msgspec.json.Decoder(union, float_hook=exact_number)
         self._batch = msgspec.json.Decoder(list[union], float_hook=exact_number)

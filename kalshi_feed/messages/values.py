@@ -4,7 +4,7 @@ Owns the one grammar of numbers (protocol.md 7, design.md "Precisions"): ASCII d
 digits on both sides; no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the
 package a price is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar.
 Every function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
-of the package. Thread-safe: the two caches only ever gain the same entries.
+of the package. Thread-safe: the caches only ever gain the same entries, or lose them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = [
     "EXACT",
     "ONE_DOLLAR",
     "PRICES",
+    "SIZES",
     "Level",
     "cents_units",
     "check_counts",
@@ -48,6 +49,10 @@ EXACT = Context(prec=60, traps=[])
 PRICES: dict[str, int] = {}
 """Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000 texts."""
 
+SIZES: dict[str, int] = {}
+"""Size texts seen lately, with their units: likewise. People trade round sizes: of 37,000 captured deltas 96 in 100 repeat one."""
+
+_MOST_SIZES = 16_384  # then they are forgotten: 2 MB
 _price_decimals: dict[int, Decimal] = {}
 _CENT = Decimal("0.01")
 _multiply = EXACT.multiply
@@ -96,9 +101,16 @@ def cents_units(cents: int) -> int:
 
 def size_units(text: str) -> int:
     """Signed size text in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
-    if _usual_size(text):  # what the exchange sends always has two decimals
-        return int(text.replace(".", ""))
-    return _scaled(_SIZE.fullmatch(text), text, 2, "size", "contracts")
+    units = SIZES.get(text)
+    if units is None:
+        if _usual_size(text):  # what the exchange sends always has two decimals
+            units = int(text.replace(".", ""))
+        else:
+            units = _scaled(_SIZE.fullmatch(text), text, 2, "size", "contracts")
+        if len(SIZES) >= _MOST_SIZES:
+            SIZES.clear()
+        SIZES[text] = units
+    return units
 
 
 def count_units(text: str) -> int:

@@ -23,8 +23,9 @@ from ..messages import (
     Unsubscribed,
 )
 from ..messages.decoder import undecodable
+from ..messages.values import ONE_DOLLAR, PRICES, SIZES
 from ..orderbook import Book, BookStatus, NegativeSize
-from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS
+from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .control import Control
 from .link import Link
 from .output import Output
@@ -101,49 +102,80 @@ class Session:
 
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
         """Take the text messages of one read, in order. Never raises for what the exchange sends."""
-        books, by_sid = self._books, self.control.links.by_sid
-        items, counts = self.output.items, self.output.counts
-        live, book_rule = BookStatus.LIVE, CHANNELS[BOOK_CHANNEL]
-        deltas = delta_bytes = 0
+        books, items, live = self._books, self.output.items, BookStatus.LIVE
+        prices, sizes = PRICES.get, SIZES.get
+        delta_type, yes_price = self._decoder.delta_type, self._decoder.use_yes_price
+        link, sid, expected = self._book_link()
+        others = other_bytes = 0
         for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
-            if isinstance(message, OrderbookDelta):
-                deltas += 1
-                delta_bytes += len(payload)
-                sid, seq = message.sid, message.seq
-                link = by_sid.get(sid)  # type: ignore[arg-type]
-                if link is None or seq is None or seq != link.next_seq or link.rule is not book_rule:
-                    if not self._sequenced(message, now):
-                        continue
-                else:
-                    link.next_seq = seq + 1
+            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, _take() sees to it.
+            if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
-                if book is None or book.status is not live:
-                    self._without_base(body.market_ticker, book, now)
-                    continue
-                try:
-                    price, size = message.units()
-                    book.apply(body.side, price, size, seq, body.clock, now)
-                except NegativeSize as error:
-                    self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
-                    continue
-                except ValueError as error:
-                    broken = undecodable(message, error)
-                    self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
-                    continue
-                items.append(message)
-            elif isinstance(message, ProtocolError):
-                counts.messages["unreadable"] += 1
-                counts.bytes["unreadable"] += len(payload)
-                self._unreadable(message, now)
-            else:
-                counts.messages[message.type] += 1
-                counts.bytes[message.type] += len(payload)
-                self._other(message, now)
-        if deltas:
-            counts.messages["orderbook_delta"] += deltas
-            counts.bytes["orderbook_delta"] += delta_bytes
+                if book is not None and book.status is live:
+                    price, size = prices(body.price_dollars), sizes(body.delta_fp)
+                    try:
+                        if price is None or size is None:  # a text not seen before
+                            price, size = message.units()
+                        elif yes_price and body.side == "no":
+                            price = ONE_DOLLAR - price
+                        book.apply(body.side, price, size, expected, body.clock, now)
+                    except ValueError:
+                        pass
+                    else:
+                        expected += 1
+                        items.append(message)
+                        continue
+            if link is not None:
+                link.next_seq = expected
+            others += 1
+            other_bytes += len(payload)
+            self._take(message, len(payload), now)
+            link, sid, expected = self._book_link()
+        if link is not None:
+            link.next_seq = expected
+        if others < len(payloads):
+            counts = self.output.counts
+            counts.messages["orderbook_delta"] += len(payloads) - others
+            counts.bytes["orderbook_delta"] += sum(map(len, payloads)) - other_bytes
 
+    def _book_link(self) -> tuple[Link | None, int | None, int]:
+        """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""
+        link = self.control.links.get(BOOK_CHANNEL)
+        if link is None or link.sid is None or link.next_seq is None:
+            return None, None, -1
+        return link, link.sid, link.next_seq
+
+    def _take(self, message: Message | ProtocolError, size: int, now: float) -> None:
+        """One message of ``size`` bytes, whatever it is."""
+        kind = "unreadable" if isinstance(message, ProtocolError) else message.type
+        self.output.counts.messages[kind] += 1
+        self.output.counts.bytes[kind] += size
+        if isinstance(message, ProtocolError):
+            self._unreadable(message, now)
+        elif isinstance(message, OrderbookDelta):
+            if self._sequenced(message, now):
+                self._delta(message, now)
+        else:
+            self._other(message, now)
+
+    def _delta(self, message: OrderbookDelta, now: float) -> None:
+        """A delta in its place, into its book."""
+        body = message.msg
+        book = self._books.get(body.market_ticker)
+        if book is None or book.status is not BookStatus.LIVE:
+            self._without_base(body.market_ticker, book, now)
+            return
+        try:
+            price, size = message.units()
+            book.apply(body.side, price, size, message.seq, body.clock, now)
+        except NegativeSize as error:
+            self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
+        except ValueError as error:
+            broken = undecodable(message, error)
+            self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
+        else:
+            self.output.items.append(message)
     def _other(self, message: Message, now: float) -> None:
         """Everything but deltas."""
         if isinstance(message, OrderbookSnapshot):

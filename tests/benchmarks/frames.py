@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
 _MS = 1_795_372_013_361
+_ROUND = [size * 100 for size in (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 1_000, 2_000)] + [10]
 _TIME = "2026-11-22T18:26:53.361842Z"
 
 
@@ -23,7 +24,7 @@ class Plan(NamedTuple):
     markets: int
     deltas: int
     levels: int  # of both sides together, in each market's snapshot
-    kind: str  # "deltas", "mixed" (with trades and tickers) or "snapshots" (again and again)
+    kind: str  # "deltas", "new sizes" (none seen before), "mixed" (with trades and tickers) or "snapshots" (again and again)
     yes_price: bool
     chunk: int
 
@@ -80,12 +81,10 @@ class World:
         market, side = chance.randrange(self._plan.markets), "yes" if chance.random() < 0.5 else "no"
         levels, price = self._books[market][side], chance.choice(self._prices)
         held = levels.get(price, 0)
-        if held and chance.random() < 0.1:
-            change = -held
-        else:
-            change = chance.randint(-(held // 100), 20_000) * 100 or 100
-            if chance.random() < 0.16:  # as many as in the captured frames have a fraction
-                change += chance.randint(1, 99)
+        # people trade round sizes: of 37,000 captured deltas 96 in 100 have the size of an earlier one
+        change = chance.randint(1, 2_000_000) if self._plan.kind == "new sizes" or chance.random() < 0.05 else chance.choice(_ROUND)
+        if held >= change and chance.random() < 0.5:
+            change = -change
         levels[price] = held + change
         if not levels[price]:
             del levels[price]
