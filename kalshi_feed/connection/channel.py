@@ -16,7 +16,7 @@ from typing import Final
 
 __all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
 
-CHUNK_BYTES: Final = 65_536  # one turn's reading: large enough to be cheap, small enough that timers are served in between
+CHUNK_BYTES: Final = 131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
 RECORD_BYTES: Final = 16_384  # a TLS record holds no more
 
 

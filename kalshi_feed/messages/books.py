@@ -181,7 +181,8 @@ class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field=
 
     ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the wire's
     levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older generations; per side
-    the newest generation present is read. A side that is missing or null is empty.
+    the newest generation present is read. A side that is missing or null is empty. What OrderbookDelta says of numbers
+    in a batch holds for book_sides(), ``yes`` and ``no``.
     """
 
     type: ClassVar[str] = "orderbook_snapshot"
@@ -190,13 +191,10 @@ class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field=
     id: Id | None = None
     msg: SnapshotBody
 
-    def __post_init__(self) -> None:
-        self.book_sides()  # msgspec turns a ValueError into a ValidationError
-
     def book_sides(self) -> tuple[dict[int, int], dict[int, int]]:
         """(yes, no) as {own price in 1/10,000 dollar: size in 1/100 contract}; zero sizes are left out.
 
-        The dicts are new at each call.
+        The dicts are new at each call. Raises ValueError for an invalid number or two levels at one price.
         """
         body = self.msg
         yes = _side_units(body.yes_dollars_fp, body.yes_dollars, body.yes_cents, "yes")

@@ -179,8 +179,13 @@ class Session:
     def _other(self, message: Message, now: float) -> None:
         """Everything but deltas."""
         if isinstance(message, OrderbookSnapshot):
-            if self._sequenced(message, now):
-                self._snapshot(message, now)
+            try:
+                yes, no = message.book_sides()
+            except ValueError as error:
+                self._unreadable(undecodable(message, error), now)
+            else:
+                if self._sequenced(message, now):
+                    self._snapshot(message, yes, no, now)
         elif isinstance(message, Subscribed):
             self.control.subscribed(message, now)
             self.output.items.append(message)
@@ -202,14 +207,13 @@ class Session:
             self.control.error(message, now)
         self.output.items.append(message)
 
-    def _snapshot(self, message: OrderbookSnapshot, now: float) -> None:
+    def _snapshot(self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float) -> None:
         """Any snapshot replaces the book, whoever asked for it; a missing side is empty (protocol.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
             self.output.counts.ignored["unwanted"] += 1
             return
         book = self._books[ticker]
-        yes, no = message.book_sides()
         was_live = book.status is BookStatus.LIVE
         book.replace(yes, no, message.seq, message.clock, now)
         self._baseless.discard(ticker)
