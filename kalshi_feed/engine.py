@@ -254,8 +254,8 @@ class Engine:
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
         """See Host."""
         read_at = time.perf_counter()
-        session, output = self.session, self.session.output
-        with self.store.change():
+        session, output, store = self.session, self.session.output, self.store
+        with store.lock:  # store.change() by hand: every read comes this way
             if payloads:
                 session.receive(payloads, now)
             session.tick(now)
@@ -265,6 +265,9 @@ class Engine:
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
+            ready = store.ready_locked()
+        for waiter in ready:
+            waiter.release()
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
         if output.give_up is not None:

@@ -108,7 +108,7 @@ class Reader:
         with selectors.DefaultSelector() as selector:
             events = selectors.EVENT_READ
             selector.register(transport.fileno(), events)
-            selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
+            selector.register(self.wakeup.fileno(), selectors.EVENT_READ, self.wakeup)
             host.connected(transport, time.monotonic())
             payloads: list[bytes] = []
             while not self._stopping:
@@ -126,8 +126,9 @@ class Reader:
                     selector.modify(transport.fileno(), events)
                 if not transport.has_more:
                     until = min(host.next_deadline(), transport.next_deadline())
-                    selector.select(min(max(until - time.monotonic(), 0.0), _LONGEST_SELECT))
-                self.wakeup.drain()
+                    for key, _ in selector.select(min(max(until - time.monotonic(), 0.0), _LONGEST_SELECT)):
+                        if key.data is not None:  # only now: it costs a system call
+                            self.wakeup.drain()
                 payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:

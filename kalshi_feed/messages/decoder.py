@@ -124,7 +124,7 @@ class Decoder:
     def __init__(self, use_yes_price: bool = False) -> None:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
-        self.delta_type = self._types[books.OrderbookDelta.type]
+        self.delta_type: type[books.OrderbookDelta] = yes_scale.OrderbookDelta if use_yes_price else books.OrderbookDelta
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
         self._one = msgspec.json.Decoder(union, float_hook=exact_number)
         self._batch = msgspec.json.Decoder(list[union], float_hook=exact_number)

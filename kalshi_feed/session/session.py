@@ -113,7 +113,7 @@ class Session:
                 body = message.msg
                 book = books.get(body.market_ticker)
                 if book is not None and book.status is live:
-                    price, size = prices(body.price_dollars), sizes(body.delta_fp)
+                    price, size = prices(body.price_dollars), sizes(body.delta_fp)  # type: ignore[arg-type]  # None is in neither
                     try:
                         if price is None or size is None:  # a text not seen before
                             price, size = message.units()
@@ -176,6 +176,7 @@ class Session:
             self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
         else:
             self.output.items.append(message)
+
     def _other(self, message: Message, now: float) -> None:
         """Everything but deltas."""
         if isinstance(message, OrderbookSnapshot):

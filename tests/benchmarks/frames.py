@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
 _MS = 1_795_372_013_361
-_ROUND = [size * 100 for size in (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 1_000, 2_000)] + [10]
+_ROUND = [
+    size * 100 for size in (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 1_000, 2_000)
+] + [10]
 _TIME = "2026-11-22T18:26:53.361842Z"
 
 
@@ -114,10 +116,11 @@ class World:
         return text_frame(
             (
                 f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
-                f'"price_dollars":"{price / 10_000:.4f}","yes_bid_dollars":"{price / 10_000:.4f}","yes_ask_dollars":"{price / 10_000 + 0.01:.4f}",'
+                f'"price_dollars":"{price / 10_000:.4f}","yes_bid_dollars":"{price / 10_000:.4f}",'
+                f'"yes_ask_dollars":"{price / 10_000 + 0.01:.4f}",'
                 f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
-                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},"ts_ms":{_MS},'
-                f'"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
+                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'
+                f'"ts_ms":{_MS},"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
         )
 
@@ -130,7 +133,7 @@ def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
 
 
 def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
-    """``plan.deltas`` frames of its kind, numbered on from the snapshots. ``clocks``: with a placeholder for the time of sending."""
+    """``plan.deltas`` frames, numbered on from the snapshots. ``clocks``: with a placeholder for the time of sending."""
     oks = -(-plan.markets // plan.chunk) - 1
     seq, trades = plan.markets + oks, 0
     for number in range(plan.deltas):

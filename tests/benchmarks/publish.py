@@ -70,7 +70,9 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for name, one in latency.items():
         if one["rate"] > 10:
             p999 = f", p99.9 {number(one['p999'])}" if one["p999"] else ""
-            rows.append((f"latency, {name}", f"p50 {number(one['p50'])} µs, p99 {number(one['p99'])}{p999}, max {number(one['max'])}"))
+            rows.append(
+                (f"latency, {name}", f"p50 {number(one['p50'])} µs, p99 {number(one['p99'])}{p999}, max {number(one['max'])}")
+            )
     for one in cost["growth"]:
         rows.append(
             (
@@ -90,7 +92,10 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for name, one in report["peers"].items():
         if name not in ("missing", "floor", "kalshi_feed"):
             rows.append(
-                (f"{name} on the same frames", f"{number(one['cpu_us'])} µs of CPU a delta, {number(one['cpu_ratio'])} × kalshi_feed's")
+                (
+                    f"{name} on the same frames",
+                    f"{number(one['cpu_us'])} µs of CPU a delta, {number(one['cpu_ratio'])} × kalshi_feed's",
+                )
             )
     rows += [(name, why) for name, why in report["peers"]["missing"].items()]
     return rows

@@ -87,7 +87,9 @@ class Peer:
         key = next(value for name, value in fields.items() if name.lower() == b"sec-websocket-key")
         accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         self.sock.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            + accept
+            + b"\r\n\r\n"
         )
 
     def command(self) -> dict[str, Any]:
@@ -153,7 +155,9 @@ def subscribe(peer: Peer, orders: Orders) -> Made:
             continue
         if index:
             seq = ready.plan.first_seq(index)
-            peer.tell({"id": command.get("id"), "type": "ok", "sid": 1, "seq": seq, "msg": {"market_tickers": params["market_tickers"]}})
+            peer.tell(
+                {"id": command.get("id"), "type": "ok", "sid": 1, "seq": seq, "msg": {"market_tickers": params["market_tickers"]}}
+            )
         peer.send(ready.snapshots[index])
         asked, index = asked + ready.plan.chunk, index + 1
     assert ready is not None
