@@ -16,7 +16,7 @@ from msgspec import field
 
 from .base import Body, Cents, Count, Id, Message, Milliseconds, Time, ready_time
 from .values import (
-    ONE_DOLLAR,
+    OTHER_SIDE,
     PRICES,
     Level,
     cents_units,
@@ -87,7 +87,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
         else:
             raise ValueError("orderbook_delta without delta_fp")
         if self.use_yes_price and body.side == "no":
-            price = ONE_DOLLAR - price
+            price = OTHER_SIDE[price]
         return price, size
 
     @property
@@ -200,7 +200,7 @@ class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field=
         yes = _side_units(body.yes_dollars_fp, body.yes_dollars, body.yes_cents, "yes")
         no = _side_units(body.no_dollars_fp, body.no_dollars, body.no_cents, "no")
         if self.use_yes_price:
-            no = {ONE_DOLLAR - price: size for price, size in no.items()}
+            no = {OTHER_SIDE[price]: size for price, size in no.items()}
         return yes, no
 
     @property

@@ -17,6 +17,7 @@ from typing import NamedTuple
 __all__ = [
     "EXACT",
     "ONE_DOLLAR",
+    "OTHER_SIDE",
     "PRICES",
     "SIZES",
     "Level",
@@ -45,6 +46,10 @@ ONE_DOLLAR = 10_000
 
 EXACT = Context(prec=60, traps=[])
 """Arithmetic of our own, so that a program's decimal context neither rounds nor traps our values."""
+
+_UNITS = tuple(range(ONE_DOLLAR + 1))  # books share one object for each price: less memory, and it is found by its address
+OTHER_SIDE = _UNITS[::-1]
+"""``OTHER_SIDE[price]`` is ``ONE_DOLLAR - price``."""
 
 PRICES: dict[str, int] = {}
 """Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000 texts."""
@@ -88,7 +93,7 @@ def price_units(text: str) -> int:
         units = int(match[1]) * ONE_DOLLAR + int((match[2] or "").ljust(4, "0")) if match else ONE_DOLLAR + 1
         if units > ONE_DOLLAR:
             raise ValueError(f"price {text[:40]!r} is not a number of dollars from 0 to 1 with at most 4 decimals")
-        PRICES[text] = units
+        PRICES[text] = units = _UNITS[units]
     return units
 
 
@@ -96,7 +101,7 @@ def cents_units(cents: int) -> int:
     """Price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
     if not 0 <= cents <= 100:
         raise ValueError(f"price of {cents} cents is not in 0 to 100")
-    return cents * 100
+    return _UNITS[cents * 100]
 
 
 def size_units(text: str) -> int:

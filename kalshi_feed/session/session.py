@@ -23,7 +23,7 @@ from ..messages import (
     Unsubscribed,
 )
 from ..messages.decoder import undecodable
-from ..messages.values import ONE_DOLLAR, PRICES, SIZES
+from ..messages.values import OTHER_SIDE, PRICES, SIZES
 from ..orderbook import Book, BookStatus, NegativeSize
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .control import Control
@@ -118,7 +118,7 @@ class Session:
                         if price is None or size is None:  # a text not seen before
                             price, size = message.units()
                         elif yes_price and body.side == "no":
-                            price = ONE_DOLLAR - price
+                            price = OTHER_SIDE[price]
                         book.apply(body.side, price, size, expected, body.clock, now)
                     except ValueError:
                         pass

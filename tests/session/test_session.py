@@ -450,6 +450,17 @@ def test_also_on_a_subscription_whose_sid_nobody_has_told() -> None:
     assert driver.live() == set()
 
 
+def test_deltas_on_a_subscription_whose_sid_nobody_has_told() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    driver.turn(
+        {"type": "subscribed", "id": 1, "channel": BOOK}, snapshot("A", None, 1), delta("A", None, 2), delta("A", None, 3, 5)
+    )
+    assert driver.books["A"].yes == {4000: 105} and driver.live() == {"A"}
+    assert [message.seq for message in driver.take(OrderbookDelta)] == [2, 3]
+
+
 def test_more_than_ten_in_a_minute_are_too_many() -> None:
     driver = Driver()
     driver.go_live("A")
