@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from .errors import ConfigurationError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
 from .messages.values import Level
 from .orderbook import Book, BookStatus, BookView
+from .threads import waiting
 
 __all__ = ["BookStore", "Books", "OrderBook", "Waiter", "checked_timeout"]
 
@@ -96,10 +97,7 @@ class BookStore:
     def check_fork(self) -> None:
         """Raise FeedForkedError in a child process."""
         if self.forked:
-            raise FeedForkedError(
-                "this feed was made before fork(): its threads and its socket stayed in the parent process. "
-                "Make a new KalshiFeed in this process (after the fork)"
-            )
+            raise FeedForkedError
 
     def book_locked(self, market_ticker: str) -> Book:
         """The market's book, made if there was none."""
@@ -123,6 +121,13 @@ class BookStore:
             book = self.books.get(market_ticker)
             return book.view(time.monotonic(), time.time()) if book is not None else None
 
+    def none_live_locked(self) -> list[str]:
+        """Nobody keeps the books any more: LIVE ones become STALE. Returns their markets."""
+        live = [book for book in self.books.values() if book.status is BookStatus.LIVE]
+        for book in live:
+            book.set_status(BookStatus.STALE)
+        return [book.market_ticker for book in live]
+
     def wait(self, check: Callable[[], T | None], timeout: float | None, missing: Callable[[], str]) -> T:
         """Wait until ``check`` (run under the lock, by the reader too) gives a value, and return that.
 
@@ -137,14 +142,15 @@ class BookStore:
                 raise self.ended.fresh()
             return value
 
-        waiter = Waiter(check_all)
+        waiter, me = Waiter(check_all), threading.get_ident()
         deadline = None if seconds is None else time.monotonic() + seconds
-        with self.lock:
-            value = check_all()
-            if value is not None:
-                return value
-            self._waiters.append(waiter)
         try:
+            with self.lock:
+                value = check_all()
+                if value is not None:
+                    return value
+                self._waiters.append(waiter)
+            waiting.add(me)
             while waiter.sleep(deadline):
                 with self.lock:
                     value = check_all()
@@ -157,9 +163,10 @@ class BookStore:
                     return value
                 text = missing()
             raise WaitTimeout(f"waited {seconds:g} s in vain: {text}")
-        finally:
+        finally:  # also of a KeyboardInterrupt between any two lines
+            waiting.discard(me)
             with self.lock:
-                self._waiters.remove(waiter)
+                self._waiters[:] = [other for other in self._waiters if other is not waiter]
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -197,26 +204,38 @@ class OrderBook:
     @property
     def status(self) -> BookStatus:
         """PENDING (no snapshot yet), LIVE (right), STALE (was right once), CLOSED (unwanted, or the feed is closed)."""
+        self._store.check_fork()  # nobody keeps the child's copy
         return self._book.status
 
     @property
     def is_live(self) -> bool:
         """Whether the book is the exchange's, as far as it has told."""
+        self._store.check_fork()
         return self._book.status is BookStatus.LIVE
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether bid is above ask; see BookView.is_crossed."""
+        self._store.check_fork()
+        with self._store.lock:
+            return self._book.is_crossed
 
     @property
     def version(self) -> int:
         """Counts the changes of this handle; only grows, over reconnects too."""
+        self._store.check_fork()
         return self._book.version
 
     @property
     def seq(self) -> int | None:
         """The sequence number of the last change; starts again with each subscription."""
+        self._store.check_fork()
         return self._book.seq
 
     @property
     def clock(self) -> int | None:
         """The exchange's clock of this market at the last change (protocol.md 6.2), the same on every connection."""
+        self._store.check_fork()
         return self._book.clock
 
     @property
@@ -229,6 +248,7 @@ class OrderBook:
 
         A quiet market's book grows old and is right all the same.
         """
+        self._store.check_fork()
         updated = self._book.updated
         return None if updated is None else max(0.0, time.monotonic() - updated)
 
@@ -307,7 +327,7 @@ class OrderBook:
         return self.view().to_dict()
 
     def __repr__(self) -> str:
-        return f"<OrderBook {self.market_ticker} {self.status.value} version {self.version}>"
+        return f"<OrderBook {self.market_ticker} {self._book.status.value} version {self._book.version}>"
 
 
 class Books(Mapping[str, OrderBook]):
@@ -318,18 +338,22 @@ class Books(Mapping[str, OrderBook]):
         self._wanted = wanted
 
     def __getitem__(self, market_ticker: str) -> OrderBook:
+        self._store.check_fork()
         if market_ticker not in self._wanted():
             raise KeyError(market_ticker)
         return self._store.handle(market_ticker)
 
     def __iter__(self) -> Iterator[str]:
+        self._store.check_fork()
         return iter(self._wanted())
 
     def __len__(self) -> int:
+        self._store.check_fork()
         return len(self._wanted())
 
     def __repr__(self) -> str:
-        return f"<Books {', '.join(self._wanted()[:5])}{' …' if len(self) > 5 else ''}>"
+        wanted = self._wanted()
+        return f"<Books {', '.join(wanted[:5])}{' …' if len(wanted) > 5 else ''}>"
 
 
 _stores: weakref.WeakSet[BookStore] = weakref.WeakSet()

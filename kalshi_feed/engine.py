@@ -8,7 +8,6 @@ Must not import the feed, the command line or the simulator. Thread-safe.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -18,8 +17,9 @@ from typing import Any, Final
 
 from .books import BookStore
 from .connection.dial import dial
-from .connection.proxy import find_proxy
+from .connection.proxy import Proxy
 from .connection.reader import Reader
+from .connection.redaction import detach
 from .connection.transport import Transport
 from .connection.url import Endpoint
 from .credentials import Credentials
@@ -34,6 +34,7 @@ from .session.timing import Timing
 from .session.wanted import Wanted
 from .state import State
 from .stats import FeedStats, Health
+from .threads import is_logging, log_safely
 from .user_requests import UserRequests
 
 __all__ = ["Engine"]
@@ -43,6 +44,7 @@ _RUNNING: Final = (FeedState.CONNECTING, FeedState.CONNECTED, FeedState.RECONNEC
 _LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
 _MOST_SKEW: Final = 86_400.0
 _LONGEST_CLOSE: Final = 1e6  # seconds; Thread.join() takes no infinity
+_GRACE: Final = 0.5  # seconds after the deadline for a reader that is about to end
 _FAILED_CLOSE: Final = 5.0  # seconds for the callbacks to take what is queued after a fatal error
 
 
@@ -55,7 +57,7 @@ class Engine:
         endpoint: Endpoint,
         *,
         ssl_context: Any,
-        proxy: Any,
+        proxy: Proxy | None,
         policy: ReconnectPolicy,
         connect_timeout: float,
         idle_timeout: float,
@@ -91,6 +93,8 @@ class Engine:
         self._policy = policy
         self._retries = Retries(policy, random.random)
         self._reader: Reader | None = None
+        self._closings = 0
+        self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
         self._gap_started: datetime | None = None
         self._clock_offset = 0.0
@@ -117,18 +121,20 @@ class Engine:
     def start(self) -> None:
         """Start the threads; nothing to do if they run. Raises the fatal error of a feed that has failed."""
         self.check()
-        before = self._reader
+        before, closings = self._reader, self._closings
         if self._state.value in _RUNNING and not (before and before.stopping()):
             return
-        if before is not None and before.thread.is_alive():
+        if before is not None and not before.has_ended:
             if not self._inside():
-                before.thread.join(_FAILED_CLOSE)
-            if before.thread.is_alive():
+                before.join(time.monotonic() + _FAILED_CLOSE)
+            if not before.has_ended:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
         with self.store.lock:
-            is_first = self._reader is before  # of several threads that start the feed at once
+            # the first of several threads that start the feed at once, and no close() since, as from a signal handler
+            is_first = self._reader is before and self._closings == closings
             if is_first:
+                self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
                 self._reader = reader
                 self._retries = Retries(self._policy, random.random)
                 self._clock_tried = False
@@ -138,35 +144,44 @@ class Engine:
                     self.requests.open_book_locked(ticker)
                 self._state.change(FeedState.CONNECTING, "start")
         if not is_first:
-            reader.wakeup.close()
+            reader.cancel()
             return
         try:
             self.dispatcher.start()
             reader.start()
-        except Exception:
-            self.dispatcher.close(time.monotonic())
-            reader.wakeup.close()
-            self._end_now("no thread could be started")
+        except BaseException:
+            if not reader.is_running:  # with Ctrl-C it may be
+                reader.cancel()
+                self.dispatcher.close(time.monotonic())
+                self._end_now("no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:
         """End the threads within ``timeout`` seconds; returns at once where it would wait for itself."""
         if self.store.forked:
             return
+        self._closings += 1
         deadline = time.monotonic() + min(timeout, _LONGEST_CLOSE)
-        reader = self._reader
-        if reader is not None:
-            reader.stop(deadline)
-            self.dispatcher.unblock()
-            if reader.thread.is_alive():
-                if self._inside() or self.store.lock._is_owned():  # type: ignore[attr-defined]  # a signal handler on top of a call
-                    return
-                reader.thread.join(max(deadline - time.monotonic(), 0.0) + 0.5)
-                if reader.thread.is_alive():
-                    _log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
-                    return
+        reader, me = self.stop(deadline), threading.get_ident()
+        if reader is not None and reader.is_running:
+            on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
+            if on_top or self._inside():
+                return
+            self._closers.add(me)
+            try:
+                reader.join(deadline + _GRACE)
+                if not reader.has_ended and self._reader is reader:
+                    self._leave_behind(reader, timeout)
+            finally:
+                self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
             self._end_now("close")
+
+    def _leave_behind(self, reader: Reader, timeout: float) -> None:
+        """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
+        self.dispatcher.close(time.monotonic())
+        if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
+            _log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
 
     def _end_now(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
@@ -179,18 +194,19 @@ class Engine:
             self._state.untold.clear()
         self.dispatcher.end(None)
 
-    def abandon(self) -> None:
-        """The feed object is gone: end the threads without waiting for them."""
+    def stop(self, deadline: float) -> Reader | None:
+        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
         reader = self._reader
-        if reader is not None:
-            reader.stop(time.monotonic())
+        if reader is not None and not self.store.forked:
+            reader.stop(deadline)
             self.dispatcher.unblock()
+        return reader
 
     @property
     def abandonable(self) -> bool:
         """Whether threads run that nobody could stop any more if the feed object went away."""
         reader = self._reader
-        return reader is not None and reader.thread.is_alive() and not reader.stopping()
+        return reader is not None and reader.is_running and not reader.stopping()
 
     def wake(self) -> None:
         """Have the reader look what is wanted now."""
@@ -222,7 +238,7 @@ class Engine:
             self._endpoint,
             self._headers,
             ssl_context=self._ssl_context,
-            proxy=find_proxy(self._endpoint, self._proxy, os.environ),
+            proxy=self._proxy,
             deadline=time.monotonic() + self._connect_timeout,
             wakeup=reader.wakeup,
             cancelled=reader.stopping,
@@ -258,10 +274,15 @@ class Engine:
         with store.lock:  # store.change() by hand: every read comes this way
             if payloads:
                 session.receive(payloads, now)
+            transport = self._transport
+            if transport is not None:
+                if transport.is_behind:
+                    session.fell_behind(now)
+                session.arriving(transport.arriving_since, now)
+                if transport.binary_ignored > self._binary_ignored:
+                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
+                    self._binary_ignored = transport.binary_ignored
             session.tick(now)
-            if self._transport is not None and self._transport.binary_ignored > self._binary_ignored:
-                self._binary_ignored = self._transport.binary_ignored
-                output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
@@ -270,6 +291,8 @@ class Engine:
             waiter.release()
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
+        elif read_at >= self.dispatcher.next_watch():
+            self.dispatcher.watch(read_at)
         if output.give_up is not None:
             raise ConnectionLost(None, output.give_up)
         return outbox
@@ -277,7 +300,8 @@ class Engine:
     def next_deadline(self) -> float:
         """See Host."""
         with self.store.lock:
-            return self.session.next_deadline()
+            deadline = self.session.next_deadline()
+        return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """See Host."""
@@ -304,29 +328,44 @@ class Engine:
                 delay=delay,
                 gap_started=self._gap_started,
             )
-        _log(logging.WARNING, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
+        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
+        _log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
 
     def ended(self, error: BaseException | None) -> None:
         """See Host."""
-        fatal = _as_fatal(error)
+        items, changed, defect = self._leave_session(closing=error is None)
+        fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
             _log(logging.ERROR, "the feed has failed: %s", fatal)
         with self.store.change():
-            self.session.disconnected(time.monotonic())
             self._transport = None
-            if fatal is None:
-                self.requests.close_books_locked()
             self._state.fatal = fatal
             self.store.ended = fatal or FeedClosedError("the feed was closed")
-            self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
+            if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
+                self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
             self._monitor.ended()
-            items, changed, _ = self.session.output.take()
-        self._hand_on(items, changed)
+        try:
+            self._hand_on(items, changed)
+        except BaseException as broken:  # the dispatcher is what has failed
+            _as_fatal(broken)
         self.dispatcher.end(fatal)
         reader = self._reader
         self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
+
+    def _leave_session(self, *, closing: bool) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
+        """What the session still had to say, whose books have changed, and its own defect: even then no book stays LIVE."""
+        try:
+            with self.store.change():
+                self.session.disconnected(time.monotonic())
+                if closing:
+                    self.requests.close_books_locked()
+                items, changed, _ = self.session.output.take()
+            return items, changed, None
+        except BaseException as defect:
+            with self.store.change():
+                return [], self.store.none_live_locked(), defect
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
@@ -341,7 +380,7 @@ class Engine:
             return False
         ahead = error.server_time.timestamp() - time.time()
         self._monitor.clock_skew = -ahead
-        if not _LEAST_SKEW < abs(ahead - self._clock_offset) < _MOST_SKEW:
+        if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
             return False
         self._clock_tried = True
         self._clock_offset = ahead
@@ -387,13 +426,9 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
         return error
     _log(logging.ERROR, "defect in kalshi_feed", error=error)
     fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
-    fatal.__cause__ = error.with_traceback(None)
+    fatal.__cause__ = detach(error)
     return fatal
 
 
 def _log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
-    """Log; a logging handler that raises must not end the reader. Never called under a lock."""
-    try:
-        _logger.log(level, text, *args, exc_info=error)
-    except Exception:
-        pass
+    log_safely(_logger, level, text, *args, error=error)

@@ -106,7 +106,10 @@ class AuthenticationError(HandshakeRejected):
 
 
 class TLSError(ConnectionFailed):
-    """The TLS handshake failed. ``retryable`` only after a healthy session, which the session decides."""
+    """The server's certificate is not accepted, or it speaks no TLS from 1.2 up.
+
+    Final at first; after a healthy session it is tried again, slowly.
+    """
 
     retryable = False
 
@@ -120,7 +123,7 @@ class ProxyError(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """407 (the proxy wants other credentials) does not pass by itself."""
+        """407 (the proxy wants other credentials) does not pass by itself; after a healthy session it is tried slowly."""
         return self.status != 407
 
     def __str__(self) -> str:
@@ -222,3 +225,10 @@ class FeedClosedError(KalshiFeedError):
 
 class FeedForkedError(KalshiFeedError):
     """The feed was made in another process; threads and sockets do not survive fork()."""
+
+    def __init__(
+        self,
+        message: str = "this feed was made before fork(): its threads and its socket stayed in the parent process. "
+        "Make a new KalshiFeed in this process (after the fork)",
+    ) -> None:
+        super().__init__(message)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .books import Books, OrderBook, checked_timeout
 from .callbacks import Callbacks
-from .connection.context import check_context, default_context
+from .connection.context import check_context, default_context, weakness
 from .connection.proxy import find_proxy
+from .connection.redaction import without_locals
 from .connection.url import parse_url
 from .credentials import Credentials
 from .dispatch import Dispatcher, MessageStream
@@ -38,6 +41,7 @@ DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _MIB: Final = 1024 * 1024
 _EXIT_TIMEOUT: Final = 1.5
+_logger: Final = logging.getLogger("kalshi_feed")
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -49,7 +53,8 @@ class KalshiFeed(Callbacks):
     default the environment's (HTTPS_PROXY, NO_PROXY). ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade.
     ``idle_timeout``: seconds without any byte after which a connection is given up (the exchange pings every 10 s).
     ``queue_size``: messages that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
-    (reading pauses: lossless until the exchange gives up). ``workers``: threads for callbacks, each market stays in order.
+    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the queue may
+    grow). ``workers``: threads for callbacks, each market stays in order.
     ``max_message_size``: bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages
     read the same either way. ``name``: prefix of the threads' names.
 
@@ -58,6 +63,7 @@ class KalshiFeed(Callbacks):
 
     _timing = Timing()
 
+    @without_locals  # the url, the proxy, or whatever was taken for credentials
     def __init__(
         self,
         credentials: Credentials,
@@ -84,7 +90,9 @@ class KalshiFeed(Callbacks):
         endpoint = parse_url(url)
         if ssl_context is not None:
             check_context(ssl_context, endpoint)
-        find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
+            if endpoint.is_secure and weakness(ssl_context):
+                _logger.warning("%s will not be verified, which loopback alone is spared: %s", endpoint, weakness(ssl_context))
+        route = find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
         _check_seconds("connect_timeout", connect_timeout)
         _check_seconds("idle_timeout", idle_timeout)
         if isinstance(max_message_size, bool) or not isinstance(max_message_size, int) or max_message_size < 1024:
@@ -98,7 +106,7 @@ class KalshiFeed(Callbacks):
             credentials,
             endpoint,
             ssl_context=ssl_context if ssl_context is not None else default_context() if endpoint.is_secure else None,
-            proxy=proxy,
+            proxy=route,
             policy=reconnect,
             connect_timeout=connect_timeout,
             idle_timeout=idle_timeout,
@@ -115,6 +123,7 @@ class KalshiFeed(Callbacks):
         weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
 
     @classmethod
+    @without_locals
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 
@@ -134,12 +143,14 @@ class KalshiFeed(Callbacks):
     @property
     def state(self) -> FeedState:
         """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
+        self._engine.store.check_fork()
         return self._engine.state
 
     def start(self) -> KalshiFeed:
         """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
 
-        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError.
+        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the system says if it has no
+        thread or descriptor to give (RuntimeError, OSError); nothing runs then. A close() that comes meanwhile wins.
         """
         self._engine.start()
         return self
@@ -162,7 +173,7 @@ class KalshiFeed(Callbacks):
             self.close()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the connection and end the threads within ``timeout`` seconds. Idempotent.
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
 
         What is queued is still delivered, up to the timeout. May be called from any thread; from a callback or a signal handler it
         returns at once where it would have to wait for itself. Subscriptions and callbacks stay for the next start().
@@ -301,7 +312,7 @@ class KalshiFeed(Callbacks):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        return f"<KalshiFeed {self._url} {self.state.value}>"
+        return f"<KalshiFeed {self._url} {'forked' if self._engine.store.forked else self._engine.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
@@ -338,13 +349,17 @@ def _check_options(options: Mapping[str, object]) -> None:
 def _forgotten(engine: Engine, url: str) -> None:
     """The last reference to a feed is gone while its threads run."""
     if engine.abandonable:
-        engine.abandon()
+        engine.stop(time.monotonic())
         warnings.warn(f"a KalshiFeed for {url} was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 def _at_exit() -> None:
-    for engine in list(_engines):
-        engine.close(_EXIT_TIMEOUT)
+    deadline = time.monotonic() + _EXIT_TIMEOUT  # for all feeds together
+    engines = list(_engines)
+    for engine in engines:
+        engine.stop(deadline)
+    for engine in engines:
+        engine.close(max(deadline - time.monotonic(), 0.0))
 
 
 atexit.register(_at_exit)

@@ -87,6 +87,7 @@ class Monitor:
             gaps=counts.gaps,
             resyncs=counts.resyncs,
             faults=counts.faults,
+            ignored=counts.ignored,
             queue_depth=counters.depth,
             queue_high_water=counters.high_water,
             dropped=counters.dropped,

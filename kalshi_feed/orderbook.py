@@ -119,6 +119,11 @@ class Book:
         """The lowest offer on ``side``: the other side's best bid at 1 - its price."""
         return _best_ask(_own(self.no, self.yes, side))
 
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask."""
+        return _is_crossed(self.yes, self.no)
+
     def view(self, now: float, wall: float) -> BookView:
         """The book at this instant: monotonic time ``now``, which is Unix time ``wall``, both in seconds."""
         return BookView(
@@ -236,6 +241,15 @@ class BookView:
         return self.status is BookStatus.LIVE
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask.
+
+        For a moment that is normal: one action of the exchange comes as several deltas. If it lasts, do not trade on it;
+        the feed tells on_error and asks for a fresh snapshot.
+        """
+        return _is_crossed(self._yes, self._no)
+
+    @property
     def updated_at(self) -> datetime | None:
         """When the last message was applied, aware (UTC); None if there was none."""
         return None if self._age is None else datetime.fromtimestamp(self._wall - self._age, timezone.utc)
@@ -306,6 +320,7 @@ class BookView:
         return {
             "market_ticker": self.market_ticker,
             "status": self.status.value,
+            "is_crossed": self.is_crossed,
             "version": self.version,
             "seq": self.seq,
             "clock": self.clock,
@@ -326,6 +341,10 @@ def _own(yes: Mapping[int, int], no: Mapping[int, int], side: str) -> Mapping[in
     if side == "no":
         return no
     raise ConfigurationError(f'side must be "yes" or "no", not {_shown(side)}')
+
+
+def _is_crossed(yes: Mapping[int, int], no: Mapping[int, int]) -> bool:
+    return max(yes, default=0) + max(no, default=0) > ONE_DOLLAR
 
 
 def _best_bid(levels: Mapping[int, int]) -> Level | None:

@@ -144,10 +144,10 @@ def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
 class FeedStats:
     """The feed's figures at one moment. Immutable, hence thread-safe.
 
-    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind; counters go on over reconnects and
-    restarts. Ages, latencies and the skew are in seconds and None while unknown. ``processing_latency`` is from
-    socket read to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both over the last
-    1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
+    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind, ``ignored`` (frames left out: a duplicate, a delta
+    of a STALE book …) by reason; counters go on over reconnects and restarts. Ages, latencies and the skew are in seconds and
+    None while unknown. ``processing_latency`` is from socket read to callback, ``exchange_latency`` from the exchange's
+    timestamp to the socket read (both over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
     """
 
     state: FeedState
@@ -161,6 +161,7 @@ class FeedStats:
     gaps: int = 0
     resyncs: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
     queue_depth: int = 0
     queue_high_water: int = 0
     dropped: int = 0
@@ -174,7 +175,7 @@ class FeedStats:
     clock_skew: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("messages", "bytes", "faults"):
+        for name in ("messages", "bytes", "faults", "ignored"):
             object.__setattr__(self, name, _read_only(getattr(self, name)))
 
     @property

@@ -45,17 +45,20 @@ class Subscription:
     @property
     def channels(self) -> tuple[str, ...]:
         """The channels asked for."""
+        self._requests.check_fork()
         return self._want.channels
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
         """The markets asked for, in order; empty if there is no filter by ticker."""
+        self._requests.check_fork()
         with self._requests.lock:
             return tuple(self._want.keys) if self._want.selector == "market_tickers" else ()
 
     @property
     def sids(self) -> Mapping[str, int]:
         """The exchange's present number of each confirmed channel."""
+        self._requests.check_fork()
         with self._requests.lock:
             found = {name: self._requests.sid_of(name) for name in self._want.live_channels()}
         return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
@@ -63,11 +66,16 @@ class Subscription:
     @property
     def error(self) -> SubscriptionError | None:
         """What the exchange refused, or None."""
+        self._requests.check_fork()
         return self._want.error
 
     @property
     def state(self) -> SubscriptionState:
         """See SubscriptionState."""
+        self._requests.check_fork()
+        return self._state()
+
+    def _state(self) -> SubscriptionState:
         with self._requests.lock:
             if self._want.closed:
                 return SubscriptionState.CLOSED
@@ -128,6 +136,7 @@ class Subscription:
 
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
         """Ask the exchange for fresh order book snapshots of these markets, or of all of the subscription's."""
+        self._requests.check()
         if BOOK_CHANNEL not in self._want.live_channels():
             raise ConfigurationError(f"only a subscription of {BOOK_CHANNEL} has snapshots to ask for")
         found = self._checked(market_tickers, "request_snapshot") if market_tickers else self.market_tickers
@@ -160,4 +169,5 @@ class Subscription:
 
     def __repr__(self) -> str:
         count = len(self._want.keys)
-        return f"<Subscription {', '.join(self.channels)}, {count or 'all'} market{'' if count == 1 else 's'}, {self.state.value}>"
+        markets = f"{count or 'all'} market{'' if count == 1 else 's'}"
+        return f"<Subscription {', '.join(self._want.channels)}, {markets}, {self._state().value}>"

@@ -6,6 +6,7 @@ not import the connection or the engine. Thread-safe; methods ending in _locked 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 
 from .books import BookStore, OrderBook
@@ -37,8 +38,13 @@ class UserRequests:
         self._state = state
         self._wake = wake
         self.check = check
-        self.lock = store.lock
+        self.check_fork = store.check_fork
         self.wanted = wanted
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The store's lock."""
+        return self._store.lock
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""

@@ -278,6 +278,7 @@ def test_the_questions_of_a_book(store: BookStore) -> None:
     assert book.to_dict()["yes"] == [["0.4000", "10.00"], ["0.3900", "5.00"]]
     view = book.view(require_live=True)
     assert view == store.view("A") and view.is_live
+    assert book.is_crossed is view.is_crossed is False
     with pytest.raises(ConfigurationError):
         book.best_bid("maybe")
 
@@ -331,6 +332,16 @@ def test_a_change_of_status_is_an_update(store: BookStore) -> None:
 
 
 # -- the mapping of the wanted ones ------------------------------------------------------------------------------------
+
+
+def test_a_store_that_nobody_keeps_has_no_live_book(store: BookStore) -> None:
+    write(store, "A", yes={4000: 100})
+    with store.lock:
+        store.book_locked("B")
+    with waiting(store, lambda: store.handle("A").wait_for_update(5)) as found, store.change():
+        assert store.none_live_locked() == ["A"]
+    assert [store.handle(ticker).status for ticker in ("A", "B")] == [BookStatus.STALE, BookStatus.PENDING]
+    assert found.ends[0].status is BookStatus.STALE
 
 
 def test_books_is_a_mapping_of_what_is_wanted(store: BookStore) -> None:

@@ -257,6 +257,7 @@ def test_to_dict_is_ready_for_json() -> None:
     assert json.loads(json.dumps(view().to_dict())) == {
         "market_ticker": "MARKET-A",
         "status": "LIVE",
+        "is_crossed": False,
         "version": 1,
         "seq": 7,
         "clock": 70,
@@ -269,6 +270,15 @@ def test_to_dict_is_ready_for_json() -> None:
 
 
 # --- BookView: questions
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "crossed"),
+    [({}, {}, False), ({10_000: 1}, {}, False), ({4000: 1}, {6000: 1}, False), ({4000: 1, 1: 1}, {2: 1, 6001: 1}, True)],
+)
+def test_crossed_is_more_than_a_dollar(yes: dict[int, int], no: dict[int, int], crossed: bool) -> None:
+    seen = view(yes=yes, no=no)
+    assert seen.is_crossed is seen.to_dict()["is_crossed"] is crossed
 
 
 def test_best_prices_of_the_view() -> None:
@@ -482,7 +492,7 @@ def test_answers_do_not_depend_on_the_programs_context() -> None:
         assert answers() == normal
 
 
-# --- against a slow and obvious model
+# --- against a slow and obvious model (the book as it changes: tests/faults/test_book_model.py)
 
 levels = st.dictionaries(st.integers(1, 9999), st.integers(1, 10**6), max_size=8)
 sides = st.sampled_from(["yes", "no"])
@@ -514,24 +524,3 @@ def test_questions_against_fractions(yes: dict[int, int], no: dict[int, int], si
         assert (None if cost is None else Fraction(cost)) == (None if left else total)
     imbalance = seen.imbalance(side=side)
     assert imbalance is None if not (own or other) else -1 <= imbalance <= 1  # type: ignore[operator]
-
-
-@slow
-@given(levels, levels, st.lists(st.tuples(sides, st.integers(1, 9999), st.integers(-(10**6), 10**6)), max_size=30))
-def test_apply_against_a_model(yes: dict[int, int], no: dict[int, int], deltas: list[tuple[str, int, int]]) -> None:
-    made = book(yes, no)
-    model = {"yes": dict(yes), "no": dict(no)}
-    for number, (side, price, size) in enumerate(deltas, 8):
-        left = model[side].get(price, 0) + size
-        before = made.version
-        if left < 0:
-            with pytest.raises(NegativeSize):
-                made.apply(side, price, size, number, number, float(number))
-            assert made.version == before
-        else:
-            made.apply(side, price, size, number, number, float(number))
-            model[side][price] = left
-            assert (made.version, made.seq) == (before + 1, number)
-        made._check()
-        assert made.yes == {price: size for price, size in model["yes"].items() if size}
-        assert made.no == {price: size for price, size in model["no"].items() if size}

@@ -65,6 +65,7 @@ def local_feed(exchange: Exchange) -> type[KalshiFeed]:
     class Local(KalshiFeed):
         def __init__(self, credentials: Credentials, **arguments: Any) -> None:
             arguments |= {"url": exchange.url, "ssl_context": exchange.ssl_context}
+            arguments.pop("proxy", None)  # there is none
             super().__init__(credentials, **arguments)
 
         def run_forever(self) -> None:

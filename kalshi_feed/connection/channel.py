@@ -17,6 +17,7 @@ from typing import Final
 __all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
 
 CHUNK_BYTES: Final = 131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
+BEHIND_BYTES: Final = CHUNK_BYTES // 4  # a read of so much has more behind it (a window may be smaller than a chunk)
 RECORD_BYTES: Final = 16_384  # a TLS record holds no more
 
 
@@ -40,6 +41,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.is_behind = False  # the last read brought so much that more is to be expected at once
         self._unsent = bytearray()
 
     def fileno(self) -> int:
@@ -65,7 +67,9 @@ class Channel:
         try:
             data = self.sock.recv(CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
+            self.is_behind = False
             return b""
+        self.is_behind = len(data) >= BEHIND_BYTES
         if not data:
             raise EndOfStream(clean=True)
         return data

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ssl
 import sys
+from typing import Final
 
 import certifi
 
 from ..errors import ConfigurationError
 from .url import Endpoint
 
-__all__ = ["check_context", "default_context"]
+__all__ = ["check_context", "default_context", "weakness"]
+
+NEW_ENOUGH: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.MAXIMUM_SUPPORTED)
 
 
 def default_context() -> ssl.SSLContext:
@@ -40,23 +43,34 @@ def default_context() -> ssl.SSLContext:
 
 
 def check_context(context: object, endpoint: Endpoint) -> None:
-    """Refuse a context that does not verify the server, unless the server is on loopback (T10).
+    """Refuse a context that does not verify the server or takes old TLS, unless the server is on loopback (T06, T10).
 
-    ``None`` is fine (the default context). Raises ConfigurationError.
+    ``None`` is fine (the default context). A context can be changed later, so the dial asks again. Raises
+    ConfigurationError.
     """
     if context is None:
         return
     if not isinstance(context, ssl.SSLContext):
         raise ConfigurationError(f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}")
-    if endpoint.is_loopback or not endpoint.is_secure:
-        return
+    if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise ConfigurationError("ssl_context is one for servers; use ssl.create_default_context(cafile=…)")
+    weak = weakness(context)
+    if weak and endpoint.is_secure and not endpoint.is_loopback:
+        raise ConfigurationError(weak)
+
+
+def weakness(context: ssl.SSLContext) -> str:
+    """How ``context`` lets somebody in between, and what to do about it; empty if it does not."""
     if context.verify_mode != ssl.CERT_REQUIRED:
-        raise ConfigurationError(
+        return (
             "ssl_context does not require a certificate (verify_mode); anybody could then read the signed headers: "
             "leave ssl_context out, or use ssl.create_default_context(cafile=…) with your own CA"
         )
     if not context.check_hostname:
-        raise ConfigurationError(
+        return (
             "ssl_context does not check the host name (check_hostname); leave ssl_context out, "
             "or use ssl.create_default_context(cafile=…) with your own CA"
         )
+    if context.minimum_version not in NEW_ENOUGH:
+        return "ssl_context takes TLS older than 1.2 (minimum_version); set it to ssl.TLSVersion.TLSv1_2"
+    return ""

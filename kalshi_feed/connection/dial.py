@@ -12,23 +12,26 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import KalshiFeedError
 from .answer import NotHttp, parse_answer
 from .channel import Channel, TlsChannel
-from .context import default_context
+from .context import check_context, default_context
 from .failures import connection_failed, proxy_failed, proxy_refused
+from .inherited import not_inherited
 from .patience import DialCancelled, Patience
 from .proxy import Proxy, connect_request
 from .resolve import Address, Lookup, literal_address
 from .transport import Transport
 from .upgrade import DOING as UPGRADING
 from .upgrade import Upgraded, read_head, upgrade
-from .url import Endpoint
+from .url import Endpoint, is_loopback_host
 from .wakeup import Wakeup
 
 __all__ = ["DialCancelled", "dial"]
+
+T = TypeVar("T", bound=Transport)
 
 IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
@@ -45,8 +48,9 @@ def dial(
     max_message_size: int,
     idle_timeout: float,
     write_timeout: float = 5.0,
-) -> Transport:
-    """Connect; gives an open Transport, owned by the calling thread.
+    transport: type[T] = Transport,  # type: ignore[assignment]
+) -> T:
+    """Connect; gives an open Transport (or what is derived from it), owned by the calling thread.
 
     ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
     ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at
@@ -58,7 +62,7 @@ def dial(
     if isinstance(outcome, Exception):
         raise outcome
     upgraded, channel = outcome
-    return Transport(
+    return transport(
         channel,
         upgraded.websocket,
         data=upgraded.data,
@@ -122,6 +126,7 @@ class _Attempt:
             self._at_proxy = False
         if endpoint.is_secure:
             self._doing = "the TLS handshake"
+            check_context(self._ssl_context, endpoint)  # it may have been changed since the feed was made
             secure = TlsChannel(channel.sock, self._ssl_context or default_context(), endpoint.host)
             self._channel = channel = secure
             while not secure.handshake():
@@ -138,7 +143,13 @@ class _Attempt:
             self._patience.wait(None)
         if isinstance(lookup.result, Exception):
             raise lookup.result
-        return lookup.result
+        if not self._endpoint.is_loopback or self._at_proxy:
+            return lookup.result
+        # a url on loopback may be plain or unverified: it must not lead anywhere else, whatever a hosts file says
+        nearby = [(family, address) for family, address in lookup.result if is_loopback_host(address[0])]
+        if not nearby:
+            raise OSError(f"{host} leads to no loopback address; check the hosts file")
+        return nearby
 
     def _connect_any(self, addresses: Sequence[Address]) -> socket.socket:
         """The first address that answers; each gets its share of the time that is left (N03)."""
@@ -153,7 +164,7 @@ class _Attempt:
         raise last
 
     def _connect_one(self, family: int, address: object, until: float) -> socket.socket:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = not_inherited(socket.socket(family, socket.SOCK_STREAM))
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -30,7 +30,7 @@ from .proxy import Proxy
 from .redaction import detach, redact
 from .url import Endpoint
 
-__all__ = ["connection_failed", "local_time", "lost_reason", "proxy_failed", "proxy_refused", "rejected"]
+__all__ = ["connection_failed", "local_time", "lost_reason", "peer_words", "proxy_failed", "proxy_refused", "rejected"]
 
 REASON_LENGTH: Final = 200
 SKEW_SECONDS: Final = 5.0  # a difference below this is the network and the whole seconds of Date
@@ -48,7 +48,7 @@ def connection_failed(
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
-    if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)):
+    if isinstance(error, ssl.SSLError) and _is_lasting(error):
         failure = TLSError(_tls_message(error, endpoint))
     else:
         message = f"{endpoint.redacted}: {doing} failed: {redact(_describe(error), secrets)}"
@@ -56,6 +56,11 @@ def connection_failed(
         failure = ConnectionFailed(message + through)
     failure.__cause__ = detach(error, secrets)
     return failure
+
+
+def _is_lasting(error: ssl.SSLError) -> bool:
+    """Whether it is the certificate or the kind of TLS; a handshake that broke in another way may do the next time."""
+    return isinstance(error, ssl.SSLCertVerificationError) or error.reason in (*WRONG_PROTOCOL, *OLD_TLS)
 
 
 def _describe(error: Exception) -> str:
@@ -72,7 +77,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, ConnectionResetError):
         return "the connection was reset by the server or something on the way"
     if isinstance(error, ssl.SSLError):
-        return "the server ended the TLS handshake"
+        return f"TLS error: {error.reason or error}"
     if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
         return "this process has too many open files; close some, or raise the limit (ulimit -n)"
     if isinstance(error, websocket.WebSocketException):
@@ -87,12 +92,9 @@ def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {where} was not accepted for the host {endpoint.host}"
         return f"{what}: {error.verify_message}; {_advice(error)}"
-    reason = error.reason or str(error)
-    if reason in WRONG_PROTOCOL:
-        return f"{where} does not speak TLS on this port ({reason}); check the url's port, or what stands between"
-    if reason in OLD_TLS:
-        return f"{where} offers no TLS version from 1.2 up ({reason}); something old stands in front of the exchange"
-    return f"the TLS handshake with {where} failed: {reason}"
+    if error.reason in OLD_TLS:
+        return f"{where} offers no TLS version from 1.2 up ({error.reason}); something old stands in front of the exchange"
+    return f"{where} does not speak TLS on this port ({error.reason}); check the url's port, or what stands between"
 
 
 def _advice(error: ssl.SSLCertVerificationError) -> str:
@@ -112,7 +114,7 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
 def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> ConnectionFailed:
     """The error for an upgrade that was answered with a status other than 101."""
     secrets = tuple(secrets)
-    status, reason, server_time = answer.status, _clip(redact(answer.text, secrets)), answer.server_time
+    status, reason, server_time = answer.status, peer_words(answer.text, secrets), answer.server_time
     if status < 200:
         return ConnectionFailed(f"{endpoint.redacted} answered the WebSocket handshake with an interim status {status}")
     said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
@@ -174,7 +176,7 @@ def _target(answer: Answer, secrets: Iterable[str]) -> str:
         where = f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else parts.path
     except ValueError:
         where = ""
-    return redact(_clip(where), secrets) or "an unnamed place"
+    return peer_words(where, secrets) or "an unnamed place"
 
 
 def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
@@ -182,19 +184,18 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
-    secrets = _proxy_secrets(proxy)
     failure = ProxyError(
-        f"the proxy {proxy}: {doing} failed: {redact(_describe(error), secrets)}; "
+        f"the proxy {proxy}: {doing} failed: {redact(_describe(error), proxy.secrets)}; "
         "check the proxy, or pass proxy='' to connect directly"
     )
-    failure.__cause__ = detach(error, secrets)
+    failure.__cause__ = detach(error, proxy.secrets)
     return failure
 
 
 def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
     """The error for a CONNECT that was answered with a status other than 2xx."""
     said = f"the proxy {proxy} answered CONNECT with {answer.status}"
-    phrase = _clip(redact(answer.phrase, _proxy_secrets(proxy)))
+    phrase = peer_words(answer.phrase, proxy.secrets)
     said += f" ({phrase})" if phrase else ""
     if answer.status == 407:
         advice = "it wants a user name and password: write them into the proxy's url, http://user:password@host:port"
@@ -203,10 +204,6 @@ def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
     else:
         advice = "the proxy could not reach the exchange, or has a problem of its own"
     return ProxyError(f"{said}: {advice}", answer.status)
-
-
-def _proxy_secrets(proxy: Proxy) -> tuple[str, ...]:
-    return tuple(secret for secret in (proxy.username, proxy.password) if secret)
 
 
 def lost_reason(error: Exception, in_frame: bool) -> str:
@@ -223,7 +220,14 @@ def lost_reason(error: Exception, in_frame: bool) -> str:
     return f"{type(error).__name__}: {_clip(str(error))}"
 
 
+def peer_words(text: str, secrets: Iterable[str] = ()) -> str:
+    """What a peer said, fit to be shown: it may echo what it was sent (K11)."""
+    return _clip(redact(text, secrets))
+
+
 def _clip(text: str) -> str:
+    """Fit for a line of a log: short, and without control characters."""
+    text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"
 
 

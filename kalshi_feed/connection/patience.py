@@ -50,4 +50,4 @@ class Patience:
     def restore(self) -> None:
         """Give back the wakes that were drained."""
         if self._was_woken:
-            self.wakeup.wake()
+            self.wakeup.give_back()

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
-from .url import Endpoint
+from .url import Endpoint, is_loopback_host
 
 __all__ = ["Proxy", "connect_request", "find_proxy", "parse_proxy"]
 
@@ -34,6 +34,18 @@ class Proxy:
     @property
     def authority(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def basic(self) -> str:
+        """The credentials as Proxy-Authorization wants them; empty without any."""
+        if self.username is None:
+            return ""
+        return base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show, in case the proxy echoes it."""
+        return self.username or "", self.password or "", self.basic
 
     def __str__(self) -> str:
         return f"http://{self.authority}"
@@ -86,12 +98,16 @@ def find_proxy(endpoint: Endpoint, explicit: str | Proxy | bool | None, environ:
     environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on loopback
     (so ws://, which is loopback only, never gets one from the environment). Raises ConfigurationError.
     """
-    if isinstance(explicit, Proxy):
-        return explicit
     if explicit is not None:
         if explicit is False or explicit == "":
             return None
-        return parse_proxy(explicit)  # type: ignore[arg-type]  # True is refused there
+        proxy = explicit if isinstance(explicit, Proxy) else parse_proxy(explicit)  # type: ignore[arg-type]  # True is refused there
+        if endpoint.is_loopback and not is_loopback_host(proxy.host):
+            # what loopback may do, plain ws:// and unverified TLS, would happen on the way to another machine
+            raise ConfigurationError(
+                f"url is on loopback, and proxy is another machine with a loopback of its own; {HOW_TO_BYPASS}"
+            )
+        return proxy
     if endpoint.is_loopback or _is_excluded(endpoint, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
         return None
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
@@ -124,7 +140,6 @@ def _matches(endpoint: Endpoint, entry: str) -> bool:
 def connect_request(endpoint: Endpoint, proxy: Proxy) -> bytes:
     """The CONNECT request: the target, the proxy's own credentials, nothing else."""
     lines = [f"CONNECT {endpoint.authority} HTTP/1.1", f"Host: {endpoint.authority}"]
-    if proxy.username is not None:
-        basic = base64.b64encode(f"{proxy.username}:{proxy.password or ''}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {basic}")
+    if proxy.basic:
+        lines.append(f"Proxy-Authorization: Basic {proxy.basic}")
     return "\r\n".join([*lines, "", ""]).encode()

@@ -6,7 +6,6 @@ not import session, books or dispatch. The thread is a daemon: a program that en
 
 from __future__ import annotations
 
-import selectors
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,11 +14,13 @@ from typing import Final, Protocol
 from ..errors import ConnectionLost, KalshiFeedError
 from .dial import DialCancelled
 from .transport import Transport
-from .wakeup import Wakeup
+from .wakeup import Wakeup, wait_ready
 
 __all__ = ["Host", "Reader"]
 
-_LONGEST_SELECT: Final = 60.0
+_LONGEST_WAIT: Final = 60.0
+_JOIN_SLICE: Final = 0.002  # seconds
+_LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
 
 
@@ -43,12 +44,16 @@ class Host(Protocol):
 
 
 class Reader:
-    """Runs the loop in a thread of its own. ``stop()`` is thread-safe and signal-safe; everything else belongs to the thread."""
+    """Runs the loop in a thread of its own.
+
+    ``stop()``, ``join()`` and the looks at it are thread-safe and signal-safe; everything else belongs to the thread.
+    """
 
     def __init__(self, name: str, dial: Callable[[Reader], Transport], host: Host) -> None:
         self._dial = dial
         self._host = host
         self._stopping = False
+        self._begun = self._ended = False
         self.close_deadline = 0.0
         self.wakeup = Wakeup()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -58,8 +63,14 @@ class Reader:
         try:
             self.thread.start()
         except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
-            self.wakeup.close()
+            self.cancel()
             raise
+
+    def cancel(self) -> None:
+        """Never to run after all."""
+        self._stopping = True
+        self.wakeup.close()
+        self._ended = True
 
     def stop(self, deadline: float) -> None:
         """Ask the thread to close the connection by ``deadline`` and end. Touches plain attributes and the wake-up only."""
@@ -71,7 +82,25 @@ class Reader:
         """Whether stop() was called."""
         return self._stopping
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal interrupts."""
+        return self._begun and not self._ended
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes of it; False also before its thread has begun."""
+        return self._ended
+
+    def join(self, deadline: float) -> None:
+        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
+        while not self._ended and (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(remaining, _JOIN_SLICE))
+        if self._ended and self._begun:
+            self.thread.join(_LAST_STEPS)
+
     def _run(self) -> None:
+        self._begun = True
         error: BaseException | None = None
         try:
             while not self._stopping:
@@ -82,6 +111,7 @@ class Reader:
             self._host.ended(error)
         finally:
             self.wakeup.close()
+            self._ended = True
 
     def _one_connection(self) -> float:
         """Dial, and serve the connection to its end. Returns the seconds until the next dial."""
@@ -105,40 +135,34 @@ class Reader:
     def _serve(self, transport: Transport) -> None:
         """Read and write until stop(). Raises ConnectionLost."""
         host = self._host
-        with selectors.DefaultSelector() as selector:
-            events = selectors.EVENT_READ
-            selector.register(transport.fileno(), events)
-            selector.register(self.wakeup.fileno(), selectors.EVENT_READ, self.wakeup)
-            host.connected(transport, time.monotonic())
-            payloads: list[bytes] = []
-            while not self._stopping:
-                began = time.monotonic()
-                for command in host.turn(payloads, began):
-                    transport.send_text(command)
-                now = time.monotonic()
-                if now - began > _PAUSE:
-                    transport.resume(now)
-                transport.tick(now)
-                transport.flush(now)
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if transport.wants_write else 0)
-                if wanted != events:
-                    events = wanted
-                    selector.modify(transport.fileno(), events)
-                if not transport.has_more:
-                    until = min(host.next_deadline(), transport.next_deadline())
-                    for key, _ in selector.select(min(max(until - time.monotonic(), 0.0), _LONGEST_SELECT)):
-                        if key.data is not None:  # only now: it costs a system call
-                            self.wakeup.drain()
-                payloads = transport.read(time.monotonic())
+        host.connected(transport, time.monotonic())
+        payloads: list[bytes] = []
+        while not self._stopping:
+            began = time.monotonic()
+            for command in host.turn(payloads, began):
+                transport.send_text(command)
+            now = time.monotonic()
+            if now - began > _PAUSE:
+                transport.resume(now)
+            transport.tick(now)
+            transport.flush(now)
+            if not transport.has_more:
+                until = min(host.next_deadline(), transport.next_deadline())
+                self._wait(until - time.monotonic(), transport)
+            payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
         """Wait before the next dial, unless stop() comes first."""
         until = time.monotonic() + delay
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.wakeup.fileno(), selectors.EVENT_READ)
-            while not self._stopping:
-                remaining = until - time.monotonic()
-                if remaining <= 0:
-                    return
-                selector.select(remaining)
-                self.wakeup.drain()
+        while not self._stopping:
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                return
+            self._wait(remaining, None)
+
+    def _wait(self, seconds: float, transport: Transport | None) -> None:
+        """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own (N42)."""
+        fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
+        _, _, woken = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
+        if woken:
+            self.wakeup.drain()

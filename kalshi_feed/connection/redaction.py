@@ -1,41 +1,47 @@
-"""Keeps secrets out of texts: the server's echoes of our headers, and what websocket-client logs when tracing is on.
+"""Keeps secrets out of texts and tracebacks: the server's echoes of our headers, what websocket-client logs when tracing
+is on, and the locals of frames that were handed a secret.
 
-Owns the patterns and the log filter (K03, K11); must not import anything of the package.
+Owns the patterns, the log filter and what becomes of a traceback (K02, K03, K11); must not import anything of the
+package.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
-from collections.abc import Iterable
-from typing import Final
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["RedactingFilter", "detach", "holds_secret", "install_log_filter", "redact"]
+__all__ = ["RedactingFilter", "detach", "holds_secret", "install_log_filter", "redact", "without_locals"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 MASK: Final = "[redacted]"
 _HEADERS: Final = re.compile(
-    r"(kalshi-access-(?:key|signature)[\"']?\s*[:=]\s*b?[\"']?)[^\s\"',}<]+"
-    r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*b?[\"']?)[^\r\n\"',}<]+",
+    r"(kalshi-access-(?:key|signature)[\"']?\s*[:=]\s*(?:b?[\"'])?)[^\s\"',}<]+"
+    r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*(?:b?[\"'])?)[^\r\n\"',}<]+",
     re.IGNORECASE,
 )
 # A long unbroken run is a signature, a token or a key; no reader of an error needs it.
-_OPAQUE: Final = re.compile(r"[A-Za-z0-9+/=_%-]{40,}")
+# The marks after the dash are how JSON, HTML and urls write "/", "+" and "=".
+_OPAQUE: Final = re.compile(r"[A-Za-z0-9+/=_%\-\\&#;]{40,}")
+_LEAST_LENGTH: Final = 4  # of a secret; to hide "ab" would mangle every text
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """``text`` without the given secrets, without the values of secret headers and without long opaque runs."""
-    for secret in sorted(_worth_hiding(secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _LEAST_LENGTH:
+            text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)
     return _OPAQUE.sub(MASK, _HEADERS.sub(rf"\1\2{MASK}", text))
 
 
 def holds_secret(text: str, secrets: Iterable[str] = ()) -> bool:
     """Whether ``redact`` would change ``text``."""
     return redact(text, secrets) != text
-
-
-def _worth_hiding(secrets: Iterable[str]) -> set[str]:
-    return {secret for secret in secrets if len(secret) >= 6 and not secret.isdigit()}  # digits: the timestamp
 
 
 def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException | None:
@@ -55,6 +61,21 @@ def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException |
     for link in seen:
         link.__context__ = None  # what was meant to be seen is a __cause__
     return error
+
+
+def without_locals(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For functions that are handed secrets: what they raise keeps its traceback, and no frame of it a local variable."""
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            del args, kwargs
+            raise
+
+    return call
 
 
 class RedactingFilter(logging.Filter):

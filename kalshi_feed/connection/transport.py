@@ -3,8 +3,8 @@
 Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that gave
 messages never also raises; the next one does.
 
-A message has to be complete within FRAME_SECONDS, unless its bytes keep coming at MIN_BYTES_PER_SECOND on average: a
-large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
+A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and in each such
+time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
 
 Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a
 ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
@@ -22,7 +22,7 @@ import websocket
 
 from ..errors import ConnectionLost
 from .channel import Channel, EndOfStream
-from .failures import lost_reason
+from .failures import lost_reason, peer_words
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
 from .wakeup import wait_ready
@@ -31,7 +31,6 @@ __all__ = ["Transport"]
 
 FRAME_SECONDS: Final = 10.0
 MIN_BYTES_PER_SECOND: Final = 1_000
-SLOW_FRAMES_PER_READ: Final = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 INVALID_TEXT: Final = 1007
@@ -45,6 +44,8 @@ class Transport:
     ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side) or
     None.
     """
+
+    _slow_frames_per_read = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Transport:
         self._fragments_opcode = 0
         self._slow_frames = 0  # taken one by one; counted to see whether the head of the stream moves on
         self._partial_since: float | None = None  # when the message that is incomplete now began
+        self._progress = (0.0, 0)  # of that message: since when it is watched, and how much of it there was
 
         self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the channel
         self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
@@ -97,10 +99,20 @@ class Transport:
         return self._channel.fileno()
 
     @property
+    def arriving_since(self) -> float | None:
+        """When the message began that is incomplete now; None when there is none."""
+        return self._partial_since
+
+    @property
     def has_more(self) -> bool:
         """Whether ``read`` has something to give or to raise without waiting for the socket."""
         ended = self._loss is not None or self._end is not None or self._write_error is not None
         return self._unparsed or ended or self._channel.has_failed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
+        return self._channel.is_behind
 
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
@@ -148,7 +160,7 @@ class Transport:
     def _parse(self, messages: list[bytes], now: float) -> None:
         ahead = self._ahead
         self._unparsed = False
-        for _ in range(SLOW_FRAMES_PER_READ):
+        for _ in range(self._slow_frames_per_read):
             if self._fragments is None:
                 ahead.take_text_frames(messages)
             assembled = 0 if self._fragments is None else len(self._fragments)
@@ -180,7 +192,7 @@ class Transport:
         self._close_received = True
         code = int.from_bytes(payload[:2], "big") if payload else None
         try:
-            reason = payload[2:].decode()
+            reason = peer_words(payload[2:].decode())
         except UnicodeDecodeError:
             self._fail(PROTOCOL_ERROR, "a close frame whose reason is not UTF-8", now)
             return
@@ -196,8 +208,12 @@ class Transport:
         if self._fragments_opcode == TEXT:
             messages.append(bytes(self._fragments))
         else:
-            self.binary_ignored += 1
+            self._take_binary(bytes(self._fragments))
         self._fragments = None
+
+    def _take_binary(self, payload: bytes) -> None:
+        """The exchange sends none: counted, and that is all. tests/autobahn replaces this, to echo them."""
+        self.binary_ignored += 1
 
     def _check_text(self, messages: list[bytes], now: float) -> None:
         for position, message in enumerate(messages):
@@ -219,11 +235,14 @@ class Transport:
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
         """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""
-        fragmented = self._fragments is not None
-        if not fragmented and not self._ahead.available:
+        fragmented, arrived = self._fragments is not None, self._arrived()
+        if not fragmented and not arrived:
             self._partial_since = None
         elif self._partial_since is None or (new_message if fragmented else new_frame):
             self._partial_since = now
+            self._progress = now, arrived
+        elif now >= self._progress[0] + FRAME_SECONDS and arrived >= self._progress[1] + FRAME_SECONDS * MIN_BYTES_PER_SECOND:
+            self._progress = now, arrived
 
     def _fail(self, code: int, reason: str, now: float) -> None:
         """The peer broke the protocol: say so to it, and end the connection."""
@@ -242,9 +261,12 @@ class Transport:
 
     def send_text(self, data: bytes) -> None:
         """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
+        self._send(data, TEXT)
+
+    def _send(self, data: bytes, opcode: int) -> None:
         self._check_owner()
         if self._write_error is None and not self._close_sent:
-            self._outbox.append(_encode(data, TEXT))
+            self._outbox.append(_encode(data, opcode))
 
     def flush(self, now: float) -> None:
         """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had received."""
@@ -292,7 +314,7 @@ class Transport:
         if self._unsent_since is not None:
             when = min(when, self._unsent_since + self._write_timeout)
         if self._partial_since is not None:
-            when = min(when, self._partial_since + self._seconds_for_partial())
+            when = min(when, self._progress[0] + FRAME_SECONDS)
         return when
 
     def tick(self, now: float) -> None:
@@ -312,8 +334,7 @@ class Transport:
         """Reading was paused by us: the silence until ``now`` was not the peer's."""
         self.last_received = now
         self._pinged = False
-        if self._partial_since is not None:
-            self._partial_since = now
+        self._progress = now, self._arrived()
 
     def _overdue(self, now: float) -> str:
         """Why the connection is given up; empty when only the ping is due."""
@@ -321,13 +342,13 @@ class Transport:
             return f"no byte for {self._idle_timeout:g} s"
         if self._unsent_since is not None and now >= self._unsent_since + self._write_timeout:
             return f"the peer took no byte for {self._write_timeout:g} s"
-        if self._partial_since is not None and now >= self._partial_since + self._seconds_for_partial():
+        if self._partial_since is not None and now >= self._progress[0] + FRAME_SECONDS:
             return f"a message was still incomplete after {now - self._partial_since:.0f} s"
         return ""
 
-    def _seconds_for_partial(self) -> float:
-        arrived = self._ahead.available + (0 if self._fragments is None else len(self._fragments))
-        return max(FRAME_SECONDS, arrived / MIN_BYTES_PER_SECOND)
+    def _arrived(self) -> int:
+        """How much there is of the message that is incomplete now."""
+        return self._ahead.available + (0 if self._fragments is None else len(self._fragments))
 
     # Closing
 

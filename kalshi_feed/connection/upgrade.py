@@ -1,8 +1,8 @@
 """The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its socket.
 
 The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only
-ever sees a complete 101 without cookies (its cookie jar is shared by the whole process), and every other status keeps
-its meaning whatever its body does. Owns the upgrade; must not import the transport.
+ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are taken out both
+ways: websocket-client's jar is shared by the whole process. Owns the upgrade; must not import the transport.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEAD_BYTES: Final = 65_536
 BODY_BYTES: Final = 4_096  # of a refusal: enough for its reason
 BODY_SECONDS: Final = 0.5  # the status is known by then; its reason is worth a short wait
 DOING: Final = "the WebSocket handshake"
-_COOKIES: Final = re.compile(rb"^set-cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+_COOKIES: Final = re.compile(rb"^(?:set-)?cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 install_log_filter()
@@ -66,7 +66,7 @@ def upgrade(
     signed = _sign(headers)
     if isinstance(signed, KalshiFeedError):
         return signed
-    secrets = tuple(signed.values())
+    secrets = (*endpoint.secrets, *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"))
     stand_in = _HandshakeSocket(channel, patience)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
@@ -79,7 +79,7 @@ def upgrade(
     except Exception as error:
         return connection_failed(stand_in.failure or error, DOING, endpoint, proxy, secrets)
     answer = stand_in.answer
-    if answer is None or client.getstatus() != 101:
+    if answer is None or client.getstatus() != 101:  # not as things stand; but nothing else may ever pass for a connection
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if name in answer.headers:
@@ -142,8 +142,8 @@ class _HandshakeSocket:
         self.failure: Exception | None = None  # before websocket-client gives it another name
 
     def send(self, data: bytes) -> int:
-        """All of ``data``: websocket-client does not look at how much was sent."""
-        self._channel.write(data)
+        """All of ``data``, which is the whole request: websocket-client does not look at how much was sent."""
+        self._channel.write(_COOKIES.sub(b"", data))
         while self._channel.wants_write:
             self._patience.wait(self._channel.fileno(), read=False, write=True)
             self._channel.flush()
@@ -194,9 +194,6 @@ class _HandshakeSocket:
     def gettimeout(self) -> float:
         """0: websocket-client then calls ``send`` and ``recv`` directly and never waits by itself."""
         return 0.0
-
-    def fileno(self) -> int:
-        return self._channel.fileno()
 
     def close(self) -> None:
         """Nothing: the dial closes the channel."""

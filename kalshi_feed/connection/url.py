@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from ..errors import ConfigurationError
 
@@ -49,6 +49,12 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show, in case the server echoes it: the query may hold a token."""
+        query = self.path.partition("?")[2]
+        return query, *(value for _, value in parse_qsl(query))
+
+    @property
     def redacted(self) -> str:
         """The url without its query, for logs and messages."""
         return f"{self.scheme}://{self.authority}{self.sign_path}"
@@ -82,6 +88,8 @@ def parse_url(url: str) -> Endpoint:
     host = parts.hostname
     if not host:
         raise ConfigurationError(f"url names no host; write one like {EXAMPLE!r}")
+    if not _can_be_looked_up(host):
+        raise ConfigurationError("url's host is no name: the parts between its dots have 1 to 63 characters")
     port = _port(parts)
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
@@ -102,6 +110,14 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _can_be_looked_up(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _split(url: str) -> SplitResult:

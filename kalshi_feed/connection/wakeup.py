@@ -1,6 +1,6 @@
 """Waiting: the descriptor that ends a wait from outside, and the wait on one socket plus that descriptor.
 
-Owns the wake-up socket pair; must not import anything of the package.
+Owns the wake-up socket pair; must not import anything of the package but inherited.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import select
 import socket
 import threading
 from typing import Final
+
+from .inherited import not_inherited
 
 __all__ = ["Wakeup", "wait_ready"]
 
@@ -23,12 +25,13 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
+        self._reader, self._writer = map(not_inherited, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._closing = False
         # Guards the two sockets against being closed while a byte is sent (the number could by then be another file).
         # Only non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its
-        # thread is waking.
+        # thread is waking; and close() does not wait for it, because that handler may wait for the thread that closes.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
@@ -38,10 +41,16 @@ class Wakeup:
     def wake(self) -> None:
         """End the current or the next wait. Never blocks, never raises."""
         with self._lock:
-            try:
-                self._writer.send(b"\0")
-            except OSError:  # full: already woken; closed: nobody waits
-                pass
+            self.give_back()
+        if self._closing:
+            self.close()
+
+    def give_back(self) -> None:
+        """A wake by the thread that drains and closes: needs no lock, which a thread may hold that is in a signal handler."""
+        try:
+            self._writer.send(b"\0")
+        except OSError:  # full: already woken; closed: nobody waits
+            pass
 
     def drain(self) -> None:
         """Forget the wakes so far."""
@@ -52,10 +61,14 @@ class Wakeup:
             pass
 
     def close(self) -> None:
-        """Release both descriptors. Idempotent."""
-        with self._lock:
-            self._reader.close()
-            self._writer.close()
+        """Release both descriptors; at the latest when whoever wakes just now has done so. Idempotent."""
+        self._closing = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._reader.close()
+                self._writer.close()
+            finally:
+                self._lock.release()
 
 
 def wait_ready(

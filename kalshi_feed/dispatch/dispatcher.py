@@ -1,7 +1,7 @@
 """From the reader to the users: callbacks on worker threads, streams and waits in the users' own threads.
 
 Owns the worker threads, the choice of what is queued for whom, and closing. Must not import anything of the package but
-errors, session.events, stats and its siblings; no sockets.
+errors, session.events, stats, threads and its siblings; no sockets.
 
 Signals: close() and end() may run in a signal handler on top of any other method of the Dispatcher. The lock of the
 mailboxes and counters is taken by the reader, the workers and close() only, so the main thread can be inside it only
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
+import os
 import threading
 import time
 import weakref
@@ -22,19 +24,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from ..session.events import Event, FeedFault
+from ..threads import log_safely, waiting
 from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
 from .registry import BOOK_TYPES, Callback, Kind, Message, Registry, Table
 from .stream import MessageStream
 from .wakeup import deadline_after, seconds_until
-from .worker import Worker, log_safely
+from .worker import Worker
 
 if TYPE_CHECKING:
     from ..orderbook import BookView
 
 __all__ = ["Dispatcher"]
 
+_logger = logging.getLogger("kalshi_feed.dispatch")
 _TYPE_OF = attrgetter("type")
 _STUCK_AFTER = 5.0  # seconds a callback may run before it is named in the log
+_WATCH_EVERY = 1.0  # seconds
 _GRACE = 0.25  # seconds after the deadline for workers that only have to announce the last loss
 Overflow = Literal["drop_oldest", "block"]
 
@@ -92,9 +97,10 @@ class Dispatcher:
         self._next_watch = 0.0
         self._seen: dict[Mailbox, tuple[tuple[object, ...], float]] = {}
         self._stuck: dict[Mailbox, tuple[object, ...]] = {}
+        _dispatchers.add(self)
 
     def _new_queue(self) -> MessageQueue:
-        return MessageQueue(self._lock, self.counters, self._queue_size, self._workers, self._block)
+        return MessageQueue(self._lock, self.counters, self._queue_size, self._workers, self._block, self._while_full)
 
     # -- registering ------------------------------------------------------------------------------------------------
 
@@ -116,7 +122,8 @@ class Dispatcher:
         """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then on.
 
         ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book changed its
-        status. Never blocks with "drop_oldest"; with "block" it waits for room, until close().
+        status. Never blocks with "drop_oldest"; with "block" it waits for room, until close(), or until a callback itself
+        waits for what the reader has yet to bring.
         """
         table = self._registry.table
         messages = items
@@ -140,9 +147,16 @@ class Dispatcher:
         if entries or dirty:
             warnings += self._queue.put(entries, dirty, read_at)
         for warning in warnings:
-            log_safely(logging.WARNING, "%s", warning)
+            log_safely(_logger, logging.WARNING, "%s", warning)
         if read_at >= self._next_watch:
             self.watch(read_at)
+
+    def _while_full(self) -> bool:
+        """Reader only: the queue is full and "block" was asked for. Whether to let it grow all the same."""
+        now = time.perf_counter()
+        if now >= self._next_watch:
+            self.watch(now)
+        return any(thread.ident in waiting for thread, _ in self._threads)
 
     def _feed_streams(self, messages: Sequence[Any], kinds: set[str], entries: list[list[Any] | Event | Lag]) -> list[str]:
         """Fill the streams; what they drop becomes one Lagged, ahead of the messages."""
@@ -165,9 +179,9 @@ class Dispatcher:
     def watch(self, now: float) -> None:
         """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``: perf_counter().
 
-        put() calls it once a second; a reader without messages may call it too.
+        put() calls it once a second; a reader without messages calls it when next_watch() has come.
         """
-        self._next_watch = now + 1.0
+        self._next_watch = now + _WATCH_EVERY
         for box in self._queue.boxes:
             position = _position(box)
             place, since = self._seen.get(box, (None, 0.0))
@@ -177,11 +191,16 @@ class Dispatcher:
             elif now - since >= _STUCK_AFTER and box not in self._stuck:
                 self._stuck[box] = position
                 log_safely(
+                    _logger,
                     logging.WARNING,
                     "the callback %s has been running for over %.0f s; its worker delivers nothing else meanwhile",
                     _running(box),
                     _STUCK_AFTER,
                 )
+
+    def next_watch(self) -> float:
+        """Reader only: when watch() is due (perf_counter()); never while no callback runs."""
+        return self._next_watch if any(box.running is not None for box in self._queue.boxes) else math.inf
 
     @property
     def stuck_callback(self) -> str | None:
@@ -234,6 +253,7 @@ class Dispatcher:
                 queue.discard(abandon=True)
                 for thread, box in left:
                     log_safely(
+                        _logger,
                         logging.WARNING,
                         "the callback %s did not return in time; its thread %s is left behind",
                         _running(box),
@@ -258,6 +278,14 @@ class Dispatcher:
             stream = reference()
             if stream is not None:
                 stream.finish(end)
+
+    def leave_child(self) -> None:
+        """In a child process: the threads stayed in the parent, and so does what waits for them."""
+        self._queue.leave_child()
+        for reference in list(self._streams):
+            stream = reference()
+            if stream is not None:
+                stream.leave_child()
 
     # -- streams and waits ------------------------------------------------------------------------------------------
 
@@ -343,3 +371,15 @@ def _join(threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float) 
         remaining = seconds_until(deadline)
         thread.join(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
     return [(thread, box) for thread, box in threads if thread.is_alive()]
+
+
+_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for dispatcher in list(_dispatchers):
+        dispatcher.leave_child()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ TICKER_OF = attrgetter("market_ticker")
 MAX_CHUNK = 64  # messages a worker takes at once: the price of taking is shared, on_book and close() come in between
 MAX_FAULTS = 10_000  # control events are never dropped, but a peer that sends garbage must not fill the memory
 MAX_TICKERS = 1_000  # named in one Lagged
+_ROOM_SLICE = 0.1  # seconds
 
 
 class Counters:
@@ -139,13 +140,23 @@ class Mailbox:
 class MessageQueue:
     """The mailboxes of one run of the workers, from start() to close(). Thread-safe; shares the dispatcher's lock.
 
+    With ``block`` the reader waits for room and asks ``while_full`` several times a second whether to let the queue grow instead.
     Times given are time.monotonic(), but ``read_at``, which is time.perf_counter().
     """
 
-    def __init__(self, lock: threading.Lock, counters: Counters, queue_size: int, workers: int, block: bool) -> None:
+    def __init__(
+        self,
+        lock: threading.Lock,
+        counters: Counters,
+        queue_size: int,
+        workers: int,
+        block: bool,
+        while_full: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._lock = lock
         self._counters = counters
         self._block = block
+        self._while_full = while_full
         self._wait_allowed = True
         self.queue_size = queue_size
         self.boxes = tuple(Mailbox() for _ in range(workers))
@@ -155,6 +166,7 @@ class MessageQueue:
         self.discarded = False
         self.abandoned = False
         self._lagging = False
+        self._flooded = False
         self._room = Wakeup()
 
     # -- the reader's side ------------------------------------------------------------------------------------------
@@ -194,9 +206,13 @@ class MessageQueue:
                     _append_lag(self.boxes[0].tail or self.boxes[0].head, entry)
                 return
             first = self.boxes[0]
-            if len(first.head) + len(first.tail) >= self.queue_size + MAX_FAULTS and isinstance(entry, FeedFault):
-                warnings.append(f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to on_error")
+            flooded = len(first.head) + len(first.tail) >= self.queue_size + MAX_FAULTS
+            if flooded and isinstance(entry, FeedFault):
+                if not self._flooded:
+                    warnings.append(f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to on_error")
+                self._flooded = True
                 return
+            self._flooded = flooded
             token = Token(entry)
             for box in self.boxes:
                 box.tail.append(token)
@@ -246,7 +262,9 @@ class MessageQueue:
     def _wait_for_room(self, count: int) -> None:
         while self.depth and self.depth + count > self.queue_size and self._wait_allowed:
             self.wake_all()
-            self._room.wait()
+            if self._while_full():
+                return
+            self._room.wait(_ROOM_SLICE)
 
     def _count(self, change: int) -> None:
         """Lock held: messages came or went."""
@@ -367,14 +385,33 @@ class MessageQueue:
         self._drop(self.depth)
         for box in self.boxes:
             box.dirty.clear()
-            rest = list(box.current)
-            if rest:
-                self._counters.dropped += len(rest)
-                if not box.head or not isinstance(box.head[0], Lag):
-                    box.head.appendleft(Lag())
-                first = box.head[0]
-                assert isinstance(first, Lag)
-                first.add(rest)
+            self._drop_in_hand(box)
+
+    def drop_in_hand(self, box: Mailbox) -> None:
+        """Drop what the worker has taken and not delivered yet."""
+        with self._lock:
+            self._drop_in_hand(box)
+
+    def _drop_in_hand(self, box: Mailbox) -> None:
+        """Lock held."""
+        rest = list(box.current)
+        if rest:
+            self._counters.dropped += len(rest)
+            if not box.head or not isinstance(box.head[0], Lag):
+                box.head.appendleft(Lag())
+            first = box.head[0]
+            assert isinstance(first, Lag)
+            first.add(rest)
+
+    def leave_child(self) -> None:
+        """In a child process: nothing is delivered any more, should a worker have forked and come back from its callback.
+
+        The lock may be held by a thread that does not exist here.
+        """
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+        for box in self.boxes:
+            tuple(box.current)  # consumed: it ends the worker's loop
+        self.closing = self.discarded = self.abandoned = True
 
     def wake_all(self) -> None:
         """Wake the workers. Takes no lock."""

@@ -1,15 +1,17 @@
 """Messages for a thread that asks for them: an iterator with a bounded queue of its own.
 
-Owns MessageStream. Must not import anything of the package but errors and its siblings mailbox, registry and wakeup.
+Owns MessageStream. Must not import anything of the package but errors, threads and its siblings mailbox, registry and wakeup.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
-from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from ..errors import ConfigurationError, FeedClosedError, FeedForkedError, KalshiFeedError, WaitTimeout
+from ..threads import waiting
 from .mailbox import Lag
 from .registry import checked_tickers
 from .wakeup import Wakeup, deadline_after, seconds_until
@@ -82,6 +84,7 @@ class MessageStream:
         self.close()
 
     def _next(self, deadline: float, timeout: float | None) -> Any:
+        me = get_ident()
         while True:
             end = self._end  # read before the queue: what was put before the end is still handed out
             try:
@@ -95,7 +98,12 @@ class MessageStream:
             if end is not None:
                 self._wake.set()
                 raise end.fresh()
-            if not self._wake.wait(seconds_until(deadline)) and not self._messages and self._end is None:
+            waiting.add(me)
+            try:
+                woken = self._wake.wait(seconds_until(deadline))
+            finally:
+                waiting.discard(me)
+            if not woken and not self._messages and self._end is None:
                 raise WaitTimeout(f"no {self.type!r} message within {timeout} s")
 
     # -- the dispatcher's side --------------------------------------------------------------------------------------
@@ -138,3 +146,8 @@ class MessageStream:
         if self._end is None:
             self._end = error
         self._wake.set()
+
+    def leave_child(self) -> None:
+        """In a child process: nothing is handed out any more. What waits is the parent's to read."""
+        self._messages.clear()
+        self._end = FeedForkedError()

@@ -14,6 +14,7 @@ from ..errors import ConfigurationError
 
 __all__ = ["Wakeup", "deadline_after", "seconds_until"]
 
+_FOREVER = 1e9  # seconds, 30 years
 _SLICE = None if os.name == "posix" else 0.1  # elsewhere a lock's acquire keeps Ctrl-C from the main thread
 
 
@@ -52,15 +53,15 @@ class Wakeup:
 
 
 def deadline_after(timeout: float | None) -> float:
-    """The time.monotonic() at which ``timeout`` (seconds; None = never, 0 or less = at once) has passed.
+    """The time.monotonic() at which ``timeout`` (seconds; None = never, 0 = at once) has passed.
 
-    Raises ConfigurationError for anything that is no number.
+    Raises ConfigurationError for anything that is no such number.
     """
     if timeout is None:
         return math.inf
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout):
-        raise ConfigurationError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    return time.monotonic() + timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:  # NaN is neither
+        raise ConfigurationError(f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}")
+    return time.monotonic() + timeout if timeout < _FOREVER else math.inf
 
 
 def seconds_until(deadline: float) -> float | None:

@@ -1,7 +1,7 @@
 """Running the callbacks.
 
 Owns the worker's loop: delivery in order, the isolation of callbacks that raise, conflated on_book. Must not import
-anything of the package but session.events and its siblings mailbox and registry.
+anything of the package but session.events, threads and its siblings mailbox and registry.
 """
 
 from __future__ import annotations
@@ -14,24 +14,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..session.events import Event, FeedFault
+from ..threads import log_safely
 from .mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
 from .registry import Entry, Registry, Route
 
 if TYPE_CHECKING:
     from ..orderbook import BookView
 
-__all__ = ["Worker", "log_safely"]
+__all__ = ["Worker"]
 
 _logger = logging.getLogger("kalshi_feed.dispatch")
 _LONG_CHUNK = 0.02  # seconds: a chunk that took longer makes the next ones smaller
-
-
-def log_safely(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
-    """Log; a logging handler that raises must not end a thread of ours. Never called under a lock."""
-    try:
-        _logger.log(level, text, *args, exc_info=error)
-    except Exception:
-        pass
 
 
 class Worker:
@@ -54,26 +47,45 @@ class Worker:
         self._counters = counters
         self._view_of = view_of
         self._report_fault = report_fault
+        self._done: Done | None = None  # of the last piece of work, to be accounted for when the next is taken
 
     def run(self) -> None:
         """Deliver until the queue is closed and empty, or abandoned."""
-        queue, box = self._queue, self._box
-        done: Done | None = None
+        defects = 0
         while True:
             try:
-                work = queue.take(box, done)
-                done = None
-                if isinstance(work, Batch):
-                    done = self._deliver(work)
-                elif work is not None:
-                    done = self._deliver_rare(work)
-                elif queue.closing:
+                if self.step():
+                    continue
+                if self._queue.closing:
                     return
-                else:
-                    box.wake.wait()
+                self._box.wake.wait()
             except BaseException as error:  # a fault of ours: the callbacks' own are caught where they are called
-                log_safely(logging.ERROR, "internal error in the dispatcher; the feed goes on", error=error)
-                box.wake.wait(0.1)  # should it go on for ever
+                defects += 1
+                self._defect(error, defects)
+                if defects > 1:
+                    self._box.wake.wait(0.1)  # should it go on for ever
+
+    def step(self) -> bool:
+        """Deliver the next piece of work, if there is one; says whether there was."""
+        done, self._done = self._done, None
+        work = self._queue.take(self._box, done)
+        if work is None:
+            return False
+        self._done = self._deliver(work) if isinstance(work, Batch) else self._deliver_rare(work)
+        return True
+
+    def _defect(self, error: BaseException, count: int) -> None:
+        """Ours, not a callback's: the messages in hand are lost, which is counted and announced; the next ones may do better."""
+        if count == 1 or count % 1000 == 0:
+            text = "defect %d of this worker in kalshi_feed; the feed goes on, please report it"
+            log_safely(_logger, logging.ERROR, text, count, error=error)
+        try:
+            self._queue.drop_in_hand(self._box)
+            fault = FeedFault("defect", f"a defect in kalshi_feed kept messages from the callbacks: {error!r}", error)
+            self._report_fault(fault)
+            self._announce(fault)
+        except Exception as broken:
+            log_safely(_logger, logging.ERROR, "a defect could not be counted", error=broken)
 
     def _deliver(self, chunk: Batch) -> Done:
         """Call every callback of every message; the loop that every message passes through."""
@@ -141,7 +153,7 @@ class Worker:
             try:
                 view = self._view_of(market_ticker)
             except Exception as error:
-                log_safely(logging.ERROR, "the book of %s could not be read for on_book", market_ticker, error=error)
+                log_safely(_logger, logging.ERROR, "the book of %s could not be read for on_book", market_ticker, error=error)
                 continue
             if view is None:
                 continue
@@ -167,7 +179,7 @@ class Worker:
         what = getattr(item, "type", None) or type(item).__name__
         text = f"the callback {entry.name} raised {type(error).__name__} on {what}"
         if count == 1 or count % 1000 == 0:
-            log_safely(logging.ERROR, "%s (error %d of this callback); the feed goes on", text, count, error=error)
+            log_safely(_logger, logging.ERROR, "%s (error %d of this callback); the feed goes on", text, count, error=error)
         if isinstance(item, FeedFault):
             return  # raised in on_error itself: logged only
         context = {
@@ -180,5 +192,5 @@ class Worker:
         try:
             self._report_fault(fault)
         except Exception as broken:
-            log_safely(logging.ERROR, "a fault could not be counted", error=broken)
+            log_safely(_logger, logging.ERROR, "a fault could not be counted", error=broken)
         self._announce(fault)

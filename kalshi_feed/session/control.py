@@ -7,7 +7,9 @@ thread-safe; owned by the session.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, Protocol
 
 from ..errors import SubscriptionError
@@ -68,6 +70,9 @@ class Control:
         self._unsettled: set[str] = set()
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self._online = False
+        self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
+        self.patient_until = 0.0  # no answer is overdue before
+        self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
         self.links = Links()
 
@@ -76,6 +81,7 @@ class Control:
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
         self._online = True
+        self.patient_until = 0.0
         self._unsettled = set(self._wanted.channels)
         self.tick(now)
 
@@ -84,6 +90,7 @@ class Control:
         self._online = False
         self._wanted.lists.extend(self._lists.values())
         self._lists.clear()
+        self._expired.clear()
         self.in_flight.clear()
         self.links.clear()
 
@@ -99,9 +106,12 @@ class Control:
         for box in self._wanted.lists:
             self._lists[self._send("list_subscriptions", "", (), now).id] = box
         self._wanted.lists.clear()
-        if self._wanted.snapshots:
-            self.get_snapshot(tuple(self._wanted.snapshots), now)
-            self._wanted.snapshots.clear()
+        if self._wanted.snapshots and now >= self._snapshots_at:
+            some = tuple(islice(self._wanted.snapshots, CHUNK))
+            for ticker in some:
+                del self._wanted.snapshots[ticker]
+            self.get_snapshot(some, now)
+            self._snapshots_at = now + self._timing.pace
         for action, channel in tuple(self._wanted.questions):
             link = self.links.get(channel)
             if link is not None and link.sid is not None:
@@ -109,13 +119,15 @@ class Control:
                 del self._wanted.questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
-            if oldest.deadline > now:
+            if max(oldest.deadline, self.patient_until) > now:
                 break
             self._overdue(oldest, now)
 
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
-        due = [next(iter(self.in_flight.values())).deadline] if self.in_flight else []
+        due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
+        if self._online and self._wanted.snapshots:
+            due.append(self._snapshots_at)
         for name in self._unsettled:
             link = self.links.get(name)
             if link is not None and link.pending is None and link.retry_at:
@@ -137,14 +149,13 @@ class Control:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
-        """Ask for fresh snapshots of book markets, at most CHUNK a command; False without a subscription to ask on."""
+        """Ask for fresh snapshots of book markets, at most CHUNK; False without a subscription to ask on."""
         link = self.links.get(BOOK_CHANNEL)
         if link is None or link.sid is None:
             if link is not None and link.is_open and now >= link.retry_at:
                 self._ask_sid(link, now)
             return False
-        for i in range(0, len(market_tickers), CHUNK):
-            self._send("get_snapshot", BOOK_CHANNEL, market_tickers[i : i + CHUNK], now)
+        self._send("get_snapshot", BOOK_CHANNEL, market_tickers, now)
         return True
 
     def resubscribe(self, link: Link, now: float) -> None:
@@ -202,6 +213,7 @@ class Control:
     def _overdue(self, command: Command, now: float) -> None:
         del self.in_flight[command.id]
         if command.cmd == "get_snapshot":
+            self._expired.append(command)
             return  # its answer is the snapshots, and the repair watches for those
         if command.channel and self.links[command.channel].pending is not command:
             return  # an answer to the first one settled it, or the answer is a message
@@ -247,6 +259,7 @@ class Control:
                 is_new = link.sid is None or message.sid not in (None, link.sid)
                 self._opened(link, message.sid, command.keys + _listed_keys(message), now)
                 if is_new:
+                    link.lose_count()
                     link.next_seq = message.seq + 1 if message.seq is not None else None
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
@@ -277,8 +290,9 @@ class Control:
             "exchange_error", f"the exchange says: error {code}, {text}{_advice(code)}", now,
             code=code, channel=command.channel if command else link.name if link else None,
         )  # fmt: skip
-        if is_terminal and link is None and command is not None:
-            link = self.links.of_command(command)
+        if is_terminal and link is None:
+            named = command or next((old for old in self._expired if old.id == message.id), None)
+            link = self.links.of_command(named) if named is not None else None
         if is_terminal and link is not None:
             if link.pending is command:
                 link.pending = None
@@ -357,12 +371,14 @@ class Control:
         if command.cmd == "add_markets":
             self._confirm(link, command.keys, now)
         else:
-            link.confirmed.difference_update(command.keys)
+            link.drop(command.keys)
             self._listener.markets_left(link, command.keys, now)
             self._settle(link.name, now)
 
     def _confirm(self, link: Link, keys: tuple[str, ...], now: float) -> None:
-        link.confirmed.update(keys)
+        link.confirm(keys)
+        if len(keys) >= link.chunk:  # then there is more, and the snapshots of these are to come first
+            link.retry_at = now + self._timing.pace
         self._unsettled.add(link.name)
         if link.name == BOOK_CHANNEL:
             self._listener.snapshots_due(now)
@@ -384,11 +400,11 @@ class Control:
                     self._died(link, "the exchange does not list the subscription", now)
             elif not link.is_open and link.pending is None and self._is_news(link, sids.get(link.name)):
                 self._opened(link, sids[link.name], (), now)  # of what markets it does not say: they are added
-                link.next_seq = None
+                link.lose_count()
 
     def _is_news(self, link: Link, sid: int | None) -> bool:
-        """Whether a listed sid is a subscription that is wanted and whose opening we were not told."""
-        return sid is not None and sid not in self.links.retired and link.name in self._wanted.channels
+        """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""
+        return sid is not None and sid not in self.links.retired
 
     def _closed(self, link: Link, now: float) -> None:
         self._listener.markets_left(link, None, now)

@@ -19,9 +19,11 @@ class Link:
     """One channel on the present connection. Not thread-safe; see the module."""
 
     __slots__ = (
+        "_named",
         "chunk",
         "confirmed",
         "failures",
+        "floor",
         "hole",
         "is_open",
         "name",
@@ -48,10 +50,32 @@ class Link:
         """The exchange has no such subscription."""
         self.sid: int | None = None
         self.is_open = False
-        self.next_seq: int | None = 1  # None: whatever comes next (after a frame that may or may not have counted)
+        self.next_seq: int | None = 1  # None: see lose_count()
+        self.floor = 0
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
-        self.confirmed: set[str] = set()
+        self.confirmed: set[str] = set()  # changed by confirm() and drop() only
+        self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
+
+    def confirm(self, keys: Iterable[str]) -> None:
+        """The exchange has these."""
+        self.confirmed.update(keys)
+        self._named = None
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """The exchange no longer has these."""
+        self.confirmed.difference_update(keys)
+        self._named = None
+
+    def named(self) -> tuple[str, ...]:
+        """The markets confirmed; empty where all are. One tuple for as long as they are the same."""
+        if self._named is None:
+            self._named = tuple(self.confirmed - ALL_MARKETS)
+        return self._named
+
+    def lose_count(self, floor: int = 0) -> None:
+        """Whatever number comes next is taken for the right one, but for those below ``floor``: they were counted already."""
+        self.next_seq, self.floor = None, floor
 
     def keeps(self, key: str) -> bool:
         """Whether the exchange has ``key`` and is not being asked to drop it."""

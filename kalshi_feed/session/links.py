@@ -76,7 +76,9 @@ class Links:
         other = self.by_sid.get(sid)
         if other is not None:
             other.sid = None
-            other.next_seq = None if other.is_open else 1
+            other.next_seq = 1
+            if other.is_open:
+                other.lose_count()
         link.sid = sid
         link.retry_at = 0.0
         self.by_sid[sid] = link

@@ -6,12 +6,15 @@ Owns Output and Counts; imports events only. Not thread-safe; owned by whoever h
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from ..messages import Message
 from .events import Event, FeedFault
 
 __all__ = ["Counts", "Output"]
+
+_MOST_TYPES: Final = 200
+_LONGEST_TYPE: Final = 100  # characters
 
 
 class Counts:
@@ -24,6 +27,13 @@ class Counts:
         self.faults: Counter[str] = Counter()  # by kind
         self.gaps = 0
         self.resyncs = 0
+
+    def add(self, type_: str, size: int) -> None:
+        """Count a message. A peer may make up types without end; only so many are told apart."""
+        if type_ not in self.messages and (len(self.messages) >= _MOST_TYPES or len(type_) > _LONGEST_TYPE):
+            type_ = "other"
+        self.messages[type_] += 1
+        self.bytes[type_] += size
 
 
 class Output:

@@ -26,6 +26,7 @@ __all__ = ["Repair"]
 _NEVER: Final = float("inf")
 _SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
+_MAX_GAPS: Final = 1000  # within the same window; what an exchange may send that numbers nothing right
 _MOST_PATIENCE: Final = 6  # times Timing.snapshot, while snapshots of others come
 
 
@@ -46,21 +47,31 @@ class Repair:
         self._promised = _NEVER  # until when those have time that a subscription brings by itself
         self._promised_at_most = _NEVER
         self._deadline = _NEVER  # of the request in flight
+        self.patient_until = 0.0  # no snapshot is overdue before
         self._asked: set[str] = set()
         self._queue: list[str] = []
         self._heard = False
         self._resubscribed = False
         self._failures: deque[float] = deque()
+        self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)
+        self._broken: tuple[str, ...] | None = None  # what the last gap of all books named, while none of them is LIVE again
 
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
-        return self._deadline if self._asked else min(self._due, self._promised)
+        if self._asked:
+            return max(self._deadline, self.patient_until)
+        return min(self._due, max(self._promised, self.patient_until))
 
     def expect(self, now: float) -> None:
         """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
+        self.books_changed()
         if self._promised == _NEVER:
             self._promised_at_most = now + _MOST_PATIENCE * self._timing.snapshot
         self._promised = min(now + self._timing.snapshot, self._promised_at_most)
+
+    def books_changed(self) -> None:
+        """A book is LIVE again, or others are wanted: the next gap has to look which it concerns."""
+        self._broken = None
 
     def gap(
         self, link: Link, expected: int | None, received: int | None, reason: str, now: float,
@@ -74,16 +85,23 @@ class Repair:
         is_book = link.name == BOOK_CHANNEL
         if market_tickers is not None:
             tickers = tuple(market_tickers)
-        elif is_book:
-            kept = [t for t in link.confirmed if self._books[t].status is not BookStatus.CLOSED]
-            tickers = tuple(dict.fromkeys(kept + self.live()))
+        elif not is_book:
+            tickers = link.named()
+        elif self._broken is not None:  # a gap with every frame must not cost a look at every book
+            tickers = self._broken
         else:
-            tickers = tuple(link.confirmed)
+            kept = [t for t in link.confirmed if t in self._books and self._books[t].status is not BookStatus.CLOSED]
+            tickers = self._broken = tuple(dict.fromkeys(kept + self.live()))
+            self.mark_stale(tickers)
         self._output.counts.gaps += 1
-        self._output.items.append(Gap(link.name, link.sid, expected, received, _named(tickers), reason))
+        self._output.items.append(Gap(link.name, link.sid, expected, received, tickers, reason))
+        if len(self._gaps) == _MAX_GAPS and self._gaps[0] > now - self._timing.failed_repairs_window:
+            self._output.give_up = f"more than {_MAX_GAPS} gaps within {self._timing.failed_repairs_window:.0f} s"
+        self._gaps.append(now)
         if not is_book:
             return
-        self.mark_stale(tickers)
+        if market_tickers is not None:
+            self.mark_stale(tickers)
         if market_tickers is None and self._asked:  # a snapshot we wait for may be among what was lost
             self._abandon(now)
         if not self._asked.issuperset(tickers):
@@ -108,9 +126,14 @@ class Repair:
                 book.set_status(BookStatus.STALE)
                 self._output.status_changed.add(ticker)
 
+    def awaits(self, market_ticker: str) -> bool:
+        """Whether the book's snapshot was asked for and has not come."""
+        return market_ticker in self._asked
+
     def answered(self, market_ticker: str, control: Control, now: float) -> None:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)
+        self.books_changed()
         if self._promised < _NEVER:
             self.expect(now)  # they are coming: give the others time too
         if market_ticker in self._asked:
@@ -133,13 +156,13 @@ class Repair:
     def tick(self, control: Control, now: float) -> None:
         """Begin a repair that is due; end one that had no answer."""
         if self._asked:
-            if now >= self._deadline:
+            if now >= max(self._deadline, self.patient_until):
                 self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
                 if self._asked:
                     self._failed(_SILENCE, control, now)
                 else:
                     self._ask(control, now)
-        elif now >= min(self._due, self._promised):
+        elif now >= self.next_deadline():
             self._due = self._promised = _NEVER
             link = control.links.get(BOOK_CHANNEL)
             lacking = self._lacking(link.confirmed) if link is not None else []
@@ -151,7 +174,9 @@ class Repair:
                 self._resubscribed = False
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
-        return [t for t in market_tickers if self._books[t].status in (BookStatus.PENDING, BookStatus.STALE)]
+        """Which of them want a snapshot; the exchange may have named some that nobody ever wanted."""
+        waiting = (BookStatus.PENDING, BookStatus.STALE)
+        return [t for t in market_tickers if t in self._books and self._books[t].status in waiting]
 
     def _ask(self, control: Control, now: float) -> None:
         """Send the next part of the request, or end the repair when all have answered."""
@@ -173,7 +198,7 @@ class Repair:
         """
         asked, link = self._asked, control.links[BOOK_CHANNEL]
         is_known, text = asked <= self._mute, f"no snapshot of {_some(asked)}: {reason}"
-        others_do = reason == _SILENCE and any(self._books[t].status is BookStatus.LIVE for t in link.confirmed)
+        others_do = reason == _SILENCE and not link.confirmed.isdisjoint(self.live())
         if self._heard or is_known or others_do:  # the subscription works for others
             self._mute |= asked
             self._due = min(self._due, now + (self._timing.mute_market if is_known else 0.0))
@@ -200,10 +225,6 @@ class Repair:
         if len(self._failures) >= _MAX_FAILURES:
             self._failures.clear()
             self._output.give_up = "three repairs of the books failed within a minute"
-
-
-def _named(tickers: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(ticker for ticker in tickers if ticker != "*all*")
 
 
 def _some(tickers: set[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import ConfigurationError, ConnectionFailed, ConnectionLost, HandshakeRejected, KalshiFeedError, TLSError
+from ..errors import ConfigurationError, ConnectionFailed, ConnectionLost, HandshakeRejected, KalshiFeedError, ProxyError, TLSError
 
 __all__ = ["ReconnectPolicy", "Retries"]
 
@@ -81,8 +81,9 @@ class Retries:
         if healthy:
             self.count = self._policy_closes = 0
             self.ever_healthy = True
-        late_certificate = isinstance(error, TLSError) and self.ever_healthy
-        if not error.retryable and not late_certificate:
+        # what stands between us and the exchange was right once, and may be again: a certificate, a proxy's password
+        late = not error.retryable and self.ever_healthy and isinstance(error, (TLSError, ProxyError))
+        if not error.retryable and not late:
             raise error
         if isinstance(error, ConnectionLost) and error.code == 1008:
             self._policy_closes += 1
@@ -92,13 +93,23 @@ class Retries:
             raise _final(error, self.count)
         self.count += 1
         delay = self._policy.delay(self.count, self._random())
-        if late_certificate:
-            return max(delay, self._policy.max_delay)
-        if isinstance(error, ConnectionLost) and error.code in _SLOW_CODES:
-            return max(delay, _SLOW_DELAY * (0.5 + self._random() / 2))
+        if late:
+            return max(delay, self._policy.max_delay, self._slow_delay())
+        if _is_slow(error):
+            return max(delay, self._slow_delay())
         if isinstance(error, HandshakeRejected) and error.retry_after:
             return max(delay, min(error.retry_after, _MAX_RETRY_AFTER) * (1 + self._random() / 10))
         return delay
+
+    def _slow_delay(self) -> float:
+        return _SLOW_DELAY * (0.5 + self._random() / 2)
+
+
+def _is_slow(error: KalshiFeedError) -> bool:
+    """Whether another dial at once is of no use, or would be one of a herd."""
+    if isinstance(error, ConnectionLost):
+        return error.code in _SLOW_CODES
+    return isinstance(error, HandshakeRejected) and error.status == 200  # a captive portal, where somebody has to log in
 
 
 def _final(error: KalshiFeedError, retries: int) -> KalshiFeedError:

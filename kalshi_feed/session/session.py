@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from ..errors import ProtocolError
 from ..messages import (
@@ -19,6 +20,8 @@ from ..messages import (
     OrderbookDelta,
     OrderbookSnapshot,
     Subscribed,
+    Ticker,
+    Trade,
     UnknownMessage,
     Unsubscribed,
 )
@@ -27,6 +30,7 @@ from ..messages.values import OTHER_SIDE, PRICES, SIZES
 from ..orderbook import Book, BookStatus, NegativeSize
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .control import Control
+from .doubts import Doubts
 from .link import Link
 from .output import Output
 from .repair import Repair
@@ -34,6 +38,8 @@ from .timing import Timing
 from .wanted import Wanted
 
 __all__ = ["Session"]
+
+_LONGEST_HOLE: Final = 1_000  # numbers; whatever is said to be missing beyond, a lower one means that the number was wrong
 
 
 class Session:
@@ -53,9 +59,11 @@ class Session:
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
         self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
+        self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
         self.control = Control(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
+        self.doubts = Doubts(books, self.output, self._timing)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -73,6 +81,7 @@ class Session:
         self.repair.mark_stale(self.repair.live())
         self.control.disconnected()
         self.repair.reset()
+        self.doubts.reset()
         for known in (self._bad_frames, self._unknown_sids, self._baseless):
             known.clear()
         return healthy
@@ -81,10 +90,30 @@ class Session:
         """Do what has become due, and what users have come to want since."""
         self.control.tick(now)
         self.repair.tick(self.control, now)
+        if self.doubts.next_deadline() <= now:
+            for ticker in self.doubts.tick(self.control, now):
+                text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
+                self._hurt(ticker, "doubted_book", text, None, now)
+
+    def fell_behind(self, now: float) -> None:
+        """More has arrived than was read: answers may be among it, and the exchange gets its time anew.
+
+        So a consumer that holds up the reading (overflow="block") does not cost the connection.
+        """
+        self.control.patient_until = now + self._timing.ack
+        self.repair.patient_until = now + self._timing.snapshot
+
+    def arriving(self, since: float | None, now: float) -> None:
+        """Since when the message that is incomplete now has been arriving (None: there is none).
+
+        What we wait for can only come behind a large one (N40).
+        """
+        if since is not None and now - since > self._timing.large_message:
+            self.fell_behind(now)
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
-        return min(self.control.next_deadline(), self.repair.next_deadline())
+        return min(self.control.next_deadline(), self.repair.next_deadline(), self.doubts.next_deadline())
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
@@ -138,6 +167,7 @@ class Session:
             counts = self.output.counts
             counts.messages["orderbook_delta"] += len(payloads) - others
             counts.bytes["orderbook_delta"] += sum(map(len, payloads)) - other_bytes
+        self.doubts.has_news = True
 
     def _book_link(self) -> tuple[Link | None, int | None, int]:
         """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""
@@ -149,8 +179,7 @@ class Session:
     def _take(self, message: Message | ProtocolError, size: int, now: float) -> None:
         """One message of ``size`` bytes, whatever it is."""
         kind = "unreadable" if isinstance(message, ProtocolError) else message.type
-        self.output.counts.messages[kind] += 1
-        self.output.counts.bytes[kind] += size
+        self.output.counts.add(kind, size)
         if isinstance(message, ProtocolError):
             self._unreadable(message, now)
         elif isinstance(message, OrderbookDelta):
@@ -194,12 +223,20 @@ class Session:
             self._reply(message, now)
         elif self._sequenced(message, now):
             self.output.items.append(message)
+            if isinstance(message, (Ticker, Trade)):
+                self.doubts.heard(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
         link = self.control.links.of_sid(message.sid)
-        if link is not None and link.rule.sequenced and message.seq is not None and message.seq + 1 != link.next_seq:
-            self._in_sequence(link, message.seq, now)
+        if link is not None and link.rule.sequenced and message.seq is not None:
+            if message.seq + 1 == link.next_seq:
+                self._replies_repeat = self._replies_repeat or message.id in self.control.in_flight
+            elif self._replies_repeat and message.seq == link.next_seq:  # it repeats the number of a frame that was lost
+                self.repair.gap(link, link.next_seq, message.seq + 1, "sequence gap", now)
+                link.next_seq = message.seq + 1
+            else:
+                self._in_sequence(link, message.seq, now)
         if isinstance(message, Ok):
             self.control.ok(message, now)
         elif isinstance(message, Unsubscribed):
@@ -215,6 +252,9 @@ class Session:
             self.output.counts.ignored["unwanted"] += 1
             return
         book = self._books[ticker]
+        if self.doubts.answered(book, yes, no):
+            text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
+            self._hurt(ticker, "doubted_book", text, None, now)
         was_live = book.status is BookStatus.LIVE
         book.replace(yes, no, message.seq, message.clock, now)
         self._baseless.discard(ticker)
@@ -225,6 +265,12 @@ class Session:
         if message.market_id == "" and not (yes or no):
             text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
             self.output.fault("unknown_market", text, now, market_ticker=ticker)
+
+    def ignored_binary(self, count: int, now: float) -> None:
+        """So many frames came that were no text. They are told and left out."""
+        for _ in range(count):
+            self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
+            self._bad_frame(now)
 
     # -- sequence ------------------------------------------------------------------------------------------------------
 
@@ -242,6 +288,9 @@ class Session:
         if not link.rule.sequenced:
             return True
         if message.seq is not None:
+            is_answer = isinstance(message, OrderbookSnapshot) and self.repair.awaits(message.market_ticker)
+            if is_answer and message.seq + 1 == link.next_seq:
+                return True  # one that takes no number of its own; what is sent twice finds its book LIVE
             return self._in_sequence(link, message.seq, now)
         if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
             self._unreadable(undecodable(message, ValueError("seq is missing")), now)
@@ -250,13 +299,16 @@ class Session:
 
     def _in_sequence(self, link: Link, seq: int, now: float) -> bool:
         expected = link.next_seq
+        if expected is None and seq < link.floor:
+            self.output.counts.ignored["late"] += 1
+            return False
         if expected is None or seq == expected:
             link.next_seq = seq + 1
             return True
         if seq > expected:
             link.next_seq = seq + 1
             if link.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
-                link.hole = range(expected, seq)
+                link.hole = range(max(expected, seq - _LONGEST_HOLE), seq)
             self.repair.gap(link, expected, seq, "sequence gap", now)
             return True
         if seq == expected - 1:
@@ -264,7 +316,7 @@ class Session:
         elif seq in link.hole:
             self.output.counts.ignored["late"] += 1
         else:  # very late, or the exchange counts anew: which one the next frame tells
-            link.next_seq = None
+            link.lose_count()
             self.repair.gap(link, expected, seq, "sequence went back", now)
         return False
 
@@ -305,13 +357,11 @@ class Session:
         """A frame that cannot be used: told, and everything that it may have been is repaired."""
         links = self.control.links
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
+        if self.output.give_up is not None:
+            return  # the connection ends with this turn, and there may be thousands of them
         link = links.of_sid(error.sid)
         if error.sid is None:
-            self._bad_frames.append(now)
-            while self._bad_frames[0] < now - self._timing.bad_frames_window:
-                self._bad_frames.popleft()
-            if len(self._bad_frames) > self._timing.bad_frames:
-                self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+            self._bad_frame(now)
             for link in links:
                 if link.is_open or link.sid is not None:
                     self._break(link, error, now)
@@ -322,10 +372,19 @@ class Session:
                 known = error.market_ticker in link.confirmed
                 self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
 
+    def _bad_frame(self, now: float) -> None:
+        """Nobody can tell what it was; too many of them, and the connection is given up."""
+        self._bad_frames.append(now)
+        while self._bad_frames[0] < now - self._timing.bad_frames_window:
+            self._bad_frames.popleft()
+        if len(self._bad_frames) > self._timing.bad_frames:
+            self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
+
     def _break(self, link: Link, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
         if link.rule.sequenced:
-            expected, link.next_seq = link.next_seq, None
+            expected = link.next_seq
+            link.lose_count(link.floor if expected is None else expected)
             self.repair.gap(link, expected, error.seq, "unreadable frame", now)
 
     def _hurt(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
@@ -354,6 +413,7 @@ class Session:
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""
+        self.repair.books_changed()
         for ticker in market_tickers:
             if self._books[ticker].set_status(BookStatus.CLOSED):
                 self.output.status_changed.add(ticker)

@@ -13,9 +13,13 @@ class Timing:
 
     ack: float = 10.0  # a command's answer; asked once more, then the connection is given up
     snapshot: float = 10.0  # a snapshot that was promised or asked for; any other one that comes prolongs it
+    large_message: float = 1.0  # what takes longer than this to arrive holds up the answers behind it
     gap_merge: float = 0.02  # gaps this close together are repaired by one round
     failed_repairs_window: float = 60.0  # three failed repairs within it lead to a reconnect
     mute_market: float = 60.0  # between two requests for a market that answers none
+    pace: float = 0.02  # between the parts of a change or a request that does not fit into one command
+    doubt: float = 5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
+    doubt_again: float = 60.0  # between two requests for a market that is doubted
     bad_frames_window: float = 60.0
     bad_frames: int = 10  # more unreadable frames than this within the window: the connection is given up
     retry_initial: float = 0.5  # a subscription that died is asked for again, at first after this

@@ -28,6 +28,7 @@ from .wire import Message, encode_json
 PATH = "/trade-api/ws/v2"
 
 Listeners = list[tuple[Session, Subscription]]
+Watcher = Callable[[Market, Change | None], None]
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ class Core:
         self.clock_offset = 0.0
         self.quirks = Quirks()
         self.market_limit: int | None = None  # markets one subscription may name, then error 26
+        self.tickers_per_command: int | None = None  # markets one command may name, then error 26
         self.command_limit: int | None = None  # changes of one subscription per second, then error 27
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
+        self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
+        self.mute_books: Collection[str] = ()  # markets that get no snapshot
         self._account = Account(key_type)
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
@@ -80,6 +84,7 @@ class Core:
         self._rejections: list[Refusal] = []
         self._answers: list[_Answer] = []
         self._lost = self._pongs = self._pings_received = 0  # of connections that have ended
+        self._watcher: Watcher | None = None
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
@@ -231,6 +236,11 @@ class Core:
     def _list_market(self, market: Market) -> None:
         self._markets[market.ticker] = market
         self._by_id[market.market_id] = market
+        self._watched(market)
+
+    def _watched(self, market: Market, change: Change | None = None) -> None:
+        if self._watcher is not None:
+            self._watcher(market, change)
 
     def _publish(self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]) -> None:
         """A message to all who want it; made only if somebody does."""
@@ -253,10 +263,11 @@ class Core:
         """
         now_us = self.now_us()
         market.tick_clock()
-        listeners = self._subscribed("orderbook_delta", market)
+        listeners = self._subscribed("orderbook_delta", market) if market.ticker not in self.dead_books else []
         for number, (side, price, delta) in enumerate(changes):
             order = orders[number] if orders else None
             market.apply(side, price, delta, delta if order is not None and order.side == side else 0)
+            self._watched(market, (side, price, delta))
             if listeners:
                 msg = market.delta(side, price, delta, now_us)
                 if order is not None:

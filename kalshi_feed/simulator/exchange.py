@@ -52,7 +52,9 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and underlyings
     move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds), ``max_clock_skew``,
     ``max_buffer``, ``quirks``; ``market_limit`` (markets one subscription may name, then error 26), ``command_limit``
-    (changes of one subscription per second, then error 27), ``not_entitled`` (channels that draw error 9).
+    (changes of one subscription per second, then error 27), ``tickers_per_command`` (then error 26), ``not_entitled``
+    (channels that draw error 9), ``dead_books`` (markets whose deltas stop: no number is missing), ``mute_books`` (markets that
+    get no snapshot).
     """
 
     def __init__(

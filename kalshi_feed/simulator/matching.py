@@ -181,6 +181,7 @@ class Matching(Core):
         """Another book, told by an unsolicited snapshot; the account's orders are cancelled."""
         market.set_book(yes, no)
         market.tick_clock()
+        self._watched(market)
         self._withdraw(market, reason)
         self._publish_snapshot(market)
 

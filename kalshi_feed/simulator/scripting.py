@@ -12,7 +12,7 @@ from typing import Any
 
 from . import schemas, wire
 from .connection import Close, Fin, Refusal
-from .core import Handshake, _Answer
+from .core import Handshake, Watcher, _Answer
 from .faults import Fault
 from .markets import Book, Market, known_side
 from .subscriptions import MESSAGE_TYPE, SEQUENCED
@@ -81,6 +81,17 @@ class Scripting(Trading):
         with self.lock:
             return {ticker: market.truth() for ticker, market in self._markets.items()}
 
+    def watch(self, watcher: Watcher) -> None:
+        """Have ``watcher(market, change)`` called after every change of a book (not of replayed ones), and now for each.
+
+        So it sees every true state, before anything is sent of it. ``change`` is (side, price, delta) in units, None if the
+        book was replaced. It runs under the exchange's lock: it must be quick and must not call the exchange.
+        """
+        with self.lock:
+            self._watcher = watcher
+            for market in self._markets.values():
+                watcher(market, None)
+
     @property
     def market_tickers(self) -> tuple[str, ...]:
         with self.lock:
@@ -117,6 +128,12 @@ class Scripting(Trading):
         removed.
         """
         self._arm(connection, "corrupt", type, n, fields=dict(fields), remove=remove)
+
+    def restart_seq(self, channel: str, *, connection: int | None = None) -> None:
+        """The channel's next frame has number 1 again, on the same sid."""
+        with self._step():
+            for _, subscription in self._subscribed(channel, None, connection):
+                subscription.seq = 0
 
     @property
     def lost(self) -> int:
@@ -241,6 +258,7 @@ class Scripting(Trading):
             self._rejections.clear()
             self._answers.clear()
             self.pings = True
+            self.dead_books = self.mute_books = ()
             for item in self._open:
                 item.faults.clear()
                 self._set_state(item, muted=False, deaf=False)
@@ -257,6 +275,12 @@ class Scripting(Trading):
         """Every upgrade request answered, in order."""
         with self.lock:
             return list(self._handshakes)
+
+    def forget(self) -> None:
+        """Drop the records of commands and handshakes so far: in a run of hours they would fill the memory."""
+        with self.lock:
+            self._commands.clear()
+            self._handshakes.clear()
 
     @property
     def connections(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from . import commands, wire
 from .commands import TERMINAL, TEXTS, CommandError
@@ -26,6 +26,9 @@ class Quirks:
     echo_id: bool = True  # whether ``subscribed`` carries the command's id (protocol.md 9, 15)
     snapshot_before_subscribed: bool = False
     replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (protocol.md 5.2)
+    replies_repeat_seq: bool = False  # whether that is the last one again and not the next
+    get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (protocol.md 5.2)
+    use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (protocol.md 3.1)
 
 
 class Venue(Protocol):
@@ -33,6 +36,9 @@ class Venue(Protocol):
 
     quirks: Quirks
     market_limit: int | None
+    tickers_per_command: int | None
+    dead_books: Collection[str]
+    mute_books: Collection[str]
     command_limit: int | None
     not_entitled: Collection[str]
 
@@ -68,10 +74,12 @@ class Session:
         """A data message with the subscription's next number."""
         self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
 
-    def _deliver(self, subscription: Subscription, type_: str, msg: bytes, id_: int | None) -> None:
+    def _deliver(self, subscription: Subscription, type_: str, msg: bytes, id_: int | None, numbered: str = "next") -> None:
         if self.subscriptions.get(subscription.channel) is not subscription:
             return  # an overflow ended it while several messages were on their way
-        seq = subscription.next_seq() if subscription.sequenced else None
+        seq: int | None = None
+        if subscription.sequenced and numbered != "none":
+            seq = subscription.next_seq() if numbered == "next" else subscription.seq
         now_ms = self._venue.now_us() // 1000
         self._outlet.emit(type_, wire.envelope(type_, msg, now_ms, sid=subscription.sid, seq=seq, id_=id_))
         if self._outlet.overflowing:
@@ -94,15 +102,17 @@ class Session:
         self.subscriptions.pop(subscription.channel, None)
         self._emit("unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True))
 
-    def snapshot(self, subscription: Subscription, ticker: str, id_: int | None = None) -> None:
+    def snapshot(self, subscription: Subscription, ticker: str, id_: int | None = None, numbered: str = "next") -> None:
+        if ticker in self._venue.mute_books:
+            return
         market = self._venue.find_market(ticker)
         msg = unknown_snapshot(ticker) if market is None else market.snapshot(subscription.use_yes_price)
-        self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_)
+        self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_, numbered)
 
     def _reply_seq(self, subscription: Subscription, always: bool = False) -> int | None:
         if not self._venue.quirks.replies_have_seq or not (subscription.sequenced or always):
             return None
-        return subscription.next_seq()
+        return subscription.seq if self._venue.quirks.replies_repeat_seq else subscription.next_seq()
 
     def _ok(self, subscription: Subscription, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
@@ -184,7 +194,7 @@ class Session:
             channel,
             self._last_sid,
             everything=channel not in FILTERED or not (tickers or ids),
-            use_yes_price=commands.flag(params, "use_yes_price"),
+            use_yes_price=self._scale(commands.flag(params, "use_yes_price")),
             skip_ticker_ack=commands.flag(params, "skip_ticker_ack"),
             own_only=params.get("user_filter") == "self",
             shard_factor=params.get("shard_factor"),
@@ -212,13 +222,19 @@ class Session:
         self._ok(subscription, id_)
         self._send_initial(subscription, *new, initial)
 
+    def _scale(self, asked_for: bool) -> bool:
+        always = self._venue.quirks.use_yes_price
+        return asked_for if always is None else always
+
     def _include_names(self, subscription: Subscription, params: dict[str, Any]) -> None:
         if subscription.channel in INDEX_ACTIONS:
             subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[subscription.channel][3])))
 
     def _check_limit(self, subscription: Subscription, tickers: list[str], ids: list[str]) -> None:
-        limit = self._venue.market_limit
+        limit, at_once = self._venue.market_limit, self._venue.tickers_per_command
         if limit is not None and subscription.market_count(tickers, ids) > limit:
+            raise CommandError(26)
+        if at_once is not None and len(tickers) + len(ids) > at_once:
             raise CommandError(26)
 
     def _check_rate(self, subscription: Subscription) -> None:
@@ -297,7 +313,7 @@ class Session:
         if self._venue.quirks.get_snapshot_ok:
             self._ok(subscription, id_)
         for ticker in dict.fromkeys(tickers):
-            self.snapshot(subscription, ticker, id_)
+            self.snapshot(subscription, ticker, id_, self._venue.quirks.get_snapshot_seq)
 
     def _update_names(self, subscription: Subscription, action: Any, params: dict[str, Any], id_: int | None) -> None:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]

@@ -54,6 +54,25 @@ def test_T10_a_context_that_does_not_check_the_host() -> None:
     check_context(context, LOOPBACK)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("oldest", ["TLSv1", "TLSv1_1", "MINIMUM_SUPPORTED"])
+def test_T06_a_context_that_takes_old_tls(oldest: str) -> None:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion[oldest]
+    with pytest.raises(ConfigurationError, match="minimum_version"):
+        check_context(context, REMOTE)
+    check_context(context, LOOPBACK)
+    for new in ("TLSv1_2", "TLSv1_3", "MAXIMUM_SUPPORTED"):
+        context.minimum_version = ssl.TLSVersion[new]
+        check_context(context, REMOTE)
+
+
+def test_a_context_for_servers() -> None:
+    for endpoint in (REMOTE, LOOPBACK):
+        with pytest.raises(ConfigurationError, match="one for servers"):
+            check_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), endpoint)
+
+
 def test_not_a_context() -> None:
     with pytest.raises(ConfigurationError, match=r"ssl\.SSLContext or None, not bool"):
         check_context(False, REMOTE)

@@ -24,6 +24,7 @@ from kalshi_feed.errors import ConnectionFailed, ProxyError, TLSError
 
 from .conftest import SIGNATURE, Dialer, collect, run_to_end
 from .raw_server import TEXT, Peer, RawServer, frame
+from .tunnel import OK, Tunnel
 
 
 def hello(peer: Peer) -> None:
@@ -308,42 +309,9 @@ def test_server_that_hangs_up_on_tls_may_be_tried_again(dialer: Dialer) -> None:
 # Proxies
 
 
-class Tunnel:
-    """A proxy's handler: says ``answer`` to CONNECT, then forwards to ``port`` if there is one."""
-
-    def __init__(self, answer: bytes, port: int | None = None) -> None:
-        self.answer, self.port = answer, port
-        self.seen = b""
-        self.requests: list[bytes] = []
-
-    def __call__(self, peer: Peer) -> None:
-        peer.read_request()
-        self.requests.append(peer.request)
-        peer.send(self.answer)
-        if self.port is None:
-            self.seen += peer.wait_closed()
-            return
-        with socket.create_connection(("127.0.0.1", self.port)) as upstream:
-            back = threading.Thread(target=self._copy, args=(upstream, peer.sock))
-            back.start()
-            self._copy(peer.sock, upstream)
-            back.join(5)
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                self.seen += data
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-
-OK = b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n"
-
-
 def test_through_a_proxy_which_sees_no_header(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     with RawServer(hello, server_context) as server:
-        tunnel = Tunnel(OK, server.port)
+        tunnel = Tunnel()
         with RawServer(tunnel) as proxy_server:
             proxy = Proxy("127.0.0.1", proxy_server.port, "user", "hunter2secret")
             transport = dialer(server, scheme="wss", proxy=proxy)
@@ -358,7 +326,7 @@ def test_P04_a_dropped_tunnel_names_the_proxy(dialer: Dialer) -> None:
     def gone(peer: Peer) -> None:
         peer.handshake()
 
-    with RawServer(gone) as server, RawServer(Tunnel(OK, server.port)) as proxy_server:
+    with RawServer(gone) as server, RawServer(Tunnel()) as proxy_server:
         _, lost = run_to_end(dialer(server, proxy=Proxy("127.0.0.1", proxy_server.port)))
         dialer.transports[0].abort()
     assert f"through the proxy http://127.0.0.1:{proxy_server.port}" in lost.reason

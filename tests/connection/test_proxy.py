@@ -53,12 +53,20 @@ def test_refuses_without_showing_the_url(url: object, hint: str) -> None:
 
 
 def test_explicit_wins_also_for_loopback() -> None:
-    assert find_proxy(LOOPBACK, "http://mine:9", ENVIRON) == Proxy("mine", 9)
+    assert find_proxy(LOOPBACK, "http://127.0.0.2:9", ENVIRON) == Proxy("127.0.0.2", 9)
+    assert find_proxy(REMOTE, "http://mine:9", ENVIRON) == Proxy("mine", 9)
     assert find_proxy(REMOTE, Proxy("mine", 9), ENVIRON) == Proxy("mine", 9)
     assert find_proxy(REMOTE, "", ENVIRON) is None
     assert find_proxy(REMOTE, False, ENVIRON) is None
     with pytest.raises(ConfigurationError):
         find_proxy(REMOTE, True, ENVIRON)
+
+
+@pytest.mark.parametrize("proxy", ["http://mine:9", Proxy("10.0.0.1", 9)])
+@pytest.mark.parametrize("url", ["ws://localhost:9001/", "wss://127.0.0.1:9001/"])
+def test_P06_K08_what_loopback_may_do_is_not_done_on_the_way_to_a_proxy(url: str, proxy: str | Proxy) -> None:
+    with pytest.raises(ConfigurationError, match="another machine"):
+        find_proxy(parse_url(url), proxy, {})
 
 
 def test_environment_order() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
+from collections.abc import Callable
 
 import pytest
 import websocket
 
-from kalshi_feed.connection.redaction import detach, holds_secret, redact
+from kalshi_feed.connection.redaction import RedactingFilter, detach, holds_secret, redact
 
 from .conftest import SIGNATURE
 
@@ -28,8 +30,20 @@ def test_K11_known_shapes(text: str) -> None:
     assert holds_secret(text)
 
 
-def test_K11_given_secrets_but_not_the_timestamp() -> None:
-    assert redact("key my-key-id at 1700000000000", ["my-key-id", "1700000000000", ""]) == "key [redacted] at 1700000000000"
+@pytest.mark.parametrize("signature", ["Bytes", "b64", "'quoted'", "b'bytes'"])
+def test_K03_K11_no_letter_of_a_headers_value_is_left(signature: str) -> None:
+    assert re.sub("b?'", "", redact(f"KALSHI-ACCESS-SIGNATURE: {signature}")) == "KALSHI-ACCESS-SIGNATURE: [redacted]"
+
+
+@pytest.mark.parametrize("sign", ["\\/", "&#43;", "&#x2F;", "%2B", "/", "+"])
+def test_K11_signs_of_base64_however_they_are_written(sign: str) -> None:
+    assert redact(f"bad {sign.join(['abcdefgh'] * 10)}== here") == "bad [redacted] here"
+
+
+@pytest.mark.parametrize("written", [str.upper, str.lower])
+def test_K11_given_secrets_however_they_are_echoed(written: Callable[[str], str]) -> None:
+    assert redact(f"key {written('My-Key-Id')} at 9", ["my-key-id", "", "at"]) == "key [redacted] at 9"
+    assert redact("password 12345678", ["12345678"]) == "password [redacted]"
     assert not holds_secret("key not found", ["my-key-id"])
 
 
@@ -64,7 +78,11 @@ def test_K03_websocket_clients_own_trace_is_redacted(caplog: pytest.LogCaptureFi
         with caplog.at_level(1, "websocket"):
             logger.debug("GET / HTTP/1.1\r\nKALSHI-ACCESS-SIGNATURE: %s\r\nHost: x", SIGNATURE)
             logger.debug("nothing %s", "secret")
-            logger.debug("malformed %d", 1)
     finally:
         websocket.enableTrace(False)
     assert SIGNATURE not in caplog.text and "Host: x" in caplog.text and "nothing secret" in caplog.text
+
+
+def test_a_record_that_cannot_be_formatted_is_left_to_logging() -> None:
+    record = logging.LogRecord("websocket", logging.DEBUG, __file__, 1, "malformed %d", ("x",), None)
+    assert RedactingFilter().filter(record)

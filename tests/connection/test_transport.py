@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import resource
 import socket
 import ssl
 import threading
@@ -118,17 +117,7 @@ def test_N17_fragments_with_a_ping_between(dialer: Dialer) -> None:
         dialer.transports[0].abort()
 
 
-def test_N18_endless_fragments_end_at_the_cap(dialer: Dialer) -> None:
-    began = time.monotonic()
-    data = frame(TEXT, b"x" * 4_096, fin=False) + frame(CONT, b"x" * 4_096, fin=False) * 2_000
-    messages, lost = after(dialer, data, max_message_size=4 << 20)
-    assert (messages, lost.code) == ([], 1009)
-    assert time.monotonic() - began < 3
-
-
 def test_N19_huge_length(dialer: Dialer) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"first") + frame(TEXT, b"x", declared=1 << 40))
@@ -138,7 +127,6 @@ def test_N19_huge_length(dialer: Dialer) -> None:
         messages, lost = run_to_end(dialer(server))
     assert messages == [b"first"]
     assert lost.code == 1009 and "max_message_size=1048576" in lost.reason
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
 
 
 def test_large_messages_do_not_cost_quadratic_work(dialer: Dialer) -> None:
@@ -537,10 +525,17 @@ def frozen(release: threading.Event, data: bytes = b"") -> RawServer:
 
 @SCHEMES
 def test_N38_N39_a_peer_that_stops_reading_is_dropped(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
-    release = threading.Event()
-    server = frozen(release)
-    server._context = server_context if scheme == "wss" else None
-    with server:
+    given_up, frames = threading.Event(), list[tuple[int, bytes]]()
+
+    def frozen_for_a_while(peer: Peer) -> None:
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        peer.handshake()
+        given_up.wait(10)
+        with contextlib.suppress(OSError):
+            while True:
+                frames.append(peer.read_frame())
+
+    with RawServer(frozen_for_a_while, server_context if scheme == "wss" else None) as server:
         transport = dialer(server, scheme=scheme, write_timeout=0.3)
         for _ in range(100):
             transport.send_text(b"x" * 100_000)
@@ -548,8 +543,10 @@ def test_N38_N39_a_peer_that_stops_reading_is_dropped(dialer: Dialer, server_con
         _, lost = run_to_end(transport)
         assert time.monotonic() - began < 3
         assert "took no byte for 0.3 s" in lost.reason
-        release.set()
         transport.abort()
+        given_up.set()
+    assert frames == [(TEXT, b"x" * 100_000)] * len(frames)  # nothing else, and above all nothing behind the part of the last one
+    assert len(frames) < 100
 
 
 def test_N37_a_ping_flood_to_a_peer_that_never_reads(dialer: Dialer) -> None:
@@ -708,3 +705,26 @@ def test_N41_cut_after_every_byte(dialer: Dialer) -> None:
             assert messages == whole[: len(messages)] and lost.code is None, cut
             expected = (cut >= 134) + (cut >= len(session) - 3)
             assert len(messages) == expected, cut
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_is_behind_while_more_has_arrived_than_one_read_takes(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+    go_on = threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.handshake()
+        peer.send(frame(TEXT, b"x" * 1000) * 400)
+        go_on.set()
+        peer.wait_closed()
+
+    with RawServer(handler, server_context if scheme == "wss" else None) as server:
+        transport = dialer(server, scheme=scheme)
+        messages = turn(transport)
+        assert go_on.wait(5)
+        behind = False
+        while len(messages) < 400:
+            messages += turn(transport)
+            behind = behind or transport.is_behind
+        assert behind
+        assert turn(transport, 0.01) == [] and not transport.is_behind
+        transport.abort()

@@ -51,6 +51,8 @@ def test_loopback_may_be_plain(url: str, host: str, port: int, path: str) -> Non
         ("wss://example.com/#part", "fragment"),
         ("wss://example.com/#", "fragment"),
         ("wss:///path", "names no host"),
+        (f"wss://{'a' * 64}.example/", "1 to 63"),
+        ("wss://exchange..example/", "1 to 63"),
         ("wss://example.com:99999/", "port"),
         ("wss://example.com:0/", "port"),
         ("wss://example.com:abc/", "port"),

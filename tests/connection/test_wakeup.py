@@ -5,9 +5,12 @@ import signal
 import socket
 import threading
 import time
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 
+from kalshi_feed.connection import inherited
 from kalshi_feed.connection import wakeup as module
 from kalshi_feed.connection.wakeup import Wakeup, wait_ready
 
@@ -78,3 +81,37 @@ def test_a_short_wait_is_no_busy_loop() -> None:
     wait_ready(None, wakeup, timeout=0.0009)
     assert time.monotonic() - began >= 0.0009
     wakeup.close()
+
+
+def test_R09_close_does_not_wait_for_a_thread_that_wakes() -> None:
+    """Which may be in a signal handler that waits for the closing thread; the last of the two closes."""
+    wakeup = Wakeup()
+    waking, go_on = threading.Event(), threading.Event()
+
+    def wake() -> None:
+        with wakeup._lock:  # in the midst of wake()
+            waking.set()
+            assert go_on.wait(5)
+        wakeup.wake()
+
+    thread = threading.Thread(target=wake)
+    thread.start()
+    assert waking.wait(5)
+    wakeup.close()
+    wakeup.give_back()
+    assert wait_ready(None, wakeup, timeout=5)[2]
+    go_on.set()
+    thread.join(5)
+    assert wakeup.fileno() == -1
+
+
+def test_R13_what_a_child_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = WeakSet[Any]()
+    monkeypatch.setattr(inherited, "_open", mine)
+    wakeup = Wakeup()
+    closed = inherited.not_inherited(socket.socket())
+    closed.close()
+    assert len(mine) == 3
+    inherited._after_fork()
+    assert wakeup.fileno() == -1
+    wakeup.wake()  # harmless

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import BOOKS, Dispatcher
-from kalshi_feed.errors import FeedClosedError
+from kalshi_feed.dispatch.dispatcher import _after_fork
+from kalshi_feed.errors import FeedClosedError, FeedForkedError
 from kalshi_feed.session.events import Lagged, StateChange
 from tests.support import wait_until
 
@@ -308,3 +309,24 @@ def test_R14_a_program_ends_without_close_even_in_a_callback() -> None:
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr == b""
     assert time.monotonic() - began < 15
+
+
+def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fork() calls in the child, here in the parent: the lock is held by a thread that the child does not have."""
+    gate = Gate()
+    dispatcher = make()
+    dispatcher.register("trade", gate)
+    stream, ended = dispatcher.stream("trade"), dispatcher.stream("trade")
+    put(dispatcher, *(trade("A", n) for n in range(20)))
+    assert gate.entered.wait(LONG)
+    ended.close()
+    monkeypatch.setattr("kalshi_feed.dispatch.dispatcher._dispatchers", [dispatcher])
+    dispatcher._lock.acquire()
+    _after_fork()
+    with pytest.raises(FeedForkedError):
+        stream.get()
+    with pytest.raises(FeedClosedError):
+        ended.get()
+    gate.open()
+    wait_until(lambda: not workers())
+    assert len(gate.items) == 1

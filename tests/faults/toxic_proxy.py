@@ -35,6 +35,7 @@ class Toxics:
     black_hole: bool = False  # nothing is read and nothing is passed; the connection stays up
     limit: int | None = None  # bytes of each connection to pass before it is cut
     flip: int | None = None  # the offset of a byte in each connection that is changed on the way
+    flip_next: int = 0  # in so many of the pieces that come next, whosever they are, one byte is changed
 
 
 @dataclass
@@ -59,7 +60,8 @@ class ToxicProxy:
     """Forwards its ``port`` to ``target``. A context manager; its methods may be called from any thread.
 
     ``down`` are the toxics of what the exchange sends, ``up`` of what the feed sends. ``cut_with_reset``: how connections are
-    ended that reach their limit (RST, or FIN). ``passed`` counts the bytes passed down over all connections.
+    ended that reach their limit (RST, or FIN). ``passed`` counts the bytes passed down over all connections, ``accepted`` the
+    connections, ``limited`` those that have reached their limit.
     """
 
     def __init__(self, target: int, *, seed: int = 0) -> None:
@@ -76,6 +78,7 @@ class ToxicProxy:
         self.cut_with_reset = False
         self.passed = 0
         self.accepted = 0
+        self.limited = 0
 
     def __enter__(self) -> ToxicProxy:
         self._thread.start()
@@ -166,6 +169,10 @@ class ToxicProxy:
         if toxics.flip is not None and pipe.taken <= toxics.flip < pipe.taken + len(data):
             at = toxics.flip - pipe.taken
             data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+        if toxics.flip_next > 0:
+            toxics.flip_next -= 1
+            at = self._random.randrange(len(data))
+            data = data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
         pipe.taken += len(data)
         pipe.held += len(data)
         due = now + toxics.latency + self._random.random() * toxics.jitter
@@ -201,6 +208,7 @@ class ToxicProxy:
     def _is_over(self, pair: tuple[_Pipe, _Pipe]) -> bool:
         if any(pipe.toxics.limit is not None and pipe.passed >= pipe.toxics.limit for pipe in pair):
             self._end(pair, self.cut_with_reset)
+            self.limited += 1
             return True
         for pipe in pair:
             if pipe.ended and not pipe.chunks and not pipe.toxics.black_hole:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from kalshi_feed import BookView, FeedFault, FeedState, Gap, KalshiFeed, Lagged, OrderBook, StateChange
@@ -12,7 +15,20 @@ from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
-__all__ = ["A", "B", "FeedMaker", "Held", "HurriedFeed", "Recorder", "in_thread", "own_threads", "sides", "wait_equal"]
+__all__ = [
+    "A",
+    "B",
+    "FeedMaker",
+    "Held",
+    "HurriedFeed",
+    "Recorder",
+    "impossible_delta",
+    "in_thread",
+    "own_threads",
+    "program",
+    "sides",
+    "wait_equal",
+]
 
 A, B = "KXTEST-26-A", "KXTEST-26-B"
 FeedMaker = Callable[..., KalshiFeed]
@@ -93,9 +109,42 @@ def wait_equal(feed: KalshiFeed, exchange: Exchange, *tickers: str, timeout: flo
         )
 
 
+def impossible_delta(ticker: str) -> dict[str, Any]:
+    """A delta, whole and in order, that takes away more than can be there."""
+    return {
+        "market_ticker": ticker,
+        "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
+        "side": "yes",
+        "price_dollars": "0.5000",
+        "delta_fp": "-1000000.00",
+        "ts": "2026-10-26T00:00:00Z",
+        "ts_ms": 1_793_000_000_000,
+        "clock": 1,
+    }
+
+
 def own_threads() -> list[str]:
     """The names of the feeds' threads that run now."""
     return sorted(thread.name for thread in threading.enumerate() if "kalshi-feed" in thread.name)
+
+
+_ROOT = Path(__file__).parents[2]
+_PROGRAM = """
+import json, os, signal, ssl, threading, time
+from kalshi_feed import *
+from tests.feed.support import HurriedFeed, own_threads
+url, key_id, key, ca = sys.argv[1:]
+credentials, context = Credentials.from_file(key_id, key), ssl.create_default_context(cafile=ca)
+make = lambda cls=KalshiFeed, **options: cls(credentials, url=url, ssl_context=context, **options)
+feed = make()
+"""
+
+
+def program(exchange: Exchange, folder: Path, body: str) -> list[str]:
+    """The command of a program of its own with a feed of the exchange; ``make()`` gives it further ones."""
+    key, ca = exchange.write_credentials(folder)
+    code = f"import sys\nsys.path.insert(0, {str(_ROOT)!r})" + _PROGRAM + textwrap.dedent(body)
+    return [sys.executable, "-W", "error", "-c", code, exchange.url, exchange.api_key_id, str(key), str(ca)]
 
 
 class in_thread:

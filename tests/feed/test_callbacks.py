@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 import threading
+import time
 from collections import defaultdict
 from decimal import Decimal
 from typing import Any
@@ -28,7 +29,7 @@ from kalshi_feed import (
 from kalshi_feed.messages import MESSAGE_TYPES
 from kalshi_feed.session.channels import CHANNELS
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, sides, wait_equal
+from tests.feed.support import A, B, FeedMaker, Held, HurriedFeed, Recorder, in_thread, sides, wait_equal
 from tests.support import wait_until
 
 DATA = {
@@ -204,7 +205,7 @@ def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
     assert told == ["one", "one", "two", "once", "two"]
 
 
-def test_registering_in_a_callback_takes_effect_with_the_next_message(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R06_registering_in_a_callback_takes_effect_with_the_next_message(exchange: Exchange, feed: KalshiFeed) -> None:
     told: list[Any] = []
 
     @feed.on_trade
@@ -268,7 +269,7 @@ def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchan
 
 
 @pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_raising_callback(
+def test_R01_R02_raising_callback(
     raised: type[BaseException], exchange: Exchange, feed: KalshiFeed, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard = Recorder(feed)
@@ -298,7 +299,7 @@ def test_raising_callback(
     assert "broken" in logged[0].getMessage()
 
 
-def test_on_error_that_raises_is_only_logged(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R06_on_error_that_raises_is_only_logged(exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     feed.on_error(lambda fault: 1 / 0)
     feed.on_trade(lambda trade: 1 / 0)
@@ -310,7 +311,7 @@ def test_on_error_that_raises_is_only_logged(exchange: Exchange, feed: KalshiFee
     assert heard.kinds() == ["callback", "callback"]
 
 
-def test_messages_are_immutable(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R08_messages_are_immutable(exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     views: list[BookView] = []
     feed.on_book(views.append)
@@ -390,7 +391,7 @@ def test_on_book_follows_the_status_also_at_close_and_start(exchange: Exchange, 
 # -- overflow ----------------------------------------------------------------------------------------------------------
 
 
-def test_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(queue_size=50)
     heard = Recorder(feed)
     entered, go_on = threading.Event(), threading.Event()
@@ -432,7 +433,7 @@ def test_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exchange
             seq, announced = item.seq, False
 
 
-def test_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R04_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(queue_size=10, overflow="block")
     seen: list[Any] = []
     entered, go_on = threading.Event(), threading.Event()
@@ -459,6 +460,37 @@ def test_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert stats.queue_high_water <= 10
 
 
+def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed: FeedMaker) -> None:
+    """A slow consumer with "block": whatever waits unread before the answer, the connection is not given up for it."""
+    feed = make_feed(HurriedFeed, queue_size=10, overflow="block")
+    entered, go_on = threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    @feed.on_trade
+    def slow(trade: Any) -> None:
+        entered.set()
+        go_on.wait(10)
+        seen.append(trade.count)
+        time.sleep(0.0004)
+
+    books = feed.subscribe("orderbook_delta", A)
+    with feed:
+        feed.subscribe("trade", A).wait(5)
+        feed.wait_for_book(A, 5)
+        for count in range(1, 2001):
+            exchange.trade(A, "yes", "0.5", count)
+        assert entered.wait(5)
+        books.add_markets(B)
+        go_on.set()
+        exchange.wait_for_command("update_subscription", 5)
+        began = len(seen)
+        feed.wait_for_book(B, 20)
+        assert len(seen) - began > 900  # they lay before the answer: well over two acks of time
+        wait_until(lambda: len(seen) == 2000, 10)
+        assert (feed.stats().gaps, feed.stats().reconnects) == (0, 0)
+        assert sum(command["cmd"] == "update_subscription" for command in exchange.commands) == 1
+
+
 def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.heartbeat = 0.2
     feed = make_feed(queue_size=2, overflow="block", idle_timeout=1.0)
@@ -475,7 +507,7 @@ def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: E
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
-def test_close_while_a_callback_holds_everything_up(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R03_close_while_a_callback_holds_everything_up(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(queue_size=5, overflow=overflow)
     held = feed.on_trade(Held())
     feed.start().subscribe("trade", A).wait(5)
@@ -520,7 +552,7 @@ def test_four_workers_keep_each_market_in_order(exchange: Exchange, make_feed: F
     assert [change.state for change in states] == [FeedState.CONNECTING, FeedState.CONNECTED]  # once, not four times
 
 
-def test_a_stuck_worker_holds_up_only_its_markets(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R03_a_stuck_worker_holds_up_only_its_markets(exchange: Exchange, make_feed: FeedMaker) -> None:
     tickers = [f"KXMANY-{n}" for n in range(12)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})

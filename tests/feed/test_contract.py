@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import inspect
 import json
 import pickle
-import select
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -39,13 +36,14 @@ from kalshi_feed import (
     Level,
     OrderBook,
     ProtocolError,
-    ProxyError,
     ReconnectPolicy,
     StaleBookError,
     UnknownMessage,
 )
 from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange
+from tests.connection.raw_server import RawServer
+from tests.connection.tunnel import Tunnel
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, sides, wait_equal
 from tests.support import wait_until
 
@@ -198,7 +196,7 @@ def test_from_env(exchange: Exchange, tmp_path: Path, monkeypatch: pytest.Monkey
         KalshiFeed.from_env(url=exchange.url, workers=0)
 
 
-def test_ws_is_for_loopback_only(make_feed: FeedMaker) -> None:
+def test_K08_ws_is_for_loopback_only(make_feed: FeedMaker) -> None:
     with Exchange(markets=(A,), key_type="ed25519", tls=False) as exchange:
         feed = make_feed(credentials=exchange.credentials, url=exchange.url, ssl_context=None)
         assert feed.start().wait_for_book(A, timeout=5).is_live
@@ -486,7 +484,7 @@ def test_silent_connection_is_replaced(exchange: Exchange, make_feed: FeedMaker)
     assert (back.gap_ended - back.gap_started).total_seconds() >= 0.35  # from the last byte, not from the discovery
 
 
-def test_connect_timeout_is_for_the_whole_dial(make_feed: FeedMaker) -> None:
+def test_T04_connect_timeout_is_for_the_whole_dial(make_feed: FeedMaker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         feed = make_feed(
@@ -520,20 +518,11 @@ def test_every_lost_connection_is_replaced(ending: str, exchange: Exchange, make
         assert "1011: trouble" in heard.states[2].reason
 
 
-def test_retry_after_is_heeded(exchange: Exchange, make_feed: FeedMaker) -> None:
-    exchange.reject_next(status=429, headers={"Retry-After": "30"})
-    feed = make_feed()
-    heard = Recorder(feed)
-    feed.start()
-    wait_until(lambda: FeedState.RECONNECTING in heard.steps())
-    assert 30 <= (heard.states[-1].delay or 0) <= 33
-
-
 # -- the clock ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [90.0, -90.0])
-def test_wrong_clock_costs_one_401(offset: float, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H02_wrong_clock_costs_one_401(offset: float, exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.clock_offset = offset
     feed = make_feed()
     heard = Recorder(feed)
@@ -549,7 +538,7 @@ def test_wrong_clock_costs_one_401(offset: float, exchange: Exchange, make_feed:
     assert heard.steps() == [FeedState.CONNECTING, FeedState.CONNECTED, FeedState.RECONNECTING, FeedState.CONNECTED]
 
 
-def test_wrong_key_and_wrong_clock_is_tried_once_more_only(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H02_wrong_key_and_wrong_clock_is_tried_once_more_only(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.clock_offset = 90.0
     with Exchange(key_type="ed25519") as stranger:
         feed = make_feed(credentials=Credentials.from_pem(exchange.api_key_id, stranger.private_key_pem))
@@ -561,107 +550,20 @@ def test_wrong_key_and_wrong_clock_is_tried_once_more_only(exchange: Exchange, m
 # -- proxies -----------------------------------------------------------------------------------------------------------
 
 
-class ConnectProxy:
-    """A small HTTP CONNECT proxy: answers with ``status`` and tunnels where that is 200, in threads of its own."""
-
-    def __init__(self, status: int = 200) -> None:
-        self.status = status
-        self.requests: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads: list[threading.Thread] = []
-        self._sockets: list[socket.socket] = []
-        self.port = self._listener.getsockname()[1]
-
-    def __enter__(self) -> ConnectProxy:
-        self._spawn(self._accept)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-        for thread in self._threads:
-            thread.join(5)
-            assert not thread.is_alive()
-
-    def cut(self) -> None:
-        """End every tunnel."""
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def _spawn(self, target: Callable[..., None], *args: Any) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._sockets.append(client)
-                self._spawn(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(4096)
-            self.requests.append(head.decode())
-            if self.status != 200:
-                client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % self.status)
-                return
-            host, port = head.split()[1].decode().rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as server:
-                self._sockets.append(server)
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                while True:
-                    for ready in select.select([client, server], [], [])[0]:
-                        data = ready.recv(65536)
-                        if not data:
-                            return
-                        (server if ready is client else client).sendall(data)
-
-
-@pytest.fixture
-def proxy() -> Iterator[ConnectProxy]:
-    with ConnectProxy() as proxy:
-        yield proxy
-
-
-def test_through_a_proxy(exchange: Exchange, make_feed: FeedMaker, proxy: ConnectProxy) -> None:
-    feed = make_feed(proxy=f"http://user:pass%20word@127.0.0.1:{proxy.port}").start()
-    wait = feed.wait_for_book(A, timeout=5)
-    assert sides(wait) == exchange.book(A)
-    (request,) = proxy.requests
-    lines = request.splitlines()
+def test_through_a_proxy(exchange: Exchange, make_feed: FeedMaker) -> None:
+    tunnel = Tunnel()
+    with RawServer(tunnel) as proxy:
+        feed = make_feed(proxy=f"http://user:pass%20word@127.0.0.1:{proxy.port}").start()
+        assert sides(feed.wait_for_book(A, timeout=5)) == exchange.book(A)
+        feed.close()
+    (request,) = tunnel.requests
+    lines = request.decode().splitlines()
     assert lines[0] == f"CONNECT 127.0.0.1:{exchange.port} HTTP/1.1"
     assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:pass word').decode()}" in lines
-    assert "KALSHI" not in request.upper()  # the signed headers go through the tunnel only
-    proxy.cut()
-    wait_until(lambda: feed.stats().reconnects == 1)
-    wait_equal(feed, exchange, A)
-    feed.close()
+    assert b"KALSHI" not in (request + tunnel.seen).upper()  # the signed headers go through the tunnel, inside TLS
 
 
-@pytest.mark.parametrize("status", [407, 403])
-def test_proxy_that_refuses(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
-    with ConnectProxy(status) as proxy:
-        feed = make_feed(
-            proxy=f"http://user:secret@127.0.0.1:{proxy.port}",
-            reconnect=ReconnectPolicy(max_retries=1, initial_delay=0.01),
-        ).start()
-        with pytest.raises(ProxyError) as caught:
-            feed.wait_until_connected(10)
-        assert caught.value.status == status
-        assert "secret" not in f"{caught.value!r} {caught.value} {feed.health()}"
-        assert len(proxy.requests) == (1 if status == 407 else 2)  # other credentials do not come by themselves
-        feed.close()
-    assert exchange.handshakes == []
-
-
-def test_proxy_of_the_environment_is_not_for_loopback(
+def test_P06_proxy_of_the_environment_is_not_for_loopback(
     exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
@@ -670,24 +572,3 @@ def test_proxy_of_the_environment_is_not_for_loopback(
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
         make_feed(url=PRODUCTION_URL)
     make_feed(url=PRODUCTION_URL, proxy="")
-
-
-# -- secrets -----------------------------------------------------------------------------------------------------------
-
-
-def test_no_secret_in_what_is_shown(exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
-    exchange.reject_next(status=401)
-    feed = make_feed(ssl_context=exchange.ssl_context)
-    pem = exchange.private_key_pem.decode().split()[4]
-    with pytest.raises(AuthenticationError) as caught:
-        feed.start().wait_until_connected(10)
-    shown = [repr(feed), repr(caught.value), str(caught.value), repr(feed.health()), caplog.text, repr(feed.stats())]
-    trace = caught.value.__traceback__
-    while trace is not None:
-        shown.append(repr({k: v for k, v in trace.tb_frame.f_locals.items() if k not in ("pem", "shown", "exchange")}))
-        trace = trace.tb_next
-    for text in shown:
-        assert pem not in text
-        assert "SIGNATURE" not in text
-        assert exchange.api_key_id not in text

@@ -57,7 +57,7 @@ def test_environment_is_enough(exchange: Exchange, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "key id"), (403, "Origin")])
 @pytest.mark.parametrize("wait", ["connected", "book", "message", "forever", "stream", "subscription", "list"])
-def test_refused_handshake_ends_every_wait_at_once(
+def test_H01_H03_refused_handshake_ends_every_wait_at_once(
     wait: str, status: int, advice: str, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     exchange.reject_next(status=status, body=b"Forbidden\n")
@@ -115,7 +115,7 @@ def test_close_and_start_after_a_fatal_error(exchange: Exchange, make_feed: Feed
 
 
 @pytest.mark.parametrize("status", [400, 404, 302])
-def test_other_refusals_are_fatal_too(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H03_H06_other_refusals_are_fatal_too(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(status=status, headers={"Location": "https://elsewhere.example/"})
     with pytest.raises(HandshakeRejected) as caught:
         make_feed().start().wait_until_connected(30)
@@ -123,8 +123,8 @@ def test_other_refusals_are_fatal_too(status: int, exchange: Exchange, make_feed
     assert len(exchange.handshakes) == 1
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_passing_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
+def test_H05_passing_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(2, status=status)
     feed = make_feed()
     heard = Recorder(feed)
@@ -139,7 +139,7 @@ def test_passing_refusals_are_retried(status: int, exchange: Exchange, make_feed
 
 
 @pytest.mark.parametrize("context", ["certifi", "another CA"])
-def test_unknown_ca_is_told_at_once(context: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_T03_unknown_ca_is_told_at_once(context: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     with Exchange(key_type="ed25519") as stranger:
         feed = make_feed(ssl_context=None if context == "certifi" else stranger.ssl_context)
     began = time.monotonic()
@@ -152,7 +152,7 @@ def test_unknown_ca_is_told_at_once(context: str, exchange: Exchange, make_feed:
     assert feed.state is FeedState.FAILED
 
 
-def test_wrong_host_name_is_told_at_once(make_feed: FeedMaker) -> None:
+def test_T02_wrong_host_name_is_told_at_once(make_feed: FeedMaker) -> None:
     ca = trustme.CA()
     server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     ca.issue_cert("somebody-else.example").configure_cert(server_context)
@@ -164,7 +164,7 @@ def test_wrong_host_name_is_told_at_once(make_feed: FeedMaker) -> None:
         assert server.connections == 1
 
 
-def test_verification_cannot_be_switched_off_for_the_exchange() -> None:
+def test_T10_verification_cannot_be_switched_off_for_the_exchange() -> None:
     context = ssl.create_default_context()
     context.check_hostname = False
     with Exchange(key_type="ed25519") as exchange, pytest.raises(ConfigurationError, match="check_hostname"):
@@ -232,8 +232,19 @@ def test_unknown_channel_name_is_refused_before_it_is_sent(
     assert [c["cmd"] for c in exchange.commands] == ["list_subscriptions"]
 
 
-@pytest.mark.parametrize(("code", "text"), [(2, "Params required"), (8, "Unknown channel name"), (14, "Market Ticker required")])
-def test_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
+SERVER_ERRORS = [
+    (2, "Params required"),
+    (8, "Unknown channel name"),
+    (9, "Authentication required"),
+    (11, "Invalid parameter"),
+    (14, "Market Ticker required"),
+    (16, "Market not found"),
+    (99, "An error of the future"),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), SERVER_ERRORS)
+def test_S23_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     exchange.refuse_commands(code, text, cmd="subscribe")
     subscription = feed.subscribe("orderbook_delta", [A])

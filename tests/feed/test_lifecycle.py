@@ -7,12 +7,9 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-import os
 import pickle
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 import warnings
@@ -25,7 +22,6 @@ from kalshi_feed import (
     BookStatus,
     ConnectionFailed,
     FeedClosedError,
-    FeedForkedError,
     FeedState,
     KalshiFeed,
     KalshiFeedError,
@@ -33,7 +29,7 @@ from kalshi_feed import (
 )
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
-from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, own_threads, sides, wait_equal
+from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, own_threads, program, sides, wait_equal
 from tests.support import open_descriptors, wait_until
 
 THREADS = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
@@ -114,14 +110,14 @@ def test_twenty_lives_leave_nothing(exchange: Exchange, make_feed: FeedMaker) ->
 # -- odd orders --------------------------------------------------------------------------------------------------------
 
 
-def test_start_twice(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R16_start_twice(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.start().wait_until_connected(5)
     feed.start()
     assert own_threads() == THREADS
     assert len(exchange.handshakes) == 1
 
 
-def test_twenty_threads_start_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_twenty_threads_start_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
     for _ in range(5):
         feed = make_feed()
         barrier = threading.Barrier(20)
@@ -135,7 +131,7 @@ def test_twenty_threads_start_at_once(exchange: Exchange, make_feed: FeedMaker) 
     assert len(exchange.handshakes) == 5
 
 
-def test_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     feed.close()
     feed.close()
@@ -148,7 +144,7 @@ def test_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMaker) 
     feed.close(timeout=None)  # type: ignore[arg-type]
 
 
-def test_start_after_close_keeps_callbacks_subscriptions_and_figures(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     heard = Recorder(feed)
     subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
@@ -207,7 +203,7 @@ def test_never_reconnecting(exchange: Exchange, make_feed: FeedMaker) -> None:
 # -- closing from anywhere ---------------------------------------------------------------------------------------------
 
 
-def test_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R05_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     took: list[float] = []
 
@@ -225,7 +221,7 @@ def test_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> None
     assert took and took[0] < 1
 
 
-def test_restart_from_a_callback_is_refused_while_closing(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_restart_from_a_callback_is_refused_while_closing(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     errors: list[Any] = []
 
@@ -245,7 +241,7 @@ def test_restart_from_a_callback_is_refused_while_closing(exchange: Exchange, ma
     feed.start().wait_until_connected(5)  # from outside it waits until the old threads are gone
 
 
-def test_ten_threads_close(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R17_ten_threads_close(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.wait_for_book(A, timeout=5)
     calls = [in_thread(feed.close) for _ in range(10)]
     for call in calls:
@@ -276,7 +272,7 @@ def test_run_forever_of_a_closed_feed_returns_at_once(exchange: Exchange, make_f
     running.result()
 
 
-def test_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R05_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(status=401)
     feed = make_feed()
     feed.on_state(lambda change: feed.close() if change.state is FeedState.FAILED else None)
@@ -286,7 +282,7 @@ def test_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, make_f
 
 
 @pytest.mark.parametrize("moment", ["connecting", "tls", "upgrade", "waiting"])
-def test_close_during_a_dial(moment: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_close_during_a_dial(moment: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     came = threading.Event()
 
     def serve(peer: Peer) -> None:
@@ -324,7 +320,7 @@ def test_close_is_bounded_when_the_peer_does_not_answer(exchange: Exchange, feed
     assert feed.state is FeedState.CLOSED
 
 
-def test_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R04_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     held = feed.on_trade(Held())
     feed.start().subscribe("trade", A).wait(5)
@@ -339,7 +335,7 @@ def test_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: FeedMa
     assert feed.stats().dropped == 0
 
 
-def test_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R04_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     heard = Recorder(feed)
     held = feed.on_trade(Held())
@@ -357,7 +353,7 @@ def test_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_feed:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
-def test_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R09_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed: FeedMaker) -> None:
     """The handler comes on top of whatever the main thread is doing; nothing hangs, and the feed ends."""
     feed = make_feed()
     handled: list[float] = []
@@ -401,7 +397,7 @@ def test_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed
     assert max(handled) < 2
 
 
-def test_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R09_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, feed: KalshiFeed) -> None:
     """The handler cannot wait for a reader that waits for the lock its own thread holds: it asks, and returns."""
     feed.wait_until_connected(5)
     took: list[float] = []
@@ -424,19 +420,9 @@ def test_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, f
 
 # -- the process around it ---------------------------------------------------------------------------------------------
 
-PROGRAM = """
-import os, sys, ssl, threading
-from kalshi_feed import Credentials, KalshiFeed
-url, key_id, key, ca = sys.argv[1:]
-feed = KalshiFeed(Credentials.from_file(key_id, key), url=url, ssl_context=ssl.create_default_context(cafile=ca))
-"""
-
 
 def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
-    key, ca = exchange.write_credentials(folder)
-    command = [sys.executable, "-W", "error", "-c", PROGRAM + textwrap.dedent(body)]
-    command += [exchange.url, exchange.api_key_id, str(key), str(ca)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=15)
+    done = subprocess.run(program(exchange, folder, body), capture_output=True, text=True, timeout=15)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -449,7 +435,7 @@ def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
         ("feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()", 0, None),
     ],
 )
-def test_interpreter_exit_without_close(ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path) -> None:
+def test_R14_interpreter_exit_without_close(ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path) -> None:
     """The feed is closed on the way out, callbacks and all, and the exit code is the program's own."""
     body = f"""
     feed.on_state(lambda change: print(change.state.value, flush=True) if change.state.value == 'CLOSED' else None)
@@ -466,14 +452,14 @@ def test_interpreter_exit_without_close(ending: str, code: int, told: str | None
         assert (out, err) == ("0.4000\n" + told, "")
 
 
-def test_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:
+def test_R14_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:
     returned, _, err = _run(exchange, tmp_path, f"feed.start().wait_for_book('{A}', 5)\nraise LookupError('mine')")
     assert returned == 1
     assert err.strip().splitlines()[-1] == "LookupError: mine"
     assert "Exception ignored" not in err
 
 
-def test_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R15_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed: Any = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
     seen: list[Any] = []
     feed.on_trade(seen.append)
@@ -490,7 +476,7 @@ def test_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed
     exchange.wait_for_connections(0)
 
 
-def test_closed_or_idle_feed_is_dropped_silently(exchange: Exchange) -> None:
+def test_R15_closed_or_idle_feed_is_dropped_silently(exchange: Exchange) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         feed: Any = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
@@ -502,70 +488,13 @@ def test_closed_or_idle_feed_is_dropped_silently(exchange: Exchange) -> None:
     assert [w for w in caught if "KalshiFeed" in str(w.message)] == []
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_child_process_is_told_and_the_parent_unharmed(exchange: Exchange, feed: KalshiFeed) -> None:
-    heard = Recorder(feed)
-    subscription = feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
-    book = feed.wait_for_book(A, timeout=5)
-    calls = [
-        feed.start,
-        lambda: feed.subscribe("ticker"),
-        lambda: feed.wait_for_book(A, timeout=1),
-        lambda: feed.book(A),
-        lambda: feed.books,
-        lambda: feed.subscriptions,
-        lambda: feed.on_trade(print),
-        lambda: feed.wait_until_connected(1),
-        lambda: feed.wait_for("trade", timeout=1),
-        lambda: feed.messages("trade"),
-        lambda: feed.list_subscriptions(1),
-        feed.run_forever,
-        feed.stats,
-        feed.health,
-        book.view,
-        book.best_bid,
-        lambda: book.wait_for_update(1),
-        lambda: subscription.wait(1),
-        lambda: subscription.add_markets(B),
-        subscription.unsubscribe,
-    ]
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
-        pid = os.fork()
-    if pid == 0:
-        said = b""
-        try:
-            for number, call in enumerate(calls):
-                try:
-                    call()
-                    said += b"%d returned;" % number
-                except FeedForkedError:
-                    pass
-                except BaseException as error:
-                    said += b"%d raised %s;" % (number, type(error).__name__.encode())
-            feed.close()
-            os.write(writing, said or b"all refused")
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as answer:
-        assert answer.read() == b"all refused"
-    os.waitpid(pid, 0)
-    exchange.trade(A, "yes", "0.5", 1)
-    exchange.change(A, "yes", "0.4", 1)
-    wait_until(lambda: heard.of("trade"))
-    wait_equal(feed, exchange, A)
-    assert feed.stats().reconnects == 0
-
-
 def test_feed_cannot_be_pickled_or_copied(exchange: Exchange, feed: KalshiFeed) -> None:
     for call in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
             call(feed)
 
 
-def test_logging_handler_that_raises_ends_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R22_logging_handler_that_raises_ends_nothing(exchange: Exchange, make_feed: FeedMaker) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise RuntimeError("no disk")
@@ -588,44 +517,3 @@ def test_logging_handler_that_raises_ends_nothing(exchange: Exchange, make_feed:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def test_no_thread_to_be_had(exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system gives one thread but not the second, then none: start() raises, and it works later."""
-    real = threading.Thread.start
-    for allowed in (0, 1):
-        feed = make_feed()
-        left = [allowed]
-
-        def start(self: threading.Thread) -> None:
-            if "kalshi-feed" in self.name:
-                if not left[0]:  # noqa: B023
-                    raise RuntimeError("can't start new thread")
-                left[0] -= 1  # noqa: B023
-            real(self)
-
-        monkeypatch.setattr(threading.Thread, "start", start)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            feed.start()
-        wait_until(lambda: own_threads() == [])
-        assert feed.state is FeedState.CLOSED
-        monkeypatch.setattr(threading.Thread, "start", real)
-        assert feed.start().wait_for_book(A, timeout=5).is_live
-        feed.close()
-
-
-def test_feeds_are_independent(exchange: Exchange, make_feed: FeedMaker) -> None:
-    feeds = [make_feed() for _ in range(10)]
-    for feed in feeds:
-        feed.start()
-    for feed in feeds:
-        feed.wait_for_book(A, timeout=5)
-    assert len(own_threads()) == 20
-    exchange.change(A, "yes", "0.4", 1)
-    for feed in feeds[1:]:
-        wait_equal(feed, exchange, A)
-    feeds[0].close()
-    exchange.change(A, "yes", "0.4", 1)
-    for feed in feeds[1:]:
-        wait_equal(feed, exchange, A)
-    assert feeds[0].book(A).status is BookStatus.CLOSED

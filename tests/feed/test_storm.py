@@ -5,53 +5,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from kalshi_feed import FeedState, StateChange
+from kalshi_feed import FeedState, Gap
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import FeedMaker, HurriedFeed, Recorder, own_threads, sides
+from tests.feed.bookkeeper import Bookkeeper
+from tests.feed.support import FeedMaker, HurriedFeed, impossible_delta, own_threads, sides
 from tests.support import wait_until
 
 SECONDS = 3.0
 MARKETS = 20
-
-
-class Keeper:
-    """A user who keeps books of callbacks alone: a snapshot replaces, a delta adds, and none comes twice."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}
-        self.wrong: list[str] = []
-        self._last: dict[int, int] = {}  # the last seq by sid
-
-    def take(self, item: Any) -> None:
-        """Anything the feed tells, in the order it tells it."""
-        if isinstance(item, StateChange):
-            if item.state is FeedState.CONNECTED:
-                self._last.clear()
-        elif item.type in ("orderbook_snapshot", "orderbook_delta"):
-            last = self._last.get(item.sid, 0)
-            if item.seq <= last:
-                self.wrong.append(f"{item.type} {item.seq} after {last}")
-            self._last[item.sid] = item.seq
-            (self._snapshot if item.type == "orderbook_snapshot" else self._delta)(item)
-
-    def _snapshot(self, item: Any) -> None:
-        self.books[item.market_ticker] = {"yes": dict(item.yes), "no": dict(item.no)}
-
-    def _delta(self, item: Any) -> None:
-        if item.market_ticker not in self.books:
-            self.wrong.append(f"a delta of {item.market_ticker} without a snapshot")
-            return
-        levels = self.books[item.market_ticker][item.side]
-        levels[item.price] = levels.get(item.price, Decimal(0)) + item.delta
-        if levels[item.price] < 0:
-            self.wrong.append(f"{item.market_ticker} {item.side} {item.price}: {levels[item.price]}")
-        if not levels[item.price]:
-            del levels[item.price]
 
 
 def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None:
@@ -65,7 +29,7 @@ def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None
         lambda: exchange.corrupt({"seq": dice.randint(1, 10_000)}, type="orderbook_delta"),
         lambda: exchange.corrupt({"market_ticker": dice.choice(tickers)}, type="trade"),
         lambda: exchange.send_raw("{"),
-        lambda: exchange.send("orderbook_delta", _impossible(ticker)),
+        lambda: exchange.send("orderbook_delta", impossible_delta(ticker)),
         lambda: exchange.snapshot(ticker),
         lambda: exchange.error(25, channel="orderbook_delta"),
         lambda: exchange.end_subscription("orderbook_delta"),
@@ -76,20 +40,6 @@ def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None
         lambda: exchange.reject_next(status=503),
     ]
     dice.choice(strikes)()
-
-
-def _impossible(ticker: str) -> dict[str, Any]:
-    """A delta, whole and in order, that takes away more than can be there."""
-    return {
-        "market_ticker": ticker,
-        "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
-        "side": "yes",
-        "price_dollars": "0.5000",
-        "delta_fp": "-1000000.00",
-        "ts": "2026-10-26T00:00:00Z",
-        "ts_ms": 1_793_000_000_000,
-        "clock": 1,
-    }
 
 
 @pytest.mark.slow
@@ -105,10 +55,7 @@ def test_storm(seed: int, make_feed: FeedMaker) -> None:
             ssl_context=exchange.ssl_context,
             queue_size=1_000_000,
         )
-        keeper = Keeper()
-        for register in (feed.on_state, feed.on_message):
-            register(keeper.take)
-        heard = Recorder(feed)
+        keeper = Bookkeeper(feed)
         with feed:
             feed.subscribe(["orderbook_delta", "trade"], tickers).wait(5)
             until = time.monotonic() + SECONDS
@@ -134,7 +81,7 @@ def test_storm(seed: int, make_feed: FeedMaker) -> None:
         stats = feed.stats()
         assert keeper.wrong == []
         assert strikes > 30
-        assert stats.gaps == len(heard.gaps) > 0
+        assert stats.gaps == len([item for item in keeper.told if isinstance(item, Gap)]) > 0
         assert stats.reconnects > 0
         assert stats.dropped == 0
-        assert heard.kinds().count("callback") == 0
+        assert keeper.kinds().count("callback") == 0

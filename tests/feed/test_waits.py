@@ -8,12 +8,11 @@ import functools
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ from kalshi_feed import (
     WaitTimeout,
 )
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, sides, wait_equal
+from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, program, sides, wait_equal
 from tests.support import wait_until
 
 THREADS = 20
@@ -60,7 +59,7 @@ def test_wait_for_twenty_books_from_twenty_threads(exchange: Exchange, feed: Kal
     assert {sub.market_tickers for sub in feed.subscriptions} == {(ticker,) for ticker in tickers}
 
 
-def test_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R07_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed) -> None:
     got: list[Any] = []
 
     @feed.on_snapshot(market_tickers=A)
@@ -73,7 +72,7 @@ def test_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed) -> 
     assert got[0].is_live
 
 
-def test_close_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R11_close_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.ignore_commands(n=None)
     feed = make_feed().start()
     calls = [in_thread(lambda: feed.wait_for_book(A)) for _ in range(THREADS)]  # without a timeout
@@ -84,7 +83,7 @@ def test_close_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> No
         assert type(call.ended()) is FeedClosedError
 
 
-def test_a_fatal_error_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R11_a_fatal_error_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.close()
     feed = make_feed().start()
     calls = [in_thread(lambda: feed.wait_for_book(A)) for _ in range(THREADS)]
@@ -215,7 +214,7 @@ def test_timeout_of_an_update(exchange: Exchange, feed: KalshiFeed) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, "5", float("nan"), True])
-def test_bad_timeouts_are_refused(timeout: Any, exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R12_bad_timeouts_are_refused(timeout: Any, exchange: Exchange, feed: KalshiFeed) -> None:
     book, subscription = feed.wait_for_book(A, timeout=5), feed.subscribe("trade", [A])
     for call in (
         lambda: feed.wait_for_book(A, timeout=timeout),
@@ -279,6 +278,7 @@ def test_wait_for_with_a_predicate(exchange: Exchange, feed: KalshiFeed) -> None
     for count in (1, 5, 10, 20):
         exchange.trade(A, "yes", "0.5", count)
     assert call.result().count == 10
+    wait_until(lambda: feed.stats().messages["trade"] == 4)  # the last one is not for the next wait
     assert threads[0] is threads[-1] is not threading.current_thread()
     assert "kalshi-feed" not in threads[0].name  # the predicate runs in the caller's thread
     broken = in_thread(lambda: feed.wait_for("trade", lambda trade: 1 / 0, timeout=5))
@@ -367,7 +367,7 @@ def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_f
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
 @pytest.mark.parametrize("wait", ["book", "connected", "subscription", "message", "stream", "update", "list", "close"])
-def test_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     """SIGINT while the main thread waits; the feed is none the worse."""
     feed = make_feed()
     if wait != "connected":
@@ -408,28 +408,13 @@ def test_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: FeedMa
         feed.list_subscriptions(5)
 
 
-PROGRAM = """
-import sys, time
-from kalshi_feed import Credentials, KalshiFeed
-import ssl
-url, key_id, key, ca = sys.argv[1:]
-feed = KalshiFeed(Credentials.from_file(key_id, key), url=url, ssl_context=ssl.create_default_context(cafile=ca))
-feed.on_state(lambda change: print(change.state.value, flush=True))
-"""
+def _program(exchange: Exchange, folder: Path, body: str) -> subprocess.Popen[str]:
+    tell = "feed.on_state(lambda change: print(change.state.value, flush=True))\n"
+    command = program(exchange, folder, tell + body)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _program(exchange: Exchange, tmp_path: Any, body: str) -> subprocess.Popen[str]:
-    key, ca = exchange.write_credentials(tmp_path)
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM + textwrap.dedent(body), exchange.url, exchange.api_key_id, str(key), str(ca)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=os.getcwd(),
-    )
-
-
-def test_ctrl_c_in_run_forever_closes_cleanly(exchange: Exchange, tmp_path: Any) -> None:
+def test_R10_ctrl_c_in_run_forever_closes_cleanly(exchange: Exchange, tmp_path: Path) -> None:
     with _program(exchange, tmp_path, f"feed.subscribe('orderbook_delta', '{A}')\nfeed.run_forever()\nprint('after')") as p:
         exchange.wait_for_command("subscribe", 10)
         os.kill(p.pid, signal.SIGINT)
@@ -439,7 +424,7 @@ def test_ctrl_c_in_run_forever_closes_cleanly(exchange: Exchange, tmp_path: Any)
     exchange.wait_for_connections(0)
 
 
-def test_ctrl_c_in_wait_for_book_ends_the_program(exchange: Exchange, tmp_path: Any) -> None:
+def test_R10_ctrl_c_in_wait_for_book_ends_the_program(exchange: Exchange, tmp_path: Path) -> None:
     exchange.ignore_commands(n=None)
     with _program(exchange, tmp_path, f"with feed:\n    feed.wait_for_book('{A}')") as p:
         exchange.wait_for_command("subscribe", 10)

@@ -250,7 +250,7 @@ def test_unknown_fields_are_passed_over() -> None:
         assert decode(text(frame, {"new": {"a": [1, None]}}, brand_new=[1, {"x": 2}])) == decode(text(frame))
 
 
-def test_the_last_of_duplicate_keys_wins() -> None:
+def test_S18_the_last_of_duplicate_keys_wins() -> None:
     frame = (
         '{"type":"orderbook_delta","sid":1,"sid":2,"seq":1,"seq":5,"msg":{"market_ticker":"A","market_ticker":"B",'
         '"side":"yes","price_dollars":"0.1","price_dollars":"0.2","delta_fp":"1%s"}}'

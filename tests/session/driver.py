@@ -85,18 +85,19 @@ def delta(
     return {"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": msg}
 
 
-def trade(market_ticker: str, sid: int | None, seq: int | None) -> Frame:
+def trade(market_ticker: str, sid: int | None, seq: int | None, price: int = 4000, **more: Any) -> Frame:
     msg = {
         "market_ticker": market_ticker,
-        "yes_price_dollars": "0.4000",
-        "no_price_dollars": "0.6000",
+        "yes_price_dollars": _price(price),
+        "no_price_dollars": _price(10_000 - price),
         "count_fp": "1.00",
+        **more,
     }
     return {"type": "trade", "sid": sid, "seq": seq, "msg": msg}
 
 
-def ticker(market_ticker: str, sid: int | None) -> Frame:
-    return {"type": "ticker", "sid": sid, "msg": {"market_ticker": market_ticker, "price_dollars": "0.4000"}}
+def ticker(market_ticker: str, sid: int | None, **more: Any) -> Frame:
+    return {"type": "ticker", "sid": sid, "msg": {"market_ticker": market_ticker, "price_dollars": "0.4000", **more}}
 
 
 def _price(units: int) -> str:
@@ -234,16 +235,17 @@ class Driver:
     """A session with its books and what is wanted, at a time that only the test moves."""
 
     def __init__(self, timing: Timing | None = None, use_yes_price: bool = True) -> None:
-        self.timing = timing or Timing()
+        self.timing = timing or Timing(pace=0.0)  # most tests are not about it
         self.now = 1000.0
         self.books: dict[str, Book] = {}
         self.wanted = Wanted()
-        self.session = Session(self.books, self.wanted, timing=timing, use_yes_price=use_yes_price)
+        self.session = Session(self.books, self.wanted, timing=self.timing, use_yes_price=use_yes_price)
         self.venue = Venue()
         self.inbox: list[Frame] = []  # commands sent and not looked at
         self.told: list[Message | Event] = []  # delivered and not looked at
         self.all_sent: list[Frame] = []
         self._based: set[str] = set()  # markets whose deltas may be delivered
+        self._statuses: dict[str, BookStatus] = {}  # as was told
 
     # what users do
 
@@ -375,7 +377,7 @@ class Driver:
     # what must always hold
 
     def _collect(self) -> None:
-        items, _, outbox = self.session.output.take()
+        items, changed, outbox = self.session.output.take()
         assert self.session.output.take() == ([], set(), [])
         sent = [json.loads(payload) for payload in outbox]
         self.inbox += sent
@@ -388,6 +390,10 @@ class Driver:
             elif isinstance(item, OrderbookDelta):
                 assert item.market_ticker in self._based, f"{item} without a base"
         self.told += items
+        for name, book in self.books.items():
+            is_told = name in changed or book.status in (self._statuses.get(name), BookStatus.PENDING)
+            assert is_told, f"nobody hears that {book} changed its status"
+            self._statuses[name] = book.status
 
     def _audit(self) -> None:
         session, control = self.session, self.session.control

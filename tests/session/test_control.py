@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import Gap, SubscriptionError
+from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want
 from tests.session.driver import (
     BOOK,
@@ -108,6 +109,38 @@ def test_many_markets_in_chunks_one_at_a_time() -> None:
         99,
     ]
     assert driver.live() == {MANY[-1]}
+
+
+def test_the_parts_come_at_a_pace() -> None:
+    driver = Driver(Timing(pace=0.02))
+    want = driver.want(BOOK, *MANY)
+    commands = driver.connect()
+    for _ in range(2):
+        frames = [frame for command in commands for frame in driver.venue.answer(command)]
+        assert driver.turn(*frames) == [] == driver.pass_time(0.019)
+        commands = driver.pass_time(0.001)
+        assert actions(commands) == ["add_markets"]
+    driver.play(commands)  # the rest fits into one command, so nothing is waited for
+    assert driver.live() == set(MANY)
+    driver.add(want, "Z")
+    assert actions(driver.turn()) == ["add_markets"]
+
+
+def test_snapshots_that_users_ask_for_come_at_a_pace() -> None:
+    driver = Driver(Timing(pace=0.02))
+    driver.want(BOOK, *MANY)
+    driver.play(driver.connect())
+    driver.play_time(1)
+    assert driver.live() == set(MANY)
+    driver.wanted.snapshots.update(dict.fromkeys(MANY))
+    sizes = [len(params(c)["market_tickers"]) for c in driver.turn()]
+    sizes += [len(params(c)["market_tickers"]) for c in driver.pass_time(0.02)]
+    driver.wanted.snapshots.update(dict.fromkeys(["M1"]))
+    sizes += [len(params(c)["market_tickers"]) for c in driver.pass_time(0.02)]
+    assert sizes == [500, 500, 101]
+    driver.wanted.snapshots.update(dict.fromkeys(MANY))
+    driver.disconnect()
+    assert driver.session.next_deadline() == float("inf")
 
 
 def test_the_final_wish_wins() -> None:
@@ -854,6 +887,19 @@ def test_terminal_error_with_an_unknown_sid() -> None:
     assert driver.give_up is not None
 
 
+def test_terminal_error_that_names_an_overdue_get_snapshot() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    driver.wanted.snapshots["A"] = None
+    (command,) = driver.turn()
+    driver.pass_time(11)
+    driver.turn(error(25, command["id"]))
+    assert driver.live() == set() and driver.session.sid_of(BOOK) is None and driver.give_up is None
+    driver.venue.subscriptions.clear()
+    driver.play_time(1)
+    assert driver.live() == {"A"}
+
+
 def test_terminal_error_told_twice() -> None:
     driver = Driver()
     driver.go_live("A")
@@ -985,6 +1031,23 @@ def test_no_answer_is_asked_once_more_and_then_the_connection_is_given_up(cmd: s
     assert driver.give_up is None
     driver.play_time(1)
     assert driver.live() == {t for t in ("A", "B", "C") if driver.wanted.wants_book(t)}
+
+
+def test_an_answer_that_may_lie_unread_is_not_overdue() -> None:
+    """Behind a consumer that holds up the reading: no answer is missed before all has been read."""
+    driver = Driver()
+    driver.want(BOOK, "A")
+    (command,) = driver.connect()
+    for _ in range(5):
+        driver.session.fell_behind(driver.now)
+        assert driver.pass_time(9.9) == []
+    driver.play(driver.turn(*driver.venue.answer(command)))
+    assert driver.live() == {"A"} and driver.give_up is None
+    driver.list_subscriptions()
+    driver.turn()
+    driver.session.fell_behind(driver.now)
+    driver.pass_time(21)
+    assert driver.give_up == "no answer to list_subscriptions"
 
 
 def test_no_answer_to_a_list_that_nobody_but_the_session_asked_for() -> None:

@@ -33,3 +33,14 @@ def test_fault_in_the_first_second_of_time() -> None:
     output.fault("protocol", "second", 0.5)
     (fault,) = told(output)
     assert fault.error is error
+
+
+def test_types_that_a_peer_makes_up_are_counted_together_in_the_end() -> None:
+    counts = Output(1).counts
+    for n in range(1000):
+        counts.add(f"type-{n}", 10)
+    counts.add("type-1", 10)
+    counts.add("x" * 101, 10)
+    assert len(counts.messages) == len(counts.bytes) == 201
+    assert (counts.messages["type-1"], counts.bytes["type-1"]) == (2, 20)
+    assert (counts.messages["other"], counts.messages.total()) == (801, 1002)

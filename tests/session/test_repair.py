@@ -7,7 +7,7 @@ import pytest
 from kalshi_feed import FeedFault, Gap
 from kalshi_feed.messages import OrderbookDelta, OrderbookSnapshot
 from kalshi_feed.session.timing import Timing
-from tests.session.driver import BOOK, Driver, Frame, delta, error, snapshot, unsubscribed
+from tests.session.driver import BOOK, Driver, Frame, delta, error, ok, snapshot, unsubscribed
 from tests.session.test_control import action, actions, params
 
 MANY = [f"M{n}" for n in range(1200)]
@@ -103,6 +103,49 @@ def test_a_gap_concerns_a_book_that_is_not_confirmed_yet() -> None:
     assert driver.live() == {"A", "B"}
 
 
+def test_a_gap_with_every_frame_names_the_books_once_and_ends_the_connection() -> None:
+    """One tuple for all of them, or a thousand gaps of five thousand markets would fill the memory."""
+    driver = Driver()
+    want = driver.go_live(*MANY)
+    driver.want("trade")
+    driver.play()
+    for _ in range(1000):
+        lose(driver, MANY[0])
+    first, *others = driver.take(Gap)
+    assert len(others) == 999 and set(first.market_tickers) == set(MANY)
+    assert all(gap.market_tickers is first.market_tickers for gap in others)
+    assert driver.give_up is None
+    driver.delete(want, MANY[1])
+    lose(driver, MANY[0])
+    (gap,) = driver.take(Gap)
+    assert set(gap.market_tickers) == set(MANY) - {MANY[1]}
+    assert driver.give_up is not None and "more than 1000 gaps within 60 s" in driver.give_up
+
+
+def test_many_gaps_in_a_long_time_are_bearable() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    for _ in range(1500):
+        lose(driver)
+        driver.play(driver.pass_time(0.07))
+    assert driver.live() == {"A"} and driver.give_up is None
+    assert driver.session.output.counts.resyncs == 1500
+
+
+def test_markets_that_only_the_exchange_names_do_no_harm() -> None:
+    """A list of more than was asked for, and then a gap, a look for missing snapshots, a repair that fails."""
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    driver.turn(ok(1, 9, 41, ["A", "X"]))
+    driver.turn(snapshot("A", 9, 42), snapshot("X", 9, 43), delta("X", 9, 44), delta("A", 9, 46))
+    (gap,) = driver.take(Gap)
+    assert gap.market_tickers == ("A",) and driver.status("A") == "STALE"
+    assert asked(driver.pass_time(0.02)) == {"A"}
+    driver.pass_time(30)
+    assert set(driver.books) == {"A"}
+
+
 def test_a_connection_that_is_lost_leaves_no_book_live_not_even_an_unconfirmed_one() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
@@ -178,6 +221,34 @@ def test_three_failed_repairs_in_more_than_a_minute_are_not() -> None:
 
 
 # -- no answer ---------------------------------------------------------------------------------------------------------
+
+
+def test_snapshots_that_may_lie_unread_are_not_overdue() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    lose(driver)
+    (get,) = driver.pass_time(0.02)
+    for _ in range(5):
+        driver.session.fell_behind(driver.now)
+        assert driver.pass_time(9.9) == []
+    driver.play(driver.turn(*driver.venue.answer(get)))
+    assert driver.live() == {"A"}
+    lose(driver)
+    driver.session.fell_behind(driver.now)
+    assert asked(driver.pass_time(0.02)) == {"A"}  # asking does not wait
+    assert actions(driver.pass_time(10)) == ["unsubscribe"]
+
+
+def test_snapshots_that_were_promised_may_lie_unread_too() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    (command,) = driver.connect()
+    reply, first = driver.venue.answer(command)
+    driver.turn(reply)
+    driver.session.fell_behind(driver.now + 5.0)
+    assert driver.pass_time(14.9) == []
+    driver.turn(first)
+    assert driver.live() == {"A"}
 
 
 def test_no_answer_then_a_new_subscription_then_a_new_connection() -> None:
@@ -307,6 +378,21 @@ def test_mute_markets_do_not_hold_up_the_others() -> None:
     driver.venue.mute.clear()
     driver.play_time(75)
     assert driver.live() == set(MANY)
+
+
+def test_an_answer_may_repeat_the_last_number() -> None:
+    """Then it is no duplicate; and a duplicate is none."""
+    driver = Driver()
+    driver.go_live("A", "B")
+    lose(driver)
+    driver.pass_time(0.02)
+    last = driver.venue.subscriptions[BOOK].seq
+    driver.turn(snapshot("A", 1, last, {"yes": {4000: 300}}))
+    assert driver.live() == {"A"}
+    driver.turn(snapshot("A", 1, last, {"yes": {4000: 900}}), snapshot("B", 1, last - 1), snapshot("C", 1, last))
+    assert driver.live() == {"A"} and driver.books["A"].yes == {4000: 300}
+    driver.turn(snapshot("B", 1, last, {"yes": {4000: 100}}), *driver.venue.change("A", 100))
+    assert driver.live() == {"A", "B"} and driver.ignored("duplicate") == 2
 
 
 def test_chunks_of_a_repair_follow_one_another() -> None:

@@ -123,15 +123,25 @@ def test_fatal_at_once(error: KalshiFeedError) -> None:
     assert last.value is error
 
 
-@pytest.mark.parametrize("status", [200, 408, 429, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_answers_that_may_pass(status: int) -> None:
     assert delays(retries(), 1, HandshakeRejected("x", status)) == [0.5]
 
 
-def test_certificate_that_fails_after_a_healthy_session_is_tried_slowly() -> None:
+def test_captive_portal_is_tried_slowly() -> None:
+    assert delays(retries(chance=0.0), 1, HandshakeRejected("x", 200)) == [2.5]
+
+
+@pytest.mark.parametrize("error", [TLSError("expired"), ProxyError("password", 407)])
+def test_what_stands_between_and_fails_after_a_healthy_session_is_tried_slowly(error: KalshiFeedError) -> None:
     counted = retries()
     counted.next_delay(ConnectionLost(), healthy=True)
-    assert delays(counted, 2, TLSError("expired")) == [30, 30]
+    assert delays(counted, 2, error) == [30, 30]
+    counted = retries(ReconnectPolicy(initial_delay=0, max_delay=0), chance=0.0)
+    counted.next_delay(ConnectionLost(), healthy=True)
+    assert delays(counted, 1, error) == [2.5]
+    with pytest.raises(AuthenticationError):
+        counted.next_delay(AuthenticationError("revoked", 401), healthy=True)
 
 
 def test_retry_after_is_heeded_and_capped() -> None:

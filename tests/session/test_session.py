@@ -234,6 +234,17 @@ def test_a_trade_that_went_back_is_dropped_and_told() -> None:
     assert driver.live() == {"A"}
 
 
+def test_a_snapshot_whose_number_is_far_ahead_is_not_believed_for_long() -> None:
+    driver = Driver()
+    driver.go_live("A")
+    driver.turn(snapshot("A", 1, 10**6, {"yes": {1000: 100}}))
+    assert driver.live() == {"A"}  # nothing shows that it is wrong
+    driver.change("A", 100)
+    assert driver.live() == set() and [gap.reason for gap in driver.take(Gap)] == ["sequence gap", "sequence went back"]
+    driver.play_time(1)
+    assert driver.live() == {"A"} and driver.books["A"].yes == driver.venue.books["A"]["yes"]
+
+
 def test_a_number_far_ahead_does_not_silence_the_trades() -> None:
     driver = with_trades("A")
     driver.turn(*[trade("A", 2, n) for n in (1, 10**12, 2, 3, 4)])
@@ -257,6 +268,24 @@ def test_replies_use_up_a_number_or_repeat_the_last_one(counts: bool) -> None:
     driver.unwant(want)
     driver.play()
     assert driver.take(Gap) == [] and driver.books["A"].yes == {4000: 400}
+
+
+def test_a_reply_that_repeats_numbers_shows_a_loss_too() -> None:
+    """Once this exchange has been seen to repeat the last number, one that we still expect is of a lost frame."""
+    driver = Driver()
+    driver.venue.counts_replies = False
+    want = driver.go_live("A", "B")
+    driver.add(want, "C")
+    driver.play()
+    assert driver.live() == {"A", "B", "C"}
+    driver.venue.change("A", 100)  # lost
+    driver.delete(want, "B")
+    driver.play()
+    assert driver.live() == set()
+    (gap,) = driver.take(Gap)
+    assert gap.received == (gap.expected or 0) + 1
+    driver.play_time(1)
+    assert driver.live() == {"A", "C"} and driver.books["A"].yes == driver.venue.books["A"]["yes"]
 
 
 def test_a_reply_shows_a_loss() -> None:
@@ -476,6 +505,18 @@ def test_more_than_ten_in_a_minute_are_too_many() -> None:
     assert driver.give_up is None
 
 
+def test_after_the_last_straw_unreadable_frames_are_only_counted() -> None:
+    """Twenty thousand of them may come with one read."""
+    driver = Driver()
+    driver.go_live("A", "B")
+    driver.turn(*[b"x"] * 5000)
+    assert driver.give_up is not None
+    told = driver.take()
+    assert len([item for item in told if isinstance(item, Gap)]) == 11 and len(told) < 150
+    counts = driver.session.output.counts
+    assert counts.faults["protocol"] == counts.messages["unreadable"] == 5000
+
+
 def test_an_unreadable_frame_whose_number_and_market_are_readable() -> None:
     driver = Driver()
     driver.go_live("A", "B")
@@ -504,6 +545,12 @@ def test_an_unreadable_frame_without_its_number() -> None:
     assert driver.live() == set() and len(driver.take(Gap)) == 1  # what comes next is in order
     driver.turn(snapshot("A", 1, seq + 2))
     assert driver.live() == {"A"} and driver.take(Gap) == []
+
+
+def test_a_frame_from_before_an_unreadable_one_is_late() -> None:
+    driver = with_trades("A")
+    driver.turn(trade("A", 2, 1), trade("A", 2, 2), b"no JSON", trade("A", 2, 2), trade("A", 2, 4), trade("A", 2, 3))
+    assert [m.seq for m in driver.take(Trade)] == [1, 2, 4] and driver.ignored("late") == 1
 
 
 def test_an_unreadable_frame_of_nobody_and_of_a_channel_without_numbers() -> None:

@@ -86,6 +86,32 @@ def test_set_book_settle_and_snapshot_are_unsolicited_snapshots(exchange: Exchan
 # -- frames -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_dead_book_says_nothing_and_a_mute_one_has_no_snapshot(exchange: Exchange, peer: Peer) -> None:
+    subscribe_both(peer)
+    exchange.dead_books = ["A"]
+    exchange.mute_books = ["B"]
+    exchange.change("A", "yes", "0.40", 1)
+    exchange.change("B", "yes", "0.10", 1)
+    peer.update(1, "get_snapshot", "A", "B")
+    found = peer.barrier()
+    assert [(m["type"], m["msg"]["market_ticker"]) for m in found] == [("orderbook_delta", "B"), ("orderbook_snapshot", "A")]
+    first = found[0]["seq"]
+    assert seqs(found) == [first, first + 1]  # no number is missing
+    assert exchange.book("A")["yes"][Decimal("0.4")] == 11
+    exchange.behave()
+    exchange.change("A", "yes", "0.40", 1)
+    exchange.snapshot("B")
+    assert seqs(peer.barrier()) == [first + 2, first + 3]
+
+
+def test_numbers_that_start_again(exchange: Exchange, peer: Peer) -> None:
+    subscribe_both(peer)
+    exchange.restart_seq("orderbook_delta")
+    exchange.change("A", "yes", "0.40", 1)
+    exchange.change("A", "yes", "0.40", 1)
+    assert seqs(peer.barrier()) == [1, 2]
+
+
 def test_lost_frames_keep_their_numbers_and_the_truth(exchange: Exchange, peer: Peer) -> None:
     subscribe_both(peer)
     exchange.lose(2)

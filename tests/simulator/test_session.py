@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import websocket
 
 from kalshi_feed.simulator import Exchange
+from kalshi_feed.simulator.session import Quirks
 from kalshi_feed.simulator.subscriptions import SEQUENCED
 
 from .peer import Fold, Peer
@@ -297,6 +299,29 @@ def test_quirks_play_the_other_answers(exchange: Exchange, peer: Peer) -> None:
     assert snapshot["type"] == "orderbook_snapshot" and "id" not in ack
     ok = peer.ask("subscribe", ORDERBOOK)
     assert ok["sid"] == 1 and "seq" not in ok
+    exchange.quirks.replies_have_seq = exchange.quirks.replies_repeat_seq = True
+    assert peer.ask("subscribe", ORDERBOOK)["seq"] == snapshot["seq"]
+    exchange.quirks.get_snapshot_seq = "last"
+    peer.update(1, "get_snapshot", "A")
+    assert peer.recv()["seq"] == snapshot["seq"]
+    exchange.quirks.get_snapshot_seq = "none"
+    peer.update(1, "get_snapshot", "A")
+    assert "seq" not in peer.recv()
+    peer.send("unsubscribe", {"sids": [1]})
+    assert peer.recv()["seq"] == snapshot["seq"]
+    exchange.quirks = Quirks(use_yes_price=True)
+    _, turned = peer.subscribe("orderbook_delta", tickers=("A",), use_yes_price=False)
+    mine, other = snapshot["msg"]["no_dollars_fp"][0][0], turned["msg"]["no_dollars_fp"][0][0]
+    assert Decimal(mine) + Decimal(other) == 1
+
+
+def test_a_limit_of_markets_a_command(exchange: Exchange, peer: Peer) -> None:
+    exchange.tickers_per_command = 1
+    assert peer.error("subscribe", {"channels": ["orderbook_delta"], "market_tickers": ["A", "B"]}) == 26
+    peer.subscribe("orderbook_delta", tickers=("A",))
+    assert peer.error("update_subscription", {"sid": 1, "action": "add_markets", "market_tickers": ["B", "C"]}) == 26
+    peer.update(1, "add_markets", "B")
+    assert [message["type"] for message in peer.take(2)] == ["ok", "orderbook_snapshot"]
 
 
 def test_a_fragmented_command_is_one_command(exchange: Exchange, peer: Peer) -> None:

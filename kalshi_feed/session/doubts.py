@@ -1,0 +1,183 @@
+"""Books that look wrong though no number is missing: what the exchange says elsewhere denies them, or they are crossed.
+
+A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the trades of that market,
+where they are subscribed. They race with the book (another stream, in no order to it), so one that differs means nothing; what
+counts is that ``_SIGNS`` of them differ from a book that has not changed at all for ``Timing.doubt`` seconds, with no ticker
+between them that agrees. A book with more bid than a dollar is doubted when it is found so as often, and for as long.
+
+What is doubted is asked for with get_snapshot: all of them in one command, one market once in ``Timing.doubt_again``. The book
+stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not stop anybody's trading. The snapshot decides: if
+it differs, the session tells a Gap and then the snapshot; if none comes, the book is no longer vouched for and left to the repair.
+
+Owns the suspicions; must not import sockets, threads or clocks. Not thread-safe; owned by the session. Deltas do not come by
+here: books are looked at a few at a time, once in a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..messages import Ticker, Trade
+from ..messages.values import ONE_DOLLAR, cents_units, price_units
+from ..orderbook import Book, BookStatus
+from .commands import CHUNK
+from .control import Control
+from .output import Output
+from .timing import Timing
+
+__all__ = ["Doubts"]
+
+_NEVER: Final = float("inf")
+_SIGNS: Final = 3
+_ROUNDS: Final = 5  # looks at all books within Timing.doubt
+_AT_ONCE: Final = 50  # books looked at in one go: about 0.1 ms
+
+
+class _Suspicion:
+    """Since when, and how often, there were signs against a book (of this version)."""
+
+    __slots__ = ("signs", "since", "version")
+
+    def __init__(self, since: float, version: int) -> None:
+        self.since = since
+        self.version = version
+        self.signs = 0
+
+    def grows(self, now: float, patience: float) -> bool:
+        """One sign more; whether they are enough now."""
+        self.signs += 1
+        return self.signs >= _SIGNS and now - self.since >= patience
+
+
+class Doubts:
+    """Which books are doubted, and since when. Not thread-safe; see the module."""
+
+    def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
+        self._books = books
+        self._output = output
+        self._timing = timing
+        self._round = timing.doubt / _ROUNDS
+        self.reset()
+
+    def reset(self) -> None:
+        """No connection: every book gets a new snapshot on the next one."""
+        self.has_news = False  # books may have changed since the last look; set by the session
+        self._look_at = 0.0
+        self._to_look_at: list[Book] = []
+        self._denied: dict[str, _Suspicion] = {}
+        self._crossed: dict[str, _Suspicion] = {}  # ``since`` is _NEVER once it was told
+        self._due: dict[str, None] = {}  # to be asked for
+        self._ask_at = 0.0
+        self._asked: dict[str, float] = {}  # until when the snapshot has time
+        self._not_before: dict[str, float] = {}  # when a market may be asked for again
+
+    def heard(self, message: Ticker | Trade, now: float) -> None:
+        """Compare the book with what the exchange says of its market on another channel."""
+        market_ticker = message.market_ticker
+        book = self._books.get(market_ticker or "")
+        if book is None or book.status is not BookStatus.LIVE:
+            return
+        agrees = _agrees(message, book)
+        if agrees is not False:
+            if agrees:
+                self._denied.pop(book.market_ticker, None)
+            return
+        denied = self._denied.get(book.market_ticker)
+        if denied is None or denied.version != book.version:
+            denied = self._denied[book.market_ticker] = _Suspicion(now, book.version)
+        if denied.grows(now, self._timing.doubt):
+            self._ask_for(book.market_ticker, now)
+
+    def answered(self, book: Book, yes: dict[int, int], no: dict[int, int]) -> bool:
+        """A snapshot has come. Whether it was asked for here and proves that the LIVE book was wrong.
+
+        It has its place in seq, so a book that is right is equal to it.
+        """
+        was_asked = self._asked.pop(book.market_ticker, None) is not None
+        return was_asked and book.status is BookStatus.LIVE and (book.yes != yes or book.no != no)
+
+    def next_deadline(self) -> float:
+        """When tick() has something to do next."""
+        look_at = self._look_at if self.has_news else _NEVER
+        if not self._due and not self._asked:
+            return look_at
+        ask_at = self._ask_at if self._due else _NEVER
+        return min(look_at, ask_at, next(iter(self._asked.values()), _NEVER))
+
+    def tick(self, control: Control, now: float) -> list[str]:
+        """Do what is due; the markets that were asked for in vain, whose books are LIVE still."""
+        if self.has_news and now >= self._look_at:
+            self._look(now)
+        if self._due and now >= self._ask_at:
+            self._ask(control, now)
+        silent = []
+        for market_ticker, deadline in tuple(self._asked.items()):
+            if deadline > now:
+                break
+            del self._asked[market_ticker]
+            if self._books[market_ticker].status is BookStatus.LIVE:
+                silent.append(market_ticker)
+        return silent
+
+    def _look(self, now: float) -> None:
+        """Look at some books whether they are crossed; after the last one the next round comes a little later."""
+        if not self._to_look_at:
+            self._to_look_at = list(self._books.values())
+        some, self._to_look_at = self._to_look_at[:_AT_ONCE], self._to_look_at[_AT_ONCE:]
+        for book in some:
+            market_ticker = book.market_ticker
+            if book.status is not BookStatus.LIVE or not book.is_crossed:
+                self._crossed.pop(market_ticker, None)
+                continue
+            crossed = self._crossed.setdefault(market_ticker, _Suspicion(now, book.version))
+            if crossed.grows(now, self._timing.doubt) and self._ask_for(market_ticker, now):
+                crossed.since = _NEVER
+                text = f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more than a dollar"
+                self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
+        if self._to_look_at:
+            self._look_at = now + self._round / 10
+        else:
+            self._look_at = now + self._round
+            self.has_news = any(crossed.since < _NEVER for crossed in self._crossed.values())
+
+    def _ask_for(self, market_ticker: str, now: float) -> bool:
+        """Have the market asked for, unless that was done a moment ago."""
+        if self._not_before.get(market_ticker, now) > now:
+            return False
+        self._not_before[market_ticker] = now + self._timing.doubt_again
+        self._due[market_ticker] = None
+        return True
+
+    def _ask(self, control: Control, now: float) -> None:
+        some = tuple(self._due)[:CHUNK]
+        for market_ticker in some:
+            del self._due[market_ticker]
+        self._ask_at = now + self._round
+        if control.get_snapshot(some, now):
+            self._asked.update(dict.fromkeys(some, now + self._timing.snapshot))
+
+
+def _agrees(message: Ticker | Trade, book: Book) -> bool | None:
+    """Whether the book can be as the message says; None if the message says nothing about it.
+
+    How an empty side looks on a ticker is not documented (0 or 1): both are taken for one.
+    """
+    bid, ask = max(book.yes, default=0), ONE_DOLLAR - max(book.no, default=0)
+    if isinstance(message, Trade):
+        price = _units(message.msg.yes_price_dollars, message.msg.yes_price_cents)
+        if price is None or message.is_block_trade or bid <= price <= ask:
+            return None
+        return False
+    told_bid = _units(message.msg.yes_bid_dollars, message.msg.yes_bid_cents)
+    told_ask = _units(message.msg.yes_ask_dollars, message.msg.yes_ask_cents)
+    if told_bid is None and told_ask is None:
+        return None
+    bids_agree = told_bid is None or told_bid % ONE_DOLLAR == bid % ONE_DOLLAR
+    return bids_agree and (told_ask is None or told_ask % ONE_DOLLAR == ask % ONE_DOLLAR)
+
+
+def _units(text: str | None, cents: int | None) -> int | None:
+    if text:
+        return price_units(text)
+    return None if cents is None else cents_units(cents)

@@ -1,0 +1,91 @@
+"""``python -m tests.autobahn``: our transport against Autobahn's fuzzing server, sections 1 to 7 and 10 (247 cases).
+
+The server is ``wstest`` of the package ``autobahntestsuite``, which needs Python 2.7 in an environment of its own. It is taken
+from the environment variable WSTEST or from the path; otherwise, where there is a Python 2.7 with pip (python2.7 on the path, or
+in pyenv: ``pyenv install 2.7.18``), it is installed once into ~/.cache/kalshi-feed. Where there is none of these, the command
+says so and ends with 0. By hand: ``python2.7 -m pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
+
+Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. All is on loopback. The last line
+is JSON; the exit status is 1 if a case failed. ``--report DIR`` keeps the server's reports (open DIR/index.html).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from .client import AGENT, FuzzingClient
+from .server import NotThere, find_wstest, run_server
+
+VERDICTS: Final = {"OK": "ok", "NON-STRICT": "non_strict", "INFORMATIONAL": "informational"}  # what else there is has failed
+RUN_SECONDS: Final = 600.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description="Autobahn's fuzzing server against our transport")
+    parser.add_argument("--report", type=Path, help="a folder that keeps the server's reports")
+    arguments = parser.parse_args()
+    try:
+        wstest = find_wstest()
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = (arguments.report or Path(scratch)).resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            with run_server(wstest, folder) as url:
+                count = _play(FuzzingClient(url))
+            results = json.loads((folder / "index.json").read_text(encoding="utf-8"))[AGENT]
+    except NotThere as error:
+        print(f"skipped: {error}")
+        return 0
+    return report(results, count)
+
+
+def _play(client: FuzzingClient) -> int:
+    """All the cases; returns how many there were."""
+    began = time.monotonic()
+    count = client.count()
+    for number in range(1, count + 1):
+        if time.monotonic() > began + RUN_SECONDS:
+            print(f"stopped at case {number}: the whole took longer than {RUN_SECONDS:.0f} s")
+            break
+        try:
+            client.play(number)
+        except TimeoutError as error:  # the server calls that a failure too
+            print(error)
+    client.write_reports()
+    print(f"{count} cases in {time.monotonic() - began:.0f} s")
+    return count
+
+
+def report(results: dict[str, Any], count: int) -> int:
+    """The table, the failures, and the last line; returns the exit status."""
+    sections: dict[str, Counter[str]] = {}
+    for case in sorted(results, key=lambda name: [int(part) for part in name.split(".")]):
+        verdict = _verdict(results[case])
+        sections.setdefault(case.partition(".")[0], Counter())[verdict] += 1
+        if verdict != "ok":
+            print(f"{case:8} {verdict:14} {results[case]['behavior']}, close {results[case]['behaviorClose']}")
+    columns = ("ok", "non_strict", "informational", "failed")
+    print(f"{'section':8}" + "".join(f"{column:>15}" for column in columns))
+    for section, verdicts in sections.items():
+        print(f"{section:8}" + "".join(f"{verdicts[column]:15}" for column in columns))
+    total = {column: sum(verdicts[column] for verdicts in sections.values()) for column in columns}
+    total["failed"] += count - len(results)  # not played is not passed
+    print(json.dumps(total))
+    return 1 if total["failed"] else 0
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """What is neither right in itself nor in its close is a failure."""
+    if result["behaviorClose"] not in ("OK", "INFORMATIONAL"):
+        return "failed"
+    return VERDICTS.get(result["behavior"], "failed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""How hard the property and state tests try.
+
+As they stand they are quick and the same in every run. ``KALSHI_EFFORT=20`` has them try twenty times as many examples, new ones
+in every run: a failure then prints the seed, and ``pytest --hypothesis-seed=…`` plays it again. ``KALSHI_EFFORT=first`` stops at
+the first failure without making it smaller; the seeded bugs are run so.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, settings
+
+__all__ = ["effort"]
+
+_EFFORT: Final = os.environ.get("KALSHI_EFFORT", "1")
+
+
+def effort(examples: int, **more: Any) -> settings:
+    """Settings for a property test that tries ``examples`` examples."""
+    phases = [Phase.explicit, Phase.generate]
+    times = 1 if _EFFORT == "first" else int(_EFFORT)
+    return settings(
+        max_examples=examples * times,
+        phases=phases if _EFFORT == "first" else [*phases, Phase.shrink],
+        derandomize=times == 1,
+        print_blob=times > 1,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )

@@ -1,0 +1,205 @@
+"""The bugs: what is replaced where, and which tests must fail then.
+
+``old`` must stand in the file exactly once. When the code has changed, renew the seed: the same mistake, in the new text.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["BUGS", "QUICK", "Bug"]
+
+BOOK: Final = "tests/faults/test_book_model.py"
+SESSION: Final = "tests/session/test_machine.py"
+DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
+CHUNKS: Final = "tests/faults/test_chunking.py"
+
+
+class Bug(NamedTuple):
+    """One bug. ``file`` is named from kalshi_feed/ on; ``tests`` are what pytest is told to run."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+BUGS: Final = (
+    # the book
+    Bug("zero level kept", "orderbook.py", "            levels.pop(price, None)", "            levels[price] = 0", BOOK),
+    Bug("negative size clamped to nothing", "orderbook.py", "        elif left == 0:", "        elif left <= 0:", BOOK),
+    Bug(
+        "snapshot merged into the old book",
+        "orderbook.py",
+        "        self.yes = yes\n        self.no = no\n        self.status",
+        "        self.yes = {**self.yes, **yes}\n        self.no = no\n        self.status",
+        BOOK,
+    ),
+    Bug(
+        "no-side price of a delta not flipped",
+        "messages/books.py",
+        'if self.use_yes_price and body.side == "no":',
+        'if self.use_yes_price and body.side == "yes" and size < 0:',
+        BOOK,
+    ),
+    Bug(
+        "no-side prices of a snapshot not flipped",
+        "messages/books.py",
+        "no = {ONE_DOLLAR - price: size for price, size in no.items()}",
+        "no = dict(no)",
+        BOOK,
+    ),
+    Bug(
+        "underscore taken for a number",
+        "messages/values.py",
+        'r"(-?)([0-9]+)(?:\\.([0-9]{1,2}))?"',
+        'r"(-?)([0-9_]+)(?:\\.([0-9]{1,2}))?"',
+        BOOK,
+    ),
+    Bug(
+        "NaN taken for a price",
+        "messages/values.py",
+        " if match else ONE_DOLLAR + 1\n",
+        ' if match else ONE_DOLLAR + (text != "NaN")\n',
+        BOOK,
+    ),
+    Bug("notify forgotten", "books.py", "        for waiter in ready:\n", "        for waiter in ready[1:]:\n", BOOK),
+    Bug(
+        "cost of buying read from the bids",
+        "orderbook.py",
+        "for price, size in _top(_own(self._no, self._yes, side), None)]",
+        "for price, size in _top(_own(self._yes, self._no, side), None)]",
+        BOOK,
+    ),
+    # the session
+    Bug(
+        "gap applied", "session/session.py", '            self.repair.gap(link, expected, seq, "sequence gap", now)\n', "", SESSION
+    ),
+    Bug(
+        "only one ticker stale",
+        "session/repair.py",
+        "            self.mark_stale(tickers)\n        self._output.counts.gaps",
+        "            self.mark_stale(tickers[:1])\n        self._output.counts.gaps",
+        SESSION,
+    ),
+    Bug(
+        "off by one on a reply's seq",
+        "session/session.py",
+        "message.seq + 1 != link.next_seq",
+        "message.seq != link.next_seq",
+        SESSION,
+    ),
+    Bug(
+        "duplicate applied",
+        "session/session.py",
+        '            self.output.counts.ignored["duplicate"] += 1\n',
+        '            self.output.counts.ignored["duplicate"] += 1\n            return True\n',
+        SESSION,
+    ),
+    Bug(
+        "delta before snapshot applied",
+        "session/session.py",
+        "if book is None or book.status is not live:",
+        "if book is None:",
+        SESSION,
+    ),
+    Bug(
+        "stale kept live after disconnect",
+        "session/session.py",
+        "        self.repair.mark_stale(self.repair.live())\n",
+        "",
+        SESSION,
+    ),
+    Bug(
+        "resync never retried",
+        "session/repair.py",
+        "        self._deadline = now + self._timing.snapshot\n        if not chunk:",
+        "        self._deadline = _NEVER\n        if not chunk:",
+        SESSION,
+    ),
+    Bug(
+        "backoff reset on connect",
+        "session/session.py",
+        "healthy = lasted >= self._timing.healthy or (",
+        "healthy = lasted >= 0.0 or (",
+        SESSION,
+    ),
+    Bug(
+        "silent command not repeated",
+        "session/control.py",
+        "            self._change(self.links[command.channel], command.cmd, command.keys, now, repeated=True)\n",
+        "            pass\n",
+        SESSION,
+    ),
+    Bug(
+        "gap of another channel not told",
+        "session/repair.py",
+        "        self._output.items.append(Gap(link.name,",
+        "        is_book and self._output.items.append(Gap(link.name,",
+        SESSION,
+    ),
+    Bug(
+        "status change not told",
+        "session/repair.py",
+        "                book.set_status(BookStatus.STALE)\n                self._output.status_changed.add(ticker)\n",
+        "                book.set_status(BookStatus.STALE)\n",
+        SESSION,
+    ),
+    Bug("reconnect asks for nothing", "session/control.py", "        self._unsettled = set(self._wanted.channels)\n", "", SESSION),
+    # the dispatcher
+    Bug("lagged not counted", "dispatch/mailbox.py", "            self._counters.dropped += some\n", "", DISPATCH),
+    Bug(
+        "a message lost between two chunks",
+        "dispatch/mailbox.py",
+        "            entry.position = end\n",
+        "            entry.position = end + 1\n",
+        DISPATCH,
+    ),
+    Bug(
+        "event out of its place on overflow",
+        "dispatch/mailbox.py",
+        "                        box.head.append(entry)\n",
+        "                        box.head.appendleft(entry)\n",
+        DISPATCH,
+    ),
+    Bug(
+        "newest book not served",
+        "dispatch/mailbox.py",
+        "                self.boxes[index].dirty.update(dict.fromkeys(tickers))\n",
+        "                self.boxes[index].dirty = self.boxes[index].dirty or dict.fromkeys(tickers)\n",
+        DISPATCH,
+    ),
+    Bug(
+        "one callback that raises skips the next",
+        "dispatch/worker.py",
+        "                        self._failed(entry, message, error)\n",
+        "                        self._failed(entry, message, error)\n                        break\n",
+        DISPATCH,
+    ),
+    Bug(
+        "stream keeps the oldest",
+        "dispatch/stream.py",
+        "self._messages.extend(matching[len(gone) :])",
+        "self._messages.extend(matching[: self.maxsize])",
+        DISPATCH,
+    ),
+    # the bytes
+    Bug("head of an incomplete frame forgotten", "connection/read_ahead.py", "                at -= 4\n", "", CHUNKS),
+    Bug(
+        "what follows a large frame lost",
+        "connection/read_ahead.py",
+        "bytes(self._growing), 0",
+        "bytes(self._growing[: self._needed]), 0",
+        CHUNKS,
+    ),
+    Bug(
+        "fragments of the last message kept",
+        "connection/transport.py",
+        "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
+        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments = None\n",
+        CHUNKS,
+    ),
+)
+
+QUICK: Final = ("zero level kept", "gap applied", "a message lost between two chunks", "head of an incomplete frame forgotten")

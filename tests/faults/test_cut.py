@@ -1,0 +1,139 @@
+"""N41: the connection is cut after n bytes, for every n of a session."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+
+import pytest
+
+from kalshi_feed import ConnectionLost, ReconnectPolicy
+from kalshi_feed.orderbook import BookStatus
+from kalshi_feed.simulator import Exchange
+from tests.connection.line import Line
+from tests.connection.raw_server import BINARY, CONT, PING, TEXT, frame
+from tests.faults.toxic_proxy import ToxicProxy
+from tests.feed.bookkeeper import Bookkeeper
+from tests.feed.support import A, FeedMaker
+from tests.session.driver import BOOK, Driver, encoded
+from tests.support import wait_until
+
+AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # the sweep is of cuts, not of patience
+DELTAS = 1
+
+
+@pytest.mark.parametrize(("direction", "tls", "step"), [("down", False, 1), ("down", True, 29), ("up", False, 5), ("up", True, 31)])
+def test_N41_cut_after_n_bytes_with_fin_and_with_reset(make_feed: FeedMaker, direction: str, tls: bool, step: int) -> None:
+    moves = itertools.cycle(["1", "-1"])
+    with Exchange(key_type="ed25519", tls=tls) as exchange, ToxicProxy(exchange.port) as proxy:
+        exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
+        url = exchange.url.replace(str(exchange.port), str(proxy.port))
+        feed = make_feed(
+            credentials=exchange.credentials, url=url, ssl_context=exchange.ssl_context if tls else None, reconnect=AT_ONCE
+        )
+        keeper = Bookkeeper(feed)
+        feed.subscribe("orderbook_delta", A)
+        feed.start()
+        keeper.wait_right(exchange, A)
+        for _ in range(DELTAS):
+            exchange.change(A, "yes", "0.40", next(moves))
+        keeper.wait_right(exchange, A)
+        [(down, up)] = proxy._pairs
+        length = down.passed if direction == "down" else up.passed
+        assert length > 400  # the upgrade, the confirmation, a snapshot, a delta; or the upgrade and a command
+        for n in range(0, length + 1, step):
+            keeper.told.clear()
+            cuts = proxy.limited
+            (
+                proxy.down if direction == "down" else proxy.up
+            ).limit = n  # ends the connection that stands, and every one after it when it has passed n bytes
+            for reset in (False, True):
+                proxy.cut_with_reset = reset
+                enough, until = proxy.limited + 2, time.monotonic() + 10
+                while proxy.limited < enough:
+                    assert time.monotonic() < until, f"cut after {n} bytes, reset={reset}: the feed does not come back"
+                    exchange.change(A, "yes", "0.40", next(moves))
+                    time.sleep(0.0005)
+            proxy.heal()
+            cuts = proxy.limited - cuts
+            wait_until(lambda: len(keeper.losses) == cuts, 10, f"each of the {cuts} cuts after {n} bytes to be told")  # noqa: B023
+            exchange.change(A, "yes", "0.40", next(moves))  # what is known of it can only come from the connection that stands now
+            keeper.wait_right(exchange, A)
+        assert feed.stats().gaps == 0
+        feed.close()
+
+
+class Replay:
+    """A session's frames as bytes, and the driver that is to take them: no exchange, no thread, no clock."""
+
+    def __init__(self) -> None:
+        self.driver = Driver()
+        venue = self.driver.venue
+        venue.change("M-1", 900)
+        venue.change("M-2", 900, side="no")
+        self.driver.want(BOOK, "M-1", "M-2")
+        self.driver.want("trade", "M-1")
+        frames = [frame for command in self.driver.connect() for frame in venue.answer(command)]
+        for size in (100, -100):
+            frames += venue.change("M-1", size) + venue.change("M-2", size, 4100, "no")
+        texts = [encoded(item) for item in frames]
+        texts[-1] += b" " * 66_000  # a large one
+        long = texts[-2]
+        self.texts = texts
+        self.data = b"".join(
+            [
+                *(frame(TEXT, text) for text in texts[:-2]),
+                frame(PING, b"heartbeat") + frame(BINARY, b"no text"),
+                frame(TEXT, long[:50], fin=False) + frame(PING) + frame(CONT, long[50:90], fin=False) + frame(CONT, long[90:]),
+                frame(TEXT, texts[-1]),
+            ]
+        )
+        self.line = Line()
+
+    def __enter__(self) -> Replay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.line.__exit__()
+
+    def take(self, data: bytes) -> None:
+        """The next bytes arrive."""
+        self.line.send(data)
+        self.driver.turn(*self.line.messages)  # which audits
+        self.line.messages.clear()
+
+
+def offsets(data: bytes) -> list[int]:
+    """Every one; of the large frame's middle only some."""
+    tail = len(data) - 66_000
+    return [*range(tail), *range(tail, len(data) - 100, 1_777), *range(len(data) - 100, len(data) + 1)]
+
+
+def test_N15_N41_a_session_in_two_pieces_at_every_offset() -> None:
+    with Replay() as whole:
+        whole.take(whole.data)
+        told = whole.driver.told
+        assert len(whole.driver.books) == 2 and len(told) == 8
+    for at in offsets(whole.data):
+        with Replay() as replay:
+            assert replay.data == whole.data
+            replay.take(replay.data[:at])
+            replay.take(replay.data[at:])
+            assert replay.driver.told == told, f"in two pieces at byte {at}"
+
+
+def test_N41_a_session_cut_at_every_offset() -> None:
+    with Replay() as whole:
+        cuts = offsets(whole.data)
+    lengths = []
+    for at in cuts:
+        with Replay() as replay:
+            replay.take(replay.data[:at])
+            replay.line.peer.shutdown(socket.SHUT_WR)
+            with pytest.raises(ConnectionLost):
+                replay.line.turns()
+            replay.driver.disconnect()
+            assert all(book.status is not BookStatus.LIVE for book in replay.driver.books.values())
+            lengths.append(len(replay.driver.told))
+    assert lengths == sorted(lengths)

@@ -1,0 +1,237 @@
+"""The oracle bites: otherwise a soak that finds nothing proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kalshi_feed import FeedState, Gap, KalshiFeed, Lagged, StateChange
+from kalshi_feed.messages import OrderbookDelta, OrderbookSnapshot, decode
+from kalshi_feed.simulator import Exchange
+from tests.faults import oracle as oracles
+from tests.faults.oracle import Ledger, Oracle, Views
+from tests.feed.support import A, B, FeedMaker
+from tests.support import wait_until
+
+
+@dataclass(frozen=True)
+class Shown:
+    """As much of a view as the oracle looks at."""
+
+    market_ticker: str
+    clock: int
+    yes: tuple[tuple[Decimal, Decimal], ...]
+    no: tuple[tuple[Decimal, Decimal], ...]
+    is_live: bool = True
+    seq: int = 1
+
+    def bids(self, side: str) -> Any:
+        return self.yes if side == "yes" else self.no
+
+
+def shown(exchange: Exchange, clock: int, ticker: str = A) -> Any:
+    book = exchange.book(ticker)
+    return Shown(ticker, clock, tuple(book["yes"].items()), tuple(book["no"].items()))
+
+
+@pytest.fixture
+def oracle(exchange: Exchange) -> Oracle:
+    return Oracle(exchange)
+
+
+def test_views_that_were_true_pass(exchange: Exchange, oracle: Oracle) -> None:
+    views, old = Views(oracle), Views(oracle)
+    first = shown(exchange, 0)
+    for clock in range(1, 11):
+        exchange.change(A, "yes", "0.41", clock % 2 * 2 - 1)
+        views.check(shown(exchange, clock))
+    old.check(first)
+    old.check(shown(exchange, 10))
+    assert (views.checked, views.wrong.texts, old.wrong.texts) == (10, [], [])
+    assert oracle.newest(A) == 10 and oracle.newest(B) == 0 and oracle.changes == 12
+
+
+def test_a_view_that_never_was_or_went_back_is_found(exchange: Exchange, oracle: Oracle) -> None:
+    views = Views(oracle)
+    first = shown(exchange, 0)
+    exchange.change(A, "yes", "0.41", 1)
+    second = shown(exchange, 1)
+    views.check(replace(second, clock=0))  # as it was at another time
+    views.check(replace(second, no=second.yes, yes=second.no))
+    views.check(replace(second, yes=second.yes[1:]))
+    assert [text.split(":")[0] for text in views.wrong.texts] == [f"{A} was never like this"] * 3
+    views.check(replace(second, yes=second.yes[1:], is_live=False))  # says of itself that it may be wrong
+    views.check(second)
+    assert views.wrong.count == 3
+    views.check(first)
+    assert "went back" in views.wrong.texts[-1]
+
+
+def test_the_history_is_bounded(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracles, "KEPT", 4)
+    views = Views(Oracle(exchange))
+    first = shown(exchange, 0)
+    for clock in range(1, 7):
+        exchange.change(A, "yes", "0.41", 1)
+        views.check(shown(exchange, clock))
+    assert not views.wrong.count
+    Views.check(fresh := Views(views._oracle), first)  # forgotten is not true
+    assert fresh.wrong.count == 1
+
+
+class Told:
+    """A ledger, and the messages of an exchange to be told to it in any order and number."""
+
+    def __init__(self, exchange: Exchange, oracle: Oracle) -> None:
+        feed = SimpleNamespace(on_snapshot=id, on_delta=id, on_gap=id, on_lagged=id, on_state=id)
+        self.ledger = Ledger(oracle, feed)  # type: ignore[arg-type]
+        self._exchange = exchange
+        self._clock = 0
+
+    def snapshot(self) -> OrderbookSnapshot:
+        with self._exchange.lock:
+            msg = self._exchange._market(A).snapshot(False)
+        return self._decoded("orderbook_snapshot", msg)
+
+    def change(self, delta: int = 1) -> OrderbookDelta:
+        self._exchange.change(A, "yes", "0.41", delta)
+        with self._exchange.lock:
+            msg = self._exchange._market(A).delta("yes", 4100, delta * 100, 0)
+        return self._decoded("orderbook_delta", msg)
+
+    def _decoded(self, type_: str, msg: dict[str, Any]) -> Any:
+        from kalshi_feed.simulator import wire
+
+        return decode(wire.envelope(type_, wire.encode_json(msg), 0, sid=1, seq=1))
+
+    def tell(self, *items: Any) -> None:
+        ledger = self.ledger
+        for item in items:
+            {
+                OrderbookSnapshot: ledger._snapshot,
+                OrderbookDelta: ledger._delta,
+                Gap: ledger._gap,
+                Lagged: ledger._lagged,
+                StateChange: ledger._state,
+            }[type(item)](item)
+
+    def found(self) -> tuple[int, int, dict[str, int]]:
+        ledger = self.ledger
+        return ledger.wrong.count, ledger.unannounced.count, dict(ledger.announced)
+
+
+GAP = Gap("orderbook_delta", 1, 5, 6, (A,))
+LAGGED = Lagged(1, (A,), datetime.now(timezone.utc))
+LOST = StateChange(FeedState.CONNECTED, FeedState.RECONNECTING)
+
+
+@pytest.fixture
+def told(exchange: Exchange, oracle: Oracle) -> Told:
+    return Told(exchange, oracle)
+
+
+def test_all_in_order_is_well(told: Told) -> None:
+    told.tell(told.snapshot(), told.change(), told.change(), told.snapshot(), told.change(-1))
+    assert told.found() == (0, 0, {})
+    assert told.ledger.behind([A]) == []
+    told.change()
+    assert told.ledger.behind([A]) == [A]
+
+
+def test_a_delta_left_out_in_silence_is_found(told: Told) -> None:
+    first, _, third = told.snapshot(), told.change(), told.change()
+    told.tell(first, third)
+    assert told.found() == (0, 1, {})
+
+
+def test_a_snapshot_that_jumps_in_silence_is_found(told: Told) -> None:
+    told.tell(told.snapshot())
+    told.change()
+    told.tell(told.snapshot())
+    assert told.found() == (0, 1, {})
+
+
+@pytest.mark.parametrize(("event", "name"), [(GAP, "gap"), (LOST, "connection lost"), (LAGGED, "lagged")])
+def test_an_announced_loss_is_none_but_only_once(told: Told, event: Any, name: str) -> None:
+    told.tell(told.snapshot())
+    told.change()
+    told.change()
+    told.tell(event, told.snapshot())
+    assert told.found() == (0, 0, {name: 2})
+    told.change()
+    told.tell(told.snapshot())
+    assert told.found() == (0, 1, {name: 2})
+
+
+def test_after_a_gap_comes_a_snapshot_first(told: Told) -> None:
+    told.tell(told.snapshot(), GAP, told.change())
+    assert told.found()[0] == 1
+    told.tell(LAGGED, told.change())  # which may have been dropped
+    assert told.found()[0] == 1
+
+
+def test_twice_out_of_order_and_invented_are_found(told: Told) -> None:
+    first, second, third = told.snapshot(), told.change(), told.change()
+    told.tell(first, second, second)
+    assert told.found() == (1, 0, {})
+    told.tell(third, second, first)
+    assert told.found() == (3, 0, {})
+    other = told.change()
+    told.tell(OrderbookDelta(**{**_fields(other), "msg": type(other.msg)(**{**_fields(other.msg), "delta_fp": "7.00"})}))
+    assert told.found() == (4, 0, {})
+
+
+def test_a_delta_before_any_snapshot_is_found(told: Told) -> None:
+    told.tell(told.change())
+    assert told.found()[0] == 1
+
+
+def test_what_the_user_leaves_is_no_loss(told: Told) -> None:
+    told.tell(told.snapshot())
+    told.ledger.left(A)
+    told.change()
+    told.tell(told.snapshot())
+    assert told.found() == (0, 0, {"left by the user": 1})
+    told.change()
+    told.tell(told.snapshot())
+    assert told.found()[1] == 1
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+@pytest.fixture
+def watched(exchange: Exchange, oracle: Oracle, make_feed: FeedMaker) -> Iterator[tuple[KalshiFeed, Ledger]]:
+    feed = make_feed()
+    ledger = Ledger(oracle, feed)
+    feed.subscribe("orderbook_delta", [A, B])
+    with feed:
+        yield feed, ledger
+
+
+def test_a_real_feed_passes_with_its_losses_announced(
+    exchange: Exchange, oracle: Oracle, watched: tuple[KalshiFeed, Ledger]
+) -> None:
+    feed, ledger = watched
+    views = Views(oracle)
+    feed.wait_for_book(A, 5)
+    for number in range(1, 61):
+        if number % 20 == 0:
+            exchange.lose()
+        exchange.change(A, "yes", "0.41", 1)
+        exchange.change(B, "no", "0.30", number)
+        views.check(feed.book(A).view())
+    exchange.set_book(B, yes={"0.20": 5})
+    wait_until(lambda: not ledger.behind([A, B]))
+    views.check(feed.book(A).view())
+    views.check(feed.book(B).view())
+    assert (ledger.wrong.texts, ledger.unannounced.texts, views.wrong.texts) == ([], [], [])
+    assert ledger.announced["gap"] >= 1
+    assert views.checked > 2

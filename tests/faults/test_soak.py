@@ -1,0 +1,71 @@
+"""A few seconds of the chaos soak (tests/soak), so that every run of the tests has some; and that it finds what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from kalshi_feed.orderbook import Book
+from kalshi_feed.session.session import Session
+from tests.soak.report import last_line
+from tests.soak.schedule import EXCHANGE, NETWORK, USER, schedule
+from tests.soak.soak import Soak
+
+
+def test_a_few_seconds_of_everything() -> None:
+    outcome = Soak(seed=20, seconds=6.0).run()
+    figures = json.loads(last_line(outcome))
+    assert outcome.is_good, outcome.findings[:20]
+    assert figures["wrong_live_books"] == figures["unannounced_losses"] == figures["wrong_deliveries"] == 0
+    assert figures["faults"] > 10
+    assert figures["reconnects"] > 0
+    assert figures["deltas_delivered"] > 1_000
+    assert figures["live_views_checked"] > 1_000
+
+
+def test_a_schedule_is_the_seeds_and_knows_every_kind() -> None:
+    strikes = schedule(5, 3600.0, 3)
+    assert strikes == schedule(5, 3600.0, 3) != schedule(6, 3600.0, 3)
+    assert {strike.kind for strike in strikes} == {*NETWORK, *EXCHANGE, *USER}
+    for line in range(-1, 3):
+        times = [strike.at for strike in strikes if strike.line == line and strike.kind not in USER]
+        assert all(1.0 <= later - sooner <= 3.0 for sooner, later in pairwise(times))
+
+
+def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gap that is not noticed."""
+    real, count = Session.receive, iter(range(10**9))
+
+    def receive(self: Session, payloads: Any, now: float) -> None:
+        real(self, [payload for payload in payloads if b"orderbook_delta" not in payload or next(count) % 200], now)
+
+    monkeypatch.setattr(Session, "receive", receive)
+    monkeypatch.setattr(Session, "_in_sequence", lambda self, link, seq, now: bool(setattr(link, "next_seq", seq + 1)) or True)
+
+
+def _applies_nothing_at_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delta that is delivered, and is missing in the book."""
+    real, count = Book.apply, iter(range(10**9))
+
+    def apply(self: Book, *args: Any) -> Any:
+        return real(self, *args) if next(count) % 500 else self
+
+    monkeypatch.setattr(Book, "apply", apply)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [(_loses_one_delta_in_200, "unannounced_losses"), (_applies_nothing_at_times, "wrong_live_books")],
+)
+def test_it_finds_what_is_wrong(
+    break_it: Callable[[pytest.MonkeyPatch], None], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    outcome = Soak(seed=20, seconds=1.0, promised=1.0).run()
+    assert json.loads(last_line(outcome))[found] > 0
+    assert not outcome.is_good

@@ -1,0 +1,57 @@
+"""Sees that nothing wrong is ever LIVE: invariant 1 of design.md section 4, through the public API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kalshi_feed import KalshiFeed
+from kalshi_feed.simulator import Exchange
+from tests.feed.support import A, B, sides
+from tests.support import wait_until
+
+__all__ = ["Witness", "actions", "number_of"]
+
+
+class Witness:
+    """Sees every live book that callbacks could see, and what the exchange's book has ever been."""
+
+    def __init__(self, feed: KalshiFeed, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._feed = feed
+        self._seen: list[Any] = []
+        self.truths: dict[str, list[Any]] = {ticker: [] for ticker in (A, B)}
+        self.note()
+        for register in (feed.on_message, feed.on_book, feed.on_error, feed.on_gap):
+            register(self._look)
+
+    def _look(self, told: object) -> None:
+        for ticker in (A, B):
+            view = self._feed.book(ticker).view()
+            if view.is_live:
+                self._seen.append((ticker, sides(view)))
+
+    def note(self) -> None:
+        """The exchange's books are as they should be seen now."""
+        for ticker in (A, B):
+            self.truths[ticker].append(self._exchange.book(ticker))
+
+    def change(self, ticker: str, side: str, price: str, delta: Any) -> None:
+        """A change of the exchange's book, and what it is then."""
+        self._exchange.change(ticker, side, price, delta)
+        self.note()
+
+    def check(self) -> None:
+        """Nothing wrong was LIVE at any moment."""
+        wait_until(lambda: self._seen, what="a callback that sees a live book")
+        for ticker, seen in tuple(self._seen):
+            assert seen in self.truths[ticker], f"the book of {ticker} was LIVE with {seen}"
+
+
+def actions(exchange: Exchange) -> list[str]:
+    """What was asked of the exchange so far: the command, or the action of an update."""
+    return [c.get("params", {}).get("action", c["cmd"]) for c in exchange.commands]
+
+
+def number_of(exchange: Exchange, action: str) -> int:
+    """How often it was asked for."""
+    return actions(exchange).count(action)

@@ -1,0 +1,112 @@
+"""The figures of a run, as a table and as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from kalshi_feed.simulator import Exchange
+from tests.faults.oracle import Oracle
+from tests.support import open_descriptors
+
+if TYPE_CHECKING:
+    from tests.soak.line import Line
+    from tests.soak.soak import Outcome
+
+__all__ = ["Process", "last_line", "report", "table"]
+
+MB = 1024 * 1024
+WARM_UP = 0.4  # of the notes; what comes behind must be flat
+
+
+class Process:
+    """What the process holds, noted now and then: (seconds, MB resident, threads, descriptors)."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[float, float, int, int]] = []
+
+    def note(self, now: float) -> None:
+        """Look now."""
+        try:
+            with open("/proc/self/statm", encoding="ascii") as file:
+                resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+        except OSError:
+            resident = 0.0
+        self.notes.append((now, resident, threading.active_count(), len(open_descriptors())))
+
+    def __str__(self) -> str:
+        if not self.notes:
+            return "nothing noted"
+        _, resident, threads, descriptors = self.notes[-1]
+        return f"{resident:.0f} MB, {threads} threads, {descriptors} descriptors"
+
+    def slope(self) -> float | None:
+        """MB a minute that the memory grew by after the warm-up (least squares); None of too few notes."""
+        notes = self.notes[int(len(self.notes) * WARM_UP) :]
+        if len(notes) < 4:
+            return None
+        mean_at = sum(note[0] for note in notes) / len(notes)
+        mean = sum(note[1] for note in notes) / len(notes)
+        spread = sum((note[0] - mean_at) ** 2 for note in notes)
+        return 60 * sum((note[0] - mean_at) * (note[1] - mean) for note in notes) / spread
+
+    def figures(self) -> dict[str, Any]:
+        """For the last line."""
+        warm = self.notes[int(len(self.notes) * WARM_UP) :] or self.notes
+        slope = self.slope()
+        return {
+            "rss_mb_warm": round(warm[0][1]) if warm else None,
+            "rss_mb_end": round(warm[-1][1]) if warm else None,
+            "rss_mb_per_minute": None if slope is None else round(slope, 2),
+            "most_threads": max((note[2] for note in self.notes), default=0),
+            "most_descriptors": max((note[3] for note in self.notes), default=0),
+        }
+
+
+def report(outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float) -> None:
+    """Take down the figures while the feeds are still there."""
+    stats = [line.feed.stats() for line in lines]
+    looks = [look for line in lines for look in line.looks]
+    announced: Counter[str] = Counter()
+    for line in lines:
+        announced.update(line.ledger.announced)
+    outcome.figures |= {
+        "wrong_live_books": sum(look.wrong.count for look in looks),
+        "unannounced_losses": sum(line.ledger.unannounced.count for line in lines),
+        "wrong_deliveries": sum(line.ledger.wrong.count for line in lines),
+        "books_not_live_at_end": len(outcome.not_live),
+        "faults": outcome.faults.total(),
+        "reconnects": sum(one.reconnects for one in stats),
+        "gaps": sum(one.gaps for one in stats),
+        "resyncs": sum(one.resyncs for one in stats),
+        "longest_stale_seconds": round(longest_stale, 2),
+        "changes": oracle.changes,
+        "deltas_delivered": sum(line.ledger.deltas for line in lines),
+        "snapshots_delivered": sum(line.ledger.snapshots for line in lines),
+        "live_views_checked": sum(look.checked for look in looks),
+        "waits_for_update": sum(line.updates for line in lines),
+        "losses_announced": dict(announced),
+        "frames_lost": exchange.lost,
+        "dropped_by_overflow": sum(one.dropped for one in stats),
+        "callbacks_that_raised": sum(line.raised for line in lines),
+        **outcome.process.figures(),
+    }
+    for line in lines:
+        outcome.findings += line.findings()
+    outcome.findings += [f"not LIVE at the end: {text}" for text in outcome.not_live]
+
+
+def table(outcome: Outcome) -> str:
+    """For people."""
+    rows = [f"{kind:28}{count:8}" for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1])]
+    rows += ["", *(f"{name.replace('_', ' '):28}{value!s:>8}" for name, value in outcome.figures.items())]
+    return "\n".join(["", f"seed {outcome.seed}, {outcome.seconds:.0f} s", "", *rows, "", *outcome.findings])
+
+
+def last_line(outcome: Outcome) -> str:
+    """For programs. A run that ended early has not found these zeros."""
+    figures = {"wrong_live_books": None, "unannounced_losses": None} | outcome.figures
+    return json.dumps({"ok": outcome.is_good, "seed": outcome.seed, "seconds": outcome.seconds, **figures})
