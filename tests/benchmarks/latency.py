@@ -12,7 +12,7 @@ from tests.benchmarks.tables import number, table
 RATES = (10, 1_000, 5_000, 20_000)
 BUSY_RATE = 1_000
 SWITCH_INTERVALS = (0.0, 0.001, 0.0002, 0.00005)
-REPEATS = 3
+REPEATS = 2
 
 
 class Run(NamedTuple):

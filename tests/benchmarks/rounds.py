@@ -21,7 +21,7 @@ class Scale(NamedTuple):
     books: int  # of the sections about many
 
 
-FULL = Scale(rounds=11, deltas=200_000, seconds=8.0, books=10_000)
+FULL = Scale(rounds=11, deltas=200_000, seconds=5.0, books=10_000)
 QUICK = Scale(rounds=3, deltas=40_000, seconds=1.0, books=1_000)
 
 

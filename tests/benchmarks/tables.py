@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 Row = Sequence[str]
@@ -16,11 +17,9 @@ def table(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join(texts) + "\n"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure with ``digits`` digits that count, a dash for none."""
+def number(value: float | None) -> str:
+    """A figure with three digits that count (more before the point), a dash for none."""
     if value is None:
         return "–"
-    if value == 0:
-        return "0"
-    places = max(digits - 1 - len(str(int(abs(value)))) + (abs(value) >= 1), 0) if abs(value) >= 0.1 else digits
+    places = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
     return f"{value:,.{places}f}"
