@@ -129,7 +129,7 @@ def reading(orders: Orders) -> dict[str, Any]:
     return figures
 
 
-def _quickest(question: Callable[[], object], calls: int = 500, rounds: int = 40) -> float:
+def _quickest(question: Callable[[], object], calls: int = 200, rounds: int = 30) -> float:
     best = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()

@@ -98,13 +98,19 @@ class World:
             ).encode()
         )
 
+    def _touch(self) -> tuple[int, str, str]:
+        """Some market with its best yes bid and ask: what tickers and trades say agrees with the books."""
+        market = self._random.randrange(self._plan.markets)
+        yes, no = self._books[market]["yes"], self._books[market]["no"]
+        return market, f"{max(yes, default=0) / 10_000:.4f}", f"{1 - max(no, default=0) / 10_000:.4f}"
+
     def trade(self, seq: int) -> bytes:
-        """A trade somewhere."""
-        market, price = self._random.randrange(self._plan.markets), self._random.choice(self._prices)
+        """A trade somewhere, at the bid."""
+        market, bid, _ = self._touch()
         return text_frame(
             (
                 f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{self._ids[market]}","market_ticker":"MKT-{market}",'
-                f'"yes_price_dollars":"{price / 10_000:.4f}","no_price_dollars":"{1 - price / 10_000:.4f}","count_fp":"12.00",'
+                f'"yes_price_dollars":"{bid}","no_price_dollars":"{1 - float(bid):.4f}","count_fp":"12.00",'
                 f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'
                 f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
@@ -112,12 +118,11 @@ class World:
 
     def ticker(self) -> bytes:
         """A market's ticker."""
-        market, price = self._random.randrange(self._plan.markets), self._random.choice(self._prices)
+        market, bid, ask = self._touch()
         return text_frame(
             (
                 f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
-                f'"price_dollars":"{price / 10_000:.4f}","yes_bid_dollars":"{price / 10_000:.4f}",'
-                f'"yes_ask_dollars":"{price / 10_000 + 0.01:.4f}",'
+                f'"price_dollars":"{bid}","yes_bid_dollars":"{bid}","yes_ask_dollars":"{ask}",'
                 f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
                 f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'
                 f'"ts_ms":{_MS},"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'

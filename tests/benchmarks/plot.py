@@ -15,7 +15,7 @@ OURS, OTHERS = "#1f6f8b", "#b0b7bd"
 
 def draw(report: dict[str, Any], file: Path) -> None:
     """Throughput, markets, latency, other clients."""
-    figure, axes = pyplot.subplots(2, 2, figsize=(13, 9), layout="constrained")
+    figure, axes = pyplot.subplots(2, 2, figsize=(15, 9), layout="constrained")
     _throughput(axes[0][0], report["throughput"])
     _markets(axes[0][1], report["markets"])
     _latency(axes[1][0], report["latency"])
@@ -32,8 +32,8 @@ def draw(report: dict[str, Any], file: Path) -> None:
 def _throughput(axes: Any, figures: dict[str, Any]) -> None:
     cases = {**figures["feed"], **{name: one for name, one in figures["extras"].items() if name not in ("floor", "one callback")}}
     cases.pop("websocket-client")
-    _bars(axes, {name: one["us"] for name, one in cases.items()}, lambda name: name.startswith("floor"))
-    axes.set_title("µs a message, quickest round (grey: receive and parse only)")
+    _bars(axes, {name: one["cpu_us"] for name, one in cases.items()}, lambda name: name.startswith("floor"))
+    axes.set_title("µs of CPU a message (grey: receive and parse only)", fontsize=10)
 
 
 def _markets(axes: Any, figures: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def _markets(axes: Any, figures: dict[str, Any]) -> None:
         axes.plot(counts, [1e6 / figures[f"{prefix}{count}"]["us"] for count in counts], "o-", color=colour, label=label)
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
-    axes.set_title("deltas a second by number of markets")
+    axes.set_title("deltas a second by number of markets", fontsize=10)
     axes.legend()
 
 
@@ -52,14 +52,14 @@ def _latency(axes: Any, figures: dict[str, Any]) -> None:
         axes.barh(names, [(figures[name][key] or 0) / 1000 for name in names], color=OURS, alpha=shade, label=key)
     axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.set_title("ms from the server's send (p50, p99, p99.9)")
+    axes.set_title("latency, ms", fontsize=10)
     axes.legend()
 
 
 def _peers(axes: Any, figures: dict[str, Any]) -> None:
     times = {name: one["cpu_us"] for name, one in figures.items() if name != "missing"}
     _bars(axes, dict(sorted(times.items(), key=lambda item: item[1])), lambda name: name != "kalshi_feed")
-    axes.set_title("µs of CPU a delta, same frames (floor: receive and parse only)")
+    axes.set_title("µs of CPU a delta: other clients, same frames", fontsize=10)
 
 
 def _bars(axes: Any, values: dict[str, float], is_grey: Any) -> None:

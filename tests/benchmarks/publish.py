@@ -38,9 +38,12 @@ def section(report: dict[str, Any]) -> str:
     about = report["circumstances"]
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     loads = f"{about['load_before'][0]:.1f} before and {about['load_after'][0]:.1f} after"
+    is_busy = about["load_before"][0] > 1  # the run itself keeps two processes going, so only the load before tells
+    warning = "; other work ran beside it, so the times are rough and only the ratios of CPU hold" if is_busy else ""
     return (
         table(("", "measured"), _rows(report))
-        + f"\n{about['date'][:10]}, {about['machine']}, {about['python']}, {about['openssl']}, {packages}; load average {loads}.\n"
+        + f"\n{about['date'][:10]}, {about['machine']}, {about['python']}, {about['openssl']}, {packages}; "
+        + f"load average {loads}{warning}.\n"
         + "\n![throughput, latency, markets and other clients](tests/benchmarks/results/latest.png)\n"
     )
 
