@@ -193,9 +193,7 @@ class Session:
         if link is not None:
             link.next_seq = expected
         if others < len(payloads):
-            counts = self.output.counts
-            counts.messages["orderbook_delta"] += len(payloads) - others
-            counts.bytes["orderbook_delta"] += sum(map(len, payloads)) - other_bytes
+            self.output.counts.add(OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others)
         self.doubts.has_news = True
 
     def _book_link(self) -> tuple[Link | None, int | None, int]:
@@ -239,12 +237,12 @@ class Session:
         """Everything but deltas."""
         if isinstance(message, OrderbookSnapshot):
             try:
-                yes, no = message.book_sides()
+                sides = message.book_sides()
             except ValueError as error:
                 self._unreadable(undecodable(message, error), now)
-            else:
-                if self._sequenced(message, now):
-                    self._snapshot(message, yes, no, now)
+                return
+            if self._sequenced(message, now):
+                self._snapshot(message, *sides, now)
         elif isinstance(message, Subscribed):
             self.control.subscribed(message, now)
             self.output.items.append(message)
