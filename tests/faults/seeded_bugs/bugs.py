@@ -146,7 +146,7 @@ BUGS: Final = (
         "                book.set_status(BookStatus.STALE)\n",
         SESSION,
     ),
-    Bug("reconnect asks for nothing", "session/control.py", "        self._unsettled = set(self._wanted.channels)\n", "", SESSION),
+    Bug("reconnect asks for nothing", "session/control.py", "        self.unsettled = set(self._wanted.channels)\n", "", SESSION),
     # the dispatcher
     Bug("lagged not counted", "dispatch/mailbox.py", "            self._counters.dropped += some\n", "", DISPATCH),
     Bug(
