@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -272,3 +273,13 @@ def test_snapshot_round_trip(yes: dict[int, int], no: dict[int, int]) -> None:
     message = snapshot(yes_dollars_fp=wire(yes), no_dollars_fp=wire(no))
     assert message.book_sides() == (yes, no)
     assert {int(price * 10_000): int(quantity * 100) for price, quantity in message.yes} == yes
+
+
+def test_sizes_of_a_snapshot_are_exact() -> None:
+    """They are read all in one step, by way of floats."""
+    chance = random.Random(5)
+    units = [chance.randrange(1, 10**digits) for digits in range(1, 16) for _ in range(60)] + [1, 29, 115, 10**15 - 1]
+    levels = [[f"{i / 10_000:.4f}", f"{size // 100}.{size % 100:02}"] for i, size in enumerate(units)]
+    assert list(snapshot(yes_dollars_fp=levels).book_sides()[0].values()) == units
+    levels[7][1] = "007.00"  # which JSON does not know
+    assert snapshot(yes_dollars_fp=levels).book_sides()[0][7] == 700
