@@ -366,6 +366,7 @@ class KalshiFeed(Callbacks):
     @property
     def replayed(self) -> float | None:
         """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        self._engine.store.check_fork()
         return self._engine.progress if isinstance(self._engine, ReplayEngine) else None
 
     # -- looking inside --------------------------------------------------------------------------------------------------------

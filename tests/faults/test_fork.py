@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "list_subscriptions": (1,),
     "messages": ("trade",),
     "on": ("trade", print),
+    "record": ("recording.ndjson",),
     "subscribe": ("ticker",),
     "subscribe_indices": ("BRTI",),
     "subscribe_underlyings": ("BTC",),
@@ -45,7 +46,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "wait_for_update": (1,),
     "wait_until_connected": (1,),
 }
-HARMLESS = {"close", "from_env", "market_ticker"}
+HARMLESS = {"close", "from_env", "market_ticker", "replay"}
 
 
 def _uses(thing: Any) -> dict[str, Callable[[], Any]]:
