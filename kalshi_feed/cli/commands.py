@@ -18,6 +18,7 @@ from .. import __version__
 from ..errors import ConfigurationError, KalshiFeedError, TLSError
 from . import demo as demonstration
 from . import serve, watching
+from .checking import check
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -158,3 +159,6 @@ def exchange(port: int, markets: int, rate: float, seconds: float | None) -> Non
             serve.run(_exchange(markets, rate, port), seconds)
     except OSError as error:
         raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error
+
+
+group.add_command(check)

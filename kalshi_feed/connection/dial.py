@@ -133,7 +133,8 @@ class _Attempt:
         host, port = (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
         self._doing = f"looking up {host}"
         addresses = self._resolve(host, port)
-        self._done("dns", lambda: f"{host}: {', '.join(str(address[0]) for _, address in addresses)}")
+        found = ", ".join(str(address[0]) for _, address in addresses)
+        self._done("dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name")
         self._doing = "connecting"
         channel = Channel(self._connect_any(addresses))
         self._channel = channel
