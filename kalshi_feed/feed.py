@@ -118,7 +118,7 @@ class KalshiFeed(Callbacks):
             name=name,
             timing=self._timing,
         )
-        self._books = Books(self._engine.store, self._engine.requests.wanted_books)
+        self._books = Books(self._engine.store, self._engine.requests.wanted_books, self._engine.wanted.wants_book)
         _engines.add(self._engine)
         weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
 

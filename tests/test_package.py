@@ -16,8 +16,8 @@ from tests.test_layering import PACKAGE, all_imports, within
 
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
-PACKAGE_OF = {"websocket": "websocket-client"}  # where the import has another name than the package
-EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask"}
+PACKAGE_OF = {"prometheus_client": "prometheus-client", "websocket": "websocket-client"}  # where the import has another name than the package
+EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask", "contrib.prometheus": "prometheus"}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_version_is_said_once() -> None:
 def test_core_imports_nothing_optional() -> None:
     result = python("import kalshi_feed, sys; print(*sys.modules)")
     assert result.returncode == 0, result.stderr
-    optional = {"asyncio", "click", "flask", "pytest", "rich", "trustme", "websockets"}
+    optional = {"asyncio", "click", "flask", "prometheus_client", "pytest", "rich", "trustme", "websockets"}
     assert optional.isdisjoint(result.stdout.split())
 
 

@@ -367,7 +367,7 @@ def test_a_proxy_that_is_not_there(dialer: Dialer) -> None:
         dialer(1, proxy=Proxy("127.0.0.1", free_port()))
 
 
-# -- its progress
+# Progress
 
 
 def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.SSLContext) -> None:
