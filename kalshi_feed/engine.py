@@ -27,6 +27,7 @@ from .dispatch import Dispatcher
 from .errors import AuthenticationError, ConnectionLost, FeedClosedError, KalshiFeedError
 from .messages import Message
 from .monitor import Monitor
+from .narration import dial_progress, narrate
 from .session.events import Event, FeedFault, FeedState
 from .session.retry import ReconnectPolicy, Retries
 from .session.session import Session
@@ -244,6 +245,7 @@ class Engine:
             cancelled=reader.stopping,
             max_message_size=self._max_message_size,
             idle_timeout=self._idle_timeout,
+            progress=dial_progress(),
         )
 
     def _headers(self) -> dict[str, str]:
@@ -286,6 +288,7 @@ class Engine:
             items, changed, outbox = output.take()
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
+        narrate(items, outbox)
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
         elif read_at >= self.dispatcher.next_watch():
@@ -336,6 +339,8 @@ class Engine:
         fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
             _log(logging.ERROR, "the feed has failed: %s", fatal)
+        else:
+            _log(logging.INFO, "closing the feed of %s", self._endpoint.redacted)
         with self.store.change():
             self._transport = None
             self._state.fatal = fatal

@@ -16,7 +16,10 @@ from tests.test_layering import PACKAGE, all_imports, within
 
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
-PACKAGE_OF = {"prometheus_client": "prometheus-client", "websocket": "websocket-client"}  # where the import has another name than the package
+PACKAGE_OF = {
+    "prometheus_client": "prometheus-client",
+    "websocket": "websocket-client",
+}  # where the import has another name than the package
 EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask", "contrib.prometheus": "prometheus"}
 
 
