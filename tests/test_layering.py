@@ -36,7 +36,8 @@ CORE = {
     "user_requests": "state books session orderbook messages errors",
     "narration": "session.events messages",
     "monitor": "state dispatch stats books session orderbook messages errors",
-    "engine": "monitor narration user_requests state connection dispatch stats books session orderbook messages credentials threads errors",
+    "engine": "monitor narration user_requests state connection dispatch stats books session orderbook messages credentials threads"
+    " errors",
     "subscription": "user_requests session messages errors",
     "callbacks": "dispatch session messages errors",
     "feed": "callbacks subscription engine connection dispatch stats books session messages credentials errors",

@@ -23,6 +23,7 @@ from ..connection.dial import STEPS as DIAL_STEPS
 from ..connection.dial import dial
 from ..connection.failures import local_time
 from ..connection.proxy import Proxy, find_proxy
+from ..connection.transport import Transport
 from ..connection.url import Endpoint, parse_url
 from ..connection.wakeup import Wakeup
 from ..credentials import Credentials
@@ -162,7 +163,7 @@ def _dialled(
 
     wakeup = Wakeup()
     try:
-        transport = dial(
+        transport: Transport = dial(
             endpoint,
             lambda: key.headers(endpoint.sign_path, int(time.time() * 1000)),
             ssl_context=context,
