@@ -16,6 +16,7 @@ import click
 
 from .. import __version__
 from ..errors import ConfigurationError, KalshiFeedError, TLSError
+from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import serve, watching
 from .checking import check
@@ -55,6 +56,11 @@ def _told() -> Iterator[None]:
         raise Failed(str(error)) from error
 
 
+def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completion of --channel."""
+    return [name for name in CHANNELS if name.startswith(incomplete)]
+
+
 def _exchange(markets: int, rate: float, port: int = 0) -> Exchange:
     try:
         from ..simulator import Exchange
@@ -74,11 +80,21 @@ def group() -> None:
       kalshi-feed demo --markets 50 --rate 2000 --seconds 60
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC     with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set
       kalshi-feed watch TICKER --env demo --plain | tee changes.txt
+      kalshi-feed check TICKER                      why does it not work? the way to the exchange, step by step
       kalshi-feed exchange --markets 10 --rate 100  a simulated exchange to connect programs to
+
+    Each command has a --help of its own. The exit code is 0, 1 for what could not be done, 2 for what was asked wrongly.
+
+    \b
+    Completion of commands and options with the Tab key; put the line into ~/.bashrc, ~/.zshrc or
+    ~/.config/fish/config.fish:
+      bash  eval "$(_KALSHI_FEED_COMPLETE=bash_source kalshi-feed)"
+      zsh   eval "$(_KALSHI_FEED_COMPLETE=zsh_source kalshi-feed)"
+      fish  _KALSHI_FEED_COMPLETE=fish_source kalshi-feed | source
     """
 
 
-@group.command()
+@group.command(short_help="See it run: a simulated exchange, no key.")
 @click.option("--seconds", type=_SECONDS, default=30.0, show_default=True, help="How long; Ctrl-C ends it earlier.")
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option("--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets.")
@@ -102,15 +118,22 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
         sys.exit(1)
 
 
-@group.command()
+@group.command(short_help="The live books of markets.")
 @click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
 @click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
-@click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
+@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    shell_complete=_channels,
+    metavar="NAME",
+    help="May be repeated; by default orderbook_delta and trade.",
+)
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
-@click.option("--ca-file", help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
+@click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
 def watch(
     tickers: tuple[str, ...],
@@ -139,24 +162,26 @@ def watch(
         watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain)
 
 
-@group.command()
+@group.command(short_help="A simulated exchange to connect to.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1; by default a free one.")
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option("--rate", type=_RATE, default=20.0, show_default=True, help="Book changes per second, over all markets.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
-def exchange(port: int, markets: int, rate: float, seconds: float | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="How to reach it as one JSON object on the first line, and nothing else.")
+def exchange(port: int, markets: int, rate: float, seconds: float | None, as_json: bool) -> None:
     """A simulated exchange as a server on this machine, for programs under test.
 
     Prints its url, its key id, and the files of its private key and of its CA certificate, which are removed when it
-    ends.
+    ends; then who connects.
 
     \b
-    Example:
+    Examples:
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
+      kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
     try:
         with _told():
-            serve.run(_exchange(markets, rate, port), seconds)
+            serve.run(_exchange(markets, rate, port), seconds, as_json=as_json)
     except OSError as error:
         raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error
 
