@@ -84,6 +84,7 @@ class _Metrics:
         self._messages = self._counter("messages", "Messages received, by wire type; types unknown here are 'other'.", "type")
         self._bytes = self._counter("bytes", "Bytes of the messages received, by wire type.", "type")
         self._faults = self._counter("faults", "What on_error was told of, by kind.", "kind")
+        self._ignored = self._counter("ignored", "Frames left out, by reason; late and doubled ones, mostly.", "reason")
         self._gaps = self._counter("gaps", "Times that messages were missing.")
         self._resyncs = self._counter("resyncs", "Times that books were made right again by fresh snapshots.")
         self._reconnects = self._counter("reconnects", "Connections after the first one.")
@@ -115,6 +116,8 @@ class _Metrics:
                 family.add_metric([feed, type_], count)
         for kind, count in stats.faults.items():
             self._faults.add_metric([feed, kind], count)
+        for reason, count in stats.ignored.items():
+            self._ignored.add_metric([feed, reason], count)
         self._gaps.add_metric(label, stats.gaps)
         self._resyncs.add_metric(label, stats.resyncs)
         self._reconnects.add_metric(label, stats.reconnects)

@@ -24,7 +24,7 @@ from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import TEXT, Peer, RawServer, frame
 from tests.connection.tunnel import Tunnel
 
-from .support import Access, kalshi_feed
+from .support import TOP, Access, kalshi_feed
 
 PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 NOBODYS_NAME = "exchange.invalid"
@@ -376,6 +376,18 @@ def test_a_line_a_step_where_it_is_piped(access: Access) -> None:
     assert lines[7].startswith("FAILED   handshake  127.0.0.1 answered the handshake with 401")
     assert all(line.startswith(" " * 20) for line in lines[8:]) and lines[-1].strip() == "the first that fails: handshake"
     assert "\x1b" not in result.stdout
+
+
+def test_the_readme_shows_what_it_says(mine: Access) -> None:
+    readme = (TOP / "README.md").read_text(encoding="utf-8")
+    (quoted,) = re.findall(r"```text\n(ok       key .*?)```", readme, re.DOTALL)
+    mine.exchange.clock_offset = 61.5
+
+    def timeless(text: str) -> list[str]:
+        return re.sub(r"id \w{8}|127.0.0.1(:| port )\d+|\d+ ms|v[\d.]+|\b6[012] s", "…", text).splitlines()
+
+    shown = timeless(run(mine, "KX-A").output)
+    assert timeless(quoted) == shown[: len(timeless(quoted))]
 
 
 def test_a_terminal_has_colour_and_its_width(access: Access) -> None:

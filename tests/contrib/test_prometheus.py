@@ -145,7 +145,7 @@ def test_labels_are_bounded(exchange: Exchange, feed: KalshiFeed) -> None:
     assert found.value("messages_total", type="other") == 50
     types = {sample.labels["type"] for sample in found.samples if "type" in sample.labels}
     assert types <= {*MESSAGE_TYPES, "other", "unreadable"}
-    values = {value for sample in found.samples for name, value in sample.labels.items() if name not in ("type", "version", "kind")}
+    values = {value for sample in found.samples for name, value in sample.labels.items() if name not in ("type", "version", "kind", "reason")}
     assert values <= {"default", "0.5", "0.99", "ok", "degraded", "down", "PENDING", "LIVE", "STALE", *FeedState.__members__}
     assert "protocol" in {sample.labels.get("kind") for sample in found.samples}
 
@@ -240,6 +240,9 @@ def test_every_expression_of_the_dashboard_uses_what_exists(exchange: Exchange, 
         feed.wait_for_book(A, 5)
         exchange.change(A, "yes", "0.10", "1")
         wait_until(lambda: feed.stats().callback_errors == 1)
+        exchange.duplicate(1)
+        exchange.change(A, "yes", "0.10", "1")
+        wait_until(lambda: feed.stats().ignored.get("duplicate") == 1)
         wait_until(lambda: feed.stats().processing_latency_p50 is not None and feed.stats().exchange_latency_p50 is not None)
         labels = known(feed)
     used: set[str] = set()
