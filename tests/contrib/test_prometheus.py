@@ -145,7 +145,12 @@ def test_labels_are_bounded(exchange: Exchange, feed: KalshiFeed) -> None:
     assert found.value("messages_total", type="other") == 50
     types = {sample.labels["type"] for sample in found.samples if "type" in sample.labels}
     assert types <= {*MESSAGE_TYPES, "other", "unreadable"}
-    values = {value for sample in found.samples for name, value in sample.labels.items() if name not in ("type", "version", "kind", "reason")}
+    values = {
+        value
+        for sample in found.samples
+        for name, value in sample.labels.items()
+        if name not in ("type", "version", "kind", "reason")
+    }
     assert values <= {"default", "0.5", "0.99", "ok", "degraded", "down", "PENDING", "LIVE", "STALE", *FeedState.__members__}
     assert "protocol" in {sample.labels.get("kind") for sample in found.samples}
 
