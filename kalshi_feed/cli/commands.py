@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import __version__
-from ..errors import ConfigurationError, KalshiFeedError, TLSError
+from ..errors import ConfigurationError, ConnectionFailed, KalshiFeedError, TLSError
 from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import serve, watching
@@ -52,6 +52,8 @@ def _told() -> Iterator[None]:
         raise Misused(str(error)) from error
     except TLSError as error:
         raise Failed(f"{error} (on this command line: --ca-file)") from error
+    except ConnectionFailed as error:
+        raise Failed(f"{error} (`kalshi-feed check` looks into it step by step)") from error
     except KalshiFeedError as error:
         raise Failed(str(error)) from error
 
