@@ -25,7 +25,7 @@ def dial_progress() -> Callable[[str, str], object] | None:
     """What to tell of a dial's steps; None while nobody listens."""
     if not _logger.isEnabledFor(logging.DEBUG):
         return None
-    return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {found}", step=step, found=found)
+    return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {_clean(found)}", step=step, found=found)
 
 
 def narrate(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:

@@ -1,7 +1,7 @@
 """What ``kalshi-feed check`` finds, step by step, and what it says about it.
 
 Owns the order of the steps, the verdict, and the words of advice that only the command line can give; what an error itself says
-to do is said in errors and connection. Must not import click, rich or anything that runs. A Report is owned by one thread.
+to do is said in errors and connection. Must not import click, rich or anything that runs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass
 class Report:
-    """The steps so far, in the order of STEPS; ``tell`` hears of each."""
+    """The steps so far, in the order of STEPS; ``tell`` hears of each. Not thread-safe."""
 
     tell: Callable[[Step], object]
     steps: list[Step] = field(default_factory=list)
