@@ -54,10 +54,10 @@ class Book:
 
     ``yes`` and ``no`` map own price in 1/10,000 dollar to size in 1/100 contract, without zero sizes. ``version``
     counts the changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its
-    monotonic time in seconds, None before the first.
+    monotonic time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted.
     """
 
-    __slots__ = ("clock", "market_ticker", "no", "seq", "status", "updated", "version", "yes")
+    __slots__ = ("clock", "market_ticker", "no", "seq", "status", "updated", "version", "wanted_at", "yes")
 
     def __init__(self, market_ticker: str) -> None:
         self.market_ticker = market_ticker
@@ -68,6 +68,7 @@ class Book:
         self.seq: int | None = None
         self.clock: int | None = None
         self.updated: float | None = None
+        self.wanted_at = 0.0
 
     def __repr__(self) -> str:
         return _repr(self)

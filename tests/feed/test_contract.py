@@ -41,6 +41,7 @@ from kalshi_feed import (
     UnknownMessage,
 )
 from kalshi_feed.messages import decode
+from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import RawServer
 from tests.connection.tunnel import Tunnel
@@ -453,6 +454,21 @@ def test_health(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert "reset" in feed.health().reasons[0]
     feed.close()
     assert feed.health().status == "down"
+
+
+class PatientFeed(KalshiFeed):
+    _timing = Timing(snapshot=1.0)
+
+
+def test_health_gives_a_book_its_time_on_an_old_connection_too(exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(PatientFeed).start().wait_until_connected(5)
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() - since > 1.1)
+    exchange.ignore_commands(n=None)
+    began = time.monotonic()
+    feed.subscribe("orderbook_delta", A)
+    wait_until(lambda: feed.health().status == "degraded", what="a book without a snapshot in time")
+    assert time.monotonic() - began >= 1.0
 
 
 # -- liveness ----------------------------------------------------------------------------------------------------------
