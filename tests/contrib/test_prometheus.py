@@ -77,7 +77,7 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
     registry = CollectorRegistry()
     collector = FeedCollector(feed, registry=registry)
     feed.on_trade(lambda trade: 1 / 0)
-    feed.subscribe(["orderbook_delta", "trade"], [A, B])
+    subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
     with feed, served(registry) as url:
         feed.wait_for_book(A, 5)
         feed.wait_for_book(B, 5)
@@ -89,6 +89,7 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
         exchange.reset()
         wait_until(lambda: feed.stats().reconnects == 1)
         wait_equal(feed, exchange, A, B)
+        subscription.wait(5)  # the trades' too
         exchange.send("trade", {"market_ticker": A, "trade_id": "1"}, check=False)
         wait_until(lambda: feed.stats().callback_errors == 1)
         wait_until(lambda: feed.stats().processing_latency_p50 is not None)
