@@ -47,17 +47,7 @@ def _tell(item: Message | Event) -> None:
     if isinstance(item, Gap):
         numbers = f": expected {item.expected}, received {item.received}" if item.received is not None else ""
         text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets concerned"
-        _say(
-            logging.INFO,
-            "gap",
-            text,
-            channel=item.channel,
-            sid=item.sid,
-            expected=item.expected,
-            received=item.received,
-            market_tickers=item.market_tickers,
-            reason=item.reason,
-        )
+        _say(logging.INFO, "gap", text, **vars(item))
     elif isinstance(item, FeedFault):
         _say(logging.INFO, "fault", f"{item.kind}: {_clean(item.message)}", kind=item.kind, message=item.message)
     elif isinstance(item, OrderbookSnapshot):
