@@ -348,13 +348,14 @@ class OrderBook:
 class Books(Mapping[str, OrderBook]):
     """The wanted books by market ticker, read-only. Thread-safe; iterating goes over what was wanted at that moment."""
 
-    def __init__(self, store: BookStore, wanted: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, store: BookStore, wanted: Callable[[], tuple[str, ...]], is_wanted: Callable[[str], bool]) -> None:
         self._store = store
         self._wanted = wanted
+        self._is_wanted = is_wanted
 
     def __getitem__(self, market_ticker: str) -> OrderBook:
         self._store.check_fork()
-        if market_ticker not in self._wanted():
+        if not self._is_wanted(market_ticker):
             raise KeyError(market_ticker)
         return self._store.handle(market_ticker)
 

@@ -22,6 +22,7 @@ from .dispatch import Dispatcher
 from .errors import ConnectionLost, FeedClosedError, KalshiFeedError
 from .messages import Message
 from .monitor import Monitor
+from .narration import narrate
 from .session.events import Event, FeedFault, FeedState
 from .session.session import Session
 from .session.timing import Timing
@@ -290,6 +291,7 @@ class Engine:
             ready = store.ready_locked()
         for waiter in ready:
             waiter.release()
+        narrate(items, outbox)
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
         elif read_at >= self.dispatcher.next_watch():
@@ -310,6 +312,8 @@ class Engine:
         fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
             log(logging.ERROR, "the feed has failed: %s", fatal)
+        else:
+            log(logging.INFO, "closing the feed of %s", self.peer)
         with self.store.change():
             self._transport = None
             self._state.fatal = fatal

@@ -125,7 +125,7 @@ class KalshiFeed(Callbacks):
 
     def _run_by(self, engine: Engine) -> None:
         self._engine = engine
-        self._books = Books(engine.store, engine.requests.wanted_books)
+        self._books = Books(engine.store, engine.requests.wanted_books, engine.wanted.wants_book)
         _engines.add(engine)
         weakref.finalize(self, _forgotten, engine).atexit = False
 

@@ -20,6 +20,7 @@ from .connection.url import Endpoint
 from .credentials import Credentials
 from .engine import Engine, log
 from .errors import AuthenticationError, KalshiFeedError
+from .narration import dial_progress
 from .session.events import FeedState
 from .session.retry import ReconnectPolicy, Retries
 
@@ -77,6 +78,7 @@ class LiveEngine(Engine):
             cancelled=reader.stopping,
             max_message_size=self._max_message_size,
             idle_timeout=self._idle_timeout,
+            progress=dial_progress(),
         )
 
     def _headers(self) -> dict[str, str]:

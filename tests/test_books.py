@@ -346,7 +346,7 @@ def test_a_store_that_nobody_keeps_has_no_live_book(store: BookStore) -> None:
 
 def test_books_is_a_mapping_of_what_is_wanted(store: BookStore) -> None:
     wanted = ["A", "B"]
-    mapping = Books(store, lambda: tuple(wanted))
+    mapping = Books(store, lambda: tuple(wanted), wanted.__contains__)
     store.handle("C")
     assert list(mapping) == ["A", "B"] and len(mapping) == 2 and "C" not in mapping and "A" in mapping
     assert mapping["A"] is store.handle("A") and mapping.get("C") is None
@@ -394,7 +394,7 @@ def test_after_a_fork(store: BookStore) -> None:
     """The lock is held by another thread when the process forks: the child must not hang on it."""
     write(store, yes={4000: 100})
     book = store.handle("A")
-    mapping = Books(store, lambda: ("A",))
+    mapping = Books(store, lambda: ("A",), "A".__eq__)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

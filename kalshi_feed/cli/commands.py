@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import __version__
+from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import recording_commands, serve, watching
+from .checking import check
 from .told import Failed, Misused, told
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ __all__ = ["group"]
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _MARKETS = click.IntRange(1, 10_000)
 _RATE = click.FloatRange(0, 100_000)
+
+
+def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The shell's completion of --channel."""
+    return [name for name in CHANNELS if name.startswith(incomplete)]
 
 
 def _exchange(markets: int, rate: float, port: int = 0) -> Exchange:
@@ -44,14 +51,24 @@ def group() -> None:
       kalshi-feed demo --markets 50 --rate 2000 --seconds 60
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC     with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set
       kalshi-feed watch TICKER --env demo --plain | tee changes.txt
+      kalshi-feed check TICKER                      why does it not work? the way to the exchange, step by step
       kalshi-feed record TICKER -o game.ndjson.gz   every frame, with its receive time
       kalshi-feed replay game.ndjson.gz --speed 10  the same books, gaps and reconnects again
       kalshi-feed convert game.ndjson.gz --to csv   deltas, trades and top of book as tables
       kalshi-feed exchange --markets 10 --rate 100  a simulated exchange to connect programs to
+
+    Each command has a --help of its own. The exit code is 0, 1 for what could not be done, 2 for what was asked wrongly.
+
+    \b
+    Completion of commands and options with the Tab key; put the line into ~/.bashrc, ~/.zshrc or
+    ~/.config/fish/config.fish:
+      bash  eval "$(_KALSHI_FEED_COMPLETE=bash_source kalshi-feed)"
+      zsh   eval "$(_KALSHI_FEED_COMPLETE=zsh_source kalshi-feed)"
+      fish  _KALSHI_FEED_COMPLETE=fish_source kalshi-feed | source
     """
 
 
-@group.command()
+@group.command(short_help="See it run: a simulated exchange, no key.")
 @click.option("--seconds", type=_SECONDS, default=30.0, show_default=True, help="How long; Ctrl-C ends it earlier.")
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option("--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets.")
@@ -75,16 +92,23 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
         sys.exit(1)
 
 
-@group.command()
+@group.command(short_help="The live books of markets.")
 @click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
 @click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
-@click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
+@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    shell_complete=_channels,
+    metavar="NAME",
+    help="May be repeated; by default orderbook_delta and trade.",
+)
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the exchange's frame, and the book after it.")
-@click.option("--ca-file", help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
+@click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
 def watch(
     tickers: tuple[str, ...],
@@ -118,27 +142,29 @@ def watch(
         watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
 
 
-@group.command()
+@group.command(short_help="A simulated exchange to connect to.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1; by default a free one.")
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option("--rate", type=_RATE, default=20.0, show_default=True, help="Book changes per second, over all markets.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
-def exchange(port: int, markets: int, rate: float, seconds: float | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="How to reach it as one JSON object on the first line, and nothing else.")
+def exchange(port: int, markets: int, rate: float, seconds: float | None, as_json: bool) -> None:
     """A simulated exchange as a server on this machine, for programs under test.
 
     Prints its url, its key id, and the files of its private key and of its CA certificate, which are removed when it
-    ends.
+    ends; then who connects.
 
     \b
-    Example:
+    Examples:
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
+      kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
     try:
         with told():
-            serve.run(_exchange(markets, rate, port), seconds)
+            serve.run(_exchange(markets, rate, port), seconds, as_json=as_json)
     except OSError as error:
         raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error
 
 
-for _command in (recording_commands.record, recording_commands.replay, recording_commands.convert):
+for _command in (check, recording_commands.record, recording_commands.replay, recording_commands.convert):
     group.add_command(_command)

@@ -6,11 +6,12 @@ Owns what is printed about it and the folder of key and CA. Main thread only.
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,13 +26,30 @@ __all__ = ["run"]
 _LOOK = 0.1  # seconds between two looks
 
 
-def run(exchange: Exchange, seconds: float | None) -> None:
-    """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises OSError if the port is taken."""
+def run(exchange: Exchange, seconds: float | None, *, as_json: bool = False) -> None:
+    """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises OSError if the port is taken.
+
+    ``as_json``: how to reach it for a program, in one line, and nothing more.
+    """
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="kalshi-exchange-") as folder:
         with exchange:
             key_file, ca_file = exchange.write_credentials(folder)
-            click.echo("\n".join(_introduction(exchange, key_file, ca_file)))
-            _serve(exchange, seconds)
+            if as_json:
+                click.echo(json.dumps(_address(exchange, key_file, ca_file)))
+            else:
+                click.echo("\n".join(_introduction(exchange, key_file, ca_file)))
+            _serve(exchange, seconds, tell=not as_json)
+
+
+def _address(exchange: Exchange, key_file: Path, ca_file: Path) -> dict[str, Any]:
+    return {
+        "url": exchange.url,
+        "api_key_id": exchange.api_key_id,
+        "key_file": str(key_file),
+        "ca_file": str(ca_file),
+        "market_tickers": list(exchange.market_tickers),
+        "rate": exchange.rate,
+    }
 
 
 def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str]:
@@ -53,11 +71,13 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
     ]
 
 
-def _serve(exchange: Exchange, seconds: float | None) -> None:
+def _serve(exchange: Exchange, seconds: float | None, *, tell: bool) -> None:
     end = None if seconds is None else time.monotonic() + seconds
     told, connections = 0, 0
     while end is None or time.monotonic() < end:
         time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+        if not tell:
+            continue
         handshakes, now = exchange.handshakes, exchange.connections
         for one in handshakes[told:]:
             key = printable(one.api_key_id[:8])

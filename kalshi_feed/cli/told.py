@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from ..errors import ConfigurationError, KalshiFeedError, TLSError
+from ..errors import ConfigurationError, ConnectionFailed, KalshiFeedError, TLSError
 
 __all__ = ["Failed", "Misused", "told"]
 
@@ -36,5 +36,7 @@ def told() -> Iterator[None]:
         raise Misused(str(error)) from error
     except TLSError as error:
         raise Failed(f"{error} (on this command line: --ca-file)") from error
+    except ConnectionFailed as error:
+        raise Failed(f"{error} (`kalshi-feed check` looks into it step by step)") from error
     except KalshiFeedError as error:
         raise Failed(str(error)) from error

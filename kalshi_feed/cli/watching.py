@@ -1,24 +1,21 @@
 """``kalshi-feed watch``: the view, or one line per change, of a real feed.
 
-Owns the choice of credentials and exchange from options and environment, and the plain lines. Main thread, but for the
-callbacks.
+Owns the plain lines. Main thread, but for the callbacks.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from ..errors import ConfigurationError
-from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+from ..feed import KalshiFeed
 from ..messages import Message, OrderbookDelta, OrderbookSnapshot
 from ..session.events import FeedFault, Gap, Lagged, StateChange
+from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
 from .model import printable
 from .monitor import Monitor
@@ -27,44 +24,12 @@ from .show import quiet_log, raise_failure, say, show
 __all__ = ["CHANNELS", "feed_for", "run"]
 
 CHANNELS: Final = ("orderbook_delta", "trade")
-_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _LOOK: Final = 0.1  # seconds between two looks at the feed
-
-
-def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
-    """The feed that options and environment ask for. Raises ConfigurationError."""
-    if env is not None and url is not None:
-        raise ConfigurationError("--env and --url both name an exchange: give one of them")
-    environ = dict(os.environ)
-    if key_id is not None:
-        environ["KALSHI_API_KEY_ID"] = key_id
-    if key_file is not None:
-        environ["KALSHI_PRIVATE_KEY_PATH"] = key_file
-        environ.pop("KALSHI_PRIVATE_KEY", None)
-    if env is not None:
-        url = _URLS[env]
-    arguments: dict[str, Any] = {} if url is None else {"url": url}
-    if ca_file is not None:
-        arguments["ssl_context"] = _context(ca_file)
-    return KalshiFeed.from_env(environ=environ, **arguments)
 
 
 def feed_address(feed: KalshiFeed) -> str:
     """The url, as the feed's repr tells it."""
     return repr(feed).split()[1]
-
-
-def _context(ca_file: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        problem = "it holds no certificate in PEM form"
-    except OSError as error:
-        problem = error.strerror or str(error)
-    else:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
-    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
 
 
 def run(

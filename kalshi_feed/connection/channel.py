@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
 
@@ -136,6 +136,14 @@ class TlsChannel(Channel):
             if not data:
                 return False
             self._incoming.write(data)
+
+    def agreed(self) -> str:
+        """What the handshake has led to, in words: the TLS version, and whose certificate was accepted."""
+        certificate: dict[str, Any] = self._tls.getpeercert() or {}
+        issuer = {name: value for part in certificate.get("issuer", ()) for name, value in part}
+        by = issuer.get("organizationName") or issuer.get("commonName")
+        until = f", valid until {certificate['notAfter']}" if "notAfter" in certificate else ""
+        return f"{self._tls.version()}" + (f", certificate issued by {by}{until}" if by else ", certificate not verified")
 
     def _last_words(self) -> None:
         """Send the alert that tells the server why, if the socket takes it."""

@@ -29,10 +29,11 @@ from .upgrade import Upgraded, read_head, upgrade
 from .url import Endpoint, is_loopback_host
 from .wakeup import Wakeup
 
-__all__ = ["DialCancelled", "dial"]
+__all__ = ["STEPS", "DialCancelled", "Progress", "dial"]
 
+STEPS: Final = ("dns", "tcp", "proxy", "tls", "handshake")  # in order; with a proxy the first two are the way to it
+Progress = Callable[[str, str], object]
 T = TypeVar("T", bound=Transport)
-
 IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
 
@@ -49,15 +50,16 @@ def dial(
     idle_timeout: float,
     write_timeout: float = 5.0,
     transport: type[T] = Transport,  # type: ignore[assignment]
+    progress: Progress | None = None,
 ) -> T:
     """Connect; gives an open Transport (or what is derived from it), owned by the calling thread.
 
     ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
     ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at
-    the end. Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind
-    when it raises.
+    the end. ``progress`` is told of each step that is done: its name in STEPS and what was found. Raises
+    ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind when it raises.
     """
-    attempt = _Attempt(endpoint, proxy, ssl_context, Patience(deadline, wakeup, cancelled))
+    attempt = _Attempt(endpoint, proxy, ssl_context, Patience(deadline, wakeup, cancelled), progress)
     outcome = attempt.run(headers)
     if isinstance(outcome, Exception):
         raise outcome
@@ -79,11 +81,19 @@ def dial(
 class _Attempt:
     """One dial. Not thread-safe; owned by the dialing thread."""
 
-    def __init__(self, endpoint: Endpoint, proxy: Proxy | None, ssl_context: ssl.SSLContext | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        proxy: Proxy | None,
+        ssl_context: ssl.SSLContext | None,
+        patience: Patience,
+        progress: Progress | None,
+    ) -> None:
         self._endpoint = endpoint
         self._proxy = proxy
         self._ssl_context = ssl_context
         self._patience = patience
+        self._progress = progress
         self._channel: Channel | None = None
         self._doing = "connecting"
         self._at_proxy = proxy is not None  # whom a failure is to be blamed on
@@ -96,6 +106,7 @@ class _Attempt:
             self._doing = UPGRADING
             outcome = upgrade(channel, self._patience, self._endpoint, self._proxy, headers)
             if isinstance(outcome, Upgraded):
+                self._done("handshake", lambda: "the WebSocket is open")
                 return outcome, channel
         except DialCancelled:
             outcome = DialCancelled()
@@ -112,18 +123,26 @@ class _Attempt:
             return proxy_failed(error, self._doing, self._proxy)
         return connection_failed(error, self._doing, self._endpoint, self._proxy)
 
+    def _done(self, step: str, found: Callable[[], str]) -> None:
+        if self._progress is not None:
+            self._progress(step, found())
+
     def _connect(self) -> Channel:
         """TCP, the proxy's tunnel and TLS."""
         endpoint, proxy = self._endpoint, self._proxy
         host, port = (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
         self._doing = f"looking up {host}"
         addresses = self._resolve(host, port)
+        found = ", ".join(str(address[0]) for _, address in addresses)
+        self._done("dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name")
         self._doing = "connecting"
         channel = Channel(self._connect_any(addresses))
         self._channel = channel
+        self._done("tcp", lambda: "connected to {} port {}".format(*channel.sock.getpeername()))
         if proxy is not None:
             self._tunnel(channel, proxy)
             self._at_proxy = False
+            self._done("proxy", lambda: f"{proxy} leads to {endpoint.authority}")
         if endpoint.is_secure:
             self._doing = "the TLS handshake"
             check_context(self._ssl_context, endpoint)  # it may have been changed since the feed was made
@@ -131,6 +150,7 @@ class _Attempt:
             self._channel = channel = secure
             while not secure.handshake():
                 self._patience.wait(secure.fileno(), write=secure.wants_write)
+            self._done("tls", secure.agreed)
         return channel
 
     def _resolve(self, host: str, port: int) -> Sequence[Address]:

@@ -220,14 +220,17 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
 
     @property
     def created_at(self) -> datetime | None:
+        """When the order was placed, UTC."""
         return ready_time(self.created_ts_ms, self.created_time)
 
     @property
     def last_updated_at(self) -> datetime | None:
+        """When the order last changed, UTC."""
         return ready_time(self.last_updated_ts_ms, self.last_update_time)
 
     @property
     def expiration_at(self) -> datetime | None:
+        """When the order expires, UTC."""
         return ready_time(self.expiration_ts_ms, self.expiration_time)
 
     @property

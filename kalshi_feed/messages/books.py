@@ -117,6 +117,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def side(self) -> Literal["yes", "no"]:
+        """The side whose bids change: "yes" or "no"."""
         return self.msg.side
 
     @property
@@ -156,10 +157,12 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def price_cents(self) -> int | None:
+        """The old format's integer ``price``, cents."""
         return self.msg.price_cents
 
     @property
     def delta_int(self) -> int | None:
+        """The old format's integer ``delta``, contracts."""
         return self.msg.delta_int
 
 
@@ -228,26 +231,32 @@ class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field=
 
     @property
     def yes_dollars_fp(self) -> _FpLevels | None:
+        """The wire's bids of yes: texts of dollars and contracts."""
         return self.msg.yes_dollars_fp
 
     @property
     def no_dollars_fp(self) -> _FpLevels | None:
+        """The wire's bids of no: texts of dollars and contracts."""
         return self.msg.no_dollars_fp
 
     @property
     def yes_dollars(self) -> _DollarLevels | None:
+        """The wire's bids of yes of September 2025: texts of dollars, whole contracts."""
         return self.msg.yes_dollars
 
     @property
     def no_dollars(self) -> _DollarLevels | None:
+        """The wire's bids of no of September 2025: texts of dollars, whole contracts."""
         return self.msg.no_dollars
 
     @property
     def yes_cents(self) -> _CentLevels | None:
+        """The wire's ``yes`` until March 2026: bids in cents and whole contracts."""
         return self.msg.yes_cents
 
     @property
     def no_cents(self) -> _CentLevels | None:
+        """The wire's ``no`` until March 2026: bids in cents and whole contracts."""
         return self.msg.no_cents
 
 

@@ -46,6 +46,7 @@ class IndexAverage(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def window_start_at(self) -> datetime | None:
+        """The beginning of the averaged window, UTC."""
         return ready_time(self.window_start_ts_ms)
 
     @property
@@ -138,6 +139,7 @@ class CfBenchmarks5HzValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_f
 
     @property
     def source_at(self) -> datetime | None:
+        """When the source made the value, UTC."""
         return ready_time(self.source_ts_ms)
 
     @property
@@ -165,6 +167,7 @@ class PythValue(IndexMessage, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def source_at(self) -> datetime | None:
+        """When the source made the value, UTC."""
         return ready_time(self.source_ts_ms)
 
     @property

@@ -92,6 +92,7 @@ class MarketMetadata(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def expected_expiration_at(self) -> datetime | None:
+        """When the market is expected to expire, UTC."""
         return ready_time(None, self.expected_expiration_ts)
 
 
@@ -126,18 +127,22 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
 
     @property
     def open_at(self) -> datetime | None:
+        """When the market opens, UTC."""
         return ready_time(None, self.open_ts)
 
     @property
     def close_at(self) -> datetime | None:
+        """When the market closes, UTC."""
         return ready_time(None, self.close_ts)
 
     @property
     def determination_at(self) -> datetime | None:
+        """When the result was determined, UTC."""
         return ready_time(None, self.determination_ts)
 
     @property
     def settled_at(self) -> datetime | None:
+        """When the market was settled, UTC."""
         return ready_time(None, self.settled_ts)
 
     @property

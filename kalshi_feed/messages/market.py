@@ -204,22 +204,27 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def price_cents(self) -> int | None:
+        """The old format's integer ``price``, cents."""
         return self.msg.price_cents
 
     @property
     def yes_bid_cents(self) -> int | None:
+        """The old format's integer ``yes_bid``, cents."""
         return self.msg.yes_bid_cents
 
     @property
     def yes_ask_cents(self) -> int | None:
+        """The old format's integer ``yes_ask``, cents."""
         return self.msg.yes_ask_cents
 
     @property
     def volume_int(self) -> int | None:
+        """The old format's integer ``volume``, contracts."""
         return self.msg.volume_int
 
     @property
     def open_interest_int(self) -> int | None:
+        """The old format's integer ``open_interest``, contracts."""
         return self.msg.open_interest_int
 
 
@@ -334,12 +339,15 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def yes_price_cents(self) -> int | None:
+        """The old format's integer ``yes_price``, cents."""
         return self.msg.yes_price_cents
 
     @property
     def no_price_cents(self) -> int | None:
+        """The old format's integer ``no_price``, cents."""
         return self.msg.no_price_cents
 
     @property
     def count_int(self) -> int | None:
+        """The old format's integer ``count``, contracts."""
         return self.msg.count_int

@@ -87,23 +87,28 @@ class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok")
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:
+        """The subscription's markets after the change."""
         inside = self.msg.market_tickers if isinstance(self.msg, OkBody) else None
         return self.top_market_tickers if inside is None else inside
 
     @property
     def market_ids(self) -> tuple[str, ...] | None:
+        """The subscription's markets after the change, where they are named by id."""
         return self.msg.market_ids if isinstance(self.msg, OkBody) else None
 
     @property
     def index_ids(self) -> tuple[str, ...] | None:
+        """The subscription's indices after the change."""
         return self.msg.index_ids if isinstance(self.msg, OkBody) else None
 
     @property
     def underlying_tickers(self) -> tuple[str, ...] | None:
+        """The subscription's underlyings after the change."""
         return self.msg.underlying_tickers if isinstance(self.msg, OkBody) else None
 
     @property
     def subscriptions(self) -> tuple[tuple[str, int], ...] | None:
+        """The answer to list_subscriptions as (channel, sid), None in any other."""
         entries = self.msg if isinstance(self.msg, tuple) else self.top_subscriptions
         return None if entries is None else tuple((entry.channel, entry.sid) for entry in entries)
 
@@ -135,16 +140,20 @@ class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type",
 
     @property
     def code(self) -> int | None:
+        """The number of protocol.md 4.1; any other is passed on as it is."""
         return None if self.msg is None else self.msg.code
 
     @property
     def message(self) -> str | None:
+        """The exchange's text."""
         return None if self.msg is None else self.msg.msg
 
     @property
     def market_ticker(self) -> str | None:
+        """The market that the error is about."""
         return None if self.msg is None else self.msg.market_ticker
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:
+        """The markets that the error is about."""
         return None if self.msg is None else self.msg.market_tickers

@@ -134,6 +134,7 @@ class RfqBatchCreated(Communication, frozen=True, gc=False, kw_only=True, tag_fi
 
     @property
     def created_at(self) -> datetime | None:
+        """When the batch was made, UTC."""
         return ready_time(None, self.created_ts)
 
     @property
@@ -154,6 +155,7 @@ class RfqBatchDeleted(Communication, frozen=True, gc=False, kw_only=True, tag_fi
 
     @property
     def deleted_at(self) -> datetime | None:
+        """When the batch was deleted, UTC."""
         return ready_time(None, self.deleted_ts)
 
     @property
@@ -177,6 +179,7 @@ class BatchQuoteCreated(Communication, frozen=True, gc=False, kw_only=True, tag_
 
     @property
     def created_at(self) -> datetime | None:
+        """When the quote was made, UTC."""
         return ready_time(None, self.created_ts)
 
     @property
@@ -206,6 +209,7 @@ class RfqBatchBestQuotes(Communication, frozen=True, gc=False, kw_only=True, tag
 
     @property
     def updated_at(self) -> datetime | None:
+        """When the best quotes last changed, UTC."""
         return ready_time(None, self.updated_ts)
 
     @property
@@ -232,6 +236,7 @@ class BatchQuoteAccepted(Communication, frozen=True, gc=False, kw_only=True, tag
 
     @property
     def accepted_at(self) -> datetime | None:
+        """When the quote was accepted, UTC."""
         return ready_time(None, self.accepted_ts)
 
     @property
@@ -253,6 +258,7 @@ class _Executed(Communication, frozen=True, gc=False, kw_only=True):
 
     @property
     def executed_at(self) -> datetime | None:
+        """When it was executed, UTC."""
         return ready_time(None, self.executed_ts)
 
     @property

@@ -89,6 +89,7 @@ class RfqCreated(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", ta
 
     @property
     def created_at(self) -> datetime | None:
+        """When the RFQ was made, UTC."""
         return ready_time(None, self.created_ts)
 
     @property
@@ -106,6 +107,7 @@ class RfqDeleted(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", ta
 
     @property
     def deleted_at(self) -> datetime | None:
+        """When the RFQ was deleted, UTC."""
         return ready_time(None, self.deleted_ts)
 
     @property
@@ -172,6 +174,7 @@ class QuoteCreated(_Quote, frozen=True, gc=False, kw_only=True, tag_field="type"
 
     @property
     def created_at(self) -> datetime | None:
+        """When the quote was made, UTC."""
         return ready_time(None, self.created_ts)
 
     @property
@@ -215,6 +218,7 @@ class QuoteExecuted(Communication, frozen=True, gc=False, kw_only=True, tag_fiel
 
     @property
     def executed_at(self) -> datetime | None:
+        """When the quote was executed, UTC."""
         return ready_time(None, self.executed_ts)
 
     @property

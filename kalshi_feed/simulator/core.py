@@ -107,9 +107,11 @@ class Core:
         return time.time_ns() // 1000 + int(self.clock_offset * 1e6)
 
     def find_market(self, ticker: str) -> Market | None:
+        """The market of this ticker, if there is one (with the lock)."""
         return self._markets.get(ticker)
 
     def find_market_by_id(self, market_id: str) -> Market | None:
+        """The market of this id, if there is one (with the lock)."""
         return self._by_id.get(market_id)
 
     def reference_names(self, channel: str) -> list[str]:
@@ -134,6 +136,7 @@ class Core:
         return None
 
     def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None:
+        """An upgrade request was answered (without the lock)."""
         signature = headers.get(SIGNATURE_HEADER, "")
         record = Handshake(
             path,
@@ -148,6 +151,7 @@ class Core:
             self.changed.notify_all()
 
     def opened(self, connection: Connection, answer: bytes) -> None:
+        """A connection stands: its answer goes out first (without the lock)."""
         with self.changed:
             connection.index = self._opened
             self._opened += 1
@@ -156,6 +160,7 @@ class Core:
             self.changed.notify_all()
 
     def ended(self, connection: Connection) -> None:
+        """A connection is over (without the lock)."""
         with self.changed:
             self._all.discard(connection)
             if connection in self._open:
@@ -166,6 +171,7 @@ class Core:
             self.changed.notify_all()
 
     def drained(self, connection: Connection) -> None:
+        """A connection has nothing more to send (with the lock)."""
         self.changed.notify_all()
 
     def received(self, connection: Connection, payload: bytes) -> None:

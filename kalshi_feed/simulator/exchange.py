@@ -140,14 +140,17 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
 
     @property
     def api_key_id(self) -> str:
+        """The key id of the account the exchange knows."""
         return self._account.api_key_id
 
     @property
     def private_key_pem(self) -> bytes:
+        """Its private key, PEM."""
         return self._account.private_key_pem()
 
     @property
     def ca_pem(self) -> bytes:
+        """The certificate of the exchange's own authority, PEM."""
         return self._certificates.ca_pem
 
     @property

@@ -165,6 +165,7 @@ class Replay:
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
+        """The markets of the recording."""
         return tuple(self._markets)
 
     def pause_at(self, position: int) -> None:
@@ -196,6 +197,7 @@ class Replay:
             return self.done
 
     def start(self) -> None:
+        """Begin to play; the exchange does this."""
         self._thread.start()
 
     def stop(self, timeout: float) -> None:

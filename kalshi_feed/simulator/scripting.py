@@ -94,6 +94,7 @@ class Scripting(Trading):
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
+        """Every market of the exchange."""
         with self.lock:
             return tuple(self._markets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -34,6 +35,27 @@ def test_what_it_prints_connects_another_process() -> None:
     assert (process.returncode, err) == (0, "")
     assert "answered with 101" in out and "1 connection open" in out
     assert not any(file.exists() for file in files)
+
+
+def test_json_is_one_line_for_programs() -> None:
+    with start("exchange", "--markets", "1", "--json") as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        options = (
+            "--url",
+            told["url"],
+            "--ca-file",
+            told["ca_file"],
+            "--key-id",
+            told["api_key_id"],
+            "--key-file",
+            told["key_file"],
+        )
+        check = kalshi_feed("check", *told["market_tickers"], *options)
+        assert (check.returncode, check.stderr) == (0, ""), check.stdout
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
 
 
 def test_it_ends_after_its_seconds() -> None:

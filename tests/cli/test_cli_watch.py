@@ -184,6 +184,7 @@ def test_forbidden(access: Access) -> None:
     result = kalshi_feed("watch", "KX-A", "--plain", *access.options, **access.environ)
     assert result.returncode == 1
     assert "answered the handshake with 403" in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.endswith("(`kalshi-feed check` looks into it step by step)\n") and result.stderr.count("\n") == 1
 
 
 def test_a_refused_subscription(access: Access) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from kalshi_feed.connection.dial import DialCancelled
+from kalshi_feed.connection.dial import STEPS, DialCancelled
 from kalshi_feed.connection.proxy import Proxy
 from kalshi_feed.connection.url import parse_url
 from kalshi_feed.connection.wakeup import wait_ready
@@ -365,3 +365,27 @@ def test_P02_a_proxy_that_never_answers(dialer: Dialer) -> None:
 def test_a_proxy_that_is_not_there(dialer: Dialer) -> None:
     with pytest.raises(ProxyError, match=r"refused.*check the proxy"):
         dialer(1, proxy=Proxy("127.0.0.1", free_port()))
+
+
+# Progress
+
+
+def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+    told: list[tuple[str, str]] = []
+    with RawServer(Peer.handshake, server_context) as server, RawServer(Tunnel()) as proxy_server:
+        proxy = Proxy("127.0.0.1", proxy_server.port, "me", "hunter2")
+        dialer(server, scheme="wss", proxy=proxy, progress=lambda *step: told.append(step)).abort()
+    assert tuple(name for name, _ in told) == STEPS
+    found = dict(told)
+    assert found["dns"] == "127.0.0.1 is an address, no name"
+    assert found["tcp"] == f"connected to 127.0.0.1 port {proxy_server.port}"
+    assert found["proxy"] == f"{proxy} leads to localhost:{server.port}"
+    assert found["tls"].startswith("TLSv1.3, certificate issued by trustme") and ", valid until " in found["tls"]
+    assert "hunter2" not in str(told)
+
+
+def test_the_step_that_fails_is_the_one_not_told(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+    told: list[str] = []
+    with RawServer(lambda peer: peer.send(b"no\r\n"), server_context) as server, pytest.raises(ConnectionFailed):
+        dialer(server, scheme="wss", progress=lambda step, found: told.append(step))
+    assert told == ["dns", "tcp", "tls"]

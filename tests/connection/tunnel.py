@@ -15,11 +15,12 @@ OK: Final = b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n"
 
 
 class Tunnel:
-    """Says ``answer`` to CONNECT, and if that is OK forwards to its target. ``seen``: what was sent to it after CONNECT, and
-    what it passed on in either direction."""
+    """Says ``answer`` to CONNECT, and if that is OK forwards to its target, or always to ``port`` of this machine. ``seen``:
+    what was sent to it after CONNECT, and what it passed on in either direction."""
 
-    def __init__(self, answer: bytes = OK) -> None:
+    def __init__(self, answer: bytes = OK, port: int | None = None) -> None:
         self.answer = answer
+        self._port = port
         self.requests: list[bytes] = []
         self.seen = b""
         self._open: list[socket.socket] = []
@@ -32,6 +33,8 @@ class Tunnel:
             self.seen += peer.wait_closed()
             return
         host, port = peer.request.split()[1].decode().rsplit(":", 1)
+        if self._port is not None:
+            host, port = "127.0.0.1", str(self._port)
         with socket.create_connection((host, int(port))) as server:
             self._open += [peer.sock, server]
             peer.send(OK)

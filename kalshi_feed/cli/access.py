@@ -1,0 +1,63 @@
+"""Which exchange and whose key: what the options and the environment ask for.
+
+Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not import click or rich. Thread-safe: functions only.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import Final
+
+from ..credentials import Credentials
+from ..errors import ConfigurationError
+from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+
+__all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
+
+_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
+
+
+def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
+    """The feed that options and environment ask for. Raises ConfigurationError."""
+    address = url_for(env, url)
+    return KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+
+
+def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
+    """The key of the options, where they are left out that of the environment. Raises CredentialsError."""
+    environ = dict(os.environ)
+    if key_id is not None:
+        environ["KALSHI_API_KEY_ID"] = key_id
+    if key_file is not None:
+        environ["KALSHI_PRIVATE_KEY_PATH"] = key_file
+        environ.pop("KALSHI_PRIVATE_KEY", None)
+    return Credentials.from_env(environ)
+
+
+def url_for(env: str | None, url: str | None) -> str:
+    """The address of the options, else of KALSHI_ENV. Raises ConfigurationError."""
+    if env is not None and url is not None:
+        raise ConfigurationError("--env and --url both name an exchange: give one of them")
+    if url is not None:
+        return url
+    env = env or os.environ.get("KALSHI_ENV") or "production"
+    if env not in _URLS:
+        raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
+    return _URLS[env]
+
+
+def context_for(ca_file: str | None) -> ssl.SSLContext | None:
+    """What trusts the certificates in the file; None without one. Raises ConfigurationError."""
+    if ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        problem = "it holds no certificate in PEM form"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    else:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")

@@ -1,0 +1,188 @@
+"""What ``kalshi-feed check`` finds, step by step, and what it says about it.
+
+Owns the order of the steps, the verdict, and the words of advice that only the command line can give; what an error itself says
+to do is said in errors and connection. Must not import click, rich or anything that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ..connection.failures import SKEW_SECONDS
+from ..connection.proxy import Proxy
+from ..connection.url import Endpoint
+from ..errors import (
+    AuthenticationError,
+    ConfigurationError,
+    HandshakeRejected,
+    KalshiFeedError,
+    ProxyError,
+    SubscriptionError,
+    TLSError,
+    WaitTimeout,
+)
+
+__all__ = ["NOT_REACHED", "STEPS", "UNKNOWN_KEY", "Report", "Step", "advice", "clock", "unknown_market"]
+
+# As they can be known, one after the other. The clock can be compared only when the exchange has answered the handshake: its
+# answer, also a refusal, has the exchange's time. It is judged first, because a wrong clock is a reason for a refusal.
+STEPS: Final = ("key", "url", "dns", "tcp", "proxy", "tls", "clock", "handshake", "subscribe", "snapshot")
+NOT_REACHED: Final = "not reached"
+UNKNOWN_KEY: Final = "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (protocol.md 1.2)
+_NOT_NEEDED: Final = {"proxy": "none is set for this host", "tls": "ws:// has none", "clock": "the answer had no time (Date)"}
+_SET_CLOCK: Final = "Linux: sudo timedatectl set-ntp true; macOS: sudo sntp -sS time.apple.com; Windows: w32tm /resync"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``found`` is what is so, ``advice`` what to do about it, ``seconds`` how long it took (None: not measured)."""
+
+    name: str
+    status: Literal["ok", "warning", "failed", "skipped"]
+    found: str
+    advice: tuple[str, ...] = ()
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "step": self.name,
+            "status": self.status,
+            "found": self.found,
+            "advice": list(self.advice),
+            "seconds": None if self.seconds is None else round(self.seconds, 4),
+        }
+
+
+@dataclass
+class Report:
+    """The steps so far, in the order of STEPS; ``tell`` hears of each. Not thread-safe."""
+
+    tell: Callable[[Step], object]
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        """The next step; those in between were not needed."""
+        for name in STEPS[len(self.steps) : STEPS.index(step.name)]:
+            self._append(Step(name, "skipped", _NOT_NEEDED.get(name, "not needed")))
+        self._append(step)
+
+    def end(self, why: str) -> None:
+        """Nothing more is done."""
+        for name in STEPS[len(self.steps) :]:
+            self._append(Step(name, "skipped", why))
+
+    def _append(self, step: Step) -> None:
+        self.steps.append(step)
+        self.tell(step)
+
+    @property
+    def failed(self) -> Step | None:
+        """The first step that failed."""
+        return next((step for step in self.steps if step.status == "failed"), None)
+
+    def verdict(self) -> str:
+        """The end of it, in one line."""
+        if self.failed is not None:
+            return f"the first that fails: {self.failed.name}"
+        warned = [step.name for step in self.steps if step.status == "warning"]
+        return "all is well" + (f", but see: {', '.join(warned)}" if warned else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``ok``, ``failed`` (the first step that did, or None) and ``steps``."""
+        failed = self.failed
+        return {
+            "ok": failed is None,
+            "failed": None if failed is None else failed.name,
+            "steps": [step.to_dict() for step in self.steps],
+        }
+
+
+def clock(skew: float, refused: bool) -> Step:
+    """The clock's step. ``skew``: our clock minus the exchange's, in seconds; ``refused``: with 401."""
+    if abs(skew) < SKEW_SECONDS:
+        return Step("clock", "ok", "agrees with the exchange's, to a few seconds")
+    found = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the exchange's"
+    if not refused:
+        return Step("clock", "warning", f"{found}; this time it was let pass", (_SET_CLOCK,))
+    found += ", and the exchange refuses signatures that are not of its own time"
+    return Step("clock", "failed", found, (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"))
+
+
+def unknown_market(market_ticker: str) -> Step:
+    """The snapshot's step for a market that the exchange does not know."""
+    return Step(
+        "snapshot",
+        "failed",
+        f"the exchange knows no market {market_ticker}: its snapshot is empty and has no market id",
+        (
+            "write the market's whole ticker, in capitals, as KXNFLGAME-25OCT13-SF-KC: not the event's or the series'",
+            "production and demo have different markets (--env); markets that are settled are gone",
+        ),
+    )
+
+
+def advice(step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None) -> tuple[str, ...]:
+    """What to do on this command line and this machine about a step that failed with ``error``."""
+    if step == "key":
+        return ("give it with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or with --key-id and --key-file",)
+    if endpoint is None or isinstance(error, ConfigurationError):
+        return ()
+    if isinstance(error, ProxyError):
+        return (
+            "the proxy is the environment's: HTTPS_PROXY=http://user:password@host:port, or ALL_PROXY",
+            f"to go without it: NO_PROXY={endpoint.host}",
+        )
+    if isinstance(error, AuthenticationError):
+        return _unauthorized(error, endpoint) if error.status == 401 else _forbidden(error, proxy)
+    if isinstance(error, TLSError):
+        return (
+            f"see who answers: openssl s_client -connect {endpoint.authority} -servername {endpoint.host}",
+            "trust another authority's certificates: --ca-file FILE",
+        )
+    if isinstance(error, SubscriptionError):
+        return ("the key works, but not for this: look at what the account and the key may do, and at --env",)
+    if isinstance(error, HandshakeRejected):
+        return ()
+    if isinstance(error, WaitTimeout):
+        return ("try again with a longer --timeout; if the exchange is in its pause (Thursdays 03:00 to 05:00 US Eastern), later",)
+    return _unreachable(step, endpoint)
+
+
+def _unreachable(step: str, endpoint: Endpoint) -> tuple[str, ...]:
+    if endpoint.is_loopback:
+        return ("is it running? `kalshi-feed exchange` prints its url when it listens",)
+    if step in ("dns", "tcp"):
+        return (
+            f"try by hand: curl -v https://{endpoint.authority}/",
+            "where the web is reached through a proxy only: export HTTPS_PROXY=http://host:port",
+        )
+    return ("a firewall on the way may break it: try from another network, or with a longer --timeout",)
+
+
+def _unauthorized(error: AuthenticationError, endpoint: Endpoint) -> tuple[str, ...]:
+    lines = []
+    if UNKNOWN_KEY in error.reason:
+        lines.append(f"{UNKNOWN_KEY} says that the key id is not known there: the wrong key id, or the wrong environment")
+    else:
+        lines.append("the key file must be the one that was given out together with this key id")
+    if endpoint.host.endswith("kalshi.com"):
+        lines.append("a key made on the demo site works there only: kalshi-feed check --env demo")
+    elif endpoint.host.endswith("kalshi.co"):
+        lines.append("this is the demo environment; for a production key: kalshi-feed check --env production")
+    return tuple(lines)
+
+
+def _forbidden(error: AuthenticationError, proxy: Proxy | None) -> tuple[str, ...]:
+    lines = []
+    if error.reason.lower().startswith("forbidden"):
+        lines.append(
+            "this is how the exchange answers an Origin header; none was sent, so something on the way adds one: "
+            "see above who issued the certificate, it is not the exchange's if a firewall opens the connection"
+        )
+    if proxy is not None:
+        lines.append(f"try without the proxy {proxy}: NO_PROXY=*")
+    lines.append("try from another network: some networks and countries are refused")
+    return tuple(lines)

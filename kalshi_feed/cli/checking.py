@@ -1,0 +1,278 @@
+"""``kalshi-feed check``: the steps from the key to the first snapshot, made with the product's own dial and feed.
+
+Owns the command, the steps' making and their showing. Main thread only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..connection.dial import STEPS as DIAL_STEPS
+from ..connection.dial import dial
+from ..connection.failures import local_time
+from ..connection.proxy import Proxy, find_proxy
+from ..connection.transport import Transport
+from ..connection.url import Endpoint, parse_url
+from ..connection.wakeup import Wakeup
+from ..credentials import Credentials
+from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError
+from ..feed import KalshiFeed
+from ..session.retry import ReconnectPolicy
+from .access import context_for, credentials_for, url_for
+from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
+from .model import printable, quote
+
+__all__ = ["check", "run"]
+
+_WITHOUT_TICKER = "market_lifecycle_v2"  # needs no market, and is quiet
+_MESSAGE_SIZE = 1024 * 1024
+_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+_WORDS = {"failed": "FAILED", "skipped": "-"}
+
+
+@click.command(short_help="Why does it not work? Step by step.")
+@click.argument("ticker", required=False)
+@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
+@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
+@click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds for connecting, for the confirmation and for the snapshot each.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on standard output.")
+def check(
+    ticker: str | None,
+    env: str | None,
+    url: str | None,
+    ca_file: str | None,
+    key_id: str | None,
+    key_file: str | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Find out why it does not work: the way to the exchange, step by step.
+
+    \b
+    key        is there a key, and can it sign
+    url        the address, the CA file and the proxy's url make sense
+    dns, tcp   the exchange's host (with a proxy: the proxy's) is found and answers
+    proxy      it lets us through
+    tls        the certificate is accepted
+    clock      compared with the exchange's, which its answer to the handshake tells
+    handshake  the exchange accepts the key
+    subscribe  it confirms a subscription
+    snapshot   it knows the market TICKER, and sends its book
+
+    Of the first step that fails it says what is wrong and what to do. The exit code is 0 if none did, else 1.
+    Nothing is ordered or changed, and of the key only the first letters of its id are shown.
+
+    \b
+    Examples:
+      kalshi-feed check
+      kalshi-feed check KXNFLGAME-25OCT13-SF-KC --env demo
+      kalshi-feed check TICKER --json | jq .failed
+    """
+    if env is not None and url is not None:
+        raise click.UsageError("--env and --url both name an exchange: give one of them")
+    shown = None if as_json else _Shown()
+    report = Report((lambda step: None) if shown is None else shown.step)
+    with contextlib.nullcontext() if shown is None else shown:
+        run(report, ticker, timeout, env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+    if shown is None:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        shown.line("", "", report.verdict(), "bold")
+    sys.exit(0 if report.failed is None else 1)
+
+
+def run(
+    report: Report,
+    market_ticker: str | None,
+    timeout: float,
+    *,
+    env: str | None,
+    url: str | None,
+    ca_file: str | None,
+    key_id: str | None,
+    key_file: str | None,
+) -> None:
+    """Make the steps, as far as they go, and add them to ``report``; the other arguments are the command's options."""
+    with _heard() as heard:
+        try:
+            key = credentials_for(key_id, key_file)
+        except ConfigurationError as error:
+            _failed(report, "key", error)
+            return
+        text = f"id {printable(key.api_key_id[:8])}…, {key.key_type} private key"
+        report.add(Step("key", "warning" if heard else "ok", "; ".join([text, *heard])))
+        try:
+            endpoint = parse_url(url_for(env, url))
+            proxy = find_proxy(endpoint, None, os.environ)
+            context = context_for(ca_file)
+            feed = KalshiFeed(
+                key,
+                url=endpoint.url,
+                ssl_context=context,
+                connect_timeout=timeout,
+                reconnect=ReconnectPolicy.never(),
+            )
+        except ConfigurationError as error:
+            _failed(report, "url", error)
+            return
+        report.add(Step("url", "ok", endpoint.redacted + (f" through {proxy}" if proxy else "")))
+        if _dialled(report, key, endpoint, proxy, context, timeout):
+            _subscribed(report, feed, endpoint, market_ticker, timeout)
+
+
+def _failed(
+    report: Report, step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None
+) -> None:
+    known = report.failed is not None  # a wrong clock, which says all there is to do
+    report.add(Step(step, "failed", str(error), () if known else advice(step, error, endpoint, proxy)))
+    report.end(NOT_REACHED)
+
+
+def _dialled(
+    report: Report, key: Credentials, endpoint: Endpoint, proxy: Proxy | None, context: ssl.SSLContext | None, timeout: float
+) -> bool:
+    """From the host's name to the handshake, by a connection of its own. Whether all of it worked."""
+    left = [step for step in DIAL_STEPS if (step != "proxy" or proxy) and (step != "tls" or endpoint.is_secure)]
+    times = [time.monotonic()]
+
+    def done(step: str, found: str) -> None:
+        left.remove(step)
+        times.append(time.monotonic())
+        if step != "handshake":  # whose turn comes when the clock has been judged
+            report.add(Step(step, "ok", found, seconds=times[-1] - times[-2]))
+
+    wakeup = Wakeup()
+    try:
+        transport: Transport = dial(
+            endpoint,
+            lambda: key.headers(endpoint.sign_path, int(time.time() * 1000)),
+            ssl_context=context,
+            proxy=proxy,
+            deadline=times[0] + timeout,
+            wakeup=wakeup,
+            cancelled=lambda: False,
+            max_message_size=_MESSAGE_SIZE,
+            idle_timeout=timeout,
+            progress=done,
+        )
+    except KalshiFeedError as error:
+        if isinstance(error, HandshakeRejected) and error.server_time is not None:
+            refused = error.status == 401 and UNKNOWN_KEY not in error.reason
+            report.add(clock((local_time() - error.server_time).total_seconds(), refused))
+        elif left[0] == "handshake":
+            report.add(Step("clock", "skipped", "the exchange did not tell its time"))
+        _failed(report, left[0], error, endpoint, proxy)
+        return False
+    finally:
+        wakeup.close()
+    transport.close(time.monotonic() + 1.0)
+    if transport.clock_skew is not None:
+        report.add(clock(transport.clock_skew, refused=False))
+    report.add(Step("handshake", "ok", "the exchange accepts the key", seconds=times[-1] - times[-2]))
+    return True
+
+
+def _subscribed(report: Report, feed: KalshiFeed, endpoint: Endpoint, market_ticker: str | None, timeout: float) -> None:
+    """The last two steps, by a feed as any program has one."""
+    step = "subscribe"
+    channel = _WITHOUT_TICKER if market_ticker is None else "orderbook_delta"
+    began = time.monotonic()
+    try:
+        with feed:
+            feed.wait_until_connected(timeout)
+            feed.subscribe(channel, market_ticker).wait(timeout)
+            text = channel if market_ticker is None else f"{channel} of {printable(market_ticker)}"
+            report.add(Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began))
+            if market_ticker is None:
+                report.end("give a TICKER to see whether its book comes")
+                return
+            step, began = "snapshot", time.monotonic()
+            view = feed.wait_for_book(market_ticker, timeout).view()
+            if feed.stats().faults.get("unknown_market"):
+                report.add(unknown_market(printable(market_ticker)))
+                return
+            levels = f"{len(view.bids('yes'))} yes and {len(view.bids('no'))} no levels"
+            best = f"yes {quote(view.best_bid(), view.best_ask())}"
+            report.add(Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began))
+    except KalshiFeedError as error:
+        _failed(report, step, error, endpoint)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the package's log warns of meanwhile, instead of on standard error."""
+    heard: list[str] = []
+
+    class Handler(logging.Handler):
+        """Keeps the warnings' texts."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    log, handler = logging.getLogger("kalshi_feed"), Handler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(handler)
+
+
+class _Shown:
+    """The steps on standard output, as they are made: in a terminal wrapped to its width, elsewhere a line each."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._waiting = self._console.status(f"{STEPS[0]} …")
+
+    def __enter__(self) -> _Shown:
+        if self._console.is_terminal:
+            self._waiting.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._waiting.stop()
+
+    def step(self, step: Step) -> None:
+        """One step; those that were not reached say nothing."""
+        if step.found == NOT_REACHED:
+            return
+        took = "" if step.seconds is None else f" ({step.seconds * 1000:.0f} ms)"
+        self.line(_WORDS.get(step.status, step.status), step.name, step.found + took, _STYLES[step.status])
+        for text in step.advice:
+            self.line("", "", f"→ {text}", "")
+        next_step = [*STEPS, "the end"][STEPS.index(step.name) + 1]
+        self._waiting.update(f"{next_step} …")
+
+    def line(self, word: str, name: str, text: str, style: str) -> None:
+        """One line in three columns; the style is the first one's."""
+        text = printable(text)
+        if not self._console.is_terminal:
+            click.echo(f"{word:8} {name:10} {text}")
+            return
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=8)
+        row.add_column(width=10)
+        row.add_column(ratio=1, overflow="fold")
+        row.add_row(Text(word, style), name, Text(text, "dim" if style == "dim" else ""))
+        self._console.print(row)

@@ -1,0 +1,76 @@
+"""What the feed's log says about the conversation, for those who debug: commands, replies, snapshots, gaps, faults.
+
+At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults. Never a line for a delta,
+and with the level above INFO nothing is looked at. A record's ``kalshi`` attribute has the same as data, for structured logs. Owns
+these words. Must not import the engine. Called by the reader thread, without the store's lock; never raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from .messages import ErrorMessage, Message, OrderbookSnapshot, Reply
+from .session.events import Event, FeedFault, Gap
+
+__all__ = ["dial_progress", "narrate"]
+
+_logger: Final = logging.getLogger("kalshi_feed")
+_TOLD: Final = (Reply, OrderbookSnapshot, Gap, FeedFault)
+_LENGTH: Final = 500  # characters of a command or a text of the exchange
+
+
+def dial_progress() -> Callable[[str, str], object] | None:
+    """What to tell of a dial's steps; None while nobody listens."""
+    if not _logger.isEnabledFor(logging.DEBUG):
+        return None
+    return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {_clean(found)}", step=step, found=found)
+
+
+def narrate(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:
+    """Log what one read has brought and what is sent upon it."""
+    if not _logger.isEnabledFor(logging.INFO):
+        return
+    if items:
+        kinds = {kind for kind in set(map(type, items)) if issubclass(kind, _TOLD)}
+        if kinds:
+            for item in items:
+                if type(item) in kinds:
+                    _tell(item)
+    for command in outbox:
+        text = command.decode()
+        _say(logging.DEBUG, "sent", f"sending {_clean(text)}", command=text)
+
+
+def _tell(item: Message | Event) -> None:
+    if isinstance(item, Gap):
+        numbers = f": expected {item.expected}, received {item.received}" if item.received is not None else ""
+        text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets concerned"
+        _say(logging.INFO, "gap", text, **vars(item))
+    elif isinstance(item, FeedFault):
+        _say(logging.INFO, "fault", f"{item.kind}: {_clean(item.message)}", kind=item.kind, message=item.message)
+    elif isinstance(item, OrderbookSnapshot):
+        text = f"snapshot of {_clean(item.market_ticker)}, sid {item.sid}, seq {item.seq}"
+        _say(logging.DEBUG, "snapshot", text, market_ticker=item.market_ticker, sid=item.sid, seq=item.seq)
+    elif isinstance(item, Reply):
+        data: dict[str, Any] = {"id": item.id, "type": item.type, "sid": item.sid, "seq": item.seq}
+        if isinstance(item, ErrorMessage):
+            data |= {"code": item.code, "message": item.message}
+        else:
+            data["channel"] = getattr(item, "channel", None)
+        shown = " ".join(f"{name} {_clean(value)}" for name, value in data.items() if value is not None and name != "type")
+        _say(logging.DEBUG, "reply", f"{item.type}: {shown}", **data)
+
+
+def _clean(value: object) -> str:
+    """Fit for a line of a log."""
+    text = "".join(character if character.isprintable() else " " for character in str(value))
+    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}… ({len(text)} characters)"
+
+
+def _say(level: int, event: str, text: str, **data: Any) -> None:
+    try:
+        _logger.log(level, "%s", text, extra={"kalshi": {"event": event, **data}})
+    except Exception:  # a logging handler that raises must not end the reader
+        pass
