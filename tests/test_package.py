@@ -17,7 +17,13 @@ from tests.test_layering import PACKAGE, all_imports, within
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
 PACKAGE_OF = {"websocket": "websocket-client"}  # where the import has another name than the package
-EXTRA_OF = {"simulator": "simulator", "cli": "demo", "contrib.flask": "flask"}
+EXTRA_OF = {
+    "simulator": "simulator",
+    "cli": "demo",
+    "contrib.flask": "flask",
+    "sinks.parquet": "arrow",
+    "sinks.postgres": "postgres",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +41,9 @@ def names(requirements: str) -> set[str]:
 def required(config: configparser.ConfigParser, extra: str) -> set[str]:
     """What an extra brings, with the extras it is made of."""
     listed = names(config["options.extras_require"][extra])
-    inner = {name for one in listed if "[" in one for name in one.partition("[")[2].strip("]").split(",")}
-    return {one for one in listed if "[" not in one}.union(*(required(config, name) for name in inner))
+    ours = {one for one in listed if one.startswith("kalshi-feed[")}
+    inner = {name for one in ours for name in one.partition("[")[2].strip("]").split(",")}
+    return {one.partition("[")[0] for one in listed - ours}.union(*(required(config, name) for name in inner))
 
 
 def python(code: str, *arguments: str, cwd: Path = TOP) -> subprocess.CompletedProcess[str]:
@@ -84,7 +91,7 @@ def test_version_is_said_once() -> None:
 def test_core_imports_nothing_optional() -> None:
     result = python("import kalshi_feed, sys; print(*sys.modules)")
     assert result.returncode == 0, result.stderr
-    optional = {"asyncio", "click", "flask", "pytest", "rich", "trustme", "websockets"}
+    optional = {"asyncio", "click", "flask", "psycopg", "pyarrow", "pytest", "rich", "trustme", "websockets"}
     assert optional.isdisjoint(result.stdout.split())
 
 
