@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ..connection.redaction import detach, redact, without_locals
+from ..connection.redaction import redact, without_locals
 from ..errors import ConfigurationError, SinkError
 from .rows import KEY, TABLES, Row, Sink, by_table
 
@@ -65,10 +65,12 @@ class PostgresSink(Sink):
         try:
             given = psycopg.conninfo.conninfo_to_dict(address)
         except psycopg.ProgrammingError:  # which may show the password
+            given = {}
+        if not given:
             raise ConfigurationError(
                 "the address of the PostgreSQL database cannot be read: write postgresql://user@host:port/database "
-                "(with %40 for an @ in a name or password)"
-            ) from None
+                "(with %40 for an @ in a name or password), and only options that libpq knows"
+            )
         self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
         self._address = psycopg.conninfo.make_conninfo("", **{**_PATIENCE, **given})
         place = "".join(f" {word} {given[name]}" for word, name in (("at", "host"), ("port", "port")) if given.get(name))
@@ -77,27 +79,11 @@ class PostgresSink(Sink):
         self._schema_name = schema
         self._run = time.time_ns() // 1000
         self._connection: psycopg.Connection[Any] | None = None
-        with self._explained("cannot be opened"):
-            self._connection = self._connect()
-            while not self._add_run(self._connection):
-                self._run += 1  # another program's began in the same microsecond
+        self._try("cannot be opened", self._begin)
 
     def write(self, rows: Sequence[Row]) -> None:
         """See Sink. Raises SinkError."""
-        with self._explained("cannot be written"):
-            if self._connection is None:
-                self._connection = self._connect()
-                self._add_run(self._connection)
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                if self._last_n(cursor) >= rows[-1].n:
-                    return  # the last try got further than it knew
-                for table, lines in by_table(self._run, rows).items():
-                    columns = KEY | TABLES[table]
-                    listed = ", ".join(map(_quoted, columns))
-                    with cursor.copy(f"copy {self._schema}.{table} ({listed}) from stdin") as copy:
-                        for line in lines:
-                            copy.write_row([_storable(value) for value in line])
-                cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (rows[-1].n, self._run))
+        self._try("cannot be written", self._store, rows)
 
     def close(self) -> None:
         """See Sink."""
@@ -106,15 +92,34 @@ class PostgresSink(Sink):
             with contextlib.suppress(self._psycopg.Error):
                 connection.close()
 
+    def _begin(self) -> None:
+        self._connection = self._connect()
+        while not self._add_run(self._connection):
+            self._run += 1  # another program's began in the same microsecond
+
+    def _store(self, rows: Sequence[Row]) -> None:
+        if self._connection is None:
+            self._connection = self._connect()
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            if self._last_n(cursor) >= rows[-1].n:
+                return  # the last try got further than it knew
+            for table, lines in by_table(self._run, rows).items():
+                columns = ", ".join(map(_quoted, KEY | TABLES[table]))
+                with cursor.copy(f"copy {self._schema}.{table} ({columns}) from stdin") as copy:
+                    for line in lines:
+                        copy.write_row([_storable(value) for value in line])
+            cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (rows[-1].n, self._run))
+
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
+        """The last row of this run that is stored, under a lock. Raises the server's error where somebody else has it."""
         found = cursor.execute(
-            f"select last_n, case current_setting('synchronous_commit') when 'off' then "
+            "select last_n, case current_setting('synchronous_commit') when 'off' then "
             f"set_config('synchronous_commit', 'on', true) end from {self._schema}.runs where run = %s for update nowait",
             (self._run,),
         ).fetchone()
-        if found is None:
-            raise self._psycopg.DataError(f"the line of this run is gone from {self._schema_name}.runs")
-        return int(found[0])
+        if found is None:  # somebody emptied the table
+            self._add_run(cursor)
+        return 0 if found is None else int(found[0])
 
     def _connect(self) -> psycopg.Connection[Any]:
         # no prepared statements: a pooler in between may not know them
@@ -152,24 +157,22 @@ class PostgresSink(Sink):
                     "choose another schema"
                 )
 
-    def _add_run(self, connection: psycopg.Connection[Any]) -> bool:
+    def _add_run(self, connection: psycopg.Connection[Any] | psycopg.Cursor[Any]) -> bool:
         """Whether it was new."""
         added = connection.execute(f"insert into {self._schema}.runs values (%s, 0) on conflict do nothing", (self._run,))
         return added.rowcount == 1
 
-    @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """psycopg's errors as SinkErrors without a password; the connection is given up."""
-        failure: SinkError | None = None
+    def _try(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
+        """psycopg's errors as SinkErrors, without a password; the connection is given up."""
         try:
-            yield
+            call(*arguments)
+            return
         except self._psycopg.Error as error:
             self.close()
             text = redact(" ".join(str(error).split()) or type(error).__name__, self._secrets)
             failure = SinkError(f"{self} {what}: {text}")
-            failure.__cause__ = detach(error, self._secrets)
-        if failure is not None:
-            raise failure  # here, where the error is not its context
+            failure.__cause__ = type(error)(text)  # psycopg's own holds the connection, whose repr shows the password
+        raise failure  # here, where the error is not its context
 
     def __repr__(self) -> str:
         return self._name
