@@ -87,6 +87,7 @@ def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: 
         return
     feed_class = local_feed(exchange)
     monkeypatch.setattr(kalshi_feed, "KalshiFeed", feed_class)
+    monkeypatch.chdir(tmp_path)
     faults: list[Any] = []
     with feed_class(exchange.credentials) as feed:
         feed.on_error(faults.append)
