@@ -129,13 +129,14 @@ class Batcher:
             sink.batcher = self
         self._sink = sink
         self._takes = getattr(sink, "takes", Sink.takes)
+        self._marks_drops = issubclass(Dropped, self._takes)
         self._blocks = when_full == "block"
         self._retry = retry
         self._on_trouble = on_trouble
         self._pid = os.getpid()
         # guards all below; told of whatever changes. Never held while the sink writes or somebody is told.
         self._changed = threading.Condition()
-        self._pending: deque[Row] = deque()  # a growing _Drops is the item of its last row only
+        self._pending: deque[Row] = deque()  # the item of a row may be a _Drops, which grows while it is the last one
         self._in_hand: list[Row] = []  # what the sink is writing, or is to be given again
         self._oldest_at = 0.0  # when the first of the pending came, in monotonic seconds
         self._last_n = self._flush_to = self._stored_n = 0
@@ -208,6 +209,8 @@ class Batcher:
 
     def _drop(self, item: Any, received_ns: int) -> None:
         self._dropped += 1
+        if not self._marks_drops:
+            return
         if not self._pending or not isinstance(self._pending[-1].item, _Drops):
             self._queue(_Drops(), received_ns)
         self._pending[-1].item.add(getattr(item, "market_ticker", None))
@@ -274,7 +277,8 @@ class Batcher:
         moment may still succeed. Idempotent. From on_trouble it does not wait.
         """
         seconds = checked_timeout(timeout)
-        self._check_fork()
+        if os.getpid() != self._pid:
+            return []  # the rows are the parent's
         with self._changed:
             give_up_at = time.monotonic() + (threading.TIMEOUT_MAX if seconds is None else seconds)
             if self._give_up_at is None or give_up_at < self._give_up_at:
@@ -320,10 +324,8 @@ class Batcher:
                     return False
                 self._changed.wait(self._oldest_at + self._batch_seconds - time.monotonic() if self._pending else None)
             count = min(len(self._pending), self._batch_rows)
-            self._in_hand = [self._pending.popleft() for _ in range(count)]
-            last = self._in_hand[-1]
-            if isinstance(last.item, _Drops):
-                self._in_hand[-1] = last._replace(item=last.item.event())
+            taken = (self._pending.popleft() for _ in range(count))
+            self._in_hand = [row._replace(item=row.item.event()) if isinstance(row.item, _Drops) else row for row in taken]
             self._oldest_at = time.monotonic()
             return True
 
@@ -374,8 +376,8 @@ class Batcher:
             is_new, self._last_error = self._last_error is None, error
             stats, closing = self._stats(), self._give_up_at is not None
         if is_new:
-            text = f"{self._sink} cannot be written, and is tried again; up to {self._max_pending} rows are kept meanwhile: {error}"
-            self._tell("failing", text, stats, error)
+            told = f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
+            self._tell("failing", f"{told}; tried again until it can be, up to {self._max_pending} rows are kept", stats, error)
         delay = self._retry.delay(failures, random.random())
         with self._changed:
             left = math.inf if self._give_up_at is None else self._give_up_at - time.monotonic()
@@ -397,7 +399,8 @@ class Batcher:
         stats: BatcherStats,
         error: Exception | None = None,
     ) -> None:
-        _log(logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message)
+        unexpected = None if isinstance(error, SinkError) else error  # its traceback says where
+        _log(logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message, error=unexpected)
         if self._on_trouble is not None:
             try:
                 self._on_trouble(SinkTrouble(kind, message, stats, error))
@@ -421,10 +424,7 @@ def _whole(name: str, value: object) -> int:
 
 def _at_exit() -> None:
     for batcher in list(_batchers):
-        try:
-            batcher.close(_EXIT_TIMEOUT)
-        except FeedForkedError:
-            pass  # the parent's
+        batcher.close(_EXIT_TIMEOUT)
 
 
 atexit.register(_at_exit)

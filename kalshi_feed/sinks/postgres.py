@@ -41,6 +41,7 @@ _PATIENCE: Final = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
+_LOCK_TIMEOUT: Final = "10s"  # for somebody who has locked a table of ours
 _LOCK: Final = 0x6B616C736869  # of pg_advisory_xact_lock: two programs that make the tables at once
 
 
@@ -113,9 +114,9 @@ class PostgresSink(Sink):
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
         """The last row of this run that is stored, under a lock. Raises the server's error where somebody else has it."""
         found = cursor.execute(
-            "select last_n, case current_setting('synchronous_commit') when 'off' then "
+            "select last_n, set_config('lock_timeout', %s, true), case current_setting('synchronous_commit') when 'off' then "
             f"set_config('synchronous_commit', 'on', true) end from {self._schema}.runs where run = %s for update nowait",
-            (self._run,),
+            (_LOCK_TIMEOUT, self._run),
         ).fetchone()
         if found is None:  # somebody emptied the table
             self._add_run(cursor)

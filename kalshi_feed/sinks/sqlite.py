@@ -34,10 +34,12 @@ class SQLiteSink(Sink):
         self._path = os.fspath(path)
         self._busy_timeout = busy_timeout
         self._file: tuple[int, int] | None = None  # which one is open
+        self._database: sqlite3.Connection | None = None
         try:
-            self._database: sqlite3.Connection | None = self._open()
+            self._database = self._open()
             self._run = _new_run(self._database)
         except (sqlite3.Error, OSError) as error:
+            self.close()
             raise SinkError(f"{self} cannot be opened: {error}") from error
 
     def write(self, rows: Sequence[Row]) -> None:

@@ -102,7 +102,10 @@ def test_an_outage_loses_nothing(sink: Stubborn) -> None:
         wait_until(lambda: batcher.stats().written == 5, what="the batch")
     assert [item.seq for item in sink.items] == list(range(8))
     assert [trouble.kind for trouble in told] == ["failing", "writing"], "each is told once"
-    assert "up to 200000 rows are kept meanwhile: no disk" in told[0].message and told[0].error is not None
+    assert told[0].message == (
+        "stubborn cannot be written: OSError('no disk'); tried again until it can be, up to 200000 rows are kept"
+    )
+    assert told[0].error is not None
     assert not batcher.stats().is_failing
 
 
@@ -130,6 +133,22 @@ def test_the_bound_drops_the_newest_and_says_so_in_its_place(sink: Stubborn, cap
     assert "3 rows were dropped in all" in told[3].message
     stats = batcher.stats()
     assert (stats.received, stats.written, stats.pending, stats.dropped) == (10, 7, 0, 3)
+
+
+def test_what_was_dropped_has_its_place_between_others_of_its_batch(sink: Stubborn) -> None:
+    sink.go_on.clear()
+    batcher = Batcher(sink, max_pending=8)
+    for seq in range(5):
+        batcher.put(delta(seq))
+    sink.entered.wait(5)  # five in hand
+    for seq in range(5, 10):
+        batcher.put(delta(seq))  # and three that wait, and two that are dropped
+    assert batcher.stats().dropped == 2
+    sink.go_on.set()
+    wait_until(lambda: batcher.stats().written == 5)
+    batcher.put(delta(10))
+    assert batcher.close() == []
+    assert [getattr(row.item, "seq", row.item) for row in sink.batches[1]] == [5, 6, 7, Dropped(2, ("KX-A",)), 10]
 
 
 def test_full_is_told_again_only_after_there_was_room(sink: Stubborn) -> None:
@@ -270,6 +289,14 @@ def test_what_a_sink_takes() -> None:
             with pytest.raises(TypeError, match=f"stubborn takes Trade, not {type(wrong).__name__}"):
                 batcher.put(wrong)
         assert batcher.stats().received == 1
+    sink = Trades()
+    sink.go_on.clear()
+    with Batcher(sink, max_pending=5) as batcher:
+        for _ in range(7):
+            batcher.put(trade())
+        assert batcher.stats().dropped == 2
+        sink.go_on.set()
+    assert [type(item) for item in sink.items] == [Trade] * 5, "a Dropped is nothing it takes"
     with Batcher(Stubborn()) as batcher:
         with pytest.raises(TypeError, match=r"stubborn takes OrderbookDelta, .*, Event, not int"):
             batcher.put(7)
@@ -324,9 +351,11 @@ def test_after_a_fork(sink: Stubborn) -> None:
             try:
                 batcher.put(delta())
             except FeedForkedError as error:
-                os._exit(0 if "made before fork()" in str(error) else 1)
+                os._exit(0 if "made before fork()" in str(error) and batcher.close() == [] else 1)
             os._exit(2)
         assert os.waitpid(pid, 0)[1] == 0
+        batcher.put(delta())
+    assert len(sink.items) == 1
 
 
 def test_what_nobody_closed_is_written_at_exit(tmp_path: Any) -> None:

@@ -138,6 +138,27 @@ def test_an_earlier_transaction_that_still_runs_is_waited_for(server: PostgresSe
     assert server.ask(f"select n, seq from {schema}.deltas") == [(1, None)]
 
 
+def test_a_table_that_somebody_has_locked(server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    batcher = Batcher(PostgresSink(server.address(), schema=schema), batch_rows=1, retry=QUICK)
+    with psycopg.connect(server.address()) as other:
+        other.execute(f"lock table {schema}.deltas")
+        batcher.put(delta(1))
+        wait_until(lambda: server.ask("select 1 from pg_locks where not granted"), 10, "the COPY to wait")
+        (left,) = in_thread(lambda: batcher.close(0.2)).result(5)  # though the write is under way
+        assert left.item.seq == 1
+    wait_until(lambda: batcher.stats().written == 1, 10, "the write that was under way")
+
+    monkeypatch.setattr("kalshi_feed.sinks.postgres._LOCK_TIMEOUT", "20ms")
+    with Batcher(PostgresSink(server.address(), schema=schema), batch_rows=1, retry=QUICK) as batcher:
+        with psycopg.connect(server.address()) as other:
+            other.execute(f"lock table {schema}.deltas in exclusive mode")
+            batcher.put(delta(2))
+            wait_until(lambda: batcher.stats().retried >= 2, 10, "some tries")
+            assert "canceling statement due to lock timeout" in batcher.stats().last_error
+    assert server.ask(f"select seq from {schema}.deltas order by run, n") == [(1,), (2,)]
+
+
 def test_kill_9_of_the_writer(server: PostgresServer) -> None:
     announced = killed_writer(server.address())
     wait_until(lambda: not server.ask("select 1 from pg_stat_activity where application_name = 'kalshi-writer'"), 20)
