@@ -20,7 +20,7 @@ __all__ = ["ParquetSink"]
 
 
 class ParquetSink(Sink):
-    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the first row's number. Used by one thread at a time.
+    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the batch's first row. Used by one thread at a time.
 
     The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher. Each has another name
     (".….tmp") until it is whole and on disk; a batch that is written again replaces its own files. So a kill loses no file and
@@ -52,9 +52,8 @@ class ParquetSink(Sink):
             for table, columns in TABLES.items()
         }
         self._folder = Path(folder)
-        self._run = time.time_ns() // 1000
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._run = _new_run(self._folder / "runs")
         except OSError as error:
             raise SinkError(f"{self} cannot be made: {error}") from error
 
@@ -85,6 +84,18 @@ class ParquetSink(Sink):
 
     def __repr__(self) -> str:
         return f"Parquet folder {self._folder}"
+
+
+def _new_run(folder: Path) -> int:
+    """Claimed with an empty file of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = time.time_ns() // 1000
+    while True:
+        try:
+            open(folder / str(run), "x").close()
+            return run
+        except FileExistsError:
+            run += 1  # another program's began in the same microsecond
 
 
 def _sync_folder(folder: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_outage_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         (folder / "trades").unlink()
         batcher.flush(10)
     assert [row["seq"] for row in read(folder, "deltas")] == list(range(1, 100)) and len(read(folder, "trades")) == 98
-    assert [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".parquet"] == []
+    assert {file.parent.name for file in folder.rglob("*") if file.is_file() and file.suffix != ".parquet"} == {"runs"}
 
 
 def test_no_unfinished_file_is_left_behind_by_a_failure(tmp_path: Path) -> None:
@@ -87,6 +87,17 @@ def test_no_unfinished_file_is_left_behind_by_a_failure(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"Parquet folder .* cannot be written"):
         sink.write([Row(1, NS, delta())])
     assert [file.name for file in (tmp_path / "deltas").iterdir()] == [name]
+
+
+def test_runs_of_one_microsecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: NS)
+    for seq in range(3):
+        ParquetSink(tmp_path).write([Row(1, NS, delta(seq))])
+    assert [(row["run"] - NS // 1000, row["n"], row["seq"]) for row in read(tmp_path, "deltas")] == [
+        (0, 1, 0),
+        (1, 1, 1),
+        (2, 1, 2),
+    ]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ def test_kill_9_of_the_writer(server: PostgresServer) -> None:
     assert server.ask("select last_n from kalshi.runs") == [(len(rows),)]
 
 
-def test_programs_that_begin_at_once(server: PostgresServer, schema: str) -> None:
+def test_programs_that_begin_at_once(server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: NS)
     begin = threading.Barrier(6)
 
     def write() -> None:
