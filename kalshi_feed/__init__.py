@@ -48,12 +48,12 @@ from .messages import (
 )
 from .messages.values import Level
 from .orderbook import BookStatus, BookView
+from .recording.writing import Recording
 from .session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .session.retry import ReconnectPolicy
 from .stats import FeedStats, Health
 from .subscription import Subscription, SubscriptionState
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "DEMO_URL",
@@ -96,6 +96,7 @@ __all__ = [
     "ProxyError",
     "PythValue",
     "ReconnectPolicy",
+    "Recording",
     "SinkError",
     "StaleBookError",
     "StateChange",

@@ -13,14 +13,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from .errors import ConfigurationError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
 from .messages.values import Level
 from .orderbook import Book, BookStatus, BookView
 from .threads import waiting
 
-__all__ = ["BookStore", "Books", "OrderBook", "Waiter", "checked_timeout"]
+__all__ = ["BookStore", "Books", "Clock", "OrderBook", "Waiter", "checked_timeout"]
 
 T = TypeVar("T")
 _FOREVER: Final = 1e9  # seconds, 30 years
@@ -35,6 +35,16 @@ def checked_timeout(timeout: float | None) -> float | None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:  # NaN is neither
         raise ConfigurationError(f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}")
     return float(timeout) if timeout < _FOREVER else None
+
+
+class Clock(Protocol):
+    """What time it is for the books: the module ``time``, or a recording's receive times."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+
+    def time(self) -> float:
+        """Unix time in seconds."""
 
 
 class Waiter:
@@ -82,7 +92,8 @@ class Waiter:
 class BookStore:
     """Every book of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time) -> None:
+        self.clock = clock
         # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user
         # code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot
         # hang on it.
@@ -119,7 +130,11 @@ class BookStore:
         """The market's book as it is now; None if it was never asked for."""
         with self.lock:
             book = self.books.get(market_ticker)
-            return book.view(time.monotonic(), time.time()) if book is not None else None
+            return self.view_locked(book) if book is not None else None
+
+    def view_locked(self, book: Book) -> BookView:
+        """The book as it is now."""
+        return book.view(self.clock.monotonic(), self.clock.time())
 
     def none_live_locked(self) -> list[str]:
         """Nobody keeps the books any more: LIVE ones become STALE. Returns their markets."""
@@ -250,13 +265,13 @@ class OrderBook:
         """
         self._store.check_fork()
         updated = self._book.updated
-        return None if updated is None else max(0.0, time.monotonic() - updated)
+        return None if updated is None else max(0.0, self._store.clock.monotonic() - updated)
 
     def view(self, *, require_live: bool = False) -> BookView:
         """The book at this instant, immutable. Raises StaleBookError if ``require_live`` and it is not LIVE."""
         self._store.check_fork()
         with self._store.lock:
-            view = self._book.view(time.monotonic(), time.time())
+            view = self._store.view_locked(self._book)
         if require_live and not view.is_live:
             raise StaleBookError(view.market_ticker, view.status.value)
         return view
@@ -267,10 +282,10 @@ class OrderBook:
         Raises WaitTimeout, the feed's fatal error, or FeedClosedError.
         """
         base = self._book.version if after is None else after
-        book = self._book
+        book, store = self._book, self._store
 
         def check() -> BookView | None:
-            return book.view(time.monotonic(), time.time()) if book.version > base else None
+            return store.view_locked(book) if book.version > base else None
 
         return self._store.wait(check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change")
 

@@ -1,87 +1,99 @@
 """The engine: the parts put together, and the feed's state.
 
 Owns the feed's state, the start and end of its threads, and what the reader does with each read: session under the lock, then
-callbacks' queue and commands outside of it. The threads know the engine, never the KalshiFeed.
+callbacks' queue and commands outside of it. Where the reads come from is its heirs' business (live.py, recording/replaying.py).
+The threads know the engine, never the KalshiFeed.
 Must not import the feed, the command line or the simulator. Thread-safe.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
-from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
-from .books import BookStore
-from .connection.dial import dial
-from .connection.proxy import Proxy
-from .connection.reader import Reader
+from .books import BookStore, Clock
 from .connection.redaction import detach
 from .connection.transport import Transport
-from .connection.url import Endpoint
-from .credentials import Credentials
 from .dispatch import Dispatcher
-from .errors import AuthenticationError, ConnectionLost, FeedClosedError, KalshiFeedError
+from .errors import ConnectionLost, FeedClosedError, KalshiFeedError
 from .messages import Message
 from .monitor import Monitor
 from .session.events import Event, FeedFault, FeedState
-from .session.retry import ReconnectPolicy, Retries
 from .session.session import Session
 from .session.timing import Timing
 from .session.wanted import Wanted
 from .state import State
 from .stats import FeedStats, Health
+from .tap import QUIET, Reading, Tap
 from .threads import is_logging, log_safely
 from .user_requests import UserRequests
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "log"]
 
 _logger: Final = logging.getLogger("kalshi_feed")
 _RUNNING: Final = (FeedState.CONNECTING, FeedState.CONNECTED, FeedState.RECONNECTING)
-_LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
-_MOST_SKEW: Final = 86_400.0
 _LONGEST_CLOSE: Final = 1e6  # seconds; Thread.join() takes no infinity
 _GRACE: Final = 0.5  # seconds after the deadline for a reader that is about to end
 _FAILED_CLOSE: Final = 5.0  # seconds for the callbacks to take what is queued after a fatal error
 
 
+class Wakes(Protocol):
+    """What wakes a feed's reader. wake() is signal-safe."""
+
+    def wake(self) -> None: ...
+
+
+class ReaderThread(Protocol):
+    """The thread that makes the session's inputs: connection.reader.Reader, or a recording's player."""
+
+    thread: threading.Thread
+    close_deadline: float
+
+    @property
+    def wakeup(self) -> Wakes: ...
+    @property
+    def is_running(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
+    def start(self) -> None: ...
+    def cancel(self) -> None: ...
+    def stop(self, deadline: float) -> None: ...
+    def stopping(self) -> bool: ...
+    def join(self, deadline: float) -> None: ...
+
+
 class Engine:
-    """One feed's inside. Thread-safe; the methods of Host are for the reader thread alone."""
+    """One feed's inside. Thread-safe; turn(), next_deadline() and ended() are for the reader thread alone."""
 
     def __init__(
         self,
-        credentials: Credentials,
-        endpoint: Endpoint,
+        peer: str,
         *,
-        ssl_context: Any,
-        proxy: Proxy | None,
-        policy: ReconnectPolicy,
-        connect_timeout: float,
         idle_timeout: float,
-        max_message_size: int,
         use_yes_price: bool,
         queue_size: int,
         overflow: Any,
         workers: int,
         name: str | None,
         timing: Timing,
+        clock: Clock = time,
+        session_options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self._credentials = credentials
-        self._endpoint = endpoint
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._connect_timeout = connect_timeout
+        self.peer = peer
+        self.use_yes_price = use_yes_price
+        self.tap: Tap | None = None  # who records this feed; set under the store's lock
+        self.recording: Tap | None = None  # the last such, until it is done writing
         self._idle_timeout = idle_timeout
-        self._max_message_size = max_message_size
         self._queue_size = queue_size
         self._name = name
         self._timing = timing
-        self.store = BookStore()
+        self.store = BookStore(clock)
         self.wanted = Wanted()
-        self.session = Session(self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing)
+        self.session = Session(self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options)
         self.dispatcher = Dispatcher(
             queue_size=queue_size,
             overflow=overflow,
@@ -90,19 +102,33 @@ class Engine:
             view_of=self.store.view,
             report_fault=self._count_fault,
         )
-        self._policy = policy
-        self._retries = Retries(policy, random.random)
-        self._reader: Reader | None = None
+        self._reader: ReaderThread | None = None
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
-        self._gap_started: datetime | None = None
-        self._clock_offset = 0.0
-        self._clock_tried = False
-        self._monitor = Monitor()
-        self._state = State(endpoint.redacted)
+        self._monitor = Monitor(clock)
+        self._state = State(peer)
         self.requests = UserRequests(self.store, self.wanted, self.session, self._state, self.check, self.wake)
         self._binary_ignored = 0  # of the present connection
+
+    # -- what the heirs add or change ------------------------------------------------------------------------------------------
+
+    def _new_reader(self, name: str) -> ReaderThread:
+        raise NotImplementedError
+
+    def _reading(self) -> Reading:
+        """What the connection tells beside the payloads of this turn."""
+        transport = self._transport
+        if transport is None:
+            return QUIET
+        binaries = transport.binary_ignored - self._binary_ignored
+        if not (transport.is_behind or binaries or transport.arriving_since is not None):
+            return QUIET
+        self._binary_ignored += binaries
+        return Reading(transport.is_behind, transport.arriving_since, binaries)
+
+    def _starting_locked(self) -> None:
+        """A new reader is about to start."""
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
@@ -129,19 +155,17 @@ class Engine:
                 before.join(time.monotonic() + _FAILED_CLOSE)
             if not before.has_ended:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
-        reader = Reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader", self._dial, self)
+        reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
         with self.store.lock:
             # the first of several threads that start the feed at once, and no close() since, as from a signal handler
             is_first = self._reader is before and self._closings == closings
             if is_first:
                 self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
                 self._reader = reader
-                self._retries = Retries(self._policy, random.random)
-                self._clock_tried = False
+                self._starting_locked()
                 self._state.last_error = ""
                 self.store.ended = None
-                for ticker in self.requests.wanted_books_locked():
-                    self.requests.open_book_locked(ticker)
+                self.requests.reopen_books_locked()
                 self._state.change(FeedState.CONNECTING, "start")
         if not is_first:
             reader.cancel()
@@ -176,12 +200,14 @@ class Engine:
                 self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
             self._end_now("close")
+        if self.recording is not None:
+            self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
-    def _leave_behind(self, reader: Reader, timeout: float) -> None:
+    def _leave_behind(self, reader: ReaderThread, timeout: float) -> None:
         """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
         self.dispatcher.close(time.monotonic())
         if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
-            _log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
+            log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
 
     def _end_now(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
@@ -192,21 +218,28 @@ class Engine:
             if self._state.value is not FeedState.CLOSED:
                 self._state.change(FeedState.CLOSED, reason)
             self._state.untold.clear()
+            self._end_tap_locked()
         self.dispatcher.end(None)
 
-    def stop(self, deadline: float) -> Reader | None:
+    def stop(self, deadline: float) -> ReaderThread | None:
         """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
-        reader = self._reader
-        if reader is not None and not self.store.forked:
+        reader, tap = self._reader, self.tap
+        if self.store.forked:
+            return reader
+        if reader is not None:
             reader.stop(deadline)
             self.dispatcher.unblock()
+        elif tap is not None:
+            tap.abandon()
         return reader
 
     @property
     def abandonable(self) -> bool:
         """Whether threads run that nobody could stop any more if the feed object went away."""
         reader = self._reader
-        return reader is not None and reader.is_running and not reader.stopping()
+        if reader is None:
+            return self.tap is not None
+        return reader.is_running and not reader.stopping()
 
     def wake(self) -> None:
         """Have the reader look what is wanted now."""
@@ -232,58 +265,26 @@ class Engine:
 
     # -- the reader's side (Host) ----------------------------------------------------------------------------------------------
 
-    def _dial(self, reader: Reader) -> Transport:
-        self._hand_on([], ())
-        return dial(
-            self._endpoint,
-            self._headers,
-            ssl_context=self._ssl_context,
-            proxy=self._proxy,
-            deadline=time.monotonic() + self._connect_timeout,
-            wakeup=reader.wakeup,
-            cancelled=reader.stopping,
-            max_message_size=self._max_message_size,
-            idle_timeout=self._idle_timeout,
-        )
-
-    def _headers(self) -> dict[str, str]:
-        """Signed anew for every attempt, with the exchange's idea of the time once it has refused ours."""
-        return self._credentials.headers(self._endpoint.sign_path, int((time.time() + self._clock_offset) * 1000))
-
-    def connected(self, transport: Transport, now: float) -> None:
-        """See Host."""
-        wall = datetime.now(timezone.utc)
-        self._transport = transport
-        self._binary_ignored = 0
-        self._clock_tried = False
-        if transport.server_time is not None:
-            self._monitor.clock_skew = (wall - transport.server_time).total_seconds()
-        _log(logging.INFO, "connected to %s", self._endpoint.redacted)
-        with self.store.lock:
-            self._monitor.connected(now, wall)
-            self._state.change(
-                FeedState.CONNECTED, "connected", gap_started=self._gap_started, gap_ended=self._gap_started and wall
-            )
-            self._gap_started = None
-            self.session.connected(now)
-
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
         """See Host."""
         read_at = time.perf_counter()
         session, output = self.session, self.session.output
+        reading = self._reading()
         with self.store.change():
+            tap = self.tap
+            if tap is not None:
+                tap.turn(payloads, now, reading)
             if payloads:
                 session.receive(payloads, now)
-            transport = self._transport
-            if transport is not None:
-                if transport.is_behind:
+            if reading is not QUIET:
+                if reading.is_behind:
                     session.fell_behind(now)
-                session.arriving(transport.arriving_since, now)
-                if transport.binary_ignored > self._binary_ignored:
-                    session.ignored_binary(transport.binary_ignored - self._binary_ignored, now)
-                    self._binary_ignored = transport.binary_ignored
+                session.arriving(reading.arriving_since, now)
+                session.ignored_binary(reading.binaries, now)
             session.tick(now)
             items, changed, outbox = output.take()
+            if tap is not None and outbox:
+                tap.sent(outbox)
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
         if items or changed or self._state.untold:
@@ -300,42 +301,12 @@ class Engine:
             deadline = self.session.next_deadline()
         return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
-    def lost(self, error: KalshiFeedError, now: float) -> float:
-        """See Host."""
-        transport, self._transport = self._transport, None
-        self._state.last_error = str(error)
-        if self._clock_was_wrong(error):
-            return 0.0
-        with self.store.lock:
-            healthy = self.session.disconnected(now)
-            if transport is not None:
-                ago = timedelta(seconds=max(now - transport.last_received, 0.0))
-                self._gap_started = datetime.now(timezone.utc) - ago
-            items, changed, _ = self.session.output.take()
-        try:
-            delay = self._retries.next_delay(error, healthy=healthy)
-        except KalshiFeedError:
-            self._hand_on(items, changed)
-            raise
-        with self.store.change():
-            self._state.change(
-                FeedState.RECONNECTING,
-                str(error),
-                attempt=self._retries.count,
-                delay=delay,
-                gap_started=self._gap_started,
-            )
-        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
-        _log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
-        self._hand_on(items, changed)
-        return delay
-
     def ended(self, error: BaseException | None) -> None:
         """See Host."""
         items, changed, defect = self._leave_session(closing=error is None)
         fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
-            _log(logging.ERROR, "the feed has failed: %s", fatal)
+            log(logging.ERROR, "the feed has failed: %s", fatal)
         with self.store.change():
             self._transport = None
             self._state.fatal = fatal
@@ -343,6 +314,7 @@ class Engine:
             if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
                 self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
             self._monitor.ended()
+            self._end_tap_locked()
         try:
             self._hand_on(items, changed)
         except BaseException as broken:  # the dispatcher is what has failed
@@ -364,29 +336,37 @@ class Engine:
             with self.store.change():
                 return [], self.store.none_live_locked(), defect
 
+    # -- being recorded --------------------------------------------------------------------------------------------------------
+
+    def record(self, tap: Tap) -> None:
+        """Have ``tap`` told of every input of the session from now on."""
+        with self.store.lock:
+            self.tap = self.recording = self.requests.tap = tap
+
+    def stop_recording(self, tap: Tap) -> None:
+        """Have ``tap`` told no more; nothing to do if it is another one's turn."""
+        with self.store.lock:
+            if self.tap is tap:
+                self._end_tap_locked()
+
+    def _end_tap_locked(self) -> None:
+        tap = self.tap
+        if tap is not None:
+            self.tap = self.requests.tap = None
+            tap.end(time.monotonic())
+
+    def tell(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Have on_error told. Any thread."""
+        with self.store.lock:
+            self.session.output.fault(kind, message, time.monotonic(), error)
+        self.wake()
+
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
         events: list[Message | Event] = []
         while self._state.untold:
             events.append(self._state.untold.pop(0))
         self.dispatcher.put(events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed)
-
-    def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
-        """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""
-        if not isinstance(error, AuthenticationError) or error.status != 401 or error.server_time is None or self._clock_tried:
-            return False
-        ahead = error.server_time.timestamp() - time.time()
-        self._monitor.clock_skew = -ahead
-        if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
-            return False
-        self._clock_tried = True
-        self._clock_offset = ahead
-        _log(
-            logging.WARNING,
-            "refused with 401, and this machine's clock is %+.0f s off the exchange's: trying once with its time",
-            -ahead,
-        )
-        return True
 
     def _count_fault(self, fault: FeedFault) -> None:
         """A callback has raised; on_error hears of it from the worker itself."""
@@ -421,11 +401,12 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
     """What the feed has failed with; an error that is not ours is a defect of ours."""
     if error is None or isinstance(error, KalshiFeedError):
         return error
-    _log(logging.ERROR, "defect in kalshi_feed", error=error)
+    log(logging.ERROR, "defect in kalshi_feed", error=error)
     fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
     fatal.__cause__ = detach(error)
     return fatal
 
 
-def _log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+def log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    """Log; a handler that raises or blocks must not end or hold up the others. Never called under a lock."""
     log_safely(_logger, level, text, *args, error=error)

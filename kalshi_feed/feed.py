@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,6 +24,9 @@ from .credentials import Credentials
 from .dispatch import Dispatcher, MessageStream
 from .engine import Engine
 from .errors import ConfigurationError
+from .live import LiveEngine
+from .recording.replaying import ReplayEngine
+from .recording.writing import Recording
 from .session.channels import channel_names, names
 from .session.events import FeedState
 from .session.retry import ReconnectPolicy
@@ -101,8 +105,7 @@ class KalshiFeed(Callbacks):
             raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
         if name is not None and (not isinstance(name, str) or not name):
             raise ConfigurationError(f"name must be a text, not {name!r}")
-        self._url = endpoint.redacted
-        self._engine = Engine(
+        engine = LiveEngine(
             credentials,
             endpoint,
             ssl_context=ssl_context if ssl_context is not None else default_context() if endpoint.is_secure else None,
@@ -118,9 +121,13 @@ class KalshiFeed(Callbacks):
             name=name,
             timing=self._timing,
         )
-        self._books = Books(self._engine.store, self._engine.requests.wanted_books)
-        _engines.add(self._engine)
-        weakref.finalize(self, _forgotten, self._engine, self._url).atexit = False
+        self._run_by(engine)
+
+    def _run_by(self, engine: Engine) -> None:
+        self._engine = engine
+        self._books = Books(engine.store, engine.requests.wanted_books)
+        _engines.add(engine)
+        weakref.finalize(self, _forgotten, engine).atexit = False
 
     @classmethod
     @without_locals
@@ -137,6 +144,50 @@ class KalshiFeed(Callbacks):
             overrides["url"] = _URLS[env]
         credentials = overrides.pop("credentials", None) or Credentials.from_env(environ)
         return cls(credentials, **overrides)
+
+    @classmethod
+    def replay(
+        cls,
+        path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        speed: float | Literal["max"] = "max",
+        at: datetime | float | None = None,
+        gaps: Literal["strict", "ignore"] = "strict",
+        use_yes_price: bool | None = None,
+        queue_size: int = 65_536,
+        workers: int = 1,
+        name: str | None = None,
+    ) -> KalshiFeed:
+        """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when it was made.
+
+        ``path``: a file that record() wrote, several parts of one, or a capture (lines of frames, or of ``{"recv_ms": …, "event":
+        frame}``). ``speed``: 1 is as it was, 10 ten times as fast, "max" as fast as your callbacks are: nothing is ever dropped.
+        ``at``: callbacks begin at this moment (an aware datetime, or seconds after the beginning); the books are right by then.
+        ``gaps``: "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a subscription's
+        markets only. ``use_yes_price``: what a capture was made with (default False); a recording knows it.
+        run_forever() returns at the end. subscribe() sends nothing: what was recorded comes. Raises ConfigurationError.
+        """
+        if speed != "max" and not (isinstance(speed, (int, float)) and 0 < speed < math.inf):
+            raise ConfigurationError(f"speed must be a positive number or 'max', not {speed!r}")
+        if isinstance(at, datetime) and at.tzinfo is None:
+            raise ConfigurationError("at must be an aware datetime (with a tzinfo), or seconds after the beginning")
+        if at is not None and not isinstance(at, datetime):
+            checked_timeout(at)
+        feed = cls.__new__(cls)
+        feed._run_by(
+            ReplayEngine(
+                path,
+                speed=None if speed == "max" else float(speed),
+                at=at,
+                gaps=gaps,
+                use_yes_price=use_yes_price,
+                queue_size=queue_size,
+                workers=workers,
+                name=name,
+                timing=cls._timing,
+            )
+        )
+        return feed
 
     # -- life ------------------------------------------------------------------------------------------------------------------
 
@@ -294,6 +345,29 @@ class KalshiFeed(Callbacks):
         self._engine.check()
         return self._engine.dispatcher.stream(type, market_tickers, maxsize)
 
+    # -- recording -------------------------------------------------------------------------------------------------------------
+
+    def record(
+        self, path: str | os.PathLike[str], *, rotate_bytes: int | None = None, rotate_seconds: float | None = None
+    ) -> Recording:
+        """Write every frame from now on to a new file, with its receive time in ns; KalshiFeed.replay() plays it.
+
+        ``path`` ends in .ndjson, .ndjson.gz or .ndjson.zst (extra ``zstd``). ``rotate_bytes``, ``rotate_seconds``: after so much a
+        next file begins, NAME.0002.ndjson.gz; each can be replayed by itself. Before or after start(); it ends with close() of
+        either.
+        A disk that is slow or full never disturbs the feed: what is missing is counted (``missed``) and told to on_error.
+        Raises ConfigurationError: the file exists, cannot be made, or the feed is being recorded.
+        """
+        self._engine.check()
+        if isinstance(self._engine, ReplayEngine):
+            raise ConfigurationError("a replay cannot be recorded: it is a recording already, copy the file")
+        return Recording(self._engine, path, rotate_bytes=rotate_bytes, rotate_seconds=rotate_seconds).start()
+
+    @property
+    def replayed(self) -> float | None:
+        """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        return self._engine.progress if isinstance(self._engine, ReplayEngine) else None
+
     # -- looking inside --------------------------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
@@ -312,7 +386,7 @@ class KalshiFeed(Callbacks):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        return f"<KalshiFeed {self._url} {'forked' if self._engine.store.forked else self._engine.state.value}>"
+        return f"<KalshiFeed {self._engine.peer} {'forked' if self._engine.store.forked else self._engine.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
@@ -346,11 +420,11 @@ def _check_options(options: Mapping[str, object]) -> None:
         raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")
 
 
-def _forgotten(engine: Engine, url: str) -> None:
+def _forgotten(engine: Engine) -> None:
     """The last reference to a feed is gone while its threads run."""
     if engine.abandonable:
         engine.stop(time.monotonic())
-        warnings.warn(f"a KalshiFeed for {url} was dropped without close()", ResourceWarning, stacklevel=2)
+        warnings.warn(f"a KalshiFeed for {engine.peer} was dropped without close()", ResourceWarning, stacklevel=2)
 
 
 def _at_exit() -> None:

@@ -6,12 +6,11 @@ store's lock, read by any thread under the same lock.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from datetime import datetime
 from typing import Final
 
-from .books import BookStore
+from .books import BookStore, Clock
 from .dispatch import Dispatcher
 from .messages import Message
 from .orderbook import BookStatus
@@ -29,7 +28,8 @@ _LATELY: Final = 30.0  # seconds; health() tells of messages dropped as long as 
 class Monitor:
     """The figures of one feed. Guarded by the store's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._meter = Meter()
         self._exchange_latency = Histogram()
         self._last_message: float | None = None
@@ -57,7 +57,7 @@ class Monitor:
         if last is not None and not isinstance(last, Event):
             sent = last.sending_ts_ms or getattr(last, "ts_ms", None)
             if isinstance(sent, int):
-                self._exchange_latency.add(max(time.time() - sent / 1000, 0.0))
+                self._exchange_latency.add(max(self._clock.time() - sent / 1000, 0.0))
         self._exchange_latency.rotate(now)
 
     def _dropped_lately(self, dropped: int, now: float) -> int:
@@ -72,7 +72,7 @@ class Monitor:
 
     def stats(self, state: State, counts: Counts, dispatcher: Dispatcher) -> FeedStats:
         """The figures at this instant."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         counters = dispatcher.counters
         rate_1s, rate_10s, rate_60s = self._meter.rates(now)
         return FeedStats(
@@ -115,7 +115,7 @@ class Monitor:
         idle_timeout: float,
     ) -> Health:
         """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         books = store.books
         since = self._connected_at[0] if self._connected_at is not None else now
         return assess(

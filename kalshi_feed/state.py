@@ -24,10 +24,12 @@ class State:
         self.last_error = ""
         self.untold: list[Event] = []  # changes that the reader has yet to hand on
 
-    def change(self, value: FeedState, reason: str, **details: Any) -> None:
+    def change(self, value: FeedState, reason: str, **details: Any) -> StateChange:
         """Go to another state and remember to tell it; ``details`` are StateChange's."""
         previous, self.value = self.value, value
-        self.untold.append(StateChange(previous, value, reason, **details))
+        change = StateChange(previous, value, reason, **details)
+        self.untold.append(change)
+        return change
 
     @property
     def is_connected(self) -> bool:

@@ -7,7 +7,6 @@ not import the connection or the engine. Thread-safe; methods ending in _locked 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from .books import BookStore, OrderBook
@@ -18,6 +17,7 @@ from .session.events import FeedState
 from .session.session import Session
 from .session.wanted import ListBox, Want, Wanted
 from .state import State
+from .tap import Tap
 
 __all__ = ["UserRequests"]
 
@@ -38,6 +38,7 @@ class UserRequests:
         self._session = session
         self._state = state
         self._wake = wake
+        self.tap: Tap | None = None  # who records the users' wishes; set under the store's lock
         self.check = check
         self.check_fork = store.check_fork
         self.wanted = wanted
@@ -54,9 +55,18 @@ class UserRequests:
     def subscribe(self, want: Want) -> None:
         """Want it. Raises ConfigurationError where it contradicts what is wanted already."""
         with self._store.lock:
-            for ticker in self.wanted.add(want):
-                self.open_book_locked(ticker)
+            self._subscribe_locked(want)
         self._wake()
+
+    def _subscribe_locked(self, want: Want) -> None:
+        for ticker in self.wanted.add(want):
+            self.open_book_locked(ticker)
+        self._told("subscribe", want)
+
+    def _told(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
+        """The lock is held."""
+        if self.tap is not None:
+            self.tap.wish(name, want, words)
 
     def want_book(self, market_ticker: str) -> None:
         """Want the market's book, unless somebody does or the feed is closed."""
@@ -66,8 +76,8 @@ class UserRequests:
             for old in tuple(self.wanted.wants):  # what was refused before: the new one takes its place
                 if old.failed and old.channels == (BOOK_CHANNEL,) and tuple(old.keys) == (market_ticker,):
                     self.wanted.remove(old)
-            for ticker in self.wanted.add(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {})):
-                self.open_book_locked(ticker)
+                    self._told("unsubscribe", old)
+            self._subscribe_locked(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {}))
         self._wake()
 
     def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
@@ -75,30 +85,35 @@ class UserRequests:
         with self._store.lock:
             for ticker in self.wanted.add_keys(want, market_tickers):
                 self.open_book_locked(ticker)
+            self._told("add_markets", want, market_tickers)
         self._wake()
 
     def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
         """Want fewer markets."""
         with self._store.lock:
             self._session.books_unwanted(self.wanted.delete_keys(want, market_tickers))
+            self._told("delete_markets", want, market_tickers)
         self._wake()
 
     def unsubscribe(self, want: Want) -> None:
         """Want it no longer."""
         with self._store.lock:
             self._session.books_unwanted(self.wanted.remove(want))
+            self._told("unsubscribe", want)
         self._wake()
 
     def request_snapshots(self, market_tickers: Iterable[str]) -> None:
         """Ask for fresh snapshots."""
         with self._store.lock:
             self.wanted.snapshots.update(dict.fromkeys(market_tickers))
+            self._told("request_snapshots", None, market_tickers)
         self._wake()
 
     def ask(self, action: str, channels: Iterable[str]) -> None:
         """Ask for a list that the exchange sends as a message."""
         with self.lock:
             self.wanted.questions.update(dict.fromkeys((action, channel) for channel in channels))
+            self._told("ask", None, (action, *channels))
         self._wake()
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
@@ -113,6 +128,7 @@ class UserRequests:
 
         with self._store.lock:
             self.wanted.lists.append(box)
+            self._told("list_subscriptions")
         self._wake()
         try:
             return self._store.wait(check, timeout, lambda: self._state.missing("no answer to list_subscriptions"))
@@ -174,9 +190,15 @@ class UserRequests:
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""
         book = self._store.book_locked(market_ticker)
-        book.wanted_at = time.monotonic()
+        book.wanted_at = self._store.clock.monotonic()
         if book.set_status(BookStatus.PENDING):
             self._session.output.status_changed.add(market_ticker)
+
+    def reopen_books_locked(self) -> None:
+        """The feed starts."""
+        for ticker in self.wanted_books_locked():
+            self.open_book_locked(ticker)
+        self._told("reopen_books")
 
     def close_books_locked(self) -> None:
         """The feed is closed, and with it every book."""

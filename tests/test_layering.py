@@ -21,6 +21,7 @@ MAX_LINES = 450
 # module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "errors": "",
+    "version": "",
     "threads": "",
     "credentials": "errors",
     "messages": "errors",
@@ -33,13 +34,16 @@ CORE = {
     "connection": "errors",
     "connection.reader": "dispatch stats books session messages credentials errors",
     "state": "session.events errors",
-    "user_requests": "state books session orderbook messages errors",
+    "user_requests": "state tap books session orderbook messages errors",
     "monitor": "state dispatch stats books session orderbook messages errors",
-    "engine": "monitor user_requests state connection dispatch stats books session orderbook messages credentials threads errors",
+    "tap": "session",
+    "engine": "monitor user_requests state tap connection dispatch stats books session orderbook messages threads errors",
+    "live": "engine connection session credentials errors",
+    "recording": "engine user_requests tap dispatch books session orderbook messages errors version",
     "subscription": "user_requests session messages errors",
     "callbacks": "dispatch session messages errors",
-    "feed": "callbacks subscription engine connection dispatch stats books session messages credentials errors",
-    "": "feed subscription connection dispatch stats books session orderbook messages credentials errors",
+    "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",
+    "": "feed subscription recording connection dispatch stats books session orderbook messages credentials errors version",
 }
 ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}
 MAY_IMPORT = CORE | ON_TOP
@@ -53,7 +57,7 @@ USERS = {
     "flask": "contrib",
     "prometheus_client": "contrib",
     "psycopg": "sinks",
-    "pyarrow": "sinks",
+    "pyarrow": "recording sinks",
     "pytest": "simulator",
     "redis": "contrib",
     "rich": "cli",
@@ -65,6 +69,7 @@ USERS = {
     "trustme": "simulator",
     "websocket": "connection simulator cli",
     "websockets": "simulator",
+    "zstandard": "recording",
 }
 PURE = ("errors", "messages", "orderbook", "session")  # no threads, clocks or sockets; a log may block on its disk
 NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "selectors", "socket", "ssl", "threading"}

@@ -69,7 +69,9 @@ def local_feed(exchange: Exchange) -> type[KalshiFeed]:
             super().__init__(credentials, **arguments)
 
         def run_forever(self) -> None:
-            """Until a few messages have come, in place of Ctrl-C."""
+            """Until a few messages have come, in place of Ctrl-C; a replay to its end."""
+            if self.replayed is not None:
+                return super().run_forever()
             come = threading.Semaphore(0)
             self.on_message(lambda message: come.release())
             for _ in range(3):
@@ -93,6 +95,9 @@ def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: 
         feed.on_error(faults.append)
         feed.subscribe("orderbook_delta", TICKER)
         names: dict[str, Any] = {"feed": feed, "book": feed.wait_for_book(TICKER, timeout=5), "KalshiFeed": feed_class}
+        if "KalshiFeed.replay(" in code:
+            with feed.record("game.ndjson.gz"):
+                feed.wait_for("orderbook_delta", timeout=5)
         exec(compiled, names)
         feed.wait_for("orderbook_delta", timeout=5)
     names["feed"].close()

@@ -1,7 +1,7 @@
-"""The command ``kalshi-feed``: demo, watch and exchange.
+"""The command ``kalshi-feed``: demo, watch, record, replay, convert and exchange.
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
-imported until it runs. Layers, downwards: commands > (demo, watching, serve) > show > (monitor, render) > model.
+imported until it runs. Layers, downwards: commands > (demo, watching, recordings, serve) > show > (monitor, render) > model.
 Nothing imports this package but ``__main__``.
 """
 

@@ -1,57 +1,28 @@
-"""The commands and their options, and how errors are told: one message and no traceback.
-
-The exit code is 2 for what was asked wrongly, 1 for what could not be done. Owns the words of the command line. Must
+"""The commands and their options. Owns the words of the command line. Must
 not hold logic of its own. Main thread only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from .. import __version__
-from ..errors import ConfigurationError, KalshiFeedError, TLSError
 from . import demo as demonstration
-from . import serve, watching
+from . import recording_commands, serve, watching
+from .told import Failed, Misused, told
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
 
-__all__ = ["Failed", "Misused", "group"]
+__all__ = ["group"]
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _MARKETS = click.IntRange(1, 10_000)
 _RATE = click.FloatRange(0, 100_000)
-
-
-class Failed(click.ClickException):
-    """It could not be done."""
-
-    exit_code = 1
-
-
-class Misused(click.ClickException):
-    """It was asked wrongly: an option, the environment, a file, a missing package."""
-
-    exit_code = 2
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Errors of the package and of files as one message."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise Misused(str(error)) from error
-    except TLSError as error:
-        raise Failed(f"{error} (on this command line: --ca-file)") from error
-    except KalshiFeedError as error:
-        raise Failed(str(error)) from error
 
 
 def _exchange(markets: int, rate: float, port: int = 0) -> Exchange:
@@ -73,6 +44,9 @@ def group() -> None:
       kalshi-feed demo --markets 50 --rate 2000 --seconds 60
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC     with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set
       kalshi-feed watch TICKER --env demo --plain | tee changes.txt
+      kalshi-feed record TICKER -o game.ndjson.gz   every frame, with its receive time
+      kalshi-feed replay game.ndjson.gz --speed 10  the same books, gaps and reconnects again
+      kalshi-feed convert game.ndjson.gz --to csv   deltas, trades and top of book as tables
       kalshi-feed exchange --markets 10 --rate 100  a simulated exchange to connect programs to
     """
 
@@ -94,7 +68,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
       kalshi-feed demo --markets 50 --rate 2000 --seconds 600
       kalshi-feed demo --seconds 5 --json
     """
-    with _told(), _exchange(markets, rate) as exchange:
+    with told(), _exchange(markets, rate) as exchange:
         summary = demonstration.run(exchange, seconds, view=not as_json)
     click.echo(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
     if summary.differing:
@@ -133,7 +107,7 @@ def watch(
       kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel trade --channel ticker
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
     """
-    with _told():
+    with told():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
         watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain)
 
@@ -154,7 +128,11 @@ def exchange(port: int, markets: int, rate: float, seconds: float | None) -> Non
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
     """
     try:
-        with _told():
+        with told():
             serve.run(_exchange(markets, rate, port), seconds)
     except OSError as error:
         raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error
+
+
+for _command in (recording_commands.record, recording_commands.replay, recording_commands.convert):
+    group.add_command(_command)

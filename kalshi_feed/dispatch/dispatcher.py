@@ -39,6 +39,7 @@ __all__ = ["Dispatcher"]
 _logger = logging.getLogger("kalshi_feed.dispatch")
 _TYPE_OF = attrgetter("type")
 _STUCK_AFTER = 5.0  # seconds a callback may run before it is named in the log
+_LOOK = 0.05  # seconds between two looks at whether it was stopped
 _WATCH_EVERY = 1.0  # seconds
 _GRACE = 0.25  # seconds after the deadline for workers that only have to announce the last loss
 Overflow = Literal["drop_oldest", "block"]
@@ -261,6 +262,13 @@ class Dispatcher:
                     )
         finally:
             self._closers.discard(me)
+
+    def finish(self, stopped: Callable[[], bool]) -> None:
+        """Wait until everything queued is delivered, however long that takes, unless ``stopped()``. Nothing may be put any more."""
+        queue, threads = self._queue, tuple(self._threads)
+        queue.begin_close(math.inf)
+        while not stopped() and _join(threads, time.monotonic() + _LOOK):
+            pass
 
     def is_worker(self) -> bool:
         """Whether this is called from a callback, on one of the worker threads."""

@@ -22,12 +22,12 @@ from .output import Output
 from .timing import Timing
 from .wanted import ListBox, Wanted
 
-__all__ = ["Control", "Listener"]
+__all__ = ["TERMINAL", "Control", "Listener"]
 
 # protocol.md 4.1
 _ALREADY_SUBSCRIBED: Final = 6
 _UNKNOWN_SID: Final = 7
-_TERMINAL: Final = frozenset({10, 17, 25})
+TERMINAL: Final = frozenset({10, 17, 25})
 _PUT_OFF: Final = frozenset({18, 27})
 _TIMEOUT: Final = 18
 _MARKET_LIMIT: Final = 26
@@ -66,10 +66,10 @@ class Control:
         self._timing = timing
         self._use_yes_price = use_yes_price
         self._listener = listener
-        self._next_id = 1
-        self._unsettled: set[str] = set()
+        self.next_id = 1
+        self.unsettled: set[str] = set()
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
-        self._online = False
+        self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
         self.patient_until = 0.0  # no answer is overdue before
         self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
@@ -80,14 +80,14 @@ class Control:
 
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
-        self._online = True
+        self.online = True
         self.patient_until = 0.0
-        self._unsettled = set(self._wanted.channels)
+        self.unsettled = set(self._wanted.channels)
         self.tick(now)
 
     def disconnected(self) -> None:
         """The connection is gone, and with it every sid and every command in flight."""
-        self._online = False
+        self.online = False
         self._wanted.lists.extend(self._lists.values())
         self._lists.clear()
         self._expired.clear()
@@ -96,12 +96,12 @@ class Control:
 
     def tick(self, now: float) -> None:
         """Send what has become due: new wishes, retries, commands whose answer is overdue."""
-        if not self._online:
+        if not self.online:
             return
-        self._unsettled |= self._wanted.changed
+        self.unsettled |= self._wanted.changed
         self._wanted.changed.clear()
         self._revive(now)
-        for name in sorted(self._unsettled):
+        for name in sorted(self.unsettled):
             self._settle(name, now)
         for box in self._wanted.lists:
             self._lists[self._send("list_subscriptions", "", (), now).id] = box
@@ -126,9 +126,9 @@ class Control:
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
         due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
-        if self._online and self._wanted.snapshots:
+        if self.online and self._wanted.snapshots:
             due.append(self._snapshots_at)
-        for name in self._unsettled:
+        for name in self.unsettled:
             link = self.links.get(name)
             if link is not None and link.pending is None and link.retry_at:
                 due.append(link.retry_at)
@@ -144,7 +144,7 @@ class Control:
 
     def settled(self, channel: str) -> bool:
         """Whether everything wanted of the channel is confirmed, and nothing more."""
-        return self._online and channel not in self._unsettled and channel not in self._wanted.changed
+        return self.online and channel not in self.unsettled and channel not in self._wanted.changed
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Control:
     def resubscribe(self, link: Link, now: float) -> None:
         """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (protocol.md 5.2)."""
         if link.pending is None and link.sid is not None:
-            self._unsettled.add(link.name)
+            self.unsettled.add(link.name)
             self._change(link, "unsubscribe", (), now)
 
     def _revive(self, now: float) -> None:
@@ -182,7 +182,7 @@ class Control:
         keys, selector = (wanted.keys, wanted.selector) if wanted is not None else ((), None)
         step = link.next_step(keys, selector)
         if step is None:
-            self._unsettled.discard(name)
+            self.unsettled.discard(name)
         elif link.is_open and link.sid is None:
             self._ask_sid(link, now)
         else:
@@ -204,8 +204,8 @@ class Control:
         if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (protocol.md 3.1)
             options["use_yes_price"] = self._use_yes_price
         sid = link.sid if link is not None else None
-        command = Command(self._next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
-        self._next_id += 1
+        command = Command(self.next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
+        self.next_id += 1
         self.in_flight[command.id] = command
         self._output.outbox.append(encode(command, link.selector if link is not None else None, options))
         return command
@@ -282,7 +282,7 @@ class Control:
         """The exchange refused a command, or a subscription of ours has died."""
         link = self.links.of_sid(message.sid)
         code, text = message.code or 0, message.message or "no text"
-        is_terminal = code in _TERMINAL
+        is_terminal = code in TERMINAL
         command = None
         if message.id or not (is_terminal or (message.sid is not None and link is None)):
             command = self._answered(message.id, _ANY, link.name if link else None)
@@ -317,8 +317,8 @@ class Control:
                 self._listener.repair_refused(code, code in _PUT_OFF, now)
         elif link.pending is command:
             link.pending = None
-            self._unsettled.add(link.name)
-            if code in _PUT_OFF or code in _TERMINAL:
+            self.unsettled.add(link.name)
+            if code in _PUT_OFF or code in TERMINAL:
                 self._put_off(link, now)
                 if code == _TIMEOUT and command.cmd == "subscribe":
                     self._send("list_subscriptions", "", (), now)  # it may have been opened all the same
@@ -379,7 +379,7 @@ class Control:
         link.confirm(keys)
         if len(keys) >= link.chunk:  # then there is more, and the snapshots of these are to come first
             link.retry_at = now + self._timing.pace
-        self._unsettled.add(link.name)
+        self.unsettled.add(link.name)
         if link.name == BOOK_CHANNEL:
             self._listener.snapshots_due(now)
         self._settle(link.name, now)
@@ -409,7 +409,7 @@ class Control:
     def _closed(self, link: Link, now: float) -> None:
         self._listener.markets_left(link, None, now)
         self._retire(link)
-        self._unsettled.add(link.name)
+        self.unsettled.add(link.name)
         self._settle(link.name, now)
 
     def _died(self, link: Link, reason: str, now: float) -> None:
@@ -418,7 +418,7 @@ class Control:
         if link.is_open and now - link.opened_at >= self._timing.healthy:
             link.failures = 0
         self._retire(link)
-        self._unsettled.add(link.name)
+        self.unsettled.add(link.name)
         self._put_off(link, now)
 
     def _put_off(self, link: Link, now: float) -> None:

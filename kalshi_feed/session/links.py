@@ -6,7 +6,7 @@ by the session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .channels import CHANNEL_OF_TYPE
 from .commands import Command
@@ -36,6 +36,14 @@ class Links:
     def get(self, name: str) -> Link | None:
         """The channel's link, None if nothing was ever asked of it on this connection."""
         return self._by_name.get(name)
+
+    def resume(self, links: Iterable[Link], retired: Iterable[int]) -> None:
+        """These are there, and those have been, in the middle of a connection."""
+        self.retired.update(retired)
+        for link in links:
+            self._by_name[link.name] = link
+            if link.sid is not None:
+                self.by_sid[link.sid] = link
 
     def clear(self) -> None:
         """The connection is gone."""

@@ -90,8 +90,7 @@ class Repair:
         elif self._broken is not None:  # a gap with every frame must not cost a look at every book
             tickers = self._broken
         else:
-            kept = [t for t in link.confirmed if t in self._books and self._books[t].status is not BookStatus.CLOSED]
-            tickers = self._broken = tuple(dict.fromkeys(kept + self.live()))
+            tickers = self._broken = tuple(ticker for ticker, book in self._books.items() if _may_be_wrong(book, link))
             self.mark_stale(tickers)
         self._output.counts.gaps += 1
         self._output.items.append(Gap(link.name, link.sid, expected, received, tickers, reason))
@@ -225,6 +224,10 @@ class Repair:
         if len(self._failures) >= _MAX_FAILURES:
             self._failures.clear()
             self._output.give_up = "three repairs of the books failed within a minute"
+
+
+def _may_be_wrong(book: Book, link: Link) -> bool:
+    return book.status is BookStatus.LIVE or (book.status is not BookStatus.CLOSED and book.market_ticker in link.confirmed)
 
 
 def _some(tickers: set[str]) -> str:

@@ -28,10 +28,12 @@ from ..messages import (
 from ..messages.decoder import undecodable
 from ..orderbook import Book, BookStatus, NegativeSize
 from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS
+from .commands import Command
 from .control import Control
 from .doubts import Doubts
 from .link import Link
 from .output import Output
+from .overheard import Overheard
 from .repair import Repair
 from .timing import Timing
 from .wanted import Wanted
@@ -45,14 +47,24 @@ class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
 
     ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
+    ``overhears``: the commands are another program's, see Overheard. ``strict=False``: missing numbers mean nothing, because only
+    some of a subscription's frames were kept.
     """
 
     def __init__(
-        self, books: Mapping[str, Book], wanted: Wanted, *, use_yes_price: bool = True, timing: Timing | None = None
+        self,
+        books: Mapping[str, Book],
+        wanted: Wanted,
+        *,
+        use_yes_price: bool = True,
+        timing: Timing | None = None,
+        overhears: bool = False,
+        strict: bool = True,
     ) -> None:
         self._books = books
         self._wanted = wanted
         self._timing = timing or Timing()
+        self._strict = strict
         self._decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
         self._bad_frames: deque[float] = deque()
@@ -60,7 +72,7 @@ class Session:
         self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
         self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
-        self.control = Control(wanted, self.output, self._timing, use_yes_price, self)
+        self.control = (Overheard if overhears else Control)(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
         self.doubts = Doubts(books, self.output, self._timing)
 
@@ -71,6 +83,23 @@ class Session:
         self._connected_at = now
         self.output.give_up = None
         self.control.connected(now)
+
+    def resume(
+        self,
+        links: Iterable[Link],
+        retired: Iterable[int],
+        in_flight: Iterable[Command],
+        unsettled: Iterable[str],
+        next_id: int,
+        now: float,
+    ) -> None:
+        """Go on in the middle of a recorded connection; there is none now. Nothing is asked for, the books are as they were put."""
+        self._connected_at = now
+        control = self.control
+        control.online, control.next_id, control.unsettled = True, next_id, set(unsettled)
+        control.in_flight.update({command.id: command for command in in_flight})
+        control.links.resume(links, retired)
+        self.repair.expect(now)
 
     def disconnected(self, now: float) -> bool:
         """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see Timing)."""
@@ -264,7 +293,7 @@ class Session:
         if expected is None and seq < link.floor:
             self.output.counts.ignored["late"] += 1
             return False
-        if expected is None or seq == expected:
+        if expected is None or seq == expected or (seq > expected and not self._strict):
             link.next_seq = seq + 1
             return True
         if seq > expected:

@@ -19,7 +19,9 @@ def test_version() -> None:
     assert (result.returncode, result.stdout) == (0, f"kalshi-feed, version {package.__version__}\n")
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("watch",), ("exchange",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [(), ("demo",), ("watch",), ("record",), ("replay",), ("convert",), ("exchange",)], ids=" ".join
+)
 def test_help_has_examples(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(group, [*command, "--help"], prog_name="kalshi-feed")
     assert result.exit_code == 0

@@ -1,0 +1,192 @@
+"""``kalshi-feed record``, ``replay`` and ``convert``: what they do, and how far they are.
+
+Owns the loops and the summaries. Main thread, but for the callbacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from ..errors import FeedClosedError
+from ..feed import KalshiFeed
+from ..recording.tables import Converter
+from ..recording.writing import Recording
+from ..session.events import FeedFault, FeedState
+from .model import printable, quote
+from .monitor import Monitor
+from .show import quiet_log, raise_failure, show
+from .watching import ChangePrinter, feed_address
+
+__all__ = ["convert", "lines_of", "record", "replay"]
+
+_LOOK: Final = 0.1  # seconds between two looks
+_TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each in the place of the one before
+_PIPE_PACE: Final = 10.0
+_BOOKS_SHOWN: Final = 20
+
+
+class Progress:
+    """A line on standard error that says how far it is: rewritten in a terminal, a new one every 10 s elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._is_terminal = sys.stderr.isatty()
+        self._due = time.monotonic() + (_TERMINAL_PACE if self._is_terminal else _PIPE_PACE)
+        self._last: tuple[float, int] = (time.monotonic(), 0)
+
+    def look(self, messages: int, what: str) -> None:
+        """Tell it if it is time; the rate is that since the last line."""
+        now = time.monotonic()
+        if self._quiet or now < self._due:
+            return
+        self._due = now + (_TERMINAL_PACE if self._is_terminal else _PIPE_PACE)
+        rate = (messages - self._last[1]) / (now - self._last[0])
+        self._last = (now, messages)
+        line = f"{messages:,} messages, {rate:,.0f}/s, {what}"
+        click.echo(f"\r\x1b[K{line}" if self._is_terminal else line, nl=not self._is_terminal, err=True)
+
+    def end(self) -> None:
+        """The line is left."""
+        if self._is_terminal and not self._quiet:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def record(
+    feed: KalshiFeed,
+    market_tickers: Sequence[str],
+    channels: Sequence[str],
+    path: str,
+    *,
+    rotate_bytes: float | None,
+    rotate_seconds: float | None,
+    seconds: float | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
+    subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
+    feed.on_error(_told)
+    recording = feed.record(path, rotate_bytes=int(rotate_bytes) if rotate_bytes else None, rotate_seconds=rotate_seconds)
+    progress, begun = Progress(quiet), time.monotonic()
+    end = None if seconds is None else begun + seconds
+    with quiet_log(), feed, contextlib.suppress(KeyboardInterrupt):
+        while end is None or time.monotonic() < end:
+            raise_failure(feed)
+            if subscription.error is not None:
+                raise subscription.error
+            progress.look(recording.messages, _where(recording, feed))
+            time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+    progress.end()
+    stats = feed.stats()
+    return {
+        "files": [str(file) for file in recording.paths],
+        "messages": recording.messages,
+        "missed": recording.missed,
+        "bytes": recording.file_bytes,
+        "seconds": round(time.monotonic() - begun, 3),
+        "gaps": stats.gaps,
+        "reconnects": stats.reconnects,
+    }
+
+
+def _where(recording: Recording, feed: KalshiFeed) -> str:
+    parts = f" in {len(recording.paths)} files" if len(recording.paths) > 1 else ""
+    missed = f", {recording.missed:,} missed" if recording.missed else ""
+    state = "" if feed.state is FeedState.CONNECTED else f", {feed.state.value}"
+    return f"{_size(recording.file_bytes)}{parts}{missed}{state}"
+
+
+def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[str, Any]:
+    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody reads the output."""
+    feed.on_error(_told)
+    printer = ChangePrinter(feed) if plain else None
+    monitor = Monitor(feed, (), f"replay of {feed_address(feed)}") if view else None
+    progress, begun = Progress(quiet or plain or view), time.monotonic()
+    with quiet_log(), feed:
+        with contextlib.suppress(KeyboardInterrupt, FeedClosedError):
+            while feed.state is not FeedState.CLOSED:
+                raise_failure(feed)
+                if printer is not None:
+                    printer.wait(_LOOK, lambda: None)
+                elif monitor is not None and feed.books:
+                    monitor.market_tickers = tuple(feed.books)
+                    show(monitor, None, check=lambda: _until_closed(feed))
+                else:
+                    time.sleep(_LOOK)
+                progress.look(feed.stats().messages_total, f"{feed.replayed or 0.0:.0%} of the recording")
+            feed.run_forever()  # what is queued is still delivered
+        progress.end()
+        stats, elapsed = feed.stats(), time.monotonic() - begun
+        views = [book.view() for book in feed.books.values()]
+    return {
+        "messages": stats.messages_total,
+        "seconds": round(elapsed, 3),
+        "messages_per_second": round(stats.messages_total / max(elapsed, 0.001)),
+        "by_type": dict(stats.messages),
+        "gaps": stats.gaps,
+        "resyncs": stats.resyncs,
+        "reconnects": stats.reconnects,
+        "faults": dict(stats.faults),
+        "books": {one.market_ticker: f"{one.status.value} yes {quote(one.best_bid(), one.best_ask())}" for one in views},
+    }
+
+
+def _until_closed(feed: KalshiFeed) -> None:
+    if feed.state is FeedState.CLOSED:
+        raise FeedClosedError("the recording has ended")
+
+
+def convert(converter: Converter, *, quiet: bool) -> dict[str, Any]:
+    """Write the tables; returns the summary. Raises ConfigurationError, and OSError for a disk that is full."""
+    progress, begun = Progress(quiet), time.monotonic()
+    for _ in converter.steps():
+        progress.look(converter.messages, f"{converter.progress:.0%} of the recording")
+    progress.end()
+    return {
+        "messages": converter.messages,
+        "files": [str(path) for path in converter.paths],
+        "rows": dict(converter.rows),
+        "seconds": round(time.monotonic() - begun, 3),
+        "trouble": converter.trouble,
+    }
+
+
+def lines_of(summary: dict[str, Any]) -> list[str]:
+    """A summary for people."""
+    lines = []
+    for name, value in summary.items():
+        label = name.replace("_", " ")
+        if name == "bytes":
+            lines.append(f"size: {_size(value)}")
+        elif name == "files":
+            lines += [f"file: {path}" for path in value]
+        elif name == "trouble":
+            lines += [f"trouble: {text}" for text in value]
+        elif name == "books":
+            lines += [f"{printable(ticker)} {text}" for ticker, text in list(value.items())[:_BOOKS_SHOWN]]
+            if len(value) > _BOOKS_SHOWN:
+                lines.append(f"… and {len(value) - _BOOKS_SHOWN} more books")
+        elif isinstance(value, dict):
+            if value:
+                lines.append(f"{label}: " + ", ".join(f"{printable(key)} {count:,}" for key, count in value.items()))
+        else:
+            lines.append(f"{label}: {value:,}")
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def _told(fault: FeedFault) -> None:
+    if fault.kind == "recording":
+        click.echo(f"\n{printable(fault.message)}" if sys.stderr.isatty() else printable(fault.message), err=True)

@@ -1,0 +1,152 @@
+"""The engine on a real connection: how it is dialled, and what is done when it is lost.
+
+Owns the credentials, the retries and the exchange's idea of the time. Must not import the feed, the command line or the simulator.
+Thread-safe; the methods of Host are for the reader thread alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from .connection.dial import dial
+from .connection.proxy import Proxy
+from .connection.reader import Reader
+from .connection.transport import Transport
+from .connection.url import Endpoint
+from .credentials import Credentials
+from .engine import Engine, log
+from .errors import AuthenticationError, KalshiFeedError
+from .session.events import FeedState
+from .session.retry import ReconnectPolicy, Retries
+
+__all__ = ["LiveEngine"]
+
+_LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
+_MOST_SKEW: Final = 86_400.0
+
+
+class LiveEngine(Engine):
+    """One feed's inside, connected to the exchange. Thread-safe; see the module. ``options`` are Engine's."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        endpoint: Endpoint,
+        *,
+        ssl_context: Any,
+        proxy: Proxy | None,
+        policy: ReconnectPolicy,
+        connect_timeout: float,
+        idle_timeout: float,
+        max_message_size: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(endpoint.redacted, idle_timeout=idle_timeout, **options)
+        self._credentials = credentials
+        self._endpoint = endpoint
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._connect_timeout = connect_timeout
+        self._max_message_size = max_message_size
+        self._policy = policy
+        self._retries = Retries(policy, random.random)
+        self._gap_started: datetime | None = None
+        self._clock_offset = 0.0
+        self._clock_tried = False
+
+    def _new_reader(self, name: str) -> Reader:
+        return Reader(name, self._dial, self)
+
+    def _starting_locked(self) -> None:
+        self._retries = Retries(self._policy, random.random)
+        self._clock_tried = False
+
+    def _dial(self, reader: Reader) -> Transport:
+        self._hand_on([], ())
+        return dial(
+            self._endpoint,
+            self._headers,
+            ssl_context=self._ssl_context,
+            proxy=self._proxy,
+            deadline=time.monotonic() + self._connect_timeout,
+            wakeup=reader.wakeup,
+            cancelled=reader.stopping,
+            max_message_size=self._max_message_size,
+            idle_timeout=self._idle_timeout,
+        )
+
+    def _headers(self) -> dict[str, str]:
+        """Signed anew for every attempt, with the exchange's idea of the time once it has refused ours."""
+        return self._credentials.headers(self._endpoint.sign_path, int((time.time() + self._clock_offset) * 1000))
+
+    def connected(self, transport: Transport, now: float) -> None:
+        """See Host."""
+        wall = datetime.now(timezone.utc)
+        self._transport = transport
+        self._binary_ignored = 0
+        self._clock_tried = False
+        if transport.server_time is not None:
+            self._monitor.clock_skew = (wall - transport.server_time).total_seconds()
+        log(logging.INFO, "connected to %s", self._endpoint.redacted)
+        with self.store.lock:
+            self._monitor.connected(now, wall)
+            change = self._state.change(
+                FeedState.CONNECTED, "connected", gap_started=self._gap_started, gap_ended=self._gap_started and wall
+            )
+            self._gap_started = None
+            if self.tap is not None:
+                self.tap.connected(now, change, self._monitor.clock_skew)
+            self.session.connected(now)
+
+    def lost(self, error: KalshiFeedError, now: float) -> float:
+        """See Host."""
+        transport, self._transport = self._transport, None
+        self._state.last_error = str(error)
+        if self._clock_was_wrong(error):
+            return 0.0
+        with self.store.lock:
+            healthy = self.session.disconnected(now)
+            if transport is not None:
+                ago = timedelta(seconds=max(now - transport.last_received, 0.0))
+                self._gap_started = datetime.now(timezone.utc) - ago
+            items, changed, _ = self.session.output.take()
+        try:
+            delay = self._retries.next_delay(error, healthy=healthy)
+        except KalshiFeedError:
+            self._hand_on(items, changed)
+            raise
+        with self.store.change():
+            change = self._state.change(
+                FeedState.RECONNECTING,
+                str(error),
+                attempt=self._retries.count,
+                delay=delay,
+                gap_started=self._gap_started,
+            )
+            if self.tap is not None:
+                self.tap.lost(now, change)
+        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
+        log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
+        self._hand_on(items, changed)
+        return delay
+
+    def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
+        """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""
+        if not isinstance(error, AuthenticationError) or error.status != 401 or error.server_time is None or self._clock_tried:
+            return False
+        ahead = error.server_time.timestamp() - time.time()
+        self._monitor.clock_skew = -ahead
+        if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
+            return False
+        self._clock_tried = True
+        self._clock_offset = ahead
+        log(
+            logging.WARNING,
+            "refused with 401, and this machine's clock is %+.0f s off the exchange's: trying once with its time",
+            -ahead,
+        )
+        return True

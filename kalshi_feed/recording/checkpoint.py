@@ -1,0 +1,194 @@
+"""What a session knows at one moment, as lines, and a session that goes on from such lines.
+
+Owns both directions. take() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..books import BookStore
+from ..engine import Engine
+from ..messages.values import price_decimal, price_units, size_decimal, size_units
+from ..orderbook import Book, BookStatus
+from ..session.commands import Command
+from ..session.link import Link
+from ..session.session import Session
+from ..session.wanted import Want, Wanted
+from .lines import BookLine, CommandLine, LinkLine, SessionLine, WantLine
+
+__all__ = ["Checkpoint", "Numbers", "Taken", "lines_of", "restore", "take", "want_of"]
+
+
+class Numbers:
+    """Numbers for subscriptions, so that a wish can name its own. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Want, int] = {}
+        self._next = 1
+
+    def of(self, want: Want) -> int:
+        """The subscription's number, a new one if it has none."""
+        number = self._numbers.get(want)
+        if number is None:
+            number = self._numbers[want] = self._next
+            self._next += 1
+        return number
+
+    def forget(self, want: Want) -> None:
+        """The subscription has ended."""
+        self._numbers.pop(want, None)
+
+
+class BookCopy(NamedTuple):
+    """A book as it was; sizes by price, in the book's units."""
+
+    market_ticker: str
+    status: BookStatus
+    seq: int | None
+    clock: int | None
+    updated: float | None
+    yes: dict[int, int]
+    no: dict[int, int]
+
+
+class Taken(NamedTuple):
+    """A checkpoint as it was taken, its books yet to be written out."""
+
+    session: SessionLine
+    books: list[BookCopy]
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint as it was read."""
+
+    ns: int
+    session: SessionLine
+    books: list[BookLine]
+
+
+def take(engine: Engine, numbers: Numbers, missed: int) -> Taken:
+    """What the engine's session knows now."""
+    control, books = engine.session.control, engine.store.books
+    tickers = engine.requests.wanted_books_locked()
+    return Taken(
+        SessionLine(
+            state=engine.state.value,
+            books=len(tickers),
+            missed=missed,
+            next_id=control.next_id,
+            wants=[line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))],
+            links=[_link_line(link) for link in control.links],
+            in_flight=[_command_line(command) for command in control.in_flight.values()],
+            retired=sorted(control.links.retired),
+            unsettled=sorted(control.unsettled | engine.wanted.changed),
+        ),
+        [_copy(books[ticker]) for ticker in tickers],
+    )
+
+
+def _copy(book: Book) -> BookCopy:
+    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.yes.copy(), book.no.copy())
+
+
+def lines_of(taken: Taken) -> Iterable[BookLine]:
+    """The books of a checkpoint, written out."""
+    for book in taken.books:
+        yield BookLine(
+            book.market_ticker,
+            book.status.value,
+            book.seq,
+            book.clock,
+            book.updated,
+            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.yes.items()],
+            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.no.items()],
+        )
+
+
+def _want_lines(want: Want, number: int) -> list[WantLine]:
+    """One for each channel: what the exchange has refused of it is no longer wanted."""
+    return [
+        WantLine(number, [name], want.selector, [key for key in want.keys if key not in want.refused.get(name, ())], want.options)
+        for name in want.live_channels()
+    ]
+
+
+def want_of(line: WantLine) -> Want:
+    """The subscription of a line."""
+    return Want(tuple(line.channels), line.selector, line.keys, line.options)
+
+
+def _link_line(link: Link) -> LinkLine:
+    return LinkLine(
+        channel=link.name,
+        sid=link.sid,
+        is_open=link.is_open,
+        next_seq=link.next_seq,
+        selector=link.selector,
+        confirmed=list(link.confirmed),
+        pending=link.pending.id if link.pending is not None else None,
+        failures=link.failures,
+        opened_at=link.opened_at,
+        retry_at=link.retry_at,
+        chunk=link.chunk,
+    )
+
+
+def _link_of(line: LinkLine, in_flight: dict[int, Command]) -> Link:
+    link = Link(line.channel)
+    link.sid, link.is_open, link.next_seq, link.selector = line.sid, line.is_open, line.next_seq, line.selector
+    link.confirm(line.confirmed)
+    link.pending = in_flight.get(line.pending) if line.pending is not None else None
+    link.failures, link.opened_at, link.retry_at = line.failures, line.opened_at, line.retry_at
+    link.chunk = line.chunk if line.chunk is not None else link.chunk
+    return link
+
+
+def _command_line(command: Command) -> CommandLine:
+    return CommandLine(
+        command.id, command.cmd, command.channel, list(command.keys), command.deadline, command.sid, command.repeated
+    )
+
+
+def _command_of(line: CommandLine) -> Command:
+    return Command(line.id, line.cmd, line.channel, tuple(line.keys), line.deadline, line.sid, line.repeated)
+
+
+def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float) -> dict[int, list[Want]]:
+    """Make the session what it was then, whatever it was before; returns the subscriptions by their numbers."""
+    line, changed = checkpoint.session, session.output.status_changed
+    for old in tuple(wanted.wants):
+        session.books_unwanted(wanted.remove(old))
+    wants: dict[int, list[Want]] = {}
+    for want_line in line.wants:
+        want = want_of(want_line)
+        for ticker in wanted.add(want):
+            book = store.book_locked(ticker)
+            book.wanted_at = now
+            book.set_status(BookStatus.PENDING)
+            changed.add(ticker)
+        wants.setdefault(want_line.number, []).append(want)
+    for waiting in (wanted.changed, wanted.new_books, wanted.snapshots, wanted.questions):
+        waiting.clear()
+    session.disconnected(now)
+    for book_line in checkpoint.books:
+        book = store.book_locked(book_line.market_ticker)
+        if book_line.updated is not None:
+            levels = [
+                {price_units(price): size_units(size) for price, size in side}
+                for side in (book_line.yes_dollars_fp, book_line.no_dollars_fp)
+            ]
+            book.replace(levels[0], levels[1], book_line.seq, book_line.clock, book_line.updated)
+        book.set_status(BookStatus(book_line.status))
+        changed.add(book_line.market_ticker)
+    if line.state == "CONNECTED":
+        in_flight = {one.id: _command_of(one) for one in line.in_flight}
+        links = [_link_of(one, in_flight) for one in line.links]
+        session.resume(links, line.retired, in_flight.values(), line.unsettled, line.next_id, now)
+    else:
+        session.control.next_id = line.next_id
+        wanted.changed.update(line.unsettled)
+    return wants

@@ -1,0 +1,181 @@
+"""Captures of other programs: lines of the exchange's frames, as they are or as ``{"recv_ms": …, "event": frame}``.
+
+Owns the two readings of such a file: the first finds out which subscriptions there were, for nobody wrote that down; the second
+gives the frames. Where a sid turns up as another channel's, a channel under another sid, or a snapshot with a number far back,
+another connection had been made. Must not import anything that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from .checkpoint import Checkpoint
+from .lines import ChangeLine, HeaderLine, LinkLine, SessionLine, WantLine
+from .reading import Connected, Lost, Record, Trouble, Turn, file_lines
+
+__all__ = ["ForeignSource"]
+
+_MOST_AT_ONCE: Final = 256  # frames of one time given as one turn
+_SHARED: Final = ("event_lifecycle",)  # of two channels
+
+
+class _Wrapper(msgspec.Struct):
+    recv_ns: int | None = None
+    recv_ms: float | None = None
+    event: msgspec.Raw = msgspec.Raw()
+
+
+class _Body(msgspec.Struct):
+    market_ticker: str | None = None
+    channel: str | None = None
+    sid: int | None = None
+    ts_ms: int | None = None
+
+
+class _Frame(msgspec.Struct):
+    type: str
+    sid: int | None = None
+    seq: int | None = None
+    sending_ts_ms: int | None = None
+    msg: _Body | None = None
+
+
+_wrapper: Final = msgspec.json.Decoder(_Wrapper).decode
+_frame: Final = msgspec.json.Decoder(_Frame).decode
+
+
+@dataclass
+class _Connection:
+    """What was subscribed on one connection, and from which frame of the file on."""
+
+    first_frame: int
+    sids: dict[str, int] = field(default_factory=dict)
+    channels: dict[int, str] = field(default_factory=dict)
+    last_seq: dict[int, int] = field(default_factory=dict)
+
+
+class ForeignSource:
+    """The frames of these files. Not thread-safe. Reads them once when made; raises ConfigurationError."""
+
+    def __init__(self, paths: list[Path], use_yes_price: bool) -> None:
+        self.paths = paths
+        self.size = sum(path.stat().st_size for path in paths)
+        self.read_bytes = 0
+        self._tickers: dict[str, dict[str, None]] = {}
+        self._connections = [_Connection(0)]
+        self._unreadable = 0
+        for number, (_, payload) in enumerate(self._frames()):
+            self._learn(number, payload)
+        self.header = HeaderLine(format=0, channels=sorted(self._tickers), use_yes_price=use_yes_price)
+
+    def records(self) -> Iterator[tuple[HeaderLine, Record]]:
+        """See Source."""
+        for record in self._records():
+            yield self.header, record
+
+    def _records(self) -> Iterator[Record]:
+        starts = {connection.first_frame: connection for connection in self._connections}
+        pending: list[bytes] = []
+        ns = last = 0
+        for number, (ns, payload) in enumerate(self._frames()):
+            ns = max(ns, last)  # without a time it is when the one before it was
+            connection = starts.get(number)
+            if pending and (ns != last or connection is not None or len(pending) >= _MOST_AT_ONCE):
+                yield Turn(last, pending, None)
+                pending = []
+            last = ns
+            if connection is not None:
+                if number:
+                    yield Lost(ns, ChangeLine("another connection begins in the capture"))
+                    yield Connected(ns, ChangeLine("connected"))
+                yield self._checkpoint(connection, ns)
+            pending.append(payload)
+        if pending:
+            yield Turn(last, pending, None)
+        if self._unreadable:
+            yield Trouble(f"{self._unreadable} lines of {self.paths[0]} are no frames and are left out")
+
+    def _checkpoint(self, connection: _Connection, ns: int) -> Checkpoint:
+        wants = [
+            WantLine(number, [channel], "market_tickers" if tickers else None, list(tickers))
+            for number, (channel, tickers) in enumerate(self._tickers.items(), 1)
+            if tickers or channel != BOOK_CHANNEL
+        ]
+        links = [
+            LinkLine(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
+            for channel, sid in connection.sids.items()
+        ]
+        return Checkpoint(ns, SessionLine("CONNECTED", wants=wants, links=links), [])
+
+    def _learn(self, number: int, payload: bytes) -> None:
+        try:
+            frame = _frame(payload)
+        except (ValueError, RecursionError):
+            return  # the session will say what it thinks of it
+        body = frame.msg or _Body()
+        connection = self._connections[-1]
+        if frame.type == "subscribed" and body.channel:
+            self._tickers.setdefault(body.channel, {})
+            if body.channel in connection.sids:
+                connection = self._another(number)
+            if body.sid is not None:
+                self._name(connection, body.sid, body.channel)
+            return
+        channel = CHANNEL_OF_TYPE.get(frame.type)
+        if channel is None or frame.sid is None or frame.type in _SHARED:
+            return
+        tickers = self._tickers.setdefault(channel, {})
+        if body.market_ticker:
+            tickers[body.market_ticker] = None
+        went_back = frame.seq is not None and frame.seq < connection.last_seq.get(frame.sid, 0)
+        if (
+            connection.channels.get(frame.sid, channel) != channel
+            or connection.sids.get(channel, frame.sid) != frame.sid
+            or (went_back and frame.type == "orderbook_snapshot")
+        ):
+            connection = self._another(number)
+        self._name(connection, frame.sid, channel)
+        if frame.seq is not None:
+            connection.last_seq[frame.sid] = frame.seq
+
+    def _another(self, number: int) -> _Connection:
+        connection = _Connection(number)
+        self._connections.append(connection)
+        return connection
+
+    def _name(self, connection: _Connection, sid: int, channel: str) -> None:
+        connection.sids[channel] = sid
+        connection.channels[sid] = channel
+
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        """Every frame with the time in ns that its line tells, 0 if none."""
+        self.read_bytes = self._unreadable = 0
+        done = 0
+        for path in self.paths:
+            lines = file_lines(path)
+            for text in lines:
+                self.read_bytes = done + lines.read_bytes
+                try:
+                    wrapper = _wrapper(text)
+                    if bytes(wrapper.event):
+                        yield _time_of(wrapper), bytes(wrapper.event)
+                    else:
+                        yield _sent_at(_frame(text)), text
+                except (ValueError, RecursionError):
+                    self._unreadable += 1
+            done += lines.read_bytes
+
+
+def _time_of(wrapper: _Wrapper) -> int:
+    return wrapper.recv_ns if wrapper.recv_ns is not None else round((wrapper.recv_ms or 0) * 1_000_000)
+
+
+def _sent_at(frame: _Frame) -> int:
+    """Of a bare frame only the exchange's own time is known."""
+    return (frame.sending_ts_ms or (frame.msg.ts_ms if frame.msg is not None else None) or 0) * 1_000_000

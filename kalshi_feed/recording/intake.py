@@ -1,0 +1,167 @@
+"""What a feed's threads leave for the writer of a recording: a bounded queue that nobody waits for.
+
+Owns Intake, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few times a second. Must not import
+files, the feed or the connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from ..engine import Engine
+from ..session.events import StateChange
+from ..session.wanted import Want
+from ..tap import QUIET, Reading
+from .checkpoint import Numbers, Taken, take
+from .lines import Line, WantLine, WishLine, change_line
+
+__all__ = ["Fresh", "Intake", "Item", "Mark", "SentItem", "TurnItem"]
+
+QUEUE_BYTES: Final = 64 * 1024 * 1024
+_ITEM_BYTES: Final = 64  # what an item costs beside its payloads
+
+
+class TurnItem(NamedTuple):
+    """What one turn received; ``now`` is time.monotonic() here and below."""
+
+    now: float
+    payloads: Sequence[bytes]
+    reading: Reading = QUIET
+
+    @property
+    def size(self) -> int:
+        """Bytes of the queue's bound that it uses."""
+        return sum(map(len, self.payloads)) + _ITEM_BYTES
+
+
+class SentItem(NamedTuple):
+    """What that turn sent."""
+
+    now: float
+    commands: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """See TurnItem."""
+        return sum(map(len, self.commands)) + _ITEM_BYTES
+
+
+class Mark(NamedTuple):
+    """Any other line, which has no time yet."""
+
+    now: float
+    line: Line
+    size: int = _ITEM_BYTES
+
+
+class Fresh(NamedTuple):
+    """A checkpoint; ``new_part``: at the beginning of a file. ``missed`` messages before it were left out."""
+
+    now: float
+    taken: Taken
+    new_part: bool
+    clock_offset_ns: int
+    size: int = 0
+
+
+Item = TurnItem | SentItem | Mark | Fresh
+
+
+class Intake:
+    """The tap. Its state belongs to whoever holds the store's lock, but for ``take_out``, which the writer alone calls.
+
+    After a loss nothing is taken in until the next checkpoint: a recording is whole from each checkpoint on.
+    """
+
+    def __init__(self, engine: Engine, on_end: Callable[[], object], join: Callable[[float], object]) -> None:
+        self._engine = engine
+        self._on_end = on_end
+        self._join = join
+        self._queue: deque[Item] = deque()
+        self._queued = 0  # bytes ever queued; less _taken it is what waits
+        self._taken = 0
+        self._numbers = Numbers()
+        self._now = 0.0
+        self.accepts = False  # only behind a checkpoint there is anything to add to
+        self.missed = 0  # messages that were left out, here or because they could not be written
+        self._missed_before = 0  # at the last checkpoint
+        self.ended = False
+
+    def take_out(self) -> Item | None:
+        """The next item; None for nothing now."""
+        try:
+            item = self._queue.popleft()
+        except IndexError:
+            return None
+        self._taken += item.size
+        return item
+
+    def checkpoint_locked(self, new_part: bool) -> None:
+        """Take one; from here on there is something to add to."""
+        taken = take(self._engine, self._numbers, self.missed - self._missed_before)
+        self._missed_before = self.missed
+        self._queue.append(Fresh(time.monotonic(), taken, new_part, time.time_ns() - time.monotonic_ns()))
+        self.accepts = True
+
+    # -- Tap -------------------------------------------------------------------------------------------------------------------
+
+    def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
+        """See Tap."""
+        self._now = now
+        if not self._add(TurnItem(now, payloads, reading)):
+            self.missed += len(payloads)
+
+    def sent(self, commands: Sequence[bytes]) -> None:
+        """See Tap."""
+        self._add(SentItem(self._now, commands))
+
+    def wish(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
+        """See Tap."""
+        if want is None:
+            wish = WishLine(name, words=list(words))
+        elif name == "subscribe":
+            number = self._numbers.of(want)
+            wish = WishLine(name, WantLine(number, list(want.channels), want.selector, list(want.keys), dict(want.options)))
+        else:
+            wish = WishLine(name, number=self._numbers.of(want), words=list(words))
+            if name == "unsubscribe":
+                self._numbers.forget(want)
+        self._add(Mark(time.monotonic(), Line(wish=wish)))
+
+    def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
+        """See Tap."""
+        line = change_line(change)
+        line.clock_skew, line.next_id = clock_skew, self._engine.session.control.next_id
+        self._add(Mark(now, Line(connected=line)))
+
+    def lost(self, now: float, change: StateChange) -> None:
+        """See Tap."""
+        self._add(Mark(now, Line(lost=change_line(change))))
+
+    def end(self, now: float) -> None:
+        """See Tap."""
+        self._add(Mark(now, Line(end=True)))
+        self.accepts = False
+        self.ended = True
+        self._on_end()
+
+    def abandon(self) -> None:
+        """See Tap."""
+        self.ended = True
+        self._on_end()
+
+    def join(self, timeout: float) -> None:
+        """See Tap."""
+        self._join(timeout)
+
+    def _add(self, item: Item) -> bool:
+        size = item.size
+        if self.accepts and self._queued - self._taken + size <= QUEUE_BYTES:
+            self._queued += size
+            self._queue.append(item)
+            return True
+        self.accepts = False
+        return False

@@ -1,0 +1,215 @@
+"""The lines of a recording: one JSON object each, and what they mean.
+
+Owns the format. The first line of a file is its header; a checkpoint follows (what the session knew then: a `session` line and its
+`book` lines); then come the session's inputs in order: frames as they were received, what was sent, what users wished,
+connections made and lost. Lines of one turn of the reader have the same ``recv_ns``. Must not import anything that runs.
+
+``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from ..session.events import StateChange
+from ..tap import QUIET, Reading
+
+__all__ = [
+    "FORMAT", "BookLine", "ChangeLine", "CommandLine", "HeaderLine", "Line", "LinkLine", "SessionLine", "WantLine", "WishLine",
+    "change_line", "encode_line", "encode_sent", "encode_turn",
+]  # fmt: skip
+
+FORMAT: Final = 1
+
+
+class HeaderLine(msgspec.Struct, omit_defaults=True):
+    """What the file is: ``part`` counts the files of one ``recording``."""
+
+    format: int
+    version: str = ""
+    url: str = ""
+    channels: list[str] = []
+    use_yes_price: bool = True
+    created: str = ""
+    recording: str = ""
+    part: int = 1
+    clock_offset_ns: int = 0
+
+
+class WantLine(msgspec.Struct, omit_defaults=True):
+    """A subscription; ``number`` names it in later wishes."""
+
+    number: int
+    channels: list[str]
+    selector: str | None = None
+    keys: list[str] = []
+    options: dict[str, Any] = {}
+
+
+class WishLine(msgspec.Struct, omit_defaults=True):
+    """A user's call of a method of UserRequests."""
+
+    do: str
+    want: WantLine | None = None
+    number: int | None = None
+    words: list[str] = []
+
+
+class ChangeLine(msgspec.Struct, omit_defaults=True):
+    """A StateChange; the gap's bounds in Unix ns. ``clock_skew``: seconds our clock was ahead of the exchange's;
+    ``next_id``: of the first command on the connection.
+    """
+
+    reason: str = ""
+    attempt: int = 0
+    delay: float | None = None
+    gap_started_ns: int | None = None
+    gap_ended_ns: int | None = None
+    clock_skew: float | None = None
+    next_id: int | None = None
+
+
+class CommandLine(msgspec.Struct, omit_defaults=True):
+    """A command in flight; see session.commands.Command."""
+
+    id: int
+    cmd: str
+    channel: str
+    keys: list[str]
+    deadline: float
+    sid: int | None = None
+    repeated: bool = False
+
+
+class LinkLine(msgspec.Struct, omit_defaults=True):
+    """A channel of the present connection; see session.link.Link. ``pending`` is a command's id."""
+
+    channel: str
+    sid: int | None = None
+    is_open: bool = True
+    next_seq: int | None = None
+    selector: str | None = None
+    confirmed: list[str] = []
+    pending: int | None = None
+    failures: int = 0
+    opened_at: float = 0.0
+    retry_at: float = 0.0
+    chunk: int | None = None
+
+
+class ReadingLine(msgspec.Struct, omit_defaults=True):
+    """See tap.Reading."""
+
+    is_behind: bool = False
+    arriving_since: float | None = None
+    binaries: int = 0
+
+
+class SessionLine(msgspec.Struct, omit_defaults=True):
+    """A checkpoint: all that is needed to go on from here. ``missed`` messages before it are not in the recording."""
+
+    state: str
+    books: int = 0
+    missed: int = 0
+    next_id: int = 1
+    wants: list[WantLine] = []
+    links: list[LinkLine] = []
+    in_flight: list[CommandLine] = []
+    retired: list[int] = []
+    unsettled: list[str] = []
+
+
+class BookLine(msgspec.Struct, omit_defaults=True):
+    """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the session's clock."""
+
+    market_ticker: str
+    status: str
+    seq: int | None = None
+    clock: int | None = None
+    updated: float | None = None
+    yes_dollars_fp: list[tuple[str, str]] = []
+    no_dollars_fp: list[tuple[str, str]] = []
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that is no JSON object;
+    ``reading``: what the connection told beside it.
+    """
+
+    recv_ns: int | None = None
+    event: msgspec.Raw = msgspec.Raw()
+    text: str | None = None
+    reading: ReadingLine | None = None
+    sent: list[msgspec.Raw] | None = None
+    wish: WishLine | None = None
+    connected: ChangeLine | None = None
+    lost: ChangeLine | None = None
+    session: SessionLine | None = None
+    book: BookLine | None = None
+    end: bool = False
+    kalshi_feed_recording: HeaderLine | None = None
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def encode_line(line: Line, ns: int | None = None) -> bytes:
+    """Any line."""
+    line.recv_ns = ns
+    return _encode(line) + b"\n"
+
+
+def encode_turn(ns: int, payloads: Sequence[bytes], reading: Reading = QUIET) -> bytes:
+    """The frames of one turn, each a line, byte for byte if it is a JSON object on one line."""
+    if reading is not QUIET:
+        last = encode_line(Line(reading=ReadingLine(*reading)), ns)
+        return (encode_turn(ns, payloads) if payloads else b"") + last
+    if not payloads:
+        return b'{"recv_ns":%d}\n' % ns
+    if _are_objects(payloads):
+        head = b'{"recv_ns":%d,"event":' % ns
+        return head + (b"}\n" + head).join(payloads) + b"}\n"
+    return b"".join(_frame(ns, payload) for payload in payloads)
+
+
+def _frame(ns: int, payload: bytes) -> bytes:
+    if _are_objects((payload,)):
+        return b'{"recv_ns":%d,"event":%b}\n' % (ns, payload)
+    return encode_line(Line(text=payload.decode("utf-8", "replace")), ns)
+
+
+def _are_objects(payloads: Sequence[bytes]) -> bool:
+    """Whether each payload is a JSON object by itself, with nothing around it and no line break in it."""
+    joined = b",".join(payloads)
+    if b"\n" in joined or not all(payload[:1] == b"{" and payload[-1:] == b"}" for payload in payloads):
+        return False
+    try:
+        raws = _decode_raws(b"[" + joined + b"]")
+    except (ValueError, RecursionError):
+        return False
+    return list(map(bytes, raws)) == list(payloads)
+
+
+def encode_sent(ns: int, commands: Sequence[bytes]) -> bytes:
+    """What a turn sent."""
+    return b'{"recv_ns":%d,"sent":[%b]}\n' % (ns, b",".join(commands))
+
+
+def change_line(change: StateChange) -> ChangeLine:
+    """A change of the feed's state."""
+    return ChangeLine(
+        change.reason,
+        change.attempt,
+        change.delay,
+        _unix_ns(change.gap_started),
+        _unix_ns(change.gap_ended),
+    )
+
+
+def _unix_ns(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1e6) * 1000

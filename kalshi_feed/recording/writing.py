@@ -1,0 +1,367 @@
+"""Recording: a feed's inputs written to a file, by a thread of its own.
+
+Owns the writer thread and the files. Must not import the feed, the connection or the dispatcher.
+
+When the intake's queue has reached its bound, or a file cannot be written, what comes is left out, counted and told to on_error,
+until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file, or in a next part.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from ..dispatch.wakeup import Wakeup
+from ..engine import Engine, log
+from ..errors import ConfigurationError
+from ..version import __version__
+from .checkpoint import lines_of
+from .files import Sink, SinkFailed, check_name, next_name
+from .intake import Fresh, Intake, SentItem, TurnItem
+from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Recording"]
+
+_LOOK: Final = 0.1  # seconds between two looks at the queue
+_FLUSH: Final = 0.5  # seconds; with the look and the writing, a kill costs less than the last second
+_WRITE_BYTES: Final = 256 * 1024
+_FIRST_RETRY: Final = 1.0  # seconds until a file that cannot be written is tried again
+_LAST_RETRY: Final = 30.0
+
+
+class Recording:
+    """A recording under way, a context manager. Thread-safe.
+
+    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed.
+    """
+
+    def __init__(
+        self, engine: Engine, path: str | PathLike[str], *, rotate_bytes: int | None = None, rotate_seconds: float | None = None
+    ) -> None:
+        """Raises ConfigurationError for a file that cannot be made, or is there."""
+        first = check_name(path)
+        _check_bound("rotate_bytes", rotate_bytes)
+        _check_bound("rotate_seconds", rotate_seconds)
+        self._engine = engine
+        self._first = first
+        self._rotate_bytes = rotate_bytes
+        self._rotate_seconds = rotate_seconds
+        self._id = uuid.uuid4().hex
+        self._wake = Wakeup()
+        self._intake = Intake(engine, self._wake.set, self.join)
+        # the writer's
+        self._offset_ns = 0
+        self._part = 0
+        self._part_began = 0.0
+        self._flushed_at = 0.0
+        self._rotating = False
+        self._retry_at, self._retry_delay = 0.0, _FIRST_RETRY
+        self._unflushed = 0  # messages written and not flushed
+        self._sink: Sink | None = self._open(first)
+        self._messages = self._text_bytes = self._done_bytes = 0
+        self._paths: list[Path] = [first]
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="kalshi-feed-recorder", daemon=True)
+
+    def start(self) -> Recording:
+        """Begin. Raises ConfigurationError if the feed is being recorded already."""
+        engine = self._engine
+        with engine.store.lock:
+            other = engine.tap
+            if other is None:
+                engine.record(self._intake)
+                self._intake.checkpoint_locked(new_part=True)
+        if other is not None:
+            self._drop_sink()
+            raise ConfigurationError("this feed is being recorded already: close() that recording first")
+        try:
+            self._thread.start()
+        except RuntimeError:
+            engine.stop_recording(self._intake)
+            self._drop_sink()
+            raise
+        return self
+
+    # -- for users -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self._first
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files so far, in order."""
+        return tuple(self._paths)
+
+    @property
+    def messages(self) -> int:
+        """The exchange's messages written so far; up to a second's worth of them may not be on the disk yet."""
+        return self._messages
+
+    @property
+    def missed(self) -> int:
+        """Messages that are not in the recording: the disk was too slow, or full."""
+        return self._intake.missed
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of all files together."""
+        sink = self._sink
+        return self._done_bytes + (sink.bytes if sink is not None else 0)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes before compression."""
+        return self._text_bytes
+
+    @property
+    def error(self) -> Exception | None:
+        """Why nothing is being written just now (it is tried again), or None."""
+        return self._error
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
+    def join(self, timeout: float) -> None:
+        """Wait until everything is written, at most ``timeout`` seconds, after the end has come from somewhere."""
+        if threading.current_thread() is not self._thread and self._thread.ident is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                log(logging.WARNING, "the recording %s was not written within %.1f s", self._first, timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the recording; the feed goes on. Waits until everything is written, at most ``timeout`` seconds. Idempotent."""
+        self._engine.stop_recording(self._intake)
+        self.join(timeout)
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Recording {str(self._first)!r} {self._messages} messages{'' if self.is_open else ', ended'}>"
+
+    # -- the writer thread -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while True:
+                ended = self._intake.ended
+                self._drain()
+                if ended:
+                    break
+                self._look_after(time.monotonic())
+                self._wake.wait(_LOOK)
+            self._finish()
+        except Exception as error:  # a defect of ours must not go unnoticed
+            self._drop_sink()
+            self._error = error
+            self._engine.stop_recording(self._intake)
+            self._tell(f"a defect in kalshi_feed ended the recording {self._first}: {error!r}", error)
+
+    def _drain(self) -> None:
+        """Write what waits."""
+        size = messages = 0
+        texts: list[bytes] = []
+        while (item := self._intake.take_out()) is not None:
+            if isinstance(item, Fresh):
+                self._write(texts, messages)
+                texts, size, messages = [], 0, 0
+                self._begin(item)
+                continue
+            ns = self._ns(item.now)
+            if isinstance(item, TurnItem):
+                messages += len(item.payloads)
+                text = encode_turn(ns, item.payloads, item.reading)
+            else:
+                text = encode_sent(ns, item.commands) if isinstance(item, SentItem) else encode_line(item.line, ns)
+            texts.append(text)
+            size += len(text)
+            if size >= _WRITE_BYTES:
+                self._write(texts, messages)
+                texts, size, messages = [], 0, 0
+        self._write(texts, messages)
+
+    def _ns(self, now: float) -> int:
+        return round(now * 1e9) + self._offset_ns
+
+    def _write(self, texts: list[bytes], messages: int = 0) -> None:
+        if not texts:
+            return
+        if self._sink is None:  # it has failed, and this came before that was known
+            with self._engine.store.lock:
+                self._intake.missed += messages
+            return
+        text = b"".join(texts)
+        self._unflushed += messages
+        self._messages += messages
+        self._text_bytes += len(text)
+        try:
+            self._sink.write(text)
+        except SinkFailed as failure:
+            self._fail(failure)
+        else:
+            self._flush_if_due(time.monotonic())
+
+    def _begin(self, fresh: Fresh) -> None:
+        """A checkpoint, at the beginning of a part or where messages are missing."""
+        if fresh.new_part:
+            self._rotating = False
+            self._offset_ns = fresh.clock_offset_ns
+            if not self._next_part(fresh.now):
+                return
+            self._write([encode_line(Line(kalshi_feed_recording=self._header()))])
+        ns = self._ns(fresh.now)
+        self._write([encode_line(Line(session=fresh.taken.session), ns)])
+        for book in lines_of(fresh.taken):
+            self._write([encode_line(Line(book=book), ns)])
+        if fresh.new_part:
+            self._flush(fresh.now)
+            if self._sink is not None and self._error is not None:
+                self._error, self._retry_delay = None, _FIRST_RETRY
+                self._tell(f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far")
+
+    def _next_part(self, now: float) -> bool:
+        """Open the next file, unless it is the first, which is open."""
+        self._part += 1
+        self._part_began = now
+        if self._part == 1:
+            return True
+        if self._sink is not None:
+            try:
+                self._sink.close()
+            except SinkFailed as failure:
+                self._fail(failure)
+                return False
+            self._done_bytes += self._sink.bytes
+            self._sink = None
+        path = next_name(self._first, len(self._paths) + 1)
+        try:
+            self._sink = Sink(path)
+        except OSError as error:
+            self._fail(error)
+            return False
+        self._paths.append(path)
+        return True
+
+    def _look_after(self, now: float) -> None:
+        """What is due by the clock: a flush, the next part, another try."""
+        self._flush_if_due(now)
+        if self._sink is None:
+            if now >= self._retry_at:
+                self._fresh_start(new_part=True)
+        elif not self._intake.accepts:
+            self._fresh_start(new_part=False)
+            self._tell(f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing so far")
+        elif self._is_full(now) and not self._rotating:
+            self._rotating = True
+            self._fresh_start(new_part=True)
+
+    def _fresh_start(self, new_part: bool) -> None:
+        with self._engine.store.lock:
+            if not self._intake.ended:
+                self._intake.checkpoint_locked(new_part)
+
+    def _is_full(self, now: float) -> bool:
+        assert self._sink is not None
+        return (self._rotate_bytes is not None and self._sink.bytes >= self._rotate_bytes) or (
+            self._rotate_seconds is not None and now - self._part_began >= self._rotate_seconds
+        )
+
+    def _flush_if_due(self, now: float) -> None:
+        if now - self._flushed_at >= _FLUSH:
+            self._flush(now)
+
+    def _flush(self, now: float) -> None:
+        self._flushed_at = now
+        if self._sink is not None:
+            try:
+                self._sink.flush()
+                self._unflushed = 0
+            except SinkFailed as failure:
+                self._fail(failure)
+
+    def _finish(self) -> None:
+        if self._sink is not None:
+            try:
+                self._sink.close()
+            except SinkFailed as failure:
+                self._fail(failure)
+            else:
+                self._done_bytes += self._sink.bytes
+                self._sink = None
+
+    def _fail(self, failure: Exception) -> None:
+        """Nothing more can be written: leave the file as it is, and try another one later."""
+        cause = failure.__cause__ or failure
+        path = self._sink.path if self._sink is not None else self._first
+        with self._engine.store.lock:
+            self._intake.accepts = False
+            self._intake.missed += self._unflushed
+        self._messages -= self._unflushed
+        self._unflushed = 0
+        self._drop_sink()
+        self._retry_at = time.monotonic() + self._retry_delay
+        self._retry_delay = min(self._retry_delay * 2, _LAST_RETRY)
+        is_new, self._error = self._error is None, cause if isinstance(cause, Exception) else failure
+        if is_new:
+            what = getattr(cause, "strerror", None) or cause
+            self._tell(f"the recording {path} cannot be written: {what}; it is tried again, messages are missing meanwhile", cause)
+
+    def _drop_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        sink.abandon()
+        if sink.bytes:
+            self._done_bytes += sink.bytes
+        else:
+            sink.path.unlink(missing_ok=True)
+            if sink.path in self._paths[1:]:
+                self._paths.remove(sink.path)
+
+    def _tell(self, text: str, error: BaseException | None = None) -> None:
+        log(logging.ERROR if error is not None else logging.WARNING, "%s", text)
+        self._engine.tell("recording", text, error)
+
+    def _open(self, path: Path) -> Sink:
+        try:
+            return Sink(path)
+        except FileExistsError:
+            raise ConfigurationError(
+                f"the recording {str(path)!r} is there already, and is not overwritten: give another name, or move it away"
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"the recording {str(path)!r} cannot be made: {error.strerror or error}") from error
+
+    def _header(self) -> HeaderLine:
+        return HeaderLine(
+            format=FORMAT,
+            version=__version__,
+            url=self._engine.peer,
+            channels=sorted(self._engine.wanted.channels),
+            use_yes_price=self._engine.use_yes_price,
+            created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            recording=self._id,
+            part=self._part,
+            clock_offset_ns=self._offset_ns,
+        )
+
+
+def _check_bound(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        raise ConfigurationError(f"{name} must be a positive number, or None, not {value!r}")

@@ -1,0 +1,53 @@
+"""A conversation of others, of which only the exchange's half is known: a capture of frames, made by another program.
+
+Owns Overheard, which takes Control's place then: it sends nothing, waits for nothing, and every reply answers somebody else. Must
+not import sockets, threads or clocks. Not thread-safe; owned by the session.
+"""
+
+from __future__ import annotations
+
+from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
+from .control import TERMINAL, Control
+from .link import Link
+
+__all__ = ["Overheard"]
+
+
+class Overheard(Control):
+    """Listens. Not thread-safe; see the module. Its links are given by resume()."""
+
+    def tick(self, now: float) -> None:
+        """Nothing is asked for."""
+        for asked in (self._wanted.changed, self._wanted.new_books, self._wanted.snapshots, self._wanted.questions):
+            asked.clear()
+
+    def next_deadline(self) -> float:
+        """Nothing is waited for."""
+        return float("inf")
+
+    def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
+        """Whoever was connected has asked, or not."""
+        return True
+
+    def resubscribe(self, link: Link, now: float) -> None:
+        """See get_snapshot()."""
+
+    def subscribed(self, message: Subscribed, now: float) -> None:
+        """The link is known."""
+
+    def ok(self, message: Ok, now: float) -> None:
+        """See subscribed()."""
+
+    def unsubscribed(self, message: Unsubscribed, now: float) -> None:
+        """What came of it is no longer kept up."""
+        link = self.links.of_sid(message.sid)
+        if link is not None:
+            self._listener.markets_left(link, None, now)
+
+    def error(self, message: ErrorMessage, now: float) -> None:
+        """Told; some of them end a subscription."""
+        code, text = message.code or 0, message.message or "no text"
+        self._output.fault("exchange_error", f"the exchange says: error {code}, {text}", now, code=code)
+        link = self.links.of_sid(message.sid)
+        if code in TERMINAL and link is not None:
+            self._listener.subscription_died(link, f"error {code}, {text}", now)

@@ -1,0 +1,3 @@
+"""The version, where everything can import it. Must not import anything."""
+
+__version__ = "0.1.0"

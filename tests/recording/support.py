@@ -1,0 +1,78 @@
+"""Hearing all that a feed tells, live or replayed, so that the two can be compared; captures written by hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kalshi_feed import BookStatus, FeedFault, FeedState, Gap, KalshiFeed, StateChange
+from tests.feed.support import sides
+
+__all__ = ["Heard", "books_of", "capture", "figures", "played", "troubles"]
+
+
+class Heard:
+    """Messages and events in order, events as plain values. Appended to by the worker, read by the test."""
+
+    def __init__(self, feed: KalshiFeed) -> None:
+        self.messages: list[Any] = []
+        self.events: list[Any] = []
+        self.faults: list[FeedFault] = []
+        feed.on_message(self.messages.append)
+        feed.on_gap(self.events.append)
+        feed.on_state(self._changed)
+        feed.on_error(self._fault)
+
+    def _changed(self, change: StateChange) -> None:
+        if change.state is not FeedState.CLOSED:  # for what reason differs
+            self.events.append((change.previous, change.state, change.reason, change.attempt, change.delay))
+
+    def _fault(self, fault: FeedFault) -> None:
+        self.faults.append(fault)
+        self.events.append((fault.kind, fault.message))
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [event for event in self.events if isinstance(event, Gap)]
+
+
+def troubles(heard: Heard) -> list[str]:
+    """What was said of the recording itself."""
+    return [fault.message for fault in heard.faults if fault.kind == "recording"]
+
+
+def figures(feed: KalshiFeed) -> dict[str, Any]:
+    """The statistics that do not depend on this machine's speed."""
+    stats = feed.stats()
+    names = ("messages", "bytes", "gaps", "resyncs", "reconnects", "faults", "dropped", "callback_errors", "clock_skew")
+    return {name: getattr(stats, name) for name in names}
+
+
+def books_of(feed: KalshiFeed) -> dict[str, Any]:
+    """Every wanted book: status, version, seq and levels."""
+    return {ticker: (book.status, book.version, book.seq, sides(book)) for ticker, book in feed.books.items()}
+
+
+@contextmanager
+def played(path: Any, **options: Any) -> Iterator[tuple[KalshiFeed, Heard]]:
+    """A recording played to its end, its books as they were then."""
+    feed = KalshiFeed.replay(path, **options)
+    heard = Heard(feed)
+    try:
+        feed.run_forever()
+        assert feed.state is FeedState.CLOSED
+        assert BookStatus.CLOSED not in {book.status for book in feed.books.values()}
+        yield feed, heard
+    finally:
+        feed.close()
+
+
+def capture(path: Path, lines: list[dict[str, Any] | str]) -> Path:
+    """A file of these lines."""
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path

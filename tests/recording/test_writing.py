@@ -1,0 +1,429 @@
+"""What is written: every frame byte for byte, in parts, to slow and full disks, whatever happens to the process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kalshi_feed
+from kalshi_feed import ConfigurationError, FeedState, KalshiFeed
+from kalshi_feed.recording import intake, writing
+from kalshi_feed.recording.files import CutOff, Sink, read_chunks
+from kalshi_feed.recording.lines import encode_line, encode_turn
+from kalshi_feed.recording.reading import Source, Turn, is_native
+from kalshi_feed.simulator import Exchange
+from kalshi_feed.tap import QUIET, Reading
+from tests.cli.support import environment
+from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
+from tests.recording.support import Heard, books_of, played, troubles
+from tests.recording.test_replay import SUFFIXES
+from tests.support import wait_until
+
+
+def text_of(path: Path) -> bytes:
+    """A recording's text, as far as it can be read."""
+    chunks = []
+    try:
+        for chunk in read_chunks(path, lambda position: None):
+            chunks.append(chunk)
+    except CutOff:
+        pass
+    return b"".join(chunks)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Its whole lines."""
+    return [json.loads(line) for line in text_of(path).split(b"\n")[:-1]]
+
+
+def without_version(books: dict[str, Any]) -> dict[str, Any]:
+    """A version counts the changes that were seen."""
+    return {ticker: (status, seq, levels) for ticker, (status, _, seq, levels) in books.items()}
+
+
+# -- the format --------------------------------------------------------------------------------------------------------------------
+
+
+def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson.gz"
+    feed = make_feed(use_yes_price=False)
+    feed.subscribe(["trade", "orderbook_delta"], [A])
+    before = time.time_ns()
+    with feed.record(path) as recording, feed:
+        feed.wait_for_book(A, timeout=5)
+        wait_until(lambda: recording.messages >= 3, what="three messages")
+    header, *rest = lines(path)
+    said = header["kalshi_feed_recording"]
+    assert said["version"] == kalshi_feed.__version__ and said["url"] == exchange.url and said["format"] == 1
+    assert said["channels"] == ["orderbook_delta", "trade"] and said["use_yes_price"] is False
+    assert said["created"].startswith("20") and said["created"].endswith("+00:00")
+    frames = [line for line in rest if "event" in line]
+    assert [frame["event"]["type"] for frame in frames].count("subscribed") == 2
+    assert all(before < frame["recv_ns"] < time.time_ns() for frame in frames)
+    assert [json.loads(json.dumps(command))["cmd"] for line in rest for command in line.get("sent", ())] == ["subscribe"] * 2
+    assert rest[-1]["end"] is True
+    assert recording.file_bytes == path.stat().st_size and recording.text_bytes > recording.file_bytes
+    assert repr(recording) == f"<Recording {str(path)!r} {recording.messages} messages, ended>"
+
+
+ODD = [
+    b'{"type":"a","x":"\xc3\xa9"}',
+    b'{ "type" : "b" }',
+    b'{"type":\n"c"}',
+    b'{"type":"d"} ',
+    b"[1]",
+    b"no json \x00 at all",
+    b'{"half": ',
+    b'{"x":[{}',
+    b"{}]}",
+    b"{},{}",
+    b'""',
+    b"",
+    b'{"type":\r"e"}',
+]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
+    """Also those that would break a line, or are no JSON, alone and among others."""
+    from kalshi_feed.recording.lines import HeaderLine, Line
+
+    path = tmp_path / "odd.ndjson"
+    turns = [ODD, [], [b'{"x":[{}', b"{}]}", b"{},{}"]] if together else [[payload] for payload in ODD]
+    header = encode_line(Line(kalshi_feed_recording=HeaderLine(format=1)))
+    readings = [[QUIET, Reading(True), Reading(False, 1234.5, 2)][n % 3] for n in range(len(turns))]
+    path.write_bytes(header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns)))
+    found = is_native(path)
+    assert found is not None
+    records = [record for _, record in Source([path], [found]).records()]
+    assert [record.reading for record in records if isinstance(record, Turn)] == readings
+    assert [record.payloads for record in records if isinstance(record, Turn)] == turns
+    assert [record.ns for record in records if isinstance(record, Turn)] == [1000 + n for n in range(len(turns))]
+
+
+# -- kills and cuts ----------------------------------------------------------------------------------------------------------------
+
+RECORDER = """
+import sys, time
+from kalshi_feed import KalshiFeed
+from kalshi_feed.simulator import Exchange
+with Exchange(markets=3, rate=300, seed=2) as exchange:
+    feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+    recording = feed.record(sys.argv[1])
+    with feed:
+        feed.subscribe(["orderbook_delta", "trade"], exchange.market_tickers)
+        for ticker in exchange.market_tickers:
+            feed.wait_for_book(ticker, timeout=10)
+        print("recording", flush=True)
+        time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"killed{suffix}"
+    process = subprocess.Popen([sys.executable, "-c", RECORDER, str(path)], env=environment(), stdout=subprocess.PIPE)
+    with process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"recording\n"
+            begun = time.time_ns()
+            wait_until(lambda: lines(path)[-1].get("recv_ns", 0) > begun, 20, "something in the file")
+            time.sleep(1.8)  # whatever the writer is at then
+        finally:
+            killed = time.time_ns()
+            process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    frames = [line for line in lines(path) if "event" in line]
+    assert killed - frames[-1]["recv_ns"] < 1_000_000_000
+    with played(path) as (feed, heard):
+        if suffix != ".ndjson":
+            (text,) = troubles(heard)
+            assert f"{path} was read as far as it goes" in text
+        assert feed.stats().messages_total == len(frames) > 100
+        assert len(heard.messages) > 100 and heard.gaps == []
+        assert all(book.is_live for book in feed.books.values()) and len(feed.books) == 3
+
+
+@pytest.fixture(scope="module", params=SUFFIXES)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of a few frames."""
+    path = tmp_path_factory.mktemp("whole") / f"whole{request.param}"
+    with Exchange(key_type="ed25519") as exchange:
+        exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
+        feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+        with pytest.MonkeyPatch.context() as patch, feed, feed.record(path):
+            patch.setattr(writing, "_FLUSH", 0.01)
+            feed.wait_for_book(A, timeout=5)
+            for step in range(20):
+                exchange.change(A, "yes", "0.41", step + 1)
+                if step % 5 == 4:
+                    wait_until(lambda: text_of(path).count(b'"type":"orderbook_delta"') == step + 1, what="a flush")  # noqa: B023
+    return path
+
+
+def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    with played(whole) as (_, heard):
+        everything = list(heard.messages)
+        assert troubles(heard) == [] and len(everything) == 21
+    path = tmp_path / whole.name
+    counts = []
+    for size in sorted({*range(1, len(data), max(1, len(data) // 40)), len(data) - 1, len(data) - 9}):
+        path.write_bytes(data[:size])
+        try:
+            with played(path) as (_, heard):
+                assert heard.messages == everything[: len(heard.messages)]
+                assert all("was read as far as it goes" in text for text in troubles(heard)) and len(troubles(heard)) <= 1
+                if path.suffix != ".ndjson":
+                    assert troubles(heard), f"silent at {size} of {len(data)} bytes"
+                counts.append(len(heard.messages))
+        except ConfigurationError as error:  # not even the header is there
+            assert "holds nothing" in str(error) or "is no recording" in str(error) or "cannot be read" in str(error)
+    assert counts == sorted(counts) and counts[-1] >= 18
+
+
+def test_a_file_damaged_in_the_middle(whole: Path, tmp_path: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    middle = len(data) * 2 // 3
+    data[middle : middle + 4] = b"\x00\xff\x00\xff"
+    path = tmp_path / whole.name
+    path.write_bytes(data)
+    with played(path) as (feed, heard):
+        assert len(troubles(heard)) >= 1, heard.events
+        assert path.suffix == ".zst" or feed.books.keys() == {A}  # a zstd block is read whole, or not
+
+
+# -- disks -------------------------------------------------------------------------------------------------------------------------
+
+FULL_DISK = """
+import json, resource, sys, time
+from kalshi_feed import KalshiFeed
+from kalshi_feed.simulator import Exchange
+with Exchange(markets=3, rate=2000, seed=2) as exchange:
+    feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+    faults = []
+    feed.on_error(lambda fault: faults.append([fault.kind, fault.message]))
+    with feed:
+        recording = feed.record(sys.argv[1])
+        feed.subscribe(["orderbook_delta", "trade"], exchange.market_tickers)
+        for ticker in exchange.market_tickers:
+            feed.wait_for_book(ticker, timeout=10)
+        end = time.monotonic() + 20
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        while not recording.missed and time.monotonic() < end: time.sleep(0.01)
+        failed = type(recording.error).__name__
+        during = feed.stats().messages_total
+        while feed.stats().messages_total < during + 1000 and time.monotonic() < end: time.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        while recording.error and time.monotonic() < end: time.sleep(0.01)
+        known = recording.messages
+        while recording.messages < known + 500 and time.monotonic() < end: time.sleep(0.01)
+        exchange.pause(); exchange.wait_until_sent(5); feed.list_subscriptions(5)
+        recording.close()
+        books = {t: feed.book(t).to_dict()["yes"] for t in feed.books}
+        stats = feed.stats()
+        print(json.dumps(dict(failed=failed, state=feed.state.value, missed=recording.missed, messages=recording.messages,
+            faults=faults, paths=[str(p) for p in recording.paths], total=stats.messages_total, gaps=stats.gaps,
+            reconnects=stats.reconnects, books=books)))
+"""
+
+
+def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "full.ndjson.gz"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], env=environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    said = json.loads(done.stdout)
+    assert said["failed"] == "OSError" and said["state"] == "CONNECTED" and (said["gaps"], said["reconnects"]) == (0, 0)
+    texts = [message for kind, message in said["faults"] if kind == "recording"]
+    assert len(texts) == 2, texts  # once each: not at every try
+    assert "cannot be written: File too large; it is tried again" in texts[0]
+    assert f"the recording goes on in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
+    assert said["paths"] == [str(path), str(tmp_path / "full.0002.ndjson.gz")]
+    assert sorted(os.listdir(tmp_path)) == ["full.0002.ndjson.gz", "full.ndjson.gz"]  # no empty ones of the tries between
+    assert said["missed"] >= 1000
+    with played([Path(name) for name in said["paths"]]) as (feed, heard):
+        told = troubles(heard)
+        assert any("was read as far as it goes" in text for text in told)
+        assert f"{said['missed']} messages before this moment were not recorded" in told
+        assert {ticker: book.to_dict()["yes"] for ticker, book in feed.books.items()} == said["books"]
+        assert all(book.is_live for book in feed.books.values()) and heard.gaps == []
+        replayed = feed.stats().messages_total
+        assert said["messages"] + said["missed"] == said["total"] and said["messages"] <= replayed < said["total"]
+
+
+def test_a_folder_that_goes_away(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_FIRST_RETRY", 0.05)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    feed = make_feed()
+    heard = Heard(feed)
+    with feed:
+        feed.wait_for_book(A, timeout=5)
+        recording = feed.record(folder / "a.ndjson", rotate_seconds=0.2)
+        wait_until(lambda: len(recording.paths) > 1, what="a second part")
+        shutil.rmtree(folder)
+        wait_until(lambda: recording.error, what="the error")
+        exchange.change(A, "yes", "0.41", 1)
+        exchange.change(A, "yes", "0.41", 1)
+        wait_equal(feed, exchange, A)
+        folder.mkdir()
+        wait_until(lambda: recording.error is None, what="another part")
+        exchange.change(A, "yes", "0.41", 1)
+        wait_equal(feed, exchange, A)
+        levels = sides(feed.book(A))
+        recording.close()
+    assert any("No such file or directory; it is tried again" in text for text in troubles(heard))
+    assert recording.missed == 2
+    with played(recording.paths[-1]) as (again, _):
+        assert sides(again.book(A)) == levels
+
+
+def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "QUEUE_BYTES", 4_000)
+    feed = make_feed()
+    heard = Heard(feed)
+    with feed:
+        feed.wait_for_book(A, timeout=5)
+        with feed.record(tmp_path / "a.ndjson") as recording:
+            for _ in range(300):
+                exchange.change(A, "yes", "0.41", 1)
+            wait_until(lambda: recording.missed, what="a loss")
+            wait_equal(feed, exchange, A)
+            wait_until(lambda: any("was written too slowly" in text for text in troubles(heard)), what="it to be told")
+            count = 300
+            while not recording.messages:  # it goes on, with the book as it is then
+                exchange.change(A, "no", "0.41", 1)
+                count += 1
+                wait_until(lambda: recording.messages + recording.missed == count)  # noqa: B023
+            wait_equal(feed, exchange, A)
+            levels = sides(feed.book(A))
+    assert feed.stats().gaps == 0 and recording.messages + recording.missed == count
+    with played(recording.path) as (again, reheard):
+        told = [int(text.split()[0]) for text in troubles(reheard) if "before this moment were not recorded" in text]
+        assert sum(told) == recording.missed and len(told) == len(troubles(reheard))
+        assert sides(again.book(A)) == levels and reheard.gaps == []
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["bytes", "seconds"])
+def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str) -> None:
+    bound: dict[str, Any] = {"rotate_bytes": 4_000} if by == "bytes" else {"rotate_seconds": 0.3}
+    feed = make_feed()
+    live = Heard(feed)
+    (tmp_path / "a.0003.ndjson").touch()  # somebody else's, left alone
+    recording = feed.record(tmp_path / "a.ndjson", **bound)
+    ends = {}
+    with feed:
+        feed.subscribe(["orderbook_delta", "trade"], [A, B])
+        for ticker in (A, B):
+            feed.wait_for_book(ticker, timeout=5)
+        for part in range(2, 5):
+            while len(recording.paths) < part:
+                exchange.change(A, "yes", "0.41", 1)
+                exchange.change(B, "no", "0.70", 2)
+                time.sleep(0.001)
+            wait_equal(feed, exchange, A, B)
+            ends[part] = part
+        books = books_of(feed)
+    names = [path.name for path in recording.paths]
+    assert names[:4] == ["a.ndjson", "a.0002.ndjson", "a.0004.ndjson", "a.0005.ndjson"]
+    headers = [is_native(path) for path in recording.paths]
+    assert [header.part for header in headers if header] == list(range(1, len(names) + 1))
+    assert len({header.recording for header in headers if header}) == 1
+    with played(list(reversed(recording.paths))) as (again, heard):  # in whatever order they are named
+        assert heard.messages == live.messages and heard.events == live.events
+        assert books_of(again) == books
+    for path in recording.paths[1:]:
+        with played(path) as (again, heard):
+            assert heard.gaps == [] and heard.faults == []
+            assert heard.messages == [m for m in live.messages if m in heard.messages]
+    with played(recording.paths[-1]) as (again, heard):
+        assert without_version(books_of(again)) == without_version(books)
+    with played([recording.paths[0], recording.paths[-1]]) as (again, heard):  # some are missing
+        assert without_version(books_of(again)) == without_version(books)
+
+
+# -- the life of a recording -------------------------------------------------------------------------------------------------------
+
+
+def test_life(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
+    feed = make_feed()
+    recording = feed.record(tmp_path / "a.ndjson")
+    with pytest.raises(ConfigurationError, match="is being recorded already"):
+        feed.record(tmp_path / "b.ndjson")
+    assert not (tmp_path / "b.ndjson").exists() and recording.is_open and "ended" not in repr(recording)
+    recording.close()
+    recording.close()
+    assert not recording.is_open and own_threads() == []
+    with feed.record(tmp_path / "c.ndjson") as other:
+        pass
+    with played(other.path) as (again, heard):
+        assert heard.messages == [] and again.books == {}
+    last = feed.record(tmp_path / "d.ndjson")
+    feed.start()
+    feed.wait_for_book(A, timeout=5)
+    closed: list[Any] = []
+    feed.on_delta(lambda delta: closed.append(feed.close()))  # from a callback: it ends by itself
+    exchange.change(A, "yes", "0.41", 1)
+    wait_until(lambda: closed and not own_threads(), what="the threads' end")
+    assert not last.is_open and last.messages >= 3 and feed.state is FeedState.CLOSED
+    never = feed.record(tmp_path / "e.ndjson")
+    feed.close()
+    assert not never.is_open
+
+
+def test_a_feed_that_is_dropped(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
+    """Its recording ends with it, whether it was started or not."""
+    for started in (False, True):
+        feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+        recording = feed.record(tmp_path / f"{started}.ndjson.gz")
+        if started:
+            feed.start()
+            feed.wait_for_book(A, timeout=5)
+        with pytest.warns(ResourceWarning, match="was dropped without close"):
+            del feed
+            gc.collect()
+        wait_until(lambda: not recording.is_open, what="the recording's end")  # noqa: B023
+        with played(recording.path) as (again, heard):
+            assert troubles(heard) == [] and len(again.books) == started
+
+
+def test_wrong_names(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = make_feed()
+    (tmp_path / "there.ndjson").write_text("precious")
+    for name, text in (
+        ("a.json", "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
+        (".ndjson", "ends in .ndjson"),
+        ("there.ndjson", "is there already, and is not overwritten"),
+        ("no/such/folder.ndjson", "cannot be made: No such file or directory"),
+    ):
+        with pytest.raises(ConfigurationError, match=text):
+            feed.record(tmp_path / name)
+    for bounds in ({"rotate_bytes": 0}, {"rotate_seconds": -1}, {"rotate_seconds": "day"}, {"rotate_bytes": True}):
+        with pytest.raises(ConfigurationError, match="must be a positive number"):
+            feed.record(tmp_path / "a.ndjson", **bounds)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(ConfigurationError, match=r"kalshi-feed\[zstd\]"):
+        feed.record(tmp_path / "a.ndjson.zst")
+    assert (tmp_path / "there.ndjson").read_text() == "precious" and os.listdir(tmp_path) == ["there.ndjson"]
+
+
+def test_a_sink_that_is_closed_twice(tmp_path: Path) -> None:
+    sink = Sink(tmp_path / "a.ndjson.gz")
+    sink.write(b"{}\n")
+    sink.close()
+    sink.abandon()
+    assert text_of(sink.path) == b"{}\n"
