@@ -1,8 +1,8 @@
 """The command ``kalshi-feed``: demo, watch, record, replay, convert and exchange.
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
-imported until it runs. Layers, downwards: commands > (demo, watching, recordings, serve) > show > (monitor, render) > model.
-Nothing imports this package but ``__main__``.
+imported until it runs. Layers, downwards: commands > (demo, watching, storing, serve) > recordings > show >
+(monitor, render) > model. Nothing imports this package but ``__main__``.
 """
 
 from __future__ import annotations
