@@ -24,8 +24,9 @@ class ParquetSink(Sink):
 
     The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher. Each has another name
     (".….tmp") until it is whole and on disk; a batch that is written again replaces its own files. So a kill loses no file and
-    leaves none that cannot be read, and what is not in a file yet is pending in memory. Raises SinkError, and ConfigurationError
-    if pyarrow is missing.
+    leaves none that cannot be read, and what is not in a file yet is pending in memory. A kill in the middle of a batch may
+    leave it in some of the tables only: it was not yet counted as written. Raises SinkError, and ConfigurationError if pyarrow is
+    missing.
     """
 
     batch_rows = 50_000

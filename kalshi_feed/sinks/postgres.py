@@ -32,7 +32,6 @@ _TYPES: Final = {
     "text": "text",
     "json": "jsonb",
 }
-_COPY_TYPES: Final = {kind: name.partition("(")[0] for kind, name in _TYPES.items()}
 # What a connection that leads nowhere is given, where the address does not say otherwise (libpq's names and units)
 _PATIENCE: Final = {
     "connect_timeout": "10",

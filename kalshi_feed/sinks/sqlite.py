@@ -63,18 +63,29 @@ class SQLiteSink(Sink):
 
     def _open(self) -> sqlite3.Connection:
         # used by one thread at a time, but made in another; transactions are begun by hand
-        database = sqlite3.connect(self._path, self._busy_timeout, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False)
         try:
             database.execute("pragma journal_mode = wal")
             database.execute("pragma synchronous = full")
             with _transaction(database):
-                for table in SCHEMA:
-                    database.execute(table)
+                self._make_tables(database)
             self._file = _identity(self._path)
         except BaseException:
             database.close()
             raise
         return database
+
+    def _make_tables(self, database: sqlite3.Connection) -> None:
+        database.execute("create table if not exists runs (run integer primary key, last_n integer not null)")
+        for table, columns in TABLES.items():
+            types = {name: _AFFINITIES[kind] for name, kind in (KEY | columns).items()}
+            listed = ", ".join(f"{name} {affinity}" for name, affinity in types.items())
+            database.execute(f"create table if not exists {table} ({listed}, primary key ({', '.join(KEY)})) without rowid")
+            there = {name for _, name, *_ in database.execute(f"pragma table_info({table})")}
+            if missing := types.keys() - there:
+                raise sqlite3.OperationalError(
+                    f"its table {table} is not one of ours, it has no column {', '.join(sorted(missing))}; choose another file"
+                )
 
     def _insert(self, database: sqlite3.Connection, rows: Sequence[Row]) -> None:
         with _transaction(database):
@@ -101,17 +112,6 @@ def _transaction(database: sqlite3.Connection) -> Any:
         with contextlib.suppress(sqlite3.Error):
             database.execute("rollback")
         raise
-
-
-def _create(table: str, columns: dict[str, str]) -> str:
-    listed = ", ".join(f"{name} {_AFFINITIES[kind]}" for name, kind in (KEY | columns).items())
-    return f"create table if not exists {table} ({listed}, primary key ({', '.join(KEY)})) without rowid"
-
-
-SCHEMA: Final = (
-    "create table if not exists runs (run integer primary key, last_n integer not null)",
-    *(_create(table, columns) for table, columns in TABLES.items()),
-)
 
 
 def _new_run(database: sqlite3.Connection) -> int:

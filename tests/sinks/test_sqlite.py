@@ -157,6 +157,15 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         SQLiteSink(tmp_path / "text")
 
 
+def test_tables_of_somebody_else(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("create table trades (n integer primary key, price real)")
+    with pytest.raises(
+        SinkError, match="cannot be opened: its table trades is not one of ours, it has no column count, market_tick"
+    ):
+        SQLiteSink(file)
+
+
 def test_kill_9_of_the_writer(file: Path) -> None:
     announced = killed_writer(f"sqlite:///{file}")
     numbers = [n for (n,) in ask(file, "select n from deltas order by n")]
