@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batcher", "BatcherStats", "SinkTrouble"]
 
-_RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=10.0)
+_RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)  # a store that is back is not to be waited for
 _MAX_TICKERS: Final = 1_000
 _EXIT_TIMEOUT: Final = 5.0
 _logger: Final = logging.getLogger("kalshi_feed.sinks")

@@ -169,7 +169,8 @@ class PostgresSink(Sink):
             return
         except self._psycopg.Error as error:
             self.close()
-            text = redact(" ".join(str(error).split()) or type(error).__name__, self._secrets)
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]  # those after it are hints
+            text = redact(first_line, self._secrets)
             failure = SinkError(f"{self} {what}: {text}")
             failure.__cause__ = type(error)(text)  # psycopg's own holds the connection, whose repr shows the password
         raise failure  # here, where the error is not its context

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 
 from kalshi_feed.cli.commands import group
 from kalshi_feed.cli.recordings import lines_of
-from tests.sinks.conftest import server
+from tests.sinks.conftest import cluster, server
 from tests.sinks.postgres_server import PASSWORD, PostgresServer
 from tests.support import wait_until
 
 from .support import Access, kalshi_feed, start
 
-__all__ = ["server"]
+__all__ = ["cluster", "server"]
 
 
 def count(file: Path, *tables: str) -> int:
@@ -75,6 +75,13 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
         wait_until(lambda: count(file, "deltas"), 15, "rows")
         with closing(sqlite3.connect(file, timeout=5)) as database:
             database.execute("begin immediate")
+            books = set[str]()
+
+            def has_moved_on() -> bool:
+                books.add(str(access.exchange.book("KX-A")))
+                return len(books) > 30
+
+            wait_until(has_moved_on, 15, "rows that wait")
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=40)
     said = json.loads(out)

@@ -11,13 +11,20 @@ from tests.feed.conftest import exchange, make_feed
 
 from .postgres_server import PostgresServer, running_server
 
-__all__ = ["exchange", "make_feed", "schema", "server"]
+__all__ = ["cluster", "exchange", "make_feed", "schema", "server"]
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    """Started once, at the first test that wants it."""
+def cluster() -> Iterator[PostgresServer]:
+    """Made once, at the first test that wants it."""
     yield from running_server()
+
+
+@pytest.fixture
+def server(cluster: PostgresServer) -> PostgresServer:
+    """Running, whatever another test has left behind."""
+    cluster.start()
+    return cluster
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -42,9 +43,7 @@ class PostgresServer:
             account = _account()
             self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = int(sock.getsockname()[1])
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         word = self.folder / "password"
@@ -103,6 +102,15 @@ class PostgresServer:
                 self._process.kill()
                 self._process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    """None that the system gives to a client while the server is down: they begin at 32768, or higher."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def _account() -> pwd.struct_passwd:

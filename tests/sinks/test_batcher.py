@@ -159,6 +159,7 @@ def test_full_is_told_again_only_after_there_was_room(sink: Stubborn) -> None:
             batcher.put(delta(seq))
         sink.go_on.set()
         batcher.flush(5)
+        wait_until(lambda: told == ["full", "room"])
         sink.go_on.clear()
         for seq in range(6, 12):
             batcher.put(delta(seq))

@@ -98,11 +98,10 @@ def test_kill_9_of_the_server_in_the_middle(server: PostgresServer, schema: str)
             wait_until(lambda: batcher.stats().written > before + 200, 20, "rows")  # noqa: B023
             server.kill()
             announced = batcher.stats().written
-            wait_until(lambda: batcher.stats().is_failing, 10, "the outage to be noticed")
-            assert len(told) == 2 * outage + 1 and told[-1].kind == "failing"
+            wait_until(lambda: len(told) == 2 * outage + 1, 10, "the outage to be noticed")  # noqa: B023
             server.start()
             assert len(numbers(server, schema)) >= announced
-            wait_until(lambda: not batcher.stats().is_failing, 20, "the rows to be written again")
+            wait_until(lambda: len(told) == 2 * outage + 2, 20, "the rows to be written again")  # noqa: B023
         ended.set()
         put_in_all = putting.result()
         batcher.flush(20)
