@@ -268,9 +268,9 @@ class Engine:
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
         """See Host."""
         read_at = time.perf_counter()
-        session, output = self.session, self.session.output
+        session, output, store = self.session, self.session.output, self.store
         reading = self._reading()
-        with self.store.change():
+        with store.lock:  # store.change() by hand: every read comes this way
             tap = self.tap
             if tap is not None:
                 tap.turn(payloads, now, reading)
@@ -287,6 +287,9 @@ class Engine:
                 tap.sent(outbox)
             if payloads:
                 self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
+            ready = store.ready_locked()
+        for waiter in ready:
+            waiter.release()
         if items or changed or self._state.untold:
             self._hand_on(items, changed, read_at)
         elif read_at >= self.dispatcher.next_watch():

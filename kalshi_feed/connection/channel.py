@@ -16,8 +16,8 @@ from typing import Final
 
 __all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
 
-CHUNK_BYTES: Final = 65_536  # one turn's reading: large enough to be cheap, small enough that timers are served in between
-BEHIND_BYTES: Final = CHUNK_BYTES // 2  # a read of so much has more behind it (a window may be smaller than a chunk)
+CHUNK_BYTES: Final = 131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
+BEHIND_BYTES: Final = CHUNK_BYTES // 4  # a read of so much has more behind it (a window may be smaller than a chunk)
 RECORD_BYTES: Final = 16_384  # a TLS record holds no more
 
 

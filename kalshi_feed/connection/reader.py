@@ -149,7 +149,6 @@ class Reader:
             if not transport.has_more:
                 until = min(host.next_deadline(), transport.next_deadline())
                 self._wait(until - time.monotonic(), transport)
-            self.wakeup.drain()
             payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
@@ -160,9 +159,10 @@ class Reader:
             if remaining <= 0:
                 return
             self._wait(remaining, None)
-            self.wakeup.drain()
 
     def _wait(self, seconds: float, transport: Transport | None) -> None:
         """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own (N42)."""
         fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
-        wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
+        _, _, woken = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
+        if woken:
+            self.wakeup.drain()

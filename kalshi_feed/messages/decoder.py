@@ -119,11 +119,12 @@ class Decoder:
     ``use_yes_price``: what the orderbook_delta subscription asked for (protocol.md 3.1).
     """
 
-    __slots__ = ("_batch", "_one", "_types", "use_yes_price")
+    __slots__ = ("_batch", "_one", "_types", "delta_type", "use_yes_price")
 
     def __init__(self, use_yes_price: bool = False) -> None:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
+        self.delta_type: type[books.OrderbookDelta] = yes_scale.OrderbookDelta if use_yes_price else books.OrderbookDelta
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
         self._one = msgspec.json.Decoder(union, float_hook=exact_number)
         self._batch = msgspec.json.Decoder(list[union], float_hook=exact_number)
@@ -139,9 +140,9 @@ class Decoder:
         """The messages of many frames, in order, one for each; a bad frame's place holds its ProtocolError. Never
         raises.
 
-        Numbers are checked but for those of OrderbookDelta: whoever takes the batch computes units() of every delta
-        anyway and treats its ValueError as that frame's error, see undecodable(). The frames are joined and decoded
-        in one step; when that fails or the counts differ, one by one.
+        Numbers are checked but for those of OrderbookDelta and OrderbookSnapshot: whoever takes the batch computes
+        units() or book_sides() anyway and treats its ValueError as that frame's error, see undecodable(). The frames
+        are joined and decoded in one step; when that fails or the counts differ, one by one.
         """
         try:
             messages: list[Message | ProtocolError] = self._batch.decode(b"[" + b",".join(payloads) + b"]")
@@ -156,8 +157,7 @@ class Decoder:
         """Errors are returned, not raised: an error kept in a list must not hold this frame by its traceback."""
         try:
             message: Message = self._one.decode(frame)
-            if isinstance(message, books.OrderbookDelta):
-                message.units()
+            _check_numbers(message)
             return message
         except msgspec.ValidationError as error:
             return self._decode_loosely(frame, error)
@@ -184,8 +184,7 @@ class Decoder:
             del holder[path[2]]
             try:
                 message = msgspec.convert(plain, cls)
-                if isinstance(message, books.OrderbookDelta):
-                    message.units()
+                _check_numbers(message)
                 return message
             except msgspec.ValidationError as next_error:
                 error = next_error
@@ -206,13 +205,21 @@ def decode(frame: str | bytes, use_yes_price: bool = False) -> Message:
 
 
 def undecodable(message: Message, error: Exception) -> ProtocolError:
-    """The ProtocolError of a decoded message that cannot be used after all, such as a delta whose units() raised."""
+    """The ProtocolError of a decoded message that cannot be used after all: its units() or book_sides() raised."""
     frame = msgspec.json.encode(message).decode("utf-8", "replace")
     broken = ProtocolError(
         f"{message.type}: {error}", frame[:_FRAME_CHARS], message.type, message.sid, message.seq, message.market_ticker
     )
     broken.__cause__ = error.with_traceback(None)
     return broken
+
+
+def _check_numbers(message: Message) -> None:
+    """The numbers that a message type leaves to whoever computes with them. Raises ValueError."""
+    if isinstance(message, books.OrderbookDelta):
+        message.units()
+    elif isinstance(message, books.OrderbookSnapshot):
+        message.book_sides()
 
 
 def _plain(frame: str | bytes) -> Any:

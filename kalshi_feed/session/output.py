@@ -28,11 +28,11 @@ class Counts:
         self.gaps = 0
         self.resyncs = 0
 
-    def add(self, type_: str, size: int) -> None:
-        """Count a message. A peer may make up types without end; only so many are told apart."""
+    def add(self, type_: str, size: int, count: int = 1) -> None:
+        """Count messages of ``size`` bytes together. A peer may make up types without end; only so many are told apart."""
         if type_ not in self.messages and (len(self.messages) >= _MOST_TYPES or len(type_) > _LONGEST_TYPE):
             type_ = "other"
-        self.messages[type_] += 1
+        self.messages[type_] += count
         self.bytes[type_] += size
 
 

@@ -26,8 +26,9 @@ from ..messages import (
     Unsubscribed,
 )
 from ..messages.decoder import undecodable
+from ..messages.values import OTHER_SIDE, PRICES, SIZES
 from ..orderbook import Book, BookStatus, NegativeSize
-from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS
+from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import Command
 from .control import Control
 from .doubts import Doubts
@@ -159,53 +160,89 @@ class Session:
 
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
         """Take the text messages of one read, in order. Never raises for what the exchange sends."""
-        books, by_sid = self._books, self.control.links.by_sid
-        items, counts = self.output.items, self.output.counts
-        live, book_rule = BookStatus.LIVE, CHANNELS[BOOK_CHANNEL]
-        deltas = delta_bytes = 0
+        books, items, live = self._books, self.output.items, BookStatus.LIVE
+        prices, sizes = PRICES.get, SIZES.get
+        delta_type, yes_price = self._decoder.delta_type, self._decoder.use_yes_price
+        link, sid, expected = self._book_link()
+        others = other_bytes = 0
         for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
-            if isinstance(message, OrderbookDelta):
-                deltas += 1
-                delta_bytes += len(payload)
-                sid, seq = message.sid, message.seq
-                link = by_sid.get(sid)  # type: ignore[arg-type]
-                if link is None or seq is None or seq != link.next_seq or link.rule is not book_rule:
-                    if not self._sequenced(message, now):
-                        continue
-                else:
-                    link.next_seq = seq + 1
+            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, _take() sees to it.
+            if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
-                if book is None or book.status is not live:
-                    self._without_base(body.market_ticker, book, now)
-                    continue
-                try:
-                    price, size = message.units()
-                    book.apply(body.side, price, size, seq, body.clock, now)
-                except NegativeSize as error:
-                    self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
-                    continue
-                except ValueError as error:
-                    broken = undecodable(message, error)
-                    self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
-                    continue
-                items.append(message)
-            elif isinstance(message, ProtocolError):
-                counts.add("unreadable", len(payload))
-                self._unreadable(message, now)
-            else:
-                counts.add(message.type, len(payload))
-                self._other(message, now)
-        if deltas:
-            counts.messages["orderbook_delta"] += deltas
-            counts.bytes["orderbook_delta"] += delta_bytes
+                if book is not None and book.status is live:
+                    price, size = prices(body.price_dollars), sizes(body.delta_fp)  # type: ignore[arg-type]  # None is in neither
+                    try:
+                        if price is None or size is None:  # a text not seen before
+                            price, size = message.units()
+                        elif yes_price and body.side == "no":
+                            price = OTHER_SIDE[price]
+                        book.apply(body.side, price, size, expected, body.clock, now)
+                    except ValueError:
+                        pass
+                    else:
+                        expected += 1
+                        items.append(message)
+                        continue
+            if link is not None:
+                link.next_seq = expected
+            others += 1
+            other_bytes += len(payload)
+            self._take(message, len(payload), now)
+            link, sid, expected = self._book_link()
+        if link is not None:
+            link.next_seq = expected
+        if others < len(payloads):
+            self.output.counts.add(OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others)
         self.doubts.has_news = True
+
+    def _book_link(self) -> tuple[Link | None, int | None, int]:
+        """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""
+        link = self.control.links.get(BOOK_CHANNEL)
+        if link is None or link.sid is None or link.next_seq is None:
+            return None, None, -1
+        return link, link.sid, link.next_seq
+
+    def _take(self, message: Message | ProtocolError, size: int, now: float) -> None:
+        """One message of ``size`` bytes, whatever it is."""
+        kind = "unreadable" if isinstance(message, ProtocolError) else message.type
+        self.output.counts.add(kind, size)
+        if isinstance(message, ProtocolError):
+            self._unreadable(message, now)
+        elif isinstance(message, OrderbookDelta):
+            if self._sequenced(message, now):
+                self._delta(message, now)
+        else:
+            self._other(message, now)
+
+    def _delta(self, message: OrderbookDelta, now: float) -> None:
+        """A delta in its place, into its book."""
+        body = message.msg
+        book = self._books.get(body.market_ticker)
+        if book is None or book.status is not BookStatus.LIVE:
+            self._without_base(body.market_ticker, book, now)
+            return
+        try:
+            price, size = message.units()
+            book.apply(body.side, price, size, message.seq, body.clock, now)
+        except NegativeSize as error:
+            self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
+        except ValueError as error:
+            broken = undecodable(message, error)
+            self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
+        else:
+            self.output.items.append(message)
 
     def _other(self, message: Message, now: float) -> None:
         """Everything but deltas."""
         if isinstance(message, OrderbookSnapshot):
+            try:
+                sides = message.book_sides()
+            except ValueError as error:
+                self._unreadable(undecodable(message, error), now)
+                return
             if self._sequenced(message, now):
-                self._snapshot(message, now)
+                self._snapshot(message, *sides, now)
         elif isinstance(message, Subscribed):
             self.control.subscribed(message, now)
             self.output.items.append(message)
@@ -235,14 +272,13 @@ class Session:
             self.control.error(message, now)
         self.output.items.append(message)
 
-    def _snapshot(self, message: OrderbookSnapshot, now: float) -> None:
+    def _snapshot(self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float) -> None:
         """Any snapshot replaces the book, whoever asked for it; a missing side is empty (protocol.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
             self.output.counts.ignored["unwanted"] += 1
             return
         book = self._books[ticker]
-        yes, no = message.book_sides()
         if self.doubts.answered(book, yes, no):
             text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
             self._hurt(ticker, "doubted_book", text, None, now)

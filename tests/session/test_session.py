@@ -136,6 +136,37 @@ def test_numbers_that_are_none_touch_one_market(fields: dict[str, str], others: 
     assert driver.live() == {"A", "B"} and driver.sid == 1
 
 
+@pytest.mark.parametrize("bad", ["negative size", "no number", "no side", "market that is none", "bad snapshot", "unknown type"])
+def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None:
+    """The others of the read are applied and delivered, in order: those before it on the quick way, and those behind it."""
+    driver = with_trades("A", "B")
+    changes = [driver.venue.change("B", size, price)[0] for size, price in ((100, 4000), (55, 1700), (-200, 4000))]
+    if bad == "bad snapshot":
+        frame = snapshot("A", 1, driver.seq, {"yes": {4000: 1}})
+        frame["msg"]["yes_dollars_fp"][0][1] = "1_0"
+    elif bad == "market that is none":
+        frame = delta("NONE", 1, driver.seq)
+    elif bad == "unknown type":
+        frame = {"type": "hello_v9", "sid": 1, "seq": driver.seq, "msg": {}}
+    else:
+        frame = delta("A", 1, driver.seq, -101)
+        frame["msg"].update({"no number": {"delta_fp": "x"}, "no side": {"side": 7}}.get(bad, {}))
+    changes += [driver.venue.change("B", size, price, "no")[0] for size, price in ((300, 4100), (1, 4200), (5, 4100))]
+    driver.turn(*changes[:3], frame, trade("B", 2, 1), *changes[3:])
+    told = [item for item in driver.take() if isinstance(item, (OrderbookDelta, Trade))]
+    seqs = [change["seq"] for change in changes]
+    assert [(item.type, item.seq) for item in told] == [
+        *(("orderbook_delta", seq) for seq in seqs[:3]),
+        ("trade", 1),
+        *(("orderbook_delta", seq) for seq in seqs[3:]),
+    ]
+    assert (driver.books["B"].yes, driver.books["B"].no) == ({1700: 55}, {4100: 305, 4200: 1})
+    assert driver.live() == ({"A", "B"} if bad in ("market that is none", "unknown type") else {"B"})
+    sizes = sum(len(encoded(change)) for change in changes) + (len(encoded(frame)) if frame["type"] == "orderbook_delta" else 0)
+    counts = driver.session.output.counts
+    assert counts.bytes["orderbook_delta"] + counts.bytes["unreadable"] == sizes
+
+
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
@@ -446,6 +477,17 @@ def test_also_on_a_subscription_whose_sid_nobody_has_told() -> None:
     assert driver.live() == {"A"}
     driver.turn(b"[]")
     assert driver.live() == set()
+
+
+def test_deltas_on_a_subscription_whose_sid_nobody_has_told() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    driver.turn(
+        {"type": "subscribed", "id": 1, "channel": BOOK}, snapshot("A", None, 1), delta("A", None, 2), delta("A", None, 3, 5)
+    )
+    assert driver.books["A"].yes == {4000: 105} and driver.live() == {"A"}
+    assert [message.seq for message in driver.take(OrderbookDelta)] == [2, 3]
 
 
 def test_more_than_ten_in_a_minute_are_too_many() -> None:

@@ -46,8 +46,8 @@ BUGS: Final = (
     Bug(
         "no-side prices of a snapshot not flipped",
         "messages/books.py",
-        "no = {ONE_DOLLAR - price: size for price, size in no.items()}",
-        "no = dict(no)",
+        "prices = [OTHER_SIDE[price] for price in prices]",
+        "prices = list(prices)",
         BOOK,
     ),
     Bug(
@@ -86,8 +86,8 @@ BUGS: Final = (
     Bug(
         "off by one on a reply's seq",
         "session/session.py",
-        "message.seq + 1 != link.next_seq",
-        "message.seq != link.next_seq",
+        "if message.seq + 1 == link.next_seq:",
+        "if message.seq == link.next_seq:",
         SESSION,
     ),
     Bug(
@@ -100,8 +100,8 @@ BUGS: Final = (
     Bug(
         "delta before snapshot applied",
         "session/session.py",
-        "if book is None or book.status is not live:",
-        "if book is None:",
+        "if book is not None and book.status is live:",
+        "if book is not None:",
         SESSION,
     ),
     Bug(
@@ -146,7 +146,7 @@ BUGS: Final = (
         "                book.set_status(BookStatus.STALE)\n",
         SESSION,
     ),
-    Bug("reconnect asks for nothing", "session/control.py", "        self._unsettled = set(self._wanted.channels)\n", "", SESSION),
+    Bug("reconnect asks for nothing", "session/control.py", "        self.unsettled = set(self._wanted.channels)\n", "", SESSION),
     # the dispatcher
     Bug("lagged not counted", "dispatch/mailbox.py", "            self._counters.dropped += some\n", "", DISPATCH),
     Bug(

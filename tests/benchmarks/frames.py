@@ -1,0 +1,153 @@
+"""Frames as the exchange sent them in late 2026 (protocol.md 5 and 6), encoded before anything is measured.
+
+Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only the price
+scale of the no side follows what the client asked for.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import uuid
+from collections.abc import Iterator
+from typing import NamedTuple
+
+CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
+_MS = 1_795_372_013_361
+_ROUND = [
+    size * 100 for size in (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 1_000, 2_000)
+] + [10]
+_TIME = "2026-11-22T18:26:53.361842Z"
+
+
+class Plan(NamedTuple):
+    """What one connection is sent. ``chunk``: markets its first command named, which decides where the oks stand."""
+
+    markets: int
+    deltas: int
+    levels: int  # of both sides together, in each market's snapshot
+    kind: str  # "deltas", "new sizes" (none seen before), "mixed" (with trades and tickers) or "snapshots" (again and again)
+    yes_price: bool
+    chunk: int
+
+    def first_seq(self, chunk_index: int) -> int:
+        """The number of the first frame that answers the command ``chunk_index``: an ok, but for the first one."""
+        return 1 + chunk_index * (self.chunk + 1) - (chunk_index > 0)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A server's text frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 65_536:
+        return struct.pack(">BBH", 0x81, 126, size) + payload
+    return struct.pack(">BBQ", 0x81, 127, size) + payload
+
+
+class World:
+    """The markets of one plan and how they move."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._random = chance = random.Random(7)
+        self._ids = [uuid.UUID(int=chance.getrandbits(128)) for _ in range(plan.markets)]
+        half = max(plan.levels // 2, 1)
+        self._step = 100 if half <= 49 else max(5000 // (half + 1), 1)  # 1/10,000 dollar
+        self._prices = [self._step * i for i in range(1, half + 1)]  # both sides below 0.50: never crossed
+        self._books = [
+            {side: {price: chance.randint(100, 100_000) * 100 for price in self._prices} for side in ("yes", "no")}
+            for _ in range(plan.markets)
+        ]
+
+    def _price(self, side: str, price: int) -> str:
+        scaled = 10_000 - price if side == "no" and self._plan.yes_price else price
+        return f"{scaled / 10_000:.4f}"
+
+    def snapshot(self, market: int, seq: int) -> bytes:
+        """The market's snapshot as it is now."""
+        sides = []
+        for side in ("yes", "no"):
+            levels = sorted((self._price(side, price), size) for price, size in self._books[market][side].items())
+            sides.append(",".join(f'["{price}","{size / 100:.2f}"]' for price, size in levels))
+        return text_frame(
+            (
+                f'{{"type":"orderbook_snapshot","sid":1,"seq":{seq},"sending_ts_ms":{_MS},"msg":{{"market_ticker":"MKT-{market}",'
+                f'"market_id":"{self._ids[market]}","clock":{seq},"yes_dollars_fp":[{sides[0]}],"no_dollars_fp":[{sides[1]}]}}}}'
+            ).encode()
+        )
+
+    def delta(self, seq: int, clock: str | int) -> bytes:
+        """The next change of some market."""
+        chance = self._random
+        market, side = chance.randrange(self._plan.markets), "yes" if chance.random() < 0.5 else "no"
+        levels, price = self._books[market][side], chance.choice(self._prices)
+        held = levels.get(price, 0)
+        # people trade round sizes: of 37,000 captured deltas 96 in 100 have the size of an earlier one
+        change = chance.randint(1, 2_000_000) if self._plan.kind == "new sizes" or chance.random() < 0.05 else chance.choice(_ROUND)
+        if held >= change and chance.random() < 0.5:
+            change = -change
+        levels[price] = held + change
+        if not levels[price]:
+            del levels[price]
+        return text_frame(
+            (
+                f'{{"type":"orderbook_delta","sid":1,"seq":{seq},"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
+                f'"clock":{clock},"price_dollars":"{self._price(side, price)}","delta_fp":"{change / 100:.2f}","side":"{side}",'
+                f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+    def _touch(self) -> tuple[int, str, str]:
+        """Some market with its best yes bid and ask: what tickers and trades say agrees with the books."""
+        market = self._random.randrange(self._plan.markets)
+        yes, no = self._books[market]["yes"], self._books[market]["no"]
+        return market, f"{max(yes, default=0) / 10_000:.4f}", f"{1 - max(no, default=0) / 10_000:.4f}"
+
+    def trade(self, seq: int) -> bytes:
+        """A trade somewhere, at the bid."""
+        market, bid, _ = self._touch()
+        return text_frame(
+            (
+                f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{self._ids[market]}","market_ticker":"MKT-{market}",'
+                f'"yes_price_dollars":"{bid}","no_price_dollars":"{1 - float(bid):.4f}","count_fp":"12.00",'
+                f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'
+                f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+    def ticker(self) -> bytes:
+        """A market's ticker."""
+        market, bid, ask = self._touch()
+        return text_frame(
+            (
+                f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
+                f'"price_dollars":"{bid}","yes_bid_dollars":"{bid}","yes_ask_dollars":"{ask}",'
+                f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
+                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'
+                f'"ts_ms":{_MS},"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
+            ).encode()
+        )
+
+
+def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
+    """The snapshots that follow the answer to a command."""
+    begin = chunk_index * plan.chunk
+    seq = plan.first_seq(chunk_index) + (chunk_index > 0)
+    return b"".join(world.snapshot(m, seq + m - begin) for m in range(begin, min(begin + plan.chunk, plan.markets)))
+
+
+def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
+    """``plan.deltas`` frames, numbered on from the snapshots. ``clocks``: with a placeholder for the time of sending."""
+    oks = -(-plan.markets // plan.chunk) - 1
+    seq, trades = plan.markets + oks, 0
+    for number in range(plan.deltas):
+        if plan.kind == "mixed" and number % 10 in (3, 6, 9):
+            trades += number % 10 == 9
+            yield world.trade(trades) if number % 10 == 9 else world.ticker()
+            continue
+        seq += 1
+        if plan.kind == "snapshots":
+            yield world.snapshot(number % plan.markets, seq)
+        else:
+            yield world.delta(seq, "9" * 19 if clocks else seq)

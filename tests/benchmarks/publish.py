@@ -1,0 +1,104 @@
+"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made of the same figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.spawn import TOP
+from tests.benchmarks.tables import number, table
+
+README = TOP / "README.md"
+RESULTS = Path(__file__).parent / "results"
+FIGURES = RESULTS / "latest.json"
+_HEAD = "<!-- made by: python -m tests.benchmarks --publish -->\n"
+_PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## )", re.DOTALL)
+
+
+def publish(report: dict[str, Any]) -> None:
+    """Keep it all."""
+    from tests.benchmarks import plot
+
+    RESULTS.mkdir(exist_ok=True)
+    FIGURES.write_text(json.dumps(report, indent=1) + "\n")
+    plot.draw(report, RESULTS / "latest.png")
+    README.write_text(written(README.read_text(), report))
+
+
+def written(readme: str, report: dict[str, Any]) -> str:
+    """README's text with the section as it must be."""
+    assert _PLACE.search(readme), "README has no place for the benchmarks"
+    return _PLACE.sub(lambda _: _HEAD + "\n" + section(report), readme)
+
+
+def section(report: dict[str, Any]) -> str:
+    """The table and where it was measured."""
+    about = report["circumstances"]
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    loads = f"{about['load_before'][0]:.1f} before and {about['load_after'][0]:.1f} after"
+    is_busy = about["load_before"][0] > 1  # the run itself keeps two processes going, so only the load before tells
+    warning = "; other work ran beside it, so the times are rough and only the ratios of CPU hold" if is_busy else ""
+    return (
+        table(("", "measured"), _rows(report))
+        + f"\n{about['date'][:10]}, {about['machine']}, {about['python']}, {about['openssl']}, {packages}; "
+        + f"load average {loads}{warning}.\n"
+        + "\n![throughput, latency, markets and other clients](tests/benchmarks/results/latest.png)\n"
+    )
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    feed, markets, latency, cost = (report[key] for key in ("throughput", "markets", "latency", "cost"))
+    rows = []
+    for name, what in (("feed", "plain"), ("feed, TLS", "TLS")):
+        one = feed["feed"][name]
+        rows.append(
+            (
+                f"deltas a second, {what}: decoded, checked, in the books, in one callback",
+                f"{1e6 / one['us']:,.0f}; {number(one['us'])} µs each, {number(one['ratio'])} × the floor "
+                f"(median of the rounds {number(one['ratio_median'])} ×; CPU {number(one['cpu_ratio'])} ×)",
+            )
+        )
+    plain = feed["feed"]["websocket-client"]
+    rows.append(("the same frames with websocket-client's `recv` and `json.loads` only", f"{number(plain['us'])} µs each"))
+    most = markets["counts"][-1]
+    rows.append(
+        (
+            f"with {most:,} markets instead of 100",
+            f"{100 * markets['100']['us'] / markets[str(most)]['us']:.0f} % of the deltas a second; "
+            f"{number(markets[f'{most}, at once']['whole_ratio'])} × the floor with all snapshots",
+        )
+    )
+    for name, one in latency.items():
+        if one["rate"] > 10:
+            p999 = f", p99.9 {number(one['p999'])}" if one["p999"] else ""
+            rows.append(
+                (f"latency, {name}", f"p50 {number(one['p50'])} µs, p99 {number(one['p99'])}{p999}, max {number(one['max'])}")
+            )
+    for one in cost["growth"]:
+        rows.append(
+            (
+                f"{one['books']:,} books of {one['levels']} levels",
+                f"{one['megabytes']:.0f} MB; LIVE {number(one['live_seconds'])} s after the subscribe, "
+                f"{number(one['live_again_seconds'])} s after a reconnect",
+            )
+        )
+    rows.append(("10 messages a second", f"{cost['rest']['core_percent']:.2f} % of a core"))
+    reading = cost["reading"]
+    rows.append(
+        (
+            f"reading a book of {reading['levels']:.0f} levels in a callback",
+            f"`best_bid()` {number(reading['best_bid()'])} µs, `view()` {number(reading['view()'])} µs",
+        )
+    )
+    for name, one in report["peers"].items():
+        if name not in ("missing", "floor", "kalshi_feed"):
+            rows.append(
+                (
+                    f"{name} on the same frames",
+                    f"{number(one['cpu_us'])} µs of CPU a delta, {number(one['cpu_ratio'])} × kalshi_feed's",
+                )
+            )
+    rows += [(name, why) for name, why in report["peers"]["missing"].items()]
+    return rows

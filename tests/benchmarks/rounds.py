@@ -1,0 +1,80 @@
+"""Cases that are compared: run in turns, round after round, and what comes out of the rounds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from tests.benchmarks.spawn import Bench
+
+Figures = dict[str, Any]
+
+
+class Scale(NamedTuple):
+    """How much of everything."""
+
+    rounds: int
+    deltas: int
+    seconds: float  # of a paced stream
+    books: int  # of the sections about many
+
+
+FULL = Scale(rounds=11, deltas=200_000, seconds=5.0, books=10_000)
+QUICK = Scale(rounds=3, deltas=40_000, seconds=1.0, books=1_000)
+
+
+class Case(NamedTuple):
+    """One client on one server. ``want``: messages counted, by which times are divided."""
+
+    name: str
+    client: str
+    server: dict[str, Any]
+    want: int
+    orders: dict[str, Any] = {}  # noqa: RUF012  # a NamedTuple's default, never changed
+    held_against: str = ""  # the case whose figures this one's are divided by
+
+
+def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
+    """Microseconds of a message by case, the quickest and the median round; and as ratios to the case held against.
+
+    ``ratio`` is quickest by quickest: what the code can do when nothing else wants the machine. ``ratio_median`` is the
+    median of the ratios within a round.
+    """
+    seen: dict[str, list[Figures]] = {case.name: [] for case in cases}
+    with Bench() as bench:
+        for number in range(rounds):
+            for case in cases:
+                say(f"round {number + 1} of {rounds}: {case.name}")
+                markets = case.server.get("markets", 100)
+                url = bench.server(**case.server)
+                seen[case.name].append(bench.client(case.client, url, markets=markets, want=case.want, **case.orders))
+    say("")
+    wants = {case.name: case.want for case in cases}
+    return {case.name: _summary(case, seen, wants) for case in cases}
+
+
+def _summary(case: Case, seen: dict[str, list[Figures]], wants: dict[str, int]) -> Figures:
+    mine, others = seen[case.name], seen.get(case.held_against)
+    figures: Figures = {"want": case.want, "rounds": len(mine)}
+    for key in ("seconds", "cpu_seconds", "whole_seconds", "whole_cpu_seconds"):
+        values = [one[key] / case.want * 1e6 for one in mine]
+        name = key.replace("seconds", "us")
+        figures[name], figures[f"{name}_median"] = min(values), median(values)
+    for key in ("dropped", "views"):
+        if key in mine[0]:
+            figures[key] = max(one[key] for one in mine)
+    if others:
+        figures["held_against"] = case.held_against
+        share = wants[case.held_against] / case.want
+        for key, name in (("seconds", "ratio"), ("cpu_seconds", "cpu_ratio"), ("whole_seconds", "whole_ratio")):
+            figures[name] = share * min(one[key] for one in mine) / min(one[key] for one in others)
+            figures[f"{name}_median"] = share * median(one[key] / other[key] for one, other in zip(mine, others, strict=True))
+    return figures
+
+
+def say(text: str) -> None:
+    """What is going on, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)

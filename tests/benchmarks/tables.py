@@ -1,0 +1,25 @@
+"""Figures as text: one kind of table, for the terminal and for the README."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+Row = Sequence[str]
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table whose columns stand straight in a terminal too."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    texts = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    texts.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(texts) + "\n"
+
+
+def number(value: float | None) -> str:
+    """A figure with three digits that count (more before the point), a dash for none."""
+    if value is None:
+        return "–"
+    places = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
+    return f"{value:,.{places}f}"

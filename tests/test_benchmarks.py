@@ -1,0 +1,77 @@
+"""The benchmarks run, their server answers properly, and README shows the figures that were kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from kalshi_feed import ProtocolError
+from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
+from kalshi_feed.orderbook import Book
+from tests.benchmarks import frames, publish
+from tests.benchmarks.rounds import Case, compare
+from tests.benchmarks.spawn import TOP
+from tests.benchmarks.tables import number, table
+
+pytest.importorskip("orjson")
+
+
+def payload(frame: bytes) -> bytes:
+    size = frame[1]
+    return frame[2:] if size < 126 else frame[4:] if size == 126 else frame[10:]
+
+
+@pytest.mark.parametrize("kind", ["deltas", "new sizes", "mixed", "snapshots"])
+@pytest.mark.parametrize("yes_price", [True, False])
+def test_the_frames_are_a_market_that_can_be(kind: str, yes_price: bool) -> None:
+    """Numbered without a gap, and never more taken away than there is; a command for three markets, then one for the rest."""
+    plan = frames.Plan(markets=5, deltas=400, levels=20, kind=kind, yes_price=yes_price, chunk=3)
+    world = frames.World(plan)
+    decoder = Decoder(yes_price)
+    books: dict[str, Book] = {}
+    seqs = []
+    sent = [world.snapshot(m, seq) for m, seq in zip(range(5), (1, 2, 3, 5, 6), strict=True)]  # 4 is the ok's
+    for message in decoder.decode_batch([payload(frame) for frame in (*sent, *frames.stream(world, plan))]):
+        assert not isinstance(message, ProtocolError)
+        if isinstance(message, (OrderbookSnapshot, OrderbookDelta)):
+            seqs.append(message.seq)
+        if isinstance(message, OrderbookSnapshot):
+            known = books.setdefault(message.market_ticker, Book(message.market_ticker))
+            assert not known.version or (known.yes, known.no) == message.book_sides()
+            known.replace(*message.book_sides(), message.seq, message.clock, 0.0)
+        elif isinstance(message, OrderbookDelta):
+            books[message.market_ticker].apply(message.side, *message.units(), message.seq, message.clock, 0.0)
+        else:
+            assert isinstance(message, (Ticker, Trade))
+    assert seqs == [1, 2, 3, *range(5, seqs[-1] + 1)] and len(seqs) >= 200
+    assert plan.first_seq(1) == 4
+
+
+def test_feed_and_floor_are_measured_on_the_same_frames() -> None:
+    server: dict[str, Any] = {"markets": 3, "deltas": 300, "levels": 10}
+    cases = [Case("floor", "floor", server, 300), Case("feed", "throughput", server, 300, {}, "floor")]
+    figures = compare(cases, 1)
+    assert figures["feed"]["dropped"] == 0 and figures["feed"]["ratio"] == pytest.approx(
+        figures["feed"]["us"] / figures["floor"]["us"]
+    )
+
+
+def test_the_command_line_says_what_it_takes() -> None:
+    ran = subprocess.run([sys.executable, "-m", "tests.benchmarks", "no-such"], cwd=TOP, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 2 and "no such section: no-such" in ran.stderr
+
+
+def test_readme_shows_the_figures_that_were_kept() -> None:
+    readme = publish.README.read_text()
+    assert publish.written(readme, json.loads(publish.FIGURES.read_text())) == readme
+    assert (publish.RESULTS / "latest.png").exists()
+
+
+def test_numbers_and_tables() -> None:
+    texts = [number(value) for value in (None, 0, 1.4159, 27.43, 0.051, 0.25, 999.6, 12345.6)]
+    assert texts == ["–", "0", "1.42", "27.4", "0.0510", "0.250", "1,000", "12,346"]
+    assert table(("a", "b"), [("x", "long")]) == "| a | b    |\n|---|------|\n| x | long |\n"
