@@ -2,8 +2,9 @@
 
     from kalshi_feed.sinks import Batcher, PostgresSink
 
-    with Batcher(PostgresSink("postgresql://user@host/markets")) as batcher:
+    with Batcher(PostgresSink("postgresql://user@host/markets")) as batcher, KalshiFeed.from_env() as feed:
         batcher.subscribe_to(feed)
+        feed.subscribe(["orderbook_delta", "trade"], tickers)
         feed.run_forever()
 
 A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``), ParquetSink (extra
