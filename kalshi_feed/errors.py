@@ -15,6 +15,7 @@
       WaitTimeout (TimeoutError)          a wait ran out of time; the message says what was missing
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
+      SinkError                           a store cannot be opened or written (kalshi_feed.sinks)
 
 Owns no logic but the composing of messages; must not import anything else of the package. The data of an error is on
 its attributes; every class can be copied and pickled.
@@ -37,6 +38,7 @@ __all__ = [
     "KalshiFeedError",
     "ProtocolError",
     "ProxyError",
+    "SinkError",
     "StaleBookError",
     "SubscriptionError",
     "TLSError",
@@ -232,3 +234,9 @@ class FeedForkedError(KalshiFeedError):
         "Make a new KalshiFeed in this process (after the fork)",
     ) -> None:
         super().__init__(message)
+
+
+class SinkError(KalshiFeedError):
+    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a password."""
+
+    retryable = True

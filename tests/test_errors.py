@@ -22,6 +22,7 @@ from kalshi_feed.errors import (
     KalshiFeedError,
     ProtocolError,
     ProxyError,
+    SinkError,
     StaleBookError,
     SubscriptionError,
     TLSError,
@@ -44,6 +45,7 @@ SAMPLES: list[KalshiFeedError] = [
     WaitTimeout("x"),
     FeedClosedError("x"),
     FeedForkedError("x"),
+    SinkError("x"),
 ]
 
 

@@ -46,7 +46,7 @@ CORE = {
     "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",
     "": "feed subscription recording connection dispatch stats books session orderbook messages credentials errors version",
 }
-ON_TOP = {"simulator": "core", "contrib": "core", "cli": "core simulator", "__main__": "cli"}
+ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}
 MAY_IMPORT = CORE | ON_TOP
 
 # Which parts may import a library (a standard one too) when the program runs.
@@ -57,13 +57,15 @@ USERS = {
     "cryptography": "credentials simulator",
     "flask": "contrib",
     "prometheus_client": "contrib",
-    "pyarrow": "recording",
+    "psycopg": "sinks",
+    "pyarrow": "recording sinks",
     "pytest": "simulator",
     "redis": "contrib",
     "rich": "cli",
     "select": "connection simulator cli",
     "selectors": "connection simulator cli",
     "socket": "connection simulator cli",
+    "sqlite3": "sinks",
     "ssl": "connection simulator cli",
     "trustme": "simulator",
     "websocket": "connection simulator cli",

@@ -27,6 +27,8 @@ EXTRA_OF = {
     "contrib.prometheus": "prometheus",
     "recording.files": "zstd",
     "recording.tables": "arrow",
+    "sinks.parquet": "arrow",
+    "sinks.postgres": "postgres",
 }
 
 
@@ -45,8 +47,9 @@ def names(requirements: str) -> set[str]:
 def required(config: configparser.ConfigParser, extra: str) -> set[str]:
     """What an extra brings, with the extras it is made of."""
     listed = names(config["options.extras_require"][extra])
-    inner = {name for one in listed if "[" in one for name in one.partition("[")[2].strip("]").split(",")}
-    return {one for one in listed if "[" not in one}.union(*(required(config, name) for name in inner))
+    ours = {one for one in listed if one.startswith("kalshi-feed[")}
+    inner = {name for one in ours for name in one.partition("[")[2].strip("]").split(",")}
+    return {one.partition("[")[0] for one in listed - ours}.union(*(required(config, name) for name in inner))
 
 
 def python(code: str, *arguments: str, cwd: Path = TOP) -> subprocess.CompletedProcess[str]:
@@ -94,7 +97,8 @@ def test_version_is_said_once() -> None:
 def test_core_imports_nothing_optional() -> None:
     result = python("import kalshi_feed, sys; print(*sys.modules)")
     assert result.returncode == 0, result.stderr
-    optional = {"asyncio", "click", "flask", "prometheus_client", "pyarrow", "pytest", "rich", "trustme", "websockets", "zstandard"}
+    optional = {"asyncio", "click", "flask", "prometheus_client", "psycopg", "pyarrow", "pytest", "rich", "trustme", "websockets"}
+    optional.add("zstandard")
     assert optional.isdisjoint(result.stdout.split())
 
 

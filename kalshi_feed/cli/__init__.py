@@ -1,7 +1,7 @@
 """The command ``kalshi-feed``: demo, watch, check, record, replay, convert and exchange.
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
-imported until it runs. Layers, downwards: commands > (demo, watching, checking, recordings, serve) > show >
+imported until it runs. Layers, downwards: commands > (demo, watching, checking, storing, serve) > recordings > show >
 (terminal, render, changes) > (monitor, layout, keys) > (model, access, check). Nothing imports this package but ``__main__``.
 """
 

@@ -11,7 +11,7 @@ import click
 
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
-from . import recordings, watching
+from . import recordings, storing, watching
 from .told import Failed, told
 
 __all__ = ["convert", "record", "replay"]
@@ -31,7 +31,13 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 
 @click.command()
 @click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
-@click.option("-o", "--output", required=True, metavar="FILE", help="A new file: .ndjson, .ndjson.gz or .ndjson.zst.")
+@click.option("-o", "--output", metavar="FILE", help="A new file: .ndjson, .ndjson.gz or .ndjson.zst.")
+@click.option(
+    "--to",
+    "store",
+    metavar="STORE",
+    help="In place of a file: postgresql://USER@HOST/DATABASE (extra postgres), sqlite:///FILE or parquet:FOLDER (extra arrow).",
+)
 @click.option("--rotate-mb", type=_SECONDS, help="Begin a next file (FILE.0002…) after so many megabytes.")
 @click.option("--rotate-minutes", type=_SECONDS, help="Begin a next file after so many minutes.")
 @click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
@@ -44,7 +50,8 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_JSON
 def record(
     tickers: tuple[str, ...],
-    output: str,
+    output: str | None,
+    store: str | None,
     rotate_mb: float | None,
     rotate_minutes: float | None,
     channels: tuple[str, ...],
@@ -62,26 +69,40 @@ def record(
     never overwritten. A disk that is full does not end it: what is missing is told and counted, and the recording goes
     on in a next file once there is room. Ctrl-C ends it; the exit code is 1 if messages are missing.
 
+    With --to, snapshots, deltas, trades, tickers and every loss become rows of tables. While the store is away, up to
+    200,000 rows wait in memory and are written when it is back. The password of PostgreSQL is better in PGPASSWORD or
+    ~/.pgpass than on the command line, where other users of the machine see it.
+
     \b
     Examples:
       kalshi-feed record KXNFLGAME-25OCT13-SF-KC -o game.ndjson.gz
       kalshi-feed record TICKER OTHER -o day.ndjson.zst --rotate-minutes 60 --channel orderbook_delta --channel ticker
       kalshi-feed record TICKER -o five.ndjson.gz --env demo --seconds 300 --json
+      kalshi-feed record TICKER --to sqlite:///markets.db
+      kalshi-feed record TICKER --to postgresql://feed@localhost/markets --channel orderbook_delta --channel ticker
     """
+    if (output is None) == (store is None):
+        raise click.UsageError("give either -o FILE or --to STORE")
+    if store is not None and (rotate_mb or rotate_minutes):
+        raise click.UsageError("--rotate-mb and --rotate-minutes are for -o FILE")
     with told():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        summary = recordings.record(
-            feed,
-            tickers,
-            channels or watching.CHANNELS,
-            output,
-            rotate_bytes=rotate_mb * 1e6 if rotate_mb else None,
-            rotate_seconds=rotate_minutes * 60 if rotate_minutes else None,
-            seconds=seconds,
-            quiet=as_json,
-        )
+        wanted = channels or watching.CHANNELS
+        if store is not None:
+            summary = storing.store(feed, tickers, wanted, store, seconds=seconds, quiet=as_json)
+        elif output is not None:
+            summary = recordings.record(
+                feed,
+                tickers,
+                wanted,
+                output,
+                rotate_bytes=rotate_mb * 1e6 if rotate_mb else None,
+                rotate_seconds=rotate_minutes * 60 if rotate_minutes else None,
+                seconds=seconds,
+                quiet=as_json,
+            )
     _print(summary, as_json)
-    if summary["missed"]:
+    if any(summary.get(name) for name in ("missed", "unwritten", "dropped")):
         sys.exit(1)
 
 

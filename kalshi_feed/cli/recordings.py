@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
@@ -18,12 +18,13 @@ from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
 from ..session.events import FeedFault, FeedState
+from ..subscription import Subscription
 from .model import printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
 from .watching import ChangePrinter, feed_address
 
-__all__ = ["convert", "lines_of", "record", "replay"]
+__all__ = ["convert", "follow", "lines_of", "record", "replay"]
 
 _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each in the place of the one before
@@ -73,14 +74,7 @@ def record(
     feed.on_error(_told)
     recording = feed.record(path, rotate_bytes=int(rotate_bytes) if rotate_bytes else None, rotate_seconds=rotate_seconds)
     progress, begun = Progress(quiet), time.monotonic()
-    end = None if seconds is None else begun + seconds
-    with quiet_log(), feed, contextlib.suppress(KeyboardInterrupt):
-        while end is None or time.monotonic() < end:
-            raise_failure(feed)
-            if subscription.error is not None:
-                raise subscription.error
-            progress.look(recording.messages, _where(recording, feed))
-            time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+    follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
     progress.end()
     stats = feed.stats()
     return {
@@ -92,6 +86,18 @@ def record(
         "gaps": stats.gaps,
         "reconnects": stats.reconnects,
     }
+
+
+def follow(feed: KalshiFeed, subscription: Subscription, seconds: float | None, look: Callable[[], object]) -> None:
+    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then. Raises KalshiFeedError."""
+    end = None if seconds is None else time.monotonic() + seconds
+    with quiet_log(), feed, contextlib.suppress(KeyboardInterrupt):
+        while end is None or time.monotonic() < end:
+            raise_failure(feed)
+            if subscription.error is not None:
+                raise subscription.error
+            look()
+            time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
 
 
 def _where(recording: Recording, feed: KalshiFeed) -> str:
@@ -174,7 +180,7 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
             if value:
                 lines.append(f"{label}: " + ", ".join(f"{printable(key)} {count:,}" for key, count in value.items()))
         else:
-            lines.append(f"{label}: {value:,}")
+            lines.append(f"{label}: {value:,}" if isinstance(value, (int, float)) else f"{label}: {value}")
     return lines
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from decimal import Decimal
 from pathlib import Path
 
 from tests.cli.support import Access
+from tests.sinks.support import folded
 from tests.support import wait_until
 
 from .support import SAMPLES, sample, started, with_access
-
-Books = dict[str, dict[str, dict[Decimal, Decimal]]]
 
 
 @contextmanager
@@ -25,34 +22,14 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
         yield database
 
 
-def count(file: Path, table: str) -> int:
+def count(file: Path, *tables: str) -> int:
     if not file.exists():
         return 0
     with opened(file) as database:
         try:
-            return int(database.execute(f"select count(*) from {table}").fetchone()[0])
+            return sum(database.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
         except sqlite3.OperationalError:
             return 0  # not made yet
-
-
-def folded(file: Path) -> Books:
-    """The books that the tables give: every snapshot and delta in order."""
-    books: Books = {}
-    with opened(file) as database:
-        rows = database.execute(
-            "select n, market_ticker, yes, no, null, null from snapshots union all "
-            "select n, market_ticker, side, price, delta, seq from deltas order by n"
-        )
-        for _, ticker, *rest in rows:
-            if rest[2] is None:
-                sides = ({Decimal(price): Decimal(size) for price, size in json.loads(side)} for side in rest[:2])
-                books[ticker] = dict(zip(("yes", "no"), sides, strict=True))
-            else:
-                levels, price = books[ticker][rest[0]], Decimal(rest[1])
-                levels[price] = levels.get(price, Decimal(0)) + Decimal(rest[2])
-                if not levels[price]:
-                    del levels[price]
-    return books
 
 
 def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
@@ -66,26 +43,28 @@ def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
         access.exchange.quiesce()
         process.send_signal(signal.SIGINT)  # with most of a batch in memory
         out, err = process.communicate(timeout=20)
-    assert process.returncode == 0, err
-    found = re.fullmatch(r"received (\d+) deltas, wrote (\d+), dropped 0\n", out)
+    assert (process.returncode, err) == (0, "")
+    found = re.fullmatch(r"received (\d+) rows, wrote (\d+), dropped 0\n", out)
     assert found is not None, out
-    assert int(found[1]) == int(found[2]) == count(file, "deltas")
-    assert "gap in orderbook_delta" in err
-    assert folded(file) == access.exchange.books()
+    assert int(found[1]) == int(found[2]) == count(file, "deltas", "snapshots", "holes")
+    with opened(file) as database:
+        snapshots = database.execute("select n, market_ticker, yes, no from snapshots").fetchall()
+        deltas = database.execute("select n, market_ticker, side, price, delta from deltas").fetchall()
+        assert database.execute("select kind, channel from holes").fetchall() == [("gap", "orderbook_delta")]
+    assert folded(snapshots, deltas) == access.exchange.books()
 
 
-def test_numbering_goes_on_in_the_next_run(tmp_path: Path) -> None:
+def test_the_next_run_goes_into_the_same_file(tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     written = []
     for _ in range(2):
         result = sample("batch_to_sqlite.py", "--simulate", "--seconds", "0.8", "--file", str(file), "--every", "0.1")
         assert (result.returncode, result.stderr) == (0, "")
         written.append(int(result.stdout.split()[4].rstrip(",")))
-    assert count(file, "deltas") == sum(written) > written[0] > 20
+    assert count(file, "deltas", "snapshots") == sum(written) > written[0] > 20
     with opened(file) as database:
-        assert database.execute("pragma journal_mode").fetchone() == ("wal",)
-        numbers = [n for (n,) in database.execute("select n from deltas union all select n from snapshots order by 1")]
-    assert numbers == list(range(1, len(numbers) + 1))
+        keys = database.execute("select run, n from deltas union all select run, n from snapshots order by run, n").fetchall()
+    assert [n for _, n in keys] == [*range(1, written[0] + 1), *range(1, written[1] + 1)]
 
 
 def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
@@ -94,13 +73,19 @@ def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     assert "unable to open database file" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_write_that_fails_ends_it(access: Access, tmp_path: Path) -> None:
+def test_an_outage_is_told_and_what_it_leaves_as_well(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
-    options = ("KX-A", "--file", str(file), "--batch", "20")
+    options = ("KX-A", "--file", str(file), "--batch", "20", "--patience", "0.2")
     with started(str(SAMPLES / "batch_to_sqlite.py"), *options, **with_access(access)) as process:
         wait_until(lambda: count(file, "deltas"), 15, "rows")
         with closing(sqlite3.connect(file, timeout=5)) as database:
             database.execute("drop table deltas")
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert f"not everything is in {file}: no such table: deltas" in err and "Traceback" not in err
+        wait_until(lambda: count(file, "deltas"), 15, "rows again")
+        with closing(sqlite3.connect(file, timeout=5)) as database:
+            database.execute("begin immediate")  # until after its end
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert f"SQLite file {file} cannot be written: no such table: deltas; tried again until it can be" in err
+    assert f"SQLite file {file} is written again" in err
+    assert re.search(rf"^\d+ rows are not in {file}: ", err, re.MULTILINE), err

@@ -1,0 +1,62 @@
+"""``kalshi-feed record --to``: rows into a database in place of frames into a file.
+
+Owns what is told while it runs and the summary. Main thread, but for the callbacks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from ..feed import KalshiFeed
+from ..session.events import FeedState
+from ..sinks import Batcher, SinkTrouble, open_sink
+from .model import printable
+from .recordings import Progress, follow
+
+__all__ = ["store"]
+
+_PATIENCE: Final = 10.0  # seconds to try, at the end, what could not be written yet
+
+
+def store(
+    feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], address: str, *, seconds: float | None, quiet: bool
+) -> dict[str, Any]:
+    """Write rows to the store until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
+    sink = open_sink(address)
+    progress, begun = Progress(quiet), time.monotonic()
+    batcher = Batcher(sink, on_trouble=_tell)
+    try:
+        batcher.subscribe_to(feed)
+        subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
+        follow(feed, subscription, seconds, lambda: progress.look(batcher.stats().received, _where(batcher, feed)))
+    finally:
+        feed.close()
+        left = batcher.close(_PATIENCE)
+    progress.end()
+    stats, told = batcher.stats(), feed.stats()
+    return {
+        "store": str(sink),
+        "rows": stats.written,
+        "unwritten": len(left),
+        "dropped": stats.dropped + told.dropped,
+        "seconds": round(time.monotonic() - begun, 3),
+        "gaps": told.gaps,
+        "reconnects": told.reconnects,
+        "trouble": [stats.last_error] if left else [],
+    }
+
+
+def _where(batcher: Batcher, feed: KalshiFeed) -> str:
+    stats = batcher.stats()
+    waiting = f", {stats.pending:,} waiting" if stats.is_failing else ""
+    dropped = f", {stats.dropped:,} dropped" if stats.dropped else ""
+    state = "" if feed.state is FeedState.CONNECTED else f", {feed.state.value}"
+    return f"{stats.written:,} rows written{waiting}{dropped}{state}"
+
+
+def _tell(trouble: SinkTrouble) -> None:
+    click.echo(printable(trouble.message), err=True)

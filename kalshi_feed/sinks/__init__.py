@@ -1,0 +1,36 @@
+"""Into a database: the feed's messages in batches, kept in memory while the store is away, and every loss on record.
+
+    from kalshi_feed.sinks import Batcher, PostgresSink
+
+    with Batcher(PostgresSink("postgresql://user@host/markets")) as batcher, KalshiFeed.from_env() as feed:
+        batcher.subscribe_to(feed)
+        feed.subscribe(["orderbook_delta", "trade"], tickers)
+        feed.run_forever()
+
+A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``), ParquetSink (extra
+``arrow``) or one of your own. Owns the public names; imports the core only, and the stores' libraries where a sink is made.
+Layers, downwards: url > (sqlite, postgres, parquet, batcher) > rows.
+"""
+
+from __future__ import annotations
+
+from .batcher import Batcher, BatcherStats, SinkTrouble
+from .parquet import ParquetSink
+from .postgres import PostgresSink
+from .rows import TABLES, Dropped, Row, Sink
+from .sqlite import SQLiteSink
+from .url import open_sink
+
+__all__ = [
+    "TABLES",
+    "Batcher",
+    "BatcherStats",
+    "Dropped",
+    "ParquetSink",
+    "PostgresSink",
+    "Row",
+    "SQLiteSink",
+    "Sink",
+    "SinkTrouble",
+    "open_sink",
+]

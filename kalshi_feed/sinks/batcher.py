@@ -1,0 +1,430 @@
+"""Collecting what comes and giving it to a sink in batches, from a thread of its own.
+
+Owns Batcher: what waits, when a batch is due, when one is tried again, what is told. Must not import a store's library.
+
+What is promised: what put() accepted is kept in memory until the sink has stored it; an outage of the store, however long,
+loses none of it. Memory is bounded: at most ``max_pending`` rows wait. At the bound put() waits (``when_full="block"``), or
+leaves the newest out (``"drop_newest"``), which is told once for each time it happens, counted, and stored as a Dropped in the
+place of what is missing. What is not promised: memory does not survive its process; a kill loses what was pending.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ..books import checked_timeout
+from ..errors import ConfigurationError, FeedForkedError, SinkError, WaitTimeout
+from ..session.events import FeedFault, FeedState, StateChange
+from ..session.retry import ReconnectPolicy
+from .rows import Dropped, Row, Sink
+
+if TYPE_CHECKING:
+    from ..feed import KalshiFeed
+
+__all__ = ["Batcher", "BatcherStats", "SinkTrouble"]
+
+_RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)  # a store that is back is not to be waited for
+_MAX_TICKERS: Final = 1_000
+_EXIT_TIMEOUT: Final = 5.0
+_logger: Final = logging.getLogger("kalshi_feed.sinks")
+_batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class BatcherStats:
+    """A Batcher's figures at one instant: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
+
+    ``retried`` counts writes that failed, ``batches`` those that did not. ``is_failing``: the last one failed, for the reason
+    ``last_error``.
+    """
+
+    received: int
+    written: int
+    pending: int
+    retried: int
+    dropped: int
+    batches: int
+    is_failing: bool
+    last_error: str
+
+
+@dataclass(frozen=True)
+class SinkTrouble:
+    """Told once at each change. ``kind`` is "failing" (the store cannot be written), "writing" (it can again), "full" (the bound
+    is reached) or "room" (less than half of it waits again). Immutable.
+    """
+
+    kind: Literal["failing", "writing", "full", "room"]
+    message: str
+    stats: BatcherStats
+    error: Exception | None = None
+
+
+class _Drops:
+    """What is left out at one place of the queue, while it grows. Under the Batcher's lock."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.market_tickers: dict[str, None] = {}
+
+    def add(self, market_ticker: str | None) -> None:
+        self.count += 1
+        if market_ticker is not None and len(self.market_tickers) < _MAX_TICKERS:
+            self.market_tickers[market_ticker] = None
+
+    def event(self) -> Dropped:
+        return Dropped(self.count, tuple(self.market_tickers))
+
+
+class Batcher:
+    """Collects messages and events and writes them to ``sink`` in batches. Thread-safe; a thread of its own writes.
+
+    A batch is written when ``batch_rows`` wait or the oldest has waited ``batch_seconds`` (by default as the sink says), and
+    again after a failure, with growing delays (``retry``), until it is stored. ``max_pending``: rows that may wait.
+    ``when_full``: see the module. ``on_trouble`` is called with a SinkTrouble, from the thread it happens in; the log
+    ``kalshi_feed.sinks`` is told as well. The sink belongs to the Batcher from now on. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        batch_rows: int | None = None,
+        batch_seconds: float | None = None,
+        max_pending: int = 200_000,
+        when_full: Literal["drop_newest", "block"] = "drop_newest",
+        retry: ReconnectPolicy = _RETRY,
+        on_trouble: Callable[[SinkTrouble], object] | None = None,
+        name: str = "kalshi-sink",
+    ) -> None:
+        if not callable(getattr(sink, "write", None)) or not callable(getattr(sink, "close", None)):
+            raise ConfigurationError(f"a sink is an object with write(rows) and close(), not {type(sink).__name__}")
+        self._batch_rows = _whole("batch_rows", getattr(sink, "batch_rows", Sink.batch_rows) if batch_rows is None else batch_rows)
+        seconds = checked_timeout(getattr(sink, "batch_seconds", Sink.batch_seconds) if batch_seconds is None else batch_seconds)
+        if seconds is None or seconds <= 0:
+            raise ConfigurationError("batch_seconds must be a positive number of seconds")
+        self._batch_seconds = seconds
+        self._max_pending = _whole("max_pending", max_pending)
+        if max_pending < self._batch_rows:
+            raise ConfigurationError(f"max_pending ({max_pending}) must not be smaller than batch_rows ({self._batch_rows})")
+        if when_full not in ("drop_newest", "block"):
+            raise ConfigurationError(f"when_full must be 'drop_newest' or 'block', not {when_full!r}")
+        if not isinstance(retry, ReconnectPolicy) or retry.max_retries is not None:
+            raise ConfigurationError("retry must be a ReconnectPolicy without max_retries: what was accepted is tried on")
+        if isinstance(sink, Sink):
+            if sink.batcher is not None:
+                raise ConfigurationError(f"{sink} has a Batcher already: make another sink for another Batcher")
+            sink.batcher = self
+        self._sink = sink
+        self._takes = getattr(sink, "takes", Sink.takes)
+        self._marks_drops = issubclass(Dropped, self._takes)
+        self._blocks = when_full == "block"
+        self._retry = retry
+        self._on_trouble = on_trouble
+        self._pid = os.getpid()
+        # guards all below; told of whatever changes. Never held while the sink writes or somebody is told.
+        self._changed = threading.Condition()
+        self._pending: deque[Row] = deque()  # the item of a row may be a _Drops, which grows while it is the last one
+        self._in_hand: list[Row] = []  # what the sink is writing, or is to be given again
+        self._oldest_at = 0.0  # when the first of the pending came, in monotonic seconds
+        self._last_n = self._flush_to = self._stored_n = 0
+        self._accepted = self._written = self._retried = self._dropped = self._batches = 0
+        self._last_error: Exception | None = None  # of a write; None once one has succeeded
+        self._is_full = self._has_ended = False
+        self._give_up_at: float | None = None  # set by close()
+        self._gap_started: object = None  # the last one stored, so that an outage is not stored at each of its retries
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        _batchers.add(self)
+
+    # -- what comes ------------------------------------------------------------------------------------------------------------
+
+    def subscribe_to(self, feed: KalshiFeed, *, market_tickers: str | Iterable[str] | None = None) -> None:
+        """Have every message of the feed put that the sink takes, and every loss: Gap, Lagged, the intervals of StateChanges,
+        frames that could not be read.
+        """
+        feed.on_message(self._put_taken, market_tickers=market_tickers)
+        feed.on_gap(self._put_taken)
+        feed.on_lagged(self._put_taken)
+        feed.on_state(self._put_state)
+        feed.on_error(self._put_fault)
+
+    def _put_taken(self, item: Any) -> None:
+        if isinstance(item, self._takes):
+            self.put(item)
+
+    def _put_state(self, change: StateChange) -> None:
+        if change.gap_started is not None and (change.gap_started != self._gap_started or change.state is FeedState.CONNECTED):
+            self._gap_started = change.gap_started
+            self._put_taken(change)
+
+    def _put_fault(self, fault: FeedFault) -> None:
+        if fault.kind == "protocol":
+            self._put_taken(fault)
+
+    def put(self, item: Any) -> None:
+        """Accept a message or an event; usable as a callback. Never waits, but at the bound with ``when_full="block"``.
+
+        Raises SinkError after close(), TypeError for what the sink does not take, FeedForkedError in a forked child.
+        """
+        if not isinstance(item, self._takes):
+            raise TypeError(f"{self._sink} takes {', '.join(cls.__name__ for cls in self._takes)}, not {type(item).__name__}")
+        self._check_fork()
+        received_ns = time.time_ns()
+        with self._changed:
+            self._check_open()
+            if self._has_room():
+                self._append(item, received_ns)
+                return
+            is_news, self._is_full = not self._is_full, True
+        if is_news:
+            self._tell_full()
+        with self._changed:
+            while self._blocks and self._give_up_at is None and not self._has_room():
+                self._changed.wait()
+            self._check_open()
+            if self._has_room():
+                self._append(item, received_ns)
+            else:
+                self._drop(item, received_ns)
+
+    def _has_room(self) -> bool:
+        return len(self._pending) + len(self._in_hand) < self._max_pending
+
+    def _append(self, item: Any, received_ns: int) -> None:
+        self._accepted += 1
+        self._queue(item, received_ns)
+
+    def _drop(self, item: Any, received_ns: int) -> None:
+        self._dropped += 1
+        if not self._marks_drops:
+            return
+        if not self._pending or not isinstance(self._pending[-1].item, _Drops):
+            self._queue(_Drops(), received_ns)
+        self._pending[-1].item.add(getattr(item, "market_ticker", None))
+
+    def _queue(self, item: Any, received_ns: int) -> None:
+        if not self._pending:
+            self._oldest_at = time.monotonic()
+        self._last_n += 1
+        self._pending.append(Row(self._last_n, received_ns, item))
+        if len(self._pending) in (1, self._batch_rows):
+            self._changed.notify_all()
+
+    def _check_open(self) -> None:
+        if self._give_up_at is not None:
+            raise SinkError("the Batcher is closed, nothing more can be put; close the feed first")
+
+    def _check_fork(self) -> None:
+        if os.getpid() != self._pid:  # before the lock, which somebody may have held while the process was forked
+            raise FeedForkedError(
+                "this Batcher was made before fork(): its thread stayed in the parent process. Make a new Batcher in this process"
+            )
+
+    # -- what is asked ---------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> BatcherStats:
+        """The figures at this instant."""
+        self._check_fork()
+        with self._changed:
+            return self._stats()
+
+    def _stats(self) -> BatcherStats:
+        return BatcherStats(
+            received=self._accepted + self._dropped,
+            written=self._written,
+            pending=self._accepted - self._written,
+            retried=self._retried,
+            dropped=self._dropped,
+            batches=self._batches,
+            is_failing=self._last_error is not None,
+            last_error="" if self._last_error is None else str(self._last_error),
+        )
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Have everything written that was accepted so far, and wait for it. Raises WaitTimeout, which says why not."""
+        seconds = checked_timeout(timeout)
+        self._check_fork()
+        with self._changed:
+            upto = self._flush_to = self._last_n
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._stored_n >= upto or self._has_ended, seconds):
+                raise WaitTimeout(f"waited {seconds:g} s in vain: {self._waiting()}")
+            if self._stored_n < upto:
+                raise WaitTimeout(f"the Batcher was closed: {self._waiting()}")
+
+    def _waiting(self) -> str:
+        stats = self._stats()
+        why = f" ({stats.last_error})" if stats.is_failing else ""
+        return f"{stats.pending} rows are not in {self._sink}{why}"
+
+    def close(self, timeout: float = 10.0) -> list[Row]:
+        """Write what is pending, close the sink, and return what could not be written in ``timeout`` seconds: [] is good.
+
+        Tried at once, then with the usual delays. What is returned is no longer tried; only a write that is under way at that
+        moment may still succeed. Idempotent. From on_trouble it does not wait.
+        """
+        seconds = checked_timeout(timeout)
+        if os.getpid() != self._pid:
+            return []  # the rows are the parent's
+        with self._changed:
+            give_up_at = time.monotonic() + (threading.TIMEOUT_MAX if seconds is None else seconds)
+            if self._give_up_at is None or give_up_at < self._give_up_at:
+                self._give_up_at = give_up_at
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(min(max(0.0, give_up_at - time.monotonic()) + 0.1, threading.TIMEOUT_MAX))
+        _batchers.discard(self)
+        with self._changed:
+            return [row for row in (*self._in_hand, *self._pending) if not isinstance(row.item, (_Drops, Dropped))]
+
+    def __enter__(self) -> Batcher:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return f"<Batcher {self._sink}: {stats.written} written, {stats.pending} pending, {stats.dropped} dropped>"
+
+    # -- the writing thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._next_batch() and self._write():
+            pass
+        try:
+            self._sink.close()
+        except Exception as error:
+            _log(logging.ERROR, "closing %s failed: %s", self._sink, error)
+        with self._changed:
+            self._has_ended = True
+            left, waiting = self._accepted - self._written, self._waiting()
+            self._changed.notify_all()
+        if left:
+            _log(logging.ERROR, "closed, and %s", waiting)
+
+    def _next_batch(self) -> bool:
+        """Wait until a batch is due and take it in hand; False when there will be none."""
+        with self._changed:
+            while not self._is_due():
+                if self._give_up_at is not None:
+                    return False
+                self._changed.wait(self._oldest_at + self._batch_seconds - time.monotonic() if self._pending else None)
+            count = min(len(self._pending), self._batch_rows)
+            taken = (self._pending.popleft() for _ in range(count))
+            self._in_hand = [row._replace(item=row.item.event()) if isinstance(row.item, _Drops) else row for row in taken]
+            self._oldest_at = time.monotonic()
+            return True
+
+    def _is_due(self) -> bool:
+        if not self._pending:
+            return False
+        now = time.monotonic()
+        if self._give_up_at is not None:
+            return now < self._give_up_at
+        is_asked_for = self._stored_n < self._flush_to
+        return is_asked_for or len(self._pending) >= self._batch_rows or now >= self._oldest_at + self._batch_seconds
+
+    def _write(self) -> bool:
+        """Give what is in hand to the sink until it is stored; False when close() does not wait any longer."""
+        failures = 0
+        while True:
+            try:
+                self._sink.write(self._in_hand)
+            except Exception as error:
+                failures += 1
+                if not self._wait_to_retry(error, failures):
+                    return False
+            else:
+                self._stored()
+                return True
+
+    def _stored(self) -> None:
+        with self._changed:
+            self._written += sum(not isinstance(row.item, Dropped) for row in self._in_hand)
+            self._stored_n = self._in_hand[-1].n
+            self._in_hand = []
+            self._batches += 1
+            was_failing, self._last_error = self._last_error is not None, None
+            has_room = self._is_full and len(self._pending) <= self._max_pending // 2
+            if has_room:
+                self._is_full = False
+            stats = self._stats()
+            self._changed.notify_all()
+        if was_failing:
+            self._tell("writing", f"{self._sink} is written again: {stats.pending} rows are waiting", stats)
+        if has_room:
+            self._tell("room", f"there is room again for {self._sink}; {stats.dropped} rows were dropped in all", stats)
+
+    def _wait_to_retry(self, error: Exception, failures: int) -> bool:
+        """After a failure: whether to try again, when it is time for it."""
+        with self._changed:
+            self._retried += 1
+            is_new, self._last_error = self._last_error is None, error
+            stats, closing = self._stats(), self._give_up_at is not None
+        if is_new:
+            told = f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
+            self._tell("failing", f"{told}; tried again until it can be, up to {self._max_pending} rows are kept", stats, error)
+        delay = self._retry.delay(failures, random.random())
+        with self._changed:
+            left = math.inf if self._give_up_at is None else self._give_up_at - time.monotonic()
+            # close() has it tried at once
+            self._changed.wait_for(lambda: not closing and self._give_up_at is not None, max(0.0, min(delay, left)))
+            return self._give_up_at is None or time.monotonic() < self._give_up_at
+
+    # -- telling ---------------------------------------------------------------------------------------------------------------
+
+    def _tell_full(self) -> None:
+        stats = self.stats()
+        then = "put() waits for room" if self._blocks else "the newest are dropped, and counted, until there is room"
+        self._tell("full", f"{self._max_pending} rows wait for {self._sink}, as many as may: {then}", stats)
+
+    def _tell(
+        self,
+        kind: Literal["failing", "writing", "full", "room"],
+        message: str,
+        stats: BatcherStats,
+        error: Exception | None = None,
+    ) -> None:
+        unexpected = None if isinstance(error, SinkError) else error  # its traceback says where
+        _log(logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message, error=unexpected)
+        if self._on_trouble is not None:
+            try:
+                self._on_trouble(SinkTrouble(kind, message, stats, error))
+            except Exception as raised:
+                _log(logging.ERROR, "on_trouble raised %s", type(raised).__name__, error=raised)
+
+
+def _log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
+    """A logging handler that raises must not end a thread of ours."""
+    try:
+        _logger.log(level, text, *args, exc_info=error)
+    except Exception:
+        pass
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number of rows of 1 or more, not {value!r}")
+    return value
+
+
+def _at_exit() -> None:
+    for batcher in list(_batchers):
+        batcher.close(_EXIT_TIMEOUT)
+
+
+atexit.register(_at_exit)

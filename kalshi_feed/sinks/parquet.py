@@ -1,0 +1,109 @@
+"""Rows into Parquet files, for pandas, polars, DuckDB: every batch makes one file in each table's folder.
+
+Owns ParquetSink and the names of the files. Must not import anything of the package but errors and rows; pyarrow (extra
+``arrow``) is imported when a sink is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError, SinkError
+from .rows import KEY, TABLES, Row, Sink, Values, by_table
+
+__all__ = ["ParquetSink"]
+
+
+class ParquetSink(Sink):
+    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the batch's first row. Used by one thread at a time.
+
+    The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher. Each has another name
+    (".….tmp") until it is whole and on disk; a batch that is written again replaces its own files. So a kill loses no file and
+    leaves none that cannot be read, and what is not in a file yet is pending in memory. A kill in the middle of a batch may
+    leave it in some of the tables only: it was not yet counted as written. Raises SinkError, and ConfigurationError if pyarrow is
+    missing.
+    """
+
+    batch_rows = 50_000
+    batch_seconds = 60.0
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ModuleNotFoundError as error:
+            raise ConfigurationError("Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'") from error
+        self._pyarrow: Any = pyarrow
+        self._parquet: Any = pyarrow.parquet
+        kinds = {
+            "int": pyarrow.int64(),
+            "time": pyarrow.timestamp("us", tz="UTC"),
+            "price": pyarrow.decimal128(6, 4),
+            "size": pyarrow.decimal128(18, 2),
+            "text": pyarrow.string(),
+            "json": pyarrow.string(),
+        }
+        self._schemas = {
+            table: pyarrow.schema([(name, kinds[kind]) for name, kind in (KEY | columns).items()])
+            for table, columns in TABLES.items()
+        }
+        self._folder = Path(folder)
+        try:
+            self._run = _new_run(self._folder / "runs")
+        except OSError as error:
+            raise SinkError(f"{self} cannot be made: {error}") from error
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """See Sink. Raises SinkError."""
+        try:
+            for table, lines in by_table(self._run, rows).items():
+                self._write(table, f"{self._run}-{rows[0].n:012}.parquet", lines)
+        except (OSError, self._pyarrow.ArrowException) as error:
+            raise SinkError(f"{self} cannot be written: {error}") from error
+
+    def _write(self, table: str, name: str, lines: Sequence[Values]) -> None:
+        folder, schema = self._folder / table, self._schemas[table]
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = [self._pyarrow.array(column, field.type) for column, field in zip(zip(*lines, strict=True), schema, strict=True)]
+        unfinished = folder / f".{name}.tmp"
+        try:
+            with open(unfinished, "wb") as file:
+                self._parquet.write_table(self._pyarrow.table(columns, schema=schema), file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, folder / name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+        _sync_folder(folder)
+
+    def __repr__(self) -> str:
+        return f"Parquet folder {self._folder}"
+
+
+def _new_run(folder: Path) -> int:
+    """Claimed with an empty file of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = time.time_ns() // 1000
+    while True:
+        try:
+            open(folder / str(run), "x").close()
+            return run
+        except FileExistsError:
+            run += 1  # another program's began in the same microsecond
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name is on disk as well."""
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

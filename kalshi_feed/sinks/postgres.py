@@ -1,0 +1,190 @@
+"""Rows into PostgreSQL: COPY, one transaction a batch, and each batch once, whatever breaks in between.
+
+Owns PostgresSink, its schema and its connection. Must not import anything of the package but errors, rows and what keeps passwords
+out of errors; psycopg (extra ``postgres``) is imported when a sink is made.
+
+Once: the table ``runs`` holds the last row of each run, changed in the transaction that brings the rows. A connection that breaks
+while it commits leaves open whether it did; the next one asks that table, under a lock on its line, which an earlier transaction
+that still runs holds as well. So no row comes twice (KEY is a primary key besides) and none is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ..connection.redaction import redact, without_locals
+from ..errors import ConfigurationError, SinkError
+from .rows import KEY, TABLES, Row, Sink, by_table
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["PostgresSink"]
+
+_TYPES: Final = {
+    "int": "bigint",
+    "time": "timestamptz",
+    "price": "numeric(6, 4)",
+    "size": "numeric(18, 2)",
+    "text": "text",
+    "json": "jsonb",
+}
+# What a connection that leads nowhere is given, where the address does not say otherwise (libpq's names and units)
+_PATIENCE: Final = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+_LOCK_TIMEOUT: Final = "10s"  # for somebody who has locked a table of ours
+_LOCK: Final = 0x6B616C736869  # of pg_advisory_xact_lock: two programs that make the tables at once
+
+
+class PostgresSink(Sink):
+    """Writes to the PostgreSQL database at ``address`` ("postgresql://user@host/database", or libpq's "host=… dbname=…"; the
+    password may be in it, in PGPASSWORD or in ~/.pgpass), into tables of ``schema``, which are made if they are not there. Used by
+    one thread at a time.
+
+    After an error it connects anew at the next write. A batch counts as stored when PostgreSQL has it on disk: where
+    synchronous_commit is off it is switched on for our transactions. Raises SinkError, and ConfigurationError for an address that
+    cannot be read or if psycopg is missing.
+    """
+
+    @without_locals
+    def __init__(self, address: str, *, schema: str = "kalshi") -> None:
+        try:
+            import psycopg
+            import psycopg.conninfo
+        except ImportError as error:
+            raise ConfigurationError("PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'") from error
+        self._psycopg = psycopg
+        try:
+            given = psycopg.conninfo.conninfo_to_dict(address)
+        except psycopg.ProgrammingError:  # which may show the password
+            given = {}
+        if not given:
+            raise ConfigurationError(
+                "the address of the PostgreSQL database cannot be read: write postgresql://user@host:port/database "
+                "(with %40 for an @ in a name or password), and only options that libpq knows"
+            )
+        self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
+        self._address = psycopg.conninfo.make_conninfo("", **{**_PATIENCE, **given})
+        place = "".join(f" {word} {given[name]}" for word, name in (("at", "host"), ("port", "port")) if given.get(name))
+        self._name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''}{place}"
+        self._schema = _quoted(schema)
+        self._schema_name = schema
+        self._run = time.time_ns() // 1000
+        self._connection: psycopg.Connection[Any] | None = None
+        self._try("cannot be opened", self._begin)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """See Sink. Raises SinkError."""
+        self._try("cannot be written", self._store, rows)
+
+    def close(self) -> None:
+        """See Sink."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(self._psycopg.Error):
+                connection.close()
+
+    def _begin(self) -> None:
+        self._connection = self._connect()
+        while not self._add_run(self._connection):
+            self._run += 1  # another program's began in the same microsecond
+
+    def _store(self, rows: Sequence[Row]) -> None:
+        if self._connection is None:
+            self._connection = self._connect()
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            if self._last_n(cursor) >= rows[-1].n:
+                return  # the last try got further than it knew
+            for table, lines in by_table(self._run, rows).items():
+                columns = ", ".join(map(_quoted, KEY | TABLES[table]))
+                with cursor.copy(f"copy {self._schema}.{table} ({columns}) from stdin") as copy:
+                    for line in lines:
+                        copy.write_row([_storable(value) for value in line])
+            cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (rows[-1].n, self._run))
+
+    def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
+        """The last row of this run that is stored, under a lock. Raises the server's error where somebody else has it."""
+        found = cursor.execute(
+            "select last_n, set_config('lock_timeout', %s, true), case current_setting('synchronous_commit') when 'off' then "
+            f"set_config('synchronous_commit', 'on', true) end from {self._schema}.runs where run = %s for update nowait",
+            (_LOCK_TIMEOUT, self._run),
+        ).fetchone()
+        if found is None:  # somebody emptied the table
+            self._add_run(cursor)
+        return 0 if found is None else int(found[0])
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        # no prepared statements: a pooler in between may not know them
+        connection = self._psycopg.connect(self._address, autocommit=True, prepare_threshold=None)
+        try:
+            with connection.transaction():
+                self._make_tables(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_tables(self, connection: psycopg.Connection[Any]) -> None:
+        """What is missing only: who may write the tables may not be allowed to make them."""
+        connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        there: dict[str, set[str]] = {}
+        for table, column in connection.execute(
+            "select table_name, column_name from information_schema.columns where table_schema = %s", (self._schema_name,)
+        ):
+            there.setdefault(table, set()).add(column)
+        if not there and connection.execute("select to_regnamespace(%s)", (self._schema,)).fetchone() == (None,):
+            connection.execute(f"create schema {self._schema}")
+        wanted = {"runs": {"run": "bigint primary key", "last_n": "bigint not null"}}
+        for table, columns in TABLES.items():
+            wanted[table] = {name: _TYPES[kind] for name, kind in (KEY | columns).items()}
+        for table, types in wanted.items():
+            if table not in there:
+                listed = [f"{_quoted(name)} {type_}" for name, type_ in types.items()]
+                if table != "runs":
+                    listed.append(f"primary key ({', '.join(KEY)})")
+                connection.execute(f"create table {self._schema}.{table} ({', '.join(listed)})")
+            elif missing := types.keys() - there[table]:
+                raise self._psycopg.ProgrammingError(
+                    f"the table {self._schema_name}.{table} is not one of ours: it has no column {', '.join(sorted(missing))}; "
+                    "choose another schema"
+                )
+
+    def _add_run(self, connection: psycopg.Connection[Any] | psycopg.Cursor[Any]) -> bool:
+        """Whether it was new."""
+        added = connection.execute(f"insert into {self._schema}.runs values (%s, 0) on conflict do nothing", (self._run,))
+        return added.rowcount == 1
+
+    def _try(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
+        """psycopg's errors as SinkErrors, without a password; the connection is given up."""
+        try:
+            call(*arguments)
+            return
+        except self._psycopg.Error as error:
+            self.close()
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]  # those after it are hints
+            text = redact(first_line, self._secrets)
+            failure = SinkError(f"{self} {what}: {text}")
+            failure.__cause__ = type(error)(text)  # psycopg's own holds the connection, whose repr shows the password
+        raise failure  # here, where the error is not its context
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's texts cannot hold a NUL, also not as JSON's escape."""
+    if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
+        return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
+    return value

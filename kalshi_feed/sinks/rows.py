@@ -1,0 +1,218 @@
+"""What is stored: the tables, their columns, and the values of each message and event in them.
+
+Owns Row, Sink, Dropped and TABLES. Must not import a store's library, threads or the feed. Pure, hence thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, ClassVar, Final, NamedTuple
+
+import msgspec
+
+from ..messages import OrderbookDelta, OrderbookSnapshot, Ticker, Trade
+from ..session.events import Event, FeedFault, Gap, Lagged, StateChange
+
+__all__ = ["KEY", "TABLES", "Dropped", "Row", "Sink", "by_table"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Dropped(Event):
+    """A Batcher was full: ``dropped`` messages and events were left out at this place; at most 1,000 tickers are named."""
+
+    dropped: int
+    market_tickers: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """What a sink is given: ``item`` is the message or event, ``n`` its number in the order of put() (from 1, none left out),
+    ``received_ns`` when put() had it, in nanoseconds since 1970. Thread-safe: immutable.
+    """
+
+    n: int
+    received_ns: int
+    item: Any
+
+
+class Sink:
+    """Where a Batcher writes. Used by its one writing thread, so it need not be thread-safe.
+
+    A sink belongs to one Batcher, which closes it. Derive from it, or write any class with these methods.
+    """
+
+    takes: ClassVar[tuple[type[Any], ...]] = (OrderbookDelta, OrderbookSnapshot, Trade, Ticker, Event)
+    """What may be put; anything else is refused by put() and not passed on by subscribe_to()."""
+
+    batch_rows: ClassVar[int] = 1_000
+    batch_seconds: ClassVar[float] = 1.0
+    """What a Batcher takes for a batch if it is not told otherwise."""
+
+    batcher: object = None
+    """Its Batcher, once it has one."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they are stored."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+
+
+# Kinds: "int" 64 bits, "time" UTC in microseconds, "price" dollars with 4 decimals, "size" contracts with 2, "text",
+# "json" a text of JSON: levels as [["0.5400", "12.00"], …] best first in the side's own prices, tickers as ["A", …]
+KEY: Final[dict[str, str]] = {"run": "int", "n": "int"}
+"""``run`` is one writing from start to end (its start in microseconds since 1970), ``n`` orders the rows of all its tables."""
+
+TABLES: Final[dict[str, dict[str, str]]] = {
+    "deltas": {
+        "received_at": "time",
+        "time": "time",
+        "market_ticker": "text",
+        "side": "text",
+        "price": "price",
+        "delta": "size",
+        "sid": "int",
+        "seq": "int",
+    },
+    "snapshots": {
+        "received_at": "time",
+        "market_ticker": "text",
+        "yes": "json",
+        "no": "json",
+        "sid": "int",
+        "seq": "int",
+    },
+    "trades": {
+        "received_at": "time",
+        "time": "time",
+        "market_ticker": "text",
+        "trade_id": "text",
+        "yes_price": "price",
+        "no_price": "price",
+        "count": "size",
+        "taker_side": "text",
+    },
+    "tickers": {
+        "received_at": "time",
+        "time": "time",
+        "market_ticker": "text",
+        "price": "price",
+        "yes_bid": "price",
+        "yes_bid_size": "size",
+        "yes_ask": "price",
+        "yes_ask_size": "size",
+        "last_trade_size": "size",
+        "volume": "size",
+        "open_interest": "size",
+    },
+    "holes": {
+        "received_at": "time",
+        "kind": "text",
+        "what": "text",
+        "channel": "text",
+        "sid": "int",
+        "expected": "int",
+        "received": "int",
+        "dropped": "int",
+        "market_tickers": "json",
+        "gap_started": "time",
+        "gap_ended": "time",
+    },
+}
+"""The tables by name, each with its columns after KEY and their kinds."""
+
+Values = tuple[Any, ...]
+
+
+def by_table(run: int, rows: Sequence[Row]) -> dict[str, list[Values]]:
+    """The rows as values of their tables' columns, KEY first."""
+    found: dict[str, list[Values]] = {}
+    for n, received_ns, item in rows:
+        table, values_of = _place(type(item))
+        received_at = _EPOCH + timedelta(microseconds=received_ns // 1000)
+        found.setdefault(table, []).append((run, n, received_at, *values_of(item)))
+    return found
+
+
+def _place(cls: type[Any]) -> tuple[str, Callable[[Any], Values]]:
+    return next(_PLACES[base] for base in cls.__mro__ if base in _PLACES)
+
+
+def _delta(delta: OrderbookDelta) -> Values:
+    return (delta.time, delta.market_ticker, delta.side, delta.price, delta.delta, delta.sid, delta.seq)
+
+
+def _snapshot(snapshot: OrderbookSnapshot) -> Values:
+    return (snapshot.market_ticker, _json(snapshot.yes), _json(snapshot.no), snapshot.sid, snapshot.seq)
+
+
+def _trade(trade: Trade) -> Values:
+    side = trade.taker_outcome_side or trade.taker_side
+    return (trade.time, trade.market_ticker, trade.trade_id, trade.yes_price, trade.no_price, trade.count, side)
+
+
+def _ticker(ticker: Ticker) -> Values:
+    return (
+        ticker.time,
+        ticker.market_ticker,
+        ticker.price,
+        ticker.yes_bid,
+        ticker.yes_bid_size,
+        ticker.yes_ask,
+        ticker.yes_ask_size,
+        ticker.last_trade_size,
+        ticker.volume,
+        ticker.open_interest,
+    )
+
+
+def _gap(gap: Gap) -> Values:
+    what = f"gap in {gap.channel}: {gap.reason}"
+    return ("gap", what, gap.channel, gap.sid, gap.expected, gap.received, None, _json(gap.market_tickers), None, None)
+
+
+def _lagged(lagged: Lagged) -> Values:
+    return _left_out("lagged", f"callbacks were too slow: {lagged.dropped} messages dropped", lagged)
+
+
+def _dropped(dropped: Dropped) -> Values:
+    return _left_out("dropped", f"the store was too slow or away: {dropped.dropped} rows dropped", dropped)
+
+
+def _left_out(kind: str, what: str, event: Lagged | Dropped) -> Values:
+    return (kind, what, None, None, None, None, event.dropped, _json(event.market_tickers), None, None)
+
+
+def _state(change: StateChange) -> Values:
+    what = f"{change.state.value}: {change.reason}" if change.reason else change.state.value
+    return ("state", what, None, None, None, None, None, None, change.gap_started, change.gap_ended)
+
+
+def _fault(fault: FeedFault) -> Values:
+    return ("fault", f"{fault.kind}: {fault.message}", *[None] * 8)
+
+
+def _event(event: Event) -> Values:
+    return (type(event).__name__, str(event), *[None] * 8)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()  # a Decimal becomes a text with all its digits
+
+
+_PLACES: Final[dict[type[Any], tuple[str, Callable[[Any], Values]]]] = {
+    OrderbookDelta: ("deltas", _delta),
+    OrderbookSnapshot: ("snapshots", _snapshot),
+    Trade: ("trades", _trade),
+    Ticker: ("tickers", _ticker),
+    Gap: ("holes", _gap),
+    Lagged: ("holes", _lagged),
+    Dropped: ("holes", _dropped),
+    StateChange: ("holes", _state),
+    FeedFault: ("holes", _fault),
+    Event: ("holes", _event),
+}

@@ -1,0 +1,32 @@
+"""A sink by its address, as the command line names it. Owns open_sink(). Must not hold what a store knows about itself."""
+
+from __future__ import annotations
+
+from ..connection.redaction import without_locals
+from ..errors import ConfigurationError
+from .parquet import ParquetSink
+from .postgres import PostgresSink
+from .rows import Sink
+from .sqlite import SQLiteSink
+
+__all__ = ["open_sink"]
+
+
+@without_locals  # the url may hold a password
+def open_sink(url: str) -> Sink:
+    """The sink of ``postgresql://user@host/database``, ``sqlite:///file`` (``sqlite:////absolute/file``) or ``parquet:folder``.
+
+    Raises ConfigurationError for another address or a package that is missing, SinkError if the store cannot be opened.
+    """
+    if url.startswith(("postgresql://", "postgres://")):
+        return PostgresSink(url)
+    kind, _, place = url.partition(":")
+    if kind == "sqlite":
+        place = place.removeprefix("///")
+        if place and not place.startswith("//"):
+            return SQLiteSink(place)
+    elif kind == "parquet" and place:
+        return ParquetSink(place)
+    raise ConfigurationError(
+        "the address of a store is postgresql://user@host/database, sqlite:///file (sqlite:////absolute/file) or parquet:folder"
+    )

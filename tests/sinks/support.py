@@ -1,0 +1,126 @@
+"""What the tests of the sinks share: messages, a sink that does as it is told, and what the tables hold."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from kalshi_feed import Gap, OrderbookDelta
+from kalshi_feed.messages.decoder import Decoder
+from kalshi_feed.session.retry import ReconnectPolicy
+from kalshi_feed.sinks import Row, Sink
+from tests.cli.support import started
+
+__all__ = ["QUICK", "Stubborn", "decoded", "delta", "folded", "gap", "killed_writer", "snapshot", "ticker", "trade"]
+
+QUICK = ReconnectPolicy(initial_delay=0.01, max_delay=0.1)
+Books = dict[str, dict[str, dict[Decimal, Decimal]]]
+
+
+def decoded(type_: str, body: dict[str, Any], **envelope: Any) -> Any:
+    """The message of a frame."""
+    return Decoder().decode(json.dumps({"type": type_, "sid": 1, **envelope, "msg": body}).encode())
+
+
+def delta(seq: int = 2, ticker: str = "KX-A", price: str = "0.5400", change: str = "3.00", side: str = "yes") -> OrderbookDelta:
+    body = {"market_ticker": ticker, "side": side, "price_dollars": price, "delta_fp": change, "ts_ms": 1_760_000_000_123}
+    found = decoded("orderbook_delta", body, seq=seq)
+    assert isinstance(found, OrderbookDelta)
+    return found
+
+
+def snapshot(seq: int = 1, ticker: str = "KX-A") -> Any:
+    levels = {"yes_dollars_fp": [["0.5300", "10.00"], ["0.5400", "1.50"]], "no_dollars_fp": [["0.4000", "7.00"]]}
+    return decoded("orderbook_snapshot", {"market_ticker": ticker, **levels}, seq=seq)
+
+
+def trade(ticker: str = "KX-A") -> Any:
+    body = {
+        "market_ticker": ticker,
+        "trade_id": "d91bc706-ee49-470d-82d8-11418bda6fed",
+        "yes_price_dollars": "0.3600",
+        "no_price_dollars": "0.6400",
+        "count_fp": "136.00",
+        "taker_outcome_side": "no",
+        "ts_ms": 1_760_000_000_123,
+    }
+    return decoded("trade", body)
+
+
+def ticker(ticker: str = "KX-A") -> Any:
+    body = {"market_ticker": ticker, "price_dollars": "0.4800", "yes_bid_dollars": "0.4500", "volume_fp": "33896.00"}
+    return decoded("ticker", body)
+
+
+def gap(reason: str = "sequence gap") -> Gap:
+    return Gap("orderbook_delta", 1, 7, 9, ("KX-A", "KX-B"), reason)
+
+
+class Stubborn(Sink):
+    """Keeps what it is given, in memory; fails as long as ``error`` is set, and waits while ``go_on`` is not."""
+
+    batch_rows = 5
+    batch_seconds = 60.0
+
+    def __init__(self) -> None:
+        self.batches: list[list[Row]] = []
+        self.tries: list[list[Row]] = []
+        self.error: Exception | None = None
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.entered = threading.Event()
+        self.closed = 0
+
+    def write(self, rows: Sequence[Row]) -> None:
+        self.tries.append(list(rows))
+        self.entered.set()
+        self.go_on.wait(20)
+        if self.error is not None:
+            raise self.error
+        self.batches.append(list(rows))
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def items(self) -> list[Any]:
+        return [row.item for batch in self.batches for row in batch]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [row.n for batch in self.batches for row in batch]
+
+    def __repr__(self) -> str:
+        return "stubborn"
+
+
+def folded(snapshots: Iterable[Sequence[Any]], deltas: Iterable[Sequence[Any]], parse: Callable[[Any], Any] = json.loads) -> Books:
+    """The books that the tables give: (n, ticker, yes, no) and (n, ticker, side, price, delta), in order."""
+    books: Books = {}
+    for _, market, *rest in sorted((*snapshots, *deltas), key=lambda row: row[0]):
+        if len(rest) == 2:
+            sides = ({Decimal(price): Decimal(size) for price, size in parse(side)} for side in rest)
+            books[market] = dict(zip(("yes", "no"), sides, strict=True))
+        else:
+            levels, price = books[market][rest[0]], Decimal(rest[1])
+            levels[price] = levels.get(price, Decimal(0)) + Decimal(rest[2])
+            if not levels[price]:
+                del levels[price]
+    return books
+
+
+def killed_writer(address: str, at_least: int = 1_000) -> int:
+    """Run writer.py into the store, kill -9 it in the middle; how many rows it had announced as written."""
+    announced = 0
+    with started("-m", "tests.sinks.writer", address, PGAPPNAME="kalshi-writer") as process:
+        assert process.stdout is not None
+        while announced < at_least:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            announced = int(line)
+        process.kill()
+        rest, _ = process.communicate(timeout=20)
+    return max([announced, *map(int, rest.split("\n")[:-1])])
