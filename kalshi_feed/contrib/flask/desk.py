@@ -1,0 +1,77 @@
+"""What one process holds for one application: its feed, what is kept beside it, and how both look as JSON.
+
+Owns Desk. Must not import Flask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...feed import KalshiFeed
+from ...session.events import FeedFault
+from .settings import Settings
+from .streams import Slots
+from .tape import Tape
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """One feed, its tape and its streams. Thread-safe."""
+
+    def __init__(self, feed: KalshiFeed, settings: Settings) -> None:
+        self.feed = feed
+        self.settings = settings
+        self.tape = Tape(feed)
+        self.slots = Slots(settings.stream_clients)
+        self._unknown: set[str] = set()
+        feed.on_error(self._remember)
+
+    def serves(self, market_ticker: str) -> bool:
+        """Whether the market's book is wanted, and the exchange knows the market.
+
+        Nothing else is ever subscribed: a stranger's url must not make this server want things.
+        """
+        if market_ticker not in self.feed.books:
+            return False
+        view = self.feed.book(market_ticker).view()
+        return market_ticker not in self._unknown or bool(view.bids("yes", 1) or view.bids("no", 1))
+
+    def market_tickers(self) -> list[str]:
+        """Every market that is served."""
+        return [ticker for ticker in self.feed.books if self.serves(ticker)]
+
+    def book(self, market_ticker: str, depth: int | None = None) -> dict[str, Any]:
+        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade."""
+        view = self.feed.book(market_ticker).view()
+        spread, mid, age = view.spread(), view.mid(), view.age()
+        found = view.to_dict()
+        if depth is not None:
+            found |= {side: found[side][:depth] for side in ("yes", "no")}
+        return found | {
+            "spread": None if spread is None else str(spread),
+            "mid": None if mid is None else str(mid),
+            "age": None if age is None else round(age, 3),
+            "last_trade": next(iter(self.tape.trades(market_ticker)[-1:]), None),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What changes seldom: the feed's state and its health."""
+        return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
+
+    def figures(self) -> dict[str, Any]:
+        """status() and the figures that a page shows; times in seconds."""
+        stats = self.feed.stats()
+        return self.status() | {
+            "rate_1s": stats.rate_1s,
+            "processing_latency_p50": stats.processing_latency_p50,
+            "processing_latency_p99": stats.processing_latency_p99,
+            "last_message_age": stats.last_message_age,
+            "reconnects": stats.reconnects,
+            "gaps": stats.gaps,
+            "heartbeat": self.settings.stream_heartbeat,
+        }
+
+    def _remember(self, fault: FeedFault) -> None:
+        if fault.kind == "unknown_market":
+            self._unknown.add(fault.context["market_ticker"])
