@@ -62,7 +62,7 @@ USERS = {
     "rich": "cli",
     "select": "connection simulator cli",
     "selectors": "connection simulator cli",
-    "socket": "connection simulator cli",
+    "socket": "connection simulator cli contrib.flask.streams",
     "ssl": "connection simulator cli",
     "trustme": "simulator",
     "websocket": "connection simulator cli",

@@ -19,8 +19,8 @@ __all__ = ["ProcessFeed"]
 class ProcessFeed:
     """The feed of whichever process asks for it: made and started when it first does. Thread-safe.
 
-    ``make`` returns a new feed with its callbacks and subscriptions, not started; it runs once in every process that asks, so one of
-    these may stand at the top of a module that a parent imports before it forks.
+    ``make`` returns a new feed with its callbacks and subscriptions, not started; it runs once in every process that asks. So one
+    of these may stand at the top of a module that a parent imports before it forks.
     """
 
     def __init__(self, make: Callable[[], KalshiFeed]) -> None:
@@ -44,8 +44,8 @@ class ProcessFeed:
     def close(self, timeout: float = 5.0) -> None:
         """Close this process's feed, if there is one; the next get() makes another.
 
-        At the interpreter's end every feed is closed by itself; a process that ends with os._exit(), as multiprocessing's and Celery's
-        children do, must call this.
+        At the interpreter's end every feed is closed by itself; a process that ends with os._exit(), as the children of
+        multiprocessing and Celery do, must call this.
         """
         with self._lock:
             feed, self._feed = self._feed, None

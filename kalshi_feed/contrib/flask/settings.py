@@ -13,6 +13,7 @@ from ...connection.context import ca_context
 from ...connection.redaction import without_locals
 from ...credentials import Credentials
 from ...errors import ConfigurationError
+from ...session.channels import names
 
 __all__ = ["Settings"]
 
@@ -71,9 +72,11 @@ class Settings:
 
 
 def _listed(config: Mapping[str, Any], environ: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """A list, or a text with commas between the names. Whether each can be a name is the feed's to say."""
+    """A list, or a text with commas between the names."""
     value = config.get(name) or environ.get(name) or ()
-    return tuple(item for part in value.split(",") if (item := part.strip())) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        value = [item for part in value.split(",") if (item := part.strip())]
+    return names(value, name) if value else ()
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:

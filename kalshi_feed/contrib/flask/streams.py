@@ -1,7 +1,7 @@
 """Server-sent events: what a client is sent, how many clients there may be, and how a slow one is let go.
 
-Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can take something, so what
-it gets is always the newest. Must not import Flask.
+Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can take something, so
+what it gets is always the newest. Must not import Flask.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
 def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
     """What one client is sent, for ever: of one market, or of all with the feed's figures.
 
-    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval`` seconds),
-    ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
-    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends when the feed is closed.
+    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
+    seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
+    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends when the feed is closed or has failed.
     """
     settings = desk.settings
     books: dict[str, int] = {}
@@ -77,21 +77,17 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
     while True:
         parts = []
         for ticker in desk.market_tickers() if market_ticker is None else (market_ticker,):
-            version, count = (
-                desk.feed.book(ticker).version,
-                desk.tape.trade_count(ticker),
-            )  # before the reading: at worst sent twice
+            version = desk.feed.book(ticker).version  # before the book is read: at worst the same is sent twice
             if ticker not in books:
-                parts.append(
-                    _event(
-                        "history", {"market_ticker": ticker, "prices": desk.tape.prices(ticker), "trades": desk.tape.trades(ticker)}
-                    )
-                )
-            elif count != trades[ticker]:
-                parts += [_event("trade", {"market_ticker": ticker, **trade}) for trade in desk.tape.trades(ticker, trades[ticker])]
+                past = desk.tape.trades(ticker)
+                parts.append(_event("history", {"market_ticker": ticker, "prices": desk.tape.prices(ticker), "trades": past}))
+                trades[ticker] = past[-1]["number"] if past else 0
+            for trade in desk.tape.trades(ticker, trades[ticker]):
+                parts.append(_event("trade", {"market_ticker": ticker, **trade}))
+                trades[ticker] = trade["number"]
             if books.get(ticker) != version:
                 parts.append(_event("book", desk.book(ticker, settings.stream_depth)))
-            books[ticker], trades[ticker] = version, count
+                books[ticker] = version
         now, before, status = time.monotonic(), status, desk.status()
         is_due = now - beat >= settings.stream_heartbeat
         if status != before or (is_due and market_ticker is None):

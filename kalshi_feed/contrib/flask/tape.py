@@ -42,13 +42,8 @@ class Tape:
         feed.on_trade(self._traded)
         feed.on_book(self._changed)
 
-    def trade_count(self, market_ticker: str) -> int:
-        """How many trades have come so far."""
-        market = self._markets.get(market_ticker)
-        return market.trade_count if market is not None else 0
-
     def trades(self, market_ticker: str, after: int = 0) -> list[dict[str, Any]]:
-        """The last trades, oldest first, without the first ``after`` that ever came; at most 50."""
+        """The last trades whose ``number`` (from 1) is above ``after``, oldest first, at most 50."""
         with self._lock:
             market = self._markets.get(market_ticker)
             if market is None or market.trade_count <= after:
@@ -70,7 +65,7 @@ class Tape:
     def _traded(self, trade: Trade) -> None:
         if trade.market_ticker is None or trade.yes_price is None:
             return
-        row = {
+        row: dict[str, Any] = {
             "time": trade.time.timestamp() if trade.time is not None else time.time(),
             "yes_price": str(trade.yes_price),
             "count": None if trade.count is None else str(trade.count),
@@ -78,8 +73,8 @@ class Tape:
         }
         with self._lock:
             market = self._market(trade.market_ticker)
-            market.trades.append(row)
             market.trade_count += 1
+            market.trades.append({"number": market.trade_count, **row})
 
     def _changed(self, view: BookView) -> None:
         mid = view.mid() if view.is_live else None
