@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
 from kalshi_feed.simulator import Exchange
-from tests.contrib.browser import missing, open_page
+from tests.contrib.browser import missing, open_browser
 
 PICTURE = Path(__file__).parents[1] / "samples" / "pictures" / "page.png"
 SECONDS = 40
@@ -39,7 +39,8 @@ def main() -> None:
         server = make_server("127.0.0.1", 0, app, threaded=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            with open_page(1280, 560) as page:
+            with open_browser() as browser:
+                page = browser.new_page(viewport={"width": 1280, "height": 560})
                 page.goto(f"http://127.0.0.1:{server.port}/")
                 page.wait_for_timeout(SECONDS * 1000)
                 page.screenshot(path=sys.argv[1] if len(sys.argv) > 1 else PICTURE)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser
 
-__all__ = ["missing", "open_page"]
+__all__ = ["missing", "open_browser"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -39,15 +39,13 @@ def missing() -> str:
 
 
 @contextmanager
-def open_page(width: int = 1280, height: int = 800) -> Iterator[Page]:
-    """A page of a browser of its own, with a new and empty profile. What goes wrong in the page fails the test."""
+def open_browser() -> Iterator[Browser]:
+    """A browser of its own, with a new and empty profile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
         try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(10_000)
-            yield page
+            yield browser
         finally:
             browser.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...books import OrderBook
 from ...feed import KalshiFeed
 from ...session.events import FeedFault
 from .settings import Settings
@@ -27,23 +28,23 @@ class Desk:
         self._unknown: set[str] = set()
         feed.on_error(self._remember)
 
-    def serves(self, market_ticker: str) -> bool:
-        """Whether the market's book is wanted, and the exchange knows the market.
+    def served(self, market_ticker: str) -> OrderBook | None:
+        """The market's book, if it is wanted and the exchange knows the market.
 
         Nothing else is ever subscribed: a stranger's url must not make this server want things.
         """
-        if market_ticker not in self.feed.books:
-            return False
-        view = self.feed.book(market_ticker).view()
-        return market_ticker not in self._unknown or bool(view.bids("yes", 1) or view.bids("no", 1))
+        book = self.feed.books.get(market_ticker)  # not feed.book(), which has nothing to say once the feed has failed
+        if book is None or market_ticker not in self._unknown or book.best_bid("yes") or book.best_bid("no"):
+            return book
+        return None
 
     def market_tickers(self) -> list[str]:
         """Every market that is served."""
-        return [ticker for ticker in self.feed.books if self.serves(ticker)]
+        return [ticker for ticker in self.feed.books if ticker not in self._unknown or self.served(ticker) is not None]
 
-    def book(self, market_ticker: str, depth: int | None = None) -> dict[str, Any]:
+    def book(self, book: OrderBook, depth: int | None = None) -> dict[str, Any]:
         """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade."""
-        view = self.feed.book(market_ticker).view()
+        view = book.view()
         spread, mid, age = view.spread(), view.mid(), view.age()
         found = view.to_dict()
         if depth is not None:
@@ -52,7 +53,7 @@ class Desk:
             "spread": None if spread is None else str(spread),
             "mid": None if mid is None else str(mid),
             "age": None if age is None else round(age, 3),
-            "last_trade": next(iter(self.tape.trades(market_ticker)[-1:]), None),
+            "last_trade": next(iter(self.tape.trades(book.market_ticker)[-1:]), None),
         }
 
     def status(self) -> dict[str, Any]:

@@ -16,6 +16,6 @@ __all__ = ["exposition"]
 
 def exposition(feed: KalshiFeed) -> tuple[bytes, str]:
     """What a scraper gets of this feed, and its content type."""
-    registry = CollectorRegistry()
-    registry.register(FeedCollector(feed))
+    registry = CollectorRegistry()  # of its own: the library's global one would keep the feed of before a fork
+    FeedCollector(feed, registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST

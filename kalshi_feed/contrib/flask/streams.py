@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ...session.events import FeedState
 
 if TYPE_CHECKING:
+    from ...books import OrderBook
     from .desk import Desk
 
 __all__ = ["Slots", "events", "let_go_if_slow"]
 
 _SEND_BUFFER: Final = 64 * 1024  # bytes; the system's own would hide for megabytes that nobody reads
 _SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")  # where these servers give their connection to the application
-_ENDED: Final = (FeedState.CLOSED, FeedState.FAILED)
 
 
 class Slots:
@@ -66,10 +66,11 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
 
     ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
     seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
-    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends when the feed is closed or has failed.
+    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends when the feed is closed.
     """
     settings = desk.settings
-    books: dict[str, int] = {}
+    books: dict[str, OrderBook] = {}
+    versions: dict[str, int] = {}
     trades: dict[str, int] = {}
     status: dict[str, Any] = {}
     beat = time.monotonic()
@@ -77,17 +78,21 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
     while True:
         parts = []
         for ticker in desk.market_tickers() if market_ticker is None else (market_ticker,):
-            version = desk.feed.book(ticker).version  # before the book is read: at worst the same is sent twice
+            book = books.get(ticker) or desk.served(ticker)
+            if book is None:
+                continue
+            version = book.version  # before the book is read: at worst the same is sent twice
             if ticker not in books:
+                books[ticker] = book
                 past = desk.tape.trades(ticker)
                 parts.append(_event("history", {"market_ticker": ticker, "prices": desk.tape.prices(ticker), "trades": past}))
                 trades[ticker] = past[-1]["number"] if past else 0
             for trade in desk.tape.trades(ticker, trades[ticker]):
                 parts.append(_event("trade", {"market_ticker": ticker, **trade}))
                 trades[ticker] = trade["number"]
-            if books.get(ticker) != version:
-                parts.append(_event("book", desk.book(ticker, settings.stream_depth)))
-                books[ticker] = version
+            if versions.get(ticker) != version:
+                parts.append(_event("book", desk.book(book, settings.stream_depth)))
+                versions[ticker] = version
         now, before, status = time.monotonic(), status, desk.status()
         is_due = now - beat >= settings.stream_heartbeat
         if status != before or (is_due and market_ticker is None):
@@ -98,7 +103,7 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
             beat = now
         if parts:
             yield "".join(parts)
-        if desk.feed.state in _ENDED:
+        if desk.feed.state is FeedState.CLOSED:  # one that has FAILED is looked at on, so that the page can say so
             return
         time.sleep(settings.stream_interval)
 

@@ -52,23 +52,25 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 def _books() -> ResponseReturnValue:
     """Every book that is served, whatever its status, and the feed's figures."""
     desk, depth = desk_of_app(), request.args.get("depth", type=int)
-    return _fresh(jsonify(feed=desk.figures(), books=[desk.book(ticker, depth) for ticker in desk.market_tickers()]))
+    books = [desk.book(book, depth) for ticker in desk.market_tickers() if (book := desk.served(ticker)) is not None]
+    return _fresh(jsonify(feed=desk.figures(), books=books))
 
 
 def _book(market_ticker: str) -> ResponseReturnValue:
     """200 with the book; 503 with the reason and what was last known while it is not LIVE; 404 for a market not served."""
     desk, depth = desk_of_app(), request.args.get("depth", type=int)
-    if not desk.serves(market_ticker):
+    if desk.served(market_ticker) is None:
         return _no_market(market_ticker)
     try:
         desk.feed.wait_for_book(market_ticker, timeout=desk.settings.patience)
     except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
         reason = str(error)
     else:
-        if not desk.serves(market_ticker):  # known since its snapshot
-            return _no_market(market_ticker)
         reason = ""
-    found = desk.book(market_ticker, depth)
+    book = desk.served(market_ticker)  # that the exchange knows no such market is known since its snapshot
+    if book is None:
+        return _no_market(market_ticker)
+    found = desk.book(book, depth)
     if found["status"] == "LIVE":
         return _fresh(jsonify(found))
     return _fresh(jsonify(found | {"error": reason or f"the book of {market_ticker} is {found['status']}"})), 503
@@ -93,7 +95,7 @@ def _metrics() -> ResponseReturnValue:
 def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     """Server-sent events of one market or of all; see events()."""
     desk = desk_of_app()
-    if market_ticker is not None and not desk.serves(market_ticker):
+    if market_ticker is not None and desk.served(market_ticker) is None:
         return _no_market(market_ticker)
     if not request.environ.get("wsgi.multithread"):
         return jsonify(error="a stream would keep this server from answering anybody else; use threads: gunicorn --threads 16"), 501
