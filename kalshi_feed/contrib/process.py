@@ -25,7 +25,9 @@ class ProcessFeed:
 
     def __init__(self, make: Callable[[], KalshiFeed]) -> None:
         self._make = make
-        self._lock = threading.Lock()  # guards the feed; make() and start() run under it, and neither waits for the network
+        # Guards the feed; make() and start() run under it, and neither waits for the network. Re-entrant, so that a signal handler
+        # that closes cannot hang on what it interrupts.
+        self._lock = threading.RLock()
         self._feed: KalshiFeed | None = None
         _all.add(self)
 
@@ -58,7 +60,7 @@ _all: weakref.WeakSet[ProcessFeed] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for one in list(_all):
-        one._lock = threading.Lock()  # the old one may be held by a thread that does not exist here
+        one._lock = threading.RLock()  # the old one may be held by a thread that does not exist here
         one._feed = None
 
 

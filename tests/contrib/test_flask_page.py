@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,14 @@ def test_the_ladder_is_the_exchanges_book(page: Page, faults: list[str], quiet: 
         assert [page.text_content(f"{A} .{name}") for name in ("mid", "no-mid", "spread")] == ["0.4500", "0.5500", "spread 0.1000"]
         assert page.text_content("#state") == "CONNECTED"
         assert page.text_content('[data-market="KX-B"] .spread') == "one side is empty"
-        quiet.exchange.change("KX-A", "no", "0.55", "30")
-        wait_until(lambda: ladder(page)["asks"][-1] == ["0.4500", "0.5500", "30.00"], 5, "the new level")
+        delays = []
+        for number in range(1, 6):
+            started = time.monotonic()
+            quiet.exchange.change("KX-A", "no", "0.55", "6")
+            wait_until(lambda n=number: ladder(page)["asks"][-1] == ["0.4500", "0.5500", f"{6 * n:.2f}"], 10, "the change")
+            delays.append(time.monotonic() - started)
+        print("seconds from the exchange's change to the page:", delays)
+        assert sorted(delays)[2] < 1
         bars = page.eval_on_selector_all(f"{A} .asks .bar", "bars => bars.slice(-2).map(bar => bar.getBoundingClientRect().width)")
         assert bars[0] / bars[1] == pytest.approx(50 / 30, rel=0.05), "bars are as long as the levels are large"
         assert faults == []
@@ -90,7 +97,7 @@ def test_it_follows_a_moving_market(page: Page, faults: list[str], access: Acces
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector(f"{A}[data-live=true]")
         wait_until(lambda: page.locator(f"{A} .dots path").count() > 2, 15, "trades in the chart")
-        assert page.get_attribute(f"{A} .line", "d").count("H") > 5  # type: ignore[union-attr]
+        wait_until(lambda: (page.get_attribute(f"{A} .line", "d") or "").count("H") > 5, 15, "a line that moves")
         assert page.text_content(f"{A} .last")[:2] == "0."  # type: ignore[index]
         access.exchange.quiesce()
         truth = access.exchange.book("KX-A")

@@ -56,6 +56,14 @@ class FeedExtension:
         """The feed of this process and of the current application, started. Needs an application context."""
         return desk_of_app().feed
 
+    def end_streams(self, app: Flask) -> None:
+        """End the streams of this process, and begin no other: for a server that is told to stop and would wait for them.
+
+        May be called from a signal handler; takes no lock.
+        """
+        of_app: _FeedOfApp = app.extensions[_KEY]
+        of_app.end_streams()
+
     def close(self, app: Flask, timeout: float = 5.0) -> None:
         """Close this process's feed of ``app``; the next request starts another."""
         of_app: _FeedOfApp = app.extensions[_KEY]
@@ -86,6 +94,11 @@ class _FeedOfApp:
     def start(self) -> None:
         """Before each request; does something before a process's first one."""
         self.process.get()
+
+    def end_streams(self) -> None:
+        """Of the desk that is there, if there is one."""
+        if self._desk is not None:
+            self._desk.slots.ended = True
 
     def desk(self) -> Desk:
         """This process's."""

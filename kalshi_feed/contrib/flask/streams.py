@@ -33,11 +33,12 @@ class Slots:
         self._lock = threading.Lock()  # guards the count; nothing is called under it
         self._size = size
         self.taken = 0
+        self.ended = False  # all are to end, and no other is to begin
 
     def take(self) -> bool:
-        """False if there is none left."""
+        """False if there is none to be had."""
         with self._lock:
-            if self.taken >= self._size:
+            if self.ended or self.taken >= self._size:
                 return False
             self.taken += 1
             return True
@@ -66,7 +67,8 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
 
     ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
     seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
-    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends when the feed is closed.
+    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends with the feed, or
+    when all are to end.
     """
     settings = desk.settings
     books: dict[str, OrderBook] = {}
@@ -103,7 +105,9 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
             beat = now
         if parts:
             yield "".join(parts)
-        if desk.feed.state is FeedState.CLOSED:  # one that has FAILED is looked at on, so that the page can say so
+        if (
+            desk.slots.ended or desk.feed.state is FeedState.CLOSED
+        ):  # one that has FAILED is looked at on, so that the page can say so
             return
         time.sleep(settings.stream_interval)
 

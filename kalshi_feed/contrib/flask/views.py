@@ -102,7 +102,7 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream")
     if not desk.slots.take():
-        answer = jsonify(error=f"{desk.slots.taken} streams are open, which is all of them (KALSHI_STREAM_CLIENTS)")
+        answer = jsonify(error=f"{desk.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to end")
         answer.headers["Retry-After"] = "5"
         return answer, 503
     let_go_if_slow(request.environ, desk.settings.stream_timeout)
