@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 
@@ -41,6 +42,8 @@ def main() -> None:
         os.environ["KALSHI_ENV"] = chosen.env
     if chosen.tickers:
         os.environ["KALSHI_TICKERS"] = ",".join(chosen.tickers)
+    if not (chosen.simulate or os.environ.get("KALSHI_TICKERS")):
+        sys.exit("name at least one TICKER, or try --simulate")
     if chosen.seconds:
         # Flask's server ends with Ctrl-C alone
         timer = threading.Timer(chosen.seconds, os.kill, (os.getpid(), signal.SIGINT))

@@ -221,6 +221,8 @@ function drawFeed(lost) {
   put(byId("reason"), lost ? "the page hears nothing from its server and tries again" : health.reasons.join("; "));
   byId("reason").title = byId("reason").textContent;
   if (feed !== null) {
+    const empty = byId("empty");
+    if (empty && feed.state === "CONNECTED") put(empty, "No books are subscribed to: set KALSHI_TICKERS");
     put(byId("rate"), feed.rate_1s.toFixed(0));
     put(byId("latency"), `${milliseconds(feed.processing_latency_p50)} / ${milliseconds(feed.processing_latency_p99)} ms`);
     put(byId("message-age"), feed.last_message_age === null ? "–" : ageText(Math.min(feed.last_message_age + seconds() - feed.at, seconds() - moved)));
