@@ -70,7 +70,8 @@ class Market {
     this.ticker = ticker;
     this.book = null;
     this.at = 0; // when the book came, by this page's clock
-    this.prices = []; // [Unix time, mid of yes]
+    this.prices = []; // [Unix time, mid of yes, whether it was not known for a while before]
+    this.isBroken = false;
     this.trades = []; // newest first
     this.isNew = false;
     const root = byId("market").content.firstElementChild.cloneNode(true);
@@ -84,7 +85,7 @@ class Market {
   }
 
   setHistory(data) {
-    this.prices = data.prices.map(([time, mid]) => [time, Number(mid)]);
+    this.prices = data.prices.map(([time, mid]) => [time, Number(mid), false]);
     this.trades = data.trades.reverse();
     this.isNew = true;
   }
@@ -93,8 +94,11 @@ class Market {
     this.book = book;
     this.at = seconds();
     if (book.status === "LIVE" && book.mid !== null) {
-      this.prices.push([Date.now() / 1000, Number(book.mid)]);
+      this.prices.push([Date.now() / 1000, Number(book.mid), this.isBroken]);
+      this.isBroken = false;
       if (this.prices.length > POINTS) this.prices.splice(0, this.prices.length - POINTS);
+    } else {
+      this.isBroken = true;
     }
     this.isNew = true;
   }
@@ -113,7 +117,7 @@ class Market {
     mark(this.root, "live", String(status === "LIVE"));
     const age = this.book.age === null ? null : this.book.age + seconds() - this.at;
     put(this.part(".age"), age === null ? "" : `changed ${ageText(age)} ago`);
-    this.drawChart();
+    this.drawChart(status === "LIVE");
     if (this.isNew) {
       this.isNew = false;
       this.drawLadder();
@@ -157,7 +161,7 @@ class Market {
     mark(this.part(".last"), "is", move > 0 ? "up" : move < 0 ? "down" : "");
   }
 
-  drawChart() {
+  drawChart(isLive) {
     const now = Date.now() / 1000;
     const points = this.prices.filter(([time]) => now - time <= WINDOW);
     if (!points.length) return;
@@ -169,11 +173,20 @@ class Market {
     const start = Math.min(points[0][0], now - 10);
     const x = (time) => (314 * (time - start)) / (now - start);
     const y = (value) => 138 - (126 * (value - low)) / (high - low);
-    let line = `M${x(points[0][0]).toFixed(1)} ${y(points[0][1]).toFixed(1)}`;
-    for (const [time, mid] of points.slice(1)) line += `H${x(time).toFixed(1)}V${y(mid).toFixed(1)}`;
-    line += "H314";
-    this.part(".line").setAttribute("d", line);
-    this.part(".area").setAttribute("d", `${line}V150H${x(points[0][0]).toFixed(1)}Z`);
+    let [line, area, from] = ["", "", ""];
+    points.forEach(([time, mid, isBroken], i) => {
+      const [left, top] = [x(time).toFixed(1), y(mid).toFixed(1)];
+      if (i === 0 || isBroken) {
+        area += from && `V150H${from}Z`;
+        from = left;
+      }
+      const step = from === left ? `M${left} ${top}` : `H${left}V${top}`;
+      line += step;
+      area += step;
+    });
+    const end = isLive ? "H314" : ""; // what the price is now nobody knows while the book is not LIVE
+    this.part(".line").setAttribute("d", line + end);
+    this.part(".area").setAttribute("d", `${area}${end}V150H${from}Z`);
     const last = this.trades[0];
     const level = last ? y(Math.min(high, Math.max(low, Number(last.yes_price)))).toFixed(1) : "-9";
     this.part(".last-price").setAttribute("y1", level);
