@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 
 from kalshi_feed import FeedState, KalshiFeed
@@ -78,9 +79,19 @@ def test_a_child_has_its_own_even_if_its_parent_was_busy(access: Access) -> None
     parent = feeds.get()
     parent.wait_for_book("KX-A", timeout=10)
     reading, writing = os.pipe()
-    with feeds._lock:  # as when another thread of the parent is making one at that moment
-        pid = os.fork()
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with feeds._lock:  # as when another thread of the parent is making one at that moment
+            held.set()
+            forked.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+    pid = os.fork()
     if pid == 0:
+        signal.alarm(20)  # should it hang, it ends, and the test with it
         said = "nothing"
         try:
             feed = feeds.get()
@@ -90,6 +101,8 @@ def test_a_child_has_its_own_even_if_its_parent_was_busy(access: Access) -> None
             said = repr(error)
         os.write(writing, json.dumps([feed is not parent, said]).encode())
         os._exit(0)
+    forked.set()
+    holder.join()
     os.waitpid(pid, 0)
     assert json.loads(os.read(reading, 1000)) == [True, "LIVE"]
     os.close(reading)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import TOP, Access, environment
-from tests.support import wait_until
 
 from .support import SAMPLES, started, with_access
 
@@ -20,6 +19,17 @@ pytest.importorskip("celery", reason="celery is not installed: its sample is not
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 CONFIG = """
+from celery.signals import worker_process_init
+
+def note(change):
+    with open({states!r}, "a") as file:
+        file.write(change.state.value + "\\n")
+
+def listen(**_):
+    from celery_worker import feeds
+    feeds.get().on_state(note)
+
+worker_process_init.connect(listen, weak=False)
 broker_url = "filesystem://"
 broker_transport_options = {{"data_folder_in": {folder!r}, "data_folder_out": {folder!r}, "control_folder": {control!r}}}
 result_backend = "file://{results}"
@@ -35,9 +45,12 @@ for one in found:
 
 
 def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -> None:
+    states = tmp_path / "states"
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
-    config = CONFIG.format(folder=str(tmp_path / "queue"), control=str(tmp_path / "control"), results=tmp_path / "results")
+    config = CONFIG.format(
+        folder=str(tmp_path / "queue"), control=str(tmp_path / "control"), results=tmp_path / "results", states=str(states)
+    )
     (tmp_path / "celery_config_of_the_test.py").write_text(config, encoding="utf-8")
     path = os.pathsep.join((str(TOP), str(tmp_path), str(SAMPLES)))
     environ = with_access(access) | {
@@ -60,4 +73,5 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
         _, err = process.communicate(timeout=30)
         assert process.returncode == 0, err
         assert "Traceback" not in err and time.monotonic() - before < 25, err
-    wait_until(lambda: access.exchange.connections == 0, 5, "the feeds to be closed")
+    assert states.read_text().split().count("CLOSED") == 2, "closed, and not just gone"
+    access.exchange.wait_for_connections(0)
