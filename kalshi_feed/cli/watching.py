@@ -7,6 +7,7 @@ callbacks.
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 import click
 
-from ..connection.context import ca_context
 from ..errors import ConfigurationError
 from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
@@ -45,13 +45,26 @@ def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: s
         url = _URLS[env]
     arguments: dict[str, Any] = {} if url is None else {"url": url}
     if ca_file is not None:
-        arguments["ssl_context"] = ca_context(ca_file)
+        arguments["ssl_context"] = _context(ca_file)
     return KalshiFeed.from_env(environ=environ, **arguments)
 
 
 def feed_address(feed: KalshiFeed) -> str:
     """The url, as the feed's repr tells it."""
     return repr(feed).split()[1]
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        problem = "it holds no certificate in PEM form"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    else:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
 
 
 def run(feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], seconds: float | None, *, plain: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from kalshi_feed.contrib.flask.desk import Desk
 from tests.cli.support import Access
 from tests.support import wait_until
 
-__all__ = ["Event", "application", "desk_of", "events_of", "get", "serving", "stream"]
+__all__ = ["Event", "application", "desk_of", "events_of", "get", "needs_fork", "serving", "stream"]
 
 
 def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtension]:
@@ -114,10 +114,4 @@ def stream(port: int, path: str = "/stream") -> Iterator[Iterator[Event]]:
         connection.close()
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-needs_fork = pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

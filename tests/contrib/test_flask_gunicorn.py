@@ -8,10 +8,10 @@ import time
 import pytest
 
 from tests.cli.support import Access, started
-from tests.samples.support import SAMPLES, with_access
+from tests.samples.support import SAMPLES, free_port, with_access
 from tests.support import wait_until
 
-from .support import free_port, get, stream
+from .support import get, stream
 
 pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
 

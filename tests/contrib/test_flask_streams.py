@@ -52,10 +52,8 @@ def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
         ("feed", None),
     ]
     version = desk.feed.book("KX-A").version
-    for number in range(1, 501):  # while this client takes nothing
+    for _ in range(500):  # while this client takes nothing
         quiet.exchange.change("KX-A", "yes", "0.41", "1")
-        assert number
-    desk.feed.book("KX-A")
     wait_until(lambda: desk.feed.book("KX-A").version == version + 500, 10, "all changes")
     changed = [event for event in events_of(next(client)) if event.kind == "book"]
     assert len(changed) == 1 and changed[0].data["yes"][0] == ["0.4100", "500.00"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.support import Access
-from tests.contrib.support import free_port, get
+from tests.contrib.support import get
 from tests.support import wait_until
 
-from .support import SAMPLES, started, with_access
+from .support import SAMPLES, free_port, started, with_access
 
 pytest.importorskip("django", reason="django is not installed: its sample is not tried")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, sample, started, with_access
+from .support import SAMPLES, free_port, sample, started, with_access
 
 flask = pytest.importorskip("flask")
 
@@ -125,12 +125,6 @@ def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]
         for _ in range(20):
             assert get(port, "/books/KX-A")[0] == 200
         assert len(access.exchange.handshakes) == access.exchange.connections == 2
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -42,7 +42,7 @@ class FeedExtension:
     def init_app(self, app: Flask) -> None:
         """Read the configuration. Raises ConfigurationError and CredentialsError: what is wrong stops the server when it starts."""
         of_app = _FeedOfApp(Settings.read(app.config, os.environ), self._arguments, self._prepare)
-        of_app.make()  # and drop: it was not started, but has been refused if it cannot work
+        of_app.bare()  # and dropped: what cannot work has been refused
         app.extensions[_KEY] = of_app
         app.before_request(of_app.start)
 
@@ -80,13 +80,18 @@ class _FeedOfApp:
         self._desk: Desk | None = None  # written by make() only, before the process has its feed
         self.process = ProcessFeed(self.make)
 
-    def make(self) -> KalshiFeed:
-        """A feed with its desk, not started."""
+    def bare(self) -> KalshiFeed:
+        """A feed with what the settings say, not started."""
         settings = self._settings
         feed = KalshiFeed.from_env(**{**settings.feed, **self._arguments})
         if settings.channels:
             feed.subscribe(settings.channels, settings.market_tickers or None)
-        self._desk = Desk(feed, settings)
+        return feed
+
+    def make(self) -> KalshiFeed:
+        """A feed with its desk, not started."""
+        feed = self.bare()
+        self._desk = Desk(feed, self._settings)
         for prepare in self._prepare:
             prepare(feed)
         return feed
