@@ -64,7 +64,7 @@ USERS = {
     "rich": "cli",
     "select": "connection simulator cli",
     "selectors": "connection simulator cli",
-    "socket": "connection simulator cli",
+    "socket": "connection simulator cli contrib.flask.streams",
     "sqlite3": "sinks",
     "ssl": "connection simulator cli",
     "trustme": "simulator",

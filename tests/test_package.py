@@ -16,14 +16,15 @@ from tests.test_layering import PACKAGE, all_imports, within
 
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
-PACKAGE_OF = {
+PACKAGE_OF = {  # where the import has another name than the package
     "prometheus_client": "prometheus-client",
     "websocket": "websocket-client",
-}  # where the import has another name than the package
+}
 EXTRA_OF = {
     "simulator": "simulator",
     "cli": "demo",
     "contrib.flask": "flask",
+    "contrib.flask.metrics": "prometheus",
     "contrib.prometheus": "prometheus",
     "recording.files": "zstd",
     "recording.tables": "arrow",

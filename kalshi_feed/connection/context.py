@@ -14,7 +14,7 @@ import certifi
 from ..errors import ConfigurationError
 from .url import Endpoint
 
-__all__ = ["check_context", "default_context", "weakness"]
+__all__ = ["ca_context", "check_context", "default_context", "weakness"]
 
 NEW_ENOUGH: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.MAXIMUM_SUPPORTED)
 
@@ -25,10 +25,7 @@ def default_context() -> ssl.SSLContext:
     Put together by hand because that function also obeys SSLKEYLOGFILE, which writes the session keys to a file (T11).
     Raises ConfigurationError when certifi's certificates cannot be read.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if sys.version_info >= (3, 13):
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    context = _empty_context()
     cafile = certifi.where()
     try:
         context.load_verify_locations(cafile=cafile)
@@ -40,6 +37,29 @@ def default_context() -> ssl.SSLContext:
         f"the CA certificates of certifi cannot be read from {cafile} ({problem}); "
         "reinstall certifi, or pass ssl_context=ssl.create_default_context(cafile=…)"
     ) from problem
+
+
+def ca_context(ca_file: str) -> ssl.SSLContext:
+    """A context that trusts the certificates of this PEM file and no others. Raises ConfigurationError."""
+    context = _empty_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except ssl.SSLError:
+        problem = "it holds no certificate in PEM form"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    else:
+        return context
+    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
+
+
+def _empty_context() -> ssl.SSLContext:
+    """Verifies certificate and host name, and trusts nobody yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    return context
 
 
 def check_context(context: object, endpoint: Endpoint) -> None:

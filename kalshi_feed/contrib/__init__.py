@@ -1,5 +1,6 @@
-"""What joins the feed to other libraries: each module needs one of them, behind an extra of the same name.
+"""What joins the feed to other libraries, each module behind an extra of the same name; imports nothing by itself.
 
-prometheus: FeedCollector, a feed's figures for a Prometheus server. Imports nothing by itself, and nothing in the package imports
-it. Everything here uses the public interface of the feed only, and is an example of how to.
+flask: FeedExtension, live books in a Flask application. process: ProcessFeed, one feed in each process of a server that forks.
+prometheus: FeedCollector, a feed's figures for a Prometheus server. Everything here uses the public interface of the feed only, and
+is an example of how to.
 """

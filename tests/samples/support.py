@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
 from tests.cli.support import TOP, Access, environment, started
 
-__all__ = ["SAMPLES", "sample", "started", "with_access"]
+__all__ = ["SAMPLES", "free_port", "sample", "started", "with_access"]
 
 SAMPLES = TOP / "samples"
 
@@ -15,6 +16,12 @@ SAMPLES = TOP / "samples"
 def with_access(access: Access) -> dict[str, str]:
     """The environment that leads a sample to an exchange of the tests."""
     return access.environ | {"KALSHI_URL": access.exchange.url, "KALSHI_CA_FILE": str(access.ca_file)}
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def sample(name: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

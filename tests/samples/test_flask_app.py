@@ -13,7 +13,7 @@ import pytest
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, sample, started, with_access
+from .support import SAMPLES, free_port, sample, started, with_access
 
 flask = pytest.importorskip("flask")
 
@@ -30,7 +30,7 @@ def ask(path):
         return answer.status_code, answer.get_json()
 
 def own():
-    answers = [ask("/book/KX-A"), ask("/health"), ask("/book/KX-B"), ask("/book/OTHER")]
+    answers = [ask("/books/KX-A"), ask("/health"), ask("/books/KX-B"), ask("/books/OTHER")]
     return [[status, body.get("status")] for status, body in answers]
 
 first = [] if sys.argv[2] == "before" else own()
@@ -41,7 +41,7 @@ if pid == 0:
     os._exit(0)
 os.waitpid(pid, 0)
 print(json.dumps([first, json.loads(os.read(reading, 10000)), own()]))
-app.extensions["kalshi_feed"].close()
+flask_app.feeds.close(app)
 """
 
 RIGHT = [[200, "LIVE"], [200, "ok"], [200, "LIVE"], [404, None]]
@@ -62,7 +62,7 @@ def test_each_side_of_a_fork_has_its_own_feed(access: Access, when: str) -> None
 
 def test_what_it_cannot_start_without(access: Access) -> None:
     no_tickers = sample("flask_app.py", **with_access(access))
-    assert no_tickers.returncode == 1 and "set KALSHI_TICKERS" in no_tickers.stderr
+    assert no_tickers.returncode == 1 and "name at least one TICKER" in no_tickers.stderr
     no_key = sample("flask_app.py", "KX-A")
     assert no_key.returncode == 1 and "not set in the environment: KALSHI_API_KEY_ID" in no_key.stderr
 
@@ -70,10 +70,11 @@ def test_what_it_cannot_start_without(access: Access) -> None:
 def test_simulate_serves_and_ends() -> None:
     port = free_port()
     with started(str(SAMPLES / "flask_app.py"), "--simulate", "--seconds", "3", "--port", str(port)) as process:
-        status, book = get(port, "/book/KXSIM-001")
+        status, book = get(port, "/books/KXSIM-001")
         assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KXSIM-001")
         assert book["yes"] and book["no"] and book["spread"]
-        assert get(port, "/book/NOPE")[0] == 404
+        assert get(port, "/books/NOPE")[0] == 404
+        assert [one["market_ticker"] for one in get(port, "/books")[1]["books"]] == ["KXSIM-001", "KXSIM-002", "KXSIM-003"]
         _, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -87,12 +88,12 @@ def test_while_the_book_is_not_live(access: Access) -> None:
     with started(str(SAMPLES / "flask_app.py"), "--port", str(port), **environ):
         status, answer = get(port, "/health")
         assert (status, answer["status"]) == (503, "down")
-        wait_until(lambda: get(port, "/book/KX-A")[0] == 200, 15, "the book")
-        wait_until(lambda: get(port, "/book/GONE")[0] == 404, 5, "404 for a market the exchange does not know")
+        wait_until(lambda: get(port, "/books/KX-A")[0] == 200, 15, "the book")
+        wait_until(lambda: get(port, "/books/GONE")[0] == 404, 5, "404 for a market the exchange does not know")
         access.exchange.reject_next(50, 503)
         access.exchange.reset()
         wait_until(lambda: get(port, "/health")[0] == 503, 5, "the feed to notice")
-        status, answer = get(port, "/book/KX-A")
+        status, answer = get(port, "/books/KX-A")
         assert status == 503 and "not connected to wss://127.0.0.1" in answer["error"]
 
 
@@ -102,7 +103,7 @@ def test_the_reloader_makes_one_feed(access: Access) -> None:
     with started(str(SAMPLES / "flask_app.py"), "--debug", "--port", str(port), **environ):
         wait_until(lambda: answers(port), 15, "the server")
         assert access.exchange.handshakes == []  # nobody has asked yet
-        assert get(port, "/book/KX-A")[0] == get(port, "/book/KX-A")[0] == 200
+        assert get(port, "/books/KX-A")[0] == get(port, "/books/KX-A")[0] == 200
         assert len(access.exchange.handshakes) == access.exchange.connections == 1
 
 
@@ -117,19 +118,13 @@ def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]
         assert access.exchange.handshakes == []
 
         def both_have_answered() -> bool:
-            assert get(port, "/book/KX-A")[0] == 200
+            assert get(port, "/books/KX-A")[0] == 200
             return access.exchange.connections == 2
 
         wait_until(both_have_answered, 15, "a feed in each worker")
         for _ in range(20):
-            assert get(port, "/book/KX-A")[0] == 200
+            assert get(port, "/books/KX-A")[0] == 200
         assert len(access.exchange.handshakes) == access.exchange.connections == 2
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def answers(port: int) -> bool:

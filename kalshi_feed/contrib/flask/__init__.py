@@ -1,0 +1,19 @@
+"""Flask: one live feed in each process that answers, its books as JSON and as server-sent events, and a page that shows them.
+
+    feeds = FeedExtension(app)                      # app.config["KALSHI_TICKERS"] …
+    app.register_blueprint(feed_blueprint(), url_prefix="/kalshi")
+
+Owns the two public names; needs the extra ``flask``.
+"""
+
+from __future__ import annotations
+
+try:
+    import flask as _flask  # noqa: F401
+except ImportError:
+    raise ImportError("kalshi_feed.contrib.flask needs Flask: pip install 'kalshi-feed[flask]'") from None
+
+from .extension import FeedExtension
+from .views import feed_blueprint
+
+__all__ = ["FeedExtension", "feed_blueprint"]

@@ -1,0 +1,78 @@
+"""What one process holds for one application: its feed, what is kept beside it, and how both look as JSON.
+
+Owns Desk. Must not import Flask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...books import OrderBook
+from ...feed import KalshiFeed
+from ...session.events import FeedFault
+from .settings import Settings
+from .streams import Slots
+from .tape import Tape
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """One feed, its tape and its streams. Thread-safe."""
+
+    def __init__(self, feed: KalshiFeed, settings: Settings) -> None:
+        self.feed = feed
+        self.settings = settings
+        self.tape = Tape(feed)
+        self.slots = Slots(settings.stream_clients)
+        self._unknown: set[str] = set()
+        feed.on_error(self._remember)
+
+    def served(self, market_ticker: str) -> OrderBook | None:
+        """The market's book, if it is wanted and the exchange knows the market.
+
+        Nothing else is ever subscribed: a stranger's url must not make this server want things.
+        """
+        book = self.feed.books.get(market_ticker)  # not feed.book(), which has nothing to say once the feed has failed
+        if book is None or market_ticker not in self._unknown or book.best_bid("yes") or book.best_bid("no"):
+            return book
+        return None
+
+    def market_tickers(self) -> list[str]:
+        """Every market that is served."""
+        return [ticker for ticker in self.feed.books if ticker not in self._unknown or self.served(ticker) is not None]
+
+    def book(self, book: OrderBook, depth: int | None = None) -> dict[str, Any]:
+        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade."""
+        view = book.view()
+        spread, mid, age = view.spread(), view.mid(), view.age()
+        found = view.to_dict()
+        if depth is not None:
+            found |= {side: found[side][:depth] for side in ("yes", "no")}
+        return found | {
+            "spread": None if spread is None else str(spread),
+            "mid": None if mid is None else str(mid),
+            "age": None if age is None else round(age, 3),
+            "last_trade": next(iter(self.tape.trades(book.market_ticker)[-1:]), None),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What changes seldom: the feed's state and its health."""
+        return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
+
+    def figures(self) -> dict[str, Any]:
+        """status() and the figures that a page shows; times in seconds."""
+        stats = self.feed.stats()
+        return self.status() | {
+            "rate_1s": stats.rate_1s,
+            "processing_latency_p50": stats.processing_latency_p50,
+            "processing_latency_p99": stats.processing_latency_p99,
+            "last_message_age": stats.last_message_age,
+            "reconnects": stats.reconnects,
+            "gaps": stats.gaps,
+            "heartbeat": self.settings.stream_heartbeat,
+        }
+
+    def _remember(self, fault: FeedFault) -> None:
+        if fault.kind == "unknown_market":
+            self._unknown.add(fault.context["market_ticker"])

@@ -1,0 +1,121 @@
+"""FeedExtension: Flask's way to a feed of each process.
+
+Owns the extension and what it keeps of each application. Must not import the views.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from flask import Flask, current_app
+
+from ...feed import KalshiFeed
+from ..process import ProcessFeed
+from .desk import Desk
+from .settings import Settings
+
+__all__ = ["FeedExtension", "desk_of_app"]
+
+C = TypeVar("C", bound=Callable[[KalshiFeed], object])
+_KEY: Final = "kalshi_feed"
+
+
+class FeedExtension:
+    """A live feed for Flask applications: ``FeedExtension(app)``, or ``init_app(app)`` in an application factory.
+
+    Configured by ``app.config``, or else by environment variables of the same names: KALSHI_API_KEY_ID, KALSHI_PRIVATE_KEY_PATH or
+    KALSHI_PRIVATE_KEY, KALSHI_PRIVATE_KEY_PASSWORD, KALSHI_ENV or KALSHI_URL, KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS
+    (lists, or texts with commas). ``feed_arguments`` are further arguments of KalshiFeed, such as ``workers=4``.
+
+    No thread is started before the process's first request: the debug reloader's watching parent and gunicorn's master, with
+    --preload or without, hold no feed, and every worker has its own. It is closed when the interpreter ends. Thread-safe.
+    """
+
+    def __init__(self, app: Flask | None = None, **feed_arguments: Any) -> None:
+        self._arguments = feed_arguments
+        self._prepare: list[Callable[[KalshiFeed], object]] = []
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the configuration. Raises ConfigurationError and CredentialsError: what is wrong stops the server when it starts."""
+        of_app = _FeedOfApp(Settings.read(app.config, os.environ), self._arguments, self._prepare)
+        of_app.bare()  # and dropped: what cannot work has been refused
+        app.extensions[_KEY] = of_app
+        app.before_request(of_app.start)
+
+    def on_start(self, function: C) -> C:
+        """Run ``function(feed)`` with the feed of every process before it is started: the place for callbacks and subscriptions."""
+        self._prepare.append(function)
+        return function
+
+    @property
+    def feed(self) -> KalshiFeed:
+        """The feed of this process and of the current application, started. Needs an application context."""
+        return desk_of_app().feed
+
+    def end_streams(self, app: Flask) -> None:
+        """End the streams of this process, and begin no other: for a server that is told to stop and would wait for them.
+
+        May be called from a signal handler; takes no lock.
+        """
+        of_app: _FeedOfApp = app.extensions[_KEY]
+        of_app.end_streams()
+
+    def close(self, app: Flask, timeout: float = 5.0) -> None:
+        """Close this process's feed of ``app``; the next request starts another."""
+        of_app: _FeedOfApp = app.extensions[_KEY]
+        of_app.process.close(timeout)
+
+
+class _FeedOfApp:
+    """One application's settings, and the feed and desk of whichever process asks. Thread-safe."""
+
+    def __init__(self, settings: Settings, arguments: dict[str, Any], prepare: list[Callable[[KalshiFeed], object]]) -> None:
+        self._settings = settings
+        self._arguments = arguments
+        self._prepare = prepare
+        self._desk: Desk | None = None  # written by make() only, before the process has its feed
+        self.process = ProcessFeed(self.make)
+
+    def bare(self) -> KalshiFeed:
+        """A feed with what the settings say, not started."""
+        settings = self._settings
+        feed = KalshiFeed.from_env(**{**settings.feed, **self._arguments})
+        if settings.channels:
+            feed.subscribe(settings.channels, settings.market_tickers or None)
+        return feed
+
+    def make(self) -> KalshiFeed:
+        """A feed with its desk, not started."""
+        feed = self.bare()
+        self._desk = Desk(feed, self._settings)
+        for prepare in self._prepare:
+            prepare(feed)
+        return feed
+
+    def start(self) -> None:
+        """Before each request; does something before a process's first one."""
+        self.process.get()
+
+    def end_streams(self) -> None:
+        """Of the desk that is there, if there is one."""
+        if self._desk is not None:
+            self._desk.slots.ended = True
+
+    def desk(self) -> Desk:
+        """This process's."""
+        self.process.get()
+        assert self._desk is not None
+        return self._desk
+
+
+def desk_of_app() -> Desk:
+    """The current application's desk in this process. Raises RuntimeError when the extension was forgotten."""
+    of_app = current_app.extensions.get(_KEY)
+    if of_app is None:
+        raise RuntimeError("no feed belongs to this application: write FeedExtension(app), or init_app(app), as well")
+    found: Desk = of_app.desk()
+    return found

@@ -1,0 +1,86 @@
+"""What ``app.config["KALSHI_…"]`` and the environment say, as checked values.
+
+Owns Settings. Must not import Flask. Thread-safe: immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ...connection.context import ca_context
+from ...connection.redaction import without_locals
+from ...credentials import Credentials
+from ...errors import ConfigurationError
+from ...session.channels import names
+
+__all__ = ["Settings"]
+
+# Names of which one is enough: where the application's configuration gives one, the environment's others do not count.
+_ALTERNATIVES: Final = (
+    ("KALSHI_API_KEY_ID",),
+    ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_PRIVATE_KEY"),
+    ("KALSHI_PRIVATE_KEY_PASSWORD",),
+    ("KALSHI_URL", "KALSHI_ENV"),
+    ("KALSHI_CA_FILE",),
+)
+_CHANNELS: Final = ("orderbook_delta", "trade")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How feeds are made and streams are run. ``feed`` are arguments of KalshiFeed.from_env(); times in seconds."""
+
+    feed: Mapping[str, Any]
+    market_tickers: tuple[str, ...]
+    channels: tuple[str, ...]
+    patience: float
+    stream_clients: int
+    stream_depth: int
+    stream_interval: float
+    stream_heartbeat: float
+    stream_timeout: float
+
+    @classmethod
+    @without_locals
+    def read(cls, config: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+        """Raises ConfigurationError and CredentialsError, which say what to set."""
+        found: dict[str, str] = {}
+        for alternatives in _ALTERNATIVES:
+            source: Mapping[str, Any] = config if any(config.get(name) for name in alternatives) else environ
+            found |= {name: str(source[name]) for name in alternatives if source.get(name)}
+        feed: dict[str, Any] = {"credentials": Credentials.from_env(found), "environ": {}}
+        if "KALSHI_ENV" in found:
+            feed["environ"] = {"KALSHI_ENV": found["KALSHI_ENV"]}
+        if "KALSHI_URL" in found:
+            feed["url"] = found["KALSHI_URL"]
+        if "KALSHI_CA_FILE" in found:
+            feed["ssl_context"] = ca_context(found["KALSHI_CA_FILE"])
+        tickers = _listed(config, environ, "KALSHI_TICKERS")
+        return cls(
+            feed=feed,
+            market_tickers=tickers,
+            channels=_listed(config, environ, "KALSHI_CHANNELS") or (_CHANNELS if tickers else ()),
+            patience=_number(config, "KALSHI_PATIENCE", 2.0),
+            stream_clients=int(_number(config, "KALSHI_STREAM_CLIENTS", 32)),
+            stream_depth=int(_number(config, "KALSHI_STREAM_DEPTH", 20)),
+            stream_interval=_number(config, "KALSHI_STREAM_INTERVAL", 0.1),
+            stream_heartbeat=_number(config, "KALSHI_STREAM_HEARTBEAT", 1.0),
+            stream_timeout=_number(config, "KALSHI_STREAM_TIMEOUT", 5.0),
+        )
+
+
+def _listed(config: Mapping[str, Any], environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """A list, or a text with commas between the names."""
+    value = config.get(name) or environ.get(name) or ()
+    if isinstance(value, str):
+        value = [item for part in value.split(",") if (item := part.strip())]
+    return names(value, name) if value else ()
+
+
+def _number(config: Mapping[str, Any], name: str, default: float) -> float:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+        raise ConfigurationError(f"{name} must be a positive number, not {value!r}")
+    return float(value)

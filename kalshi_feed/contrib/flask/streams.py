@@ -1,0 +1,116 @@
+"""Server-sent events: what a client is sent, how many clients there may be, and how a slow one is let go.
+
+Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can take something, so
+what it gets is always the newest. Must not import Flask.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from ...session.events import FeedState
+
+if TYPE_CHECKING:
+    from ...books import OrderBook
+    from .desk import Desk
+
+__all__ = ["Slots", "events", "let_go_if_slow"]
+
+_SEND_BUFFER: Final = 64 * 1024  # bytes; the system's own would hide for megabytes that nobody reads
+_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")  # where these servers give their connection to the application
+
+
+class Slots:
+    """How many streams may be open at once. Thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self._lock = threading.Lock()  # guards the count; nothing is called under it
+        self._size = size
+        self.taken = 0
+        self.ended = False  # all are to end, and no other is to begin
+
+    def take(self) -> bool:
+        """False if there is none to be had."""
+        with self._lock:
+            if self.ended or self.taken >= self._size:
+                return False
+            self.taken += 1
+            return True
+
+    def give_back(self) -> None:
+        """Of one that was taken."""
+        with self._lock:
+            self.taken -= 1
+
+
+def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
+    """Have the server break this connection when its client takes no bytes for ``timeout`` seconds.
+
+    A server that does not give its socket to the application (Waitress, uWSGI) has limits of its own.
+    """
+    for name in _SOCKETS:
+        connection = environ.get(name)
+        if connection is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+                connection.settimeout(timeout)
+
+
+def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
+    """What one client is sent, for ever: of one market, or of all with the feed's figures.
+
+    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
+    seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
+    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends with the feed, or
+    when all are to end.
+    """
+    settings = desk.settings
+    books: dict[str, OrderBook] = {}
+    versions: dict[str, int] = {}
+    trades: dict[str, int] = {}
+    status: dict[str, Any] = {}
+    beat = time.monotonic()
+    yield "retry: 1000\n\n"
+    while True:
+        parts = []
+        for ticker in desk.market_tickers() if market_ticker is None else (market_ticker,):
+            book = books.get(ticker) or desk.served(ticker)
+            if book is None:
+                continue
+            version = book.version  # before the book is read: at worst the same is sent twice
+            if ticker not in books:
+                books[ticker] = book
+                past = desk.tape.trades(ticker)
+                parts.append(_event("history", {"market_ticker": ticker, "prices": desk.tape.prices(ticker), "trades": past}))
+                trades[ticker] = past[-1]["number"] if past else 0
+            for trade in desk.tape.trades(ticker, trades[ticker]):
+                parts.append(_event("trade", {"market_ticker": ticker, **trade}))
+                trades[ticker] = trade["number"]
+            if versions.get(ticker) != version:
+                parts.append(_event("book", desk.book(book, settings.stream_depth)))
+                versions[ticker] = version
+        now, before, status = time.monotonic(), status, desk.status()
+        is_due = now - beat >= settings.stream_heartbeat
+        if status != before or (is_due and market_ticker is None):
+            parts.append(_event("feed", desk.figures()))
+        elif is_due and not parts:
+            parts.append(": heartbeat\n\n")
+        if is_due:
+            beat = now
+        if parts:
+            yield "".join(parts)
+        if (
+            desk.slots.ended or desk.feed.state is FeedState.CLOSED
+        ):  # one that has FAILED is looked at on, so that the page can say so
+            return
+        time.sleep(settings.stream_interval)
+
+
+def _event(kind: str, data: object) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"

@@ -1,0 +1,121 @@
+"""The blueprint: books, health, metrics and streams of the current application's feed, and the page that shows them.
+
+Owns the urls. They show market data to whoever may reach them: put your own login before them (``blueprint.before_request``) where
+that matters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from ...errors import KalshiFeedError
+from .extension import desk_of_app
+from .streams import events, let_go_if_slow
+
+__all__ = ["feed_blueprint"]
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+
+
+def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
+    """A new blueprint for ``app.register_blueprint(…, url_prefix=…)``, of an application that has a FeedExtension.
+
+    ``/`` the page, ``/books`` and ``/books/<ticker>`` (``?depth=`` levels of each side), ``/health``, ``/metrics`` (extra
+    ``prometheus``), ``/stream`` and ``/stream/<ticker>``.
+    """
+    # the files are not under /static: without a url_prefix that is the application's own
+    blueprint = Blueprint(name, __name__, static_folder="page", static_url_path="/page")
+
+    @blueprint.get("/")
+    def page() -> ResponseReturnValue:
+        answer = blueprint.send_static_file("index.html")
+        answer.headers["Content-Security-Policy"] = _POLICY
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        return answer
+
+    blueprint.get("/books")(_books)
+    blueprint.get("/books/<market_ticker>")(_book)
+    blueprint.get("/health")(_health)
+    blueprint.get("/metrics")(_metrics)
+    blueprint.get("/stream")(_stream)
+    blueprint.get("/stream/<market_ticker>")(_stream)
+    return blueprint
+
+
+def _books() -> ResponseReturnValue:
+    """Every book that is served, whatever its status, and the feed's figures."""
+    desk, depth = desk_of_app(), request.args.get("depth", type=int)
+    books = [desk.book(book, depth) for ticker in desk.market_tickers() if (book := desk.served(ticker)) is not None]
+    return _fresh(jsonify(feed=desk.figures(), books=books))
+
+
+def _book(market_ticker: str) -> ResponseReturnValue:
+    """200 with the book; 503 with the reason and what was last known while it is not LIVE; 404 for a market not served."""
+    desk, depth = desk_of_app(), request.args.get("depth", type=int)
+    if desk.served(market_ticker) is None:
+        return _no_market(market_ticker)
+    try:
+        desk.feed.wait_for_book(market_ticker, timeout=desk.settings.patience)
+    except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
+        reason = str(error)
+    else:
+        reason = ""
+    book = desk.served(market_ticker)  # that the exchange knows no such market is known since its snapshot
+    if book is None:
+        return _no_market(market_ticker)
+    found = desk.book(book, depth)
+    if found["status"] == "LIVE":
+        return _fresh(jsonify(found))
+    return _fresh(jsonify(found | {"error": reason or f"the book of {market_ticker} is {found['status']}"})), 503
+
+
+def _health() -> ResponseReturnValue:
+    """503 while no data can arrive."""
+    found = desk_of_app().feed.health()
+    return _fresh(jsonify(found.to_dict())), 503 if found.status == "down" else 200
+
+
+def _metrics() -> ResponseReturnValue:
+    """This process's feed for Prometheus."""
+    try:
+        from .metrics import exposition
+    except ImportError as error:
+        return jsonify(error=f"metrics need prometheus_client ({error}): pip install 'kalshi-feed[prometheus]'"), 501
+    text, content_type = exposition(desk_of_app().feed)
+    return _fresh(Response(text, content_type=content_type))
+
+
+def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
+    """Server-sent events of one market or of all; see events()."""
+    desk = desk_of_app()
+    if market_ticker is not None and desk.served(market_ticker) is None:
+        return _no_market(market_ticker)
+    if not request.environ.get("wsgi.multithread"):
+        return jsonify(error="a stream would keep this server from answering anybody else; use threads: gunicorn --threads 16"), 501
+    if request.method == "HEAD":
+        return Response(mimetype="text/event-stream")
+    if not desk.slots.take():
+        answer = jsonify(error=f"{desk.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to end")
+        answer.headers["Retry-After"] = "5"
+        return answer, 503
+    let_go_if_slow(request.environ, desk.settings.stream_timeout)
+    answer = Response(events(desk, market_ticker), mimetype="text/event-stream")
+    answer.call_on_close(desk.slots.give_back)
+    answer.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
+    return _fresh(answer)
+
+
+def _no_market(market_ticker: str) -> ResponseReturnValue:
+    return jsonify(error=f"no market {market_ticker} here"), 404
+
+
+def _fresh(answer: Response) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    return answer

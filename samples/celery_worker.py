@@ -1,0 +1,54 @@
+"""Celery: tasks that look at live order books. Each process of the pool has a feed of its own.
+
+KALSHI_TICKERS=TICKER,OTHER celery --workdir samples -A celery_worker worker --concurrency 2
+
+    from celery_worker import quote
+    quote.delay("TICKER").get(timeout=10)            # {"bid": "0.3700", "ask": "0.3900"}
+
+Broker and results are Celery's own settings: CELERY_BROKER_URL and CELERY_RESULT_BACKEND, or those of the module that
+CELERY_CONFIG_MODULE names.
+"""
+
+from __future__ import annotations
+
+import os
+
+from _common import address_from_env
+from celery import Celery
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from kalshi_feed import KalshiFeed, KalshiFeedError
+from kalshi_feed.contrib.process import ProcessFeed
+
+app = Celery("celery_worker")
+if os.environ.get("CELERY_CONFIG_MODULE"):
+    app.config_from_envvar("CELERY_CONFIG_MODULE")
+
+
+def make_feed() -> KalshiFeed:
+    feed = KalshiFeed.from_env(**address_from_env())
+    feed.subscribe("orderbook_delta", os.environ["KALSHI_TICKERS"].split(","))
+    return feed
+
+
+feeds = ProcessFeed(make_feed)
+
+
+@worker_process_init.connect
+def start(**_: object) -> None:
+    """In each process of the pool, after the fork: the books are there when the first task comes."""
+    feeds.get()
+
+
+@worker_process_shutdown.connect
+def close(**_: object) -> None:
+    """These processes end without the interpreter's usual end, in which feeds close themselves."""
+    feeds.close()
+
+
+@app.task(autoretry_for=(KalshiFeedError,), max_retries=3, default_retry_delay=1)
+def quote(ticker: str) -> dict[str, str | None]:
+    """Best bid and ask of yes; tried again while the book is not LIVE."""
+    view = feeds.get().wait_for_book(ticker, timeout=5).view(require_live=True)
+    bid, ask = view.best_bid(), view.best_ask()
+    return {"bid": str(bid.price) if bid else None, "ask": str(ask.price) if ask else None}

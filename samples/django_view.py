@@ -1,0 +1,70 @@
+"""Django: live order books as JSON, from one feed in each process. All of a project in one file; yours has the parts in its own.
+
+KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -w 2 --threads 8 django_view:application
+KALSHI_TICKERS=TICKER,OTHER python samples/django_view.py runserver
+
+    /books/<ticker>      200, 404 for a market that is not served, 503 while its book is not LIVE
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+from _common import address_from_env
+from django.conf import settings
+from django.core.management import execute_from_command_line
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+
+from kalshi_feed import KalshiFeed, KalshiFeedError
+from kalshi_feed.contrib.process import ProcessFeed
+
+TICKERS = os.environ.get("KALSHI_TICKERS", "").split(",")
+
+# -- settings.py
+
+if not settings.configured:
+    settings.configure(
+        DEBUG=False,
+        ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+        SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY") or os.urandom(32).hex(),
+        ROOT_URLCONF="django_view",
+        WSGI_APPLICATION="django_view.application",
+    )
+    django.setup()
+
+# -- feeds.py
+
+
+def make_feed() -> KalshiFeed:
+    feed = KalshiFeed.from_env(**address_from_env())
+    feed.subscribe("orderbook_delta", TICKERS)
+    return feed
+
+
+feeds = ProcessFeed(make_feed)  # nothing starts here: the first request of each worker does it
+
+# -- views.py
+
+
+def book(request: HttpRequest, ticker: str) -> JsonResponse:
+    if ticker not in TICKERS:  # a stranger's url must not make this server subscribe to things
+        return JsonResponse({"error": f"no market {ticker} here"}, status=404)
+    try:
+        view = feeds.get().wait_for_book(ticker, timeout=2).view(require_live=True)
+    except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
+        return JsonResponse({"error": str(error)}, status=503)
+    return JsonResponse(view.to_dict())
+
+
+# -- urls.py, wsgi.py, manage.py
+
+urlpatterns = [path("books/<str:ticker>", book)]
+application = get_wsgi_application()
+
+if __name__ == "__main__":
+    sys.modules["django_view"] = sys.modules["__main__"]
+    execute_from_command_line(sys.argv)

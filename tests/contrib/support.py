@@ -1,0 +1,117 @@
+"""Flask applications of the tests: their configuration, a server in this process, and a reader of server-sent events."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import flask
+import pytest
+from werkzeug.serving import make_server
+
+from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
+from kalshi_feed.contrib.flask.desk import Desk
+from tests.cli.support import Access
+from tests.support import wait_until
+
+__all__ = ["Event", "application", "desk_of", "events_of", "get", "needs_fork", "serving", "stream"]
+
+
+def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtension]:
+    """An application that is led to an exchange of the tests by its configuration; close the extension after it."""
+    app = flask.Flask("of_the_tests")
+    app.testing = True
+    app.config.update(
+        KALSHI_API_KEY_ID=access.exchange.api_key_id,
+        KALSHI_PRIVATE_KEY_PATH=access.key_file,
+        KALSHI_URL=access.exchange.url,
+        KALSHI_CA_FILE=access.ca_file,
+        KALSHI_TICKERS=["KX-A", "KX-B"],
+    )
+    app.config.update(config)
+    feeds = FeedExtension(app)
+    app.register_blueprint(feed_blueprint())
+    return app, feeds
+
+
+def desk_of(app: flask.Flask) -> Desk:
+    """This process's desk of the application."""
+    found: Desk = app.extensions["kalshi_feed"].desk()
+    return found
+
+
+@contextmanager
+def serving(app: flask.Flask, feeds: FeedExtension) -> Iterator[int]:
+    """Flask's own server on a port of its own; closes the feed too."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.shutdown()  # first: a browser comes again and again, and would start another feed
+        thread.join(5)
+        slots = desk_of(app).slots
+        feeds.close(app)
+        wait_until(lambda: slots.taken == 0, 10, "the streams to end with their feed")
+        server.server_close()
+
+
+def get(port: int, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+class Event(NamedTuple):
+    """One event of a stream; a comment is one of kind ":"."""
+
+    kind: str
+    data: Any
+
+
+def events_of(chunk: str) -> list[Event]:
+    """The events in a text of whole ones."""
+    found = []
+    for block in chunk.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if "event" in fields:
+            found.append(Event(fields["event"], json.loads(fields["data"])))
+        elif block.startswith(":"):
+            found.append(Event(":", block))
+    return found
+
+
+@contextmanager
+def stream(port: int, path: str = "/stream") -> Iterator[Iterator[Event]]:
+    """The events of an open stream, one by one; it is left at the end."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers.get_content_type()) == (200, "text/event-stream"), answer.read()
+
+        def events() -> Iterator[Event]:
+            block = ""
+            while line := answer.readline().decode():
+                block += line
+                if line == "\n":
+                    yield from events_of(block)
+                    block = ""
+
+        yield events()
+        answer.close()
+    finally:
+        connection.close()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -1,0 +1,87 @@
+"""What the application's configuration and the environment say, and which of them is heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flask
+import pytest
+
+from kalshi_feed import ConfigurationError, CredentialsError
+from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
+from kalshi_feed.contrib.flask.settings import Settings
+from tests.cli.support import Access
+
+
+@pytest.fixture
+def config(access: Access) -> dict[str, Any]:
+    return {"KALSHI_API_KEY_ID": access.exchange.api_key_id, "KALSHI_PRIVATE_KEY_PATH": access.key_file}
+
+
+def test_the_environment_is_enough(access: Access) -> None:
+    found = Settings.read({}, access.environ | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": " KX-A, KX-B,", "KALSHI_CHANNELS": "trade"})
+    assert found.market_tickers == ("KX-A", "KX-B") and found.channels == ("trade",)
+    assert found.feed["environ"] == {"KALSHI_ENV": "demo"} and "url" not in found.feed
+    assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
+
+
+def test_the_configuration_comes_first(config: dict[str, Any], access: Access) -> None:
+    environ = {
+        "KALSHI_API_KEY_ID": "somebody",
+        "KALSHI_PRIVATE_KEY": "another kind of naming it",
+        "KALSHI_URL": "wss://elsewhere/",
+        "KALSHI_TICKERS": "OTHER",
+        "KALSHI_CA_FILE": str(access.ca_file),
+    }
+    found = Settings.read(config | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": ["KX-A"]}, environ)
+    assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
+    assert "url" not in found.feed, "the environment's url would have won over the configuration's KALSHI_ENV"
+    assert found.market_tickers == ("KX-A",) and found.channels == ("orderbook_delta", "trade")
+    assert "ssl_context" in found.feed
+
+
+def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
+    assert Settings.read(config, {}).channels == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"KALSHI_TICKERS": 5}, "KALSHI_TICKERS must be a text or a list of texts, not int"),
+        ({"KALSHI_TICKERS": ["A B"]}, "KALSHI_TICKERS holds 'A B'"),
+        ({"KALSHI_CHANNELS": "orderbok_delta"}, "orderbook_delta"),
+        ({"KALSHI_CHANNELS": "orderbook_delta"}, "orderbook_delta needs markets"),
+        ({"KALSHI_ENV": "test"}, "KALSHI_ENV is 'test'"),
+        ({"KALSHI_URL": "http://x"}, "url starts with http://"),
+        ({"KALSHI_CA_FILE": "/no/such.pem"}, "the CA file '/no/such.pem' cannot be used: No such file or directory"),
+        ({"KALSHI_CA_FILE": __file__}, "it holds no certificate in PEM form"),
+        ({"KALSHI_STREAM_CLIENTS": "many"}, "KALSHI_STREAM_CLIENTS must be a positive number, not 'many'"),
+        ({"KALSHI_STREAM_INTERVAL": 0}, "KALSHI_STREAM_INTERVAL must be a positive number, not 0"),
+        ({"KALSHI_PATIENCE": True}, "KALSHI_PATIENCE must be a positive number, not True"),
+    ],
+)
+def test_what_cannot_work_stops_the_server_when_it_starts(config: dict[str, Any], wrong: dict[str, Any], said: str) -> None:
+    app = flask.Flask("wrong")
+    app.config.update(config | wrong)
+    with pytest.raises(ConfigurationError) as refused:
+        FeedExtension(app)
+    assert said in str(refused.value)
+    assert "kalshi_feed" not in app.extensions
+
+
+def test_keys_that_are_not_there_and_arguments_that_cannot_be(config: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="not set in the environment: KALSHI_API_KEY_ID"):
+        FeedExtension(flask.Flask("nobody"))
+    app = flask.Flask("wrong")
+    app.config.update(config)
+    with pytest.raises(ConfigurationError, match="workers"):
+        FeedExtension(app, workers=0)
+
+
+def test_a_blueprint_without_its_extension_says_so() -> None:
+    app = flask.Flask("forgotten")
+    app.testing = True
+    app.register_blueprint(feed_blueprint())
+    with pytest.raises(RuntimeError, match=r"write FeedExtension\(app\)"):
+        app.test_client().get("/health")

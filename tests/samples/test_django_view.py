@@ -1,0 +1,47 @@
+"""django_view.py: under gunicorn, and with Django's own server and its reloader."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.support import Access
+from tests.contrib.support import get
+from tests.support import wait_until
+
+from .support import SAMPLES, free_port, started, with_access
+
+pytest.importorskip("django", reason="django is not installed: its sample is not tried")
+
+GUNICORN = ("-m", "gunicorn", "--chdir", str(SAMPLES), "--no-control-socket", "-w", "2", "--threads", "4")
+
+
+@pytest.mark.parametrize("how", ["gunicorn", "preload", "runserver"])
+def test_each_process_that_answers_has_its_feed(access: Access, how: str) -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    command: tuple[str, ...] = (*GUNICORN, "-b", address, "django_view:application")
+    if how == "preload":
+        command = (*GUNICORN, "--preload", "-b", address, "django_view:application")
+    elif how == "runserver":
+        command = (str(SAMPLES / "django_view.py"), "runserver", address)
+    elif how == "gunicorn":
+        pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+    with started(*command, **with_access(access), KALSHI_TICKERS="KX-A,KX-B"):
+
+        def asked() -> int:
+            try:
+                return get(port, "/books/KX-A")[0]
+            except OSError:
+                return 0
+
+        wait_until(asked, 25, "the server")
+        wait_until(lambda: asked() == 200 and access.exchange.connections == (1 if how == "runserver" else 2), 25, "all workers")
+        status, book = get(port, "/books/KX-B")
+        assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KX-B") and book["yes"] and book["no"]
+        assert get(port, "/books/OTHER")[0] == 404
+        assert len(access.exchange.handshakes) == access.exchange.connections
+        access.exchange.reject_next(1000, 503)
+        access.exchange.reset()
+        wait_until(lambda: asked() == 503, 10, "the cut to be seen")
+        access.exchange.behave()
+        wait_until(lambda: asked() == 200, 25, "the book again")
