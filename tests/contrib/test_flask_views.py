@@ -64,6 +64,8 @@ def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
 
 def test_the_last_trade(client: FlaskClient, access: Access) -> None:
     access.exchange.pause()
+    for subscription in desk_of(client.application).feed.subscriptions:
+        subscription.wait(10)  # books may be there before the trades are subscribed
     msg = {
         "market_ticker": "KX-A",
         "trade_id": "d91bc706-ee49-470d-82d8-11418bda6fed",
