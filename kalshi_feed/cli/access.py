@@ -6,12 +6,15 @@ Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not i
 from __future__ import annotations
 
 import os
-import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from ..connection.context import ca_context
 from ..credentials import Credentials
 from ..errors import ConfigurationError
 from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
 
@@ -49,15 +52,4 @@ def url_for(env: str | None, url: str | None) -> str:
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
     """What trusts the certificates in the file; None without one. Raises ConfigurationError."""
-    if ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError:
-        problem = "it holds no certificate in PEM form"
-    except OSError as error:
-        problem = error.strerror or str(error)
-    else:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
-    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
+    return None if ca_file is None else ca_context(ca_file)

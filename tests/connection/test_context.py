@@ -6,7 +6,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from kalshi_feed.connection.context import check_context, default_context
+from kalshi_feed.connection.context import ca_context, check_context, default_context
 from kalshi_feed.connection.url import parse_url
 from kalshi_feed.errors import ConfigurationError
 
@@ -23,10 +23,17 @@ def test_default_verifies_everything() -> None:
     check_context(None, REMOTE)
 
 
+def test_one_ca_file_is_as_strict() -> None:
+    context = ca_context(certifi.where())
+    assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    check_context(context, REMOTE)
+
+
 def test_T11_key_log_of_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(log))
-    assert default_context().keylog_filename is None
+    assert default_context().keylog_filename is ca_context(certifi.where()).keylog_filename is None
     assert not log.exists()
 
 
