@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .books import BookStore, Clock
 from .connection.redaction import detach
@@ -30,7 +31,7 @@ from .session.wanted import Wanted
 from .state import State
 from .stats import FeedStats, Health
 from .tap import QUIET, Reading, Tap
-from .threads import is_logging, log_safely
+from .threads import FeedingThread, is_logging, log_safely
 from .user_requests import UserRequests
 
 __all__ = ["Engine", "log"]
@@ -42,32 +43,7 @@ _GRACE: Final = 0.5  # seconds after the deadline for a reader that is about to 
 _FAILED_CLOSE: Final = 5.0  # seconds for the callbacks to take what is queued after a fatal error
 
 
-class Wakes(Protocol):
-    """What wakes a feed's reader. wake() is signal-safe."""
-
-    def wake(self) -> None: ...
-
-
-class ReaderThread(Protocol):
-    """The thread that makes the session's inputs: connection.reader.Reader, or a recording's player."""
-
-    thread: threading.Thread
-    close_deadline: float
-
-    @property
-    def wakeup(self) -> Wakes: ...
-    @property
-    def is_running(self) -> bool: ...
-    @property
-    def has_ended(self) -> bool: ...
-    def start(self) -> None: ...
-    def cancel(self) -> None: ...
-    def stop(self, deadline: float) -> None: ...
-    def stopping(self) -> bool: ...
-    def join(self, deadline: float) -> None: ...
-
-
-class Engine:
+class Engine(ABC):
     """One feed's inside. Thread-safe; turn(), next_deadline() and ended() are for the reader thread alone."""
 
     def __init__(
@@ -103,7 +79,7 @@ class Engine:
             view_of=self.store.view,
             report_fault=self._count_fault,
         )
-        self._reader: ReaderThread | None = None
+        self._reader: FeedingThread | None = None
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
@@ -114,8 +90,9 @@ class Engine:
 
     # -- what the heirs add or change ------------------------------------------------------------------------------------------
 
-    def _new_reader(self, name: str) -> ReaderThread:
-        raise NotImplementedError
+    @abstractmethod
+    def _new_reader(self, name: str) -> FeedingThread:
+        """The thread that makes the session's inputs, not started."""
 
     def _reading(self) -> Reading:
         """What the connection tells beside the payloads of this turn."""
@@ -128,7 +105,7 @@ class Engine:
         self._binary_ignored += binaries
         return Reading(transport.is_behind, transport.arriving_since, binaries)
 
-    def _starting_locked(self) -> None:
+    def _starting_locked(self) -> None:  # noqa: B027  # not every heir has something to do
         """A new reader is about to start."""
 
     # -- life ------------------------------------------------------------------------------------------------------------------
@@ -204,7 +181,7 @@ class Engine:
         if self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
-    def _leave_behind(self, reader: ReaderThread, timeout: float) -> None:
+    def _leave_behind(self, reader: FeedingThread, timeout: float) -> None:
         """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
         self.dispatcher.close(time.monotonic())
         if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
@@ -222,7 +199,7 @@ class Engine:
             self._end_tap_locked()
         self.dispatcher.end(None)
 
-    def stop(self, deadline: float) -> ReaderThread | None:
+    def stop(self, deadline: float) -> FeedingThread | None:
         """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
         reader, tap = self._reader, self.tap
         if self.store.forked:
@@ -246,7 +223,7 @@ class Engine:
         """Have the reader look what is wanted now."""
         reader = self._reader
         if reader is not None:
-            reader.wakeup.wake()
+            reader.wake()
 
     def wait_until_connected(self, timeout: float | None) -> None:
         """Wait for CONNECTED. Raises WaitTimeout, the fatal error or FeedClosedError."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from .messages import ErrorMessage, Message, OrderbookSnapshot, Reply
 from .session.events import Event, FeedFault, Gap
+from .threads import log_safely
 
 __all__ = ["dial_progress", "narrate"]
 
@@ -70,7 +71,4 @@ def _clean(value: object) -> str:
 
 
 def _say(level: int, event: str, text: str, **data: Any) -> None:
-    try:
-        _logger.log(level, "%s", text, extra={"kalshi": {"event": event, **data}})
-    except Exception:  # a logging handler that raises must not end the reader
-        pass
+    log_safely(_logger, level, "%s", text, extra={"kalshi": {"event": event, **data}})

@@ -6,12 +6,12 @@ not import session, books or dispatch. The thread is a daemon: a program that en
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from ..errors import ConnectionLost, KalshiFeedError
+from ..threads import FeedingThread
 from .dial import DialCancelled
 from .transport import Transport
 from .wakeup import Wakeup, wait_ready
@@ -19,8 +19,6 @@ from .wakeup import Wakeup, wait_ready
 __all__ = ["Host", "Reader"]
 
 _LONGEST_WAIT: Final = 60.0
-_JOIN_SLICE: Final = 0.002  # seconds
-_LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
 
 
@@ -43,75 +41,28 @@ class Host(Protocol):
         """The last call: the thread ends, by request (None) or with this error."""
 
 
-class Reader:
-    """Runs the loop in a thread of its own.
-
-    ``stop()``, ``join()`` and the looks at it are thread-safe and signal-safe; everything else belongs to the thread.
-    """
+class Reader(FeedingThread):
+    """Runs the loop in a thread of its own; see FeedingThread for who may call what."""
 
     def __init__(self, name: str, dial: Callable[[Reader], Transport], host: Host) -> None:
+        super().__init__(name)
         self._dial = dial
         self._host = host
-        self._stopping = False
-        self._begun = self._ended = False
-        self.close_deadline = 0.0
         self.wakeup = Wakeup()
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        """Start the thread. Raises RuntimeError where the system gives none."""
-        try:
-            self.thread.start()
-        except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
-            self.cancel()
-            raise
-
-    def cancel(self) -> None:
-        """Never to run after all."""
-        self._stopping = True
-        self.wakeup.close()
-        self._ended = True
-
-    def stop(self, deadline: float) -> None:
-        """Ask the thread to close the connection by ``deadline`` and end. Touches plain attributes and the wake-up only."""
-        self.close_deadline = deadline
-        self._stopping = True
+    def wake(self) -> None:
+        """See FeedingThread."""
         self.wakeup.wake()
 
-    def stopping(self) -> bool:
-        """Whether stop() was called."""
-        return self._stopping
+    def _work(self) -> None:
+        while not self._stopping:
+            self._pause(self._one_connection())
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal interrupts."""
-        return self._begun and not self._ended
+    def _tell_end(self, error: BaseException | None) -> None:
+        self._host.ended(error)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes of it; False also before its thread has begun."""
-        return self._ended
-
-    def join(self, deadline: float) -> None:
-        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
-        while not self._ended and (remaining := deadline - time.monotonic()) > 0:
-            time.sleep(min(remaining, _JOIN_SLICE))
-        if self._ended and self._begun:
-            self.thread.join(_LAST_STEPS)
-
-    def _run(self) -> None:
-        self._begun = True
-        error: BaseException | None = None
-        try:
-            while not self._stopping:
-                self._pause(self._one_connection())
-        except BaseException as exc:  # a defect of ours must not leave LIVE books behind a dead thread
-            error = exc
-        try:
-            self._host.ended(error)
-        finally:
-            self.wakeup.close()
-            self._ended = True
+    def _release(self) -> None:
+        self.wakeup.close()
 
     def _one_connection(self) -> float:
         """Dial, and serve the connection to its end. Returns the seconds until the next dial."""

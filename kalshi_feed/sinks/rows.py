@@ -5,6 +5,7 @@ Owns Row, Sink, Dropped and TABLES. Must not import a store's library, threads o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -38,7 +39,7 @@ class Row(NamedTuple):
     item: Any
 
 
-class Sink:
+class Sink(ABC):
     """Where a Batcher writes. Used by its one writing thread, so it need not be thread-safe.
 
     A sink belongs to one Batcher, which closes it. Derive from it, or write any class with these methods.
@@ -54,11 +55,11 @@ class Sink:
     batcher: object = None
     """Its Batcher, once it has one."""
 
+    @abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
         """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they are stored."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # not every sink holds something
         """Nothing more will be written."""
 
 
