@@ -28,6 +28,7 @@ from ..books import checked_timeout
 from ..errors import ConfigurationError, FeedForkedError, SinkError, WaitTimeout
 from ..session.events import FeedFault, FeedState, StateChange
 from ..session.retry import ReconnectPolicy
+from ..threads import log_safely
 from .rows import Dropped, Row, Sink
 
 if TYPE_CHECKING:
@@ -308,13 +309,13 @@ class Batcher:
         try:
             self._sink.close()
         except Exception as error:
-            _log(logging.ERROR, "closing %s failed: %s", self._sink, error)
+            log_safely(_logger, logging.ERROR, "closing %s failed: %s", self._sink, error)
         with self._changed:
             self._has_ended = True
             left, waiting = self._accepted - self._written, self._waiting()
             self._changed.notify_all()
         if left:
-            _log(logging.ERROR, "closed, and %s", waiting)
+            log_safely(_logger, logging.ERROR, "closed, and %s", waiting)
 
     def _next_batch(self) -> bool:
         """Wait until a batch is due and take it in hand; False when there will be none."""
@@ -400,20 +401,12 @@ class Batcher:
         error: Exception | None = None,
     ) -> None:
         unexpected = None if isinstance(error, SinkError) else error  # its traceback says where
-        _log(logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message, error=unexpected)
+        log_safely(_logger, logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message, error=unexpected)
         if self._on_trouble is not None:
             try:
                 self._on_trouble(SinkTrouble(kind, message, stats, error))
             except Exception as raised:
-                _log(logging.ERROR, "on_trouble raised %s", type(raised).__name__, error=raised)
-
-
-def _log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
-    """A logging handler that raises must not end a thread of ours."""
-    try:
-        _logger.log(level, text, *args, exc_info=error)
-    except Exception:
-        pass
+                log_safely(_logger, logging.ERROR, "on_trouble raised %s", type(raised).__name__, error=raised)
 
 
 def _whole(name: str, value: object) -> int:

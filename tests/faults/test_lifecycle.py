@@ -347,7 +347,7 @@ class Blocking(logging.Handler):
     """A handler that hangs on the records of one thread, holding its own lock, until it is let go."""
 
     def __init__(self, thread: str) -> None:
-        super().__init__()
+        super().__init__(logging.WARNING)  # that the connection is lost, or a callback has raised
         self._thread = thread
         self.entered, self.go_on = threading.Event(), threading.Event()
 
