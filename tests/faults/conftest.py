@@ -37,14 +37,30 @@ def secrets() -> Secrets:
     return Secrets()
 
 
+class Keeper(logging.Handler):
+    """Keeps the feed's records of a test, of every level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest) -> Iterator[None]:
     """No log record (of any level) and no error of ours that is still alive shows a secret."""
     if "exchange" in request.fixturenames:
         secrets.add_exchange(request.getfixturevalue("exchange"))
-    with caplog.at_level(logging.DEBUG, logger="kalshi_feed"):
-        yield
-    for record in caplog.records:
+    logger, keeper = logging.getLogger("kalshi_feed"), Keeper()
+    level = logger.level
+    logger.addHandler(keeper)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(level)
+    logger.removeHandler(keeper)
+    for record in keeper.records:
         secrets.check(logging.Formatter().format(record), f"the log record {record.name}:{record.lineno}")
     for error in [item for item in gc.get_objects() if isinstance(item, KalshiFeedError)]:
         for text in shown_with_locals(error):
