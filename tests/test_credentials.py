@@ -303,7 +303,11 @@ def test_wrong_key_id(api_key_id: str, word: str, tmp_path: Path) -> None:
             Credentials.from_env({"KALSHI_API_KEY_ID": api_key_id, "KALSHI_PRIVATE_KEY": RSA_PEM})
 
 
-@pytest.mark.parametrize("text", [RSA_PEM, "".join(LINES), body(ED_PEM)[0], ED_PEM.replace("\n", "\\n")])
+@pytest.mark.parametrize(
+    "text",
+    [RSA_PEM, "".join(LINES), body(ED_PEM)[0], ED_PEM.replace("\n", "\\n")],
+    ids=["PEM", "one line", "body", "escaped"],
+)
 def test_key_text_in_the_place_of_a_path_is_not_shown(text: str) -> None:
     with refused("from_pem()"):
         Credentials.from_file(KEY_ID, text)

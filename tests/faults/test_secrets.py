@@ -43,6 +43,7 @@ from kalshi_feed import (
 )
 from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange
+from kalshi_feed.sinks.url import open_sink
 from tests.connection.raw_server import Peer, RawServer, frame
 from tests.connection.tunnel import Tunnel
 from tests.faults.secrets import Secrets, shown_with_locals
@@ -253,6 +254,7 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "WaitTimeout": [impatient],
     "FeedClosedError": [closed],
     "FeedForkedError": [forked],
+    "SinkError": [lambda scene: open_sink(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:9/feed")],
 }
 
 

@@ -45,8 +45,9 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.send_bytes(b"\x82\x03abc")  # a binary frame
     wait_until(lambda: "binary_frame" in feed.stats().faults, what="its fault")
     first.add_markets(B).wait(5)
-    first.request_snapshot(A)
-    feed.wait_for("orderbook_snapshot", timeout=5)
+    with feed.messages("orderbook_snapshot") as snapshots:
+        first.request_snapshot(A)
+        snapshots.get(5)
     ticker.unsubscribe()
     exchange.refuse_commands(14, "Permission denied", "subscribe")
     refused = feed.subscribe("fill")
