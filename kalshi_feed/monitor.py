@@ -116,16 +116,17 @@ class Monitor:
     ) -> Health:
         """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
         now = self._clock.monotonic()
-        books = store.books
+        # a signal handler may ask on top of a subscribe() that has not made its books yet
+        books = [store.books[ticker] for ticker in market_tickers if ticker in store.books]
         since = self._connected_at[0] if self._connected_at is not None else now
         return assess(
             state=state.value,
             error=state.last_error,
-            books=Counter(books[ticker].status.value for ticker in market_tickers),
+            books=Counter(book.status.value for book in books),
             overdue=[
-                ticker
-                for ticker in market_tickers
-                if books[ticker].status is BookStatus.PENDING and now - max(since, books[ticker].wanted_at) > patience
+                book.market_ticker
+                for book in books
+                if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > patience
             ],
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
