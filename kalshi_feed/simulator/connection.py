@@ -18,6 +18,7 @@ import ssl
 import struct
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -187,7 +188,14 @@ class Connection:
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:
         self._sock.getpeername()  # raises if it is reset already; wrap_socket would raise too, and leave a socket open
-        self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:  # reset since
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                left_open = frame.f_locals.get("self")
+                if isinstance(left_open, ssl.SSLSocket):
+                    left_open.close()
+            raise
         deadline = time.monotonic() + OPEN_TIMEOUT
         while True:
             try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import BookStatus, FeedState, KalshiFeed, UnknownMessage
+from kalshi_feed.connection.channel import CHUNK_BYTES
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import TEXT, frame
 from tests.faults.witness import Witness, actions, number_of
@@ -337,4 +338,4 @@ def test_S32_a_gap_with_every_frame_is_bounded(exchange: Exchange, make_feed: Fe
     wait_equal(feed, exchange, A, B)
     wait_until(lambda: FeedState.RECONNECTING in heard.steps())
     assert "gaps within" in heard.states[2].reason
-    assert 1000 <= len(heard.gaps) < 1000 + 65_536 // len(frames[0])
+    assert 1000 <= len(heard.gaps) < 1000 + CHUNK_BYTES // len(frames[0])
