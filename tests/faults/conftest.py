@@ -9,7 +9,11 @@ from __future__ import annotations
 import faulthandler
 import gc
 import logging
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -20,13 +24,26 @@ from tests.feed.conftest import exchange, feed, make_feed
 
 __all__ = ["exchange", "feed", "make_feed"]  # fixtures
 
-HANGS_AFTER = 60.0  # seconds; then every thread's stack is printed and the run ends
+HANGS_AFTER = 60.0  # seconds; then every thread's stack is written down and the process ends
+
+
+@pytest.fixture(scope="session")
+def stacks() -> Iterator[TextIO]:
+    """Where the stacks of a hang go: pytest-xdist keeps a worker's stderr to itself."""
+    path = Path(tempfile.gettempdir()) / f"kalshi-feed-hang-{os.getpid()}.txt"
+    with path.open("w") as file:
+        yield file
+    path.unlink()
 
 
 @pytest.fixture(autouse=True)
-def hangs_are_shown() -> Iterator[None]:
+def hangs_are_shown(stacks: TextIO, request: pytest.FixtureRequest) -> Iterator[None]:
     """A deadlock must not hold up the run without saying where."""
-    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
+    stacks.seek(0)
+    stacks.truncate()
+    stacks.write(f"{request.node.nodeid}\n")
+    stacks.flush()
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True, file=stacks)
     yield
     faulthandler.cancel_dump_traceback_later()
 
