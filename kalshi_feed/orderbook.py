@@ -1,7 +1,7 @@
 """The order book of one market: its state, its arithmetic, and the immutable view that users read.
 
-Owns BookStatus, Book and BookView. Must not import anything of the package but errors and messages.values; knows no
-lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (protocol.md 6.1): a bid of
+Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages.values;
+knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (protocol.md 6.1): a bid of
 the other side at p is an offer on this one at 1 - p. Inside, prices are ints of 1/10,000 dollar and sizes ints of
 1/100 contract; Decimals are made only when somebody asks.
 """
@@ -9,13 +9,12 @@ the other side at p is an offer on this one at 1 - p. Inside, prices are ints of
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from .errors import ConfigurationError
+from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
 from .messages.values import (
     EXACT,
     ONE_DOLLAR,
@@ -49,21 +48,20 @@ class NegativeSize(ValueError):
     """A delta takes more contracts from a level than there are: the book is no longer the exchange's."""
 
 
-class Book:
+class Book(Levels):
     """One market's book as it changes. Not thread-safe: whoever holds the lock of the store owns it.
 
-    ``yes`` and ``no`` map own price in 1/10,000 dollar to size in 1/100 contract, without zero sizes. ``version``
-    counts the changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its
-    monotonic time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted.
+    It is its levels, not an object that has them: one place less in memory to touch for a delta. ``version`` counts the
+    changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its monotonic
+    time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted.
     """
 
-    __slots__ = ("clock", "market_ticker", "no", "seq", "status", "updated", "version", "wanted_at", "yes")
+    __slots__ = ("clock", "market_ticker", "seq", "status", "updated", "version", "wanted_at")
 
     def __init__(self, market_ticker: str) -> None:
+        super().__init__()
         self.market_ticker = market_ticker
         self.status = BookStatus.PENDING
-        self.yes: dict[int, int] = {}
-        self.no: dict[int, int] = {}
         self.version = 0
         self.seq: int | None = None
         self.clock: int | None = None
@@ -74,9 +72,8 @@ class Book:
         return _repr(self)
 
     def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
-        """Takes a snapshot, any snapshot (protocol.md 5.5), and keeps its dicts: the book is LIVE."""
-        self.yes = yes
-        self.no = no
+        """Takes a snapshot, any snapshot (protocol.md 5.5): the book is LIVE."""
+        self.put(yes, no)
         self.status = BookStatus.LIVE
         self.seq = seq
         self.clock = clock
@@ -86,23 +83,36 @@ class Book:
     def apply(self, side: str, price: int, size: int, seq: int | None, clock: int | None, now: float) -> None:
         """Adds ``size`` (1/100 contract, signed) to the level of ``side`` at ``price`` (own price, 1/10,000 dollar).
 
-        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below.
+        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below, and ValueError if
+        it would hold MOST or more.
         """
-        levels = self.yes if side == "yes" else self.no
-        left = levels.get(price, 0) + size
-        if left > 0:
-            levels[price] = left
-        elif left == 0:
-            levels.pop(price, None)
+        slot = (YES_SLOTS if side == "yes" else NO_SLOTS)[price]
+        if slot >= 0:
+            cents = self.cents
+            left = cents[slot] + size
+            if not 0 <= left < MOST:
+                self._refuse(side, price, size)
+            cents[slot] = left
         else:
-            raise NegativeSize(
-                f"{self.market_ticker}: delta of {size_decimal(size)} on {side} {price_decimal(price)}, "
-                f"where only {size_decimal(left - size)} are left"
-            )
+            fine = self.yes_fine if side == "yes" else self.no_fine
+            left = fine.get(price, 0) + size
+            if not 0 <= left < MOST:
+                self._refuse(side, price, size)
+            if left:
+                fine[price] = left
+            else:
+                fine.pop(price, None)
         self.seq = seq
         self.clock = clock
         self.updated = now
         self.version += 1
+
+    def _refuse(self, side: str, price: int, size: int) -> NoReturn:
+        held = self.size(side, price)
+        what = f"{self.market_ticker}: delta of {size_decimal(size)} on {side} {price_decimal(price)}"
+        if size < 0:
+            raise NegativeSize(f"{what}, where only {size_decimal(held)} are left")
+        raise ValueError(f"{what}, where there are {size_decimal(held)} already: no book holds so much")
 
     def set_status(self, status: BookStatus) -> bool:
         """Sets the status; whether that changed it."""
@@ -114,16 +124,16 @@ class Book:
 
     def best_bid(self, side: str = "yes") -> Level | None:
         """The highest bid of ``side`` ("yes" or "no"), None if there is none."""
-        return _best_bid(_own(self.yes, self.no, side))
+        return _best_bid(self, side)
 
     def best_ask(self, side: str = "yes") -> Level | None:
         """The lowest offer on ``side``: the other side's best bid at 1 - its price."""
-        return _best_ask(_own(self.no, self.yes, side))
+        return _best_ask(self, side)
 
     @property
     def is_crossed(self) -> bool:
         """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask."""
-        return _is_crossed(self.yes, self.no)
+        return _is_crossed(self)
 
     def view(self, now: float, wall: float) -> BookView:
         """The book at this instant: monotonic time ``now``, which is Unix time ``wall``, both in seconds."""
@@ -135,19 +145,20 @@ class Book:
             self.clock,
             None if self.updated is None else now - self.updated,
             wall,
-            self.yes.copy(),
-            self.no.copy(),
+            self.levels(),
         )
 
     def _check(self) -> None:
         """The invariants, as AssertionError: for tests and for debugging."""
-        for levels in (self.yes, self.no):
-            for price, size in levels.items():
-                if type(price) is not int or not 0 <= price <= ONE_DOLLAR:
+        if min(self.cents) < 0:
+            raise AssertionError(f"{self.market_ticker}: a negative size among {self.yes} and {self.no}")
+        for fine in (self.yes_fine, self.no_fine):
+            for price, size in fine.items():
+                if type(price) is not int or not 0 <= price <= ONE_DOLLAR or YES_SLOTS[price] >= 0:
                     raise AssertionError(f"{self.market_ticker}: price {price!r}")
                 if type(size) is not int or size <= 0:
                     raise AssertionError(f"{self.market_ticker}: size {size!r} at {price}")
-        if self.yes is self.no:
+        if self.yes_fine is self.no_fine:
             raise AssertionError(f"{self.market_ticker}: both sides are one dict")
         if self.status is BookStatus.LIVE and self.updated is None:
             raise AssertionError(f"{self.market_ticker}: LIVE without a snapshot")
@@ -163,7 +174,7 @@ class BookView:
     ConfigurationError.
     """
 
-    __slots__ = ("_age", "_no", "_wall", "_yes", "clock", "market_ticker", "seq", "status", "version")
+    __slots__ = ("_age", "_levels", "_wall", "clock", "market_ticker", "seq", "status", "version")
 
     market_ticker: str
     status: BookStatus
@@ -172,8 +183,7 @@ class BookView:
     clock: int | None
     _age: float | None
     _wall: float
-    _yes: Mapping[int, int]
-    _no: Mapping[int, int]
+    _levels: Levels
 
     def __init__(
         self,
@@ -184,10 +194,9 @@ class BookView:
         clock: int | None,
         age: float | None,
         wall: float,
-        yes: dict[int, int],
-        no: dict[int, int],
+        levels: Levels,
     ) -> None:
-        """Made by Book.view(); ``yes`` and ``no`` are this view's own copies, in Book's units."""
+        """Made by Book.view(); ``levels`` is this view's own copy, never changed."""
         put = object.__setattr__
         put(self, "market_ticker", market_ticker)
         put(self, "status", status)
@@ -196,8 +205,7 @@ class BookView:
         put(self, "clock", clock)
         put(self, "_age", age)
         put(self, "_wall", wall)
-        put(self, "_yes", MappingProxyType(yes))
-        put(self, "_no", MappingProxyType(no))
+        put(self, "_levels", levels)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a BookView is immutable: {name} cannot be set")
@@ -214,21 +222,15 @@ class BookView:
             self.clock,
             self._age,
             self._wall,
-            dict(self._yes),
-            dict(self._no),
+            self._levels,
         )
 
     def __eq__(self, other: object) -> bool:
         """Equal market, levels, status and version; seq, clock and times do not count."""
         if not isinstance(other, BookView):
             return NotImplemented
-        return (self.market_ticker, self.status, self.version, self._yes, self._no) == (
-            other.market_ticker,
-            other.status,
-            other.version,
-            other._yes,
-            other._no,
-        )
+        mine, theirs = (self.market_ticker, self.status, self.version), (other.market_ticker, other.status, other.version)
+        return mine == theirs and self._levels.same_as(other._levels)
 
     def __hash__(self) -> int:
         return hash((self.market_ticker, self.status, self.version))
@@ -248,7 +250,7 @@ class BookView:
         For a moment that is normal: one action of the exchange comes as several deltas. If it lasts, do not trade on it;
         the feed tells on_error and asks for a fresh snapshot.
         """
-        return _is_crossed(self._yes, self._no)
+        return _is_crossed(self._levels)
 
     @property
     def updated_at(self) -> datetime | None:
@@ -261,19 +263,19 @@ class BookView:
 
     def best_bid(self, side: str = "yes") -> Level | None:
         """The highest bid."""
-        return _best_bid(_own(self._yes, self._no, side))
+        return _best_bid(self._levels, side)
 
     def best_ask(self, side: str = "yes") -> Level | None:
         """The lowest offer: the other side's best bid at 1 - its price."""
-        return _best_ask(_own(self._no, self._yes, side))
+        return _best_ask(self._levels, side)
 
     def bids(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The bids, best first; the best ``depth`` of them, or all."""
-        return tuple(level(price, size) for price, size in _top(_own(self._yes, self._no, side), depth))
+        return tuple(level(price, size) for price, size in _top(_bids(self._levels, side), depth))
 
     def asks(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The offers, best first; the best ``depth`` of them, or all."""
-        return tuple(level(ONE_DOLLAR - price, size) for price, size in _top(_own(self._no, self._yes, side), depth))
+        return tuple(level(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), depth))
 
     def mid(self, side: str = "yes") -> Decimal | None:
         """The middle between best bid and best ask."""
@@ -291,29 +293,30 @@ class BookView:
         if prices is None:
             return None
         bid, ask = prices
-        bid_size = _own(self._yes, self._no, side)[bid]
-        ask_size = _own(self._no, self._yes, side)[ONE_DOLLAR - ask]
+        bid_size = self._levels.size(side, bid)
+        ask_size = self._levels.size(_other(side), ONE_DOLLAR - ask)
         weighted = price_decimal(bid * ask_size + ask * bid_size)
         return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
 
     def depth_at(self, side: str, price: str | Decimal | int | float) -> Decimal:
         """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
-        return size_decimal(_own(self._yes, self._no, side).get(_price_argument(price), 0))
+        _other(side)  # checks it
+        return size_decimal(self._levels.size(side, _price_argument(price)))
 
     def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
         """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to 1."""
-        bid = sum(size for _, size in _top(_own(self._yes, self._no, side), depth))
-        offered = sum(size for _, size in _top(_own(self._no, self._yes, side), depth))
+        bid = sum(size for _, size in _top(_bids(self._levels, side), depth))
+        offered = sum(size for _, size in _top(_bids(self._levels, _other(side)), depth))
         return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
 
     def cost_to_buy(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
         """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are too few."""
-        offers = [(ONE_DOLLAR - price, size) for price, size in _top(_own(self._no, self._yes, side), None)]
+        offers = [(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), None)]
         return _walk(offers, _quantity_argument(quantity))
 
     def cost_to_sell(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
         """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too few."""
-        return _walk(_top(_own(self._yes, self._no, side), None), _quantity_argument(quantity))
+        return _walk(_top(_bids(self._levels, side), None), _quantity_argument(quantity))
 
     def to_dict(self) -> dict[str, Any]:
         """The view ready for JSON: Decimals and times as text, both sides' bids as [price, quantity], best first."""
@@ -332,37 +335,43 @@ class BookView:
 
     def _best_prices(self, side: str) -> tuple[int, int] | None:
         """(best bid, best ask) of ``side`` in 1/10,000 dollar, None unless both are there."""
-        own, other = _own(self._yes, self._no, side), _own(self._no, self._yes, side)
-        return (max(own), ONE_DOLLAR - max(other)) if own and other else None
+        bid, other = _best(self._levels, side), _best(self._levels, _other(side))
+        return None if bid is None or other is None else (bid, ONE_DOLLAR - other)
 
 
-def _own(yes: Mapping[int, int], no: Mapping[int, int], side: str) -> Mapping[int, int]:
+def _other(side: str) -> str:
+    """The other side. Raises ConfigurationError for what is none."""
     if side == "yes":
-        return yes
+        return "no"
     if side == "no":
-        return no
+        return "yes"
     raise ConfigurationError(f'side must be "yes" or "no", not {_shown(side)}')
 
 
-def _is_crossed(yes: Mapping[int, int], no: Mapping[int, int]) -> bool:
-    return max(yes, default=0) + max(no, default=0) > ONE_DOLLAR
+def _bids(levels: Levels, side: str) -> dict[int, int]:
+    return levels.yes if _other(side) == "no" else levels.no
 
 
-def _best_bid(levels: Mapping[int, int]) -> Level | None:
-    if not levels:
-        return None
-    price = max(levels)
-    return level(price, levels[price])
+def _best(levels: Levels, side: str) -> int | None:
+    return levels.best_yes() if _other(side) == "no" else levels.best_no()
 
 
-def _best_ask(other: Mapping[int, int]) -> Level | None:
-    if not other:
-        return None
-    price = max(other)
-    return level(ONE_DOLLAR - price, other[price])
+def _is_crossed(levels: Levels) -> bool:
+    return (levels.best_yes() or 0) + (levels.best_no() or 0) > ONE_DOLLAR
 
 
-def _top(levels: Mapping[int, int], depth: int | None) -> list[tuple[int, int]]:
+def _best_bid(levels: Levels, side: str) -> Level | None:
+    price = _best(levels, side)
+    return None if price is None else level(price, levels.size(side, price))
+
+
+def _best_ask(levels: Levels, side: str) -> Level | None:
+    other = _other(side)
+    price = _best(levels, other)
+    return None if price is None else level(ONE_DOLLAR - price, levels.size(other, price))
+
+
+def _top(levels: dict[int, int], depth: int | None) -> list[tuple[int, int]]:
     """(price, size) of the best ``depth`` levels or all, best first."""
     if depth is not None and (type(depth) is not int or depth < 1):
         raise ConfigurationError(f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}")

@@ -25,7 +25,8 @@ CORE = {
     "threads": "",
     "credentials": "errors",
     "messages": "errors",
-    "orderbook": "messages errors",
+    "levels": "messages",
+    "orderbook": "levels messages errors",
     "session.events": "",
     "session": "orderbook messages errors",
     "books": "session orderbook messages threads errors",
@@ -40,7 +41,7 @@ CORE = {
     "tap": "session",
     "engine": "monitor narration user_requests state tap connection dispatch stats books session orderbook messages threads errors",
     "live": "engine narration connection session credentials errors",
-    "recording": "engine user_requests tap dispatch books session orderbook messages threads errors version",
+    "recording": "engine user_requests tap dispatch books session orderbook levels messages threads errors version",
     "subscription": "user_requests session messages errors",
     "callbacks": "dispatch session messages errors",
     "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",
@@ -72,7 +73,7 @@ USERS = {
     "websockets": "simulator",
     "zstandard": "recording",
 }
-PURE = ("errors", "messages", "orderbook", "session")  # no threads, clocks or sockets; a log may block on its disk
+PURE = ("errors", "levels", "messages", "orderbook", "session")  # no threads, clocks or sockets; a log may block on its disk
 NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "selectors", "socket", "ssl", "threading"}
 NOT_PURE |= {"subprocess", "time"}
 

@@ -120,31 +120,39 @@ def test_best_prices_of_the_book() -> None:
 
 
 def break_price(made: Book) -> None:
-    made.yes[10_001] = 1
+    made.yes_fine[10_001] = 1
 
 
 def break_negative_price(made: Book) -> None:
-    made.no[-1] = 1
+    made.no_fine[-1] = 1
 
 
 def break_price_type(made: Book) -> None:
-    made.yes[0.5] = 1  # type: ignore[index]
+    made.yes_fine[0.5] = 1  # type: ignore[index]
 
 
 def break_zero(made: Book) -> None:
-    made.no[5000] = 0
+    made.no_fine[5001] = 0
 
 
 def break_negative(made: Book) -> None:
-    made.no[5000] = -1
+    made.no_fine[5001] = -1
+
+
+def break_cents(made: Book) -> None:
+    made.cents[50] = -1
+
+
+def break_place(made: Book) -> None:
+    made.no_fine[5000] = 1  # a whole cent
 
 
 def break_size_type(made: Book) -> None:
-    made.yes[5000] = 1.0  # type: ignore[assignment]
+    made.yes_fine[5001] = 1.0  # type: ignore[assignment]
 
 
 def break_sides(made: Book) -> None:
-    made.no = made.yes
+    made.no_fine = made.yes_fine
 
 
 def break_live(made: Book) -> None:
@@ -163,6 +171,8 @@ def break_version(made: Book) -> None:
         break_price_type,
         break_zero,
         break_negative,
+        break_cents,
+        break_place,
         break_size_type,
         break_sides,
         break_live,
@@ -214,11 +224,18 @@ def test_view_is_immutable() -> None:
             setattr(seen, name, None)
         with pytest.raises(AttributeError, match="immutable"):
             delattr(seen, name)
-    for levels in (seen._yes, seen._no):
-        with pytest.raises(TypeError):
-            levels[1] = 1  # type: ignore[index]
     assert not hasattr(seen, "__dict__")
     assert seen == view()
+
+
+def test_a_view_stays_as_it_was() -> None:
+    made = book({4000: 100, 4001: 200}, {5000: 300, 5001: 400})
+    seen, before = made.view(102.5, 0.0), made.view(102.5, 0.0).to_dict()
+    for side, price in (("yes", 4000), ("yes", 4001), ("no", 5000), ("no", 5001), ("yes", 1), ("no", 100)):
+        made.apply(side, price, 50, 8, 71, 103.0)
+    assert seen.to_dict() == before
+    made.replace({}, {}, 9, 72, 104.0)
+    assert seen.to_dict() == before
 
 
 def test_view_equality() -> None:

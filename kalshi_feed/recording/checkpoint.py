@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..books import BookStore
 from ..engine import Engine
+from ..levels import Levels
 from ..messages.values import price_decimal, price_units, size_decimal, size_units
 from ..orderbook import Book, BookStatus
 from ..session.commands import Command
@@ -43,15 +44,14 @@ class Numbers:
 
 
 class BookCopy(NamedTuple):
-    """A book as it was; sizes by price, in the book's units."""
+    """A book as it was."""
 
     market_ticker: str
     status: BookStatus
     seq: int | None
     clock: int | None
     updated: float | None
-    yes: dict[int, int]
-    no: dict[int, int]
+    levels: Levels
 
 
 class Taken(NamedTuple):
@@ -91,7 +91,7 @@ def take(engine: Engine, numbers: Numbers, missed: int) -> Taken:
 
 
 def _copy(book: Book) -> BookCopy:
-    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.yes.copy(), book.no.copy())
+    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.levels())
 
 
 def lines_of(taken: Taken) -> Iterable[BookLine]:
@@ -103,8 +103,8 @@ def lines_of(taken: Taken) -> Iterable[BookLine]:
             book.seq,
             book.clock,
             book.updated,
-            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.yes.items()],
-            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.no.items()],
+            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.yes.items()],
+            [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.no.items()],
         )
 
 

@@ -163,7 +163,7 @@ def _agrees(message: Ticker | Trade, book: Book) -> bool | None:
 
     How an empty side looks on a ticker is not documented (0 or 1): both are taken for one.
     """
-    bid, ask = max(book.yes, default=0), ONE_DOLLAR - max(book.no, default=0)
+    bid, ask = book.best_yes() or 0, ONE_DOLLAR - (book.best_no() or 0)
     if isinstance(message, Trade):
         price = _units(message.msg.yes_price_dollars, message.msg.yes_price_cents)
         if price is None or message.is_block_trade or bid <= price <= ask:

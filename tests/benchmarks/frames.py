@@ -53,8 +53,8 @@ class World:
         self._random = chance = random.Random(7)
         self._ids = [uuid.UUID(int=chance.getrandbits(128)) for _ in range(plan.markets)]
         half = max(plan.levels // 2, 1)
-        self._step = 100 if half <= 49 else max(5000 // (half + 1), 1)  # 1/10,000 dollar
-        self._prices = [self._step * i for i in range(1, half + 1)]  # both sides below 0.50: never crossed
+        self._step = 100 if half <= 50 else max(5000 // half, 1)  # 1/10,000 dollar
+        self._prices = [self._step * i for i in range(1, half + 1)]  # both sides at most at 0.50: never crossed
         self._books = [
             {side: {price: chance.randint(100, 100_000) * 100 for price in self._prices} for side in ("yes", "no")}
             for _ in range(plan.markets)

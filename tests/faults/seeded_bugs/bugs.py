@@ -27,13 +27,19 @@ class Bug(NamedTuple):
 
 BUGS: Final = (
     # the book
-    Bug("zero level kept", "orderbook.py", "            levels.pop(price, None)", "            levels[price] = 0", BOOK),
-    Bug("negative size clamped to nothing", "orderbook.py", "        elif left == 0:", "        elif left <= 0:", BOOK),
+    Bug("zero level kept", "orderbook.py", "                fine.pop(price, None)", "                fine[price] = 0", BOOK),
+    Bug(
+        "negative size clamped to nothing",
+        "orderbook.py",
+        "            if not 0 <= left < MOST:\n                self._refuse(side, price, size)\n            cents[slot] = left",
+        "            cents[slot] = max(left, 0)",
+        BOOK,
+    ),
     Bug(
         "snapshot merged into the old book",
         "orderbook.py",
-        "        self.yes = yes\n        self.no = no\n        self.status",
-        "        self.yes = {**self.yes, **yes}\n        self.no = no\n        self.status",
+        "        self.put(yes, no)\n",
+        "        self.put({**self.yes, **yes}, no)\n",
         BOOK,
     ),
     Bug(
@@ -68,8 +74,8 @@ BUGS: Final = (
     Bug(
         "cost of buying read from the bids",
         "orderbook.py",
-        "for price, size in _top(_own(self._no, self._yes, side), None)]",
-        "for price, size in _top(_own(self._yes, self._no, side), None)]",
+        "for price, size in _top(_bids(self._levels, _other(side)), None)]",
+        "for price, size in _top(_bids(self._levels, side), None)]",
         BOOK,
     ),
     # the session

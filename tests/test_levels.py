@@ -1,0 +1,67 @@
+"""Levels: whole cents and finer prices side by side, against plain dicts."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kalshi_feed.levels import MOST, Levels
+from kalshi_feed.messages.values import ONE_DOLLAR
+from kalshi_feed.orderbook import Book, NegativeSize
+
+PRICES = st.one_of(st.sampled_from([0, 1, 99, 100, 101, 5000, 9900, 9999, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR))
+SIDES = st.dictionaries(PRICES, st.one_of(st.just(1), st.integers(1, 10**15), st.sampled_from([256, 2**56])))
+
+
+def made(yes: dict[int, int], no: dict[int, int]) -> Levels:
+    levels = Levels()
+    levels.put(yes, no)
+    return levels
+
+
+@given(SIDES, SIDES)
+def test_what_was_put_is_there_and_nothing_else(yes: dict[int, int], no: dict[int, int]) -> None:
+    levels = made({100: 7, 101: 7}, {100: 7, 101: 7})
+    levels.put(yes, no)
+    assert (levels.yes, levels.no) == (yes, no)
+    assert (levels.best_yes(), levels.best_no()) == (max(yes, default=None), max(no, default=None))
+    for price in (0, 1, 100, 101, 5000, ONE_DOLLAR, *yes, *no):
+        assert (levels.size("yes", price), levels.size("no", price)) == (yes.get(price, 0), no.get(price, 0))
+
+
+@given(SIDES, SIDES)
+def test_copies_are_equal_and_apart(yes: dict[int, int], no: dict[int, int]) -> None:
+    levels = made(yes, no)
+    copies = [levels.levels(), copy.deepcopy(levels), pickle.loads(pickle.dumps(levels))]
+    assert all(levels.same_as(other) and type(other) is Levels for other in copies)
+    for side in ("yes", "no"):
+        for price in (5000, 5001):
+            before = {"yes": levels.yes, "no": levels.no}
+            book = Book("A")
+            book.put(levels.yes, levels.no)
+            book.apply(side, price, 1, 1, 1, 0.0)
+            assert not book.same_as(levels) and not levels.same_as(book)
+            before[side][price] = before[side].get(price, 0) + 1
+            assert {"yes": book.yes, "no": book.no} == before
+    assert (levels.yes, levels.no) == (yes, no)
+
+
+def test_sides_are_the_callers_own() -> None:
+    levels = made({4000: 1, 4001: 2}, {})
+    levels.yes.clear()
+    levels.levels().put({}, {})
+    assert levels.yes == {4000: 1, 4001: 2}
+
+
+@pytest.mark.parametrize("price", [4000, 4001])
+def test_a_level_has_an_upper_bound(price: int) -> None:
+    book = Book("A")
+    book.apply("yes", price, MOST - 1, 1, 1, 0.0)
+    with pytest.raises(ValueError, match=r"A: delta of 0\.01 on yes 0\.40.*9999999999999999\.99 already") as caught:
+        book.apply("yes", price, 1, 2, 1, 0.0)
+    assert not isinstance(caught.value, NegativeSize)
+    assert book.yes == {price: MOST - 1} and book.seq == 1
