@@ -11,6 +11,7 @@ from kalshi_feed.cli.layout import TWO_SIDED, layout_for
 from kalshi_feed.cli.model import Figures, Line, Room, Row, Screen, TradeLine, ladder_of, printable, quote, row_of
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
+from kalshi_feed.levels import Levels
 from kalshi_feed.orderbook import BookStatus, BookView
 from kalshi_feed.session.events import FeedFault, FeedState, Gap, StateChange
 
@@ -21,8 +22,9 @@ LONG = "KXNCAAFGAME-25OCT11ALAMIZZ-ALABAMA-LONG"
 
 
 def book(yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A") -> BookView:
-    pending = status is BookStatus.PENDING
-    return BookView(ticker, status, 3, None if pending else 7, None, None if pending else 2.5, 1e9, yes, no)
+    pending, levels = status is BookStatus.PENDING, Levels()
+    levels.put(yes, no)
+    return BookView(ticker, status, 3, None if pending else 7, None, None if pending else 2.5, 1e9, levels)
 
 
 def screen_of(view: BookView, room: Room = ROOM, markets: int = 1, selected: int = 0) -> Screen:
