@@ -129,6 +129,7 @@ def _link_line(link: Link) -> LinkLine:
         next_seq=link.next_seq,
         selector=link.selector,
         confirmed=list(link.confirmed),
+        doubtful=list(link.doubtful),
         pending=link.pending.id if link.pending is not None else None,
         failures=link.failures,
         opened_at=link.opened_at,
@@ -141,6 +142,7 @@ def _link_of(line: LinkLine, in_flight: dict[int, Command]) -> Link:
     link = Link(line.channel)
     link.sid, link.is_open, link.next_seq, link.selector = line.sid, line.is_open, line.next_seq, line.selector
     link.confirm(line.confirmed)
+    link.doubtful.update(line.doubtful)
     link.pending = in_flight.get(line.pending) if line.pending is not None else None
     link.failures, link.opened_at, link.retry_at = line.failures, line.opened_at, line.retry_at
     link.chunk = line.chunk if line.chunk is not None else link.chunk

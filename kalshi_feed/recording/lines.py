@@ -94,6 +94,7 @@ class LinkLine(msgspec.Struct, omit_defaults=True):
     next_seq: int | None = None
     selector: str | None = None
     confirmed: list[str] = []
+    doubtful: list[str] = []
     pending: int | None = None
     failures: int = 0
     opened_at: float = 0.0

@@ -319,6 +319,7 @@ class Control:
             link.pending = None
             self.unsettled.add(link.name)
             if code in _PUT_OFF or code in TERMINAL:
+                link.doubtful.update(command.keys)
                 self._put_off(link, now)
                 if code == _TIMEOUT and command.cmd == "subscribe":
                     self._send("list_subscriptions", "", (), now)  # it may have been opened all the same

@@ -22,6 +22,7 @@ class Link:
         "_named",
         "chunk",
         "confirmed",
+        "doubtful",
         "failures",
         "floor",
         "hole",
@@ -54,17 +55,20 @@ class Link:
         self.floor = 0
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
+        self.doubtful: set[str] = set()  # asked for by a command that was put off: it may have been carried out (error 18)
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
     def confirm(self, keys: Iterable[str]) -> None:
         """The exchange has these."""
         self.confirmed.update(keys)
+        self.doubtful.difference_update(keys)
         self._named = None
 
     def drop(self, keys: Iterable[str]) -> None:
         """The exchange no longer has these."""
         self.confirmed.difference_update(keys)
+        self.doubtful.difference_update(keys)
         self._named = None
 
     def named(self) -> tuple[str, ...]:
@@ -95,11 +99,11 @@ class Link:
             return ("subscribe", tuple(islice(wanted, self.chunk))) if keys else None
         if not keys:
             return "unsubscribe", ()
-        if keys == self.confirmed:
+        if keys == self.confirmed and (keys == ALL_MARKETS or self.doubtful <= keys):
             return None
-        if ALL_MARKETS in (keys, self.confirmed) or selector != self.selector:
+        if ALL_MARKETS in (keys, self.confirmed) or self.doubtful >= ALL_MARKETS or selector != self.selector:
             return "unsubscribe", ()
         missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
             return "add_markets", missing
-        return "delete_markets", tuple(islice((key for key in self.confirmed if key not in keys), CHUNK))
+        return "delete_markets", tuple(islice((self.confirmed | self.doubtful) - keys, CHUNK))

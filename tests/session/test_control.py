@@ -750,6 +750,41 @@ def test_a_subscribe_that_timed_out_and_is_not_listed_is_sent_again() -> None:
     assert [action(command) for command in driver.pass_time(1)] == ["subscribe"]
 
 
+@pytest.mark.parametrize("refused", ["subscribe", "add_markets"])
+def test_what_a_command_that_timed_out_may_have_added_is_deleted_when_it_is_unwanted(refused: str) -> None:
+    driver = Driver()
+    want = driver.want(BOOK, "A") if refused == "add_markets" else driver.want(BOOK, "A", "B")
+    (command,) = driver.connect()
+    if refused == "add_markets":
+        driver.turn(subscribed(1, BOOK, 3), snapshot("A", 3, 1))
+        driver.add(want, "B")
+        (command,) = driver.turn()
+    assert action(command) == refused
+    listing = driver.turn(error(18, command["id"]))  # and yet the exchange has B now
+    driver.delete(want, "B")
+    if refused == "subscribe":
+        (add,) = driver.turn({"id": listing[0]["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 3}]})
+        assert params(add) == {"sids": [3], "market_tickers": ["A"], "action": "add_markets"}
+        (delete,) = driver.turn(ok(add["id"], 3, 1))
+    else:
+        (delete,) = driver.pass_time(1)
+    assert params(delete) == {"sids": [3], "market_tickers": ["B"], "action": "delete_markets"}
+    assert driver.turn(ok(delete["id"], 3, 2)) == [] and driver.session.control.settled(BOOK)
+
+
+def test_all_markets_that_a_timed_out_subscribe_may_have_brought_end_when_fewer_are_wanted() -> None:
+    driver = Driver()
+    want = driver.want("trade")
+    driver.connect()
+    (list_,) = driver.turn(error(18, 1))
+    driver.unwant(want)
+    driver.want("trade", "A")
+    (end,) = driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": "trade", "sid": 3}]})
+    assert action(end) == "unsubscribe"
+    (subscribe,) = driver.turn(unsubscribed(end["id"], 3, None))
+    assert params(subscribe)["market_tickers"] == ["A"]
+
+
 def test_a_list_of_indices_is_asked_for_once_the_channel_is_open() -> None:
     driver = Driver()
     driver.want("cfbenchmarks_value")

@@ -37,6 +37,8 @@ event = st.one_of(
 SPOILS = ("[]", '"seq":"x"', '"seq":999999', '"sid":98', '"market_ticker":7', '"delta_fp":"NaN"', '"delta_fp":"-99999.00"', "{")
 spoil = st.sampled_from(SPOILS)
 FAULTS = ("drop", "duplicate", "delay", "garble")
+# What is very late looks like numbering anew; and what was taken for a channel's frames may come once more
+ANYTHING_MAY_COME = ("sequence went back", "unreadable frame", "the exchange names another subscription")
 commands_wait = precondition(lambda self: self.up)
 frames_wait = precondition(lambda self: self.down)
 PASSING, FINAL, LIMIT, TERMINAL = (18, 27), (8, 11, 14, 16), 26, (10, 17, 25)
@@ -55,8 +57,8 @@ class Follower:
 
     def hear(self, item: Message | Event) -> None:
         if isinstance(item, Gap):
-            if item.sid is not None and item.reason in ("sequence went back", "unreadable frame"):
-                self.number_anew(item.sid)  # what is very late looks like numbering anew, and then anything may come
+            if item.sid is not None and item.reason in ANYTHING_MAY_COME:
+                self.number_anew(item.sid)
             if item.channel == BOOK:
                 for name in item.market_tickers:
                     self.books.pop(name, None)
