@@ -14,13 +14,16 @@ from pathlib import Path
 from kalshi_feed.simulator import Exchange
 
 TOP = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-W", "error", "-m", "kalshi_feed")
+PYTHON = os.environ.get(
+    "KALSHI_TESTS_PYTHON", sys.executable
+)  # another one has the package installed, see tests/samples/__main__.py
+COMMAND = (PYTHON, "-W", "error", "-m", "kalshi_feed")
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without anybody's key, and with what is given."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KALSHI_")}
-    path = os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH")))) if PYTHON == sys.executable else ""
     return environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110"} | more
 
 
@@ -48,8 +51,8 @@ def started(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; children would ignore Ctrl-C as well
         signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=TOP,
+        [PYTHON, *arguments],
+        cwd=TOP if PYTHON == sys.executable else Path(PYTHON).parent,
         env=environment(**environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

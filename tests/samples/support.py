@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 
-from tests.cli.support import TOP, Access, environment, started
+from tests.cli.support import PYTHON, TOP, Access, environment, started
 
 __all__ = ["SAMPLES", "free_port", "sample", "started", "with_access"]
 
@@ -27,7 +26,7 @@ def free_port() -> int:
 def sample(name: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a sample to its end, in the present folder."""
     return subprocess.run(
-        [sys.executable, "-W", "error", str(SAMPLES / name), *arguments],
+        [PYTHON, "-W", "error", str(SAMPLES / name), *arguments],
         env=environment(**environ),
         capture_output=True,
         text=True,

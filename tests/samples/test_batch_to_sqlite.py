@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.cli.support import Access
 from tests.sinks.support import folded
 from tests.support import wait_until
@@ -41,6 +43,8 @@ def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
         access.exchange.lose(1, "orderbook_delta")
         wait_until(lambda: count(file, "holes"), 15, "the gap on record")
         access.exchange.quiesce()
+        access.exchange.send_bytes(b"\x89\x00")  # a ping, behind everything else
+        wait_until(lambda: access.exchange.pongs, 5, "all to be read")
         process.send_signal(signal.SIGINT)  # with most of a batch in memory
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
@@ -54,6 +58,7 @@ def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
     assert folded(snapshots, deltas) == access.exchange.books()
 
 
+@pytest.mark.simulates
 def test_the_next_run_goes_into_the_same_file(tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     written = []
@@ -67,6 +72,7 @@ def test_the_next_run_goes_into_the_same_file(tmp_path: Path) -> None:
     assert [n for _, n in keys] == [*range(1, written[0] + 1), *range(1, written[1] + 1)]
 
 
+@pytest.mark.simulates
 def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     result = sample("batch_to_sqlite.py", "--simulate", "--file", str(tmp_path / "no" / "deltas.db"))
     assert result.returncode == 1

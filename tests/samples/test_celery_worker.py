@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.support import TOP, Access, environment
+from tests.cli.support import PYTHON, Access, environment
 
 from .support import SAMPLES, started, with_access
 
@@ -52,7 +51,7 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
         folder=str(tmp_path / "queue"), control=str(tmp_path / "control"), results=tmp_path / "results", states=str(states)
     )
     (tmp_path / "celery_config_of_the_test.py").write_text(config, encoding="utf-8")
-    path = os.pathsep.join((str(TOP), str(tmp_path), str(SAMPLES)))
+    path = os.pathsep.join((str(tmp_path), str(SAMPLES)))
     environ = with_access(access) | {
         "KALSHI_TICKERS": "KX-A,KX-B",
         "CELERY_CONFIG_MODULE": "celery_config_of_the_test",
@@ -62,7 +61,7 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
     with started(*worker, "--without-gossip", "--without-mingle", "--loglevel", "INFO", **environ) as process:
         access.exchange.wait_for_connections(2, timeout=25)  # each before the first task
         asked = subprocess.run(
-            [sys.executable, "-c", ASK], env=environment(**environ), cwd=tmp_path, capture_output=True, text=True, timeout=60
+            [PYTHON, "-c", ASK], env=environment(**environ), cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert asked.returncode == 0, asked.stderr
         answers = asked.stdout.splitlines()

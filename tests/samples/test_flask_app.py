@@ -67,6 +67,7 @@ def test_what_it_cannot_start_without(access: Access) -> None:
     assert no_key.returncode == 1 and "not set in the environment: KALSHI_API_KEY_ID" in no_key.stderr
 
 
+@pytest.mark.simulates
 def test_simulate_serves_and_ends() -> None:
     port = free_port()
     with started(str(SAMPLES / "flask_app.py"), "--simulate", "--seconds", "3", "--port", str(port)) as process:

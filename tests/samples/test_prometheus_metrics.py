@@ -6,11 +6,14 @@ import re
 import signal
 import urllib.request
 
+import pytest
+
 from tests.support import wait_until
 
 from .support import SAMPLES, started
 
 
+@pytest.mark.simulates
 def test_it_is_scraped() -> None:
     script = str(SAMPLES / "prometheus_metrics.py")
     with started(script, "--simulate", "--listen", "127.0.0.1:0", PYTHONWARNINGS="error") as process:

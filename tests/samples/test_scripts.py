@@ -15,6 +15,7 @@ from .support import SAMPLES, sample, started, with_access
 SCRIPTS = ("print_deltas.py", "wait_for_book.py", "batch_to_sqlite.py")
 
 
+@pytest.mark.simulates
 def test_print_deltas() -> None:
     result = sample("print_deltas.py", "--simulate", "--seconds", "0.8")
     assert (result.returncode, result.stderr) == (0, "")
@@ -24,6 +25,7 @@ def test_print_deltas() -> None:
     assert sum(bool(delta.fullmatch(line)) for line in lines) > 20, result.stdout
 
 
+@pytest.mark.simulates
 def test_wait_for_book() -> None:
     script = str(SAMPLES / "wait_for_book.py")
     with started(script, "--simulate", "--seconds", "20", "KXSIM-002", PYTHONWARNINGS="error") as process:

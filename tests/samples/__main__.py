@@ -1,0 +1,103 @@
+"""python -m tests.samples: the samples' tests, each sample in an environment where only what samples/README.md names is installed.
+
+The tests themselves run in this environment; the samples in one made for them, from a wheel of this checkout: first with what the
+table's last column says, and then, where they are tried with --simulate, with the extra "simulator" besides.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+TOP: Final = Path(__file__).parents[2]
+NO_TESTS: Final = 5  # pytest's exit code when there is none to run
+_ROW = re.compile(r"^\|.*\[`(?P<sample>\w+(?:\.conf)?\.py)`\].*\|(?P<needs>[^|]+)\|$", re.MULTILINE)
+
+
+class Sample(NamedTuple):
+    """A row of the table, and the tests of the sample."""
+
+    name: str
+    needs: tuple[str, ...]
+
+    @property
+    def tests(self) -> list[str]:
+        """Arguments for pytest."""
+        folder, stem = TOP / "tests" / "samples", self.name.removesuffix(".py")
+        if self.name == "gunicorn.conf.py":
+            return [str(folder / "test_flask_app.py"), "-k", "gunicorn"]
+        if self.name == "flask_app.py":
+            return [str(folder / "test_flask_app.py"), "-k", "not gunicorn"]
+        own = folder / f"test_{stem}.py"
+        return [str(own)] if own.exists() else [str(folder / "test_scripts.py"), "-k", stem]
+
+
+def samples() -> list[Sample]:
+    """As samples/README.md lists them. Raises ValueError where one is not listed."""
+    text = (TOP / "samples" / "README.md").read_text(encoding="utf-8")
+    found = [Sample(row["sample"], tuple(re.findall(r"`([^`]+)`", row["needs"]))) for row in _ROW.finditer(text)]
+    there = {file.name for file in (TOP / "samples").glob("*.py")} - {"_common.py"}
+    if there != {sample.name for sample in found}:
+        raise ValueError(f"samples/README.md does not list what is needed for {there ^ {sample.name for sample in found}}")
+    return found
+
+
+def tried(sample: Sample, wheel: Path, folder: Path) -> str:
+    """What is wrong with the sample; nothing if all is well."""
+    home = folder / sample.name
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    code, said = _run([sys.executable, "-m", "venv", str(home)])
+    if code:
+        return said
+    was_tried = False
+    for needs, chosen in ((sample.needs, "not simulates"), (("kalshi-feed[simulator]",), "simulates")):
+        wanted = [re.sub(r"^kalshi-feed", str(wheel), need) for need in needs]
+        code, said = _run([str(python), "-m", "pip", "install", "-q", *wanted])
+        if code:
+            return said
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", chosen, *sample.tests]
+        code, said = _run(command, KALSHI_TESTS_PYTHON=str(python))
+        if code not in (0, NO_TESTS):
+            return said
+        was_tried |= code == 0
+    return "" if was_tried else "no test tries it"
+
+
+def _run(command: list[str], **environ: str) -> tuple[int, str]:
+    """The exit code, and all that was said."""
+    ran = subprocess.run(
+        command, cwd=TOP, env=os.environ | environ, text=True, check=False, timeout=300,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return ran.returncode, f"{' '.join(command)}\n{ran.stdout}"
+
+
+def main() -> int:
+    """Try them all, two at a time."""
+    with tempfile.TemporaryDirectory(prefix="samples-") as place:
+        folder, began = Path(place), time.monotonic()
+        code, text = _run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", place, str(TOP)])
+        if code:
+            print(text)
+            return 1
+        (wheel,) = folder.glob("*.whl")
+        failures = 0
+        with ThreadPoolExecutor(2) as pool:
+            for sample, said in zip(samples(), pool.map(lambda one: tried(one, wheel, folder), samples()), strict=True):
+                failures += bool(said)
+                print(f"{'FAILED' if said else 'ok':6}  {sample.name:24}  {' '.join(sample.needs)}", flush=True)
+                if said:
+                    print(said)
+    print(f"{time.monotonic() - began:.0f} s")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
