@@ -22,7 +22,7 @@ from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
 
 from .screens import Screen, needs_tmux, screen
-from .support import COMMAND, TOP, Access, environment
+from .support import COMMAND, TOP, Access, environment, kalshi_feed
 
 MARKETS = ("KX-A", "KX-B", "KX-C")
 TAKEN, BEFORE = ("1", "0", "0"), ("0", "1", "1")
@@ -261,3 +261,25 @@ def test_a_dumb_terminal_gets_lines(quiet: Access) -> None:
         assert process.wait(20) == 0
     assert b"\x1b" not in written
     assert written.count(b"\r\n") == 2 and b"KX-A LIVE yes 0." in written
+
+
+@needs_tmux
+def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
+    """At its own speed, from a moment in it; left at its end or by q, with a summary on the shell's own screen."""
+    with Exchange(markets=MARKETS, rate=300, seed=1) as exchange:
+        access = Access(exchange, tmp_path / "access")
+        file = tmp_path / "game.ndjson.gz"
+        recorded = kalshi_feed("record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ)
+        assert recorded.returncode == 0, recorded.stderr
+    command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", "+1"])
+    with screen(tmp_path) as terminal:
+        for way in ("q", "to its end"):
+            terminal.type("clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter")
+            lines = terminal.wait_until(lambda lines: lines[-1].startswith(" q quit") and "KX-A  LIVE" in lines[3])
+            assert "replay of game.ndjson.gz" in lines[0] and "CONNECTED" in lines[0], lines
+            terminal.type("2")
+            terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and "KX-B  LIVE" in lines[3])
+            if way == "q":
+                terminal.type("q")
+            lines = assert_restored(terminal, 0)
+            assert any(line.startswith("messages: ") for line in lines) and any("KX-C LIVE yes 0." in line for line in lines), lines
