@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import time
 from collections.abc import Callable
 
-__all__ = ["open_descriptors", "wait_until"]
+__all__ = ["end_if_it_hangs", "open_descriptors", "wait_until"]
+
+_HANGS_AFTER = 20  # seconds
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str = "the condition") -> None:
@@ -16,6 +20,15 @@ def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str 
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {timeout} s")
         time.sleep(0.002)
+
+
+def end_if_it_hangs() -> None:
+    """For a child of os.fork(): should it hang, it tells its stacks to what pytest shows as stderr, and ends with SIGALRM.
+
+    faulthandler's own watchdog is a thread, which stayed in the parent.
+    """
+    faulthandler.register(signal.SIGALRM, file=2, chain=True)
+    signal.alarm(_HANGS_AFTER)
 
 
 def open_descriptors() -> list[str]:

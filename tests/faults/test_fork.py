@@ -19,7 +19,7 @@ from kalshi_feed import FeedForkedError, KalshiFeed
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import A, B, FeedMaker, Recorder, program, wait_equal
-from tests.support import open_descriptors, wait_until
+from tests.support import end_if_it_hangs, open_descriptors, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -72,6 +72,7 @@ def _in_child(work: Callable[[], str]) -> str:
         pid = os.fork()
     if pid == 0:
         try:
+            end_if_it_hangs()
             try:
                 said = work()
             except BaseException as error:
@@ -82,8 +83,8 @@ def _in_child(work: Callable[[], str]) -> str:
     os.close(writing)
     with os.fdopen(reading, "rb") as answer:
         said = answer.read().decode()
-    os.waitpid(pid, 0)
-    return said
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return said or f"the child ended with {status}"
 
 
 def _refusals(uses: dict[str, Callable[[], Any]]) -> str:

@@ -50,7 +50,7 @@ from tests.faults.secrets import Secrets, shown_with_locals
 from tests.faults.test_handshake import Script, fatal, of, says
 from tests.faults.test_proxy import BASIC, PASSWORD, USER, through
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, wait_equal
-from tests.support import wait_until
+from tests.support import end_if_it_hangs, wait_until
 
 NEVER = ReconnectPolicy.never()
 URL_PASSWORD = "hunter2-in-the-url"
@@ -206,6 +206,7 @@ def forked(scene: Scene) -> None:
         raise FeedForkedError("looked at in the child")
     status = 1
     try:
+        end_if_it_hangs()
         feed.book(A)
     except KalshiFeedError as error:
         status = any(scene.secrets.found_in(text) for text in shown(error))
