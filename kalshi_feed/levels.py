@@ -1,8 +1,9 @@
-"""Both sides of a book in little memory: the sizes at whole cents in one flat array, those at finer prices in dicts.
+"""Both sides of a book: the sizes at whole cents in one flat array, those at finer prices in dicts.
 
 Owns that layout. Must not import anything of the package but messages.values; knows no lock, thread or clock. With
 10,000 books a delta costs what memory it touches: a dict of levels is four places far from each other, the array is
-one (measured: 0.8 and 0.3 us), and takes a fifth of the bytes. Most markets trade in whole cents (protocol.md 7).
+one (measured: 0.8 and 0.3 us). A book takes 1.7 kB however many whole cents have a level; as dicts it was that much at
+20 levels and 8 kB at 100. Most markets trade in whole cents (protocol.md 7).
 """
 
 from __future__ import annotations
@@ -45,16 +46,18 @@ class Levels:
         self.no_fine: dict[int, int] = {}
 
     def put(self, yes: dict[int, int], no: dict[int, int]) -> None:
-        """Hold these levels and no others."""
-        self.cents = cents = _EMPTY[:]
-        self.yes_fine, self.no_fine = {}, {}
-        for levels, slots, fine in ((yes, YES_SLOTS, self.yes_fine), (no, NO_SLOTS, self.no_fine)):
+        """Hold these levels, all of them above 0, and no others."""
+        cents = _EMPTY[:]
+        yes_fine: dict[int, int] = {}
+        no_fine: dict[int, int] = {}
+        for levels, slots, fine in ((yes, YES_SLOTS, yes_fine), (no, NO_SLOTS, no_fine)):
             for price, size in levels.items():
                 slot = slots[price]
                 if slot >= 0:
                     cents[slot] = size
                 else:
                     fine[price] = size
+        self.cents, self.yes_fine, self.no_fine = cents, yes_fine, no_fine
 
     def levels(self) -> Levels:
         """A copy of the levels alone."""

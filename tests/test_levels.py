@@ -38,22 +38,31 @@ def test_copies_are_equal_and_apart(yes: dict[int, int], no: dict[int, int]) -> 
     levels = made(yes, no)
     copies = [levels.levels(), copy.deepcopy(levels), pickle.loads(pickle.dumps(levels))]
     assert all(levels.same_as(other) and type(other) is Levels for other in copies)
-    for side in ("yes", "no"):
-        for price in (5000, 5001):
-            before = {"yes": levels.yes, "no": levels.no}
-            book = Book("A")
-            book.put(levels.yes, levels.no)
-            book.apply(side, price, 1, 1, 1, 0.0)
-            assert not book.same_as(levels) and not levels.same_as(book)
-            before[side][price] = before[side].get(price, 0) + 1
-            assert {"yes": book.yes, "no": book.no} == before
+    for other in copies:
+        other.cents[50] += 1
+        other.yes_fine[5001] = other.no_fine[5001] = 8
     assert (levels.yes, levels.no) == (yes, no)
+
+
+@pytest.mark.parametrize("price", [5000, 5001])
+def test_every_level_counts_when_compared(price: int) -> None:
+    ones = [made({price: 1}, {}), made({}, {price: 1}), made({price: 2}, {}), made({}, {})]
+    assert [[one.same_as(other) for other in ones] for one in ones] == [[one is other for other in ones] for one in ones]
+
+
+@given(SIDES, SIDES, st.sampled_from(["yes", "no"]), st.sampled_from([5000, 5001, 0, ONE_DOLLAR]))
+def test_a_delta_changes_its_level_and_nothing_else(yes: dict[int, int], no: dict[int, int], side: str, price: int) -> None:
+    book = Book("A")
+    book.put(yes, no)
+    book.apply(side, price, 1, 1, 1, 0.0)
+    wanted = {"yes": yes, "no": no}
+    wanted[side] = {**wanted[side], price: wanted[side].get(price, 0) + 1}
+    assert {"yes": book.yes, "no": book.no} == wanted
 
 
 def test_sides_are_the_callers_own() -> None:
     levels = made({4000: 1, 4001: 2}, {})
     levels.yes.clear()
-    levels.levels().put({}, {})
     assert levels.yes == {4000: 1, 4001: 2}
 
 

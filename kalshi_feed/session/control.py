@@ -19,6 +19,7 @@ from .commands import CHUNK, Command, encode
 from .link import Link
 from .links import Links
 from .output import Output
+from .replies import advice, listed_keys, named_markets
 from .timing import Timing
 from .wanted import ListBox, Wanted
 
@@ -31,7 +32,6 @@ TERMINAL: Final = frozenset({10, 17, 25})
 _PUT_OFF: Final = frozenset({18, 27})
 _TIMEOUT: Final = 18
 _MARKET_LIMIT: Final = 26
-_OVERFLOW: Final = 25
 
 _LIST: Final = ("list_subscriptions",)
 _CHANGES: Final = ("subscribe", "add_markets", "delete_markets", "unsubscribe")
@@ -232,6 +232,8 @@ class Control:
         """A channel was opened."""
         command = self._answered(message.id, ("subscribe",), message.channel)
         link = self.links.get(command.channel if command else message.channel or "")
+        if command is not None and link is not None:
+            link.doubtful.clear()  # it is a new one, and has what was asked for
         is_new = message.sid is not None and message.sid not in self.links.retired
         if command is None and link is not None and (is_new or message.sid is None):
             command = link.pending  # the first answer came after the second question
@@ -257,7 +259,7 @@ class Control:
                 self._changed(link, command, now)
             else:  # the exchange had it open: no snapshots come by themselves (protocol.md 5.3)
                 is_new = link.sid is None or message.sid not in (None, link.sid)
-                self._opened(link, message.sid, command.keys + _listed_keys(message), now)
+                self._opened(link, message.sid, command.keys + listed_keys(message), now)
                 if is_new:
                     link.lose_count()
                     link.next_seq = message.seq + 1 if message.seq is not None else None
@@ -287,7 +289,7 @@ class Control:
         if message.id or not (is_terminal or (message.sid is not None and link is None)):
             command = self._answered(message.id, _ANY, link.name if link else None)
         self._output.fault(
-            "exchange_error", f"the exchange says: error {code}, {text}{_advice(code)}", now,
+            "exchange_error", f"the exchange says: error {code}, {text}{advice(code)}", now,
             code=code, channel=command.channel if command else link.name if link else None,
         )  # fmt: skip
         if is_terminal and link is None:
@@ -319,29 +321,36 @@ class Control:
             link.pending = None
             self.unsettled.add(link.name)
             if code in _PUT_OFF or code in TERMINAL:
-                link.doubtful.update(command.keys)
                 self._put_off(link, now)
-                if code == _TIMEOUT and command.cmd == "subscribe":
-                    self._send("list_subscriptions", "", (), now)  # it may have been opened all the same
+                if code == _TIMEOUT:
+                    self._doubt(link, command, now)
             elif command.cmd == "unsubscribe":
                 self._closed(link, now)
             elif command.cmd == "delete_markets":
                 self._changed(link, command, now)  # what comes of them all the same is ignored
             elif command.cmd == "subscribe" and code == _ALREADY_SUBSCRIBED:
                 self._opened(link, message.sid, (), now)  # of what markets it does not say: they are added
-            elif code == _MARKET_LIMIT and len(command.keys) > 1 and not _named(message):
+            elif code == _MARKET_LIMIT and len(command.keys) > 1 and not named_markets(message):
                 link.chunk = len(command.keys) // 2  # some of them may still fit
                 self._settle(link.name, now)
             else:
                 self._forget(link, command, message, now)
 
+    def _doubt(self, link: Link, command: Command, now: float) -> None:
+        """The exchange said that it was not in time; it may have carried the command out all the same."""
+        link.doubt(command)
+        if command.cmd == "subscribe":
+            self._send("list_subscriptions", "", (), now)
+        elif command.cmd != "add_markets":
+            self._listener.markets_left(link, command.keys or None, now)
+
     def _forget(self, link: Link, command: Command, message: ErrorMessage, now: float) -> None:
         """The exchange will not give these: they are wanted no longer, and whoever wanted them is told."""
         wanted = self._wanted.channels.get(link.name)
-        if message.code == _MARKET_LIMIT and wanted is not None and not _named(message):
+        if message.code == _MARKET_LIMIT and wanted is not None and not named_markets(message):
             keys = tuple(key for key in wanted.keys if key not in link.confirmed)  # it is full: no other would fit either
         else:
-            keys = tuple(key for key in command.keys if key in _named(message)) or command.keys
+            keys = tuple(key for key in command.keys if key in named_markets(message)) or command.keys
         tickers = None if keys == tuple(ALL_MARKETS) else keys
         refusal = SubscriptionError(message.code or 0, message.message or "no text", link.name, tickers)
         self._listener.books_unwanted(self._wanted.refuse(link.name, keys, refusal))
@@ -434,17 +443,3 @@ class Control:
 
     def _unexpected(self, type_: str, now: float) -> None:
         self._output.fault("unexpected_reply", f"a reply of type {type_} that answers nothing we asked", now)
-
-
-def _listed_keys(message: Ok) -> tuple[str, ...]:
-    """What the subscription holds after a change, where the exchange says so."""
-    return message.market_tickers or message.market_ids or message.index_ids or message.underlying_tickers or ()
-
-
-def _named(message: ErrorMessage) -> set[str]:
-    """The markets that an error names."""
-    return set(message.market_tickers or ()) | ({message.market_ticker} if message.market_ticker else set())
-
-
-def _advice(code: int) -> str:
-    return " (this program reads too slowly, or subscribes to too many markets on one connection)" if code == _OVERFLOW else ""

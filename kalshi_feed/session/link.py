@@ -55,7 +55,7 @@ class Link:
         self.floor = 0
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
-        self.doubtful: set[str] = set()  # asked for by a command that was put off: it may have been carried out (error 18)
+        self.doubtful: set[str] = set()  # what the exchange may have or not; see doubt()
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
@@ -70,6 +70,16 @@ class Link:
         self.confirmed.difference_update(keys)
         self.doubtful.difference_update(keys)
         self._named = None
+
+    def doubt(self, command: Command) -> None:
+        """Nobody knows whether the exchange has carried ``command`` out (error 18).
+
+        What it named is added once more where it is wanted, which does no harm if it is there, and else deleted.
+        """
+        keys = self.confirmed.copy() if command.cmd == "unsubscribe" else set(command.keys)
+        if command.cmd != "add_markets":
+            self.drop(keys)
+        self.doubtful |= keys
 
     def named(self) -> tuple[str, ...]:
         """The markets confirmed; empty where all are. One tuple for as long as they are the same."""

@@ -785,6 +785,78 @@ def test_all_markets_that_a_timed_out_subscribe_may_have_brought_end_when_fewer_
     assert params(subscribe)["market_tickers"] == ["A"]
 
 
+def test_a_subscribe_that_timed_out_and_was_not_carried_out_leaves_no_doubt() -> None:
+    driver = Driver()
+    want = driver.want("trade")
+    driver.connect()
+    (list_,) = driver.turn(error(18, 1))
+    driver.unwant(want)
+    driver.want("trade", "A")
+    driver.turn({"id": list_["id"], "type": "ok", "msg": []})
+    (subscribe,) = driver.pass_time(1)
+    assert driver.turn(subscribed(subscribe["id"], "trade", 3)) == [] and driver.session.control.settled("trade")
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_delete_that_timed_out_and_is_regretted(is_done: bool) -> None:
+    """Nobody knows whether the market is still sent: it is asked for once more, and its book is not LIVE before."""
+    driver = Driver()
+    want = driver.want(BOOK, "A", "B")
+    driver.connect()
+    driver.turn(subscribed(1, BOOK, 3), snapshot("A", 3, 1), snapshot("B", 3, 2))
+    driver.delete(want, "B")
+    (delete,) = driver.turn()
+    driver.turn(error(18, delete["id"]))
+    driver.add(want, "B")
+    assert driver.status("B") == "PENDING" and driver.pass_time(0.1) == []
+    (add,) = driver.pass_time(1)
+    assert params(add) == {"sids": [3], "market_tickers": ["B"], "action": "add_markets"}
+    driver.turn(ok(add["id"], 3, 3), *([snapshot("B", 3, 4)] if is_done else []))
+    if not is_done:
+        (repair,) = driver.pass_time(30)[:1]
+        assert params(repair) == {"sids": [3], "market_tickers": ["B"], "action": "get_snapshot"}
+        driver.turn(snapshot("B", 3, 4))
+    assert driver.live() == {"A", "B"}
+
+
+def test_an_end_that_timed_out_and_is_regretted() -> None:
+    """Of a filter it is tried whether it still stands; all markets are ended for certain, and begun anew."""
+    driver = Driver()
+    for channel, selected in (("fill", ("A",)), ("trade", ())):
+        want = driver.want(channel, *selected)
+    driver.connect()
+    driver.turn(subscribed(1, "fill", 3), subscribed(2, "trade", 4))
+    for want in tuple(driver.wanted.wants):
+        driver.unwant(want)
+    for command in driver.turn():
+        assert action(command) == "unsubscribe"
+        driver.turn(error(18, command["id"]))
+    driver.want("fill", "A")
+    driver.want("trade")
+    add, end = driver.pass_time(1)
+    assert params(add) == {"sids": [3], "market_tickers": ["A"], "action": "add_markets"}
+    assert action(end) == "unsubscribe" and params(end) == {"sids": [4]}
+    commands = [*driver.turn(error(7, add["id"]), error(7, end["id"])), *driver.pass_time(1)]
+    assert [(action(one), params(one)["channels"]) for one in commands] == [("subscribe", ["trade"]), ("subscribe", ["fill"])]
+
+
+def test_books_are_stale_while_nobody_knows_whether_their_subscription_ended() -> None:
+    driver = Driver()
+    driver.want(BOOK, "A")
+    driver.connect()
+    driver.turn(subscribed(1, BOOK, 3), snapshot("A", 3, 1))
+    driver.session.control.resubscribe(driver.session.control.links[BOOK], driver.now)
+    (end,) = driver.turn()
+    assert action(end) == "unsubscribe" and driver.live() == {"A"}
+    driver.turn(error(18, end["id"]))
+    assert driver.status("A") == "STALE"
+    (add,) = driver.pass_time(1)
+    (subscribe,) = [*driver.turn(error(7, add["id"])), *driver.pass_time(1)]
+    assert (action(add), action(subscribe)) == ("add_markets", "subscribe")
+    driver.turn(subscribed(subscribe["id"], BOOK, 5), snapshot("A", 5, 1))
+    assert driver.live() == {"A"}
+
+
 def test_a_list_of_indices_is_asked_for_once_the_channel_is_open() -> None:
     driver = Driver()
     driver.want("cfbenchmarks_value")

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 __all__ = ["BUGS", "QUICK", "Bug"]
 
 BOOK: Final = "tests/faults/test_book_model.py"
+LEVELS: Final = "tests/test_levels.py"
 SESSION: Final = "tests/session/test_machine.py"
 DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
@@ -77,6 +78,27 @@ BUGS: Final = (
         "for price, size in _top(_bids(self._levels, _other(side)), None)]",
         "for price, size in _top(_bids(self._levels, side), None)]",
         BOOK,
+    ),
+    Bug(
+        "a view shows changes made later",
+        "levels.py",
+        "        copy.cents = self.cents[:]",
+        "        copy.cents = self.cents",
+        LEVELS,
+    ),
+    Bug(
+        "prices between the cents are never the best",
+        "levels.py",
+        "    if fine:\n        finest",
+        "    if not fine:\n        finest",
+        LEVELS,
+    ),
+    Bug(
+        "the last cent of one side is the first of the other",
+        "levels.py",
+        "tuple(slot + _CENTS if",
+        "tuple(slot + _CENTS - 1 if",
+        LEVELS,
     ),
     # the session
     Bug(
