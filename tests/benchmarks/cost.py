@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.benchmarks.frames import prices_of
 from tests.benchmarks.rounds import Figures, Scale, say
 from tests.benchmarks.spawn import Bench
 from tests.benchmarks.tables import number, table
@@ -18,7 +19,7 @@ def run(scale: Scale) -> Figures:
         url = bench.server(markets=20, deltas=want, rate=REST_RATE, pause=0.5)
         rest = min((bench.client("rest", url, markets=20, want=want, seconds=seconds) for _ in range(2)), key=_core_percent)
         growth = []
-        for levels in (100, 20):
+        for levels in (100, 20, 102):
             say(f"{scale.books} books of {levels} levels")
             # each its own: a server ends its first connection only
             runs = []
@@ -43,7 +44,7 @@ def text(figures: Figures) -> str:
     rest, reading = figures["rest"], figures["reading"]
     growth = [
         (
-            f"{one['books']:,} × {one['levels']} levels",
+            f"{one['books']:,} × {one['levels']} levels, {prices_of(one['levels'])}",
             number(one["live_seconds"]),
             number(one["live_again_seconds"]),
             number(one["megabytes"]),

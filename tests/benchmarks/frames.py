@@ -45,6 +45,11 @@ def text_frame(payload: bytes) -> bytes:
     return struct.pack(">BBQ", 0x81, 127, size) + payload
 
 
+def prices_of(levels: int) -> str:
+    """Which prices so many levels of both sides together stand at: there are 50 cents for each side."""
+    return "whole cents" if levels <= 100 else "finer prices"
+
+
 class World:
     """The markets of one plan and how they move."""
 

@@ -7,6 +7,9 @@ from typing import Any
 from tests.benchmarks.rounds import Case, Figures, Scale, compare
 from tests.benchmarks.tables import number, table
 
+FINE = "the most, at prices between the cents"
+FINE_LEVELS = 102
+
 
 def run(scale: Scale) -> Figures:
     """By the number of markets. The floor of each has the same frames to read."""
@@ -21,6 +24,8 @@ def run(scale: Scale) -> Figures:
                 floor, name = floor + ", at once", name + ", at once"
             cases.append(Case(floor, "floor", server, scale.deltas))
             cases.append(Case(name, "throughput", server, scale.deltas, {}, floor))
+    server = {"markets": counts[-1], "deltas": scale.deltas, "pause": 0.3, "levels": FINE_LEVELS}
+    cases.append(Case(FINE, "throughput", server, scale.deltas, {}, f"floor, {counts[-1]}"))
     figures: Figures = compare(cases, max(scale.rounds // 2, 2))
     return figures | {"counts": counts}
 
@@ -29,12 +34,12 @@ def text(figures: Figures) -> str:
     """The table."""
     of_100 = figures["100"]["us"]
     rows = []
-    for markets in figures["counts"]:
+    for markets in (*figures["counts"], FINE):
         one = figures[f"{markets}"]
         whole = figures.get(f"{markets}, at once", {}).get("whole_ratio")
         rows.append(
             (
-                f"{markets:,}",
+                f"{markets:,}" if isinstance(markets, int) else markets,
                 number(one["us"]),
                 number(one["us_median"]),
                 number(one["ratio"]),

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.frames import prices_of
+from tests.benchmarks.markets import FINE
 from tests.benchmarks.spawn import TOP
 from tests.benchmarks.tables import number, table
 
@@ -66,7 +68,8 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(
         (
             f"with {most:,} markets instead of 100",
-            f"{100 * markets['100']['us'] / markets[str(most)]['us']:.0f} % of the deltas a second; "
+            f"{100 * markets['100']['us'] / markets[str(most)]['us']:.0f} % of the deltas a second "
+            f"(at finer prices than cents {100 * markets['100']['us'] / markets[FINE]['us']:.0f} %); "
             f"{number(markets[f'{most}, at once']['whole_ratio'])} × the floor with all snapshots",
         )
     )
@@ -79,7 +82,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for one in cost["growth"]:
         rows.append(
             (
-                f"{one['books']:,} books of {one['levels']} levels",
+                f"{one['books']:,} books of {one['levels']} levels at {prices_of(one['levels'])}",
                 f"{one['megabytes']:.0f} MB; LIVE {number(one['live_seconds'])} s after the subscribe, "
                 f"{number(one['live_again_seconds'])} s after a reconnect",
             )
