@@ -23,6 +23,7 @@ import websocket
 from ..errors import ConnectionLost
 from .channel import Channel, EndOfStream
 from .failures import lost_reason, peer_words
+from .interpreter import hurry, relax
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
 from .wakeup import wait_ready
@@ -145,11 +146,14 @@ class Transport:
     def _fill(self, now: float) -> None:
         if self._end is not None:
             return
+        hurry()
         try:
             count = self._ahead.fill()
         except (EndOfStream, OSError) as error:
             self._end = error
             return
+        finally:
+            relax()
         if count:
             self.last_received = now
             self.bytes_received += count

@@ -21,6 +21,7 @@ class Run(NamedTuple):
     name: str
     rate: int
     orders: dict[str, Any]
+    tls: bool = False
 
 
 def _runs() -> list[Run]:
@@ -36,6 +37,10 @@ def _runs() -> list[Run]:
                 {"load": "computing", "switch_interval": interval},
             )
         )
+    for interval in (0.0, 0.0005):  # where there is a core for it, it takes the interpreter whenever the reader lets go of it
+        what = f", switch interval {interval * 1000:g} ms" if interval else ""
+        orders = {"load": "computing", "switch_interval": interval, "core": -1}
+        runs.append(Run(f"callback, {BUSY_RATE:,}/s, TLS, a thread computes on another core{what}", BUSY_RATE, orders, tls=True))
     return runs
 
 
@@ -44,11 +49,11 @@ def run(scale: Scale) -> Figures:
     figures: Figures = {}
     with Bench() as bench:
         for repeat in range(REPEATS if scale.rounds > 5 else 1):
-            for name, rate, orders in _runs():
+            for name, rate, orders, tls in _runs():
                 say(f"latency {repeat + 1}: {name}")
                 want = max(int(rate * scale.seconds), 40)
                 markets = orders.get("markets", 20)
-                url = bench.server(markets=markets, deltas=want, rate=rate, pause=0.2)
+                url = bench.server(markets=markets, deltas=want, rate=rate, pause=0.2, **({"tls": True} if tls else {}))
                 seen = bench.client("latency", url, **{"markets": markets, "want": want, "seconds": want / rate, **orders})
                 mine = _percentiles(seen["delays"])
                 if name not in figures or mine["p99"] < figures[name]["p99"]:

@@ -68,7 +68,7 @@ class Bench:
 
     def client(self, client: str, url: str, **orders: Any) -> dict[str, Any]:
         """Run a client to its end; what it measured."""
-        orders |= {"client": client, "url": url, "pem": str(self.folder / "key.pem"), "core": self.client_core}
+        orders = {"core": self.client_core, **orders, "client": client, "url": url, "pem": str(self.folder / "key.pem")}
         if url.startswith("wss"):
             orders["ca"] = str(self.folder / "ca.pem")
         process = _python("tests.benchmarks.client", json.dumps(orders))

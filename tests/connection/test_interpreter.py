@@ -1,0 +1,137 @@
+"""The switch interval: short while bytes are taken in, and the program's own at any other time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import websocket
+
+from kalshi_feed.connection.channel import Channel
+from kalshi_feed.connection.interpreter import hurry, relax
+from kalshi_feed.connection.transport import Transport
+from kalshi_feed.errors import ConnectionLost
+from kalshi_feed.simulator import Exchange
+from tests.feed.conftest import exchange, make_feed
+from tests.feed.support import A, FeedMaker, wait_equal
+
+__all__ = ["exchange", "make_feed"]  # fixtures
+
+OWN = 0.004
+
+
+@pytest.fixture(autouse=True)
+def own() -> Iterator[float]:
+    """What this program has set, as Python gives it back."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(OWN)
+    yield sys.getswitchinterval()
+    sys.setswitchinterval(before)
+
+
+def test_it_is_short_and_then_as_before(own: float) -> None:
+    hurry()
+    assert sys.getswitchinterval() < OWN / 20
+    relax()
+    assert sys.getswitchinterval() == own
+    relax()
+    assert sys.getswitchinterval() == own
+
+
+def test_two_feeds_at_once(own: float) -> None:
+    """However their turns are mixed, the program's own comes back."""
+    for turns in ((hurry, hurry, relax, relax), (hurry, relax, hurry, relax), (hurry, hurry, relax, hurry, relax, relax)):
+        for turn in turns:
+            turn()
+        assert sys.getswitchinterval() == own
+
+
+def test_what_the_program_sets_meanwhile_stays() -> None:
+    hurry()
+    sys.setswitchinterval(0.002)
+    meanwhile = sys.getswitchinterval()
+    relax()
+    assert sys.getswitchinterval() == meanwhile
+
+
+def test_a_program_that_has_made_it_short_is_left_alone() -> None:
+    sys.setswitchinterval(0.00001)
+    short = sys.getswitchinterval()
+    hurry()
+    assert sys.getswitchinterval() == short
+    relax()
+    assert sys.getswitchinterval() == short
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_has_the_programs_own(own: float) -> None:
+    hurry()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
+        pid = os.fork()
+    if pid == 0:
+        os._exit(int(sys.getswitchinterval() != own))
+    relax()
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+class Witness(Channel):
+    """A channel that notes the interval whenever it is asked for bytes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.seen: list[float] = []
+
+    def receive(self) -> bytes:
+        self.seen.append(sys.getswitchinterval())
+        return super().receive()
+
+
+def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None:
+    """Also when there is nothing to receive, and at the end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        channel = Witness(ours)
+        client = websocket.WebSocket()
+        transport = Transport(
+            channel, client, data=b"", max_message_size=1000, idle_timeout=10, write_timeout=10, now=time.monotonic()
+        )
+        for sent in (b"", b"\x81\x02{}"):
+            theirs.sendall(sent)
+            assert transport.read(time.monotonic()) == [b"{}"] * bool(sent)
+            assert sys.getswitchinterval() == own
+        theirs.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(ConnectionLost):
+            transport.read(time.monotonic())
+        assert sys.getswitchinterval() == own
+        transport.abort()
+    assert len(channel.seen) == 3 and max(channel.seen) < OWN / 20
+
+
+def test_a_feed_beside_a_thread_that_computes(exchange: Exchange, make_feed: FeedMaker, own: float) -> None:
+    """Books are right, and the interval is the program's after it."""
+    stop = threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        with make_feed() as feed:
+            feed.wait_for_book(A, timeout=10)
+            for step in range(200):
+                exchange.change(A, "yes", "0.30", 1 + step)
+            wait_equal(feed, exchange, A)
+    finally:
+        stop.set()
+        thread.join()
+    assert sys.getswitchinterval() == own
