@@ -17,7 +17,7 @@ def run(scale: Scale) -> Figures:
         want = int(REST_RATE * seconds)
         say("at rest")
         url = bench.server(markets=20, deltas=want, rate=REST_RATE, pause=0.5)
-        rest = min((bench.client("rest", url, markets=20, want=want, seconds=seconds) for _ in range(2)), key=_core_percent)
+        rest = min((bench.client("rest", url, markets=20, want=want, seconds=seconds) for _ in range(4)), key=_core_percent)
         growth = []
         for levels in (100, 20, 102):
             say(f"{scale.books} books of {levels} levels")
