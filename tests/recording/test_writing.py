@@ -206,7 +206,7 @@ def test_a_file_damaged_in_the_middle(whole: Path, tmp_path: Path) -> None:
 # -- disks -------------------------------------------------------------------------------------------------------------------------
 
 FULL_DISK = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
 with Exchange(markets=3, rate=2000, seed=2) as exchange:
@@ -219,6 +219,7 @@ with Exchange(markets=3, rate=2000, seed=2) as exchange:
         for ticker in exchange.market_tickers:
             feed.wait_for_book(ticker, timeout=10)
         end = time.monotonic() + 20
+        while os.path.getsize(sys.argv[1]) < 2000 and time.monotonic() < end: time.sleep(0.01)  # a part that can be read
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         while not recording.missed and time.monotonic() < end: time.sleep(0.01)
         failed = type(recording.error).__name__
