@@ -493,6 +493,7 @@ def test_silent_connection_is_replaced(exchange: Exchange, make_feed: FeedMaker)
     wait_until(lambda: feed.stats().reconnects == 1)
     wait_equal(feed, exchange, A)
     assert book.is_live
+    wait_until(lambda: [change.state for change in heard.states[-2:]] == [FeedState.RECONNECTING, FeedState.CONNECTED])
     lost = next(change for change in heard.states if change.state is FeedState.RECONNECTING)
     assert "no byte for 0.4 s" in lost.reason
     back = heard.states[-1]
