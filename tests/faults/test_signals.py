@@ -113,13 +113,14 @@ def test_R09_sigterm_ends_a_program_that_waits(moment: str, exchange: Exchange, 
     waits = {
         "run_forever": "feed.run_forever()",
         "wait_for_book": "feed.wait_for_book('KXNEVER')",
-        "close": "feed.on_trade(busy); feed.wait_for('trade'); feed.close(2)",
+        "close": "came.wait(10); feed.close(2)",
         "messages": "list(feed.messages('trade'))",
     }
     exchange.mute_books = {"KXNEVER"}  # whose book never becomes LIVE
     body = f"""
     signal.signal(signal.SIGTERM, lambda number, frame: feed.close(timeout=2))
-    busy = lambda trade: (print('closing', flush=True), time.sleep(60))
+    came = threading.Event()
+    feed.on_trade(lambda trade: (print('closing', flush=True), came.set(), time.sleep(60)))
     feed.start().subscribe('trade', '{A}').wait(5)
     print('ready', flush=True)
     try:
