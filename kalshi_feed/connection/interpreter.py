@@ -4,7 +4,8 @@ Each system call and each decryption lets go of the lock, and a thread that comp
 5 ms. Over TLS every record is a decryption: beside such a thread a feed of 1,000 messages a second was 50 to 300 ms
 behind; now it is 4 to 17 (tests/benchmarks, latency). Short turns cost that thread nothing worth measuring.
 
-Owns the process's switch interval for those moments; must not import anything of the package. Thread-safe.
+Owns the process's switch interval for those moments; must not import anything of the package. Thread-safe, but that
+Python has no compare-and-set for it: what a program sets between our look at the interval and our change is lost.
 """
 
 from __future__ import annotations

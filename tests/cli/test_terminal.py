@@ -12,13 +12,11 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
 
 from .screens import Screen, needs_tmux, screen
@@ -171,25 +169,25 @@ def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, envir
 
 
 @needs_tmux
-def test_a_replay_is_shown_too(quiet: Access, tmp_path: Path) -> None:
-    recording, exchange = tmp_path / "game.ndjson", quiet.exchange
-    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
-        feed.record(recording)
-        feed.subscribe("orderbook_delta", MARKETS).wait(10)
-        for ticker in MARKETS:
-            feed.wait_for_book(ticker, timeout=10)
-        time.sleep(1.0)  # a second in which nothing comes: of the replay it makes twenty
-        exchange.change("KX-C", "yes", "0.01", "7")
-        feed.book("KX-C").wait_for_update(10, after=1)
+def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
+    """At its own speed, from a moment in it; left at its end or by q, with a summary on the shell's own screen."""
+    with Exchange(markets=MARKETS, rate=300, seed=1) as exchange:
+        access = Access(exchange, tmp_path / "access")
+        file = tmp_path / "game.ndjson.gz"
+        recorded = kalshi_feed("record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ)
+        assert recorded.returncode == 0, recorded.stderr
+    command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", "+1"])
     with screen(tmp_path) as terminal:
-        terminal.type(shlex.join([*COMMAND, "replay", str(recording), "--speed", "0.05"]), "Enter")
-        terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and lines[0].startswith(" replay of game.ndjson"))
-        terminal.type("3")
-        terminal.wait_until(lambda lines: "market 3 of 3" in lines[-1] and " KX-C  LIVE" in lines[3])
-        terminal.type("q")
-        lines = terminal.wait_until(lambda lines: [line for line in lines if line][-1:] == ["ready>"])
-        assert any(line.startswith("KX-C ") for line in lines)  # the summary
-        assert terminal.flags() == BEFORE
+        for way in ("q", "to its end"):
+            terminal.type("clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter")
+            lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
+            assert lines[0].startswith(" replay of game.ndjson.gz"), lines
+            terminal.type("2")
+            terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and "KX-B  LIVE" in lines[3])
+            if way == "q":
+                terminal.type("q")
+            lines = assert_restored(terminal, 0)
+            assert any(line.startswith("messages: ") for line in lines) and any("KX-C LIVE yes 0." in line for line in lines), lines
 
 
 # --- without tmux: what is written
@@ -261,25 +259,3 @@ def test_a_dumb_terminal_gets_lines(quiet: Access) -> None:
         assert process.wait(20) == 0
     assert b"\x1b" not in written
     assert written.count(b"\r\n") == 2 and b"KX-A LIVE yes 0." in written
-
-
-@needs_tmux
-def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
-    """At its own speed, from a moment in it; left at its end or by q, with a summary on the shell's own screen."""
-    with Exchange(markets=MARKETS, rate=300, seed=1) as exchange:
-        access = Access(exchange, tmp_path / "access")
-        file = tmp_path / "game.ndjson.gz"
-        recorded = kalshi_feed("record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ)
-        assert recorded.returncode == 0, recorded.stderr
-    command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", "+1"])
-    with screen(tmp_path) as terminal:
-        for way in ("q", "to its end"):
-            terminal.type("clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter")
-            lines = terminal.wait_until(lambda lines: lines[-1].startswith(" q quit") and "KX-A  LIVE" in lines[3])
-            assert "replay of game.ndjson.gz" in lines[0] and "CONNECTED" in lines[0], lines
-            terminal.type("2")
-            terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and "KX-B  LIVE" in lines[3])
-            if way == "q":
-                terminal.type("q")
-            lines = assert_restored(terminal, 0)
-            assert any(line.startswith("messages: ") for line in lines) and any("KX-C LIVE yes 0." in line for line in lines), lines

@@ -772,29 +772,21 @@ def test_what_a_command_that_timed_out_may_have_added_is_deleted_when_it_is_unwa
     assert driver.turn(ok(delete["id"], 3, 2)) == [] and driver.session.control.settled(BOOK)
 
 
-def test_all_markets_that_a_timed_out_subscribe_may_have_brought_end_when_fewer_are_wanted() -> None:
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_subscribe_to_all_that_timed_out_and_then_fewer_are_wanted(is_done: bool) -> None:
+    """What it may have brought ends first; if it was not carried out, nothing is in doubt any more."""
     driver = Driver()
     want = driver.want("trade")
     driver.connect()
     (list_,) = driver.turn(error(18, 1))
     driver.unwant(want)
     driver.want("trade", "A")
-    (end,) = driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": "trade", "sid": 3}]})
-    assert action(end) == "unsubscribe"
-    (subscribe,) = driver.turn(unsubscribed(end["id"], 3, None))
+    listed = [{"channel": "trade", "sid": 3}] if is_done else []
+    commands = driver.turn({"id": list_["id"], "type": "ok", "msg": listed})
+    assert [action(command) for command in commands] == ["unsubscribe"] * is_done
+    (subscribe,) = driver.turn(unsubscribed(commands[0]["id"], 3, None)) if is_done else driver.pass_time(1)
     assert params(subscribe)["market_tickers"] == ["A"]
-
-
-def test_a_subscribe_that_timed_out_and_was_not_carried_out_leaves_no_doubt() -> None:
-    driver = Driver()
-    want = driver.want("trade")
-    driver.connect()
-    (list_,) = driver.turn(error(18, 1))
-    driver.unwant(want)
-    driver.want("trade", "A")
-    driver.turn({"id": list_["id"], "type": "ok", "msg": []})
-    (subscribe,) = driver.pass_time(1)
-    assert driver.turn(subscribed(subscribe["id"], "trade", 3)) == [] and driver.session.control.settled("trade")
+    assert driver.turn(subscribed(subscribe["id"], "trade", 4)) == [] and driver.session.control.settled("trade")
 
 
 @pytest.mark.parametrize("is_done", [True, False])
