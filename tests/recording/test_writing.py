@@ -138,9 +138,8 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> No
             assert process.stdout is not None and process.stdout.readline() == b"recording\n"
             begun = time.time_ns()
             wait_until(lambda: lines(path)[-1].get("recv_ns", 0) > begun + 1_500_000_000, 20, "something in the file")
-            wait_until(
-                lambda: time.time_ns() - lines(path)[-1]["recv_ns"] > 300_000_000, 20, "a moment at which much is not in the file"
-            )
+            if suffix != ".ndjson":  # which is written whenever its buffer is full
+                wait_until(lambda: time.time_ns() - lines(path)[-1]["recv_ns"] > 300_000_000, 20, "much not to be in the file")
         finally:
             killed = time.time_ns()
             process.send_signal(signal.SIGKILL)
