@@ -38,12 +38,14 @@ class Peer:
         self._buffer = b""
 
     def read_request(self) -> dict[str, str]:
-        while b"\r\n\r\n" not in self._buffer:
-            data = self.sock.recv(65_536)
-            if not data:
-                raise ConnectionError("no request")
-            self._buffer += data
-        self.request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        """The request's headers; read from the socket once."""
+        if not self.request:
+            while b"\r\n\r\n" not in self._buffer:
+                data = self.sock.recv(65_536)
+                if not data:
+                    raise ConnectionError("no request")
+                self._buffer += data
+            self.request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         lines = self.request.decode().split("\r\n")[1:]
         return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
 

@@ -88,9 +88,8 @@ def test_H13_signs_anew_for_each_dial_and_only_when_tls_is_up(dialer: Dialer, se
     signed: list[int] = []
 
     def handler(peer: Peer) -> None:
-        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stamps.append(peer.read_request()["kalshi-access-timestamp"])
         peer.handshake()
-        stamps.append(peer.request.decode())
 
     def headers() -> dict[str, str]:
         signed.append(len(signed))
@@ -102,7 +101,7 @@ def test_H13_signs_anew_for_each_dial_and_only_when_tls_is_up(dialer: Dialer, se
     with RawServer(handler, server_context) as server:
         for _ in range(2):
             dialer(server, scheme="wss", headers=headers).abort()
-    assert ["KALSHI-ACCESS-TIMESTAMP: 1" in stamps[0], "KALSHI-ACCESS-TIMESTAMP: 2" in stamps[1]] == [True, True]
+    assert stamps == ["1", "2"]
 
 
 def test_server_time_and_skew(dialer: Dialer) -> None:

@@ -41,20 +41,18 @@ class Script:
 
     def __call__(self, peer: Peer) -> None:
         answer = self._answers.pop(0) if self._answers else None
+        self.requests.append(peer.read_request())  # before the answer, which makes the feed go on
         if answer is None:
             peer.handshake()
         elif isinstance(answer, bytes):
-            peer.read_request()
             peer.send(answer)
         else:
             answer(peer)
-        lines = peer.request.decode().split("\r\n")[1:]
-        self.requests.append({name.upper(): value for name, _, value in (line.partition(": ") for line in lines)})
         peer.wait_closed()
 
     def stamps(self) -> list[float]:
         """When the requests were signed, in Unix seconds of the feed's idea of the time."""
-        return [int(request["KALSHI-ACCESS-TIMESTAMP"]) / 1000 for request in self.requests]
+        return [int(request["kalshi-access-timestamp"]) / 1000 for request in self.requests]
 
 
 def says(line: str, *headers: str, body: bytes = b"") -> bytes:
@@ -383,9 +381,9 @@ def test_H13_every_attempt_is_signed_anew(exchange: Exchange, make_feed: FeedMak
         feed.start()
         wait_until(lambda: len(script.requests) == 7)
         feed.close(0.1)  # the last one does not answer
-    stamps = [request["KALSHI-ACCESS-TIMESTAMP"] for request in script.requests]
-    signatures = [request["KALSHI-ACCESS-SIGNATURE"] for request in script.requests]
-    keys = [request["SEC-WEBSOCKET-KEY"] for request in script.requests]
+    stamps = [request["kalshi-access-timestamp"] for request in script.requests]
+    signatures = [request["kalshi-access-signature"] for request in script.requests]
+    keys = [request["sec-websocket-key"] for request in script.requests]
     assert len(set(stamps)) == len(set(signatures)) == len(set(keys)) == 7
     private_key = load_pem_private_key(exchange.private_key_pem, None)
     assert isinstance(private_key, Ed25519PrivateKey)

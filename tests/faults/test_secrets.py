@@ -423,8 +423,8 @@ def test_K09_what_is_signed_is_the_path_that_is_sent(target: str, signed: str, e
     [request] = script.requests
     key = load_pem_private_key(exchange.private_key_pem, None)
     assert isinstance(key, Ed25519PrivateKey)
-    signature = base64.b64decode(request["KALSHI-ACCESS-SIGNATURE"])
-    key.public_key().verify(signature, f"{request['KALSHI-ACCESS-TIMESTAMP']}GET{signed}".encode())
+    signature = base64.b64decode(request["kalshi-access-signature"])
+    key.public_key().verify(signature, f"{request['kalshi-access-timestamp']}GET{signed}".encode())
 
 
 def test_K10_cookies_go_nowhere(make_feed: FeedMaker) -> None:
@@ -445,7 +445,7 @@ def test_K10_cookies_go_nowhere(make_feed: FeedMaker) -> None:
             wait_until(lambda: len(script.requests) >= count + 2)  # noqa: B023
             feed.close(0.1)
     assert len(script.requests) >= 4
-    assert not any("COOKIE" in request for request in script.requests)
+    assert not any("cookie" in request for request in script.requests)
     assert "session" not in jar.get("127.0.0.1") and "other" in jar.get("127.0.0.1")
     jar.jar.clear()
 
