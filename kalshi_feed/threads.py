@@ -95,6 +95,7 @@ class FeedingThread(ABC):
         except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
             self.cancel()
             raise
+        self._begun = True  # it waits for nobody any more: a close() from here on may join it
 
     def cancel(self) -> None:
         """Never to run after all."""

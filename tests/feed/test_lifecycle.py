@@ -10,6 +10,7 @@ import logging
 import pickle
 import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -142,6 +143,21 @@ def test_R16_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMak
     feed.close()
     feed.close(timeout=0)
     feed.close(timeout=None)  # type: ignore[arg-type]
+
+
+def test_R16_close_waits_for_threads_that_have_not_begun(make_feed: FeedMaker) -> None:
+    def late(*_: Any) -> None:  # the first that a new thread runs
+        sys.setprofile(None)
+        time.sleep(0.05)
+
+    feed = make_feed()
+    threading.setprofile(late)
+    try:
+        feed.start()
+    finally:
+        threading.setprofile(None)
+    feed.close()
+    assert own_threads() == []
 
 
 def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(exchange: Exchange, make_feed: FeedMaker) -> None:
