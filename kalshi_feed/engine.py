@@ -191,12 +191,12 @@ class Engine(ABC):
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
         with self.store.change():
             self._state.fatal = None
+            self._end_tap_locked()
             self.requests.close_books_locked()
             self.store.ended = FeedClosedError("the feed is closed; start() opens it again")
             if self._state.value is not FeedState.CLOSED:
                 self._state.change(FeedState.CLOSED, reason)
             self._state.untold.clear()
-            self._end_tap_locked()
         self.dispatcher.end(None)
 
     def stop(self, deadline: float) -> FeedingThread | None:
@@ -298,7 +298,6 @@ class Engine(ABC):
             if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
                 self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
             self._monitor.ended()
-            self._end_tap_locked()
         try:
             self._hand_on(items, changed)
         except BaseException as broken:  # the dispatcher is what has failed
@@ -311,6 +310,7 @@ class Engine(ABC):
         """What the session still had to say, whose books have changed, and its own defect: even then no book stays LIVE."""
         try:
             with self.store.change():
+                self._end_tap_locked()  # first: a recording ends with the books as they were
                 self.session.disconnected(time.monotonic())
                 if closing:
                     self.requests.close_books_locked()

@@ -143,7 +143,11 @@ class Intake:
 
     def end(self, now: float) -> None:
         """See Tap."""
-        self._add(Mark(now, Line(end=True)))
+        if self.missed > self._missed_before:
+            self.checkpoint_locked(new_part=False)
+        mark = Mark(now, Line(end=True))
+        self._queued += mark.size  # whatever waits already
+        self._queue.append(mark)
         self.accepts = False
         self.ended = True
         self._on_end()

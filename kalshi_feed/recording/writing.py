@@ -234,6 +234,8 @@ class Recording:
             if self._sink is not None and self._error is not None:
                 self._error, self._retry_delay = None, _FIRST_RETRY
                 self._tell(f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far")
+        elif self._sink is not None:
+            self._tell(f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing so far")
 
     def _next_part(self, now: float) -> bool:
         """Open the next file, unless it is the first, which is open."""
@@ -266,7 +268,6 @@ class Recording:
                 self._fresh_start(new_part=True)
         elif not self._intake.accepts:
             self._fresh_start(new_part=False)
-            self._tell(f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing so far")
         elif self._is_full(now) and not self._rotating:
             self._rotating = True
             self._fresh_start(new_part=True)

@@ -317,6 +317,27 @@ def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path
         assert sides(again.book(A)) == levels and reheard.gaps == []
 
 
+@pytest.mark.parametrize("who", ["recording", "feed"])
+def test_a_loss_at_the_very_end(
+    who: str, exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = make_feed()
+    heard = Heard(feed)
+    feed.start().wait_for_book(A, timeout=5)
+    recording = feed.record(tmp_path / "a.ndjson")
+    monkeypatch.setattr(intake, "QUEUE_BYTES", 0)
+    exchange.change(A, "yes", "0.41", 1)
+    wait_until(lambda: recording.missed)
+    levels = sides(feed.book(A))
+    (recording if who == "recording" else feed).close()
+    if who == "recording":
+        wait_until(lambda: any("1 messages are missing" in text for text in troubles(heard)))
+    feed.close()
+    with played(recording.path) as (again, reheard):
+        assert troubles(reheard) == ["1 messages before this moment were not recorded"]
+        assert again.book(A).is_live and sides(again.book(A)) == levels
+
+
 # -- parts -------------------------------------------------------------------------------------------------------------------------
 
 
