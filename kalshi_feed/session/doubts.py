@@ -62,6 +62,7 @@ class Doubts:
 
     def reset(self) -> None:
         """No connection: every book gets a new snapshot on the next one."""
+        self.patient_until = 0.0  # no snapshot is overdue before
         self.has_news = False  # books may have changed since the last look; set by the session
         self._look_at = 0.0
         self._to_look_at: list[Book] = []
@@ -103,7 +104,7 @@ class Doubts:
         if not self._due and not self._asked:
             return look_at
         ask_at = self._ask_at if self._due else _NEVER
-        return min(look_at, ask_at, next(iter(self._asked.values()), _NEVER))
+        return min(look_at, ask_at, max(next(iter(self._asked.values()), _NEVER), self.patient_until))
 
     def tick(self, control: Control, now: float) -> list[str]:
         """Do what is due; the markets that were asked for in vain, whose books are LIVE still."""
@@ -113,7 +114,7 @@ class Doubts:
             self._ask(control, now)
         silent = []
         for market_ticker, deadline in tuple(self._asked.items()):
-            if deadline > now:
+            if max(deadline, self.patient_until) > now:
                 break
             del self._asked[market_ticker]
             if self._books[market_ticker].status is BookStatus.LIVE:

@@ -130,7 +130,7 @@ class Session:
         So a consumer that holds up the reading (overflow="block") does not cost the connection.
         """
         self.control.patient_until = now + self._timing.ack
-        self.repair.patient_until = now + self._timing.snapshot
+        self.repair.patient_until = self.doubts.patient_until = now + self._timing.snapshot
 
     def arriving(self, since: float | None, now: float) -> None:
         """Since when the message that is incomplete now has been arriving (None: there is none).

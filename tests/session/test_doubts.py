@@ -165,6 +165,16 @@ def test_no_snapshot_of_a_doubted_book_makes_it_stale_and_the_repair_goes_on() -
     assert driver.live() == {"A", "B"}
 
 
+def test_a_snapshot_that_may_lie_unread_is_not_overdue() -> None:
+    driver = doubtful("A")
+    commands = deny(driver)
+    driver.session.fell_behind(driver.now + 5.0)
+    assert driver.session.next_deadline() == driver.now + 15.0
+    assert driver.pass_time(14.9) == [] and driver.live() == {"A"}
+    driver.play(commands)
+    assert driver.live() == {"A"} and driver.faults() == []
+
+
 def test_a_refusal_counts_as_no_snapshot() -> None:
     driver = doubtful("A")
     (get,) = deny(driver)
