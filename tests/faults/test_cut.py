@@ -23,8 +23,18 @@ AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # the sweep is of c
 DELTAS = 1
 
 
-@pytest.mark.parametrize(("direction", "tls", "step"), [("down", False, 1), ("down", True, 29), ("up", False, 5), ("up", True, 31)])
-def test_N41_cut_after_n_bytes_with_fin_and_with_reset(make_feed: FeedMaker, direction: str, tls: bool, step: int) -> None:
+@pytest.mark.parametrize(
+    ("direction", "tls", "first", "step"),
+    [
+        *[("down", False, first, 5) for first in range(5)],  # every n; in five parts
+        ("down", True, 0, 29),
+        ("up", False, 0, 5),
+        ("up", True, 0, 31),
+    ],
+)
+def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
+    make_feed: FeedMaker, direction: str, tls: bool, first: int, step: int
+) -> None:
     moves = itertools.cycle(["1", "-1"])
     with Exchange(key_type="ed25519", tls=tls) as exchange, ToxicProxy(exchange.port) as proxy:
         exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
@@ -42,7 +52,7 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(make_feed: FeedMaker, dir
         [(down, up)] = proxy._pairs
         length = down.passed if direction == "down" else up.passed
         assert length > 400  # the upgrade, the confirmation, a snapshot, a delta; or the upgrade and a command
-        for n in range(0, length + 1, step):
+        for n in range(first, length + 1, step):
             keeper.told.clear()
             cuts = proxy.limited
             (

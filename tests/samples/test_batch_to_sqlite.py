@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -89,8 +90,11 @@ def test_an_outage_is_told_and_what_it_leaves_as_well(access: Access, tmp_path: 
         wait_until(lambda: count(file, "deltas"), 15, "rows again")
         with closing(sqlite3.connect(file, timeout=5)) as database:
             database.execute("begin immediate")  # until after its end
+            assert process.stderr is not None
+            before = list(takewhile(lambda line: "locked" not in line, process.stderr))  # rows wait
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)
+        err = "".join(before) + err
     assert process.returncode == 1 and "Traceback" not in err
     assert f"SQLite file {file} cannot be written: no such table: deltas; tried again until it can be" in err
     assert f"SQLite file {file} is written again" in err
