@@ -116,8 +116,7 @@ class Monitor:
     ) -> Health:
         """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
         now = self._clock.monotonic()
-        # a signal handler may ask on top of a subscribe() that has not made its books yet
-        books = [store.books[ticker] for ticker in market_tickers if ticker in store.books]
+        books = [store.books[ticker] for ticker in market_tickers]
         since = self._connected_at[0] if self._connected_at is not None else now
         return assess(
             state=state.value,

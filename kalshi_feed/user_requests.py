@@ -183,9 +183,12 @@ class UserRequests:
             return self.wanted_books_locked()
 
     def wanted_books_locked(self) -> tuple[str, ...]:
-        """As wanted_books(), with the lock held."""
+        """As wanted_books(), with the lock held.
+
+        In a signal handler on top of a subscribe() that has not made its books yet, without those.
+        """
         channel = self.wanted.channels.get(BOOK_CHANNEL)
-        return tuple(channel.counts) if channel is not None else ()
+        return tuple(filter(self._store.books.__contains__, tuple(channel.counts))) if channel is not None else ()
 
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""

@@ -13,6 +13,7 @@ import pytest
 
 from kalshi_feed import FeedState, KalshiFeed, live
 from kalshi_feed.simulator import Exchange
+from kalshi_feed.user_requests import UserRequests
 from tests.feed.support import A, B, FeedMaker, own_threads, program
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
@@ -169,6 +170,34 @@ def test_R09_close_in_a_signal_handler_on_top_of_start(make_feed: FeedMaker, mon
     assert feed.state is FeedState.CLOSED
     assert own_threads() == []
     assert feed.start().wait_for_book(A, timeout=5).is_live
+
+
+def test_R09_close_in_a_signal_handler_on_top_of_subscribe(make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler finds a market that is wanted and has no book yet."""
+    feed = make_feed()
+    told: list[Any] = []
+
+    def handler(number: int, frame: Any) -> None:
+        told.append((feed.state, feed.health().status, list(feed.books)))
+        feed.close()
+
+    real = UserRequests.open_book_locked
+
+    def interrupted(requests: UserRequests, market_ticker: str) -> None:
+        if not told:
+            signal.raise_signal(signal.SIGTERM)
+        real(requests, market_ticker)
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(UserRequests, "open_book_locked", interrupted)
+            feed.subscribe("orderbook_delta", [A, B])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [(FeedState.IDLE, "down", [])]
+    assert feed.state is FeedState.CLOSED
+    assert feed.start().wait_for_book(B, timeout=5).is_live
 
 
 def test_R09_signals_on_top_of_a_close_that_waits(exchange: Exchange, feed: KalshiFeed) -> None:
