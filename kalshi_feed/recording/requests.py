@@ -59,9 +59,7 @@ class ReplayRequests(UserRequests):
             return tuple((link.name, link.sid) for link in self._session.control.links if link.is_open and link.sid is not None)
 
     def confirmed(self, want: Want) -> bool:
-        """See UserRequests; also of channels that nobody wanted when it was recorded."""
-        if not self._state.is_connected:
-            return False
+        """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it was then."""
         wanted = self._recorded.wanted.channels
         return all(name in wanted and self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
 

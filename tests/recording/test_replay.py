@@ -144,6 +144,7 @@ def test_programs_for_a_live_feed_run_on_a_replay(short: Path) -> None:
         book = feed.wait_for_book(A, timeout=5)
         feed.run_forever()
         assert feed.state is FeedState.CLOSED and book.is_live
+        assert feed.subscribe("trade", A).wait(5).state is SubscriptionState.ACTIVE  # as a program that was late would
         assert book.depth_at("yes", "0.41") == 30
         assert feed.wait_for_book(A, timeout=5) is book  # what there was can still be asked for
         assert dict(feed.list_subscriptions(1)).keys() == {"orderbook_delta", "trade"}
