@@ -90,7 +90,8 @@ def test_a_replay_is_the_run_again(exchange: Exchange, make_feed: FeedMaker, tmp
         again,
         heard,
     ):  # it asks for less than was asked for then, and takes the answers all the same
-        assert {fault.kind for fault in heard.faults} == {"exchange_error", "binary_frame"}
+        kinds, live_kinds = ({fault.kind for fault in one.faults} for one in (heard, live))
+        assert kinds == live_kinds >= {"exchange_error", "binary_frame"}
         assert {ticker: sides(book) for ticker, book in again.books.items()} == {ticker: book[3] for ticker, book in books.items()}
         assert [gap.reason for gap in heard.gaps] == [gap.reason for gap in live.gaps if gap.reason != "sequence gap"]
 
