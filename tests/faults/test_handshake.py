@@ -291,7 +291,6 @@ def hangs_up(answer: Answer) -> Callable[[Peer], None]:
 
     def handler(peer: Peer) -> None:
         if isinstance(answer, bytes):
-            peer.read_request()
             peer.send(answer)
         else:
             answer(peer)
@@ -322,7 +321,6 @@ def test_H10_endless_error_body(length: str, make_feed: FeedMaker) -> None:
 
     def answer(peer: Peer) -> None:
         nonlocal sent
-        peer.read_request()
         peer.send(f"HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n".encode())
         while True:
             peer.send(b"word " * 2_000)

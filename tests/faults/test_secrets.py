@@ -411,7 +411,6 @@ def test_K09_what_is_signed_is_the_path_that_is_sent(target: str, signed: str, e
     lines: list[str] = []
 
     def answer(peer: Peer) -> None:
-        peer.read_request()
         lines.append(peer.request.decode().partition("\r\n")[0])
         peer.send(says("404 Not Found"))
 
