@@ -1,24 +1,59 @@
-"""The rows of the fault matrix, and where each is proved."""
+"""The rows of the fault matrix, as README.md has them, and where each one is proved."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["ROWS", "decided", "proved"]
+__all__ = ["LETTERS", "MATRIX", "ROWS", "Row", "decided", "decisions", "proved"]
 
+README: Final = Path(__file__).with_name("README.md")
 TESTS: Final = Path(__file__).parents[1]
-_COUNTS: Final = {"N": 42, "T": 11, "P": 6, "H": 13, "S": 38, "R": 23, "K": 11}
-ROWS: Final = tuple(f"{letter}{number:02}" for letter, count in _COUNTS.items() for number in range(1, count + 1))
-_ID: Final = re.compile(r"[NTPHSRK]\d\d")
+LETTERS: Final = "NTPHSRK"
+_ID: Final = re.compile(rf"[{LETTERS}]\d\d")
+_MATRIX_HEADING: Final = "The rows"
+_DECISION_HEADINGS: Final = ("Rows decided otherwise", "Rows that do not apply")
+
+
+class Row(NamedTuple):
+    """One row of the matrix, cell by cell."""
+
+    id: str
+    fault: str
+    injected: str
+    must: str
+    never: str
+
+
+def _table_rows(heading: str) -> Iterator[list[str]]:
+    """The cells of every row of the tables under this ``##`` heading of the README, without the tables' own headings."""
+    found = ""
+    for line in README.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            found = line[3:]
+        elif found == heading and line.startswith("|"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if cells[0] != "id" and not line.startswith("|---"):
+                yield cells
+
+
+def _row(cells: list[str]) -> Row:
+    if len(cells) != len(Row._fields):
+        raise ValueError(f"{README}: the row {cells[0]} has {len(cells)} cells, not {len(Row._fields)}")
+    return Row(*cells)
+
+
+MATRIX: Final = tuple(_row(cells) for cells in _table_rows(_MATRIX_HEADING))
+ROWS: Final = tuple(row.id for row in MATRIX)
 
 
 @cache
 def proved() -> dict[str, list[str]]:
-    """By id the tests that are named by it, as ``file::test``. A name may hold several ids: test_N07_N08_…."""
+    """By id the tests that are named after it, as ``file::test``. A name may start with several ids: test_N07_N08_…."""
     found: dict[str, list[str]] = {}
     for file in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -30,14 +65,12 @@ def proved() -> dict[str, list[str]]:
     return found
 
 
+def decisions() -> list[tuple[str, list[str]]]:
+    """Each decision: the heading of the README that it stands under, and its cells, the row's id first."""
+    return [(heading, cells) for heading in _DECISION_HEADINGS for cells in _table_rows(heading)]
+
+
 @cache
 def decided() -> dict[str, str]:
-    """By id the heading of the README's table that it stands in."""
-    found: dict[str, str] = {}
-    heading = ""
-    for line in (Path(__file__).parent / "README.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith("## "):
-            heading = line[3:]
-        elif match := re.match(r"\| ([NTPHSRK]\d\d) \|", line):
-            found[match[1]] = heading
-    return found
+    """By id the heading that the row's decision stands under."""
+    return {cells[0]: heading for heading, cells in decisions()}
