@@ -1,4 +1,4 @@
-"""The flows of the integration guide of 2025-10-11 (../shared/kalshi), each as a user meets it."""
+"""The flows of the exchange's integration guide of 2025-10-11, each as a user meets it."""
 
 from __future__ import annotations
 

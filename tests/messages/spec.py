@@ -1,35 +1,19 @@
-"""The published schemas as data for tests: the server's messages, instances of them, and where their numbers are.
-
-Reads /work/shared/kalshi/asyncapi_facts.json, so whoever uses it is skipped where that is absent (``needs_spec``).
-"""
+"""The published schemas as data for tests: the server's messages, instances of them, and where their numbers are."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from kalshi_feed.messages import Message, wire_fields
 from kalshi_feed.messages.flat import Part
-
-FACTS = Path("/work/shared/kalshi/asyncapi_facts.json")
-EXAMPLES = Path("/work/shared/kalshi/example_frames.jsonl")
-needs_spec = pytest.mark.skipif(not FACTS.exists(), reason="the published schemas are not on this machine")
+from tests.published import facts
 
 Place = tuple[str | int, ...]
 TEXTS_OF_NUMBERS = ("fee_cost", "settlement_value", "value", "value_usd", "start", "end", "step")
-
-
-@cache
-def facts() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(FACTS.read_text(encoding="utf-8")) if FACTS.exists() else {"messages": {}, "schemas": {}}
-    return loaded
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from kalshi_feed.messages import MESSAGE_TYPES, Decoder, decode
+from tests.published import example_frames
 
-from .spec import EXAMPLES, attribute_of, same
-
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the example frames are not on this machine")
+from .spec import attribute_of, same
 
 
 def examples() -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line["direction"] == "server" and not line["type"].startswith("control")]
+    return [line for line in example_frames() if line["direction"] == "server" and not line["type"].startswith("control")]
 
 
 @pytest.mark.parametrize("use_yes_price", [False, True])

@@ -12,17 +12,16 @@ import pytest
 from kalshi_feed.errors import ProtocolError
 from kalshi_feed.messages import MESSAGE_TYPES, Decoder, Message, Ok, OrderbookDelta, UnknownMessage, decode, wire_fields
 from kalshi_feed.messages.flat import FlatMessage
+from tests.published import examples, facts
 
 from .spec import (
     Place,
     at,
     attribute_of,
     changed,
-    facts,
     frame_of,
     instances,
     is_number,
-    needs_spec,
     places,
     resolved,
     same,
@@ -31,12 +30,10 @@ from .spec import (
     without,
 )
 
-pytestmark = needs_spec
-
 # Types that this package knows and the newest spec no longer has.
 RETIRED = {"list_subscriptions", "ticker_v2", "multivariate_lookup"}
 
-# Without these a frame is no message: everything else may be missing (protocol.md 9.8).
+# Without these a frame is no message: everything else may be missing (PROTOCOL.md 9.8).
 ESSENTIAL = {
     ("orderbook_delta", "market_ticker"),
     ("orderbook_delta", "side"),
@@ -158,7 +155,7 @@ def test_instances(name: str, full: bool) -> None:
 
 @pytest.mark.parametrize("name", server_messages())
 def test_the_files_examples(name: str) -> None:
-    for frame in facts()["messages"][name].get("examples", []):
+    for frame in examples(name):
         assert_holds(read(frame), frame)
 
 
@@ -261,8 +258,8 @@ def test_sid_seq_and_id_are_strict(name: str) -> None:
 def test_mutations(capsys: pytest.CaptureFixture[str]) -> None:
     """Each field of every full instance and example retyped and set to extremes: absent, equal or refused, never another number."""
     counts: Counter[str] = Counter()
-    examples = [frame for name in server_messages() for frame in facts()["messages"][name].get("examples", [])]
-    for frame in [frame_of(name, True) for name in server_messages()] + examples:
+    published = [frame for name in server_messages() for frame in examples(name)]
+    for frame in [frame_of(name, True) for name in server_messages()] + published:
         clean = decode(json.dumps(frame))
         for place in places(frame):
             for odd in ODD:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from kalshi_feed import ConfigurationError
 from kalshi_feed.session.channels import CHANNEL_OF_TYPE, CHANNELS, channel_names, names, rule_of
-
-FACTS = Path(__file__).parents[3] / "shared/kalshi/asyncapi_facts.json"
+from tests.published import facts
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
@@ -90,7 +86,5 @@ def test_types_of_the_book_channel() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="../shared is not here")
 def test_the_list_of_channels_is_the_published_one() -> None:
-    published = set(json.loads(FACTS.read_text(encoding="utf-8"))["channels"]) - {"root", "control_frames"}
-    assert set(CHANNELS) == published
+    assert set(CHANNELS) == set(facts()["channels"]) - {"root", "control_frames"}

@@ -1,4 +1,4 @@
-"""Every client frame of the published examples is one that our commands make (../shared/kalshi/example_frames.jsonl).
+"""Every client frame of the published examples is one that our commands make.
 
 One command of several channels, or of several sids, is one command each here; `market_ticker` and `sid` are lists of one.
 """
@@ -6,28 +6,24 @@ One command of several channels, or of several sids, is one command each here; `
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kalshi_feed.session.channels import rule_of
 from kalshi_feed.session.commands import Command, encode
+from tests.published import example_frames
 
 from .driver import Driver
 
-FILE = Path(__file__).parents[3] / "shared/kalshi/example_frames.jsonl"
 SELECTORS = ("market_tickers", "market_ids", "index_ids", "underlying_tickers")
 CHANGES = {"subscribe_indices": "add_markets", "unsubscribe_indices": "delete_markets"}
 CHANGES |= {"subscribe_underlyings": "add_markets", "unsubscribe_underlyings": "delete_markets"}
 
-pytestmark = pytest.mark.skipif(not FILE.exists(), reason="../shared is not here")
-
 
 def client_frames() -> list[dict[str, Any]]:
-    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
-    rows = [json.loads(line) for line in lines]
-    frames = [row["frame"] for row in rows if row["direction"] == "client" and isinstance(row["frame"], dict)]
+    rows = [row for row in example_frames() if row["direction"] == "client"]
+    frames = [row["frame"] for row in rows if isinstance(row["frame"], dict)]
     return [frame for frame in frames if "cmd" in frame]  # the 2025 guide's two wrong ones have none
 
 

@@ -1,20 +1,12 @@
-"""The exchange's published schemas for the tests of the simulator, and a validator for what of JSON schema they use.
-
-The facts lie outside the repository: tests that need them are skipped where they are missing.
-"""
+"""The exchange's published schemas for the tests of the simulator, and a validator for what of JSON schema they use."""
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-FACTS = Path("/work/shared/kalshi/asyncapi_facts.json")
-needs_facts = pytest.mark.skipif(not FACTS.exists(), reason=f"{FACTS} is not here")
+from tests.published import facts
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -30,13 +22,8 @@ _NOTES = {"description", "example", "examples", "title", "default", "deprecated"
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
-def facts() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(FACTS.read_text())
-    return loaded
-
-
 class Spec:
-    """The messages of the facts file."""
+    """The messages of the published document."""
 
     def __init__(self) -> None:
         self.facts = facts()

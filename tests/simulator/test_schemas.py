@@ -9,9 +9,10 @@ import pytest
 from kalshi_feed.simulator import Exchange, schemas
 from kalshi_feed.simulator.schemas import FIELDS, STRUCT_FIELDS, Fields
 from kalshi_feed.simulator.subscriptions import SEQUENCED
+from tests.published import examples
 
 from .peer import Peer
-from .spec import Spec, needs_facts
+from .spec import Spec
 
 TEXTS = {"text", "time", "dollars", "price", "contracts", "signed", "decimal"}
 JSON_TYPES = {"int": "integer", "natural": "integer", "number": "number", "bool": "boolean", "object": "object"}
@@ -64,7 +65,6 @@ def kind_differences(spec: Spec, where: str, kind: str, schema: dict[str, Any]) 
     return [] if ok else [f"{where}: {kind} in the table, {schema} in the facts"]
 
 
-@needs_facts
 def test_the_table_is_the_published_one(spec: Spec) -> None:
     found, seen = [], set()
     for channel, names in spec.data_messages().items():
@@ -88,12 +88,11 @@ def test_the_table_is_the_published_one(spec: Spec) -> None:
     assert spec.data_messages().keys() == SEQUENCED.keys()
 
 
-@needs_facts
 def test_the_published_examples_pass(spec: Spec) -> None:
     counted = 0
     for names in spec.data_messages().values():
         for name in names:
-            for example in spec.facts["messages"][name].get("examples", []):
+            for example in examples(name):
                 schemas.check(example["type"], example["msg"])
                 counted += 1
     assert counted > 30

@@ -9,9 +9,8 @@ from kalshi_feed.simulator.commands import TEXTS
 from kalshi_feed.simulator.subscriptions import SEQUENCED
 
 from .peer import Peer, wait_until
-from .spec import Spec, needs_facts
+from .spec import Spec
 
-pytestmark = needs_facts
 COMBOS = {"A": [("L-1", "yes")], "B": [("L-1", "yes"), ("L-2", "no")]}
 
 
