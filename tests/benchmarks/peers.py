@@ -1,7 +1,7 @@
-"""Other Kalshi clients on the same frames, each driven by its script in ../shared/peers, where that folder is present.
+"""Other Kalshi clients on the same frames, each driven by its script in peer_drivers.
 
-Each has a virtual environment of its own, made at the first run and kept in the user's cache. What cannot be installed
-or does not finish is said.
+Each has its own virtual environment, which is made on the first run and kept in the user's cache. A client that cannot be
+installed or does not finish is reported as such.
 """
 
 from __future__ import annotations
@@ -16,47 +16,39 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from tests.benchmarks.rounds import Figures, Scale, say
-from tests.benchmarks.spawn import TOP, Bench
+from tests.benchmarks.spawn import Bench
 from tests.benchmarks.tables import number, table
 
 MARKETS = 100
 INSTALL_SECONDS = 300
 RUN_SECONDS = 60
+DRIVERS = Path(__file__).parent / "peer_drivers"
 
 
 class Peer(NamedTuple):
-    """A client, the script that drives it, and what it needs."""
+    """A client and what it needs. Its driver is named after it."""
 
     name: str
-    script: str
     requirements: tuple[str, ...]
     python: tuple[str, ...] = ()  # names to look for; the running one if empty
 
+    @property
+    def driver(self) -> Path:
+        return DRIVERS / f"drive_{self.name.replace('-', '_')}.py"
+
 
 PEERS = (
-    Peer("openpx", "openpx_sdk.py", ("openpx==0.3.1",)),
-    Peer("neural-sdk", "neural_sdk.py", ("neural-sdk==0.4.1", "websockets", "certifi")),
-    Peer(
-        "kalshi-simple-ws-orderbook",
-        "kalshi_simple_ws_orderbook.py",
-        ("kalshi-simple-ws-orderbook==1.0.0", "websockets", "requests", "cryptography"),
-    ),
-    Peer("pykalshi-client", "pykalshi_client.py", ("pykalshi-client==1.3.0", "orjson")),
-    Peer("pykalshi", "pykalshi.py", ("pykalshi==2.0.0",)),
-    Peer("kalshi-sdk", "kalshi_sdk.py", ("kalshi-sdk==22.4.0",), ("3.13", "3.12")),
+    Peer("openpx", ("openpx==0.3.1",)),
+    Peer("neural-sdk", ("neural-sdk==0.4.1", "websockets", "certifi")),
+    Peer("kalshi-simple-ws-orderbook", ("kalshi-simple-ws-orderbook==1.0.0", "websockets", "requests", "cryptography")),
+    Peer("pykalshi-client", ("pykalshi-client==1.3.0", "orjson")),
+    Peer("pykalshi", ("pykalshi==2.0.0",)),
+    Peer("kalshi-sdk", ("kalshi-sdk==22.4.0",), ("3.13", "3.12")),
 )
-
-
-def scripts() -> Path | None:
-    """The folder with the peers' scripts."""
-    return next((found for up in TOP.parents if (found := up / "shared" / "peers").is_dir()), None)
 
 
 def run(scale: Scale) -> Figures:
     """The feed, the floor and every peer in turns. ``missing`` says why a peer has no figures."""
-    folder = scripts()
-    if folder is None:
-        return {"missing": {"all": "there is no ../shared/peers"}}
     missing: dict[str, str] = {}
     pythons = {}
     for peer in PEERS:
@@ -78,7 +70,7 @@ def run(scale: Scale) -> Figures:
                 say(f"round {number_ + 1}: {peer.name}")
                 url = bench.server(**server, markers=False)
                 try:
-                    seen.setdefault(peer.name, []).append(_measured(peer, pythons[peer.name], folder, url, bench, want))
+                    seen.setdefault(peer.name, []).append(_measured(peer, pythons[peer.name], url, bench, want))
                 except (OSError, ValueError, subprocess.SubprocessError) as error:
                     missing[peer.name] = f"did not finish: {_last_line(error)}"
                     seen.pop(peer.name, None)
@@ -121,10 +113,10 @@ def _interpreter(peer: Peer) -> str:
     return sys.executable
 
 
-def _measured(peer: Peer, python: str, folder: Path, url: str, bench: Bench, want: int) -> Figures:
-    """One run. The scripts tell the seconds from the first delta to the last, and the CPU seconds between them."""
+def _measured(peer: Peer, python: str, url: str, bench: Bench, want: int) -> Figures:
+    """One run. The drivers report the seconds from the first delta to the last, and the CPU seconds between them."""
     port = url.rpartition(":")[2].partition("/")[0]
-    command = [python, str(folder / peer.script), port, str(bench.folder / "key.pem"), str(MARKETS), str(want)]
+    command = [python, str(peer.driver), port, str(bench.folder / "key.pem"), str(MARKETS), str(want)]
     if bench.client_core >= 0:
         command = ["taskset", "-c", str(bench.client_core), *command]
     ran = subprocess.run(
