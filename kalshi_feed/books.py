@@ -249,7 +249,7 @@ class OrderBook:
 
     @property
     def clock(self) -> int | None:
-        """The exchange's clock of this market at the last change (protocol.md 6.2), the same on every connection."""
+        """The exchange's clock of this market at the last change (PROTOCOL.md 6.2), the same on every connection."""
         self._store.check_fork()
         return self._book.clock
 

@@ -1,4 +1,4 @@
-"""An API key: the private key in, the three signed handshake headers out (protocol.md 1.2).
+"""An API key: the private key in, the three signed handshake headers out (PROTOCOL.md 1.2).
 
 The only importer of cryptography; must not import anything of the package but errors.
 
@@ -119,7 +119,7 @@ class Credentials:
         return "RSA" if isinstance(self._private_key, RSAPrivateKey) else "Ed25519"
 
     def sign(self, text: str) -> str:
-        """The base64 signature of ``text``: RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519 (protocol.md 1.2)."""
+        """The base64 signature of ``text``: RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519 (PROTOCOL.md 1.2)."""
         if isinstance(self._private_key, RSAPrivateKey):
             signature = self._private_key.sign(text.encode(), _PSS, hashes.SHA256())
         else:
@@ -127,7 +127,7 @@ class Credentials:
         return base64.b64encode(signature).decode("ascii")
 
     def headers(self, path: str, now_ms: int) -> dict[str, str]:
-        """The three headers of one handshake attempt (protocol.md 1.2).
+        """The three headers of one handshake attempt (PROTOCOL.md 1.2).
 
         ``path`` is the url's, without its query; ``now_ms`` is Unix time in milliseconds.
         Raises ConfigurationError for a path or a time that the exchange would answer with 401.

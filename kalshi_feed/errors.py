@@ -178,7 +178,7 @@ class ProtocolError(KalshiFeedError):
 class SubscriptionError(KalshiFeedError):
     """The exchange refused a subscription or a change of it.
 
-    ``code`` is the exchange's number (protocol.md 4.1) and ``message`` its text; ``channel`` and ``market_tickers`` say
+    ``code`` is the exchange's number (PROTOCOL.md 4.1) and ``message`` its text; ``channel`` and ``market_tickers`` say
     what was asked for, and may be None.
     """
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
 
-PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # protocol.md 1.1
+PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
 DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _MIB: Final = 1024 * 1024
@@ -258,7 +258,7 @@ class KalshiFeed(Callbacks):
         """Want these channels, of these markets (without any: of all, where the channel allows that).
 
         Never blocks; before or after start(), from any thread and from callbacks. The parameters are the exchange's own
-        (protocol.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says what to write instead.
+        (PROTOCOL.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says what to write instead.
         """
         self._engine.check()
         wanted_channels = channel_names(channels, allow_unknown=allow_unknown)
@@ -405,7 +405,7 @@ def _check_seconds(name: str, value: object) -> None:
 
 
 def _check_options(options: Mapping[str, object]) -> None:
-    """What the exchange would answer with errors 1, 11 and 19 to 22 (protocol.md 3.1), or JSON could not hold."""
+    """What the exchange would answer with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1), or JSON could not hold."""
     for name in ("send_initial_snapshot", "skip_ticker_ack"):
         if not isinstance(options.get(name, False), bool):
             raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")

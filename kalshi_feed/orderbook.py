@@ -1,7 +1,7 @@
 """The order book of one market: its state, its arithmetic, and the immutable view that users read.
 
 Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages.values;
-knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (protocol.md 6.1): a bid of
+knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (PROTOCOL.md 6.1): a bid of
 the other side at p is an offer on this one at 1 - p. Inside, prices are ints of 1/10,000 dollar and sizes ints of
 1/100 contract; Decimals are made only when somebody asks.
 """
@@ -72,7 +72,7 @@ class Book(Levels):
         return _repr(self)
 
     def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
-        """Takes a snapshot, any snapshot (protocol.md 5.5): the book is LIVE."""
+        """Takes a snapshot, any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
         self.put(yes, no)
         self.status = BookStatus.LIVE
         self.seq = seq

@@ -30,7 +30,7 @@ __all__ = ["NOT_REACHED", "STEPS", "UNKNOWN_KEY", "Report", "Step", "advice", "c
 # answer, also a refusal, has the exchange's time. It is judged first, because a wrong clock is a reason for a refusal.
 STEPS: Final = ("key", "url", "dns", "tcp", "proxy", "tls", "clock", "handshake", "subscribe", "snapshot")
 NOT_REACHED: Final = "not reached"
-UNKNOWN_KEY: Final = "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (protocol.md 1.2)
+UNKNOWN_KEY: Final = "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (PROTOCOL.md 1.2)
 _NOT_NEEDED: Final = {"proxy": "none is set for this host", "tls": "ws:// has none", "clock": "the answer had no time (Date)"}
 _SET_CLOCK: Final = "Linux: sudo timedatectl set-ntp true; macOS: sudo sntp -sS time.apple.com; Windows: w32tm /resync"
 

@@ -70,7 +70,7 @@ def upgrade(
     stand_in = _HandshakeSocket(channel, patience)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
-        # suppress_origin: with an Origin header the exchange answers 403 (protocol.md 1.2)
+        # suppress_origin: with an Origin header the exchange answers 403 (PROTOCOL.md 1.2)
         client.connect(endpoint.url, socket=stand_in, header=signed, suppress_origin=True, redirect_limit=0)
     except DialCancelled:
         return DialCancelled()

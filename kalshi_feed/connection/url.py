@@ -36,7 +36,7 @@ class Endpoint:
 
     @property
     def sign_path(self) -> str:
-        """The part of the target that is signed: the path without the query (protocol.md 1.2)."""
+        """The part of the target that is signed: the path without the query (PROTOCOL.md 1.2)."""
         return self.path.partition("?")[0]
 
     @property

@@ -48,7 +48,7 @@ _REPLIES = (
     "ok",
     "error",
     "list_subscriptions",
-)  # answers to commands: no data (protocol.md 3)
+)  # answers to commands: no data (PROTOCOL.md 3)
 
 
 class Entry:

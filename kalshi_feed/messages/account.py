@@ -1,8 +1,8 @@
-"""The messages of the account's own channels: fill, user_order, market_position, order_group_updates (protocol.md 6.5, 6.6,
+"""The messages of the account's own channels: fill, user_order, market_position, order_group_updates (PROTOCOL.md 6.5, 6.6,
 6.9, 6.10, 8).
 
 Owns the types. Must not import anything of the package but messages.base and messages.flat. None of these channels has a
-snapshot or a replay: what happened while the connection was away must be read over REST (protocol.md 5.6).
+snapshot or a replay: what happened while the connection was away must be read over REST (PROTOCOL.md 5.6).
 
 Every field may be None. Dates say since when the exchange sends a field.
 """
@@ -54,7 +54,7 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
 
     market_ticker: TickerText = None
     trade_id: str | None = None
-    """Has uuid form but is no valid uuid (protocol.md 9.10)."""
+    """Has uuid form but is no valid uuid (PROTOCOL.md 9.10)."""
     order_id: str | None = None
     client_order_id: str | None = None
     """What you named the order, if you did."""

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""sid, seq, id, clock: seqs beyond 13 million are seen (protocol.md 5.2), so 64 bits; never negative."""
+"""sid, seq, id, clock: seqs beyond 13 million are seen (PROTOCOL.md 5.2), so 64 bits; never negative."""
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=100)]
@@ -58,7 +58,7 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
 Time = int | str | None
-"""``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (protocol.md 7); either is read everywhere."""
+"""``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (PROTOCOL.md 7); either is read everywhere."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -66,7 +66,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     ``sid`` is the subscription, ``seq`` the number within it (None on unsequenced channels), ``sending_ts_ms`` the
     Unix time in milliseconds at which the exchange queued the frame (since 2026-09-30). Any of them may be None
-    (protocol.md 9.8).
+    (PROTOCOL.md 9.8).
     """
 
     type: ClassVar[str]

@@ -1,4 +1,4 @@
-"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (protocol.md 6.1, 6.2, 8).
+"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (PROTOCOL.md 6.1, 6.2, 8).
 
 Owns the two types and the reading of their levels in all wire generations. Must not import anything of the package but
 messages.base and messages.values. Both sides are bids; every ready price is in the side's own price.
@@ -181,7 +181,7 @@ class SnapshotBody(Body, frozen=True, gc=False, kw_only=True):
 
 
 class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_snapshot"):
-    """All levels of one market; it replaces the book, whenever it comes (protocol.md 5.5). Thread-safe: immutable.
+    """All levels of one market; it replaces the book, whenever it comes (PROTOCOL.md 5.5). Thread-safe: immutable.
 
     ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the wire's
     levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older generations; per side
@@ -221,7 +221,7 @@ class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field=
 
     @property
     def market_id(self) -> str | None:
-        """The market's uuid; "" for a market the exchange does not know (protocol.md 5.4)."""
+        """The market's uuid; "" for a market the exchange does not know (PROTOCOL.md 5.4)."""
         return self.msg.market_id
 
     @property

@@ -116,7 +116,7 @@ _error_path = re.compile(r"(?s).* - at `\$((?:\.msg)?)\.([A-Za-z_]+)[^`]*`").ful
 class Decoder:
     """Decodes the frames of one connection. Thread-safe: it has no state.
 
-    ``use_yes_price``: what the orderbook_delta subscription asked for (protocol.md 3.1).
+    ``use_yes_price``: what the orderbook_delta subscription asked for (PROTOCOL.md 3.1).
     """
 
     __slots__ = ("_batch", "_one", "_types", "delta_type", "use_yes_price")
@@ -197,7 +197,7 @@ _yes_scale = Decoder(use_yes_price=True)
 
 
 def decode(frame: str | bytes, use_yes_price: bool = False) -> Message:
-    """The message of one frame. ``use_yes_price``: what its subscription asked for (protocol.md 3.1).
+    """The message of one frame. ``use_yes_price``: what its subscription asked for (PROTOCOL.md 3.1).
 
     Raises ProtocolError for what is no message; a type without a class of its own becomes UnknownMessage.
     """

@@ -1,4 +1,4 @@
-"""The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists (protocol.md 6.12).
+"""The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists (PROTOCOL.md 6.12).
 
 Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.values.
 

@@ -1,5 +1,5 @@
 """The messages of the lifecycle channels: market_lifecycle_v2, multivariate_market_lifecycle, event_lifecycle, event_fee_update
-(protocol.md 6.7, 6.8).
+(PROTOCOL.md 6.7, 6.8).
 
 Owns the types. Must not import anything of the package but messages.base and messages.flat. Nothing tells the scheduled open or
 close of a market: there is no such message.

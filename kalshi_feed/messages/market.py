@@ -1,4 +1,4 @@
-"""The messages of the public market channels: ticker and trade (protocol.md 6.3, 6.4, 8).
+"""The messages of the public market channels: ticker and trade (PROTOCOL.md 6.3, 6.4, 8).
 
 Owns the two types. Must not import anything of the package but messages.base and messages.values.
 """
@@ -55,7 +55,7 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
     open_interest_int: Count | None = field(default=None, name="open_interest")
 
     def __post_init__(self) -> None:
-        # "" was sent for a market that never traded (protocol.md 6.3): absent
+        # "" was sent for a market that never traded (PROTOCOL.md 6.3): absent
         check_prices(self.price_dollars or None, self.yes_bid_dollars or None, self.yes_ask_dollars or None)
         check_counts(
             self.volume_fp or None,
@@ -254,7 +254,7 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
 class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):
     """One trade, public. Thread-safe: immutable.
 
-    ``trade_id`` has uuid form but is no valid uuid (protocol.md 9.10). The wire's integers until March 2026 are
+    ``trade_id`` has uuid form but is no valid uuid (PROTOCOL.md 9.10). The wire's integers until March 2026 are
     ``yes_price_cents``, ``no_price_cents`` and ``count_int``. ``taker_side`` is deprecated: read
     ``taker_outcome_side``.
     """

@@ -1,4 +1,4 @@
-"""The exchange's answers to commands: subscribed, unsubscribed, ok, error (protocol.md 4, 8).
+"""The exchange's answers to commands: subscribed, unsubscribed, ok, error (PROTOCOL.md 4, 8).
 
 Owns the four types and their older forms. Must not import anything of the package but messages.base. What the codes
 mean and what to do about them is the session's business.
@@ -131,7 +131,7 @@ class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
 class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="error"):
     """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe: immutable.
 
-    ``code`` is the number of protocol.md 4.1 (any other is passed on as it is) and ``message`` its text.
+    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text.
     """
 
     type: ClassVar[str] = "error"
@@ -140,7 +140,7 @@ class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type",
 
     @property
     def code(self) -> int | None:
-        """The number of protocol.md 4.1; any other is passed on as it is."""
+        """The number of PROTOCOL.md 4.1; any other is passed on as it is."""
         return None if self.msg is None else self.msg.code
 
     @property

@@ -1,5 +1,5 @@
 """The messages that the exchange no longer sends but old recordings hold: ticker_v2 (until 2026-02-12) and multivariate_lookup
-(channel multivariate, until 2026-08-06) (protocol.md 2).
+(channel multivariate, until 2026-08-06) (PROTOCOL.md 2).
 
 Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs.
 

@@ -1,5 +1,5 @@
 """The messages about batches of RFQs, on the communications channel since 2026-10-26: rfq_batch_created, rfq_batch_deleted,
-batch_quote_created, rfq_batch_best_quotes, batch_quote_accepted, rfq_batch_executed, batch_quote_executed (protocol.md 6.11).
+batch_quote_created, rfq_batch_best_quotes, batch_quote_accepted, rfq_batch_executed, batch_quote_executed (PROTOCOL.md 6.11).
 
 Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs. They are about several
 markets: ``market_ticker`` is None, the RFQs and quotes inside have one each.

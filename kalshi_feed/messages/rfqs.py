@@ -1,5 +1,5 @@
 """The messages about single RFQs and their quotes, on the communications channel: rfq_created, rfq_deleted, quote_created,
-quote_accepted, quote_executed (protocol.md 6.11, 8).
+quote_accepted, quote_executed (PROTOCOL.md 6.11, 8).
 
 Owns the types, their common base and the leg of a combo. Must not import anything of the package but messages.base and
 messages.flat.

@@ -1,6 +1,6 @@
 """Exact values: dollars, contracts and times, from the wire's texts to integers, Decimals and datetimes.
 
-Owns the one grammar of numbers (protocol.md 7, design.md "Precisions"): ASCII digits and at most one point with
+Owns the one grammar of numbers (PROTOCOL.md 7): ASCII digits and at most one point with
 digits on both sides; no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the
 package a price is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar.
 Every function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
@@ -213,7 +213,7 @@ def level(price: int, size: int) -> Level:
 def parse_time(text: str) -> datetime:
     """RFC 3339 text to an aware datetime in UTC.
 
-    Go trims the zeros of a fraction, so 0 to 9 digits are accepted (protocol.md 7) and cut to microseconds.
+    Go trims the zeros of a fraction, so 0 to 9 digits are accepted (PROTOCOL.md 7) and cut to microseconds.
     """
     match = _TIME.fullmatch(text)
     if match is None:

@@ -1,6 +1,6 @@
 """The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote something else.
 
-Owns the table of protocol.md section 2 and the checks of a subscribe call's words; must not import anything of the
+Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's words; must not import anything of the
 package but errors. Thread-safe: pure functions and constants.
 """
 
@@ -38,7 +38,7 @@ _COMMUNICATIONS = (
     "batch_quote_created", "batch_quote_accepted", "batch_quote_executed",
 )  # fmt: skip
 
-# protocol.md section 2; types shared by two channels stand with the first one only
+# PROTOCOL.md section 2; types shared by two channels stand with the first one only
 CHANNELS: Final[dict[str, Channel]] = {
     channel.name: channel
     for channel in (

@@ -1,4 +1,4 @@
-"""The commands the exchange understands, and their JSON (protocol.md 3).
+"""The commands the exchange understands, and their JSON (PROTOCOL.md 3).
 
 Owns Command and encode(); must not import sockets, threads or clocks. Thread-safe: immutable, and a pure function.
 """
@@ -16,7 +16,7 @@ __all__ = ["CHUNK", "Command", "encode"]
 
 CHUNK: Final = 500  # markets named in one command: about 16 kB of JSON, one answer at a time
 
-# what the exchange calls a change of a filter that is no list of markets (protocol.md 3.3)
+# what the exchange calls a change of a filter that is no list of markets (PROTOCOL.md 3.3)
 _ACTIONS: Final = {
     ("add_markets", "index_ids"): "subscribe_indices",
     ("delete_markets", "index_ids"): "unsubscribe_indices",

@@ -25,7 +25,7 @@ from .wanted import ListBox, Wanted
 
 __all__ = ["TERMINAL", "Control", "Listener"]
 
-# protocol.md 4.1
+# PROTOCOL.md 4.1
 _ALREADY_SUBSCRIBED: Final = 6
 _UNKNOWN_SID: Final = 7
 TERMINAL: Final = frozenset({10, 17, 25})
@@ -159,7 +159,7 @@ class Control:
         return True
 
     def resubscribe(self, link: Link, now: float) -> None:
-        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (protocol.md 5.2)."""
+        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md 5.2)."""
         if link.pending is None and link.sid is not None:
             self.unsettled.add(link.name)
             self._change(link, "unsubscribe", (), now)
@@ -201,7 +201,7 @@ class Control:
     def _send(self, cmd: str, channel: str, keys: tuple[str, ...], now: float, repeated: bool = False) -> Command:
         link, wanted = self.links.get(channel), self._wanted.channels.get(channel)
         options = dict(wanted.options) if wanted is not None else {}
-        if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (protocol.md 3.1)
+        if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (PROTOCOL.md 3.1)
             options["use_yes_price"] = self._use_yes_price
         sid = link.sid if link is not None else None
         command = Command(self.next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
@@ -257,7 +257,7 @@ class Control:
                 self._closed(link, now)
             elif command.cmd != "subscribe":
                 self._changed(link, command, now)
-            else:  # the exchange had it open: no snapshots come by themselves (protocol.md 5.3)
+            else:  # the exchange had it open: no snapshots come by themselves (PROTOCOL.md 5.3)
                 is_new = link.sid is None or message.sid not in (None, link.sid)
                 self._opened(link, message.sid, command.keys + listed_keys(message), now)
                 if is_new:

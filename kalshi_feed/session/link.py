@@ -102,7 +102,7 @@ class Link:
         """The next command (cmd, keys) on the way to ``wanted``, or None when there is nothing to do.
 
         Markets are added before others are deleted, so that a filter is never empty (what the exchange would then send
-        is unknown, protocol.md 3.3); the last one goes by unsubscribing, and so does a filter of another kind.
+        is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of another kind.
         """
         keys = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
         if not self.is_open:

@@ -80,7 +80,7 @@ class Repair:
         """Messages of ``link`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
 
         ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any
-        (protocol.md 5.2), also of one whose snapshot came before the exchange confirmed it.
+        (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it.
         """
         is_book = link.name == BOOK_CHANNEL
         if market_tickers is not None:

@@ -1,4 +1,4 @@
-"""What the exchange's replies to commands say, and what they mean (protocol.md 3 and 4).
+"""What the exchange's replies to commands say, and what they mean (PROTOCOL.md 3 and 4).
 
 Must not import sockets, threads or clocks. Thread-safe: pure functions.
 """

@@ -254,7 +254,7 @@ class Session:
                 self.doubts.heard(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
-        """Replies use up a number where the channel is sequenced (protocol.md 5.2), or repeat the last one."""
+        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one."""
         link = self.control.links.of_sid(message.sid)
         if link is not None and link.rule.sequenced and message.seq is not None:
             if message.seq + 1 == link.next_seq:
@@ -273,7 +273,7 @@ class Session:
         self.output.items.append(message)
 
     def _snapshot(self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float) -> None:
-        """Any snapshot replaces the book, whoever asked for it; a missing side is empty (protocol.md 5.5)."""
+        """Any snapshot replaces the book, whoever asked for it; a missing side is empty (PROTOCOL.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
             self.output.counts.ignored["unwanted"] += 1

@@ -1,6 +1,6 @@
 """The account the exchange knows: a key pair made for this run, and the check of what a client signed with it.
 
-Owns the private key (a throw-away) and the rules of protocol.md 1.2. Imports nothing of the package; thread-safe
+Owns the private key (a throw-away) and the rules of PROTOCOL.md 1.2. Imports nothing of the package; thread-safe
 (immutable).
 """
 
@@ -39,7 +39,7 @@ class Account:
             raise ValueError(f"key_type must be 'rsa' or 'ed25519', got {key_type!r}")
 
     def private_key_pem(self) -> bytes:
-        """The private key as Kalshi hands it out: PKCS#1 for RSA, PKCS#8 for Ed25519 (protocol.md 1.2)."""
+        """The private key as Kalshi hands it out: PKCS#1 for RSA, PKCS#8 for Ed25519 (PROTOCOL.md 1.2)."""
         pkcs1 = isinstance(self._key, rsa.RSAPrivateKey)
         return self._key.private_bytes(
             serialization.Encoding.PEM,

@@ -1,7 +1,7 @@
 """One client's socket: TLS, the opening handshake, frames, pings, and the ways a connection can end.
 
 Owns the socket and the thread that serves it. One thread does all of it, without blocking: an SSLSocket read and
-written by two threads crashes (faults.md T08), which rules out websockets.sync.server (it reads and writes in different
+written by two threads crashes (fault T08), which rules out websockets.sync.server (it reads and writes in different
 threads), so this uses the sans-I/O ServerProtocol of the same package. Imports session, faults and wire; knows the
 exchange as ``Hub`` only.
 """

@@ -263,7 +263,7 @@ class Core:
             session.snapshot(subscription, market.ticker)
 
     def _change(self, market: Market, changes: Sequence[Change], orders: Sequence[Order | None] = ()) -> None:
-        """One action of the exchange: the changes share one clock and one time (protocol.md 6.2).
+        """One action of the exchange: the changes share one clock and one time (PROTOCOL.md 6.2).
 
         ``orders``: for each change the account's order that caused it; on the order's own side the size is its own.
         """

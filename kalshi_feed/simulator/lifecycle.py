@@ -1,4 +1,4 @@
-"""The lives of markets and events, and the messages that tell of them (protocol.md 6.7, 6.8).
+"""The lives of markets and events, and the messages that tell of them (PROTOCOL.md 6.7, 6.8).
 
 Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of on
 ``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled open or

@@ -112,7 +112,7 @@ class Market:
 
     # -- messages ----------------------------------------------------------------------------------------------------
     def snapshot(self, use_yes_price: bool) -> dict[str, Any]:
-        """The ``msg`` of an orderbook_snapshot; an empty side has no key (protocol.md 6.1)."""
+        """The ``msg`` of an orderbook_snapshot; an empty side has no key (PROTOCOL.md 6.1)."""
         msg: dict[str, Any] = {"market_ticker": self.ticker, "market_id": self.market_id}
         if self.clock is not None:
             msg["clock"] = self.clock
@@ -123,7 +123,7 @@ class Market:
         return msg
 
     def delta(self, side: str, price: int, delta: int, now_us: int) -> dict[str, Any]:
-        """The ``msg`` of an orderbook_delta (protocol.md 6.2)."""
+        """The ``msg`` of an orderbook_delta (PROTOCOL.md 6.2)."""
         msg: dict[str, Any] = {
             "market_ticker": self.ticker,
             "market_id": self.market_id,
@@ -145,7 +145,7 @@ class Market:
         self.dollar_volume += yes_price * count
 
     def trade(self, taker_side: str, yes_price: int, count: int, now_us: int, trade_id: str) -> dict[str, Any]:
-        """The ``msg`` of a trade (protocol.md 6.4)."""
+        """The ``msg`` of a trade (PROTOCOL.md 6.4)."""
         return {
             "trade_id": trade_id,
             "market_ticker": self.ticker,
@@ -161,7 +161,7 @@ class Market:
         }
 
     def ticker_message(self, now_us: int) -> dict[str, Any]:
-        """The ``msg`` of a ticker; an empty side shows 0.0000 / 1.0000 (protocol.md 6.3)."""
+        """The ``msg`` of a ticker; an empty side shows 0.0000 / 1.0000 (PROTOCOL.md 6.3)."""
         yes, no = self.best("yes"), self.best("no")
         return {
             "market_ticker": self.ticker,
@@ -183,5 +183,5 @@ class Market:
 
 
 def unknown_snapshot(ticker: str) -> dict[str, Any]:
-    """What the exchange says of a market it does not know: no side, an empty ``market_id`` (protocol.md 5.4)."""
+    """What the exchange says of a market it does not know: no side, an empty ``market_id`` (PROTOCOL.md 5.4)."""
     return {"market_ticker": ticker, "market_id": "", "clock": 0}

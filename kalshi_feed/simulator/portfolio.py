@@ -1,8 +1,8 @@
-"""The account's orders, order groups, fills and positions, and the messages that tell of them (protocol.md 6.5-6.10).
+"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md 6.5-6.10).
 
 Owns their arithmetic. Pure data: no threads, sockets or clocks (times come as arguments). Imports only markets and
 wire. Prices, sizes and amounts are ints in wire's units; an order's ``side`` and ``price`` are those of the outcome it
-gains: selling yes at 0.40 is gaining no at 0.60 (protocol.md 6.5).
+gains: selling yes at 0.40 is gaining no at 0.60 (PROTOCOL.md 6.5).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Order:
 
     @property
     def annotation(self) -> dict[str, Any]:
-        """What an orderbook_delta that this order caused carries (protocol.md 6.2)."""
+        """What an orderbook_delta that this order caused carries (PROTOCOL.md 6.2)."""
         return {"client_order_id": self.client_order_id, "subaccount": self.subaccount}
 
     def execute(self, count: int, price: int, fee: int, is_taker: bool, now_us: int) -> None:
@@ -93,7 +93,7 @@ class Order:
         self.updated_us = now_us
 
     def message(self, user_id: str) -> dict[str, Any]:
-        """The ``msg`` of a user_order (protocol.md 6.6). ``side`` and ``is_yes`` are as the order was placed."""
+        """The ``msg`` of a user_order (PROTOCOL.md 6.6). ``side`` and ``is_yes`` are as the order was placed."""
         placed = self.side if self.action == "buy" else other(self.side)
         msg: dict[str, Any] = {
             "order_id": self.order_id,
@@ -134,7 +134,7 @@ class Order:
     def fill_message(
         self, trade_id: str, count: int, price: int, fee: int, is_taker: bool, position: int, now_us: int
     ) -> dict[str, Any]:
-        """The ``msg`` of a fill (protocol.md 6.5); ``price`` is the outcome's own."""
+        """The ``msg`` of a fill (PROTOCOL.md 6.5); ``price`` is the outcome's own."""
         msg: dict[str, Any] = {
             "trade_id": trade_id,
             "order_id": self.order_id,
@@ -201,7 +201,7 @@ class Position:
         self.open_fees -= fees
 
     def message(self, user_id: str) -> dict[str, Any]:
-        """The ``msg`` of a market_position (protocol.md 6.9)."""
+        """The ``msg`` of a market_position (PROTOCOL.md 6.9)."""
         return {
             "user_id": user_id,
             "market_ticker": self.market_ticker,
@@ -225,7 +225,7 @@ class OrderGroup:
     triggered: bool = False
 
     def message(self, event_type: str, now_us: int) -> dict[str, Any]:
-        """The ``msg`` of an order_group_updates (protocol.md 6.10)."""
+        """The ``msg`` of an order_group_updates (PROTOCOL.md 6.10)."""
         msg = {"event_type": event_type, "order_group_id": self.order_group_id, "ts_ms": now_us // 1000}
         if event_type in ("created", "limit_updated"):
             msg["contracts_limit_fp"] = wire.size_text(self.limit)

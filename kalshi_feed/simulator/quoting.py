@@ -1,4 +1,4 @@
-"""The ``communications`` channel: RFQs, quotes, batches, and their execution (protocol.md 6.11).
+"""The ``communications`` channel: RFQs, quotes, batches, and their execution (PROTOCOL.md 6.11).
 
 Owns the open requests and quotes. A quote is private to its requester and its maker, and the account is always one of
 the two: on a request of its own the quotes are somebody else's, on another's request they are the account's. Who hears

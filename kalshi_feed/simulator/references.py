@@ -1,4 +1,4 @@
-"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens (protocol.md 6.12).
+"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens (PROTOCOL.md 6.12).
 
 Owns the values and their messages. The values of an index are the same on both cfbenchmarks channels. Imports core and
 wire. Values are ints of 1/100,000,000 dollar inside.

@@ -1,4 +1,4 @@
-"""Requests for quotes, quotes and batches of them, and the messages that tell of them (protocol.md 6.11).
+"""Requests for quotes, quotes and batches of them, and the messages that tell of them (PROTOCOL.md 6.11).
 
 Owns what they are and how they are written. Pure data: no threads, sockets or clocks (times come as RFC 3339 text).
 Imports only markets and wire.

@@ -1,4 +1,4 @@
-"""What each data message must and may hold, and the check of a message against it (protocol.md 6, spec of 2026-10-26).
+"""What each data message must and may hold, and the check of a message against it (PROTOCOL.md 6, spec of 2026-10-26).
 
 Owns the table of fields. Pure; imports nothing of the package. A field is written ``name:kind``, ``name?:kind`` if it
 may be missing, and alone if it is text. Kinds: text, time (RFC 3339), dollars (decimal text, signed), price (dollars
@@ -150,7 +150,7 @@ CHANNEL_TYPES = {
     "cfbenchmarks_value_5hz": ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"),
     "pyth_value": ("pyth_value", "pyth_value_underlying_list"),
 }
-"""The message types of a channel where they are not the channel's own name alone (protocol.md 2)."""
+"""The message types of a channel where they are not the channel's own name alone (PROTOCOL.md 2)."""
 
 Fields = Mapping[str, tuple[bool, str]]  # name -> (required, kind)
 

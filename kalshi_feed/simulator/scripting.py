@@ -45,7 +45,7 @@ class Scripting(Trading):
             self._replace_book(self._market(market_ticker), new_yes, new_no, "HaltCancel")
 
     def settle(self, market_ticker: str) -> None:
-        """End the market's book as the exchange does: an unsolicited empty snapshot, no deltas (protocol.md 5.5)."""
+        """End the market's book as the exchange does: an unsolicited empty snapshot, no deltas (PROTOCOL.md 5.5)."""
         with self._step():
             market = self._market(market_ticker)
             market.moving = False
@@ -155,7 +155,7 @@ class Scripting(Trading):
         """A data message with the channel's sid and next number to everyone subscribed to it; truth is not touched.
 
         ``type``: None is the channel's usual one. ``check``: raise ValueError, naming the field, for a message that
-        the exchange would not write like this (protocol.md 6); a type nobody knows is not checked.
+        the exchange would not write like this (PROTOCOL.md 6); a type nobody knows is not checked.
         """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")

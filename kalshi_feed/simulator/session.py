@@ -1,4 +1,4 @@
-"""The exchange's side of one connection: commands in, numbered messages out (protocol.md 3-5). Sans-IO.
+"""The exchange's side of one connection: commands in, numbered messages out (PROTOCOL.md 3-5). Sans-IO.
 
 Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock and only
 queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol ``Venue`` only.
@@ -21,14 +21,14 @@ from .wire import Message
 class Quirks:
     """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other answer."""
 
-    missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (protocol.md 3.1)
-    get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (protocol.md 3.3)
-    echo_id: bool = True  # whether ``subscribed`` carries the command's id (protocol.md 9, 15)
+    missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (PROTOCOL.md 3.1)
+    get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
+    echo_id: bool = True  # whether ``subscribed`` carries the command's id (PROTOCOL.md 9, 15)
     snapshot_before_subscribed: bool = False
-    replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (protocol.md 5.2)
+    replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
     replies_repeat_seq: bool = False  # whether that is the last one again and not the next
-    get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (protocol.md 5.2)
-    use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (protocol.md 3.1)
+    get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
+    use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
 
 
 class Venue(Protocol):
@@ -98,7 +98,7 @@ class Session:
         self._emit("error", {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}, id_=id_)
 
     def end(self, subscription: Subscription, id_: int | None = None) -> None:
-        """``unsubscribed``; takes a number (protocol.md 4)."""
+        """``unsubscribed``; takes a number (PROTOCOL.md 4)."""
         self.subscriptions.pop(subscription.channel, None)
         self._emit("unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True))
 
@@ -215,7 +215,7 @@ class Session:
     def _grow(
         self, subscription: Subscription, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None
     ) -> None:
-        """``ok`` with the whole list, then snapshots for what is new only (protocol.md 5.3, 3.3)."""
+        """``ok`` with the whole list, then snapshots for what is new only (PROTOCOL.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
         self._include_names(subscription, params)
@@ -306,7 +306,7 @@ class Session:
             raise CommandError(13)
 
     def _get_snapshot(self, subscription: Subscription, params: dict[str, Any], id_: int | None) -> None:
-        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (protocol.md 3.3)."""
+        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md 3.3)."""
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
             raise CommandError(14)

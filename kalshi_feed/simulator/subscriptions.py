@@ -3,7 +3,7 @@
 Owns what a subscriber wants and has been sent. Pure data; imports only markets.
 
 How the exchange shards is not known; here a frame of ``communications`` belongs to the shard crc32(key) modulo
-``shard_factor``, the key being the market's ticker or the batch's id (protocol.md 3.1).
+``shard_factor``, the key being the market's ticker or the batch's id (PROTOCOL.md 3.1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEQUENCED = {
     "cfbenchmarks_value_5hz": True,
     "pyth_value": True,
 }
-"""Every channel, and whether its messages carry ``seq`` (protocol.md 2)."""
+"""Every channel, and whether its messages carry ``seq`` (PROTOCOL.md 2)."""
 
 FILTERED = frozenset({"orderbook_delta", "ticker", "trade", "fill", "user_orders", "market_positions"})
 """Channels that heed a market filter and add_markets / delete_markets."""
@@ -39,7 +39,7 @@ MESSAGE_TYPE = {
     "market_positions": "market_position",
     "communications": "rfq_created",
 }
-"""The usual message type of a channel where it is not the channel's own name (protocol.md 9, 17)."""
+"""The usual message type of a channel where it is not the channel's own name (PROTOCOL.md 9, 17)."""
 
 INDEX_ACTIONS = {
     "cfbenchmarks_value": ("subscribe_indices", "unsubscribe_indices", "indexlist", "index_ids", 24),

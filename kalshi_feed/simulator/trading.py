@@ -77,7 +77,7 @@ class Trading(Matching):
         return order.order_id
 
     def cancel_order(self, order_id: str, *, reason: str | None = None) -> None:
-        """Take a resting order off the book; ``reason`` is its ``last_update_reason`` (protocol.md 6.6).
+        """Take a resting order off the book; ``reason`` is its ``last_update_reason`` (PROTOCOL.md 6.6).
 
         Raises LookupError if it does not rest.
         """

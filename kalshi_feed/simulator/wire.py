@@ -2,7 +2,7 @@
 
 Owns the wire's text forms; pure functions, no state. Must not import anything else of the package.
 Prices are ints of 1/10,000 dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar inside the
-simulator (protocol.md 7).
+simulator (PROTOCOL.md 7).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def size_decimal(size: int) -> Decimal:
 
 
 def go_time(microseconds: int) -> str:
-    """RFC 3339 as Go writes it: microseconds, trailing zeros trimmed (protocol.md 6.2)."""
+    """RFC 3339 as Go writes it: microseconds, trailing zeros trimmed (PROTOCOL.md 6.2)."""
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{_second(seconds)}.{fraction:06d}".rstrip("0").rstrip(".") + "Z"
 
@@ -151,7 +151,7 @@ def levels(side: Mapping[int, int], *, complement: bool = False) -> list[list[st
 
 
 def on_yes_scale(type_: str, msg: dict[str, Any]) -> dict[str, Any]:
-    """The message as a subscriber with ``use_yes_price`` gets it: no prices p become 1 - p (protocol.md 3.1).
+    """The message as a subscriber with ``use_yes_price`` gets it: no prices p become 1 - p (PROTOCOL.md 3.1).
 
     Prices the wire could not carry (a test may have put them there) stay as they are.
     """

@@ -1,4 +1,4 @@
-"""Frames as the exchange sent them in late 2026 (protocol.md 5 and 6), encoded before anything is measured.
+"""Frames as the exchange sent them in late 2026 (PROTOCOL.md 5 and 6), encoded before anything is measured.
 
 Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only the price
 scale of the no side follows what the client asked for.

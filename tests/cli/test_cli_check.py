@@ -127,7 +127,7 @@ def test_two_exchanges_are_a_mistake_of_the_command(access: Access) -> None:
     assert result.exit_code == 2 and "--env and --url" in result.output
 
 
-# -- the handshake (protocol.md 1.2)
+# -- the handshake (PROTOCOL.md 1.2)
 
 
 def test_401_unknown_key(access: Access) -> None:

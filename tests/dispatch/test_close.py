@@ -1,4 +1,4 @@
-"""Starting and ending: faults.md R03, R05, R09, R14, R15, R16, R17, R21."""
+"""Starting and ending: faults R03, R05, R09, R14, R15, R16, R17, R21."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callbacks that misbehave: faults.md R01, R02, R03, R06, R08, R22."""
+"""Callbacks that misbehave: faults R01, R02, R03, R06, R08, R22."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds after every fault test: design.md section 4, as far as it can be seen from outside.
+"""What holds after every fault test: the invariants of kalshi_feed/README.md, as far as it can be seen from outside.
 
 Threads and descriptors are checked for every test of the project (tests/conftest.py), exceptions in threads and destructors by
 pytest itself. Here: no secret in any log record, with locals in any traceback, and no test that hangs.

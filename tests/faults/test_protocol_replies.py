@@ -161,7 +161,7 @@ def test_S37_five_thousand_markets_in_parts_and_at_a_pace(exchange: Exchange, fe
 
 
 def test_S37_where_one_command_may_name_fewer_markets_the_parts_are_smaller(exchange: Exchange, feed: KalshiFeed) -> None:
-    """Whether there is such a limit is not known (faults.md C6)."""
+    """Whether there is such a limit is not known (PROTOCOL.md 11)."""
     tickers = [f"KXMANY-{n:04d}" for n in range(600)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})

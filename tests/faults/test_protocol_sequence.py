@@ -265,7 +265,7 @@ def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
 
 @pytest.mark.parametrize("numbered", ["next", "last", "none"])
 def test_S32_snapshots_asked_for_may_be_numbered_otherwise(numbered: Any, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """They take the next number where it was seen (protocol.md 5.2). If they repeat the last one, they are as good; if they have
+    """They take the next number where it was seen (PROTOCOL.md 5.2). If they repeat the last one, they are as good; if they have
     none, nobody knows whether they took one: the ladder goes on, and the books are right in the end.
     """
     exchange.quirks.get_snapshot_seq = numbered

@@ -1,4 +1,4 @@
-"""Sees that nothing wrong is ever LIVE: invariant 1 of design.md section 4, through the public API."""
+"""Sees that nothing wrong is ever LIVE: invariant 1 of kalshi_feed/README.md, through the public API."""
 
 from __future__ import annotations
 

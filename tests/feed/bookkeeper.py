@@ -1,4 +1,4 @@
-"""A user who believes the feed, and finds out whether that was right: design.md section 4 as callbacks see it."""
+"""A user who believes the feed, and finds out whether that was right: the invariants of kalshi_feed/README.md as callbacks see them."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_recording(path: Path, use_yes_price: bool, exchange: Exchange, make_fee
             assert sides(view) == fold.sides, f"at frame {point}"
             assert (view.best_bid() is None) == (not fold.sides["yes"])
         assert done == len(frames)
-        assert emptied >= 1  # each recording ends with the market's end (protocol.md 5.5)
+        assert emptied >= 1  # each recording ends with the market's end (PROTOCOL.md 5.5)
         assert exchange.book(ticker) == fold.sides
         sent = [frame["msg"] for frame in frames if frame["type"] == "orderbook_delta"]
         dealt = [frame["msg"] for frame in frames if frame["type"] == "trade"]

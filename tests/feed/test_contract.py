@@ -1,4 +1,4 @@
-"""The rest of the contract (design.md, section 1): constructor, environment, books, figures, proxies, clock, life."""
+"""The rest of the contract: constructor, environment, books, figures, proxies, clock, life."""
 
 # mypy: no-strict-equality
 
@@ -95,7 +95,7 @@ def test_signatures() -> None:
 
 
 def test_the_readme_program(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """The first program of design.md, but for the ticker and the exchange."""
+    """The first program that users see, but for the ticker and the exchange."""
     printed: list[Any] = []
     with make_feed() as feed:
 

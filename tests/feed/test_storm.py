@@ -1,4 +1,4 @@
-"""Moving markets and random faults: the invariants of design.md, section 4, as a user of callbacks sees them."""
+"""Moving markets and random faults: the invariants of kalshi_feed/README.md, as a user of callbacks sees them."""
 
 from __future__ import annotations
 

@@ -398,7 +398,7 @@ OLD: dict[str, dict[str, Any]] = {
     },
     "ticker_v2": {"price": 48, "volume_delta": 100, "open_interest_delta": -10},
 }
-"""What the integer format had in place of the texts, with the same values (protocol.md 8)."""
+"""What the integer format had in place of the texts, with the same values (PROTOCOL.md 8)."""
 
 
 class _Absent:

@@ -1,4 +1,4 @@
-"""The grammar of numbers and times: faults S14, protocol.md 7."""
+"""The grammar of numbers and times: faults S14, PROTOCOL.md 7."""
 
 from __future__ import annotations
 

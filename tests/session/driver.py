@@ -128,7 +128,7 @@ class Subscription:
 
 
 class Venue:
-    """The exchange: true books, and the answers of protocol.md to commands. One connection at a time."""
+    """The exchange: true books, and the answers of PROTOCOL.md to commands. One connection at a time."""
 
     def __init__(self) -> None:
         self.books: dict[str, Levels] = {}

@@ -1,4 +1,4 @@
-"""Commands as the exchange wants them (protocol.md 3)."""
+"""Commands as the exchange wants them (PROTOCOL.md 3)."""
 
 from __future__ import annotations
 

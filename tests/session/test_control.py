@@ -646,7 +646,7 @@ def test_a_refusal_that_names_markets_concerns_only_those(named: dict[str, Any])
 
 
 def test_near_the_limit_of_markets_what_fits_is_taken_and_the_rest_refused() -> None:
-    """Code 26 names no number: the command is halved until it fits (protocol.md 5.7)."""
+    """Code 26 names no number: the command is halved until it fits (PROTOCOL.md 5.7)."""
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B", "C", "D", "E", "F")

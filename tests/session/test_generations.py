@@ -1,4 +1,4 @@
-"""One market history told in every wire generation: equal books, equal messages (protocol.md 8)."""
+"""One market history told in every wire generation: equal books, equal messages (PROTOCOL.md 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands and their answers, sids and sequence numbers, over a real connection (protocol.md 3-5)."""
+"""Commands and their answers, sids and sequence numbers, over a real connection (PROTOCOL.md 3-5)."""
 
 from __future__ import annotations
 
