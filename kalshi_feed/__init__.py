@@ -5,7 +5,8 @@ Owns the public names; everything else is inside.
 
 from __future__ import annotations
 
-from .books import OrderBook
+from .books.book import BookStatus, BookView
+from .books.store import OrderBook
 from .credentials import Credentials
 from .dispatch import MessageStream
 from .errors import (
@@ -26,6 +27,7 @@ from .errors import (
     TLSError,
     WaitTimeout,
 )
+from .events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
 from .messages import (
     CfBenchmarks5HzValue,
@@ -47,9 +49,7 @@ from .messages import (
     UserOrder,
 )
 from .messages.values import Level
-from .orderbook import BookStatus, BookView
 from .recording.writing import Recording
-from .session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .session.retry import ReconnectPolicy
 from .stats import FeedStats, Health
 from .subscription import Subscription, SubscriptionState

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar, overload
 
 from .dispatch import ALL_DATA, BOOKS, Dispatcher
 from .errors import ConfigurationError
+from .events import FeedFault, Gap, Lagged, StateChange
 from .session.channels import CHANNELS
-from .session.events import FeedFault, Gap, Lagged, StateChange
 
 __all__ = ["Callbacks"]
 

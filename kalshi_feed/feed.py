@@ -14,7 +14,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .books import Books, OrderBook, checked_timeout
+from .books.store import Books, OrderBook
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
 from .connection.proxy import find_proxy
@@ -22,18 +22,19 @@ from .connection.redaction import without_locals
 from .connection.url import parse_url
 from .credentials import Credentials
 from .dispatch import Dispatcher, MessageStream
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.live import LiveEngine
 from .errors import ConfigurationError
-from .live import LiveEngine
+from .events import FeedState
 from .recording.replaying import ReplayEngine
 from .recording.writing import Recording
 from .session.channels import channel_names, names
-from .session.events import FeedState
 from .session.retry import ReconnectPolicy
 from .session.timing import Timing
 from .session.wanted import Want
 from .stats import FeedStats, Health
 from .subscription import Subscription
+from .waiting import checked_timeout
 
 if TYPE_CHECKING:
     import ssl

@@ -15,7 +15,7 @@ from .session.channels import BOOK_CHANNEL, names, rule_of
 from .session.wanted import Want
 
 if TYPE_CHECKING:
-    from .user_requests import UserRequests
+    from .engine.requests import UserRequests
 
 __all__ = ["Subscription", "SubscriptionState"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kalshi_feed import ProtocolError
+from kalshi_feed.books.book import Book
 from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
-from kalshi_feed.orderbook import Book
 from tests.benchmarks import frames, publish
 from tests.benchmarks.rounds import Case, compare
 from tests.benchmarks.spawn import TOP

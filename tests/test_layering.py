@@ -21,31 +21,25 @@ MAX_LINES = 450
 # module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "errors": "",
+    "events": "",
+    "forks": "",
+    "meters": "",
     "version": "",
     "threads": "",
     "credentials": "errors",
     "messages": "errors",
-    "levels": "messages",
-    "orderbook": "levels messages errors",
-    "session.events": "",
-    "session": "orderbook messages errors",
-    "books": "session orderbook messages threads errors",
-    "stats": "session.events errors",
-    "dispatch": "stats session.events orderbook messages threads errors",
-    "connection": "errors",
-    "connection.reader": "threads errors",
-    "state": "session.events errors",
-    "user_requests": "state tap books session orderbook messages errors",
-    "narration": "session.events messages threads",
-    "monitor": "state dispatch stats books session orderbook messages errors",
-    "tap": "session",
-    "engine": "monitor narration user_requests state tap connection dispatch stats books session orderbook messages threads errors",
-    "live": "engine narration connection session credentials errors",
-    "recording": "engine user_requests tap dispatch books session orderbook levels messages threads errors version",
-    "subscription": "user_requests session messages errors",
-    "callbacks": "dispatch session messages errors",
-    "feed": "callbacks subscription recording live engine connection dispatch stats books session messages credentials errors",
-    "": "feed subscription recording connection dispatch stats books session orderbook messages credentials errors version",
+    "waiting": "errors",
+    "books": "messages waiting threads errors",
+    "session": "books.book messages events errors",
+    "stats": "events errors",
+    "dispatch": "books.book messages meters stats events waiting threads errors",
+    "connection": "threads forks errors",
+    "engine": "connection dispatch session books stats meters messages credentials events waiting threads errors",
+    "recording": "engine dispatch session books messages events waiting threads errors version",
+    "subscription": "engine session messages errors",
+    "callbacks": "dispatch session messages events errors",
+    "feed": "callbacks subscription recording engine connection dispatch session books stats credentials events waiting errors",
+    "": "feed subscription recording dispatch session books stats messages credentials events errors version",
 }
 ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}
 MAY_IMPORT = CORE | ON_TOP
@@ -73,7 +67,15 @@ USERS = {
     "websockets": "simulator",
     "zstandard": "recording",
 }
-PURE = ("errors", "levels", "messages", "orderbook", "session")  # no threads, clocks or sockets; a log may block on its disk
+PURE = (
+    "books.book",
+    "books.levels",
+    "errors",
+    "events",
+    "messages",
+    "meters",
+    "session",
+)  # no threads, clocks or sockets; a log may block on its disk
 NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "selectors", "socket", "ssl", "threading"}
 NOT_PURE |= {"subprocess", "time"}
 
@@ -211,12 +213,12 @@ def test_docstrings_and_length(module: str) -> None:
         ("credentials", "from .errors import X", ["kalshi_feed.errors"]),
         (
             "session",
-            "from . import events\nfrom ..errors import X",
-            ["kalshi_feed.session.events", "kalshi_feed.errors"],
+            "from . import channels\nfrom ..errors import X",
+            ["kalshi_feed.session.channels", "kalshi_feed.errors"],
         ),
-        ("session.events", "from . import events, x", ["kalshi_feed.session.events", "kalshi_feed.session"]),
-        ("session.events", "from .. import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
-        ("", "from .session.events import X", ["kalshi_feed.session.events"]),
+        ("session.output", "from . import channels, x", ["kalshi_feed.session.channels", "kalshi_feed.session"]),
+        ("session.output", "from .. import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
+        ("", "from .session.output import X", ["kalshi_feed.session.output"]),
         ("", "from kalshi_feed import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
         ("books", "def f():\n    import os.path as p, ssl", ["os.path", "ssl"]),
     ],

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_feed.session.events import FeedState
-from kalshi_feed.stats import FeedStats, Health, Histogram, Meter, assess
+from kalshi_feed.events import FeedState
+from kalshi_feed.meters import Histogram, Meter
+from kalshi_feed.stats import FeedStats, Health, assess
 
 # --- Histogram
 

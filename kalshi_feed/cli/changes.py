@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ..books.book import BookView
+from ..events import FeedFault, Gap, Lagged, StateChange
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade, UnknownMessage
 from ..messages.values import Level
-from ..orderbook import BookView
-from ..session.events import FeedFault, Gap, Lagged, StateChange
 from .model import printable, quote
 from .monitor import fill_text, note_of, time_text, trade_text
 

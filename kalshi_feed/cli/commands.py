@@ -15,7 +15,7 @@ from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import recording_commands, serve, watching
 from .checking import check
-from .told import Failed, Misused, told
+from .errors import Failed, Misused, told
 
 if TYPE_CHECKING:
     from ..simulator import Exchange

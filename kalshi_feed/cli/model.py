@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from ..books.book import BookView
 from ..messages.values import Level
-from ..orderbook import BookView
 
 __all__ = [
     "Figures",

@@ -12,11 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from ..books.book import BookStatus, BookView
+from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
-from ..orderbook import BookStatus, BookView
-from ..session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from .model import Figures, Ladder, Line, Room, Row, Screen, TradeLine, ladder_of, printable, row_of
 
 __all__ = ["Monitor", "fill_text", "note_of", "time_text", "trade_text"]

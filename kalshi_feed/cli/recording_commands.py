@@ -12,7 +12,7 @@ import click
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from . import recordings, storing, watching
-from .told import Failed, told
+from .errors import Failed, told
 
 __all__ = ["convert", "record", "replay"]
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import click
 
 from ..errors import FeedClosedError
+from ..events import FeedFault, FeedState
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
-from ..session.events import FeedFault, FeedState
 from ..subscription import Subscription
 from .model import printable, quote
 from .monitor import Monitor

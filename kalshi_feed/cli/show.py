@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import click
 from rich.console import Console
 
+from ..events import FeedState
 from ..feed import KalshiFeed
-from ..session.events import FeedState
 from .keys import QUIT, REDRAW, moved
 from .layout import layout_for
 from .model import Room

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import click
 
+from ..events import FeedState
 from ..feed import KalshiFeed
-from ..session.events import FeedState
 from ..sinks import Batcher, SinkTrouble, open_sink
 from .model import printable
 from .recordings import Progress, follow

@@ -12,9 +12,9 @@ from typing import Final
 
 import click
 
+from ..events import FeedFault, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
 from ..messages import Message, OrderbookDelta, OrderbookSnapshot
-from ..session.events import FeedFault, Gap, Lagged, StateChange
 from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
 from .model import printable

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from ..errors import KalshiFeedError
-from .answer import NotHttp, parse_answer
-from .channel import Channel, TlsChannel
+from ..forks import not_inherited
+from .byte_stream import Channel, TlsChannel
 from .context import check_context, default_context
+from .dial_deadline import DialCancelled, Patience
 from .failures import connection_failed, proxy_failed, proxy_refused
-from .inherited import not_inherited
-from .patience import DialCancelled, Patience
+from .http import NotHttp, parse_answer
 from .proxy import Proxy, connect_request
 from .resolve import Address, Lookup, literal_address
 from .transport import Transport

@@ -24,8 +24,8 @@ from ..errors import (
     ProxyError,
     TLSError,
 )
-from .answer import Answer, NotHttp
-from .channel import EndOfStream
+from .byte_stream import EndOfStream
+from .http import Answer, NotHttp
 from .proxy import Proxy
 from .redaction import detach, redact
 from .url import Endpoint

@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from .channel import Channel
+from .byte_stream import Channel
 
 __all__ = ["FrameError", "ReadAhead"]
 

@@ -21,11 +21,11 @@ from typing import Any, Final
 import websocket
 
 from ..errors import ConnectionLost
-from .channel import Channel, EndOfStream
+from .byte_stream import Channel, EndOfStream
 from .failures import lost_reason, peer_words
-from .interpreter import hurry, relax
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
+from .switch_interval import hurry, relax
 from .wakeup import wait_ready
 
 __all__ = ["Transport"]

@@ -16,10 +16,10 @@ from typing import Any, Final
 import websocket
 
 from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
-from .answer import Answer, NotHttp, parse_answer
-from .channel import Channel, EndOfStream
+from .byte_stream import Channel, EndOfStream
+from .dial_deadline import DialCancelled, Patience
 from .failures import connection_failed, local_time, rejected
-from .patience import DialCancelled, Patience
+from .http import Answer, NotHttp, parse_answer
 from .proxy import Proxy
 from .redaction import detach, install_log_filter
 from .url import Endpoint

@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import Final
 
-from .inherited import not_inherited
+from ..forks import not_inherited
 
 __all__ = ["Wakeup", "wait_ready"]
 

@@ -23,16 +23,16 @@ from operator import attrgetter, length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
-from ..session.events import Event, FeedFault
+from ..events import Event, FeedFault
 from ..threads import log_safely, waiting
+from ..waiting import deadline_after, seconds_until
 from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
 from .registry import BOOK_TYPES, Callback, Kind, Message, Registry, Table
 from .stream import MessageStream
-from .wakeup import deadline_after, seconds_until
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..orderbook import BookView
+    from ..books.book import BookView
 
 __all__ = ["Dispatcher"]
 

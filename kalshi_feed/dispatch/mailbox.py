@@ -21,10 +21,10 @@ from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from ..session.events import Event, FeedFault, Lagged
-from ..stats import Histogram
+from ..events import Event, FeedFault, Lagged
+from ..meters import Histogram
+from ..waiting import Wakeup
 from .registry import Entry
-from .wakeup import Wakeup
 
 __all__ = ["Batch", "Counters", "Lag", "Mailbox", "MessageQueue", "Token"]
 

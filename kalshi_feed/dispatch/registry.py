@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from ..errors import ConfigurationError
-from ..session.events import Event
+from ..events import Event
 
 __all__ = ["ALL_DATA", "BOOKS", "BOOK_TYPES", "Callback", "Entry", "Kind", "Message", "Registry", "Route", "Table"]
 

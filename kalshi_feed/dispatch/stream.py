@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import ConfigurationError, FeedClosedError, FeedForkedError, KalshiFeedError, WaitTimeout
 from ..threads import waiting
+from ..waiting import Wakeup, deadline_after, seconds_until
 from .mailbox import Lag
 from .registry import checked_tickers
-from .wakeup import Wakeup, deadline_after, seconds_until
 
 __all__ = ["MessageStream"]
 

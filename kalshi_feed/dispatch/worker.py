@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..session.events import Event, FeedFault
+from ..events import Event, FeedFault
 from ..threads import log_safely
 from .mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
 from .registry import Entry, Registry, Route
 
 if TYPE_CHECKING:
-    from ..orderbook import BookView
+    from ..books.book import BookView
 
 __all__ = ["Worker"]
 

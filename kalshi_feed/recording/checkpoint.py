@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..books import BookStore
-from ..engine import Engine
-from ..levels import Levels
+from ..books.book import Book, BookStatus
+from ..books.levels import Levels
+from ..books.store import BookStore
+from ..engine.engine import Engine
 from ..messages.values import price_decimal, price_units, size_decimal, size_units
-from ..orderbook import Book, BookStatus
 from ..session.commands import Command
-from ..session.link import Link
+from ..session.server_subscription import Link
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
 from .lines import BookLine, CommandLine, LinkLine, SessionLine, WantLine

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..session.events import StateChange
-from ..tap import QUIET, Reading
+from ..engine.tap import QUIET, Reading
+from ..events import StateChange
 
 __all__ = [
     "FORMAT", "BookLine", "ChangeLine", "CommandLine", "HeaderLine", "Line", "LinkLine", "SessionLine", "WantLine", "WishLine",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-from ..dispatch.wakeup import Wakeup
 from ..threads import FeedingThread
+from ..waiting import Wakeup
 
 __all__ = ["Player", "ReplayClock"]
 

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError
-from ..tap import QUIET, Reading
 from .checkpoint import Checkpoint
 from .files import CutOff, read_chunks
 from .lines import FORMAT, ChangeLine, HeaderLine, Line, WishLine

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
-from ..engine import Engine, log
+from ..engine.engine import Engine, log
+from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
+from ..events import Event, FeedState
 from ..messages import Message
-from ..session.events import Event, FeedState
 from ..session.timing import Timing
 from ..session.wanted import Want
-from ..tap import QUIET, Reading
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
 from .lines import WishLine

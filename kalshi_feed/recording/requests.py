@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..engine.requests import UserRequests
 from ..session.wanted import Want, Wanted
-from ..user_requests import UserRequests
 
 __all__ = ["ReplayRequests"]
 

@@ -15,11 +15,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from ..books.book import Book
 from ..errors import ConfigurationError
+from ..events import FeedFault
 from ..messages import OrderbookDelta, OrderbookSnapshot, Trade
 from ..messages.values import Level
-from ..orderbook import Book
-from ..session.events import FeedFault
 from ..session.timing import Timing
 from .files import plain_stem
 from .replaying import StepEngine

@@ -17,14 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from ..dispatch.wakeup import Wakeup
-from ..engine import Engine, log
+from ..engine.engine import Engine, log
 from ..errors import ConfigurationError
 from ..version import __version__
+from ..waiting import Wakeup
 from .checkpoint import lines_of
 from .files import Sink, SinkFailed, check_name, next_name
-from .intake import Fresh, Intake, SentItem, TurnItem
 from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
+from .queue import Fresh, Intake, SentItem, TurnItem
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from ..events import Event, FeedFault
 from ..messages import Message
-from .events import Event, FeedFault
 
 __all__ = ["Counts", "Output"]
 

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ..orderbook import Book, BookStatus
+from ..books.book import Book, BookStatus
+from ..events import Gap
 from .channels import BOOK_CHANNEL
 from .commands import CHUNK
-from .control import Control
-from .events import Gap
-from .link import Link
 from .output import Output
+from .reconciler import Control
+from .server_subscription import Link
 from .timing import Timing
 
 __all__ = ["Repair"]

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from ..books.book import Book, BookStatus, NegativeSize
 from ..errors import ProtocolError
 from ..messages import (
     Decoder,
@@ -27,15 +28,14 @@ from ..messages import (
 )
 from ..messages.decoder import undecodable
 from ..messages.values import OTHER_SIDE, PRICES, SIZES
-from ..orderbook import Book, BookStatus, NegativeSize
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import Command
-from .control import Control
-from .doubts import Doubts
-from .link import Link
+from .cross_check import Doubts
+from .listen_only import Overheard
 from .output import Output
-from .overheard import Overheard
+from .reconciler import Control
 from .repair import Repair
+from .server_subscription import Link
 from .timing import Timing
 from .wanted import Wanted
 

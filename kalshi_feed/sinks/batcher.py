@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..books import checked_timeout
 from ..errors import ConfigurationError, FeedForkedError, SinkError, WaitTimeout
-from ..session.events import FeedFault, FeedState, StateChange
+from ..events import FeedFault, FeedState, StateChange
 from ..session.retry import ReconnectPolicy
 from ..threads import log_safely
+from ..waiting import checked_timeout
 from .rows import Dropped, Row, Sink
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
+from ..events import Event, FeedFault, Gap, Lagged, StateChange
 from ..messages import OrderbookDelta, OrderbookSnapshot, Ticker, Trade
-from ..session.events import Event, FeedFault, Gap, Lagged, StateChange
 
 __all__ = ["KEY", "TABLES", "Dropped", "Row", "Sink", "by_table"]
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from kalshi_feed.cli.changes import change_text, event_json, message_json
 from kalshi_feed.cli.commands import group
+from kalshi_feed.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from kalshi_feed.messages import decode
-from kalshi_feed.session.events import FeedFault, FeedState, Gap, Lagged, StateChange
 
 from .support import COMMAND, Access, environment, kalshi_feed, start
 

@@ -7,13 +7,13 @@ from decimal import Decimal
 import pytest
 from rich.cells import cell_len
 
+from kalshi_feed.books.book import BookStatus, BookView
+from kalshi_feed.books.levels import Levels
 from kalshi_feed.cli.layout import TWO_SIDED, layout_for
 from kalshi_feed.cli.model import Figures, Line, Room, Row, Screen, TradeLine, ladder_of, printable, quote, row_of
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
-from kalshi_feed.levels import Levels
-from kalshi_feed.orderbook import BookStatus, BookView
-from kalshi_feed.session.events import FeedFault, FeedState, Gap, StateChange
+from kalshi_feed.events import FeedFault, FeedState, Gap, StateChange
 
 ROOM = Room(depth=5, rows=5, trades=5, notes=3)
 YES, NO = {5400: 10_000, 5300: 2_500, 100: 1}, {4400: 5_000}

@@ -7,7 +7,7 @@ import socket
 
 import websocket
 
-from kalshi_feed.connection.channel import Channel
+from kalshi_feed.connection.byte_stream import Channel
 from kalshi_feed.connection.transport import Transport
 
 __all__ = ["PIECE", "Line"]

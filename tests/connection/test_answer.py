@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kalshi_feed.connection.answer import Answer, parse_answer
+from kalshi_feed.connection.http import Answer, parse_answer
 
 NOW = datetime(2026, 10, 26, 12, 0, 0, tzinfo=timezone.utc)
 

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kalshi_feed.connection.answer import Answer
 from kalshi_feed.connection.failures import connection_failed, lost_reason, rejected
+from kalshi_feed.connection.http import Answer
 from kalshi_feed.connection.url import parse_url
 from kalshi_feed.errors import ConnectionFailed, TLSError
 

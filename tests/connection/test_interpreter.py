@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 import websocket
 
-from kalshi_feed.connection.channel import Channel
-from kalshi_feed.connection.interpreter import hurry, relax
+from kalshi_feed.connection.byte_stream import Channel
+from kalshi_feed.connection.switch_interval import hurry, relax
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ConnectionLost
 from kalshi_feed.simulator import Exchange

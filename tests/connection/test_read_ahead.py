@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kalshi_feed.connection.channel import Channel
+from kalshi_feed.connection.byte_stream import Channel
 from kalshi_feed.connection.read_ahead import FrameError, ReadAhead
 
 from .raw_server import CLOSE, CONT, PING, TEXT, frame

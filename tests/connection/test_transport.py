@@ -14,7 +14,7 @@ import pytest
 import websocket
 
 from kalshi_feed.connection import transport as module
-from kalshi_feed.connection.channel import Channel
+from kalshi_feed.connection.byte_stream import Channel
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.connection.wakeup import wait_ready
 from kalshi_feed.errors import ConnectionLost

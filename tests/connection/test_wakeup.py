@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import pytest
 
-from kalshi_feed.connection import inherited
+from kalshi_feed import forks as inherited
 from kalshi_feed.connection import wakeup as module
 from kalshi_feed.connection.wakeup import Wakeup, wait_ready
 

@@ -15,7 +15,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
-from kalshi_feed.contrib.flask.desk import Desk
+from kalshi_feed.contrib.flask.process_state import Desk
 from tests.cli.support import Access
 from tests.support import wait_until
 

@@ -17,7 +17,7 @@ import pytest
 from kalshi_feed.dispatch import BOOKS, Dispatcher
 from kalshi_feed.dispatch.dispatcher import _after_fork
 from kalshi_feed.errors import FeedClosedError, FeedForkedError
-from kalshi_feed.session.events import Lagged, StateChange
+from kalshi_feed.events import Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make

@@ -9,7 +9,7 @@ import pytest
 from kalshi_feed.dispatch import ALL_DATA, BOOKS, Dispatcher
 from kalshi_feed.dispatch.mailbox import Token
 from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.session.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
+from kalshi_feed.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalshi_feed.dispatch.mailbox import MAX_FAULTS, MAX_TICKERS, Batch, Counters, Lag, MessageQueue, Token
-from kalshi_feed.session.events import Event, FeedFault, Lagged
+from kalshi_feed.events import Event, FeedFault, Lagged
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from kalshi_feed.dispatch.registry import ALL_DATA, BOOKS, Entry, Registry, Table, callback_name
 from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.session.events import Event, FeedFault, Gap
+from kalshi_feed.events import Event, FeedFault, Gap
 
 
 def one(item: object) -> None:

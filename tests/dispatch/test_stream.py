@@ -15,7 +15,7 @@ from kalshi_feed.errors import (
     KalshiFeedError,
     WaitTimeout,
 )
-from kalshi_feed.session.events import Lagged
+from kalshi_feed.events import Lagged
 from tests.support import wait_until
 
 from .conftest import Make

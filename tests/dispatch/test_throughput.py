@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from kalshi_feed.dispatch import Dispatcher
-from kalshi_feed.session.events import Lagged
+from kalshi_feed.events import Lagged
 
 from .support import Collector, delta, put, seqs, soon
 

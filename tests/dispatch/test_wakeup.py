@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed.dispatch.wakeup import Wakeup, deadline_after, seconds_until
 from kalshi_feed.errors import ConfigurationError
+from kalshi_feed.waiting import Wakeup, deadline_after, seconds_until
 
 from .support import LONG
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import BOOKS
-from kalshi_feed.session.events import FeedFault, Lagged, StateChange
+from kalshi_feed.events import FeedFault, Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make

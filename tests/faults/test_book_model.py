@@ -16,10 +16,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kalshi_feed.books import BookStore, Waiter
+from kalshi_feed.books.book import BookStatus, NegativeSize
+from kalshi_feed.books.store import BookStore
 from kalshi_feed.errors import ProtocolError
 from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot
-from kalshi_feed.orderbook import BookStatus, NegativeSize
+from kalshi_feed.waiting import Waiter
 from tests.effort import effort
 
 PRICES = ("0.0000", "0.4000", "0.4100", "0.5505", "1.0000")  # few, so that they meet

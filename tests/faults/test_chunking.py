@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websocket import WebSocket
 
-from kalshi_feed.connection.channel import Channel
+from kalshi_feed.connection.byte_stream import Channel
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ProtocolError
+from kalshi_feed.events import FeedFault
 from kalshi_feed.messages import Decoder, OrderbookDelta
 from kalshi_feed.messages.decoder import undecodable
-from kalshi_feed.session.events import FeedFault
 from tests.connection.raw_server import BINARY, CONT, PING, PONG, TEXT, frame
 from tests.effort import effort
 from tests.session.driver import BOOK, Driver, encoded, trade

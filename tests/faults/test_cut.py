@@ -9,7 +9,7 @@ import time
 import pytest
 
 from kalshi_feed import ConnectionLost, ReconnectPolicy
-from kalshi_feed.orderbook import BookStatus
+from kalshi_feed.books.book import BookStatus
 from kalshi_feed.simulator import Exchange
 from tests.connection.line import Line
 from tests.connection.raw_server import BINARY, CONT, PING, TEXT, frame

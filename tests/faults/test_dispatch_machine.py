@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kalshi_feed.dispatch import BOOKS, Dispatcher
 from kalshi_feed.dispatch.worker import Worker
 from kalshi_feed.errors import WaitTimeout
-from kalshi_feed.session.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
+from kalshi_feed.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
 from tests.dispatch.support import delta, put, trade, unknown
 from tests.effort import effort
 

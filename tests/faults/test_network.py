@@ -190,7 +190,7 @@ def test_N15_slices_change_nothing(exchange: Exchange, make_feed: FeedMaker, pro
 @pytest.fixture
 def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The write budget, 5 s, is half a second here."""
-    monkeypatch.setattr("kalshi_feed.live.dial", functools.partial(dial, write_timeout=0.5))
+    monkeypatch.setattr("kalshi_feed.engine.live.dial", functools.partial(dial, write_timeout=0.5))
 
 
 def small_buffers(feed: KalshiFeed, proxy: ToxicProxy) -> None:

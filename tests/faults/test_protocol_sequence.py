@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import BookStatus, FeedState, KalshiFeed, UnknownMessage
-from kalshi_feed.connection.channel import CHUNK_BYTES
+from kalshi_feed.connection.byte_stream import CHUNK_BYTES
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import TEXT, frame
 from tests.faults.witness import Witness, actions, number_of

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import FeedState, KalshiFeed, live
+from kalshi_feed import FeedState, KalshiFeed
+from kalshi_feed.engine import live
+from kalshi_feed.engine.requests import UserRequests
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.user_requests import UserRequests
 from tests.feed.support import A, B, FeedMaker, own_threads, program
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")

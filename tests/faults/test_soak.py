@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed.orderbook import Book
+from kalshi_feed.books.book import Book
 from kalshi_feed.session.session import Session
 from tests.soak.report import last_line
 from tests.soak.schedule import EXCHANGE, NETWORK, USER, schedule

@@ -1,4 +1,4 @@
-"""A user who believes the feed, and finds out whether that was right: the invariants of kalshi_feed/README.md as callbacks see them."""
+"""A user who believes the feed and finds out whether that was right: the invariants of kalshi_feed/README.md, seen by callbacks."""
 
 from __future__ import annotations
 

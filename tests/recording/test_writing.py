@@ -17,12 +17,13 @@ import pytest
 
 import kalshi_feed
 from kalshi_feed import ConfigurationError, FeedState, KalshiFeed
-from kalshi_feed.recording import intake, writing
+from kalshi_feed.engine.tap import QUIET, Reading
+from kalshi_feed.recording import queue as intake
+from kalshi_feed.recording import writing
 from kalshi_feed.recording.files import CutOff, Sink, read_chunks
 from kalshi_feed.recording.lines import encode_line, encode_turn
 from kalshi_feed.recording.reading import Source, Turn, is_native
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.tap import QUIET, Reading
 from tests.cli.support import environment
 from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
 from tests.recording.support import Heard, books_of, played, troubles

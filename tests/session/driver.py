@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from kalshi_feed.books.book import Book, BookStatus
+from kalshi_feed.events import Event, FeedFault, Gap
 from kalshi_feed.messages import Message, OrderbookDelta, OrderbookSnapshot
-from kalshi_feed.orderbook import Book, BookStatus
 from kalshi_feed.session.channels import CHANNELS
-from kalshi_feed.session.events import Event, FeedFault, Gap
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import ListBox, Want, Wanted

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from kalshi_feed import FeedFault, FeedState, Gap, Lagged, StateChange
-from kalshi_feed.session.events import Event
+from kalshi_feed.events import Event
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kalshi_feed.session.channels import ALL_MARKETS
 from kalshi_feed.session.commands import CHUNK, Command
-from kalshi_feed.session.link import Link
+from kalshi_feed.session.server_subscription import Link
 
 MANY = [f"M{n}" for n in range(1100)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kalshi_feed.session.commands import Command
-from kalshi_feed.session.links import Links
+from kalshi_feed.session.server_subscriptions import Links
 
 
 def opened(links: Links, name: str, sid: int | None = None) -> None:

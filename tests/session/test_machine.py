@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kalshi_feed.errors import ConnectionLost
+from kalshi_feed.events import Event, Gap
 from kalshi_feed.messages import Message, OrderbookDelta, OrderbookSnapshot, Trade
-from kalshi_feed.session.events import Event, Gap
 from kalshi_feed.session.retry import ReconnectPolicy, Retries
 from kalshi_feed.session.wanted import Want
 from tests.effort import effort

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kalshi_feed.orderbook import Book, BookStatus
-from kalshi_feed.session.events import Gap
-from kalshi_feed.session.link import Link
+from kalshi_feed.books.book import Book, BookStatus
+from kalshi_feed.events import Gap
+from kalshi_feed.session.server_subscription import Link
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want, Wanted

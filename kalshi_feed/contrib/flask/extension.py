@@ -13,7 +13,7 @@ from flask import Flask, current_app
 
 from ...feed import KalshiFeed
 from ..process import ProcessFeed
-from .desk import Desk
+from .process_state import Desk
 from .settings import Settings
 
 __all__ = ["FeedExtension", "desk_of_app"]

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ...session.events import FeedState
+from ...events import FeedState
 
 if TYPE_CHECKING:
-    from ...books import OrderBook
-    from .desk import Desk
+    from ...books.store import OrderBook
+    from .process_state import Desk
 
 __all__ = ["Slots", "events", "let_go_if_slow"]
 

@@ -10,9 +10,9 @@ import time
 from collections import deque
 from typing import Any, Final
 
+from ...books.book import BookView
 from ...feed import KalshiFeed
 from ...messages import Trade
-from ...orderbook import BookView
 
 __all__ = ["Tape"]
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 __all__ = ["BUGS", "QUICK", "Bug"]
 
 BOOK: Final = "tests/faults/test_book_model.py"
-LEVELS: Final = "tests/test_levels.py"
+LEVELS: Final = "tests/books/test_levels.py"
 SESSION: Final = "tests/session/test_machine.py"
 DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
@@ -28,17 +28,17 @@ class Bug(NamedTuple):
 
 BUGS: Final = (
     # the book
-    Bug("zero level kept", "orderbook.py", "                fine.pop(price, None)", "                fine[price] = 0", BOOK),
+    Bug("zero level kept", "books/book.py", "                fine.pop(price, None)", "                fine[price] = 0", BOOK),
     Bug(
         "negative size clamped to nothing",
-        "orderbook.py",
+        "books/book.py",
         "            if not 0 <= left < MOST:\n                self._refuse(side, price, size)\n            cents[slot] = left",
         "            cents[slot] = max(left, 0)",
         BOOK,
     ),
     Bug(
         "snapshot merged into the old book",
-        "orderbook.py",
+        "books/book.py",
         "        self.put(yes, no)\n",
         "        self.put({**self.yes, **yes}, no)\n",
         BOOK,
@@ -71,31 +71,31 @@ BUGS: Final = (
         ' if match else ONE_DOLLAR + (text != "NaN")\n',
         BOOK,
     ),
-    Bug("notify forgotten", "books.py", "        for waiter in ready:\n", "        for waiter in ready[1:]:\n", BOOK),
+    Bug("notify forgotten", "books/store.py", "        for waiter in ready:\n", "        for waiter in ready[1:]:\n", BOOK),
     Bug(
         "cost of buying read from the bids",
-        "orderbook.py",
+        "books/book.py",
         "for price, size in _top(_bids(self._levels, _other(side)), None)]",
         "for price, size in _top(_bids(self._levels, side), None)]",
         BOOK,
     ),
     Bug(
         "a view shows changes made later",
-        "levels.py",
+        "books/levels.py",
         "        copy.cents = self.cents[:]",
         "        copy.cents = self.cents",
         LEVELS,
     ),
     Bug(
         "prices between the cents are never the best",
-        "levels.py",
+        "books/levels.py",
         "    if fine:\n        finest",
         "    if not fine:\n        finest",
         LEVELS,
     ),
     Bug(
         "the last cent of one side is the first of the other",
-        "levels.py",
+        "books/levels.py",
         "tuple(slot + _CENTS if",
         "tuple(slot + _CENTS - 1 if",
         LEVELS,
@@ -155,7 +155,7 @@ BUGS: Final = (
     ),
     Bug(
         "silent command not repeated",
-        "session/control.py",
+        "session/reconciler.py",
         "            self._change(self.links[command.channel], command.cmd, command.keys, now, repeated=True)\n",
         "            pass\n",
         SESSION,
@@ -174,7 +174,9 @@ BUGS: Final = (
         "                book.set_status(BookStatus.STALE)\n",
         SESSION,
     ),
-    Bug("reconnect asks for nothing", "session/control.py", "        self.unsettled = set(self._wanted.channels)\n", "", SESSION),
+    Bug(
+        "reconnect asks for nothing", "session/reconciler.py", "        self.unsettled = set(self._wanted.channels)\n", "", SESSION
+    ),
     # the dispatcher
     Bug("lagged not counted", "dispatch/mailbox.py", "            self._counters.dropped += some\n", "", DISPATCH),
     Bug(

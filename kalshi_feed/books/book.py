@@ -13,19 +13,9 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from ..messages.values import EXACT, ONE_DOLLAR, Level, count_units, level, money_decimal, price_decimal, price_units, size_decimal
 from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
-from .messages.values import (
-    EXACT,
-    ONE_DOLLAR,
-    Level,
-    count_units,
-    level,
-    money_decimal,
-    price_decimal,
-    price_units,
-    size_decimal,
-)
 
 __all__ = ["Book", "BookStatus", "BookView", "NegativeSize"]
 

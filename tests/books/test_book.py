@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kalshi_feed.books.book import Book, BookStatus, BookView, NegativeSize
 from kalshi_feed.errors import ConfigurationError
 from kalshi_feed.messages.values import Level
-from kalshi_feed.orderbook import Book, BookStatus, BookView, NegativeSize
 
 YES = {4000: 10_000, 4500: 5000, 4600: 2550}  # bids at 0.40, 0.45, 0.46
 NO = {5000: 20_000, 5200: 1000}  # bids at 0.50, 0.52: yes offers at 0.50, 0.48

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from .session.events import StateChange
-from .session.wanted import Want
+from ..events import StateChange
+from ..session.wanted import Want
 
 __all__ = ["QUIET", "Reading", "Tap"]
 

@@ -15,18 +15,11 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import (
-    BookStatus,
-    ConfigurationError,
-    FeedClosedError,
-    FeedForkedError,
-    OrderBook,
-    StaleBookError,
-    WaitTimeout,
-    books,
-)
-from kalshi_feed.books import Books, BookStore, checked_timeout
+from kalshi_feed import BookStatus, ConfigurationError, FeedClosedError, FeedForkedError, OrderBook, StaleBookError, WaitTimeout
+from kalshi_feed.books import store as books
+from kalshi_feed.books.store import Books, BookStore
 from kalshi_feed.messages import Level
+from kalshi_feed.waiting import checked_timeout
 from tests.support import wait_until
 
 
@@ -227,7 +220,7 @@ def test_timeouts() -> None:
 
 def test_waiting_in_slices(store: BookStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, where Ctrl-C is let in between them."""
-    monkeypatch.setattr(books, "_SLICE", 0.005)
+    monkeypatch.setattr("kalshi_feed.waiting._LONGEST", 0.005)
     values: list[int] = []
     with waiting(store, lambda: store.wait(lambda: values[0] if values else None, None, str)) as found:
         values.append(3)

@@ -10,15 +10,17 @@ from collections import Counter
 from datetime import datetime
 from typing import Final
 
-from .books import BookStore, Clock
-from .dispatch import Dispatcher
-from .messages import Message
-from .orderbook import BookStatus
-from .session.events import Event
-from .session.output import Counts
-from .session.wanted import Wanted
+from ..books.book import BookStatus
+from ..books.store import BookStore
+from ..dispatch import Dispatcher
+from ..events import Event
+from ..messages import Message
+from ..meters import Histogram, Meter
+from ..session.output import Counts
+from ..session.wanted import Wanted
+from ..stats import FeedStats, Health, assess
+from ..waiting import Clock
 from .state import State
-from .stats import FeedStats, Health, Histogram, Meter, assess
 
 __all__ = ["Monitor"]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...books import OrderBook
+from ...books.store import OrderBook
+from ...events import FeedFault
 from ...feed import KalshiFeed
-from ...session.events import FeedFault
 from .settings import Settings
 from .streams import Slots
 from .tape import Tape

@@ -7,9 +7,12 @@ import anything of the package. Thread-safe as a WeakSet is; without a lock, whi
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from weakref import WeakSet
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["not_inherited"]
 

@@ -16,23 +16,24 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from .books import BookStore, Clock
-from .connection.redaction import detach
-from .connection.transport import Transport
-from .dispatch import Dispatcher
-from .errors import ConnectionLost, FeedClosedError, KalshiFeedError
-from .messages import Message
-from .monitor import Monitor
-from .narration import narrate
-from .session.events import Event, FeedFault, FeedState
-from .session.session import Session
-from .session.timing import Timing
-from .session.wanted import Wanted
+from ..books.store import BookStore
+from ..connection.redaction import detach
+from ..connection.transport import Transport
+from ..dispatch import Dispatcher
+from ..errors import ConnectionLost, FeedClosedError, KalshiFeedError
+from ..events import Event, FeedFault, FeedState
+from ..messages import Message
+from ..session.session import Session
+from ..session.timing import Timing
+from ..session.wanted import Wanted
+from ..stats import FeedStats, Health
+from ..threads import FeedingThread, is_logging, log_safely
+from ..waiting import Clock
+from .metering import Monitor
+from .requests import UserRequests
 from .state import State
-from .stats import FeedStats, Health
 from .tap import QUIET, Reading, Tap
-from .threads import FeedingThread, is_logging, log_safely
-from .user_requests import UserRequests
+from .wire_log import narrate
 
 __all__ = ["Engine", "log"]
 

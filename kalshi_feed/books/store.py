@@ -5,7 +5,6 @@ Owns BookStore and OrderBook. Must not import sockets, the connection or dispatc
 
 from __future__ import annotations
 
-import _thread
 import os
 import threading
 import time
@@ -13,80 +12,17 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from .errors import ConfigurationError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
-from .messages.values import Level
-from .orderbook import Book, BookStatus, BookView
-from .threads import waiting
+from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from ..messages.values import Level
+from ..threads import waiting
+from ..waiting import Clock, Waiter, checked_timeout
+from .book import Book, BookStatus, BookView
 
-__all__ = ["BookStore", "Books", "Clock", "OrderBook", "Waiter", "checked_timeout"]
+__all__ = ["BookStore", "Books", "OrderBook"]
 
 T = TypeVar("T")
-_FOREVER: Final = 1e9  # seconds, 30 years
-# Windows cannot interrupt a lock's acquire, so Ctrl-C must be let in between slices
-_SLICE: Final = 0.2 if os.name == "nt" else 1e6
-
-
-def checked_timeout(timeout: float | None) -> float | None:
-    """A timeout in seconds, None for none. Raises ConfigurationError for what is no such number."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:  # NaN is neither
-        raise ConfigurationError(f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}")
-    return float(timeout) if timeout < _FOREVER else None
-
-
-class Clock(Protocol):
-    """What time it is for the books: the module ``time``, or a recording's receive times."""
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-
-    def time(self) -> float:
-        """Unix time in seconds."""
-
-
-class Waiter:
-    """One thread that waits for something.
-
-    Made by that thread, released by the reader; ``check`` runs under the store's lock.
-    """
-
-    __slots__ = ("_signal", "_signalled", "check")
-
-    def __init__(self, check: Callable[[], object]) -> None:
-        self.check = check
-        self._signal = _thread.allocate_lock()  # held while there is nothing to see; nothing is called under it
-        self._signal.acquire()
-        self._signalled = False
-
-    def ready(self) -> bool:
-        """Whether the check has something to say (also an error) that was not signalled yet. Under the store's lock."""
-        if self._signalled:
-            return False
-        try:
-            self._signalled = self.check() is not None
-        except Exception:  # whatever it is, the waiting thread raises it
-            self._signalled = True
-        return self._signalled
-
-    def rearm(self) -> None:
-        """The check was looked at and said nothing after all. Under the store's lock."""
-        self._signalled = False
-
-    def release(self) -> None:
-        """Wake the thread; not under the store's lock."""
-        self._signal.release()
-
-    def sleep(self, deadline: float | None) -> bool:
-        """Wait to be released; False if the deadline came first."""
-        while True:
-            remaining = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
-            if self._signal.acquire(timeout=max(remaining, 0.0)):
-                return True
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
 
 
 class BookStore:

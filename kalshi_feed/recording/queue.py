@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from ..engine import Engine
-from ..session.events import StateChange
+from ..engine.engine import Engine
+from ..engine.tap import QUIET, Reading
+from ..events import StateChange
 from ..session.wanted import Want
-from ..tap import QUIET, Reading
 from .checkpoint import Numbers, Taken, take
 from .lines import Line, WantLine, WishLine, change_line
 

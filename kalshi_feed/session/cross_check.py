@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from ..books.book import Book, BookStatus
 from ..messages import Ticker, Trade
 from ..messages.values import ONE_DOLLAR, cents_units, price_units
-from ..orderbook import Book, BookStatus
 from .commands import CHUNK
-from .control import Control
 from .output import Output
+from .reconciler import Control
 from .timing import Timing
 
 __all__ = ["Doubts"]

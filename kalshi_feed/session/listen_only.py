@@ -7,8 +7,8 @@ not import sockets, threads or clocks. Not thread-safe; owned by the session.
 from __future__ import annotations
 
 from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
-from .control import TERMINAL, Control
-from .link import Link
+from .reconciler import TERMINAL, Control
+from .server_subscription import Link
 
 __all__ = ["Overheard"]
 

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from .messages import ErrorMessage, Message, OrderbookSnapshot, Reply
-from .session.events import Event, FeedFault, Gap
-from .threads import log_safely
+from ..events import Event, FeedFault, Gap
+from ..messages import ErrorMessage, Message, OrderbookSnapshot, Reply
+from ..threads import log_safely
 
 __all__ = ["dial_progress", "narrate"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from .channels import CHANNEL_OF_TYPE
 from .commands import Command
-from .link import Link
+from .server_subscription import Link
 
 __all__ = ["Links"]
 

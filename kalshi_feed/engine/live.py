@@ -12,17 +12,17 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from .connection.dial import dial
-from .connection.proxy import Proxy
-from .connection.reader import Reader
-from .connection.transport import Transport
-from .connection.url import Endpoint
-from .credentials import Credentials
+from ..connection.dial import dial
+from ..connection.proxy import Proxy
+from ..connection.reader import Reader
+from ..connection.transport import Transport
+from ..connection.url import Endpoint
+from ..credentials import Credentials
+from ..errors import AuthenticationError, KalshiFeedError
+from ..events import FeedState
+from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
-from .errors import AuthenticationError, KalshiFeedError
-from .narration import dial_progress
-from .session.events import FeedState
-from .session.retry import ReconnectPolicy, Retries
+from .wire_log import dial_progress
 
 __all__ = ["LiveEngine"]
 

@@ -16,10 +16,10 @@ from ..errors import SubscriptionError
 from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import CHUNK, Command, encode
-from .link import Link
-from .links import Links
 from .output import Output
 from .replies import advice, listed_keys, named_markets
+from .server_subscription import Link
+from .server_subscriptions import Links
 from .timing import Timing
 from .wanted import ListBox, Wanted
 

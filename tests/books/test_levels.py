@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalshi_feed.levels import MOST, Levels
+from kalshi_feed.books.book import Book, NegativeSize
+from kalshi_feed.books.levels import MOST, Levels
 from kalshi_feed.messages.values import ONE_DOLLAR
-from kalshi_feed.orderbook import Book, NegativeSize
 
 PRICES = st.one_of(st.sampled_from([0, 1, 99, 100, 101, 5000, 9900, 9999, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR))
 SIDES = st.dictionaries(PRICES, st.one_of(st.just(1), st.integers(1, 10**15), st.sampled_from([256, 2**56])))

@@ -12,7 +12,7 @@ import re
 from array import array
 from itertools import compress
 
-from .messages.values import ONE_DOLLAR
+from ..messages.values import ONE_DOLLAR
 
 __all__ = ["MOST", "NO_SLOTS", "YES_SLOTS", "Levels"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import KalshiFeedError
-from .session.events import Event, FeedState, StateChange
+from ..errors import KalshiFeedError
+from ..events import Event, FeedState, StateChange
 
 __all__ = ["State"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from .books import BookStore, OrderBook
-from .errors import FeedClosedError, SubscriptionError
-from .orderbook import BookStatus
-from .session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, CHANNELS
-from .session.events import FeedState
-from .session.session import Session
-from .session.wanted import ListBox, Want, Wanted
+from ..books.book import BookStatus
+from ..books.store import BookStore, OrderBook
+from ..errors import FeedClosedError, SubscriptionError
+from ..events import FeedState
+from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, CHANNELS
+from ..session.session import Session
+from ..session.wanted import ListBox, Want, Wanted
 from .state import State
 from .tap import Tap
 
