@@ -14,13 +14,13 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["not_inherited"]
+__all__ = ["close_in_child"]
 
 
 _open: WeakSet[socket.socket] = WeakSet()
 
 
-def not_inherited(sock: socket.socket) -> socket.socket:
+def close_in_child(sock: socket.socket) -> socket.socket:
     """``sock`` is closed in every child process that fork() makes. Returns it."""
     _open.add(sock)
     return sock

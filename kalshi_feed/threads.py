@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from threading import Thread, get_ident
 from typing import Final
 
-__all__ = ["FeedingThread", "is_logging", "log_safely", "waiting"]
+__all__ = ["FeedingThread", "is_logging", "log_safely", "waiting_threads"]
 
 _JOIN_SLICE: Final = 0.002  # seconds
 _LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _BLOCKED_AFTER: Final = 1.0  # seconds in a handler of logging
 _logging: dict[int, float] = {}  # thread ident: when it gave a record to the handlers (time.monotonic())
-waiting: Final[set[int]] = set()  # idents of the threads that wait for something the reader has yet to bring
+waiting_threads: Final[set[int]] = set()  # idents of the threads that wait for something the reader has yet to bring
 
 
 def log_safely(
@@ -55,7 +55,7 @@ def is_logging(ident: int | None) -> bool:
 
 def _after_fork() -> None:
     _logging.clear()
-    waiting.clear()
+    waiting_threads.clear()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
@@ -82,7 +82,7 @@ class FeedingThread(ABC):
         """Everything, until stopping()."""
 
     @abstractmethod
-    def _tell_end(self, error: BaseException | None) -> None:
+    def _report_end(self, error: BaseException | None) -> None:
         """The thread ends, by request or having done all (None), or with this error."""
 
     def _release(self) -> None:  # noqa: B027  # not every heir holds something
@@ -138,7 +138,7 @@ class FeedingThread(ABC):
         except BaseException as exc:  # a defect of ours must not leave LIVE books behind a dead thread
             error = exc
         try:
-            self._tell_end(error)
+            self._report_end(error)
         finally:
             self._release()
             self._ended = True

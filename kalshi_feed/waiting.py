@@ -1,6 +1,6 @@
 """Waiting that Ctrl-C can end and that a signal handler can safely wake: timeouts, the clock, the waiters.
 
-Owns the one check of a timeout, Waiter (a thread that waits for the books or the state, released by the reader) and Wakeup (one
+Owns the one check of a timeout, Waiter (a thread that waits for the books or the state, released by the reader) and Signal (one
 thread that waits for work of its own).
 """
 
@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from .errors import ConfigurationError
 
-__all__ = ["Clock", "Waiter", "Wakeup", "checked_timeout", "deadline_after", "seconds_until"]
+__all__ = ["Clock", "Signal", "Waiter", "checked_timeout", "deadline_after", "seconds_until"]
 
 _FOREVER: Final = 1e9  # seconds, 30 years
 _SLICE: Final = None if os.name == "posix" else 0.1  # elsewhere a lock's acquire keeps Ctrl-C from the main thread
@@ -75,7 +75,7 @@ class Waiter:
                 return False
 
 
-class Wakeup:
+class Signal:
     """A flag that wakes one waiter. Thread-safe; set() takes no lock, so it works in a signal handler.
 
     A set() with nobody waiting is kept for the next wait(); several of them count once. So a waiter always looks at the

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
 from ..messages.values import Level
-from ..threads import waiting
+from ..threads import waiting_threads
 from ..waiting import Clock, Waiter, checked_timeout
 from .book import Book, BookStatus, BookView
 
@@ -101,7 +101,7 @@ class BookStore:
                 if value is not None:
                     return value
                 self._waiters.append(waiter)
-            waiting.add(me)
+            waiting_threads.add(me)
             while waiter.sleep(deadline):
                 with self.lock:
                     value = check_all()
@@ -115,7 +115,7 @@ class BookStore:
                 text = missing()
             raise WaitTimeout(f"waited {seconds:g} s in vain: {text}")
         finally:  # also of a KeyboardInterrupt between any two lines
-            waiting.discard(me)
+            waiting_threads.discard(me)
             with self.lock:
                 self._waiters[:] = [other for other in self._waiters if other is not waiter]
 

@@ -15,7 +15,7 @@ from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import recording_commands, serve, watching
 from .checking import check
-from .errors import Failed, Misused, told
+from .errors import Failed, Misused, reporting_errors
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -85,7 +85,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
       kalshi-feed demo --markets 50 --rate 2000 --seconds 600
       kalshi-feed demo --seconds 5 --json
     """
-    with told(), _exchange(markets, rate) as exchange:
+    with reporting_errors(), _exchange(markets, rate) as exchange:
         summary = demonstration.run(exchange, seconds, view=not as_json)
     click.echo(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
     if summary.differing:
@@ -137,7 +137,7 @@ def watch(
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
       kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | .msg'
     """
-    with told():
+    with reporting_errors():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
         watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
 
@@ -160,7 +160,7 @@ def exchange(port: int, markets: int, rate: float, seconds: float | None, as_jso
       kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
     try:
-        with told():
+        with reporting_errors():
             serve.run(_exchange(markets, rate, port), seconds, as_json=as_json)
     except OSError as error:
         raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ import click
 
 from ..errors import ConfigurationError, ConnectionFailed, KalshiFeedError, TLSError
 
-__all__ = ["Failed", "Misused", "told"]
+__all__ = ["Failed", "Misused", "reporting_errors"]
 
 
 class Failed(click.ClickException):
@@ -28,7 +28,7 @@ class Misused(click.ClickException):
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def reporting_errors() -> Iterator[None]:
     """Errors of the package and of files as one message."""
     try:
         yield

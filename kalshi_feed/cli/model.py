@@ -15,9 +15,9 @@ from ..messages.values import Level
 __all__ = [
     "Figures",
     "Ladder",
-    "Line",
+    "MarketRow",
+    "NoteLine",
     "Room",
-    "Row",
     "Rung",
     "Screen",
     "TradeLine",
@@ -69,7 +69,7 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Row:
+class MarketRow:
     """One market in the list: best prices of yes and the last price traded, None where there is none."""
 
     market_ticker: str
@@ -91,7 +91,7 @@ class TradeLine:
 
 
 @dataclass(frozen=True)
-class Line:
+class NoteLine:
     """A note with its time of day as text; ``style`` is "good", "bad" or ""."""
 
     time: str
@@ -138,10 +138,10 @@ class Screen:
     ladder: Ladder | None = None
     selected: int = 0
     markets: int = 0
-    rows: tuple[Row, ...] = ()
+    rows: tuple[MarketRow, ...] = ()
     first_row: int = 0
     trades: tuple[TradeLine, ...] = ()
-    notes: tuple[Line, ...] = ()
+    notes: tuple[NoteLine, ...] = ()
     figures: Figures = Figures()
     statuses: dict[str, int] = field(default_factory=dict)
 
@@ -174,9 +174,9 @@ def ladder_of(view: BookView, depth: int, *, before: BookView | None = None, is_
     )
 
 
-def row_of(view: BookView, last: Decimal | None) -> Row:
+def row_of(view: BookView, last: Decimal | None) -> MarketRow:
     """The market's best prices."""
-    return Row(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last, view.is_crossed)
+    return MarketRow(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last, view.is_crossed)
 
 
 def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:

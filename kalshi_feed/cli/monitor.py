@@ -17,7 +17,7 @@ from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
-from .model import Figures, Ladder, Line, Room, Row, Screen, TradeLine, ladder_of, printable, row_of
+from .model import Figures, Ladder, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, row_of
 
 __all__ = ["Monitor", "fill_text", "note_of", "time_text", "trade_text"]
 
@@ -41,7 +41,7 @@ class Monitor:
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
-        self._notes: deque[Line] = deque(maxlen=_KEPT)
+        self._notes: deque[NoteLine] = deque(maxlen=_KEPT)
         self._views: deque[tuple[float, BookView]] = deque()  # of the ladder's market, as it was shown lately
         feed.on_delta(self._on_delta)
         feed.on_trade(self._on_trade)
@@ -102,7 +102,7 @@ class Monitor:
         views.append((now, view))
         return ladder_of(view, depth, before=views[0][1], is_wanted=market_ticker in self.feed.books)
 
-    def _row(self, market_ticker: str) -> Row:
+    def _row(self, market_ticker: str) -> MarketRow:
         """From the book; where there is none, as the last ticker message says."""
         row, ticker = row_of(self.feed.book(market_ticker).view(), self._last.get(market_ticker)), self._tickers.get(market_ticker)
         if row.status != BookStatus.PENDING.value or ticker is None:
@@ -131,11 +131,11 @@ class Monitor:
                 self._last[ticker.market_ticker] = ticker.price
 
     def _on_fill(self, fill: Fill) -> None:
-        self._notes.append(Line(time_text(fill.time), fill_text(fill), "good"))
+        self._notes.append(NoteLine(time_text(fill.time), fill_text(fill), "good"))
 
     def _note(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
         text, style = note_of(event)
-        self._notes.append(Line(time_text(None), text, style))
+        self._notes.append(NoteLine(time_text(None), text, style))
 
 
 def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import click
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from . import recordings, storing, watching
-from .errors import Failed, told
+from .errors import Failed, reporting_errors
 
 __all__ = ["convert", "record", "replay"]
 
@@ -85,7 +85,7 @@ def record(
         raise click.UsageError("give either -o FILE or --to STORE")
     if store is not None and (rotate_mb or rotate_minutes):
         raise click.UsageError("--rotate-mb and --rotate-minutes are for -o FILE")
-    with told():
+    with reporting_errors():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
         wanted = channels or watching.CHANNELS
         if store is not None:
@@ -128,7 +128,7 @@ def replay(
       kalshi-feed replay capture.ndjson.gz --gaps ignore --json
       kalshi-feed replay day.*.ndjson.zst --plain | grep TICKER > changes.txt
     """
-    with told():
+    with reporting_errors():
         pace = _speed(speed)
         feed = KalshiFeed.replay(files, speed=pace, at=_moment(at), gaps=gaps)
         view = pace != "max" and not plain and not as_json and sys.stdout.isatty()
@@ -158,7 +158,7 @@ def convert(
       kalshi-feed convert game.ndjson.gz --to parquet
       kalshi-feed convert day.*.ndjson.zst --to csv -o tables
     """
-    with told():
+    with reporting_errors():
         converter = Converter(files, kind, folder, gaps=gaps)
         try:
             summary = recordings.convert(converter, quiet=as_json)

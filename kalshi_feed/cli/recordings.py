@@ -71,7 +71,7 @@ def record(
 ) -> dict[str, Any]:
     """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
     subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
-    feed.on_error(_told)
+    feed.on_error(_report_fault)
     recording = feed.record(path, rotate_bytes=int(rotate_bytes) if rotate_bytes else None, rotate_seconds=rotate_seconds)
     progress, begun = Progress(quiet), time.monotonic()
     follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
@@ -109,7 +109,7 @@ def _where(recording: Recording, feed: KalshiFeed) -> str:
 
 def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[str, Any]:
     """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody reads the output."""
-    feed.on_error(_told)
+    feed.on_error(_report_fault)
     printer = ChangePrinter(feed) if plain else None
     monitor = Monitor(feed, (), f"replay of {feed_address(feed)}") if view else None
     progress, begun = Progress(quiet or plain or view), time.monotonic()
@@ -192,6 +192,6 @@ def _size(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-def _told(fault: FeedFault) -> None:
+def _report_fault(fault: FeedFault) -> None:
     if fault.kind == "recording":
         click.echo(f"\n{printable(fault.message)}" if sys.stderr.isatty() else printable(fault.message), err=True)

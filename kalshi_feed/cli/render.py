@@ -11,7 +11,7 @@ from decimal import Decimal
 from rich.text import Text
 
 from .layout import TWO_SIDED, Layout
-from .model import Figures, Ladder, Line, Row, Rung, Screen, TradeLine, printable, quote
+from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, printable, quote
 
 __all__ = ["draw", "plain_line"]
 
@@ -123,7 +123,7 @@ def _foot(screen: Screen, width: int, keys: bool) -> Text:
     return _spread(_row(parts, width - len(place)), Text(place, _DIM), width)
 
 
-def _note(note: Line) -> Text:
+def _note(note: NoteLine) -> Text:
     return Text.assemble(" ", (note.time, _DIM), " ", (note.text, _STYLES.get(note.style, "")))
 
 
@@ -250,7 +250,7 @@ def _list(screen: Screen, width: int) -> list[Text]:
     return lines
 
 
-def _quote(row: Row, *, sizes: bool, word: bool) -> Text:
+def _quote(row: MarketRow, *, sizes: bool, word: bool) -> Text:
     """Best bid and ask; ``word``: in their place what the book is, where it is not LIVE."""
     if word and _status(row) != "LIVE":
         status = _status(row)
@@ -317,7 +317,7 @@ def _styled(name: str, text: str | None = None) -> Text:
     return Text(text or name, _STYLES.get(name, ""))
 
 
-def _status(book: Ladder | Row) -> str:
+def _status(book: Ladder | MarketRow) -> str:
     return "CROSSED" if book.is_crossed and book.status == "LIVE" else book.status
 
 

@@ -73,15 +73,15 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
 
 def _serve(exchange: Exchange, seconds: float | None, *, tell: bool) -> None:
     end = None if seconds is None else time.monotonic() + seconds
-    told, connections = 0, 0
+    shown, connections = 0, 0
     while end is None or time.monotonic() < end:
         time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
         if not tell:
             continue
         handshakes, now = exchange.handshakes, exchange.connections
-        for one in handshakes[told:]:
+        for one in handshakes[shown:]:
             key = printable(one.api_key_id[:8])
             click.echo(f"{time_text(None)} handshake of key {key}… answered with {one.status}")
         if now != connections:
             click.echo(f"{time_text(None)} {now} connection{'' if now == 1 else 's'} open")
-        told, connections = len(handshakes), now
+        shown, connections = len(handshakes), now

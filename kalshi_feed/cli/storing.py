@@ -37,15 +37,15 @@ def store(
         feed.close()
         left = batcher.close(_PATIENCE)
     progress.end()
-    stats, told = batcher.stats(), feed.stats()
+    stats, feed_stats = batcher.stats(), feed.stats()
     return {
         "store": str(sink),
         "rows": stats.written,
         "unwritten": len(left),
-        "dropped": stats.dropped + told.dropped,
+        "dropped": stats.dropped + feed_stats.dropped,
         "seconds": round(time.monotonic() - begun, 3),
-        "gaps": told.gaps,
-        "reconnects": told.reconnects,
+        "gaps": feed_stats.gaps,
+        "reconnects": feed_stats.reconnects,
         "trouble": [stats.last_error] if left else [],
     }
 

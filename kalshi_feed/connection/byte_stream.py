@@ -14,7 +14,7 @@ import socket
 import ssl
 from typing import Any, Final
 
-__all__ = ["CHUNK_BYTES", "Channel", "EndOfStream", "TlsChannel"]
+__all__ = ["CHUNK_BYTES", "ByteStream", "EndOfStream", "TlsByteStream"]
 
 CHUNK_BYTES: Final = 131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
 BEHIND_BYTES: Final = CHUNK_BYTES // 4  # a read of so much has more behind it (a window may be smaller than a chunk)
@@ -32,10 +32,10 @@ class EndOfStream(Exception):
         return "the peer closed the connection" if self.clean else "the TLS stream was cut off"
 
 
-class Channel:
+class ByteStream:
     """A plain socket. Not thread-safe; owned by the thread that dialed. ``receive`` and ``flush`` never block.
 
-    ``sock`` may be handed on to a TlsChannel, which then takes this one's place. Errors of the socket (OSError,
+    ``sock`` may be handed on to a TlsByteStream, which then takes this one's place. Errors of the socket (OSError,
     ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
     """
 
@@ -92,12 +92,12 @@ class Channel:
         return taken
 
     def close(self) -> None:
-        """Close the descriptor at once, without a farewell (safe for a socket inherited through fork). Idempotent."""
+        """Close the descriptor at once, without a farewell (safe for a socket forks through fork). Idempotent."""
         self._unsent.clear()
         self.sock.close()
 
 
-class TlsChannel(Channel):
+class TlsByteStream(ByteStream):
     """TLS over a connected socket. Call ``handshake`` until it gives True before anything else."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> None:

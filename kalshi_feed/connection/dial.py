@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from ..errors import KalshiFeedError
-from ..forks import not_inherited
-from .byte_stream import Channel, TlsChannel
+from ..forks import close_in_child
+from .byte_stream import ByteStream, TlsByteStream
 from .context import check_context, default_context
-from .dial_deadline import DialCancelled, Patience
+from .dial_deadline import DialCancelled, DialDeadline
 from .failures import connection_failed, proxy_failed, proxy_refused
 from .http import NotHttp, parse_answer
 from .proxy import Proxy, connect_request
@@ -59,13 +59,13 @@ def dial(
     the end. ``progress`` is told of each step that is done: its name in STEPS and what was found. Raises
     ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind when it raises.
     """
-    attempt = _Attempt(endpoint, proxy, ssl_context, Patience(deadline, wakeup, cancelled), progress)
+    attempt = _Attempt(endpoint, proxy, ssl_context, DialDeadline(deadline, wakeup, cancelled), progress)
     outcome = attempt.run(headers)
     if isinstance(outcome, Exception):
         raise outcome
-    upgraded, channel = outcome
+    upgraded, stream = outcome
     return transport(
-        channel,
+        stream,
         upgraded.websocket,
         data=upgraded.data,
         max_message_size=max_message_size,
@@ -86,36 +86,36 @@ class _Attempt:
         endpoint: Endpoint,
         proxy: Proxy | None,
         ssl_context: ssl.SSLContext | None,
-        patience: Patience,
+        deadline: DialDeadline,
         progress: Progress | None,
     ) -> None:
         self._endpoint = endpoint
         self._proxy = proxy
         self._ssl_context = ssl_context
-        self._patience = patience
+        self._deadline = deadline
         self._progress = progress
-        self._channel: Channel | None = None
+        self._stream: ByteStream | None = None
         self._doing = "connecting"
         self._at_proxy = proxy is not None  # whom a failure is to be blamed on
 
-    def run(self, headers: Callable[[], Mapping[str, str]]) -> tuple[Upgraded, Channel] | Exception:
+    def run(self, headers: Callable[[], Mapping[str, str]]) -> tuple[Upgraded, ByteStream] | Exception:
         """The open connection, or what to raise."""
         outcome: Upgraded | Exception | None = None
         try:
-            channel = self._connect()
+            stream = self._connect()
             self._doing = UPGRADING
-            outcome = upgrade(channel, self._patience, self._endpoint, self._proxy, headers)
+            outcome = upgrade(stream, self._deadline, self._endpoint, self._proxy, headers)
             if isinstance(outcome, Upgraded):
                 self._done("handshake", lambda: "the WebSocket is open")
-                return outcome, channel
+                return outcome, stream
         except DialCancelled:
             outcome = DialCancelled()
         except Exception as error:
             outcome = self._failure(error)
         finally:
-            self._patience.restore()
-            if not isinstance(outcome, Upgraded) and self._channel is not None:
-                self._channel.close()
+            self._deadline.restore()
+            if not isinstance(outcome, Upgraded) and self._stream is not None:
+                self._stream.close()
         return outcome
 
     def _failure(self, error: Exception) -> KalshiFeedError:
@@ -127,7 +127,7 @@ class _Attempt:
         if self._progress is not None:
             self._progress(step, found())
 
-    def _connect(self) -> Channel:
+    def _connect(self) -> ByteStream:
         """TCP, the proxy's tunnel and TLS."""
         endpoint, proxy = self._endpoint, self._proxy
         host, port = (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
@@ -136,31 +136,31 @@ class _Attempt:
         found = ", ".join(str(address[0]) for _, address in addresses)
         self._done("dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name")
         self._doing = "connecting"
-        channel = Channel(self._connect_any(addresses))
-        self._channel = channel
-        self._done("tcp", lambda: "connected to {} port {}".format(*channel.sock.getpeername()))
+        stream = ByteStream(self._connect_any(addresses))
+        self._stream = stream
+        self._done("tcp", lambda: "connected to {} port {}".format(*stream.sock.getpeername()))
         if proxy is not None:
-            self._tunnel(channel, proxy)
+            self._tunnel(stream, proxy)
             self._at_proxy = False
             self._done("proxy", lambda: f"{proxy} leads to {endpoint.authority}")
         if endpoint.is_secure:
             self._doing = "the TLS handshake"
             check_context(self._ssl_context, endpoint)  # it may have been changed since the feed was made
-            secure = TlsChannel(channel.sock, self._ssl_context or default_context(), endpoint.host)
-            self._channel = channel = secure
+            secure = TlsByteStream(stream.sock, self._ssl_context or default_context(), endpoint.host)
+            self._stream = stream = secure
             while not secure.handshake():
-                self._patience.wait(secure.fileno(), write=secure.wants_write)
+                self._deadline.wait(secure.fileno(), write=secure.wants_write)
             self._done("tls", secure.agreed)
-        return channel
+        return stream
 
     def _resolve(self, host: str, port: int) -> Sequence[Address]:
         literal = literal_address(host, port)
         if literal is not None:
             return [literal]
-        lookup = Lookup(host, port, self._patience.wakeup.wake)
+        lookup = Lookup(host, port, self._deadline.wakeup.wake)
         lookup.start()
         while lookup.result is None:
-            self._patience.wait(None)
+            self._deadline.wait(None)
         if isinstance(lookup.result, Exception):
             raise lookup.result
         if not self._endpoint.is_loopback or self._at_proxy:
@@ -176,7 +176,7 @@ class _Attempt:
         last: Exception = OSError("the name has no address")
         for position, (family, address) in enumerate(addresses):
             now = time.monotonic()
-            share = (self._patience.deadline - now) / (len(addresses) - position)
+            share = (self._deadline.deadline - now) / (len(addresses) - position)
             try:
                 return self._connect_one(family, address, now + share)
             except OSError as error:  # TimeoutError among them
@@ -184,13 +184,13 @@ class _Attempt:
         raise last
 
     def _connect_one(self, family: int, address: object, until: float) -> socket.socket:
-        sock = not_inherited(socket.socket(family, socket.SOCK_STREAM))
+        sock = close_in_child(socket.socket(family, socket.SOCK_STREAM))
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(address)  # type: ignore[arg-type]
             while code in IN_PROGRESS:
-                self._patience.wait(sock.fileno(), read=False, write=True, until=until)
+                self._deadline.wait(sock.fileno(), read=False, write=True, until=until)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _still_connecting(sock)
             if code:
                 raise OSError(code, os.strerror(code))
@@ -199,12 +199,12 @@ class _Attempt:
             raise
         return sock
 
-    def _tunnel(self, channel: Channel, proxy: Proxy) -> None:
+    def _tunnel(self, stream: ByteStream, proxy: Proxy) -> None:
         """CONNECT through the proxy. Raises ProxyError, and what the reading raises."""
         self._doing = "CONNECT"
-        channel.write(connect_request(self._endpoint, proxy))
+        stream.write(connect_request(self._endpoint, proxy))
         received = bytearray()
-        length = read_head(channel, self._patience, received)
+        length = read_head(stream, self._deadline, received)
         answer = parse_answer(bytes(received[:length]))
         if answer is None or len(received) > length:
             raise NotHttp("the answer to CONNECT is not HTTP")

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from .wakeup import Wakeup, wait_ready
 
-__all__ = ["DialCancelled", "Patience"]
+__all__ = ["DialCancelled", "DialDeadline"]
 
 
 class DialCancelled(Exception):
     """The dial was cancelled by its owner. Not part of the public tree: no user ever sees it."""
 
 
-class Patience:
+class DialDeadline:
     """One dial's waiting. Not thread-safe; owned by the dialing thread.
 
     Wakes that were meant for the reader's loop are eaten here; ``restore`` gives them back when the dial is over.

@@ -4,7 +4,7 @@ Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text
 those cost one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the size limit
 before one byte of its payload is waited for.
 
-Owns the bytes between the channel and the frames; must not import anything of the package but the channel.
+Owns the bytes between the stream and the frames; must not import anything of the package but the stream.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from .byte_stream import Channel
+from .byte_stream import ByteStream
 
 __all__ = ["FrameError", "ReadAhead"]
 
@@ -50,8 +50,8 @@ class ReadAhead:
     ``data`` is what arrived behind the handshake.
     """
 
-    def __init__(self, channel: Channel, max_message_size: int, data: bytes = b"") -> None:
-        self._channel = channel
+    def __init__(self, stream: ByteStream, max_message_size: int, data: bytes = b"") -> None:
+        self._stream = stream
         self._max_message_size = max_message_size
         self._buffer = data
         self._position = 0
@@ -65,8 +65,8 @@ class ReadAhead:
         return len(self._buffer) - self._position + growing
 
     def fill(self) -> int:
-        """Take in what has arrived; gives the number of bytes. Raises what ``Channel.receive`` raises."""
-        data = self._channel.receive()
+        """Take in what has arrived; gives the number of bytes. Raises what ``ByteStream.receive`` raises."""
+        data = self._stream.receive()
         if not data:
             return 0
         if self._growing is not None:
@@ -183,7 +183,7 @@ class ReadAhead:
         return 0.0
 
     def fileno(self) -> int:
-        return self._channel.fileno()
+        return self._stream.fileno()
 
     def close(self) -> None:
-        self._channel.close()
+        self._stream.close()

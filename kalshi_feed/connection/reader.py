@@ -37,7 +37,7 @@ class Host(Protocol):
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """A dial failed or a connection ended: seconds until the next dial. Raises the error to end with."""
 
-    def ended(self, error: BaseException | None) -> None:
+    def on_end(self, error: BaseException | None) -> None:
         """The last call: the thread ends, by request (None) or with this error."""
 
 
@@ -58,8 +58,8 @@ class Reader(FeedingThread):
         while not self._stopping:
             self._pause(self._one_connection())
 
-    def _tell_end(self, error: BaseException | None) -> None:
-        self._host.ended(error)
+    def _report_end(self, error: BaseException | None) -> None:
+        self._host.on_end(error)
 
     def _release(self) -> None:
         self.wakeup.close()

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["hurry", "relax"]
+__all__ = ["restore", "shorten"]
 
 _OURS: Final = 0.000047  # seconds: what a waiting thread leaves the one that has the lock; a value that no program would set
 
@@ -22,8 +22,8 @@ _program: float | None = None  # the program's own interval, while ours stands i
 _as_set = 0.0  # ours, as Python gives it back
 
 
-def hurry() -> None:
-    """Shorten the turns of all threads, until ``relax``; nothing to do where the program has made them about as short."""
+def shorten() -> None:
+    """Shorten the turns of all threads, until ``restore``; nothing to do where the program has made them about as short."""
     global _program, _as_set
     before = sys.getswitchinterval()
     if before > 2 * _OURS:
@@ -32,7 +32,7 @@ def hurry() -> None:
         _as_set = sys.getswitchinterval()
 
 
-def relax() -> None:
+def restore() -> None:
     """Put the program's own interval back, unless another feed has, or the program has set a new one meanwhile."""
     global _program
     before, _program = _program, None
@@ -41,4 +41,4 @@ def relax() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=relax)  # the reader that would have done it stayed in the parent
+    os.register_at_fork(after_in_child=restore)  # the reader that would have done it stayed in the parent

@@ -21,11 +21,11 @@ from typing import Any, Final
 import websocket
 
 from ..errors import ConnectionLost
-from .byte_stream import Channel, EndOfStream
+from .byte_stream import ByteStream, EndOfStream
 from .failures import lost_reason, peer_words
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .redaction import detach
-from .switch_interval import hurry, relax
+from .switch_interval import restore, shorten
 from .wakeup import wait_ready
 
 __all__ = ["Transport"]
@@ -50,7 +50,7 @@ class Transport:
 
     def __init__(
         self,
-        channel: Channel,
+        stream: ByteStream,
         client: Any,
         *,
         data: bytes,
@@ -62,8 +62,8 @@ class Transport:
         clock_skew: float | None = None,
         via: str = "",
     ) -> None:
-        self._channel = channel
-        self._ahead = ReadAhead(channel, max_message_size, data)
+        self._stream = stream
+        self._ahead = ReadAhead(stream, max_message_size, data)
         self._client = client  # a websocket.WebSocket
         self._client.sock = self._ahead
         self._idle_timeout = idle_timeout
@@ -83,7 +83,7 @@ class Transport:
         self._partial_since: float | None = None  # when the message that is incomplete now began
         self._progress = (0.0, 0)  # of that message: since when it is watched, and how much of it there was
 
-        self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the channel
+        self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the stream
         self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
         self._unsent_since: float | None = None  # last progress while something waits to be written
         self._pinged = False  # since the last byte received
@@ -97,7 +97,7 @@ class Transport:
     # Reading
 
     def fileno(self) -> int:
-        return self._channel.fileno()
+        return self._stream.fileno()
 
     @property
     def arriving_since(self) -> float | None:
@@ -108,12 +108,12 @@ class Transport:
     def has_more(self) -> bool:
         """Whether ``read`` has something to give or to raise without waiting for the socket."""
         ended = self._loss is not None or self._end is not None or self._write_error is not None
-        return self._unparsed or ended or self._channel.has_failed
+        return self._unparsed or ended or self._stream.has_failed
 
     @property
     def is_behind(self) -> bool:
         """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
-        return self._channel.is_behind
+        return self._stream.is_behind
 
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
@@ -146,14 +146,14 @@ class Transport:
     def _fill(self, now: float) -> None:
         if self._end is not None:
             return
-        hurry()
+        shorten()
         try:
             count = self._ahead.fill()
         except (EndOfStream, OSError) as error:
             self._end = error
             return
         finally:
-            relax()
+            restore()
         if count:
             self.last_received = now
             self.bytes_received += count
@@ -261,7 +261,7 @@ class Transport:
         if self._write_error is not None:
             return False
         queued = bool(self._outbox) or self._pong is not None
-        return self._channel.wants_write or (queued and not self._channel.unsent_bytes)
+        return self._stream.wants_write or (queued and not self._stream.unsent_bytes)
 
     def send_text(self, data: bytes) -> None:
         """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
@@ -280,15 +280,15 @@ class Transport:
     def _flush(self, now: float) -> None:
         if self._write_error is not None:
             return
-        channel = self._channel
+        stream = self._stream
         try:
-            progress = channel.flush()
-            while not channel.unsent_bytes and (self._pong is not None or self._outbox):
+            progress = stream.flush()
+            while not stream.unsent_bytes and (self._pong is not None or self._outbox):
                 if self._pong is not None:
                     frame, self._pong = self._pong, None
                 else:
                     frame = self._outbox.popleft()
-                channel.write(frame)
+                stream.write(frame)
                 progress = 1
         except (OSError, EndOfStream) as error:
             self._write_error = error
@@ -296,7 +296,7 @@ class Transport:
             self._pong = None
             self._unsent_since = None
             return
-        if not channel.unsent_bytes:
+        if not stream.unsent_bytes:
             self._unsent_since = None
         elif progress or self._unsent_since is None:
             self._unsent_since = now
@@ -373,13 +373,13 @@ class Transport:
             self._send_close(code.to_bytes(2, "big"), now)
         while not self._closed and self._write_error is None:
             over = self._loss is not None  # the peer's close, the end of the stream, or our own complaint
-            if over and not self._channel.unsent_bytes:
+            if over and not self._stream.unsent_bytes:
                 return
             now = time.monotonic()
             if now >= deadline:
                 return
             if not self.has_more:
-                wait_ready(self.fileno(), None, read=not over, write=self._channel.wants_write, timeout=deadline - now)
+                wait_ready(self.fileno(), None, read=not over, write=self._stream.wants_write, timeout=deadline - now)
             self._flush(now)
             if not over:
                 try:
@@ -394,7 +394,7 @@ class Transport:
             if self._loss is None:
                 self._loss = ConnectionLost(None, "closed by this side")
             self._client.sock = None
-            self._channel.close()
+            self._stream.close()
 
     def _check_owner(self) -> None:
         if threading.get_ident() != self._owner:

@@ -16,8 +16,8 @@ from typing import Any, Final
 import websocket
 
 from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
-from .byte_stream import Channel, EndOfStream
-from .dial_deadline import DialCancelled, Patience
+from .byte_stream import ByteStream, EndOfStream
+from .dial_deadline import DialCancelled, DialDeadline
 from .failures import connection_failed, local_time, rejected
 from .http import Answer, NotHttp, parse_answer
 from .proxy import Proxy
@@ -55,8 +55,8 @@ class _Refused(Exception):
 
 
 def upgrade(
-    channel: Channel,
-    patience: Patience,
+    stream: ByteStream,
+    deadline: DialDeadline,
     endpoint: Endpoint,
     proxy: Proxy | None,
     headers: Callable[[], Mapping[str, str]],
@@ -67,7 +67,7 @@ def upgrade(
     if isinstance(signed, KalshiFeedError):
         return signed
     secrets = (*endpoint.secrets, *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"))
-    stand_in = _HandshakeSocket(channel, patience)
+    stand_in = _HandshakeSocket(stream, deadline)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
         # suppress_origin: with an Origin header the exchange answers 403 (PROTOCOL.md 1.2)
@@ -105,18 +105,18 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
     return signed
 
 
-def read_head(channel: Channel, patience: Patience, received: bytearray) -> int:
+def read_head(stream: ByteStream, deadline: DialDeadline, received: bytearray) -> int:
     """Read until ``received`` holds the head of an HTTP answer; gives the head's length.
 
-    Raises what the channel raises, TimeoutError, DialCancelled, and NotHttp when it is no HTTP or longer than
+    Raises what the stream raises, TimeoutError, DialCancelled, and NotHttp when it is no HTTP or longer than
     HEAD_BYTES.
     """
     searched = 0
     while True:
-        data = channel.receive()
+        data = stream.receive()
         if not data:
-            patience.wait(channel.fileno(), write=channel.wants_write)
-            channel.flush()
+            deadline.wait(stream.fileno(), write=stream.wants_write)
+            stream.flush()
             continue
         received += data
         end = received.find(b"\r\n\r\n", max(searched - 3, 0))
@@ -132,9 +132,9 @@ def read_head(channel: Channel, patience: Patience, received: bytearray) -> int:
 class _HandshakeSocket:
     """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing thread."""
 
-    def __init__(self, channel: Channel, patience: Patience) -> None:
-        self._channel = channel
-        self._patience = patience
+    def __init__(self, stream: ByteStream, deadline: DialDeadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
         self._received = bytearray()
         self._served: bytes | None = None
         self._position = 0
@@ -143,10 +143,10 @@ class _HandshakeSocket:
 
     def send(self, data: bytes) -> int:
         """All of ``data``, which is the whole request: websocket-client does not look at how much was sent."""
-        self._channel.write(_COOKIES.sub(b"", data))
-        while self._channel.wants_write:
-            self._patience.wait(self._channel.fileno(), read=False, write=True)
-            self._channel.flush()
+        self._stream.write(_COOKIES.sub(b"", data))
+        while self._stream.wants_write:
+            self._deadline.wait(self._stream.fileno(), read=False, write=True)
+            self._stream.flush()
         return len(data)
 
     def recv(self, size: int) -> bytes:
@@ -161,7 +161,7 @@ class _HandshakeSocket:
         return data
 
     def _read_answer(self) -> bytes:
-        length = read_head(self._channel, self._patience, self._received)
+        length = read_head(self._stream, self._deadline, self._received)
         head = bytes(self._received[:length])
         del self._received[:length]
         answer = parse_answer(head)
@@ -180,10 +180,10 @@ class _HandshakeSocket:
         until = time.monotonic() + BODY_SECONDS
         try:
             while len(self._received) < wanted:
-                data = self._channel.receive()
+                data = self._stream.receive()
                 self._received += data
                 if not data:
-                    self._patience.wait(self._channel.fileno(), until=until)
+                    self._deadline.wait(self._stream.fileno(), until=until)
         except (EndOfStream, OSError):  # TimeoutError among them
             pass
 
@@ -196,4 +196,4 @@ class _HandshakeSocket:
         return 0.0
 
     def close(self) -> None:
-        """Nothing: the dial closes the channel."""
+        """Nothing: the dial closes the stream."""

@@ -1,6 +1,6 @@
 """Waiting: the descriptor that ends a wait from outside, and the wait on one socket plus that descriptor.
 
-Owns the wake-up socket pair; must not import anything of the package but inherited.
+Owns the wake-up socket pair; must not import anything of the package but forks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import Final
 
-from ..forks import not_inherited
+from ..forks import close_in_child
 
 __all__ = ["Wakeup", "wait_ready"]
 
@@ -25,7 +25,7 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = map(not_inherited, socket.socketpair())
+        self._reader, self._writer = map(close_in_child, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._closing = False

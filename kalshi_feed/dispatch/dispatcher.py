@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from ..events import Event, FeedFault
-from ..threads import log_safely, waiting
+from ..threads import log_safely, waiting_threads
 from ..waiting import deadline_after, seconds_until
 from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
-from .registry import BOOK_TYPES, Callback, Kind, Message, Registry, Table
+from .registry import BOOK_TYPES, Callback, Deliverable, Kind, Registry, Table
 from .stream import MessageStream
 from .worker import Worker
 
@@ -157,7 +157,7 @@ class Dispatcher:
         now = time.perf_counter()
         if now >= self._next_watch:
             self.watch(now)
-        return any(thread.ident in waiting for thread, _ in self._threads)
+        return any(thread.ident in waiting_threads for thread, _ in self._threads)
 
     def _feed_streams(self, messages: Sequence[Any], kinds: set[str], entries: list[list[Any] | Event | Lag]) -> list[str]:
         """Fill the streams; what they drop becomes one Lagged, ahead of the messages."""
@@ -263,7 +263,7 @@ class Dispatcher:
         finally:
             self._closers.discard(me)
 
-    def finish(self, stopped: Callable[[], bool]) -> None:
+    def drain(self, stopped: Callable[[], bool]) -> None:
         """Wait until everything queued is delivered, however long that takes, unless ``stopped()``. Nothing may be put any more."""
         queue, threads = self._queue, tuple(self._threads)
         queue.begin_close(math.inf)
@@ -279,13 +279,13 @@ class Dispatcher:
         """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no lock."""
         self._queue.unblock()
 
-    def end(self, error: KalshiFeedError | None) -> None:
+    def end_streams(self, error: KalshiFeedError | None) -> None:
         """End every stream and wait: with ``error``, or because the feed was closed. start() lets new ones begin."""
         self._end = end = error or FeedClosedError("the feed was closed")
         for reference in list(self._streams):
             stream = reference()
             if stream is not None:
-                stream.finish(end)
+                stream.end(end)
 
     def leave_child(self) -> None:
         """In a child process: the threads stayed in the parent, and so does what waits for them."""
@@ -305,7 +305,7 @@ class Dispatcher:
         stream.on_close(lambda: streams.pop(reference, None))
         streams[reference] = None
         if self._end is not None:
-            stream.finish(self._end)
+            stream.end(self._end)
         return stream
 
     def wait_for(
@@ -334,7 +334,7 @@ class Dispatcher:
         raise WaitTimeout(describe() if describe else f"no such {type!r} message within {timeout} s")
 
 
-def _choose(items: Sequence[Message], kinds: set[str], table: Table) -> list[Any]:
+def _choose(items: Sequence[Deliverable], kinds: set[str], table: Table) -> list[Any]:
     """The messages some callback wants, by type and ticker."""
     wants = table.wants
     verdicts = {wants(kind) for kind in kinds}
@@ -350,7 +350,7 @@ def _choose(items: Sequence[Message], kinds: set[str], table: Table) -> list[Any
     return chosen
 
 
-def _changed_books(messages: Sequence[Message], kinds: set[str], status_changed: Iterable[str], table: Table) -> Iterable[str]:
+def _changed_books(messages: Sequence[Deliverable], kinds: set[str], status_changed: Iterable[str], table: Table) -> Iterable[str]:
     """The markets of which on_book has something new to say."""
     if kinds <= BOOK_TYPES:
         tickers: dict[str | None, None] = dict.fromkeys(map(TICKER_OF, messages))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ..events import Event, FeedFault, Lagged
 from ..meters import Histogram
-from ..waiting import Wakeup
+from ..waiting import Signal
 from .registry import Entry
 
 __all__ = ["Batch", "Counters", "Lag", "Mailbox", "MessageQueue", "Token"]
@@ -127,7 +127,7 @@ class Mailbox:
         self.dirty: dict[str, None] = {}  # markets whose book changed, for on_book
         self.dirty_due = False
         self.depth = 0
-        self.wake = Wakeup()
+        self.wake = Signal()
         self.attention = False  # the reader asks for the dirty markets to be served within the chunk
         # The worker's; read by the reader to see whether it still moves, by close() to take the rest away.
         self.current: Iterator[Any] = iter(())  # the messages in hand: consuming it elsewhere ends the worker's loop
@@ -167,7 +167,7 @@ class MessageQueue:
         self.abandoned = False
         self._lagging = False
         self._flooded = False
-        self._room = Wakeup()
+        self._room = Signal()
 
     # -- the reader's side ------------------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from typing import Any, Final, Protocol
 from ..errors import ConfigurationError
 from ..events import Event
 
-__all__ = ["ALL_DATA", "BOOKS", "BOOK_TYPES", "Callback", "Entry", "Kind", "Message", "Registry", "Route", "Table"]
+__all__ = ["ALL_DATA", "BOOKS", "BOOK_TYPES", "Callback", "Deliverable", "Entry", "Kind", "Registry", "Route", "Table"]
 
 
-class Message(Protocol):
+class Deliverable(Protocol):
     """What dispatch needs to know of a message."""
 
     @property

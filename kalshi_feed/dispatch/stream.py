@@ -11,8 +11,8 @@ from threading import get_ident
 from typing import Any
 
 from ..errors import ConfigurationError, FeedClosedError, FeedForkedError, KalshiFeedError, WaitTimeout
-from ..threads import waiting
-from ..waiting import Wakeup, deadline_after, seconds_until
+from ..threads import waiting_threads
+from ..waiting import Signal, deadline_after, seconds_until
 from .mailbox import Lag
 from .registry import checked_tickers
 
@@ -46,7 +46,7 @@ class MessageStream:
         self.maxsize = maxsize
         self.dropped = 0
         self._messages: deque[Any] = deque()  # the reader appends, anyone pops: both are atomic
-        self._wake = Wakeup()
+        self._wake = Signal()
         self._end: KalshiFeedError | None = None
         self._on_close: Callable[[], object] = lambda: None
         self._lagging = False
@@ -98,11 +98,11 @@ class MessageStream:
             if end is not None:
                 self._wake.set()
                 raise end.fresh()
-            waiting.add(me)
+            waiting_threads.add(me)
             try:
                 woken = self._wake.wait(seconds_until(deadline))
             finally:
-                waiting.discard(me)
+                waiting_threads.discard(me)
             if not woken and not self._messages and self._end is None:
                 raise WaitTimeout(f"no {self.type!r} message within {timeout} s")
 
@@ -141,7 +141,7 @@ class MessageStream:
         news, self._lagging = not self._lagging, True
         return lag, news
 
-    def finish(self, error: KalshiFeedError) -> None:
+    def end(self, error: KalshiFeedError) -> None:
         """The feed has ended: wake everyone who waits. Takes no lock."""
         if self._end is None:
             self._end = error

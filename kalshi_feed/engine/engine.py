@@ -29,11 +29,11 @@ from ..session.wanted import Wanted
 from ..stats import FeedStats, Health
 from ..threads import FeedingThread, is_logging, log_safely
 from ..waiting import Clock
-from .metering import Monitor
+from .metering import Metering
 from .requests import UserRequests
 from .state import State
 from .tap import QUIET, Reading, Tap
-from .wire_log import narrate
+from .wire_log import log_turn
 
 __all__ = ["Engine", "log"]
 
@@ -84,7 +84,7 @@ class Engine(ABC):
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._transport: Transport | None = None
-        self._monitor = Monitor(clock)
+        self._metering = Metering(clock)
         self._state = State(peer)
         self.requests = UserRequests(self.store, self.wanted, self.session, self._state, self.check, self.wake)
         self._binary_ignored = 0  # of the present connection
@@ -156,7 +156,7 @@ class Engine(ABC):
             if not reader.is_running:  # with Ctrl-C it may be
                 reader.cancel()
                 self.dispatcher.close(time.monotonic())
-                self._end_now("no thread could be started")
+                self._mark_closed("no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:
@@ -178,7 +178,7 @@ class Engine(ABC):
             finally:
                 self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
-            self._end_now("close")
+            self._mark_closed("close")
         if self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
@@ -188,7 +188,7 @@ class Engine(ABC):
         if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
             log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
 
-    def _end_now(self, reason: str) -> None:
+    def _mark_closed(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
         with self.store.change():
             self._state.fatal = None
@@ -197,8 +197,8 @@ class Engine(ABC):
             self.store.ended = FeedClosedError("the feed is closed; start() opens it again")
             if self._state.value is not FeedState.CLOSED:
                 self._state.change(FeedState.CLOSED, reason)
-            self._state.untold.clear()
-        self.dispatcher.end(None)
+            self._state.undelivered.clear()
+        self.dispatcher.end_streams(None)
 
     def stop(self, deadline: float) -> FeedingThread | None:
         """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
@@ -265,12 +265,12 @@ class Engine(ABC):
             if tap is not None and outbox:
                 tap.sent(outbox)
             if payloads:
-                self._monitor.received(len(payloads), items, self.dispatcher.counters.dropped, now)
+                self._metering.received(len(payloads), items, self.dispatcher.counters.dropped, now)
             ready = store.ready_locked()
         for waiter in ready:
             waiter.release()
-        narrate(items, outbox)
-        if items or changed or self._state.untold:
+        log_turn(items, outbox)
+        if items or changed or self._state.undelivered:
             self._hand_on(items, changed, read_at)
         elif read_at >= self.dispatcher.next_watch():
             self.dispatcher.watch(read_at)
@@ -284,7 +284,7 @@ class Engine(ABC):
             deadline = self.session.next_deadline()
         return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
-    def ended(self, error: BaseException | None) -> None:
+    def on_end(self, error: BaseException | None) -> None:
         """See Host."""
         items, changed, defect = self._leave_session(closing=error is None)
         fatal = _as_fatal(error if error is not None else defect)
@@ -298,12 +298,12 @@ class Engine(ABC):
             self.store.ended = fatal or FeedClosedError("the feed was closed")
             if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
                 self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
-            self._monitor.ended()
+            self._metering.ended()
         try:
             self._hand_on(items, changed)
         except BaseException as broken:  # the dispatcher is what has failed
             _as_fatal(broken)
-        self.dispatcher.end(fatal)
+        self.dispatcher.end_streams(fatal)
         reader = self._reader
         self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
 
@@ -349,8 +349,8 @@ class Engine(ABC):
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
         events: list[Message | Event] = []
-        while self._state.untold:
-            events.append(self._state.untold.pop(0))
+        while self._state.undelivered:
+            events.append(self._state.undelivered.pop(0))
         self.dispatcher.put(events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed)
 
     def _count_fault(self, fault: FeedFault) -> None:
@@ -363,19 +363,19 @@ class Engine(ABC):
     def stats(self) -> FeedStats:
         """The figures at this instant."""
         with self.store.lock:
-            return self._monitor.stats(self._state, self.session.output.counts, self.dispatcher)
+            return self._metering.stats(self._state, self.session.output.counts, self.dispatcher)
 
     def health(self) -> Health:
         """A verdict for load balancers and monitors."""
         transport = self._transport
         with self.store.lock:
-            return self._monitor.health(
+            return self._metering.health(
                 self._state,
                 self.store,
                 self.wanted,
                 self.requests.wanted_books_locked(),
                 self.dispatcher,
-                patience=self._timing.snapshot,
+                overdue_after=self._timing.snapshot,
                 queue_size=self._queue_size,
                 last_received=transport.last_received if transport is not None else None,
                 idle_timeout=self._idle_timeout,

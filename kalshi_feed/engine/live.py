@@ -92,16 +92,16 @@ class LiveEngine(Engine):
         self._binary_ignored = 0
         self._clock_tried = False
         if transport.server_time is not None:
-            self._monitor.clock_skew = (wall - transport.server_time).total_seconds()
+            self._metering.clock_skew = (wall - transport.server_time).total_seconds()
         log(logging.INFO, "connected to %s", self._endpoint.redacted)
         with self.store.lock:
-            self._monitor.connected(now, wall)
+            self._metering.connected(now, wall)
             change = self._state.change(
                 FeedState.CONNECTED, "connected", gap_started=self._gap_started, gap_ended=self._gap_started and wall
             )
             self._gap_started = None
             if self.tap is not None:
-                self.tap.connected(now, change, self._monitor.clock_skew)
+                self.tap.connected(now, change, self._metering.clock_skew)
             self.session.connected(now)
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
@@ -141,7 +141,7 @@ class LiveEngine(Engine):
         if not isinstance(error, AuthenticationError) or error.status != 401 or error.server_time is None or self._clock_tried:
             return False
         ahead = error.server_time.timestamp() - time.time()
-        self._monitor.clock_skew = -ahead
+        self._metering.clock_skew = -ahead
         if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
             return False
         self._clock_tried = True

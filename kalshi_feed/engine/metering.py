@@ -22,12 +22,12 @@ from ..stats import FeedStats, Health, assess
 from ..waiting import Clock
 from .state import State
 
-__all__ = ["Monitor"]
+__all__ = ["Metering"]
 
 _LATELY: Final = 30.0  # seconds; health() tells of messages dropped as long as the last is no older
 
 
-class Monitor:
+class Metering:
     """The figures of one feed. Guarded by the store's lock."""
 
     def __init__(self, clock: Clock) -> None:
@@ -111,12 +111,12 @@ class Monitor:
         market_tickers: tuple[str, ...],
         dispatcher: Dispatcher,
         *,
-        patience: float,
+        overdue_after: float,
         queue_size: int,
         last_received: float | None,
         idle_timeout: float,
     ) -> Health:
-        """A verdict; ``patience``: seconds after which a book without its first snapshot is overdue."""
+        """A verdict; ``overdue_after``: seconds after which a book without its first snapshot is overdue."""
         now = self._clock.monotonic()
         books = [store.books[ticker] for ticker in market_tickers]
         since = self._connected_at[0] if self._connected_at is not None else now
@@ -127,7 +127,7 @@ class Monitor:
             overdue=[
                 book.market_ticker
                 for book in books
-                if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > patience
+                if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > overdue_after
             ],
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,

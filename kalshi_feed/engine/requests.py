@@ -61,9 +61,9 @@ class UserRequests:
     def _subscribe_locked(self, want: Want) -> None:
         for ticker in self.wanted.add(want):
             self.open_book_locked(ticker)
-        self._told("subscribe", want)
+        self._record_wish("subscribe", want)
 
-    def _told(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
+    def _record_wish(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
         """The lock is held."""
         if self.tap is not None:
             self.tap.wish(name, want, words)
@@ -76,7 +76,7 @@ class UserRequests:
             for old in tuple(self.wanted.wants):  # what was refused before: the new one takes its place
                 if old.failed and old.channels == (BOOK_CHANNEL,) and tuple(old.keys) == (market_ticker,):
                     self.wanted.remove(old)
-                    self._told("unsubscribe", old)
+                    self._record_wish("unsubscribe", old)
             self._subscribe_locked(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {}))
         self._wake()
 
@@ -85,35 +85,35 @@ class UserRequests:
         with self._store.lock:
             for ticker in self.wanted.add_keys(want, market_tickers):
                 self.open_book_locked(ticker)
-            self._told("add_markets", want, market_tickers)
+            self._record_wish("add_markets", want, market_tickers)
         self._wake()
 
     def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
         """Want fewer markets."""
         with self._store.lock:
             self._session.books_unwanted(self.wanted.delete_keys(want, market_tickers))
-            self._told("delete_markets", want, market_tickers)
+            self._record_wish("delete_markets", want, market_tickers)
         self._wake()
 
     def unsubscribe(self, want: Want) -> None:
         """Want it no longer."""
         with self._store.lock:
             self._session.books_unwanted(self.wanted.remove(want))
-            self._told("unsubscribe", want)
+            self._record_wish("unsubscribe", want)
         self._wake()
 
     def request_snapshots(self, market_tickers: Iterable[str]) -> None:
         """Ask for fresh snapshots."""
         with self._store.lock:
             self.wanted.snapshots.update(dict.fromkeys(market_tickers))
-            self._told("request_snapshots", None, market_tickers)
+            self._record_wish("request_snapshots", None, market_tickers)
         self._wake()
 
     def ask(self, action: str, channels: Iterable[str]) -> None:
         """Ask for a list that the exchange sends as a message."""
         with self.lock:
             self.wanted.questions.update(dict.fromkeys((action, channel) for channel in channels))
-            self._told("ask", None, (action, *channels))
+            self._record_wish("ask", None, (action, *channels))
         self._wake()
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
@@ -128,7 +128,7 @@ class UserRequests:
 
         with self._store.lock:
             self.wanted.lists.append(box)
-            self._told("list_subscriptions")
+            self._record_wish("list_subscriptions")
         self._wake()
         try:
             return self._store.wait(check, timeout, lambda: self._state.missing("no answer to list_subscriptions"))
@@ -201,7 +201,7 @@ class UserRequests:
         """The feed starts."""
         for ticker in self.wanted_books_locked():
             self.open_book_locked(ticker)
-        self._told("reopen_books")
+        self._record_wish("reopen_books")
 
     def close_books_locked(self) -> None:
         """The feed is closed, and with it every book."""

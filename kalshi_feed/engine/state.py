@@ -22,13 +22,13 @@ class State:
         self.value = FeedState.IDLE
         self.fatal: KalshiFeedError | None = None  # what the feed has failed with
         self.last_error = ""
-        self.untold: list[Event] = []  # changes that the reader has yet to hand on
+        self.undelivered: list[Event] = []  # changes that the reader has yet to hand on
 
     def change(self, value: FeedState, reason: str, **details: Any) -> StateChange:
         """Go to another state and remember to tell it; ``details`` are StateChange's."""
         previous, self.value = self.value, value
         change = StateChange(previous, value, reason, **details)
-        self.untold.append(change)
+        self.undelivered.append(change)
         return change
 
     @property

@@ -15,7 +15,7 @@ from ..events import Event, FeedFault, Gap
 from ..messages import ErrorMessage, Message, OrderbookSnapshot, Reply
 from ..threads import log_safely
 
-__all__ = ["dial_progress", "narrate"]
+__all__ = ["dial_progress", "log_turn"]
 
 _logger: Final = logging.getLogger("kalshi_feed")
 _TOLD: Final = (Reply, OrderbookSnapshot, Gap, FeedFault)
@@ -29,7 +29,7 @@ def dial_progress() -> Callable[[str, str], object] | None:
     return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {_clean(found)}", step=step, found=found)
 
 
-def narrate(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:
+def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:
     """Log what one read has brought and what is sent upon it."""
     if not _logger.isEnabledFor(logging.INFO):
         return

@@ -35,11 +35,13 @@ def ready_fields(cls: type[Message]) -> tuple[str, ...]:
     plain = {*wire_fields(cls).values(), *_COMMON}
     found: dict[str, None] = {}
     for base in reversed(cls.__mro__):
-        found |= {name: None for name, value in vars(base).items() if isinstance(value, property) and _is_told(cls, base, name)}
+        found |= {
+            name: None for name, value in vars(base).items() if isinstance(value, property) and _is_documented_by(cls, base, name)
+        }
     return tuple(name for name in found if not name.startswith("_") and name not in plain)
 
 
-def _is_told(cls: type[Message], base: type[Any], name: str) -> bool:
+def _is_documented_by(cls: type[Message], base: type[Any], name: str) -> bool:
     """A property that a subclass made a field of is none; ``time`` counts where a class has its own."""
     return isinstance(getattr(cls, name), property) and (base is not Message or getattr(cls, name) is not vars(base)[name])
 

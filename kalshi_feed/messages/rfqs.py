@@ -116,7 +116,7 @@ class RfqDeleted(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", ta
         return self.deleted_at
 
 
-class _Quote(Communication, frozen=True, gc=False, kw_only=True):
+class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
     quote_id: str | None = None
     rfq_id: str | None = None
     quote_creator_id: str | None = None
@@ -165,7 +165,7 @@ class _Quote(Communication, frozen=True, gc=False, kw_only=True):
         return ready_money(self.rfq_target_cost_dollars, self.rfq_target_cost_centi_cents)
 
 
-class QuoteCreated(_Quote, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_created"):
+class QuoteCreated(_QuoteBody, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_created"):
     """A quote for an RFQ that concerns you. Thread-safe: immutable."""
 
     type: ClassVar[str] = "quote_created"
@@ -183,7 +183,7 @@ class QuoteCreated(_Quote, frozen=True, gc=False, kw_only=True, tag_field="type"
         return self.created_at
 
 
-class QuoteAccepted(_Quote, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_accepted"):
+class QuoteAccepted(_QuoteBody, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_accepted"):
     """A quote was accepted. It has no time. Thread-safe: immutable."""
 
     type: ClassVar[str] = "quote_accepted"

@@ -15,12 +15,12 @@ from ..books.store import BookStore
 from ..engine.engine import Engine
 from ..messages.values import price_decimal, price_units, size_decimal, size_units
 from ..session.commands import Command
-from ..session.server_subscription import Link
+from ..session.server_subscription import ServerSubscription
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
 from .lines import BookLine, CommandLine, LinkLine, SessionLine, WantLine
 
-__all__ = ["Checkpoint", "Numbers", "Taken", "lines_of", "restore", "take", "want_of"]
+__all__ = ["Checkpoint", "Numbers", "SessionCopy", "lines_of", "restore", "take_checkpoint", "want_of"]
 
 
 class Numbers:
@@ -54,7 +54,7 @@ class BookCopy(NamedTuple):
     levels: Levels
 
 
-class Taken(NamedTuple):
+class SessionCopy(NamedTuple):
     """A checkpoint as it was taken, its books yet to be written out."""
 
     session: SessionLine
@@ -70,21 +70,21 @@ class Checkpoint:
     books: list[BookLine]
 
 
-def take(engine: Engine, numbers: Numbers, missed: int) -> Taken:
+def take_checkpoint(engine: Engine, numbers: Numbers, missed: int) -> SessionCopy:
     """What the engine's session knows now."""
-    control, books = engine.session.control, engine.store.books
+    reconciler, books = engine.session.reconciler, engine.store.books
     tickers = engine.requests.wanted_books_locked()
-    return Taken(
+    return SessionCopy(
         SessionLine(
             state=engine.state.value,
             books=len(tickers),
             missed=missed,
-            next_id=control.next_id,
+            next_id=reconciler.next_id,
             wants=[line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))],
-            links=[_link_line(link) for link in control.links],
-            in_flight=[_command_line(command) for command in control.in_flight.values()],
-            retired=sorted(control.links.retired),
-            unsettled=sorted(control.unsettled | engine.wanted.changed),
+            links=[_subscription_line(subscription) for subscription in reconciler.subscriptions],
+            in_flight=[_command_line(command) for command in reconciler.in_flight.values()],
+            retired=sorted(reconciler.subscriptions.retired),
+            unsettled=sorted(reconciler.unsettled | engine.wanted.changed),
         ),
         [_copy(books[ticker]) for ticker in tickers],
     )
@@ -94,9 +94,9 @@ def _copy(book: Book) -> BookCopy:
     return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.levels())
 
 
-def lines_of(taken: Taken) -> Iterable[BookLine]:
+def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
     """The books of a checkpoint, written out."""
-    for book in taken.books:
+    for book in copy.books:
         yield BookLine(
             book.market_ticker,
             book.status.value,
@@ -121,32 +121,37 @@ def want_of(line: WantLine) -> Want:
     return Want(tuple(line.channels), line.selector, line.keys, line.options)
 
 
-def _link_line(link: Link) -> LinkLine:
+def _subscription_line(subscription: ServerSubscription) -> LinkLine:
     return LinkLine(
-        channel=link.name,
-        sid=link.sid,
-        is_open=link.is_open,
-        next_seq=link.next_seq,
-        selector=link.selector,
-        confirmed=list(link.confirmed),
-        doubtful=list(link.doubtful),
-        pending=link.pending.id if link.pending is not None else None,
-        failures=link.failures,
-        opened_at=link.opened_at,
-        retry_at=link.retry_at,
-        chunk=link.chunk,
+        channel=subscription.name,
+        sid=subscription.sid,
+        is_open=subscription.is_open,
+        next_seq=subscription.next_seq,
+        selector=subscription.selector,
+        confirmed=list(subscription.confirmed),
+        uncertain=list(subscription.uncertain),
+        pending=subscription.pending.id if subscription.pending is not None else None,
+        failures=subscription.failures,
+        opened_at=subscription.opened_at,
+        retry_at=subscription.retry_at,
+        chunk=subscription.chunk,
     )
 
 
-def _link_of(line: LinkLine, in_flight: dict[int, Command]) -> Link:
-    link = Link(line.channel)
-    link.sid, link.is_open, link.next_seq, link.selector = line.sid, line.is_open, line.next_seq, line.selector
-    link.confirm(line.confirmed)
-    link.doubtful.update(line.doubtful)
-    link.pending = in_flight.get(line.pending) if line.pending is not None else None
-    link.failures, link.opened_at, link.retry_at = line.failures, line.opened_at, line.retry_at
-    link.chunk = line.chunk if line.chunk is not None else link.chunk
-    return link
+def _subscription_of(line: LinkLine, in_flight: dict[int, Command]) -> ServerSubscription:
+    subscription = ServerSubscription(line.channel)
+    subscription.sid, subscription.is_open, subscription.next_seq, subscription.selector = (
+        line.sid,
+        line.is_open,
+        line.next_seq,
+        line.selector,
+    )
+    subscription.confirm(line.confirmed)
+    subscription.uncertain.update(line.uncertain)
+    subscription.pending = in_flight.get(line.pending) if line.pending is not None else None
+    subscription.failures, subscription.opened_at, subscription.retry_at = line.failures, line.opened_at, line.retry_at
+    subscription.chunk = line.chunk if line.chunk is not None else subscription.chunk
+    return subscription
 
 
 def _command_line(command: Command) -> CommandLine:
@@ -188,9 +193,9 @@ def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: S
         changed.add(book_line.market_ticker)
     if line.state == "CONNECTED":
         in_flight = {one.id: _command_of(one) for one in line.in_flight}
-        links = [_link_of(one, in_flight) for one in line.links]
-        session.resume(links, line.retired, in_flight.values(), line.unsettled, line.next_id, now)
+        subscriptions = [_subscription_of(one, in_flight) for one in line.links]
+        session.resume(subscriptions, line.retired, in_flight.values(), line.unsettled, line.next_id, now)
     else:
-        session.control.next_id = line.next_id
+        session.reconciler.next_id = line.next_id
         wanted.changed.update(line.unsettled)
     return wants

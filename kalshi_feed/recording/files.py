@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-__all__ = ["CutOff", "Sink", "SinkFailed", "check_name", "next_name", "plain_stem", "read_chunks"]
+__all__ = ["CutOff", "FileFailed", "RecordingFile", "check_name", "next_name", "plain_stem", "read_chunks"]
 
 _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.zst)?)")
 _GZIP: Final = 31  # zlib's wbits for a gzip header
@@ -51,11 +51,11 @@ def next_name(first: Path, number: int) -> Path:
         number += 1
 
 
-class SinkFailed(Exception):
+class FileFailed(Exception):
     """A file could not be written; ``__cause__`` is the OSError."""
 
 
-class Sink:
+class RecordingFile:
     """A new file of lines. Raises FileExistsError or another OSError when made, SinkFailed afterwards. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
@@ -98,7 +98,7 @@ class Sink:
                 self.bytes += count
                 view = view[count:]
         except OSError as error:
-            raise SinkFailed from error
+            raise FileFailed from error
 
 
 class _Gzip:

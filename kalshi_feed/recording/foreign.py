@@ -107,11 +107,11 @@ class ForeignSource:
             for number, (channel, tickers) in enumerate(self._tickers.items(), 1)
             if tickers or channel != BOOK_CHANNEL
         ]
-        links = [
+        subscriptions = [
             LinkLine(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
             for channel, sid in connection.sids.items()
         ]
-        return Checkpoint(ns, SessionLine("CONNECTED", wants=wants, links=links), [])
+        return Checkpoint(ns, SessionLine("CONNECTED", wants=wants, links=subscriptions), [])
 
     def _learn(self, number: int, payload: bytes) -> None:
         try:

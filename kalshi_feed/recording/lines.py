@@ -86,7 +86,7 @@ class CommandLine(msgspec.Struct, omit_defaults=True):
 
 
 class LinkLine(msgspec.Struct, omit_defaults=True):
-    """A channel of the present connection; see session.link.Link. ``pending`` is a command's id."""
+    """A channel of the present connection; see ServerSubscription. ``pending`` is a command's id."""
 
     channel: str
     sid: int | None = None
@@ -94,7 +94,7 @@ class LinkLine(msgspec.Struct, omit_defaults=True):
     next_seq: int | None = None
     selector: str | None = None
     confirmed: list[str] = []
-    doubtful: list[str] = []
+    uncertain: list[str] = msgspec.field(default_factory=list, name="doubtful")
     pending: int | None = None
     failures: int = 0
     opened_at: float = 0.0

@@ -10,20 +10,20 @@ import time
 from typing import Final, Protocol
 
 from ..threads import FeedingThread
-from ..waiting import Wakeup
+from ..waiting import Signal
 
 __all__ = ["Player", "ReplayClock"]
 
 _LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
 
 
-class Host(Protocol):
+class Played(Protocol):
     """What is played. Both are called on the player's thread."""
 
     def play(self, player: Player) -> None:
         """Everything, to the end or until the player is stopping."""
 
-    def ended(self, error: BaseException | None) -> None:
+    def on_end(self, error: BaseException | None) -> None:
         """The last call."""
 
 
@@ -54,10 +54,10 @@ class Player(FeedingThread):
     What connection.reader.Reader is to an engine on a connection.
     """
 
-    def __init__(self, name: str, host: Host) -> None:
+    def __init__(self, name: str, host: Played) -> None:
         super().__init__(name)
         self._host = host
-        self._nap = Wakeup()
+        self._nap = Signal()
 
     def wake(self) -> None:
         """See FeedingThread."""
@@ -66,8 +66,8 @@ class Player(FeedingThread):
     def _work(self) -> None:
         self._host.play(self)
 
-    def _tell_end(self, error: BaseException | None) -> None:
-        self._host.ended(error)
+    def _report_end(self, error: BaseException | None) -> None:
+        self._host.on_end(error)
 
     def sleep_until(self, when: float) -> None:
         """Wait until time.monotonic() is ``when``, unless stop() comes first."""

@@ -1,7 +1,6 @@
 """What a feed's threads leave for the writer of a recording: a bounded queue that nobody waits for.
 
-Owns Intake, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few times a second. Must not import
-files, the feed or the connection.
+Owns RecordingQueue, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few times a second.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from ..engine.engine import Engine
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
 from ..session.wanted import Want
-from .checkpoint import Numbers, Taken, take
+from .checkpoint import Numbers, SessionCopy, take_checkpoint
 from .lines import Line, WantLine, WishLine, change_line
 
-__all__ = ["Fresh", "Intake", "Item", "Mark", "SentItem", "TurnItem"]
+__all__ = ["CheckpointItem", "Item", "LineItem", "RecordingQueue", "SentItem", "TurnItem"]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 _ITEM_BYTES: Final = 64  # what an item costs beside its payloads
@@ -49,7 +48,7 @@ class SentItem(NamedTuple):
         return sum(map(len, self.commands)) + _ITEM_BYTES
 
 
-class Mark(NamedTuple):
+class LineItem(NamedTuple):
     """Any other line, which has no time yet."""
 
     now: float
@@ -57,21 +56,21 @@ class Mark(NamedTuple):
     size: int = _ITEM_BYTES
 
 
-class Fresh(NamedTuple):
+class CheckpointItem(NamedTuple):
     """A checkpoint; ``new_part``: at the beginning of a file. ``missed`` messages before it were left out."""
 
     now: float
-    taken: Taken
+    copy: SessionCopy
     new_part: bool
     clock_offset_ns: int
     size: int = 0
 
 
-Item = TurnItem | SentItem | Mark | Fresh
+Item = TurnItem | SentItem | LineItem | CheckpointItem
 
 
-class Intake:
-    """The tap. Its state belongs to whoever holds the store's lock, but for ``take_out``, which the writer alone calls.
+class RecordingQueue:
+    """The tap. Its state belongs to whoever holds the store's lock, but for ``pop``, which the writer alone calls.
 
     After a loss nothing is taken in until the next checkpoint: a recording is whole from each checkpoint on.
     """
@@ -90,7 +89,7 @@ class Intake:
         self._missed_before = 0  # at the last checkpoint
         self.ended = False
 
-    def take_out(self) -> Item | None:
+    def pop(self) -> Item | None:
         """The next item; None for nothing now."""
         try:
             item = self._queue.popleft()
@@ -101,9 +100,9 @@ class Intake:
 
     def checkpoint_locked(self, new_part: bool) -> None:
         """Take one; from here on there is something to add to."""
-        taken = take(self._engine, self._numbers, self.missed - self._missed_before)
+        copy = take_checkpoint(self._engine, self._numbers, self.missed - self._missed_before)
         self._missed_before = self.missed
-        self._queue.append(Fresh(time.monotonic(), taken, new_part, time.time_ns() - time.monotonic_ns()))
+        self._queue.append(CheckpointItem(time.monotonic(), copy, new_part, time.time_ns() - time.monotonic_ns()))
         self.accepts = True
 
     # -- Tap -------------------------------------------------------------------------------------------------------------------
@@ -129,23 +128,23 @@ class Intake:
             wish = WishLine(name, number=self._numbers.of(want), words=list(words))
             if name == "unsubscribe":
                 self._numbers.forget(want)
-        self._add(Mark(time.monotonic(), Line(wish=wish)))
+        self._add(LineItem(time.monotonic(), Line(wish=wish)))
 
     def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
         """See Tap."""
         line = change_line(change)
-        line.clock_skew, line.next_id = clock_skew, self._engine.session.control.next_id
-        self._add(Mark(now, Line(connected=line)))
+        line.clock_skew, line.next_id = clock_skew, self._engine.session.reconciler.next_id
+        self._add(LineItem(now, Line(connected=line)))
 
     def lost(self, now: float, change: StateChange) -> None:
         """See Tap."""
-        self._add(Mark(now, Line(lost=change_line(change))))
+        self._add(LineItem(now, Line(lost=change_line(change))))
 
     def end(self, now: float) -> None:
         """See Tap."""
         if self.missed > self._missed_before:
             self.checkpoint_locked(new_part=False)
-        mark = Mark(now, Line(end=True))
+        mark = LineItem(now, Line(end=True))
         self._queued += mark.size  # whatever waits already
         self._queue.append(mark)
         self.accepts = False

@@ -67,7 +67,7 @@ class ReplayEngine(Engine):
             name=name,
             timing=timing,
             clock=self.clock,
-            session_options={"overhears": self._is_foreign, "strict": gaps == "strict"},
+            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict"},
         )
         self._recorded = self.requests
         self.requests = ReplayRequests(self._recorded, self.store, self.wanted, self.session, self._state, self.check, self.wake)
@@ -128,7 +128,7 @@ class ReplayEngine(Engine):
         if self._silent_until is None:
             return
         self._silent_until, self._spoken = None, True
-        del self._state.untold[:-1]
+        del self._state.undelivered[:-1]
         self._hand_on([], self.requests.wanted_books())
 
     def _take_safely(self, record: Record, now: float) -> None:
@@ -140,7 +140,7 @@ class ReplayEngine(Engine):
     def _take(self, record: Record, now: float) -> None:
         if isinstance(record, Turn):
             if record.first_id is not None:
-                self.session.control.next_id = record.first_id
+                self.session.reconciler.next_id = record.first_id
             self._turn(record, now)
         elif isinstance(record, Wish):
             self._wish(record.wish)
@@ -187,7 +187,7 @@ class ReplayEngine(Engine):
         with self.store.change():
             self._wants = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
-                self._monitor.connected(now, self._wall())
+                self._metering.connected(now, self._wall())
                 self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
             self._was_restored = True
             items, changed, _ = self.session.output.take()
@@ -198,8 +198,8 @@ class ReplayEngine(Engine):
     def _connected(self, record: Connected, now: float) -> None:
         change = record.change
         with self.store.change():
-            self._monitor.connected(now, self._wall())
-            self._monitor.clock_skew = change.clock_skew
+            self._metering.connected(now, self._wall())
+            self._metering.clock_skew = change.clock_skew
             self._state.change(
                 FeedState.CONNECTED,
                 change.reason,
@@ -207,7 +207,7 @@ class ReplayEngine(Engine):
                 gap_ended=_moment(change.gap_ended_ns),
             )
             if change.next_id is not None:
-                self.session.control.next_id = change.next_id
+                self.session.reconciler.next_id = change.next_id
             self.session.connected(now)
 
     def _lost(self, record: Lost, now: float) -> None:
@@ -242,10 +242,10 @@ class ReplayEngine(Engine):
         held, held_changed = self._held
         held += items
         held_changed.update(dict.fromkeys(changed))
-        if self._speed is None and len(held) < _HELD and not self._state.untold:
+        if self._speed is None and len(held) < _HELD and not self._state.undelivered:
             return
         self._held = ([], {})
-        if self._state.untold and len(held) > len(items):  # what was held comes before the change of state
+        if self._state.undelivered and len(held) > len(items):  # what was held comes before the change of state
             before = len(held) - len(items)
             self.dispatcher.put(held[:before], time.perf_counter(), ())
             held = held[before:]
@@ -254,20 +254,20 @@ class ReplayEngine(Engine):
     def _end(self, player: Player) -> None:
         """Everything was played: have all of it delivered, however long that takes; the books stay as they are."""
         with self.store.change():
-            self._monitor.ended()
+            self._metering.ended()
             self._state.change(FeedState.CLOSED, "the recording has ended")
         self._hand_on([], ())
-        self.dispatcher.finish(player.stopping)
+        self.dispatcher.drain(player.stopping)
 
-    def ended(self, error: BaseException | None) -> None:
+    def on_end(self, error: BaseException | None) -> None:
         """See Host."""
         if error is not None or self._state.value is not FeedState.CLOSED:
-            super().ended(error)
+            super().on_end(error)
             return
         ended = FeedClosedError("the recording has ended")
         with self.store.change():
             self.store.ended = ended
-        self.dispatcher.end(ended)
+        self.dispatcher.end_streams(ended)
         self.dispatcher.close(time.monotonic())
 
 
@@ -300,7 +300,7 @@ class StepEngine(ReplayEngine):
             yield ns, items, changed
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
-        self._state.untold.clear()
+        self._state.undelivered.clear()
         self._collected[0].extend(items)
         self._collected[1].update(changed)
 

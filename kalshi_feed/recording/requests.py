@@ -56,7 +56,11 @@ class ReplayRequests(UserRequests):
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """What was open at this moment of the recording."""
         with self.lock:
-            return tuple((link.name, link.sid) for link in self._session.control.links if link.is_open and link.sid is not None)
+            return tuple(
+                (subscription.name, subscription.sid)
+                for subscription in self._session.reconciler.subscriptions
+                if subscription.is_open and subscription.sid is not None
+            )
 
     def confirmed(self, want: Want) -> bool:
         """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it was then."""

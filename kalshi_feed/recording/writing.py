@@ -2,7 +2,7 @@
 
 Owns the writer thread and the files. Must not import the feed, the connection or the dispatcher.
 
-When the intake's queue has reached its bound, or a file cannot be written, what comes is left out, counted and told to on_error,
+When the queue's queue has reached its bound, or a file cannot be written, what comes is left out, counted and told to on_error,
 until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file, or in a next part.
 """
 
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ..engine.engine import Engine, log
 from ..errors import ConfigurationError
 from ..version import __version__
-from ..waiting import Wakeup
+from ..waiting import Signal
 from .checkpoint import lines_of
-from .files import Sink, SinkFailed, check_name, next_name
+from .files import FileFailed, RecordingFile, check_name, next_name
 from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
-from .queue import Fresh, Intake, SentItem, TurnItem
+from .queue import CheckpointItem, RecordingQueue, SentItem, TurnItem
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -56,8 +56,8 @@ class Recording:
         self._rotate_bytes = rotate_bytes
         self._rotate_seconds = rotate_seconds
         self._id = uuid.uuid4().hex
-        self._wake = Wakeup()
-        self._intake = Intake(engine, self._wake.set, self.join)
+        self._wake = Signal()
+        self._intake = RecordingQueue(engine, self._wake.set, self.join)
         # the writer's
         self._offset_ns = 0
         self._part = 0
@@ -66,7 +66,7 @@ class Recording:
         self._rotating = False
         self._retry_at, self._retry_delay = 0.0, _FIRST_RETRY
         self._unflushed = 0  # messages written and not flushed
-        self._sink: Sink | None = self._open(first)
+        self._sink: RecordingFile | None = self._open(first)
         self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
         self._error: Exception | None = None
@@ -177,8 +177,8 @@ class Recording:
         """Write what waits."""
         size = messages = 0
         texts: list[bytes] = []
-        while (item := self._intake.take_out()) is not None:
-            if isinstance(item, Fresh):
+        while (item := self._intake.pop()) is not None:
+            if isinstance(item, CheckpointItem):
                 self._write(texts, messages)
                 texts, size, messages = [], 0, 0
                 self._begin(item)
@@ -212,12 +212,12 @@ class Recording:
         self._text_bytes += len(text)
         try:
             self._sink.write(text)
-        except SinkFailed as failure:
+        except FileFailed as failure:
             self._fail(failure)
         else:
             self._flush_if_due(time.monotonic())
 
-    def _begin(self, fresh: Fresh) -> None:
+    def _begin(self, fresh: CheckpointItem) -> None:
         """A checkpoint, at the beginning of a part or where messages are missing."""
         if fresh.new_part:
             self._rotating = False
@@ -226,8 +226,8 @@ class Recording:
                 return
             self._write([encode_line(Line(kalshi_feed_recording=self._header()))])
         ns = self._ns(fresh.now)
-        self._write([encode_line(Line(session=fresh.taken.session), ns)])
-        for book in lines_of(fresh.taken):
+        self._write([encode_line(Line(session=fresh.copy.session), ns)])
+        for book in lines_of(fresh.copy):
             self._write([encode_line(Line(book=book), ns)])
         if fresh.new_part:
             self._flush(fresh.now)
@@ -246,14 +246,14 @@ class Recording:
         if self._sink is not None:
             try:
                 self._sink.close()
-            except SinkFailed as failure:
+            except FileFailed as failure:
                 self._fail(failure)
                 return False
             self._done_bytes += self._sink.bytes
             self._sink = None
         path = next_name(self._first, len(self._paths) + 1)
         try:
-            self._sink = Sink(path)
+            self._sink = RecordingFile(path)
         except OSError as error:
             self._fail(error)
             return False
@@ -293,14 +293,14 @@ class Recording:
             try:
                 self._sink.flush()
                 self._unflushed = 0
-            except SinkFailed as failure:
+            except FileFailed as failure:
                 self._fail(failure)
 
     def _finish(self) -> None:
         if self._sink is not None:
             try:
                 self._sink.close()
-            except SinkFailed as failure:
+            except FileFailed as failure:
                 self._fail(failure)
             else:
                 self._done_bytes += self._sink.bytes
@@ -339,9 +339,9 @@ class Recording:
         log(logging.ERROR if error is not None else logging.WARNING, "%s", text)
         self._engine.tell("recording", text, error)
 
-    def _open(self, path: Path) -> Sink:
+    def _open(self, path: Path) -> RecordingFile:
         try:
-            return Sink(path)
+            return RecordingFile(path)
         except FileExistsError:
             raise ConfigurationError(
                 f"the recording {str(path)!r} is there already, and is not overwritten: give another name, or move it away"

@@ -2,10 +2,11 @@
 
 A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the trades of that market,
 where they are subscribed. They race with the book (another stream, in no order to it), so one that differs means nothing; what
-counts is that ``_SIGNS`` of them differ from a book that has not changed at all for ``Timing.doubt`` seconds, with no ticker
-between them that agrees. A book with more bid than a dollar is doubted when it is found so as often, and for as long.
+counts is that ``_SIGNS`` of them differ from a book that has not changed at all for ``Timing.contradiction`` seconds,
+with no ticker between them that agrees. A book with more bid than a dollar is
+suspected when it is found so as often, and for as long.
 
-What is doubted is asked for with get_snapshot: all of them in one command, one market once in ``Timing.doubt_again``. The book
+What is suspected is asked for with get_snapshot: all of them in one command, one market once in ``Timing.recheck``. The book
 stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not stop anybody's trading. The snapshot decides: if
 it differs, the session tells a Gap and then the snapshot; if none comes, the book is no longer vouched for and left to the repair.
 
@@ -23,14 +24,14 @@ from ..messages import Ticker, Trade
 from ..messages.values import ONE_DOLLAR, cents_units, price_units
 from .commands import CHUNK
 from .output import Output
-from .reconciler import Control
+from .reconciler import Reconciler
 from .timing import Timing
 
-__all__ = ["Doubts"]
+__all__ = ["CrossCheck"]
 
 _NEVER: Final = float("inf")
 _SIGNS: Final = 3
-_ROUNDS: Final = 5  # looks at all books within Timing.doubt
+_ROUNDS: Final = 5  # looks at all books within Timing.contradiction
 _AT_ONCE: Final = 50  # books looked at in one go: about 0.1 ms
 
 
@@ -44,25 +45,25 @@ class _Suspicion:
         self.version = version
         self.signs = 0
 
-    def grows(self, now: float, patience: float) -> bool:
+    def grows(self, now: float, lasting: float) -> bool:
         """One sign more; whether they are enough now."""
         self.signs += 1
-        return self.signs >= _SIGNS and now - self.since >= patience
+        return self.signs >= _SIGNS and now - self.since >= lasting
 
 
-class Doubts:
+class CrossCheck:
     """Which books are doubted, and since when. Not thread-safe; see the module."""
 
     def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
         self._books = books
         self._output = output
         self._timing = timing
-        self._round = timing.doubt / _ROUNDS
+        self._round = timing.contradiction / _ROUNDS
         self.reset()
 
     def reset(self) -> None:
         """No connection: every book gets a new snapshot on the next one."""
-        self.patient_until = 0.0  # no snapshot is overdue before
+        self.not_overdue_before = 0.0  # no snapshot is overdue before
         self.has_news = False  # books may have changed since the last look; set by the session
         self._look_at = 0.0
         self._to_look_at: list[Book] = []
@@ -73,7 +74,7 @@ class Doubts:
         self._asked: dict[str, float] = {}  # until when the snapshot has time
         self._not_before: dict[str, float] = {}  # when a market may be asked for again
 
-    def heard(self, message: Ticker | Trade, now: float) -> None:
+    def compare(self, message: Ticker | Trade, now: float) -> None:
         """Compare the book with what the exchange says of its market on another channel."""
         market_ticker = message.market_ticker
         book = self._books.get(market_ticker or "")
@@ -87,7 +88,7 @@ class Doubts:
         denied = self._denied.get(book.market_ticker)
         if denied is None or denied.version != book.version:
             denied = self._denied[book.market_ticker] = _Suspicion(now, book.version)
-        if denied.grows(now, self._timing.doubt):
+        if denied.grows(now, self._timing.contradiction):
             self._ask_for(book.market_ticker, now)
 
     def answered(self, book: Book, yes: dict[int, int], no: dict[int, int]) -> bool:
@@ -104,17 +105,17 @@ class Doubts:
         if not self._due and not self._asked:
             return look_at
         ask_at = self._ask_at if self._due else _NEVER
-        return min(look_at, ask_at, max(next(iter(self._asked.values()), _NEVER), self.patient_until))
+        return min(look_at, ask_at, max(next(iter(self._asked.values()), _NEVER), self.not_overdue_before))
 
-    def tick(self, control: Control, now: float) -> list[str]:
+    def tick(self, reconciler: Reconciler, now: float) -> list[str]:
         """Do what is due; the markets that were asked for in vain, whose books are LIVE still."""
         if self.has_news and now >= self._look_at:
             self._look(now)
         if self._due and now >= self._ask_at:
-            self._ask(control, now)
+            self._ask(reconciler, now)
         silent = []
         for market_ticker, deadline in tuple(self._asked.items()):
-            if max(deadline, self.patient_until) > now:
+            if max(deadline, self.not_overdue_before) > now:
                 break
             del self._asked[market_ticker]
             if self._books[market_ticker].status is BookStatus.LIVE:
@@ -132,7 +133,7 @@ class Doubts:
                 self._crossed.pop(market_ticker, None)
                 continue
             crossed = self._crossed.setdefault(market_ticker, _Suspicion(now, book.version))
-            if crossed.grows(now, self._timing.doubt) and self._ask_for(market_ticker, now):
+            if crossed.grows(now, self._timing.contradiction) and self._ask_for(market_ticker, now):
                 crossed.since = _NEVER
                 text = f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more than a dollar"
                 self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
@@ -146,16 +147,16 @@ class Doubts:
         """Have the market asked for, unless that was done a moment ago."""
         if self._not_before.get(market_ticker, now) > now:
             return False
-        self._not_before[market_ticker] = now + self._timing.doubt_again
+        self._not_before[market_ticker] = now + self._timing.recheck
         self._due[market_ticker] = None
         return True
 
-    def _ask(self, control: Control, now: float) -> None:
+    def _ask(self, reconciler: Reconciler, now: float) -> None:
         some = tuple(self._due)[:CHUNK]
         for market_ticker in some:
             del self._due[market_ticker]
         self._ask_at = now + self._round
-        if control.get_snapshot(some, now):
+        if reconciler.get_snapshot(some, now):
             self._asked.update(dict.fromkeys(some, now + self._timing.snapshot))
 
 
@@ -170,12 +171,12 @@ def _agrees(message: Ticker | Trade, book: Book) -> bool | None:
         if price is None or message.is_block_trade or bid <= price <= ask:
             return None
         return False
-    told_bid = _units(message.msg.yes_bid_dollars, message.msg.yes_bid_cents)
-    told_ask = _units(message.msg.yes_ask_dollars, message.msg.yes_ask_cents)
-    if told_bid is None and told_ask is None:
+    stated_bid = _units(message.msg.yes_bid_dollars, message.msg.yes_bid_cents)
+    stated_ask = _units(message.msg.yes_ask_dollars, message.msg.yes_ask_cents)
+    if stated_bid is None and stated_ask is None:
         return None
-    bids_agree = told_bid is None or told_bid % ONE_DOLLAR == bid % ONE_DOLLAR
-    return bids_agree and (told_ask is None or told_ask % ONE_DOLLAR == ask % ONE_DOLLAR)
+    bids_agree = stated_bid is None or stated_bid % ONE_DOLLAR == bid % ONE_DOLLAR
+    return bids_agree and (stated_ask is None or stated_ask % ONE_DOLLAR == ask % ONE_DOLLAR)
 
 
 def _units(text: str | None, cents: int | None) -> int | None:

@@ -47,8 +47,8 @@ class Output:
         self.counts = Counts()
         self._limit = faults_a_second
         self._second = 0
-        self._told = 0
-        self._untold = 0
+        self._reported = 0
+        self._suppressed = 0
 
     def take(self) -> tuple[list[Message | Event], set[str], list[bytes]]:
         """What has been collected: things to deliver, markets whose book's status changed, commands to send."""
@@ -60,11 +60,11 @@ class Output:
         """Count a fault, and tell it unless a peer that misbehaves all the time has filled this second's share."""
         self.counts.faults[kind] += 1
         if int(now) != self._second:
-            self._second, self._told = int(now), 0
-        if self._told >= self._limit:
-            self._untold += 1
+            self._second, self._reported = int(now), 0
+        if self._reported >= self._limit:
+            self._suppressed += 1
             return
-        self._told += 1
-        if self._untold:
-            context["untold"], self._untold = self._untold, 0
+        self._reported += 1
+        if self._suppressed:
+            context["suppressed"], self._suppressed = self._suppressed, 0
         self.items.append(FeedFault(kind, message, error, context))

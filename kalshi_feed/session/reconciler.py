@@ -1,6 +1,6 @@
 """The conversation with the exchange: commands out, replies in, until what is confirmed is what is wanted.
 
-Owns the links (one per channel of the present connection), the commands in flight and their deadlines; the same code
+Owns the subscriptions (one per channel of the present connection), the commands in flight and their deadlines; the same code
 serves the first connect, every reconnect and each change at run time. Must not import sockets, threads or clocks. Not
 thread-safe; owned by the session.
 """
@@ -18,12 +18,11 @@ from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import CHUNK, Command, encode
 from .output import Output
 from .replies import advice, listed_keys, named_markets
-from .server_subscription import Link
-from .server_subscriptions import Links
+from .server_subscription import ServerSubscription, ServerSubscriptions
 from .timing import Timing
 from .wanted import ListBox, Wanted
 
-__all__ = ["TERMINAL", "Control", "Listener"]
+__all__ = ["TERMINAL", "Listener", "Reconciler"]
 
 # PROTOCOL.md 4.1
 _ALREADY_SUBSCRIBED: Final = 6
@@ -44,11 +43,11 @@ class Listener(Protocol):
     def snapshots_due(self, now: float) -> None:
         """The exchange has confirmed book markets; their snapshots are on the way."""
 
-    def subscription_died(self, link: Link, reason: str, now: float) -> None:
+    def subscription_died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
         """The subscription has ended while it was wanted; whatever came of it is no longer kept up."""
 
-    def markets_left(self, link: Link, market_tickers: Iterable[str] | None, now: float) -> None:
-        """The exchange no longer sends these markets (None: any of the link's), though they may be wanted again."""
+    def markets_left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float) -> None:
+        """The exchange no longer sends these markets (None: any of the subscription's), though they may be wanted again."""
 
     def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
         """The exchange did not accept a get_snapshot; ``is_passing`` if it may do so in a moment."""
@@ -57,7 +56,7 @@ class Listener(Protocol):
         """Nobody wants these books any more, because the exchange refused them."""
 
 
-class Control:
+class Reconciler:
     """Commands and replies of one feed. Not thread-safe; owned by the session."""
 
     def __init__(self, wanted: Wanted, output: Output, timing: Timing, use_yes_price: bool, listener: Listener) -> None:
@@ -71,17 +70,17 @@ class Control:
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
-        self.patient_until = 0.0  # no answer is overdue before
+        self.not_overdue_before = 0.0  # no answer is overdue before
         self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
-        self.links = Links()
+        self.subscriptions = ServerSubscriptions()
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
         self.online = True
-        self.patient_until = 0.0
+        self.not_overdue_before = 0.0
         self.unsettled = set(self._wanted.channels)
         self.tick(now)
 
@@ -92,7 +91,7 @@ class Control:
         self._lists.clear()
         self._expired.clear()
         self.in_flight.clear()
-        self.links.clear()
+        self.subscriptions.clear()
 
     def tick(self, now: float) -> None:
         """Send what has become due: new wishes, retries, commands whose answer is overdue."""
@@ -113,25 +112,25 @@ class Control:
             self.get_snapshot(some, now)
             self._snapshots_at = now + self._timing.pace
         for action, channel in tuple(self._wanted.questions):
-            link = self.links.get(channel)
-            if link is not None and link.sid is not None:
+            subscription = self.subscriptions.get(channel)
+            if subscription is not None and subscription.sid is not None:
                 self._send(action, channel, (), now)
                 del self._wanted.questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
-            if max(oldest.deadline, self.patient_until) > now:
+            if max(oldest.deadline, self.not_overdue_before) > now:
                 break
             self._overdue(oldest, now)
 
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
-        due = [max(next(iter(self.in_flight.values())).deadline, self.patient_until)] if self.in_flight else []
+        due = [max(next(iter(self.in_flight.values())).deadline, self.not_overdue_before)] if self.in_flight else []
         if self.online and self._wanted.snapshots:
             due.append(self._snapshots_at)
         for name in self.unsettled:
-            link = self.links.get(name)
-            if link is not None and link.pending is None and link.retry_at:
-                due.append(link.retry_at)
+            subscription = self.subscriptions.get(name)
+            if subscription is not None and subscription.pending is None and subscription.retry_at:
+                due.append(subscription.retry_at)
         return min(due, default=float("inf"))
 
     def waits_for(self, market_ticker: str) -> bool:
@@ -150,24 +149,24 @@ class Control:
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
         """Ask for fresh snapshots of book markets, at most CHUNK; False without a subscription to ask on."""
-        link = self.links.get(BOOK_CHANNEL)
-        if link is None or link.sid is None:
-            if link is not None and link.is_open and now >= link.retry_at:
-                self._ask_sid(link, now)
+        subscription = self.subscriptions.get(BOOK_CHANNEL)
+        if subscription is None or subscription.sid is None:
+            if subscription is not None and subscription.is_open and now >= subscription.retry_at:
+                self._ask_sid(subscription, now)
             return False
         self._send("get_snapshot", BOOK_CHANNEL, market_tickers, now)
         return True
 
-    def resubscribe(self, link: Link, now: float) -> None:
+    def resubscribe(self, subscription: ServerSubscription, now: float) -> None:
         """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md 5.2)."""
-        if link.pending is None and link.sid is not None:
-            self.unsettled.add(link.name)
-            self._change(link, "unsubscribe", (), now)
+        if subscription.pending is None and subscription.sid is not None:
+            self.unsettled.add(subscription.name)
+            self._change(subscription, "unsubscribe", (), now)
 
     def _revive(self, now: float) -> None:
         """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself."""
-        link = self.links.get(BOOK_CHANNEL)
-        again = [ticker for ticker in self._wanted.new_books if link is not None and link.keeps(ticker)]
+        subscription = self.subscriptions.get(BOOK_CHANNEL)
+        again = [ticker for ticker in self._wanted.new_books if subscription is not None and subscription.keeps(ticker)]
         self._wanted.new_books.clear()
         if again:
             self._wanted.snapshots.update(dict.fromkeys(again))
@@ -176,38 +175,40 @@ class Control:
     def _settle(self, name: str, now: float) -> None:
         """Send the next command toward what is wanted of a channel, unless one is in flight or put off."""
         wanted = self._wanted.channels.get(name)
-        link = self.links[name]
-        if link.pending is not None or now < link.retry_at:
+        subscription = self.subscriptions[name]
+        if subscription.pending is not None or now < subscription.retry_at:
             return
         keys, selector = (wanted.keys, wanted.selector) if wanted is not None else ((), None)
-        step = link.next_step(keys, selector)
+        step = subscription.next_step(keys, selector)
         if step is None:
             self.unsettled.discard(name)
-        elif link.is_open and link.sid is None:
-            self._ask_sid(link, now)
+        elif subscription.is_open and subscription.sid is None:
+            self._ask_sid(subscription, now)
         else:
             if step[0] == "subscribe":
-                link.selector = selector
-            self._change(link, *step, now)
+                subscription.selector = selector
+            self._change(subscription, *step, now)
 
-    def _ask_sid(self, link: Link, now: float) -> None:
+    def _ask_sid(self, subscription: ServerSubscription, now: float) -> None:
         """The 2025 guide's `subscribed` names no sid; without one nothing can be changed."""
-        link.retry_at = now + self._timing.ack
+        subscription.retry_at = now + self._timing.ack
         self._send("list_subscriptions", "", (), now)
 
-    def _change(self, link: Link, cmd: str, keys: tuple[str, ...], now: float, repeated: bool = False) -> None:
-        link.pending = self._send(cmd, link.name, keys, now, repeated)
+    def _change(
+        self, subscription: ServerSubscription, cmd: str, keys: tuple[str, ...], now: float, repeated: bool = False
+    ) -> None:
+        subscription.pending = self._send(cmd, subscription.name, keys, now, repeated)
 
     def _send(self, cmd: str, channel: str, keys: tuple[str, ...], now: float, repeated: bool = False) -> Command:
-        link, wanted = self.links.get(channel), self._wanted.channels.get(channel)
+        subscription, wanted = self.subscriptions.get(channel), self._wanted.channels.get(channel)
         options = dict(wanted.options) if wanted is not None else {}
         if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (PROTOCOL.md 3.1)
             options["use_yes_price"] = self._use_yes_price
-        sid = link.sid if link is not None else None
+        sid = subscription.sid if subscription is not None else None
         command = Command(self.next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
         self.next_id += 1
         self.in_flight[command.id] = command
-        self._output.outbox.append(encode(command, link.selector if link is not None else None, options))
+        self._output.outbox.append(encode(command, subscription.selector if subscription is not None else None, options))
         return command
 
     def _overdue(self, command: Command, now: float) -> None:
@@ -215,12 +216,12 @@ class Control:
         if command.cmd == "get_snapshot":
             self._expired.append(command)
             return  # its answer is the snapshots, and the repair watches for those
-        if command.channel and self.links[command.channel].pending is not command:
+        if command.channel and self.subscriptions[command.channel].pending is not command:
             return  # an answer to the first one settled it, or the answer is a message
         if command.repeated:
             self._output.give_up = f"no answer to {command.cmd} {command.channel}".rstrip()
         elif command.channel:
-            self._change(self.links[command.channel], command.cmd, command.keys, now, repeated=True)
+            self._change(self.subscriptions[command.channel], command.cmd, command.keys, now, repeated=True)
         else:
             again = self._send(command.cmd, "", (), now, repeated=True)
             if command.id in self._lists:
@@ -231,77 +232,77 @@ class Control:
     def subscribed(self, message: Subscribed, now: float) -> None:
         """A channel was opened."""
         command = self._answered(message.id, ("subscribe",), message.channel)
-        link = self.links.get(command.channel if command else message.channel or "")
-        if command is not None and link is not None:
-            link.doubtful.clear()  # it is a new one, and has what was asked for
-        is_new = message.sid is not None and message.sid not in self.links.retired
-        if command is None and link is not None and (is_new or message.sid is None):
-            command = link.pending  # the first answer came after the second question
-        if link is None or link.is_open or not (command or is_new):
+        subscription = self.subscriptions.get(command.channel if command else message.channel or "")
+        if command is not None and subscription is not None:
+            subscription.uncertain.clear()  # it is a new one, and has what was asked for
+        is_new = message.sid is not None and message.sid not in self.subscriptions.retired
+        if command is None and subscription is not None and (is_new or message.sid is None):
+            command = subscription.pending  # the first answer came after the second question
+        if subscription is None or subscription.is_open or not (command or is_new):
             self._unexpected("subscribed", now)
         else:  # even if nobody waits for it any more: what is open and unwanted must be ended
-            self._opened(link, message.sid, command.keys if command else (), now)
+            self._opened(subscription, message.sid, command.keys if command else (), now)
 
     def ok(self, message: Ok, now: float) -> None:
         """A change was made, a subscribe found its channel open already, or a list was asked for."""
-        link = self.links.of_sid(message.sid)
+        subscription = self.subscriptions.of_sid(message.sid)
         likely = _LIST if message.subscriptions is not None else _CHANGES
-        command = self._answered(message.id, _ANY if message.id else likely, link.name if link else None)
+        command = self._answered(message.id, _ANY if message.id else likely, subscription.name if subscription else None)
         if command is None:
             self._unexpected("ok", now)
         elif command.cmd == "list_subscriptions":
             self._listed(command, message.subscriptions, now)
-        elif self.links[command.channel].pending is command:
-            link = self.links[command.channel]
+        elif self.subscriptions[command.channel].pending is command:
+            subscription = self.subscriptions[command.channel]
             if command.cmd == "unsubscribe":
-                self._closed(link, now)
+                self._closed(subscription, now)
             elif command.cmd != "subscribe":
-                self._changed(link, command, now)
+                self._changed(subscription, command, now)
             else:  # the exchange had it open: no snapshots come by themselves (PROTOCOL.md 5.3)
-                is_new = link.sid is None or message.sid not in (None, link.sid)
-                self._opened(link, message.sid, command.keys + listed_keys(message), now)
+                is_new = subscription.sid is None or message.sid not in (None, subscription.sid)
+                self._opened(subscription, message.sid, command.keys + listed_keys(message), now)
                 if is_new:
-                    link.lose_count()
-                    link.next_seq = message.seq + 1 if message.seq is not None else None
+                    subscription.lose_count()
+                    subscription.next_seq = message.seq + 1 if message.seq is not None else None
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
         """A subscription has ended, asked for or not."""
-        link = self.links.of_sid(message.sid)
+        subscription = self.subscriptions.of_sid(message.sid)
         command = None
-        if message.id or message.sid is None or link is not None:
-            command = self._answered(message.id, ("unsubscribe",), link.name if link else None)
-        if link is None and command is not None:
-            link = self.links[command.channel]
-        if link is None:
-            if message.sid not in self.links.retired:
+        if message.id or message.sid is None or subscription is not None:
+            command = self._answered(message.id, ("unsubscribe",), subscription.name if subscription else None)
+        if subscription is None and command is not None:
+            subscription = self.subscriptions[command.channel]
+        if subscription is None:
+            if message.sid not in self.subscriptions.retired:
                 self._unexpected("unsubscribed", now)
-        elif link.pending is not None and link.pending.cmd == "unsubscribe":
-            self._closed(link, now)
+        elif subscription.pending is not None and subscription.pending.cmd == "unsubscribe":
+            self._closed(subscription, now)
         else:
-            self._died(link, "the exchange ended the subscription", now)
+            self._died(subscription, "the exchange ended the subscription", now)
 
     def error(self, message: ErrorMessage, now: float) -> None:
         """The exchange refused a command, or a subscription of ours has died."""
-        link = self.links.of_sid(message.sid)
+        subscription = self.subscriptions.of_sid(message.sid)
         code, text = message.code or 0, message.message or "no text"
         is_terminal = code in TERMINAL
         command = None
-        if message.id or not (is_terminal or (message.sid is not None and link is None)):
-            command = self._answered(message.id, _ANY, link.name if link else None)
+        if message.id or not (is_terminal or (message.sid is not None and subscription is None)):
+            command = self._answered(message.id, _ANY, subscription.name if subscription else None)
         self._output.fault(
             "exchange_error", f"the exchange says: error {code}, {text}{advice(code)}", now,
-            code=code, channel=command.channel if command else link.name if link else None,
+            code=code, channel=command.channel if command else subscription.name if subscription else None,
         )  # fmt: skip
-        if is_terminal and link is None:
+        if is_terminal and subscription is None:
             named = command or next((old for old in self._expired if old.id == message.id), None)
-            link = self.links.of_command(named) if named is not None else None
-        if is_terminal and link is not None:
-            if link.pending is command:
-                link.pending = None
-            self._died(link, f"error {code}, {text}", now)
+            subscription = self.subscriptions.of_command(named) if named is not None else None
+        if is_terminal and subscription is not None:
+            if subscription.pending is command:
+                subscription.pending = None
+            self._died(subscription, f"error {code}, {text}", now)
         elif command is not None:
             self._refused(command, message, now)
-        elif is_terminal and not message.id and message.sid not in self.links.retired:
+        elif is_terminal and not message.id and message.sid not in self.subscriptions.retired:
             self._output.give_up = f"error {code} for a subscription that is not known"
 
     def _refused(self, command: Command, message: ErrorMessage, now: float) -> None:
@@ -311,50 +312,50 @@ class Control:
             if box is not None:
                 box.append(SubscriptionError(code, text))
             return
-        link = self.links[command.channel]
-        if code == _UNKNOWN_SID and command.cmd != "unsubscribe" and self.links.of_command(command) is not None:
-            self._died(link, "the exchange does not know the subscription", now)
+        subscription = self.subscriptions[command.channel]
+        if code == _UNKNOWN_SID and command.cmd != "unsubscribe" and self.subscriptions.of_command(command) is not None:
+            self._died(subscription, "the exchange does not know the subscription", now)
         elif command.cmd == "get_snapshot":
-            if self.links.of_command(command) is not None:
+            if self.subscriptions.of_command(command) is not None:
                 self._listener.repair_refused(code, code in _PUT_OFF, now)
-        elif link.pending is command:
-            link.pending = None
-            self.unsettled.add(link.name)
+        elif subscription.pending is command:
+            subscription.pending = None
+            self.unsettled.add(subscription.name)
             if code in _PUT_OFF or code in TERMINAL:
-                self._put_off(link, now)
+                self._put_off(subscription, now)
                 if code == _TIMEOUT:
-                    self._doubt(link, command, now)
+                    self._make_uncertain(subscription, command, now)
             elif command.cmd == "unsubscribe":
-                self._closed(link, now)
+                self._closed(subscription, now)
             elif command.cmd == "delete_markets":
-                self._changed(link, command, now)  # what comes of them all the same is ignored
+                self._changed(subscription, command, now)  # what comes of them all the same is ignored
             elif command.cmd == "subscribe" and code == _ALREADY_SUBSCRIBED:
-                self._opened(link, message.sid, (), now)  # of what markets it does not say: they are added
+                self._opened(subscription, message.sid, (), now)  # of what markets it does not say: they are added
             elif code == _MARKET_LIMIT and len(command.keys) > 1 and not named_markets(message):
-                link.chunk = len(command.keys) // 2  # some of them may still fit
-                self._settle(link.name, now)
+                subscription.chunk = len(command.keys) // 2  # some of them may still fit
+                self._settle(subscription.name, now)
             else:
-                self._forget(link, command, message, now)
+                self._forget(subscription, command, message, now)
 
-    def _doubt(self, link: Link, command: Command, now: float) -> None:
+    def _make_uncertain(self, subscription: ServerSubscription, command: Command, now: float) -> None:
         """The exchange said that it was not in time; it may have carried the command out all the same."""
-        link.doubt(command)
+        subscription.make_uncertain(command)
         if command.cmd == "subscribe":
             self._send("list_subscriptions", "", (), now)
         elif command.cmd != "add_markets":
-            self._listener.markets_left(link, command.keys or None, now)
+            self._listener.markets_left(subscription, command.keys or None, now)
 
-    def _forget(self, link: Link, command: Command, message: ErrorMessage, now: float) -> None:
+    def _forget(self, subscription: ServerSubscription, command: Command, message: ErrorMessage, now: float) -> None:
         """The exchange will not give these: they are wanted no longer, and whoever wanted them is told."""
-        wanted = self._wanted.channels.get(link.name)
+        wanted = self._wanted.channels.get(subscription.name)
         if message.code == _MARKET_LIMIT and wanted is not None and not named_markets(message):
-            keys = tuple(key for key in wanted.keys if key not in link.confirmed)  # it is full: no other would fit either
+            keys = tuple(key for key in wanted.keys if key not in subscription.confirmed)  # it is full: no other would fit either
         else:
             keys = tuple(key for key in command.keys if key in named_markets(message)) or command.keys
         tickers = None if keys == tuple(ALL_MARKETS) else keys
-        refusal = SubscriptionError(message.code or 0, message.message or "no text", link.name, tickers)
-        self._listener.books_unwanted(self._wanted.refuse(link.name, keys, refusal))
-        self._settle(link.name, now)
+        refusal = SubscriptionError(message.code or 0, message.message or "no text", subscription.name, tickers)
+        self._listener.books_unwanted(self._wanted.refuse(subscription.name, keys, refusal))
+        self._settle(subscription.name, now)
 
     def _answered(self, id_: int | None, cmds: tuple[str, ...], channel: str | None) -> Command | None:
         """The command a reply answers: by id, and for a reply without one the oldest that fits."""
@@ -364,35 +365,35 @@ class Control:
                 return self.in_flight.pop(command.id)
         return None
 
-    def _opened(self, link: Link, sid: int | None, keys: tuple[str, ...], now: float) -> None:
-        link.pending = None
-        link.is_open = True
-        link.opened_at, link.retry_at = now, 0.0
-        if sid is not None and sid != link.sid:
-            for wrong in (link, self.links.of_sid(sid)):  # what was taken for its frames was another's
+    def _opened(self, subscription: ServerSubscription, sid: int | None, keys: tuple[str, ...], now: float) -> None:
+        subscription.pending = None
+        subscription.is_open = True
+        subscription.opened_at, subscription.retry_at = now, 0.0
+        if sid is not None and sid != subscription.sid:
+            for wrong in (subscription, self.subscriptions.of_sid(sid)):  # what was taken for its frames was another's
                 if wrong is not None and wrong.sid is not None:
                     self._listener.subscription_died(wrong, "the exchange names another subscription", now)
-            self.links.adopt(link, sid)
-        self._confirm(link, keys, now)
+            self.subscriptions.adopt(subscription, sid)
+        self._confirm(subscription, keys, now)
 
-    def _changed(self, link: Link, command: Command, now: float) -> None:
-        link.pending = None
-        link.failures = 0
+    def _changed(self, subscription: ServerSubscription, command: Command, now: float) -> None:
+        subscription.pending = None
+        subscription.failures = 0
         if command.cmd == "add_markets":
-            self._confirm(link, command.keys, now)
+            self._confirm(subscription, command.keys, now)
         else:
-            link.drop(command.keys)
-            self._listener.markets_left(link, command.keys, now)
-            self._settle(link.name, now)
+            subscription.drop(command.keys)
+            self._listener.markets_left(subscription, command.keys, now)
+            self._settle(subscription.name, now)
 
-    def _confirm(self, link: Link, keys: tuple[str, ...], now: float) -> None:
-        link.confirm(keys)
-        if len(keys) >= link.chunk:  # then there is more, and the snapshots of these are to come first
-            link.retry_at = now + self._timing.pace
-        self.unsettled.add(link.name)
-        if link.name == BOOK_CHANNEL:
+    def _confirm(self, subscription: ServerSubscription, keys: tuple[str, ...], now: float) -> None:
+        subscription.confirm(keys)
+        if len(keys) >= subscription.chunk:  # then there is more, and the snapshots of these are to come first
+            subscription.retry_at = now + self._timing.pace
+        self.unsettled.add(subscription.name)
+        if subscription.name == BOOK_CHANNEL:
             self._listener.snapshots_due(now)
-        self._settle(link.name, now)
+        self._settle(subscription.name, now)
 
     def _listed(self, command: Command, subscriptions: tuple[tuple[str, int], ...] | None, now: float) -> None:
         box = self._lists.pop(command.id, None)
@@ -401,45 +402,49 @@ class Control:
         if subscriptions is None:
             return
         sids = dict(subscriptions)
-        for link in self.links:
-            if link.is_open and link.sid is None:
-                if link.name in sids:
-                    self.links.adopt(link, sids[link.name])
-                    self._settle(link.name, now)
+        for subscription in self.subscriptions:
+            if subscription.is_open and subscription.sid is None:
+                if subscription.name in sids:
+                    self.subscriptions.adopt(subscription, sids[subscription.name])
+                    self._settle(subscription.name, now)
                 else:
-                    self._died(link, "the exchange does not list the subscription", now)
-            elif not link.is_open and link.pending is None and self._is_news(link, sids.get(link.name)):
-                self._opened(link, sids[link.name], (), now)  # of what markets it does not say: they are added
-                link.lose_count()
+                    self._died(subscription, "the exchange does not list the subscription", now)
+            elif (
+                not subscription.is_open
+                and subscription.pending is None
+                and self._is_news(subscription, sids.get(subscription.name))
+            ):
+                self._opened(subscription, sids[subscription.name], (), now)  # of what markets it does not say: they are added
+                subscription.lose_count()
 
-    def _is_news(self, link: Link, sid: int | None) -> bool:
+    def _is_news(self, subscription: ServerSubscription, sid: int | None) -> bool:
         """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""
-        return sid is not None and sid not in self.links.retired
+        return sid is not None and sid not in self.subscriptions.retired
 
-    def _closed(self, link: Link, now: float) -> None:
-        self._listener.markets_left(link, None, now)
-        self._retire(link)
-        self.unsettled.add(link.name)
-        self._settle(link.name, now)
+    def _closed(self, subscription: ServerSubscription, now: float) -> None:
+        self._listener.markets_left(subscription, None, now)
+        self._retire(subscription)
+        self.unsettled.add(subscription.name)
+        self._settle(subscription.name, now)
 
-    def _died(self, link: Link, reason: str, now: float) -> None:
+    def _died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
         """Wanted, and gone: the books first, then a new subscription, each time a little later."""
-        self._listener.subscription_died(link, reason, now)
-        if link.is_open and now - link.opened_at >= self._timing.healthy:
-            link.failures = 0
-        self._retire(link)
-        self.unsettled.add(link.name)
-        self._put_off(link, now)
+        self._listener.subscription_died(subscription, reason, now)
+        if subscription.is_open and now - subscription.opened_at >= self._timing.healthy:
+            subscription.failures = 0
+        self._retire(subscription)
+        self.unsettled.add(subscription.name)
+        self._put_off(subscription, now)
 
-    def _put_off(self, link: Link, now: float) -> None:
-        link.retry_at = now + min(self._timing.retry_initial * 2**link.failures, self._timing.retry_max)
-        link.failures = min(link.failures + 1, 16)
+    def _put_off(self, subscription: ServerSubscription, now: float) -> None:
+        subscription.retry_at = now + min(self._timing.retry_initial * 2**subscription.failures, self._timing.retry_max)
+        subscription.failures = min(subscription.failures + 1, 16)
 
-    def _retire(self, link: Link) -> None:
-        if link.pending is not None and link.is_open:  # a subscribe will have its answer yet
-            self.in_flight.pop(link.pending.id, None)
-            link.pending = None
-        self.links.retire(link)
+    def _retire(self, subscription: ServerSubscription) -> None:
+        if subscription.pending is not None and subscription.is_open:  # a subscribe will have its answer yet
+            self.in_flight.pop(subscription.pending.id, None)
+            subscription.pending = None
+        self.subscriptions.retire(subscription)
 
     def _unexpected(self, type_: str, now: float) -> None:
         self._output.fault("unexpected_reply", f"a reply of type {type_} that answers nothing we asked", now)

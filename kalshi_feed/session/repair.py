@@ -17,8 +17,8 @@ from ..events import Gap
 from .channels import BOOK_CHANNEL
 from .commands import CHUNK
 from .output import Output
-from .reconciler import Control
-from .server_subscription import Link
+from .reconciler import Reconciler
+from .server_subscription import ServerSubscription
 from .timing import Timing
 
 __all__ = ["Repair"]
@@ -27,7 +27,7 @@ _NEVER: Final = float("inf")
 _SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
 _MAX_GAPS: Final = 1000  # within the same window; what an exchange may send that numbers nothing right
-_MOST_PATIENCE: Final = 6  # times Timing.snapshot, while snapshots of others come
+_MOST_EXTENSIONS: Final = 6  # times Timing.snapshot, while snapshots of others come
 
 
 class Repair:
@@ -47,10 +47,10 @@ class Repair:
         self._promised = _NEVER  # until when those have time that a subscription brings by itself
         self._promised_at_most = _NEVER
         self._deadline = _NEVER  # of the request in flight
-        self.patient_until = 0.0  # no snapshot is overdue before
+        self.not_overdue_before = 0.0  # no snapshot is overdue before
         self._asked: set[str] = set()
         self._queue: list[str] = []
-        self._heard = False
+        self._some_answered = False
         self._resubscribed = False
         self._failures: deque[float] = deque()
         self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)
@@ -59,14 +59,14 @@ class Repair:
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
         if self._asked:
-            return max(self._deadline, self.patient_until)
-        return min(self._due, max(self._promised, self.patient_until))
+            return max(self._deadline, self.not_overdue_before)
+        return min(self._due, max(self._promised, self.not_overdue_before))
 
     def expect(self, now: float) -> None:
         """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
         self.books_changed()
         if self._promised == _NEVER:
-            self._promised_at_most = now + _MOST_PATIENCE * self._timing.snapshot
+            self._promised_at_most = now + _MOST_EXTENSIONS * self._timing.snapshot
         self._promised = min(now + self._timing.snapshot, self._promised_at_most)
 
     def books_changed(self) -> None:
@@ -74,26 +74,26 @@ class Repair:
         self._broken = None
 
     def gap(
-        self, link: Link, expected: int | None, received: int | None, reason: str, now: float,
+        self, subscription: ServerSubscription, expected: int | None, received: int | None, reason: str, now: float,
         market_tickers: Iterable[str] | None = None,
     ) -> None:  # fmt: skip
-        """Messages of ``link`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
+        """Messages of ``subscription`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
 
         ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any
         (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it.
         """
-        is_book = link.name == BOOK_CHANNEL
+        is_book = subscription.name == BOOK_CHANNEL
         if market_tickers is not None:
             tickers = tuple(market_tickers)
         elif not is_book:
-            tickers = link.named()
+            tickers = subscription.named()
         elif self._broken is not None:  # a gap with every frame must not cost a look at every book
             tickers = self._broken
         else:
-            tickers = self._broken = tuple(ticker for ticker, book in self._books.items() if _may_be_wrong(book, link))
+            tickers = self._broken = tuple(ticker for ticker, book in self._books.items() if _may_be_wrong(book, subscription))
             self.mark_stale(tickers)
         self._output.counts.gaps += 1
-        self._output.items.append(Gap(link.name, link.sid, expected, received, tickers, reason))
+        self._output.items.append(Gap(subscription.name, subscription.sid, expected, received, tickers, reason))
         if len(self._gaps) == _MAX_GAPS and self._gaps[0] > now - self._timing.failed_repairs_window:
             self._output.give_up = f"more than {_MAX_GAPS} gaps within {self._timing.failed_repairs_window:.0f} s"
         self._gaps.append(now)
@@ -106,12 +106,12 @@ class Repair:
         if not self._asked.issuperset(tickers):
             self._due = min(self._due, now + self._timing.gap_merge)
 
-    def left(self, link: Link, market_tickers: Iterable[str] | None, reason: str, now: float) -> None:
+    def left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float) -> None:
         """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up."""
         live = self.live()
         gone = live if market_tickers is None else set(market_tickers).intersection(live)
-        if link.name == BOOK_CHANNEL and gone:
-            self.gap(link, None, None, reason, now, gone)
+        if subscription.name == BOOK_CHANNEL and gone:
+            self.gap(subscription, None, None, reason, now, gone)
 
     def live(self) -> list[str]:
         """The markets whose books are LIVE."""
@@ -129,7 +129,7 @@ class Repair:
         """Whether the book's snapshot was asked for and has not come."""
         return market_ticker in self._asked
 
-    def answered(self, market_ticker: str, control: Control, now: float) -> None:
+    def answered(self, market_ticker: str, reconciler: Reconciler, now: float) -> None:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)
         self.books_changed()
@@ -137,12 +137,12 @@ class Repair:
             self.expect(now)  # they are coming: give the others time too
         if market_ticker in self._asked:
             self._asked.discard(market_ticker)
-            self._heard = True
+            self._some_answered = True
             self._deadline = now + self._timing.snapshot
             if not self._asked:
-                self._ask(control, now)
+                self._ask(reconciler, now)
 
-    def refused(self, code: int, is_passing: bool, control: Control, now: float) -> None:
+    def refused(self, code: int, is_passing: bool, reconciler: Reconciler, now: float) -> None:
         """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment."""
         if not self._asked:
             return
@@ -150,26 +150,26 @@ class Repair:
             self._asked.clear()
             self._due = min(self._due, now + self._timing.retry_initial)
         else:
-            self._failed(f"error {code}", control, now)
+            self._failed(f"error {code}", reconciler, now)
 
-    def tick(self, control: Control, now: float) -> None:
+    def tick(self, reconciler: Reconciler, now: float) -> None:
         """Begin a repair that is due; end one that had no answer."""
         if self._asked:
-            if now >= max(self._deadline, self.patient_until):
+            if now >= max(self._deadline, self.not_overdue_before):
                 self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
                 if self._asked:
-                    self._failed(_SILENCE, control, now)
+                    self._failed(_SILENCE, reconciler, now)
                 else:
-                    self._ask(control, now)
+                    self._ask(reconciler, now)
         elif now >= self.next_deadline():
             self._due = self._promised = _NEVER
-            link = control.links.get(BOOK_CHANNEL)
-            lacking = self._lacking(link.confirmed) if link is not None else []
+            subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
+            lacking = self._lacking(subscription.confirmed) if subscription is not None else []
             self._queue = sorted(lacking, key=self._mute.__contains__)  # those that never answer come last
-            self._heard = False
+            self._some_answered = False
             if self._queue:
-                self._ask(control, now)
-            elif link is not None and link.confirmed:
+                self._ask(reconciler, now)
+            elif subscription is not None and subscription.confirmed:
                 self._resubscribed = False
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
@@ -177,32 +177,32 @@ class Repair:
         waiting = (BookStatus.PENDING, BookStatus.STALE)
         return [t for t in market_tickers if t in self._books and self._books[t].status in waiting]
 
-    def _ask(self, control: Control, now: float) -> None:
+    def _ask(self, reconciler: Reconciler, now: float) -> None:
         """Send the next part of the request, or end the repair when all have answered."""
         chunk, self._queue = self._queue[:CHUNK], self._queue[CHUNK:]
         self._asked = set(chunk)
         self._deadline = now + self._timing.snapshot
         if not chunk:
-            if self._heard:
+            if self._some_answered:
                 self._resubscribed = False
                 self._output.counts.resyncs += 1
-        elif not control.get_snapshot(tuple(chunk), now):
+        elif not reconciler.get_snapshot(tuple(chunk), now):
             self._asked.clear()
             self.expect(now)  # the subscription is not open now; opening it brings the snapshots
 
-    def _failed(self, reason: str, control: Control, now: float) -> None:
+    def _failed(self, reason: str, reconciler: Reconciler, now: float) -> None:
         """Part of what was asked for did not come.
 
         The next rung of the ladder, unless only a mute market is missing.
         """
-        asked, link = self._asked, control.links[BOOK_CHANNEL]
+        asked, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
         is_known, text = asked <= self._mute, f"no snapshot of {_some(asked)}: {reason}"
-        others_do = reason == _SILENCE and not link.confirmed.isdisjoint(self.live())
-        if self._heard or is_known or others_do:  # the subscription works for others
+        others_do = reason == _SILENCE and not subscription.confirmed.isdisjoint(self.live())
+        if self._some_answered or is_known or others_do:  # the subscription works for others
             self._mute |= asked
             self._due = min(self._due, now + (self._timing.mute_market if is_known else 0.0))
             self._output.fault("no_snapshot", f"{text}; they are asked for again", now)
-            self._ask(control, now)
+            self._ask(reconciler, now)
             return
         self._abandon(now)
         if self._resubscribed:
@@ -211,7 +211,7 @@ class Repair:
             return
         self._resubscribed = True
         self._output.fault("no_snapshot", f"{text}; subscribing again", now)
-        control.resubscribe(link, now)
+        reconciler.resubscribe(subscription, now)
         self.expect(now)
 
     def _abandon(self, now: float) -> None:
@@ -226,8 +226,8 @@ class Repair:
             self._output.give_up = "three repairs of the books failed within a minute"
 
 
-def _may_be_wrong(book: Book, link: Link) -> bool:
-    return book.status is BookStatus.LIVE or (book.status is not BookStatus.CLOSED and book.market_ticker in link.confirmed)
+def _may_be_wrong(book: Book, subscription: ServerSubscription) -> bool:
+    return book.status is BookStatus.LIVE or (book.status is not BookStatus.CLOSED and book.market_ticker in subscription.confirmed)
 
 
 def _some(tickers: set[str]) -> str:

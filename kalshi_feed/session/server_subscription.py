@@ -1,28 +1,27 @@
-"""One channel on one connection: its sid, the next seq, which markets the exchange has confirmed.
+"""The subscriptions at the exchange, one per channel of the present connection: sid, next seq, which markets are confirmed.
 
-Owns Link and the decision which command comes next; must not import sockets, threads or clocks. Not thread-safe; owned
-by the session.
+Owns ServerSubscription with the decision which command comes next, and ServerSubscriptions: which sid belongs to which channel, and
+which sids have ended. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from .channels import ALL_MARKETS, Channel, rule_of
+from .channels import ALL_MARKETS, CHANNEL_OF_TYPE, Channel, rule_of
 from .commands import CHUNK, Command
 
-__all__ = ["Link"]
+__all__ = ["ServerSubscription", "ServerSubscriptions"]
 
 
-class Link:
+class ServerSubscription:
     """One channel on the present connection. Not thread-safe; see the module."""
 
     __slots__ = (
         "_named",
         "chunk",
         "confirmed",
-        "doubtful",
         "failures",
         "floor",
         "hole",
@@ -35,6 +34,7 @@ class Link:
         "rule",
         "selector",
         "sid",
+        "uncertain",
     )
 
     def __init__(self, name: str) -> None:
@@ -55,23 +55,23 @@ class Link:
         self.floor = 0
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
-        self.doubtful: set[str] = set()  # what the exchange may have or not; see doubt()
+        self.uncertain: set[str] = set()  # what the exchange may have or not; see make_uncertain()
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
     def confirm(self, keys: Iterable[str]) -> None:
         """The exchange has these."""
         self.confirmed.update(keys)
-        self.doubtful.difference_update(keys)
+        self.uncertain.difference_update(keys)
         self._named = None
 
     def drop(self, keys: Iterable[str]) -> None:
         """The exchange no longer has these."""
         self.confirmed.difference_update(keys)
-        self.doubtful.difference_update(keys)
+        self.uncertain.difference_update(keys)
         self._named = None
 
-    def doubt(self, command: Command) -> None:
+    def make_uncertain(self, command: Command) -> None:
         """Nobody knows whether the exchange has carried ``command`` out (error 18).
 
         What it named is added once more where it is wanted, which does no harm if it is there, and else deleted.
@@ -79,7 +79,7 @@ class Link:
         keys = self.confirmed.copy() if command.cmd == "unsubscribe" else set(command.keys)
         if command.cmd != "add_markets":
             self.drop(keys)
-        self.doubtful |= keys
+        self.uncertain |= keys
 
     def named(self) -> tuple[str, ...]:
         """The markets confirmed; empty where all are. One tuple for as long as they are the same."""
@@ -109,11 +109,96 @@ class Link:
             return ("subscribe", tuple(islice(wanted, self.chunk))) if keys else None
         if not keys:
             return "unsubscribe", ()
-        if keys == self.confirmed and (keys == ALL_MARKETS or self.doubtful <= keys):
+        if keys == self.confirmed and (keys == ALL_MARKETS or self.uncertain <= keys):
             return None
-        if ALL_MARKETS in (keys, self.confirmed) or self.doubtful >= ALL_MARKETS or selector != self.selector:
+        if ALL_MARKETS in (keys, self.confirmed) or self.uncertain >= ALL_MARKETS or selector != self.selector:
             return "unsubscribe", ()
         missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
             return "add_markets", missing
-        return "delete_markets", tuple(islice((self.confirmed | self.doubtful) - keys, CHUNK))
+        return "delete_markets", tuple(islice((self.confirmed | self.uncertain) - keys, CHUNK))
+
+
+class ServerSubscriptions:
+    """At most one subscription per channel, and at most one per sid. Not thread-safe; see the module."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, ServerSubscription] = {}
+        self.by_sid: dict[int, ServerSubscription] = {}
+        self.retired: set[int] = set()  # sids of this connection that have ended; late frames of theirs mean nothing
+
+    def __iter__(self) -> Iterator[ServerSubscription]:
+        return iter(tuple(self._by_name.values()))
+
+    def __getitem__(self, name: str) -> ServerSubscription:
+        """The channel's subscription, made if there was none."""
+        subscription = self._by_name.get(name)
+        if subscription is None:
+            subscription = self._by_name[name] = ServerSubscription(name)
+        return subscription
+
+    def get(self, name: str) -> ServerSubscription | None:
+        """The channel's subscription, None if nothing was ever asked of it on this connection."""
+        return self._by_name.get(name)
+
+    def resume(self, subscriptions: Iterable[ServerSubscription], retired: Iterable[int]) -> None:
+        """These are there, and those have been, in the middle of a connection."""
+        self.retired.update(retired)
+        for subscription in subscriptions:
+            self._by_name[subscription.name] = subscription
+            if subscription.sid is not None:
+                self.by_sid[subscription.sid] = subscription
+
+    def clear(self) -> None:
+        """The connection is gone."""
+        for known in (self._by_name, self.by_sid, self.retired):
+            known.clear()
+
+    def of_sid(self, sid: int | None) -> ServerSubscription | None:
+        """The subscription with this sid."""
+        return self.by_sid.get(sid) if sid is not None else None
+
+    def of_frame(self, sid: int | None, type_: str) -> ServerSubscription | None:
+        """The subscription a data frame belongs to, or None.
+
+        A frame may come before the `subscribed` that tells its sid (or never does): then it tells it.
+        """
+        subscription = self.of_sid(sid)
+        if subscription is not None or sid in self.retired:
+            return subscription
+        subscription = self._by_name.get(CHANNEL_OF_TYPE.get(type_, type_))
+        if subscription is None or not (subscription.is_open or subscription.pending):
+            return None
+        if sid is not None:
+            if subscription.sid is not None:
+                return None
+            self.adopt(subscription, sid)
+        return subscription
+
+    def of_command(self, command: Command) -> ServerSubscription | None:
+        """The open subscription that the command was sent to, None if there was none or it has ended."""
+        subscription = self._by_name.get(command.channel)
+        return subscription if subscription is not None and subscription.is_open and subscription.sid == command.sid else None
+
+    def adopt(self, subscription: ServerSubscription, sid: int) -> None:
+        """The exchange calls the subscription ``sid``, whatever bore that number before."""
+        if subscription.sid is not None:
+            del self.by_sid[subscription.sid]
+            subscription.next_seq = 1
+        other = self.by_sid.get(sid)
+        if other is not None:
+            other.sid = None
+            other.next_seq = 1
+            if other.is_open:
+                other.lose_count()
+        subscription.sid = sid
+        subscription.retry_at = 0.0
+        self.by_sid[sid] = subscription
+        self.retired.discard(sid)
+
+    def retire(self, subscription: ServerSubscription) -> None:
+        """The exchange has ended the subscription."""
+        if subscription.sid is not None:
+            del self.by_sid[subscription.sid]
+            self.retired.add(subscription.sid)
+        subscription.reset()

@@ -30,12 +30,12 @@ from ..messages.decoder import undecodable
 from ..messages.values import OTHER_SIDE, PRICES, SIZES
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import Command
-from .cross_check import Doubts
-from .listen_only import Overheard
+from .cross_check import CrossCheck
+from .listen_only import ListenOnly
 from .output import Output
-from .reconciler import Control
+from .reconciler import Reconciler
 from .repair import Repair
-from .server_subscription import Link
+from .server_subscription import ServerSubscription
 from .timing import Timing
 from .wanted import Wanted
 
@@ -48,8 +48,8 @@ class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
 
     ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
-    ``overhears``: the commands are another program's, see Overheard. ``strict=False``: missing numbers mean nothing, because only
-    some of a subscription's frames were kept.
+    ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers mean nothing, because
+    only some of a subscription's frames were kept.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Session:
         *,
         use_yes_price: bool = True,
         timing: Timing | None = None,
-        overhears: bool = False,
+        listen_only: bool = False,
         strict: bool = True,
     ) -> None:
         self._books = books
@@ -70,12 +70,12 @@ class Session:
         self._connected_at: float | None = None
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
-        self._baseless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
+        self._snapshotless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
         self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
-        self.control = (Overheard if overhears else Control)(wanted, self.output, self._timing, use_yes_price, self)
+        self.reconciler = (ListenOnly if listen_only else Reconciler)(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
-        self.doubts = Doubts(books, self.output, self._timing)
+        self.cross_check = CrossCheck(books, self.output, self._timing)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -83,11 +83,11 @@ class Session:
         """A connection stands: everything wanted is asked for on it."""
         self._connected_at = now
         self.output.give_up = None
-        self.control.connected(now)
+        self.reconciler.connected(now)
 
     def resume(
         self,
-        links: Iterable[Link],
+        subscriptions: Iterable[ServerSubscription],
         retired: Iterable[int],
         in_flight: Iterable[Command],
         unsettled: Iterable[str],
@@ -96,10 +96,10 @@ class Session:
     ) -> None:
         """Go on in the middle of a recorded connection; there is none now. Nothing is asked for, the books are as they were put."""
         self._connected_at = now
-        control = self.control
-        control.online, control.next_id, control.unsettled = True, next_id, set(unsettled)
-        control.in_flight.update({command.id: command for command in in_flight})
-        control.links.resume(links, retired)
+        reconciler = self.reconciler
+        reconciler.online, reconciler.next_id, reconciler.unsettled = True, next_id, set(unsettled)
+        reconciler.in_flight.update({command.id: command for command in in_flight})
+        reconciler.subscriptions.resume(subscriptions, retired)
         self.repair.expect(now)
 
     def disconnected(self, now: float) -> bool:
@@ -108,29 +108,29 @@ class Session:
         healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
         self._connected_at = None
         self.repair.mark_stale(self.repair.live())
-        self.control.disconnected()
+        self.reconciler.disconnected()
         self.repair.reset()
-        self.doubts.reset()
-        for known in (self._bad_frames, self._unknown_sids, self._baseless):
+        self.cross_check.reset()
+        for known in (self._bad_frames, self._unknown_sids, self._snapshotless):
             known.clear()
         return healthy
 
     def tick(self, now: float) -> None:
         """Do what has become due, and what users have come to want since."""
-        self.control.tick(now)
-        self.repair.tick(self.control, now)
-        if self.doubts.next_deadline() <= now:
-            for ticker in self.doubts.tick(self.control, now):
+        self.reconciler.tick(now)
+        self.repair.tick(self.reconciler, now)
+        if self.cross_check.next_deadline() <= now:
+            for ticker in self.cross_check.tick(self.reconciler, now):
                 text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
-                self._hurt(ticker, "doubted_book", text, None, now)
+                self._fault_one_market(ticker, "doubted_book", text, None, now)
 
     def fell_behind(self, now: float) -> None:
         """More has arrived than was read: answers may be among it, and the exchange gets its time anew.
 
         So a consumer that holds up the reading (overflow="block") does not cost the connection.
         """
-        self.control.patient_until = now + self._timing.ack
-        self.repair.patient_until = self.doubts.patient_until = now + self._timing.snapshot
+        self.reconciler.not_overdue_before = now + self._timing.ack
+        self.repair.not_overdue_before = self.cross_check.not_overdue_before = now + self._timing.snapshot
 
     def arriving(self, since: float | None, now: float) -> None:
         """Since when the message that is incomplete now has been arriving (None: there is none).
@@ -142,19 +142,19 @@ class Session:
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
-        return min(self.control.next_deadline(), self.repair.next_deadline(), self.doubts.next_deadline())
+        return min(self.reconciler.next_deadline(), self.repair.next_deadline(), self.cross_check.next_deadline())
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
-        if self.control.settled(channel):
+        if self.reconciler.settled(channel):
             return True
-        link = self.control.links.get(channel)
-        return link is not None and (link.confirmed == ALL_MARKETS or link.confirmed.issuperset(keys))
+        subscription = self.reconciler.subscriptions.get(channel)
+        return subscription is not None and (subscription.confirmed == ALL_MARKETS or subscription.confirmed.issuperset(keys))
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""
-        link = self.control.links.get(channel)
-        return link.sid if link is not None else None
+        subscription = self.reconciler.subscriptions.get(channel)
+        return subscription.sid if subscription is not None else None
 
     # -- the data ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Session:
         books, items, live = self._books, self.output.items, BookStatus.LIVE
         prices, sizes = PRICES.get, SIZES.get
         delta_type, yes_price = self._decoder.delta_type, self._decoder.use_yes_price
-        link, sid, expected = self._book_link()
+        subscription, sid, expected = self._book_subscription()
         others = other_bytes = 0
         for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
             # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, _take() sees to it.
@@ -184,24 +184,24 @@ class Session:
                         expected += 1
                         items.append(message)
                         continue
-            if link is not None:
-                link.next_seq = expected
+            if subscription is not None:
+                subscription.next_seq = expected
             others += 1
             other_bytes += len(payload)
             self._take(message, len(payload), now)
-            link, sid, expected = self._book_link()
-        if link is not None:
-            link.next_seq = expected
+            subscription, sid, expected = self._book_subscription()
+        if subscription is not None:
+            subscription.next_seq = expected
         if others < len(payloads):
             self.output.counts.add(OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others)
-        self.doubts.has_news = True
+        self.cross_check.has_news = True
 
-    def _book_link(self) -> tuple[Link | None, int | None, int]:
+    def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
         """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""
-        link = self.control.links.get(BOOK_CHANNEL)
-        if link is None or link.sid is None or link.next_seq is None:
+        subscription = self.reconciler.subscriptions.get(BOOK_CHANNEL)
+        if subscription is None or subscription.sid is None or subscription.next_seq is None:
             return None, None, -1
-        return link, link.sid, link.next_seq
+        return subscription, subscription.sid, subscription.next_seq
 
     def _take(self, message: Message | ProtocolError, size: int, now: float) -> None:
         """One message of ``size`` bytes, whatever it is."""
@@ -220,16 +220,16 @@ class Session:
         body = message.msg
         book = self._books.get(body.market_ticker)
         if book is None or book.status is not BookStatus.LIVE:
-            self._without_base(body.market_ticker, book, now)
+            self._delta_before_snapshot(body.market_ticker, book, now)
             return
         try:
             price, size = message.units()
             book.apply(body.side, price, size, message.seq, body.clock, now)
         except NegativeSize as error:
-            self._hurt(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
+            self._fault_one_market(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
         except ValueError as error:
             broken = undecodable(message, error)
-            self._hurt(body.market_ticker, "protocol", str(broken), broken, now)
+            self._fault_one_market(body.market_ticker, "protocol", str(broken), broken, now)
         else:
             self.output.items.append(message)
 
@@ -244,32 +244,32 @@ class Session:
             if self._sequenced(message, now):
                 self._snapshot(message, *sides, now)
         elif isinstance(message, Subscribed):
-            self.control.subscribed(message, now)
+            self.reconciler.subscribed(message, now)
             self.output.items.append(message)
         elif isinstance(message, (Ok, Unsubscribed, ErrorMessage)):
             self._reply(message, now)
         elif self._sequenced(message, now):
             self.output.items.append(message)
             if isinstance(message, (Ticker, Trade)):
-                self.doubts.heard(message, now)
+                self.cross_check.compare(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one."""
-        link = self.control.links.of_sid(message.sid)
-        if link is not None and link.rule.sequenced and message.seq is not None:
-            if message.seq + 1 == link.next_seq:
-                self._replies_repeat = self._replies_repeat or message.id in self.control.in_flight
-            elif self._replies_repeat and message.seq == link.next_seq:  # it repeats the number of a frame that was lost
-                self.repair.gap(link, link.next_seq, message.seq + 1, "sequence gap", now)
-                link.next_seq = message.seq + 1
+        subscription = self.reconciler.subscriptions.of_sid(message.sid)
+        if subscription is not None and subscription.rule.sequenced and message.seq is not None:
+            if message.seq + 1 == subscription.next_seq:
+                self._replies_repeat = self._replies_repeat or message.id in self.reconciler.in_flight
+            elif self._replies_repeat and message.seq == subscription.next_seq:  # it repeats the number of a frame that was lost
+                self.repair.gap(subscription, subscription.next_seq, message.seq + 1, "sequence gap", now)
+                subscription.next_seq = message.seq + 1
             else:
-                self._in_sequence(link, message.seq, now)
+                self._in_sequence(subscription, message.seq, now)
         if isinstance(message, Ok):
-            self.control.ok(message, now)
+            self.reconciler.ok(message, now)
         elif isinstance(message, Unsubscribed):
-            self.control.unsubscribed(message, now)
+            self.reconciler.unsubscribed(message, now)
         else:
-            self.control.error(message, now)
+            self.reconciler.error(message, now)
         self.output.items.append(message)
 
     def _snapshot(self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float) -> None:
@@ -279,16 +279,16 @@ class Session:
             self.output.counts.ignored["unwanted"] += 1
             return
         book = self._books[ticker]
-        if self.doubts.answered(book, yes, no):
+        if self.cross_check.answered(book, yes, no):
             text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
-            self._hurt(ticker, "doubted_book", text, None, now)
+            self._fault_one_market(ticker, "doubted_book", text, None, now)
         was_live = book.status is BookStatus.LIVE
         book.replace(yes, no, message.seq, message.clock, now)
-        self._baseless.discard(ticker)
+        self._snapshotless.discard(ticker)
         self.output.items.append(message)
         if not was_live:
             self.output.status_changed.add(ticker)
-            self.repair.answered(ticker, self.control, now)
+            self.repair.answered(ticker, self.reconciler, now)
         if message.market_id == "" and not (yes or no):
             text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
             self.output.fault("unknown_market", text, now, market_ticker=ticker)
@@ -303,53 +303,53 @@ class Session:
 
     def _sequenced(self, message: Message, now: float) -> bool:
         """Whether a data frame belongs to a subscription of ours and is in order, so that it can be taken."""
-        link = self.control.links.of_frame(message.sid, message.type)
-        if link is None:
+        subscription = self.reconciler.subscriptions.of_frame(message.sid, message.type)
+        if subscription is None:
             if isinstance(message, UnknownMessage) and message.sid is None:
                 return True
-            self._of_nobody(message, now)
+            self._unknown_sid(message, now)
             return False
-        if isinstance(message, (OrderbookDelta, OrderbookSnapshot)) and link.name != BOOK_CHANNEL:
-            self._of_another(link, message, now)
+        if isinstance(message, (OrderbookDelta, OrderbookSnapshot)) and subscription.name != BOOK_CHANNEL:
+            self._wrong_channel(subscription, message, now)
             return False
-        if not link.rule.sequenced:
+        if not subscription.rule.sequenced:
             return True
         if message.seq is not None:
             is_answer = isinstance(message, OrderbookSnapshot) and self.repair.awaits(message.market_ticker)
-            if is_answer and message.seq + 1 == link.next_seq:
+            if is_answer and message.seq + 1 == subscription.next_seq:
                 return True  # one that takes no number of its own; what is sent twice finds its book LIVE
-            return self._in_sequence(link, message.seq, now)
+            return self._in_sequence(subscription, message.seq, now)
         if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
             self._unreadable(undecodable(message, ValueError("seq is missing")), now)
             return False
         return True  # such frames came without a number until 2026: not checkable
 
-    def _in_sequence(self, link: Link, seq: int, now: float) -> bool:
-        expected = link.next_seq
-        if expected is None and seq < link.floor:
+    def _in_sequence(self, subscription: ServerSubscription, seq: int, now: float) -> bool:
+        expected = subscription.next_seq
+        if expected is None and seq < subscription.floor:
             self.output.counts.ignored["late"] += 1
             return False
         if expected is None or seq == expected or (seq > expected and not self._strict):
-            link.next_seq = seq + 1
+            subscription.next_seq = seq + 1
             return True
         if seq > expected:
-            link.next_seq = seq + 1
-            if link.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
-                link.hole = range(max(expected, seq - _LONGEST_HOLE), seq)
-            self.repair.gap(link, expected, seq, "sequence gap", now)
+            subscription.next_seq = seq + 1
+            if subscription.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
+                subscription.hole = range(max(expected, seq - _LONGEST_HOLE), seq)
+            self.repair.gap(subscription, expected, seq, "sequence gap", now)
             return True
         if seq == expected - 1:
             self.output.counts.ignored["duplicate"] += 1
-        elif seq in link.hole:
+        elif seq in subscription.hole:
             self.output.counts.ignored["late"] += 1
         else:  # very late, or the exchange counts anew: which one the next frame tells
-            link.lose_count()
-            self.repair.gap(link, expected, seq, "sequence went back", now)
+            subscription.lose_count()
+            self.repair.gap(subscription, expected, seq, "sequence went back", now)
         return False
 
-    def _of_nobody(self, message: Message, now: float) -> None:
+    def _unknown_sid(self, message: Message, now: float) -> None:
         sid = message.sid
-        if sid in self.control.links.retired:
+        if sid in self.reconciler.subscriptions.retired:
             self.output.counts.ignored["ended_subscription"] += 1
             return
         self.output.counts.ignored["unknown_sid"] += 1
@@ -359,14 +359,16 @@ class Session:
                 "unknown_sid", f"{message.type} for subscription {sid}, which is none of ours, is ignored", now, sid=sid
             )
 
-    def _of_another(self, link: Link, message: Message, now: float) -> None:
+    def _wrong_channel(self, subscription: ServerSubscription, message: Message, now: float) -> None:
         """A book message under the sid of a subscription that has no books: in what order it belongs, nobody knows."""
-        if link.rule.sequenced and message.seq is not None:
-            self._in_sequence(link, message.seq, now)
+        if subscription.rule.sequenced and message.seq is not None:
+            self._in_sequence(subscription, message.seq, now)
         self.output.counts.ignored["other_channel"] += 1
-        self.output.fault("other_channel", f"{message.type} for subscription {message.sid}, which is {link.name}, is ignored", now)
+        self.output.fault(
+            "other_channel", f"{message.type} for subscription {message.sid}, which is {subscription.name}, is ignored", now
+        )
 
-    def _without_base(self, market_ticker: str, book: Book | None, now: float) -> None:
+    def _delta_before_snapshot(self, market_ticker: str, book: Book | None, now: float) -> None:
         """A delta of a book that is not LIVE is neither applied nor delivered."""
         if book is None or not self._wanted.wants_book(market_ticker):
             self.output.counts.ignored["unwanted"] += 1
@@ -374,30 +376,34 @@ class Session:
             self.output.counts.ignored["stale_book"] += 1
         else:
             self.output.counts.ignored["no_snapshot"] += 1
-            if market_ticker not in self._baseless and not self.control.waits_for(market_ticker):
-                self._baseless.add(market_ticker)
-                self._hurt(market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now)
+            if market_ticker not in self._snapshotless and not self.reconciler.waits_for(market_ticker):
+                self._snapshotless.add(market_ticker)
+                self._fault_one_market(
+                    market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now
+                )
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
 
     def _unreadable(self, error: ProtocolError, now: float) -> None:
         """A frame that cannot be used: told, and everything that it may have been is repaired."""
-        links = self.control.links
+        subscriptions = self.reconciler.subscriptions
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
         if self.output.give_up is not None:
             return  # the connection ends with this turn, and there may be thousands of them
-        link = links.of_sid(error.sid)
+        subscription = subscriptions.of_sid(error.sid)
         if error.sid is None:
             self._bad_frame(now)
-            for link in links:
-                if link.is_open or link.sid is not None:
-                    self._break(link, error, now)
-        elif link is not None:
+            for subscription in subscriptions:
+                if subscription.is_open or subscription.sid is not None:
+                    self._break_sequence(subscription, error, now)
+        elif subscription is not None:
             if error.seq is None:
-                self._break(link, error, now)
-            elif link.rule.sequenced and self._in_sequence(link, error.seq, now):
-                known = error.market_ticker in link.confirmed
-                self.repair.gap(link, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None)
+                self._break_sequence(subscription, error, now)
+            elif subscription.rule.sequenced and self._in_sequence(subscription, error.seq, now):
+                known = error.market_ticker in subscription.confirmed
+                self.repair.gap(
+                    subscription, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
+                )
 
     def _bad_frame(self, now: float) -> None:
         """Nobody can tell what it was; too many of them, and the connection is given up."""
@@ -407,18 +413,18 @@ class Session:
         if len(self._bad_frames) > self._timing.bad_frames:
             self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
 
-    def _break(self, link: Link, error: ProtocolError, now: float) -> None:
+    def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
-        if link.rule.sequenced:
-            expected = link.next_seq
-            link.lose_count(link.floor if expected is None else expected)
-            self.repair.gap(link, expected, error.seq, "unreadable frame", now)
+        if subscription.rule.sequenced:
+            expected = subscription.next_seq
+            subscription.lose_count(subscription.floor if expected is None else expected)
+            self.repair.gap(subscription, expected, error.seq, "unreadable frame", now)
 
-    def _hurt(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
+    def _fault_one_market(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
         """Something touched one market only: tell it, and repair that one."""
         self.output.fault(kind, text, now, error, market_ticker=market_ticker)
-        link = self.control.links[BOOK_CHANNEL]
-        self.repair.gap(link, None, None, kind.replace("_", " "), now, (market_ticker,))
+        subscription = self.reconciler.subscriptions[BOOK_CHANNEL]
+        self.repair.gap(subscription, None, None, kind.replace("_", " "), now, (market_ticker,))
 
     # -- what the conversation tells (Listener) ------------------------------------------------------------------------
 
@@ -426,17 +432,17 @@ class Session:
         """See Listener."""
         self.repair.expect(now)
 
-    def subscription_died(self, link: Link, reason: str, now: float) -> None:
+    def subscription_died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
         """See Listener."""
-        self.repair.gap(link, None, None, reason, now)
+        self.repair.gap(subscription, None, None, reason, now)
 
-    def markets_left(self, link: Link, market_tickers: Iterable[str] | None, now: float) -> None:
+    def markets_left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float) -> None:
         """See Listener."""
-        self.repair.left(link, market_tickers, "no longer subscribed", now)
+        self.repair.left(subscription, market_tickers, "no longer subscribed", now)
 
     def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
         """See Listener."""
-        self.repair.refused(code, is_passing, self.control, now)
+        self.repair.refused(code, is_passing, self.reconciler, now)
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""

@@ -18,8 +18,8 @@ class Timing:
     failed_repairs_window: float = 60.0  # three failed repairs within it lead to a reconnect
     mute_market: float = 60.0  # between two requests for a market that answers none
     pace: float = 0.02  # between the parts of a change or a request that does not fit into one command
-    doubt: float = 5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
-    doubt_again: float = 60.0  # between two requests for a market that is doubted
+    contradiction: float = 5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
+    recheck: float = 60.0  # between two requests for a market that is doubted
     bad_frames_window: float = 60.0
     bad_frames: int = 10  # more unreadable frames than this within the window: the connection is given up
     retry_initial: float = 0.5  # a subscription that died is asked for again, at first after this

@@ -31,7 +31,7 @@ from websockets.server import ServerProtocol
 
 from . import wire
 from .faults import Faults
-from .session import Session, Venue
+from .session import ServerSession, Venue
 
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
@@ -99,7 +99,7 @@ class Connection:
         self._sock = sock
         self._context = context
         self.index: int | None = None  # (lock) place among the accepted ones
-        self.session = Session(hub, self)  # (lock)
+        self.session = ServerSession(hub, self)  # (lock)
         self.faults = Faults()  # (lock)
         self.muted = False  # (lock) sends nothing
         self.deaf = False  # (lock) reads nothing

@@ -21,13 +21,13 @@ from .accounts import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Account
 from .connection import Connection, Refusal
 from .markets import Change, Market
 from .portfolio import Order
-from .session import Quirks, Session
-from .subscriptions import Subscription
-from .wire import Message, encode_json
+from .session import Quirks, ServerSession
+from .subscriptions import OpenChannel
+from .wire import WireMessage, encode_json
 
 PATH = "/trade-api/ws/v2"
 
-Listeners = list[tuple[Session, Subscription]]
+Listeners = list[tuple[ServerSession, OpenChannel]]
 Watcher = Callable[[Market, Change | None], None]
 
 
@@ -200,7 +200,7 @@ class Core:
             for payload in unheard:
                 self._take(connection, payload)
 
-    def _answer(self, session: Session, command: dict[str, Any]) -> None:
+    def _answer(self, session: ServerSession, command: dict[str, Any]) -> None:
         for answer in self._answers:
             if answer.cmd in (None, command.get("cmd")):
                 if answer.remaining is not None:
@@ -254,7 +254,7 @@ class Core:
 
     def _tell(self, listeners: Listeners, type_: str, make: Callable[[], dict[str, Any]]) -> None:
         if listeners:
-            message = Message(type_, make())
+            message = WireMessage(type_, make())
             for session, subscription in listeners:
                 session.publish(subscription, message)
 
@@ -278,7 +278,7 @@ class Core:
                 msg = market.delta(side, price, delta, now_us)
                 if order is not None:
                     msg.update(order.annotation)
-                message = Message("orderbook_delta", msg)
+                message = WireMessage("orderbook_delta", msg)
                 for session, subscription in listeners:
                     session.publish(subscription, message)
 

@@ -30,7 +30,7 @@ from .markets import Market
 from .quoting import Quoting
 from .references import References
 from .scripting import Scripting
-from .wire import Message
+from .wire import WireMessage
 
 if TYPE_CHECKING:
     from ..credentials import Credentials
@@ -259,7 +259,7 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     def _heard(self, markets: Iterable[Market]) -> bool:
         return any(self._subscribed(channel, market) for market in markets for channel in ("orderbook_delta", "trade"))
 
-    def _play(self, market: Market | None, channel: str, message: Message) -> None:
+    def _play(self, market: Market | None, channel: str, message: WireMessage) -> None:
         name = message.msg.get("index_id") or message.msg.get("underlying_ticker")
         for session, subscription in self._subscribed(channel, market):
             if name is None or subscription.wants_name(name):

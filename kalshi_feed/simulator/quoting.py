@@ -16,7 +16,7 @@ from . import wire
 from .markets import SIDES, known_side, other
 from .matching import Matching
 from .portfolio import Order, yes_price
-from .rfqs import HIDDEN_ID, OTHER_MAKER_ID, Batch, BatchQuote, Quote, Rfq, new_id
+from .rfqs import HIDDEN_ID, OTHER_MAKER_ID, MakerBatchQuote, Quote, Rfq, RfqBatch, new_id
 from .wire import DOLLAR, Number, money_units, price_units, size_units
 
 Leg = tuple[str, str]  # market ticker, side
@@ -29,8 +29,8 @@ class Quoting(Matching):
         super().__init__(**options)
         self._rfqs: dict[str, Rfq] = {}
         self._quotes: dict[str, Quote] = {}
-        self._batches: dict[str, Batch] = {}
-        self._batch_quotes: dict[str, BatchQuote] = {}
+        self._batches: dict[str, RfqBatch] = {}
+        self._batch_quotes: dict[str, MakerBatchQuote] = {}
 
     # -- single requests -----------------------------------------------------------------------------------------------
     def create_rfq(
@@ -118,7 +118,7 @@ class Quoting(Matching):
             raise ValueError("a batch needs at least one request")
         legs = list(dict.fromkeys(leg for chosen in rfqs.values() for leg in chosen))
         with self._step():
-            batch = Batch(own, [self._leg(*leg) for leg in legs], client_batch_id, subaccount)
+            batch = RfqBatch(own, [self._leg(*leg) for leg in legs], client_batch_id, subaccount)
             for ticker, chosen in rfqs.items():
                 rfq = self._new_rfq(ticker, own, contracts, target_cost, collection_ticker, subaccount)
                 rfq.batch, rfq.leg_indices = batch, [legs.index(leg) for leg in chosen]
@@ -163,7 +163,7 @@ class Quoting(Matching):
             if unknown or not bids:
                 raise LookupError(f"the batch has open requests for {sorted(by_ticker)}, not for {sorted(unknown)}")
             quotes = [self._new_quote(by_ticker[ticker], *pair, subaccount) for ticker, pair in bids.items()]
-            made = BatchQuote(batch, quotes, subaccount)
+            made = MakerBatchQuote(batch, quotes, subaccount)
             self._batch_quotes[made.batch_quote_id] = made
             batch.quotes.append(made)
             if batch.own:
@@ -340,13 +340,13 @@ class Quoting(Matching):
             raise LookupError(f"there is no open quote {quote_id!r} (those of a batch go with it)")
         return quote
 
-    def _batch(self, batch_id: str) -> Batch:
+    def _batch(self, batch_id: str) -> RfqBatch:
         try:
             return self._batches[batch_id]
         except KeyError:
             raise LookupError(f"there is no batch {batch_id!r}") from None
 
-    def _batch_quote(self, batch_quote_id: str) -> BatchQuote:
+    def _batch_quote(self, batch_quote_id: str) -> MakerBatchQuote:
         made = self._batch_quotes.get(batch_quote_id)
         if made is None or made.batch.batch_id not in self._batches:
             raise LookupError(f"there is no open batch quote {batch_quote_id!r}")

@@ -26,7 +26,7 @@ import msgspec
 from .markets import Market
 from .schemas import types_of
 from .subscriptions import SEQUENCED
-from .wire import Message, price_units, size_units
+from .wire import WireMessage, price_units, size_units
 
 FRAMES_AT_ONCE = 200
 AHEAD_BYTES = 1024 * 1024  # how far a replay runs ahead of the slowest reader
@@ -122,7 +122,7 @@ class Stage(Protocol):
     def _step(self) -> contextlib.AbstractContextManager[None]: ...
     def _backlog(self) -> int: ...
     def _heard(self, markets: Iterable[Market]) -> bool: ...
-    def _play(self, market: Market | None, channel: str, message: Message) -> None: ...
+    def _play(self, market: Market | None, channel: str, message: WireMessage) -> None: ...
 
 
 class Replay:
@@ -246,7 +246,7 @@ class Replay:
             market = self._markets.get(frame.ticker)
             if market is not None:
                 self._apply(market, frame)
-            self._stage._play(market, frame.channel, Message(frame.type, frame.msg, frame.raw))
+            self._stage._play(market, frame.channel, WireMessage(frame.type, frame.msg, frame.raw))
             self._position += 1
 
     def _apply(self, market: Market, frame: Frame) -> None:

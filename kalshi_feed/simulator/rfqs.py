@@ -41,7 +41,7 @@ class Rfq:
     legs: list[dict[str, Any]] = field(default_factory=list)
     leg_indices: list[int] = field(default_factory=list)
     rfq_id: str = field(default_factory=new_id)
-    batch: Batch | None = None
+    batch: RfqBatch | None = None
     open: bool = True
 
     @property
@@ -123,7 +123,7 @@ class Quote:
 
 
 @dataclass
-class Batch:
+class RfqBatch:
     """Requests that are asked and executed together. Not thread-safe."""
 
     own: bool
@@ -131,7 +131,7 @@ class Batch:
     client_batch_id: str | None
     subaccount: int
     rfqs: list[Rfq] = field(default_factory=list)
-    quotes: list[BatchQuote] = field(default_factory=list)
+    quotes: list[MakerBatchQuote] = field(default_factory=list)
     batch_id: str = field(default_factory=new_id)
     version: int = 0  # of the best quotes
 
@@ -182,10 +182,10 @@ class Batch:
 
 
 @dataclass
-class BatchQuote:
+class MakerBatchQuote:
     """A maker's quotes for a batch. Not thread-safe."""
 
-    batch: Batch
+    batch: RfqBatch
     quotes: list[Quote]
     subaccount: int
     batch_quote_id: str = field(default_factory=new_id)

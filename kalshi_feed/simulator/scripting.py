@@ -17,7 +17,7 @@ from .faults import Fault
 from .markets import Book, Market, known_side
 from .subscriptions import MESSAGE_TYPE, SEQUENCED
 from .trading import Trading
-from .wire import Message, Number, Side, levels_units, price_units, size_units
+from .wire import Number, Side, WireMessage, levels_units, price_units, size_units
 
 
 class Scripting(Trading):
@@ -159,7 +159,7 @@ class Scripting(Trading):
         """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")
-        message = Message(type or MESSAGE_TYPE.get(channel, channel), dict(msg))
+        message = WireMessage(type or MESSAGE_TYPE.get(channel, channel), dict(msg))
         if check:
             schemas.check_message(channel, message.type, msg)
         with self._step():

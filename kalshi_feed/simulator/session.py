@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol
 from . import commands, wire
 from .commands import TERMINAL, TEXTS, CommandError
 from .markets import Market, unknown_snapshot
-from .subscriptions import ALL, FILTERED, INDEX_ACTIONS, SEQUENCED, Subscription
-from .wire import Message
+from .subscriptions import ALL, FILTERED, INDEX_ACTIONS, SEQUENCED, OpenChannel
+from .wire import WireMessage
 
 
 @dataclass
@@ -56,13 +56,13 @@ class Outlet(Protocol):
     def overflowing(self) -> bool: ...
 
 
-class Session:
+class ServerSession:
     """Subscriptions of one connection. Not thread-safe: the exchange's lock guards it."""
 
     def __init__(self, venue: Venue, outlet: Outlet) -> None:
         self._venue = venue
         self._outlet = outlet
-        self.subscriptions: dict[str, Subscription] = {}  # by channel
+        self.subscriptions: dict[str, OpenChannel] = {}  # by channel
         self._last_sid = 0
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -70,11 +70,11 @@ class Session:
         encoded = None if msg is None else wire.encode_json(msg)
         self._outlet.emit(type_, wire.envelope(type_, encoded, self._venue.now_us() // 1000, **parts))
 
-    def publish(self, subscription: Subscription, message: Message) -> None:
+    def publish(self, subscription: OpenChannel, message: WireMessage) -> None:
         """A data message with the subscription's next number."""
         self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
 
-    def _deliver(self, subscription: Subscription, type_: str, msg: bytes, id_: int | None, numbered: str = "next") -> None:
+    def _deliver(self, subscription: OpenChannel, type_: str, msg: bytes, id_: int | None, numbered: str = "next") -> None:
         if self.subscriptions.get(subscription.channel) is not subscription:
             return  # an overflow ended it while several messages were on their way
         seq: int | None = None
@@ -85,7 +85,7 @@ class Session:
         if self._outlet.overflowing:
             self.fail(subscription, 25)
 
-    def fail(self, subscription: Subscription, code: int, text: str | None = None) -> None:
+    def fail(self, subscription: OpenChannel, code: int, text: str | None = None) -> None:
         """An error that belongs to a subscription; a terminal one ends it."""
         seq = subscription.next_seq() if subscription.sequenced else None
         msg = {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}
@@ -97,24 +97,24 @@ class Session:
         """An error that belongs to a command, or to nothing."""
         self._emit("error", {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}, id_=id_)
 
-    def end(self, subscription: Subscription, id_: int | None = None) -> None:
+    def end(self, subscription: OpenChannel, id_: int | None = None) -> None:
         """``unsubscribed``; takes a number (PROTOCOL.md 4)."""
         self.subscriptions.pop(subscription.channel, None)
         self._emit("unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True))
 
-    def snapshot(self, subscription: Subscription, ticker: str, id_: int | None = None, numbered: str = "next") -> None:
+    def snapshot(self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next") -> None:
         if ticker in self._venue.mute_books:
             return
         market = self._venue.find_market(ticker)
         msg = unknown_snapshot(ticker) if market is None else market.snapshot(subscription.use_yes_price)
         self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_, numbered)
 
-    def _reply_seq(self, subscription: Subscription, always: bool = False) -> int | None:
+    def _reply_seq(self, subscription: OpenChannel, always: bool = False) -> int | None:
         if not self._venue.quirks.replies_have_seq or not (subscription.sequenced or always):
             return None
         return subscription.seq if self._venue.quirks.replies_repeat_seq else subscription.next_seq()
 
-    def _ok(self, subscription: Subscription, id_: int | None) -> None:
+    def _ok(self, subscription: OpenChannel, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
         if subscription.channel in INDEX_ACTIONS:
             names = [ALL] if ALL in subscription.names else list(subscription.names)
@@ -177,7 +177,7 @@ class Session:
         for channel in channels:
             existing = self.subscriptions.get(channel)
             if channel in FILTERED:
-                self._check_limit(existing or Subscription(channel, 0, everything=False), tickers, ids)
+                self._check_limit(existing or OpenChannel(channel, 0, everything=False), tickers, ids)
             if existing is not None:
                 self._check_rate(existing)
         for channel in dict.fromkeys(channels):
@@ -190,7 +190,7 @@ class Session:
 
     def _open(self, channel: str, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None) -> None:
         self._last_sid += 1
-        subscription = Subscription(
+        subscription = OpenChannel(
             channel,
             self._last_sid,
             everything=channel not in FILTERED or not (tickers or ids),
@@ -212,9 +212,7 @@ class Session:
         if not quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)
 
-    def _grow(
-        self, subscription: Subscription, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None
-    ) -> None:
+    def _grow(self, subscription: OpenChannel, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None) -> None:
         """``ok`` with the whole list, then snapshots for what is new only (PROTOCOL.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
@@ -226,23 +224,23 @@ class Session:
         always = self._venue.quirks.use_yes_price
         return asked_for if always is None else always
 
-    def _include_names(self, subscription: Subscription, params: dict[str, Any]) -> None:
+    def _include_names(self, subscription: OpenChannel, params: dict[str, Any]) -> None:
         if subscription.channel in INDEX_ACTIONS:
             subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[subscription.channel][3])))
 
-    def _check_limit(self, subscription: Subscription, tickers: list[str], ids: list[str]) -> None:
+    def _check_limit(self, subscription: OpenChannel, tickers: list[str], ids: list[str]) -> None:
         limit, at_once = self._venue.market_limit, self._venue.tickers_per_command
         if limit is not None and subscription.market_count(tickers, ids) > limit:
             raise CommandError(26)
         if at_once is not None and len(tickers) + len(ids) > at_once:
             raise CommandError(26)
 
-    def _check_rate(self, subscription: Subscription) -> None:
+    def _check_rate(self, subscription: OpenChannel) -> None:
         limit = self._venue.command_limit
         if limit is not None and not subscription.may_change(self._venue.now_us(), limit):
             raise CommandError(27)
 
-    def _send_initial(self, subscription: Subscription, tickers: list[str], ids: list[str], initial: bool) -> None:
+    def _send_initial(self, subscription: OpenChannel, tickers: list[str], ids: list[str], initial: bool) -> None:
         if subscription.channel == "orderbook_delta":
             for ticker in tickers:
                 self.snapshot(subscription, ticker)
@@ -251,7 +249,7 @@ class Session:
             named = [*named, *(self._venue.find_market_by_id(market_id) for market_id in ids)]
             for market in named:
                 if market is not None:
-                    self.publish(subscription, Message("ticker", market.ticker_message(self._venue.now_us())))
+                    self.publish(subscription, WireMessage("ticker", market.ticker_message(self._venue.now_us())))
 
     def _unsubscribe(self, params: dict[str, Any], id_: int | None) -> None:
         sids = commands.integers(params, "sids")
@@ -267,7 +265,7 @@ class Session:
         if unknown:
             raise CommandError(7)
 
-    def _by_sid(self, sid: int) -> Subscription | None:
+    def _by_sid(self, sid: int) -> OpenChannel | None:
         return next((item for item in self.subscriptions.values() if item.sid == sid), None)
 
     def _update(self, params: dict[str, Any], id_: int | None) -> None:
@@ -305,7 +303,7 @@ class Session:
         else:
             raise CommandError(13)
 
-    def _get_snapshot(self, subscription: Subscription, params: dict[str, Any], id_: int | None) -> None:
+    def _get_snapshot(self, subscription: OpenChannel, params: dict[str, Any], id_: int | None) -> None:
         """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md 3.3)."""
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
@@ -315,7 +313,7 @@ class Session:
         for ticker in dict.fromkeys(tickers):
             self.snapshot(subscription, ticker, id_, self._venue.quirks.get_snapshot_seq)
 
-    def _update_names(self, subscription: Subscription, action: Any, params: dict[str, Any], id_: int | None) -> None:
+    def _update_names(self, subscription: OpenChannel, action: Any, params: dict[str, Any], id_: int | None) -> None:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
         if action == list_:
             type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()

@@ -54,7 +54,7 @@ SECOND_US = 1_000_000
 
 
 @dataclass
-class Subscription:
+class OpenChannel:
     """One channel of one connection. Not thread-safe: the exchange's lock guards it."""
 
     channel: str

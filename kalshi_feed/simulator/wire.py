@@ -170,7 +170,7 @@ def _complement(price: Any) -> Any:
         return price
 
 
-class Message:
+class WireMessage:
     """One message for many subscribers: its JSON is made once per price scale. Used under the exchange's lock only."""
 
     __slots__ = ("_plain", "_yes_scale", "msg", "type")

@@ -377,8 +377,8 @@ class Batcher:
             is_new, self._last_error = self._last_error is None, error
             stats, closing = self._stats(), self._give_up_at is not None
         if is_new:
-            told = f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
-            self._tell("failing", f"{told}; tried again until it can be, up to {self._max_pending} rows are kept", stats, error)
+            reason = f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
+            self._tell("failing", f"{reason}; tried again until it can be, up to {self._max_pending} rows are kept", stats, error)
         delay = self._retry.delay(failures, random.random())
         with self._changed:
             left = math.inf if self._give_up_at is None else self._give_up_at - time.monotonic()

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from kalshi_feed.books.book import BookStatus, BookView
 from kalshi_feed.books.levels import Levels
 from kalshi_feed.cli.layout import TWO_SIDED, layout_for
-from kalshi_feed.cli.model import Figures, Line, Room, Row, Screen, TradeLine, ladder_of, printable, quote, row_of
+from kalshi_feed.cli.model import Figures, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, quote, row_of
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
 from kalshi_feed.events import FeedFault, FeedState, Gap, StateChange
@@ -39,7 +39,7 @@ def screen_of(view: BookView, room: Room = ROOM, markets: int = 1, selected: int
         markets=markets,
         rows=(row,) * min(markets, room.rows),
         trades=(trade,) * room.trades,
-        notes=(Line("12:00:00.000", "a note that is longer than a narrow terminal has columns", "bad"),) * room.notes,
+        notes=(NoteLine("12:00:00.000", "a note that is longer than a narrow terminal has columns", "bad"),) * room.notes,
         statuses={view.status.value: markets},
     )
 
@@ -148,7 +148,7 @@ def test_books_that_are_not_right_say_so(width: int) -> None:
 
 def test_the_list_tells_of_books_that_are_not_live_where_there_is_room_for_one_thing_only() -> None:
     layout = layout_for(80, 24, 2)
-    rows = (row_of(book(YES, NO), None), Row("KX-B", "STALE"))
+    rows = (row_of(book(YES, NO), None), MarketRow("KX-B", "STALE"))
     lines = [line.plain for line in draw(Screen("t", "CONNECTED", 1.0, markets=2, rows=rows), layout)]
     assert "0.54   0.56" in lines[line_with(" KX-A ", lines)] and "STALE" in lines[line_with(" KX-B ", lines)]
 

@@ -7,7 +7,7 @@ import socket
 
 import websocket
 
-from kalshi_feed.connection.byte_stream import Channel
+from kalshi_feed.connection.byte_stream import ByteStream
 from kalshi_feed.connection.transport import Transport
 
 __all__ = ["PIECE", "Line"]
@@ -25,7 +25,7 @@ class Line:
         self.messages: list[bytes] = []
         client = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
         self.transport = Transport(
-            Channel(here), client, data=b"", max_message_size=max_message_size, idle_timeout=30.0, write_timeout=5.0, now=0.0
+            ByteStream(here), client, data=b"", max_message_size=max_message_size, idle_timeout=30.0, write_timeout=5.0, now=0.0
         )
 
     def __enter__(self) -> Line:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 import websocket
 
-from kalshi_feed.connection.byte_stream import Channel
-from kalshi_feed.connection.switch_interval import hurry, relax
+from kalshi_feed.connection.byte_stream import ByteStream
+from kalshi_feed.connection.switch_interval import restore, shorten
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ConnectionLost
 from kalshi_feed.simulator import Exchange
@@ -36,53 +36,57 @@ def own() -> Iterator[float]:
 
 
 def test_it_is_short_and_then_as_before(own: float) -> None:
-    hurry()
+    shorten()
     assert sys.getswitchinterval() < OWN / 20
-    relax()
+    restore()
     assert sys.getswitchinterval() == own
-    relax()
+    restore()
     assert sys.getswitchinterval() == own
 
 
 def test_two_feeds_at_once(own: float) -> None:
     """However their turns are mixed, the program's own comes back."""
-    for turns in ((hurry, hurry, relax, relax), (hurry, relax, hurry, relax), (hurry, hurry, relax, hurry, relax, relax)):
+    for turns in (
+        (shorten, shorten, restore, restore),
+        (shorten, restore, shorten, restore),
+        (shorten, shorten, restore, shorten, restore, restore),
+    ):
         for turn in turns:
             turn()
         assert sys.getswitchinterval() == own
 
 
 def test_what_the_program_sets_meanwhile_stays() -> None:
-    hurry()
+    shorten()
     sys.setswitchinterval(0.002)
     meanwhile = sys.getswitchinterval()
-    relax()
+    restore()
     assert sys.getswitchinterval() == meanwhile
 
 
 def test_a_program_that_has_made_it_short_is_left_alone() -> None:
     sys.setswitchinterval(0.00001)
     short = sys.getswitchinterval()
-    hurry()
+    shorten()
     assert sys.getswitchinterval() == short
-    relax()
+    restore()
     assert sys.getswitchinterval() == short
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_has_the_programs_own(own: float) -> None:
-    hurry()
+    shorten()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
         pid = os.fork()
     if pid == 0:
         os._exit(int(sys.getswitchinterval() != own))
-    relax()
+    restore()
     assert os.waitpid(pid, 0)[1] == 0
 
 
-class Witness(Channel):
-    """A channel that notes the interval whenever it is asked for bytes."""
+class Witness(ByteStream):
+    """A stream that notes the interval whenever it is asked for bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -98,10 +102,10 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with theirs:
-        channel = Witness(ours)
+        stream = Witness(ours)
         client = websocket.WebSocket()
         transport = Transport(
-            channel, client, data=b"", max_message_size=1000, idle_timeout=10, write_timeout=10, now=time.monotonic()
+            stream, client, data=b"", max_message_size=1000, idle_timeout=10, write_timeout=10, now=time.monotonic()
         )
         for sent in (b"", b"\x81\x02{}"):
             theirs.sendall(sent)
@@ -112,7 +116,7 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
             transport.read(time.monotonic())
         assert sys.getswitchinterval() == own
         transport.abort()
-    assert len(channel.seen) == 3 and max(channel.seen) < OWN / 20
+    assert len(stream.seen) == 3 and max(stream.seen) < OWN / 20
 
 
 def test_a_feed_beside_a_thread_that_computes(exchange: Exchange, make_feed: FeedMaker, own: float) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kalshi_feed.connection.byte_stream import Channel
+from kalshi_feed.connection.byte_stream import ByteStream
 from kalshi_feed.connection.read_ahead import FrameError, ReadAhead
 
 from .raw_server import CLOSE, CONT, PING, TEXT, frame
@@ -15,14 +15,14 @@ from .raw_server import CLOSE, CONT, PING, TEXT, frame
 
 def head_of(data: bytes, *, in_fragments: bool = False, assembled: int = 0, limit: int = 1 << 20) -> tuple[int, int, int] | None:
     with socket.socket() as sock:
-        return ReadAhead(Channel(sock), limit, data).head(in_fragments, assembled)
+        return ReadAhead(ByteStream(sock), limit, data).head(in_fragments, assembled)
 
 
 def test_takes_whole_frames_only() -> None:
     payloads = [b"a" * 126, b"b" * 300, b"c" * 65_535]
     data = b"".join(frame(TEXT, payload) for payload in payloads)
     with socket.socket() as sock:
-        ahead = ReadAhead(Channel(sock), 1 << 20, data + frame(TEXT, b"d" * 200)[:-1])
+        ahead = ReadAhead(ByteStream(sock), 1 << 20, data + frame(TEXT, b"d" * 200)[:-1])
         out: list[bytes] = []
         ahead.take_text_frames(out)
         assert out == payloads
@@ -73,7 +73,7 @@ def test_inside_a_fragmented_message() -> None:
 
 def test_small_limit_holds_for_every_length_form() -> None:
     with socket.socket() as sock:
-        ahead = ReadAhead(Channel(sock), 1_000, frame(TEXT, b"x" * 1_001))
+        ahead = ReadAhead(ByteStream(sock), 1_000, frame(TEXT, b"x" * 1_001))
         out: list[bytes] = []
         ahead.take_text_frames(out)
         assert not out
@@ -90,7 +90,7 @@ def test_N15_any_slicing_gives_the_same_frames(seed: int) -> None:
     here, there = socket.socketpair()
     with here, there:
         here.setblocking(False)
-        ahead, out, at = ReadAhead(Channel(here), 1 << 20), list[bytes](), 0
+        ahead, out, at = ReadAhead(ByteStream(here), 1 << 20), list[bytes](), 0
         while at < len(data):
             size = chance.choice([1, 2, 3, 100, 5_000, 50_000])
             there.sendall(data[at : at + size])
@@ -110,7 +110,7 @@ def test_N18_a_large_frame_in_small_pieces_costs_linear_work() -> None:
     here, there = socket.socketpair()
     with here, there:
         here.setblocking(False)
-        ahead = ReadAhead(Channel(here), 1 << 24)
+        ahead = ReadAhead(ByteStream(here), 1 << 24)
         began = time.process_time()
         there.sendall(frame(TEXT, payload)[:10])
         for _ in range(len(payload) // len(piece)):

@@ -14,7 +14,7 @@ import pytest
 import websocket
 
 from kalshi_feed.connection import transport as module
-from kalshi_feed.connection.byte_stream import Channel
+from kalshi_feed.connection.byte_stream import ByteStream
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.connection.wakeup import wait_ready
 from kalshi_feed.errors import ConnectionLost
@@ -401,7 +401,7 @@ def test_any_bytes_end_in_messages_or_in_a_loss(seed: int) -> None:
         there.shutdown(socket.SHUT_WR)
         client = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
         limits: dict[str, Any] = {"idle_timeout": 5.0, "write_timeout": 5.0, "now": time.monotonic()}
-        transport = Transport(Channel(here), client, data=b"", max_message_size=1 << 20, **limits)
+        transport = Transport(ByteStream(here), client, data=b"", max_message_size=1 << 20, **limits)
         messages, lost = run_to_end(transport)
         assert all(message.isascii() for message in messages) and lost.reason
         transport.abort()

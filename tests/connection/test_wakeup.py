@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import pytest
 
-from kalshi_feed import forks as inherited
+from kalshi_feed import forks as forks
 from kalshi_feed.connection import wakeup as module
 from kalshi_feed.connection.wakeup import Wakeup, wait_ready
 
@@ -107,11 +107,11 @@ def test_R09_close_does_not_wait_for_a_thread_that_wakes() -> None:
 
 def test_R13_what_a_child_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = WeakSet[Any]()
-    monkeypatch.setattr(inherited, "_open", mine)
+    monkeypatch.setattr(forks, "_open", mine)
     wakeup = Wakeup()
-    closed = inherited.not_inherited(socket.socket())
+    closed = forks.close_in_child(socket.socket())
     closed.close()
     assert len(mine) == 3
-    inherited._after_fork()
+    forks._after_fork()
     assert wakeup.fileno() == -1
     wakeup.wake()  # harmless

@@ -15,7 +15,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
-from kalshi_feed.contrib.flask.process_state import Desk
+from kalshi_feed.contrib.flask.process_state import ProcessState
 from tests.cli.support import Access
 from tests.support import wait_until
 
@@ -39,9 +39,9 @@ def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtensi
     return app, feeds
 
 
-def desk_of(app: flask.Flask) -> Desk:
-    """This process's desk of the application."""
-    found: Desk = app.extensions["kalshi_feed"].desk()
+def desk_of(app: flask.Flask) -> ProcessState:
+    """This process's state of the application."""
+    found: ProcessState = app.extensions["kalshi_feed"].state()
     return found
 
 

@@ -38,10 +38,10 @@ def until(found: Iterator[Event], kind: str, **wanted: Any) -> Event:
 
 def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
     app, feeds = application(quiet, KALSHI_STREAM_INTERVAL=0.001)
-    desk = desk_of(app)
+    state = desk_of(app)
     for ticker in ("KX-A", "KX-B"):
-        desk.feed.wait_for_book(ticker, timeout=10)
-    client = events(desk, None)
+        state.feed.wait_for_book(ticker, timeout=10)
+    client = events(state, None)
     assert next(client) == "retry: 1000\n\n"
     first = events_of(next(client))
     assert [(event.kind, event.data.get("market_ticker")) for event in first] == [
@@ -51,10 +51,10 @@ def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
         ("book", "KX-B"),
         ("feed", None),
     ]
-    version = desk.feed.book("KX-A").version
+    version = state.feed.book("KX-A").version
     for _ in range(500):  # while this client takes nothing
         quiet.exchange.change("KX-A", "yes", "0.41", "1")
-    wait_until(lambda: desk.feed.book("KX-A").version == version + 500, 10, "all changes")
+    wait_until(lambda: state.feed.book("KX-A").version == version + 500, 10, "all changes")
     changed = [event for event in events_of(next(client)) if event.kind == "book"]
     assert len(changed) == 1 and changed[0].data["yes"][0] == ["0.4100", "500.00"]
     client.close()
@@ -63,8 +63,8 @@ def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
 
 def test_trades_between_two_looks_all_come_once(access: Access) -> None:
     app, feeds = application(access, KALSHI_STREAM_INTERVAL=0.01)
-    desk = desk_of(app)
-    client = events(desk, "KX-A")
+    state = desk_of(app)
+    client = events(state, "KX-A")
     numbers: list[int] = []
     for chunk in client:
         for event in events_of(chunk):
@@ -81,9 +81,9 @@ def test_trades_between_two_looks_all_come_once(access: Access) -> None:
 
 def test_prices_and_trades_of_before_are_there_at_once(access: Access) -> None:
     app, feeds = application(access)
-    desk = desk_of(app)
-    wait_until(lambda: len(desk.tape.prices("KX-A")) > 2 and len(desk.tape.trades("KX-A")) > 2, 15, "a past")
-    history = events_of("".join(itertools.islice(events(desk, "KX-A"), 2)))[0]
+    state = desk_of(app)
+    wait_until(lambda: len(state.tape.prices("KX-A")) > 2 and len(state.tape.trades("KX-A")) > 2, 15, "a past")
+    history = events_of("".join(itertools.islice(events(state, "KX-A"), 2)))[0]
     assert history.kind == "history" and len(history.data["prices"]) > 2 and len(history.data["trades"]) > 2
     times = [when for when, _ in history.data["prices"]]
     assert all(after - before >= 0.99 for before, after in itertools.pairwise(times)), "a second apart"

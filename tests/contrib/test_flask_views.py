@@ -216,10 +216,10 @@ def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
 
 def test_a_prefix_and_a_name(access: Access) -> None:
     app, feeds = application(access)
-    app.register_blueprint(feed_blueprint("again"), url_prefix="/desk")
+    app.register_blueprint(feed_blueprint("again"), url_prefix="/state")
     client = app.test_client()
-    assert client.get("/desk").headers["Location"].endswith("/desk/")  # so that the page's relative links are right
-    assert [client.get(path, buffered=True).status_code for path in ("/desk/", "/desk/page/page.js")] == [200, 200]
+    assert client.get("/state").headers["Location"].endswith("/state/")  # so that the page's relative links are right
+    assert [client.get(path, buffered=True).status_code for path in ("/state/", "/state/page/page.js")] == [200, 200]
     feeds.close(app)
 
 

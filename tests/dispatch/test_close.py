@@ -213,7 +213,7 @@ def test_R09_close_in_a_signal_handler_on_top_of_any_method(make: Make) -> None:
         if depth < 3:
             signal_soon()
         dispatcher.close(time.monotonic() + 0.2)
-        dispatcher.end(None)
+        dispatcher.end_streams(None)
         closed += 1
         depth -= 1
         if not depth:

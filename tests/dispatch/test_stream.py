@@ -127,7 +127,7 @@ def test_a_fatal_error_is_raised_by_everyone_who_waits(make: Make) -> None:
     for thread in threads:
         thread.start()
     wait_until(lambda: len(dispatcher._streams) == 3)
-    dispatcher.end(fatal)
+    dispatcher.end_streams(fatal)
     for thread in threads:
         thread.join(LONG)
     assert [type(error) for error in raised] == [AuthenticationError] * 5
@@ -198,7 +198,7 @@ def test_a_stream_nobody_refers_to_is_fed_no_more(make: Make) -> None:
 def test_a_new_start_opens_new_streams(make: Make) -> None:
     dispatcher = make()
     dispatcher.close(time.monotonic() + 5)
-    dispatcher.end(None)
+    dispatcher.end_streams(None)
     dispatcher.start()
     stream = dispatcher.stream("trade")
     put(dispatcher, trade("A", 1))

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.waiting import Wakeup, deadline_after, seconds_until
+from kalshi_feed.waiting import Signal, deadline_after, seconds_until
 
 from .support import LONG
 
 
 def test_a_set_before_the_wait_is_kept_and_counts_once() -> None:
-    wakeup = Wakeup()
+    wakeup = Signal()
     wakeup.set()
     wakeup.set()
     assert wakeup.wait(0)
@@ -24,7 +24,7 @@ def test_a_set_before_the_wait_is_kept_and_counts_once() -> None:
 
 
 def test_a_waiting_thread_is_woken() -> None:
-    wakeup, woken = Wakeup(), []
+    wakeup, woken = Signal(), []
     thread = threading.Thread(target=lambda: woken.append(wakeup.wait(LONG)))
     thread.start()
     wakeup.set()
@@ -33,7 +33,7 @@ def test_a_waiting_thread_is_woken() -> None:
 
 
 def test_many_setters_never_raise() -> None:
-    wakeup = Wakeup()
+    wakeup = Signal()
     failures: list[BaseException] = []
 
     def hammer() -> None:
@@ -61,7 +61,7 @@ def test_a_signal_ends_a_wait_without_timeout() -> None:
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            Wakeup().wait()
+            Signal().wait()
     finally:
         timer.join(LONG)
         signal.signal(signal.SIGUSR1, before)
@@ -81,4 +81,4 @@ def test_deadlines() -> None:
     left = seconds_until(deadline_after(60))
     assert left is not None and 59 < left <= 60
     assert seconds_until(time.monotonic() - 1) == 0.0
-    assert not Wakeup().wait(-1)
+    assert not Signal().wait(-1)

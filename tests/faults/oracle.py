@@ -152,7 +152,7 @@ class Ledger:
     def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
         self._oracle = oracle
         self._lock = threading.Lock()  # guards all of it, for there may be several workers; nothing else is taken under it
-        self._told: dict[str, int] = {}  # the state of each market that the user's own book would have
+        self._reported: dict[str, int] = {}  # the state of each market that the user's own book would have
         self._baseless: set[str] = set()  # may have no delta before a snapshot
         self._excuses: dict[str, tuple[str, int]] = {}  # why the market's next message may leave something out; see _excuse()
         self._in_order = workers == 1
@@ -176,14 +176,14 @@ class Ledger:
     def behind(self, market_tickers: Iterable[str]) -> list[str]:
         """The markets of which the newest change has not been delivered."""
         with self._lock:
-            return [ticker for ticker in market_tickers if self._told.get(ticker) != self._oracle.newest(ticker)]
+            return [ticker for ticker in market_tickers if self._reported.get(ticker) != self._oracle.newest(ticker)]
 
     def _snapshot(self, message: Any) -> None:
         ticker = message.market_ticker
         with self._lock:
             self.snapshots += 1
             sides = _units(message.yes), _units(message.no)
-            told = self._told.get(ticker)
+            told = self._reported.get(ticker)
             index = self._oracle.find_state(ticker, message.clock, sides, -1 if told is None else told - 1)
             if index is None:
                 return self.wrong.add(f"a snapshot of {ticker} at clock {message.clock} behind state {told}, which never was")
@@ -194,7 +194,7 @@ class Ledger:
         ticker = message.market_ticker
         with self._lock:
             self.deltas += 1
-            told = self._told.get(ticker)
+            told = self._reported.get(ticker)
             what = f"{ticker}: {message.side} {message.price} {message.delta:+} at clock {message.clock}, seq {message.seq}"
             if ticker in self._baseless and self._in_order:
                 self.wrong.add(f"{what} came without a snapshot")
@@ -225,7 +225,7 @@ class Ledger:
             self._excuses.pop(ticker, None)
         if left is not None and not own and index > left:
             del self._leaves[ticker]
-        self._told[ticker] = index
+        self._reported[ticker] = index
 
     def _excuse(self, market_tickers: Iterable[str], excuse: str) -> None:
         """Their next message may leave something out, for this reason; noted with the state that is true now."""
@@ -246,5 +246,5 @@ class Ledger:
     def _state(self, change: StateChange) -> None:
         if change.state is FeedState.RECONNECTING:
             with self._lock:
-                self._excuse(self._told, "connection lost")
-                self._baseless.update(self._told)
+                self._excuse(self._reported, "connection lost")
+                self._baseless.update(self._reported)

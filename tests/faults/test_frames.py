@@ -40,11 +40,11 @@ def opened(make_feed: FeedMaker, exchange: Exchange, cls: Callable[..., KalshiFe
 
 def next_delta(exchange: Exchange, size: int) -> bytes:
     """The text of a delta of A with the next number."""
-    [link] = [one for one in exchange.subscriptions if one["channel"] == "orderbook_delta"]
+    [subscription] = [one for one in exchange.subscriptions if one["channel"] == "orderbook_delta"]
     return (
         b'{"type":"orderbook_delta","sid":%d,"seq":%d,"msg":{"market_ticker":"%s","market_id":"","price_dollars":"0.4200",'
         b'"delta_fp":"%d.00","side":"yes","ts":"2026-10-26T00:00:00Z","note":"\xe2\x82\xac"}}'
-        % (link["sid"], link["seq"] + 1, A.encode(), size)
+        % (subscription["sid"], subscription["seq"] + 1, A.encode(), size)
     )
 
 

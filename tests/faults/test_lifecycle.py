@@ -209,7 +209,7 @@ SEAMS = {
     "session.disconnected": lambda engine: (engine.session, "disconnected"),
     "session.connected": lambda engine: (engine.session, "connected"),
     "dispatcher.put": lambda engine: (engine.dispatcher, "put"),
-    "monitor.received": lambda engine: (engine._monitor, "received"),
+    "monitor.received": lambda engine: (engine._metering, "received"),
     "retries.next_delay": lambda engine: (engine._retries, "next_delay"),
 }
 

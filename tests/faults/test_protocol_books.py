@@ -20,7 +20,7 @@ from tests.support import wait_until
 class DoubtingFeed(KalshiFeed):
     """A feed that doubts quickly, and again soon."""
 
-    _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, doubt=0.2, doubt_again=60.0)
+    _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, contradiction=0.2, recheck=60.0)
 
 
 def hear_until(exchange: Exchange, ticker: str, condition: Any) -> None:

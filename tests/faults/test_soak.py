@@ -44,7 +44,9 @@ def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, [payload for payload in payloads if b"orderbook_delta" not in payload or next(count) % 200], now)
 
     monkeypatch.setattr(Session, "receive", receive)
-    monkeypatch.setattr(Session, "_in_sequence", lambda self, link, seq, now: bool(setattr(link, "next_seq", seq + 1)) or True)
+    monkeypatch.setattr(
+        Session, "_in_sequence", lambda self, subscription, seq, now: bool(setattr(subscription, "next_seq", seq + 1)) or True
+    )
 
 
 def _applies_nothing_at_times(monkeypatch: pytest.MonkeyPatch) -> None:

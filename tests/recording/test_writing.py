@@ -18,9 +18,9 @@ import pytest
 import kalshi_feed
 from kalshi_feed import ConfigurationError, FeedState, KalshiFeed
 from kalshi_feed.engine.tap import QUIET, Reading
-from kalshi_feed.recording import queue as intake
+from kalshi_feed.recording import queue as queue
 from kalshi_feed.recording import writing
-from kalshi_feed.recording.files import CutOff, Sink, read_chunks
+from kalshi_feed.recording.files import CutOff, RecordingFile, read_chunks
 from kalshi_feed.recording.lines import encode_line, encode_turn
 from kalshi_feed.recording.reading import Source, Turn, is_native
 from kalshi_feed.simulator import Exchange
@@ -293,7 +293,7 @@ def test_a_folder_that_goes_away(exchange: Exchange, make_feed: FeedMaker, tmp_p
 
 
 def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "QUEUE_BYTES", 4_000)
+    monkeypatch.setattr(queue, "QUEUE_BYTES", 4_000)
     feed = make_feed()
     heard = Heard(feed)
     with feed:
@@ -326,7 +326,7 @@ def test_a_loss_at_the_very_end(
     heard = Heard(feed)
     feed.start().wait_for_book(A, timeout=5)
     recording = feed.record(tmp_path / "a.ndjson")
-    monkeypatch.setattr(intake, "QUEUE_BYTES", 0)
+    monkeypatch.setattr(queue, "QUEUE_BYTES", 0)
     exchange.change(A, "yes", "0.41", 1)
     wait_until(lambda: recording.missed)
     levels = sides(feed.book(A))
@@ -446,7 +446,7 @@ def test_wrong_names(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, m
 
 
 def test_a_sink_that_is_closed_twice(tmp_path: Path) -> None:
-    sink = Sink(tmp_path / "a.ndjson.gz")
+    sink = RecordingFile(tmp_path / "a.ndjson.gz")
     sink.write(b"{}\n")
     sink.close()
     sink.abandon()

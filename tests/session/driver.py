@@ -397,7 +397,7 @@ class Driver:
             self._statuses[name] = book.status
 
     def _audit(self) -> None:
-        session, control = self.session, self.session.control
+        session, reconciler = self.session, self.session.reconciler
         for _ in range(3):
             if session.next_deadline() > self.now:
                 break
@@ -405,11 +405,11 @@ class Driver:
             self._collect()
         if self.give_up is None:  # else the reader ends the connection now
             assert session.next_deadline() > self.now, "the reader would spin"
-        for link in control.links:
-            is_known = link.pending is None or control.in_flight.get(link.pending.id) is link.pending
+        for subscription in reconciler.subscriptions:
+            is_known = subscription.pending is None or reconciler.in_flight.get(subscription.pending.id) is subscription.pending
             assert is_known or self.give_up, "a command is forgotten"
-            assert link.sid is None or control.links.by_sid[link.sid] is link
-        assert all(link.sid == sid for sid, link in control.links.by_sid.items())
+            assert subscription.sid is None or reconciler.subscriptions.by_sid[subscription.sid] is subscription
+        assert all(subscription.sid == sid for sid, subscription in reconciler.subscriptions.by_sid.items())
         for book in self.books.values():
             if len(self.books) > 100 and self._versions.get(book.market_ticker) == book.version:
                 continue  # of many only those that have changed, or some tests would take a minute

@@ -40,8 +40,8 @@ def actions(commands: list[Frame]) -> list[str]:
 
 
 def confirmed(driver: Driver, channel: str = BOOK) -> set[str]:
-    link = driver.session.control.links.get(channel)
-    return link.confirmed if link is not None else set()
+    subscription = driver.session.reconciler.subscriptions.get(channel)
+    return subscription.confirmed if subscription is not None else set()
 
 
 # -- first connect, reconnect, run time --------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_wanted_no_more_before_the_answer() -> None:
     driver.unwant(want)
     driver.play(commands)
     assert not driver.venue.subscriptions and driver.status("A") == "CLOSED"
-    assert driver.session.control.links.get(BOOK) and driver.session.sid_of(BOOK) is None
+    assert driver.session.reconciler.subscriptions.get(BOOK) and driver.session.sid_of(BOOK) is None
 
 
 def test_wanted_again_while_it_is_being_ended() -> None:
@@ -712,7 +712,7 @@ def test_a_put_off_addition_and_its_success() -> None:
     driver.venue.refused.clear()
     driver.play_time(1)
     assert driver.live() == {"A", "B"}
-    assert driver.session.control.links[BOOK].failures == 0
+    assert driver.session.reconciler.subscriptions[BOOK].failures == 0
 
 
 def test_already_subscribed_adds_the_markets_to_what_is_there() -> None:
@@ -769,7 +769,7 @@ def test_what_a_command_that_timed_out_may_have_added_is_deleted_when_it_is_unwa
     else:
         (delete,) = driver.pass_time(1)
     assert params(delete) == {"sids": [3], "market_tickers": ["B"], "action": "delete_markets"}
-    assert driver.turn(ok(delete["id"], 3, 2)) == [] and driver.session.control.settled(BOOK)
+    assert driver.turn(ok(delete["id"], 3, 2)) == [] and driver.session.reconciler.settled(BOOK)
 
 
 @pytest.mark.parametrize("is_done", [True, False])
@@ -786,7 +786,7 @@ def test_a_subscribe_to_all_that_timed_out_and_then_fewer_are_wanted(is_done: bo
     assert [action(command) for command in commands] == ["unsubscribe"] * is_done
     (subscribe,) = driver.turn(unsubscribed(commands[0]["id"], 3, None)) if is_done else driver.pass_time(1)
     assert params(subscribe)["market_tickers"] == ["A"]
-    assert driver.turn(subscribed(subscribe["id"], "trade", 4)) == [] and driver.session.control.settled("trade")
+    assert driver.turn(subscribed(subscribe["id"], "trade", 4)) == [] and driver.session.reconciler.settled("trade")
 
 
 @pytest.mark.parametrize("is_done", [True, False])
@@ -837,7 +837,7 @@ def test_books_are_stale_while_nobody_knows_whether_their_subscription_ended() -
     driver.want(BOOK, "A")
     driver.connect()
     driver.turn(subscribed(1, BOOK, 3), snapshot("A", 3, 1))
-    driver.session.control.resubscribe(driver.session.control.links[BOOK], driver.now)
+    driver.session.reconciler.resubscribe(driver.session.reconciler.subscriptions[BOOK], driver.now)
     (end,) = driver.turn()
     assert action(end) == "unsubscribe" and driver.live() == {"A"}
     driver.turn(error(18, end["id"]))

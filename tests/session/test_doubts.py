@@ -18,7 +18,7 @@ DENIAL = {"yes_bid_dollars": "0.5000", "yes_ask_dollars": "0.9000"}
 TRUTH = {"yes_bid_dollars": "0.4000", "yes_ask_dollars": "1.0000"}  # what go_live() makes, and nobody offers
 
 
-def doubtful(*market_tickers: str, channel: str = "ticker") -> Driver:
+def uncertain(*market_tickers: str, channel: str = "ticker") -> Driver:
     """The books are LIVE with one contract at 0.40, and the other channel (sid 2) is subscribed."""
     driver = Driver()
     driver.go_live(*market_tickers)
@@ -42,7 +42,7 @@ def deny(driver: Driver, times: int = 3, over: float = 5.0, market_ticker: str =
 
 
 def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
-    driver = doubtful("A", "B")
+    driver = uncertain("A", "B")
     driver.venue.change("A", 100, 5000)  # the exchange says nothing of it, and takes no number
     driver.venue.subscriptions[BOOK].seq -= 1
     commands = deny(driver)
@@ -58,7 +58,7 @@ def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
 
 
 def test_a_false_alarm_is_not_told_and_not_repeated_within_a_minute() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     commands = deny(driver)
     version = driver.books["A"].version
     driver.play(commands)
@@ -85,30 +85,30 @@ def test_a_false_alarm_is_not_told_and_not_repeated_within_a_minute() -> None:
     ],
 )
 def test_a_ticker_that_agrees_or_says_nothing(fields: dict[str, Any]) -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     assert asked(deny(driver, times=10, over=100.0, **fields)) == set()
 
 
 @pytest.mark.parametrize("fields", [{"yes_bid": 50}, {"yes_ask_dollars": "0.9000"}, {"yes_bid_dollars": "0.0000"}])
 def test_a_ticker_that_denies(fields: dict[str, Any]) -> None:
-    assert asked(deny(doubtful("A"), **fields)) == {"A"}
+    assert asked(deny(uncertain("A"), **fields)) == {"A"}
 
 
 def test_two_empty_sides() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     driver.change("A", -100)
     assert asked(deny(driver, times=10, yes_bid_dollars="0.0000", yes_ask_dollars="1.0000")) == set()
 
 
 def test_few_or_hasty_tickers_prove_nothing() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     assert asked(deny(driver, times=50, over=4.9)) == set()
-    driver = doubtful("A")
+    driver = uncertain("A")
     assert asked(deny(driver, times=2, over=300.0)) == set()
 
 
 def test_a_ticker_that_agrees_ends_the_doubt() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     assert deny(driver, times=2) == []
     driver.turn(ticker("A", TICKER_SID, **TRUTH))
     assert deny(driver, times=2) == []
@@ -117,18 +117,18 @@ def test_a_ticker_that_agrees_ends_the_doubt() -> None:
 
 def test_a_book_that_changes_is_not_dead() -> None:
     """The ticker of a busy market may be behind all the time."""
-    driver = doubtful("A")
+    driver = uncertain("A")
     for _ in range(20):
         assert asked(deny(driver, times=3, over=4.0)) == set()
         driver.change("A", 100)
 
 
 def test_trades_outside_of_an_unchanged_book() -> None:
-    driver = doubtful("A", channel="trade")
+    driver = uncertain("A", channel="trade")
     driver.change("A", 100, 3000, side="no")  # 0.40 bid, 0.70 asked
 
     def hear(price: int, times: int = 5, **more: Any) -> set[str]:
-        seq = driver.session.control.links["trade"].next_seq
+        seq = driver.session.reconciler.subscriptions["trade"].next_seq
         sent: list[Frame] = []
         for n in range(times):
             sent += driver.turn(trade("A", TICKER_SID, seq + n if seq else None, price, **more)) + driver.pass_time(2)
@@ -142,15 +142,15 @@ def test_trades_outside_of_an_unchanged_book() -> None:
 
 
 def test_books_that_are_not_live_or_not_ours_are_left_alone() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     lose(driver)
     assert driver.status("A") == "STALE"
     driver.turn(*[ticker(name, TICKER_SID, **DENIAL) for name in ("A", "B")], {"type": "ticker", "sid": TICKER_SID, "msg": {}})
-    assert driver.session.doubts._denied == {}
+    assert driver.session.cross_check._denied == {}
 
 
 def test_no_snapshot_of_a_doubted_book_makes_it_stale_and_the_repair_goes_on() -> None:
-    driver = doubtful("A", "B")
+    driver = uncertain("A", "B")
     driver.venue.mute = {"A"}
     driver.play(deny(driver))
     driver.take()
@@ -166,7 +166,7 @@ def test_no_snapshot_of_a_doubted_book_makes_it_stale_and_the_repair_goes_on() -
 
 
 def test_a_snapshot_that_may_lie_unread_is_not_overdue() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     commands = deny(driver)
     driver.session.fell_behind(driver.now + 5.0)
     assert driver.session.next_deadline() == driver.now + 15.0
@@ -176,7 +176,7 @@ def test_a_snapshot_that_may_lie_unread_is_not_overdue() -> None:
 
 
 def test_a_refusal_counts_as_no_snapshot() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     (get,) = deny(driver)
     driver.turn(error(13, get["id"]))
     assert driver.live() == {"A"}
@@ -185,7 +185,7 @@ def test_a_refusal_counts_as_no_snapshot() -> None:
 
 
 def test_a_gap_or_an_end_meanwhile_is_another_matter() -> None:
-    driver = doubtful("A", "B")
+    driver = uncertain("A", "B")
     deny(driver)
     lose(driver, "B")
     driver.play(driver.pass_time(0.02))
@@ -202,7 +202,7 @@ def test_a_gap_or_an_end_meanwhile_is_another_matter() -> None:
 
 def test_many_doubted_books_are_asked_for_together_and_in_parts() -> None:
     many = [f"M{n}" for n in range(700)]
-    driver = doubtful(*many)
+    driver = uncertain(*many)
     driver.turn(*[ticker(name, TICKER_SID, **DENIAL) for name in many])
     driver.pass_time(3)
     driver.turn(*[ticker(name, TICKER_SID, **DENIAL) for name in many])
@@ -233,10 +233,10 @@ def test_with_no_sid_to_ask_on_nothing_is_asked() -> None:
 
 
 def test_a_new_connection_begins_without_doubts() -> None:
-    driver = doubtful("A")
+    driver = uncertain("A")
     deny(driver, times=2)
     driver.disconnect()
-    assert driver.session.doubts.next_deadline() == float("inf")
+    assert driver.session.cross_check.next_deadline() == float("inf")
     driver.play(driver.connect())
     assert driver.session.sid_of("ticker") == TICKER_SID
     assert asked(driver.turn(ticker("A", TICKER_SID, **DENIAL))) == set()
@@ -302,12 +302,12 @@ def test_a_crossed_book_that_is_the_feeds_own_mistake_is_put_right() -> None:
 
 def test_many_books_are_looked_at_a_few_at_a_time() -> None:
     many = [f"M{n}" for n in range(450)]
-    driver = Driver(Timing(pace=0.0, doubt=5.0))
+    driver = Driver(Timing(pace=0.0, contradiction=5.0))
     driver.go_live(*many)
     cross(driver, many[-1])
     looked: list[float] = []
     for _ in range(9):
         driver.pass_time(0.1)
-        looked.append(len(driver.session.doubts._to_look_at))
+        looked.append(len(driver.session.cross_check._to_look_at))
     assert looked == sorted(looked, reverse=True) and 0 in looked
     assert asked(driver.pass_time(10)) == {many[-1]}

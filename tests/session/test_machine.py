@@ -269,8 +269,14 @@ class Wire(RuleBasedStateMachine):
     @rule(changes=st.lists(change_of_a_level, min_size=1, max_size=3))
     def counts_anew(self, changes: list[tuple[str, int, int, str]]) -> None:
         """The sid's numbers start again at 1: seen only when no number in between is lost."""
-        subscription, link = self.venue.subscriptions.get(BOOK), self.driver.session.control.links.get(BOOK)
-        if subscription is None or link is None or self.down or link.next_seq != subscription.seq + 1 or subscription.seq < 4:
+        subscription, subscription = self.venue.subscriptions.get(BOOK), self.driver.session.reconciler.subscriptions.get(BOOK)
+        if (
+            subscription is None
+            or subscription is None
+            or self.down
+            or subscription.next_seq != subscription.seq + 1
+            or subscription.seq < 4
+        ):
             return
         if not set(MARKETS) & set(subscription.keys):
             return
@@ -422,7 +428,11 @@ class Wire(RuleBasedStateMachine):
         wanted = {name: set(channel.keys) for name, channel in driver.wanted.channels.items() if set(channel.keys)}
         books = wanted.get(BOOK, set())
         assert driver.live() == books
-        assert {link.name: link.confirmed for link in driver.session.control.links if link.is_open} == wanted
+        assert {
+            subscription.name: subscription.confirmed
+            for subscription in driver.session.reconciler.subscriptions
+            if subscription.is_open
+        } == wanted
         for name, keys in wanted.items():
             assert driver.session.confirmed(name, keys)
             subscription = self.venue.subscriptions[name]

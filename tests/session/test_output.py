@@ -21,7 +21,7 @@ def test_fault_rate_limit() -> None:
     output.fault("protocol", "later", 6.0, market_ticker="A")
     output.fault("other", "last", 6.1)
     later, last = told(output)
-    assert later == FeedFault("protocol", "later", None, {"market_ticker": "A", "untold": 7})
+    assert later == FeedFault("protocol", "later", None, {"market_ticker": "A", "suppressed": 7})
     assert last.context == {}
     assert output.counts.faults == {"protocol": 11, "other": 1}
 

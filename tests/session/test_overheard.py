@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kalshi_feed.books.book import Book, BookStatus
 from kalshi_feed.events import Gap
-from kalshi_feed.session.server_subscription import Link
+from kalshi_feed.session.server_subscription import ServerSubscription
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want, Wanted
@@ -18,11 +18,11 @@ def listening(**options: bool) -> Session:
     wanted = Wanted()
     books = {ticker: Book(ticker) for ticker in wanted.add(Want((BOOK,), "market_tickers", (A, B), {}))}
     session = Session(books, wanted, timing=Timing(), **options)
-    link = Link(BOOK)
-    link.sid, link.is_open, link.next_seq = 1, True, None
-    link.confirm([A, B])
-    unasked = Link("trade")
-    session.resume([link, unasked], [9], (), (), 7, 0.0)
+    subscription = ServerSubscription(BOOK)
+    subscription.sid, subscription.is_open, subscription.next_seq = 1, True, None
+    subscription.confirm([A, B])
+    unasked = ServerSubscription("trade")
+    session.resume([subscription, unasked], [9], (), (), 7, 0.0)
     return session
 
 
@@ -35,7 +35,7 @@ def take(session: Session, *frames: object, now: float = 1.0) -> list[object]:
 
 def test_it_goes_on_where_another_stopped() -> None:
     session = listening()
-    assert session.control.next_id == 7 and session.sid_of(BOOK) == 1 and session.sid_of("trade") is None
+    assert session.reconciler.next_id == 7 and session.sid_of(BOOK) == 1 and session.sid_of("trade") is None
     books = session._books
     assert len(take(session, snapshot(A, 1, 50, {"yes": {4000: 5}}), snapshot(B, 1, 51), delta(A, 1, 52))) == 3
     assert books[A].status is books[B].status is BookStatus.LIVE and books[A].yes == {4000: 105}
@@ -44,7 +44,7 @@ def test_it_goes_on_where_another_stopped() -> None:
 
 
 def test_one_that_overhears_asks_for_nothing() -> None:
-    session = listening(overhears=True)
+    session = listening(listen_only=True)
     session._wanted.add(Want(("trade",), None, (), {}))
     session._wanted.snapshots[A] = None
     items = take(session, subscribed(3, BOOK, 1), ok(4, 1, 50), snapshot(A, 1, 51, {"yes": {4000: 5}}), snapshot(B, 1, 52))
@@ -53,13 +53,13 @@ def test_one_that_overhears_asks_for_nothing() -> None:
     for now in range(2, 200):
         session.tick(float(now))
         assert session.output.take()[2] == []
-    assert session.control.next_deadline() == float("inf") and not session._wanted.snapshots
+    assert session.reconciler.next_deadline() == float("inf") and not session._wanted.snapshots
     assert session._books[A].status is BookStatus.STALE
 
 
 def test_what_ends_for_the_others_ends() -> None:
     for end in (unsubscribed(5, 1, 52), error(25, sid=1, seq=52)):
-        session = listening(overhears=True)
+        session = listening(listen_only=True)
         take(session, snapshot(A, 1, 50), snapshot(B, 1, 51))
         take(session, unsubscribed(6, 70), error(25, sid=70), error(9, sid=1))
         assert session._books[A].status is BookStatus.LIVE

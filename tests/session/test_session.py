@@ -409,8 +409,8 @@ def test_events_that_two_channels_share() -> None:
     driver.connect()
     driver.turn({"type": "event_lifecycle", "sid": 2, "seq": 1, "msg": {}})
     driver.turn(subscribed(2, "multivariate_market_lifecycle", 2), subscribed(1, "market_lifecycle_v2", 1))
-    control = driver.session.control
-    assert {sid: link.name for sid, link in control.links.by_sid.items()} == {
+    reconciler = driver.session.reconciler
+    assert {sid: subscription.name for sid, subscription in reconciler.subscriptions.by_sid.items()} == {
         1: "market_lifecycle_v2", 2: "multivariate_market_lifecycle",
     }  # fmt: skip
     driver.take()
@@ -591,7 +591,7 @@ def test_faults_are_told_at_a_bounded_rate() -> None:
     assert len(driver.faults()) == 5 and driver.session.output.counts.faults["protocol"] == 50
     driver.now += 1
     driver.turn({"type": "ticker", "sid": 88, "msg": 5})
-    assert driver.take(FeedFault)[0].context["untold"] == 45
+    assert driver.take(FeedFault)[0].context["suppressed"] == 45
 
 
 @pytest.mark.parametrize("value", ["1", 1.5, True, -1, 2**70, [], {}], ids=str)

@@ -13,10 +13,10 @@ from flask import Flask, current_app
 
 from ...feed import KalshiFeed
 from ..process import ProcessFeed
-from .process_state import Desk
+from .process_state import ProcessState
 from .settings import Settings
 
-__all__ = ["FeedExtension", "desk_of_app"]
+__all__ = ["FeedExtension", "process_state_of"]
 
 C = TypeVar("C", bound=Callable[[KalshiFeed], object])
 _KEY: Final = "kalshi_feed"
@@ -54,7 +54,7 @@ class FeedExtension:
     @property
     def feed(self) -> KalshiFeed:
         """The feed of this process and of the current application, started. Needs an application context."""
-        return desk_of_app().feed
+        return process_state_of().feed
 
     def end_streams(self, app: Flask) -> None:
         """End the streams of this process, and begin no other: for a server that is told to stop and would wait for them.
@@ -71,13 +71,13 @@ class FeedExtension:
 
 
 class _FeedOfApp:
-    """One application's settings, and the feed and desk of whichever process asks. Thread-safe."""
+    """One application's settings, and the feed and state of whichever process asks. Thread-safe."""
 
     def __init__(self, settings: Settings, arguments: dict[str, Any], prepare: list[Callable[[KalshiFeed], object]]) -> None:
         self._settings = settings
         self._arguments = arguments
         self._prepare = prepare
-        self._desk: Desk | None = None  # written by make() only, before the process has its feed
+        self._state: ProcessState | None = None  # written by make() only, before the process has its feed
         self.process = ProcessFeed(self.make)
 
     def bare(self) -> KalshiFeed:
@@ -89,9 +89,9 @@ class _FeedOfApp:
         return feed
 
     def make(self) -> KalshiFeed:
-        """A feed with its desk, not started."""
+        """A feed with its state, not started."""
         feed = self.bare()
-        self._desk = Desk(feed, self._settings)
+        self._state = ProcessState(feed, self._settings)
         for prepare in self._prepare:
             prepare(feed)
         return feed
@@ -101,21 +101,21 @@ class _FeedOfApp:
         self.process.get()
 
     def end_streams(self) -> None:
-        """Of the desk that is there, if there is one."""
-        if self._desk is not None:
-            self._desk.slots.ended = True
+        """Of the state that is there, if there is one."""
+        if self._state is not None:
+            self._state.slots.ended = True
 
-    def desk(self) -> Desk:
+    def state(self) -> ProcessState:
         """This process's."""
         self.process.get()
-        assert self._desk is not None
-        return self._desk
+        assert self._state is not None
+        return self._state
 
 
-def desk_of_app() -> Desk:
-    """The current application's desk in this process. Raises RuntimeError when the extension was forgotten."""
+def process_state_of() -> ProcessState:
+    """The current application's state in this process. Raises RuntimeError when the extension was forgotten."""
     of_app = current_app.extensions.get(_KEY)
     if of_app is None:
         raise RuntimeError("no feed belongs to this application: write FeedExtension(app), or init_app(app), as well")
-    found: Desk = of_app.desk()
+    found: ProcessState = of_app.state()
     return found

@@ -1,6 +1,6 @@
 """What one process holds for one application: its feed, what is kept beside it, and how both look as JSON.
 
-Owns Desk. Must not import Flask.
+Owns ProcessState. Must not import Flask.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from .settings import Settings
 from .streams import Slots
 from .tape import Tape
 
-__all__ = ["Desk"]
+__all__ = ["ProcessState"]
 
 
-class Desk:
+class ProcessState:
     """One feed, its tape and its streams. Thread-safe."""
 
     def __init__(self, feed: KalshiFeed, settings: Settings) -> None:

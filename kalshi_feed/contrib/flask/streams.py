@@ -18,7 +18,7 @@ from ...events import FeedState
 
 if TYPE_CHECKING:
     from ...books.store import OrderBook
-    from .process_state import Desk
+    from .process_state import ProcessState
 
 __all__ = ["Slots", "events", "let_go_if_slow"]
 
@@ -62,7 +62,7 @@ def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
                 connection.settimeout(timeout)
 
 
-def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
+def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
     """What one client is sent, for ever: of one market, or of all with the feed's figures.
 
     ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
@@ -70,7 +70,7 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
     ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends with the feed, or
     when all are to end.
     """
-    settings = desk.settings
+    settings = state.settings
     books: dict[str, OrderBook] = {}
     versions: dict[str, int] = {}
     trades: dict[str, int] = {}
@@ -79,26 +79,26 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
     yield "retry: 1000\n\n"
     while True:
         parts = []
-        for ticker in desk.market_tickers() if market_ticker is None else (market_ticker,):
-            book = books.get(ticker) or desk.served(ticker)
+        for ticker in state.market_tickers() if market_ticker is None else (market_ticker,):
+            book = books.get(ticker) or state.served(ticker)
             if book is None:
                 continue
             version = book.version  # before the book is read: at worst the same is sent twice
             if ticker not in books:
                 books[ticker] = book
-                past = desk.tape.trades(ticker)
-                parts.append(_event("history", {"market_ticker": ticker, "prices": desk.tape.prices(ticker), "trades": past}))
+                past = state.tape.trades(ticker)
+                parts.append(_event("history", {"market_ticker": ticker, "prices": state.tape.prices(ticker), "trades": past}))
                 trades[ticker] = past[-1]["number"] if past else 0
-            for trade in desk.tape.trades(ticker, trades[ticker]):
+            for trade in state.tape.trades(ticker, trades[ticker]):
                 parts.append(_event("trade", {"market_ticker": ticker, **trade}))
                 trades[ticker] = trade["number"]
             if versions.get(ticker) != version:
-                parts.append(_event("book", desk.book(book, settings.stream_depth)))
+                parts.append(_event("book", state.book(book, settings.stream_depth)))
                 versions[ticker] = version
-        now, before, status = time.monotonic(), status, desk.status()
+        now, before, status = time.monotonic(), status, state.status()
         is_due = now - beat >= settings.stream_heartbeat
         if status != before or (is_due and market_ticker is None):
-            parts.append(_event("feed", desk.figures()))
+            parts.append(_event("feed", state.figures()))
         elif is_due and not parts:
             parts.append(": heartbeat\n\n")
         if is_due:
@@ -106,7 +106,7 @@ def events(desk: Desk, market_ticker: str | None) -> Iterator[str]:
         if parts:
             yield "".join(parts)
         if (
-            desk.slots.ended or desk.feed.state is FeedState.CLOSED
+            state.slots.ended or state.feed.state is FeedState.CLOSED
         ):  # one that has FAILED is looked at on, so that the page can say so
             return
         time.sleep(settings.stream_interval)

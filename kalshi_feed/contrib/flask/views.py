@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from ...errors import KalshiFeedError
-from .extension import desk_of_app
+from .extension import process_state_of
 from .streams import events, let_go_if_slow
 
 __all__ = ["feed_blueprint"]
@@ -51,26 +51,26 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 
 def _books() -> ResponseReturnValue:
     """Every book that is served, whatever its status, and the feed's figures."""
-    desk, depth = desk_of_app(), request.args.get("depth", type=int)
-    books = [desk.book(book, depth) for ticker in desk.market_tickers() if (book := desk.served(ticker)) is not None]
-    return _fresh(jsonify(feed=desk.figures(), books=books))
+    state, depth = process_state_of(), request.args.get("depth", type=int)
+    books = [state.book(book, depth) for ticker in state.market_tickers() if (book := state.served(ticker)) is not None]
+    return _fresh(jsonify(feed=state.figures(), books=books))
 
 
 def _book(market_ticker: str) -> ResponseReturnValue:
     """200 with the book; 503 with the reason and what was last known while it is not LIVE; 404 for a market not served."""
-    desk, depth = desk_of_app(), request.args.get("depth", type=int)
-    if desk.served(market_ticker) is None:
+    state, depth = process_state_of(), request.args.get("depth", type=int)
+    if state.served(market_ticker) is None:
         return _no_market(market_ticker)
     try:
-        desk.feed.wait_for_book(market_ticker, timeout=desk.settings.patience)
+        state.feed.wait_for_book(market_ticker, timeout=state.settings.patience)
     except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
         reason = str(error)
     else:
         reason = ""
-    book = desk.served(market_ticker)  # that the exchange knows no such market is known since its snapshot
+    book = state.served(market_ticker)  # that the exchange knows no such market is known since its snapshot
     if book is None:
         return _no_market(market_ticker)
-    found = desk.book(book, depth)
+    found = state.book(book, depth)
     if found["status"] == "LIVE":
         return _fresh(jsonify(found))
     return _fresh(jsonify(found | {"error": reason or f"the book of {market_ticker} is {found['status']}"})), 503
@@ -78,7 +78,7 @@ def _book(market_ticker: str) -> ResponseReturnValue:
 
 def _health() -> ResponseReturnValue:
     """503 while no data can arrive."""
-    found = desk_of_app().feed.health()
+    found = process_state_of().feed.health()
     return _fresh(jsonify(found.to_dict())), 503 if found.status == "down" else 200
 
 
@@ -88,26 +88,26 @@ def _metrics() -> ResponseReturnValue:
         from .metrics import exposition
     except ImportError as error:
         return jsonify(error=f"metrics need prometheus_client ({error}): pip install 'kalshi-feed[prometheus]'"), 501
-    text, content_type = exposition(desk_of_app().feed)
+    text, content_type = exposition(process_state_of().feed)
     return _fresh(Response(text, content_type=content_type))
 
 
 def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     """Server-sent events of one market or of all; see events()."""
-    desk = desk_of_app()
-    if market_ticker is not None and desk.served(market_ticker) is None:
+    state = process_state_of()
+    if market_ticker is not None and state.served(market_ticker) is None:
         return _no_market(market_ticker)
     if not request.environ.get("wsgi.multithread"):
         return jsonify(error="a stream would keep this server from answering anybody else; use threads: gunicorn --threads 16"), 501
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream")
-    if not desk.slots.take():
-        answer = jsonify(error=f"{desk.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to end")
+    if not state.slots.take():
+        answer = jsonify(error=f"{state.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to end")
         answer.headers["Retry-After"] = "5"
         return answer, 503
-    let_go_if_slow(request.environ, desk.settings.stream_timeout)
-    answer = Response(events(desk, market_ticker), mimetype="text/event-stream")
-    answer.call_on_close(desk.slots.give_back)
+    let_go_if_slow(request.environ, state.settings.stream_timeout)
+    answer = Response(events(state, market_ticker), mimetype="text/event-stream")
+    answer.call_on_close(state.slots.give_back)
     answer.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return _fresh(answer)
 

@@ -102,7 +102,11 @@ BUGS: Final = (
     ),
     # the session
     Bug(
-        "gap applied", "session/session.py", '            self.repair.gap(link, expected, seq, "sequence gap", now)\n', "", SESSION
+        "gap applied",
+        "session/session.py",
+        '            self.repair.gap(subscription, expected, seq, "sequence gap", now)\n',
+        "",
+        SESSION,
     ),
     Bug(
         "only one ticker stale",
@@ -114,8 +118,8 @@ BUGS: Final = (
     Bug(
         "off by one on a reply's seq",
         "session/session.py",
-        "if message.seq + 1 == link.next_seq:",
-        "if message.seq == link.next_seq:",
+        "if message.seq + 1 == subscription.next_seq:",
+        "if message.seq == subscription.next_seq:",
         SESSION,
     ),
     Bug(
@@ -156,15 +160,15 @@ BUGS: Final = (
     Bug(
         "silent command not repeated",
         "session/reconciler.py",
-        "            self._change(self.links[command.channel], command.cmd, command.keys, now, repeated=True)\n",
+        "            self._change(self.subscriptions[command.channel], command.cmd, command.keys, now, repeated=True)\n",
         "            pass\n",
         SESSION,
     ),
     Bug(
         "gap of another channel not told",
         "session/repair.py",
-        "        self._output.items.append(Gap(link.name,",
-        "        is_book and self._output.items.append(Gap(link.name,",
+        "        self._output.items.append(Gap(subscription.name,",
+        "        is_book and self._output.items.append(Gap(subscription.name,",
         SESSION,
     ),
     Bug(
