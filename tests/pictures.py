@@ -18,7 +18,7 @@ from rich.text import Text
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.cli.layout import layout_for
-from kalshi_feed.cli.model import Figures, Line, Room, Screen
+from kalshi_feed.cli.model import Figures, NoteLine, Room, Screen
 from kalshi_feed.cli.monitor import Monitor
 from kalshi_feed.cli.render import draw
 from kalshi_feed.simulator import Exchange
@@ -88,10 +88,10 @@ def _gathered(monitor: Monitor) -> bool:
 def _settled(screen: Screen, cut: bool) -> Screen:
     """Without what differs from run to run."""
     counted = replace(_FIGURES, deltas=screen.figures.deltas, trades=screen.figures.trades, gaps=screen.figures.gaps)
-    notes = [Line("20:15:00.124", "CONNECTED", "good")]
+    notes = [NoteLine("20:15:00.124", "CONNECTED", "good")]
     if cut:
         counted = replace(counted, rates=(0.0, 129.0, 193.0))
-        notes.append(Line("20:15:14.871", "RECONNECTING: the connection was reset; attempt 1 in 0.5 s", "bad"))
+        notes.append(NoteLine("20:15:14.871", "RECONNECTING: the connection was reset; attempt 1 in 0.5 s", "bad"))
     assert screen.ladder is not None
     return replace(
         screen,

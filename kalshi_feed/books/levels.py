@@ -3,7 +3,7 @@
 Owns that layout. Must not import anything of the package but messages.values; knows no lock, thread or clock. With
 10,000 books a delta costs what memory it touches: a dict of levels is four places far from each other, the array is
 one (measured: 0.8 and 0.3 us). The array takes 1.6 kB however many cents have a level: 10,000 books take 42 MB, where
-with dicts they took 21 MB at 20 levels each and 85 MB at 100. Most markets trade in whole cents (PROTOCOL.md 7).
+with dicts they took 21 MB at 20 levels each and 85 MB at 100. Many markets trade in whole cents only (PROTOCOL.md 7).
 """
 
 from __future__ import annotations

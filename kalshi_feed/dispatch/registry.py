@@ -48,7 +48,7 @@ _REPLIES = (
     "ok",
     "error",
     "list_subscriptions",
-)  # answers to commands: no data (PROTOCOL.md 3)
+)  # answers to commands: no data (PROTOCOL.md 4)
 
 
 class Entry:

@@ -1,8 +1,7 @@
 """The session: payloads in, messages and commands out, books kept on the way.
 
-Owns the order of things: the sequence check, the books, what is delivered and what is not. Must not import sockets,
-threads, clocks or locks: `now` is passed in, and effects are collected in `output`. Not thread-safe; the reader uses
-it, holding the store's lock.
+Owns the order of things: the sequence check, the books, what is delivered and what is not. `now` is passed in, and effects are
+collected in `output`. Not thread-safe; the reader uses it, holding the store's lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md 6.5-6.10).
+"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md 6.5, 6.6, 6.9, 6.10).
 
 Owns their arithmetic. Pure data: no threads, sockets or clocks (times come as arguments). Imports only markets and
 wire. Prices, sizes and amounts are ints in wire's units; an order's ``side`` and ``price`` are those of the outcome it

@@ -23,7 +23,7 @@ class Quirks:
 
     missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (PROTOCOL.md 3.1)
     get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
-    echo_id: bool = True  # whether ``subscribed`` carries the command's id (PROTOCOL.md 9, 15)
+    echo_id: bool = True  # whether ``subscribed`` carries the command's id (PROTOCOL.md 9.15)
     snapshot_before_subscribed: bool = False
     replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
     replies_repeat_seq: bool = False  # whether that is the last one again and not the next

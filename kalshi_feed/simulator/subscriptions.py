@@ -39,7 +39,7 @@ MESSAGE_TYPE = {
     "market_positions": "market_position",
     "communications": "rfq_created",
 }
-"""The usual message type of a channel where it is not the channel's own name (PROTOCOL.md 9, 17)."""
+"""The usual message type of a channel where it is not the channel's own name (PROTOCOL.md 9.17)."""
 
 INDEX_ACTIONS = {
     "cfbenchmarks_value": ("subscribe_indices", "unsubscribe_indices", "indexlist", "index_ids", 24),

@@ -100,7 +100,7 @@ class Peer:
             opcode, payload = frame
             if opcode == 8:
                 raise Gone
-            if opcode == 1:
+            if opcode in (1, 2):  # one of the other clients sends its commands in binary frames
                 command: dict[str, Any] = json.loads(payload)
                 return command
 

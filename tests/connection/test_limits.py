@@ -95,7 +95,7 @@ def test_N37_of_many_pings_one_answer_waits() -> None:
             for _ in range(100):
                 line.send(frame(PING, b"p" * 125) * 100)
                 line.now += 0.1
-        assert line.transport._channel.unsent_bytes < 200 and not line.transport._outbox
+        assert line.transport._stream.unsent_bytes < 200 and not line.transport._outbox
     assert peak.mib < 1
 
 

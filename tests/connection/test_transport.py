@@ -377,7 +377,7 @@ def test_a_write_that_fails_ends_a_connection_that_still_reads(dialer: Dialer) -
     with frozen(release, frame(TEXT, b"x")) as server:
         transport = dialer(server)
         assert collect(transport, 1) == [b"x"]
-        transport._channel.sock.shutdown(socket.SHUT_WR)  # the peer says nothing to that
+        transport._stream.sock.shutdown(socket.SHUT_WR)  # the peer says nothing to that
         transport.send_text(b"never")
         _, lost = run_to_end(transport)
         transport.send_text(b"dropped")
@@ -553,11 +553,11 @@ def test_N37_a_ping_flood_to_a_peer_that_never_reads(dialer: Dialer) -> None:
     release = threading.Event()
     with frozen(release, frame(PING, b"x" * 125) * 20_000) as server:
         transport = dialer(server, write_timeout=0.3)
-        transport._channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        transport._stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
         began = time.monotonic()
         _, lost = run_to_end(transport)
         assert time.monotonic() - began < 5 and "took no byte" in lost.reason
-        assert len(transport._outbox) == 0 and transport._channel.unsent_bytes < 1_000
+        assert len(transport._outbox) == 0 and transport._stream.unsent_bytes < 1_000
         release.set()
         transport.abort()
 

@@ -82,7 +82,7 @@ def test_a_for_loop_ends_with_the_feed_after_what_still_waits(make: Make) -> Non
     dispatcher = make()
     stream = dispatcher.stream("trade")
     put(dispatcher, trade("A", 1), trade("A", 2))
-    timer = threading.Timer(0.05, dispatcher.end, (None,))
+    timer = threading.Timer(0.05, dispatcher.end_streams, (None,))
     timer.start()
     assert seqs(list(stream)) == [1, 2]
     timer.join(LONG)

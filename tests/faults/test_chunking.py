@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websocket import WebSocket
 
-from kalshi_feed.connection.byte_stream import Channel
+from kalshi_feed.connection.byte_stream import ByteStream
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ProtocolError
 from kalshi_feed.events import FeedFault
@@ -96,7 +96,7 @@ def reads(stream: bytes, pieces: list[int]) -> Iterator[list[bytes]]:
         here.setblocking(False)
         client: Any = WebSocket()
         transport = Transport(
-            Channel(here), client, data=b"", max_message_size=1 << 20, idle_timeout=30.0, write_timeout=5.0, now=0.0
+            ByteStream(here), client, data=b"", max_message_size=1 << 20, idle_timeout=30.0, write_timeout=5.0, now=0.0
         )
         at = turn = 0
         while at < len(stream):

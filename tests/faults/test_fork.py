@@ -17,6 +17,7 @@ import pytest
 
 from kalshi_feed import FeedForkedError, KalshiFeed
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import A, B, FeedMaker, Recorder, program, wait_equal
 from tests.support import end_if_it_hangs, open_descriptors, wait_until
@@ -137,7 +138,7 @@ def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(e
 
 def _of_the_feed(feed: KalshiFeed) -> set[str]:
     """The connection and the wake-up pair, as /proc names them."""
-    reader, transport = feed._engine._reader, feed._engine._transport
+    reader, transport = inside.reader(feed), inside.transport(feed)
     assert reader is not None and transport is not None
     numbers = [transport.fileno(), reader.wakeup.fileno(), reader.wakeup._writer.fileno()]
     return {os.readlink(f"/proc/self/fd/{number}") for number in numbers}

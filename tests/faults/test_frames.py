@@ -17,6 +17,7 @@ from kalshi_feed import BookStatus, ConnectionLost, FeedState, KalshiFeed
 from kalshi_feed.connection import transport as transport_module
 from kalshi_feed.session import retry
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.connection.raw_server import BINARY, CLOSE, CONT, PING, TEXT, Peer, RawServer, frame
 from tests.feed.bookkeeper import Bookkeeper
 from tests.feed.conftest import QUICK
@@ -285,7 +286,7 @@ def test_N14_a_dripping_frame_is_dropped_and_commands_go_out_meanwhile(
 def test_N14_close_is_served_within_a_dripping_frame(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed, _ = opened(make_feed, exchange)
     exchange.send_bytes(frame(TEXT, declared=100_000))
-    wait_until(lambda: feed._engine._transport is not None and feed._engine._transport._partial_since is not None)
+    wait_until(lambda: inside.transport(feed) is not None and inside.transport(feed)._partial_since is not None)
     began = time.monotonic()
     feed.close(timeout=0.5)  # the exchange's answer is taken for a part of the frame
     assert time.monotonic() - began < 1.5 and feed.state is FeedState.CLOSED

@@ -28,6 +28,7 @@ from kalshi_feed import (
     WaitTimeout,
 )
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, in_thread, own_threads, program, sides, wait_equal
 from tests.support import wait_until
 
@@ -53,7 +54,7 @@ def test_R11_every_kind_of_wait_ends_with_the_feed(ending: str, exchange: Exchan
     feed = make_feed().start().wait_until_connected(5)
     waits = [*_waits(feed, None).values(), feed.run_forever, lambda: next(feed.messages("fill"))]
     calls = [in_thread(wait) for wait in waits for _ in range(3)]
-    wait_until(lambda: len(feed._engine.store._waiters) == 15 and len(feed._engine.dispatcher._streams) == 7)
+    wait_until(lambda: inside.waiters(feed) == 15 and inside.streams(feed) == 7)
     assert all(call.is_running for call in calls)
     began = time.monotonic()
     if ending == "close":
@@ -68,7 +69,7 @@ def test_R11_every_kind_of_wait_ends_with_the_feed(ending: str, exchange: Exchan
             assert isinstance(error, FeedClosedError) or (wait == feed.run_forever and error is None)
         else:
             assert isinstance(error, KalshiFeedError) and getattr(error, "status", 0) == 401
-    assert feed._engine.store._waiters == []
+    assert inside.waiters(feed) == 0
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0])
@@ -99,7 +100,7 @@ def test_R12_no_timeout_waits_until_it_comes(timeout: Any, exchange: Exchange, m
         in_thread(lambda: heard.get(timeout)),
         in_thread(lambda: feed.list_subscriptions(timeout)),
     ]
-    wait_until(lambda: len(feed._engine.store._waiters) == 3 and len(feed._engine.dispatcher._streams) == 2)
+    wait_until(lambda: inside.waiters(feed) == 3 and inside.streams(feed) == 2)
     feed.start().subscribe("trade", A).wait(5)
     exchange.trade(A, "yes", "0.5", 1)
     for call in calls:
@@ -228,14 +229,14 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     subscription.wait(5)
     exchange.lose(n=10**6, type="orderbook_snapshot")
     waits = [in_thread(call) for call in (lambda: feed.wait_for_book("KXNEVER"), lambda: feed.wait_for("fill"), feed.run_forever)]
-    wait_until(lambda: len(feed._engine.store._waiters) == 2 and feed._engine.dispatcher._streams)
+    wait_until(lambda: inside.waiters(feed) == 2 and inside.streams(feed))
     defect = error("a part of ours")
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise defect
 
     with monkeypatch.context() as patch:
-        owner, name = SEAMS[seam](feed._engine)
+        owner, name = SEAMS[seam](inside.engine(feed))
         patch.setattr(owner, name, broken)
         if seam in ("session.disconnected", "session.connected", "retries.next_delay"):
             exchange.reset()
@@ -414,7 +415,7 @@ def test_R22_logging_that_blocks_in_the_reader(
     with pytest.raises(WaitTimeout):
         feed.wait_for_book(A, timeout=0.05)
     waiting = in_thread(lambda: feed.wait_for_book(A))
-    wait_until(lambda: feed._engine.store._waiters)
+    wait_until(lambda: inside.waiters(feed))
     began = time.monotonic()
     in_thread(lambda: feed.close(timeout=0.2)).result(5)
     assert time.monotonic() - began < 2

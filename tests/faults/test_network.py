@@ -17,6 +17,7 @@ from kalshi_feed import FeedState, KalshiFeed, ReconnectPolicy
 from kalshi_feed.connection.dial import dial
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.connection.raw_server import PING, TEXT, frame
 from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.bookkeeper import Bookkeeper
@@ -130,9 +131,9 @@ def test_N06_N07_N08_ends_without_a_close(make_feed: FeedMaker, half: bool, endi
         )
         keeper = opened(feed, exchange)
         if half:
-            received = feed._engine._transport.bytes_received  # type: ignore[union-attr]
+            received = inside.transport(feed).bytes_received  # type: ignore[union-attr]
             exchange.send_bytes(frame(TEXT, b"x" * 500)[:200])
-            wait_until(lambda: feed._engine._transport.bytes_received > received)  # type: ignore[union-attr]
+            wait_until(lambda: inside.transport(feed).bytes_received > received)  # type: ignore[union-attr]
         exchange.reset() if ending == "reset" else exchange.disconnect()
         wait_until(lambda: feed.stats().reconnects == 1)
         keeper.wait_right(exchange, A, B)
@@ -195,9 +196,9 @@ def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def small_buffers(feed: KalshiFeed, proxy: ToxicProxy) -> None:
     """What the feed writes on the connection that stands is soon stuck."""
-    transport = feed._engine._transport
+    transport = inside.transport(feed)
     assert transport is not None
-    transport._channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    transport._stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     [(_, up)] = proxy._pairs
     up.source.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
 
@@ -228,14 +229,14 @@ def test_N37_pings_by_the_thousand_from_a_peer_that_does_not_read(
     keeper = opened(feed, exchange)
     small_buffers(feed, proxy)
     proxy.up.black_hole = True
-    transport = feed._engine._transport
+    transport = inside.transport(feed)
     assert transport is not None
     unsent = 0
     until = time.monotonic() + 10
     while not keeper.losses:
         assert time.monotonic() < until
         exchange.send_bytes(frame(PING, b"x" * 125) * 100)
-        unsent = max(unsent, transport._channel.unsent_bytes + 200 * len(transport._outbox))
+        unsent = max(unsent, transport._stream.unsent_bytes + 200 * len(transport._outbox))
         seen = feed.book(A).version
         exchange.change(A, "yes", "0.41", "1")
         wait_until(lambda: feed.book(A).version > seen or keeper.losses)  # noqa: B023  # data goes on meanwhile

@@ -13,6 +13,7 @@ import pytest
 
 from kalshi_feed import FeedState, KalshiFeed, ProtocolError
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.connection.raw_server import TEXT, frame
 from tests.faults.witness import Witness
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, wait_equal
@@ -310,7 +311,7 @@ def test_S17_what_the_peer_makes_up_is_not_kept(exchange: Exchange, make_feed: F
     assert len(stats.messages) <= 201 and stats.messages["other"] > 700
     assert stats.ignored == {"unwanted": 2000, "unknown_sid": 1000}
     assert len(heard.faults) <= 100 and set(heard.kinds()) == {"unknown_sid"}
-    assert list(feed.books) == [A] and len(feed._engine.store.books) == 1
+    assert list(feed.books) == [A] and len(inside.store(feed).books) == 1
     assert heard.gaps == []
 
 

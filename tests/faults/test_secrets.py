@@ -44,6 +44,7 @@ from kalshi_feed import (
 from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange
 from kalshi_feed.sinks.url import open_sink
+from tests import inside
 from tests.connection.raw_server import Peer, RawServer, frame
 from tests.connection.tunnel import Tunnel
 from tests.faults.secrets import Secrets, shown_with_locals
@@ -127,7 +128,7 @@ def defect(scene: Scene) -> None:
             raise RuntimeError("a defect")  # noqa: B904
 
     feed = scene.feed()
-    scene.monkeypatch.setattr(feed._engine.session, "receive", receive)
+    scene.monkeypatch.setattr(inside.session(feed), "receive", receive)
     feed.start().wait_for_book(A, 10)
 
 
@@ -359,7 +360,7 @@ def test_K01_K03_K05_a_life_full_of_failures_with_everything_logged(
                 feed.wait_for_book(A, 5)
             shown = [
                 *(f"{thing} {thing!r}" for thing in (feed, feed.stats(), feed.health(), feed.subscriptions, feed.books)),
-                *(repr(vars(thing)) for thing in (feed, feed._engine, feed._engine._state)),
+                *(repr(vars(thing)) for thing in (feed, inside.engine(feed), inside.engine(feed)._state)),
                 repr(dataclasses.asdict(feed.health())),
                 *(pickle.dumps(thing).decode("latin-1") for thing in (*heard.told, feed.stats(), feed.health())),
             ]

@@ -24,6 +24,7 @@ SECONDS = 4.0  # for each signal: half of it with many closes, half with few
 # Every signal comes every 0.5 ms; one in `share` of them closes the feed, the others look at it.
 STORM = """
 import faulthandler, logging, random
+from tests import inside
 faulthandler.dump_traceback_later(30, exit=True)
 dice = random.Random(9)
 logging.lastResort.emit = lambda record: (print(record.getMessage(), file=sys.stderr), faulthandler.dump_traceback())
@@ -92,7 +93,7 @@ while own_threads() and time.monotonic() < left:
 with feed:  # none the worse for it
     again = feed.wait_for_book('{a}', timeout=5).is_live
 print(json.dumps(dict(handled=handled, closes=closes, live=live, rounds=rounds, longest=longest, took=took, again=again,
-                      threads=own_threads(), state=feed.state.value, waiters=len(feed._engine.store._waiters))))
+                      threads=own_threads(), state=feed.state.value, waiters=inside.waiters(feed))))
 """
 
 

@@ -29,6 +29,7 @@ from kalshi_feed import (
 from kalshi_feed.messages import MESSAGE_TYPES
 from kalshi_feed.session.channels import CHANNELS
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.feed.support import A, B, FeedMaker, Held, HurriedFeed, Recorder, in_thread, sides, wait_equal
 from tests.support import wait_until
 
@@ -419,7 +420,7 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exch
     assert stats.dropped == sum(lag.dropped for lag in heard.lags) > 0
     assert stats.queue_high_water <= 50 + 64
     assert feed.health().reasons == (f"callbacks are too slow: {stats.dropped} messages dropped lately",)
-    ignored = feed._engine.session.output.counts.ignored.total()
+    ignored = inside.session(feed).output.counts.ignored.total()
     assert len(heard.of("orderbook_delta")) + stats.dropped + ignored >= total - 1
     assert all(lag.market_tickers == (A,) and lag.at.tzinfo is not None for lag in heard.lags)
     assert "protocol" in heard.kinds()

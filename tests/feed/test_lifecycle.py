@@ -29,6 +29,7 @@ from kalshi_feed import (
     ReconnectPolicy,
 )
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, own_threads, program, sides, wait_equal
 from tests.support import open_descriptors, wait_until
@@ -425,7 +426,7 @@ def test_R09_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchang
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        with feed._engine.store.lock:  # as in the middle of any call
+        with inside.store(feed).lock:  # as in the middle of any call
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

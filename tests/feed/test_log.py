@@ -13,6 +13,7 @@ import pytest
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.cli.support import TOP, environment
 from tests.faults.secrets import Secrets
 from tests.support import wait_until
@@ -27,7 +28,7 @@ class Keeper(logging.Handler):
 
     def __init__(self, feed: KalshiFeed) -> None:
         super().__init__()
-        self._lock_of_feed: Any = feed._engine.store.lock
+        self._lock_of_feed: Any = inside.store(feed).lock
         self.records: list[logging.LogRecord] = []
         self.held = False
 

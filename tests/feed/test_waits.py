@@ -28,6 +28,7 @@ from kalshi_feed import (
     WaitTimeout,
 )
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, program, sides, wait_equal
 from tests.support import wait_until
 
@@ -236,7 +237,7 @@ def test_R12_bad_timeouts_are_refused(timeout: Any, exchange: Exchange, feed: Ka
 def test_wait_for_update_wakes_with_the_next_change(exchange: Exchange, feed: KalshiFeed) -> None:
     book = feed.wait_for_book(A, timeout=5)
     call = in_thread(lambda: book.wait_for_update(5))
-    wait_until(lambda: feed._engine.store._waiters)
+    wait_until(lambda: inside.waiters(feed))
     exchange.change(A, "yes", "0.40", 1)
     view = call.result()
     assert view.best_bid() == (Decimal("0.4"), 11)
@@ -256,12 +257,12 @@ def test_wait_for_update_after_a_version_misses_nothing(exchange: Exchange, feed
 def test_wait_for_update_sees_status_changes_and_the_end(exchange: Exchange, feed: KalshiFeed) -> None:
     book = feed.wait_for_book(A, timeout=5)
     call = in_thread(lambda: book.wait_for_update(5))
-    wait_until(lambda: feed._engine.store._waiters)
+    wait_until(lambda: inside.waiters(feed))
     exchange.reset()
     assert call.result().status is BookStatus.STALE
     wait_equal(feed, exchange, A)
     call = in_thread(lambda: book.wait_for_update(after=10**9))
-    wait_until(lambda: feed._engine.store._waiters)
+    wait_until(lambda: inside.waiters(feed))
     feed.close()
     assert type(call.ended()) is FeedClosedError
 
@@ -275,7 +276,7 @@ def test_wait_for_with_a_predicate(exchange: Exchange, feed: KalshiFeed) -> None
         return bool(trade.count >= 10)
 
     call = in_thread(lambda: feed.wait_for("trade", large, timeout=5))
-    wait_until(lambda: feed._engine.dispatcher._streams)
+    wait_until(lambda: inside.streams(feed))
     for count in (1, 5, 10, 20):
         exchange.trade(A, "yes", "0.5", count)
     assert call.result().count == 10
@@ -283,7 +284,7 @@ def test_wait_for_with_a_predicate(exchange: Exchange, feed: KalshiFeed) -> None
     assert threads[0] is threads[-1] is not threading.current_thread()
     assert "kalshi-feed" not in threads[0].name  # the predicate runs in the caller's thread
     broken = in_thread(lambda: feed.wait_for("trade", lambda trade: 1 / 0, timeout=5))
-    wait_until(lambda: feed._engine.dispatcher._streams)
+    wait_until(lambda: inside.streams(feed))
     exchange.trade(A, "yes", "0.5", 1)
     assert type(broken.ended()) is ZeroDivisionError
 
@@ -356,7 +357,7 @@ def test_list_subscriptions(exchange: Exchange, feed: KalshiFeed) -> None:
 def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     patient = in_thread(lambda: feed.list_subscriptions(10))
-    wait_until(lambda: len(feed._engine.wanted.lists) == 1)
+    wait_until(lambda: len(inside.wanted(feed).lists) == 1)
     with pytest.raises(WaitTimeout):
         feed.list_subscriptions(0.01)  # gives up: only its own question goes away
     feed.start()
@@ -404,7 +405,7 @@ def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: Fe
         signal.signal(signal.SIGALRM, before)
         gc.enable()
     assert time.monotonic() - began < 2
-    assert feed._engine.store._waiters == []
+    assert inside.waiters(feed) == 0
     exchange.thaw()
     if wait != "close":
         exchange.behave()

@@ -269,24 +269,18 @@ class Wire(RuleBasedStateMachine):
     @rule(changes=st.lists(change_of_a_level, min_size=1, max_size=3))
     def counts_anew(self, changes: list[tuple[str, int, int, str]]) -> None:
         """The sid's numbers start again at 1: seen only when no number in between is lost."""
-        subscription, subscription = self.venue.subscriptions.get(BOOK), self.driver.session.reconciler.subscriptions.get(BOOK)
-        if (
-            subscription is None
-            or subscription is None
-            or self.down
-            or subscription.next_seq != subscription.seq + 1
-            or subscription.seq < 4
-        ):
+        theirs, ours = self.venue.subscriptions.get(BOOK), self.driver.session.reconciler.subscriptions.get(BOOK)
+        if theirs is None or ours is None or self.down or ours.next_seq != theirs.seq + 1 or theirs.seq < 4:
             return
-        if not set(MARKETS) & set(subscription.keys):
+        if not set(MARKETS) & set(theirs.keys):
             return
         self.is_spotless = False
-        subscription.seq = 0
-        for key in [key for key in self.venue.history if key[0] == subscription.sid]:
+        theirs.seq = 0
+        for key in [key for key in self.venue.history if key[0] == theirs.sid]:
             del self.venue.history[key]
-        self.follower.number_anew(subscription.sid)
+        self.follower.number_anew(theirs.sid)
         for name, size, price, side in changes:
-            self._send(self.venue.change(name if name in subscription.keys else next(iter(subscription.keys)), size, price, side))
+            self._send(self.venue.change(name if name in theirs.keys else next(iter(theirs.keys)), size, price, side))
         self.deliver(len(self.down))
 
     # the wire

@@ -8,7 +8,7 @@ from kalshi_feed import FeedFault, Gap
 from kalshi_feed.messages import OrderbookDelta, OrderbookSnapshot
 from kalshi_feed.session.timing import Timing
 from tests.session.driver import BOOK, Driver, Frame, delta, error, ok, snapshot, unsubscribed
-from tests.session.test_control import action, actions, params
+from tests.session.test_reconciler import action, actions, params
 
 MANY = [f"M{n}" for n in range(1200)]
 

@@ -11,8 +11,7 @@ import pytest
 
 from kalshi_feed.errors import ConfigurationError
 from kalshi_feed.waiting import Signal, deadline_after, seconds_until
-
-from .support import LONG
+from tests.dispatch.support import LONG
 
 
 def test_a_set_before_the_wait_is_kept_and_counts_once() -> None:

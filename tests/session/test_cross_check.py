@@ -10,7 +10,7 @@ from kalshi_feed import FeedFault, Gap
 from kalshi_feed.messages import OrderbookSnapshot
 from kalshi_feed.session.timing import Timing
 from tests.session.driver import BOOK, Driver, Frame, delta, error, snapshot, ticker, trade
-from tests.session.test_control import params
+from tests.session.test_reconciler import params
 from tests.session.test_repair import asked, lose
 
 TICKER_SID = 2
