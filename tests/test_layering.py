@@ -1,22 +1,23 @@
-"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting.
+"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting, tests too.
 
-Reads the source with ast, so it also sees imports inside functions. An import under ``if TYPE_CHECKING`` counts between
-the package's own modules (a type from above is a dependency on above), but not against the libraries a module may use.
+tests/imports.py reads the source with ast, so imports inside functions are seen too. An import under ``if TYPE_CHECKING``
+counts between the package's own modules (a type from above is a dependency on above), but not against the libraries a
+module may use.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "kalshi_feed"
+from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
+
 MAX_LINES = 400  # of code: what explains costs nothing
 MAX_ROOT = 16  # modules next to the folders
+MAX_TEST_LINES = 450  # of a test file, all counted
+TESTS = Path(__file__).parent
 
 # What each part of the package may import of the others. A part is a module or a folder; the longest name that fits a
 # module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
@@ -81,71 +82,8 @@ NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "s
 NOT_PURE |= {"subprocess", "time"}
 
 
-class Import(NamedTuple):
-    """One import: of ``target`` (dotted) by ``module`` (dotted, without the package's name) in ``line``."""
-
-    module: str
-    target: str
-    line: int
-    typing_only: bool
-
-    def __str__(self) -> str:
-        return f"kalshi_feed/{self.module.replace('.', '/') or '__init__'} line {self.line} imports {self.target}"
-
-
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name without the package's own: "" is kalshi_feed/__init__.py."""
-    found = {}
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    return found
-
-
-def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
-    """The imports in the module, relative ones made absolute; ``from a import b`` is of a.b where that is a module."""
-    is_folder = (PACKAGE / module.replace(".", "/")).is_dir()
-    typing_only = {
-        id(inner)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-        for statement in block.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            targets = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            here = ["kalshi_feed", *module.split(".")] if module else ["kalshi_feed"]
-            above = here[: len(here) - (node.level - 1 if is_folder else node.level)] if node.level else []
-            base = ".".join(filter(None, (*above, node.module)))
-            inner = [f"{base}.{alias.name}" for alias in node.names]
-            targets = [name if own_name(name) in modules() else base for name in inner]
-        else:
-            continue
-        for target in dict.fromkeys(targets):
-            yield Import(module, target, node.lineno, id(node) in typing_only)
-
-
-def own_name(target: str) -> str | None:
-    """The module's name inside the package, or None for a library's."""
-    package, _, name = target.partition(".")
-    return name if package == "kalshi_feed" else None
-
-
-def within(name: str, part: str) -> bool:
-    return name == part or (part != "" and name.startswith(part + "."))
-
-
 def part_of(module: str) -> str | None:
     return max((part for part in MAY_IMPORT if within(module, part)), key=len, default=None)
-
-
-@cache
-def all_imports() -> list[Import]:
-    return [found for module, tree in modules().items() for found in imports_of(module, tree)]
 
 
 def test_imports_between_modules_point_downwards() -> None:
@@ -232,6 +170,33 @@ def test_no_two_classes_share_a_name() -> None:
             if isinstance(node, ast.ClassDef) and module != "messages.yes_scale":
                 found.setdefault(node.name, []).append(module)
     assert not {name: places for name, places in found.items() if len(places) > 1}
+
+
+# --- the tests themselves
+
+
+def test_test_files_can_be_read_in_one_sitting() -> None:
+    """The contract test is the exception: it stands in one piece."""
+    lengths = {str(file.relative_to(TESTS)): len(file.read_text("utf-8").splitlines()) for file in TESTS.rglob("test_*.py")}
+    del lengths["feed/test_contract.py"]
+    too_long = {name: lines for name, lines in lengths.items() if lines > MAX_TEST_LINES}
+    assert not too_long, f"more than {MAX_TEST_LINES} lines: split by subject {too_long}"
+
+
+def test_nothing_is_imported_from_a_test_module() -> None:
+    """What tests share is in their folder's support.py, or in a module named after what it is."""
+    wrong = []
+    for file in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"), str(file))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            if any(part.startswith("test_") for name in names for part in name.split(".")):
+                wrong.append(f"{file.relative_to(TESTS)} line {node.lineno}: {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
 
 
 # --- the reading of imports itself

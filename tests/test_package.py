@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layering import PACKAGE, all_imports, within
+from tests.imports import PACKAGE, all_imports, within
 
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}

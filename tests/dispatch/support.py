@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kalshi_feed.dispatch import Dispatcher
+from kalshi_feed.events import FeedState, StateChange
 from kalshi_feed.messages import decode
 
+CONNECTED = StateChange(FeedState.CONNECTING, FeedState.CONNECTED)
 LONG = 10.0  # seconds: no wait of these tests comes near it unless something is broken
 
 

@@ -21,8 +21,7 @@ from kalshi_feed.events import Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make
-from .support import LONG, Collector, Gate, delta, put, seqs, soon, trade
-from .test_dispatcher import CONNECTED
+from .support import CONNECTED, LONG, Collector, Gate, delta, put, seqs, soon, trade
 
 
 def workers() -> list[str]:

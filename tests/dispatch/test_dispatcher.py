@@ -9,13 +9,11 @@ import pytest
 from kalshi_feed.dispatch import ALL_DATA, BOOKS, Dispatcher
 from kalshi_feed.dispatch.mailbox import Token
 from kalshi_feed.errors import ConfigurationError
-from kalshi_feed.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
+from kalshi_feed.events import Event, FeedFault, Gap, Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make
-from .support import LONG, Collector, Gate, delta, put, seqs, soon, subscribed, trade, unknown
-
-CONNECTED = StateChange(FeedState.CONNECTING, FeedState.CONNECTED)
+from .support import CONNECTED, LONG, Collector, Gate, delta, put, seqs, soon, subscribed, trade, unknown
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import MessageStream
-from kalshi_feed.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    FeedClosedError,
-    KalshiFeedError,
-    WaitTimeout,
-)
+from kalshi_feed.errors import AuthenticationError, ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from kalshi_feed.events import Lagged
 from tests.support import wait_until
 
 from .conftest import Make
-from .support import LONG, Collector, delta, put, seqs, trade
-from .test_dispatcher import CONNECTED
+from .support import CONNECTED, LONG, Collector, delta, put, seqs, trade
 
 
 def test_a_stream_gets_its_type_and_markets_without_any_callback(make: Make) -> None:

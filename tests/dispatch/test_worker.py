@@ -16,8 +16,7 @@ from kalshi_feed.events import FeedFault, Lagged, StateChange
 from tests.support import wait_until
 
 from .conftest import Make
-from .support import LONG, Collector, Gate, delta, put, seqs, soon, trade
-from .test_dispatcher import CONNECTED
+from .support import CONNECTED, LONG, Collector, Gate, delta, put, seqs, soon, trade
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError])

@@ -25,56 +25,15 @@ from kalshi_feed import (
 )
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer, frame
+from tests.faults.support import Answer, Script, fatal, of, says
 from tests.feed.support import A, FeedMaker, Recorder
 from tests.support import wait_until
 
-Answer = bytes | Callable[[Peer], None]
 DAY = 86_400.0
-
-
-class Script:
-    """A server's handler: the first connections get these answers, the others a good handshake."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self._answers = list(answers)
-        self.requests: list[dict[str, str]] = []
-
-    def __call__(self, peer: Peer) -> None:
-        answer = self._answers.pop(0) if self._answers else None
-        self.requests.append(peer.read_request())  # before the answer, which makes the feed go on
-        if answer is None:
-            peer.handshake()
-        elif isinstance(answer, bytes):
-            peer.send(answer)
-        else:
-            answer(peer)
-        peer.wait_closed()
-
-    def stamps(self) -> list[float]:
-        """When the requests were signed, in Unix seconds of the feed's idea of the time."""
-        return [int(request["kalshi-access-timestamp"]) / 1000 for request in self.requests]
-
-
-def says(line: str, *headers: str, body: bytes = b"") -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
 
 
 def dated(ahead: float) -> str:
     return f"Date: {format_datetime(datetime.now(timezone.utc) + timedelta(seconds=ahead), usegmt=True)}"
-
-
-def of(make_feed: FeedMaker, server: RawServer, **options: object) -> tuple[KalshiFeed, Recorder]:
-    feed = make_feed(url=f"ws://127.0.0.1:{server.port}/trade-api/ws/v2", ssl_context=None, **options)
-    return feed, Recorder(feed)
-
-
-def fatal(feed: KalshiFeed, heard: Recorder) -> HandshakeRejected:
-    """Starts the feed, which must fail with an answer that is told to callbacks in the same words."""
-    with pytest.raises(HandshakeRejected) as caught:
-        feed.start().wait_until_connected(10)
-    wait_until(lambda: FeedState.FAILED in heard.steps())
-    assert heard.states[-1].reason == str(caught.value)
-    return caught.value
 
 
 def first_retry(feed: KalshiFeed, heard: Recorder) -> StateChange:

@@ -1,35 +1,26 @@
-"""The feed's life among other threads, other feeds, other clocks, and defects of its own."""
+"""The feed's life among other threads and other feeds, and with defects of its own."""
 
 # mypy: no-strict-equality
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import random
-import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kalshi_feed import (
-    BookStatus,
-    FeedClosedError,
-    FeedState,
-    KalshiFeed,
-    KalshiFeedError,
-    WaitTimeout,
-)
+from kalshi_feed import BookStatus, FeedClosedError, FeedState, KalshiFeed, KalshiFeedError, WaitTimeout
 from kalshi_feed.simulator import Exchange
 from tests import inside
-from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, in_thread, own_threads, program, sides, wait_equal
+from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, in_thread, own_threads, program, wait_equal
 from tests.support import wait_until
 
 # -- waits -------------------------------------------------------------------------------------------------------------
@@ -262,170 +253,6 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     assert feed.state is FeedState.CLOSED
     feed.start()
     wait_equal(feed, exchange, A, B)
-
-
-# -- clocks ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("hours", [1, -1])
-def test_R20_the_wall_clock_jumps(hours: int, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is timed by it: no wait ends early or late, nothing is lost, silence is still noticed, ages stay true."""
-    exchange.heartbeat = 0.1
-    feed = make_feed(HurriedFeed, idle_timeout=1.0)
-    heard = Recorder(feed)
-    feed.start().subscribe(["orderbook_delta", "trade"], [A, B])
-    wait_equal(feed, exchange, A, B)
-    waiting = in_thread(lambda: feed.wait_for("fill", timeout=30))
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
-    for _ in range(20):
-        exchange.change(A, "yes", "0.4", 1)
-        exchange.trade(A, "yes", "0.5", 1)
-    wait_equal(feed, exchange, A, B)
-    wait_until(lambda: len(heard.of("trade")) == 20)
-    age = feed.book(A).age()
-    assert age is not None and 0 <= age < 10
-    assert waiting.is_running
-    stats = feed.stats()
-    assert (stats.reconnects, stats.gaps, stats.resyncs) == (0, 0, 0)
-    assert stats.last_message_age is not None and 0 <= stats.last_message_age < 10
-    exchange.reset()  # the next handshake is signed by the clock as it is now
-    wait_until(lambda: feed.stats().reconnects == 1)
-    wait_equal(feed, exchange, A, B)
-    exchange.silence()
-    wait_until(lambda: feed.stats().reconnects == 2, timeout=10)
-    wait_equal(feed, exchange, A, B)
-    feed.close()
-    assert isinstance(waiting.ended(), FeedClosedError)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
-@pytest.mark.parametrize("meanwhile", ["all goes on", "silence", "reset"])
-def test_R20_a_suspended_program(meanwhile: str, exchange: Exchange, tmp_path: Path) -> None:
-    """It was away for longer than idle_timeout. What has come meanwhile is life; if nothing has, or the end, it reconnects."""
-    exchange.heartbeat = 0.2
-    body = f"""
-    feed = make(HurriedFeed, idle_timeout=1.5)
-    feed.start().wait_for_book('{A}', 10)
-    print('ready', flush=True)
-    for line in sys.stdin:
-        feed.wait_for_book('{A}', 10)
-        print(json.dumps([str(feed.book('{A}').depth_at('yes', '0.4')), feed.stats().reconnects]), flush=True)
-    """
-    with subprocess.Popen(
-        program(exchange, tmp_path, body), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGSTOP)
-        stopped = time.monotonic()
-        for _ in range(20):
-            exchange.change(A, "yes", "0.4", 1)
-        if meanwhile == "silence":
-            exchange.wait_until_sent()
-            exchange.freeze()
-        elif meanwhile == "reset":
-            exchange.reset()
-        wait_until(lambda: time.monotonic() - stopped > 2.5)  # the point is that time passes
-        process.send_signal(signal.SIGCONT)
-
-        def seen() -> list[Any]:
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-            size, reconnects = json.loads(process.stdout.readline())
-            return [float(size), reconnects]
-
-        wait_until(lambda: seen() == [30, 0 if meanwhile == "all goes on" else 1], timeout=10)
-        process.stdin.close()
-        assert process.wait(10) == 0
-
-
-# -- logging -----------------------------------------------------------------------------------------------------------
-
-
-class Blocking(logging.Handler):
-    """A handler that hangs on the records of one thread, holding its own lock, until it is let go."""
-
-    def __init__(self, thread: str) -> None:
-        super().__init__(logging.WARNING)  # that the connection is lost, or a callback has raised
-        self._thread = thread
-        self.entered, self.go_on = threading.Event(), threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if threading.current_thread().name.endswith(self._thread):
-            self.entered.set()
-            self.go_on.wait(20)
-
-
-@pytest.fixture
-def blocking() -> Iterator[Callable[[str], Blocking]]:
-    """Makes handlers that block, and lets them go."""
-    logger = logging.getLogger("kalshi_feed")
-    made: list[Blocking] = []
-
-    def make(thread: str) -> Blocking:
-        made.append(Blocking(thread))
-        logger.addHandler(made[-1])
-        return made[-1]
-
-    yield make
-    for handler in made:
-        handler.go_on.set()
-        logger.removeHandler(handler)
-
-
-def test_R22_logging_that_blocks_in_the_worker(
-    exchange: Exchange, make_feed: FeedMaker, blocking: Callable[[str], Blocking], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the worker suffers: the reader, which has something to log too, goes round the handler's lock."""
-    monkeypatch.setattr("kalshi_feed.threads._BLOCKED_AFTER", 0.2)
-    feed = make_feed()
-    handler = blocking("worker-0")
-    feed.on_trade(lambda trade: 1 / 0)
-    feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
-    exchange.trade(A, "yes", "0.5", 1)
-    assert handler.entered.wait(5)
-    assert not handler.go_on.wait(0.3)  # as long as it takes to be called blocked
-    exchange.reset()  # the reader would log this
-    wait_until(lambda: feed.stats().reconnects == 1)
-    exchange.change(A, "yes", "0.4", 1)
-    wait_equal(feed, exchange, A)
-    assert feed.wait_for_book(B, timeout=5).is_live
-    closing = in_thread(lambda: feed.close(timeout=0.3))
-    closing.result(3)
-    assert feed.state is FeedState.CLOSED
-    handler.go_on.set()
-    wait_until(lambda: not own_threads())
-
-
-def test_R22_logging_that_blocks_in_the_reader(
-    exchange: Exchange, make_feed: FeedMaker, blocking: Callable[[str], Blocking]
-) -> None:
-    """No lock is held: books can be read, waits end by their deadlines, and close() leaves the reader behind, with no LIVE book."""
-    feed = make_feed()
-    feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
-    book = feed.wait_for_book(A, timeout=5)
-    handler = blocking("reader")
-    exchange.reset()
-    assert handler.entered.wait(5)
-    assert book.status is BookStatus.STALE
-    assert sides(book) == exchange.book(A)
-    assert feed.stats().messages_total and feed.health().status == "down"
-    with pytest.raises(WaitTimeout):
-        feed.wait_for_book(A, timeout=0.05)
-    waiting = in_thread(lambda: feed.wait_for_book(A))
-    wait_until(lambda: inside.waiters(feed))
-    began = time.monotonic()
-    in_thread(lambda: feed.close(timeout=0.2)).result(5)
-    assert time.monotonic() - began < 2
-    assert type(waiting.ended()) is FeedClosedError
-    assert (feed.state, book.status) == (FeedState.CLOSED, BookStatus.CLOSED)
-    handler.go_on.set()
-    wait_until(lambda: not own_threads())
-    assert feed.state is FeedState.CLOSED
-    feed.start()
-    wait_equal(feed, exchange, A)
 
 
 # -- any order ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind; more in tests/feed/test_subscriptions.py."""
+"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind; more in tests/feed/test_subscriptions*.py."""
 
 # mypy: no-strict-equality
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import time
 from collections.abc import Callable
@@ -17,16 +16,9 @@ from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
 from tests.connection.tunnel import Tunnel
 from tests.faults.secrets import Secrets
-from tests.faults.test_tls import HealthyAtOnce
+from tests.faults.support import BASIC, PASSWORD, USER, HealthyAtOnce, through
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, wait_equal
 from tests.support import wait_until
-
-USER, PASSWORD = "us3r", "hunter2-password"
-BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-
-def through(server: RawServer) -> str:
-    return f"http://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
 
 
 @pytest.fixture(autouse=True)

@@ -25,20 +25,14 @@ import trustme
 from kalshi_feed import BookStatus, ConfigurationError, FeedClosedError, FeedState, KalshiFeed, TLSError
 from kalshi_feed.connection import dial
 from kalshi_feed.session import retry
-from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
+from tests.faults.support import HealthyAtOnce
 from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, in_thread, wait_equal
 from tests.support import wait_until
 
 EXPIRED = datetime(2020, 1, 1, tzinfo=timezone.utc)
-
-
-class HealthyAtOnce(KalshiFeed):
-    """A feed for which a session with every book LIVE was a good one, however short."""
-
-    _timing = Timing(healthy_live=0.0)
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------

@@ -18,19 +18,23 @@ from tests.support import wait_until
 __all__ = [
     "A",
     "B",
+    "C",
     "FeedMaker",
     "Held",
     "HurriedFeed",
     "Recorder",
+    "channels_of",
     "impossible_delta",
     "in_thread",
+    "markets_of",
     "own_threads",
     "program",
     "sides",
     "wait_equal",
+    "wait_markets",
 ]
 
-A, B = "KXTEST-26-A", "KXTEST-26-B"
+A, B, C = "KXTEST-26-A", "KXTEST-26-B", "KXTEST-26-C"
 FeedMaker = Callable[..., KalshiFeed]
 
 
@@ -179,3 +183,23 @@ class in_thread:
         if error is not None:
             raise error
         return self._outcome
+
+
+def channels_of(exchange: Exchange) -> list[str]:
+    """The channels that are open at the exchange."""
+    return sorted(s["channel"] for s in exchange.subscriptions)
+
+
+def markets_of(exchange: Exchange, channel: str) -> list[str] | None:
+    """What the exchange has on a channel: tickers, None for all of them. Fails if the channel is not open."""
+    (found,) = [s for s in exchange.subscriptions if s["channel"] == channel]
+    markets = found["market_tickers"]
+    return None if markets is None else sorted(markets)
+
+
+def wait_markets(exchange: Exchange, channel: str, markets: list[str] | None) -> None:
+    """Until the exchange has exactly these markets on the channel; None for all of them."""
+    wait_until(
+        lambda: channel in channels_of(exchange) and markets_of(exchange, channel) == markets,
+        what=f"{channel} of {markets} at the exchange: {exchange.subscriptions}",
+    )

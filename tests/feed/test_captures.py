@@ -1,11 +1,9 @@
-"""Real input: every recording of ../shared/capture through the exchange, TLS and the feed, against a fold made here."""
+"""Real input: every recording of ../shared/capture through the exchange, TLS and the feed, against a plain fold of its frames."""
 
 # mypy: no-strict-equality
 
 from __future__ import annotations
 
-import gzip
-import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,56 +11,18 @@ from typing import Any
 import pytest
 
 from kalshi_feed.simulator import Exchange
+from tests.feed.captures import FILES, Fold, frames_of
 from tests.feed.support import FeedMaker, Recorder, sides
 from tests.support import wait_until
 
-CAPTURES = Path(__file__).parents[3] / "shared" / "capture"
-FILES = sorted(CAPTURES.glob("*.ndjson.gz"))
 POINTS = 100
-Sides = dict[str, dict[Decimal, Decimal]]
-
-
-class Fold:
-    """The books of a recording as plain dicts of Decimals."""
-
-    def __init__(self, frames: list[dict[str, Any]]) -> None:
-        self.sides: Sides = {"yes": {}, "no": {}}
-        low: dict[tuple[str, Decimal], Decimal] = {}
-        level: dict[tuple[str, Decimal], Decimal] = {}
-        for frame in frames:  # what must have been there for the deltas before the first snapshot
-            if frame["type"] == "orderbook_snapshot":
-                break
-            if frame["type"] == "orderbook_delta":
-                key = (frame["msg"]["side"], Decimal(frame["msg"]["price_dollars"]))
-                level[key] = level.get(key, Decimal(0)) + Decimal(frame["msg"]["delta_fp"])
-                low[key] = min(low.get(key, Decimal(0)), level[key])
-        for (side, price), size in low.items():
-            if size:
-                self.sides[side][price] = -size
-
-    def take(self, frame: dict[str, Any]) -> None:
-        msg = frame["msg"]
-        if frame["type"] == "orderbook_snapshot":
-            for side in ("yes", "no"):
-                self.sides[side] = {Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
-        elif frame["type"] == "orderbook_delta":
-            levels, price = self.sides[msg["side"]], Decimal(msg["price_dollars"])
-            levels[price] = levels.get(price, Decimal(0)) + Decimal(msg["delta_fp"])
-            assert levels[price] >= 0
-            if not levels[price]:
-                del levels[price]
-
-
-def _frames(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt") as file:
-        return [json.loads(line)["event"] for line in file]
 
 
 @pytest.mark.skipif(not FILES, reason="no recordings in ../shared/capture")
 @pytest.mark.parametrize("use_yes_price", [True, False], ids=["yes_price", "own_price"])
 @pytest.mark.parametrize("path", FILES, ids=[path.name[:27] for path in FILES])
 def test_recording(path: Path, use_yes_price: bool, exchange: Exchange, make_feed: FeedMaker) -> None:
-    frames = _frames(path)
+    frames = frames_of(path)
     (ticker,) = {frame["msg"]["market_ticker"] for frame in frames}
     feed = make_feed(use_yes_price=use_yes_price, queue_size=len(frames) + 10)
     heard = Recorder(feed)

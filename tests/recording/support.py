@@ -1,4 +1,4 @@
-"""Hearing all that a feed tells, live or replayed, so that the two can be compared; captures written by hand."""
+"""Hearing all that a feed tells, live or replayed, so that the two can be compared; recordings read and captures made by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from kalshi_feed import BookStatus, FeedFault, FeedState, Gap, KalshiFeed, StateChange
-from tests.feed.support import sides
+from kalshi_feed.recording.files import CutOff, read_chunks
+from tests.feed.support import A, B, sides
+from tests.session.driver import delta, snapshot
 
-__all__ = ["Heard", "books_of", "capture", "figures", "played", "troubles"]
+__all__ = [
+    "SUFFIXES",
+    "Heard",
+    "books_of",
+    "capture",
+    "figures",
+    "frames",
+    "lines_of",
+    "played",
+    "text_of",
+    "troubles",
+]
+
+SUFFIXES = [".ndjson", ".ndjson.gz", ".ndjson.zst"]
 
 
 class Heard:
@@ -76,3 +91,29 @@ def capture(path: Path, lines: list[dict[str, Any] | str]) -> Path:
     text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
+
+
+def frames(seq: int = 1, sid: int = 1, step: int = 1) -> list[dict[str, Any]]:
+    """Both books, and three deltas of A."""
+    levels = {"yes": {4000: 500}}
+    return [
+        snapshot(A, sid, seq, levels),
+        snapshot(B, sid, seq + step, levels),
+        *(delta(A, sid, seq + step * n, 100) for n in range(2, 5)),
+    ]
+
+
+def text_of(path: Path) -> bytes:
+    """A recording's text, as far as it can be read."""
+    chunks = []
+    try:
+        for chunk in read_chunks(path, lambda position: None):
+            chunks.append(chunk)
+    except CutOff:
+        pass
+    return b"".join(chunks)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a recording, decoded."""
+    return [json.loads(line) for line in text_of(path).split(b"\n")[:-1]]

@@ -13,8 +13,8 @@ import pytest
 from kalshi_feed import BookStatus
 from kalshi_feed.recording.replaying import StepEngine
 from kalshi_feed.session.timing import Timing
+from tests.feed.captures import FILES, Fold, frames_of
 from tests.feed.support import sides
-from tests.feed.test_captures import FILES, Fold, _frames
 from tests.recording.support import figures, played
 
 pytestmark = pytest.mark.skipif(not FILES, reason="no recordings in ../shared/capture")
@@ -29,7 +29,7 @@ def known(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @each
 def test_it_replays_to_its_fold(path: Path) -> None:
-    frames = _frames(path)
+    frames = frames_of(path)
     kept = known(frames)
     fold = Fold(kept)
     for frame in kept:
@@ -54,7 +54,7 @@ def test_it_replays_to_its_fold(path: Path) -> None:
 
 @each
 def test_its_book_is_right_after_every_frame(path: Path) -> None:
-    frames = known(_frames(path))
+    frames = known(frames_of(path))
     fold = Fold(frames)
     engine = StepEngine(path, gaps="ignore", timing=Timing())
     done = 0
@@ -76,7 +76,7 @@ def test_its_book_is_right_after_every_frame(path: Path) -> None:
 @each
 def test_strictly_it_is_full_of_holes(path: Path) -> None:
     """Only some of the subscription's markets are in it: so every jump in seq makes the book STALE until its next snapshot."""
-    frames = _frames(path)
+    frames = frames_of(path)
     snapshots = sum(frame["type"] == "orderbook_snapshot" for frame in frames)
     sent = [frame["seq"] for frame in frames if frame["type"] == "orderbook_delta"]
     with played(path) as (_, heard):

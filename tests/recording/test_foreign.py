@@ -12,20 +12,10 @@ import pytest
 
 from kalshi_feed import BookStatus, ConfigurationError, FeedState, KalshiFeed
 from tests.feed.support import A, B, sides
-from tests.recording.support import capture, played, troubles
+from tests.recording.support import capture, frames, played, troubles
 from tests.session.driver import delta, error, ok, snapshot, subscribed, trade, unsubscribed
 
 BOOK = "orderbook_delta"
-YES = {"yes": {4000: 500}}
-
-
-def frames(seq: int = 1, sid: int = 1, step: int = 1) -> list[dict[str, Any]]:
-    """Both books, and three deltas of A."""
-    return [
-        snapshot(A, sid, seq, YES),
-        snapshot(B, sid, seq + step, YES),
-        *(delta(A, sid, seq + step * n, 100) for n in range(2, 5)),
-    ]
 
 
 def plain(lines: list[dict[str, Any]]) -> list[Any]:

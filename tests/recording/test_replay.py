@@ -22,10 +22,8 @@ from kalshi_feed import (
 )
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, in_thread, sides, wait_equal
-from tests.recording.support import Heard, books_of, capture, figures, played, troubles
+from tests.recording.support import SUFFIXES, Heard, books_of, capture, figures, played, troubles
 from tests.support import wait_until
-
-SUFFIXES = [".ndjson", ".ndjson.gz", ".ndjson.zst"]
 
 
 def eventful(exchange: Exchange, feed: KalshiFeed) -> None:

@@ -15,8 +15,7 @@ from kalshi_feed.recording import tables
 from kalshi_feed.recording.tables import COLUMNS, Converter
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, sides, wait_equal
-from tests.recording.support import Heard, capture
-from tests.recording.test_foreign import frames
+from tests.recording.support import Heard, capture, frames
 from tests.support import wait_until
 
 pytest.importorskip("pyarrow")

@@ -1,4 +1,4 @@
-"""What is written: every frame byte for byte, in parts, to slow and full disks, whatever happens to the process."""
+"""What is written: every frame byte for byte, in parts, to slow and full disks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,31 +19,14 @@ from kalshi_feed import ConfigurationError, FeedState, KalshiFeed
 from kalshi_feed.engine.tap import QUIET, Reading
 from kalshi_feed.recording import queue as queue
 from kalshi_feed.recording import writing
-from kalshi_feed.recording.files import CutOff, RecordingFile, read_chunks
+from kalshi_feed.recording.files import RecordingFile
 from kalshi_feed.recording.lines import encode_line, encode_turn
 from kalshi_feed.recording.reading import Source, Turn, is_native
 from kalshi_feed.simulator import Exchange
 from tests.cli.support import environment
 from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
-from tests.recording.support import Heard, books_of, played, troubles
-from tests.recording.test_replay import SUFFIXES
+from tests.recording.support import Heard, books_of, lines_of, played, text_of, troubles
 from tests.support import wait_until
-
-
-def text_of(path: Path) -> bytes:
-    """A recording's text, as far as it can be read."""
-    chunks = []
-    try:
-        for chunk in read_chunks(path, lambda position: None):
-            chunks.append(chunk)
-    except CutOff:
-        pass
-    return b"".join(chunks)
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """Its whole lines."""
-    return [json.loads(line) for line in text_of(path).split(b"\n")[:-1]]
 
 
 def without_version(books: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +45,7 @@ def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: P
     with feed.record(path) as recording, feed:
         feed.wait_for_book(A, timeout=5)
         wait_until(lambda: recording.messages >= 3, what="three messages")
-    header, *rest = lines(path)
+    header, *rest = lines_of(path)
     said = header["kalshi_feed_recording"]
     assert said["version"] == kalshi_feed.__version__ and said["url"] == exchange.url and said["format"] == 1
     assert said["channels"] == ["orderbook_delta", "trade"] and said["use_yes_price"] is False
@@ -110,99 +92,6 @@ def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
     assert [record.reading for record in records if isinstance(record, Turn)] == readings
     assert [record.payloads for record in records if isinstance(record, Turn)] == turns
     assert [record.ns for record in records if isinstance(record, Turn)] == [1000 + n for n in range(len(turns))]
-
-
-# -- kills and cuts ----------------------------------------------------------------------------------------------------------------
-
-RECORDER = """
-import sys, time
-from kalshi_feed import KalshiFeed
-from kalshi_feed.simulator import Exchange
-with Exchange(markets=3, rate=300, seed=2) as exchange:
-    feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
-    recording = feed.record(sys.argv[1])
-    with feed:
-        feed.subscribe(["orderbook_delta", "trade"], exchange.market_tickers)
-        for ticker in exchange.market_tickers:
-            feed.wait_for_book(ticker, timeout=10)
-        print("recording", flush=True)
-        time.sleep(30)
-"""
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"killed{suffix}"
-    process = subprocess.Popen([sys.executable, "-c", RECORDER, str(path)], env=environment(), stdout=subprocess.PIPE)
-    with process:
-        try:
-            assert process.stdout is not None and process.stdout.readline() == b"recording\n"
-            begun = time.time_ns()
-            wait_until(lambda: lines(path)[-1].get("recv_ns", 0) > begun + 1_500_000_000, 20, "something in the file")
-            if suffix != ".ndjson":  # which is written whenever its buffer is full
-                wait_until(lambda: time.time_ns() - lines(path)[-1]["recv_ns"] > 300_000_000, 20, "much not to be in the file")
-        finally:
-            killed = time.time_ns()
-            process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    frames = [line for line in lines(path) if "event" in line]
-    assert killed - frames[-1]["recv_ns"] < 1_000_000_000
-    with played(path) as (feed, heard):
-        if suffix != ".ndjson":
-            (text,) = troubles(heard)
-            assert f"{path} was read as far as it goes" in text
-        assert feed.stats().messages_total == len(frames) > 100
-        assert len(heard.messages) > 100 and heard.gaps == []
-        assert all(book.is_live for book in feed.books.values()) and len(feed.books) == 3
-
-
-@pytest.fixture(scope="module", params=SUFFIXES)
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording of a few frames."""
-    path = tmp_path_factory.mktemp("whole") / f"whole{request.param}"
-    with Exchange(key_type="ed25519") as exchange:
-        exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
-        feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
-        with pytest.MonkeyPatch.context() as patch, feed, feed.record(path):
-            patch.setattr(writing, "_FLUSH", 0.01)
-            feed.wait_for_book(A, timeout=5)
-            for step in range(20):
-                exchange.change(A, "yes", "0.41", step + 1)
-                if step % 5 == 4:
-                    wait_until(lambda: text_of(path).count(b'"type":"orderbook_delta"') == step + 1, what="a flush")  # noqa: B023
-    return path
-
-
-def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) -> None:
-    data = whole.read_bytes()
-    with played(whole) as (_, heard):
-        everything = list(heard.messages)
-        assert troubles(heard) == [] and len(everything) == 21
-    path = tmp_path / whole.name
-    counts = []
-    for size in sorted({*range(1, len(data), max(1, len(data) // 40)), len(data) - 1, len(data) - 9}):
-        path.write_bytes(data[:size])
-        try:
-            with played(path) as (_, heard):
-                assert heard.messages == everything[: len(heard.messages)]
-                assert all("was read as far as it goes" in text for text in troubles(heard)) and len(troubles(heard)) <= 1
-                if path.suffix != ".ndjson":
-                    assert troubles(heard), f"silent at {size} of {len(data)} bytes"
-                counts.append(len(heard.messages))
-        except ConfigurationError as error:  # not even the header is there
-            assert "holds nothing" in str(error) or "is no recording" in str(error) or "cannot be read" in str(error)
-    assert counts == sorted(counts) and counts[-1] >= 18
-
-
-def test_a_file_damaged_in_the_middle(whole: Path, tmp_path: Path) -> None:
-    data = bytearray(whole.read_bytes())
-    middle = len(data) * 2 // 3
-    data[middle : middle + 4] = b"\x00\xff\x00\xff"
-    path = tmp_path / whole.name
-    path.write_bytes(data)
-    with played(path) as (feed, heard):
-        assert len(troubles(heard)) >= 1, heard.events
-        assert path.suffix == ".zst" or feed.books.keys() == {A}  # a zstd block is read whole, or not
 
 
 # -- disks -------------------------------------------------------------------------------------------------------------------------

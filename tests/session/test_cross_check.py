@@ -10,8 +10,7 @@ from kalshi_feed import FeedFault, Gap
 from kalshi_feed.messages import OrderbookSnapshot
 from kalshi_feed.session.timing import Timing
 from tests.session.driver import BOOK, Driver, Frame, delta, error, snapshot, ticker, trade
-from tests.session.test_reconciler import params
-from tests.session.test_repair import asked, lose
+from tests.session.support import asked, lose, params
 
 TICKER_SID = 2
 DENIAL = {"yes_bid_dollars": "0.5000", "yes_ask_dollars": "0.9000"}
