@@ -290,8 +290,8 @@ class KalshiFeed(Callbacks):
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Every subscription that was not ended by unsubscribe()."""
         self._engine.store.check_fork()
-        with self._engine.store.lock:
-            return tuple(Subscription(self._engine.requests, want) for want in self._engine.wanted.wants)
+        with self._engine.requests.lock:
+            return tuple(Subscription(self._engine.requests, want) for want in tuple(self._engine.wanted.wants))
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""
@@ -338,7 +338,7 @@ class KalshiFeed(Callbacks):
             predicate,
             timeout,
             market_tickers=market_tickers,
-            describe=lambda: f"waited {timeout:g} s in vain: {self._engine.requests.why_no_message(type)}",
+            describe=lambda: f"timed out after {timeout:g} s: {self._engine.requests.why_no_message(type)}",
         )
 
     def messages(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:

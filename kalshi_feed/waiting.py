@@ -6,7 +6,6 @@ thread that waits for work of its own).
 
 from __future__ import annotations
 
-import _thread
 import math
 import os
 import threading
@@ -20,7 +19,6 @@ __all__ = ["Clock", "Signal", "Waiter", "checked_timeout", "deadline_after", "se
 
 _FOREVER: Final = 1e9  # seconds, 30 years
 _SLICE: Final = None if os.name == "posix" else 0.1  # elsewhere a lock's acquire keeps Ctrl-C from the main thread
-_LONGEST: Final = 1e6 if _SLICE is None else _SLICE  # seconds; a lock's acquire takes no infinity
 
 
 class Clock(Protocol):
@@ -31,48 +29,6 @@ class Clock(Protocol):
 
     def time(self) -> float:
         """Unix time in seconds."""
-
-
-class Waiter:
-    """One thread that waits for something.
-
-    Made by that thread, released by the reader; ``check`` runs under the store's lock.
-    """
-
-    __slots__ = ("_signal", "_signalled", "check")
-
-    def __init__(self, check: Callable[[], object]) -> None:
-        self.check = check
-        self._signal = _thread.allocate_lock()  # held while there is nothing to see; nothing is called under it
-        self._signal.acquire()
-        self._signalled = False
-
-    def ready(self) -> bool:
-        """Whether the check has something to say (also an error) that was not signalled yet. Under the store's lock."""
-        if self._signalled:
-            return False
-        try:
-            self._signalled = self.check() is not None
-        except Exception:  # whatever it is, the waiting thread raises it
-            self._signalled = True
-        return self._signalled
-
-    def rearm(self) -> None:
-        """The check was looked at and said nothing after all. Under the store's lock."""
-        self._signalled = False
-
-    def release(self) -> None:
-        """Wake the thread; not under the store's lock."""
-        self._signal.release()
-
-    def sleep(self, deadline: float | None) -> bool:
-        """Wait to be released; False if the deadline came first."""
-        while True:
-            remaining = _LONGEST if deadline is None else min(deadline - time.monotonic(), _LONGEST)
-            if self._signal.acquire(timeout=max(remaining, 0.0)):
-                return True
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
 
 
 class Signal:
@@ -107,6 +63,27 @@ class Signal:
                 return True
             if remaining <= 0:
                 return False
+
+
+class Waiter:
+    """One thread that waits for something that changes under a lock.
+
+    Made by that thread; ``is_ready`` is asked under the lock, ``signal`` is set by whoever has changed something. A waiter that
+    is ready is set again at every change until its thread has looked: no wake-up can be lost, and a second one costs nothing.
+    """
+
+    __slots__ = ("__weakref__", "_check", "signal")
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        self._check = check
+        self.signal = Signal()
+
+    def is_ready(self) -> bool:
+        """Whether the check has something to say, also an error."""
+        try:
+            return self._check() is not None
+        except Exception:  # whatever it is, the waiting thread raises it
+            return True
 
 
 def checked_timeout(timeout: float | None) -> float | None:

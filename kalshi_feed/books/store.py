@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
 from ..messages.values import Level
 from ..threads import waiting_threads
-from ..waiting import Clock, Waiter, checked_timeout
+from ..waiting import Clock, Waiter, deadline_after, seconds_until
 from .book import Book, BookStatus, BookView
 
 __all__ = ["BookStore", "Books", "OrderBook"]
@@ -38,8 +38,12 @@ class BookStore:
         self.ended: KalshiFeedError | None = None  # why nothing will change any more
         self.forked = False
         self._handles: dict[str, OrderBook] = {}
-        self._waiters: list[Waiter] = []
+        self._waiters: list[weakref.ref[Waiter]] = []  # weak: each thread holds its own for as long as it waits
         _stores.add(self)
+
+    def is_held(self) -> bool:
+        """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our own code."""
+        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what threading.Condition uses, too
 
     def check_fork(self) -> None:
         """Raise FeedForkedError in a child process."""
@@ -84,8 +88,12 @@ class BookStore:
 
         Raises what check raises, the error the feed ended with, or WaitTimeout with the text of ``missing``.
         """
-        seconds = checked_timeout(timeout)
+        deadline = deadline_after(timeout)
         self.check_fork()
+        if self.is_held():
+            raise KalshiFeedError(
+                "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code cannot wait for it"
+            )
 
         def check_all() -> T | None:
             value = check()
@@ -94,18 +102,16 @@ class BookStore:
             return value
 
         waiter, me = Waiter(check_all), threading.get_ident()
-        deadline = None if seconds is None else time.monotonic() + seconds
         try:
             with self.lock:
                 value = check_all()
                 if value is not None:
                     return value
-                self._waiters.append(waiter)
+                self._waiters.append(weakref.ref(waiter))
             waiting_threads.add(me)
-            while waiter.sleep(deadline):
+            while waiter.signal.wait(seconds_until(deadline)):
                 with self.lock:
                     value = check_all()
-                    waiter.rearm()
                 if value is not None:
                     return value
             with self.lock:
@@ -113,11 +119,11 @@ class BookStore:
                 if value is not None:
                     return value
                 text = missing()
-            raise WaitTimeout(f"waited {seconds:g} s in vain: {text}")
-        finally:  # also of a KeyboardInterrupt between any two lines
+            raise WaitTimeout(f"timed out after {timeout:g} s: {text}")
+        finally:  # also of a KeyboardInterrupt between any two lines; what one leaves behind here is a dead reference
             waiting_threads.discard(me)
             with self.lock:
-                self._waiters[:] = [other for other in self._waiters if other is not waiter]
+                self._waiters[:] = [other for other in self._waiters if other() is not waiter]
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -126,11 +132,16 @@ class BookStore:
             yield
             ready = self.ready_locked()
         for waiter in ready:
-            waiter.release()
+            waiter.signal.set()
 
     def ready_locked(self) -> list[Waiter]:
-        """Those who have something to see now; they are to be released after the lock."""
-        return [waiter for waiter in self._waiters if waiter.ready()] if self._waiters else []
+        """Those who have something to see now; their signals are to be set after the lock."""
+        if not self._waiters:
+            return []
+        waiters = [waiter for reference in self._waiters if (waiter := reference()) is not None]
+        if len(waiters) < len(self._waiters):
+            self._waiters[:] = [reference for reference in self._waiters if reference() is not None]
+        return [waiter for waiter in waiters if waiter.is_ready()]
 
 
 class OrderBook:

@@ -250,6 +250,8 @@ class Engine(ABC):
         session, output, store = self.session, self.session.output, self.store
         reading = self._reading()
         with store.lock:  # store.change() by hand: every read comes this way
+            if self.requests.queued:
+                self.requests.apply_queued_locked()
             tap = self.tap
             if tap is not None:
                 tap.turn(payloads, now, reading)
@@ -268,7 +270,7 @@ class Engine(ABC):
                 self._metering.received(len(payloads), items, self.dispatcher.counters.dropped, now)
             ready = store.ready_locked()
         for waiter in ready:
-            waiter.release()
+            waiter.signal.set()
         log_turn(items, outbox)
         if items or changed or self._state.undelivered:
             self._hand_on(items, changed, read_at)

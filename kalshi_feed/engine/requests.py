@@ -1,21 +1,25 @@
 """What users ask of a feed: subscriptions, their changes, and waiting for what comes of them.
 
-Owns the way from a user's thread to what the session works on: change what is wanted under the lock, wake the reader, wait. Must
-not import the connection or the engine. Thread-safe; methods ending in _locked need the store's lock held.
+Owns the queue of requests, and the way from a user's thread to what the session works on. A request is queued by one append and
+leaves the queue when it has been applied; each step of applying it may be done twice. So a request is either made or not: if an
+exception interrupts the call (Ctrl-C, a signal handler that raises), whoever takes the lock next finishes the work. A call that
+comes on top of this feed's own code, from a finalizer that the garbage collector runs or from a signal handler, is only queued:
+what it would change is being looked at. Thread-safe; methods ending in _locked need the store's lock held.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from ..books.book import BookStatus
 from ..books.store import BookStore, OrderBook
-from ..errors import FeedClosedError, SubscriptionError
+from ..errors import ConfigurationError, FeedClosedError, SubscriptionError
 from ..events import FeedState
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, CHANNELS
 from ..session.session import Session
-from ..session.wanted import ListBox, Want, Wanted
+from ..session.wanted import Change, ListBox, Want, Wanted
 from .state import State
 from .tap import Tap
 
@@ -35,86 +39,123 @@ class UserRequests:
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self._session = session
+        self.session = session  # replaced after a defect, under the store's lock
         self._state = state
         self._wake = wake
-        self.tap: Tap | None = None  # who records the users' wishes; set under the store's lock
+        self.queued: deque[Change] = deque()  # requests that are not applied yet; appended by any thread, emptied under the lock
+        self.tap: Tap | None = None  # who records the requests; set under the store's lock
         self.check = check
         self.check_fork = store.check_fork
         self.wanted = wanted
 
     @property
-    def lock(self) -> threading.RLock:
-        """The store's lock."""
-        return self._store.lock
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The store's lock, with every request applied that was made before; see the module for the exception."""
+        is_on_top = self._store.is_held()
+        with self._store.lock:
+            if self.queued and not is_on_top:
+                self.apply_queued_locked()
+            yield
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""
-        return self._session.sid_of(channel)
+        return self.session.sid_of(channel)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
 
     def subscribe(self, want: Want) -> None:
         """Want it. Raises ConfigurationError where it contradicts what is wanted already."""
-        with self._store.lock:
-            self._subscribe_locked(want)
-        self._wake()
-
-    def _subscribe_locked(self, want: Want) -> None:
-        for ticker in self.wanted.add(want):
-            self.open_book_locked(ticker)
-        self._record_wish("subscribe", want)
-
-    def _record_wish(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
-        """The lock is held."""
-        if self.tap is not None:
-            self.tap.wish(name, want, words)
-
-    def want_book(self, market_ticker: str) -> None:
-        """Want the market's book, unless somebody does or the feed is closed."""
-        with self._store.lock:
-            if self.wanted.wants_book(market_ticker) or self._state.value is FeedState.CLOSED:
-                return
-            for old in tuple(self.wanted.wants):  # what was refused before: the new one takes its place
-                if old.failed and old.channels == (BOOK_CHANNEL,) and tuple(old.keys) == (market_ticker,):
-                    self.wanted.remove(old)
-                    self._record_wish("unsubscribe", old)
-            self._subscribe_locked(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {}))
-        self._wake()
+        self._request(Change("subscribe", want))
 
     def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """Want more markets."""
-        with self._store.lock:
-            for ticker in self.wanted.add_keys(want, market_tickers):
-                self.open_book_locked(ticker)
-            self._record_wish("add_markets", want, market_tickers)
-        self._wake()
+        """Add markets."""
+        self._request(Change("add_markets", want, market_tickers))
 
     def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """Want fewer markets."""
-        with self._store.lock:
-            self._session.books_unwanted(self.wanted.delete_keys(want, market_tickers))
-            self._record_wish("delete_markets", want, market_tickers)
-        self._wake()
+        """Remove markets."""
+        self._request(Change("delete_markets", want, market_tickers))
 
     def unsubscribe(self, want: Want) -> None:
-        """Want it no longer."""
-        with self._store.lock:
-            self._session.books_unwanted(self.wanted.remove(want))
-            self._record_wish("unsubscribe", want)
-        self._wake()
+        """Remove the subscription."""
+        self._request(Change("unsubscribe", want))
 
     def request_snapshots(self, market_tickers: Iterable[str]) -> None:
         """Ask for fresh snapshots."""
-        with self._store.lock:
-            self.wanted.snapshots.update(dict.fromkeys(market_tickers))
-            self._record_wish("request_snapshots", None, market_tickers)
-        self._wake()
+        self._request(Change("request_snapshots", None, market_tickers))
 
     def ask(self, action: str, channels: Iterable[str]) -> None:
         """Ask for a list that the exchange sends as a message."""
+        self._request(Change("ask", None, (action, *channels)))
+
+    def want_book(self, market_ticker: str) -> None:
+        """Want the market's book, unless somebody does or the feed is closed."""
         with self.lock:
-            self.wanted.questions.update(dict.fromkeys((action, channel) for channel in channels))
-            self._record_wish("ask", None, (action, *channels))
-        self._wake()
+            if self.wanted.wants_book(market_ticker) or self._state.value is FeedState.CLOSED:
+                return
+            # what was refused before: the new one takes its place
+            refused = [
+                old
+                for old in self.wanted.wants
+                if old.failed and old.channels == (BOOK_CHANNEL,) and [*old.keys] == [market_ticker]
+            ]
+        for old in refused:
+            self.unsubscribe(old)
+        self.subscribe(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {}))
+
+    def _request(self, change: Change) -> None:
+        """Queue a request, and apply it unless this thread is in the middle of using what it changes."""
+        if self._store.is_held():
+            self.queued.append(change)
+        else:
+            try:
+                with self.lock:
+                    if change.kind == "subscribe" and change.want is not None:
+                        self._check_locked(change.want)
+                    self.queued.append(change)
+                    self.apply_queued_locked()
+            finally:
+                self._wake()  # also where an exception interrupts: what was queued is for the reader then
+
+    def _check_locked(self, want: Want) -> None:
+        self.wanted.check(want)
+
+    def apply_queued_locked(self) -> None:
+        """Apply the requests in their order. Never called on top of code that uses what they change."""
+        queued = self.queued
+        while queued:
+            change = queued[0]
+            self._apply_locked(change)
+            if self.tap is not None:
+                self.tap.wish(change)
+            queued.popleft()
+
+    def _apply_locked(self, change: Change) -> None:
+        """Every step may be done twice."""
+        wanted, want, kind = self.wanted, change.want, change.kind
+        if kind == "subscribe" and want is not None:
+            try:
+                wanted.add(want, self.open_book_locked)
+            except ConfigurationError as error:  # it was queued on top of another change, and contradicts what came of that
+                want.error = SubscriptionError(0, str(error), want.channels[0], None)
+                want.failed.update(want.channels)
+                wanted.wants[want] = None
+        elif kind == "add_markets" and want is not None:
+            wanted.add_keys(want, change.words, self.open_book_locked)
+        elif kind == "delete_markets" and want is not None:
+            wanted.delete_keys(want, change.words, self._close_book_locked)
+        elif kind == "unsubscribe" and want is not None:
+            wanted.remove(want, self._close_book_locked)
+        elif kind == "request_snapshots":
+            wanted.snapshots.update(dict.fromkeys(change.words))
+        elif kind == "ask":
+            wanted.questions.update(dict.fromkeys((change.words[0], channel) for channel in change.words[1:]))
+        elif kind == "list_subscriptions" and change.box is not None:
+            if not any(other is change.box for other in wanted.lists):
+                wanted.lists.append(change.box)
+
+    def _close_book_locked(self, market_ticker: str) -> None:
+        self.session.books_unwanted((market_ticker,))
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid)."""
@@ -126,19 +167,18 @@ class UserRequests:
                 raise answer.fresh()
             return answer
 
-        with self._store.lock:
-            self.wanted.lists.append(box)
-            self._record_wish("list_subscriptions")
-        self._wake()
         try:
+            self._request(Change("list_subscriptions", box=box))
             return self._store.wait(check, timeout, lambda: self._state.missing("no answer to list_subscriptions"))
         finally:
-            with self._store.lock:
+            with self.lock:
                 self.wanted.lists[:] = [other for other in self.wanted.lists if other is not box]
+
+    # -- waits -------------------------------------------------------------------------------------------------------
 
     def confirmed(self, want: Want) -> bool:
         """Whether the exchange has confirmed all of a subscription."""
-        return self._state.is_connected and all(self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
+        return self._state.is_connected and all(self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
 
     def wait_for_confirmation(self, want: Want, timeout: float | None) -> None:
         """Wait for confirmed(). Raises the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError."""
@@ -151,7 +191,7 @@ class UserRequests:
             return self.confirmed(want) or None
 
         def missing() -> str:
-            names = ", ".join(n for n in want.live_channels() if not self._session.confirmed(n, want.keys_of(n)))
+            names = ", ".join(n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n)))
             return self._state.missing(f"the exchange has not confirmed {names}")
 
         self._store.wait(check, timeout, missing)
@@ -171,7 +211,7 @@ class UserRequests:
             return None
 
         def missing() -> str:
-            if not self._session.confirmed(BOOK_CHANNEL, (market_ticker,)):
+            if not self.session.confirmed(BOOK_CHANNEL, (market_ticker,)):
                 return self._state.missing(f"the exchange has not confirmed {BOOK_CHANNEL} of {market_ticker}")
             return self._state.missing(f"no snapshot of {market_ticker} has come, its book is {book.status.value}")
 
@@ -179,33 +219,34 @@ class UserRequests:
 
     def wanted_books(self) -> tuple[str, ...]:
         """The markets whose books are wanted."""
-        with self._store.lock:
+        with self.lock:
             return self.wanted_books_locked()
 
     def wanted_books_locked(self) -> tuple[str, ...]:
         """As wanted_books(), with the lock held.
 
-        In a signal handler on top of a subscribe() that has not made its books yet, without those.
+        In a signal handler on top of a subscribe(), without the books that it has yet to make.
         """
         channel = self.wanted.channels.get(BOOK_CHANNEL)
-        return tuple(filter(self._store.books.__contains__, tuple(channel.counts))) if channel is not None else ()
+        return tuple(filter(self._store.books.__contains__, tuple(channel.holders))) if channel is not None else ()
 
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""
         book = self._store.book_locked(market_ticker)
         book.wanted_at = self._store.clock.monotonic()
         if book.set_status(BookStatus.PENDING):
-            self._session.output.status_changed.add(market_ticker)
+            self.session.output.status_changed.add(market_ticker)
 
     def reopen_books_locked(self) -> None:
         """The feed starts."""
         for ticker in self.wanted_books_locked():
             self.open_book_locked(ticker)
-        self._record_wish("reopen_books")
+        if self.tap is not None:
+            self.tap.wish(Change("reopen_books"))
 
     def close_books_locked(self) -> None:
         """The feed is closed, and with it every book."""
-        self._session.books_unwanted(self.wanted_books_locked())
+        self.session.books_unwanted(self.wanted_books_locked())
 
     def why_no_message(self, type_: str) -> str:
         """What to tell someone who waited in vain for a message of this type."""

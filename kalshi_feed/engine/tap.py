@@ -6,11 +6,11 @@ called with the store's lock held, in the order of the inputs, and neither block
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ..events import StateChange
-from ..session.wanted import Want
+from ..session.wanted import Change
 
 __all__ = ["QUIET", "Reading", "Tap"]
 
@@ -36,8 +36,8 @@ class Tap(Protocol):
     def sent(self, commands: Sequence[bytes]) -> None:
         """What that turn sends."""
 
-    def wish(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
-        """A user asked for something: a method of UserRequests, with the subscription and the names it got."""
+    def wish(self, change: Change) -> None:
+        """A user asked for something. The same one may come twice in a row; see Change.serial."""
 
     def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
         """A connection stands; ``clock_skew``: seconds our clock is ahead of the exchange's, if that is known."""

@@ -51,12 +51,13 @@ class WantLine(msgspec.Struct, omit_defaults=True):
 
 
 class WishLine(msgspec.Struct, omit_defaults=True):
-    """A user's call of a method of UserRequests."""
+    """A request of a user, see Change. One that was applied twice stands there twice in a row, with the same ``serial``."""
 
     do: str
     want: WantLine | None = None
     number: int | None = None
     words: list[str] = []
+    serial: int | None = None
 
 
 class ChangeLine(msgspec.Struct, omit_defaults=True):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ..engine.engine import Engine
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
-from ..session.wanted import Want
+from ..session.wanted import Change
 from .checkpoint import Numbers, SessionCopy, take_checkpoint
 from .lines import Line, WantLine, WishLine, change_line
 
@@ -117,16 +117,17 @@ class RecordingQueue:
         """See Tap."""
         self._add(SentItem(self._now, commands))
 
-    def wish(self, name: str, want: Want | None = None, words: Iterable[str] = ()) -> None:
+    def wish(self, change: Change) -> None:
         """See Tap."""
+        want, words = change.want, list(change.words)
         if want is None:
-            wish = WishLine(name, words=list(words))
-        elif name == "subscribe":
-            number = self._numbers.of(want)
-            wish = WishLine(name, WantLine(number, list(want.channels), want.selector, list(want.keys), dict(want.options)))
+            wish = WishLine(change.kind, words=words, serial=change.serial)
+        elif change.kind == "subscribe":
+            line = WantLine(self._numbers.of(want), list(want.channels), want.selector, list(want.keys), dict(want.options))
+            wish = WishLine(change.kind, line, serial=change.serial)
         else:
-            wish = WishLine(name, number=self._numbers.of(want), words=list(words))
-            if name == "unsubscribe":
+            wish = WishLine(change.kind, number=self._numbers.of(want), words=words, serial=change.serial)
+            if change.kind == "unsubscribe":
                 self._numbers.forget(want)
         self._add(LineItem(time.monotonic(), Line(wish=wish)))
 

@@ -72,6 +72,7 @@ class ReplayEngine(Engine):
         self._recorded = self.requests
         self.requests = ReplayRequests(self._recorded, self.store, self.wanted, self.session, self._state, self.check, self.wake)
         self._wants: dict[int, list[Want]] = {}
+        self._last_serial: int | None = None  # of the request that was taken last
         self._turn_reading = QUIET
         self._was_restored = self._spoken = False
         self._silent_until: int | None = None  # Unix ns; None: callbacks are told
@@ -94,7 +95,7 @@ class ReplayEngine(Engine):
     def play(self, player: Player) -> None:
         """Everything, to the end of the recording or to stop()."""
         self._was_restored = self._spoken = False
-        self._began = self._silent_until = None
+        self._began = self._silent_until = self._last_serial = None
         self._hand_on([], ())
         for header, record in self.source.records():
             if player.stopping():
@@ -159,6 +160,9 @@ class ReplayEngine(Engine):
             self.session.output.give_up = None  # if the connection was given up, the recording says so too
 
     def _wish(self, wish: WishLine) -> None:
+        if wish.serial is not None and wish.serial == self._last_serial:
+            return
+        self._last_serial = wish.serial
         recorded, wants = self._recorded, self._wants.get(wish.number or 0, [])
         if wish.do == "subscribe" and wish.want is not None:
             want = want_of(wish.want)

@@ -1,15 +1,14 @@
 """What users ask of a replay.
 
-Owns ReplayRequests; must not import the engine. Thread-safe.
+Owns ReplayRequests. Thread-safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ..engine.requests import UserRequests
-from ..session.wanted import Want, Wanted
+from ..session.wanted import Change, Want, Wanted
 
 __all__ = ["ReplayRequests"]
 
@@ -25,47 +24,39 @@ class ReplayRequests(UserRequests):
         self._recorded = recorded
         self._users = Wanted()
 
-    def _subscribe_locked(self, want: Want) -> None:
-        self._users.add(want)
-
     def want_book(self, market_ticker: str) -> None:
         """The book is in the recording, or will never come."""
 
-    def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """See UserRequests."""
-        with self.lock:
-            self._users.add_keys(want, market_tickers)
+    def _check_locked(self, want: Want) -> None:
+        self._users.check(want)
 
-    def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """See UserRequests."""
-        with self.lock:
-            self._users.delete_keys(want, market_tickers)
-
-    def unsubscribe(self, want: Want) -> None:
-        """See UserRequests."""
-        with self.lock:
-            if want in self._users.wants:
-                self._users.remove(want)
-
-    def request_snapshots(self, market_tickers: Iterable[str]) -> None:
-        """The recording has the snapshots it has."""
-
-    def ask(self, action: str, channels: Iterable[str]) -> None:
-        """The recording has the lists it has."""
+    def _apply_locked(self, change: Change) -> None:
+        """Snapshots and lists are those that were recorded."""
+        want = change.want
+        if want is None:
+            return
+        if change.kind == "subscribe":
+            self._users.add(want)
+        elif change.kind == "add_markets":
+            self._users.add_keys(want, change.words)
+        elif change.kind == "delete_markets":
+            self._users.delete_keys(want, change.words)
+        elif want in self._users.wants:
+            self._users.remove(want)
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """What was open at this moment of the recording."""
         with self.lock:
             return tuple(
                 (subscription.name, subscription.sid)
-                for subscription in self._session.reconciler.subscriptions
+                for subscription in self.session.reconciler.subscriptions
                 if subscription.is_open and subscription.sid is not None
             )
 
     def confirmed(self, want: Want) -> bool:
         """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it was then."""
         wanted = self._recorded.wanted.channels
-        return all(name in wanted and self._session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
+        return all(name in wanted and self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
 
     def reopen_books_locked(self) -> None:
         """The recording says when."""

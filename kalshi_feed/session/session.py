@@ -452,4 +452,4 @@ class Session:
 
     def _all_live(self) -> bool:
         channel = self._wanted.channels.get(BOOK_CHANNEL)
-        return channel is None or all(self._books[ticker].status is BookStatus.LIVE for ticker in channel.counts)
+        return channel is None or all(self._books[ticker].status is BookStatus.LIVE for ticker in channel.holders)

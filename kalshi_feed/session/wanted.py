@@ -1,26 +1,56 @@
-"""What users want: subscriptions as they were asked for, counted per channel and market.
+"""What users want: subscriptions as they were asked for, and which of them hold each channel's markets.
 
-Owns Want (one subscription's record) and Wanted (all of them and the difference to make). Must not import sockets,
-threads or clocks. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads
+Owns Change (one request of a user), Want (one subscription's record) and Wanted (all of them and the difference to make). Every
+change of Wanted is idempotent: one that an exception interrupts (Ctrl-C, a signal handler that raises) is simply applied again,
+and only then is it done. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads
 it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from ..errors import ConfigurationError, SubscriptionError
 from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS, rule_of
 
-__all__ = ["ListBox", "Want", "Wanted", "WantedChannel"]
+__all__ = ["Change", "ListBox", "Want", "Wanted", "WantedChannel"]
 
 # Where a list_subscriptions call finds its answer: (channel, sid) pairs, or the exchange's refusal
 ListBox = list["tuple[tuple[str, int], ...] | SubscriptionError"]
 
 
 _NARROWING = frozenset({"user_filter", "shard_factor", "shard_key"})  # with it fewer messages come than without
+_serials = itertools.count(1)
+
+
+class Change:
+    """One request of a user, as it is queued and recorded. Immutable by convention, hence thread-safe."""
+
+    __slots__ = ("box", "kind", "serial", "want", "words")
+
+    def __init__(
+        self,
+        kind: Literal[
+            "subscribe",
+            "add_markets",
+            "delete_markets",
+            "unsubscribe",
+            "request_snapshots",
+            "ask",
+            "list_subscriptions",
+            "reopen_books",
+        ],
+        want: Want | None = None,
+        words: Iterable[str] = (),
+        box: ListBox | None = None,
+    ) -> None:
+        self.kind = kind
+        self.want = want
+        self.words = tuple(words)
+        self.box = box  # of list_subscriptions
+        self.serial = next(_serials)  # by which a recording tells one that was applied twice
 
 
 class Want:
@@ -62,18 +92,18 @@ class Want:
 class WantedChannel:
     """One channel as all subscriptions together want it. Not thread-safe; see the module."""
 
-    __slots__ = ("counts", "name", "options", "wants")
+    __slots__ = ("holders", "name", "options", "wants")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.wants: list[Want] = []
-        self.counts: Counter[str] = Counter()
+        self.wants: dict[Want, None] = {}
+        self.holders: dict[str, tuple[Want, ...]] = {}  # by market: the subscriptions that want it, never none
         self.options: dict[str, Any] = {}
 
     @property
     def keys(self) -> Iterable[str]:
         """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel."""
-        return ALL_MARKETS if self.counts["*all*"] else self.counts.keys()
+        return ALL_MARKETS if "*all*" in self.holders else self.holders.keys()
 
     @property
     def selector(self) -> str | None:
@@ -93,48 +123,56 @@ class Wanted:
         self.questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists asked for; they come as messages
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
-    def add(self, want: Want) -> list[str]:
-        """Want what ``want`` says; returns the markets whose books are wanted for the first time.
+    def check(self, want: Want) -> None:
+        """Raise ConfigurationError where ``want`` contradicts what is wanted already."""
+        for name in want.channels:
+            self._check(want, name)
+
+    def add(self, want: Want, opened: Callable[[str], object] | None = None) -> list[str]:
+        """Want what ``want`` says; returns the markets whose books are wanted for the first time, each given to ``opened``.
 
         Raises ConfigurationError, with nothing changed, where it contradicts what is wanted already.
         """
-        for name in want.channels:
-            self._check(want, name)
+        if want not in self.wants:
+            self.check(want)
         self.wants[want] = None
         new = []
         for name in want.channels:
             channel = self.channels.setdefault(name, WantedChannel(name))
-            channel.wants.append(want)
-            channel.options.update(_options_of(want, name))
-            new += self._count(name, want.keys_of(name))
+            channel.wants[want] = None
+            channel.options = _options_of_all(channel)
+            new += self._hold(channel, want, want.keys_of(name), opened)
         return new
 
-    def add_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
-        """More markets for a subscription, or once more what was refused; returns those whose books are new."""
+    def add_keys(self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None) -> list[str]:
+        """More markets for a subscription, or once more what was refused; returns those whose books are new, as add() does."""
         new = []
         for name in want.live_channels():
             if want.filters(name):
-                mine = set(want.keys_of(name))
                 want.forgive(name, keys)
-                new += self._count(name, [key for key in keys if key not in mine])
+                new += self._hold(self.channels[name], want, keys, opened)
         want.keys.update(dict.fromkeys(keys))
         return new
 
-    def delete_keys(self, want: Want, keys: Iterable[str]) -> list[str]:
-        """Fewer markets for a subscription; returns those whose books nobody wants any more."""
+    def delete_keys(self, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None = None) -> list[str]:
+        """Fewer markets for a subscription; returns those whose books nobody wants any more, each given to ``closed``."""
         gone = []
         for name in want.live_channels():
             if want.filters(name):
-                mine = set(want.keys_of(name))
                 want.forgive(name, keys)
-                gone += self._uncount(name, [key for key in keys if key in mine])
+                gone += self._release(self.channels[name], want, keys, closed)
         for key in keys:
             want.keys.pop(key, None)
         return gone
 
-    def remove(self, want: Want) -> list[str]:
-        """Forget a subscription; returns the markets whose books nobody wants any more."""
-        gone = [ticker for name in want.live_channels() for ticker in self._leave(want, name)]
+    def remove(self, want: Want, closed: Callable[[str], object] | None = None) -> list[str]:
+        """Forget a subscription; returns the markets whose books nobody wants any more, as delete_keys() does."""
+        gone = []
+        for name in want.live_channels():
+            channel = self.channels.get(name)
+            if channel is not None:
+                gone += self._release(channel, want, list(want.keys_of(name)), closed)
+                self._leave(channel, want)
         want.closed = True
         self.wants.pop(want, None)
         return gone
@@ -147,24 +185,24 @@ class Wanted:
         A subscription left with nothing on the channel has failed there; one that keeps other markets goes on with
         those.
         """
-        gone = []
+        gone: list[str] = []
         for want in list(self.channels[channel].wants if channel in self.channels else ()):
             held = set(want.keys_of(channel))
             refused = held.intersection(keys)
             if not refused:
                 continue
             want.error = error
-            gone += self._uncount(channel, refused)
+            gone += self._release(self.channels[channel], want, refused, None)
             want.refused.setdefault(channel, set()).update(refused)
             if refused == held:
                 want.failed.add(channel)
-                self._forget(channel, want)
+                self._leave(self.channels[channel], want)
         return gone
 
     def wants_book(self, market_ticker: str) -> bool:
         """Whether anybody wants the book of this market."""
         channel = self.channels.get(BOOK_CHANNEL)
-        return channel is not None and market_ticker in channel.counts
+        return channel is not None and market_ticker in channel.holders
 
     def _check(self, want: Want, name: str) -> None:
         rule = rule_of(name)
@@ -192,39 +230,49 @@ class Wanted:
                     f"a channel, so it cannot be {_said(option, mine)} as well: unsubscribe the other one first"
                 )
 
-    def _count(self, name: str, keys: Iterable[str]) -> list[str]:
-        channel = self.channels[name]
-        new = [key for key in keys if key not in channel.counts]
-        channel.counts.update(list(keys))
-        self.changed.add(name)
-        if name != BOOK_CHANNEL:
-            return []
-        self.new_books.update(dict.fromkeys(new))
+    def _hold(self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None) -> list[str]:
+        """``want`` wants these too. A market's holders are written last: until then it is new, and is done once more."""
+        new = []
+        self.changed.add(channel.name)
+        holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
+        alone = (want,)  # one tuple for all markets that nobody else wants
+        for key in keys:
+            others = holders.get(key, ())
+            if want in others:
+                continue
+            if is_book and not others:
+                new.append(key)
+                self.new_books[key] = None
+                if opened is not None:
+                    opened(key)
+            holders[key] = (*others, want) if others else alone
         return new
 
-    def _uncount(self, name: str, keys: Iterable[str]) -> list[str]:
-        channel = self.channels[name]
+    def _release(
+        self, channel: WantedChannel, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None
+    ) -> list[str]:
+        """``want`` no longer wants these; as _hold(), the other way around."""
         gone = []
+        self.changed.add(channel.name)
+        holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
         for key in keys:
-            channel.counts[key] -= 1
-            if not channel.counts[key]:
-                del channel.counts[key]
-                gone.append(key)
-        self.changed.add(name)
-        return gone if name == BOOK_CHANNEL else []
-
-    def _leave(self, want: Want, name: str) -> list[str]:
-        gone = self._uncount(name, list(want.keys_of(name)))
-        self._forget(name, want)
+            others = tuple(other for other in holders.get(key, ()) if other is not want)
+            if others:
+                holders[key] = others
+            elif key in holders:
+                if is_book:
+                    gone.append(key)
+                    if closed is not None:
+                        closed(key)
+                del holders[key]
         return gone
 
-    def _forget(self, name: str, want: Want) -> None:
-        channel = self.channels[name]
-        channel.wants.remove(want)
-        if not channel.wants:
-            del self.channels[name]
-        elif _options_of(want, name):
-            channel.options = {k: v for other in channel.wants for k, v in _options_of(other, name).items()}
+    def _leave(self, channel: WantedChannel, want: Want) -> None:
+        channel.wants.pop(want, None)
+        if channel.wants:
+            channel.options = _options_of_all(channel)
+        else:
+            self.channels.pop(channel.name, None)
 
 
 def _said(option: str, options: Mapping[str, Any]) -> str:
@@ -235,3 +283,7 @@ def _options_of(want: Want, name: str) -> dict[str, Any]:
     """The channel-wide parameters of ``want`` that concern this channel."""
     allowed = CHANNELS[name].options if name in CHANNELS else tuple(want.options)
     return {option: value for option, value in want.options.items() if option in allowed or option == "skip_ticker_ack"}
+
+
+def _options_of_all(channel: WantedChannel) -> dict[str, Any]:
+    return {name: value for want in channel.wants for name, value in _options_of(want, channel.name).items()}

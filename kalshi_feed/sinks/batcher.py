@@ -262,7 +262,7 @@ class Batcher:
             upto = self._flush_to = self._last_n
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._stored_n >= upto or self._has_ended, seconds):
-                raise WaitTimeout(f"waited {seconds:g} s in vain: {self._waiting()}")
+                raise WaitTimeout(f"timed out after {seconds:g} s: {self._waiting()}")
             if self._stored_n < upto:
                 raise WaitTimeout(f"the Batcher was closed: {self._waiting()}")
 

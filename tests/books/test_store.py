@@ -42,7 +42,7 @@ def announce(store: BookStore) -> int:
     with store.lock:
         ready = store.ready_locked()
     for waiter in ready:
-        waiter.release()
+        waiter.signal.set()
     return len(ready)
 
 
@@ -106,7 +106,7 @@ def test_wait_ends_by_its_deadline_and_says_what_was_missing(store: BookStore, t
     with pytest.raises(WaitTimeout) as timed_out:
         store.wait(lambda: None, timeout, lambda: "the moon")
     assert timeout <= time.monotonic() - began < timeout + 2
-    assert str(timed_out.value) == f"waited {timeout:g} s in vain: the moon"
+    assert str(timed_out.value) == f"timed out after {timeout:g} s: the moon"
     assert isinstance(timed_out.value, TimeoutError)
     assert store._waiters == []
 
@@ -134,10 +134,10 @@ def test_a_value_that_goes_again_does_not_end_the_wait(store: BookStore) -> None
         values.append(1)
         with store.lock:
             (waiter,) = store.ready_locked()
-            assert store.ready_locked() == []  # signalled once
+            assert store.ready_locked() == [waiter]  # until its thread has looked
             values.clear()
         looked.clear()
-        waiter.release()
+        waiter.signal.set()
         assert looked.wait(5)
         values.append(2)
         wait_until(lambda: announce(store))
@@ -220,7 +220,7 @@ def test_timeouts() -> None:
 
 def test_waiting_in_slices(store: BookStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, where Ctrl-C is let in between them."""
-    monkeypatch.setattr("kalshi_feed.waiting._LONGEST", 0.005)
+    monkeypatch.setattr("kalshi_feed.waiting._SLICE", 0.005)
     values: list[int] = []
     with waiting(store, lambda: store.wait(lambda: values[0] if values else None, None, str)) as found:
         values.append(3)

@@ -7,7 +7,7 @@ takes: decoder, book, store, handle, view.
 from __future__ import annotations
 
 import json
-import time
+import weakref
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -147,18 +147,18 @@ class BookAgainstModel(RuleBasedStateMachine):
             "two sides": lambda: self.book.best_bid() and self.book.best_ask(),
         }
         waiter = Waiter(checks.get(what, lambda: True if self.book.status.value == what else None))
-        if waiter.check() is None:
-            self.store._waiters.append(waiter)
+        if not waiter.is_ready():
+            self.store._waiters.append(weakref.ref(waiter))
             self.waiters.append(waiter)
 
     @invariant()
     def who_waits_is_woken_when_there_is_something_to_see(self) -> None:
         for waiter in self.waiters[:]:
-            is_there = waiter.check() is not None
-            assert waiter.sleep(time.monotonic()) is is_there
+            is_there = waiter.is_ready()
+            assert waiter.signal.wait(0) is is_there
             if is_there:
                 self.waiters.remove(waiter)
-                self.store._waiters.remove(waiter)
+                self.store._waiters.remove(weakref.ref(waiter))
 
     # what must hold
 

@@ -70,7 +70,7 @@ def test_flush(sink: Stubborn) -> None:
         assert batcher.stats().written == 1
         sink.error = SinkError("no disk")
         batcher.put(delta())
-        with pytest.raises(WaitTimeout, match=r"waited 0.05 s in vain: 1 rows are not in stubborn \(no disk\)"):
+        with pytest.raises(WaitTimeout, match=r"timed out after 0.05 s: 1 rows are not in stubborn \(no disk\)"):
             batcher.flush(0.05)
         waiting = in_thread(lambda: batcher.flush(20))
         assert len(batcher.close(0.1)) == 1
