@@ -57,9 +57,9 @@ def read_clocks() -> ClockReadings:
     return ClockReadings(before, wall, boot)
 
 
-def moment(ns: int) -> datetime:
-    """The aware datetime (UTC) of Unix nanoseconds."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)
+def moment(unix: float) -> datetime:
+    """The aware datetime (UTC) of Unix seconds."""
+    return _EPOCH + timedelta(microseconds=round(unix * 1e6))
 
 
 class ClockWatch:
@@ -69,12 +69,12 @@ class ClockWatch:
         self._read = read
         self._keep(read())
 
-    def look(self, now: float, wall_ns: int) -> Jump | None:
+    def look(self, now: float, wall: float) -> Jump | None:
         """What has happened since the last look. Cheap: it reads all clocks only once a second, or if these two have parted.
 
-        ``now`` is time.monotonic(), and time.time_ns() was read just after it.
+        ``now`` is time.monotonic(), and ``wall`` time.time(), read just after it.
         """
-        if now < self._look_at and -LEAST_JUMP < wall_ns * 1e-9 - now - self._offset < LEAST_JUMP:
+        if now < self._look_at and self._least < wall - now < self._most:
             return None
         before, readings = self._last, self._read()
         self._keep(readings)
@@ -88,5 +88,6 @@ class ClockWatch:
 
     def _keep(self, readings: ClockReadings) -> None:
         self._last = readings
-        self._offset = readings.wall_offset_ns / 1e9  # seconds the wall clock is ahead of the monotonic one
+        offset = readings.wall_offset_ns / 1e9
+        self._least, self._most = offset - LEAST_JUMP, offset + LEAST_JUMP  # the wall clock less the monotonic one: still together
         self._look_at = readings.monotonic_ns / 1e9 + LOOK_EVERY

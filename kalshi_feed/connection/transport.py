@@ -95,7 +95,7 @@ class Transport:
         self._unsent_since: float | None = None  # last progress while something waits to be written
         self._pinged = False  # since the last byte received
         self._watch = watch or ClockWatch()
-        self._last_byte = now, time.time_ns()  # when the last byte came, monotonic seconds and Unix ns
+        self._last_byte = now, time.time()  # when the last byte came, in monotonic and in Unix seconds
         self._jump: Jump | None = None  # whose ping has no answer yet
         self._jumped_at = 0.0  # when that ping was sent
         self._last_byte_before = self._last_byte  # that jump: what comes first after it may have been sent long before
@@ -123,8 +123,8 @@ class Transport:
         return self._unparsed or ended or self._stream.has_failed
 
     @property
-    def last_byte(self) -> tuple[float, int]:
-        """When the last byte came that shows the peer to be there: time.monotonic(), and Unix ns as the clock was then."""
+    def last_byte(self) -> tuple[float, float]:
+        """When the last byte came that shows the peer to be there: time.monotonic() and time.time() as they were then."""
         return self._last_byte if self._jump is None else self._last_byte_before
 
     @property
@@ -163,8 +163,8 @@ class Transport:
     def _fill(self, now: float) -> None:
         if self._end is not None:
             return
-        wall_ns = time.time_ns()
-        jump = self._watch.look(now, wall_ns)
+        wall = time.time()
+        jump = self._watch.look(now, wall)
         if jump is not None:
             self._take_jump(jump, now)
         shorten()
@@ -177,7 +177,7 @@ class Transport:
             restore()
         if count:
             self.last_received = now
-            self._last_byte = now, wall_ns
+            self._last_byte = now, wall
             if self._jump is not None and now >= self._jumped_at + ANSWER_SECONDS:  # what was on its way has come by now
                 self._jump = None
             self.bytes_received += count

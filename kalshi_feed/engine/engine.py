@@ -107,7 +107,7 @@ class Engine(ABC):
             return QUIET
         self._binary_ignored += binaries
         transport.slept = 0.0
-        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0)
+        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0.0)
 
     def _starting_locked(self) -> None:  # noqa: B027  # not every heir has something to do
         """A new reader is about to start."""
@@ -266,7 +266,7 @@ class Engine(ABC):
                 session.arriving(reading.arriving_since, now)
                 session.ignored_binary(reading.binaries, now)
                 if reading.slept:
-                    session.slept(reading.slept, moment(reading.last_byte_ns), now)
+                    session.slept(reading.slept, moment(reading.last_byte_at), now)
             session.tick(now)
             items, changed, outbox = output.take()
             if tap is not None and outbox:

@@ -56,7 +56,7 @@ class LiveEngine(Engine):
         self._max_message_size = max_message_size
         self._policy = policy
         self._retries = Retries(policy, random.random)
-        self._last_byte: tuple[float, int] | None = None  # of the connection that was lost; see Transport.last_byte
+        self._last_byte: tuple[float, float] | None = None  # of the connection that was lost; see Transport.last_byte
         self._clock_offset = 0.0
         self._clock_tried = False
 
@@ -143,8 +143,8 @@ class LiveEngine(Engine):
         """
         if self._last_byte is None:
             return None
-        at, ns = self._last_byte
-        return min(moment(ns), wall - timedelta(seconds=max(now - at, 0.0)))
+        at, unix = self._last_byte
+        return min(moment(unix), wall - timedelta(seconds=max(now - at, 0.0)))
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
         """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""

@@ -111,7 +111,7 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
     arriving_since: float | None = None
     binaries: int = 0
     slept: float = 0.0
-    last_byte_ns: int = 0
+    last_byte_at: float = 0.0
 
 
 class SessionLine(msgspec.Struct, omit_defaults=True):
