@@ -52,7 +52,8 @@ class StateChange(Event):
 class Gap(Event):
     """Messages of one subscription are missing; the books named are STALE until their next snapshot.
 
-    ``expected`` and ``received`` are sequence numbers, None where the reason is another one than a number.
+    ``expected`` and ``received`` are sequence numbers, None where the reason is another one than a number. ``gap_started`` (an
+    aware datetime, UTC) is when the last byte was received before the machine slept, None for any other reason.
     """
 
     channel: str
@@ -61,6 +62,7 @@ class Gap(Event):
     received: int | None
     market_tickers: tuple[str, ...] = ()
     reason: str = "sequence gap"
+    gap_started: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ TESTS = Path(__file__).parent
 # What each part of the package may import of the others. A part is a module or a folder; the longest name that fits a
 # module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
+    "clocks": "",
     "errors": "",
     "events": "",
     "forks": "",
@@ -35,9 +36,9 @@ CORE = {
     "session": "books.book messages events errors",
     "stats": "events errors",
     "dispatch": "books.book messages meters stats events waiting threads errors",
-    "connection": "threads forks errors",
-    "engine": "connection dispatch session books stats meters messages credentials events waiting threads errors",
-    "recording": "engine dispatch session books messages events waiting threads errors version",
+    "connection": "clocks threads forks errors",
+    "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads errors",
+    "recording": "clocks engine dispatch session books messages events waiting threads errors version",
     "subscription": "engine session messages errors",
     "callbacks": "dispatch session messages events errors",
     "feed": "callbacks subscription recording engine connection dispatch session books stats credentials events waiting errors",

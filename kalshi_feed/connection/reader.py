@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from ..clocks import LOOK_EVERY
 from ..errors import ConnectionLost, KalshiFeedError
 from ..threads import FeedingThread
 from .dial import DialCancelled
@@ -99,7 +100,7 @@ class Reader(FeedingThread):
             transport.flush(now)
             if not transport.has_more:
                 until = min(host.next_deadline(), transport.next_deadline())
-                self._wait(until - time.monotonic(), transport)
+                self._wait(min(until - time.monotonic(), LOOK_EVERY), transport)  # time itself may stand still meanwhile (N44)
             payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:

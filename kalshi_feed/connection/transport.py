@@ -6,6 +6,9 @@ messages never also raises; the next one does.
 A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and in each such
 time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
 
+When the clocks have jumped (the machine slept, or the wall clock was set), nobody knows whether the peer is still there: one
+ping is sent, and the connection is lost if it is not answered within ANSWER_SECONDS (N44, N45).
+
 Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a
 ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
 """
@@ -20,6 +23,7 @@ from typing import Any, Final
 
 import websocket
 
+from ..clocks import ClockWatch, Jump
 from ..errors import ConnectionLost
 from .byte_stream import ByteStream, EndOfStream
 from .failures import lost_reason, peer_words
@@ -32,6 +36,7 @@ __all__ = ["Transport"]
 
 FRAME_SECONDS: Final = 10.0
 MIN_BYTES_PER_SECOND: Final = 1_000
+ANSWER_SECONDS: Final = 3.0  # for the ping after a jump of the clocks
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 INVALID_TEXT: Final = 1007
@@ -61,6 +66,7 @@ class Transport:
         server_time: datetime | None = None,
         clock_skew: float | None = None,
         via: str = "",
+        watch: ClockWatch | None = None,
     ) -> None:
         self._stream = stream
         self._ahead = ReadAhead(stream, max_message_size, data)
@@ -73,6 +79,7 @@ class Transport:
         self.server_time = server_time
         self.clock_skew = clock_skew
         self.last_received = now
+        self.slept = 0.0  # seconds the machine slept since whoever owns the connection has set this back to 0
         self.bytes_received = len(data)
         self.binary_ignored = 0
 
@@ -87,6 +94,11 @@ class Transport:
         self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
         self._unsent_since: float | None = None  # last progress while something waits to be written
         self._pinged = False  # since the last byte received
+        self._watch = watch or ClockWatch()
+        self._last_byte = now, time.time()  # when the last byte came, in monotonic and in Unix seconds
+        self._jump: Jump | None = None  # whose ping has no answer yet
+        self._jumped_at = 0.0  # when that ping was sent
+        self._last_byte_before = self._last_byte  # that jump: what comes first after it may have been sent long before
         self._close_sent = False
         self._close_received = False
         self._loss: ConnectionLost | None = None
@@ -111,6 +123,11 @@ class Transport:
         return self._unparsed or ended or self._stream.has_failed
 
     @property
+    def last_byte(self) -> tuple[float, float]:
+        """When the last byte came that shows the peer to be there: time.monotonic() and time.time() as they were then."""
+        return self._last_byte if self._jump is None else self._last_byte_before
+
+    @property
     def is_behind(self) -> bool:
         """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
         return self._stream.is_behind
@@ -118,7 +135,7 @@ class Transport:
     def read(self, now: float) -> list[bytes]:
         """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
 
-        Raises ConnectionLost once everything before the end has been given.
+        Raises ConnectionLost once everything before the end has been given, also that the machine ``slept``.
         """
         self._check_owner()
         if self._loss is not None:
@@ -139,13 +156,17 @@ class Transport:
             self._look_for_end()
             new_message = bool(messages) or self.binary_ignored != binary
             self._watch_partial(now, new_message, new_message or self._slow_frames != slow_frames)
-        if self._loss is not None and not messages:
+        if self._loss is not None and not messages and not self.slept:
             raise self._loss
         return messages
 
     def _fill(self, now: float) -> None:
         if self._end is not None:
             return
+        wall = time.time()
+        jump = self._watch.look(now, wall)
+        if jump is not None:
+            self._take_jump(jump, now)
         shorten()
         try:
             count = self._ahead.fill()
@@ -156,6 +177,9 @@ class Transport:
             restore()
         if count:
             self.last_received = now
+            self._last_byte = now, wall
+            if self._jump is not None and now >= self._jumped_at + ANSWER_SECONDS:  # what was on its way has come by now
+                self._jump = None
             self.bytes_received += count
             self._pinged = False
         elif self._write_error is not None:  # the socket is dead and there is nothing more to read from it
@@ -189,6 +213,8 @@ class Transport:
         if opcode == PING:
             self._pong = _encode(payload, PONG)
             self._flush(now)
+        elif opcode == PONG:
+            self._jump = None
         elif opcode == CLOSE:
             self._take_close(payload, now)
 
@@ -319,6 +345,8 @@ class Transport:
             when = min(when, self._unsent_since + self._write_timeout)
         if self._partial_since is not None:
             when = min(when, self._progress[0] + FRAME_SECONDS)
+        if self._jump is not None:
+            when = min(when, max(self._jumped_at, self.last_received) + ANSWER_SECONDS)
         return when
 
     def tick(self, now: float) -> None:
@@ -348,7 +376,18 @@ class Transport:
             return f"the peer took no byte for {self._write_timeout:g} s"
         if self._partial_since is not None and now >= self._progress[0] + FRAME_SECONDS:
             return f"a message was still incomplete after {now - self._partial_since:.0f} s"
+        if self._jump is not None and now >= max(self._jumped_at, self.last_received) + ANSWER_SECONDS:
+            return f"{self._jump}, and a ping was not answered within {ANSWER_SECONDS:g} s"
         return ""
+
+    def _take_jump(self, jump: Jump, now: float) -> None:
+        """Ask the peer whether it is still there."""
+        if self._jump is None:
+            self._last_byte_before = self._last_byte
+        self._jump, self._jumped_at = jump, now
+        self.slept += jump.slept
+        self._send(OUR_PING, PING)
+        self._flush(now)
 
     def _arrived(self) -> int:
         """How much there is of the message that is incomplete now."""

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ..books.store import BookStore
+from ..clocks import moment
 from ..connection.redaction import detach
 from ..connection.transport import Transport
 from ..dispatch import Dispatcher
@@ -101,10 +102,12 @@ class Engine(ABC):
         if transport is None:
             return QUIET
         binaries = transport.binary_ignored - self._binary_ignored
-        if not (transport.is_behind or binaries or transport.arriving_since is not None):
+        slept = transport.slept
+        if not (transport.is_behind or binaries or slept or transport.arriving_since is not None):
             return QUIET
         self._binary_ignored += binaries
-        return Reading(transport.is_behind, transport.arriving_since, binaries)
+        transport.slept = 0.0
+        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0.0)
 
     def _starting_locked(self) -> None:  # noqa: B027  # not every heir has something to do
         """A new reader is about to start."""
@@ -262,6 +265,8 @@ class Engine(ABC):
                     session.fell_behind(now)
                 session.arriving(reading.arriving_since, now)
                 session.ignored_binary(reading.binaries, now)
+                if reading.slept:
+                    session.slept(reading.slept, moment(reading.last_byte_at), now)
             session.tick(now)
             items, changed, outbox = output.take()
             if tap is not None and outbox:

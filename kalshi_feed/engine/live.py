@@ -12,6 +12,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from ..clocks import moment
 from ..connection.dial import dial
 from ..connection.proxy import Proxy
 from ..connection.reader import Reader
@@ -55,7 +56,7 @@ class LiveEngine(Engine):
         self._max_message_size = max_message_size
         self._policy = policy
         self._retries = Retries(policy, random.random)
-        self._gap_started: datetime | None = None
+        self._last_byte: tuple[float, float] | None = None  # of the connection that was lost; see Transport.last_byte
         self._clock_offset = 0.0
         self._clock_tried = False
 
@@ -96,10 +97,9 @@ class LiveEngine(Engine):
         log(logging.INFO, "connected to %s", self._endpoint.redacted)
         with self.store.lock:
             self._metering.connected(now, wall)
-            change = self._state.change(
-                FeedState.CONNECTED, "connected", gap_started=self._gap_started, gap_ended=self._gap_started and wall
-            )
-            self._gap_started = None
+            gap_started = self._gap_started(now, wall)
+            change = self._state.change(FeedState.CONNECTED, "connected", gap_started=gap_started, gap_ended=gap_started and wall)
+            self._last_byte = None
             if self.tap is not None:
                 self.tap.connected(now, change, self._metering.clock_skew)
             self.session.connected(now)
@@ -113,8 +113,7 @@ class LiveEngine(Engine):
         with self.store.lock:
             healthy = self.session.disconnected(now)
             if transport is not None:
-                ago = timedelta(seconds=max(now - transport.last_received, 0.0))
-                self._gap_started = datetime.now(timezone.utc) - ago
+                self._last_byte = transport.last_byte
             items, changed, _ = self.session.output.take()
         try:
             delay = self._retries.next_delay(error, healthy=healthy)
@@ -127,7 +126,7 @@ class LiveEngine(Engine):
                 str(error),
                 attempt=self._retries.count,
                 delay=delay,
-                gap_started=self._gap_started,
+                gap_started=self._gap_started(now, datetime.now(timezone.utc)),
             )
             if self.tap is not None:
                 self.tap.lost(now, change)
@@ -135,6 +134,17 @@ class LiveEngine(Engine):
         log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
+
+    def _gap_started(self, now: float, wall: datetime) -> datetime | None:
+        """When the last byte came; None if there was no connection.
+
+        By the wall clock as it was then, which has gone on if the machine slept; if it was set back since, by the seconds that
+        have passed.
+        """
+        if self._last_byte is None:
+            return None
+        at, unix = self._last_byte
+        return min(moment(unix), wall - timedelta(seconds=max(now - at, 0.0)))
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
         """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""

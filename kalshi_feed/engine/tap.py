@@ -17,11 +17,14 @@ __all__ = ["QUIET", "Reading", "Tap"]
 
 class Reading(NamedTuple):
     """What a connection tells of a turn beside its payloads: whether more had arrived than was read, since when (monotonic seconds)
-    the message has been arriving that is incomplete, and how many frames were no text."""
+    the message has been arriving that is incomplete, how many frames were no text, and for how many seconds the machine slept
+    before this turn (0: it did not), with the Unix time of the last byte before that."""
 
     is_behind: bool = False
     arriving_since: float | None = None
     binaries: int = 0
+    slept: float = 0.0
+    last_byte_at: float = 0.0
 
 
 QUIET: Final = Reading()

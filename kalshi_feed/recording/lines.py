@@ -4,7 +4,8 @@ Owns the format. The first line of a file is its header; a checkpoint follows (w
 `book` lines); then come the session's inputs in order: frames as they were received, what was sent, what users wished,
 connections made and lost. Lines of one turn of the reader have the same ``recv_ns``. Must not import anything that runs.
 
-``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock.
+``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock. When the
+two clocks part (the machine slept, or the wall clock was set), a line with ``clock_offset_ns`` says so; it holds from there on.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
     is_behind: bool = False
     arriving_since: float | None = None
     binaries: int = 0
+    slept: float = 0.0
+    last_byte_at: float = 0.0
 
 
 class SessionLine(msgspec.Struct, omit_defaults=True):
@@ -139,7 +142,7 @@ class BookLine(msgspec.Struct, omit_defaults=True):
 
 class Line(msgspec.Struct, omit_defaults=True):
     """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that is no JSON object;
-    ``reading``: what the connection told beside it.
+    ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of the header's from here on.
     """
 
     recv_ns: int | None = None
@@ -153,6 +156,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     session: SessionLine | None = None
     book: BookLine | None = None
     end: bool = False
+    clock_offset_ns: int | None = None
     kalshi_feed_recording: HeaderLine | None = None
 
 

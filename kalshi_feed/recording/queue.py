@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from ..clocks import read_clocks
 from ..engine.engine import Engine
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
@@ -17,10 +18,11 @@ from ..session.wanted import Change
 from .checkpoint import Numbers, SessionCopy, take_checkpoint
 from .lines import Line, WantLine, WishLine, change_line
 
-__all__ = ["CheckpointItem", "Item", "LineItem", "RecordingQueue", "SentItem", "TurnItem"]
+__all__ = ["CheckpointItem", "ClockItem", "Item", "LineItem", "RecordingQueue", "SentItem", "TurnItem"]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 _ITEM_BYTES: Final = 64  # what an item costs beside its payloads
+_CLOCK_MOVED_NS: Final = 100_000_000  # less is not worth a line
 
 
 class TurnItem(NamedTuple):
@@ -66,7 +68,15 @@ class CheckpointItem(NamedTuple):
     size: int = 0
 
 
-Item = TurnItem | SentItem | LineItem | CheckpointItem
+class ClockItem(NamedTuple):
+    """The wall clock less the monotonic one, from here on."""
+
+    now: float
+    clock_offset_ns: int
+    size: int = _ITEM_BYTES
+
+
+Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem
 
 
 class RecordingQueue:
@@ -84,6 +94,7 @@ class RecordingQueue:
         self._taken = 0
         self._numbers = Numbers()
         self._now = 0.0
+        self._clock_offset_ns = 0  # what the writer computes the wall time with
         self.accepts = False  # only behind a checkpoint there is anything to add to
         self.missed = 0  # messages that were left out, here or because they could not be written
         self._missed_before = 0  # at the last checkpoint
@@ -102,7 +113,12 @@ class RecordingQueue:
         """Take one; from here on there is something to add to."""
         copy = take_checkpoint(self._engine, self._numbers, self.missed - self._missed_before)
         self._missed_before = self.missed
-        self._queue.append(CheckpointItem(time.monotonic(), copy, new_part, time.time_ns() - time.monotonic_ns()))
+        now = time.monotonic()
+        if new_part:
+            self._clock_offset_ns = read_clocks().wall_offset_ns
+        else:
+            self._look_at_clocks(now)
+        self._queue.append(CheckpointItem(now, copy, new_part, self._clock_offset_ns))
         self.accepts = True
 
     # -- Tap -------------------------------------------------------------------------------------------------------------------
@@ -110,6 +126,7 @@ class RecordingQueue:
     def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
         """See Tap."""
         self._now = now
+        self._look_at_clocks(now)
         if not self._add(TurnItem(now, payloads, reading)):
             self.missed += len(payloads)
 
@@ -129,20 +146,25 @@ class RecordingQueue:
             wish = WishLine(change.kind, number=self._numbers.of(want), words=words, serial=change.serial)
             if change.kind == "unsubscribe":
                 self._numbers.forget(want)
-        self._add(LineItem(time.monotonic(), Line(wish=wish)))
+        now = time.monotonic()
+        self._look_at_clocks(now)
+        self._add(LineItem(now, Line(wish=wish)))
 
     def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
         """See Tap."""
+        self._look_at_clocks(now)
         line = change_line(change)
         line.clock_skew, line.next_id = clock_skew, self._engine.session.reconciler.next_id
         self._add(LineItem(now, Line(connected=line)))
 
     def lost(self, now: float, change: StateChange) -> None:
         """See Tap."""
+        self._look_at_clocks(now)
         self._add(LineItem(now, Line(lost=change_line(change))))
 
     def end(self, now: float) -> None:
         """See Tap."""
+        self._look_at_clocks(now)
         if self.missed > self._missed_before:
             self.checkpoint_locked(new_part=False)
         mark = LineItem(now, Line(end=True))
@@ -160,6 +182,15 @@ class RecordingQueue:
     def join(self, timeout: float) -> None:
         """See Tap."""
         self._join(timeout)
+
+    def _look_at_clocks(self, now: float) -> None:
+        """Before anything else is taken in at ``now``: should the wall clock have moved against the session's, note it (N44)."""
+        if -_CLOCK_MOVED_NS < time.time_ns() - time.monotonic_ns() - self._clock_offset_ns < _CLOCK_MOVED_NS:
+            return
+        offset_ns = read_clocks().wall_offset_ns  # this thread may have been held up between the two
+        if abs(offset_ns - self._clock_offset_ns) >= _CLOCK_MOVED_NS:
+            self._clock_offset_ns = offset_ns
+            self._add(ClockItem(now, offset_ns))
 
     def _add(self, item: Item) -> bool:
         size = item.size

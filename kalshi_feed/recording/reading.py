@@ -6,6 +6,7 @@ what it has and says so (Trouble). Must not import anything that runs.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,6 +54,13 @@ class Lost(NamedTuple):
 
     ns: int
     change: ChangeLine
+
+
+class ClockMoved(NamedTuple):
+    """The wall clock went on from another time; ``clock_offset_ns`` takes the place of the header's."""
+
+    ns: int
+    clock_offset_ns: int
 
 
 class Trouble(NamedTuple):
@@ -168,7 +176,28 @@ class Source:
         return self._done_bytes + (self._lines.read_bytes if self._lines is not None else 0)
 
     def records(self) -> Iterator[tuple[HeaderLine, Record]]:
-        """Everything, each with its file's header."""
+        """Everything, each with its file's header.
+
+        Within a recording the time never goes back: where the wall clock was set back it stands still until that has caught up. The
+        header's ``clock_offset_ns`` is the one that holds for the record, so that the session's clock goes on in any case.
+        """
+        latest = 0
+        recording = ""
+        for header, record in self._as_written():
+            if isinstance(record, Trouble):
+                yield header, record
+                continue
+            if header.recording != recording:
+                recording, latest = header.recording, 0
+            back = latest - record.ns
+            if back > 0:
+                header = msgspec.structs.replace(header, clock_offset_ns=header.clock_offset_ns + back)
+                record = _at(record, latest)
+            else:
+                latest = record.ns
+            yield header, record
+
+    def _as_written(self) -> Iterator[tuple[HeaderLine, Record]]:
         self._done_bytes = 0
         before: HeaderLine | None = None
         for path in self.paths:
@@ -177,6 +206,8 @@ class Source:
             for record in _records(lines):
                 if isinstance(record, HeaderLine):
                     before, header = header or before, record
+                elif isinstance(record, ClockMoved):
+                    header = header and msgspec.structs.replace(header, clock_offset_ns=record.clock_offset_ns)
                 elif header is not None:
                     if isinstance(record, Checkpoint) and _goes_on(before, header, record):
                         before = None  # at the seam alone
@@ -193,7 +224,12 @@ def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoi
     return (before.recording, before.part + 1) == (header.recording, header.part)
 
 
-def _records(lines: FileLines) -> Iterator[Record | HeaderLine]:
+def _at(record: Turn | Wish | Connected | Lost | Checkpoint | End, ns: int) -> Record:
+    """The record, at another time."""
+    return dataclasses.replace(record, ns=ns) if isinstance(record, Checkpoint) else record._replace(ns=ns)
+
+
+def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
     """The records of one file."""
     turn: Turn | None = None
     checkpoint: Checkpoint | None = None  # whose books are still coming
@@ -254,6 +290,8 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine]:
                 checkpoint = None
         elif line.kalshi_feed_recording is not None:
             yield line.kalshi_feed_recording
+        elif line.clock_offset_ns is not None:
+            yield ClockMoved(ns, line.clock_offset_ns)
         elif line.end:
             yield End(ns)
         elif ns:

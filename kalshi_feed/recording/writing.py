@@ -24,7 +24,7 @@ from ..waiting import Signal
 from .checkpoint import lines_of
 from .files import FileFailed, RecordingFile, check_name, next_name
 from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
-from .queue import CheckpointItem, RecordingQueue, SentItem, TurnItem
+from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, SentItem, TurnItem
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -183,12 +183,14 @@ class Recording:
                 texts, size, messages = [], 0, 0
                 self._begin(item)
                 continue
+            if isinstance(item, ClockItem):
+                self._offset_ns = item.clock_offset_ns
             ns = self._ns(item.now)
             if isinstance(item, TurnItem):
                 messages += len(item.payloads)
                 text = encode_turn(ns, item.payloads, item.reading)
             else:
-                text = encode_sent(ns, item.commands) if isinstance(item, SentItem) else encode_line(item.line, ns)
+                text = _encode_other(ns, item)
             texts.append(text)
             size += len(text)
             if size >= _WRITE_BYTES:
@@ -225,6 +227,9 @@ class Recording:
             if not self._next_part(fresh.now):
                 return
             self._write([encode_line(Line(kalshi_feed_recording=self._header()))])
+        elif fresh.clock_offset_ns != self._offset_ns:
+            self._offset_ns = fresh.clock_offset_ns
+            self._write([encode_line(Line(clock_offset_ns=self._offset_ns), self._ns(fresh.now))])
         ns = self._ns(fresh.now)
         self._write([encode_line(Line(session=fresh.copy.session), ns)])
         for book in lines_of(fresh.copy):
@@ -361,6 +366,12 @@ class Recording:
             part=self._part,
             clock_offset_ns=self._offset_ns,
         )
+
+
+def _encode_other(ns: int, item: SentItem | LineItem | ClockItem) -> bytes:
+    if isinstance(item, SentItem):
+        return encode_sent(ns, item.commands)
+    return encode_line(Line(clock_offset_ns=item.clock_offset_ns) if isinstance(item, ClockItem) else item.line, ns)
 
 
 def _check_bound(name: str, value: Any) -> None:

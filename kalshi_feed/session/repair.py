@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from ..books.book import Book, BookStatus
@@ -75,12 +76,12 @@ class Repair:
 
     def gap(
         self, subscription: ServerSubscription, expected: int | None, received: int | None, reason: str, now: float,
-        market_tickers: Iterable[str] | None = None,
+        market_tickers: Iterable[str] | None = None, started: datetime | None = None,
     ) -> None:  # fmt: skip
         """Messages of ``subscription`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
 
         ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any
-        (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it.
+        (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it. ``started``: see Gap.gap_started.
         """
         is_book = subscription.name == BOOK_CHANNEL
         if market_tickers is not None:
@@ -93,7 +94,7 @@ class Repair:
             tickers = self._broken = tuple(ticker for ticker, book in self._books.items() if _may_be_wrong(book, subscription))
             self.mark_stale(tickers)
         self._output.counts.gaps += 1
-        self._output.items.append(Gap(subscription.name, subscription.sid, expected, received, tickers, reason))
+        self._output.items.append(Gap(subscription.name, subscription.sid, expected, received, tickers, reason, started))
         if len(self._gaps) == _MAX_GAPS and self._gaps[0] > now - self._timing.failed_repairs_window:
             self._output.give_up = f"more than {_MAX_GAPS} gaps within {self._timing.failed_repairs_window:.0f} s"
         self._gaps.append(now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from ..books.book import Book, BookStatus, NegativeSize
@@ -138,6 +139,18 @@ class Session:
         """
         if since is not None and now - since > self._timing.large_message:
             self.fell_behind(now)
+
+    def slept(self, seconds: float, last_byte_at: datetime, now: float) -> None:
+        """The machine slept for so long, while ``now`` stood still, and the exchange may have gone on without us: no book is LIVE
+        until its next snapshot, and each is as much older (N44).
+        """
+        for book in self._books.values():
+            if book.updated is not None and book.updated < now:
+                book.updated -= seconds
+        live, subscription = self.repair.live(), self.reconciler.subscriptions.get(BOOK_CHANNEL)
+        if live and subscription is not None:
+            self.repair.gap(subscription, None, None, f"the machine slept for {seconds:.0f} s", now, live, last_byte_at)
+        self.repair.mark_stale(live)
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""

@@ -173,7 +173,7 @@ def _ticker(ticker: Ticker) -> Values:
 
 def _gap(gap: Gap) -> Values:
     what = f"gap in {gap.channel}: {gap.reason}"
-    return ("gap", what, gap.channel, gap.sid, gap.expected, gap.received, None, _json(gap.market_tickers), None, None)
+    return ("gap", what, gap.channel, gap.sid, gap.expected, gap.received, None, _json(gap.market_tickers), gap.gap_started, None)
 
 
 def _lagged(lagged: Lagged) -> Values:

@@ -7,6 +7,7 @@ import socket
 
 import websocket
 
+from kalshi_feed.clocks import ClockWatch
 from kalshi_feed.connection.byte_stream import ByteStream
 from kalshi_feed.connection.transport import Transport
 
@@ -18,14 +19,21 @@ PIECE = 64 * 1024
 class Line:
     """A transport, and the peer's end of its socket. The time is ``now`` and passes when the test says so."""
 
-    def __init__(self, max_message_size: int = 16 << 20) -> None:
+    def __init__(self, max_message_size: int = 16 << 20, watch: ClockWatch | None = None) -> None:
         here, self.peer = socket.socketpair()
         here.setblocking(False)
         self.now = 0.0
         self.messages: list[bytes] = []
         client = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
         self.transport = Transport(
-            ByteStream(here), client, data=b"", max_message_size=max_message_size, idle_timeout=30.0, write_timeout=5.0, now=0.0
+            ByteStream(here),
+            client,
+            data=b"",
+            max_message_size=max_message_size,
+            idle_timeout=30.0,
+            write_timeout=5.0,
+            now=0.0,
+            watch=watch,
         )
 
     def __enter__(self) -> Line:

@@ -106,6 +106,12 @@ class ToxicProxy:
                 self._end(pair, reset)
             self._pairs.clear()
 
+    def freeze(self) -> None:
+        """Every connection of now goes silent for ever, in both directions; later ones are as the toxics say."""
+        with self._lock:
+            for pair in self._pairs:
+                pair[0].toxics = pair[1].toxics = Toxics(black_hole=True)
+
     # -- the proxy's thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

@@ -1,0 +1,93 @@
+"""The machine's clocks, and what they say about each other: the machine slept, or somebody set the wall clock.
+
+time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where there is one) and the wall clock go on. Owns the
+reading of these clocks and ClockWatch. Must not import anything of the package.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Final, NamedTuple
+
+__all__ = ["ClockReadings", "ClockWatch", "Jump", "moment", "read_clocks"]
+
+LEAST_JUMP: Final = 2.0  # seconds; less is a clock being adjusted
+LOOK_EVERY: Final = 1.0  # seconds between two looks at all the clocks, and the longest wait of a reader that is connected
+_STEADY_NS: Final = 10_000_000  # readings that took longer are not of one moment: another thread had the interpreter meanwhile
+_TRIES: Final = 5
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class ClockReadings(NamedTuple):
+    """The clocks at one moment, in nanoseconds. ``boot_ns`` counts the time asleep too; None where there is no such clock."""
+
+    monotonic_ns: int
+    wall_ns: int
+    boot_ns: int | None
+
+    @property
+    def wall_offset_ns(self) -> int:
+        """The wall clock less the monotonic one."""
+        return self.wall_ns - self.monotonic_ns
+
+
+class Jump(NamedTuple):
+    """What happened between two looks: the machine slept for ``slept`` seconds, or (``slept`` is 0) the wall clock alone moved by
+    ``stepped`` seconds.
+    """
+
+    slept: float
+    stepped: float
+
+    def __str__(self) -> str:
+        return f"the machine slept for {self.slept:.0f} s" if self.slept else f"the wall clock was set by {self.stepped:+.0f} s"
+
+
+def read_clocks() -> ClockReadings:
+    """All clocks, read together."""
+    for _ in range(_TRIES):
+        before = time.monotonic_ns()
+        boot = None if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
+        wall = time.time_ns()
+        if time.monotonic_ns() - before < _STEADY_NS:
+            break
+    return ClockReadings(before, wall, boot)
+
+
+def moment(unix: float) -> datetime:
+    """The aware datetime (UTC) of Unix seconds."""
+    return _EPOCH + timedelta(microseconds=round(unix * 1e6))
+
+
+class ClockWatch:
+    """Notices when the clocks part. Not thread-safe; owned by whoever looks. ``read`` gives the readings to compare."""
+
+    def __init__(self, read: Callable[[], ClockReadings] = read_clocks) -> None:
+        self._read = read
+        self._keep(read())
+
+    def look(self, now: float, wall: float) -> Jump | None:
+        """What has happened since the last look. Cheap: it reads all clocks only once a second, or if these two have parted.
+
+        ``now`` is time.monotonic(), and ``wall`` time.time(), read just after it.
+        """
+        if now < self._look_at and self._least < wall - now < self._most:
+            return None
+        before, readings = self._last, self._read()
+        self._keep(readings)
+        stepped = (readings.wall_offset_ns - before.wall_offset_ns) / 1e9
+        slept = 0.0
+        if readings.boot_ns is not None and before.boot_ns is not None:
+            slept = (readings.boot_ns - before.boot_ns - readings.monotonic_ns + before.monotonic_ns) / 1e9
+        if slept > LEAST_JUMP:
+            return Jump(slept, stepped)
+        return Jump(0.0, stepped) if abs(stepped) > LEAST_JUMP else None
+
+    def _keep(self, readings: ClockReadings) -> None:
+        self._last = readings
+        offset = readings.wall_offset_ns / 1e9
+        self._least, self._most = offset - LEAST_JUMP, offset + LEAST_JUMP  # the wall clock less the monotonic one: still together
+        self._look_at = readings.monotonic_ns / 1e9 + LOOK_EVERY
