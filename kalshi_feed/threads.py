@@ -1,7 +1,7 @@
-"""The thread that feeds a session, and what holds a thread up just now: a handler of logging, or a wait for the feed.
+"""The package's own threads, and what a thread is blocked on: a handler of logging, or a wait for the feed.
 
-Owns FeedingThread, the two notes, and logging from the feed's threads. Must not import anything of the package. Thread-safe
-without a lock: plain attributes, and single operations on a dict and a set, so that it works in a signal handler too.
+Owns ServiceThread, FeedingThread, the two notes, and logging from the package's threads. Thread-safe without a lock: plain
+attributes, and single operations on a dict and a set, so that it works in a signal handler too.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from threading import Thread, get_ident
+from threading import Thread, current_thread, get_ident
 from typing import Final
 
-__all__ = ["FeedingThread", "is_logging", "log_safely", "waiting_threads"]
+__all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "waiting_threads"]
 
 _JOIN_SLICE: Final = 0.002  # seconds
 _LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _BLOCKED_AFTER: Final = 1.0  # seconds in a handler of logging
 _logging: dict[int, float] = {}  # thread ident: when it gave a record to the handlers (time.monotonic())
 waiting_threads: Final[set[int]] = set()  # idents of the threads that wait for something the reader has yet to bring
+
+
+class ServiceThread(Thread):
+    """A daemon thread of the package's own: nothing that a handler of logging raises ends it."""
 
 
 def log_safely(
@@ -31,10 +35,11 @@ def log_safely(
     error: BaseException | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> None:
-    """Log; a handler that raises ends no thread of ours. Never called under a lock.
+    """Log; whatever a handler raises (also SystemExit) ends no thread of ours. Never called under a lock.
 
-    A handler that blocks keeps its own lock, and whoever logs next would hang on that: while one of the feed's threads is stuck in
-    there, the records of the others are left out.
+    On a program's own thread a KeyboardInterrupt or SystemExit passes through, because it is meant for the program. A handler
+    that blocks keeps its own lock, and whoever logs next would hang on that: while one of the feed's threads is stuck in there,
+    the records of the others are left out.
     """
     now, me = time.monotonic(), get_ident()
     if any(now - since > _BLOCKED_AFTER for since in tuple(_logging.values())):
@@ -44,6 +49,9 @@ def log_safely(
         logger.log(level, text, *args, exc_info=error, extra=extra)
     except Exception:
         pass
+    except BaseException:
+        if not isinstance(current_thread(), ServiceThread):
+            raise
     finally:
         _logging.pop(me, None)
 
@@ -71,7 +79,7 @@ class FeedingThread(ABC):
     def __init__(self, name: str) -> None:
         self._stopping = self._begun = self._ended = False
         self.close_deadline = 0.0
-        self.thread = Thread(target=self._run, name=name, daemon=True)
+        self.thread = ServiceThread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
     def wake(self) -> None:
@@ -131,6 +139,8 @@ class FeedingThread(ABC):
             self.thread.join(_LAST_STEPS)
 
     def _run(self) -> None:
+        if self._ended:  # start() was interrupted and has given the thread up: its caller may have started another one
+            return
         self._begun = True
         error: BaseException | None = None
         try:

@@ -38,6 +38,9 @@ class Host(Protocol):
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """A dial failed or a connection ended: seconds until the next dial. Raises the error to end with."""
 
+    def failed(self, defect: Exception, now: float) -> float:
+        """Our own code raised, and the connection is gone: seconds until the next dial. Raises the error to end with."""
+
     def on_end(self, error: BaseException | None) -> None:
         """The last call: the thread ends, by request (None) or with this error."""
 
@@ -66,7 +69,18 @@ class Reader(FeedingThread):
         self.wakeup.close()
 
     def _one_connection(self) -> float:
-        """Dial, and serve the connection to its end. Returns the seconds until the next dial."""
+        """Dial, and serve the connection to its end. Returns the seconds until the next dial.
+
+        A defect of ours costs the connection, not the feed: it is dialed again, with a fresh session.
+        """
+        try:
+            return self._dial_and_serve()
+        except KalshiFeedError:
+            raise
+        except Exception as defect:
+            return self._host.failed(defect, time.monotonic())
+
+    def _dial_and_serve(self) -> float:
         try:
             transport = self._dial(self)
         except DialCancelled:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import socket
-import threading
 from collections.abc import Callable
 from typing import Any
+
+from ..threads import ServiceThread
 
 __all__ = ["Address", "Lookup", "literal_address"]
 
@@ -45,7 +46,7 @@ class Lookup:
 
     def start(self) -> None:
         """Raises RuntimeError when the system gives no thread."""
-        threading.Thread(target=self._run, name="kalshi-feed-resolver", daemon=True).start()
+        ServiceThread(target=self._run, name="kalshi-feed-resolver", daemon=True).start()
 
     def _run(self) -> None:
         try:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from ..events import Event, FeedFault
-from ..threads import log_safely, waiting_threads
+from ..threads import ServiceThread, log_safely, waiting_threads
 from ..waiting import deadline_after, seconds_until
 from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
 from .registry import BOOK_TYPES, Callback, Deliverable, Kind, Registry, Table
@@ -45,7 +45,7 @@ _GRACE = 0.25  # seconds after the deadline for workers that only have to announ
 Overflow = Literal["drop_oldest", "block"]
 
 
-class _WorkerThread(threading.Thread):
+class _WorkerThread(ServiceThread):
     """A thread that knows whose it is. It refers to its worker and the registry, not to the Dispatcher."""
 
     def __init__(self, worker: Worker, registry: Registry, name: str) -> None:
@@ -245,8 +245,8 @@ class Dispatcher:
         me = threading.get_ident()
         if me in self._closers or self.is_worker():
             return
-        self._closers.add(me)
         try:
+            self._closers.add(me)
             _join(threads, deadline)
             queue.discard()
             left = _join(threads, max(deadline, time.monotonic()) + _GRACE) if threads else []

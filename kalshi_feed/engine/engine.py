@@ -8,11 +8,13 @@ Must not import the feed, the command line or the simulator. Thread-safe.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -72,7 +74,10 @@ class Engine(ABC):
         self._timing = timing
         self.store = BookStore(clock)
         self.wanted = Wanted()
-        self.session = Session(self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options)
+        self._new_session = functools.partial(
+            Session, self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options
+        )
+        self.session = self._new_session()  # replaced after a defect, under the store's lock
         self.dispatcher = Dispatcher(
             queue_size=queue_size,
             overflow=overflow,
@@ -87,7 +92,7 @@ class Engine(ABC):
         self._transport: Transport | None = None
         self._metering = Metering(clock)
         self._state = State(peer)
-        self.requests = UserRequests(self.store, self.wanted, self.session, self._state, self.check, self.wake)
+        self.requests = UserRequests(self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake)
         self._binary_ignored = 0  # of the present connection
 
     # -- what the heirs add or change ------------------------------------------------------------------------------------------
@@ -138,28 +143,29 @@ class Engine(ABC):
             if not before.has_ended:
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
-        with self.store.lock:
-            # the first of several threads that start the feed at once, and no close() since, as from a signal handler
-            is_first = self._reader is before and self._closings == closings
-            if is_first:
-                self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
-                self._reader = reader
-                self._starting_locked()
-                self._state.last_error = ""
-                self.store.ended = None
-                self.requests.reopen_books_locked()
-                self._state.change(FeedState.CONNECTING, "start")
-        if not is_first:
-            reader.cancel()
-            return
         try:
-            self.dispatcher.start()
-            reader.start()
-        except BaseException:
-            if not reader.is_running:  # with Ctrl-C it may be
+            with self.requests.lock:
+                # the first of several threads that start the feed at once, and no close() since, as from a signal handler
+                is_first = self._reader is before and self._closings == closings
+                if is_first:
+                    self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
+                    self._reader = reader
+                    self._starting_locked()
+                    self._state.last_error = ""
+                    self.store.ended = None
+                    self.requests.reopen_books_locked()
+                    self._state.change(FeedState.CONNECTING, "start")
+            if is_first:
+                self.dispatcher.start()
+                reader.start()
+            else:
                 reader.cancel()
-                self.dispatcher.close(time.monotonic())
-                self._mark_closed("no thread could be started")
+        except BaseException:  # also Ctrl-C, or whatever a signal handler raises, between any two lines
+            if not reader.is_running:  # else it is started, and close() will end it
+                reader.cancel()
+                if self._reader is reader:
+                    self.dispatcher.close(time.monotonic())
+                    self._mark_closed("start() was interrupted, or no thread could be started")
             raise
 
     def close(self, timeout: float) -> None:
@@ -173,8 +179,8 @@ class Engine(ABC):
             on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
             if on_top or self._inside():
                 return
-            self._closers.add(me)
             try:
+                self._closers.add(me)
                 reader.join(deadline + _GRACE)
                 if not reader.has_ended and self._reader is reader:
                     self._leave_behind(reader, timeout)
@@ -327,6 +333,24 @@ class Engine(ABC):
         except BaseException as defect:
             with self.store.change():
                 return [], self.store.none_live_locked(), defect
+
+    def renew_session(self, defect: Exception, now: float) -> None:
+        """Our own code raised in the middle of an input: nothing that the session holds can be trusted, so a fresh one takes over.
+
+        What it had finished before is still delivered, with the fault behind it; every LIVE book is STALE. Reader only.
+        """
+        text = f"a defect in kalshi_feed: {defect!r}; the connection is replaced, please report it with the traceback in the log"
+        log(logging.ERROR, "defect in kalshi_feed; the connection is replaced", error=defect)
+        with self.store.change():
+            old, self.session = self.session, self._new_session()
+            self.session.output.counts = old.output.counts
+            items, changed, _ = old.output.take()
+            with suppress(Exception):
+                old.reconciler.disconnected()  # the lists that users wait for are asked for again
+            changed.update(self.store.none_live_locked())
+            self.session.output.fault("defect", text, now, detach(defect))
+            more, _, _ = self.session.output.take()
+        self._hand_on(items + more, changed)
 
     # -- being recorded --------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from ..connection.reader import Reader
 from ..connection.transport import Transport
 from ..connection.url import Endpoint
 from ..credentials import Credentials
-from ..errors import AuthenticationError, KalshiFeedError
+from ..errors import AuthenticationError, ConnectionLost, KalshiFeedError
 from ..events import FeedState
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
@@ -29,6 +30,8 @@ __all__ = ["LiveEngine"]
 
 _LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
 _MOST_SKEW: Final = 86_400.0
+_MOST_DEFECTS: Final = 3
+_DEFECTS_WINDOW: Final = 60.0  # seconds
 
 
 class LiveEngine(Engine):
@@ -58,6 +61,7 @@ class LiveEngine(Engine):
         self._retries = Retries(policy, random.random)
         self._last_byte: tuple[float, float] | None = None  # of the connection that was lost; see Transport.last_byte
         self._clock_offset = 0.0
+        self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)  # when our own code raised (time.monotonic())
         self._clock_tried = False
 
     def _new_reader(self, name: str) -> Reader:
@@ -145,6 +149,18 @@ class LiveEngine(Engine):
             return None
         at, unix = self._last_byte
         return min(moment(unix), wall - timedelta(seconds=max(now - at, 0.0)))
+
+    def failed(self, defect: Exception, now: float) -> float:
+        """See Host. The third defect within a minute of the first ends the feed: it would not get better."""
+        self._defects.append(now)
+        if len(self._defects) == _MOST_DEFECTS and now - self._defects[0] < _DEFECTS_WINDOW:
+            raise defect
+        self.renew_session(defect, now)
+        delay = self.lost(ConnectionLost(None, f"a defect in kalshi_feed ended the connection: {defect!r}"), now)
+        with self.store.lock:
+            if self.tap is not None:
+                self.tap.renewed(now)
+        return delay
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
         """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""

@@ -33,13 +33,13 @@ class UserRequests:
         self,
         store: BookStore,
         wanted: Wanted,
-        session: Session,
+        session: Callable[[], Session],
         state: State,
         check: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self.session = session  # replaced after a defect, under the store's lock
+        self._session = session  # the present one: it is replaced after a defect
         self._state = state
         self._wake = wake
         self.queued: deque[Change] = deque()  # requests that are not applied yet; appended by any thread, emptied under the lock
@@ -57,6 +57,11 @@ class UserRequests:
             if self.queued and not is_on_top:
                 self.apply_queued_locked()
             yield
+
+    @property
+    def session(self) -> Session:
+        """The present session. Under the store's lock."""
+        return self._session()
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""

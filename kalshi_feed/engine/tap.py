@@ -48,6 +48,9 @@ class Tap(Protocol):
     def lost(self, now: float, change: StateChange) -> None:
         """A connection was lost, or a dial failed."""
 
+    def renewed(self, now: float) -> None:
+        """A fresh session takes over after a defect, behind lost()."""
+
     def end(self, now: float) -> None:
         """The feed was closed, or has failed; the recording ends by itself."""
 

@@ -162,6 +162,10 @@ class RecordingQueue:
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(lost=change_line(change))))
 
+    def renewed(self, now: float) -> None:
+        """See Tap."""
+        self.checkpoint_locked(new_part=False)
+
     def end(self, now: float) -> None:
         """See Tap."""
         self._look_at_clocks(now)

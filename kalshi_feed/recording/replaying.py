@@ -70,7 +70,9 @@ class ReplayEngine(Engine):
             session_options={"listen_only": self._is_foreign, "strict": gaps == "strict"},
         )
         self._recorded = self.requests
-        self.requests = ReplayRequests(self._recorded, self.store, self.wanted, self.session, self._state, self.check, self.wake)
+        self.requests = ReplayRequests(
+            self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
+        )
         self._wants: dict[int, list[Want]] = {}
         self._last_serial: int | None = None  # of the request that was taken last
         self._turn_reading = QUIET
@@ -158,6 +160,10 @@ class ReplayEngine(Engine):
             self.turn(turn.payloads, now)
         except ConnectionLost:
             self.session.output.give_up = None  # if the connection was given up, the recording says so too
+        except (ValueError, LookupError):
+            raise  # the file was edited
+        except Exception as defect:  # the recorded feed may have met it too: then its next connection follows
+            self.renew_session(defect, now)
 
     def _wish(self, wish: WishLine) -> None:
         if wish.serial is not None and wish.serial == self._last_serial:

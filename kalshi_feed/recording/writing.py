@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.engine import Engine, log
 from ..errors import ConfigurationError
+from ..threads import ServiceThread
 from ..version import __version__
 from ..waiting import Signal
 from .checkpoint import lines_of
@@ -70,7 +71,7 @@ class Recording:
         self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="kalshi-feed-recorder", daemon=True)
+        self._thread = ServiceThread(target=self._run, name="kalshi-feed-recorder", daemon=True)
 
     def start(self) -> Recording:
         """Begin. Raises ConfigurationError if the feed is being recorded already."""

@@ -241,7 +241,10 @@ class Reconciler:
         if subscription is None or subscription.is_open or not (command or is_new):
             self._unexpected("subscribed", now)
         else:  # even if nobody waits for it any more: what is open and unwanted must be ended
+            ended = self.subscriptions.ended_early(message.sid, message.id)
             self._opened(subscription, message.sid, command.keys if command else (), now)
+            if ended is not None:
+                self._died(subscription, ended, now)
 
     def ok(self, message: Ok, now: float) -> None:
         """A change was made, a subscribe found its channel open already, or a list was asked for."""
@@ -303,7 +306,14 @@ class Reconciler:
         elif command is not None:
             self._refused(command, message, now)
         elif is_terminal and not message.id and message.sid not in self.subscriptions.retired:
-            self._output.give_up = f"error {code} for a subscription that is not known"
+            if message.sid is not None and self._is_opening():
+                self.subscriptions.end_early(message.sid, None, f"error {code}, {text}")
+            else:
+                self._output.give_up = f"error {code} for a subscription that is not known"
+
+    def _is_opening(self) -> bool:
+        """Whether a subscribe has no answer yet, so that an unknown sid may be its."""
+        return any(command.cmd == "subscribe" for command in self.in_flight.values())
 
     def _refused(self, command: Command, message: ErrorMessage, now: float) -> None:
         code, text = message.code or 0, message.message or "no text"
@@ -323,6 +333,8 @@ class Reconciler:
             self.unsettled.add(subscription.name)
             if code in _PUT_OFF or code in TERMINAL:
                 self._put_off(subscription, now)
+                if code in TERMINAL and command.cmd == "subscribe":  # `subscribed` may come yet, of what has ended already
+                    self.subscriptions.end_early(message.sid, command.id, f"error {code}, {text}")
                 if code == _TIMEOUT:
                     self._make_uncertain(subscription, command, now)
             elif command.cmd == "unsubscribe":

@@ -14,6 +14,8 @@ from .commands import CHUNK, Command
 
 __all__ = ["ServerSubscription", "ServerSubscriptions"]
 
+_MOST_ENDED_EARLY = 1_000  # of one connection: what an exchange may send that names numbers of nobody
+
 
 class ServerSubscription:
     """One channel on the present connection. Not thread-safe; see the module."""
@@ -126,6 +128,7 @@ class ServerSubscriptions:
         self._by_name: dict[str, ServerSubscription] = {}
         self.by_sid: dict[int, ServerSubscription] = {}
         self.retired: set[int] = set()  # sids of this connection that have ended; late frames of theirs mean nothing
+        self._ended_early: dict[tuple[str, int], str] = {}  # by ("sid" or "id", number): why, of those not confirmed yet
 
     def __iter__(self) -> Iterator[ServerSubscription]:
         return iter(tuple(self._by_name.values()))
@@ -151,7 +154,7 @@ class ServerSubscriptions:
 
     def clear(self) -> None:
         """The connection is gone."""
-        for known in (self._by_name, self.by_sid, self.retired):
+        for known in (self._by_name, self.by_sid, self.retired, self._ended_early):
             known.clear()
 
     def of_sid(self, sid: int | None) -> ServerSubscription | None:
@@ -195,6 +198,17 @@ class ServerSubscriptions:
         subscription.retry_at = 0.0
         self.by_sid[sid] = subscription
         self.retired.discard(sid)
+
+    def end_early(self, sid: int | None, id_: int | None, reason: str) -> None:
+        """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or its command's id."""
+        for kind, number in (("sid", sid), ("id", id_)):
+            if number is not None and len(self._ended_early) < _MOST_ENDED_EARLY:
+                self._ended_early[kind, number] = reason
+
+    def ended_early(self, sid: int | None, id_: int | None) -> str | None:
+        """Why the subscription that is confirmed now has ended already; None if it has not."""
+        found = [self._ended_early.pop((kind, number), None) for kind, number in (("sid", sid), ("id", id_)) if number is not None]
+        return next(filter(None, found), None)
 
     def retire(self, subscription: ServerSubscription) -> None:
         """The exchange has ended the subscription."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import ConfigurationError, FeedForkedError, SinkError, WaitTimeout
 from ..events import FeedFault, FeedState, StateChange
 from ..session.retry import ReconnectPolicy
-from ..threads import log_safely
+from ..threads import ServiceThread, log_safely
 from ..waiting import checked_timeout
 from .rows import Dropped, Row, Sink
 
@@ -146,7 +146,7 @@ class Batcher:
         self._is_full = self._has_ended = False
         self._give_up_at: float | None = None  # set by close()
         self._gap_started: object = None  # the last one stored, so that an outage is not stored at each of its retries
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = ServiceThread(target=self._run, name=name, daemon=True)
         self._thread.start()
         _batchers.add(self)
 
