@@ -290,8 +290,8 @@ class KalshiFeed(Callbacks):
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Every subscription that was not ended by unsubscribe()."""
         self._engine.store.check_fork()
-        with self._engine.requests.lock:
-            return tuple(Subscription(self._engine.requests, want) for want in tuple(self._engine.wanted.wants))
+        requests = self._engine.requests
+        return tuple(Subscription(requests, want) for want in requests.look(lambda: tuple(self._engine.wanted.wants)))
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""

@@ -52,15 +52,14 @@ class Subscription:
     def market_tickers(self) -> tuple[str, ...]:
         """The markets asked for, in order; empty if there is no filter by ticker."""
         self._requests.check_fork()
-        with self._requests.lock:
-            return tuple(self._want.keys) if self._want.selector == "market_tickers" else ()
+        want = self._want
+        return self._requests.look(lambda: tuple(want.keys) if want.selector == "market_tickers" else ())
 
     @property
     def sids(self) -> Mapping[str, int]:
         """The exchange's present number of each confirmed channel."""
         self._requests.check_fork()
-        with self._requests.lock:
-            found = {name: self._requests.sid_of(name) for name in self._want.live_channels()}
+        found = self._requests.look(lambda: {name: self._requests.sid_of(name) for name in self._want.live_channels()})
         return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
 
     @property
@@ -76,12 +75,14 @@ class Subscription:
         return self._state()
 
     def _state(self) -> SubscriptionState:
-        with self._requests.lock:
-            if self._want.closed:
-                return SubscriptionState.CLOSED
-            if self._want.failed:
-                return SubscriptionState.FAILED
-            return SubscriptionState.ACTIVE if self._requests.confirmed(self._want) else SubscriptionState.PENDING
+        return self._requests.look(self._state_locked)
+
+    def _state_locked(self) -> SubscriptionState:
+        if self._want.closed:
+            return SubscriptionState.CLOSED
+        if self._want.failed:
+            return SubscriptionState.FAILED
+        return SubscriptionState.ACTIVE if self._requests.confirmed(self._want) else SubscriptionState.PENDING
 
     def wait(self, timeout: float | None = None) -> Subscription:
         """Wait until the exchange has confirmed every channel and market; returns the subscription.

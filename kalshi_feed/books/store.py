@@ -127,7 +127,7 @@ class BookStore:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Hold the lock, and afterwards wake those who wait for what has changed."""
+        """Hold the lock, and afterwards wake those who wait for what has changed. For threads that no signal handler interrupts."""
         with self.lock:
             yield
             ready = self.ready_locked()

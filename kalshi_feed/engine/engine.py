@@ -144,7 +144,7 @@ class Engine(ABC):
                 raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
         reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
         try:
-            with self.requests.lock:
+            with self.store.lock:
                 # the first of several threads that start the feed at once, and no close() since, as from a signal handler
                 is_first = self._reader is before and self._closings == closings
                 if is_first:
@@ -153,6 +153,7 @@ class Engine(ABC):
                     self._starting_locked()
                     self._state.last_error = ""
                     self.store.ended = None
+                    self.requests.apply_queued_locked()
                     self.requests.reopen_books_locked()
                     self._state.change(FeedState.CONNECTING, "start")
             if is_first:
@@ -199,7 +200,7 @@ class Engine(ABC):
 
     def _mark_closed(self, reason: str) -> None:
         """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
-        with self.store.change():
+        with self.store.lock:
             self._state.fatal = None
             self._end_tap_locked()
             self.requests.close_books_locked()
@@ -207,6 +208,9 @@ class Engine(ABC):
             if self._state.value is not FeedState.CLOSED:
                 self._state.change(FeedState.CLOSED, reason)
             self._state.undelivered.clear()
+            ready = self.store.ready_locked()
+        for waiter in ready:
+            waiter.signal.set()
         self.dispatcher.end_streams(None)
 
     def stop(self, deadline: float) -> FeedingThread | None:
@@ -368,8 +372,8 @@ class Engine(ABC):
     def _end_tap_locked(self) -> None:
         tap = self.tap
         if tap is not None:
-            self.tap = self.requests.tap = None
             tap.end(time.monotonic())
+            self.tap = self.requests.tap = None  # only now: an interruption in between leaves one that has ended
 
     def tell(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Have on_error told. Any thread."""

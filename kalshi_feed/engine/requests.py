@@ -10,8 +10,8 @@ what it would change is being looked at. Thread-safe; methods ending in _locked 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ..books.book import BookStatus
 from ..books.store import BookStore, OrderBook
@@ -24,6 +24,8 @@ from .state import State
 from .tap import Tap
 
 __all__ = ["UserRequests"]
+
+T = TypeVar("T")
 
 
 class UserRequests:
@@ -48,15 +50,16 @@ class UserRequests:
         self.check_fork = store.check_fork
         self.wanted = wanted
 
-    @property
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """The store's lock, with every request applied that was made before; see the module for the exception."""
+    def look(self, look: Callable[[], T]) -> T:
+        """What ``look`` finds under the store's lock, after every request was applied that was made before.
+
+        The lock itself is the context manager: leaving it is one step for a signal, which leaving one of ours would not be.
+        """
         is_on_top = self._store.is_held()
         with self._store.lock:
             if self.queued and not is_on_top:
                 self.apply_queued_locked()
-            yield
+            return look()
 
     @property
     def session(self) -> Session:
@@ -95,10 +98,9 @@ class UserRequests:
 
     def want_book(self, market_ticker: str) -> None:
         """Want the market's book, unless somebody does or the feed is closed."""
-        with self.lock:
-            if self.wanted.wants_book(market_ticker) or self._state.value is FeedState.CLOSED:
-                return
-            # what was refused before: the new one takes its place
+        if self.look(lambda: self.wanted.wants_book(market_ticker)) or self._state.value is FeedState.CLOSED:
+            return
+        with self._store.lock:  # what was refused before: the new one takes its place
             refused = [
                 old
                 for old in self.wanted.wants
@@ -112,9 +114,11 @@ class UserRequests:
         """Queue a request, and apply it unless this thread is in the middle of using what it changes."""
         if self._store.is_held():
             self.queued.append(change)
+            self._wake()
         else:
             try:
-                with self.lock:
+                with self._store.lock:
+                    self.apply_queued_locked()
                     if change.kind == "subscribe" and change.want is not None:
                         self._check_locked(change.want)
                     self.queued.append(change)
@@ -176,7 +180,7 @@ class UserRequests:
             self._request(Change("list_subscriptions", box=box))
             return self._store.wait(check, timeout, lambda: self._state.missing("no answer to list_subscriptions"))
         finally:
-            with self.lock:
+            with self._store.lock:
                 self.wanted.lists[:] = [other for other in self.wanted.lists if other is not box]
 
     # -- waits -------------------------------------------------------------------------------------------------------
@@ -224,8 +228,7 @@ class UserRequests:
 
     def wanted_books(self) -> tuple[str, ...]:
         """The markets whose books are wanted."""
-        with self.lock:
-            return self.wanted_books_locked()
+        return self.look(self.wanted_books_locked)
 
     def wanted_books_locked(self) -> tuple[str, ...]:
         """As wanted_books(), with the lock held.

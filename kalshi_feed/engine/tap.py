@@ -33,6 +33,8 @@ QUIET: Final = Reading()
 class Tap(Protocol):
     """What a session took in, in order; ``now`` is time.monotonic(). See the module."""
 
+    ended: bool  # whether end() or abandon() was called
+
     def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
         """One turn of the reader: what was received (often nothing); deadlines are looked at then, too."""
 

@@ -168,6 +168,8 @@ class RecordingQueue:
 
     def end(self, now: float) -> None:
         """See Tap."""
+        if self.ended:
+            return
         self._look_at_clocks(now)
         if self.missed > self._missed_before:
             self.checkpoint_locked(new_part=False)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,7 @@ class Recording:
     def __init__(
         self, engine: Engine, path: str | PathLike[str], *, rotate_bytes: int | None = None, rotate_seconds: float | None = None
     ) -> None:
-        """Raises ConfigurationError for a file that cannot be made, or is there."""
+        """Raises ConfigurationError."""
         first = check_name(path)
         _check_bound("rotate_bytes", rotate_bytes)
         _check_bound("rotate_seconds", rotate_seconds)
@@ -67,30 +68,36 @@ class Recording:
         self._rotating = False
         self._retry_at, self._retry_delay = 0.0, _FIRST_RETRY
         self._unflushed = 0  # messages written and not flushed
-        self._sink: RecordingFile | None = self._open(first)
+        self._sink: RecordingFile | None = None
         self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
         self._error: Exception | None = None
         self._thread = ServiceThread(target=self._run, name="kalshi-feed-recorder", daemon=True)
 
     def start(self) -> Recording:
-        """Begin. Raises ConfigurationError if the feed is being recorded already."""
+        """Begin. Raises ConfigurationError: the file is there or cannot be made, or the feed is being recorded already."""
         engine = self._engine
-        with engine.store.lock:
-            other = engine.tap
-            if other is None:
+        try:
+            self._sink = self._open(self._first)
+            with engine.store.lock:
+                if engine.tap is not None and not engine.tap.ended:
+                    raise ConfigurationError("this feed is being recorded already: close() that recording first")
                 engine.record(self._intake)
                 self._intake.checkpoint_locked(new_part=True)
-        if other is not None:
-            self._drop_sink()
-            raise ConfigurationError("this feed is being recorded already: close() that recording first")
-        try:
             self._thread.start()
-        except RuntimeError:
-            engine.stop_recording(self._intake)
-            self._drop_sink()
+        except BaseException:  # also Ctrl-C, or whatever a signal handler raises
+            if not self._thread.is_alive():
+                engine.stop_recording(self._intake)
+                self._remove_empty_file()
             raise
         return self
+
+    def _remove_empty_file(self) -> None:
+        """Nothing was written to the file that was made, and it must not be in the way of the next try."""
+        if self._sink is not None:
+            self._drop_sink()
+            with suppress(OSError):
+                self._first.unlink()
 
     # -- for users -------------------------------------------------------------------------------------------------------------
 
