@@ -96,8 +96,9 @@ class HandshakeRejected(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """408, 429, 5xx and a 200 page (a captive portal) may pass; every other status stays as it is."""
-        return self.status in (200, 408, 429) or self.status >= 500
+        """408, 429, 5xx, a 200 page (a captive portal) and a redirect (a page about maintenance) may pass; every other status
+        stays as it is."""
+        return self.status in (200, 408, 429) or 300 <= self.status < 400 or self.status >= 500
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -117,16 +118,21 @@ class TLSError(ConnectionFailed):
 
 
 class ProxyError(ConnectionFailed):
-    """The proxy refused, answered nonsense or did not answer. ``status`` is its HTTP status, or None."""
+    """The proxy refused, answered nonsense or did not answer.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message, status)
+    ``status`` is its HTTP status, or None; ``reason`` is the proxy's own text (shortened), empty if there is none.
+    """
+
+    def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
+        super().__init__(message, status, reason)
         self.status = status
+        self.reason = reason
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """407 (the proxy wants other credentials) does not pass by itself; after a healthy session it is tried slowly."""
-        return self.status != 407
+        """407, or 401 from some proxies (it wants other credentials), does not pass by itself; after a healthy session it is tried
+        slowly."""
+        return self.status not in (401, 407)
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -145,10 +145,17 @@ def advice(step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, 
     if isinstance(error, SubscriptionError):
         return ("the key works, but not for this: look at what the account and the key may do, and at --env",)
     if isinstance(error, HandshakeRejected):
-        return ()
+        return _redirected(endpoint) if 300 <= error.status < 400 else ()
     if isinstance(error, WaitTimeout):
         return ("try again with a longer --timeout; if the exchange is in its pause (Thursdays 03:00 to 05:00 US Eastern), later",)
     return _unreachable(step, endpoint)
+
+
+def _redirected(endpoint: Endpoint) -> tuple[str, ...]:
+    return (
+        "a feed never follows a redirect: it tries again, a few seconds later at first, and logs a warning each time",
+        f"see what answers in a browser's place: curl -si https://{endpoint.authority}{endpoint.sign_path}",
+    )
 
 
 def _unreachable(step: str, endpoint: Endpoint) -> tuple[str, ...]:

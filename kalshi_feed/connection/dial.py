@@ -1,31 +1,28 @@
 """From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at once.
 
-Owns the order of the steps; must not import the session. Headers are signed by the callable it is given, right before
+Owns the order of the steps. Headers are signed by the callable it is given, right before
 the request is written and only once the server is verified; no frame that holds them is part of what is raised (K02).
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from ..errors import KalshiFeedError
-from ..forks import close_in_child
 from .byte_stream import ByteStream, TlsByteStream
 from .context import check_context, default_context
 from .dial_deadline import DialCancelled, DialDeadline
 from .failures import connection_failed, proxy_failed, proxy_refused
-from .http import NotHttp, parse_answer
 from .proxy import Proxy, connect_request
+from .read_answer import read_body, read_head
 from .resolve import Address, Lookup, literal_address
+from .tcp import connect_first
 from .transport import Transport
 from .upgrade import DOING as UPGRADING
-from .upgrade import Upgraded, read_head, upgrade
+from .upgrade import Upgraded, upgrade
 from .url import Endpoint, is_loopback_host
 from .wakeup import Wakeup
 
@@ -34,7 +31,6 @@ __all__ = ["STEPS", "DialCancelled", "Progress", "dial"]
 STEPS: Final = ("dns", "tcp", "proxy", "tls", "handshake")  # in order; with a proxy the first two are the way to it
 Progress = Callable[[str, str], object]
 T = TypeVar("T", bound=Transport)
-IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
 
 def dial(
@@ -136,7 +132,7 @@ class _Attempt:
         found = ", ".join(str(address[0]) for _, address in addresses)
         self._done("dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name")
         self._doing = "connecting"
-        stream = ByteStream(self._connect_any(addresses))
+        stream = ByteStream(connect_first(addresses, self._deadline))
         self._stream = stream
         self._done("tcp", lambda: "connected to {} port {}".format(*stream.sock.getpeername()))
         if proxy is not None:
@@ -171,51 +167,12 @@ class _Attempt:
             raise OSError(f"{host} leads to no loopback address; check the hosts file")
         return nearby
 
-    def _connect_any(self, addresses: Sequence[Address]) -> socket.socket:
-        """The first address that answers; each gets its share of the time that is left (N03)."""
-        last: Exception = OSError("the name has no address")
-        for position, (family, address) in enumerate(addresses):
-            now = time.monotonic()
-            share = (self._deadline.deadline - now) / (len(addresses) - position)
-            try:
-                return self._connect_one(family, address, now + share)
-            except OSError as error:  # TimeoutError among them
-                last = error
-        raise last
-
-    def _connect_one(self, family: int, address: object, until: float) -> socket.socket:
-        sock = close_in_child(socket.socket(family, socket.SOCK_STREAM))
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = sock.connect_ex(address)  # type: ignore[arg-type]
-            while code in IN_PROGRESS:
-                self._deadline.wait(sock.fileno(), read=False, write=True, until=until)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _still_connecting(sock)
-            if code:
-                raise OSError(code, os.strerror(code))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
     def _tunnel(self, stream: ByteStream, proxy: Proxy) -> None:
         """CONNECT through the proxy. Raises ProxyError, and what the reading raises."""
         self._doing = "CONNECT"
         stream.write(connect_request(self._endpoint, proxy))
         received = bytearray()
-        length = read_head(stream, self._deadline, received)
-        answer = parse_answer(bytes(received[:length]))
-        if answer is None or len(received) > length:
-            raise NotHttp("the answer to CONNECT is not HTTP")
-        if not 200 <= answer.status < 300:
-            raise proxy_refused(answer, proxy)
-
-
-def _still_connecting(sock: socket.socket) -> int:
-    """EINPROGRESS after a wake-up that came before the connection did, else 0."""
-    try:
-        sock.getpeername()
-    except OSError as error:
-        return errno.EINPROGRESS if error.errno == errno.ENOTCONN else error.errno or 0
-    return 0
+        _, answer = read_head(stream, self._deadline, received)
+        # a tunnel is silent until we speak in it: what comes with a 200 is a page, and must not pass for the exchange's words
+        if received or not 200 <= answer.status < 300:
+            raise proxy_refused(read_body(stream, self._deadline, answer, received), proxy)

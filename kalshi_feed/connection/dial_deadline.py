@@ -1,14 +1,14 @@
 """The dial's waits: one deadline for everything, and an end at once when the dial is cancelled.
 
-Owns nothing but the deadline; must not import anything of the package but the wake-up.
+Owns nothing but the deadline.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from .wakeup import Wakeup, wait_ready
+from .wakeup import Wakeup, wait_connects, wait_ready
 
 __all__ = ["DialCancelled", "DialDeadline"]
 
@@ -34,13 +34,28 @@ class DialDeadline:
 
         ``until`` (time.monotonic) ends this wait before the dial's deadline.
         """
-        end = self.deadline if until is None else min(until, self.deadline)
+        remaining = self._remaining(self.deadline if until is None else min(until, self.deadline))
+        _, _, woken = wait_ready(fileno, self.wakeup, read=read, write=write, timeout=remaining)
+        self._heed(woken)
+
+    def wait_for_connects(self, filenos: Collection[int], until: float | None) -> set[int]:
+        """Return those of the sockets whose connect has ended; none after a wake, or at ``until`` (time.monotonic), which is not a
+        failure. Raises DialCancelled, TimeoutError."""
+        remaining = self._remaining(self.deadline)
+        pause = remaining if until is None else min(remaining, max(until - time.monotonic(), 0.0))
+        ended, woken = wait_connects(filenos, self.wakeup, pause)
+        self._heed(woken)
+        return ended
+
+    def _remaining(self, end: float) -> float:
         if self._cancelled():
             raise DialCancelled
         remaining = end - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("no answer in the time allowed for connecting")
-        _, _, woken = wait_ready(fileno, self.wakeup, read=read, write=write, timeout=remaining)
+        return remaining
+
+    def _heed(self, woken: bool) -> None:
         if woken:
             self.wakeup.drain()
             self._was_woken = True

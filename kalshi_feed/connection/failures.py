@@ -1,6 +1,6 @@
 """What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are translated.
 
-Owns the texts that tell users what to check. Must not import the session. No function here raises; what they give
+Owns the texts that tell users what to check. No function here raises; what they give
 carries no traceback and no secret.
 """
 
@@ -28,11 +28,13 @@ from .byte_stream import EndOfStream
 from .http import Answer, NotHttp
 from .proxy import Proxy
 from .redaction import detach, redact
+from .tcp import NoneConnected
 from .url import Endpoint
 
 __all__ = ["connection_failed", "local_time", "lost_reason", "peer_words", "proxy_failed", "proxy_refused", "rejected"]
 
 REASON_LENGTH: Final = 200
+MOST_ADDRESSES: Final = 3  # that are named of those to which the same happened
 SKEW_SECONDS: Final = 5.0  # a difference below this is the network and the whole seconds of Date
 TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
@@ -48,7 +50,12 @@ def connection_failed(
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
-    if isinstance(error, ssl.SSLError) and _is_lasting(error):
+    if proxy is not None and isinstance(error, ssl.SSLError) and error.reason in WRONG_PROTOCOL:
+        failure = ProxyError(
+            f"what came through the proxy {proxy} is not TLS ({error.reason}): it answers in the place of {endpoint.authority}, "
+            "perhaps with a login page; or the url's port is wrong. Check the proxy, or pass proxy='' to connect directly"
+        )
+    elif isinstance(error, ssl.SSLError) and _is_lasting(error):
         failure = TLSError(_tls_message(error, endpoint))
     else:
         message = f"{endpoint.redacted}: {doing} failed: {redact(_describe(error), secrets)}"
@@ -64,6 +71,8 @@ def _is_lasting(error: ssl.SSLError) -> bool:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, NoneConnected):
+        return _describe_each(error)
     if isinstance(error, EndOfStream):
         return "the connection was closed without an answer"
     if isinstance(error, NotHttp):
@@ -85,6 +94,19 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return f"{type(error).__name__}: {_clip(str(error))}"
+
+
+def _describe_each(error: NoneConnected) -> str:
+    """What happened to the addresses, each of the things that happened once."""
+    hosts: dict[str, list[str]] = {}
+    for host, failure in error.failures:
+        hosts.setdefault(_describe(failure), []).append(host)
+    return "; ".join(f"{what} ({_few(where)})" for what, where in hosts.items())
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - MOST_ADDRESSES
+    return ", ".join(names[:MOST_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
@@ -111,12 +133,10 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
     return "check what answers under this name, and the CA file of ssl_context"
 
 
-def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> ConnectionFailed:
+def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> HandshakeRejected:
     """The error for an upgrade that was answered with a status other than 101."""
     secrets = tuple(secrets)
     status, reason, server_time = answer.status, peer_words(answer.text, secrets), answer.server_time
-    if status < 200:
-        return ConnectionFailed(f"{endpoint.redacted} answered the WebSocket handshake with an interim status {status}")
     said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
     kind: type[HandshakeRejected] = HandshakeRejected
     if status == 401:
@@ -130,8 +150,8 @@ def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterabl
         )
     elif 300 <= status < 400:
         advice = (
-            f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else; "
-            "give that url itself if you trust it"
+            f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else. Mostly this is a page "
+            "about maintenance or a login on the way, and passes; if the exchange has moved, give its new url"
         )
     elif status == 404:
         advice = f"there is no WebSocket at the path {endpoint.sign_path}; the exchange's path is /trade-api/ws/v2"
@@ -193,17 +213,23 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
 
 
 def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
-    """The error for a CONNECT that was answered with a status other than 2xx."""
-    said = f"the proxy {proxy} answered CONNECT with {answer.status}"
-    phrase = peer_words(answer.phrase, proxy.secrets)
-    said += f" ({phrase})" if phrase else ""
-    if answer.status == 407:
+    """The error for a CONNECT that was answered with a status other than 2xx, or with a page."""
+    reason = peer_words(answer.text, proxy.secrets)
+    said = f"the proxy {proxy} answered CONNECT with {answer.status}" + (f" ({reason})" if reason else "")
+    if answer.status in (401, 407) and proxy.username is not None:
+        advice = "it does not accept the user name and password in the proxy's url"
+    elif answer.status in (401, 407):
         advice = "it wants a user name and password: write them into the proxy's url, http://user:password@host:port"
     elif answer.status == 403:
         advice = "it does not allow this host; ask whoever runs it, or pass proxy='' to connect directly"
+    elif 200 <= answer.status < 300:
+        advice = (
+            "that is not a tunnel but a page, which nobody asked for: perhaps a login that a browser has to answer first, or a web "
+            "server; check the proxy, or pass proxy='' to connect directly"
+        )
     else:
         advice = "the proxy could not reach the exchange, or has a problem of its own"
-    return ProxyError(f"{said}: {advice}", answer.status)
+    return ProxyError(f"{said}: {advice}", answer.status, reason)
 
 
 def lost_reason(error: Exception, in_frame: bool) -> str:

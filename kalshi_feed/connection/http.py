@@ -1,6 +1,6 @@
 """The head of an HTTP answer: status, headers, and what they say about time.
 
-Owns the parsing of a proxy's and a server's answer; must not import anything of the package.
+Owns the parsing of a proxy's and a server's answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ __all__ = ["Answer", "NotHttp", "parse_answer"]
 RETRY_AFTER_MAX: Final = 60.0
 OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)  # a Date before this is a device without a clock
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
-_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# A script or style sheet without an end is one that was cut off.
+_TAGS: Final = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]*\r\n")
 
 
 class NotHttp(Exception):
@@ -53,7 +55,7 @@ class Answer:
         """The server's own words on one line: the body, else the status line's phrase."""
         body = self.body
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            body = re.sub(rb"(?:^|\r\n)[0-9a-fA-F]+[^\r\n]*\r\n", b"", body)
+            body = _unchunked(body)
         text = _TAGS.sub(" ", body.decode("utf-8", "replace"))
         printable = "".join(character if character.isprintable() else " " for character in text)
         return " ".join(printable.split()) or self.phrase
@@ -72,6 +74,16 @@ def parse_answer(head: bytes) -> Answer | None:
             headers[name.strip().lower()] = value.strip()
     phrase = (found[2] or b"").decode("latin-1")
     return Answer(int(found[1]), "".join(character if character.isprintable() else " " for character in phrase).strip(), headers)
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The content of a chunked body, as far as it is there and makes sense."""
+    content, at = bytearray(), 0
+    while found := _CHUNK.match(body, at):
+        size = int(found[1], 16)
+        content += body[found.end() : found.end() + size]
+        at = found.end() + size + 2
+    return bytes(content)
 
 
 def _http_date(value: str) -> datetime | None:

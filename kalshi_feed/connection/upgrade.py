@@ -2,13 +2,12 @@
 
 The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only
 ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are taken out both
-ways: websocket-client's jar is shared by the whole process. Owns the upgrade; must not import the transport.
+ways: websocket-client's jar is shared by the whole process. Owns the upgrade.
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,19 +15,17 @@ from typing import Any, Final
 import websocket
 
 from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
-from .byte_stream import ByteStream, EndOfStream
+from .byte_stream import ByteStream
 from .dial_deadline import DialCancelled, DialDeadline
 from .failures import connection_failed, local_time, rejected
-from .http import Answer, NotHttp, parse_answer
+from .http import Answer
 from .proxy import Proxy
+from .read_answer import read_body, read_head
 from .redaction import detach, install_log_filter
 from .url import Endpoint
 
-__all__ = ["Upgraded", "read_head", "upgrade"]
+__all__ = ["Upgraded", "upgrade"]
 
-HEAD_BYTES: Final = 65_536
-BODY_BYTES: Final = 4_096  # of a refusal: enough for its reason
-BODY_SECONDS: Final = 0.5  # the status is known by then; its reason is worth a short wait
 DOING: Final = "the WebSocket handshake"
 _COOKIES: Final = re.compile(rb"^(?:set-)?cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -105,30 +102,6 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
     return signed
 
 
-def read_head(stream: ByteStream, deadline: DialDeadline, received: bytearray) -> int:
-    """Read until ``received`` holds the head of an HTTP answer; gives the head's length.
-
-    Raises what the stream raises, TimeoutError, DialCancelled, and NotHttp when it is no HTTP or longer than
-    HEAD_BYTES.
-    """
-    searched = 0
-    while True:
-        data = stream.receive()
-        if not data:
-            deadline.wait(stream.fileno(), write=stream.wants_write)
-            stream.flush()
-            continue
-        received += data
-        end = received.find(b"\r\n\r\n", max(searched - 3, 0))
-        searched = len(received)
-        if not received.startswith(b"HTTP/1."[:searched]):
-            raise NotHttp("the answer is not HTTP")
-        if (end if end >= 0 else searched) > HEAD_BYTES:
-            raise NotHttp(f"the answer's headers are longer than {HEAD_BYTES} bytes")
-        if end >= 0:
-            return end + 4
-
-
 class _HandshakeSocket:
     """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing thread."""
 
@@ -161,31 +134,11 @@ class _HandshakeSocket:
         return data
 
     def _read_answer(self) -> bytes:
-        length = read_head(self._stream, self._deadline, self._received)
-        head = bytes(self._received[:length])
-        del self._received[:length]
-        answer = parse_answer(head)
-        if answer is None:
-            raise NotHttp("the answer's status line is not HTTP/1.1")
+        head, answer = read_head(self._stream, self._deadline, self._received)
         if answer.status != 101:
-            self._read_body(answer.headers.get("content-length", ""))
-            raise _Refused(Answer(answer.status, answer.phrase, answer.headers, bytes(self._received[:BODY_BYTES])))
+            raise _Refused(read_body(self._stream, self._deadline, answer, self._received))
         self.answer = answer
         return _COOKIES.sub(b"", head)
-
-    def _read_body(self, content_length: str) -> None:
-        wanted = BODY_BYTES
-        if content_length.isascii() and content_length.isdigit() and len(content_length) < 6:
-            wanted = min(int(content_length), BODY_BYTES)
-        until = time.monotonic() + BODY_SECONDS
-        try:
-            while len(self._received) < wanted:
-                data = self._stream.receive()
-                self._received += data
-                if not data:
-                    self._deadline.wait(self._stream.fileno(), until=until)
-        except (EndOfStream, OSError):  # TimeoutError among them
-            pass
 
     def rest(self) -> bytes:
         """What came behind the answer: the first frames."""

@@ -1,6 +1,6 @@
-"""Waiting: the descriptor that ends a wait from outside, and the wait on one socket plus that descriptor.
+"""Waiting: the descriptor that ends a wait from outside, and the waits on one socket, or on several connects, plus that descriptor.
 
-Owns the wake-up socket pair; must not import anything of the package but forks.
+Owns the wake-up socket pair.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Collection
 from typing import Final
 
 from ..forks import close_in_child
 
-__all__ = ["Wakeup", "wait_ready"]
+__all__ = ["Wakeup", "wait_connects", "wait_ready"]
 
 _HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors above 1023; Windows has no poll
 
@@ -111,3 +112,20 @@ def _select(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: flo
     # Windows reports a failed connect only as exceptional
     readable, writable, broken = select.select(readers, writers, writers, timeout)
     return socket_fd in readable or bool(broken), bool(writable or broken), woken_fd in readable
+
+
+def wait_connects(filenos: Collection[int], wakeup: Wakeup, timeout: float) -> tuple[set[int], bool]:
+    """Wait until the connect of one of the sockets has ended, well or badly (SO_ERROR then tells), the wake-up was signalled or
+    ``timeout`` seconds are over. Gives (the sockets whose connect has ended, woken).
+    """
+    woken_fd = wakeup.fileno()
+    if _HAS_POLL:
+        poll = select.poll()
+        poll.register(woken_fd, select.POLLIN)
+        for fileno in filenos:
+            poll.register(fileno, select.POLLOUT)
+        found = {fileno for fileno, _ in poll.poll(int(timeout * 1000) + (timeout > 0))}
+    else:
+        readable, writable, broken = select.select([woken_fd], filenos, filenos, timeout)
+        found = {*readable, *writable, *broken}
+    return found - {woken_fd}, woken_fd in found

@@ -1,6 +1,6 @@
 """When to dial again, and when to give up.
 
-Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed); imports errors only. No clock: delays are
+Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed). No clock: delays are
 returned, not waited. Retries is not thread-safe; the reader owns it.
 """
 
@@ -96,9 +96,9 @@ class Retries:
         if late:
             return max(delay, self._policy.max_delay, self._slow_delay())
         if _is_slow(error):
-            return max(delay, self._slow_delay())
+            delay = max(delay, self._slow_delay())
         if isinstance(error, HandshakeRejected) and error.retry_after:
-            return max(delay, min(error.retry_after, _MAX_RETRY_AFTER) * (1 + self._random() / 10))
+            delay = max(delay, min(error.retry_after, _MAX_RETRY_AFTER) * (1 + self._random() / 10))
         return delay
 
     def _slow_delay(self) -> float:
@@ -109,7 +109,8 @@ def _is_slow(error: KalshiFeedError) -> bool:
     """Whether another dial at once is of no use, or would be one of a herd."""
     if isinstance(error, ConnectionLost):
         return error.code in _SLOW_CODES
-    return isinstance(error, HandshakeRejected) and error.status == 200  # a captive portal, where somebody has to log in
+    # a page or a redirect: a captive portal, where somebody has to log in, or a maintenance that takes its time
+    return isinstance(error, HandshakeRejected) and error.status < 400
 
 
 def _final(error: KalshiFeedError, retries: int) -> KalshiFeedError:

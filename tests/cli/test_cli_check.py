@@ -222,6 +222,7 @@ def test_other_answers(mine: Access, status: int, text: str) -> None:
     mine.exchange.reject_next(1, status, {"Location": "https://portal.example/"})
     _, failed = checked(mine, "KX-A")
     assert failed["step"] == "handshake" and f"with {status}" in failed["found"] and text in failed["found"]
+    assert ("never follows a redirect" in says(failed) and "curl -si https://127.0.0.1" in says(failed)) is (status == 302)
 
 
 # -- the way to it

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import resource
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,44 +22,12 @@ from kalshi_feed.errors import ConnectionFailed, ProxyError, TLSError
 
 from .conftest import SIGNATURE, Dialer, collect, run_to_end
 from .raw_server import TEXT, Peer, RawServer, frame
+from .support import black_hole, free_port, hello, resolves_to
 from .tunnel import OK, Tunnel
-
-
-def hello(peer: Peer) -> None:
-    peer.handshake()
-    peer.send(frame(TEXT, b"hello"))
-    peer.wait_closed()
 
 
 def silent(peer: Peer) -> None:
     peer.wait_closed()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def black_hole() -> Iterator[int]:
-    """A port that never answers a SYN: its backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield listener.getsockname()[1]
-
-
-def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
-    def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def test_K09_sends_the_exact_target_the_headers_and_no_origin(dialer: Dialer) -> None:
@@ -339,7 +305,7 @@ def test_P04_a_dropped_tunnel_names_the_proxy(dialer: Dialer) -> None:
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 502, "502"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", None, "not HTTP"),
         (b"HTTP/1.1 abc\r\n\r\n", None, "not HTTP"),
-        (OK + b"unasked", None, "not HTTP"),
+        (OK + b"unasked", 200, "not a tunnel but a page"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, None, "longer than 65536"),
     ],
 )

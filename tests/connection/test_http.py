@@ -67,5 +67,5 @@ def test_H04_retry_after_is_measured_on_the_servers_clock() -> None:
 def test_text_is_one_readable_line() -> None:
     html = b"<html><style>b {}</style><body>Not\r\n <b>here</b>\x00\xff</body>"
     assert Answer(404, "Not Found", {}, html).text == "Not here \ufffd"
-    chunked = Answer(401, "", {"transfer-encoding": "chunked"}, b'd\r\n{"code":"bad"}\r\n0\r\n\r\n')
+    chunked = Answer(401, "", {"transfer-encoding": "chunked"}, b'e\r\n{"code":"bad"}\r\n0\r\n\r\n')
     assert chunked.text == '{"code":"bad"}'

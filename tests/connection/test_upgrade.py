@@ -124,7 +124,7 @@ def test_H06_redirects_are_refused_and_name_the_target(dialer: Dialer, code: int
         location = f"Location: ws://user:{PASSWORD}@localhost:{other.port}/elsewhere?signature={SIGNATURE}"
         error = error_of(dialer, status(f"{code} Moved", "", location))
         assert other.connections == 0
-    assert isinstance(error, HandshakeRejected) and error.status == code and not error.retryable
+    assert isinstance(error, HandshakeRejected) and error.status == code and error.retryable
     assert "ws://localhost/elsewhere" in str(error)
 
 
@@ -202,8 +202,8 @@ def test_H10_odd_error_bodies(dialer: Dialer, length: str) -> None:
 
 def test_H10_a_body_that_never_comes_costs_half_a_second(dialer: Dialer) -> None:
     began = time.monotonic()
-    error = error_of(dialer, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\npart")
-    assert isinstance(error, AuthenticationError) and error.reason == "part"
+    error = error_of(dialer, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\npart of i")
+    assert isinstance(error, AuthenticationError) and error.reason == "part of"
     assert time.monotonic() - began < 1.5
 
 

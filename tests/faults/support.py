@@ -7,13 +7,26 @@ from collections.abc import Callable
 
 import pytest
 
-from kalshi_feed import FeedState, HandshakeRejected, KalshiFeed
+from kalshi_feed import FeedState, HandshakeRejected, KalshiFeed, StateChange
 from kalshi_feed.session.timing import Timing
 from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import FeedMaker, Recorder
 from tests.support import wait_until
 
-__all__ = ["BASIC", "PASSWORD", "URL_PASSWORD", "USER", "Answer", "HealthyAtOnce", "Script", "fatal", "of", "says", "through"]
+__all__ = [
+    "BASIC",
+    "PASSWORD",
+    "URL_PASSWORD",
+    "USER",
+    "Answer",
+    "HealthyAtOnce",
+    "Script",
+    "fatal",
+    "first_retry",
+    "of",
+    "says",
+    "through",
+]
 
 USER, PASSWORD = "us3r", "hunter2-password"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -73,3 +86,12 @@ def fatal(feed: KalshiFeed, heard: Recorder) -> HandshakeRejected:
 def through(server: RawServer) -> str:
     """The URL of the proxy that this server is, with user name and password."""
     return f"http://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
+
+
+def first_retry(feed: KalshiFeed, heard: Recorder) -> StateChange:
+    """Starts the feed, which must want to dial again; does not wait for it."""
+    feed.start()
+    wait_until(lambda: FeedState.RECONNECTING in heard.steps())
+    feed.close()
+    assert heard.steps()[:2] == [FeedState.CONNECTING, FeedState.RECONNECTING]
+    return heard.states[1]

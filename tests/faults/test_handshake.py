@@ -19,13 +19,11 @@ from kalshi_feed import (
     ConnectionFailed,
     FeedState,
     HandshakeRejected,
-    KalshiFeed,
     ReconnectPolicy,
-    StateChange,
 )
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer, frame
-from tests.faults.support import Answer, Script, fatal, of, says
+from tests.faults.support import Answer, Script, fatal, first_retry, of, says
 from tests.feed.support import A, FeedMaker, Recorder
 from tests.support import wait_until
 
@@ -34,15 +32,6 @@ DAY = 86_400.0
 
 def dated(ahead: float) -> str:
     return f"Date: {format_datetime(datetime.now(timezone.utc) + timedelta(seconds=ahead), usegmt=True)}"
-
-
-def first_retry(feed: KalshiFeed, heard: Recorder) -> StateChange:
-    """Starts the feed, which must want to dial again; does not wait for it."""
-    feed.start()
-    wait_until(lambda: FeedState.RECONNECTING in heard.steps())
-    feed.close()
-    assert heard.steps()[:2] == [FeedState.CONNECTING, FeedState.RECONNECTING]
-    return heard.states[1]
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -157,27 +146,6 @@ def test_H04_jitter_comes_on_top(make_feed: FeedMaker) -> None:
     with RawServer(Script(*[says("429 Too Many Requests", "Retry-After: 30")] * 4)) as server:
         delays = {first_retry(*of(make_feed, server)).delay for _ in range(4)}
     assert len(delays) == 4
-
-
-@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("scheme", ["ws", "wss", "http", "https"])
-def test_H06_redirects_are_refused_and_the_target_named(code: int, scheme: str, make_feed: FeedMaker) -> None:
-    with RawServer(Script()) as other:
-        location = f"Location: {scheme}://u:hunter2@localhost:{other.port}/el\x1bsewhere?token=hunter2"
-        script = Script(says(f"{code} Moved", location))
-        with RawServer(script) as server:
-            error = fatal(*of(make_feed, server))
-        assert other.connections == 0
-    assert error.status == code and f"{scheme}://localhost/el sewhere" in str(error) and "hunter2" not in str(error)
-    assert len(script.requests) == 1
-
-
-@pytest.mark.parametrize("location", [[], ["Location: /trade-api/ws/v2"], ["Location: //[["], ["Location: " + "x" * 60_000]])
-def test_H06_odd_targets(location: list[str], make_feed: FeedMaker) -> None:
-    script = Script(says("302 Found", *location))
-    with RawServer(script) as server:
-        error = fatal(*of(make_feed, server))
-    assert len(script.requests) == 1 and len(str(error)) < 600
 
 
 @pytest.mark.parametrize("line", ["200 OK", "201 Created", "204 No Content", "226 IM Used", "100 Continue", "102 Processing"])

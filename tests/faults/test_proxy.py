@@ -106,7 +106,7 @@ def says(data: bytes) -> Callable[[Peer], None]:
         says(b"HTTP/1.1 \xff\xfe OK\r\n\r\n"),
         says(b"HTTP/1.1 200\r\n" + b"\x81" * 70_000),
         says(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n\r\n"),
-        says(b"HTTP/1.1 199 Early\r\n\r\n"),
+        lambda peer: peer.read_request() and peer.send(b"HTTP/1.1 199 Early\r\n\r\n"),
         lambda peer: None,
     ],
 )

@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 from kalshi_feed import BookStatus, ConfigurationError, FeedClosedError, FeedState, KalshiFeed, TLSError
-from kalshi_feed.connection import dial
+from kalshi_feed.connection import tcp
 from kalshi_feed.session import retry
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
@@ -305,7 +305,7 @@ class Calls:
         ):
             for name in names.split():
                 setattr(recorded, name, calls._recorded(name, getattr(recorded, name)))
-        monkeypatch.setattr(dial, "socket", SimpleNamespace(**{**vars(socket), "socket": RecordedSocket}))
+        monkeypatch.setattr(tcp, "socket", SimpleNamespace(**{**vars(socket), "socket": RecordedSocket}))
         self._tls = RecordedTls
 
     def _recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -110,7 +110,6 @@ def test_exhausted_by_an_error_of_another_kind() -> None:
     [
         AuthenticationError("no", 401),
         AuthenticationError("no", 403),
-        HandshakeRejected("moved", 301),
         HandshakeRejected("gone", 404),
         TLSError("certificate"),
         ProxyError("auth", 407),
@@ -128,8 +127,15 @@ def test_answers_that_may_pass(status: int) -> None:
     assert delays(retries(), 1, HandshakeRejected("x", status)) == [0.5]
 
 
-def test_captive_portal_is_tried_slowly() -> None:
-    assert delays(retries(chance=0.0), 1, HandshakeRejected("x", 200)) == [2.5]
+@pytest.mark.parametrize("status", [200, 301, 302, 303, 307, 308])
+def test_H07_H14_pages_and_redirects_are_tried_slowly(status: int) -> None:
+    assert delays(retries(chance=0.0), 1, HandshakeRejected("x", status)) == [2.5]
+    assert delays(retries(), 6, HandshakeRejected("x", status)) == [5, 5, 5, 5, 8, 16]
+    assert delays(retries(chance=0.0), 1, HandshakeRejected("x", status, retry_after=20.0)) == [20]
+    counted = retries(ReconnectPolicy(max_retries=1))
+    counted.next_delay(HandshakeRejected("moved", status), healthy=False)
+    with pytest.raises(HandshakeRejected, match="moved; gave up after 1 retry"):
+        counted.next_delay(HandshakeRejected("moved", status), healthy=False)
 
 
 @pytest.mark.parametrize("error", [TLSError("expired"), ProxyError("password", 407)])

@@ -1,0 +1,123 @@
+"""TCP: the first of a host's addresses that accepts a connection (RFC 8305, "Happy Eyeballs").
+
+Owns the attempts while they run. They all run in the dialing thread: connects that do not block, and one wait for all of them,
+which the wake-up ends, too. A dead address costs the others a head start, not its share of the deadline (N43).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from ..forks import close_in_child
+from .dial_deadline import DialDeadline
+from .resolve import Address
+
+__all__ = ["NoneConnected", "connect_first"]
+
+HEAD_START: Final = 0.25  # seconds that an attempt has to itself before the next one begins beside it (RFC 8305, section 8)
+_UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
+
+
+class NoneConnected(Exception):
+    """No address of several accepted a connection. ``failures`` has each address and what happened to it. Immutable, so
+    thread-safe."""
+
+    def __init__(self, failures: Sequence[tuple[str, Exception]]) -> None:
+        super().__init__(failures)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        return f"none of {len(self.failures)} addresses accepted a connection"
+
+
+def connect_first(addresses: Sequence[Address], deadline: DialDeadline) -> socket.socket:
+    """A non-blocking socket that is connected to the first of ``addresses`` to accept; all other attempts are given up.
+
+    The addresses come in the order of preference. Raises what happened to the address (OSError, TimeoutError) if there was only
+    one, else NoneConnected; and DialCancelled. Leaves no descriptor behind when it raises.
+    """
+    return _Race(addresses, deadline).run()
+
+
+class _Race:
+    """The attempts of one dial. Not thread-safe; owned by the dialing thread."""
+
+    def __init__(self, addresses: Sequence[Address], deadline: DialDeadline) -> None:
+        self._deadline = deadline
+        self._untried = deque(addresses)
+        # by descriptor, in the order in which they began: the socket, and the address it goes to
+        self._running: dict[int, tuple[socket.socket, str]] = {}
+        self._failures: list[tuple[str, Exception]] = []
+        # with many addresses or little time it is shorter: half of the time remains when the last attempt begins
+        self._head_start = min(HEAD_START, (deadline.deadline - time.monotonic()) / 2 / max(len(addresses), 1))
+        self._next_start = -1.0  # time.monotonic() from which the next attempt may begin
+
+    def run(self) -> socket.socket:
+        """See ``connect_first``."""
+        try:
+            while self._untried or self._running:
+                if self._untried and (not self._running or time.monotonic() >= self._next_start):
+                    self._begin()
+                if self._running:
+                    winner = self._wait()
+                    if winner is not None:
+                        return winner
+        except TimeoutError as error:
+            self._failures += [(host, error.with_traceback(None)) for _, host in self._running.values()]
+        finally:
+            for loser, _ in self._running.values():
+                loser.close()
+        raise self._defeat()
+
+    def _begin(self) -> None:
+        """Start the next attempt. One that fails right here lets the one after it start at once."""
+        family, address = self._untried.popleft()
+        self._next_start = time.monotonic() + self._head_start
+        try:
+            sock = close_in_child(socket.socket(family, socket.SOCK_STREAM))
+        except OSError as error:  # no descriptor left, or a family that this machine does not have
+            self._failed(address[0], error)
+            return
+        self._running[sock.fileno()] = sock, address[0]
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex(address)
+            if code not in _UNDER_WAY:
+                raise OSError(code, os.strerror(code))
+        except OSError as error:
+            self._lose(sock.fileno(), error)
+
+    def _wait(self) -> socket.socket | None:
+        """The attempt that has succeeded; None when it is time to look again."""
+        ended = self._deadline.wait_for_connects(self._running, self._next_start if self._untried else None)
+        for fileno in [fileno for fileno in self._running if fileno in ended]:
+            code = self._running[fileno][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code:
+                return self._running.pop(fileno)[0]
+            self._lose(fileno, OSError(code, os.strerror(code)))
+        return None
+
+    def _lose(self, fileno: int, error: OSError) -> None:
+        sock, host = self._running.pop(fileno)
+        sock.close()
+        self._failed(host, error)
+
+    def _failed(self, host: str, error: Exception) -> None:
+        self._failures.append((host, error.with_traceback(None)))
+        self._next_start = -1.0
+
+    def _defeat(self) -> Exception:
+        if len(self._failures) == 1:
+            return self._failures[0][1]
+        if not self._failures:
+            return OSError("the name has no address")
+        defeat = NoneConnected(tuple(self._failures))
+        defeat.__cause__ = self._failures[0][1]
+        return defeat

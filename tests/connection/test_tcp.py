@@ -1,0 +1,149 @@
+"""N43: addresses are tried side by side, in one thread and under one deadline, and the losers are closed."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakSet
+
+import pytest
+
+from kalshi_feed import forks
+from kalshi_feed.connection import wakeup as waiting
+from kalshi_feed.connection.dial import DialCancelled
+from kalshi_feed.connection.tcp import HEAD_START, NoneConnected
+from kalshi_feed.connection.url import parse_url
+from kalshi_feed.errors import ConnectionFailed
+from tests.support import open_descriptors
+
+from .conftest import Dialer, collect
+from .raw_server import RawServer
+from .support import black_hole, free_port, hello, resolves_to
+
+Where = tuple[str, int]
+
+
+@contextlib.contextmanager
+def black_holes(count: int) -> Iterator[list[Where]]:
+    with contextlib.ExitStack() as stack:
+        yield [("127.0.0.1", stack.enter_context(black_hole())) for _ in range(count)]
+
+
+def open_sockets() -> int:
+    return sum(name.startswith("socket:") for name in open_descriptors())
+
+
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_N43_three_dead_addresses_cost_three_head_starts(dialer: Dialer, monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
+    monkeypatch.setattr(waiting, "_HAS_POLL", has_poll)
+    with RawServer(hello) as server, black_holes(3) as dead:
+        resolves_to(monkeypatch, *dead, ("127.0.0.1", server.port))
+        before, began = open_sockets(), time.monotonic()
+        transport = dialer(server, host="localhost", timeout=10)
+        took = time.monotonic() - began
+        assert collect(transport, 1) == [b"hello"]
+        assert open_sockets() == before + 2  # the connection's two ends
+        assert 3 * HEAD_START < took < 1.5
+        assert threading.active_count() < 10
+
+
+def test_N43_a_failure_lets_the_next_one_start_at_once(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(hello) as server:
+        nowhere = free_port()
+        refusing = [(f"127.0.0.{number}", nowhere) for number in range(2, 12)]
+        # an address that this machine cannot even try
+        resolves_to(monkeypatch, ("255.255.255.255", 1), *refusing, ("127.0.0.1", server.port))
+        began = time.monotonic()
+        dialer(server, host="localhost", timeout=10).abort()
+        assert time.monotonic() - began < HEAD_START
+
+
+def test_N43_one_that_began_early_may_still_win(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not given up when the next one begins."""
+    with black_holes(2) as dead, socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        stack.enter_context(socket.create_connection(listener.getsockname()))  # there is no room for another one
+        accepted: list[socket.socket] = []
+
+        def drain() -> None:  # the feed's next SYN, a second after its first, then finds room
+            listener.settimeout(5)
+            for _ in range(2):
+                accepted.append(listener.accept()[0])
+                stack.callback(accepted[-1].close)
+
+        resolves_to(monkeypatch, listener.getsockname(), *dead)
+        draining = threading.Timer(HEAD_START * 2, drain)
+        draining.start()
+        began = time.monotonic()
+        with pytest.raises(ConnectionFailed, match="WebSocket handshake failed: no answer"):  # so TCP was done
+            dialer(1, host="localhost", timeout=2.5)
+        assert time.monotonic() - began < 4
+        draining.join(5)
+        assert len(accepted) == 2
+
+
+def test_N43_with_little_time_the_head_starts_are_shorter(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(hello) as server, black_holes(4) as dead:
+        resolves_to(monkeypatch, *dead, ("127.0.0.1", server.port))
+        dialer(server, host="localhost", timeout=0.8).abort()
+
+
+def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with black_holes(1) as dead:
+        nowhere = free_port()
+        resolves_to(monkeypatch, *[(f"127.0.0.{number}", nowhere) for number in range(2, 7)], *dead)
+        before = open_sockets()
+        with pytest.raises(ConnectionFailed) as caught:
+            dialer(1, host="localhost", timeout=0.5)
+        assert open_sockets() == before
+    text = str(caught.value)
+    assert "nothing listens there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed" in text
+    assert text.endswith("(127.0.0.1)") and caught.value.retryable
+    cause = caught.value.__cause__
+    assert isinstance(cause, NoneConnected) and str(cause) == "none of 6 addresses accepted a connection"
+    assert isinstance(cause.__cause__, ConnectionRefusedError)
+    assert all(failure.__traceback__ is None for _, failure in cause.failures)
+
+
+def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolves_to(monkeypatch)
+    with pytest.raises(ConnectionFailed, match="the name has no address"):
+        dialer(1, endpoint=parse_url("wss://nowhere.example/"))
+
+
+def test_N43_N05_cancelled_with_all_of_them_under_way(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a child that was forked at that moment would close every one of them."""
+    known = WeakSet[Any]()
+    monkeypatch.setattr(forks, "_open", known)
+
+    def cancelled() -> bool:
+        return sum(sock.fileno() >= 0 for sock in known) == 3
+
+    with black_holes(3) as dead:
+        resolves_to(monkeypatch, *dead)
+        before, began = open_sockets(), time.monotonic()
+        with pytest.raises(DialCancelled):
+            dialer(1, host="localhost", timeout=10, cancelled=cancelled)
+        assert time.monotonic() - began < 4 * HEAD_START
+        assert open_sockets() == before
+
+
+def test_N43_a_wake_ends_the_wait_for_all_of_them(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancel() -> None:
+        dialer.cancelled = True
+        dialer.wakeup.wake()
+
+    with black_holes(2) as dead:
+        resolves_to(monkeypatch, *dead)
+        timer = threading.Timer(3 * HEAD_START, cancel)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(DialCancelled):
+            dialer(1, host="localhost", timeout=10)
+        assert time.monotonic() - began < 5 * HEAD_START
+        timer.join()
