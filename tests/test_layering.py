@@ -24,7 +24,7 @@ TESTS = Path(__file__).parent
 CORE = {
     "clocks": "",
     "errors": "",
-    "events": "",
+    "events": "messages.plain",
     "forks": "",
     "meters": "",
     "version": "",
@@ -34,7 +34,7 @@ CORE = {
     "waiting": "errors",
     "books": "messages waiting threads errors",
     "session": "books.book messages events errors",
-    "stats": "events errors",
+    "stats": "messages.plain events errors",
     "dispatch": "books.book messages meters stats events waiting threads errors",
     "connection": "clocks threads forks errors",
     "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads errors",

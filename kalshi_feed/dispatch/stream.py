@@ -83,6 +83,19 @@ class MessageStream:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        markets = (
+            "" if self.market_tickers is None else f" of {len(self.market_tickers)} market{'s'[: len(self.market_tickers) != 1]}"
+        )
+        ended = ", ended" if self._end is not None else ""
+        return f"<MessageStream {self.type}{markets}, {len(self._messages)} waiting, {self.dropped} dropped{ended}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a MessageStream is filled by its feed's reader: it cannot be pickled or copied; "
+            "take the messages out of it, which can, or their to_dict()"
+        )
+
     def _next(self, deadline: float, timeout: float | None) -> Any:
         me = get_ident()
         while True:
