@@ -106,7 +106,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         wire fields that have no ready value, and ``extra``.
 
         Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through ``number``: ``str`` (exact,
-        never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is). Raises ConfigurationError for what is not callable.
+        never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is). Raises ConfigurationError otherwise.
         """
         return {"type": self.type} | fields_to_dict(self, number)
 
@@ -183,8 +183,8 @@ def told(cls: type[msgspec.Struct]) -> tuple[str, ...]:
     sent = [name for struct in (cls, *bodies(cls)) for name in struct.__struct_fields__]
     properties = [name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)]
     ready = [name for name in properties if name not in sent]
-    there = {*ready, *sent}
-    names = dict.fromkeys(name for name in (*ready, *sent) if name not in _NEVER_TOLD and _ready_name(name) not in there)
+    rest = [name for name in sent if _ready_name(name) not in {*ready, *sent}]
+    names = dict.fromkeys(name for name in (*ready, *rest) if name not in _NEVER_TOLD)
     return tuple(sorted(names, key=lambda name: _PLACES.get(name, 1 if name in ready else 4)))
 
 
