@@ -40,8 +40,10 @@ CORE = {
     "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads errors",
     "recording": "clocks engine dispatch session books messages events waiting threads errors version",
     "subscription": "engine session messages errors",
-    "callbacks": "dispatch session messages events errors",
-    "feed": "callbacks subscription recording engine connection dispatch session books stats credentials events waiting errors",
+    "by_type": "engine dispatch session messages waiting threads errors",
+    "callbacks": "by_type dispatch session books.book messages events errors",
+    "feed": "by_type callbacks subscription recording engine connection dispatch session books stats credentials events waiting "
+    "errors",
     "": "feed subscription recording dispatch session books stats messages credentials events errors version",
 }
 ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}

@@ -25,7 +25,7 @@ def all_messages() -> Iterator[Message]:
     for type_, frame in {**DATA, **FLAT}.items():
         yield decode(text(frame), use_yes_price=True)
         yield decode(text(frame, msg={}) if type_ not in DATA else text(frame))
-        yield decode(text(frame, **dict.fromkeys(("brand_new",), {"a": [1.50, 1e-9]})))
+        yield decode(text(frame, brand_new={"a": [1.50, 1e-9]}))
         if type_ in OLD:
             yield decode(text(frame, msg=OLD[type_]))
     for example in example_frames():
