@@ -83,11 +83,11 @@ class FeedStats:
         """The state, and every figure that is not zero or unknown; counts by type and by kind as their sums."""
         since = f" since {self.connected_since.isoformat()}" if self.connected_since else ""
         told = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
-        for item in fields(self)[4:]:
-            value = getattr(self, item.name)
+        for name in (item.name for item in fields(self) if item.name not in ("state", "connected_since", "messages", "bytes")):
+            value = getattr(self, name)
             figure = sum(value.values()) if isinstance(value, Mapping) else value
             if figure:
-                told.append(f"{item.name} {figure:.3g}" if isinstance(figure, float) else f"{item.name} {figure}")
+                told.append(f"{name} {figure:.3g}" if isinstance(figure, float) else f"{name} {figure}")
         return f"FeedStats({', '.join(told)})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle

@@ -100,8 +100,9 @@ def say(line: str) -> None:
 
 def raise_failure(feed: KalshiFeed) -> None:
     """Raise the fatal error of a feed that has failed."""
-    if feed.error is not None:
-        raise feed.error
+    error = feed.error
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager
