@@ -1,15 +1,17 @@
 """What the feed itself says, beside the exchange's messages: changes of state, gaps, losses and faults.
 
-Owns the frozen event types and FeedState; must not import anything of the package. Thread-safe: immutable.
+Owns the frozen event types and FeedState; must not import anything of the package but messages.plain. Thread-safe: immutable.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
+
+from .messages.plain import Number, number_function, plain
 
 __all__ = ["Event", "FeedFault", "FeedState", "Gap", "Lagged", "StateChange"]
 
@@ -28,6 +30,14 @@ class FeedState(enum.Enum):
 @dataclass(frozen=True)
 class Event:
     """Base of the feed's own events. Messages are dropped before them; only of faults no endless number is kept."""
+
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """The event as plain data, ready for JSON: its attributes under their names.
+
+        Times are ISO 8601 strings in UTC, a state is its value, an error its string. Decimals are passed through ``number``.
+        """
+        passed = number_function(number)
+        return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -74,15 +84,27 @@ class Lagged(Event):
     at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeedFault(Event):
     """Something went wrong that did not end the feed: a frame that could not be read, a callback that raised …
 
     ``kind`` is a short stable name ("protocol", "callback", "unknown_market" …), ``error`` the exception if there is
-    one, ``context`` what else is known (frame, callback's name, counts).
+    one, ``context`` what else is known (frame, callback's name, counts). Two faults are equal if they say the same; their errors
+    then are of one type and have the same arguments, because a copy of an exception never equals it.
     """
 
     kind: str
     message: str
     error: BaseException | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeedFault):
+            return NotImplemented
+        mine, theirs = self.error, other.error
+        return (self.kind, self.message, type(mine), self.context) == (other.kind, other.message, type(theirs), other.context) and (
+            mine is theirs or getattr(mine, "args", ()) == getattr(theirs, "args", ())
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.message))

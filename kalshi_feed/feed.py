@@ -9,22 +9,23 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .books.store import Books, OrderBook
+from .by_type import ByType
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
 from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
 from .credentials import Credentials
-from .dispatch import Dispatcher, MessageStream
+from .dispatch import Dispatcher
 from .engine.engine import Engine
 from .engine.live import LiveEngine
-from .errors import ConfigurationError
+from .errors import ConfigurationError, KalshiFeedError
 from .events import FeedState
 from .recording.replaying import ReplayEngine
 from .recording.writing import Recording
@@ -50,7 +51,7 @@ _logger: Final = logging.getLogger("kalshi_feed")
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class KalshiFeed(Callbacks):
+class KalshiFeed(Callbacks, ByType):
     """Kalshi's WebSocket feed for synchronous programs. Thread-safe.
 
     ``credentials``: who signs the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address (ws:// on loopback only).
@@ -126,6 +127,7 @@ class KalshiFeed(Callbacks):
 
     def _run_by(self, engine: Engine) -> None:
         self._engine = engine
+        self._doubtful_types = set()
         self._books = Books(engine.store, engine.requests.wanted_books, engine.wanted.wants_book)
         _engines.add(engine)
         weakref.finalize(self, _forgotten, engine).atexit = False
@@ -197,6 +199,19 @@ class KalshiFeed(Callbacks):
         """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
         self._engine.store.check_fork()
         return self._engine.state
+
+    @property
+    def url(self) -> str:
+        """The exchange's address without what may be secret in it; in a replay the recording's name."""
+        self._engine.store.check_fork()
+        return self._engine.peer
+
+    @property
+    def error(self) -> KalshiFeedError | None:
+        """What the feed has FAILED with, None in every other state: a new copy each time, to look at or to raise."""
+        self._engine.store.check_fork()
+        fatal = self._engine.error
+        return None if fatal is None else fatal.fresh()
 
     def start(self) -> KalshiFeed:
         """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
@@ -321,30 +336,6 @@ class KalshiFeed(Callbacks):
         self._engine.check()
         self._engine.requests.want_book(ticker)
         return self._engine.requests.wait_for_book(ticker, timeout)
-
-    def wait_for(
-        self,
-        type: str,
-        predicate: Callable[[Any], object] | None = None,
-        timeout: float | None = None,
-        *,
-        market_tickers: str | Iterable[str] | None = None,
-    ) -> Any:
-        """The next message of a wire type for which ``predicate`` (run in this thread) is true. Raises as every wait does."""
-        checked_timeout(timeout)
-        self._engine.check()
-        return self._engine.dispatcher.wait_for(
-            type,
-            predicate,
-            timeout,
-            market_tickers=market_tickers,
-            describe=lambda: f"timed out after {timeout:g} s: {self._engine.requests.why_no_message(type)}",
-        )
-
-    def messages(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:
-        """A blocking iterator over the messages of a wire type from now on, with a bounded queue of its own."""
-        self._engine.check()
-        return self._engine.dispatcher.stream(type, market_tickers, maxsize)
 
     # -- recording -------------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Figures about a running feed: the FeedStats record and the Health verdict.
 
-Owns the arithmetic only: every clock reading is passed in. Must not import anything of the package but session.events.
+Owns the arithmetic only: every clock reading is passed in. Must not import anything of the package but events and
+messages.plain.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from .events import FeedState
+from .messages.plain import Number, number_function, plain
 
 __all__ = ["FeedStats", "Health", "assess"]
 
@@ -68,21 +70,25 @@ class FeedStats:
         """Bytes of the messages of all types."""
         return sum(self.bytes.values())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON-ready values: the state's name, the time as ISO 8601 text."""
-        values: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, FeedState):
-                value = value.value
-            elif isinstance(value, datetime):
-                value = value.isoformat()
-            elif isinstance(value, Mapping):
-                value = dict(value)
-            values[item.name] = value
-        values["messages_total"] = self.messages_total
-        values["bytes_total"] = self.bytes_total
-        return values
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """Everything as plain data, ready for JSON: the state is its value, the time an ISO 8601 string in UTC, NaN is None.
+
+        There is no Decimal to pass through ``number``.
+        """
+        passed = number_function(number)
+        values = {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
+        return values | {"messages_total": self.messages_total, "bytes_total": self.bytes_total}
+
+    def __repr__(self) -> str:
+        """The state, and every figure that is not zero or unknown; counts by type and by kind as their sums."""
+        since = f" since {self.connected_since.isoformat()}" if self.connected_since else ""
+        told = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
+        for name in (item.name for item in fields(self) if item.name not in ("state", "connected_since", "messages", "bytes")):
+            value = getattr(self, name)
+            figure = sum(value.values()) if isinstance(value, Mapping) else value
+            if figure:
+                told.append(f"{name} {figure:.3g}" if isinstance(figure, float) else f"{name} {figure}")
+        return f"FeedStats({', '.join(told)})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
         values = (getattr(self, item.name) for item in fields(self))
@@ -104,9 +110,13 @@ class Health:
         """True when the status is "ok"."""
         return self.status == "ok"
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: ``{"status": ..., "reasons": [...]}``."""
-        return {"status": self.status, "reasons": list(self.reasons)}
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """Ready for JSON: ``{"status": ..., "reasons": [...]}``. There is no Decimal to pass through ``number``."""
+        passed = number_function(number)
+        return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
+
+    def __repr__(self) -> str:
+        return f"Health({self.status}{': ' if self.reasons else ''}{'; '.join(self.reasons)})"
 
 
 def assess(

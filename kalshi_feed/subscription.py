@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, SubscriptionError
 from .session.channels import BOOK_CHANNEL, names, rule_of
@@ -172,3 +172,9 @@ class Subscription:
         count = len(self._want.keys)
         markets = f"{count or 'all'} market{'' if count == 1 else 's'}"
         return f"<Subscription {', '.join(self._want.channels)}, {markets}, {self._state().value}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a Subscription belongs to its feed: it cannot be pickled or copied; "
+            "take its channels and market_tickers, and subscribe() where they are needed"
+        )

@@ -24,7 +24,7 @@ TESTS = Path(__file__).parent
 CORE = {
     "clocks": "",
     "errors": "",
-    "events": "",
+    "events": "messages.plain",
     "forks": "",
     "meters": "",
     "version": "",
@@ -34,14 +34,16 @@ CORE = {
     "waiting": "errors",
     "books": "messages waiting threads errors",
     "session": "books.book messages events errors",
-    "stats": "events errors",
+    "stats": "messages.plain events errors",
     "dispatch": "books.book messages meters stats events waiting threads errors",
     "connection": "clocks threads forks errors",
     "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads errors",
     "recording": "clocks engine dispatch session books messages events waiting threads errors version",
     "subscription": "engine session messages errors",
-    "callbacks": "dispatch session messages events errors",
-    "feed": "callbacks subscription recording engine connection dispatch session books stats credentials events waiting errors",
+    "by_type": "engine dispatch session messages waiting threads errors",
+    "callbacks": "by_type dispatch session books.book messages events errors",
+    "feed": "by_type callbacks subscription recording engine connection dispatch session books stats credentials events waiting "
+    "errors",
     "": "feed subscription recording dispatch session books stats messages credentials events errors version",
 }
 ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}

@@ -1,6 +1,6 @@
 """The order book of one market: its state, its arithmetic, and the immutable view that users read.
 
-Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages.values;
+Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages;
 knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (PROTOCOL.md 6.1): a bid of
 the other side at p is an offer on this one at 1 - p. Inside, prices are ints of 1/10,000 dollar and sizes ints of
 1/100 contract; Decimals are made only when somebody asks.
@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError
+from ..messages.base import Side
+from ..messages.plain import Number, number_function
 from ..messages.values import EXACT, ONE_DOLLAR, Level, count_units, level, money_decimal, price_decimal, price_units, size_decimal
 from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
 
@@ -112,11 +114,11 @@ class Book(Levels):
         self.version += 1
         return True
 
-    def best_bid(self, side: str = "yes") -> Level | None:
+    def best_bid(self, side: Side = "yes") -> Level | None:
         """The highest bid of ``side`` ("yes" or "no"), None if there is none."""
         return _best_bid(self, side)
 
-    def best_ask(self, side: str = "yes") -> Level | None:
+    def best_ask(self, side: Side = "yes") -> Level | None:
         """The lowest offer on ``side``: the other side's best bid at 1 - its price."""
         return _best_ask(self, side)
 
@@ -251,33 +253,33 @@ class BookView:
         """Seconds from the last message applied to the instant of this view; None if there was none."""
         return self._age
 
-    def best_bid(self, side: str = "yes") -> Level | None:
+    def best_bid(self, side: Side = "yes") -> Level | None:
         """The highest bid."""
         return _best_bid(self._levels, side)
 
-    def best_ask(self, side: str = "yes") -> Level | None:
+    def best_ask(self, side: Side = "yes") -> Level | None:
         """The lowest offer: the other side's best bid at 1 - its price."""
         return _best_ask(self._levels, side)
 
-    def bids(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+    def bids(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The bids, best first; the best ``depth`` of them, or all."""
         return tuple(level(price, size) for price, size in _top(_bids(self._levels, side), depth))
 
-    def asks(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+    def asks(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The offers, best first; the best ``depth`` of them, or all."""
         return tuple(level(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), depth))
 
-    def mid(self, side: str = "yes") -> Decimal | None:
+    def mid(self, side: Side = "yes") -> Decimal | None:
         """The middle between best bid and best ask."""
         prices = self._best_prices(side)
         return None if prices is None else EXACT.divide(price_decimal(prices[0] + prices[1]), Decimal(2))
 
-    def spread(self, side: str = "yes") -> Decimal | None:
+    def spread(self, side: Side = "yes") -> Decimal | None:
         """Best ask minus best bid: the same on both sides."""
         prices = self._best_prices(side)
         return None if prices is None else price_decimal(prices[1] - prices[0])
 
-    def microprice(self, side: str = "yes") -> Decimal | None:
+    def microprice(self, side: Side = "yes") -> Decimal | None:
         """The middle weighted by size: (bid x ask size + ask x bid size) / (bid size + ask size), to 28 digits."""
         prices = self._best_prices(side)
         if prices is None:
@@ -288,28 +290,31 @@ class BookView:
         weighted = price_decimal(bid * ask_size + ask * bid_size)
         return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
 
-    def depth_at(self, side: str, price: str | Decimal | int | float) -> Decimal:
+    def depth_at(self, side: Side, price: str | Decimal | int | float) -> Decimal:
         """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
         _other(side)  # checks it
         return size_decimal(self._levels.size(side, _price_argument(price)))
 
-    def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
+    def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
         """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to 1."""
         bid = sum(size for _, size in _top(_bids(self._levels, side), depth))
         offered = sum(size for _, size in _top(_bids(self._levels, _other(side)), depth))
         return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
 
-    def cost_to_buy(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
+    def cost_to_buy(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
         """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are too few."""
         offers = [(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), None)]
         return _walk(offers, _quantity_argument(quantity))
 
-    def cost_to_sell(self, side: str, quantity: str | Decimal | int | float) -> Decimal | None:
+    def cost_to_sell(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
         """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too few."""
         return _walk(_top(_bids(self._levels, side), None), _quantity_argument(quantity))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The view ready for JSON: Decimals and times as text, both sides' bids as [price, quantity], best first."""
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """The view as plain data, ready for JSON: both sides' bids as [price, quantity], best first, each number passed through
+        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is).
+        """
+        passed = number_function(number)
         updated_at = self.updated_at
         return {
             "market_ticker": self.market_ticker,
@@ -319,8 +324,8 @@ class BookView:
             "seq": self.seq,
             "clock": self.clock,
             "updated_at": None if updated_at is None else updated_at.isoformat(),
-            "yes": [[str(price), str(quantity)] for price, quantity in self.bids("yes")],
-            "no": [[str(price), str(quantity)] for price, quantity in self.bids("no")],
+            "yes": [[passed(price), passed(quantity)] for price, quantity in self.bids("yes")],
+            "no": [[passed(price), passed(quantity)] for price, quantity in self.bids("no")],
         }
 
     def _best_prices(self, side: str) -> tuple[int, int] | None:

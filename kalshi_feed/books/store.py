@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from ..messages.base import Side
+from ..messages.plain import Number
 from ..messages.values import Level
 from ..threads import waiting_threads
 from ..waiting import Clock, Waiter, deadline_after, seconds_until
@@ -236,60 +238,65 @@ class OrderBook:
 
         return self._store.wait(check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change")
 
-    def best_bid(self, side: str = "yes") -> Level | None:
+    def best_bid(self, side: Side = "yes") -> Level | None:
         """The highest bid of ``side``."""
         self._store.check_fork()
         with self._store.lock:
             return self._book.best_bid(side)
 
-    def best_ask(self, side: str = "yes") -> Level | None:
+    def best_ask(self, side: Side = "yes") -> Level | None:
         """The lowest ask of ``side``: the other side's best bid at 1 − price."""
         self._store.check_fork()
         with self._store.lock:
             return self._book.best_ask(side)
 
-    def bids(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+    def bids(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The bids of ``side``, best first, at most ``depth``."""
         return self.view().bids(side, depth)
 
-    def asks(self, side: str = "yes", depth: int | None = None) -> tuple[Level, ...]:
+    def asks(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The asks of ``side``, best first, at most ``depth``."""
         return self.view().asks(side, depth)
 
-    def mid(self, side: str = "yes") -> Decimal | None:
+    def mid(self, side: Side = "yes") -> Decimal | None:
         """Half way between best bid and best ask, in dollars."""
         return self.view().mid(side)
 
-    def spread(self, side: str = "yes") -> Decimal | None:
+    def spread(self, side: Side = "yes") -> Decimal | None:
         """Best ask less best bid, in dollars."""
         return self.view().spread(side)
 
-    def microprice(self, side: str = "yes") -> Decimal | None:
+    def microprice(self, side: Side = "yes") -> Decimal | None:
         """The mid weighted by the size on the opposite side, in dollars."""
         return self.view().microprice(side)
 
-    def depth_at(self, side: str, price: Decimal | str | float) -> Decimal:
+    def depth_at(self, side: Side, price: Decimal | str | float) -> Decimal:
         """Contracts bid for ``side`` at exactly ``price``; 0 if none."""
         return self.view().depth_at(side, price)
 
-    def imbalance(self, depth: int | None = None, side: str = "yes") -> Decimal | None:
+    def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
         """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, -1 to 1; None if both empty."""
         return self.view().imbalance(depth, side)
 
-    def cost_to_buy(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
+    def cost_to_buy(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
         """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are too few."""
         return self.view().cost_to_buy(side, quantity)
 
-    def cost_to_sell(self, side: str, quantity: Decimal | str | float) -> Decimal | None:
+    def cost_to_sell(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
         """Dollars for ``quantity`` contracts of ``side`` sold to the bids as they stand; None if there are too few."""
         return self.view().cost_to_sell(side, quantity)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The book as plain values for JSON; see BookView.to_dict()."""
-        return self.view().to_dict()
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """The book at this instant as plain data, ready for JSON; see BookView.to_dict()."""
+        return self.view().to_dict(number)
 
     def __repr__(self) -> str:
         return f"<OrderBook {self.market_ticker} {self._book.status.value} version {self._book.version}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "an OrderBook is a handle on a live book: it cannot be pickled or copied; take its view(), which can, or to_dict()"
+        )
 
 
 class Books(Mapping[str, OrderBook]):
@@ -317,6 +324,12 @@ class Books(Mapping[str, OrderBook]):
     def __repr__(self) -> str:
         wanted = self._wanted()
         return f"<Books {', '.join(wanted[:5])}{' …' if len(wanted) > 5 else ''}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "feed.books holds handles on live books: it cannot be pickled or copied; "
+            "take {ticker: book.view() for ticker, book in feed.books.items()}"
+        )
 
 
 _stores: weakref.WeakSet[BookStore] = weakref.WeakSet()

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from ..books.book import BookView
 from ..events import FeedFault, Gap, Lagged, StateChange
-from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade, UnknownMessage
-from ..messages.values import Level
+from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
+from ..messages.plain import plain
 from .model import printable, quote
 from .monitor import fill_text, note_of, time_text, trade_text
 
@@ -51,45 +49,20 @@ def change_text(message: Message) -> str:
 
 
 def message_json(message: Message, book: BookView | None) -> str:
-    """The exchange's frame with its own fields, and beside them ``book``: status and best prices after it."""
-    record = _frame_of(message)
+    """What message.to_dict() tells, and beside it ``book``: status and best prices after it."""
+    record = message.to_dict()
     if book is not None:
         record["book"] = {
             "status": book.status.value,
             "is_crossed": book.is_crossed,
-            "yes_bid": _pair(book.best_bid()),
-            "yes_ask": _pair(book.best_ask()),
+            "yes_bid": plain(book.best_bid(), str),
+            "yes_ask": plain(book.best_ask(), str),
         }
     return json.dumps(record, separators=(",", ":"))
 
 
 def event_json(event: StateChange | Gap | Lagged | FeedFault) -> str:
-    """``type`` is "feed_state", "feed_gap", "feed_lagged" or "feed_fault"; ``text`` is what the other form says."""
+    """What event.to_dict() tells; ``type`` is "feed_state", "feed_gap" …, ``text`` what the other form says."""
     names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
-    record: dict[str, Any] = {"type": names[type(event)], "time": datetime.now(timezone.utc).isoformat()}
-    if isinstance(event, StateChange):
-        record |= {"state": event.state.value, "previous": event.previous.value, "reason": event.reason}
-    elif isinstance(event, Gap):
-        record |= {"channel": event.channel, "expected": event.expected, "received": event.received}
-        record["market_tickers"] = event.market_tickers
-    elif isinstance(event, Lagged):
-        record |= {"dropped": event.dropped, "market_tickers": event.market_tickers}
-    else:
-        record["kind"] = event.kind
+    record = {"type": names[type(event)], "time": datetime.now(timezone.utc).isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))
-
-
-def _frame_of(message: Message) -> dict[str, Any]:
-    if isinstance(message, UnknownMessage):
-        return message.raw
-    frame: dict[str, Any] = msgspec.to_builtins(message)
-    body = frame.setdefault("msg", {})
-    for name in [name for name in frame if name.startswith("msg.")]:  # of messages that are kept flat
-        body[name.removeprefix("msg.")] = frame.pop(name)
-    body.pop("extra_json", None)
-    body.update(message.extra)
-    return frame
-
-
-def _pair(level: Level | None) -> list[str] | None:
-    return None if level is None else [str(level.price), str(level.quantity)]

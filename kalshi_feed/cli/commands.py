@@ -105,7 +105,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
     help="May be repeated; by default orderbook_delta and trade.",
 )
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the exchange's frame, and the book after it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the message, and the book after it.")
 @click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
@@ -135,7 +135,7 @@ def watch(
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
       kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel trade --channel ticker
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
-      kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | .msg'
+      kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | [.time, .yes_price, .count]'
     """
     with reporting_errors():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 from ..books.book import BookView
 from ..messages.values import Level
@@ -152,7 +153,7 @@ def ladder_of(view: BookView, depth: int, *, before: BookView | None = None, is_
     largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
     before = before or view
 
-    def rungs(side: str, levels: tuple[Level, ...]) -> tuple[Rung, ...]:
+    def rungs(side: Literal["yes", "no"], levels: tuple[Level, ...]) -> tuple[Rung, ...]:
         total, made = Decimal(0), []
         for price, quantity in levels:
             total += quantity

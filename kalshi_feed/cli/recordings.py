@@ -22,7 +22,7 @@ from ..subscription import Subscription
 from .model import printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
-from .watching import ChangePrinter, feed_address
+from .watching import ChangePrinter
 
 __all__ = ["convert", "follow", "lines_of", "record", "replay"]
 
@@ -111,7 +111,7 @@ def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[st
     """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody reads the output."""
     feed.on_error(_report_fault)
     printer = ChangePrinter(feed) if plain else None
-    monitor = Monitor(feed, (), f"replay of {feed_address(feed)}") if view else None
+    monitor = Monitor(feed, (), f"replay of {feed.url}") if view else None
     progress, begun = Progress(quiet or plain or view), time.monotonic()
     with quiet_log(), feed:
         with contextlib.suppress(KeyboardInterrupt, FeedClosedError):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 import click
 from rich.console import Console
 
-from ..events import FeedState
 from ..feed import KalshiFeed
 from .keys import QUIT, REDRAW, moved
 from .layout import layout_for
@@ -101,8 +100,9 @@ def say(line: str) -> None:
 
 def raise_failure(feed: KalshiFeed) -> None:
     """Raise the fatal error of a feed that has failed."""
-    if feed.state is FeedState.FAILED:
-        feed.start()
+    error = feed.error
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager

@@ -27,11 +27,6 @@ CHANNELS: Final = ("orderbook_delta", "trade")
 _LOOK: Final = 0.1  # seconds between two looks at the feed
 
 
-def feed_address(feed: KalshiFeed) -> str:
-    """The url, as the feed's repr tells it."""
-    return repr(feed).split()[1]
-
-
 def run(
     feed: KalshiFeed,
     market_tickers: Sequence[str],
@@ -56,7 +51,7 @@ def run(
             with quiet_log(), feed:
                 printer.wait(seconds, check)
         else:
-            monitor = Monitor(feed, tickers, f"{feed_address(feed)}  {printable(', '.join(channels))}")
+            monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}")
             with quiet_log(), feed:
                 show(monitor, seconds, check=check)
     except KeyboardInterrupt:

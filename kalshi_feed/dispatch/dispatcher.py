@@ -93,7 +93,7 @@ class Dispatcher:
         self._queue = self._new_queue()
         self._threads: list[tuple[threading.Thread, Mailbox]] = []
         self._closers: set[int] = set()
-        self._streams: dict[weakref.ref[MessageStream], None] = {}  # no lock: single dict operations only
+        self._streams: dict[weakref.ref[MessageStream[Any]], None] = {}  # no lock: single dict operations only
         self._end: KalshiFeedError | None = None
         self._next_watch = 0.0
         self._seen: dict[Mailbox, tuple[tuple[object, ...], float]] = {}
@@ -297,10 +297,10 @@ class Dispatcher:
 
     # -- streams and waits ------------------------------------------------------------------------------------------
 
-    def stream(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream:
+    def stream(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream[Any]:
         """A blocking iterator over the messages of one wire type from now on. Raises ConfigurationError."""
         streams = self._streams
-        stream = MessageStream(type, market_tickers, maxsize)
+        stream: MessageStream[Any] = MessageStream(type, market_tickers, maxsize)
         reference = weakref.ref(stream, lambda gone: streams.pop(gone, None))
         stream.on_close(lambda: streams.pop(reference, None))
         streams[reference] = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import get_ident
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError, FeedClosedError, FeedForkedError, KalshiFeedError, WaitTimeout
 from ..threads import waiting_threads
@@ -18,12 +18,14 @@ from .registry import checked_tickers
 
 __all__ = ["MessageStream"]
 
+M_co = TypeVar("M_co", covariant=True)  # the class of its messages
+
 
 class _StreamClosed(FeedClosedError, StopIteration):
     """The end of a stream: a ``for`` loop simply ends, and ``next()`` says why."""
 
 
-class MessageStream:
+class MessageStream(Generic[M_co]):
     """A blocking iterator over the messages of one wire type. Thread-safe; takes no lock.
 
     The reader fills it whatever the callbacks do, and lets the oldest go when ``maxsize`` wait (``dropped`` counts
@@ -53,17 +55,17 @@ class MessageStream:
 
     # -- the user's side --------------------------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> M_co:
         """The next message. ``timeout`` in seconds: None waits for ever, 0 looks once.
 
         Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it has failed.
         """
         return self._next(deadline_after(timeout), timeout)
 
-    def __iter__(self) -> MessageStream:
+    def __iter__(self) -> MessageStream[M_co]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> M_co:
         try:
             return self._next(deadline_after(None), None)
         except FeedClosedError as end:
@@ -77,13 +79,26 @@ class MessageStream:
         self._messages.clear()
         self._wake.set()
 
-    def __enter__(self) -> MessageStream:
+    def __enter__(self) -> MessageStream[M_co]:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _next(self, deadline: float, timeout: float | None) -> Any:
+    def __repr__(self) -> str:
+        markets = (
+            "" if self.market_tickers is None else f" of {len(self.market_tickers)} market{'s'[: len(self.market_tickers) != 1]}"
+        )
+        ended = ", ended" if self._end is not None else ""
+        return f"<MessageStream {self.type}{markets}, {len(self._messages)} waiting, {self.dropped} dropped{ended}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a MessageStream is filled by its feed's reader: it cannot be pickled or copied; "
+            "take the messages out of it, which can, or their to_dict()"
+        )
+
+    def _next(self, deadline: float, timeout: float | None) -> M_co:
         me = get_ident()
         while True:
             end = self._end  # read before the queue: what was put before the end is still handed out
@@ -94,7 +109,7 @@ class MessageStream:
             else:
                 if self._messages or self._end is not None:
                     self._wake.set()  # for another thread that may wait here too
-                return message
+                return message  # type: ignore[no-any-return]
             if end is not None:
                 self._wake.set()
                 raise end.fresh()

@@ -124,6 +124,11 @@ class Engine(ABC):
         """Where the feed stands."""
         return self._state.value
 
+    @property
+    def error(self) -> KalshiFeedError | None:
+        """What the feed has failed with."""
+        return self._state.fatal
+
     def check(self) -> None:
         """Raise what makes any further call pointless: the fork, or the error the feed failed with."""
         self.store.check_fork()

@@ -5,7 +5,7 @@ Owns what is on the wire and nothing else: no socket, thread, clock or log, and 
     decode(frame) -> Message          one frame, all numbers checked; ProtocolError for what is no message
     Decoder(use_yes_price)            the same for a connection's frames, also many at once
     MESSAGE_TYPES, wire_fields(cls), ready_fields(cls)      which class a wire type has, and what it can be asked
-    Message                           sid, seq, sending_ts_ms, type, market_ticker, time, sent_at, extra
+    Message                           sid, seq, sending_ts_ms, type, market_ticker, time, sent_at, extra, to_dict()
       OrderbookSnapshot, OrderbookDelta, Ticker, Trade      (books, market)
       Fill, UserOrder, MarketPosition, OrderGroupUpdate     (account)
       MarketLifecycle, MultivariateMarketLifecycle, EventLifecycle, EventFeeUpdate     (lifecycle)

@@ -1,7 +1,7 @@
 """What all messages have in common, and the message of a type that this package does not know.
 
-Owns Message, UnknownMessage and the checked integers of the wire. Must not import anything of the package but the
-values.
+Owns Message, UnknownMessage, which of a class's attributes to_dict() tells, and the checked integers of the wire. Must not import
+anything of the package but messages.plain and messages.values.
 
 A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec; properties read
 through to the body under the wire's own names, beside ready values. Bodies may be read directly on hot paths
@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
+from .plain import Number, number_function, plain, shown, shown_fields
 from .values import (
     cents_units,
     count_units,
@@ -45,6 +47,10 @@ __all__ = [
     "Side",
     "Time",
     "UnknownMessage",
+    "bodies",
+    "fields_to_dict",
+    "struct_names",
+    "told",
 ]
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -95,9 +101,97 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         """What ``msg`` held that no field took (messages.flat); always empty for replies, books, tickers and trades."""
         return {}
 
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """The message as plain data, the same keys for every message of a type: ``type``, the ready values under their names, the
+        wire fields that have no ready value, and ``extra``.
+
+        Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through ``number``: ``str`` (exact,
+        never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is). Raises ConfigurationError otherwise.
+        """
+        return {"type": self.type} | fields_to_dict(self, number)
+
+    def __repr__(self) -> str:
+        return self._shown()
+
+    def _shown(self, first: str = "", but: tuple[str, ...] = ()) -> str:
+        """The repr: the market, ``first``, and all that to_dict() tells but what is None and what ``first`` says (``but``)."""
+        left_out = {"market_ticker", *but}
+        names = [name for name in told(type(self)) if name not in left_out]
+        head = [shown(self.market_ticker)] if self.market_ticker is not None else []
+        return f"{type(self).__name__}({' '.join([*head, *([first] if first else []), *shown_fields(self, names)])})"
+
 
 class Body(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Base of the bodies (``msg``). Thread-safe: immutable."""
+
+
+_UNITS: Final = ("_dollars_fp", "_dollars", "_fp", "_centi_cents", "_cents", "_int", "_json")
+_TIMES: Final = ("_ts_ms", "_ts", "_time", "_date")
+_OTHERWISE: Final = {  # ready values that are not called after their wire field, see the docstring of messages
+    "data": "upstream",
+    "end": "end_price",
+    "fee_cost": "fee",
+    "frame": "raw",
+    "last_update_time": "last_updated_at",
+    "received_at": "received_time",
+    "sending_ts_ms": "sent_at",
+    "settlement_value": "settlement",
+    "start": "start_price",
+    "step": "tick",
+    "sub_title": "subtitle",
+    "ticker": "market_ticker",
+    "time_text": "time",
+    "top_market_tickers": "market_tickers",
+    "top_subscriptions": "subscriptions",
+    "ts": "time",
+    "ts_ms": "time",
+    "value": "average",
+    "value_usd": "value",
+    "window_end_ts_exclusive": "window_end_at",
+}
+_NEVER_TOLD: Final = {"msg", "wire"}  # the fields are told one by one
+_PLACES: Final = {"market_ticker": 0, "seq": 2, "time": 3, "sid": 5, "sent_at": 6, "extra": 7}  # 1: ready values, 4: as sent
+
+
+def _ready_name(attribute: str) -> str:
+    """What the ready value of a wire field would be called; "" where it can have none."""
+    if attribute in _OTHERWISE:
+        return _OTHERWISE[attribute]
+    for ending in _UNITS:
+        if attribute.endswith(ending):
+            return attribute.removesuffix(ending)
+    return next((attribute.removesuffix(ending) + "_at" for ending in _TIMES if attribute.endswith(ending)), "")
+
+
+def struct_names(cls: type[msgspec.Struct]) -> dict[str, str]:
+    """The keys of a struct on the wire, each with its attribute."""
+    return dict(zip(cls.__struct_encode_fields__, cls.__struct_fields__, strict=True))
+
+
+@cache
+def bodies(cls: type[msgspec.Struct]) -> tuple[type[Body], ...]:
+    """The types of ``msg`` that a plain message may have; none for a FlatMessage."""
+    hint = get_type_hints(cls).get("msg")
+    return tuple(part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Body))
+
+
+@cache
+def told(cls: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The attributes that tell all that a message, or a part of one, says, each thing once: the ready values, and what was sent and
+    has no ready value.
+    """
+    sent = [name for struct in (cls, *bodies(cls)) for name in struct.__struct_fields__]
+    properties = [name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)]
+    ready = [name for name in properties if name not in sent]
+    rest = [name for name in sent if _ready_name(name) not in {*ready, *sent}]
+    names = dict.fromkeys(name for name in (*ready, *rest) if name not in _NEVER_TOLD)
+    return tuple(sorted(names, key=lambda name: _PLACES.get(name, 1 if name in ready else 4)))
+
+
+def fields_to_dict(owner: msgspec.Struct, number: Number) -> dict[str, Any]:
+    """What to_dict() tells of a message or a part of one, but for the type."""
+    passed = number_function(number)
+    return {name: plain(getattr(owner, name), passed) for name in told(type(owner))}
 
 
 class UnknownMessage(Message, frozen=True, gc=False, kw_only=True):

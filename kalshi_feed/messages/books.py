@@ -91,6 +91,13 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
             price = OTHER_SIDE[price]
         return price, size
 
+    def __repr__(self) -> str:
+        try:
+            first = f"{self.side} {self.price} {self.delta:+}"
+        except ValueError:  # from a batch, and not checked yet
+            return self._shown()
+        return self._shown(first, ("side", "price", "delta"))
+
     @property
     def price(self) -> Decimal:
         """Dollars, in the side's own price: a no bid at 0.54 is 0.54 whatever use_yes_price was."""

@@ -5,11 +5,10 @@ Owns no facts of its own, it reads the classes. Must not import anything of the 
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from .base import Body, Message
-from .flat import FlatMessage, struct_names, wire_names
+from .base import Message, bodies, struct_names
+from .flat import FlatMessage, wire_names
 
 __all__ = ["ready_fields", "wire_fields"]
 
@@ -21,13 +20,7 @@ def wire_fields(cls: type[Message]) -> dict[str, str]:
     """
     if issubclass(cls, FlatMessage):
         return wire_names(cls)
-    return {name: attribute for body in _bodies(cls) for name, attribute in struct_names(body).items()}
-
-
-@cache
-def _bodies(cls: type[Message]) -> tuple[type[Body], ...]:
-    hint = get_type_hints(cls).get("msg")
-    return tuple(part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Body))
+    return {name: attribute for body in bodies(cls) for name, attribute in struct_names(body).items()}
 
 
 def ready_fields(cls: type[Message]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """How the messages of all channels but the busiest three are read: the fields of ``msg`` become the message's own.
 
 Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …). Must not import anything of the package
-but messages.base and messages.values.
+but messages.base, messages.plain and messages.values.
 
 A subclass of FlatMessage declares each wire field once, as a plain annotated field; the annotation is the rule:
 
@@ -32,7 +32,8 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 from msgspec.structs import astuple, force_setattr
 
-from .base import Body, Cents, Count, Message
+from .base import Body, Cents, Count, Message, fields_to_dict, struct_names, told
+from .plain import Number, shown_fields
 from .values import check_counts, check_money, check_prices, check_sizes, index_value, json_number
 
 __all__ = [
@@ -54,7 +55,6 @@ __all__ = [
     "decoded",
     "exact_number",
     "json_object",
-    "struct_names",
     "wire_names",
 ]
 
@@ -233,11 +233,6 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
                 sent[name] = _plain(value)
         return {**sent, **self.extra}
 
-    def __repr__(self) -> str:
-        shown = [name for name in self.__struct_fields__ if name not in ("wire", "extra_json")]
-        fields = [f"{name}={value!r}" for name in shown if (value := getattr(self, name)) is not None]
-        return f"{type(self).__name__}({', '.join(fields + ([f'extra={dict(self.extra)!r}'] if self.extra_json else []))})"
-
 
 @cache
 def _reads(cls: type[Part]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
@@ -258,15 +253,17 @@ class Part(Body, frozen=True, gc=False, kw_only=True):
             if value is not None:
                 force_setattr(self, name, read(value))
 
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """The part as plain data, as Message.to_dict() has it."""
+        return fields_to_dict(self, number)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({' '.join(shown_fields(self, told(type(self))))})"
+
 
 def wire_names(cls: type[FlatMessage]) -> dict[str, str]:
     """The keys of ``msg`` that the class reads, each with the attribute that holds it."""
     return {name: attribute for attribute, name, _ in _plan(cls).fields}
-
-
-def struct_names(cls: type[msgspec.Struct]) -> dict[str, str]:
-    """The keys of a struct on the wire, each with its attribute."""
-    return dict(zip(cls.__struct_encode_fields__, cls.__struct_fields__, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ Owns the one grammar of numbers (PROTOCOL.md 7): ASCII digits and at most one po
 digits on both sides; no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the
 package a price is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar.
 Every function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
-of the package. Thread-safe: the caches only ever gain the same entries, or lose them.
+of the package but messages.plain. Thread-safe: the caches only ever gain the same entries, or lose them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from .plain import Number, number_function, plain
 
 __all__ = [
     "EXACT",
@@ -83,6 +85,14 @@ class Level(NamedTuple):
 
     price: Decimal
     quantity: Decimal
+
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """``{"price": …, "quantity": …}``, each passed through ``number`` as in Message.to_dict().
+
+        Inside of anything else a level is [price, quantity].
+        """
+        passed = number_function(number)
+        return {"price": plain(self.price, passed), "quantity": plain(self.quantity, passed)}
 
 
 def price_units(text: str) -> int:

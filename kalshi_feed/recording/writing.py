@@ -163,6 +163,11 @@ class Recording:
     def __repr__(self) -> str:
         return f"<Recording {str(self._first)!r} {self._messages} messages{'' if self.is_open else ', ended'}>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "a Recording holds a thread and an open file: it cannot be pickled or copied; take its path, and replay() that"
+        )
+
     # -- the writer thread -----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

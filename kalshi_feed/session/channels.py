@@ -1,7 +1,7 @@
 """The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote something else.
 
 Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's words; must not import anything of the
-package but errors. Thread-safe: pure functions and constants.
+package but errors and messages. Thread-safe: pure functions and constants.
 """
 
 from __future__ import annotations
@@ -12,8 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ConfigurationError
+from ..messages import MESSAGE_TYPES
 
-__all__ = ["ALL_MARKETS", "BOOK_CHANNEL", "CHANNELS", "CHANNEL_OF_TYPE", "Channel", "channel_names", "names", "rule_of"]
+__all__ = [
+    "ALL_MARKETS",
+    "BOOK_CHANNEL",
+    "CHANNELS",
+    "CHANNEL_OF_TYPE",
+    "Channel",
+    "channel_names",
+    "is_message_type",
+    "names",
+    "rule_of",
+]
 
 BOOK_CHANNEL: Final = "orderbook_delta"
 ALL_MARKETS: Final = frozenset({"*all*"})  # stands for "no filter" where a set of selectors is expected
@@ -59,6 +70,8 @@ CHANNELS: Final[dict[str, Channel]] = {
 }
 CHANNEL_OF_TYPE: Final[dict[str, str]] = {type_: channel.name for channel in CHANNELS.values() for type_ in channel.types}
 
+_NEAR: Final = 0.75  # of difflib: "trades" and "orderbook" are near a type, "quote" and "order" are not
+
 _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
     "multivariate": "it was removed on 2026-08-06; write 'multivariate_market_lifecycle'",
@@ -101,6 +114,21 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
     if not found:
         raise ConfigurationError(f"{what} is empty: name at least one, or leave the argument out")
     return tuple(found)
+
+
+def is_message_type(name: str) -> bool:
+    """Whether messages of this type are known. Raises ConfigurationError for a name that is surely meant to be another one."""
+    if name in MESSAGE_TYPES:
+        return True
+    plain = name.strip().lower().replace("-", "_")
+    if plain in CHANNELS and plain not in MESSAGE_TYPES:
+        what = f"it is a channel; write the type of its messages, {' or '.join(map(repr, CHANNELS[plain].types))}"
+    else:
+        near = difflib.get_close_matches(plain, MESSAGE_TYPES, n=1, cutoff=_NEAR)
+        if not near:
+            return False
+        what = f"did you mean {near[0]!r}?"
+    raise ConfigurationError(f"unknown message type {name!r}: {what} (allow_unknown=True takes the name as it is)")
 
 
 def _advice(name: str) -> str:

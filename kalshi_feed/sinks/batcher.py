@@ -301,6 +301,9 @@ class Batcher:
         stats = self.stats()
         return f"<Batcher {self._sink}: {stats.written} written, {stats.pending} pending, {stats.dropped} dropped>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a Batcher holds a thread and a store: it cannot be pickled or copied; make one where it is needed")
+
     # -- the writing thread ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

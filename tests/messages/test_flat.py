@@ -91,7 +91,7 @@ def test_no_field_at_all(type_: str) -> None:
     message = decode(f'{{"type":"{type_}","msg":{{}}}}')
     assert isinstance(message, MESSAGE_TYPES[type_])
     for name in dir(message):
-        if not name.startswith("_") and name not in ("type", "wire"):
+        if not name.startswith("_") and name not in ("type", "wire", "to_dict"):
             assert not getattr(message, name), name
     assert repr(message) == f"{type(message).__name__}()"
 
@@ -134,7 +134,7 @@ def test_unknown_fields_are_kept(type_: str) -> None:
     assert message.extra is not message.extra
     assert isinstance(message, FlatMessage)
     assert message.msg == {**flat(type_).msg, "brand_new": new, "second": "x"}
-    assert "extra={'brand_new'" in repr(message)
+    assert "extra {'brand_new'" in repr(message)
     assert Decoder().decode_batch([payload.encode()]) == [message]
 
 

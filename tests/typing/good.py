@@ -1,0 +1,88 @@
+"""A program that uses the typed API as it is meant: mypy --strict has nothing to say about it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from typing_extensions import assert_type
+
+from kalshi_feed import (
+    BookView,
+    FeedFault,
+    Fill,
+    KalshiFeed,
+    KalshiFeedError,
+    Level,
+    Message,
+    MessageStream,
+    OrderbookDelta,
+    Trade,
+    UnknownMessage,
+)
+from kalshi_feed.messages import Communication, QuoteCreated
+
+
+def traded(trade: Trade) -> int:
+    return trade.seq or 0
+
+
+def anything(message: Message) -> None: ...
+
+
+def untyped(message):  # type: ignore[no-untyped-def]
+    return message.yes_price
+
+
+def registrations(feed: KalshiFeed) -> None:
+    assert_type(feed.on_trade(traded)(feed.wait_for("trade")), int)  # the function as it was given
+    feed.on_trade(anything)
+    feed.on_trade(untyped)
+    feed.on_trade(lambda trade: trade.yes_price)
+    feed.on("trade", traded)
+    feed.on("trade", anything, market_tickers="A")
+    feed.on("trade", untyped)
+    feed.on("brand_new", anything, allow_unknown=True)
+    feed.on_communication(told)
+
+    @feed.on_delta
+    def moved(delta: OrderbookDelta) -> Decimal:
+        return delta.price
+
+    @feed.on_book(market_tickers=["A"])
+    def changed(view: BookView) -> None:
+        view.best_bid("no")
+
+    @feed.on("fill", market_tickers=["A"])
+    def filled(fill: Fill) -> None: ...
+
+    @feed.on("brand_new")
+    def new(message: UnknownMessage) -> None: ...
+
+    @feed.on_error
+    def failed(fault: FeedFault) -> None: ...
+
+
+def told(message: Communication) -> None: ...
+
+
+def waits(feed: KalshiFeed, kind: str) -> None:
+    assert_type(feed.wait_for("trade", timeout=1), Trade)
+    assert_type(feed.wait_for("trade", lambda trade: trade.count is not None and trade.count > 1), Trade)
+    assert_type(feed.wait_for(kind), Any)
+    with feed.messages("trade", "A") as trades:
+        assert_type(trades, MessageStream[Trade])
+        for trade in trades:
+            assert_type(trade, Trade)
+        assert_type(trades.get(1), Trade)
+    wider: MessageStream[Message] = feed.messages("quote_created")
+    assert_type(feed.wait_for("quote_created"), QuoteCreated)
+    del wider
+
+
+def plain(feed: KalshiFeed, delta: OrderbookDelta) -> None:
+    assert_type(delta.side, Literal["yes", "no"])
+    assert_type(feed.book("A").view().best_ask(delta.side), Level | None)
+    assert_type(delta.to_dict(float), dict[str, Any])
+    assert_type(feed.url, str)
+    assert_type(feed.error, KalshiFeedError | None)
