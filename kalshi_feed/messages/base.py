@@ -116,7 +116,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def _shown(self, first: str = "", but: tuple[str, ...] = ()) -> str:
         """The repr: the market, ``first``, and all that to_dict() tells but what is None and what ``first`` says (``but``)."""
         left_out = {"market_ticker", *but}
-        names = [name for name in told(type(self)) if name not in left_out]
+        names = [name for name in field_names(type(self)) if name not in left_out]
         head = [shown(self.market_ticker)] if self.market_ticker is not None else []
         return f"{type(self).__name__}({' '.join([*head, *([first] if first else []), *shown_fields(self, names)])})"
 
@@ -149,7 +149,7 @@ _OTHERWISE: Final = {  # ready values that are not called after their wire field
     "value_usd": "value",
     "window_end_ts_exclusive": "window_end_at",
 }
-_NEVER_TOLD: Final = {"msg", "wire"}  # the fields are told one by one
+_LEFT_OUT: Final = {"msg", "wire"}  # the fields are told one by one
 _PLACES: Final = {"market_ticker": 0, "seq": 2, "time": 3, "sid": 5, "sent_at": 6, "extra": 7}  # 1: ready values, 4: as sent
 
 
@@ -176,7 +176,7 @@ def bodies(cls: type[msgspec.Struct]) -> tuple[type[Body], ...]:
 
 
 @cache
-def told(cls: type[msgspec.Struct]) -> tuple[str, ...]:
+def field_names(cls: type[msgspec.Struct]) -> tuple[str, ...]:
     """The attributes that tell all that a message, or a part of one, says, each thing once: the ready values, and what was sent and
     has no ready value.
     """
@@ -184,14 +184,14 @@ def told(cls: type[msgspec.Struct]) -> tuple[str, ...]:
     properties = [name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)]
     ready = [name for name in properties if name not in sent]
     rest = [name for name in sent if _ready_name(name) not in {*ready, *sent}]
-    names = dict.fromkeys(name for name in (*ready, *rest) if name not in _NEVER_TOLD)
+    names = dict.fromkeys(name for name in (*ready, *rest) if name not in _LEFT_OUT)
     return tuple(sorted(names, key=lambda name: _PLACES.get(name, 1 if name in ready else 4)))
 
 
 def fields_to_dict(owner: msgspec.Struct, number: Number) -> dict[str, Any]:
     """What to_dict() tells of a message or a part of one, but for the type."""
     passed = number_function(number)
-    return {name: plain(getattr(owner, name), passed) for name in told(type(owner))}
+    return {name: plain(getattr(owner, name), passed) for name in field_names(type(owner))}
 
 
 class UnknownMessage(Message, frozen=True, gc=False, kw_only=True):

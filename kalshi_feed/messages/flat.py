@@ -32,7 +32,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 from msgspec.structs import astuple, force_setattr
 
-from .base import Body, Cents, Count, Message, fields_to_dict, struct_names, told
+from .base import Body, Cents, Count, Message, field_names, fields_to_dict, struct_names
 from .plain import Number, shown_fields
 from .values import check_counts, check_money, check_prices, check_sizes, index_value, json_number
 
@@ -258,7 +258,7 @@ class Part(Body, frozen=True, gc=False, kw_only=True):
         return fields_to_dict(self, number)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({' '.join(shown_fields(self, told(type(self))))})"
+        return f"{type(self).__name__}({' '.join(shown_fields(self, field_names(type(self))))})"
 
 
 def wire_names(cls: type[FlatMessage]) -> dict[str, str]:
