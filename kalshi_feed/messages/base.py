@@ -48,9 +48,9 @@ __all__ = [
     "Time",
     "UnknownMessage",
     "bodies",
+    "field_names",
     "fields_to_dict",
     "struct_names",
-    "told",
 ]
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
