@@ -1,9 +1,9 @@
 """The engine: the parts put together, and the feed's state.
 
 Owns the feed's state, the start and end of its threads, and what the reader does with each read: session under the lock, then
-callbacks' queue and commands outside of it. Where the reads come from is its heirs' business (live.py, recording/replaying.py).
+callbacks' queue and commands outside of it. Where the reads come from is up to the subclasses (live.py, recording/replaying.py).
 The threads know the engine, never the KalshiFeed.
-Must not import the feed, the command line or the simulator. Thread-safe.
+Thread-safe.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any, Final
 from ..books.store import BookStore
 from ..clocks import moment
 from ..connection.redaction import detach
-from ..connection.transport import Transport
 from ..dispatch import Dispatcher
 from ..errors import ConnectionLost, FeedClosedError, KalshiFeedError
 from ..events import Event, FeedFault, FeedState
@@ -89,32 +88,25 @@ class Engine(ABC):
         self._reader: FeedingThread | None = None
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
-        self._transport: Transport | None = None
         self._metering = Metering(clock)
         self._state = State(peer)
         self.requests = UserRequests(self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake)
-        self._binary_ignored = 0  # of the present connection
 
-    # -- what the heirs add or change ------------------------------------------------------------------------------------------
+    # -- what subclasses add or change ------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _new_reader(self, name: str) -> FeedingThread:
         """The thread that makes the session's inputs, not started."""
 
     def _reading(self) -> Reading:
-        """What the connection tells beside the payloads of this turn."""
-        transport = self._transport
-        if transport is None:
-            return QUIET
-        binaries = transport.binary_ignored - self._binary_ignored
-        slept = transport.slept
-        if not (transport.is_behind or binaries or slept or transport.arriving_since is not None):
-            return QUIET
-        self._binary_ignored += binaries
-        transport.slept = 0.0
-        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0.0)
+        """What comes with the payloads of this turn, besides them."""
+        return QUIET
 
-    def _starting_locked(self) -> None:  # noqa: B027  # not every heir has something to do
+    def _last_received(self) -> float | None:
+        """When the last byte came, by time.monotonic(); None without a connection."""
+        return None
+
+    def _starting_locked(self) -> None:  # noqa: B027  # an optional hook
         """A new reader is about to start."""
 
     # -- life ------------------------------------------------------------------------------------------------------------------
@@ -315,7 +307,6 @@ class Engine(ABC):
         else:
             log(logging.INFO, "closing the feed of %s", self.peer)
         with self.store.change():
-            self._transport = None
             self._state.fatal = fatal
             self.store.ended = fatal or FeedClosedError("the feed was closed")
             if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
@@ -389,8 +380,10 @@ class Engine(ABC):
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
         events: list[Message | Event] = []
-        while self._state.undelivered:
-            events.append(self._state.undelivered.pop(0))
+        if self._state.undelivered:
+            with self.store.lock:  # close() may clear them meanwhile, where it no longer waits for this thread
+                events += self._state.undelivered
+                self._state.undelivered.clear()
         self.dispatcher.put(events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed)
 
     def _count_fault(self, fault: FeedFault) -> None:
@@ -407,7 +400,6 @@ class Engine(ABC):
 
     def health(self) -> Health:
         """A verdict for load balancers and monitors."""
-        transport = self._transport
         with self.store.lock:
             return self._metering.health(
                 self._state,
@@ -417,7 +409,7 @@ class Engine(ABC):
                 self.dispatcher,
                 overdue_after=self._timing.snapshot,
                 queue_size=self._queue_size,
-                last_received=transport.last_received if transport is not None else None,
+                last_received=self._last_received(),
                 idle_timeout=self._idle_timeout,
             )
 

@@ -24,12 +24,14 @@ from ..errors import AuthenticationError, ConnectionLost, KalshiFeedError
 from ..events import FeedState
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
+from .tap import QUIET, Reading
 from .wire_log import dial_progress
 
 __all__ = ["LiveEngine"]
 
 _LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
 _MOST_SKEW: Final = 86_400.0
+_SET_BACK: Final = timedelta(seconds=0.5)  # more than this, and the wall clock was set; less is the time between two looks at it
 _MOST_DEFECTS: Final = 3
 _DEFECTS_WINDOW: Final = 60.0  # seconds
 
@@ -61,8 +63,27 @@ class LiveEngine(Engine):
         self._retries = Retries(policy, random.random)
         self._last_byte: tuple[float, float] | None = None  # of the connection that was lost; see Transport.last_byte
         self._clock_offset = 0.0
+        self._transport: Transport | None = None  # the present connection; the reader's
+        self._binary_ignored = 0  # frames of it that were reported
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)  # when our own code raised (time.monotonic())
         self._clock_tried = False
+
+    def _reading(self) -> Reading:
+        """What the connection tells beside the payloads of this turn."""
+        transport = self._transport
+        if transport is None:
+            return QUIET
+        binaries = transport.binary_ignored - self._binary_ignored
+        slept = transport.slept
+        if not (transport.is_behind or binaries or slept or transport.arriving_since is not None):
+            return QUIET
+        self._binary_ignored += binaries
+        transport.slept = 0.0
+        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0.0)
+
+    def _last_received(self) -> float | None:
+        transport = self._transport  # read once: the reader may set it to None
+        return transport.last_received if transport is not None else None
 
     def _new_reader(self, name: str) -> Reader:
         return Reader(name, self._dial, self)
@@ -148,7 +169,8 @@ class LiveEngine(Engine):
         if self._last_byte is None:
             return None
         at, unix = self._last_byte
-        return min(moment(unix), wall - timedelta(seconds=max(now - at, 0.0)))
+        as_it_was, by_seconds = moment(unix), wall - timedelta(seconds=max(now - at, 0.0))
+        return by_seconds if as_it_was - by_seconds > _SET_BACK else as_it_was
 
     def failed(self, defect: Exception, now: float) -> float:
         """See Host. The third defect within a minute of the first ends the feed: it would not get better."""
@@ -161,6 +183,11 @@ class LiveEngine(Engine):
             if self.tap is not None:
                 self.tap.renewed(now)
         return delay
+
+    def on_end(self, error: BaseException | None) -> None:
+        """See Host."""
+        self._transport = None
+        super().on_end(error)
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
         """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""
