@@ -178,9 +178,8 @@ def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: S
             book.set_status(BookStatus.PENDING)
             changed.add(ticker)
         wants.setdefault(want_line.number, []).append(want)
-    for waiting in (wanted.changed, wanted.new_books, wanted.snapshots, wanted.questions):
-        waiting.clear()
-    session.disconnected(now)
+    session.disconnected(now)  # hands the lists that were asked for back to wanted
+    wanted.take_pending()
     for book_line in checkpoint.books:
         book = store.book_locked(book_line.market_ticker)
         if book_line.updated is not None:

@@ -18,8 +18,7 @@ class ListenOnly(Reconciler):
 
     def tick(self, now: float) -> None:
         """Nothing is asked for."""
-        for asked in (self._wanted.changed, self._wanted.new_books, self._wanted.snapshots, self._wanted.questions):
-            asked.clear()
+        self._wanted.take_pending()
 
     def next_deadline(self) -> float:
         """Nothing is waited for."""
