@@ -1,6 +1,7 @@
 """What a session knows at one moment, as lines, and a session that goes on from such lines.
 
-Owns both directions. take() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
+Owns both directions: what a session remembers is its own business (session/memory.py), the wants and the books are added here.
+take_checkpoint() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from ..books.levels import Levels
 from ..books.store import BookStore
 from ..engine.engine import Engine
 from ..messages.values import price_decimal, price_units, size_decimal, size_units
-from ..session.commands import Command
-from ..session.server_subscription import ServerSubscription
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
-from .lines import BookLine, CommandLine, LinkLine, SessionLine, WantLine
+from .lines import BookLine, SessionLine, WantLine
 
 __all__ = ["Checkpoint", "Numbers", "SessionCopy", "lines_of", "restore", "take_checkpoint", "want_of"]
 
@@ -70,24 +69,13 @@ class Checkpoint:
     books: list[BookLine]
 
 
-def take_checkpoint(engine: Engine, numbers: Numbers, missed: int) -> SessionCopy:
-    """What the engine's session knows now."""
-    reconciler, books = engine.session.reconciler, engine.store.books
-    tickers = engine.requests.wanted_books_locked()
-    return SessionCopy(
-        SessionLine(
-            state=engine.state.value,
-            books=len(tickers),
-            missed=missed,
-            next_id=reconciler.next_id,
-            wants=[line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))],
-            links=[_subscription_line(subscription) for subscription in reconciler.subscriptions],
-            in_flight=[_command_line(command) for command in reconciler.in_flight.values()],
-            retired=sorted(reconciler.subscriptions.retired),
-            unsettled=sorted(reconciler.unsettled | engine.wanted.changed),
-        ),
-        [_copy(books[ticker]) for ticker in tickers],
-    )
+def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool) -> SessionCopy:
+    """What the engine's session knows now; see SessionLine for ``missed`` and ``cut``."""
+    books, tickers = engine.store.books, engine.requests.wanted_books_locked()
+    wants = [line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))]
+    line = SessionLine(state=engine.state.value, books=len(tickers), missed=missed, cut=cut, wants=wants)
+    engine.session.save(line)
+    return SessionCopy(line, [_copy(books[ticker]) for ticker in tickers])
 
 
 def _copy(book: Book) -> BookCopy:
@@ -121,49 +109,6 @@ def want_of(line: WantLine) -> Want:
     return Want(tuple(line.channels), line.selector, line.keys, line.options)
 
 
-def _subscription_line(subscription: ServerSubscription) -> LinkLine:
-    return LinkLine(
-        channel=subscription.name,
-        sid=subscription.sid,
-        is_open=subscription.is_open,
-        next_seq=subscription.next_seq,
-        selector=subscription.selector,
-        confirmed=list(subscription.confirmed),
-        uncertain=list(subscription.uncertain),
-        pending=subscription.pending.id if subscription.pending is not None else None,
-        failures=subscription.failures,
-        opened_at=subscription.opened_at,
-        retry_at=subscription.retry_at,
-        chunk=subscription.chunk,
-    )
-
-
-def _subscription_of(line: LinkLine, in_flight: dict[int, Command]) -> ServerSubscription:
-    subscription = ServerSubscription(line.channel)
-    subscription.sid, subscription.is_open, subscription.next_seq, subscription.selector = (
-        line.sid,
-        line.is_open,
-        line.next_seq,
-        line.selector,
-    )
-    subscription.confirm(line.confirmed)
-    subscription.uncertain.update(line.uncertain)
-    subscription.pending = in_flight.get(line.pending) if line.pending is not None else None
-    subscription.failures, subscription.opened_at, subscription.retry_at = line.failures, line.opened_at, line.retry_at
-    subscription.chunk = line.chunk if line.chunk is not None else subscription.chunk
-    return subscription
-
-
-def _command_line(command: Command) -> CommandLine:
-    return CommandLine(
-        command.id, command.cmd, command.channel, list(command.keys), command.deadline, command.sid, command.repeated
-    )
-
-
-def _command_of(line: CommandLine) -> Command:
-    return Command(line.id, line.cmd, line.channel, tuple(line.keys), line.deadline, line.sid, line.repeated)
-
-
 def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float) -> dict[int, list[Want]]:
     """Make the session what it was then, whatever it was before; returns the subscriptions by their numbers."""
     line, changed = checkpoint.session, session.output.status_changed
@@ -178,8 +123,7 @@ def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: S
             book.set_status(BookStatus.PENDING)
             changed.add(ticker)
         wants.setdefault(want_line.number, []).append(want)
-    session.disconnected(now)  # hands the lists that were asked for back to wanted
-    wanted.take_pending()
+    session.disconnected(now)
     for book_line in checkpoint.books:
         book = store.book_locked(book_line.market_ticker)
         if book_line.updated is not None:
@@ -190,11 +134,7 @@ def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: S
             book.replace(levels[0], levels[1], book_line.seq, book_line.clock, book_line.updated)
         book.set_status(BookStatus(book_line.status))
         changed.add(book_line.market_ticker)
-    if line.state == "CONNECTED":
-        in_flight = {one.id: _command_of(one) for one in line.in_flight}
-        subscriptions = [_subscription_of(one, in_flight) for one in line.links]
-        session.resume(subscriptions, line.retired, in_flight.values(), line.unsettled, line.next_id, now)
-    else:
-        session.reconciler.next_id = line.next_id
-        wanted.changed.update(line.unsettled)
+    if line.state == "CONNECTED" and line.connected_at is None:  # older recordings do not say since when
+        line.connected_at = now
+    session.restore(line, now)
     return wants

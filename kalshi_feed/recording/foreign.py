@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from ..session.memory import SubscriptionMemory
 from .checkpoint import Checkpoint
-from .lines import ChangeLine, HeaderLine, LinkLine, SessionLine, WantLine
+from .lines import ChangeLine, HeaderLine, SessionLine, WantLine
 from .reading import Connected, Lost, Record, Trouble, Turn, file_lines
 
 __all__ = ["ForeignSource"]
@@ -108,10 +109,10 @@ class ForeignSource:
             if tickers or channel != BOOK_CHANNEL
         ]
         subscriptions = [
-            LinkLine(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
+            SubscriptionMemory(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
             for channel, sid in connection.sids.items()
         ]
-        return Checkpoint(ns, SessionLine("CONNECTED", wants=wants, links=subscriptions), [])
+        return Checkpoint(ns, SessionLine(state="CONNECTED", wants=wants, subscriptions=subscriptions), [])
 
     def _learn(self, number: int, payload: bytes) -> None:
         try:

@@ -18,10 +18,11 @@ import msgspec
 
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
+from ..session.memory import SessionMemory
 
 __all__ = [
-    "FORMAT", "BookLine", "ChangeLine", "CommandLine", "HeaderLine", "Line", "LinkLine", "SessionLine", "WantLine", "WishLine",
-    "change_line", "encode_line", "encode_sent", "encode_turn",
+    "FORMAT", "BookLine", "ChangeLine", "HeaderLine", "Line", "SessionLine", "WantLine", "WishLine", "change_line",
+    "encode_line", "encode_sent", "encode_turn",
 ]  # fmt: skip
 
 FORMAT: Final = 1
@@ -75,35 +76,6 @@ class ChangeLine(msgspec.Struct, omit_defaults=True):
     next_id: int | None = None
 
 
-class CommandLine(msgspec.Struct, omit_defaults=True):
-    """A command in flight; see session.commands.Command."""
-
-    id: int
-    cmd: str
-    channel: str
-    keys: list[str]
-    deadline: float
-    sid: int | None = None
-    repeated: bool = False
-
-
-class LinkLine(msgspec.Struct, omit_defaults=True):
-    """A channel of the present connection; see ServerSubscription. ``pending`` is a command's id."""
-
-    channel: str
-    sid: int | None = None
-    is_open: bool = True
-    next_seq: int | None = None
-    selector: str | None = None
-    confirmed: list[str] = []
-    uncertain: list[str] = msgspec.field(default_factory=list, name="doubtful")
-    pending: int | None = None
-    failures: int = 0
-    opened_at: float = 0.0
-    retry_at: float = 0.0
-    chunk: int | None = None
-
-
 class ReadingLine(msgspec.Struct, omit_defaults=True):
     """See tap.Reading."""
 
@@ -114,18 +86,17 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
     last_byte_at: float = 0.0
 
 
-class SessionLine(msgspec.Struct, omit_defaults=True):
-    """A checkpoint: all that is needed to go on from here. ``missed`` messages before it are not in the recording."""
+class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
+    """A checkpoint: all that is needed to go on from here, ``books`` more lines of books included.
+
+    ``missed`` messages before it are not in the recording; ``cut``: other inputs may be missing, too.
+    """
 
     state: str
     books: int = 0
     missed: int = 0
-    next_id: int = 1
-    wants: list[WantLine] = []
-    links: list[LinkLine] = []
-    in_flight: list[CommandLine] = []
-    retired: list[int] = []
-    unsettled: list[str] = []
+    cut: bool = False
+    wants: list[WantLine] = msgspec.field(default_factory=list)
 
 
 class BookLine(msgspec.Struct, omit_defaults=True):

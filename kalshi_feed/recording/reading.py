@@ -219,7 +219,7 @@ class Source:
 
 def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoint) -> bool:
     """Whether nothing is missing between two parts: the session knows all of this already."""
-    if before is None or checkpoint.session.missed:
+    if before is None or checkpoint.session.missed or checkpoint.session.cut:
         return False
     return (before.recording, before.part + 1) == (header.recording, header.part)
 

@@ -143,7 +143,7 @@ class ReplayEngine(Engine):
     def _take(self, record: Record, now: float) -> None:
         if isinstance(record, Turn):
             if record.first_id is not None:
-                self.session.reconciler.next_id = record.first_id
+                self.session.next_id = record.first_id
             self._turn(record, now)
         elif isinstance(record, Wish):
             self._wish(record.wish)
@@ -217,7 +217,7 @@ class ReplayEngine(Engine):
                 gap_ended=_moment(change.gap_ended_ns),
             )
             if change.next_id is not None:
-                self.session.reconciler.next_id = change.next_id
+                self.session.next_id = change.next_id
             self.session.connected(now)
 
     def _lost(self, record: Lost, now: float) -> None:

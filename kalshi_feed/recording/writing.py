@@ -219,7 +219,7 @@ class Recording:
             return
         if self._sink is None:  # it has failed, and this came before that was known
             with self._engine.store.lock:
-                self._intake.missed += messages
+                self._intake.lose_locked(messages)
             return
         text = b"".join(texts)
         self._unflushed += messages
@@ -329,8 +329,7 @@ class Recording:
         cause = failure.__cause__ or failure
         path = self._sink.path if self._sink is not None else self._first
         with self._engine.store.lock:
-            self._intake.accepts = False
-            self._intake.missed += self._unflushed
+            self._intake.lose_locked(self._unflushed)
         self._messages -= self._unflushed
         self._unflushed = 0
         self._drop_sink()

@@ -14,7 +14,7 @@ __all__ = ["ListenOnly"]
 
 
 class ListenOnly(Reconciler):
-    """Listens. Not thread-safe; see the module. Its subscriptions are given by resume()."""
+    """Listens. Not thread-safe; see the module. Its subscriptions are given by restore()."""
 
     def tick(self, now: float) -> None:
         """Nothing is asked for."""

@@ -16,6 +16,7 @@ from ..errors import SubscriptionError
 from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import CHUNK, Command, encode
+from .memory import ReconcilerMemory
 from .output import Output
 from .replies import advice, listed_keys, named_markets
 from .server_subscription import ServerSubscription, ServerSubscriptions
@@ -31,6 +32,8 @@ TERMINAL: Final = frozenset({10, 17, 25})
 _PUT_OFF: Final = frozenset({18, 27})
 _TIMEOUT: Final = 18
 _MARKET_LIMIT: Final = 26
+
+_MOST_LISTS: Final = 1_000  # unanswered calls that are believed of a recording
 
 _LIST: Final = ("list_subscriptions",)
 _CHANGES: Final = ("subscribe", "add_markets", "delete_markets", "unsubscribe")
@@ -76,6 +79,35 @@ class Reconciler:
         self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
         self.subscriptions = ServerSubscriptions()
+
+    def save(self, memory: ReconcilerMemory) -> None:
+        """Write all of it into ``memory``, and with it what users have asked for since the last tick."""
+        wanted = self._wanted
+        memory.next_id = self.next_id
+        memory.subscriptions = [subscription.save() for subscription in self.subscriptions]
+        memory.in_flight = list(self.in_flight.values())
+        memory.retired = sorted(self.subscriptions.retired)
+        memory.unsettled = sorted(self.unsettled | wanted.changed)
+        memory.expired = list(self._expired)
+        memory.snapshots, memory.snapshots_at = list(self._snapshots | wanted.snapshots), self._snapshots_at
+        memory.questions = list(self._questions | wanted.questions)
+        memory.new_books = list(wanted.new_books)
+        memory.lists, memory.lists_sent = len(wanted.lists), list(self._lists)
+        memory.not_overdue_before = self.not_overdue_before
+
+    def restore(self, memory: ReconcilerMemory, online: bool) -> None:
+        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for."""
+        self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
+        self.in_flight = {command.id: command for command in memory.in_flight}
+        self.subscriptions.restore(memory.subscriptions, memory.retired, self.in_flight)
+        self._expired = deque(memory.expired, maxlen=self._expired.maxlen)
+        self._snapshots, self._snapshots_at = dict.fromkeys(memory.snapshots), memory.snapshots_at
+        self._questions = dict.fromkeys(memory.questions)
+        self._lists = {id_: [] for id_ in memory.lists_sent}
+        self.not_overdue_before = memory.not_overdue_before
+        self._wanted.take_pending()
+        self._wanted.new_books.update(dict.fromkeys(memory.new_books))
+        self._wanted.lists.extend([] for _ in range(min(memory.lists, _MOST_LISTS)))
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
