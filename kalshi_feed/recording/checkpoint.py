@@ -14,12 +14,13 @@ from ..books.book import Book, BookStatus
 from ..books.levels import Levels
 from ..books.store import BookStore
 from ..engine.engine import Engine
-from ..messages.values import price_decimal, price_units, size_decimal, size_units
+from ..errors import ConfigurationError
+from ..messages.values import count_units, price_decimal, price_units, size_decimal
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
 from .lines import BookLine, SessionLine, WantLine
 
-__all__ = ["Checkpoint", "Numbers", "SessionCopy", "lines_of", "restore", "take_checkpoint", "want_of"]
+__all__ = ["BookCopy", "Checkpoint", "Numbers", "SessionCopy", "book_of", "lines_of", "restore", "take_checkpoint", "want_of"]
 
 
 class Numbers:
@@ -66,7 +67,7 @@ class Checkpoint:
 
     ns: int
     session: SessionLine
-    books: list[BookLine]
+    books: list[BookCopy]
 
 
 def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool) -> SessionCopy:
@@ -87,13 +88,23 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
     for book in copy.books:
         yield BookLine(
             book.market_ticker,
-            book.status.value,
+            book.status,
             book.seq,
             book.clock,
             book.updated,
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.yes.items()],
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.no.items()],
         )
+
+
+def book_of(line: BookLine) -> BookCopy:
+    """The book of a line. Raises ValueError for levels that cannot be."""
+    yes, no = (
+        {price_units(price): count_units(size) for price, size in side} for side in (line.yes_dollars_fp, line.no_dollars_fp)
+    )
+    levels = Levels()
+    levels.put(yes, no)
+    return BookCopy(line.market_ticker, line.status, line.seq, line.clock, line.updated, levels)
 
 
 def _want_lines(want: Want, number: int) -> list[WantLine]:
@@ -109,32 +120,40 @@ def want_of(line: WantLine) -> Want:
     return Want(tuple(line.channels), line.selector, line.keys, line.options)
 
 
-def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float) -> dict[int, list[Want]]:
-    """Make the session what it was then, whatever it was before; returns the subscriptions by their numbers."""
-    line, changed = checkpoint.session, session.output.status_changed
+def restore(
+    checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float
+) -> tuple[dict[int, list[Want]], list[str]]:
+    """Make the session what it was then, whatever it was before.
+
+    Returns the subscriptions by their numbers, and what is wrong with the checkpoint.
+    """
+    line, changed, troubles = checkpoint.session, session.output.status_changed, []
     for old in tuple(wanted.wants):
         session.books_unwanted(wanted.remove(old))
     wants: dict[int, list[Want]] = {}
     for want_line in line.wants:
         want = want_of(want_line)
-        for ticker in wanted.add(want):
+        try:
+            tickers = wanted.add(want)
+        except ConfigurationError as error:
+            troubles.append(f"a subscription of a checkpoint cannot be, and is left out: {error}")
+            continue
+        for ticker in tickers:
             book = store.book_locked(ticker)
             book.wanted_at = now
             book.set_status(BookStatus.PENDING)
             changed.add(ticker)
         wants.setdefault(want_line.number, []).append(want)
     session.disconnected(now)
-    for book_line in checkpoint.books:
-        book = store.book_locked(book_line.market_ticker)
-        if book_line.updated is not None:
-            levels = [
-                {price_units(price): size_units(size) for price, size in side}
-                for side in (book_line.yes_dollars_fp, book_line.no_dollars_fp)
-            ]
-            book.replace(levels[0], levels[1], book_line.seq, book_line.clock, book_line.updated)
-        book.set_status(BookStatus(book_line.status))
-        changed.add(book_line.market_ticker)
+    for copy in checkpoint.books:
+        book = store.book_locked(copy.market_ticker)
+        if copy.updated is not None:
+            book.replace(copy.levels.yes, copy.levels.no, copy.seq, copy.clock, copy.updated)
+        book.set_status(copy.status)
+        changed.add(copy.market_ticker)
+    if line.books > len(checkpoint.books):
+        troubles.append(f"{line.books - len(checkpoint.books)} books of a checkpoint are missing")
     if line.state == "CONNECTED" and line.connected_at is None:  # older recordings do not say since when
         line.connected_at = now
     session.restore(line, now)
-    return wants
+    return wants, troubles

@@ -6,26 +6,40 @@ connections made and lost. Lines of one turn of the reader have the same ``recv_
 
 ``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock. When the
 two clocks part (the machine slept, or the wall clock was set), a line with ``clock_offset_ns`` says so; it holds from there on.
+
+The header holds the format's number, FORMAT. While it stays the same, older and newer versions read each other's recordings:
+a field that is added is optional, and has a default that means "as before"; fields that a version does not know are skipped.
+A change that an older version would misread gets the next number: an older version refuses such a file and asks for an upgrade,
+and a newer one goes on reading every number below. tests/recording/corpus holds recordings of earlier versions.
+
+The types here say which values can be: a line with any other is left out when it is read, and reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from ..books.book import BookStatus
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
 from ..session.memory import SessionMemory
 
 __all__ = [
-    "FORMAT", "BookLine", "ChangeLine", "HeaderLine", "Line", "SessionLine", "WantLine", "WishLine", "change_line",
+    "FORMAT", "BookLine", "ChangeLine", "CommandId", "HeaderLine", "Line", "SessionLine", "WantLine", "WishLine", "change_line",
     "encode_line", "encode_sent", "encode_turn",
 ]  # fmt: skip
 
 FORMAT: Final = 1
+
+_INT64: Final = 2**63 - 1
+Ns = Annotated[int, msgspec.Meta(ge=0, le=_INT64)]  # Unix time in ns, until 2262
+_Offset = Annotated[int, msgspec.Meta(ge=-_INT64, le=_INT64)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_INT64)]
+_Binaries = Annotated[int, msgspec.Meta(ge=0, le=100_000)]  # more than one read can hold
 
 
 class HeaderLine(msgspec.Struct, omit_defaults=True):
@@ -38,8 +52,8 @@ class HeaderLine(msgspec.Struct, omit_defaults=True):
     use_yes_price: bool = True
     created: str = ""
     recording: str = ""
-    part: int = 1
-    clock_offset_ns: int = 0
+    part: _Count = 1
+    clock_offset_ns: _Offset = 0
 
 
 class WantLine(msgspec.Struct, omit_defaults=True):
@@ -70,8 +84,8 @@ class ChangeLine(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     attempt: int = 0
     delay: float | None = None
-    gap_started_ns: int | None = None
-    gap_ended_ns: int | None = None
+    gap_started_ns: Ns | None = None
+    gap_ended_ns: Ns | None = None
     clock_skew: float | None = None
     next_id: int | None = None
 
@@ -81,7 +95,7 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
 
     is_behind: bool = False
     arriving_since: float | None = None
-    binaries: int = 0
+    binaries: _Binaries = 0
     slept: float = 0.0
     last_byte_at: float = 0.0
 
@@ -93,8 +107,8 @@ class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
     """
 
     state: str
-    books: int = 0
-    missed: int = 0
+    books: _Count = 0
+    missed: _Count = 0
     cut: bool = False
     wants: list[WantLine] = msgspec.field(default_factory=list)
 
@@ -103,12 +117,18 @@ class BookLine(msgspec.Struct, omit_defaults=True):
     """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the session's clock."""
 
     market_ticker: str
-    status: str
-    seq: int | None = None
-    clock: int | None = None
+    status: BookStatus
+    seq: _Count | None = None
+    clock: _Count | None = None
     updated: float | None = None
     yes_dollars_fp: list[tuple[str, str]] = []
     no_dollars_fp: list[tuple[str, str]] = []
+
+
+class CommandId(msgspec.Struct):
+    """What matters of a command that was sent."""
+
+    id: int = 0
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -116,18 +136,18 @@ class Line(msgspec.Struct, omit_defaults=True):
     ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of the header's from here on.
     """
 
-    recv_ns: int | None = None
+    recv_ns: Ns | None = None
     event: msgspec.Raw = msgspec.Raw()
     text: str | None = None
     reading: ReadingLine | None = None
-    sent: list[msgspec.Raw] | None = None
+    sent: list[CommandId] | None = None
     wish: WishLine | None = None
     connected: ChangeLine | None = None
     lost: ChangeLine | None = None
     session: SessionLine | None = None
     book: BookLine | None = None
     end: bool = False
-    clock_offset_ns: int | None = None
+    clock_offset_ns: _Offset | None = None
     kalshi_feed_recording: HeaderLine | None = None
 
 

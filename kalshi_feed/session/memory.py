@@ -8,7 +8,7 @@ file (``name=``) stays. A moment that never comes is None, because JSON has no i
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -43,10 +43,10 @@ class SubscriptionMemory(msgspec.Struct, omit_defaults=True):
     confirmed: list[str] = []
     uncertain: list[str] = msgspec.field(default_factory=list, name="doubtful")
     pending: int | None = None
-    failures: int = 0
+    failures: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     opened_at: float = 0.0
     retry_at: float = 0.0
-    chunk: int | None = None  # None: the usual one
+    chunk: Annotated[int, msgspec.Meta(ge=1)] | None = None  # None: the usual one
     floor: int = 0
     hole: tuple[int, int] = (0, 0)  # the first number that was left out, and the one behind the last
 
@@ -58,13 +58,14 @@ class ReconcilerMemory(msgspec.Struct, omit_defaults=True, kw_only=True):
     subscriptions: list[SubscriptionMemory] = msgspec.field(default_factory=list, name="links")
     in_flight: list[Command] = []
     retired: list[int] = []
+    ended_early: list[tuple[str, int, str]] = []
     unsettled: list[str] = []
     expired: list[Command] = []
     snapshots: list[str] = []
     snapshots_at: float = 0.0
     questions: list[tuple[str, str]] = []
     new_books: list[str] = []
-    lists: int = 0  # list_subscriptions calls that were not sent yet
+    lists: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0  # list_subscriptions calls that were not sent yet
     lists_sent: list[int] = []  # the ids of those that were
     not_overdue_before: float = 0.0
 

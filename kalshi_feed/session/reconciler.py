@@ -33,8 +33,6 @@ _PUT_OFF: Final = frozenset({18, 27})
 _TIMEOUT: Final = 18
 _MARKET_LIMIT: Final = 26
 
-_MOST_LISTS: Final = 1_000  # unanswered calls that are believed of a recording
-
 _LIST: Final = ("list_subscriptions",)
 _CHANGES: Final = ("subscribe", "add_markets", "delete_markets", "unsubscribe")
 _ANY: Final = (*_CHANGES, "get_snapshot", *_LIST)
@@ -83,23 +81,20 @@ class Reconciler:
     def save(self, memory: ReconcilerMemory) -> None:
         """Write all of it into ``memory``, and with it what users have asked for since the last tick."""
         wanted = self._wanted
-        memory.next_id = self.next_id
-        memory.subscriptions = [subscription.save() for subscription in self.subscriptions]
-        memory.in_flight = list(self.in_flight.values())
-        memory.retired = sorted(self.subscriptions.retired)
+        self.subscriptions.save(memory)
+        memory.next_id, memory.in_flight = self.next_id, list(self.in_flight.values())
         memory.unsettled = sorted(self.unsettled | wanted.changed)
         memory.expired = list(self._expired)
         memory.snapshots, memory.snapshots_at = list(self._snapshots | wanted.snapshots), self._snapshots_at
-        memory.questions = list(self._questions | wanted.questions)
-        memory.new_books = list(wanted.new_books)
-        memory.lists, memory.lists_sent = len(wanted.lists), list(self._lists)
+        memory.questions, memory.new_books = list(self._questions | wanted.questions), list(wanted.new_books)
+        memory.lists, memory.lists_sent = min(len(wanted.lists), 1_000), list(self._lists)
         memory.not_overdue_before = self.not_overdue_before
 
     def restore(self, memory: ReconcilerMemory, online: bool) -> None:
         """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for."""
         self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
         self.in_flight = {command.id: command for command in memory.in_flight}
-        self.subscriptions.restore(memory.subscriptions, memory.retired, self.in_flight)
+        self.subscriptions.restore(memory, self.in_flight)
         self._expired = deque(memory.expired, maxlen=self._expired.maxlen)
         self._snapshots, self._snapshots_at = dict.fromkeys(memory.snapshots), memory.snapshots_at
         self._questions = dict.fromkeys(memory.questions)
@@ -107,7 +102,7 @@ class Reconciler:
         self.not_overdue_before = memory.not_overdue_before
         self._wanted.take_pending()
         self._wanted.new_books.update(dict.fromkeys(memory.new_books))
-        self._wanted.lists.extend([] for _ in range(min(memory.lists, _MOST_LISTS)))
+        self._wanted.lists.extend([] for _ in range(memory.lists))
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 from .channels import ALL_MARKETS, CHANNEL_OF_TYPE, Channel, rule_of
 from .commands import CHUNK, Command
-from .memory import SubscriptionMemory
+from .memory import ReconcilerMemory, SubscriptionMemory
 
 __all__ = ["ServerSubscription", "ServerSubscriptions"]
 
@@ -178,12 +178,21 @@ class ServerSubscriptions:
         """The channel's subscription, None if nothing was ever asked of it on this connection."""
         return self._by_name.get(name)
 
-    def restore(self, memories: Iterable[SubscriptionMemory], retired: Iterable[int], in_flight: Mapping[int, Command]) -> None:
-        """These are there, and those have been, in the middle of a connection."""
+    def save(self, memory: ReconcilerMemory) -> None:
+        """Write all of it into ``memory``."""
+        memory.subscriptions = [subscription.save() for subscription in self]
+        memory.retired = sorted(self.retired)
+        memory.ended_early = [(kind, number, reason) for (kind, number), reason in self._ended_early.items()]
+
+    def restore(self, memory: ReconcilerMemory, in_flight: Mapping[int, Command]) -> None:
+        """Go on where ``memory`` was saved."""
         self.clear()
-        self.retired.update(retired)
-        for memory in memories:
-            subscription = ServerSubscription.restored(memory, in_flight)
+        self.retired.update(memory.retired)
+        self._ended_early.update({(kind, number): reason for kind, number, reason in memory.ended_early})
+        for one in memory.subscriptions:
+            if one.channel in self._by_name or one.sid in self.by_sid:
+                continue  # a file that was changed may say anything
+            subscription = ServerSubscription.restored(one, in_flight)
             self._by_name[subscription.name] = subscription
             if subscription.sid is not None:
                 self.by_sid[subscription.sid] = subscription

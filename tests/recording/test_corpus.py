@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.feed.support import sides
-from tests.recording.support import books_of, played, troubles
-
-CORPUS = Path(__file__).parent / "corpus"
-EXPECTED: dict[str, Any] = json.loads((CORPUS / "expected.json").read_text())
-
-
-def files_of(name: str) -> list[Path]:
-    """All parts of a recording."""
-    return [CORPUS / part for part in EXPECTED[name].get("parts", [name])]
+from tests.recording.support import EXPECTED, books_of, files_of, played, troubles
 
 
 def levels(name: str) -> dict[str, Any]:
