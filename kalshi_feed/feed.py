@@ -163,9 +163,11 @@ class KalshiFeed(Callbacks, ByType):
     ) -> KalshiFeed:
         """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when it was made.
 
-        ``path``: a file that record() wrote, several parts of one, or a capture (lines of frames, or of ``{"recv_ms": …, "event":
-        frame}``). ``speed``: 1 is as it was, 10 ten times as fast, "max" as fast as your callbacks are: nothing is ever dropped.
+        ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays alone), a list of files
+        (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …, "event": frame}``). ``speed``: 1 is
+        as it was, 10 ten times as fast, "max" as fast as your callbacks are: nothing is ever dropped.
         ``at``: callbacks begin at this moment (an aware datetime, or seconds after the beginning); the books are right by then.
+        It must lie within the recording: one after the end is known when that is reached, and then run_forever() raises it.
         ``gaps``: "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a subscription's
         markets only. ``use_yes_price``: what a capture was made with (default False); a recording knows it.
         run_forever() returns at the end. subscribe() sends nothing: what was recorded comes. Raises ConfigurationError.

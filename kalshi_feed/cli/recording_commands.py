@@ -118,7 +118,7 @@ def replay(
 ) -> None:
     """Play a recording, or a capture of the exchange's frames: the same books, gaps and reconnects as it had.
 
-    FILE is what `kalshi-feed record` wrote (several parts are played as one), or lines of JSON: frames as they came, or
+    FILE is what `kalshi-feed record` wrote (its first file plays all its parts), or lines of JSON: frames as they came, or
     as {"recv_ms": …, "event": frame}. In a terminal with a --speed the live view is shown. Ends with a summary.
 
     \b
@@ -130,7 +130,7 @@ def replay(
     """
     with reporting_errors():
         pace = _speed(speed)
-        feed = KalshiFeed.replay(files, speed=pace, at=_moment(at), gaps=gaps)
+        feed = KalshiFeed.replay(_named(files), speed=pace, at=_moment(at), gaps=gaps)
         view = pace != "max" and not plain and not as_json and sys.stdout.isatty()
         summary = recordings.replay(feed, plain=plain, view=view, quiet=as_json)
     if as_json or not plain:
@@ -159,12 +159,17 @@ def convert(
       kalshi-feed convert day.*.ndjson.zst --to csv -o tables
     """
     with reporting_errors():
-        converter = Converter(files, kind, folder, gaps=gaps)
+        converter = Converter(_named(files), kind, folder, gaps=gaps)
         try:
             summary = recordings.convert(converter, quiet=as_json)
         except OSError as error:
             raise Failed(f"the tables cannot be written: {error.strerror or error}") from error
     _print(summary, as_json)
+
+
+def _named(files: tuple[str, ...]) -> str | tuple[str, ...]:
+    """One file may stand for all parts of its recording; several are those."""
+    return files[0] if len(files) == 1 else files
 
 
 def _print(summary: dict[str, Any], as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """What a session knows at one moment, as lines, and a session that goes on from such lines.
 
-Owns both directions. take() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
+Owns both directions: what a session remembers is its own business (session/memory.py), the wants and the books are added here.
+take_checkpoint() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from ..books.book import Book, BookStatus
 from ..books.levels import Levels
 from ..books.store import BookStore
 from ..engine.engine import Engine
-from ..messages.values import price_decimal, price_units, size_decimal, size_units
-from ..session.commands import Command
-from ..session.server_subscription import ServerSubscription
+from ..errors import ConfigurationError
+from ..messages.values import count_units, price_decimal, price_units, size_decimal
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
-from .lines import BookLine, CommandLine, LinkLine, SessionLine, WantLine
+from .lines import BookLine, SessionLine, WantLine
 
-__all__ = ["Checkpoint", "Numbers", "SessionCopy", "lines_of", "restore", "take_checkpoint", "want_of"]
+__all__ = ["BookCopy", "Checkpoint", "Numbers", "SessionCopy", "book_of", "lines_of", "restore", "take_checkpoint", "want_of"]
 
 
 class Numbers:
@@ -67,27 +67,16 @@ class Checkpoint:
 
     ns: int
     session: SessionLine
-    books: list[BookLine]
+    books: list[BookCopy]
 
 
-def take_checkpoint(engine: Engine, numbers: Numbers, missed: int) -> SessionCopy:
-    """What the engine's session knows now."""
-    reconciler, books = engine.session.reconciler, engine.store.books
-    tickers = engine.requests.wanted_books_locked()
-    return SessionCopy(
-        SessionLine(
-            state=engine.state.value,
-            books=len(tickers),
-            missed=missed,
-            next_id=reconciler.next_id,
-            wants=[line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))],
-            links=[_subscription_line(subscription) for subscription in reconciler.subscriptions],
-            in_flight=[_command_line(command) for command in reconciler.in_flight.values()],
-            retired=sorted(reconciler.subscriptions.retired),
-            unsettled=sorted(reconciler.unsettled | engine.wanted.changed),
-        ),
-        [_copy(books[ticker]) for ticker in tickers],
-    )
+def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool) -> SessionCopy:
+    """What the engine's session knows now; see SessionLine for ``missed`` and ``cut``."""
+    books, tickers = engine.store.books, engine.requests.wanted_books_locked()
+    wants = [line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))]
+    line = SessionLine(state=engine.state.value, books=len(tickers), missed=missed, cut=cut, wants=wants)
+    engine.session.save(line)
+    return SessionCopy(line, [_copy(books[ticker]) for ticker in tickers])
 
 
 def _copy(book: Book) -> BookCopy:
@@ -99,13 +88,23 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
     for book in copy.books:
         yield BookLine(
             book.market_ticker,
-            book.status.value,
+            book.status,
             book.seq,
             book.clock,
             book.updated,
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.yes.items()],
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.no.items()],
         )
+
+
+def book_of(line: BookLine) -> BookCopy:
+    """The book of a line. Raises ValueError for levels that cannot be."""
+    yes, no = (
+        {price_units(price): count_units(size) for price, size in side} for side in (line.yes_dollars_fp, line.no_dollars_fp)
+    )
+    levels = Levels()
+    levels.put(yes, no)
+    return BookCopy(line.market_ticker, line.status, line.seq, line.clock, line.updated, levels)
 
 
 def _want_lines(want: Want, number: int) -> list[WantLine]:
@@ -121,81 +120,40 @@ def want_of(line: WantLine) -> Want:
     return Want(tuple(line.channels), line.selector, line.keys, line.options)
 
 
-def _subscription_line(subscription: ServerSubscription) -> LinkLine:
-    return LinkLine(
-        channel=subscription.name,
-        sid=subscription.sid,
-        is_open=subscription.is_open,
-        next_seq=subscription.next_seq,
-        selector=subscription.selector,
-        confirmed=list(subscription.confirmed),
-        uncertain=list(subscription.uncertain),
-        pending=subscription.pending.id if subscription.pending is not None else None,
-        failures=subscription.failures,
-        opened_at=subscription.opened_at,
-        retry_at=subscription.retry_at,
-        chunk=subscription.chunk,
-    )
+def restore(
+    checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float
+) -> tuple[dict[int, list[Want]], list[str]]:
+    """Make the session what it was then, whatever it was before.
 
-
-def _subscription_of(line: LinkLine, in_flight: dict[int, Command]) -> ServerSubscription:
-    subscription = ServerSubscription(line.channel)
-    subscription.sid, subscription.is_open, subscription.next_seq, subscription.selector = (
-        line.sid,
-        line.is_open,
-        line.next_seq,
-        line.selector,
-    )
-    subscription.confirm(line.confirmed)
-    subscription.uncertain.update(line.uncertain)
-    subscription.pending = in_flight.get(line.pending) if line.pending is not None else None
-    subscription.failures, subscription.opened_at, subscription.retry_at = line.failures, line.opened_at, line.retry_at
-    subscription.chunk = line.chunk if line.chunk is not None else subscription.chunk
-    return subscription
-
-
-def _command_line(command: Command) -> CommandLine:
-    return CommandLine(
-        command.id, command.cmd, command.channel, list(command.keys), command.deadline, command.sid, command.repeated
-    )
-
-
-def _command_of(line: CommandLine) -> Command:
-    return Command(line.id, line.cmd, line.channel, tuple(line.keys), line.deadline, line.sid, line.repeated)
-
-
-def restore(checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float) -> dict[int, list[Want]]:
-    """Make the session what it was then, whatever it was before; returns the subscriptions by their numbers."""
-    line, changed = checkpoint.session, session.output.status_changed
+    Returns the subscriptions by their numbers, and what is wrong with the checkpoint.
+    """
+    line, changed, troubles = checkpoint.session, session.output.status_changed, []
     for old in tuple(wanted.wants):
         session.books_unwanted(wanted.remove(old))
     wants: dict[int, list[Want]] = {}
     for want_line in line.wants:
         want = want_of(want_line)
-        for ticker in wanted.add(want):
+        try:
+            tickers = wanted.add(want)
+        except ConfigurationError as error:
+            troubles.append(f"a subscription of a checkpoint cannot be, and is left out: {error}")
+            continue
+        for ticker in tickers:
             book = store.book_locked(ticker)
             book.wanted_at = now
             book.set_status(BookStatus.PENDING)
             changed.add(ticker)
         wants.setdefault(want_line.number, []).append(want)
-    for waiting in (wanted.changed, wanted.new_books, wanted.snapshots, wanted.questions):
-        waiting.clear()
     session.disconnected(now)
-    for book_line in checkpoint.books:
-        book = store.book_locked(book_line.market_ticker)
-        if book_line.updated is not None:
-            levels = [
-                {price_units(price): size_units(size) for price, size in side}
-                for side in (book_line.yes_dollars_fp, book_line.no_dollars_fp)
-            ]
-            book.replace(levels[0], levels[1], book_line.seq, book_line.clock, book_line.updated)
-        book.set_status(BookStatus(book_line.status))
-        changed.add(book_line.market_ticker)
-    if line.state == "CONNECTED":
-        in_flight = {one.id: _command_of(one) for one in line.in_flight}
-        subscriptions = [_subscription_of(one, in_flight) for one in line.links]
-        session.resume(subscriptions, line.retired, in_flight.values(), line.unsettled, line.next_id, now)
-    else:
-        session.reconciler.next_id = line.next_id
-        wanted.changed.update(line.unsettled)
-    return wants
+    for copy in checkpoint.books:
+        book = store.book_locked(copy.market_ticker)
+        if copy.updated is not None:
+            book.replace(copy.levels.yes, copy.levels.no, copy.seq, copy.clock, copy.updated)
+        book.set_status(copy.status)
+        changed.add(copy.market_ticker)
+    if line.books > len(checkpoint.books):
+        troubles.append(f"{line.books - len(checkpoint.books)} books of a checkpoint are missing")
+    if line.state == "CONNECTED" and line.connected_at is None:  # older recordings do not say since when
+        line.connected_at = now
+    session.restore(line, now)
+    return wants, troubles

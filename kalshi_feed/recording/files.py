@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-__all__ = ["CutOff", "FileFailed", "RecordingFile", "check_name", "next_name", "plain_stem", "read_chunks"]
+__all__ = ["CutOff", "FileFailed", "RecordingFile", "check_name", "further_parts", "next_name", "plain_stem", "read_chunks"]
 
 _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.zst)?)")
 _GZIP: Final = 31  # zlib's wbits for a gzip header
@@ -49,6 +49,16 @@ def next_name(first: Path, number: int) -> Path:
         if not path.exists():
             return path
         number += 1
+
+
+def further_parts(first: Path) -> list[Path]:
+    """The files that next_name() may have named after ``first``, in their order."""
+    parts = _NAME.fullmatch(first.name)
+    if parts is None:
+        return []
+    further = re.compile(re.escape(parts["stem"]) + r"\.(\d{4,9})" + re.escape(parts["suffix"]))
+    found = [(int(match[1]), path) for path in first.parent.iterdir() if (match := further.fullmatch(path.name)) is not None]
+    return [path for number, path in sorted(found) if path.is_file()]
 
 
 class FileFailed(Exception):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from ..session.memory import SubscriptionMemory
 from .checkpoint import Checkpoint
-from .lines import ChangeLine, HeaderLine, LinkLine, SessionLine, WantLine
+from .lines import ChangeLine, HeaderLine, Ns, SessionLine, WantLine
 from .reading import Connected, Lost, Record, Trouble, Turn, file_lines
 
 __all__ = ["ForeignSource"]
@@ -25,9 +26,12 @@ _MOST_AT_ONCE: Final = 256  # frames of one time given as one turn
 _SHARED: Final = ("event_lifecycle",)  # of two channels
 
 
+_LAST_MS: Final = 9_223_372_036_854  # as a time in ns it fits into 64 bits
+
+
 class _Wrapper(msgspec.Struct):
-    recv_ns: int | None = None
-    recv_ms: float | None = None
+    recv_ns: Ns | None = None
+    recv_ms: Annotated[float, msgspec.Meta(ge=0, le=_LAST_MS)] | None = None
     event: msgspec.Raw = msgspec.Raw()
 
 
@@ -99,7 +103,7 @@ class ForeignSource:
         if pending:
             yield Turn(last, pending, None)
         if self._unreadable:
-            yield Trouble(f"{self._unreadable} lines of {self.paths[0]} are no frames and are left out")
+            yield Trouble(f"{self._unreadable} lines of {self.paths[0]} are not frames, or of no possible time, and are left out")
 
     def _checkpoint(self, connection: _Connection, ns: int) -> Checkpoint:
         wants = [
@@ -108,10 +112,10 @@ class ForeignSource:
             if tickers or channel != BOOK_CHANNEL
         ]
         subscriptions = [
-            LinkLine(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
+            SubscriptionMemory(channel, sid, True, None, None, list(self._tickers.get(channel, ())))
             for channel, sid in connection.sids.items()
         ]
-        return Checkpoint(ns, SessionLine("CONNECTED", wants=wants, links=subscriptions), [])
+        return Checkpoint(ns, SessionLine(state="CONNECTED", wants=wants, subscriptions=subscriptions), [])
 
     def _learn(self, number: int, payload: bytes) -> None:
         try:
@@ -169,6 +173,7 @@ class ForeignSource:
                         yield _sent_at(_frame(text)), text
                 except (ValueError, RecursionError):
                     self._unreadable += 1
+            self._unreadable += lines.too_long
             done += lines.read_bytes
 
 
@@ -178,4 +183,5 @@ def _time_of(wrapper: _Wrapper) -> int:
 
 def _sent_at(frame: _Frame) -> int:
     """Of a bare frame only the exchange's own time is known."""
-    return (frame.sending_ts_ms or (frame.msg.ts_ms if frame.msg is not None else None) or 0) * 1_000_000
+    ms = frame.sending_ts_ms or (frame.msg.ts_ms if frame.msg is not None else None) or 0
+    return ms * 1_000_000 if 0 < ms <= _LAST_MS else 0

@@ -6,25 +6,40 @@ connections made and lost. Lines of one turn of the reader have the same ``recv_
 
 ``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock. When the
 two clocks part (the machine slept, or the wall clock was set), a line with ``clock_offset_ns`` says so; it holds from there on.
+
+The header holds the format's number, FORMAT. While it stays the same, older and newer versions read each other's recordings:
+a field that is added is optional, and has a default that means "as before"; fields that a version does not know are skipped.
+A change that an older version would misread gets the next number: an older version refuses such a file and asks for an upgrade,
+and a newer one goes on reading every number below. tests/recording/corpus holds recordings of earlier versions.
+
+The types here say which values can be: a line with any other is left out when it is read, and reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from ..books.book import BookStatus
 from ..engine.tap import QUIET, Reading
 from ..events import StateChange
+from ..session.memory import SessionMemory
 
 __all__ = [
-    "FORMAT", "BookLine", "ChangeLine", "CommandLine", "HeaderLine", "Line", "LinkLine", "SessionLine", "WantLine", "WishLine",
-    "change_line", "encode_line", "encode_sent", "encode_turn",
+    "FORMAT", "BookLine", "ChangeLine", "CommandId", "HeaderLine", "Line", "SessionLine", "WantLine", "WishLine", "change_line",
+    "encode_line", "encode_sent", "encode_turn",
 ]  # fmt: skip
 
 FORMAT: Final = 1
+
+_INT64: Final = 2**63 - 1
+Ns = Annotated[int, msgspec.Meta(ge=0, le=_INT64)]  # Unix time in ns, until 2262
+_Offset = Annotated[int, msgspec.Meta(ge=-_INT64, le=_INT64)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_INT64)]
+_Binaries = Annotated[int, msgspec.Meta(ge=0, le=100_000)]  # more than one read can hold
 
 
 class HeaderLine(msgspec.Struct, omit_defaults=True):
@@ -37,8 +52,8 @@ class HeaderLine(msgspec.Struct, omit_defaults=True):
     use_yes_price: bool = True
     created: str = ""
     recording: str = ""
-    part: int = 1
-    clock_offset_ns: int = 0
+    part: _Count = 1
+    clock_offset_ns: _Offset = 0
 
 
 class WantLine(msgspec.Struct, omit_defaults=True):
@@ -69,39 +84,10 @@ class ChangeLine(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     attempt: int = 0
     delay: float | None = None
-    gap_started_ns: int | None = None
-    gap_ended_ns: int | None = None
+    gap_started_ns: Ns | None = None
+    gap_ended_ns: Ns | None = None
     clock_skew: float | None = None
     next_id: int | None = None
-
-
-class CommandLine(msgspec.Struct, omit_defaults=True):
-    """A command in flight; see session.commands.Command."""
-
-    id: int
-    cmd: str
-    channel: str
-    keys: list[str]
-    deadline: float
-    sid: int | None = None
-    repeated: bool = False
-
-
-class LinkLine(msgspec.Struct, omit_defaults=True):
-    """A channel of the present connection; see ServerSubscription. ``pending`` is a command's id."""
-
-    channel: str
-    sid: int | None = None
-    is_open: bool = True
-    next_seq: int | None = None
-    selector: str | None = None
-    confirmed: list[str] = []
-    uncertain: list[str] = msgspec.field(default_factory=list, name="doubtful")
-    pending: int | None = None
-    failures: int = 0
-    opened_at: float = 0.0
-    retry_at: float = 0.0
-    chunk: int | None = None
 
 
 class ReadingLine(msgspec.Struct, omit_defaults=True):
@@ -109,35 +95,40 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
 
     is_behind: bool = False
     arriving_since: float | None = None
-    binaries: int = 0
+    binaries: _Binaries = 0
     slept: float = 0.0
     last_byte_at: float = 0.0
 
 
-class SessionLine(msgspec.Struct, omit_defaults=True):
-    """A checkpoint: all that is needed to go on from here. ``missed`` messages before it are not in the recording."""
+class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
+    """A checkpoint: all that is needed to go on from here, ``books`` more lines of books included.
+
+    ``missed`` messages before it are not in the recording; ``cut``: other inputs may be missing, too.
+    """
 
     state: str
-    books: int = 0
-    missed: int = 0
-    next_id: int = 1
-    wants: list[WantLine] = []
-    links: list[LinkLine] = []
-    in_flight: list[CommandLine] = []
-    retired: list[int] = []
-    unsettled: list[str] = []
+    books: _Count = 0
+    missed: _Count = 0
+    cut: bool = False
+    wants: list[WantLine] = msgspec.field(default_factory=list)
 
 
 class BookLine(msgspec.Struct, omit_defaults=True):
     """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the session's clock."""
 
     market_ticker: str
-    status: str
-    seq: int | None = None
-    clock: int | None = None
+    status: BookStatus
+    seq: _Count | None = None
+    clock: _Count | None = None
     updated: float | None = None
     yes_dollars_fp: list[tuple[str, str]] = []
     no_dollars_fp: list[tuple[str, str]] = []
+
+
+class CommandId(msgspec.Struct):
+    """What matters of a command that was sent."""
+
+    id: int = 0
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -145,18 +136,18 @@ class Line(msgspec.Struct, omit_defaults=True):
     ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of the header's from here on.
     """
 
-    recv_ns: int | None = None
+    recv_ns: Ns | None = None
     event: msgspec.Raw = msgspec.Raw()
     text: str | None = None
     reading: ReadingLine | None = None
-    sent: list[msgspec.Raw] | None = None
+    sent: list[CommandId] | None = None
     wish: WishLine | None = None
     connected: ChangeLine | None = None
     lost: ChangeLine | None = None
     session: SessionLine | None = None
     book: BookLine | None = None
     end: bool = False
-    clock_offset_ns: int | None = None
+    clock_offset_ns: _Offset | None = None
     kalshi_feed_recording: HeaderLine | None = None
 
 

@@ -98,6 +98,7 @@ class RecordingQueue:
         self.accepts = False  # only behind a checkpoint there is anything to add to
         self.missed = 0  # messages that were left out, here or because they could not be written
         self._missed_before = 0  # at the last checkpoint
+        self._was_cut = False  # whether anything was left out since the last checkpoint
         self.ended = False
 
     def pop(self) -> Item | None:
@@ -111,7 +112,7 @@ class RecordingQueue:
 
     def checkpoint_locked(self, new_part: bool) -> None:
         """Take one; from here on there is something to add to."""
-        copy = take_checkpoint(self._engine, self._numbers, self.missed - self._missed_before)
+        copy = take_checkpoint(self._engine, self._numbers, self.missed - self._missed_before, cut=self._was_cut)
         self._missed_before = self.missed
         now = time.monotonic()
         if new_part:
@@ -119,7 +120,12 @@ class RecordingQueue:
         else:
             self._look_at_clocks(now)
         self._queue.append(CheckpointItem(now, copy, new_part, self._clock_offset_ns))
-        self.accepts = True
+        self.accepts, self._was_cut = True, False
+
+    def lose_locked(self, messages: int) -> None:
+        """What was taken in could not be written, so many messages among it: take in nothing more until the next checkpoint."""
+        self.accepts, self._was_cut = False, True
+        self.missed += messages
 
     # -- Tap -------------------------------------------------------------------------------------------------------------------
 
@@ -154,7 +160,7 @@ class RecordingQueue:
         """See Tap."""
         self._look_at_clocks(now)
         line = change_line(change)
-        line.clock_skew, line.next_id = clock_skew, self._engine.session.reconciler.next_id
+        line.clock_skew, line.next_id = clock_skew, self._engine.session.next_id
         self._add(LineItem(now, Line(connected=line)))
 
     def lost(self, now: float, change: StateChange) -> None:
@@ -204,5 +210,5 @@ class RecordingQueue:
             self._queued += size
             self._queue.append(item)
             return True
-        self.accepts = False
+        self.accepts, self._was_cut = False, True
         return False

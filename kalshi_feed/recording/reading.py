@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,14 +17,23 @@ import msgspec
 
 from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, book_of
 from .files import CutOff, read_chunks
 from .lines import FORMAT, ChangeLine, HeaderLine, Line, WishLine
 
-__all__ = ["Connected", "End", "Lost", "Record", "Source", "Trouble", "Turn", "Wish", "file_lines", "is_native", "paths_of"]
+__all__ = [
+    "LONGEST_LINE", "Connected", "End", "Lost", "NothingRecorded", "Record", "Source", "Trouble", "Turn", "Wish", "file_lines",
+    "is_native", "paths_of",
+]  # fmt: skip
 
 _decoder: Final = msgspec.json.Decoder(Line)
 _SHOWN: Final = 60  # characters of a line in an error
+_BEGINNING: Final = b'{"kalshi_feed_recording":'
+LONGEST_LINE: Final = 64 * 1024 * 1024
+"""Bytes: four times the longest message that a feed accepts by default."""
+
+_MOST_BACK: Final = 60 * 1_000_000_000  # ns: threads write their lines in the order of a lock, with the times of before they had it
+_MOST_AHEAD: Final = 24 * 3600 * 1_000_000_000  # ns: for longer nothing happens in a feed that runs
 
 
 class Turn(NamedTuple):
@@ -78,10 +88,6 @@ class End(NamedTuple):
 Record = Turn | Wish | Connected | Lost | Checkpoint | Trouble | End
 
 
-class _Id(msgspec.Struct):
-    id: int = 0
-
-
 def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
     """One file or several. Raises ConfigurationError for none, or none that is there."""
     found = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
@@ -89,7 +95,7 @@ def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
         raise ConfigurationError("no recording is named")
     for path in found:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is no file"
+            what = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is not a file"
             raise ConfigurationError(
                 f"the recording {str(path)!r} {what}: give the file that record() or `kalshi-feed record` wrote"
             )
@@ -97,25 +103,46 @@ def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
 
 
 class FileLines:
-    """The lines of a file, and how far it was read. Iterate once."""
+    """The lines of a file, and how far it was read. Iterate once. A line longer than LONGEST_LINE is left out and counted."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.read_bytes = 0
+        self.too_long = 0
+        self.is_cut_line = False  # whether the last line has no end
         self.cut_off = ""  # why the file ended before its end
 
     def __iter__(self) -> Iterator[bytes]:
-        rest = b""
+        pieces: list[bytes] = []  # of the line that has no end yet
+        size = 0  # of that line; its pieces are dropped once it is too long
         try:
-            for chunk in read_chunks(self.path, self._progress):
-                block = rest + chunk
-                end = block.rfind(b"\n") + 1
-                rest = block[end:]
-                yield from filter(None, block[:end].split(b"\n"))
+            for chunk in self._chunks():
+                first, *others = chunk.split(b"\n")
+                size += len(first)
+                if size <= LONGEST_LINE:
+                    pieces.append(first)
+                else:
+                    pieces.clear()
+                if others:
+                    yield from self._line(pieces, size)
+                    yield from filter(None, others[:-1])
+                    pieces, size = others[-1:], len(others[-1])
         except CutOff as error:
             self.cut_off = str(error)
-        if rest.strip():
-            yield rest
+        self.is_cut_line = 0 < size <= LONGEST_LINE
+        yield from self._line(pieces, size)
+
+    def _line(self, pieces: list[bytes], size: int) -> Iterator[bytes]:
+        if size > LONGEST_LINE:
+            self.too_long += 1
+        elif (line := b"".join(pieces)) and not line.isspace():
+            yield line
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The text of the file without the mark that editors on Windows put at its beginning."""
+        chunks = read_chunks(self.path, self._progress)
+        yield next(chunks, b"").removeprefix(BOM_UTF8)
+        yield from chunks
 
     def _progress(self, position: int) -> None:
         self.read_bytes = position
@@ -126,32 +153,42 @@ def file_lines(path: Path) -> FileLines:
     return FileLines(path)
 
 
+class NothingRecorded(ConfigurationError):
+    """A file without a whole line, as a recorder leaves it that was killed when it had just made it."""
+
+
 def is_native(path: Path) -> HeaderLine | None:
     """The header of a recording of ours; None for other lines of JSON.
 
     Raises ConfigurationError for what is no recording at all, and for one that a later version has made.
     """
     lines = file_lines(path)
-    first = next((line for line in lines if line.strip()), None)
+    first = next(iter(lines), None)
     if first is None:
-        why = f" ({lines.cut_off})" if lines.cut_off else ""
-        raise ConfigurationError(f"the recording {str(path)!r} holds nothing{why}")
+        why = f" ({lines.cut_off})" if lines.cut_off else " but one line that is too long" if lines.too_long else ""
+        raise NothingRecorded(f"the recording {str(path)!r} holds nothing{why}")
     plain: Any = None
     try:
         plain = msgspec.json.decode(first)
     except (ValueError, RecursionError):
-        pass
+        if lines.is_cut_line and first.startswith(_BEGINNING[: len(first)]):
+            raise NothingRecorded(f"the recording {str(path)!r} holds nothing but the beginning of its first line") from None
     if not isinstance(plain, dict) or not plain.keys() & {"kalshi_feed_recording", "type", "event", "recv_ns", "recv_ms"}:
         shown = first[:_SHOWN].decode("utf-8", "replace")
         raise ConfigurationError(
-            f"{str(path)!r} is no recording, its first line is {shown!r}: a recording is made by `kalshi-feed record`, or is "
+            f"{str(path)!r} is not a recording, its first line is {shown!r}: a recording is made by `kalshi-feed record`, or is "
             'lines of the exchange\'s frames, as they are or as {"recv_ms": …, "event": frame}'
         )
     if "kalshi_feed_recording" not in plain:
         return None
     number = plain["kalshi_feed_recording"].get("format") if isinstance(plain["kalshi_feed_recording"], dict) else None
-    if number != FORMAT:
-        raise ConfigurationError(f"{str(path)!r} is of format {number!r}, this version reads {FORMAT}: upgrade kalshi-feed")
+    if type(number) is int and number > FORMAT:
+        raise ConfigurationError(
+            f"{str(path)!r} was recorded by a later version: it is of format {number}, this version reads up to {FORMAT}; upgrade "
+            "kalshi-feed"
+        )
+    if type(number) is not int or number < 1:
+        raise ConfigurationError(f"the header of {str(path)!r} cannot be read: its format is {number!r}")
     try:
         header = _decoder.decode(first).kalshi_feed_recording
     except ValueError as error:
@@ -161,12 +198,13 @@ def is_native(path: Path) -> HeaderLine | None:
 
 
 class Source:
-    """The recording in these files, parts of one or one after the other. Not thread-safe."""
+    """The recording in these files, parts of one or one after the other; ``troubles`` is said of it first. Not thread-safe."""
 
-    def __init__(self, paths: list[Path], headers: list[HeaderLine]) -> None:
+    def __init__(self, paths: list[Path], headers: list[HeaderLine], troubles: Iterable[str] = ()) -> None:
         self.paths = paths
         self.header = headers[0]
         self.size = sum(path.stat().st_size for path in paths)
+        self._troubles = tuple(troubles)
         self._done_bytes = 0
         self._lines: FileLines | None = None
 
@@ -199,6 +237,8 @@ class Source:
 
     def _as_written(self) -> Iterator[tuple[HeaderLine, Record]]:
         self._done_bytes = 0
+        for text in self._troubles:
+            yield self.header, Trouble(text)
         before: HeaderLine | None = None
         for path in self.paths:
             lines = self._lines = file_lines(path)
@@ -206,6 +246,9 @@ class Source:
             for record in _records(lines):
                 if isinstance(record, HeaderLine):
                     before, header = header or before, record
+                    if before is not None and before.recording == header.recording and header.part > before.part + 1:
+                        text = f"{path} is part {header.part} of its recording, what came before it is part {before.part}: "
+                        yield header, Trouble(text + "what was between them is missing")
                 elif isinstance(record, ClockMoved):
                     header = header and msgspec.structs.replace(header, clock_offset_ns=record.clock_offset_ns)
                 elif header is not None:
@@ -219,7 +262,7 @@ class Source:
 
 def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoint) -> bool:
     """Whether nothing is missing between two parts: the session knows all of this already."""
-    if before is None or checkpoint.session.missed:
+    if before is None or checkpoint.session.missed or checkpoint.session.cut:
         return False
     return (before.recording, before.part + 1) == (header.recording, header.part)
 
@@ -229,30 +272,112 @@ def _at(record: Turn | Wish | Connected | Lost | Checkpoint | End, ns: int) -> R
     return dataclasses.replace(record, ns=ns) if isinstance(record, Checkpoint) else record._replace(ns=ns)
 
 
-def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
-    """The records of one file."""
-    turn: Turn | None = None
-    checkpoint: Checkpoint | None = None  # whose books are still coming
+def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
+    """The lines, their times in order: a damaged digit must neither stop a replay for years nor cost what comes after it.
+
+    A time far ahead is believed if the next line's is as late. One that is not, or that goes back, becomes the one before it.
+    Lines of several threads may be a little out of order, and where the clock moved, a line says so.
+    """
+    last: int | None = None
+    ahead: Line | None = None
+    wrong = 0
+    for line in lines:
+        if isinstance(line, Trouble) or line.kalshi_feed_recording is not None or line.clock_offset_ns is not None:
+            if ahead is not None:
+                yield ahead
+            if not isinstance(line, Trouble):
+                last = None
+            ahead = None
+            yield line
+            continue
+        ns = line.recv_ns or 0
+        if ahead is not None:
+            if ns < (ahead.recv_ns or 0) - _MOST_BACK:
+                ahead.recv_ns = ns if last is None else last
+                wrong += 1
+            last = ahead.recv_ns
+            yield ahead
+            ahead = None
+        if last is None or ns > last + _MOST_AHEAD:
+            ahead = line
+            continue
+        if ns < last - _MOST_BACK:
+            line.recv_ns = last
+            wrong += 1
+        else:
+            last = ns
+        yield line
+    if ahead is not None:
+        yield ahead
+    if wrong:
+        yield Trouble(f"the time of {wrong} line{'' if wrong == 1 else 's'} was wrong, and was taken from the line before it")
+
+
+def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
+    """The lines that can be used."""
     bad = 0
     for text in lines:
         try:
             line = _decoder.decode(text)
+            if not _is_usable(line):
+                raise ValueError
         except (ValueError, RecursionError):
             bad += 1
             continue
         if bad:
             yield Trouble(_unreadable(bad, lines.path))
             bad = 0
+        yield line
+    if lines.too_long:
+        yield Trouble(f"{lines.path}: a line longer than {LONGEST_LINE // 2**20} MiB is left out ({lines.too_long} of them)")
+    if bad > lines.is_cut_line:
+        yield Trouble(_unreadable(bad - lines.is_cut_line, lines.path))
+    if lines.cut_off or (bad and lines.is_cut_line):
+        why = lines.cut_off or "its last line is incomplete: whoever wrote it was killed, or still writes"
+        yield Trouble(f"{lines.path} was read as far as it goes: {why}")
+
+
+_WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {  # what a wish must say
+    "subscribe": lambda wish: wish.want is not None,
+    "add_markets": lambda wish: wish.number is not None,
+    "delete_markets": lambda wish: wish.number is not None,
+    "unsubscribe": lambda wish: wish.number is not None,
+    "ask": lambda wish: bool(wish.words),
+    "request_snapshots": lambda wish: True,
+    "list_subscriptions": lambda wish: True,
+    "reopen_books": lambda wish: True,
+}
+
+
+def _is_usable(line: Line) -> bool:
+    """Whether the line is one that this version writes, or at least one of a moment."""
+    if line.kalshi_feed_recording is not None:
+        return True
+    if line.wish is not None:
+        is_whole = _WISHES.get(line.wish.do)
+        if is_whole is None or not is_whole(line.wish):
+            return False
+    return line.recv_ns is not None and bytes(line.event)[:1] in (b"", b"{")
+
+
+def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
+    """The records of one file."""
+    turn: Turn | None = None
+    checkpoint: Checkpoint | None = None  # whose books are still coming
+    for line in _in_time(_decoded(lines)):
+        if isinstance(line, Trouble):
+            yield line
+            continue
         ns = line.recv_ns or 0
         if checkpoint is not None:
             if line.book is not None:
-                checkpoint.books.append(line.book)
-            if len(checkpoint.books) < checkpoint.session.books and line.book is not None:
+                try:
+                    checkpoint.books.append(book_of(line.book))
+                except ValueError as error:
+                    yield Trouble(f"the book of {line.book.market_ticker!r:.80} in {lines.path} is left out: {error}")
                 continue
             yield checkpoint
             checkpoint = None
-            if line.book is not None:
-                continue
         payload = bytes(line.event) or (line.text.encode() if line.text is not None else None)
         if payload is not None:
             if turn is not None and turn.ns == ns and turn.first_id is None:
@@ -267,7 +392,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             turn = turn._replace(reading=reading)
             continue
         if line.sent is not None:
-            first_id = _id_of(line.sent)
+            first_id = line.sent[0].id if line.sent else None
             if turn is not None and turn.ns == ns:
                 yield turn._replace(first_id=first_id)
                 turn = None
@@ -276,7 +401,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             yield turn
             turn = None
         if line.sent is not None:
-            yield Turn(ns, [], _id_of(line.sent))
+            yield Turn(ns, [], first_id)
         elif line.wish is not None:
             yield Wish(ns, line.wish)
         elif line.connected is not None:
@@ -285,9 +410,6 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             yield Lost(ns, line.lost)
         elif line.session is not None:
             checkpoint = Checkpoint(ns, line.session, [])
-            if not line.session.books:
-                yield checkpoint
-                checkpoint = None
         elif line.kalshi_feed_recording is not None:
             yield line.kalshi_feed_recording
         elif line.clock_offset_ns is not None:
@@ -296,15 +418,10 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             yield End(ns)
         elif ns:
             turn = Turn(ns, [], None, reading)
+    if checkpoint is not None:
+        yield checkpoint
     if turn is not None:
         yield turn
-    if lines.cut_off or bad:
-        why = lines.cut_off or "its last line is incomplete: whoever wrote it was killed, or still writes"
-        yield Trouble(f"{lines.path} was read as far as it goes: {why}")
-
-
-def _id_of(sent: list[msgspec.Raw]) -> int | None:
-    return msgspec.json.decode(sent[0], type=_Id).id if sent else None
 
 
 def _unreadable(count: int, path: Path) -> str:

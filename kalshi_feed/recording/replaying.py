@@ -23,7 +23,7 @@ from ..session.wanted import Want
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
 from .lines import WishLine
-from .opening import open_source
+from .opening import beginning_of, open_source
 from .player import Player, ReplayClock
 from .reading import Connected, Lost, Record, Trouble, Turn, Wish
 from .requests import ReplayRequests
@@ -55,6 +55,10 @@ class ReplayEngine(Engine):
         self.source = open_source(paths, use_yes_price)
         self._speed = speed
         self._at = at
+        if isinstance(at, datetime):
+            begins = beginning_of(self.source)
+            if begins is not None and _unix_ns(at, begins) < begins // 1000 * 1000:
+                raise ConfigurationError(f"at={at.isoformat()} is before the beginning of the recording, {_moment(begins)}")
         self._is_foreign = isinstance(self.source, ForeignSource)
         self.clock = ReplayClock()
         super().__init__(
@@ -78,6 +82,7 @@ class ReplayEngine(Engine):
         self._turn_reading = QUIET
         self._was_restored = self._spoken = False
         self._silent_until: int | None = None  # Unix ns; None: callbacks are told
+        self._last_ns = 0
         self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
         self._held: tuple[list[Message | Event], dict[str, None]] = ([], {})
 
@@ -105,11 +110,13 @@ class ReplayEngine(Engine):
             if isinstance(record, Trouble):
                 self._trouble(record.text)
                 continue
+            self._last_ns = record.ns
             self._pace(player, record.ns)
             if player.stopping():
                 return
             self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns))
-        self._speak()
+        if self._silent_until is not None:
+            raise ConfigurationError(f"at={self._at} is after the end of the recording, {_moment(self._last_ns)}")
         self._end(player)
 
     def _pace(self, player: Player, ns: int) -> None:
@@ -137,13 +144,13 @@ class ReplayEngine(Engine):
     def _take_safely(self, record: Record, now: float) -> None:
         try:
             self._take(record, now)
-        except (ValueError, LookupError) as error:  # somebody has been at the file
+        except (ValueError, LookupError, ArithmeticError) as error:  # somebody has been at the file
             self._trouble(f"a line of the recording cannot be used: {error!r}")
 
     def _take(self, record: Record, now: float) -> None:
         if isinstance(record, Turn):
             if record.first_id is not None:
-                self.session.reconciler.next_id = record.first_id
+                self.session.next_id = record.first_id
             self._turn(record, now)
         elif isinstance(record, Wish):
             self._wish(record.wish)
@@ -195,7 +202,7 @@ class ReplayEngine(Engine):
     def _restore(self, checkpoint: Checkpoint, now: float) -> None:
         missed = checkpoint.session.missed
         with self.store.change():
-            self._wants = restore(checkpoint, self.store, self.wanted, self.session, now)
+            self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
                 self._metering.connected(now, self._wall())
                 self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
@@ -203,7 +210,9 @@ class ReplayEngine(Engine):
             items, changed, _ = self.session.output.take()
         self._hand_on(items, changed)
         if missed:
-            self._trouble(f"{missed} messages before this moment were not recorded")
+            troubles.append(f"{missed} messages before this moment were not recorded")
+        for text in troubles:
+            self._trouble(text)
 
     def _connected(self, record: Connected, now: float) -> None:
         change = record.change
@@ -217,7 +226,7 @@ class ReplayEngine(Engine):
                 gap_ended=_moment(change.gap_ended_ns),
             )
             if change.next_id is not None:
-                self.session.reconciler.next_id = change.next_id
+                self.session.next_id = change.next_id
             self.session.connected(now)
 
     def _lost(self, record: Lost, now: float) -> None:

@@ -46,13 +46,7 @@ class ReplayRequests(UserRequests):
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """What was open at this moment of the recording."""
-        return self.look(
-            lambda: tuple(
-                (subscription.name, subscription.sid)
-                for subscription in self.session.reconciler.subscriptions
-                if subscription.is_open and subscription.sid is not None
-            )
-        )
+        return self.look(self.session.open_subscriptions)
 
     def confirmed(self, want: Want) -> bool:
         """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it was then."""

@@ -219,7 +219,7 @@ class Recording:
             return
         if self._sink is None:  # it has failed, and this came before that was known
             with self._engine.store.lock:
-                self._intake.missed += messages
+                self._intake.lose_locked(messages)
             return
         text = b"".join(texts)
         self._unflushed += messages
@@ -257,9 +257,9 @@ class Recording:
 
     def _next_part(self, now: float) -> bool:
         """Open the next file, unless it is the first, which is open."""
-        self._part += 1
         self._part_began = now
-        if self._part == 1:
+        if self._part == 0:
+            self._part = 1
             return True
         if self._sink is not None:
             try:
@@ -275,6 +275,7 @@ class Recording:
         except OSError as error:
             self._fail(error)
             return False
+        self._part += 1
         self._paths.append(path)
         return True
 
@@ -329,8 +330,7 @@ class Recording:
         cause = failure.__cause__ or failure
         path = self._sink.path if self._sink is not None else self._first
         with self._engine.store.lock:
-            self._intake.accepts = False
-            self._intake.missed += self._unflushed
+            self._intake.lose_locked(self._unflushed)
         self._messages -= self._unflushed
         self._unflushed = 0
         self._drop_sink()
@@ -352,6 +352,7 @@ class Recording:
             sink.path.unlink(missing_ok=True)
             if sink.path in self._paths[1:]:
                 self._paths.remove(sink.path)
+                self._part -= 1  # a number that is missing among the files is a file that is missing
 
     def _tell(self, text: str, error: BaseException | None = None) -> None:
         log(logging.ERROR if error is not None else logging.WARNING, "%s", text)

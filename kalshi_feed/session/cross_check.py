@@ -23,6 +23,7 @@ from ..books.book import Book, BookStatus
 from ..messages import Ticker, Trade
 from ..messages.values import ONE_DOLLAR, cents_units, price_units
 from .commands import CHUNK
+from .memory import CrossCheckMemory, SuspicionMemory, from_moment, to_moment
 from .output import Output
 from .reconciler import Reconciler
 from .timing import Timing
@@ -40,10 +41,14 @@ class _Suspicion:
 
     __slots__ = ("signs", "since", "version")
 
-    def __init__(self, since: float, version: int) -> None:
+    def __init__(self, since: float, version: int, signs: int = 0) -> None:
         self.since = since
         self.version = version
-        self.signs = 0
+        self.signs = signs
+
+    def save(self) -> SuspicionMemory:
+        """All of it but the version, which is the book's."""
+        return SuspicionMemory(to_moment(self.since), self.signs)
 
     def grows(self, now: float, lasting: float) -> bool:
         """One sign more; whether they are enough now."""
@@ -73,6 +78,41 @@ class CrossCheck:
         self._ask_at = 0.0
         self._asked: dict[str, float] = {}  # until when the snapshot has time
         self._not_before: dict[str, float] = {}  # when a market may be asked for again
+
+    def save(self) -> CrossCheckMemory:
+        """All of it as plain values. A denial of an earlier version of its book means nothing any more."""
+        books = self._books
+        denied = {ticker: one.save() for ticker, one in self._denied.items() if one.version == books[ticker].version}
+        return CrossCheckMemory(
+            not_overdue_before=self.not_overdue_before,
+            has_news=self.has_news,
+            look_at=self._look_at,
+            to_look_at=[book.market_ticker for book in self._to_look_at],
+            denied=denied,
+            crossed={ticker: one.save() for ticker, one in self._crossed.items()},
+            due=list(self._due),
+            ask_at=self._ask_at,
+            asked=self._asked.copy(),
+            not_before=self._not_before.copy(),
+        )
+
+    def restore(self, memory: CrossCheckMemory) -> None:
+        """Go on where ``memory`` was saved; the books are what they were then. Markets without a book are left out."""
+        books = self._books
+        self.not_overdue_before, self.has_news = memory.not_overdue_before, memory.has_news
+        self._look_at, self._ask_at = memory.look_at, memory.ask_at
+        self._to_look_at = [books[ticker] for ticker in memory.to_look_at if ticker in books]
+        self._denied, self._crossed = self._suspicions(memory.denied), self._suspicions(memory.crossed)
+        self._due = {ticker: None for ticker in memory.due if ticker in books}
+        self._asked = {ticker: deadline for ticker, deadline in memory.asked.items() if ticker in books}
+        self._not_before = dict(memory.not_before)
+
+    def _suspicions(self, memories: Mapping[str, SuspicionMemory]) -> dict[str, _Suspicion]:
+        return {
+            ticker: _Suspicion(from_moment(memory.since), self._books[ticker].version, memory.signs)
+            for ticker, memory in memories.items()
+            if ticker in self._books
+        }
 
     def compare(self, message: Ticker | Trade, now: float) -> None:
         """Compare the book with what the exchange says of its market on another channel."""

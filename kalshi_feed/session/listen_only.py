@@ -14,12 +14,11 @@ __all__ = ["ListenOnly"]
 
 
 class ListenOnly(Reconciler):
-    """Listens. Not thread-safe; see the module. Its subscriptions are given by resume()."""
+    """Listens. Not thread-safe; see the module. Its subscriptions are given by restore()."""
 
     def tick(self, now: float) -> None:
         """Nothing is asked for."""
-        for asked in (self._wanted.changed, self._wanted.new_books, self._wanted.snapshots, self._wanted.questions):
-            asked.clear()
+        self._wanted.take_pending()
 
     def next_deadline(self) -> float:
         """Nothing is waited for."""

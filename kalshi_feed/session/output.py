@@ -1,6 +1,6 @@
 """What the session hands to its thread after each input: things to deliver, bytes to send, counts.
 
-Owns Output and Counts; imports events only. Not thread-safe; owned by whoever holds the store's lock.
+Owns Output and Counts. Not thread-safe; owned by whoever holds the store's lock.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..events import Event, FeedFault
 from ..messages import Message
+from .memory import OutputMemory
 
 __all__ = ["Counts", "Output"]
 
@@ -49,6 +50,14 @@ class Output:
         self._second = 0
         self._reported = 0
         self._suppressed = 0
+
+    def save(self) -> OutputMemory:
+        """What is left between two inputs, as plain values; counts begin anew with every session."""
+        return OutputMemory(self._second, self._reported, self._suppressed)
+
+    def restore(self, memory: OutputMemory) -> None:
+        """Go on where ``memory`` was saved."""
+        self._second, self._reported, self._suppressed = memory.second, memory.reported, memory.suppressed
 
     def take(self) -> tuple[list[Message | Event], set[str], list[bytes]]:
         """What has been collected: things to deliver, markets whose book's status changed, commands to send."""

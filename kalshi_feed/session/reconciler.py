@@ -16,6 +16,7 @@ from ..errors import SubscriptionError
 from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import CHUNK, Command, encode
+from .memory import ReconcilerMemory
 from .output import Output
 from .replies import advice, listed_keys, named_markets
 from .server_subscription import ServerSubscription, ServerSubscriptions
@@ -67,6 +68,8 @@ class Reconciler:
         self._listener = listener
         self.next_id = 1
         self.unsettled: set[str] = set()
+        self._snapshots: dict[str, None] = {}  # markets whose users asked for a fresh snapshot, and have to wait for the pace
+        self._questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists to be asked for once the sid is known
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
@@ -74,6 +77,32 @@ class Reconciler:
         self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
         self.in_flight: dict[int, Command] = {}
         self.subscriptions = ServerSubscriptions()
+
+    def save(self, memory: ReconcilerMemory) -> None:
+        """Write all of it into ``memory``, and with it what users have asked for since the last tick."""
+        wanted = self._wanted
+        self.subscriptions.save(memory)
+        memory.next_id, memory.in_flight = self.next_id, list(self.in_flight.values())
+        memory.unsettled = sorted(self.unsettled | wanted.changed)
+        memory.expired = list(self._expired)
+        memory.snapshots, memory.snapshots_at = list(self._snapshots | wanted.snapshots), self._snapshots_at
+        memory.questions, memory.new_books = list(self._questions | wanted.questions), list(wanted.new_books)
+        memory.lists, memory.lists_sent = min(len(wanted.lists), 1_000), list(self._lists)
+        memory.not_overdue_before = self.not_overdue_before
+
+    def restore(self, memory: ReconcilerMemory, online: bool) -> None:
+        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for."""
+        self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
+        self.in_flight = {command.id: command for command in memory.in_flight}
+        self.subscriptions.restore(memory, self.in_flight)
+        self._expired = deque(memory.expired, maxlen=self._expired.maxlen)
+        self._snapshots, self._snapshots_at = dict.fromkeys(memory.snapshots), memory.snapshots_at
+        self._questions = dict.fromkeys(memory.questions)
+        self._lists = {id_: [] for id_ in memory.lists_sent}
+        self.not_overdue_before = memory.not_overdue_before
+        self._wanted.take_pending()
+        self._wanted.new_books.update(dict.fromkeys(memory.new_books))
+        self._wanted.lists.extend([] for _ in range(memory.lists))
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
@@ -97,25 +126,28 @@ class Reconciler:
         """Send what has become due: new wishes, retries, commands whose answer is overdue."""
         if not self.online:
             return
-        self.unsettled |= self._wanted.changed
-        self._wanted.changed.clear()
-        self._revive(now)
+        lists: list[ListBox] = []
+        if self._wanted.has_pending:
+            changed, new_books, snapshots, questions, lists = self._wanted.take_pending()
+            self.unsettled |= changed
+            self._snapshots.update(snapshots)
+            self._questions.update(questions)
+            self._revive(new_books, now)
         for name in sorted(self.unsettled):
             self._settle(name, now)
-        for box in self._wanted.lists:
+        for box in lists:
             self._lists[self._send("list_subscriptions", "", (), now).id] = box
-        self._wanted.lists.clear()
-        if self._wanted.snapshots and now >= self._snapshots_at:
-            some = tuple(islice(self._wanted.snapshots, CHUNK))
+        if self._snapshots and now >= self._snapshots_at:
+            some = tuple(islice(self._snapshots, CHUNK))
             for ticker in some:
-                del self._wanted.snapshots[ticker]
+                del self._snapshots[ticker]
             self.get_snapshot(some, now)
             self._snapshots_at = now + self._timing.pace
-        for action, channel in tuple(self._wanted.questions):
+        for action, channel in tuple(self._questions):
             subscription = self.subscriptions.get(channel)
             if subscription is not None and subscription.sid is not None:
                 self._send(action, channel, (), now)
-                del self._wanted.questions[action, channel]
+                del self._questions[action, channel]
         while self.in_flight:
             oldest = next(iter(self.in_flight.values()))
             if max(oldest.deadline, self.not_overdue_before) > now:
@@ -125,7 +157,7 @@ class Reconciler:
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
         due = [max(next(iter(self.in_flight.values())).deadline, self.not_overdue_before)] if self.in_flight else []
-        if self.online and self._wanted.snapshots:
+        if self.online and (self._snapshots or self._wanted.snapshots):
             due.append(self._snapshots_at)
         for name in self.unsettled:
             subscription = self.subscriptions.get(name)
@@ -163,13 +195,12 @@ class Reconciler:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
 
-    def _revive(self, now: float) -> None:
+    def _revive(self, new_books: Iterable[str], now: float) -> None:
         """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself."""
         subscription = self.subscriptions.get(BOOK_CHANNEL)
-        again = [ticker for ticker in self._wanted.new_books if subscription is not None and subscription.keeps(ticker)]
-        self._wanted.new_books.clear()
+        again = [ticker for ticker in new_books if subscription is not None and subscription.keeps(ticker)]
         if again:
-            self._wanted.snapshots.update(dict.fromkeys(again))
+            self._snapshots.update(dict.fromkeys(again))
             self._listener.snapshots_due(now)
 
     def _settle(self, name: str, now: float) -> None:

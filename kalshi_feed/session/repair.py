@@ -17,6 +17,7 @@ from ..books.book import Book, BookStatus
 from ..events import Gap
 from .channels import BOOK_CHANNEL
 from .commands import CHUNK
+from .memory import RepairMemory, from_moment, to_moment
 from .output import Output
 from .reconciler import Reconciler
 from .server_subscription import ServerSubscription
@@ -56,6 +57,35 @@ class Repair:
         self._failures: deque[float] = deque()
         self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)
         self._broken: tuple[str, ...] | None = None  # what the last gap of all books named, while none of them is LIVE again
+
+    def save(self) -> RepairMemory:
+        """All of it as plain values."""
+        return RepairMemory(
+            due=to_moment(self._due),
+            promised=to_moment(self._promised),
+            promised_at_most=to_moment(self._promised_at_most),
+            deadline=to_moment(self._deadline),
+            not_overdue_before=self.not_overdue_before,
+            asked=list(self._asked),
+            queue=self._queue.copy(),
+            some_answered=self._some_answered,
+            resubscribed=self._resubscribed,
+            failures=list(self._failures),
+            gaps=list(self._gaps),
+            broken=list(self._broken) if self._broken is not None else None,
+            mute=list(self._mute),
+        )
+
+    def restore(self, memory: RepairMemory) -> None:
+        """Go on where ``memory`` was saved."""
+        self._due, self._promised = from_moment(memory.due), from_moment(memory.promised)
+        self._promised_at_most, self._deadline = from_moment(memory.promised_at_most), from_moment(memory.deadline)
+        self.not_overdue_before = memory.not_overdue_before
+        self._asked, self._queue, self._mute = set(memory.asked), list(memory.queue), set(memory.mute)
+        self._some_answered, self._resubscribed = memory.some_answered, memory.resubscribed
+        self._failures = deque(memory.failures)
+        self._gaps = deque(memory.gaps, maxlen=_MAX_GAPS)
+        self._broken = tuple(memory.broken) if memory.broken is not None else None
 
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
@@ -109,8 +139,8 @@ class Repair:
 
     def left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float) -> None:
         """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up."""
-        live = self.live()
-        gone = live if market_tickers is None else set(market_tickers).intersection(live)
+        named = None if market_tickers is None else set(market_tickers)
+        gone = [ticker for ticker in self.live() if named is None or ticker in named]
         if subscription.name == BOOK_CHANNEL and gone:
             self.gap(subscription, None, None, reason, now, gone)
 
@@ -166,7 +196,7 @@ class Repair:
             self._due = self._promised = _NEVER
             subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
             lacking = self._lacking(subscription.confirmed) if subscription is not None else []
-            self._queue = sorted(lacking, key=self._mute.__contains__)  # those that never answer come last
+            self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))  # those that never answer come last
             self._some_answered = False
             if self._queue:
                 self._ask(reconciler, now)

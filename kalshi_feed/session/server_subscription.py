@@ -1,16 +1,17 @@
 """The subscriptions at the exchange, one per channel of the present connection: sid, next seq, which markets are confirmed.
 
 Owns ServerSubscription with the decision which command comes next, and ServerSubscriptions: which sid belongs to which channel, and
-which sids have ended. Not thread-safe; owned by the session.
+which sids have ended. What is made of a set is sorted: a replay sends what the feed sent. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from .channels import ALL_MARKETS, CHANNEL_OF_TYPE, Channel, rule_of
 from .commands import CHUNK, Command
+from .memory import ReconcilerMemory, SubscriptionMemory
 
 __all__ = ["ServerSubscription", "ServerSubscriptions"]
 
@@ -61,6 +62,39 @@ class ServerSubscription:
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
+    def save(self) -> SubscriptionMemory:
+        """All of it as plain values."""
+        return SubscriptionMemory(
+            channel=self.name,
+            sid=self.sid,
+            is_open=self.is_open,
+            next_seq=self.next_seq,
+            selector=self.selector,
+            confirmed=list(self.confirmed),
+            uncertain=list(self.uncertain),
+            pending=self.pending.id if self.pending is not None else None,
+            failures=self.failures,
+            opened_at=self.opened_at,
+            retry_at=self.retry_at,
+            chunk=self.chunk,
+            floor=self.floor,
+            hole=(self.hole.start, self.hole.stop),
+        )
+
+    @classmethod
+    def restored(cls, memory: SubscriptionMemory, in_flight: Mapping[int, Command]) -> ServerSubscription:
+        """What save() returned, as a subscription again."""
+        subscription = cls(memory.channel)
+        subscription.sid, subscription.is_open, subscription.next_seq = memory.sid, memory.is_open, memory.next_seq
+        subscription.selector = memory.selector
+        subscription.confirm(memory.confirmed)
+        subscription.uncertain.update(memory.uncertain)
+        subscription.pending = in_flight.get(memory.pending) if memory.pending is not None else None
+        subscription.failures, subscription.opened_at, subscription.retry_at = memory.failures, memory.opened_at, memory.retry_at
+        subscription.chunk = memory.chunk if memory.chunk is not None else CHUNK
+        subscription.floor, subscription.hole = memory.floor, range(*memory.hole)
+        return subscription
+
     def confirm(self, keys: Iterable[str]) -> None:
         """The exchange has these."""
         self.confirmed.update(keys)
@@ -86,7 +120,7 @@ class ServerSubscription:
     def named(self) -> tuple[str, ...]:
         """The markets confirmed; empty where all are. One tuple for as long as they are the same."""
         if self._named is None:
-            self._named = tuple(self.confirmed - ALL_MARKETS)
+            self._named = tuple(sorted(self.confirmed - ALL_MARKETS))
         return self._named
 
     def lose_count(self, floor: int = 0) -> None:
@@ -118,7 +152,7 @@ class ServerSubscription:
         missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
             return "add_markets", missing
-        return "delete_markets", tuple(islice((self.confirmed | self.uncertain) - keys, CHUNK))
+        return "delete_markets", tuple(sorted((self.confirmed | self.uncertain) - keys)[:CHUNK])
 
 
 class ServerSubscriptions:
@@ -144,10 +178,21 @@ class ServerSubscriptions:
         """The channel's subscription, None if nothing was ever asked of it on this connection."""
         return self._by_name.get(name)
 
-    def resume(self, subscriptions: Iterable[ServerSubscription], retired: Iterable[int]) -> None:
-        """These are there, and those have been, in the middle of a connection."""
-        self.retired.update(retired)
-        for subscription in subscriptions:
+    def save(self, memory: ReconcilerMemory) -> None:
+        """Write all of it into ``memory``."""
+        memory.subscriptions = [subscription.save() for subscription in self]
+        memory.retired = sorted(self.retired)
+        memory.ended_early = [(kind, number, reason) for (kind, number), reason in self._ended_early.items()]
+
+    def restore(self, memory: ReconcilerMemory, in_flight: Mapping[int, Command]) -> None:
+        """Go on where ``memory`` was saved."""
+        self.clear()
+        self.retired.update(memory.retired)
+        self._ended_early.update({(kind, number): reason for kind, number, reason in memory.ended_early})
+        for one in memory.subscriptions:
+            if one.channel in self._by_name or one.sid in self.by_sid:
+                continue  # a file that was changed may say anything
+            subscription = ServerSubscription.restored(one, in_flight)
             self._by_name[subscription.name] = subscription
             if subscription.sid is not None:
                 self.by_sid[subscription.sid] = subscription

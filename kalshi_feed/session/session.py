@@ -29,9 +29,9 @@ from ..messages import (
 from ..messages.decoder import undecodable
 from ..messages.values import OTHER_SIDE, PRICES, SIZES
 from .channels import ALL_MARKETS, BOOK_CHANNEL
-from .commands import Command
 from .cross_check import CrossCheck
 from .listen_only import ListenOnly
+from .memory import CrossCheckMemory, OutputMemory, RepairMemory, SessionMemory
 from .output import Output
 from .reconciler import Reconciler
 from .repair import Repair
@@ -85,22 +85,46 @@ class Session:
         self.output.give_up = None
         self.reconciler.connected(now)
 
-    def resume(
-        self,
-        subscriptions: Iterable[ServerSubscription],
-        retired: Iterable[int],
-        in_flight: Iterable[Command],
-        unsettled: Iterable[str],
-        next_id: int,
-        now: float,
-    ) -> None:
-        """Go on in the middle of a recorded connection; there is none now. Nothing is asked for, the books are as they were put."""
-        self._connected_at = now
-        reconciler = self.reconciler
-        reconciler.online, reconciler.next_id, reconciler.unsettled = True, next_id, set(unsettled)
-        reconciler.in_flight.update({command.id: command for command in in_flight})
-        reconciler.subscriptions.resume(subscriptions, retired)
-        self.repair.expect(now)
+    def save(self, memory: SessionMemory) -> None:
+        """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the session's to save."""
+        self.reconciler.save(memory)
+        memory.connected_at = self._connected_at
+        memory.bad_frames = list(self._bad_frames)
+        memory.unknown_sids = list(self._unknown_sids)
+        memory.snapshotless = list(self._snapshotless)
+        memory.replies_repeat = self._replies_repeat
+        memory.repair = self.repair.save()
+        memory.cross_check = self.cross_check.save()
+        memory.output = self.output.save()
+
+    def restore(self, memory: SessionMemory, now: float) -> None:
+        """Go on where ``memory`` was saved, whatever was before; the wants and the books are what they were then.
+
+        Nothing is sent. Where no repair was saved, the snapshots that are missing are looked for later.
+        """
+        self._connected_at = memory.connected_at
+        self._bad_frames = deque(memory.bad_frames)
+        self._unknown_sids, self._snapshotless = set(memory.unknown_sids), set(memory.snapshotless)
+        self._replies_repeat = memory.replies_repeat
+        self.reconciler.restore(memory, online=memory.connected_at is not None)
+        self.repair.restore(memory.repair or RepairMemory())
+        self.cross_check.restore(memory.cross_check or CrossCheckMemory())
+        self.output.restore(memory.output or OutputMemory())
+        if memory.repair is None and memory.connected_at is not None:
+            self.repair.expect(now)
+
+    @property
+    def next_id(self) -> int:
+        """The id of the next command. A replay sets what the recorded session used."""
+        return self.reconciler.next_id
+
+    @next_id.setter
+    def next_id(self, id_: int) -> None:
+        self.reconciler.next_id = id_
+
+    def open_subscriptions(self) -> tuple[tuple[str, int], ...]:
+        """Which channels are open at the exchange, as (channel, sid)."""
+        return tuple((one.name, one.sid) for one in self.reconciler.subscriptions if one.is_open and one.sid is not None)
 
     def disconnected(self, now: float) -> bool:
         """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see Timing)."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import ConfigurationError, SubscriptionError
 from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS, rule_of
 
-__all__ = ["Change", "ListBox", "Want", "Wanted", "WantedChannel"]
+__all__ = ["Change", "ListBox", "Pending", "Want", "Wanted", "WantedChannel"]
 
 # Where a list_subscriptions call finds its answer: (channel, sid) pairs, or the exchange's refusal
 ListBox = list["tuple[tuple[str, int], ...] | SubscriptionError"]
@@ -111,17 +111,39 @@ class WantedChannel:
         return next((want.selector for want in self.wants if want.filters(self.name)), None)
 
 
+class Pending(NamedTuple):
+    """What users have asked for since the session last looked; the fields are those of Wanted. Not thread-safe; see the module."""
+
+    changed: set[str]
+    new_books: dict[str, None]
+    snapshots: dict[str, None]
+    questions: dict[tuple[str, str], None]
+    lists: list[ListBox]
+
+
 class Wanted:
     """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the module."""
 
     def __init__(self) -> None:
         self.wants: dict[Want, None] = {}
         self.channels: dict[str, WantedChannel] = {}
+        # The in-trays: users fill them, take_pending() empties them.
         self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
         self.new_books: dict[str, None] = {}  # markets whose books nobody had wanted, since the session last looked
         self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
         self.questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists asked for; they come as messages
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether take_pending() would return anything."""
+        return bool(self.changed or self.new_books or self.snapshots or self.questions or self.lists)
+
+    def take_pending(self) -> Pending:
+        """What users have asked for since the last call. It is the caller's from now on."""
+        taken = Pending(self.changed, self.new_books, self.snapshots, self.questions, self.lists)
+        self.changed, self.new_books, self.snapshots, self.questions, self.lists = set(), {}, {}, {}, []
+        return taken
 
     def check(self, want: Want) -> None:
         """Raise ConfigurationError where ``want`` contradicts what is wanted already."""

@@ -88,7 +88,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "suffix": (["record", "KX-A", "-o", "a.json"], "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
     "channel": (["record", "KX-A", "-o", "a.ndjson", "--channel", "book"], "unknown channel 'book'"),
     "no file": (["replay", "nowhere.ndjson"], "the recording 'nowhere.ndjson' does not exist"),
-    "no recording": (["replay", "README.md"], "'README.md' is no recording, its first line is '# kalshi_feed'"),
+    "no recording": (["replay", "README.md"], "'README.md' is not a recording, its first line is '# kalshi_feed'"),
     "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a number nor 'max'"),
     "no speed": (["replay", "THERE", "--speed", "-1"], "speed must be a positive number or 'max', not -1.0"),
     "at": (["replay", "THERE", "--at", "noon"], "'noon' is no time: write 2026-08-05T03:45:00 (UTC)"),

@@ -15,17 +15,30 @@ from tests.feed.support import A, B, sides
 from tests.session.driver import delta, snapshot
 
 __all__ = [
+    "CORPUS",
+    "EXPECTED",
     "SUFFIXES",
     "Heard",
     "books_of",
     "capture",
     "figures",
+    "files_of",
     "frames",
     "lines_of",
     "played",
     "text_of",
     "troubles",
 ]
+
+CORPUS = Path(__file__).parent / "corpus"
+EXPECTED: dict[str, Any] = json.loads((CORPUS / "expected.json").read_text())
+"""By recording: the exchange's books at its end, the gaps, and its parts if it has several."""
+
+
+def files_of(name: str) -> list[Path]:
+    """All parts of a recording of the corpus."""
+    return [CORPUS / part for part in EXPECTED[name].get("parts", [name])]
+
 
 SUFFIXES = [".ndjson", ".ndjson.gz", ".ndjson.zst"]
 

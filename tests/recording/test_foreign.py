@@ -135,12 +135,12 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "blank": (b"\n\n", "holds nothing"),
     "empty gzip": (gzip.compress(b""), "holds nothing"),
     "half a gzip header": (gzip.compress(b"x" * 99)[:10], r"holds nothing \(it ends in the middle"),
-    "csv": (b"a,b\n1,2\n", "is no recording, its first line is 'a,b': a recording is made by `kalshi-feed record`"),
-    "binary": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is no recording"),
-    "other json": (b'{"price": 1}\n', "is no recording"),
-    "a list": (b"[1, 2]\n", "is no recording"),
-    "later": (b'{"kalshi_feed_recording":{"format":2}}\n', "is of format 2, this version reads 1: upgrade kalshi-feed"),
-    "no header": (b'{"kalshi_feed_recording":7}\n', "is of format None"),
+    "csv": (b"a,b\n1,2\n", "is not a recording, its first line is 'a,b': a recording is made by `kalshi-feed record`"),
+    "binary": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is not a recording"),
+    "other json": (b'{"price": 1}\n', "is not a recording"),
+    "a list": (b"[1, 2]\n", "is not a recording"),
+    "later": (b'{"kalshi_feed_recording":{"format":2}}\n', "later version: it is of format 2, this version reads up to 1; upgrade"),
+    "no header": (b'{"kalshi_feed_recording":7}\n', "the header of .* cannot be read: its format is None"),
     "odd header": (b'{"kalshi_feed_recording":{"format":1,"channels":5}}\n', "the header of .* cannot be read"),
 }
 
@@ -155,7 +155,7 @@ def test_wrong_files(tmp_path: Path, what: str) -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    for path, text in ((tmp_path / "no", "does not exist"), (tmp_path, "is a folder"), (Path("/dev/null"), "is no file")):
+    for path, text in ((tmp_path / "no", "does not exist"), (tmp_path, "is a folder"), (Path("/dev/null"), "is not a file")):
         with pytest.raises(ConfigurationError, match=f"{text}: give the file that"):
             KalshiFeed.replay(path)
     with pytest.raises(ConfigurationError, match="no recording is named"):

@@ -94,7 +94,7 @@ def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) 
                     assert troubles(heard), f"silent at {size} of {len(data)} bytes"
                 counts.append(len(heard.messages))
         except ConfigurationError as error:  # not even the header is there
-            assert "holds nothing" in str(error) or "is no recording" in str(error) or "cannot be read" in str(error)
+            assert "holds nothing" in str(error) or "is not a recording" in str(error) or "cannot be read" in str(error)
     assert counts == sorted(counts) and counts[-1] >= 18
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kalshi_feed.books.book import Book, BookStatus
 from kalshi_feed.events import Gap
-from kalshi_feed.session.server_subscription import ServerSubscription
+from kalshi_feed.session.memory import SessionMemory, SubscriptionMemory
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want, Wanted
@@ -18,11 +18,8 @@ def listening(**options: bool) -> Session:
     wanted = Wanted()
     books = {ticker: Book(ticker) for ticker in wanted.add(Want((BOOK,), "market_tickers", (A, B), {}))}
     session = Session(books, wanted, timing=Timing(), **options)
-    subscription = ServerSubscription(BOOK)
-    subscription.sid, subscription.is_open, subscription.next_seq = 1, True, None
-    subscription.confirm([A, B])
-    unasked = ServerSubscription("trade")
-    session.resume([subscription, unasked], [9], (), (), 7, 0.0)
+    subscriptions = [SubscriptionMemory(BOOK, 1, confirmed=[A, B]), SubscriptionMemory("trade", is_open=False)]
+    session.restore(SessionMemory(next_id=7, subscriptions=subscriptions, retired=[9], connected_at=0.0), 0.0)
     return session
 
 

@@ -1,0 +1,131 @@
+"""What a session knows, as plain values: a session that is given them goes on where the other one was.
+
+Owns the values only. Each object of the session saves and restores its own part: Session.save() and restore(), and so on down.
+What is in no part is determined by the rest; tests/session/test_memory.py names each such attribute, and why. The values can be
+written as JSON as they are, and recordings do: a new field needs a default, which it has in older recordings, and a name in a
+file (``name=``) stays. A moment that never comes is None, because JSON has no infinity. Thread-safe only as plain data are.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from .commands import Command
+
+__all__ = [
+    "CrossCheckMemory", "OutputMemory", "ReconcilerMemory", "RepairMemory", "SessionMemory", "SubscriptionMemory",
+    "SuspicionMemory", "from_moment", "to_moment",
+]  # fmt: skip
+
+_NEVER: Final = float("inf")
+
+
+def to_moment(when: float) -> float | None:
+    """A moment as it is saved."""
+    return None if when == _NEVER else when
+
+
+def from_moment(saved: float | None) -> float:
+    """A moment that was saved."""
+    return _NEVER if saved is None else saved
+
+
+class SubscriptionMemory(msgspec.Struct, omit_defaults=True):
+    """A ServerSubscription. ``pending`` is the id of a command in flight."""
+
+    channel: str
+    sid: int | None = None
+    is_open: bool = True
+    next_seq: int | None = None
+    selector: str | None = None
+    confirmed: list[str] = []
+    uncertain: list[str] = msgspec.field(default_factory=list, name="doubtful")
+    pending: int | None = None
+    failures: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    opened_at: float = 0.0
+    retry_at: float = 0.0
+    chunk: Annotated[int, msgspec.Meta(ge=1)] | None = None  # None: the usual one
+    floor: int = 0
+    hole: tuple[int, int] = (0, 0)  # the first number that was left out, and the one behind the last
+
+
+class ReconcilerMemory(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A Reconciler, with what users have asked for that it has not looked at yet."""
+
+    next_id: int = 1
+    subscriptions: list[SubscriptionMemory] = msgspec.field(default_factory=list, name="links")
+    in_flight: list[Command] = []
+    retired: list[int] = []
+    ended_early: list[tuple[str, int, str]] = []
+    unsettled: list[str] = []
+    expired: list[Command] = []
+    snapshots: list[str] = []
+    snapshots_at: float = 0.0
+    questions: list[tuple[str, str]] = []
+    new_books: list[str] = []
+    lists: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0  # list_subscriptions calls that were not sent yet
+    lists_sent: list[int] = []  # the ids of those that were
+    not_overdue_before: float = 0.0
+
+
+class RepairMemory(msgspec.Struct, omit_defaults=True):
+    """A Repair. The moments are on the session's clock."""
+
+    due: float | None = None
+    promised: float | None = None
+    promised_at_most: float | None = None
+    deadline: float | None = None
+    not_overdue_before: float = 0.0
+    asked: list[str] = []
+    queue: list[str] = []
+    some_answered: bool = False
+    resubscribed: bool = False
+    failures: list[float] = []
+    gaps: list[float] = []
+    broken: list[str] | None = None
+    mute: list[str] = []
+
+
+class SuspicionMemory(msgspec.Struct, omit_defaults=True):
+    """A suspicion against a book as it is now."""
+
+    since: float | None = None
+    signs: int = 0
+
+
+class CrossCheckMemory(msgspec.Struct, omit_defaults=True):
+    """A CrossCheck. The dicts are by market."""
+
+    not_overdue_before: float = 0.0
+    has_news: bool = False
+    look_at: float = 0.0
+    to_look_at: list[str] = []
+    denied: dict[str, SuspicionMemory] = {}
+    crossed: dict[str, SuspicionMemory] = {}
+    due: list[str] = []
+    ask_at: float = 0.0
+    asked: dict[str, float] = {}
+    not_before: dict[str, float] = {}
+
+
+class OutputMemory(msgspec.Struct, omit_defaults=True):
+    """Which share of the faults was reported this second."""
+
+    second: int = 0
+    reported: int = 0
+    suppressed: int = 0
+
+
+class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
+    """A Session. ``connected_at`` is None while there is no connection; a part is None where nobody has saved it."""
+
+    connected_at: float | None = None
+    bad_frames: list[float] = []
+    unknown_sids: list[int | None] = []
+    snapshotless: list[str] = []
+    replies_repeat: bool = False
+    repair: RepairMemory | None = None
+    cross_check: CrossCheckMemory | None = None
+    output: OutputMemory | None = None
