@@ -243,6 +243,15 @@ class FeedForkedError(KalshiFeedError):
 
 
 class SinkError(KalshiFeedError):
-    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a password."""
+    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a password.
+
+    A sink raises it with ``retryable=False`` where the store works but refuses what a row holds: writing the same rows again would
+    fail forever.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        if not retryable:
+            self.retryable = False

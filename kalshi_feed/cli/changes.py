@@ -45,7 +45,7 @@ def change_text(message: Message) -> str:
         return fill_text(message)
     if isinstance(message, Ticker):
         return f"{ticker} ticker last {message.price} bid {message.yes_bid} ask {message.yes_ask}"
-    return f"{message.type} {printable(getattr(message, 'raw', message))[:_RAW]}"
+    return f"{printable(message.type)} {printable(getattr(message, 'raw', message))[:_RAW]}"
 
 
 def message_json(message: Message, book: BookView | None) -> str:

@@ -173,15 +173,15 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
         elif name == "trouble":
             lines += [f"trouble: {text}" for text in value]
         elif name == "books":
-            lines += [f"{printable(ticker)} {text}" for ticker, text in list(value.items())[:_BOOKS_SHOWN]]
+            lines += [f"{ticker} {text}" for ticker, text in list(value.items())[:_BOOKS_SHOWN]]
             if len(value) > _BOOKS_SHOWN:
                 lines.append(f"… and {len(value) - _BOOKS_SHOWN} more books")
         elif isinstance(value, dict):
             if value:
-                lines.append(f"{label}: " + ", ".join(f"{printable(key)} {count:,}" for key, count in value.items()))
+                lines.append(f"{label}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))
         else:
             lines.append(f"{label}: {value:,}" if isinstance(value, (int, float)) else f"{label}: {value}")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _size(count: float) -> str:

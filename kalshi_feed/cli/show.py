@@ -17,7 +17,7 @@ from rich.console import Console
 from ..feed import KalshiFeed
 from .keys import QUIT, REDRAW, moved
 from .layout import layout_for
-from .model import Room
+from .model import Room, printable
 from .monitor import Monitor
 from .render import draw, plain_line
 from .terminal import Terminal
@@ -89,9 +89,11 @@ def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> N
 
 
 def say(line: str) -> None:
-    """A line on standard output. Raises BrokenPipeError when nobody reads it, ClickException when it cannot be written."""
+    """A line on standard output, without anything that a terminal would obey. Raises BrokenPipeError when nobody reads it,
+    ClickException when it cannot be written.
+    """
     try:
-        click.echo(line)
+        click.echo(printable(line))
     except BrokenPipeError:
         raise  # click ends the command without a word
     except OSError as error:

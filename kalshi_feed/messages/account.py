@@ -32,12 +32,15 @@ from .flat import (
     FlatMessage,
     MoneyText,
     OldCentiCents,
-    OldCents,
     OldCount,
     OldSize,
     PriceText,
     SizeText,
     TickerText,
+    TradedCents,
+    TradedCount,
+    TradedOldCount,
+    TradedPrice,
 )
 
 __all__ = ["Fill", "MarketPosition", "OrderGroupUpdate", "UserOrder"]
@@ -61,9 +64,9 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
     exchange_index: Id | None = None
     """The exchange shard (since 2026-08-20)."""
     is_taker: bool | None = None
-    yes_price_dollars: PriceText = None
+    yes_price_dollars: TradedPrice = None
     """Dollars, of the yes side whichever you traded (since 2025-09-09)."""
-    count_fp: CountText = None
+    count_fp: TradedCount = None
     """Contracts (since 2026-01-22)."""
     fee_cost: MoneyText = None
     """Dollars for the whole fill (since 2026-01-29)."""
@@ -85,8 +88,8 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
     """ "buy", "sell", "sell_partial", "sell_to_close" or ""; deprecated."""
     purchased_side: str | None = None
     """Deprecated (since 2025-09-22)."""
-    yes_price_cents: OldCents = field(default=None, name="msg.yes_price")
-    count_int: OldCount = field(default=None, name="msg.count")
+    yes_price_cents: TradedCents = field(default=None, name="msg.yes_price")
+    count_int: TradedOldCount = field(default=None, name="msg.count")
     post_position_int: OldSize = field(default=None, name="msg.post_position")
 
     @property

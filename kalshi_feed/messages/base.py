@@ -35,9 +35,11 @@ from .values import (
 )
 
 __all__ = [
+    "MAX_ID",
     "Body",
     "BookSide",
     "Cents",
+    "Clock",
     "Count",
     "Id",
     "Int64",
@@ -53,17 +55,24 @@ __all__ = [
     "struct_names",
 ]
 
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""sid, seq, id, clock: seqs beyond 13 million are seen (PROTOCOL.md 5.2), so 64 bits; never negative."""
+MAX_ID = 2**53 - 1
+"""The largest sid, seq or id. A Gap and a repaired sequence name the next number too, and all of them must fit into a signed
+64-bit column, and into a double: in JavaScript and in a pandas column with missing values every number is one. At a million
+messages a second a count takes 285 years to get there; seqs beyond 13 million are seen (PROTOCOL.md 5.2)."""
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+"""sid, seq, id and other small counts; never negative."""
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Clock = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""The exchange's clock: nobody has seen one (PROTOCOL.md 11), and in nanoseconds it would be above MAX_ID."""
 Cents = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**13)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # the end of the year 9999
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
-Time = int | str | None
+Time = Int64 | str | None
 """``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (PROTOCOL.md 7); either is read everywhere."""
 
 
@@ -141,7 +150,10 @@ _OTHERWISE: Final = {  # ready values that are not called after their wire field
     "sub_title": "subtitle",
     "ticker": "market_ticker",
     "time_text": "time",
+    "top_code": "code",
+    "top_market_ticker": "market_ticker",
     "top_market_tickers": "market_tickers",
+    "top_message": "message",
     "top_subscriptions": "subscriptions",
     "ts": "time",
     "ts_ms": "time",

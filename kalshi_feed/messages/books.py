@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import field
 
-from .base import Body, Cents, Count, Id, Message, Milliseconds, Time, ready_time
+from .base import Body, Cents, Clock, Count, Id, Message, Milliseconds, Time, ready_time
 from .values import (
     OTHER_SIDE,
     PRICES,
@@ -47,7 +47,7 @@ class DeltaBody(Body, frozen=True, gc=False, kw_only=True):
     price_dollars: str | None = None
     delta_fp: str | None = None
     market_id: str | None = None
-    clock: Id | None = None
+    clock: Clock | None = None
     ts_ms: Milliseconds | None = None
     ts: Time = None
     client_order_id: str | None = None
@@ -178,7 +178,7 @@ class SnapshotBody(Body, frozen=True, gc=False, kw_only=True):
 
     market_ticker: str
     market_id: str | None = None
-    clock: Id | None = None
+    clock: Clock | None = None
     yes_dollars_fp: _FpLevels | None = None
     no_dollars_fp: _FpLevels | None = None
     yes_dollars: _DollarLevels | None = None

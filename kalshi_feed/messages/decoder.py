@@ -1,9 +1,9 @@
 """Frames in, messages out: decode(), Decoder and what becomes of frames that are not right.
 
-Owns the choice between strict and lenient reading: money is strict, the wire is loose. Must not import anything of
-the package but errors and the message types; knows no socket, thread, clock or log. A frame is first decoded in one
-step into its type; only when that fails is it looked at again as plain Python, to leave out an odd field that
-nobody's money depends on, to find an unknown type, or to say what is wrong. A FlatMessage leaves out its odd fields itself.
+Owns the choice between strict and lenient reading: books, trades and fills are strict, the wire is loose. Must not import anything
+of the package but errors and the message types; knows no socket, thread, clock or log. A frame is first decoded in one step into
+its type; only when that fails is it looked at again as plain Python, to take an amount that is a JSON number, to leave out an odd
+field that nothing depends on, to find an unknown type, or to say what is wrong. A FlatMessage does the first two itself.
 
 Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at), but for those in ``msg``
 of a FlatMessage, which are in its ``extra``.
@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from typing import Any, Union
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from ..errors import ProtocolError
 from . import account, books, indices, lifecycle, market, replies, retired, rfq_batches, rfqs, yes_scale
-from .base import Message, UnknownMessage
-from .flat import decoded, exact_number
+from .amounts import set_aside, spelled_out
+from .base import MAX_ID, Message, Milliseconds, UnknownMessage
+from .flat import FlatMessage, json_text, unread_amounts, wire_number
 
-__all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable"]
+__all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable", "unread"]
 
 _TYPES: tuple[type[Message], ...] = (
     books.OrderbookSnapshot,
@@ -75,7 +77,7 @@ _YES_SCALE_TYPES: dict[str, type[Message]] = {
 
 _FRAME_CHARS = 200
 _MESSAGE_CHARS = 300  # msgspec quotes a wrong value in full
-_MAX_ID = 2**63 - 1
+_OWN_NAMES = "msg."  # how a FlatMessage names the fields of msg (messages.flat); on top of a frame they mean nothing
 
 # Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are strict.
 _LOOSE = frozenset(
@@ -91,9 +93,11 @@ _LOOSE = frozenset(
         "index_ids",
         "is_block_trade",
         "is_taker",
+        "extra_json",
         "market_id",
         "market_ids",
         "market_tickers",
+        "message",
         "order_id",
         "outcome_side",
         "purchased_side",
@@ -119,15 +123,14 @@ class Decoder:
     ``use_yes_price``: what the orderbook_delta subscription asked for (PROTOCOL.md 3.1).
     """
 
-    __slots__ = ("_batch", "_one", "_types", "delta_type", "use_yes_price")
+    __slots__ = ("_typed", "_types", "delta_type", "use_yes_price")
 
     def __init__(self, use_yes_price: bool = False) -> None:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
         self.delta_type: type[books.OrderbookDelta] = yes_scale.OrderbookDelta if use_yes_price else books.OrderbookDelta
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
-        self._one = msgspec.json.Decoder(union, float_hook=exact_number)
-        self._batch = msgspec.json.Decoder(list[union], float_hook=exact_number)
+        self._typed = msgspec.json.Decoder(union, float_hook=wire_number).decode
 
     def decode(self, frame: str | bytes) -> Message:
         """The message of one frame, every number checked. Raises ProtocolError."""
@@ -141,22 +144,29 @@ class Decoder:
         raises.
 
         Numbers are checked but for those of OrderbookDelta and OrderbookSnapshot: whoever takes the batch computes
-        units() or book_sides() anyway and treats its ValueError as that frame's error, see undecodable(). The frames
-        are joined and decoded in one step; when that fails or the counts differ, one by one.
+        units() or book_sides() anyway and treats its ValueError as that frame's error, see undecodable(). Each frame is
+        decoded by itself: joined with others it could be JSON when it is not, and that would not be quicker either.
         """
         try:
-            messages: list[Message | ProtocolError] = self._batch.decode(b"[" + b",".join(payloads) + b"]")
+            return list(map(self._typed, payloads))
         except (ValueError, RecursionError):  # DecodeError and UnicodeDecodeError are ValueErrors
-            pass
-        else:
-            if len(messages) == len(payloads):
-                return messages
-        return [self._decode(payload) for payload in payloads]
+            return self._decode_each(payloads)
+
+    def _decode_each(self, payloads: Sequence[bytes]) -> list[Message | ProtocolError]:
+        """Where one of them needs a second look, or several."""
+        messages: list[Message | ProtocolError] = []
+        remaining = iter(payloads)
+        while len(messages) < len(payloads):
+            try:
+                messages.extend(map(self._typed, remaining))  # those before one that fails stay in
+            except (ValueError, RecursionError):
+                messages.append(self._decode(payloads[len(messages)]))
+        return messages
 
     def _decode(self, frame: str | bytes) -> Message | ProtocolError:
         """Errors are returned, not raised: an error kept in a list must not hold this frame by its traceback."""
         try:
-            message: Message = self._one.decode(frame)
+            message: Message = self._typed(frame)
             _check_numbers(message)
             return message
         except msgspec.ValidationError as error:
@@ -176,20 +186,12 @@ class Decoder:
         cls = self._types.get(wire_type)
         if cls is None:
             return _unknown(wire_type, frame, plain)
-        while True:
-            path = _error_path(str(error))
-            holder = None if path is None else plain["msg"] if path[1] else plain
-            if path is None or path[2] not in _LOOSE or not isinstance(holder, dict) or path[2] not in holder:
-                return _protocol_error(f"{wire_type}: {error}", frame, error, plain)
-            del holder[path[2]]
-            try:
-                message = msgspec.convert(plain, cls)
-                _check_numbers(message)
-                return message
-            except msgspec.ValidationError as next_error:
-                error = next_error
-            except ValueError as number:
-                return _protocol_error(f"{wire_type}: {number}", frame, number, plain)
+        try:
+            return _converted(plain, cls)
+        except RecursionError as deep:
+            return _protocol_error("JSON nested too deep", frame, deep)
+        except ValueError as wrong:
+            return _protocol_error(f"{wire_type}: {wrong}", frame, wrong, plain)
 
 
 _own_scale = Decoder(use_yes_price=False)
@@ -214,6 +216,42 @@ def undecodable(message: Message, error: Exception) -> ProtocolError:
     return broken
 
 
+def unread(message: Message) -> dict[str, Any]:
+    """The prices, sizes and sums of the message that were sent but cannot be read, by their names on the wire: they are None in
+    the message, and in its ``extra``. {} for nearly all.
+    """
+    if isinstance(message, FlatMessage):
+        return unread_amounts(message) if message.extra_json else {}
+    return dict(message.extra)
+
+
+def _converted(plain: dict[str, Any], cls: type[Message]) -> Message:
+    """The message of a frame as plain values: its amounts spelled out, without what is odd and nothing depends on.
+
+    Raises ValueError.
+    """
+    plain = {name: value for name, value in plain.items() if not name.startswith(_OWN_NAMES)}
+    odd: dict[str, Any] = {}
+    sent = plain.get("msg")
+    if isinstance(sent, dict):
+        plain["msg"] = body = spelled_out(cls, sent)
+        odd = {name: sent[name] for name in set_aside(cls, body)}
+    while True:
+        try:
+            message = msgspec.convert(plain, cls)
+            break
+        except msgspec.ValidationError as error:
+            path = _error_path(str(error))
+            holder = None if path is None else plain.get("msg") if path[1] else plain
+            if path is None or path[2] not in _LOOSE or not isinstance(holder, dict) or path[2] not in holder:
+                raise
+            del holder[path[2]]
+    _check_numbers(message)
+    if odd:
+        force_setattr(message, "extra_json", json_text(odd))
+    return message
+
+
 def _check_numbers(message: Message) -> None:
     """The numbers that a message type leaves to whoever computes with them. Raises ValueError."""
     if isinstance(message, books.OrderbookDelta):
@@ -222,16 +260,19 @@ def _check_numbers(message: Message) -> None:
         message.book_sides()
 
 
+_plain_values = msgspec.json.Decoder(float_hook=wire_number).decode
+
+
 def _plain(frame: str | bytes) -> Any:
     """The frame as plain Python values, None where it is no JSON."""
     try:
-        return decoded(frame)
+        return _plain_values(frame)
     except (ValueError, RecursionError):
         return None
 
 
 def _wire_id(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= _MAX_ID else None
+    return value if type(value) is int and 0 <= value <= MAX_ID else None
 
 
 def _ticker(plain: dict[str, Any]) -> str | None:
@@ -243,12 +284,18 @@ def _ticker(plain: dict[str, Any]) -> str | None:
 def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Message | ProtocolError:
     for key in ("sid", "seq"):
         if plain.get(key) is not None and _wire_id(plain[key]) is None:
-            return _protocol_error(f"{wire_type}: {key} is not a 64-bit number", frame, None, plain)
+            return _protocol_error(f"{wire_type}: {key} is not a whole number from 0 to {MAX_ID}", frame, None, plain)
+    sent_ms = plain.get("sending_ts_ms")
+    try:
+        sent_ms = msgspec.convert(sent_ms, Milliseconds) if type(sent_ms) is int else None
+        msgspec.json.decode(frame)  # as its ``raw`` will
+    except ValueError as error:
+        return _protocol_error(f"{wire_type}: {error}", frame, error, plain)
     return UnknownMessage(
         type=wire_type,
         sid=plain.get("sid"),
         seq=plain.get("seq"),
-        sending_ts_ms=_wire_id(plain.get("sending_ts_ms")),
+        sending_ts_ms=sent_ms,
         market_ticker=_ticker(plain),
         frame=frame.encode() if isinstance(frame, str) else bytes(frame),
     )

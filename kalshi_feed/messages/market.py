@@ -1,21 +1,22 @@
 """The messages of the public market channels: ticker and trade (PROTOCOL.md 6.3, 6.4, 8).
 
-Owns the two types. Must not import anything of the package but messages.base and messages.values.
+Owns the two types. Must not import anything of the package but messages.base, messages.flat and messages.values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from msgspec import field
+from msgspec import Meta, field
 
 from .base import (
     Body,
     Cents,
+    Clock,
     Count,
-    Id,
     Int64,
     Message,
     Milliseconds,
@@ -24,6 +25,7 @@ from .base import (
     ready_size,
     ready_time,
 )
+from .flat import json_object
 from .values import check_counts, check_prices
 
 __all__ = ["Ticker", "TickerBody", "Trade", "TradeBody"]
@@ -47,7 +49,7 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
     ts_ms: Milliseconds | None = None
     ts: Time = None
     time_text: str | None = field(default=None, name="time")
-    clock: Id | None = field(default=None, name="Clock")
+    clock: Clock | None = field(default=None, name="Clock")
     price_cents: Cents | None = field(default=None, name="price")
     yes_bid_cents: Cents | None = field(default=None, name="yes_bid")
     yes_ask_cents: Cents | None = field(default=None, name="yes_ask")
@@ -69,14 +71,22 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
 class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ticker"):
     """A market's last price, best yes prices and volumes. Thread-safe: immutable.
 
-    Ready values are None where the wire had nothing or "". An empty book side shows as a bid of 0 or an ask of 1: not
-    a level. The wire's integers until March 2026 are ``price_cents``, ``yes_bid_cents``, ``yes_ask_cents``,
-    ``volume_int`` and ``open_interest_int``; its text ``time`` is ``time_text``, its ``Clock`` is ``clock``.
+    Ready values are None where the wire had nothing, "" or what cannot be read; the last is in ``extra``. An empty book side
+    shows as a bid of 0 or an ask of 1: not a level. The wire's integers until March 2026 are ``price_cents``,
+    ``yes_bid_cents``, ``yes_ask_cents``, ``volume_int`` and ``open_interest_int``; its text ``time`` is ``time_text``, its
+    ``Clock`` is ``clock``.
     """
 
     type: ClassVar[str] = "ticker"
 
     msg: TickerBody
+    # The decoder alone fills it, after the decoding: of the wire's own values it takes the empty one, which changes nothing
+    extra_json: Annotated[bytes, Meta(max_length=0)] = b""
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """The prices and sizes that could not be read, as they were sent (a copy)."""
+        return json_object(self.extra_json or None) or {}
 
     @property
     def price(self) -> Decimal | None:

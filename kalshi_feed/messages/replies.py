@@ -124,6 +124,7 @@ class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
 
     code: Int64 | None = None
     msg: str | None = None
+    message: str | None = None
     market_ticker: str | None = None
     market_tickers: tuple[str, ...] | None = None
 
@@ -131,29 +132,43 @@ class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
 class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="error"):
     """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe: immutable.
 
-    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text.
+    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text. What stands inside ``msg``
+    counts, and else what stands on top of the frame; a ``msg`` that is a string is the text.
     """
 
     type: ClassVar[str] = "error"
 
-    msg: ErrorBody | None = None
+    msg: ErrorBody | str | None = None
+    top_code: Int64 | None = field(default=None, name="code")
+    top_message: str | None = field(default=None, name="message")
+    top_market_ticker: str | None = field(default=None, name="market_ticker")
+    top_market_tickers: tuple[str, ...] | None = field(default=None, name="market_tickers")
+
+    def _body(self) -> ErrorBody:
+        if isinstance(self.msg, str):
+            return ErrorBody(msg=self.msg)
+        return self.msg or _NO_BODY
 
     @property
     def code(self) -> int | None:
         """The number of PROTOCOL.md 4.1; any other is passed on as it is."""
-        return None if self.msg is None else self.msg.code
+        inside = self._body().code
+        return self.top_code if inside is None else inside
 
     @property
     def message(self) -> str | None:
         """The exchange's text."""
-        return None if self.msg is None else self.msg.msg
+        return self._body().msg or self._body().message or self.top_message
 
     @property
     def market_ticker(self) -> str | None:
         """The market that the error is about."""
-        return None if self.msg is None else self.msg.market_ticker
+        return self._body().market_ticker or self.top_market_ticker
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:
         """The markets that the error is about."""
-        return None if self.msg is None else self.msg.market_tickers
+        return self._body().market_tickers or self.top_market_tickers
+
+
+_NO_BODY = ErrorBody()

@@ -23,6 +23,7 @@ __all__ = [
     "PRICES",
     "SIZES",
     "Level",
+    "ScientificNumber",
     "cents_units",
     "check_counts",
     "check_money",
@@ -36,6 +37,7 @@ __all__ = [
     "level",
     "money_decimal",
     "money_units",
+    "number_text",
     "parse_time",
     "price_decimal",
     "price_units",
@@ -93,6 +95,36 @@ class Level(NamedTuple):
         """
         passed = number_function(number)
         return {"price": plain(self.price, passed), "quantity": plain(self.quantity, passed)}
+
+
+class ScientificNumber:
+    """A JSON number that is written with an exponent: ``text`` as it stands in the frame. Thread-safe: immutable.
+
+    A class of its own, so that nothing takes it for an amount: the grammar has no exponent, and a Decimal would not tell 10e-1
+    from 1.0. Some, such as 1e99999999999999999999, fit into no number at all.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def number_text(value: object) -> str:
+    """An amount as the wire would write it: a string is returned as it is, a JSON number (int or Decimal) with all its digits.
+
+    Raises ValueError for anything else. Whether the string is an amount, price_units() and its siblings say.
+    """
+    if isinstance(value, str):
+        return value
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise ValueError(f"{repr(value)[:40]} is neither a string nor a number without an exponent")
 
 
 def price_units(text: str) -> int:
@@ -204,10 +236,15 @@ def index_value(text: str) -> Decimal:
 
 
 def json_number(number: object) -> Decimal:
-    """A JSON number as decoded (int or Decimal) to a Decimal with all its digits: at most 60, from 1e-60 to 1e60.
+    """A JSON number as decoded (int, Decimal or ScientificNumber) to a Decimal with all its digits: at most 60, from 1e-60 to 1e60.
 
     Also a text without exponent, because a spec's example has one (floor_strike).
     """
+    if isinstance(number, ScientificNumber):
+        try:
+            number = Decimal(number.text)
+        except ArithmeticError:  # an exponent of 20 digits
+            number = None
     if type(number) is int or isinstance(number, Decimal) or (isinstance(number, str) and _NUMBER.fullmatch(number)):
         value = Decimal(number)
         if value.is_finite() and len(value.as_tuple().digits) <= 60 and (not value or -60 <= value.adjusted() <= 60):

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, is_name
 from ..session.memory import SubscriptionMemory
 from .checkpoint import Checkpoint
 from .lines import ChangeLine, HeaderLine, Ns, SessionLine, WantLine
@@ -135,7 +135,7 @@ class ForeignSource:
         if channel is None or frame.sid is None or frame.type in _SHARED:
             return
         tickers = self._tickers.setdefault(channel, {})
-        if body.market_ticker:
+        if body.market_ticker and is_name(body.market_ticker):  # else the session will say what it thinks of it
             tickers[body.market_ticker] = None
         went_back = frame.seq is not None and frame.seq < connection.last_seq.get(frame.sid, 0)
         if (

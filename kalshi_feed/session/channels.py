@@ -22,6 +22,7 @@ __all__ = [
     "Channel",
     "channel_names",
     "is_message_type",
+    "is_name",
     "names",
     "rule_of",
 ]
@@ -96,6 +97,11 @@ def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False)
     return found
 
 
+def is_name(text: str) -> bool:
+    """Whether a market, or whatever else is subscribed to, can be called so: no blanks, commas or control characters."""
+    return bool(text) and text.isprintable() and not any(c.isspace() or c == "," for c in text)
+
+
 def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
     """One text or several as a tuple, each once, in order.
 
@@ -108,7 +114,7 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
     for item in items:
         if not isinstance(item, str):
             raise ConfigurationError(f"{what} must hold texts, not {type(item).__name__}")
-        if not item or not item.isprintable() or any(c.isspace() or c == "," for c in item):
+        if not is_name(item):
             raise ConfigurationError(f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas")
         found[item] = None
     if not found:

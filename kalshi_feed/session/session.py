@@ -26,9 +26,9 @@ from ..messages import (
     UnknownMessage,
     Unsubscribed,
 )
-from ..messages.decoder import undecodable
+from ..messages.decoder import undecodable, unread
 from ..messages.values import OTHER_SIDE, PRICES, SIZES
-from .channels import ALL_MARKETS, BOOK_CHANNEL
+from .channels import ALL_MARKETS, BOOK_CHANNEL, is_name
 from .cross_check import CrossCheck
 from .listen_only import ListenOnly
 from .memory import CrossCheckMemory, OutputMemory, RepairMemory, SessionMemory
@@ -71,6 +71,7 @@ class Session:
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
         self._snapshotless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
+        self._unread_types: set[str] = set()  # message types with an amount that could not be read; told once
         self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
         self.reconciler = (ListenOnly if listen_only else Reconciler)(wanted, self.output, self._timing, use_yes_price, self)
@@ -256,7 +257,7 @@ class Session:
         body = message.msg
         book = self._books.get(body.market_ticker)
         if book is None or book.status is not BookStatus.LIVE:
-            self._delta_before_snapshot(body.market_ticker, book, now)
+            self._delta_before_snapshot(message, book, now)
             return
         try:
             price, size = message.units()
@@ -288,6 +289,7 @@ class Session:
             self.output.items.append(message)
             if isinstance(message, (Ticker, Trade)):
                 self.cross_check.compare(message, now)
+            self._tell_unread(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one."""
@@ -312,7 +314,7 @@ class Session:
         """Any snapshot replaces the book, whoever asked for it; a missing side is empty (PROTOCOL.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
-            self.output.counts.ignored["unwanted"] += 1
+            self._unwanted(message, now)
             return
         book = self._books[ticker]
         if self.cross_check.answered(book, yes, no):
@@ -404,10 +406,21 @@ class Session:
             "other_channel", f"{message.type} for subscription {message.sid}, which is {subscription.name}, is ignored", now
         )
 
-    def _delta_before_snapshot(self, market_ticker: str, book: Book | None, now: float) -> None:
+    def _unwanted(self, message: OrderbookDelta | OrderbookSnapshot, now: float) -> None:
+        """A book message of a market that nobody wants is left out. It is told where nobody can want it, because of its name: no
+        such book is ever made, so this is where all those frames end.
+        """
+        self.output.counts.ignored["unwanted"] += 1
+        if not is_name(message.market_ticker):
+            wrong = f"market_ticker {message.market_ticker[:60]!r} holds blanks, commas or control characters, or nothing"
+            error = undecodable(message, ValueError(wrong))
+            self.output.fault("protocol", str(error), now, error, frame=error.frame)
+
+    def _delta_before_snapshot(self, message: OrderbookDelta, book: Book | None, now: float) -> None:
         """A delta of a book that is not LIVE is neither applied nor delivered."""
+        market_ticker = message.market_ticker
         if book is None or not self._wanted.wants_book(market_ticker):
-            self.output.counts.ignored["unwanted"] += 1
+            self._unwanted(message, now)
         elif book.status is BookStatus.STALE:
             self.output.counts.ignored["stale_book"] += 1
         else:
@@ -440,6 +453,15 @@ class Session:
                 self.repair.gap(
                     subscription, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
                 )
+
+    def _tell_unread(self, message: Message, now: float) -> None:
+        """An amount that cannot be read costs its field and not the message (PROTOCOL.md 7); told once for each type."""
+        odd = unread(message)
+        if odd and message.type not in self._unread_types:
+            self._unread_types.add(message.type)
+            fields = ", ".join(f"{name} {str(value)[:60]!r}" for name, value in odd.items())
+            text = f"{message.type}: {fields} cannot be read as an amount: None in the message, and in its extra as it was sent"
+            self.output.fault("unreadable_amount", text, now, market_ticker=message.market_ticker, fields=tuple(odd))
 
     def _bad_frame(self, now: float) -> None:
         """Nobody can tell what it was; too many of them, and the connection is given up."""

@@ -5,7 +5,8 @@ Owns Batcher: what waits, when a batch is due, when one is tried again, what is 
 What is promised: what put() accepted is kept in memory until the sink has stored it; an outage of the store, however long,
 loses none of it. Memory is bounded: at most ``max_pending`` rows wait. At the bound put() waits (``when_full="block"``), or
 leaves the newest out (``"drop_newest"``), which is told once for each time it happens, counted, and stored as a Dropped in the
-place of what is missing. What is not promised: memory does not survive its process; a kill loses what was pending.
+place of what is missing. A row that the store refuses for what it holds is dropped in the same way, so that it does not hold up
+all that come after it. What is not promised: memory does not survive its process; a kill loses what was pending.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = ["Batcher", "BatcherStats", "SinkTrouble"]
 
 _RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)  # a store that is back is not to be waited for
 _MAX_TICKERS: Final = 1_000
+_MOST_REFUSED: Final = 10  # rows refused one after the other, with none stored in between: then it is the table that is wrong
 _EXIT_TIMEOUT: Final = 5.0
 _logger: Final = logging.getLogger("kalshi_feed.sinks")
 _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
@@ -47,7 +49,8 @@ _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 class BatcherStats:
     """A Batcher's figures at one instant: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
 
-    ``retried`` counts writes that failed, ``batches`` those that did not. ``is_failing``: the last one failed, for the reason
+    ``dropped`` counts the rows there was no room for, and those that the store refused. ``retried`` counts writes that failed
+    and were tried again as they were, ``batches`` those that did not fail. ``is_failing``: the last one failed, for the reason
     ``last_error``.
     """
 
@@ -64,10 +67,11 @@ class BatcherStats:
 @dataclass(frozen=True)
 class SinkTrouble:
     """Told once at each change. ``kind`` is "failing" (the store cannot be written), "writing" (it can again), "full" (the bound
-    is reached) or "room" (less than half of it waits again). Immutable.
+    is reached) or "room" (less than half of it waits again); and "refused" for each row that the store does not take for what it
+    holds: it was dropped. Immutable.
     """
 
-    kind: Literal["failing", "writing", "full", "room"]
+    kind: Literal["failing", "writing", "full", "room", "refused"]
     message: str
     stats: BatcherStats
     error: Exception | None = None
@@ -145,6 +149,7 @@ class Batcher:
         self._last_error: Exception | None = None  # of a write; None once one has succeeded
         self._is_full = self._has_ended = False
         self._give_up_at: float | None = None  # set by close()
+        self._refused = 0  # rows since the last one stored; the writing thread's
         self._gap_started: object = None  # the last one stored, so that an outage is not stored at each of its retries
         self._thread = ServiceThread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -343,24 +348,61 @@ class Batcher:
         return is_asked_for or len(self._pending) >= self._batch_rows or now >= self._oldest_at + self._batch_seconds
 
     def _write(self) -> bool:
-        """Give what is in hand to the sink until it is stored; False when close() does not wait any longer."""
-        failures = 0
-        while True:
-            try:
-                self._sink.write(self._in_hand)
-            except Exception as error:
-                failures += 1
-                if not self._wait_to_retry(error, failures):
-                    return False
-            else:
-                self._stored()
-                return True
+        """Give what is in hand to the sink until it is stored; False when close() does not wait any longer.
 
-    def _stored(self) -> None:
+        All at once, but where the store refuses a row: then half of them, until that row is alone.
+        """
+        failures, count = 0, len(self._in_hand)
+        while self._in_hand:
+            try:
+                self._sink.write(self._in_hand[:count])
+            except Exception as error:
+                is_refusal = isinstance(error, SinkError) and not error.retryable
+                if is_refusal and count > 1:
+                    count //= 2
+                elif is_refusal and self._refused < _MOST_REFUSED:
+                    self._drop_refused(error)
+                    count = len(self._in_hand)
+                else:
+                    failures += 1
+                    if not self._wait_to_retry(error, failures):
+                        return False
+            else:
+                failures = 0
+                self._stored(count)
+                count = min(2 * count, len(self._in_hand))
+        return True
+
+    def _drop_refused(self, error: Exception) -> None:
+        """Drop the first row in hand; a Dropped is stored in its place, unless that is what the store refuses."""
         with self._changed:
-            self._written += sum(not isinstance(row.item, Dropped) for row in self._in_hand)
-            self._stored_n = self._in_hand[-1].n
-            self._in_hand = []
+            row = self._in_hand[0]
+            ticker = getattr(row.item, "market_ticker", None)
+            is_mark = isinstance(row.item, Dropped)
+            if not is_mark:
+                self._refused += 1
+                self._accepted -= 1
+                self._dropped += 1
+            if self._marks_drops and not is_mark:
+                event = Dropped(1, () if ticker is None else (ticker,), "the store refused a row")
+                self._in_hand[0] = row._replace(item=event)
+            else:
+                self._stored_n = row.n
+                del self._in_hand[0]
+            stats = self._stats()
+            self._changed.notify_all()
+        what = type(row.item).__name__ + (f" of {ticker}" if ticker else "")
+        self._tell("refused", f"{error}; that row, a {what}, is dropped, and the others are stored", stats, error)
+
+    def _stored(self, count: int) -> None:
+        """The first ``count`` rows in hand are in the store."""
+        with self._changed:
+            stored = sum(not isinstance(row.item, Dropped) for row in self._in_hand[:count])
+            self._written += stored
+            if stored:
+                self._refused = 0
+            self._stored_n = self._in_hand[count - 1].n
+            del self._in_hand[:count]
             self._batches += 1
             was_failing, self._last_error = self._last_error is not None, None
             has_room = self._is_full and len(self._pending) <= self._max_pending // 2
@@ -398,13 +440,13 @@ class Batcher:
 
     def _tell(
         self,
-        kind: Literal["failing", "writing", "full", "room"],
+        kind: Literal["failing", "writing", "full", "room", "refused"],
         message: str,
         stats: BatcherStats,
         error: Exception | None = None,
     ) -> None:
         unexpected = None if isinstance(error, SinkError) else error  # its traceback says where
-        log_safely(_logger, logging.WARNING if kind in ("failing", "full") else logging.INFO, "%s", message, error=unexpected)
+        log_safely(_logger, logging.INFO if kind in ("writing", "room") else logging.WARNING, "%s", message, error=unexpected)
         if self._on_trouble is not None:
             try:
                 self._on_trouble(SinkTrouble(kind, message, stats, error))

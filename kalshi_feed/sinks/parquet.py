@@ -60,20 +60,29 @@ class ParquetSink(Sink):
 
     def write(self, rows: Sequence[Row]) -> None:
         """See Sink. Raises SinkError."""
+        try:  # all of it before the first file is written: a batch that is refused leaves none
+            tables = {table: self._columns(table, lines) for table, lines in by_table(self._run, rows).items()}
+        except (self._pyarrow.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise SinkError(f"{self} refuses a row: {error}", retryable=False) from error
         try:
-            for table, lines in by_table(self._run, rows).items():
-                self._write(table, f"{self._run}-{rows[0].n:012}.parquet", lines)
+            for table, columns in tables.items():
+                self._write(table, f"{self._run}-{rows[0].n:012}.parquet", columns)
         except (OSError, self._pyarrow.ArrowException) as error:
             raise SinkError(f"{self} cannot be written: {error}") from error
 
-    def _write(self, table: str, name: str, lines: Sequence[Values]) -> None:
-        folder, schema = self._folder / table, self._schemas[table]
-        folder.mkdir(parents=True, exist_ok=True)
+    def _columns(self, table: str, lines: Sequence[Values]) -> Any:
+        """The lines as pyarrow's table."""
+        schema = self._schemas[table]
         columns = [self._pyarrow.array(column, field.type) for column, field in zip(zip(*lines, strict=True), schema, strict=True)]
+        return self._pyarrow.table(columns, schema=schema)
+
+    def _write(self, table: str, name: str, columns: Any) -> None:
+        folder = self._folder / table
+        folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{name}.tmp"
         try:
             with open(unfinished, "wb") as file:
-                self._parquet.write_table(self._pyarrow.table(columns, schema=schema), file, compression="zstd")
+                self._parquet.write_table(columns, file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, folder / name)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..connection.redaction import redact, without_locals
 from ..errors import ConfigurationError, SinkError
-from .rows import KEY, TABLES, Row, Sink, by_table
+from .rows import KEY, TABLES, Row, Sink, Values, by_table
 
 if TYPE_CHECKING:
     import psycopg
@@ -83,7 +83,11 @@ class PostgresSink(Sink):
 
     def write(self, rows: Sequence[Row]) -> None:
         """See Sink. Raises SinkError."""
-        self._try("cannot be written", self._store, rows)
+        try:
+            tables = by_table(self._run, rows)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise SinkError(f"{self} refuses a row: {error}", retryable=False) from error
+        self._try("cannot be written", self._store, tables, rows[-1].n)
 
     def close(self) -> None:
         """See Sink."""
@@ -97,18 +101,18 @@ class PostgresSink(Sink):
         while not self._add_run(self._connection):
             self._run += 1  # another program's began in the same microsecond
 
-    def _store(self, rows: Sequence[Row]) -> None:
+    def _store(self, tables: dict[str, list[Values]], last_n: int) -> None:
         if self._connection is None:
             self._connection = self._connect()
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            if self._last_n(cursor) >= rows[-1].n:
+            if self._last_n(cursor) >= last_n:
                 return  # the last try got further than it knew
-            for table, lines in by_table(self._run, rows).items():
+            for table, lines in tables.items():
                 columns = ", ".join(map(_quoted, KEY | TABLES[table]))
                 with cursor.copy(f"copy {self._schema}.{table} ({columns}) from stdin") as copy:
                     for line in lines:
                         copy.write_row([_storable(value) for value in line])
-            cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (rows[-1].n, self._run))
+            cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (last_n, self._run))
 
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
         """The last row of this run that is stored, under a lock. Raises the server's error where somebody else has it."""
@@ -171,7 +175,10 @@ class PostgresSink(Sink):
             self.close()
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]  # those after it are hints
             text = redact(first_line, self._secrets)
-            failure = SinkError(f"{self} {what}: {text}")
+            if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError)):  # about what a row holds
+                failure = SinkError(f"{self} refuses a row: {text}", retryable=False)
+            else:
+                failure = SinkError(f"{self} {what}: {text}")
             failure.__cause__ = type(error)(text)  # psycopg's own holds the connection, whose repr shows the password
         raise failure  # here, where the error is not its context
 

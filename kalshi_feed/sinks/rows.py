@@ -23,10 +23,13 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Dropped(Event):
-    """A Batcher was full: ``dropped`` messages and events were left out at this place; at most 1,000 tickers are named."""
+    """A Batcher was full, or the store refused a row: ``dropped`` messages and events were left out at this place, for this
+    ``reason``; at most 1,000 tickers are named.
+    """
 
     dropped: int
     market_tickers: tuple[str, ...]
+    reason: str = "the store was too slow or away"
 
 
 class Row(NamedTuple):
@@ -57,7 +60,11 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they are stored."""
+        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they are stored.
+
+        Raise ``SinkError(…, retryable=False)`` where the store refuses what a row holds: the Batcher then gives fewer rows at a
+        time until it has found the row, and drops that one.
+        """
 
     def close(self) -> None:  # noqa: B027  # not every sink holds something
         """Nothing more will be written."""
@@ -181,7 +188,7 @@ def _lagged(lagged: Lagged) -> Values:
 
 
 def _dropped(dropped: Dropped) -> Values:
-    return _left_out("dropped", f"the store was too slow or away: {dropped.dropped} rows dropped", dropped)
+    return _left_out("dropped", f"{dropped.reason}: {dropped.dropped} rows dropped", dropped)
 
 
 def _left_out(kind: str, what: str, event: Lagged | Dropped) -> Values:

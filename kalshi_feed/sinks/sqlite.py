@@ -50,9 +50,17 @@ class SQLiteSink(Sink):
             if self._database is None:
                 self._database = self._open()
             self._insert(self._database, rows)
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            raise self._refusal(error) from error
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise SinkError(f"{self} cannot be written: {error}") from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # such as an int of more than 64 bits
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> SinkError:
+        self.close()
+        return SinkError(f"{self} refuses a row: {error}", retryable=False)
 
     def close(self) -> None:
         """See Sink."""

@@ -30,7 +30,7 @@ BAD_DELTAS: dict[str, dict[str, Any]] = {
     "price with an underscore": {"price_dollars": "0.4_0"},
     "price in other digits": {"price_dollars": "0.٤"},
     "price empty": {"price_dollars": ""},
-    "price a number": {"price_dollars": 0.4},
+    "price a number too fine": {"price_dollars": 0.40001},
     "price null": {"price_dollars": None},
     "price huge": {"price_dollars": "9" * 5000},
     "size NaN": {"delta_fp": "NaN"},
@@ -108,7 +108,7 @@ BAD_SNAPSHOTS: dict[str, dict[str, Any]] = {
     "three quarters of a level": {"yes_dollars_fp": [["0.4000", "1.00", "2.00"]]},
     "levels in a dict": {"yes_dollars_fp": {"0.4000": "1.00"}},
     "a text": {"no_dollars_fp": "none"},
-    "numbers": {"no_dollars_fp": [[0.4, 1.0]]},
+    "numbers too fine": {"no_dollars_fp": [[0.4, 1.001]]},
     "no ticker": {"market_ticker": None},
 }
 

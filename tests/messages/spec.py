@@ -113,7 +113,7 @@ def without(frame: dict[str, Any], place: Place) -> dict[str, Any]:
 
 
 def same(read: Any, wire: Any) -> bool:
-    """Whether what a message holds is what the wire had: texts as they were, parts by their fields, numbers exactly."""
+    """Whether what a message holds is what the wire had: strings as they were, parts by their fields, numbers exactly."""
     if isinstance(wire, dict):
         if isinstance(read, Part):
             names = dict(zip(read.__struct_encode_fields__, read.__struct_fields__, strict=True))
@@ -122,6 +122,8 @@ def same(read: Any, wire: Any) -> bool:
         return isinstance(read, dict) and read.keys() == wire.keys() and all(same(read[key], wire[key]) for key in wire)
     if isinstance(wire, list):
         return isinstance(read, tuple | list) and len(read) == len(wire) and all(map(same, read, wire))
+    if isinstance(read, str) and type(wire) in (int, float):  # an amount that was sent as a number
+        return read == str(wire)
     if isinstance(wire, float) or isinstance(read, Decimal):
         return bool(read == Decimal(str(wire)))
     return type(read) is type(wire) and bool(read == wire)

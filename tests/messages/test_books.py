@@ -213,9 +213,10 @@ def test_zero_sizes_are_dropped() -> None:
         [["0.1000", ""]],
         [["0.1000", None]],
         [[None, "1.00"]],
-        [[0.1, "1.00"]],
-        [["0.1000", 1.0]],
-        [["0.1000", 1]],
+        [[0.12345, "1.00"]],
+        [["0.1000", 1.001]],
+        [["0.1000", -1]],
+        [[5, "1.00"]],
         [["0.1000"]],
         [["0.1000", "1.00", "x"]],
         [{"price": "0.1"}],
@@ -253,7 +254,7 @@ def test_the_error_names_the_level() -> None:
         {"yes_dollars": [["0.01", -5]]},
         {"yes_dollars": [["0.01", "-5"]]},
         {"yes_dollars": [["0.01", 5], ["0.0100", 5]]},
-        {"yes_dollars": [[1, 5]]},
+        {"yes_dollars": [[2, 5]]},
     ],
 )
 def test_bad_old_levels_are_refused(old: dict[str, Any]) -> None:

@@ -127,7 +127,8 @@ def test_an_error_may_say_nothing(frame: dict[str, Any]) -> None:
     [
         {"type": "error", "msg": {"code": "7"}},
         {"type": "error", "msg": {"code": 7.0}},
-        {"type": "error", "msg": "no"},
+        {"type": "error", "msg": ["no"]},
+        {"type": "error", "code": "7"},
         {"type": "error", "msg": {"code": 7, "msg": 7}},
         {"type": "subscribed", "msg": {"channel": "trade", "sid": "1"}},
         {"type": "subscribed", "msg": {"channel": 1, "sid": 1}},
