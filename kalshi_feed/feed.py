@@ -18,6 +18,7 @@ from .books.store import Books, OrderBook
 from .by_type import ByType
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
+from .connection.environment import DEMO_URL, PRODUCTION_URL, exchange_context, exchange_url
 from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
 
-PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
-DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
-_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _MIB: Final = 1024 * 1024
 _EXIT_TIMEOUT: Final = 1.5
 _logger: Final = logging.getLogger("kalshi_feed")
@@ -137,14 +135,14 @@ class KalshiFeed(Callbacks, ByType):
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 
-        Reads what Credentials.from_env() reads, and KALSHI_ENV: "production" (the default) or "demo". ``overrides`` are arguments
-        of KalshiFeed. Raises ConfigurationError.
+        Reads what Credentials.from_env() reads; KALSHI_URL, or else KALSHI_ENV: "production" (the default) or "demo"; and
+        KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's. ``overrides`` are arguments of KalshiFeed, and each
+        of them wins over the environment. Raises ConfigurationError.
         """
         if "url" not in overrides:
-            env = environ.get("KALSHI_ENV") or "production"
-            if env not in _URLS:
-                raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
-            overrides["url"] = _URLS[env]
+            overrides["url"] = exchange_url(environ)
+        if "ssl_context" not in overrides:
+            overrides["ssl_context"] = exchange_context(environ)
         credentials = overrides.pop("credentials", None) or Credentials.from_env(environ)
         return cls(credentials, **overrides)
 

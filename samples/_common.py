@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
-from kalshi_feed import KalshiFeed, KalshiFeedError
+from kalshi_feed import DEMO_URL, PRODUCTION_URL, KalshiFeed, KalshiFeedError
+
+URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -24,18 +23,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=description)
     found.add_argument("tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC")
     found.add_argument("--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed")
-    found.add_argument("--env", choices=["production", "demo"], help="by default KALSHI_ENV's, or production")
+    found.add_argument("--env", choices=list(URLS), help="by default KALSHI_URL's or KALSHI_ENV's, or production")
     found.add_argument("--seconds", type=float, help="how long; by default until Ctrl-C")
-    return found
-
-
-def address_from_env() -> dict[str, Any]:
-    """KALSHI_URL and KALSHI_CA_FILE as arguments of KalshiFeed; usually there are none."""
-    found: dict[str, Any] = {}
-    if os.environ.get("KALSHI_URL"):
-        found["url"] = os.environ["KALSHI_URL"]
-    if os.environ.get("KALSHI_CA_FILE"):
-        found["ssl_context"] = ssl.create_default_context(cafile=os.environ["KALSHI_CA_FILE"])
     return found
 
 
@@ -52,9 +41,8 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
-            if options.env:
-                os.environ["KALSHI_ENV"] = options.env
-            yield KalshiFeed.from_env(**address_from_env()), options.tickers
+            chosen = {"url": URLS[options.env]} if options.env else {}  # wins over KALSHI_URL and KALSHI_ENV
+            yield KalshiFeed.from_env(**chosen), options.tickers
     except KalshiFeedError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

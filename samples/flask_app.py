@@ -40,6 +40,7 @@ def main() -> None:
     chosen = options.parse_args()
     if chosen.env:
         os.environ["KALSHI_ENV"] = chosen.env
+        os.environ.pop("KALSHI_URL", None)  # which would win
     if chosen.tickers:
         os.environ["KALSHI_TICKERS"] = ",".join(chosen.tickers)
     if not (chosen.simulate or os.environ.get("KALSHI_TICKERS")):

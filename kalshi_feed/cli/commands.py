@@ -94,7 +94,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
 
 @group.command(short_help="The live books of markets.")
 @click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
-@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.")
 @click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
 @click.option(
     "--channel",
@@ -106,7 +106,7 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
 )
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the message, and the book after it.")
-@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
