@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,6 +27,7 @@ from .credentials import Credentials
 from .dispatch import Dispatcher
 from .engine.engine import Engine
 from .engine.live import LiveEngine
+from .engine.signals import CLOSING_SIGNALS, closing
 from .errors import ConfigurationError, KalshiFeedError
 from .events import FeedState
 from .recording.replaying import ReplayEngine
@@ -225,17 +227,29 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.wait_until_connected(timeout)
         return self
 
-    def run_forever(self) -> None:
-        """Start a feed that never was, and wait until it is closed. Ctrl-C closes it. Raises the fatal error if it fails.
+    def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
+        """Start a feed that never was, and wait until it is closed. Raises the fatal error if it fails.
 
-        Returns at once if it has been closed: a callback that closes the feed may be faster than this call.
+        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread, unless the program handles
+        or ignores them; a second one ends the process. ``signals=()`` leaves them alone. Returns at once if the feed has been closed:
+        a callback that closes it may be faster than this call. Raises ConfigurationError for signals that cannot be handled.
         """
-        if self._engine.state is FeedState.IDLE:
-            self._engine.start()
         try:
-            self._engine.wait_until_ended()
+            with closing(self._engine, signals) as scope:
+                if self._engine.state is FeedState.IDLE:
+                    self._engine.start()
+                if not scope.is_asked:  # just before the start, which it did not keep from happening
+                    self._engine.wait_until_ended()
         except KeyboardInterrupt:
             self.close()
+
+    def closing_on_signals(self) -> AbstractContextManager[object]:
+        """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not run_forever().
+
+        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and streams
+        end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
+        """
+        return closing(self._engine)
 
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
