@@ -230,9 +230,10 @@ class KalshiFeed(Callbacks, ByType):
     def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
         """Start a feed that never was, and wait until it is closed. Raises the fatal error if it fails.
 
-        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread, unless the program handles
-        or ignores them; a second one ends the process. ``signals=()`` leaves them alone. Returns at once if the feed has been closed:
-        a callback that closes it may be faster than this call. Raises ConfigurationError for signals that cannot be handled.
+        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread, unless the program
+        handles or ignores them; a second one ends the process. ``signals=()`` leaves them alone. Returns at once if the feed has
+        been closed: a callback that closes it may be faster than this call. Raises ConfigurationError for signals that cannot be
+        handled.
         """
         try:
             with closing(self._engine, signals) as scope:
@@ -246,8 +247,8 @@ class KalshiFeed(Callbacks, ByType):
     def closing_on_signals(self) -> AbstractContextManager[object]:
         """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not run_forever().
 
-        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and streams
-        end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
+        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
+        streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
         """
         return closing(self._engine)
 

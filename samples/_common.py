@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 
-from kalshi_feed import DEMO_URL, PRODUCTION_URL, KalshiFeed, KalshiFeedError
+from kalshi_feed import DEMO_URL, PRODUCTION_URL, FeedState, KalshiFeed, KalshiFeedError, StateChange
 
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
@@ -30,21 +32,45 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
-    """A feed that was not started, and the markets to watch; errors end the program with one line."""
+    """A feed that was not started, and the markets to watch; errors, and never to have connected, end the program with one line."""
+    changes: list[StateChange] = []
     try:
         if options.simulate:
             from kalshi_feed.simulator import Exchange
 
             with Exchange(markets=3, rate=60) as exchange:
                 feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+                feed.on_state(changes.append)
                 yield feed, options.tickers or list(exchange.market_tickers)
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
             chosen = {"url": URLS[options.env]} if options.env else {}  # wins over KALSHI_URL and KALSHI_ENV
-            yield KalshiFeed.from_env(**chosen), options.tickers
+            feed = KalshiFeed.from_env(**chosen)
+            feed.on_state(changes.append)
+            yield feed, options.tickers
     except KalshiFeedError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    if not any(change.state is FeedState.CONNECTED for change in changes):
+        lost = [change.reason for change in changes if change.state is FeedState.RECONNECTING]
+        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt had not ended'}")
+
+
+def say(line: str, feed: KalshiFeed) -> None:
+    """Print a line at once, in any thread. When nobody reads any more (`| head -2`), the feed is closed."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still buffered goes
+        feed.close()
+
+
+def end_as_ctrl_c() -> None:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() needs none of it."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def close_after(feed: KalshiFeed, seconds: float | None) -> None:

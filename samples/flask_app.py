@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 
-from _common import parser
+from _common import end_as_ctrl_c, parser
 from flask import Flask
 
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
@@ -38,6 +38,7 @@ def main() -> None:
     options.add_argument("--port", type=int, default=5000)
     options.add_argument("--debug", action="store_true", help="with Flask's reloader")
     chosen = options.parse_args()
+    end_as_ctrl_c()  # else a simulated exchange's key stayed behind
     if chosen.env:
         os.environ["KALSHI_ENV"] = chosen.env
         os.environ.pop("KALSHI_URL", None)  # which would win

@@ -1,7 +1,7 @@
 """Which exchange the environment names: KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
-Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty variable counts as unset.
-Must not import anything but the errors and the TLS settings. Thread-safe: functions only.
+Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty variable counts as
+unset. Must not import anything but the errors and the TLS settings. Thread-safe: functions only.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Owns the handler, and when it stands: while at least one ``closing()`` is open in the main thread, and only in place of the default
 handler, which would end the process with rows and frames still in memory. A handler of the program's own, or one that ignores the
-signal (nohup), stays. Must not import the feed. Everything here runs in the main thread, the only one that Python lets handle signals;
-elsewhere ``closing()`` does nothing.
+signal (nohup), stays. Must not import the feed. Everything here runs in the main thread, the only one that Python lets handle
+signals; elsewhere ``closing()`` does nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from .engine import Engine
 __all__ = ["CLOSING_SIGNALS", "ClosingScope", "closing"]
 
 # Those that this system has, of the signals that ask a program to end. Ctrl-C is not among them: it raises KeyboardInterrupt.
-CLOSING_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
-)
+CLOSING_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 _CLOSE: Final = 5.0  # seconds for a close that a signal asked for, as for close()
 # Seconds in which a second SIGHUP is the same hang-up: the kernel sends one when the terminal is gone, the shell another, and the
 # kernel one more when the shell has ended.
@@ -57,8 +55,8 @@ def closing(engine: Engine, signals: Iterable[int] = CLOSING_SIGNALS) -> Iterato
     """While this is open, a signal whose handler is the default one closes the feed, and does not end the process.
 
     The handler raises nothing: it asks the feed to close and returns, and every wait for the feed ends. The end of the block waits
-    until the feed is closed (5 s at most). A second signal acts as the default. Raises ConfigurationError for a signal that cannot be
-    handled.
+    until the feed is closed (5 s at most). A second signal acts as the default. Raises ConfigurationError for a signal that
+    cannot be handled.
     """
     scope = ClosingScope(engine, _checked(signals))
     _scopes.append(scope)
@@ -132,7 +130,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _after_fork() -> None:
     """A child has no feed to close: a signal ends it as it ends any other process."""
-    ours = {_HANGUP}.union(*(scope.numbers for scope in _scopes)) - {None}
+    ours = frozenset[int]().union(CLOSING_SIGNALS, *(scope.numbers for scope in _scopes))
     for scope in _scopes:
         scope.numbers = frozenset()
     for number in ours:
