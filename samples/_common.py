@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 from kalshi_feed import DEMO_URL, PRODUCTION_URL, FeedState, KalshiFeed, KalshiFeedError, StateChange
 
@@ -67,10 +68,15 @@ def say(line: str, feed: KalshiFeed) -> None:
 
 def end_as_ctrl_c() -> None:
     """SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() needs none of it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a lost session sends SIGHUP more than once
+        raise KeyboardInterrupt
+
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, end)
 
 
 def close_after(feed: KalshiFeed, seconds: float | None) -> None:

@@ -72,6 +72,8 @@ def serve(port: int, debug: bool) -> None:
     app = create_app()
     try:
         app.run(port=port, debug=debug)
+    except KeyboardInterrupt:
+        pass  # before the server caught it
     finally:
         feeds.close(app)
 

@@ -77,9 +77,10 @@ def record(
     """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
     subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
     feed.on_error(_report_fault)
-    recording = feed.record(path, rotate_bytes=int(rotate_bytes) if rotate_bytes else None, rotate_seconds=rotate_seconds)
+    bounds = {"rotate_bytes": int(rotate_bytes) if rotate_bytes else None, "rotate_seconds": rotate_seconds}
     progress, begun = Progress(quiet), time.monotonic()
-    follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
+    with feed.record(path, **bounds) as recording:
+        follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
     progress.end()
     stats = feed.stats()
     return {
