@@ -77,9 +77,9 @@ def record(
     """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
     subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
     feed.on_error(_report_fault)
-    bounds = {"rotate_bytes": int(rotate_bytes) if rotate_bytes else None, "rotate_seconds": rotate_seconds}
+    size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
-    with feed.record(path, **bounds) as recording:
+    with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
         follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
     progress.end()
     stats = feed.stats()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -161,7 +162,8 @@ def test_R37_commands_that_show(how: str, number: signal.Signals, access: Access
 
 
 def test_R37_nohup_stays(tmp_path: Path) -> None:
-    code = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.orig_argv[:1] + sys.argv[1:])"
+    code = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    code += "os.execv(sys.executable, sys.orig_argv[:1] + sys.argv[1:])"
     with started("-c", code, "-m", "kalshi_feed", "exchange", "--markets", "1", TMPDIR=str(tmp_path)) as process:
         line_of(process, "Ctrl-C")
         process.send_signal(signal.SIGHUP)
@@ -247,13 +249,18 @@ def test_never_connected_is_exit_code_1_and_the_reason(how: str, nobody: dict[st
     assert not file.exists()
 
 
-def test_never_connected_until_ctrl_c(nobody: dict[str, str], tmp_path: Path) -> None:
+def test_never_connected_until_ctrl_c(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
-    with start("record", "KX-A", "-o", str(file), **nobody) as process:
-        wait_until(file.exists, 20)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 1 and ("never connected: " in err or "Aborted" in err) and "Traceback" not in err
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        environ = with_access(access) | {"KALSHI_URL": f"wss://127.0.0.1:{silent.getsockname()[1]}/"}
+        with start("record", "KX-A", "-o", str(file), **environ) as process:
+            peer, _ = silent.accept()
+            assert file.exists()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+            peer.close()
+    assert process.returncode == 1 and "never connected: the first attempt had not ended" in err and "Traceback" not in err
     assert not file.exists()
 
 
