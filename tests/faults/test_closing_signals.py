@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,21 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 
 
+# Before run_forever(): a signal that comes before the handlers stand ends the program, as it should.
+READY = """
+def ready_when_handled():
+    def wait():
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.002)
+        print('ready', flush=True)
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
 @contextmanager
 def running(exchange: Exchange, folder: Path, body: str) -> Iterator[subprocess.Popen[str]]:
     """The program, once it has printed "ready"."""
-    command = program(exchange, folder, body)
+    command = program(exchange, folder, READY + textwrap.dedent(body))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None and process.stderr is not None
@@ -70,7 +82,7 @@ def test_R37_run_forever_closes_and_delivers_what_was_accepted(number: signal.Si
         feed.wait_for_book('{A}', 10)
         feed.on_state(lambda change: print(change.state.value, flush=True))
         before = signal.getsignal({int(number)})
-        print('ready', flush=True)
+        ready_when_handled()
         feed.run_forever()
         state, queued = feed.state.value, feed.stats().queue_depth
         received = feed.stats().messages['orderbook_delta']
@@ -146,7 +158,7 @@ def test_R37_a_second_signal_acts_as_the_default(
     reader = next(thread for thread in threading.enumerate() if 'reader' in thread.name)
     inside_close = lambda: feed.state is FeedState.CLOSED
     threading.Thread(target=announce, daemon=True).start()
-    print('ready', flush=True)
+    ready_when_handled()
     feed.run_forever()
     """
     first, second = signals
@@ -168,7 +180,7 @@ def test_R37_a_hangup_that_comes_more_than_once(exchange: Exchange, tmp_path: Pa
     """The kernel and the shell each send a SIGHUP when a session is lost: the second one must not cost what the first saves."""
     body = f"""
     feed.start().wait_for_book('{A}', 10)
-    print('ready', flush=True)
+    ready_when_handled()
     feed.run_forever()
     print('closed', flush=True)
     time.sleep(0.3)  # a batch is written, say
@@ -321,7 +333,7 @@ def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path)
                 if count == at:
                     os.kill(os.getpid(), signal.SIGTERM)
             return trace
-        feed = make()
+        feed = KalshiFeed(credentials, url='wss://127.0.0.1:1/', ssl_context=context)  # nobody is there
         ender = threading.Timer(1.0, feed.close)
         if at < 0:
             ender.start()
