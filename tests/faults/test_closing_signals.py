@@ -317,17 +317,20 @@ def test_R37_a_forked_child_dies_of_it_as_any_process(number: signal.Signals, ex
 def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path) -> None:
     """At every line of run_forever() and start(): the feed does not stay open, and the program does not hang."""
     body = """
-    import faulthandler
+    import faulthandler, logging
+    logging.getLogger('kalshi_feed').addHandler(logging.NullHandler())  # that nobody is there
     faulthandler.dump_traceback_later(170, exit=True)
     from kalshi_feed.engine import engine as module
     from kalshi_feed import feed as face
     files = (module.__file__, face.__file__)
     def lines_of(at):
-        count = 0
+        count = total = 0
         def trace(frame, event, argument):
-            nonlocal count
+            nonlocal count, total
             if frame.f_code.co_filename not in files:
                 return None
+            if frame.f_code.co_name == 'wait_until_ended' and not total:
+                total = count
             if event == 'line' and frame.f_code.co_name in ('run_forever', 'start'):
                 count += 1
                 if count == at:
@@ -345,7 +348,7 @@ def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path)
         ender.cancel()
         assert feed.state is FeedState.CLOSED, feed
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        return count
+        return total
     print('ready', flush=True)
     total = lines_of(-1)
     for at in range(3, total + 1):  # before the third line the handlers are the default ones
