@@ -8,7 +8,6 @@ until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -337,7 +336,7 @@ class Recording:
         if self._was_connected:
             return
         for path in self._paths:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 path.unlink()
         self._paths.clear()
 
