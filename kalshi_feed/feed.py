@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,6 +19,7 @@ from .books.store import Books, OrderBook
 from .by_type import ByType
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
+from .connection.environment import DEMO_URL, PRODUCTION_URL, exchange_context, exchange_url
 from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
@@ -25,6 +27,7 @@ from .credentials import Credentials
 from .dispatch import Dispatcher
 from .engine.engine import Engine
 from .engine.live import LiveEngine
+from .engine.signals import CLOSING_SIGNALS, closing
 from .errors import ConfigurationError, KalshiFeedError
 from .events import FeedState
 from .recording.replaying import ReplayEngine
@@ -42,9 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
 
-PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
-DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
-_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 _MIB: Final = 1024 * 1024
 _EXIT_TIMEOUT: Final = 1.5
 _logger: Final = logging.getLogger("kalshi_feed")
@@ -137,14 +137,14 @@ class KalshiFeed(Callbacks, ByType):
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 
-        Reads what Credentials.from_env() reads, and KALSHI_ENV: "production" (the default) or "demo". ``overrides`` are arguments
-        of KalshiFeed. Raises ConfigurationError.
+        Reads what Credentials.from_env() reads; KALSHI_URL, or else KALSHI_ENV: "production" (the default) or "demo"; and
+        KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's. ``overrides`` are arguments of KalshiFeed, and each
+        of them wins over the environment. Raises ConfigurationError.
         """
         if "url" not in overrides:
-            env = environ.get("KALSHI_ENV") or "production"
-            if env not in _URLS:
-                raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
-            overrides["url"] = _URLS[env]
+            overrides["url"] = exchange_url(environ)
+        if "ssl_context" not in overrides:
+            overrides["ssl_context"] = exchange_context(environ)
         credentials = overrides.pop("credentials", None) or Credentials.from_env(environ)
         return cls(credentials, **overrides)
 
@@ -229,17 +229,30 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.wait_until_connected(timeout)
         return self
 
-    def run_forever(self) -> None:
-        """Start a feed that never was, and wait until it is closed. Ctrl-C closes it. Raises the fatal error if it fails.
+    def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
+        """Start a feed that never was, and wait until it is closed. Raises the fatal error if it fails.
 
-        Returns at once if it has been closed: a callback that closes the feed may be faster than this call.
+        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread, unless the program
+        handles or ignores them; a second one ends the process. ``signals=()`` leaves them alone. Returns at once if the feed has
+        been closed: a callback that closes it may be faster than this call. Raises ConfigurationError for signals that cannot be
+        handled.
         """
-        if self._engine.state is FeedState.IDLE:
-            self._engine.start()
         try:
-            self._engine.wait_until_ended()
+            with closing(self._engine, signals) as scope:
+                if self._engine.state is FeedState.IDLE:
+                    self._engine.start()
+                if not scope.is_asked:  # just before the start, which it did not keep from happening
+                    self._engine.wait_until_ended()
         except KeyboardInterrupt:
             self.close()
+
+    def closing_on_signals(self) -> AbstractContextManager[object]:
+        """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not run_forever().
+
+        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
+        streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
+        """
+        return closing(self._engine)
 
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.

@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import ssl
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
-from kalshi_feed import KalshiFeed, KalshiFeedError
+from kalshi_feed import DEMO_URL, PRODUCTION_URL, FeedState, KalshiFeed, KalshiFeedError, StateChange
+
+URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -24,39 +26,57 @@ def parser(description: str) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=description)
     found.add_argument("tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC")
     found.add_argument("--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed")
-    found.add_argument("--env", choices=["production", "demo"], help="by default KALSHI_ENV's, or production")
+    found.add_argument("--env", choices=list(URLS), help="by default KALSHI_URL's or KALSHI_ENV's, or production")
     found.add_argument("--seconds", type=float, help="how long; by default until Ctrl-C")
-    return found
-
-
-def address_from_env() -> dict[str, Any]:
-    """KALSHI_URL and KALSHI_CA_FILE as arguments of KalshiFeed; usually there are none."""
-    found: dict[str, Any] = {}
-    if os.environ.get("KALSHI_URL"):
-        found["url"] = os.environ["KALSHI_URL"]
-    if os.environ.get("KALSHI_CA_FILE"):
-        found["ssl_context"] = ssl.create_default_context(cafile=os.environ["KALSHI_CA_FILE"])
     return found
 
 
 @contextlib.contextmanager
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
-    """A feed that was not started, and the markets to watch; errors end the program with one line."""
+    """A feed that was not started, and the markets to watch; errors, and never to have connected, end the program with one line."""
+    changes: list[StateChange] = []
     try:
         if options.simulate:
             from kalshi_feed.simulator import Exchange
 
             with Exchange(markets=3, rate=60) as exchange:
                 feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+                feed.on_state(changes.append)
                 yield feed, options.tickers or list(exchange.market_tickers)
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
-            if options.env:
-                os.environ["KALSHI_ENV"] = options.env
-            yield KalshiFeed.from_env(**address_from_env()), options.tickers
+            chosen = {"url": URLS[options.env]} if options.env else {}  # wins over KALSHI_URL and KALSHI_ENV
+            feed = KalshiFeed.from_env(**chosen)
+            feed.on_state(changes.append)
+            yield feed, options.tickers
     except KalshiFeedError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    if not any(change.state is FeedState.CONNECTED for change in changes):
+        lost = [change.reason for change in changes if change.state is FeedState.RECONNECTING]
+        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt had not ended'}")
+
+
+def say(line: str, feed: KalshiFeed) -> None:
+    """Print a line at once, in any thread. When nobody reads any more (`| head -2`), the feed is closed."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still buffered goes
+        feed.close()
+
+
+def end_as_ctrl_c() -> None:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() needs none of it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a lost session sends SIGHUP more than once
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
 
 
 def close_after(feed: KalshiFeed, seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Every change of some order books into SQLite, in batches; nothing is lost at Ctrl-C, and gaps are on record.
+"""Every change of some order books into SQLite, in batches; nothing is lost at Ctrl-C or SIGTERM, and gaps are on record.
 
 python samples/batch_to_sqlite.py --simulate --file deltas.db
 python samples/batch_to_sqlite.py KXNFLGAME-25OCT13-SF-KC --file deltas.db     (KALSHI_API_KEY_ID … set)
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from _common import close_after, feed_for, parser
+from _common import close_after, feed_for, parser, say
 
 from kalshi_feed.sinks import Batcher, SinkTrouble, SQLiteSink
 
@@ -33,12 +33,12 @@ def main() -> None:
         try:
             feed.subscribe("orderbook_delta", tickers)
             close_after(feed, chosen.seconds)
-            feed.run_forever()  # Ctrl-C closes the feed; what it has read is still given to the batcher
+            feed.run_forever()  # Ctrl-C or SIGTERM closes the feed; what it has read is still given to the batcher
         finally:
             feed.close()
             left = batcher.close(chosen.patience)
         stats = batcher.stats()
-        print(f"received {stats.received} rows, wrote {stats.written}, dropped {feed.stats().dropped + stats.dropped}")
+        say(f"received {stats.received} rows, wrote {stats.written}, dropped {feed.stats().dropped + stats.dropped}", feed)
         if left:
             sys.exit(f"{len(left)} rows are not in {chosen.file}: {stats.last_error}")
 

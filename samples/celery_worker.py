@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 
-from _common import address_from_env
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
@@ -26,7 +25,7 @@ if os.environ.get("CELERY_CONFIG_MODULE"):
 
 
 def make_feed() -> KalshiFeed:
-    feed = KalshiFeed.from_env(**address_from_env())
+    feed = KalshiFeed.from_env()
     feed.subscribe("orderbook_delta", os.environ["KALSHI_TICKERS"].split(","))
     return feed
 

@@ -12,7 +12,6 @@ import os
 import sys
 
 import django
-from _common import address_from_env
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
@@ -40,7 +39,7 @@ if not settings.configured:
 
 
 def make_feed() -> KalshiFeed:
-    feed = KalshiFeed.from_env(**address_from_env())
+    feed = KalshiFeed.from_env()
     feed.subscribe("orderbook_delta", TICKERS)
     return feed
 

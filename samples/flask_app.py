@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 
-from _common import parser
+from _common import end_as_ctrl_c, parser
 from flask import Flask
 
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
@@ -38,8 +38,10 @@ def main() -> None:
     options.add_argument("--port", type=int, default=5000)
     options.add_argument("--debug", action="store_true", help="with Flask's reloader")
     chosen = options.parse_args()
+    end_as_ctrl_c()  # else a simulated exchange's key stayed behind
     if chosen.env:
         os.environ["KALSHI_ENV"] = chosen.env
+        os.environ.pop("KALSHI_URL", None)  # which would win
     if chosen.tickers:
         os.environ["KALSHI_TICKERS"] = ",".join(chosen.tickers)
     if not (chosen.simulate or os.environ.get("KALSHI_TICKERS")):
@@ -70,6 +72,8 @@ def serve(port: int, debug: bool) -> None:
     app = create_app()
     try:
         app.run(port=port, debug=debug)
+    except KeyboardInterrupt:
+        pass  # before the server caught it
     finally:
         feeds.close(app)
 

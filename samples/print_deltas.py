@@ -6,7 +6,7 @@ python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC        (KALSHI_API_KEY_ID
 
 from __future__ import annotations
 
-from _common import close_after, feed_for, parser
+from _common import close_after, feed_for, parser, say
 
 from kalshi_feed import Gap, OrderbookDelta, StateChange, Trade
 
@@ -19,20 +19,20 @@ with feed_for(options) as (feed, tickers):
     def moved(delta: OrderbookDelta) -> None:
         book = feed.book(delta.market_ticker)  # is at this delta or newer
         best = book.best_bid()
-        print(f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}")
+        say(f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}", feed)
 
     @feed.on_trade
     def traded(trade: Trade) -> None:
-        print(f"{trade.market_ticker} traded {trade.count} at {trade.yes_price}")
+        say(f"{trade.market_ticker} traded {trade.count} at {trade.yes_price}", feed)
 
     @feed.on_state
     def state(change: StateChange) -> None:
-        print(f"feed {change.state.value} {change.reason}")
+        say(f"feed {change.state.value} {change.reason}", feed)
 
     @feed.on_gap
     def missed(gap: Gap) -> None:
-        print(f"messages are missing on {gap.channel}; {len(gap.market_tickers)} books STALE until their next snapshot")
+        say(f"messages are missing on {gap.channel}; {len(gap.market_tickers)} books STALE until their next snapshot", feed)
 
     feed.subscribe(["orderbook_delta", "trade"], tickers)
     close_after(feed, options.seconds)
-    feed.run_forever()  # until Ctrl-C; a wrong key or the like is raised here
+    feed.run_forever()  # until Ctrl-C or SIGTERM; a wrong key or the like is raised here

@@ -8,7 +8,7 @@ Needs the extra ``prometheus``. grafana_dashboard.json, beside this file, shows 
 
 from __future__ import annotations
 
-from _common import close_after, feed_for, parser
+from _common import close_after, feed_for, parser, say
 from prometheus_client import start_http_server
 
 from kalshi_feed.contrib.prometheus import FeedCollector
@@ -23,7 +23,7 @@ address, _, port = options.listen.rpartition(":")
 with feed_for(options) as (feed, tickers):
     FeedCollector(feed)
     server, thread = start_http_server(int(port), addr=address)
-    print(f"http://{address}:{server.server_port}/metrics", flush=True)
+    say(f"http://{address}:{server.server_port}/metrics", feed)
     feed.subscribe(["orderbook_delta", "trade"], tickers)
     close_after(feed, options.seconds)
     feed.run_forever()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 
-from _common import feed_for, parser
+from _common import feed_for, parser, say
 
-from kalshi_feed import BookView, WaitTimeout
+from kalshi_feed import BookView, FeedClosedError, WaitTimeout
 
 options = parser("Print the top of one order book whenever it changes.").parse_args()
 
@@ -21,13 +21,13 @@ def top(view: BookView) -> str:
     return f"yes {bid.price if bid else '-'} / {ask.price if ask else '-'}, spread {view.spread()}"
 
 
-with feed_for(options) as (feed, tickers), feed:
+with feed_for(options) as (feed, tickers), feed, feed.closing_on_signals():  # closed by SIGTERM as well
     end = time.monotonic() + (options.seconds or math.inf)
     try:
         # Subscribes, and returns once the book is LIVE. A wrong key is raised at once, not after the ten seconds.
         book = feed.wait_for_book(tickers[0], timeout=10)
         view = book.view()  # the whole book at one instant
-        print(f"{book.market_ticker} {view.status.value}: {top(view)}")
+        say(f"{book.market_ticker} {view.status.value}: {top(view)}", feed)
         while (left := end - time.monotonic()) > 0:
             before = view
             try:
@@ -35,8 +35,8 @@ with feed_for(options) as (feed, tickers), feed:
             except WaitTimeout:
                 continue  # a quiet market
             if not view.is_live:
-                print(f"{book.market_ticker} {view.status.value}: not to be relied on")
+                say(f"{book.market_ticker} {view.status.value}: not to be relied on", feed)
             elif top(view) != top(before) or not before.is_live:
-                print(f"{book.market_ticker} {view.status.value}: {top(view)}")
-    except KeyboardInterrupt:
+                say(f"{book.market_ticker} {view.status.value}: {top(view)}", feed)
+    except (KeyboardInterrupt, FeedClosedError):
         pass

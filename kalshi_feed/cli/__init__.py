@@ -2,15 +2,18 @@
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
 imported until it runs. Layers, downwards: commands > (demo, watching, checking, storing, serve) > recordings > show >
-(terminal, render, changes) > (monitor, layout, keys) > (model, access, check). Nothing imports this package but ``__main__``.
+(terminal, render, changes) > (monitor, layout, keys) > (model, access, check, first_connection). Nothing imports this package
+but ``__main__``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 __all__ = ["main"]
 
@@ -29,12 +32,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    # Both end a command the same way: with its summary, the terminal restored and the files removed. A shell that
-    # starts a job in the background may have had SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_as_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # closed, or none of the system's
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a locale without × ends no command
-    group.main(None if arguments is None else list(arguments), prog_name="kalshi-feed")
+    try:
+        group.main(None if arguments is None else list(arguments), prog_name="kalshi-feed")
+    finally:
+        _drop_what_nobody_reads()
     return 0
+
+
+def _end_as_ctrl_c() -> None:
+    """Whatever ends a program ends a command as Ctrl-C does: with its summary, the terminal restored and the files removed.
+
+    A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. A signal that is ignored stays so
+    (nohup), except Ctrl-C: a shell that starts a job in the background may have had it ignored.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
+
+
+def _drop_what_nobody_reads() -> None:
+    """A pipe has closed (`| head`, or Ctrl-C that ended `grep` too): what is still buffered would end in a traceback at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none of the system's
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

@@ -6,19 +6,18 @@ Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..connection.context import ca_context
+from ..connection.environment import exchange_context, exchange_url
 from ..credentials import Credentials
 from ..errors import ConfigurationError
-from ..feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+from ..feed import KalshiFeed
 
 if TYPE_CHECKING:
     import ssl
 
 __all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
-
-_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
@@ -39,17 +38,14 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
 
 
 def url_for(env: str | None, url: str | None) -> str:
-    """The address of the options, else of KALSHI_ENV. Raises ConfigurationError."""
+    """The address of the options, else of the environment. Raises ConfigurationError."""
     if env is not None and url is not None:
         raise ConfigurationError("--env and --url both name an exchange: give one of them")
     if url is not None:
         return url
-    env = env or os.environ.get("KALSHI_ENV") or "production"
-    if env not in _URLS:
-        raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
-    return _URLS[env]
+    return exchange_url(os.environ if env is None else {"KALSHI_ENV": env})
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """What trusts the certificates in the file; None without one. Raises ConfigurationError."""
-    return None if ca_file is None else ca_context(ca_file)
+    """What trusts the certificates in the option's file, else in the environment's; None without one. Raises ConfigurationError."""
+    return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

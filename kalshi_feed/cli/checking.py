@@ -44,9 +44,13 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
 
 @click.command(short_help="Why does it not work? Step by step.")
 @click.argument("ticker", required=False)
-@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option(
+    "--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says."
+)
 @click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
+@click.option(
+    "--ca-file", type=click.Path(), help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's."
+)
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option(

@@ -32,12 +32,17 @@ def _channels(context: click.Context, parameter: click.Parameter, incomplete: st
     return [name for name in CHANNELS if name.startswith(incomplete)]
 
 
-def _exchange(markets: int, rate: float, port: int = 0) -> Exchange:
+def _exchange(markets: int, rate: float, port: int = 0, keys: str | None = None) -> Exchange:
     try:
         from ..simulator import Exchange
     except ImportError as error:
         raise Misused(f"{error} (or 'kalshi-feed[demo]' for everything the command line can do)") from error
-    return Exchange(markets=markets, rate=rate, port=port)
+    try:
+        return Exchange(markets=markets, rate=rate, port=port, keys=keys)
+    except ValueError as error:
+        raise Misused(str(error)) from error
+    except OSError as error:
+        raise Failed(f"the keys cannot be kept in {keys!r}: {error.strerror or error}") from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -94,7 +99,9 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
 
 @group.command(short_help="The live books of markets.")
 @click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
-@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option(
+    "--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says."
+)
 @click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
 @click.option(
     "--channel",
@@ -106,7 +113,9 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
 )
 @click.option("--plain", is_flag=True, help="One line per change instead of the view.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per change: the message, and the book after it.")
-@click.option("--ca-file", type=click.Path(), help="Certificates (PEM) to trust instead of certifi's.")
+@click.option(
+    "--ca-file", type=click.Path(), help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's."
+)
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
@@ -147,23 +156,27 @@ def watch(
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option("--rate", type=_RATE, default=20.0, show_default=True, help="Book changes per second, over all markets.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
+@click.option(
+    "--keys",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Keep key and certificates there: with the same --port, the next start is the same exchange.",
+)
 @click.option("--json", "as_json", is_flag=True, help="How to reach it as one JSON object on the first line, and nothing else.")
-def exchange(port: int, markets: int, rate: float, seconds: float | None, as_json: bool) -> None:
+def exchange(port: int, markets: int, rate: float, seconds: float | None, keys: str | None, as_json: bool) -> None:
     """A simulated exchange as a server on this machine, for programs under test.
 
-    Prints its url, its key id, and the files of its private key and of its CA certificate, which are removed when it
-    ends; then who connects.
+    Prints the environment variables that lead a program to it, as lines for a shell; then who connects. The files of its
+    private key and of its CA certificate are removed when it ends, unless --keys keeps them.
 
     \b
     Examples:
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
+      kalshi-feed exchange --port 8443 --keys ~/.kalshi-exchange
       kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
-    try:
-        with reporting_errors():
-            serve.run(_exchange(markets, rate, port), seconds, as_json=as_json)
-    except OSError as error:
-        raise Failed(f"the exchange cannot listen on port {port}: {error.strerror or error}") from error
+    with reporting_errors():
+        serve.run(_exchange(markets, rate, port, keys), seconds, keys=keys, as_json=as_json)
 
 
 for _command in (check, recording_commands.record, recording_commands.replay, recording_commands.convert):

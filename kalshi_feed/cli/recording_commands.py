@@ -41,9 +41,11 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--rotate-mb", type=_SECONDS, help="Begin a next file (FILE.0002…) after so many megabytes.")
 @click.option("--rotate-minutes", type=_SECONDS, help="Begin a next file after so many minutes.")
 @click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
-@click.option("--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_ENV says.")
+@click.option(
+    "--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says."
+)
 @click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option("--ca-file", help="Certificates (PEM) to trust instead of certifi's.")
+@click.option("--ca-file", help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.")
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")

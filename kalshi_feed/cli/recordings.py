@@ -19,6 +19,7 @@ from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
 from ..subscription import Subscription
+from .first_connection import FirstConnection
 from .model import printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
@@ -50,12 +51,16 @@ class Progress:
         rate = (messages - self._last[1]) / (now - self._last[0])
         self._last = (now, messages)
         line = f"{messages:,} messages, {rate:,.0f}/s, {what}"
-        click.echo(f"\r\x1b[K{line}" if self._is_terminal else line, nl=not self._is_terminal, err=True)
+        self._write(f"\r\x1b[K{line}" if self._is_terminal else line)
 
     def end(self) -> None:
         """The line is left."""
         if self._is_terminal and not self._quiet:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone, or nobody reads: what is stored matters more
+            click.echo(text, nl=not self._is_terminal, err=True)
 
 
 def record(
@@ -72,9 +77,10 @@ def record(
     """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
     subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
     feed.on_error(_report_fault)
-    recording = feed.record(path, rotate_bytes=int(rotate_bytes) if rotate_bytes else None, rotate_seconds=rotate_seconds)
+    size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
-    follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
+    with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
+        follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
     progress.end()
     stats = feed.stats()
     return {
@@ -89,7 +95,11 @@ def record(
 
 
 def follow(feed: KalshiFeed, subscription: Subscription, seconds: float | None, look: Callable[[], object]) -> None:
-    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then. Raises KalshiFeedError."""
+    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then.
+
+    Raises KalshiFeedError, and Failed if the feed has never been connected.
+    """
+    first = FirstConnection(feed)
     end = None if seconds is None else time.monotonic() + seconds
     with quiet_log(), feed, contextlib.suppress(KeyboardInterrupt):
         while end is None or time.monotonic() < end:
@@ -98,6 +108,7 @@ def follow(feed: KalshiFeed, subscription: Subscription, seconds: float | None, 
                 raise subscription.error
             look()
             time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+    first.check()
 
 
 def _where(recording: Recording, feed: KalshiFeed) -> str:

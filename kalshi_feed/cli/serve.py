@@ -10,13 +10,14 @@ import json
 import shlex
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from .errors import Failed
 from .model import printable
 from .monitor import time_text
+from .show import say
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -26,19 +27,34 @@ __all__ = ["run"]
 _LOOK = 0.1  # seconds between two looks
 
 
-def run(exchange: Exchange, seconds: float | None, *, as_json: bool = False) -> None:
-    """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises OSError if the port is taken.
+def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, as_json: bool = False) -> None:
+    """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises Failed if the port is taken.
 
-    ``as_json``: how to reach it for a program, in one line, and nothing more.
+    ``keys``: the folder where the exchange keeps its keys. ``as_json``: how to reach it for a program, in one line, and
+    nothing more.
     """
-    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="kalshi-exchange-") as folder:
-        with exchange:
-            key_file, ca_file = exchange.write_credentials(folder)
-            if as_json:
-                click.echo(json.dumps(_address(exchange, key_file, ca_file)))
-            else:
-                click.echo("\n".join(_introduction(exchange, key_file, ca_file)))
-            _serve(exchange, seconds, tell=not as_json)
+    try:
+        exchange.start()
+    except OSError as error:
+        raise Failed(f"the exchange cannot listen on port {exchange.port}: {error.strerror or error}") from error
+    # The folder is left first: no key stays behind should the exchange's end be cut short.
+    with contextlib.suppress(KeyboardInterrupt), exchange, _files(exchange, keys) as (key_file, ca_file):
+        if as_json:
+            say(json.dumps(_address(exchange, key_file, ca_file)))
+        else:
+            say("\n".join(_introduction(exchange, key_file, ca_file)))
+        _serve(exchange, seconds, tell=not as_json)
+
+
+@contextlib.contextmanager
+def _files(exchange: Exchange, keys: str | None) -> Iterator[tuple[Path, Path]]:
+    """The files of key and CA: those that are kept, or some that are removed at the end."""
+    if keys is not None:
+        folder = Path(keys).absolute()
+        yield folder / "key.pem", folder / "ca.pem"
+        return
+    with tempfile.TemporaryDirectory(prefix="kalshi-exchange-") as temporary:
+        yield exchange.write_credentials(temporary)
 
 
 def _address(exchange: Exchange, key_file: Path, ca_file: Path) -> dict[str, Any]:
@@ -54,18 +70,19 @@ def _address(exchange: Exchange, key_file: Path, ca_file: Path) -> dict[str, Any
 
 def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str]:
     tickers = exchange.market_tickers
-    environ = f"KALSHI_API_KEY_ID={exchange.api_key_id} KALSHI_PRIVATE_KEY_PATH={shlex.quote(str(key_file))}"
-    watch = f"kalshi-feed watch {tickers[0]} --url {exchange.url} --ca-file {shlex.quote(str(ca_file))}"
+    environ = {
+        "KALSHI_URL": exchange.url,
+        "KALSHI_CA_FILE": str(ca_file),
+        "KALSHI_API_KEY_ID": exchange.api_key_id,
+        "KALSHI_PRIVATE_KEY_PATH": str(key_file),
+    }
     more = f" … {tickers[-1]} ({len(tickers)})" if len(tickers) > 1 else ""
     return [
-        f"url       {exchange.url}",
-        f"key id    {exchange.api_key_id}",
-        f"key file  {key_file}",
-        f"CA file   {ca_file}",
         f"markets   {tickers[0]}{more}, {exchange.rate:g} changes per second",
         "",
         "In another terminal:",
-        f"  {environ} {watch}",
+        *(f"  export {name}={shlex.quote(value)}" for name, value in environ.items()),
+        f"  kalshi-feed watch {tickers[0]}",
         "",
         "Ctrl-C ends it.",
     ]
@@ -81,7 +98,7 @@ def _serve(exchange: Exchange, seconds: float | None, *, tell: bool) -> None:
         handshakes, now = exchange.handshakes, exchange.connections
         for one in handshakes[shown:]:
             key = printable(one.api_key_id[:8])
-            click.echo(f"{time_text(None)} handshake of key {key}… answered with {one.status}")
+            say(f"{time_text(None)} handshake of key {key}… answered with {one.status}")
         if now != connections:
-            click.echo(f"{time_text(None)} {now} connection{'' if now == 1 else 's'} open")
+            say(f"{time_text(None)} {now} connection{'' if now == 1 else 's'} open")
         shown, connections = len(handshakes), now

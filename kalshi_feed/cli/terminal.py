@@ -38,10 +38,13 @@ _REPAINT: Final = 5.0  # seconds after which lines are drawn though they are the
 _ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓▲▼", "#||-|++>.x^v^v")
 
 
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
+
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without Ctrl-C and SIGTERM: a second one must not leave the terminal half restored."""
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Without Ctrl-C, SIGTERM and SIGHUP: a second one must not leave the terminal half restored."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from ..feed import KalshiFeed
 from ..messages import Message, OrderbookDelta, OrderbookSnapshot
 from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
+from .first_connection import FirstConnection
 from .model import printable
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, say, show
@@ -36,7 +37,11 @@ def run(
     plain: bool,
     as_json: bool = False,
 ) -> None:
-    """Watch until Ctrl-C or for ``seconds``. Raises KalshiFeedError, and OSError when nobody reads the output."""
+    """Watch until Ctrl-C or for ``seconds``.
+
+    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been connected.
+    """
+    first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))
     subscription = feed.subscribe(channels, tickers)
 
@@ -56,6 +61,7 @@ def run(
                 show(monitor, seconds, check=check)
     except KeyboardInterrupt:
         pass  # the way to end it
+    first.check()
 
 
 class ChangePrinter:

@@ -5,6 +5,7 @@ Owns what this package demands of a certificate check; must not import anything 
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 from typing import Final
@@ -39,18 +40,21 @@ def default_context() -> ssl.SSLContext:
     ) from problem
 
 
-def ca_context(ca_file: str) -> ssl.SSLContext:
-    """A context that trusts the certificates of this PEM file and no others. Raises ConfigurationError."""
+def ca_context(ca_file: str, source: str = "") -> ssl.SSLContext:
+    """A context that trusts the certificates of this PEM file and no others. Raises ConfigurationError.
+
+    ``source`` follows "the CA file" in the message, such as " of KALSHI_CA_FILE".
+    """
     context = _empty_context()
     try:
-        context.load_verify_locations(cafile=ca_file)
+        context.load_verify_locations(cafile=os.path.expanduser(ca_file))
     except ssl.SSLError:
         problem = "it holds no certificate in PEM form"
     except OSError as error:
         problem = error.strerror or str(error)
     else:
         return context
-    raise ConfigurationError(f"the CA file {ca_file!r} cannot be used: {problem}")
+    raise ConfigurationError(f"the CA file{source} {ca_file!r} cannot be used: {problem}")
 
 
 def _empty_context() -> ssl.SSLContext:

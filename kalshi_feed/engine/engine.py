@@ -166,8 +166,8 @@ class Engine(ABC):
                     self._mark_closed("start() was interrupted, or no thread could be started")
             raise
 
-    def close(self, timeout: float) -> None:
-        """End the threads within ``timeout`` seconds; returns at once where it would wait for itself."""
+    def close(self, timeout: float, *, wait: bool = True) -> None:
+        """End the threads within ``timeout`` seconds; returns at once where it would wait for itself, or is not to ``wait``."""
         if self.store.forked:
             return
         self._closings += 1
@@ -175,7 +175,7 @@ class Engine(ABC):
         reader, me = self.stop(deadline), threading.get_ident()
         if reader is not None and reader.is_running:
             on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
-            if on_top or self._inside():
+            if not wait or on_top or self._inside():
                 return
             try:
                 self._closers.add(me)
@@ -186,7 +186,7 @@ class Engine(ABC):
                 self._closers.discard(me)
         if self._reader is reader:  # else started anew meanwhile
             self._mark_closed("close")
-        if self.recording is not None:
+        if wait and self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
     def _leave_behind(self, reader: FeedingThread, timeout: float) -> None:

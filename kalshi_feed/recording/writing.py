@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.engine import Engine, log
 from ..errors import ConfigurationError
+from ..events import FeedState
 from ..threads import ServiceThread
 from ..version import __version__
 from ..waiting import Signal
@@ -43,7 +44,8 @@ _LAST_RETRY: Final = 30.0
 class Recording:
     """A recording under way, a context manager. Thread-safe.
 
-    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed.
+    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has never been connected
+    by then, there is nothing in it and its file is removed.
     """
 
     def __init__(
@@ -60,7 +62,8 @@ class Recording:
         self._id = uuid.uuid4().hex
         self._wake = Signal()
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
-        # the writer's
+        # the writer's, from start() on
+        self._was_connected = False  # whether the recording holds a connection, or a part of one
         self._offset_ns = 0
         self._part = 0
         self._part_began = 0.0
@@ -82,6 +85,7 @@ class Recording:
             with engine.store.lock:
                 if engine.tap is not None and not engine.tap.ended:
                     raise ConfigurationError("this feed is being recorded already: close() that recording first")
+                self._was_connected = engine.state is FeedState.CONNECTED
                 engine.record(self._intake)
                 self._intake.checkpoint_locked(new_part=True)
             self._thread.start()
@@ -199,6 +203,8 @@ class Recording:
             if isinstance(item, ClockItem):
                 self._offset_ns = item.clock_offset_ns
             ns = self._ns(item.now)
+            if isinstance(item, LineItem) and item.line.connected is not None:
+                self._was_connected = True
             if isinstance(item, TurnItem):
                 messages += len(item.payloads)
                 text = encode_turn(ns, item.payloads, item.reading)
@@ -324,6 +330,16 @@ class Recording:
             else:
                 self._done_bytes += self._sink.bytes
                 self._sink = None
+                self._remove_if_nothing_came()
+
+    def _remove_if_nothing_came(self) -> None:
+        """The feed never connected, a key that is refused, say: an empty file would only be in the way of the next try."""
+        if self._was_connected:
+            return
+        for path in self._paths:
+            with suppress(OSError):
+                path.unlink()
+        self._paths.clear()
 
     def _fail(self, failure: Exception) -> None:
         """Nothing more can be written: leave the file as it is, and try another one later."""

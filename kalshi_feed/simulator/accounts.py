@@ -26,17 +26,24 @@ _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.
 
 
 class Account:
-    """One account: its api key id and its key pair. Immutable, so safe in any thread. ``repr`` shows no key."""
+    """One account: its api key id and its key pair. Immutable, so safe in any thread. ``repr`` shows no key.
 
-    def __init__(self, key_type: KeyType = "rsa") -> None:
-        self.api_key_id = str(uuid.uuid4())
+    ``private_key_pem``: a key that private_key_pem() gave earlier, in place of a new one; the id follows from the key. Raises
+    ValueError if it is not one.
+    """
+
+    def __init__(self, key_type: KeyType = "rsa", private_key_pem: bytes | None = None) -> None:
         self._key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-        if key_type == "rsa":
+        if private_key_pem is not None:
+            self._key = _loaded(private_key_pem)
+        elif key_type == "rsa":
             self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         elif key_type == "ed25519":
             self._key = ed25519.Ed25519PrivateKey.generate()
         else:
             raise ValueError(f"key_type must be 'rsa' or 'ed25519', got {key_type!r}")
+        public = self._key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        self.api_key_id = str(uuid.uuid5(uuid.NAMESPACE_OID, public.hex()))
 
     def private_key_pem(self) -> bytes:
         """The private key as Kalshi hands it out: PKCS#1 for RSA, PKCS#8 for Ed25519 (PROTOCOL.md 1.2)."""
@@ -76,3 +83,13 @@ class Account:
         except (InvalidSignature, binascii.Error, ValueError):
             return False
         return True
+
+
+def _loaded(private_key_pem: bytes) -> rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(private_key_pem, None)
+    except (ValueError, TypeError):  # TypeError: it is encrypted
+        key = None
+    if not isinstance(key, (rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
+        raise ValueError("it holds no RSA or Ed25519 private key without a password") from None
+    return key

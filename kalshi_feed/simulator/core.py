@@ -56,7 +56,7 @@ class _Answer:
 class Core:
     """Thread-safe. Its own methods with a leading underscore run under ``lock``, but ``_step`` and ``_wait_for``."""
 
-    def __init__(self, *, key_type: Any, heartbeat: float, max_clock_skew: float, max_buffer: int) -> None:
+    def __init__(self, *, account: Account, heartbeat: float, max_clock_skew: float, max_buffer: int) -> None:
         # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections are woken
         # after it is released (``_step``), and waiting is done on ``changed`` alone.
         self.lock = threading.Lock()
@@ -73,7 +73,7 @@ class Core:
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
         self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
         self.mute_books: Collection[str] = ()  # markets that get no snapshot
-        self._account = Account(key_type)
+        self._account = account
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
         self._open: list[Connection] = []  # after the upgrade

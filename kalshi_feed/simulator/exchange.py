@@ -20,11 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import replay as replaying
-from .accounts import KeyType
+from .accounts import Account, KeyType
 from .certificates import Certificates
 from .connection import Connection
 from .core import PATH
 from .generator import Generator, Mover
+from .kept_keys import keys_in, write_private
 from .lifecycle import Lifecycle
 from .markets import Market
 from .quoting import Quoting
@@ -48,6 +49,8 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     seconds between pings. ``max_clock_skew``: how far, in seconds, a signed timestamp may be from the exchange's clock
     (the real tolerance is unknown). ``max_buffer``: bytes a connection may be behind before error 25 ends the
     subscription. ``account_activity``: while the markets move, the account places and cancels orders in them.
+    ``keys``: a folder that keeps the account's key and the certificates, so that the next exchange made with it is the same one to
+    its clients; ValueError if its files do not match.
 
     Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and underlyings
     move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds), ``max_clock_skew``,
@@ -71,15 +74,17 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         tls: bool = True,
         max_buffer: int = 64 * 1024 * 1024,
         account_activity: bool = False,
+        keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(key_type=key_type, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
+        account, certificates = (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
+        super().__init__(account=account, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
         self.rate = rate
         self.account_activity = account_activity
         self.paused = False
         self._host = host
         self._port = port
         self._tls = tls
-        self._certificates = Certificates()
+        self._certificates = certificates
         self._mover = Mover(seed)
         self._chance = random.Random(seed)  # of what moves besides, so that the markets' moves stay repeatable
         self._touched: dict[str, Market] = {}  # moved since their last ticker
@@ -172,9 +177,7 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         key, ca = folder / "key.pem", folder / "ca.pem"
         with contextlib.suppress(FileNotFoundError):
             key.unlink()  # an old file would keep its mode
-        descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(self.private_key_pem)
+        write_private(key, self.private_key_pem)
         ca.write_bytes(self.ca_pem)
         return key, ca
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -82,10 +81,3 @@ class Access:
     @property
     def options(self) -> tuple[str, ...]:
         return "--url", self.exchange.url, "--ca-file", str(self.ca_file)
-
-
-def pasted(line: str) -> tuple[dict[str, str], list[str]]:
-    """A line for a shell, as (its environment variables, its words)."""
-    words = shlex.split(line)
-    count = next(i for i, word in enumerate(words) if "=" not in word)
-    return dict(word.split("=", 1) for word in words[:count]), words[count:]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from .support import Access, kalshi_feed, pasted, start
+from .support import Access, kalshi_feed, start
 
 
 def introduction(process: subprocess.Popen[str]) -> list[str]:
@@ -23,8 +23,9 @@ def introduction(process: subprocess.Popen[str]) -> list[str]:
 def test_what_it_prints_connects_another_process() -> None:
     with start("exchange", "--markets", "2", "--rate", "100") as process:
         lines = introduction(process)
-        environ, words = pasted(next(line for line in lines if "kalshi-feed watch" in line))
-        files = [Path(line.split()[-1]) for line in lines if line.startswith(("key file", "CA file"))]
+        environ = dict(line.split()[1].split("=", 1) for line in lines if line.startswith("  export "))
+        words = next(line for line in lines if "kalshi-feed watch" in line).split()
+        files = [Path(environ[name]) for name in ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_CA_FILE")]
         assert all(file.is_file() for file in files) and files[0].stat().st_mode & 0o777 == 0o600
         assert words[0] == "kalshi-feed"
         watch = kalshi_feed(*words[1:], "--plain", "--seconds", "1", **environ)
@@ -61,7 +62,7 @@ def test_json_is_one_line_for_programs() -> None:
 def test_it_ends_after_its_seconds() -> None:
     result = kalshi_feed("exchange", "--seconds", "0.3")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("url       wss://127.0.0.1:")
+    assert "\n  export KALSHI_URL=wss://127.0.0.1:" in result.stdout
 
 
 def test_a_port_that_is_taken(access: Access) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 import pytest
 
-from kalshi_feed import ConfigurationError, CredentialsError
+from kalshi_feed import DEMO_URL, ConfigurationError, CredentialsError
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
 from kalshi_feed.contrib.flask.settings import Settings
 from tests.cli.support import Access
@@ -22,7 +22,7 @@ def config(access: Access) -> dict[str, Any]:
 def test_the_environment_is_enough(access: Access) -> None:
     found = Settings.read({}, access.environ | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": " KX-A, KX-B,", "KALSHI_CHANNELS": "trade"})
     assert found.market_tickers == ("KX-A", "KX-B") and found.channels == ("trade",)
-    assert found.feed["environ"] == {"KALSHI_ENV": "demo"} and "url" not in found.feed
+    assert found.feed["url"] == DEMO_URL and found.feed["ssl_context"] is None
     assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
 
 
@@ -36,9 +36,9 @@ def test_the_configuration_comes_first(config: dict[str, Any], access: Access) -
     }
     found = Settings.read(config | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": ["KX-A"]}, environ)
     assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
-    assert "url" not in found.feed, "the environment's url would have won over the configuration's KALSHI_ENV"
+    assert found.feed["url"] == DEMO_URL, "the environment's url would have won over the configuration's KALSHI_ENV"
     assert found.market_tickers == ("KX-A",) and found.channels == ("orderbook_delta", "trade")
-    assert "ssl_context" in found.feed
+    assert found.feed["ssl_context"].cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
 
 
 def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
@@ -54,7 +54,10 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
         ({"KALSHI_CHANNELS": "orderbook_delta"}, "orderbook_delta needs markets"),
         ({"KALSHI_ENV": "test"}, "KALSHI_ENV is 'test'"),
         ({"KALSHI_URL": "http://x"}, "url starts with http://"),
-        ({"KALSHI_CA_FILE": "/no/such.pem"}, "the CA file '/no/such.pem' cannot be used: No such file or directory"),
+        (
+            {"KALSHI_CA_FILE": "/no/such.pem"},
+            "the CA file of KALSHI_CA_FILE '/no/such.pem' cannot be used: No such file or directory",
+        ),
         ({"KALSHI_CA_FILE": __file__}, "it holds no certificate in PEM form"),
         ({"KALSHI_STREAM_CLIENTS": "many"}, "KALSHI_STREAM_CLIENTS must be a positive number, not 'many'"),
         ({"KALSHI_STREAM_INTERVAL": 0}, "KALSHI_STREAM_INTERVAL must be a positive number, not 0"),

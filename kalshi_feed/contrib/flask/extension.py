@@ -83,7 +83,7 @@ class _FeedOfApp:
     def bare(self) -> KalshiFeed:
         """A feed with what the settings say, not started."""
         settings = self._settings
-        feed = KalshiFeed.from_env(**{**settings.feed, **self._arguments})
+        feed = KalshiFeed(**{**settings.feed, **self._arguments})
         if settings.channels:
             feed.subscribe(settings.channels, settings.market_tickers or None)
         return feed

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...connection.context import ca_context
+from ...connection.environment import EXCHANGE_VARIABLES, exchange_context, exchange_url
 from ...connection.redaction import without_locals
 from ...credentials import Credentials
 from ...errors import ConfigurationError
@@ -22,7 +22,7 @@ _ALTERNATIVES: Final = (
     ("KALSHI_API_KEY_ID",),
     ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_PRIVATE_KEY"),
     ("KALSHI_PRIVATE_KEY_PASSWORD",),
-    ("KALSHI_URL", "KALSHI_ENV"),
+    EXCHANGE_VARIABLES,
     ("KALSHI_CA_FILE",),
 )
 _CHANNELS: Final = ("orderbook_delta", "trade")
@@ -30,7 +30,7 @@ _CHANNELS: Final = ("orderbook_delta", "trade")
 
 @dataclass(frozen=True)
 class Settings:
-    """How feeds are made and streams are run. ``feed`` are arguments of KalshiFeed.from_env(); times in seconds."""
+    """How feeds are made and streams are run. ``feed`` are arguments of KalshiFeed; times in seconds."""
 
     feed: Mapping[str, Any]
     market_tickers: tuple[str, ...]
@@ -50,13 +50,11 @@ class Settings:
         for alternatives in _ALTERNATIVES:
             source: Mapping[str, Any] = config if any(config.get(name) for name in alternatives) else environ
             found |= {name: str(source[name]) for name in alternatives if source.get(name)}
-        feed: dict[str, Any] = {"credentials": Credentials.from_env(found), "environ": {}}
-        if "KALSHI_ENV" in found:
-            feed["environ"] = {"KALSHI_ENV": found["KALSHI_ENV"]}
-        if "KALSHI_URL" in found:
-            feed["url"] = found["KALSHI_URL"]
-        if "KALSHI_CA_FILE" in found:
-            feed["ssl_context"] = ca_context(found["KALSHI_CA_FILE"])
+        feed: dict[str, Any] = {
+            "credentials": Credentials.from_env(found),
+            "url": exchange_url(found),
+            "ssl_context": exchange_context(found),
+        }
         tickers = _listed(config, environ, "KALSHI_TICKERS")
         return cls(
             feed=feed,

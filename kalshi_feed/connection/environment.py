@@ -1,0 +1,44 @@
+"""Which exchange the environment names: KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE.
+
+Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty variable counts as
+unset. Must not import anything but the errors and the TLS settings. Thread-safe: functions only.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import ConfigurationError
+from .context import ca_context
+
+__all__ = ["DEMO_URL", "EXCHANGE_VARIABLES", "PRODUCTION_URL", "exchange_context", "exchange_url"]
+
+PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
+DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
+EXCHANGE_VARIABLES: Final = ("KALSHI_URL", "KALSHI_ENV")  # either is enough; the first wins
+_CA_VARIABLE: Final = "KALSHI_CA_FILE"
+_URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
+
+
+def exchange_url(environ: Mapping[str, str]) -> str:
+    """The address of the exchange: KALSHI_URL, or else what KALSHI_ENV names, "production" (the default) or "demo".
+
+    Raises ConfigurationError for another KALSHI_ENV. The url itself is not checked here.
+    """
+    url, env = (environ.get(name, "") for name in EXCHANGE_VARIABLES)
+    if url:
+        return url
+    if (env or "production") not in _URLS:
+        raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
+    return _URLS[env or "production"]
+
+
+def exchange_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """A context that trusts the certificates of KALSHI_CA_FILE (PEM) and no others; None if it is not set.
+
+    Raises ConfigurationError for a file that cannot be used.
+    """
+    ca_file = environ.get(_CA_VARIABLE, "")
+    return ca_context(ca_file, f" of {_CA_VARIABLE}") if ca_file else None
