@@ -125,6 +125,7 @@ class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
     bad_frames: list[float] = []
     unknown_sids: list[int | None] = []
     snapshotless: list[str] = []
+    unread_types: list[str] = []
     replies_repeat: bool = False
     repair: RepairMemory | None = None
     cross_check: CrossCheckMemory | None = None

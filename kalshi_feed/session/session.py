@@ -93,6 +93,7 @@ class Session:
         memory.bad_frames = list(self._bad_frames)
         memory.unknown_sids = list(self._unknown_sids)
         memory.snapshotless = list(self._snapshotless)
+        memory.unread_types = sorted(self._unread_types)
         memory.replies_repeat = self._replies_repeat
         memory.repair = self.repair.save()
         memory.cross_check = self.cross_check.save()
@@ -106,6 +107,7 @@ class Session:
         self._connected_at = memory.connected_at
         self._bad_frames = deque(memory.bad_frames)
         self._unknown_sids, self._snapshotless = set(memory.unknown_sids), set(memory.snapshotless)
+        self._unread_types = set(memory.unread_types)
         self._replies_repeat = memory.replies_repeat
         self.reconciler.restore(memory, online=memory.connected_at is not None)
         self.repair.restore(memory.repair or RepairMemory())

@@ -119,7 +119,7 @@ def defect(scene: Scene) -> None:
             raise RuntimeError("a defect")  # noqa: B904
 
     feed = scene.feed()
-    scene.monkeypatch.setattr(inside.session(feed), "receive", receive)
+    scene.monkeypatch.setattr(type(inside.session(feed)), "receive", receive)
     feed.start().wait_for_book(A, 10)
 
 

@@ -28,6 +28,7 @@ SAVED: dict[str, dict[str, Any]] = {
         "_bad_frames": deque([981.0, 982.5]),
         "_unknown_sids": {7, None},
         "_snapshotless": {B},
+        "_unread_types": {"fill"},
         "_replies_repeat": True,
     },
     "Reconciler": {
