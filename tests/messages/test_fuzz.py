@@ -1,6 +1,6 @@
 """Frames with anything in any place, against an oracle of json, re and Decimal: no exception but ProtocolError, no other value.
 
-Some seconds as it stands; ``KALSHI_EFFORT=100`` runs for about ten minutes, with other frames each time.
+Some seconds as it stands; ``KALSHI_EFFORT=200`` runs for about ten minutes, with other frames each time.
 """
 
 from __future__ import annotations
