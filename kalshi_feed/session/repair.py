@@ -1,7 +1,7 @@
 """Books that are not right, and how they become right again.
 
 It asks for a snapshot, then subscribes again, then gives the connection up: the rungs of a ladder. What a repair is waiting
-for is a RepairState, and how far up it has gone is a Rung:
+for is a RepairState, and how far up it has gone is a RepairRung:
 
     IDLE       a gap -> DUE; a subscription is confirmed -> EXPECTING
     EXPECTING  a snapshot comes -> EXPECTING, for longer; time is up -> look; a gap -> DUE
@@ -33,7 +33,7 @@ from .reconciler import Reconciler
 from .server_subscription import ServerSubscription
 from .timing import Timing
 
-__all__ = ["Repair", "RepairState", "Rung"]
+__all__ = ["Repair", "RepairState", "RepairRung"]
 
 _NEVER: Final = float("inf")
 _WAITING: Final = (BookStatus.PENDING, BookStatus.STALE)  # for a snapshot
@@ -52,7 +52,7 @@ class RepairState(enum.Enum):
     ASKING = "asking"  # the answer to a get_snapshot; what falls due meanwhile has to wait for it
 
 
-class Rung(enum.Enum):
+class RepairRung(enum.Enum):
     """How far up the ladder a Repair has gone since the books were last right. The third rung is a new connection."""
 
     SNAPSHOT = "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
@@ -74,7 +74,7 @@ class Repair:
     def reset(self) -> None:
         """No connection, nothing under way."""
         # How far up the ladder this repair is; back on the first rung when a request was answered, or no book lacks anything.
-        self._rung = Rung.SNAPSHOT
+        self._rung = RepairRung.SNAPSHOT
 
         # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request that is to be repeated.
         self._due = _NEVER
@@ -116,7 +116,7 @@ class Repair:
             asked=list(self._asked),
             queue=self._queue.copy(),
             some_answered=self._some_answered,
-            resubscribed=self._rung is Rung.SUBSCRIPTION,
+            resubscribed=self._rung is RepairRung.SUBSCRIPTION,
             failures=list(self._failures),
             gaps=list(self._gaps),
             broken=list(self._broken) if self._broken is not None else None,
@@ -130,7 +130,7 @@ class Repair:
         self.not_overdue_before = memory.not_overdue_before
         self._asked, self._queue, self._mute = set(memory.asked), list(memory.queue), set(memory.mute)
         self._some_answered = memory.some_answered
-        self._rung = Rung.SUBSCRIPTION if memory.resubscribed else Rung.SNAPSHOT
+        self._rung = RepairRung.SUBSCRIPTION if memory.resubscribed else RepairRung.SNAPSHOT
         self._failures = deque(memory.failures)
         self._gaps = deque(memory.gaps, maxlen=_MAX_GAPS)
         self._broken = tuple(memory.broken) if memory.broken is not None else None
@@ -250,7 +250,7 @@ class Repair:
         if self._queue:
             self._ask(reconciler, now)
         elif subscription is not None and subscription.confirmed:
-            self._rung = Rung.SNAPSHOT
+            self._rung = RepairRung.SNAPSHOT
 
     def _unanswered(self, reconciler: Reconciler, now: float) -> None:
         """The time for the request in flight is up."""
@@ -271,7 +271,7 @@ class Repair:
         self._deadline = now + self._timing.snapshot
         if not chunk:
             if self._some_answered:
-                self._rung = Rung.SNAPSHOT
+                self._rung = RepairRung.SNAPSHOT
                 self._output.counts.resyncs += 1
         elif not reconciler.get_snapshot(tuple(chunk), now):
             self._asked.clear()
@@ -289,8 +289,8 @@ class Repair:
             self._ask(reconciler, now)
             return
         self._abandon(now)
-        if self._rung is Rung.SNAPSHOT:
-            self._rung = Rung.SUBSCRIPTION
+        if self._rung is RepairRung.SNAPSHOT:
+            self._rung = RepairRung.SUBSCRIPTION
             self._output.fault("no_snapshot", f"{text}; subscribing again", now)
             reconciler.resubscribe(subscription, now)
             self.expect(now)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from kalshi_feed.session.repair import RepairState, Rung
+from kalshi_feed.session.repair import RepairState, RepairRung
 from tests.session.driver import BOOK, Driver
 from tests.session.support import lose
 
 
-def state_of(driver: Driver) -> tuple[RepairState, Rung]:
+def state_of(driver: Driver) -> tuple[RepairState, RepairRung]:
     return driver.session.repair.state, driver.session.repair._rung
 
 
 def test_first_snapshots_are_expected_and_then_nothing_is_left_to_do() -> None:
     driver = Driver()
-    assert state_of(driver) == (RepairState.IDLE, Rung.SNAPSHOT)
+    assert state_of(driver) == (RepairState.IDLE, RepairRung.SNAPSHOT)
     driver.want(BOOK, "A")
     driver.play(driver.connect())
     assert driver.live() == {"A"}
     assert state_of(driver)[0] is RepairState.EXPECTING  # the others of a larger subscription would be
     driver.pass_time(10)
-    assert state_of(driver) == (RepairState.IDLE, Rung.SNAPSHOT)
+    assert state_of(driver) == (RepairState.IDLE, RepairRung.SNAPSHOT)
 
 
 def test_a_gap_is_due_then_asked_for_then_over() -> None:
@@ -33,7 +33,7 @@ def test_a_gap_is_due_then_asked_for_then_over() -> None:
     commands = driver.pass_time(0.02)
     assert state_of(driver)[0] is RepairState.ASKING
     driver.play(commands)
-    assert state_of(driver) == (RepairState.IDLE, Rung.SNAPSHOT)
+    assert state_of(driver) == (RepairState.IDLE, RepairRung.SNAPSHOT)
 
 
 def test_a_gap_while_snapshots_are_expected_is_due_first() -> None:
@@ -51,14 +51,14 @@ def test_one_rung_up_after_each_failure_and_down_when_it_helped(helps: bool) -> 
     driver.venue.mute |= {"A", "B"}
     lose(driver)
     driver.pass_time(0.02)
-    assert state_of(driver) == (RepairState.ASKING, Rung.SNAPSHOT)
+    assert state_of(driver) == (RepairState.ASKING, RepairRung.SNAPSHOT)
     commands = driver.pass_time(10)
-    assert state_of(driver) == (RepairState.EXPECTING, Rung.SUBSCRIPTION)
+    assert state_of(driver) == (RepairState.EXPECTING, RepairRung.SUBSCRIPTION)
     if helps:
         driver.venue.mute.clear()
     driver.play(commands)
     driver.play_time(21)
-    assert state_of(driver)[1] is (Rung.SNAPSHOT if helps else Rung.SUBSCRIPTION)
+    assert state_of(driver)[1] is (RepairRung.SNAPSHOT if helps else RepairRung.SUBSCRIPTION)
     assert (driver.give_up is None) is helps
     driver.disconnect()
-    assert state_of(driver) == (RepairState.IDLE, Rung.SNAPSHOT)
+    assert state_of(driver) == (RepairState.IDLE, RepairRung.SNAPSHOT)
