@@ -33,7 +33,7 @@ from .reconciler import Reconciler
 from .server_subscription import ServerSubscription
 from .timing import Timing
 
-__all__ = ["Repair", "RepairState", "RepairRung"]
+__all__ = ["Repair", "RepairRung", "RepairState"]
 
 _NEVER: Final = float("inf")
 _WAITING: Final = (BookStatus.PENDING, BookStatus.STALE)  # for a snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kalshi_feed.session.repair import RepairState, RepairRung
+from kalshi_feed.session.repair import RepairRung, RepairState
 from tests.session.driver import BOOK, Driver
 from tests.session.support import lose
 
