@@ -255,7 +255,7 @@ class KalshiFeed(Callbacks, ByType):
         As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
         streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
         """
-        return closing(self._engine)
+        return closing(self._own_engine)
 
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.

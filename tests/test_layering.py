@@ -37,7 +37,7 @@ CORE = {
     "stats": "messages.plain events errors",
     "dispatch": "books.book messages meters stats events waiting threads forks errors",
     "connection": "clocks threads forks errors",
-    "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads errors",
+    "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads forks errors",
     "recording": "clocks engine dispatch session books messages events waiting threads errors version",
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
