@@ -194,25 +194,28 @@ class KalshiFeed(Callbacks, ByType):
         )
         return feed
 
+    @property
+    def _own_engine(self) -> Engine:
+        """The engine; raises FeedForkedError in a child process, where it has neither threads nor sockets."""
+        self._engine.store.check_fork()
+        return self._engine
+
     # -- life ------------------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> FeedState:
         """IDLE, CONNECTING, CONNECTED, RECONNECTING, CLOSED or FAILED."""
-        self._engine.store.check_fork()
-        return self._engine.state
+        return self._own_engine.state
 
     @property
     def url(self) -> str:
         """The exchange's address without what may be secret in it; in a replay the recording's name."""
-        self._engine.store.check_fork()
-        return self._engine.peer
+        return self._own_engine.peer
 
     @property
     def error(self) -> KalshiFeedError | None:
         """What the feed has FAILED with, None in every other state: a new copy each time, to look at or to raise."""
-        self._engine.store.check_fork()
-        fatal = self._engine.error
+        fatal = self._own_engine.error
         return None if fatal is None else fatal.fresh()
 
     def start(self) -> KalshiFeed:
@@ -252,7 +255,7 @@ class KalshiFeed(Callbacks, ByType):
         As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
         streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
         """
-        return closing(self._engine)
+        return closing(self._own_engine)
 
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
@@ -319,9 +322,9 @@ class KalshiFeed(Callbacks, ByType):
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """Every subscription that was not ended by unsubscribe()."""
-        self._engine.store.check_fork()
-        requests = self._engine.requests
-        return tuple(Subscription(requests, want) for want in requests.look(lambda: tuple(self._engine.wanted.wants)))
+        engine = self._own_engine
+        wants = engine.requests.look(lambda: tuple(engine.wanted.wants))
+        return tuple(Subscription(engine.requests, want) for want in wants)
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""
@@ -373,20 +376,18 @@ class KalshiFeed(Callbacks, ByType):
     @property
     def replayed(self) -> float | None:
         """How much of its recording a replay has read, 0 to 1; None for a live feed."""
-        self._engine.store.check_fork()
-        return self._engine.progress if isinstance(self._engine, ReplayEngine) else None
+        engine = self._own_engine
+        return engine.progress if isinstance(engine, ReplayEngine) else None
 
     # -- looking inside --------------------------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
         """The feed's figures at this instant."""
-        self._engine.store.check_fork()
-        return self._engine.stats()
+        return self._own_engine.stats()
 
     def health(self) -> Health:
         """A verdict for load balancers: status "ok", "degraded" or "down", with reasons."""
-        self._engine.store.check_fork()
-        return self._engine.health()
+        return self._own_engine.health()
 
     @property
     def _dispatcher(self) -> Dispatcher:  # type: ignore[override]

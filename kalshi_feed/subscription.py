@@ -43,30 +43,33 @@ class Subscription:
         self._want = want
 
     @property
+    def _checked_want(self) -> Want:
+        """What is wanted; raises FeedForkedError in a child process, where nobody looks after it."""
+        self._requests.check_fork()
+        return self._want
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """The channels asked for."""
-        self._requests.check_fork()
-        return self._want.channels
+        return self._checked_want.channels
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
         """The markets asked for, in order; empty if there is no filter by ticker."""
-        self._requests.check_fork()
-        want = self._want
+        want = self._checked_want
         return self._requests.look(lambda: tuple(want.keys) if want.selector == "market_tickers" else ())
 
     @property
     def sids(self) -> Mapping[str, int]:
         """The exchange's present number of each confirmed channel."""
-        self._requests.check_fork()
-        found = self._requests.look(lambda: {name: self._requests.sid_of(name) for name in self._want.live_channels()})
+        want = self._checked_want
+        found = self._requests.look(lambda: {name: self._requests.sid_of(name) for name in want.live_channels()})
         return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
 
     @property
     def error(self) -> SubscriptionError | None:
         """What the exchange refused, or None."""
-        self._requests.check_fork()
-        return self._want.error
+        return self._checked_want.error
 
     @property
     def state(self) -> SubscriptionState:

@@ -7,12 +7,13 @@ attributes, and single operations on a dict and a set, so that it works in a sig
 from __future__ import annotations
 
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from threading import Thread, current_thread, get_ident
 from typing import Final
+
+from .forks import call_in_child
 
 __all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "waiting_threads"]
 
@@ -61,13 +62,13 @@ def is_logging(ident: int | None) -> bool:
     return ident in _logging
 
 
-def _after_fork() -> None:
+def _forget_threads() -> None:
+    """A child process has none of them."""
     _logging.clear()
     waiting_threads.clear()
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+call_in_child(_forget_threads)
 
 
 class FeedingThread(ABC):

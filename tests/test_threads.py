@@ -62,5 +62,5 @@ def test_R22_while_a_handler_blocks_one_thread_the_others_go_round_it(handler: H
 def test_R13_a_child_process_has_none_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_logging", {1: 0.0})
     monkeypatch.setattr(threads, "waiting_threads", {1})
-    threads._after_fork()
+    threads._forget_threads()
     assert not is_logging(1) and not threads.waiting_threads

@@ -5,7 +5,6 @@ Owns BookStore and OrderBook. Must not import sockets, the connection or dispatc
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from ..forks import call_in_child
 from ..messages.base import Side
 from ..messages.plain import Number
 from ..messages.values import Level
@@ -38,10 +38,15 @@ class BookStore:
         self.lock = threading.RLock()
         self.books: dict[str, Book] = {}
         self.ended: KalshiFeedError | None = None  # why nothing will change any more
-        self.forked = False
+        self.forked = False  # whether this is the copy in a child process
         self._handles: dict[str, OrderBook] = {}
         self._waiters: list[weakref.ref[Waiter]] = []  # weak: each thread holds its own for as long as it waits
-        _stores.add(self)
+        call_in_child(self.leave_child)
+
+    def leave_child(self) -> None:
+        """In a child process: nobody keeps its copy of the books, so every call is refused from now on."""
+        self.forked = True
+        self.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
     def is_held(self) -> bool:
         """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our own code."""
@@ -161,6 +166,12 @@ class OrderBook:
         self._book = book
 
     @property
+    def _now(self) -> Book:
+        """What the reader keeps up to date; raises FeedForkedError in a child process, where nobody does."""
+        self._store.check_fork()
+        return self._book
+
+    @property
     def market_ticker(self) -> str:
         """The market."""
         return self._book.market_ticker
@@ -168,39 +179,33 @@ class OrderBook:
     @property
     def status(self) -> BookStatus:
         """PENDING (no snapshot yet), LIVE (right), STALE (was right once), CLOSED (unwanted, or the feed is closed)."""
-        self._store.check_fork()  # nobody keeps the child's copy
-        return self._book.status
+        return self._now.status
 
     @property
     def is_live(self) -> bool:
         """Whether the book is the exchange's, as far as it has told."""
-        self._store.check_fork()
-        return self._book.status is BookStatus.LIVE
+        return self._now.status is BookStatus.LIVE
 
     @property
     def is_crossed(self) -> bool:
         """Whether bid is above ask; see BookView.is_crossed."""
-        self._store.check_fork()
         with self._store.lock:
-            return self._book.is_crossed
+            return self._now.is_crossed
 
     @property
     def version(self) -> int:
         """Counts the changes of this handle; only grows, over reconnects too."""
-        self._store.check_fork()
-        return self._book.version
+        return self._now.version
 
     @property
     def seq(self) -> int | None:
         """The sequence number of the last change; starts again with each subscription."""
-        self._store.check_fork()
-        return self._book.seq
+        return self._now.seq
 
     @property
     def clock(self) -> int | None:
         """The exchange's clock of this market at the last change (PROTOCOL.md 6.2), the same on every connection."""
-        self._store.check_fork()
-        return self._book.clock
+        return self._now.clock
 
     @property
     def updated_at(self) -> Any:
@@ -212,15 +217,13 @@ class OrderBook:
 
         A quiet market's book grows old and is right all the same.
         """
-        self._store.check_fork()
-        updated = self._book.updated
+        updated = self._now.updated
         return None if updated is None else max(0.0, self._store.clock.monotonic() - updated)
 
     def view(self, *, require_live: bool = False) -> BookView:
         """The book at this instant, immutable. Raises StaleBookError if ``require_live`` and it is not LIVE."""
-        self._store.check_fork()
         with self._store.lock:
-            view = self._store.view_locked(self._book)
+            view = self._store.view_locked(self._now)
         if require_live and not view.is_live:
             raise StaleBookError(view.market_ticker, view.status.value)
         return view
@@ -230,8 +233,8 @@ class OrderBook:
 
         Raises WaitTimeout, the feed's fatal error, or FeedClosedError.
         """
-        base = self._book.version if after is None else after
-        book, store = self._book, self._store
+        book, store = self._now, self._store
+        base = book.version if after is None else after
 
         def check() -> BookView | None:
             return store.view_locked(book) if book.version > base else None
@@ -240,15 +243,13 @@ class OrderBook:
 
     def best_bid(self, side: Side = "yes") -> Level | None:
         """The highest bid of ``side``."""
-        self._store.check_fork()
         with self._store.lock:
-            return self._book.best_bid(side)
+            return self._now.best_bid(side)
 
     def best_ask(self, side: Side = "yes") -> Level | None:
         """The lowest ask of ``side``: the other side's best bid at 1 − price."""
-        self._store.check_fork()
         with self._store.lock:
-            return self._book.best_ask(side)
+            return self._now.best_ask(side)
 
     def bids(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The bids of ``side``, best first, at most ``depth``."""
@@ -314,12 +315,14 @@ class Books(Mapping[str, OrderBook]):
         return self._store.handle(market_ticker)
 
     def __iter__(self) -> Iterator[str]:
-        self._store.check_fork()
-        return iter(self._wanted())
+        return iter(self._checked_wanted())
 
     def __len__(self) -> int:
+        return len(self._checked_wanted())
+
+    def _checked_wanted(self) -> tuple[str, ...]:
         self._store.check_fork()
-        return len(self._wanted())
+        return self._wanted()
 
     def __repr__(self) -> str:
         wanted = self._wanted()
@@ -330,16 +333,3 @@ class Books(Mapping[str, OrderBook]):
             "feed.books holds handles on live books: it cannot be pickled or copied; "
             "take {ticker: book.view() for ticker, book in feed.books.items()}"
         )
-
-
-_stores: weakref.WeakSet[BookStore] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store.forked = True
-        store.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

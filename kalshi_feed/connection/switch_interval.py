@@ -4,15 +4,16 @@ Each system call and each decryption lets go of the lock, and a thread that comp
 5 ms. Over TLS every record is a decryption: beside such a thread a feed of 1,000 messages a second was 50 to 300 ms
 behind; now it is 4 to 17 (tests/benchmarks, latency). Short turns cost that thread nothing worth measuring.
 
-Owns the process's switch interval for those moments; must not import anything of the package. Thread-safe, but that
+Owns the process's switch interval for those moments. Thread-safe, but that
 Python has no compare-and-set for it: what a program sets between our look at the interval and our change is lost.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Final
+
+from ..forks import call_in_child
 
 __all__ = ["restore", "shorten"]
 
@@ -40,5 +41,4 @@ def restore() -> None:
         sys.setswitchinterval(before)
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=restore)  # the reader that would have done it stayed in the parent
+call_in_child(restore)  # the reader that would have done it stayed in the parent

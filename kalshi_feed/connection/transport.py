@@ -9,8 +9,8 @@ time after it: a large snapshot on a slow line is life, a frame dripping in byte
 When the clocks have jumped (the machine slept, or the wall clock was set), nobody knows whether the peer is still there: one
 ping is sent, and the connection is lost if it is not answered within ANSWER_SECONDS (N44, N45).
 
-Owns the liveness rules and the closing handshake; must not import the session. Code 1002, 1007 and 1009 in a
-ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
+Owns the liveness rules and the closing handshake, and acts on what an Ending knows; must not import the session. Code 1002, 1007
+and 1009 in a ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ import websocket
 from ..clocks import ClockWatch, Jump
 from ..errors import ConnectionLost
 from .byte_stream import ByteStream, EndOfStream
-from .failures import lost_reason, peer_words
+from .ending import Ending, EndingStage
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
-from .redaction import detach
 from .switch_interval import restore, shorten
 from .wakeup import wait_ready
 
@@ -99,12 +98,7 @@ class Transport:
         self._jump: Jump | None = None  # whose ping has no answer yet
         self._jumped_at = 0.0  # when that ping was sent
         self._last_byte_before = self._last_byte  # that jump: what comes first after it may have been sent long before
-        self._close_sent = False
-        self._close_received = False
-        self._loss: ConnectionLost | None = None
-        self._end: Exception | None = None  # of the reading side
-        self._write_error: Exception | None = None
-        self._closed = False
+        self._ending = Ending()
 
     # Reading
 
@@ -119,8 +113,7 @@ class Transport:
     @property
     def has_more(self) -> bool:
         """Whether ``read`` has something to give or to raise without waiting for the socket."""
-        ended = self._loss is not None or self._end is not None or self._write_error is not None
-        return self._unparsed or ended or self._stream.has_failed
+        return self._unparsed or self._ending.has_begun or self._stream.has_failed
 
     @property
     def last_byte(self) -> tuple[float, float]:
@@ -138,8 +131,9 @@ class Transport:
         Raises ConnectionLost once everything before the end has been given, also that the machine ``slept``.
         """
         self._check_owner()
-        if self._loss is not None:
-            raise self._loss
+        ending = self._ending
+        if ending.loss is not None:
+            raise ending.loss
         messages: list[bytes] = []
         slow_frames, binary = self._slow_frames, self.binary_ignored
         if not self._unparsed:
@@ -152,16 +146,18 @@ class Transport:
             self._fail(PROTOCOL_ERROR, str(error), now)
         if messages and not b"".join(messages).isascii():
             self._check_text(messages, now)
-        if self._loss is None and not self._unparsed:
-            self._look_for_end()
+        if ending.loss is None and not self._unparsed:
+            if ending.has_begun:
+                ending.conclude(self._ahead.available > 0 or self._fragments is not None, self._via)
             new_message = bool(messages) or self.binary_ignored != binary
             self._watch_partial(now, new_message, new_message or self._slow_frames != slow_frames)
-        if self._loss is not None and not messages and not self.slept:
-            raise self._loss
+        if ending.loss is not None and not messages and not self.slept:
+            raise ending.loss
         return messages
 
     def _fill(self, now: float) -> None:
-        if self._end is not None:
+        ending = self._ending
+        if ending.read_error is not None:
             return
         wall = time.time()
         jump = self._watch.look(now, wall)
@@ -171,7 +167,7 @@ class Transport:
         try:
             count = self._ahead.fill()
         except (EndOfStream, OSError) as error:
-            self._end = error
+            ending.stop_reading(error)
             return
         finally:
             restore()
@@ -182,8 +178,8 @@ class Transport:
                 self._jump = None
             self.bytes_received += count
             self._pinged = False
-        elif self._write_error is not None:  # the socket is dead and there is nothing more to read from it
-            self._end = self._write_error
+        elif ending.write_error is not None:  # the socket is dead and there is nothing more to read from it
+            ending.stop_reading(ending.write_error)
 
     def _parse(self, messages: list[bytes], now: float) -> None:
         ahead = self._ahead
@@ -203,7 +199,7 @@ class Transport:
             self._slow_frames += 1
             if first & CLOSE:
                 self._take_control(first & 0x0F, frame.data, now)
-                if self._close_received:
+                if self._ending.close_received:
                     return
             else:
                 self._take_data(first, frame.data, messages)
@@ -219,15 +215,12 @@ class Transport:
             self._take_close(payload, now)
 
     def _take_close(self, payload: bytes, now: float) -> None:
-        self._close_received = True
-        code = int.from_bytes(payload[:2], "big") if payload else None
         try:
-            reason = peer_words(payload[2:].decode())
+            self._ending.take_close(payload)
         except UnicodeDecodeError:
             self._fail(PROTOCOL_ERROR, "a close frame whose reason is not UTF-8", now)
-            return
-        self._loss = ConnectionLost(code, reason or ("" if code else "closed by the peer without a code"))
-        self._send_close(payload[:2], now)
+        else:
+            self._send_close(payload[:2], now)
 
     def _take_data(self, first: int, payload: bytes, messages: list[bytes]) -> None:
         if self._fragments is None:
@@ -254,15 +247,6 @@ class Transport:
                 self._fail(INVALID_TEXT, "a text message that is not UTF-8", now)
                 return
 
-    def _look_for_end(self) -> None:
-        end = self._end
-        if end is not None:
-            if isinstance(end, EndOfStream) and isinstance(self._write_error, ConnectionResetError):
-                end = self._write_error  # a reset shows once: a write that met it leaves an ordinary end to the read
-            in_frame = self._ahead.available > 0 or self._fragments is not None
-            self._loss = ConnectionLost(None, lost_reason(end, in_frame) + self._via)
-            self._loss.__cause__ = detach(end)
-
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
         """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""
         fragmented, arrived = self._fragments is not None, self._arrived()
@@ -276,7 +260,7 @@ class Transport:
 
     def _fail(self, code: int, reason: str, now: float) -> None:
         """The peer broke the protocol: say so to it, and end the connection."""
-        self._loss = ConnectionLost(code, reason)
+        self._ending.lose(ConnectionLost(code, reason))
         self._send_close(code.to_bytes(2, "big"), now)
 
     # Writing
@@ -284,7 +268,7 @@ class Transport:
     @property
     def wants_write(self) -> bool:
         """Whether to wait for the socket to be writable too, and then to call ``flush``."""
-        if self._write_error is not None:
+        if self._ending.write_error is not None:
             return False
         queued = bool(self._outbox) or self._pong is not None
         return self._stream.wants_write or (queued and not self._stream.unsent_bytes)
@@ -295,7 +279,7 @@ class Transport:
 
     def _send(self, data: bytes, opcode: int) -> None:
         self._check_owner()
-        if self._write_error is None and not self._close_sent:
+        if self._ending.takes_frames:
             self._outbox.append(_encode(data, opcode))
 
     def flush(self, now: float) -> None:
@@ -304,7 +288,7 @@ class Transport:
         self._flush(now)
 
     def _flush(self, now: float) -> None:
-        if self._write_error is not None:
+        if self._ending.write_error is not None:
             return
         stream = self._stream
         try:
@@ -317,7 +301,7 @@ class Transport:
                 stream.write(frame)
                 progress = 1
         except (OSError, EndOfStream) as error:
-            self._write_error = error
+            self._ending.stop_writing(error)
             self._outbox.clear()
             self._pong = None
             self._unsent_since = None
@@ -328,9 +312,9 @@ class Transport:
             self._unsent_since = now
 
     def _send_close(self, payload: bytes, now: float) -> None:
-        if self._close_sent:
+        if self._ending.close_sent:
             return
-        self._close_sent = True
+        self._ending.close_sent = True
         self._pong = None
         self._outbox.clear()
         self._outbox.append(_encode(payload, CLOSE))
@@ -352,12 +336,13 @@ class Transport:
     def tick(self, now: float) -> None:
         """See to what is due: send the ping, or raise ConnectionLost for silence or something that stalls."""
         self._check_owner()
-        if self._loss is not None or now < self.next_deadline():
+        if self._ending.loss is not None or now < self.next_deadline():
             return
         reason = self._overdue(now)
         if reason:
-            self._loss = ConnectionLost(None, reason + self._via)
-            raise self._loss
+            loss = ConnectionLost(None, reason + self._via)
+            self._ending.lose(loss)
+            raise loss
         self._pinged = True
         self._outbox.append(_encode(OUR_PING, PING))
         self._flush(now)
@@ -407,11 +392,11 @@ class Transport:
             self.abort()
 
     def _say_goodbye(self, deadline: float, code: int) -> None:
-        now = time.monotonic()
-        if not self._closed and self._loss is None:
+        ending, now = self._ending, time.monotonic()
+        if ending.stage not in (EndingStage.LOST, EndingStage.CLOSED):
             self._send_close(code.to_bytes(2, "big"), now)
-        while not self._closed and self._write_error is None:
-            over = self._loss is not None  # the peer's close, the end of the stream, or our own complaint
+        while ending.stage is not EndingStage.CLOSED and ending.write_error is None:
+            over = ending.loss is not None  # the peer's close, the end of the stream, or our own complaint
             if over and not self._stream.unsent_bytes:
                 return
             now = time.monotonic()
@@ -428,10 +413,8 @@ class Transport:
 
     def abort(self) -> None:
         """Close the descriptor at once, without a farewell. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            if self._loss is None:
-                self._loss = ConnectionLost(None, "closed by this side")
+        if self._ending.stage is not EndingStage.CLOSED:
+            self._ending.close()
             self._client.sock = None
             self._stream.close()
 

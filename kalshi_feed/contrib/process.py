@@ -6,12 +6,11 @@ anything but the feed.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable
 
 from ..feed import KalshiFeed
+from ..forks import call_in_child
 
 __all__ = ["ProcessFeed"]
 
@@ -29,7 +28,12 @@ class ProcessFeed:
         # that closes cannot hang on what it interrupts.
         self._lock = threading.RLock()
         self._feed: KalshiFeed | None = None
-        _all.add(self)
+        call_in_child(self._leave_child)
+
+    def _leave_child(self) -> None:
+        """In a child process: its own feed is made when it asks."""
+        self._lock = threading.RLock()  # the old one may be held by a thread that does not exist here
+        self._feed = None
 
     def get(self) -> KalshiFeed:
         """This process's feed, started. Raises what ``make`` raises."""
@@ -53,16 +57,3 @@ class ProcessFeed:
             feed, self._feed = self._feed, None
         if feed is not None:
             feed.close(timeout)
-
-
-_all: weakref.WeakSet[ProcessFeed] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for one in list(_all):
-        one._lock = threading.RLock()  # the old one may be held by a thread that does not exist here
-        one._feed = None
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

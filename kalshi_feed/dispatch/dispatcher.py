@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import threading
 import time
 import weakref
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from ..events import Event, FeedFault
+from ..forks import call_in_child
 from ..threads import ServiceThread, log_safely, waiting_threads
 from ..waiting import deadline_after, seconds_until
 from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
@@ -98,7 +98,7 @@ class Dispatcher:
         self._next_watch = 0.0
         self._seen: dict[Mailbox, tuple[tuple[object, ...], float]] = {}
         self._stuck: dict[Mailbox, tuple[object, ...]] = {}
-        _dispatchers.add(self)
+        call_in_child(self.leave_child)
 
     def _new_queue(self) -> MessageQueue:
         return MessageQueue(self._lock, self.counters, self._queue_size, self._workers, self._block, self._while_full)
@@ -379,15 +379,3 @@ def _join(threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float) 
         remaining = seconds_until(deadline)
         thread.join(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
     return [(thread, box) for thread, box in threads if thread.is_alive()]
-
-
-_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for dispatcher in list(_dispatchers):
-        dispatcher.leave_child()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,6 @@ signals; elsewhere ``closing()`` does nothing.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import Final
 
 from ..errors import ConfigurationError
+from ..forks import call_in_child
 from .engine import Engine
 
 __all__ = ["CLOSING_SIGNALS", "ClosingScope", "closing"]
@@ -128,7 +128,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         scope.engine.close(_CLOSE, wait=False)
 
 
-def _after_fork() -> None:
+def _leave_child() -> None:
     """A child has no feed to close: a signal ends it as it ends any other process."""
     ours = frozenset[int]().union(CLOSING_SIGNALS, *(scope.numbers for scope in _scopes))
     for scope in _scopes:
@@ -137,5 +137,4 @@ def _after_fork() -> None:
         _give_back(number)
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+call_in_child(_leave_child)

@@ -1,6 +1,15 @@
 """Books that are not right, and how they become right again.
 
-By get_snapshot, then by a new subscription, then by a new connection.
+It asks for a snapshot, then subscribes again, then gives the connection up: the rungs of a ladder. What a repair is waiting
+for is a RepairState, and how far up it has gone is a RepairRung:
+
+    IDLE       a gap -> DUE; a subscription is confirmed -> EXPECTING
+    EXPECTING  a snapshot comes -> EXPECTING, for longer; time is up -> look; a gap -> DUE
+    DUE        the moment has come -> look
+    (look)     some books lack a snapshot -> ASKING, or EXPECTING while the subscription is not open; none does -> IDLE, and
+               the first rung
+    ASKING     all answered -> the next part of the request, or what was expected or due meanwhile, or IDLE;
+               silent or refused: others get theirs -> those that were silent are DUE, and the next part; else one rung up
 
 Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks. Not
 thread-safe; owned by the session.
@@ -8,6 +17,7 @@ thread-safe; owned by the session.
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -23,13 +33,30 @@ from .reconciler import Reconciler
 from .server_subscription import ServerSubscription
 from .timing import Timing
 
-__all__ = ["Repair"]
+__all__ = ["Repair", "RepairRung", "RepairState"]
 
 _NEVER: Final = float("inf")
+_WAITING: Final = (BookStatus.PENDING, BookStatus.STALE)  # for a snapshot
 _SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
 _MAX_GAPS: Final = 1000  # within the same window; what an exchange may send that numbers nothing right
 _MOST_EXTENSIONS: Final = 6  # times Timing.snapshot, while snapshots of others come
+
+
+class RepairState(enum.Enum):
+    """What a Repair is waiting for; the first that applies, from the bottom up."""
+
+    IDLE = "idle"  # nothing: no book is known to lack a snapshot
+    EXPECTING = "expecting"  # the snapshots that a subscription brings by itself; those that do not come are asked for
+    DUE = "due"  # the moment to look which books lack a snapshot, and to ask for those; gaps close together share it
+    ASKING = "asking"  # the answer to a get_snapshot; what falls due meanwhile has to wait for it
+
+
+class RepairRung(enum.Enum):
+    """How far up the ladder a Repair has gone since the books were last right. The third rung is a new connection."""
+
+    SNAPSHOT = "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
+    SUBSCRIPTION = "subscription"  # it was subscribed again; if get_snapshot fails after that too, the connection is given up
 
 
 class Repair:
@@ -39,24 +66,44 @@ class Repair:
         self._books = books
         self._output = output
         self._timing = timing
-        # markets that answer no request though others do; they are asked again, but nothing is torn down for them
+        # Markets that answer no request though others do; they are asked again, but nothing is torn down for them. Kept over
+        # connections; a snapshot takes its market out.
         self._mute: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
         """No connection, nothing under way."""
-        self._due = _NEVER  # when to ask for the snapshots that are missing
-        self._promised = _NEVER  # until when those have time that a subscription brings by itself
-        self._promised_at_most = _NEVER
-        self._deadline = _NEVER  # of the request in flight
-        self.not_overdue_before = 0.0  # no snapshot is overdue before
+        # How far up the ladder this repair is; back on the first rung when a request was answered, or no book lacks anything.
+        self._rung = RepairRung.SNAPSHOT
+
+        # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request that is to be repeated.
+        self._due = _NEVER
+        # EXPECTING: until when the snapshots have time that a subscription brings by itself. Each that comes extends it.
+        self._promised = _NEVER
+        self._promised_at_most = _NEVER  # but not beyond this; fixed when the expecting begins
+
+        # ASKING: the markets of the get_snapshot in flight that have not answered. Empty in every other state.
         self._asked: set[str] = set()
-        self._queue: list[str] = []
-        self._some_answered = False
-        self._resubscribed = False
-        self._failures: deque[float] = deque()
-        self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)
-        self._broken: tuple[str, ...] | None = None  # what the last gap of all books named, while none of them is LIVE again
+        self._deadline = _NEVER  # of that get_snapshot; each answer extends it
+        self._queue: list[str] = []  # what the same repair asks for next, when those have answered
+        self._some_answered = False  # in this repair: then the subscription works, and only some markets are silent
+
+        # No snapshot, asked for or expected, is overdue before this: what was not read yet may contain it. Set by the session.
+        self.not_overdue_before = 0.0
+
+        self._failures: deque[float] = deque()  # when repairs failed, within the window that Timing sets
+        self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)  # when the last gaps were
+        # The markets that the last gap of all books concerned, while none of them is LIVE again; None: look.
+        self._broken: tuple[str, ...] | None = None
+
+    @property
+    def state(self) -> RepairState:
+        """What is waited for now."""
+        if self._asked:
+            return RepairState.ASKING
+        if self._due < _NEVER:
+            return RepairState.DUE
+        return RepairState.EXPECTING if self._promised < _NEVER else RepairState.IDLE
 
     def save(self) -> RepairMemory:
         """All of it as plain values."""
@@ -69,7 +116,7 @@ class Repair:
             asked=list(self._asked),
             queue=self._queue.copy(),
             some_answered=self._some_answered,
-            resubscribed=self._resubscribed,
+            resubscribed=self._rung is RepairRung.SUBSCRIPTION,
             failures=list(self._failures),
             gaps=list(self._gaps),
             broken=list(self._broken) if self._broken is not None else None,
@@ -82,7 +129,8 @@ class Repair:
         self._promised_at_most, self._deadline = from_moment(memory.promised_at_most), from_moment(memory.deadline)
         self.not_overdue_before = memory.not_overdue_before
         self._asked, self._queue, self._mute = set(memory.asked), list(memory.queue), set(memory.mute)
-        self._some_answered, self._resubscribed = memory.some_answered, memory.resubscribed
+        self._some_answered = memory.some_answered
+        self._rung = RepairRung.SUBSCRIPTION if memory.resubscribed else RepairRung.SNAPSHOT
         self._failures = deque(memory.failures)
         self._gaps = deque(memory.gaps, maxlen=_MAX_GAPS)
         self._broken = tuple(memory.broken) if memory.broken is not None else None
@@ -132,7 +180,7 @@ class Repair:
             return
         if market_tickers is not None:
             self.mark_stale(tickers)
-        if market_tickers is None and self._asked:  # a snapshot we wait for may be among what was lost
+        if market_tickers is None and self._asked:  # ASKING: a snapshot we wait for may be among what was lost
             self._abandon(now)
         if not self._asked.issuperset(tickers):
             self._due = min(self._due, now + self._timing.gap_merge)
@@ -164,9 +212,9 @@ class Repair:
         """A book that was not LIVE has had its snapshot."""
         self._mute.discard(market_ticker)
         self.books_changed()
-        if self._promised < _NEVER:
+        if self._promised < _NEVER:  # EXPECTING
             self.expect(now)  # they are coming: give the others time too
-        if market_ticker in self._asked:
+        if market_ticker in self._asked:  # ASKING
             self._asked.discard(market_ticker)
             self._some_answered = True
             self._deadline = now + self._timing.snapshot
@@ -175,7 +223,7 @@ class Repair:
 
     def refused(self, code: int, is_passing: bool, reconciler: Reconciler, now: float) -> None:
         """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment."""
-        if not self._asked:
+        if self.state is not RepairState.ASKING:
             return
         if is_passing:
             self._asked.clear()
@@ -185,28 +233,36 @@ class Repair:
 
     def tick(self, reconciler: Reconciler, now: float) -> None:
         """Begin a repair that is due; end one that had no answer."""
+        if now < self.next_deadline():
+            return
+        if self.state is RepairState.ASKING:
+            self._unanswered(reconciler, now)
+        else:
+            self._look(reconciler, now)
+
+    def _look(self, reconciler: Reconciler, now: float) -> None:
+        """Ask for the snapshots that are missing; where none is, all is well."""
+        self._due = self._promised = _NEVER
+        subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
+        lacking = self._lacking(subscription.confirmed) if subscription is not None else []
+        self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))  # those that never answer come last
+        self._some_answered = False
+        if self._queue:
+            self._ask(reconciler, now)
+        elif subscription is not None and subscription.confirmed:
+            self._rung = RepairRung.SNAPSHOT
+
+    def _unanswered(self, reconciler: Reconciler, now: float) -> None:
+        """The time for the request in flight is up."""
+        self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
         if self._asked:
-            if now >= max(self._deadline, self.not_overdue_before):
-                self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
-                if self._asked:
-                    self._failed(_SILENCE, reconciler, now)
-                else:
-                    self._ask(reconciler, now)
-        elif now >= self.next_deadline():
-            self._due = self._promised = _NEVER
-            subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
-            lacking = self._lacking(subscription.confirmed) if subscription is not None else []
-            self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))  # those that never answer come last
-            self._some_answered = False
-            if self._queue:
-                self._ask(reconciler, now)
-            elif subscription is not None and subscription.confirmed:
-                self._resubscribed = False
+            self._failed(_SILENCE, reconciler, now)
+        else:
+            self._ask(reconciler, now)
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
         """Which of them want a snapshot; the exchange may have named some that nobody ever wanted."""
-        waiting = (BookStatus.PENDING, BookStatus.STALE)
-        return [t for t in market_tickers if t in self._books and self._books[t].status in waiting]
+        return [t for t in market_tickers if t in self._books and self._books[t].status in _WAITING]
 
     def _ask(self, reconciler: Reconciler, now: float) -> None:
         """Send the next part of the request, or end the repair when all have answered."""
@@ -215,38 +271,35 @@ class Repair:
         self._deadline = now + self._timing.snapshot
         if not chunk:
             if self._some_answered:
-                self._resubscribed = False
+                self._rung = RepairRung.SNAPSHOT
                 self._output.counts.resyncs += 1
         elif not reconciler.get_snapshot(tuple(chunk), now):
             self._asked.clear()
             self.expect(now)  # the subscription is not open now; opening it brings the snapshots
 
     def _failed(self, reason: str, reconciler: Reconciler, now: float) -> None:
-        """Part of what was asked for did not come.
-
-        The next rung of the ladder, unless only a mute market is missing.
-        """
-        asked, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
-        is_known, text = asked <= self._mute, f"no snapshot of {_some(asked)}: {reason}"
+        """What is left of the request in flight is not coming: one rung up, unless only these markets are silent."""
+        silent, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
+        is_known, text = silent <= self._mute, f"no snapshot of {_some(silent)}: {reason}"
         others_do = reason == _SILENCE and not subscription.confirmed.isdisjoint(self.live())
         if self._some_answered or is_known or others_do:  # the subscription works for others
-            self._mute |= asked
+            self._mute |= silent
             self._due = min(self._due, now + (self._timing.mute_market if is_known else 0.0))
             self._output.fault("no_snapshot", f"{text}; they are asked for again", now)
             self._ask(reconciler, now)
             return
         self._abandon(now)
-        if self._resubscribed:
-            self._mute |= asked
+        if self._rung is RepairRung.SNAPSHOT:
+            self._rung = RepairRung.SUBSCRIPTION
+            self._output.fault("no_snapshot", f"{text}; subscribing again", now)
+            reconciler.resubscribe(subscription, now)
+            self.expect(now)
+        else:
+            self._mute |= silent
             self._output.give_up = f"the books could not be repaired: {reason}"
-            return
-        self._resubscribed = True
-        self._output.fault("no_snapshot", f"{text}; subscribing again", now)
-        reconciler.resubscribe(subscription, now)
-        self.expect(now)
 
     def _abandon(self, now: float) -> None:
-        """Count a repair that failed; too many within a minute, and the connection is given up."""
+        """No longer ASKING: the repair failed. Too many of those within a minute, and the connection is given up."""
         self._asked = set()
         self._queue.clear()
         self._failures.append(now)

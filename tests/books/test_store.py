@@ -6,7 +6,6 @@ import copy
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 
 from kalshi_feed import BookStatus, ConfigurationError, FeedClosedError, FeedForkedError, OrderBook, StaleBookError, WaitTimeout
-from kalshi_feed.books import store as books
 from kalshi_feed.books.store import Books, BookStore
 from kalshi_feed.messages import Level
 from kalshi_feed.waiting import checked_timeout
@@ -373,10 +371,9 @@ def in_child(look: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_what_a_fork_does_to_a_store(store: BookStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "_stores", weakref.WeakSet([store]))
+def test_what_a_fork_does_to_a_store(store: BookStore) -> None:
     book, lock = store.handle("A"), store.lock
-    books._after_fork()
+    store.leave_child()
     assert store.lock is not lock
     with pytest.raises(FeedForkedError):
         book.view()

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 
@@ -118,11 +117,12 @@ def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) 
 
 def test_N43_N05_cancelled_with_all_of_them_under_way(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a child that was forked at that moment would close every one of them."""
-    known = WeakSet[Any]()
-    monkeypatch.setattr(forks, "_open", known)
+    known: dict[Any, Any] = {}
+    monkeypatch.setattr(forks, "_registered", known)
 
     def cancelled() -> bool:
-        return sum(sock.fileno() >= 0 for sock in known) == 3
+        closes = [find() for find in list(known.values())]
+        return sum(close is not None and close.__self__.fileno() >= 0 for close in closes) == 3
 
     with black_holes(3) as dead:
         resolves_to(monkeypatch, *dead)

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 
@@ -106,8 +105,8 @@ def test_R09_close_does_not_wait_for_a_thread_that_wakes() -> None:
 
 
 def test_R13_what_a_child_closes(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = WeakSet[Any]()
-    monkeypatch.setattr(forks, "_open", mine)
+    mine: dict[Any, Any] = {}
+    monkeypatch.setattr(forks, "_registered", mine)
     wakeup = Wakeup()
     closed = forks.close_in_child(socket.socket())
     closed.close()

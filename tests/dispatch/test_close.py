@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import BOOKS, Dispatcher
-from kalshi_feed.dispatch.dispatcher import _after_fork
 from kalshi_feed.errors import FeedClosedError, FeedForkedError
 from kalshi_feed.events import Lagged, StateChange
 from tests.support import wait_until
@@ -320,7 +319,7 @@ def test_R14_a_program_ends_without_close_even_in_a_callback() -> None:
     assert time.monotonic() - began < 15
 
 
-def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make) -> None:
     """What fork() calls in the child, here in the parent: the lock is held by a thread that the child does not have."""
     gate = Gate()
     dispatcher = make()
@@ -329,9 +328,8 @@ def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make, monk
     put(dispatcher, *(trade("A", n) for n in range(20)))
     assert gate.entered.wait(LONG)
     ended.close()
-    monkeypatch.setattr("kalshi_feed.dispatch.dispatcher._dispatchers", [dispatcher])
     dispatcher._lock.acquire()
-    _after_fork()
+    dispatcher.leave_child()
     with pytest.raises(FeedForkedError):
         stream.get()
     with pytest.raises(FeedClosedError):

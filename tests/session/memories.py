@@ -8,6 +8,7 @@ from typing import Any
 from kalshi_feed.books.book import Book
 from kalshi_feed.session.commands import Command
 from kalshi_feed.session.cross_check import _Suspicion
+from kalshi_feed.session.repair import RepairRung
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.session.wanted import Want, Wanted
@@ -70,7 +71,7 @@ SAVED: dict[str, dict[str, Any]] = {
         "_asked": {A, C},
         "_queue": [C, B],
         "_some_answered": True,
-        "_resubscribed": True,
+        "_rung": RepairRung.SUBSCRIPTION,
         "_failures": deque([985.0]),
         "_gaps": deque([985.0, 986.0], maxlen=1000),
         "_broken": (A, B),
