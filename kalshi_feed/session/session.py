@@ -7,7 +7,7 @@ collected in `output`. Not thread-safe; the reader uses it, holding the store's 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -234,6 +234,13 @@ class Session:
         if others < len(payloads):
             self.output.counts.add(OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others)
         self.cross_check.has_news = True
+
+    def receive_one_by_one(self, payloads: Sequence[bytes], now: float) -> Iterator[None]:
+        """As receive(), but what comes of a message can be taken from the output before the next one is looked at."""
+        for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
+            self._take(message, len(payload), now)
+            self.cross_check.has_news = True
+            yield
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
         """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import BOOKS, Dispatcher
-from kalshi_feed.dispatch.dispatcher import _after_fork
+from kalshi_feed.dispatch.delivery import _after_fork
 from kalshi_feed.errors import FeedClosedError, FeedForkedError
 from kalshi_feed.events import Lagged, StateChange
 from tests.support import wait_until
@@ -329,7 +329,7 @@ def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make, monk
     put(dispatcher, *(trade("A", n) for n in range(20)))
     assert gate.entered.wait(LONG)
     ended.close()
-    monkeypatch.setattr("kalshi_feed.dispatch.dispatcher._dispatchers", [dispatcher])
+    monkeypatch.setattr("kalshi_feed.dispatch.delivery._deliveries", [dispatcher])
     dispatcher._lock.acquire()
     _after_fork()
     with pytest.raises(FeedForkedError):
