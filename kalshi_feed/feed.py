@@ -172,7 +172,7 @@ class KalshiFeed(Callbacks, ByType):
     ) -> KalshiFeed:
         """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when it was made.
 
-                ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays alone), a list of files
+        ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays alone), a list of files
         (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …, "event": frame}``).
         One message is played at a time, and its callbacks run to their end before the next: a callback finds every book as it was
         at its own message, nothing is dropped, ``on_book`` gets every change, and ``queue_size`` and ``workers`` change nothing.
