@@ -238,15 +238,14 @@ class ReplayEngine(Engine):
 
     def _messages(self, payloads: list[bytes], now: float) -> Iterator[None]:
         """The messages of one read, each to its end before the next."""
-        store, waits, output = self.store, self._waits, self.session.output
+        store, waits, session = self.store, self._waits, self.session
         items: list[Message | Event] = []
-        messages = self.session.receive_one_by_one(payloads, now)
-        for _ in payloads:
+        for message, payload in zip(session.decoder.decode_batch(payloads), payloads, strict=True):
             read_at = time.perf_counter()
             waits.hold()
             with store.lock:
-                next(messages)
-                items, changed, _ = output.take()
+                session.take(message, len(payload), now)
+                items, changed, _ = session.output.take()
             self._hand_on(items, changed, read_at)
             self._step_done()
             yield
