@@ -267,6 +267,7 @@ class KalshiFeed(Callbacks, ByType):
         As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
         streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
         """
+        self._engine.store.check_fork()
         return closing(self._engine)
 
     def close(self, timeout: float = 5.0) -> None:
