@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, overload
 
 from .books.book import BookView
 from .by_type import Tickers
-from .dispatch import ALL_DATA, BOOKS, Dispatcher
+from .dispatch import ALL_DATA, BOOKS, Delivery
 from .events import FeedFault, Gap, Lagged, StateChange
 from .messages import (
     Communication,
@@ -61,13 +61,14 @@ _INDICES: Final = ("cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value")
 class Callbacks:
     """The registrations of a feed. Thread-safe.
 
-    Every callback takes exactly one immutable object and runs on the worker thread, in order, under no lock. Each method returns
+    Every callback takes exactly one immutable object and runs on the worker thread, in order, under no lock; in a replay on the
+    thread that plays, which goes on when it returns, so that it finds every book as it was at that message. Each method returns
     the function it was given, so all of them are decorators, also with arguments: ``@feed.on_delta(market_tickers=[...])``. With
     ``market_tickers`` only messages of these markets are passed, and none without a ticker. A callback that raises is logged,
     counted and reported to on_error; the others and the feed go on.
     """
 
-    _dispatcher: Dispatcher
+    _dispatcher: Delivery
 
     @overload
     def on_snapshot(self, callback: OnSnapshot, *, market_tickers: Tickers = None) -> OnSnapshot: ...
@@ -82,7 +83,7 @@ class Callbacks:
     @overload
     def on_delta(self, callback: None = None, *, market_tickers: Tickers = None) -> Callable[[OnDelta], OnDelta]: ...
     def on_delta(self, callback: OnDelta | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every OrderbookDelta that was applied to its book; the book is at it or newer."""
+        """Every OrderbookDelta that was applied to its book; the book is at it or newer, in a replay at it."""
         return self._on(("orderbook_delta",), callback, market_tickers)
 
     @overload
@@ -92,7 +93,7 @@ class Callbacks:
     def on_book(self, callback: OnBook | None = None, *, market_tickers: Tickers = None) -> Any:
         """A BookView when a book or its status has changed.
 
-        Conflated: the newest one of each market, however far the worker is behind.
+        Conflated: the newest one of each market, however far the worker is behind. In a replay every one.
         """
         return self._on((BOOKS,), callback, market_tickers)
 

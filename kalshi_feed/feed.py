@@ -9,9 +9,10 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,7 +25,7 @@ from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
 from .credentials import Credentials
-from .dispatch import Dispatcher
+from .dispatch import Delivery
 from .engine.engine import Engine
 from .engine.live import LiveEngine
 from .engine.signals import CLOSING_SIGNALS, closing
@@ -125,6 +126,13 @@ class KalshiFeed(Callbacks, ByType):
         )
         self._run_by(engine)
 
+    @classmethod
+    def _of_engine(cls, engine: Engine) -> KalshiFeed:
+        """A feed around an engine that is there already."""
+        feed = cls.__new__(cls)
+        feed._run_by(engine)
+        return feed
+
     def _run_by(self, engine: Engine) -> None:
         self._engine = engine
         self._doubtful_types = set()
@@ -153,8 +161,9 @@ class KalshiFeed(Callbacks, ByType):
         cls,
         path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        speed: float | Literal["max"] = "max",
+        speed: float | Literal["max", "wait"] = "max",
         at: datetime | float | None = None,
+        until: datetime | float | None = None,
         gaps: Literal["strict", "ignore"] = "strict",
         use_yes_price: bool | None = None,
         queue_size: int = 65_536,
@@ -164,26 +173,33 @@ class KalshiFeed(Callbacks, ByType):
         """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when it was made.
 
         ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays alone), a list of files
-        (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …, "event": frame}``). ``speed``: 1 is
-        as it was, 10 ten times as fast, "max" as fast as your callbacks are: nothing is ever dropped.
-        ``at``: callbacks begin at this moment (an aware datetime, or seconds after the beginning); the books are right by then.
-        It must lie within the recording: one after the end is known when that is reached, and then run_forever() raises it.
+        (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …, "event": frame}``).
+        One message is played at a time, and its callbacks run to their end before the next: a callback finds every book as it was
+        at its own message, nothing is dropped, ``on_book`` gets every change, and ``queue_size`` and ``workers`` change nothing.
+        A callback cannot wait for the feed (KalshiFeedError): it would wait for itself.
+        ``speed``: 1 is as it was, 10 ten times as fast, "max" as fast as your callbacks are. "wait" is for programs that block: the
+        recording's time passes only while every thread that has ever waited for the feed does, so that each sees every change;
+        timeouts are in that time. A thread leaves when it ends, or with stepping_out().
+        ``at``: callbacks and waits begin at this moment (an aware datetime, or seconds after the beginning); the books are right by
+        then. ``until``: it ends before this moment. Raises ConfigurationError for one before the beginning; an ``at`` after the end
+        is known when that is reached, and then run_forever() raises it.
         ``gaps``: "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a subscription's
         markets only. ``use_yes_price``: what a capture was made with (default False); a recording knows it.
         run_forever() returns at the end. subscribe() sends nothing: what was recorded comes. Raises ConfigurationError.
         """
-        if speed != "max" and not (isinstance(speed, (int, float)) and 0 < speed < math.inf):
-            raise ConfigurationError(f"speed must be a positive number or 'max', not {speed!r}")
-        if isinstance(at, datetime) and at.tzinfo is None:
-            raise ConfigurationError("at must be an aware datetime (with a tzinfo), or seconds after the beginning")
-        if at is not None and not isinstance(at, datetime):
-            checked_timeout(at)
-        feed = cls.__new__(cls)
-        feed._run_by(
+        if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
+            raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
+        for argument, moment in (("at", at), ("until", until)):
+            if isinstance(moment, datetime) and moment.tzinfo is None:
+                raise ConfigurationError(f"{argument} must be an aware datetime (with a tzinfo), or seconds after the beginning")
+            if moment is not None and not isinstance(moment, datetime):
+                checked_timeout(moment)
+        return cls._of_engine(
             ReplayEngine(
                 path,
-                speed=None if speed == "max" else float(speed),
+                speed=speed if isinstance(speed, str) else float(speed),
                 at=at,
+                until=until,
                 gaps=gaps,
                 use_yes_price=use_yes_price,
                 queue_size=queue_size,
@@ -192,7 +208,6 @@ class KalshiFeed(Callbacks, ByType):
                 timing=cls._timing,
             )
         )
-        return feed
 
     @property
     def _own_engine(self) -> Engine:
@@ -355,6 +370,39 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.requests.want_book(ticker)
         return self._engine.requests.wait_for_book(ticker, timeout)
 
+    # -- time ------------------------------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """What time it is, as an aware datetime (UTC): by the wall clock, in a replay the moment of the recording."""
+        return self._own_engine.store.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for so long, in a replay of the recording's time; less if the feed is closed or its recording ends meanwhile.
+
+        Raises FeedClosedError if it was closed before, and the fatal error.
+        """
+        if checked_timeout(seconds) is None:
+            raise ConfigurationError("sleep() takes a number of seconds; to wait for the end of the feed, call run_forever()")
+        self._engine.check()
+        store = self._engine.store
+        store.sleep_until(store.timer_ns() + round(seconds * 1e9))
+
+    def every(self, seconds: float) -> Iterator[datetime]:
+        """now(), again and again every ``seconds`` seconds, in a replay of the recording's time; ends when the feed does.
+
+        If the loop's body takes longer, moments are left out. Raises ConfigurationError, and the fatal error.
+        """
+        _check_seconds("seconds", seconds)
+        self._engine.check()
+        return self._engine.store.every(max(round(seconds * 1e9), 1))
+
+    def stepping_out(self) -> AbstractContextManager[None]:
+        """With a replay of speed="wait": its time passes without this thread while the ``with`` block lasts; else nothing.
+
+        For whatever blocks and is no wait for the feed: ``join()``, ``input()``, a queue that another thread fills.
+        """
+        return self._own_engine.store.stepping_out()
+
     # -- recording -------------------------------------------------------------------------------------------------------------
 
     def record(
@@ -369,15 +417,13 @@ class KalshiFeed(Callbacks, ByType):
         Raises ConfigurationError: the file exists, cannot be made, or the feed is being recorded.
         """
         self._engine.check()
-        if isinstance(self._engine, ReplayEngine):
-            raise ConfigurationError("a replay cannot be recorded: it is a recording already, copy the file")
+        self._engine.check_recordable()
         return Recording(self._engine, path, rotate_bytes=rotate_bytes, rotate_seconds=rotate_seconds).start()
 
     @property
     def replayed(self) -> float | None:
         """How much of its recording a replay has read, 0 to 1; None for a live feed."""
-        engine = self._own_engine
-        return engine.progress if isinstance(engine, ReplayEngine) else None
+        return self._own_engine.progress
 
     # -- looking inside --------------------------------------------------------------------------------------------------------
 
@@ -390,7 +436,7 @@ class KalshiFeed(Callbacks, ByType):
         return self._own_engine.health()
 
     @property
-    def _dispatcher(self) -> Dispatcher:  # type: ignore[override]
+    def _dispatcher(self) -> Delivery:  # type: ignore[override]
         self._engine.check()
         return self._engine.dispatcher
 
@@ -404,6 +450,11 @@ class KalshiFeed(Callbacks, ByType):
 def _one_ticker(market_ticker: object) -> str:
     if not isinstance(market_ticker, str):
         raise ConfigurationError(f"market_ticker must be one text, not {type(market_ticker).__name__}")
+    return _checked_ticker(market_ticker)
+
+
+@lru_cache(maxsize=4096)  # a callback asks for the same books again and again
+def _checked_ticker(market_ticker: str) -> str:
     return names(market_ticker, "market_ticker")[0]
 
 

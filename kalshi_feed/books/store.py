@@ -9,11 +9,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from ..errors import FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from ..errors import FeedClosedError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
 from ..forks import call_in_child
 from ..messages.base import Side
 from ..messages.plain import Number
@@ -51,6 +52,13 @@ class BookStore:
     def is_held(self) -> bool:
         """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our own code."""
         return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what threading.Condition uses, too
+
+    def check_not_held(self) -> None:
+        """Raise KalshiFeedError where is_held()."""
+        if self.is_held():
+            raise KalshiFeedError(
+                "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code cannot wait for it"
+            )
 
     def check_fork(self) -> None:
         """Raise FeedForkedError in a child process."""
@@ -97,10 +105,7 @@ class BookStore:
         """
         deadline = deadline_after(timeout)
         self.check_fork()
-        if self.is_held():
-            raise KalshiFeedError(
-                "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code cannot wait for it"
-            )
+        self.check_not_held()
 
         def check_all() -> T | None:
             value = check()
@@ -131,6 +136,42 @@ class BookStore:
             waiting_threads.discard(me)
             with self.lock:
                 self._waiters[:] = [other for other in self._waiters if other() is not waiter]
+
+    def now(self) -> datetime:
+        """What time it is, as an aware datetime (UTC)."""
+        return datetime.fromtimestamp(self.clock.time(), timezone.utc)
+
+    def timer_ns(self) -> int:
+        """The clock that sleep_until() goes by, in nanoseconds."""
+        return time.monotonic_ns()
+
+    def sleep_until(self, timer_ns: int) -> bool:
+        """Wait until timer_ns() is that; False if the feed was closed meanwhile. Raises the fatal error, or what it ended with."""
+        self.check_fork()
+        if self.ended is not None:
+            raise self.ended.fresh()
+        try:
+            self.wait(lambda: None, max(timer_ns - self.timer_ns(), 0) / 1e9, str)
+        except FeedClosedError:
+            return False
+        except WaitTimeout:
+            pass
+        return True
+
+    def every(self, period_ns: int) -> Iterator[datetime]:
+        """The time, every so often, until the feed is closed; what the caller was too slow for is left out."""
+        due = self.timer_ns() + period_ns
+        with suppress(FeedClosedError):
+            while self.sleep_until(due):
+                yield self.now()
+                due += period_ns
+                if (late := self.timer_ns() - due) > 0:
+                    due += -(-late // period_ns) * period_ns
+
+    @contextmanager
+    def stepping_out(self) -> Iterator[None]:
+        """Nobody waits for this thread as long as it lasts; of a live feed nobody ever does."""
+        yield
 
     @contextmanager
     def change(self) -> Iterator[None]:

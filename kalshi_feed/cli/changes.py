@@ -1,12 +1,12 @@
 """A message or an event of the feed in one line: as text for people, as a JSON object for programs.
 
-Must not import the feed, click or rich; pure functions, but for the time of day.
+Must not import the feed, click or rich; pure functions.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Final
 
 from ..books.book import BookView
@@ -14,22 +14,22 @@ from ..events import FeedFault, Gap, Lagged, StateChange
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
 from ..messages.plain import plain
 from .model import printable, quote
-from .monitor import fill_text, note_of, time_text, trade_text
+from .monitor import fill_text, note_of, trade_text
 
 __all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
 
 _RAW: Final = 300  # characters shown of a message this package does not know
 
 
-def message_text(message: Message, book: BookView | None) -> str:
+def message_text(message: Message, book: BookView | None, time: str) -> str:
     """The time, what the message says, and what the ``book`` is after it."""
-    text = f"{time_text(message.time)} {change_text(message)}"
+    text = f"{time} {change_text(message)}"
     return text if book is None else f"{text}  | {book.status.value} yes {quote(book.best_bid(), book.best_ask())}"
 
 
-def event_text(event: StateChange | Gap | Lagged | FeedFault) -> str:
+def event_text(event: StateChange | Gap | Lagged | FeedFault, time: str) -> str:
     """The time and what the feed says."""
-    return f"{time_text(None)} {note_of(event)[0]}"
+    return f"{time} {note_of(event)[0]}"
 
 
 def change_text(message: Message) -> str:
@@ -61,8 +61,8 @@ def message_json(message: Message, book: BookView | None) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
-def event_json(event: StateChange | Gap | Lagged | FeedFault) -> str:
+def event_json(event: StateChange | Gap | Lagged | FeedFault, now: datetime) -> str:
     """What event.to_dict() tells; ``type`` is "feed_state", "feed_gap" …, ``text`` what the other form says."""
     names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
-    record = {"type": names[type(event)], "time": datetime.now(timezone.utc).isoformat()} | event.to_dict()
+    record = {"type": names[type(event)], "time": now.isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))

@@ -19,7 +19,7 @@ from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
 from .model import Figures, Ladder, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, row_of
 
-__all__ = ["Monitor", "fill_text", "note_of", "time_text", "trade_text"]
+__all__ = ["Monitor", "clock_text", "fill_text", "note_of", "time_text", "trade_text"]
 
 _KEPT = 50
 _MOMENT = 1.0  # seconds for which a level is marked that has changed
@@ -36,6 +36,7 @@ class Monitor:
         self.market_tickers = tuple(market_tickers)
         self.title = title
         self.begun = time.monotonic()
+        self._begun_at = feed.now()
         self.deltas = 0
         self.trade_count = 0
         self._last: dict[str, Decimal] = {}
@@ -54,7 +55,9 @@ class Monitor:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since ``begun``."""
+        """Seconds since ``begun``; of a replay, of its recording."""
+        if self.feed.replayed is not None:
+            return (self.feed.now() - self._begun_at).total_seconds()
         return time.monotonic() - self.begun
 
     @property
@@ -69,7 +72,7 @@ class Monitor:
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
         chosen = tickers[selected] if tickers else None
         return Screen(
-            title=self.title,
+            title=self.title if self.feed.replayed is None else f"{self.title}  {clock_text(self.feed, None)}",
             state=stats.state.value,
             elapsed=self.elapsed,
             ladder=None if chosen is None else self._ladder(chosen, room.depth),
@@ -121,7 +124,7 @@ class Monitor:
         self.trade_count += 1
         if trade.market_ticker is not None and trade.yes_price is not None:
             self._last[trade.market_ticker] = trade.yes_price
-            line = TradeLine(time_text(trade.time), trade.taker_outcome_side or "", trade.yes_price, trade.count)
+            line = TradeLine(self._time(trade.time), trade.taker_outcome_side or "", trade.yes_price, trade.count)
             self._trades[trade.market_ticker].append(line)
 
     def _on_ticker(self, ticker: Ticker) -> None:
@@ -131,11 +134,16 @@ class Monitor:
                 self._last[ticker.market_ticker] = ticker.price
 
     def _on_fill(self, fill: Fill) -> None:
-        self._notes.append(NoteLine(time_text(fill.time), fill_text(fill), "good"))
+        self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
     def _note(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
         text, style = note_of(event)
-        self._notes.append(NoteLine(time_text(None), text, style))
+        self._notes.append(NoteLine(self._time(None), text, style))
+
+    def _time(self, moment: datetime | None) -> str:
+        """The time of day: of a replay the recording's, as in the title."""
+        text = clock_text(self.feed, moment)
+        return text if self.feed.replayed is None else text[11:-1]
 
 
 def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
@@ -175,6 +183,14 @@ def time_text(moment: datetime | None) -> str:
     """The local time of day with milliseconds; now, if the message had none."""
     local = (moment or datetime.now().astimezone()).astimezone()
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
+    """The time of a line: of a live feed as time_text(); of a replay the moment of its recording, as --at understands it."""
+    if feed.replayed is None:
+        return time_text(moment)
+    now = feed.now()
+    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
 
 
 def _level(price: Decimal | None, size: Decimal | None) -> Level | None:

@@ -112,11 +112,18 @@ def record(
 @_FILES
 @click.option("--speed", default="max", show_default=True, metavar="1|10|max", help="1 is as it was, 10 ten times as fast.")
 @click.option("--at", metavar="TIME", help="Begin at this moment: 2026-08-05T03:45:00 (UTC, or with an offset), or +90 (seconds).")
+@click.option("--until", metavar="TIME", help="End before this moment, given as for --at.")
 @_GAPS
-@click.option("--plain", is_flag=True, help="One line per change, as of `kalshi-feed watch --plain`.")
+@click.option("--plain", is_flag=True, help="One line per change with the book after it; times are UTC.")
 @_JSON
 def replay(
-    files: tuple[str, ...], speed: str, at: str | None, gaps: Literal["strict", "ignore"], plain: bool, as_json: bool
+    files: tuple[str, ...],
+    speed: str,
+    at: str | None,
+    until: str | None,
+    gaps: Literal["strict", "ignore"],
+    plain: bool,
+    as_json: bool,
 ) -> None:
     """Play a recording, or a capture of the exchange's frames: the same books, gaps and reconnects as it had.
 
@@ -132,7 +139,7 @@ def replay(
     """
     with reporting_errors():
         pace = _speed(speed)
-        feed = KalshiFeed.replay(_named(files), speed=pace, at=_moment(at), gaps=gaps)
+        feed = KalshiFeed.replay(_named(files), speed=pace, at=_moment("--at", at), until=_moment("--until", until), gaps=gaps)
         view = pace != "max" and not plain and not as_json and sys.stdout.isatty()
         summary = recordings.replay(feed, plain=plain, view=view, quiet=as_json)
     if as_json or not plain:
@@ -187,7 +194,7 @@ def _speed(text: str) -> float | Literal["max"]:
         raise click.BadParameter(f"{text!r} is neither a number nor 'max'", param_hint="--speed") from None
 
 
-def _moment(text: str | None) -> datetime | float | None:
+def _moment(option: str, text: str | None) -> datetime | float | None:
     if text is None:
         return None
     try:
@@ -196,6 +203,6 @@ def _moment(text: str | None) -> datetime | float | None:
         moment = datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90", param_hint="--at"
+            f"{text!r} is no time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90", param_hint=option
         ) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -19,7 +19,7 @@ from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
 from .first_connection import FirstConnection
 from .model import printable
-from .monitor import Monitor
+from .monitor import Monitor, clock_text
 from .show import quiet_log, raise_failure, say, show
 
 __all__ = ["CHANNELS", "feed_for", "run"]
@@ -65,11 +65,11 @@ def run(
 
 
 class ChangePrinter:
-    """One line on standard output per message and event. The worker thread prints; the main thread waits."""
+    """One line on standard output per message and event. The thread that runs callbacks prints; the main thread waits."""
 
     def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
         self._feed = feed
-        self._message_line, self._event_line = (message_json, event_json) if as_json else (message_text, event_text)
+        self._as_json = as_json
         self._broken: Exception | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
@@ -89,10 +89,14 @@ class ChangePrinter:
     def _message(self, message: Message) -> None:
         changed = isinstance(message, (OrderbookDelta, OrderbookSnapshot))
         book = self._feed.book(message.market_ticker).view() if changed and message.market_ticker else None
-        self._print(self._message_line(message, book))
+        if self._as_json:
+            self._print(message_json(message, book))
+        else:
+            self._print(message_text(message, book, clock_text(self._feed, message.time)))
 
     def _event(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
-        self._print(self._event_line(event))
+        feed = self._feed
+        self._print(event_json(event, feed.now()) if self._as_json else event_text(event, clock_text(feed, None)))
 
     def _print(self, line: str) -> None:
         if self._broken is None:

@@ -1,14 +1,26 @@
 """Callbacks, the bounded queue, the worker threads, streams and waits.
 
-Owns the hand-over from the reader to the users. Must not import anything of the package but errors, session.events
-and stats; no sockets, no books (it is given a function that makes a view).
+Owns the hand-over from the reader to the users. Must not import anything of the package but errors, events, meters,
+threads and waiting; no sockets, no books (it is given a function that makes a view).
 """
 
 from __future__ import annotations
 
+from .delivery import Delivery, checked_count
 from .dispatcher import Dispatcher
+from .inline import InlineDispatcher
 from .mailbox import Counters
 from .registry import ALL_DATA, BOOKS
-from .stream import MessageStream
+from .stream import Blocking, MessageStream
 
-__all__ = ["ALL_DATA", "BOOKS", "Counters", "Dispatcher", "MessageStream"]
+__all__ = [
+    "ALL_DATA",
+    "BOOKS",
+    "Blocking",
+    "Counters",
+    "Delivery",
+    "Dispatcher",
+    "InlineDispatcher",
+    "MessageStream",
+    "checked_count",
+]

@@ -1,12 +1,11 @@
-"""From the reader to the users: callbacks on worker threads, streams and waits in the users' own threads.
+"""From the reader to the callbacks of a live feed: a bounded queue and worker threads.
 
 Owns the worker threads, the choice of what is queued for whom, and closing. Must not import anything of the package but
-errors, session.events, stats, threads and its siblings; no sockets.
+errors, events, threads and its siblings; no sockets.
 
-Signals: close() and end() may run in a signal handler on top of any other method of the Dispatcher. The lock of the
-mailboxes and counters is taken by the reader, the workers and close() only, so the main thread can be inside it only
-in close(), and a close() on top of a close() of the same thread returns at once. The registry, the streams and
-waking (wakeup.py) need no lock.
+Signals: close() may run in a signal handler on top of any other method of the Dispatcher. The lock of the mailboxes and
+counters is taken by the reader, the workers and close() only, so the main thread can be inside it only in close(), and a
+close() on top of a close() of the same thread returns at once.
 """
 
 from __future__ import annotations
@@ -16,19 +15,17 @@ import logging
 import math
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from ..errors import ConfigurationError
 from ..events import Event, FeedFault
-from ..forks import call_in_child
 from ..threads import ServiceThread, log_safely, waiting_threads
-from ..waiting import deadline_after, seconds_until
-from .mailbox import TICKER_OF, Counters, Lag, Mailbox, MessageQueue
-from .registry import BOOK_TYPES, Callback, Deliverable, Kind, Registry, Table
-from .stream import MessageStream
+from ..waiting import seconds_until
+from .delivery import Delivery, checked_count
+from .mailbox import TICKER_OF, Lag, Mailbox, MessageQueue
+from .registry import BOOK_TYPES, Deliverable, Registry, Table
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ __all__ = ["Dispatcher"]
 _logger = logging.getLogger("kalshi_feed.dispatch")
 _TYPE_OF = attrgetter("type")
 _STUCK_AFTER = 5.0  # seconds a callback may run before it is named in the log
-_LOOK = 0.05  # seconds between two looks at whether it was stopped
 _WATCH_EVERY = 1.0  # seconds
 _GRACE = 0.25  # seconds after the deadline for workers that only have to announce the last loss
 Overflow = Literal["drop_oldest", "block"]
@@ -53,8 +49,8 @@ class _WorkerThread(ServiceThread):
         self.registry = registry
 
 
-class Dispatcher:
-    """Hands messages and events to callbacks and streams.
+class Dispatcher(Delivery):
+    """Hands the messages and events of a live feed to callbacks and streams.
 
     Thread-safe, but for put() and watch(), which the reader alone calls. Callbacks run on the threads
     ``kalshi-feed-worker-N``, in order and under no lock; with several workers each market stays in order, and a control
@@ -75,15 +71,10 @@ class Dispatcher:
         view_of: Callable[[str], BookView | None],
         report_fault: Callable[[FeedFault], None] = lambda fault: None,
     ) -> None:
-        for what, number in (("queue_size", queue_size), ("workers", workers)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ConfigurationError(f"{what} must be a whole number, at least 1, not {number!r}")
+        queue_size, workers = checked_count("queue_size", queue_size), checked_count("workers", workers)
         if overflow not in ("drop_oldest", "block"):
             raise ConfigurationError(f"overflow must be 'drop_oldest' or 'block', not {overflow!r}")
-        self.counters = Counters()
-        # Guards the mailboxes and the counters. Under it only code of mailbox.py and stats.Histogram is called.
-        self._lock = threading.Lock()
-        self._registry = Registry()
+        super().__init__()
         self._queue_size = queue_size
         self._block = overflow == "block"
         self._workers = workers
@@ -93,33 +84,16 @@ class Dispatcher:
         self._queue = self._new_queue()
         self._threads: list[tuple[threading.Thread, Mailbox]] = []
         self._closers: set[int] = set()
-        self._streams: dict[weakref.ref[MessageStream[Any]], None] = {}  # no lock: single dict operations only
-        self._end: KalshiFeedError | None = None
         self._next_watch = 0.0
         self._seen: dict[Mailbox, tuple[tuple[object, ...], float]] = {}
         self._stuck: dict[Mailbox, tuple[object, ...]] = {}
-        call_in_child(self.leave_child)
 
     def _new_queue(self) -> MessageQueue:
         return MessageQueue(self._lock, self.counters, self._queue_size, self._workers, self._block, self._while_full)
 
-    # -- registering ------------------------------------------------------------------------------------------------
-
-    def register(self, kind: Kind, callback: Callback, market_tickers: str | Iterable[str] | None = None) -> None:
-        """Call ``callback`` with every object of ``kind``: a wire type, an Event class, BOOKS or ALL_DATA.
-
-        With ``market_tickers`` only with those of these markets, never with a message that has no ticker. Takes
-        effect from the next message on. Raises ConfigurationError.
-        """
-        self._registry.register(kind, callback, market_tickers)
-
-    def off(self, callback: Callback) -> int:
-        """Remove every registration of ``callback``, from the next message on; returns how many there were."""
-        return self._registry.off(callback)
-
     # -- the reader's side ------------------------------------------------------------------------------------------
 
-    def put(self, items: Sequence[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
+    def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
         """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then on.
 
         ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book changed its
@@ -134,7 +108,9 @@ class Dispatcher:
             messages = [item for item in items if not isinstance(item, Event)]
             kinds = set(map(_TYPE_OF, messages))
         entries: list[list[Any] | Event | Lag] = []
-        warnings = self._feed_streams(messages, kinds, entries) if self._streams else []
+        lag, warnings = self._feed_streams(messages, kinds) if self._streams else (None, [])
+        if lag is not None:
+            entries.append(lag)  # ahead of the messages
         if messages is items:
             if chosen := _choose(items, kinds, table):
                 entries.append(chosen)
@@ -158,24 +134,6 @@ class Dispatcher:
         if now >= self._next_watch:
             self.watch(now)
         return any(thread.ident in waiting_threads for thread, _ in self._threads)
-
-    def _feed_streams(self, messages: Sequence[Any], kinds: set[str], entries: list[list[Any] | Event | Lag]) -> list[str]:
-        """Fill the streams; what they drop becomes one Lagged, ahead of the messages."""
-        warnings = []
-        total: Lag | None = None
-        for reference in list(self._streams):
-            stream = reference()
-            if stream is not None and stream.type in kinds:
-                lag, news = stream.feed(messages)
-                if news:
-                    warnings.append(f"a stream of {stream.type!r} messages is not read fast enough: the oldest are dropped")
-                if lag is not None and total is not None:
-                    total.merge(lag)
-                else:
-                    total = total or lag
-        if total is not None:
-            entries.append(total)
-        return warnings
 
     def watch(self, now: float) -> None:
         """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``: perf_counter().
@@ -263,13 +221,6 @@ class Dispatcher:
         finally:
             self._closers.discard(me)
 
-    def drain(self, stopped: Callable[[], bool]) -> None:
-        """Wait until everything queued is delivered, however long that takes, unless ``stopped()``. Nothing may be put any more."""
-        queue, threads = self._queue, tuple(self._threads)
-        queue.begin_close(math.inf)
-        while not stopped() and _join(threads, time.monotonic() + _LOOK):
-            pass
-
     def is_worker(self) -> bool:
         """Whether this is called from a callback, on one of the worker threads."""
         thread = threading.current_thread()
@@ -279,59 +230,10 @@ class Dispatcher:
         """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no lock."""
         self._queue.unblock()
 
-    def end_streams(self, error: KalshiFeedError | None) -> None:
-        """End every stream and wait: with ``error``, or because the feed was closed. start() lets new ones begin."""
-        self._end = end = error or FeedClosedError("the feed was closed")
-        for reference in list(self._streams):
-            stream = reference()
-            if stream is not None:
-                stream.end(end)
-
     def leave_child(self) -> None:
-        """In a child process: the threads stayed in the parent, and so does what waits for them."""
+        """See Delivery."""
         self._queue.leave_child()
-        for reference in list(self._streams):
-            stream = reference()
-            if stream is not None:
-                stream.leave_child()
-
-    # -- streams and waits ------------------------------------------------------------------------------------------
-
-    def stream(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream[Any]:
-        """A blocking iterator over the messages of one wire type from now on. Raises ConfigurationError."""
-        streams = self._streams
-        stream: MessageStream[Any] = MessageStream(type, market_tickers, maxsize)
-        reference = weakref.ref(stream, lambda gone: streams.pop(gone, None))
-        stream.on_close(lambda: streams.pop(reference, None))
-        streams[reference] = None
-        if self._end is not None:
-            stream.end(self._end)
-        return stream
-
-    def wait_for(
-        self,
-        type: str,
-        predicate: Callable[[Any], object] | None = None,
-        timeout: float | None = None,
-        *,
-        market_tickers: str | Iterable[str] | None = None,
-        describe: Callable[[], str] | None = None,
-    ) -> Any:
-        """The next message of a wire type for which ``predicate`` is true.
-
-        The predicate is called in this thread and its errors pass through. ``timeout`` in seconds, None for ever.
-        Raises WaitTimeout with the text of ``describe``, FeedClosedError, or the feed's error when it has failed.
-        """
-        deadline = deadline_after(timeout)
-        with self.stream(type, market_tickers) as stream:
-            while True:
-                try:
-                    message = stream.get(seconds_until(deadline))
-                except WaitTimeout:
-                    break
-                if predicate is None or predicate(message):
-                    return message
-        raise WaitTimeout(describe() if describe else f"no such {type!r} message within {timeout} s")
+        super().leave_child()
 
 
 def _choose(items: Sequence[Deliverable], kinds: set[str], table: Table) -> list[Any]:

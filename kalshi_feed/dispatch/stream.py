@@ -1,6 +1,7 @@
 """Messages for a thread that asks for them: an iterator with a bounded queue of its own.
 
-Owns MessageStream. Must not import anything of the package but errors, threads and its siblings mailbox, registry and wakeup.
+Owns MessageStream, and Blocking: how its reader waits. Must not import anything of the package but errors, threads, waiting and its
+siblings mailbox and registry.
 """
 
 from __future__ import annotations
@@ -16,13 +17,34 @@ from ..waiting import Signal, deadline_after, seconds_until
 from .mailbox import Lag
 from .registry import checked_tickers
 
-__all__ = ["MessageStream"]
+__all__ = ["Blocking", "MessageStream"]
 
 M_co = TypeVar("M_co", covariant=True)  # the class of its messages
 
 
 class _StreamClosed(FeedClosedError, StopIteration):
     """The end of a stream: a ``for`` loop simply ends, and ``next()`` says why."""
+
+
+class Blocking:
+    """How a thread waits for a stream: in this machine's time. Thread-safe. A replay has another one (recording/waits.py)."""
+
+    def begin(self, timeout: float | None) -> float:
+        """A wait begins; returns its deadline, math.inf for none. Raises ConfigurationError for what is no timeout."""
+        return deadline_after(timeout)
+
+    def block(self, signal: Signal, has_news: Callable[[], bool], deadline: float) -> bool:
+        """Wait for ``signal``, which is set when there may be news; False if the deadline came first."""
+        me = get_ident()
+        waiting_threads.add(me)
+        try:
+            return signal.wait(seconds_until(deadline))
+        finally:
+            waiting_threads.discard(me)
+
+    def wake(self, signal: Signal) -> None:
+        """There is news that does not come from the reader. Takes no lock."""
+        signal.set()
 
 
 class MessageStream(Generic[M_co]):
@@ -38,6 +60,7 @@ class MessageStream(Generic[M_co]):
         type: str,
         market_tickers: Any = None,
         maxsize: int = 10_000,
+        blocking: Blocking | None = None,
     ) -> None:
         if not isinstance(type, str) or not type:
             raise ConfigurationError(f"a stream is made for a message type such as 'trade', not for {type!r}")
@@ -49,6 +72,7 @@ class MessageStream(Generic[M_co]):
         self.dropped = 0
         self._messages: deque[Any] = deque()  # the reader appends, anyone pops: both are atomic
         self._wake = Signal()
+        self._blocking = blocking or Blocking()
         self._end: KalshiFeedError | None = None
         self._on_close: Callable[[], object] = lambda: None
         self._lagging = False
@@ -60,14 +84,17 @@ class MessageStream(Generic[M_co]):
 
         Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it has failed.
         """
-        return self._next(deadline_after(timeout), timeout)
+        try:
+            return self.get_until(self._blocking.begin(timeout))
+        except WaitTimeout:
+            raise WaitTimeout(f"no {self.type!r} message within {timeout} s") from None
 
     def __iter__(self) -> MessageStream[M_co]:
         return self
 
     def __next__(self) -> M_co:
         try:
-            return self._next(deadline_after(None), None)
+            return self.get_until(self._blocking.begin(None))
         except FeedClosedError as end:
             raise _StreamClosed(*end.args) from None
 
@@ -77,7 +104,7 @@ class MessageStream(Generic[M_co]):
         if self._end is None:
             self._end = FeedClosedError(f"the stream of {self.type!r} messages was closed")
         self._messages.clear()
-        self._wake.set()
+        self._blocking.wake(self._wake)
 
     def __enter__(self) -> MessageStream[M_co]:
         return self
@@ -98,8 +125,10 @@ class MessageStream(Generic[M_co]):
             "take the messages out of it, which can, or their to_dict()"
         )
 
-    def _next(self, deadline: float, timeout: float | None) -> M_co:
-        me = get_ident()
+    # -- the dispatcher's side --------------------------------------------------------------------------------------
+
+    def get_until(self, deadline: float) -> M_co:
+        """As get(), with a deadline of its Blocking's begin()."""
         while True:
             end = self._end  # read before the queue: what was put before the end is still handed out
             try:
@@ -113,15 +142,11 @@ class MessageStream(Generic[M_co]):
             if end is not None:
                 self._wake.set()
                 raise end.fresh()
-            waiting_threads.add(me)
-            try:
-                woken = self._wake.wait(seconds_until(deadline))
-            finally:
-                waiting_threads.discard(me)
-            if not woken and not self._messages and self._end is None:
-                raise WaitTimeout(f"no {self.type!r} message within {timeout} s")
+            if not self._blocking.block(self._wake, self._has_news, deadline) and not self._has_news():
+                raise WaitTimeout(f"no {self.type!r} message in time")
 
-    # -- the dispatcher's side --------------------------------------------------------------------------------------
+    def _has_news(self) -> bool:
+        return bool(self._messages) or self._end is not None
 
     def on_close(self, forget: Callable[[], object]) -> None:
         """What close() is to call."""
@@ -160,7 +185,7 @@ class MessageStream(Generic[M_co]):
         """The feed has ended: wake everyone who waits. Takes no lock."""
         if self._end is None:
             self._end = error
-        self._wake.set()
+        self._blocking.wake(self._wake)
 
     def leave_child(self) -> None:
         """In a child process: nothing is handed out any more. What waits is the parent's to read."""

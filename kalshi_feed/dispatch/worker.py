@@ -1,7 +1,7 @@
 """Running the callbacks.
 
-Owns the worker's loop: delivery in order, the isolation of callbacks that raise, conflated on_book. Must not import
-anything of the package but session.events, threads and its siblings mailbox and registry.
+Owns the worker's loop: delivery in order, conflated on_book. Must not import anything of the package but events, threads and its
+siblings mailbox, registry and runner.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import math
 import threading
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..events import Event, FeedFault
+from ..events import FeedFault
 from ..threads import log_safely
 from .mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
-from .registry import Entry, Registry, Route
+from .registry import Registry
+from .runner import CallbackRunner
 
 if TYPE_CHECKING:
     from ..books.book import BookView
@@ -43,10 +44,7 @@ class Worker:
         self._queue = queue
         self._box = box
         self._registry = registry
-        self._lock = lock  # the dispatcher's; here it guards the counters
-        self._counters = counters
-        self._view_of = view_of
-        self._report_fault = report_fault
+        self._runner = CallbackRunner(box, registry, lock, counters, view_of, report_fault)
         self._done: Done | None = None  # of the last piece of work, to be accounted for when the next is taken
 
     def run(self) -> None:
@@ -82,8 +80,8 @@ class Worker:
         try:
             self._queue.drop_in_hand(self._box)
             fault = FeedFault("defect", f"a defect in kalshi_feed kept messages from the callbacks: {error!r}", error)
-            self._report_fault(fault)
-            self._announce(fault)
+            self._runner.report(fault)
+            self._runner.announce(fault)
         except Exception as broken:
             log_safely(_logger, logging.ERROR, "a defect could not be counted", error=broken)
 
@@ -107,7 +105,7 @@ class Worker:
                     try:
                         callback(message)
                     except BaseException as error:  # R01, R02: whatever it is, the others and the feed go on
-                        self._failed(entry, message, error)
+                        self._runner.failed(entry, message, error)
         ended = perf_counter()
         box.started = math.inf
         spent = ended - begun
@@ -124,10 +122,10 @@ class Worker:
         if isinstance(work, dict):
             self._serve_books(work)
         elif isinstance(work, Lag):
-            self._announce(work.event())
+            self._runner.announce(work.event())
         elif work.claim():
             try:
-                self._announce(work.event)
+                self._runner.announce(work.event)
             finally:
                 work.done = True
                 if len(self._queue.boxes) > 1:
@@ -139,58 +137,10 @@ class Worker:
         ended = perf_counter()
         return Done(0, ended, ended - begun, 0.0, 0.0)
 
-    def _announce(self, event: Event) -> None:
-        for route in self._registry.table.for_event(type(event)):
-            self._call(route, event)
-
     def _serve_books(self, dirty: Iterable[str]) -> None:
         """on_book: the newest view of each market, once."""
         for market_ticker in dirty:
-            books = self._registry.table.books
-            if self._queue.discarded or not books:
+            if self._queue.discarded or not self._registry.table.books:
                 return
             self._box.serial += 1
-            try:
-                view = self._view_of(market_ticker)
-            except Exception as error:
-                log_safely(_logger, logging.ERROR, "the book of %s could not be read for on_book", market_ticker, error=error)
-                continue
-            if view is None:
-                continue
-            for route in books:
-                if route[1] is None or market_ticker in route[1]:
-                    self._call(route, view)
-
-    def _call(self, route: Route, item: Any) -> None:
-        callback, _, entry = route
-        self._box.running = entry
-        try:
-            callback(item)
-        except BaseException as error:
-            self._failed(entry, item, error)
-
-    def _failed(self, entry: Entry, item: Any, error: BaseException) -> None:
-        """A callback raised: count it, log it (the first time and every 1,000th), tell on_error."""
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # without our own frame, which holds the chunk
-        count = next(entry.errors)
-        with self._lock:
-            self._counters.callback_errors += 1
-        what = getattr(item, "type", None) or type(item).__name__
-        text = f"the callback {entry.name} raised {type(error).__name__} on {what}"
-        if count == 1 or count % 1000 == 0:
-            log_safely(_logger, logging.ERROR, "%s (error %d of this callback); the feed goes on", text, count, error=error)
-        if isinstance(item, FeedFault):
-            return  # raised in on_error itself: logged only
-        context = {
-            "callback": entry.name,
-            "type": what,
-            "market_ticker": getattr(item, "market_ticker", None),
-            "count": count,
-        }
-        fault = FeedFault(kind="callback", message=text, error=error, context=context)
-        try:
-            self._report_fault(fault)
-        except Exception as broken:
-            log_safely(_logger, logging.ERROR, "a fault could not be counted", error=broken)
-        self._announce(fault)
+            self._runner.show_book(market_ticker)

@@ -21,7 +21,7 @@ from typing import Any, Final
 from ..books.store import BookStore
 from ..clocks import moment
 from ..connection.redaction import detach
-from ..dispatch import Dispatcher
+from ..dispatch import Delivery, Dispatcher
 from ..errors import ConnectionLost, FeedClosedError, KalshiFeedError
 from ..events import Event, FeedFault, FeedState
 from ..messages import Message
@@ -71,20 +71,13 @@ class Engine(ABC):
         self._queue_size = queue_size
         self._name = name
         self._timing = timing
-        self.store = BookStore(clock)
+        self.store = self._new_store(clock)
         self.wanted = Wanted()
         self._new_session = functools.partial(
             Session, self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options
         )
         self.session = self._new_session()  # replaced after a defect, under the store's lock
-        self.dispatcher = Dispatcher(
-            queue_size=queue_size,
-            overflow=overflow,
-            workers=workers,
-            name=name,
-            view_of=self.store.view,
-            report_fault=self._count_fault,
-        )
+        self.dispatcher = self._new_dispatcher(queue_size=queue_size, overflow=overflow, workers=workers, name=name)
         self._reader: FeedingThread | None = None
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
@@ -97,6 +90,22 @@ class Engine(ABC):
     @abstractmethod
     def _new_reader(self, name: str) -> FeedingThread:
         """The thread that makes the session's inputs, not started."""
+
+    def _new_store(self, clock: Clock) -> BookStore:
+        """The books, and those who wait for them."""
+        return BookStore(clock)
+
+    def _new_dispatcher(self, **options: Any) -> Delivery:
+        """What gives messages to callbacks; ``options`` are Dispatcher's."""
+        return Dispatcher(**options, view_of=self.store.view, report_fault=self._count_fault)
+
+    @property
+    def progress(self) -> float | None:
+        """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        return None
+
+    def check_recordable(self) -> None:  # noqa: B027  # of a live feed all can be
+        """Raise ConfigurationError where there is nothing to record."""
 
     def _reading(self) -> Reading:
         """What comes with the payloads of this turn, besides them."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..books.book import BookStatus
 from ..books.store import BookStore
-from ..dispatch import Dispatcher
+from ..dispatch import Delivery
 from ..events import Event
 from ..messages import Message
 from ..meters import Histogram, Meter
@@ -72,7 +72,7 @@ class Metering:
             self._lag = 0
         return self._lag
 
-    def stats(self, state: State, counts: Counts, dispatcher: Dispatcher) -> FeedStats:
+    def stats(self, state: State, counts: Counts, dispatcher: Delivery) -> FeedStats:
         """The figures at this instant."""
         now = self._clock.monotonic()
         counters = dispatcher.counters
@@ -109,7 +109,7 @@ class Metering:
         store: BookStore,
         wanted: Wanted,
         market_tickers: tuple[str, ...],
-        dispatcher: Dispatcher,
+        dispatcher: Delivery,
         *,
         overdue_after: float,
         queue_size: int,

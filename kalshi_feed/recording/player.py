@@ -1,20 +1,32 @@
 """The thread that plays a recording, and what time it is meanwhile.
 
 Owns the thread and the clock. What is played is its host's business (replaying.py). Must not import anything of the package but
-dispatch.wakeup and threads.
+threads and waiting.
 """
 
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Final, Protocol
 
 from ..threads import FeedingThread
 from ..waiting import Signal
 
-__all__ = ["Player", "ReplayClock"]
+__all__ = ["Player", "ReplayClock", "moment_of", "ns_of"]
 
 _LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def moment_of(ns: int) -> datetime:
+    """The aware datetime (UTC) of Unix nanoseconds."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def ns_of(moment: datetime) -> int:
+    """The Unix nanoseconds of an aware datetime."""
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 class Played(Protocol):
@@ -30,22 +42,31 @@ class Played(Protocol):
 class ReplayClock:
     """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one step."""
 
-    def __init__(self) -> None:
-        self._times = (0.0, 0.0)
+    def __init__(self, ns: int = 0) -> None:
+        self._times = (ns, 0)  # Unix ns, and what the session's clock is behind it
 
     def set(self, ns: int, offset_ns: int) -> float:
         """It is ``ns`` (Unix); returns the session's time."""
-        now = (ns - offset_ns) / 1e9
-        self._times = (now, ns / 1e9)
-        return now
+        self._times = (ns, offset_ns)
+        return self.monotonic()
+
+    def advance(self, ns: int) -> None:
+        """It is ``ns`` (Unix), and nothing has been received."""
+        self._times = (ns, self._times[1])
+
+    @property
+    def ns(self) -> int:
+        """Unix time in nanoseconds."""
+        return self._times[0]
 
     def monotonic(self) -> float:
         """The session's time, in seconds."""
-        return self._times[0]
+        ns, offset_ns = self._times
+        return (ns - offset_ns) / 1e9
 
     def time(self) -> float:
         """Unix time in seconds."""
-        return self._times[1]
+        return self._times[0] / 1e9
 
 
 class Player(FeedingThread):
@@ -69,7 +90,9 @@ class Player(FeedingThread):
     def _report_end(self, error: BaseException | None) -> None:
         self._host.on_end(error)
 
-    def sleep_until(self, when: float) -> None:
-        """Wait until time.monotonic() is ``when``, unless stop() comes first."""
-        while not self._stopping and (left := when - time.monotonic()) > 0:
-            self._nap.wait(min(left, _LONGEST_NAP))
+    def nap(self, until: float) -> bool:
+        """Wait until time.monotonic() is ``until``; False if wake() came first, as stop() does."""
+        while (left := until - time.monotonic()) > 0:
+            if self._nap.wait(min(left, _LONGEST_NAP)):
+                return False
+        return True

@@ -1,7 +1,8 @@
 """A recording as a feed: an engine whose reader takes its inputs from a file.
 
 Owns ReplayEngine and StepEngine. The recording's receive times are the session's clock; what the session would send goes
-nowhere, and the recorded answers come all the same. Must not import the feed or the connection.
+nowhere, and the recorded answers come all the same. The session takes one message at a time: its callbacks run to their end, on
+the same thread, then those who wait for it (waits.py), then comes the next. Must not import the feed or the connection.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
-from typing import Final
+from datetime import datetime
+from threading import Thread
+from typing import Any, Final, Literal
 
+from ..dispatch import InlineDispatcher, checked_count
 from ..engine.engine import Engine, log
 from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
@@ -20,29 +23,34 @@ from ..events import Event, FeedState
 from ..messages import Message
 from ..session.timing import Timing
 from ..session.wanted import Want
+from ..waiting import Clock
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
 from .lines import WishLine
 from .opening import beginning_of, open_source
-from .player import Player, ReplayClock
+from .player import Player, ReplayClock, moment_of, ns_of
 from .reading import Connected, Lost, Record, Trouble, Turn, Wish
 from .requests import ReplayRequests
+from .waits import ReplayStore
 
 __all__ = ["ReplayEngine", "StepEngine"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_HELD: Final = 256
+_LOOK: Final = 0.02  # seconds between two looks whether a thread that keeps the time standing has ended
 
 
 class ReplayEngine(Engine):
-    """A recording as a feed's inside. Thread-safe; play() and what it calls are for the player's thread."""
+    """A recording as a feed's inside. Thread-safe; play() and what it calls are for the player's thread.
+
+    ``speed``: recorded seconds a second, "max", or "wait" (see waits.py). Raises ConfigurationError.
+    """
 
     def __init__(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        speed: float | None,
+        speed: float | Literal["max", "wait"],
         at: datetime | float | None,
+        until: datetime | float | None,
         gaps: str,
         use_yes_price: bool | None,
         queue_size: int,
@@ -53,14 +61,17 @@ class ReplayEngine(Engine):
         if gaps not in ("strict", "ignore"):
             raise ConfigurationError(f"gaps must be 'strict' or 'ignore', not {gaps!r}")
         self.source = open_source(paths, use_yes_price)
-        self._speed = speed
-        self._at = at
-        if isinstance(at, datetime):
-            begins = beginning_of(self.source)
-            if begins is not None and _unix_ns(at, begins) < begins // 1000 * 1000:
-                raise ConfigurationError(f"at={at.isoformat()} is before the beginning of the recording, {_moment(begins)}")
+        self._begins_ns = beginning_of(self.source) or 0
+        self._at_ns = _unix_ns("at", at, self._begins_ns)
+        self._until_ns = _unix_ns("until", until, self._begins_ns)
+        if self._until_ns is not None and self._until_ns <= (self._at_ns or self._begins_ns):
+            raise ConfigurationError("until must be later than at, and than the recording's beginning")
+        self._pace = speed if isinstance(speed, float) else None
+        self._by_turns = speed == "wait"
         self._is_foreign = isinstance(self.source, ForeignSource)
-        self.clock = ReplayClock()
+        self.clock = ReplayClock(self._begins_ns)
+        checked_count("queue_size", queue_size)
+        checked_count("workers", workers)
         super().__init__(
             ", ".join(path.name for path in self.source.paths[:2]) + (" …" if len(self.source.paths) > 2 else ""),
             idle_timeout=float("inf"),
@@ -80,16 +91,34 @@ class ReplayEngine(Engine):
         self._wants: dict[int, list[Want]] = {}
         self._last_serial: int | None = None  # of the request that was taken last
         self._turn_reading = QUIET
-        self._was_restored = self._spoken = False
-        self._silent_until: int | None = None  # Unix ns; None: callbacks are told
-        self._last_ns = 0
-        self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
-        self._held: tuple[list[Message | Event], dict[str, None]] = ([], {})
+        self._has_begun = self._was_restored = False
+        self._is_silent = False  # the moment of ``at`` has not come yet
+        self._began: tuple[float, float] | None = None  # when the first moment was played: monotonic seconds, Unix ns
+
+    def _new_store(self, clock: Clock) -> ReplayStore:
+        self._waits = ReplayStore(self.clock, self._at_ns or self._begins_ns, by_turns=self._by_turns)
+        self._waits.is_silent = self._at_ns is not None
+        return self._waits
+
+    def _new_dispatcher(self, **options: Any) -> InlineDispatcher:
+        """A replay has no queue and no workers, however many were asked for."""
+        waits = self._waits
+        return InlineDispatcher(blocking=waits, view_of=waits.view, report_fault=self._count_fault, now=waits.now)
 
     @property
     def progress(self) -> float:
-        """How much of the recording was read, 0 to 1."""
+        """See Engine."""
+        if not self._has_begun:
+            return 0.0
         return self.source.read_bytes / self.source.size if self.source.size else 1.0
+
+    def check_recordable(self) -> None:
+        """See Engine."""
+        raise ConfigurationError("a replay cannot be recorded: it is a recording already, copy the file")
+
+    def _starting_locked(self) -> None:
+        self.clock.advance(self._begins_ns)
+        self._waits.is_silent = self._at_ns is not None
 
     def _reading(self) -> Reading:
         return self._turn_reading
@@ -97,61 +126,92 @@ class ReplayEngine(Engine):
     def _new_reader(self, name: str) -> Player:
         return Player(name, self)
 
-    # -- the player's side -----------------------------------------------------------------------------------------------------
+    # -- the player's side: time -----------------------------------------------------------------------------------------------
 
     def play(self, player: Player) -> None:
         """Everything, to the end of the recording or to stop()."""
-        self._was_restored = self._spoken = False
-        self._began = self._silent_until = self._last_serial = None
+        self._has_begun, self._was_restored, self._is_silent = True, False, False
+        self._began = self._last_serial = None
+        self._waits.play(player.wake)
         self._hand_on([], ())
+        self._is_silent = self._at_ns is not None
         for header, record in self.source.records():
-            if player.stopping():
-                return
             if isinstance(record, Trouble):
                 self._trouble(record.text)
                 continue
-            self._last_ns = record.ns
-            self._pace(player, record.ns)
-            if player.stopping():
+            if self._until_ns is not None and record.ns >= self._until_ns:
+                break
+            if not self._reach(record.ns, player):
                 return
-            self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns))
-        if self._silent_until is not None:
-            raise ConfigurationError(f"at={self._at} is after the end of the recording, {_moment(self._last_ns)}")
-        self._end(player)
+            self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns), player)
+        if self._is_silent:
+            raise ConfigurationError(f"at is after the end of the recording, {moment_of(self.clock.ns)}")
+        if self._until_ns is None or self._reach(self._until_ns, player):
+            self._end(player)
 
-    def _pace(self, player: Player, ns: int) -> None:
-        """Wait until it is time."""
-        if self._at is not None and not self._spoken and self._silent_until is None:
-            self._silent_until = _unix_ns(self._at, ns)
-        if self._silent_until is not None:
-            if ns < self._silent_until:
-                return
+    def _reach(self, ns: int, player: Player) -> bool:
+        """Let the recording's time pass up to ``ns``, and wake whoever waits for a moment on the way. False: stop()."""
+        if self._is_silent:
+            if self._at_ns is not None and ns < self._at_ns:
+                return self._goes_on(player)
             self._speak()
-        if self._speed is None:
-            return
-        if self._began is None:
-            self._began = (time.monotonic(), ns)
-        player.sleep_until(self._began[0] + (ns - self._began[1]) / 1e9 / self._speed)
+        while self._all_wait(player):
+            due = self._waits.next_due()
+            moment = min(due, ns)
+            if self._began is None:
+                self._began = (time.monotonic(), moment)
+            if self._pace is not None and not player.nap(self._began[0] + (moment - self._began[1]) / 1e9 / self._pace):
+                continue  # there may be another moment to stop at
+            if due >= ns:
+                return True
+            self.clock.advance(int(due))
+            self._waits.call_due(int(due))
+        return False
+
+    def _all_wait(self, player: Player) -> bool:
+        """With speed="wait": wait until every participant does. False: stop()."""
+        while self._goes_on(player):
+            in_the_way = self._waits.in_the_way()
+            if not in_the_way:
+                return True
+            for thread in self._waits.to_name(in_the_way):
+                log(logging.WARNING, "%s", _standing(thread))
+            player.nap(time.monotonic() + _LOOK)
+        return False
+
+    def _goes_on(self, player: Player) -> bool:
+        return not (player.stopping() or self.store.forked)
 
     def _speak(self) -> None:
-        """The moment has come that was asked for: from here on callbacks are told."""
-        if self._silent_until is None:
-            return
-        self._silent_until, self._spoken = None, True
+        """The moment has come that was asked for: from here on callbacks are told, and those who wait."""
+        self._is_silent = self._waits.is_silent = False
         del self._state.undelivered[:-1]
         self._hand_on([], self.requests.wanted_books())
+        self._waits.call_waiting()
 
-    def _take_safely(self, record: Record, now: float) -> None:
+    # -- the player's side: what was recorded ----------------------------------------------------------------------------------
+
+    def _take_safely(self, record: Record, now: float, player: Player | None = None) -> None:
+        self._waits.hold()
         try:
-            self._take(record, now)
-        except (ValueError, LookupError, ArithmeticError) as error:  # somebody has been at the file
+            self._take(record, now, player)
+        except (ValueError, LookupError, ArithmeticError) as error:  # the file was edited
             self._trouble(f"a line of the recording cannot be used: {error!r}")
+        self._step_done()
 
-    def _take(self, record: Record, now: float) -> None:
+    def _step_done(self) -> None:
+        """Callbacks hear of what is left, then those who wait."""
+        if self._is_silent:
+            return
+        if self._state.undelivered:
+            self._hand_on([], ())
+        self._waits.call_waiting()
+
+    def _take(self, record: Record, now: float, player: Player | None) -> None:
         if isinstance(record, Turn):
             if record.first_id is not None:
                 self.session.next_id = record.first_id
-            self._turn(record, now)
+            self._turn(record, now, player)
         elif isinstance(record, Wish):
             self._wish(record.wish)
         elif isinstance(record, Checkpoint):
@@ -161,16 +221,37 @@ class ReplayEngine(Engine):
         elif isinstance(record, Lost):
             self._lost(record, now)
 
-    def _turn(self, turn: Turn, now: float) -> None:
+    def _turn(self, turn: Turn, now: float, player: Player | None) -> None:
         self._turn_reading = turn.reading
         try:
-            self.turn(turn.payloads, now)
+            for _ in self._messages(turn.payloads, now):
+                if player is not None and not self._all_wait(player):
+                    return
+            self._waits.hold()
+            self.turn([], now)
         except ConnectionLost:
             self.session.output.give_up = None  # if the connection was given up, the recording says so too
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, ArithmeticError):
             raise  # the file was edited
         except Exception as defect:  # the recorded feed may have met it too: then its next connection follows
             self.renew_session(defect, now)
+
+    def _messages(self, payloads: list[bytes], now: float) -> Iterator[None]:
+        """The messages of one read, each to its end before the next."""
+        store, waits, session = self.store, self._waits, self.session
+        items: list[Message | Event] = []
+        for message, payload in zip(session.decoder.decode_batch(payloads), payloads, strict=True):
+            read_at = time.perf_counter()
+            waits.hold()
+            with store.lock:
+                session.take(message, len(payload), now)
+                items, changed, _ = session.output.take()
+            self._hand_on(items, changed, read_at)
+            self._step_done()
+            yield
+        if payloads:
+            with store.lock:
+                self._metering.received(len(payloads), items, self.dispatcher.counters.dropped, now)
 
     def _wish(self, wish: WishLine) -> None:
         if wish.serial is not None and wish.serial == self._last_serial:
@@ -204,7 +285,7 @@ class ReplayEngine(Engine):
         with self.store.change():
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
-                self._metering.connected(now, self._wall())
+                self._metering.connected(now, moment_of(self.clock.ns))
                 self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
             self._was_restored = True
             items, changed, _ = self.session.output.take()
@@ -217,13 +298,13 @@ class ReplayEngine(Engine):
     def _connected(self, record: Connected, now: float) -> None:
         change = record.change
         with self.store.change():
-            self._metering.connected(now, self._wall())
+            self._metering.connected(now, moment_of(self.clock.ns))
             self._metering.clock_skew = change.clock_skew
             self._state.change(
                 FeedState.CONNECTED,
                 change.reason,
-                gap_started=_moment(change.gap_started_ns),
-                gap_ended=_moment(change.gap_ended_ns),
+                gap_started=_moment_of(change.gap_started_ns),
+                gap_ended=_moment_of(change.gap_ended_ns),
             )
             if change.next_id is not None:
                 self.session.next_id = change.next_id
@@ -240,7 +321,7 @@ class ReplayEngine(Engine):
                 change.reason,
                 attempt=change.attempt,
                 delay=change.delay,
-                gap_started=_moment(change.gap_started_ns),
+                gap_started=_moment_of(change.gap_started_ns),
             )
         self._hand_on(items, changed)
 
@@ -251,43 +332,45 @@ class ReplayEngine(Engine):
             items, _, _ = self.session.output.take()
         self._hand_on(items, ())
 
-    def _wall(self) -> datetime:
-        return datetime.fromtimestamp(self.clock.time(), timezone.utc)
-
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
-        """At full speed the turns' messages are handed on some hundred at a time: the two threads take turns less often."""
-        if self._silent_until is not None:
+        if self._is_silent:
             return
-        held, held_changed = self._held
-        held += items
-        held_changed.update(dict.fromkeys(changed))
-        if self._speed is None and len(held) < _HELD and not self._state.undelivered:
-            return
-        self._held = ([], {})
-        if self._state.undelivered and len(held) > len(items):  # what was held comes before the change of state
-            before = len(held) - len(items)
-            self.dispatcher.put(held[:before], time.perf_counter(), ())
-            held = held[before:]
-        super()._hand_on(held, held_changed, read_at)
+        if self._state.undelivered:
+            super()._hand_on(items, changed, read_at)
+        else:
+            self.dispatcher.put(items, read_at if read_at is not None else time.perf_counter(), changed)
 
     def _end(self, player: Player) -> None:
-        """Everything was played: have all of it delivered, however long that takes; the books stay as they are."""
+        """Everything was played; the books stay as they are."""
+        if not self._all_wait(player):
+            return
+        self._waits.hold()
         with self.store.change():
             self._metering.ended()
             self._state.change(FeedState.CLOSED, "the recording has ended")
         self._hand_on([], ())
-        self.dispatcher.drain(player.stopping)
 
     def on_end(self, error: BaseException | None) -> None:
         """See Host."""
-        if error is not None or self._state.value is not FeedState.CLOSED:
-            super().on_end(error)
-            return
-        ended = FeedClosedError("the recording has ended")
-        with self.store.change():
-            self.store.ended = ended
-        self.dispatcher.end_streams(ended)
-        self.dispatcher.close(time.monotonic())
+        self._waits.is_silent = False
+        if self._is_silent:
+            self._is_silent = False
+            self._state.undelivered.clear()
+        try:
+            if error is not None or self._state.value is not FeedState.CLOSED:
+                super().on_end(error)
+                return
+            text = "the recording has ended"
+            if not self._by_turns:
+                text += ', while this thread waited: with KalshiFeed.replay(…, speed="wait") its time passes only while you wait'
+            ended = FeedClosedError(text)
+            self._waits.play_no_more()
+            with self.store.change():
+                self.store.ended = ended
+            self.dispatcher.end_streams(ended)
+            self.dispatcher.close(time.monotonic())
+        finally:
+            self._waits.play_no_more()
 
 
 class StepEngine(ReplayEngine):
@@ -295,7 +378,16 @@ class StepEngine(ReplayEngine):
 
     def __init__(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, gaps: str, timing: Timing) -> None:
         super().__init__(
-            paths, speed=None, at=None, gaps=gaps, use_yes_price=None, queue_size=1, workers=1, name=None, timing=timing
+            paths,
+            speed="max",
+            at=None,
+            until=None,
+            gaps=gaps,
+            use_yes_price=None,
+            queue_size=1,
+            workers=1,
+            name=None,
+            timing=timing,
         )
         self._collected: tuple[list[Message | Event], set[str]] = ([], set())
 
@@ -309,14 +401,15 @@ class StepEngine(ReplayEngine):
                 ns = record.ns
                 now = self.clock.set(record.ns, header.clock_offset_ns)
                 if isinstance(record, Turn) and len(record.payloads) > 1:
-                    for payload in record.payloads[:-1]:
-                        self.session.receive([payload], now)
-                        items, changed, _ = self.session.output.take()
-                        yield ns, items, changed
-                    record = record._replace(payloads=record.payloads[-1:])
+                    for _ in self._messages(record.payloads, now):
+                        yield ns, *self._taken()
+                    record = record._replace(payloads=[])
                 self._take_safely(record, now)
-            self._collected, (items, changed) = ([], set()), self._collected
-            yield ns, items, changed
+            yield ns, *self._taken()
+
+    def _taken(self) -> tuple[list[Message | Event], set[str]]:
+        self._collected, taken = ([], set()), self._collected
+        return taken
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         self._state.undelivered.clear()
@@ -324,12 +417,24 @@ class StepEngine(ReplayEngine):
         self._collected[1].update(changed)
 
 
-def _unix_ns(at: datetime | float, first_ns: int) -> int:
-    """A moment; a number is seconds after the first line."""
-    if isinstance(at, datetime):
-        return round((at - _EPOCH) / timedelta(microseconds=1)) * 1000
-    return first_ns + round(at * 1e9)
+def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int | None:
+    """A moment of a recording; a number is seconds after its beginning. Raises ConfigurationError for one before it."""
+    if not isinstance(moment, datetime):
+        return None if moment is None else begins_ns + round(moment * 1e9)
+    ns = ns_of(moment)
+    if moment < moment_of(begins_ns):
+        raise ConfigurationError(f"{name} is before the beginning of the recording, {moment_of(begins_ns)}")
+    return ns
 
 
-def _moment(ns: int | None) -> datetime | None:
-    return None if ns is None else _EPOCH + timedelta(microseconds=ns // 1000)
+def _moment_of(ns: int | None) -> datetime | None:
+    return None if ns is None else moment_of(ns)
+
+
+def _standing(thread: Thread | None) -> str:
+    if thread is None:
+        return 'with speed="wait" a replay waits for a thread that waits for it, and none has come yet: call run_forever(), say'
+    return (
+        f"the thread {thread.name} keeps the replay's time standing: it has not waited for the feed for 10 s; "
+        "with feed.stepping_out() time passes without it"
+    )

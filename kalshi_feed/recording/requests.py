@@ -46,6 +46,7 @@ class ReplayRequests(UserRequests):
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
         """What was open at this moment of the recording."""
+        self._store.wait(lambda: True, timeout, str)  # answered already, and a wait like any other
         return self.look(self.session.open_subscriptions)
 
     def confirmed(self, want: Want) -> bool:

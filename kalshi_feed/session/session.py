@@ -66,7 +66,7 @@ class Session:
         self._wanted = wanted
         self._timing = timing or Timing()
         self._strict = strict
-        self._decoder = Decoder(use_yes_price)
+        self.decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
         self._bad_frames: deque[float] = deque()
         self._unknown_sids: set[int | None] = set()
@@ -201,11 +201,11 @@ class Session:
         """Take the text messages of one read, in order. Never raises for what the exchange sends."""
         books, items, live = self._books, self.output.items, BookStatus.LIVE
         prices, sizes = PRICES.get, SIZES.get
-        delta_type, yes_price = self._decoder.delta_type, self._decoder.use_yes_price
+        delta_type, yes_price = self.decoder.delta_type, self.decoder.use_yes_price
         subscription, sid, expected = self._book_subscription()
         others = other_bytes = 0
-        for message, payload in zip(self._decoder.decode_batch(payloads), payloads, strict=True):
-            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, _take() sees to it.
+        for message, payload in zip(self.decoder.decode_batch(payloads), payloads, strict=True):
+            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, take() sees to it.
             if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
@@ -227,7 +227,7 @@ class Session:
                 subscription.next_seq = expected
             others += 1
             other_bytes += len(payload)
-            self._take(message, len(payload), now)
+            self.take(message, len(payload), now)
             subscription, sid, expected = self._book_subscription()
         if subscription is not None:
             subscription.next_seq = expected
@@ -242,8 +242,9 @@ class Session:
             return None, None, -1
         return subscription, subscription.sid, subscription.next_seq
 
-    def _take(self, message: Message | ProtocolError, size: int, now: float) -> None:
-        """One message of ``size`` bytes, whatever it is."""
+    def take(self, message: Message | ProtocolError, size: int, now: float) -> None:
+        """One message of ``size`` bytes, whatever it is. A replay takes each of a read by itself, as receive() would."""
+        self.cross_check.has_news = True
         kind = "unreadable" if isinstance(message, ProtocolError) else message.type
         self.output.counts.add(kind, size)
         if isinstance(message, ProtocolError):

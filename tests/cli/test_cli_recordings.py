@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no file": (["replay", "nowhere.ndjson"], "the recording 'nowhere.ndjson' does not exist"),
     "no recording": (["replay", "README.md"], "'README.md' is not a recording, its first line is '# kalshi_feed'"),
     "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a number nor 'max'"),
-    "no speed": (["replay", "THERE", "--speed", "-1"], "speed must be a positive number or 'max', not -1.0"),
+    "no speed": (["replay", "THERE", "--speed", "-1"], "speed must be a positive number, 'max' or 'wait', not -1.0"),
     "at": (["replay", "THERE", "--at", "noon"], "'noon' is no time: write 2026-08-05T03:45:00 (UTC)"),
     "convert no file": (["convert", "nowhere.ndjson", "--to", "csv"], "does not exist"),
 }

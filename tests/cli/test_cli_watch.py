@@ -78,7 +78,7 @@ def test_json_of_what_the_feed_says() -> None:
         Lagged(3, ("A",), at),
         FeedFault("protocol", "bad frame"),
     )
-    records = [json.loads(event_json(event)) for event in events]
+    records = [json.loads(event_json(event, at)) for event in events]
     assert [record["type"] for record in records] == ["feed_state", "feed_gap", "feed_lagged", "feed_fault"]
     assert (records[0]["state"], records[1]["expected"], records[2]["dropped"], records[3]["kind"]) == (
         "RECONNECTING",
@@ -88,6 +88,7 @@ def test_json_of_what_the_feed_says() -> None:
     )
     for event, record in zip(events, records, strict=True):
         assert record.items() >= event.to_dict().items()
+    assert {record["time"] for record in records} == {"2026-01-01T00:00:00+00:00"}
     assert records[1]["market_tickers"] == ["A"] and records[3]["text"] == "protocol: bad frame"
 
 

@@ -137,7 +137,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_programs_for_a_live_feed_run_on_a_replay(short: Path) -> None:
-    with KalshiFeed.replay(short, speed=1) as feed:
+    with KalshiFeed.replay(short, speed="wait") as feed:
         subscription = feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
         assert subscription.state is SubscriptionState.ACTIVE and set(subscription.sids) == {"orderbook_delta", "trade"}
         book = feed.wait_for_book(A, timeout=5)
@@ -250,6 +250,17 @@ def test_at_a_moment(tmp_path: Path) -> None:
         assert min(sums) >= 2 and views and feed.book(A).depth_at("yes", "0.4") == 4
         assert heard.events[-1][1] is FeedState.CONNECTED and len(heard.events) == 2
         feed.close()
+    with pytest.raises(ConfigurationError, match="at is after the end of the recording, 1970-01-01 00:00:03"):
+        KalshiFeed.replay(path, at=100.0).run_forever()
+    before = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    for options, text in (
+        ({"at": before}, "at is before the beginning of the recording, 1970-01-01 00:00:01"),
+        ({"until": before}, "until is before the beginning of the recording"),
+        ({"at": 1.0, "until": moment}, "until must be later than at"),
+        ({"until": 0.0}, "until must be later than at"),
+    ):
+        with pytest.raises(ConfigurationError, match=text):
+            KalshiFeed.replay(path, **options)  # type: ignore[arg-type]
 
 
 def test_the_time_is_the_recording_s(tmp_path: Path) -> None:
@@ -261,9 +272,13 @@ def test_the_time_is_the_recording_s(tmp_path: Path) -> None:
 def test_wrong_calls(short: Path, make_feed: FeedMaker) -> None:
     for options, text in (
         ({"speed": 0}, "speed must be a positive number"),
-        ({"speed": "fast"}, "speed must be a positive number or 'max'"),
+        ({"speed": "fast"}, "speed must be a positive number, 'max' or 'wait', not 'fast'"),
+        ({"speed": True}, "speed must be a positive number, 'max' or 'wait', not True"),
         ({"at": datetime(2026, 1, 1)}, "at must be an aware datetime"),  # noqa: DTZ001
         ({"at": -1.0}, "number of seconds of 0 or more"),
+        ({"until": datetime(2026, 1, 1)}, "until must be an aware datetime"),  # noqa: DTZ001
+        ({"queue_size": 0}, "queue_size must be a whole number"),
+        ({"workers": 1.5}, "workers must be a whole number"),
         ({"gaps": "some"}, "gaps must be 'strict' or 'ignore'"),
     ):
         with pytest.raises(ConfigurationError, match=text):

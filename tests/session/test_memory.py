@@ -31,7 +31,7 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "_wanted": "the user requests'",
         "_timing": "an argument",
         "_strict": "an argument",
-        "_decoder": "has no state but use_yes_price, an argument that the recording's header holds",
+        "decoder": "has no state but use_yes_price, an argument that the recording's header holds",
         "output": "below",
         "reconciler": "below",
         "repair": "below",

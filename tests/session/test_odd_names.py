@@ -58,5 +58,5 @@ def test_S48_nothing_that_is_printed_can_drive_a_terminal(escape: str) -> None:
     for type_ in (escape, "trade", "ticker", "fill", "user_order", "market_lifecycle_v2"):
         message = decode(json.dumps({"type": type_, "msg": body, escape: 1}))
         assert change_text(message).isprintable()
-        assert message_text(message, None).isprintable()
-    assert event_text(FeedFault("protocol", f"in {escape}", None, {})).isprintable()
+        assert message_text(message, None, "12:00").isprintable()
+    assert event_text(FeedFault("protocol", f"in {escape}", None, {}), "12:00").isprintable()

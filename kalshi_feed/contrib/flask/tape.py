@@ -77,8 +77,8 @@ class Tape:
             market.trades.append({"number": market.trade_count, **row})
 
     def _changed(self, view: BookView) -> None:
-        mid = view.mid() if view.is_live else None
-        now = time.time()
+        mid, updated_at = view.mid() if view.is_live else None, view.updated_at
+        now = updated_at.timestamp() if updated_at is not None else 0.0  # of a replay, too
         with self._lock:
             market = self._market(view.market_ticker)
             if mid is not None and abs(now - market.sampled) >= _APART:  # abs: a clock set back must not stop it

@@ -207,8 +207,8 @@ BUGS: Final = (
     Bug(
         "one callback that raises skips the next",
         "dispatch/worker.py",
-        "                        self._failed(entry, message, error)\n",
-        "                        self._failed(entry, message, error)\n                        break\n",
+        "                        self._runner.failed(entry, message, error)\n",
+        "                        self._runner.failed(entry, message, error)\n                        break\n",
         DISPATCH,
     ),
     Bug(
