@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from typing import Any, Final
 
 from ..engine.engine import Engine, log
 from ..engine.tap import QUIET, Reading
@@ -71,8 +71,9 @@ class ReplayEngine(Engine):
             name=name,
             timing=timing,
             clock=self.clock,
-            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict"},
+            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict", "asks_again": False},
         )
+        self.store.is_past = True
         self._recorded = self.requests
         self.requests = ReplayRequests(
             self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
@@ -84,7 +85,7 @@ class ReplayEngine(Engine):
         self._silent_until: int | None = None  # Unix ns; None: callbacks are told
         self._last_ns = 0
         self._began: tuple[float, int] | None = None  # monotonic seconds, Unix ns
-        self._held: tuple[list[Message | Event], dict[str, None]] = ([], {})
+        self._held: tuple[list[Message | Event], dict[str, Any]] = ([], {})  # of each market: what keeps its book until it was told
 
     @property
     def progress(self) -> float:
@@ -183,6 +184,8 @@ class ReplayEngine(Engine):
             recorded.subscribe(want)
         elif wish.do == "request_snapshots":
             recorded.request_snapshots(wish.words)
+        elif wish.do == "ask_again":
+            recorded.ask_again(wish.words[0])
         elif wish.do == "ask":
             recorded.ask(wish.words[0], wish.words[1:])
         elif wish.do == "list_subscriptions":
@@ -207,7 +210,7 @@ class ReplayEngine(Engine):
                 self._metering.connected(now, self._wall())
                 self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
             self._was_restored = True
-            items, changed, _ = self.session.output.take()
+            items, changed, _ = self._take_locked()
         self._hand_on(items, changed)
         if missed:
             troubles.append(f"{missed} messages before this moment were not recorded")
@@ -234,7 +237,7 @@ class ReplayEngine(Engine):
         self._state.last_error = change.reason
         with self.store.change():
             self.session.disconnected(now)
-            items, changed, _ = self.session.output.take()
+            items, changed, _ = self._take_locked()
             self._state.change(
                 FeedState.RECONNECTING,
                 change.reason,
@@ -248,8 +251,8 @@ class ReplayEngine(Engine):
         log(logging.WARNING, "%s", text)
         with self.store.lock:
             self.session.output.fault("recording", text, self.clock.monotonic())
-            items, _, _ = self.session.output.take()
-        self._hand_on(items, ())
+            items, changed, _ = self._take_locked()
+        self._hand_on(items, changed)
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self.clock.time(), timezone.utc)
@@ -260,7 +263,7 @@ class ReplayEngine(Engine):
             return
         held, held_changed = self._held
         held += items
-        held_changed.update(dict.fromkeys(changed))
+        held_changed.update(changed if isinstance(changed, Mapping) else dict.fromkeys(changed))
         if self._speed is None and len(held) < _HELD and not self._state.undelivered:
             return
         self._held = ([], {})
@@ -297,10 +300,13 @@ class StepEngine(ReplayEngine):
         super().__init__(
             paths, speed=None, at=None, gaps=gaps, use_yes_price=None, queue_size=1, workers=1, name=None, timing=timing
         )
-        self._collected: tuple[list[Message | Event], set[str]] = ([], set())
+        self._collected: tuple[list[Message | Event], dict[str, Any]] = ([], {})
 
-    def steps(self) -> Iterator[tuple[int, list[Message | Event], set[str]]]:
-        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status."""
+    def steps(self) -> Iterator[tuple[int, list[Message | Event], Iterable[str]]]:
+        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status.
+
+        While the caller holds the last, the store finds these books, also those that nobody wants any more.
+        """
         ns = 0
         for header, record in self.source.records():
             if isinstance(record, Trouble):
@@ -311,17 +317,17 @@ class StepEngine(ReplayEngine):
                 if isinstance(record, Turn) and len(record.payloads) > 1:
                     for payload in record.payloads[:-1]:
                         self.session.receive([payload], now)
-                        items, changed, _ = self.session.output.take()
+                        items, changed, _ = self._take_locked()
                         yield ns, items, changed
                     record = record._replace(payloads=record.payloads[-1:])
                 self._take_safely(record, now)
-            self._collected, (items, changed) = ([], set()), self._collected
+            self._collected, (items, changed) = ([], {}), self._collected
             yield ns, items, changed
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         self._state.undelivered.clear()
         self._collected[0].extend(items)
-        self._collected[1].update(changed)
+        self._collected[1].update(changed if isinstance(changed, Mapping) else dict.fromkeys(changed))
 
 
 def _unix_ns(at: datetime | float, first_ns: int) -> int:

@@ -195,6 +195,17 @@ class Reconciler:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
 
+    def renew(self, market_tickers: Iterable[str], now: float) -> None:
+        """Have book markets deleted and added again: fresh snapshots, and deltas for sure (PROTOCOL.md 5.4).
+
+        Those that the exchange has yet to confirm are on their way anyhow.
+        """
+        subscription = self.subscriptions.get(BOOK_CHANNEL)
+        if subscription is not None and subscription.is_open:
+            subscription.renew(market_tickers)
+            self.unsettled.add(BOOK_CHANNEL)
+            self._settle(BOOK_CHANNEL, now)
+
     def _revive(self, new_books: Iterable[str], now: float) -> None:
         """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself."""
         subscription = self.subscriptions.get(BOOK_CHANNEL)

@@ -26,6 +26,7 @@ from .timing import Timing
 __all__ = ["Repair"]
 
 _NEVER: Final = float("inf")
+_WAITING: Final = (BookStatus.PENDING, BookStatus.STALE)  # for a snapshot
 _SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
 _MAX_GAPS: Final = 1000  # within the same window; what an exchange may send that numbers nothing right
@@ -144,6 +145,11 @@ class Repair:
         if subscription.name == BOOK_CHANNEL and gone:
             self.gap(subscription, None, None, reason, now, gone)
 
+    def forget(self, market_tickers: Iterable[str]) -> None:
+        """Nobody wants these any more."""
+        self.books_changed()
+        self._mute.difference_update(market_tickers)
+
     def live(self) -> list[str]:
         """The markets whose books are LIVE."""
         return [ticker for ticker, book in self._books.items() if book.status is BookStatus.LIVE]
@@ -205,8 +211,7 @@ class Repair:
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
         """Which of them want a snapshot; the exchange may have named some that nobody ever wanted."""
-        waiting = (BookStatus.PENDING, BookStatus.STALE)
-        return [t for t in market_tickers if t in self._books and self._books[t].status in waiting]
+        return [t for t in market_tickers if t in self._books and self._books[t].status in _WAITING]
 
     def _ask(self, reconciler: Reconciler, now: float) -> None:
         """Send the next part of the request, or end the repair when all have answered."""
@@ -258,7 +263,7 @@ class Repair:
 
 
 def _may_be_wrong(book: Book, subscription: ServerSubscription) -> bool:
-    return book.status is BookStatus.LIVE or (book.status is not BookStatus.CLOSED and book.market_ticker in subscription.confirmed)
+    return book.status is BookStatus.LIVE or (book.status in _WAITING and book.market_ticker in subscription.confirmed)
 
 
 def _some(tickers: set[str]) -> str:

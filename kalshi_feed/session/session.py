@@ -16,7 +16,9 @@ from ..errors import ProtocolError
 from ..messages import (
     Decoder,
     ErrorMessage,
+    MarketLifecycle,
     Message,
+    MultivariateMarketLifecycle,
     Ok,
     OrderbookDelta,
     OrderbookSnapshot,
@@ -37,6 +39,7 @@ from .reconciler import Reconciler
 from .repair import Repair
 from .server_subscription import ServerSubscription
 from .timing import Timing
+from .unknown_markets import UnknownMarkets
 from .wanted import Wanted
 
 __all__ = ["Session"]
@@ -49,7 +52,7 @@ class Session:
 
     ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
     ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers mean nothing, because
-    only some of a subscription's frames were kept.
+    only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Session:
         timing: Timing | None = None,
         listen_only: bool = False,
         strict: bool = True,
+        asks_again: bool = True,
     ) -> None:
         self._books = books
         self._wanted = wanted
@@ -77,6 +81,8 @@ class Session:
         self.reconciler = (ListenOnly if listen_only else Reconciler)(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
         self.cross_check = CrossCheck(books, self.output, self._timing)
+        self.unknown_markets = UnknownMarkets(books, self.output, self._timing)
+        self.unknown_markets.asks_again = asks_again
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -97,6 +103,7 @@ class Session:
         memory.replies_repeat = self._replies_repeat
         memory.repair = self.repair.save()
         memory.cross_check = self.cross_check.save()
+        memory.unknown_markets = self.unknown_markets.save()
         memory.output = self.output.save()
 
     def restore(self, memory: SessionMemory, now: float) -> None:
@@ -112,6 +119,7 @@ class Session:
         self.reconciler.restore(memory, online=memory.connected_at is not None)
         self.repair.restore(memory.repair or RepairMemory())
         self.cross_check.restore(memory.cross_check or CrossCheckMemory())
+        self.unknown_markets.restore(memory.unknown_markets)
         self.output.restore(memory.output or OutputMemory())
         if memory.repair is None and memory.connected_at is not None:
             self.repair.expect(now)
@@ -146,6 +154,7 @@ class Session:
         """Do what has become due, and what users have come to want since."""
         self.reconciler.tick(now)
         self.repair.tick(self.reconciler, now)
+        self.unknown_markets.tick(self.reconciler, now)
         if self.cross_check.next_deadline() <= now:
             for ticker in self.cross_check.tick(self.reconciler, now):
                 text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
@@ -181,7 +190,8 @@ class Session:
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
-        return min(self.reconciler.next_deadline(), self.repair.next_deadline(), self.cross_check.next_deadline())
+        parts = (self.reconciler, self.repair, self.cross_check, self.unknown_markets)
+        return min(part.next_deadline() for part in parts)
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
@@ -291,6 +301,8 @@ class Session:
             self.output.items.append(message)
             if isinstance(message, (Ticker, Trade)):
                 self.cross_check.compare(message, now)
+            elif isinstance(message, (MarketLifecycle, MultivariateMarketLifecycle)):
+                self.unknown_markets.told(message)
             self._tell_unread(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
@@ -318,20 +330,25 @@ class Session:
         if not self._wanted.wants_book(ticker):
             self._unwanted(message, now)
             return
-        book = self._books[ticker]
-        if self.cross_check.answered(book, yes, no):
+        book, subscription = self._books[ticker], self.reconciler.subscriptions[BOOK_CHANNEL]
+        is_unknown = message.market_id == "" and not (yes or no)
+        if not is_unknown and not self.unknown_markets.admits(ticker, subscription):
+            self.output.counts.ignored["unknown_market"] += 1
+            return
+        if self.cross_check.answered(book, yes, no) and not is_unknown:
             text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
             self._fault_one_market(ticker, "doubted_book", text, None, now)
-        was_live = book.status is BookStatus.LIVE
-        book.replace(yes, no, message.seq, message.clock, now)
-        self._snapshotless.discard(ticker)
+        before = book.status
         self.output.items.append(message)
-        if not was_live:
+        if is_unknown:
+            self.unknown_markets.take(book, message, subscription, now)
+        else:
+            book.replace(yes, no, message.seq, message.clock, now)
+        self._snapshotless.discard(ticker)
+        if book.status is not before:
             self.output.status_changed.add(ticker)
+        if before is not BookStatus.LIVE:
             self.repair.answered(ticker, self.reconciler, now)
-        if message.market_id == "" and not (yes or no):
-            text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
-            self.output.fault("unknown_market", text, now, market_ticker=ticker)
 
     def ignored_binary(self, count: int, now: float) -> None:
         """So many frames came that were no text. They are told and left out."""
@@ -425,6 +442,9 @@ class Session:
             self._unwanted(message, now)
         elif book.status is BookStatus.STALE:
             self.output.counts.ignored["stale_book"] += 1
+        elif book.status is BookStatus.UNKNOWN:
+            self.output.counts.ignored["unknown_market"] += 1
+            self.unknown_markets.ask_soon(market_ticker)
         else:
             self.output.counts.ignored["no_snapshot"] += 1
             if market_ticker not in self._snapshotless and not self.reconciler.waits_for(market_ticker):
@@ -506,11 +526,17 @@ class Session:
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""
-        self.repair.books_changed()
-        for ticker in market_tickers:
-            if self._books[ticker].set_status(BookStatus.CLOSED):
+        tickers = tuple(market_tickers)
+        self.repair.forget(tickers)
+        self._snapshotless.difference_update(tickers)
+        for ticker in tickers:
+            self.cross_check.forget(ticker)
+            self.unknown_markets.forget(ticker)
+            book = self._books.get(ticker)
+            if book is not None and book.set_status(BookStatus.CLOSED):
                 self.output.status_changed.add(ticker)
 
     def _all_live(self) -> bool:
         channel = self._wanted.channels.get(BOOK_CHANNEL)
-        return channel is None or all(self._books[ticker].status is BookStatus.LIVE for ticker in channel.holders)
+        right = (BookStatus.LIVE, BookStatus.UNKNOWN)
+        return channel is None or all(self._books[ticker].status in right for ticker in channel.holders)
