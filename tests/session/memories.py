@@ -26,11 +26,13 @@ NEVER = float("inf")
 SAVED: dict[str, dict[str, Any]] = {
     "Session": {
         "_connected_at": 980.5,
+        "_replies_repeat": True,
+    },
+    "LeftOut": {
         "_bad_frames": deque([981.0, 982.5]),
         "_unknown_sids": {7, None},
         "_snapshotless": {B},
         "_unread_types": {"fill"},
-        "_replies_repeat": True,
     },
     "Reconciler": {
         "next_id": 7,
@@ -105,6 +107,7 @@ def parts_of(session: Session) -> dict[str, Any]:
     subscriptions = session.reconciler.subscriptions
     return {
         "Session": session,
+        "LeftOut": session.left_out,
         "Reconciler": session.reconciler,
         "ServerSubscriptions": subscriptions,
         "ServerSubscription": subscriptions[BOOK],

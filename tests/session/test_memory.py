@@ -37,7 +37,9 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "repair": "below",
         "cross_check": "below",
         "unknown_markets": "below",
+        "left_out": "below",
     },
+    "LeftOut": {"_output": "see Session", "_timing": "an argument"},
     "Reconciler": {
         "_wanted": "shared with the session",
         "_output": "shared with the session",

@@ -9,7 +9,9 @@ import pytest
 from kalshi_feed.errors import UnknownMarketError
 from kalshi_feed.events import FeedFault, Gap
 from kalshi_feed.messages import OrderbookSnapshot
+from kalshi_feed.session.memory import SessionMemory
 from kalshi_feed.session.server_subscription import ServerSubscriptions
+from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
 
 from .driver import BOOK, Driver, delta, snapshot, subscribed, ticker
@@ -242,6 +244,24 @@ def test_S39_no_answer_to_the_question_ends_nothing() -> None:
     assert driver.live() == {"A", "TYPO"}
 
 
+def test_S39_a_restored_session_asks_when_the_other_one_would_have() -> None:
+    lives = []
+    for is_restored in (False, True):
+        driver = unknown("TYPO")
+        driver.play_time(100)
+        driver.session.unknown_markets.ask_soon("TYPO")
+        sent = driver.turn()
+        if is_restored:
+            memory = SessionMemory()
+            driver.session.save(memory)
+            driver.session = Session(driver.books, driver.wanted, timing=driver.timing)
+            driver.session.restore(memory, driver.now)
+        driver.play(sent)
+        driver.play_time(1000)
+        lives.append((driver.all_sent, driver.session.next_deadline()))
+    assert lives[0] == lives[1] and len(lives[0][0]) > 8
+
+
 def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> None:
     driver = Driver(Timing(pace=0.0))
     keeper = driver.go_live("KEEP")
@@ -252,7 +272,7 @@ def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> 
         want = driver.want((BOOK, "ticker"), name)
         driver.play()
         driver.session.repair._mute.add(name)
-        driver.session._snapshotless.add(name)
+        driver.session.left_out._snapshotless.add(name)
         sid = driver.session.sid_of("ticker")
         for _ in range(3):
             driver.turn(ticker(name, sid, yes_bid_dollars="0.1000", yes_ask_dollars="0.9000"))
@@ -269,7 +289,12 @@ def _sizes_above(session: Any, bound: int) -> dict[str, int]:
     """The containers of the session and its parts that hold more than ``bound``."""
     found: dict[str, int] = {}
     parts = {"session": session, "reconciler": session.reconciler, "repair": session.repair, "cross_check": session.cross_check}
-    parts |= {"unknown_markets": session.unknown_markets, "output": session.output, "wanted": session._wanted}
+    parts |= {
+        "left_out": session.left_out,
+        "unknown_markets": session.unknown_markets,
+        "output": session.output,
+        "wanted": session._wanted,
+    }
     parts |= {"counts": session.output.counts, "subscriptions": session.reconciler.subscriptions}
     for name, part in parts.items():
         for attribute, value in vars(part).items():
