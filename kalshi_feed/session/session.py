@@ -50,7 +50,7 @@ _LONGEST_HOLE: Final = 1_000  # numbers; whatever is said to be missing beyond, 
 class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
 
-    ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
+    ``books`` holds the book of every market that is wanted; ``wanted`` is changed by users between two calls.
     ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers mean nothing, because
     only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
     """
