@@ -25,6 +25,7 @@ from .errors import (
     StaleBookError,
     SubscriptionError,
     TLSError,
+    UnknownMarketError,
     WaitTimeout,
 )
 from .events import FeedFault, FeedState, Gap, Lagged, StateChange
@@ -106,6 +107,7 @@ __all__ = [
     "TLSError",
     "Ticker",
     "Trade",
+    "UnknownMarketError",
     "UnknownMessage",
     "UserOrder",
     "WaitTimeout",

@@ -12,6 +12,7 @@
       ProtocolError                       a frame that is not what the protocol allows
       SubscriptionError                   the exchange refused a subscription
       StaleBookError                      a live book was asked for and the book is not live
+        UnknownMarketError                because the exchange knows no such market, or no longer
       WaitTimeout (TimeoutError)          a wait ran out of time; the message says what was missing
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
@@ -42,6 +43,7 @@ __all__ = [
     "StaleBookError",
     "SubscriptionError",
     "TLSError",
+    "UnknownMarketError",
     "WaitTimeout",
 ]
 
@@ -217,10 +219,44 @@ class StaleBookError(KalshiFeedError):
         self.status = status
 
     def __str__(self) -> str:
+        text = f"the book of {self.market_ticker} is {self.status}, not LIVE; "
+        if self.status == "PENDING":
+            return text + "no snapshot of it has come: wait_for_book() subscribes to it if nobody has, and waits"
+        if self.status == "CLOSED":
+            return text + "nobody wants it any more: subscribe('orderbook_delta', …) or wait_for_book() brings it back"
+        return text + "wait_for_book() waits until it is right again, view() without require_live shows what was last known"
+
+
+class UnknownMarketError(StaleBookError):
+    """The exchange has answered that it knows no market ``market_ticker``, or no longer (PROTOCOL.md 5.4).
+
+    ``was_known`` says that it did once: the book was LIVE, or the market's close has passed. ``advice`` is what may be wrong and
+    what to do about it, a sentence each.
+    """
+
+    def __init__(self, market_ticker: str, was_known: bool = False) -> None:
+        super().__init__(market_ticker, "UNKNOWN")
+        self.args = (market_ticker, was_known)
+        self.was_known = was_known
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What may be wrong, and what to do about it."""
+        if self.was_known:
+            return ("the market is over; unsubscribe from it",)
+        ticker = self.market_ticker
+        spelling = "write the market's whole ticker, in capitals: not the event's or the series'"
+        if ticker != ticker.upper():
+            spelling = f"write it in capitals: {ticker.upper()}"
         return (
-            f"the book of {self.market_ticker} is {self.status}, not LIVE; "
-            "wait_for_book() waits until it is right again, view() without require_live shows what was last known"
+            spelling,
+            "production and demo have different markets",
+            "a market that is over is gone some time after it was settled",
         )
+
+    def __str__(self) -> str:
+        known = "no longer knows the market" if self.was_known else "knows no market"
+        return f"the exchange {known} {self.market_ticker}: {'; '.join(self.advice)}"
 
 
 class WaitTimeout(KalshiFeedError, TimeoutError):

@@ -362,7 +362,8 @@ class KalshiFeed(Callbacks, ByType):
     def wait_for_book(self, market_ticker: str, timeout: float | None = None) -> OrderBook:
         """Wait until the market's book is LIVE and return it; subscribes if nobody has.
 
-        Raises WaitTimeout (it says what was missing), SubscriptionError, the fatal error, FeedClosedError.
+        Raises WaitTimeout (it says what was missing), UnknownMarketError (the exchange answers that it knows no such market),
+        StaleBookError (somebody unsubscribes meanwhile), SubscriptionError, the fatal error, FeedClosedError.
         """
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)

@@ -125,6 +125,7 @@ def assess(
     error: str | None = None,
     books: Mapping[str, int] | None = None,
     overdue: Sequence[str] = (),
+    unknown: Sequence[str] = (),
     failed_subscriptions: int = 0,
     queue_depth: int = 0,
     queue_size: int = 0,
@@ -136,9 +137,9 @@ def assess(
 ) -> Health:
     """The verdict on a feed.
 
-    ``error`` is the text of the last connection error; ``books`` the number of wanted books by status name;
-    ``overdue`` the markets whose first snapshot has not come in time; ``last_received_age`` the seconds since any
-    byte came (a quiet market is not dead: the exchange pings every 10 s).
+    ``error`` is the text of the last connection error; ``books`` the number of wanted books by status name; ``overdue``
+    the markets whose first snapshot has not come in time; ``unknown`` those that the exchange does not know and never
+    has; ``last_received_age`` the seconds since any byte came (a quiet market is not dead: the exchange pings every 10 s).
     """
     if state is not FeedState.CONNECTED:
         return Health("down", (f"the feed is {state.value}" + (f": {error}" if error else ""),))
@@ -147,8 +148,10 @@ def assess(
     if stale:
         reasons.append(f"{stale} {_books(stale)} STALE")
     if overdue:
-        named = ", ".join(overdue[:3]) + (" …" if len(overdue) > 3 else "")
-        reasons.append(f"{len(overdue)} {_books(len(overdue))} still without a snapshot: {named}")
+        reasons.append(f"{len(overdue)} {_books(len(overdue))} still without a snapshot: {_named(overdue)}")
+    if unknown:
+        markets = "market is" if len(unknown) == 1 else "markets are"
+        reasons.append(f"{len(unknown)} {markets} unknown to the exchange: {_named(unknown)}")
     if failed_subscriptions:
         reasons.append(f"{failed_subscriptions} subscription(s) refused by the exchange")
     if stuck_callback:
@@ -162,6 +165,10 @@ def assess(
     if clock_skew is not None and abs(clock_skew) > 5:
         reasons.append(f"this machine's clock is {clock_skew:+.0f} s off the exchange's")
     return Health("degraded" if reasons else "ok", tuple(reasons))
+
+
+def _named(market_tickers: Sequence[str]) -> str:
+    return ", ".join(market_tickers[:3]) + (" …" if len(market_tickers) > 3 else "")
 
 
 def _books(count: int) -> str:

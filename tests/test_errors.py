@@ -26,6 +26,7 @@ from kalshi_feed.errors import (
     StaleBookError,
     SubscriptionError,
     TLSError,
+    UnknownMarketError,
     WaitTimeout,
 )
 
@@ -42,6 +43,7 @@ SAMPLES: list[KalshiFeedError] = [
     ProtocolError("odd", "{", "trade", 1, 2, "A"),
     SubscriptionError(26, "limit", "orderbook_delta", ("A", "B")),
     StaleBookError("A", "STALE"),
+    UnknownMarketError("A", True),
     WaitTimeout("x"),
     FeedClosedError("x"),
     FeedForkedError("x"),

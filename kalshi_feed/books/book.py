@@ -33,6 +33,7 @@ class BookStatus(enum.Enum):
     PENDING = "PENDING"  # no snapshot yet
     LIVE = "LIVE"  # equal to the exchange's book at ``seq``
     STALE = "STALE"  # what was last known: something was missed, or the connection is down
+    UNKNOWN = "UNKNOWN"  # empty: the exchange has answered that it knows no such market, or no longer (PROTOCOL.md 5.4)
     CLOSED = "CLOSED"  # nobody wants it any more
 
 
@@ -45,10 +46,11 @@ class Book(Levels):
 
     It is its levels, not an object that has them: one place less in memory to touch for a delta. ``version`` counts the
     changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its monotonic
-    time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted.
+    time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted; ``was_known`` says
+    that the exchange has known the market: its book was LIVE once, or its close was announced and has passed.
     """
 
-    __slots__ = ("clock", "market_ticker", "seq", "status", "updated", "version", "wanted_at")
+    __slots__ = ("clock", "market_ticker", "seq", "status", "updated", "version", "wanted_at", "was_known")
 
     def __init__(self, market_ticker: str) -> None:
         super().__init__()
@@ -59,14 +61,25 @@ class Book(Levels):
         self.clock: int | None = None
         self.updated: float | None = None
         self.wanted_at = 0.0
+        self.was_known = False
 
     def __repr__(self) -> str:
         return _repr(self)
 
     def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
         """Takes a snapshot, any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
+        self.was_known = True
+        self._take(BookStatus.LIVE, yes, no, seq, clock, now)
+
+    def empty(self, seq: int | None, clock: int | None, now: float) -> None:
+        """Takes the snapshot of a market that the exchange does not know: the book is empty and UNKNOWN."""
+        self._take(BookStatus.UNKNOWN, {}, {}, seq, clock, now)
+
+    def _take(
+        self, status: BookStatus, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float
+    ) -> None:
         self.put(yes, no)
-        self.status = BookStatus.LIVE
+        self.status = status
         self.seq = seq
         self.clock = clock
         self.updated = now

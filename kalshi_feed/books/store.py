@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from ..errors import FeedClosedError, FeedForkedError, KalshiFeedError, StaleBookError, WaitTimeout
+from ..errors import FeedClosedError, FeedForkedError, KalshiFeedError, StaleBookError, UnknownMarketError, WaitTimeout
 from ..forks import call_in_child
 from ..messages.base import Side
 from ..messages.plain import Number
@@ -26,21 +26,30 @@ from .book import Book, BookStatus, BookView
 __all__ = ["BookStore", "Books", "OrderBook"]
 
 T = TypeVar("T")
+_MOST_FORGOTTEN: Final = 1_000  # names of markets, about 0.1 MB
 
 
 class BookStore:
-    """Every book of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held."""
+    """The wanted books of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held.
 
-    def __init__(self, clock: Clock = time) -> None:
+    A book that nobody wants any more is CLOSED, and lives on for as long as somebody holds its handle.
+    """
+
+    def __init__(self, clock: Clock = time, is_wanted: Callable[[str], bool] = lambda market_ticker: True) -> None:
         self.clock = clock
         # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user
         # code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot
         # hang on it.
         self.lock = threading.RLock()
-        self.books: dict[str, Book] = {}
+        self.books: dict[str, Book] = {}  # of wanted markets, and of those that are about to be forgotten
+        self.is_wanted = is_wanted  # whether anybody wants the book of a market; called under the lock
+        self.is_past = False  # a replay: whoever waits for a book that nobody wants may see it wanted later
         self.ended: KalshiFeedError | None = None  # why nothing will change any more
         self.forked = False  # whether this is the copy in a child process
-        self._handles: dict[str, OrderBook] = {}
+        # Each market's one handle, while somebody holds it. Read and written under the lock; what the garbage collector calls
+        # when a handle is gone takes no lock, and removes no other handle of the same market.
+        self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
+        self._forgotten: dict[str, None] = {}  # the markets that were forgotten last, guarded by the lock
         self._waiters: list[weakref.ref[Waiter]] = []  # weak: each thread holds its own for as long as it waits
         call_in_child(self.leave_child)
 
@@ -66,11 +75,27 @@ class BookStore:
             raise FeedForkedError
 
     def book_locked(self, market_ticker: str) -> Book:
-        """The market's book, made if there was none."""
+        """The book of a market that is wanted: what there is of it, or a new one."""
         book = self.books.get(market_ticker)
         if book is None:
-            book = self.books[market_ticker] = Book(market_ticker)
+            book = self.books[market_ticker] = self.find_locked(market_ticker) or self._new_book_locked(market_ticker)
+            self._forgotten.pop(market_ticker, None)
         return book
+
+    def _new_book_locked(self, market_ticker: str) -> Book:
+        """A book that nothing is known of; CLOSED if it was forgotten lately, so that nobody waits for a snapshot of it."""
+        book = Book(market_ticker)
+        if market_ticker in self._forgotten:
+            book.status = BookStatus.CLOSED
+        return book
+
+    def find_locked(self, market_ticker: str) -> Book | None:
+        """The market's book, if it is wanted or somebody holds its handle."""
+        book = self.books.get(market_ticker)
+        if book is not None:
+            return book
+        handle = self._handles.get(market_ticker)
+        return handle._book if handle is not None else None
 
     def handle(self, market_ticker: str) -> OrderBook:
         """The market's one handle."""
@@ -78,13 +103,35 @@ class BookStore:
         with self.lock:
             handle = self._handles.get(market_ticker)
             if handle is None:
-                handle = self._handles[market_ticker] = OrderBook(self, self.book_locked(market_ticker))
+                book = self.books.get(market_ticker) or self._new_book_locked(market_ticker)
+                handle = self._handles[market_ticker] = OrderBook(self, book)
             return handle
 
+    def release_locked(self, market_tickers: Iterable[str]) -> dict[str, OrderBook | None]:
+        """Forget the books among these that nobody wants any more, and return all of these markets.
+
+        With each market that is forgotten comes its handle, for those who have yet to look at its book once more.
+        """
+        kept: dict[str, OrderBook | None] = dict.fromkeys(market_tickers)
+        for ticker in kept:
+            book = self.books.get(ticker)
+            if book is not None and book.status is BookStatus.CLOSED and not self.is_wanted(ticker):
+                kept[ticker] = self.handle(ticker)
+                del self.books[ticker]
+                self._forgotten[ticker] = None
+                if len(self._forgotten) > _MOST_FORGOTTEN:
+                    del self._forgotten[next(iter(self._forgotten))]
+        return kept
+
+    def check_wanted_locked(self, book: Book) -> None:
+        """Raise StaleBookError where it would be in vain to wait for the book, because nobody wants it."""
+        if self.ended is None and not self.is_past and not self.is_wanted(book.market_ticker):
+            raise StaleBookError(book.market_ticker, book.status.value)
+
     def view(self, market_ticker: str) -> BookView | None:
-        """The market's book as it is now; None if it was never asked for."""
+        """The market's book as it is now; None if nobody wants it nor holds its handle."""
         with self.lock:
-            book = self.books.get(market_ticker)
+            book = self.find_locked(market_ticker)
             return self.view_locked(book) if book is not None else None
 
     def view_locked(self, book: Book) -> BookView:
@@ -219,7 +266,9 @@ class OrderBook:
 
     @property
     def status(self) -> BookStatus:
-        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), CLOSED (unwanted, or the feed is closed)."""
+        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), UNKNOWN (the exchange knows no such market, or no
+        longer), CLOSED (unwanted, or the feed is closed).
+        """
         return self._now.status
 
     @property
@@ -262,9 +311,15 @@ class OrderBook:
         return None if updated is None else max(0.0, self._store.clock.monotonic() - updated)
 
     def view(self, *, require_live: bool = False) -> BookView:
-        """The book at this instant, immutable. Raises StaleBookError if ``require_live`` and it is not LIVE."""
+        """The book at this instant, immutable.
+
+        Raises StaleBookError if ``require_live`` and it is not LIVE: UnknownMarketError if it is UNKNOWN.
+        """
+        book = self._now
         with self._store.lock:
-            view = self._store.view_locked(self._now)
+            view, was_known = self._store.view_locked(book), book.was_known
+        if require_live and view.status is BookStatus.UNKNOWN:
+            raise UnknownMarketError(view.market_ticker, was_known)
         if require_live and not view.is_live:
             raise StaleBookError(view.market_ticker, view.status.value)
         return view
@@ -272,13 +327,16 @@ class OrderBook:
     def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
         """Wait until ``version`` is greater than ``after`` (by default what it is now); the book as it is then.
 
-        Raises WaitTimeout, the feed's fatal error, or FeedClosedError.
+        Raises StaleBookError where nobody wants the book (any more), WaitTimeout, the feed's fatal error, or FeedClosedError.
         """
         book, store = self._now, self._store
         base = book.version if after is None else after
 
         def check() -> BookView | None:
-            return store.view_locked(book) if book.version > base else None
+            if book.version > base:
+                return store.view_locked(book)
+            store.check_wanted_locked(book)
+            return None
 
         return self._store.wait(check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change")
 

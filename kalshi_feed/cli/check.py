@@ -21,6 +21,7 @@ from ..errors import (
     ProxyError,
     SubscriptionError,
     TLSError,
+    UnknownMarketError,
     WaitTimeout,
 )
 
@@ -111,17 +112,10 @@ def clock(skew: float, refused: bool) -> Step:
     return Step("clock", "failed", found, (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"))
 
 
-def unknown_market(market_ticker: str) -> Step:
+def unknown_market(error: UnknownMarketError) -> Step:
     """The snapshot's step for a market that the exchange does not know."""
-    return Step(
-        "snapshot",
-        "failed",
-        f"the exchange knows no market {market_ticker}: its snapshot is empty and has no market id",
-        (
-            "write the market's whole ticker, in capitals, as KXNFLGAME-25OCT13-SF-KC: not the event's or the series'",
-            "production and demo have different markets (--env); markets that are settled are gone",
-        ),
-    )
+    found = f"the exchange knows no market {error.market_ticker}: its snapshot is empty and has no market id"
+    return Step("snapshot", "failed", found, (*error.advice, "which of the two it is: --env"))
 
 
 def advice(step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from ..connection.transport import Transport
 from ..connection.url import Endpoint, parse_url
 from ..connection.wakeup import Wakeup
 from ..credentials import Credentials
-from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError
+from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
 from .access import context_for, credentials_for, url_for
@@ -213,12 +213,11 @@ def _subscribed(report: Report, feed: KalshiFeed, endpoint: Endpoint, market_tic
                 return
             step, began = "snapshot", time.monotonic()
             view = feed.wait_for_book(market_ticker, timeout).view()
-            if feed.stats().faults.get("unknown_market"):
-                report.add(unknown_market(printable(market_ticker)))
-                return
             levels = f"{len(view.bids('yes'))} yes and {len(view.bids('no'))} no levels"
             best = f"yes {quote(view.best_bid(), view.best_ask())}"
             report.add(Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began))
+    except UnknownMarketError as error:
+        report.add(unknown_market(error))
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
 

@@ -23,6 +23,7 @@ from .first_connection import FirstConnection
 from .model import printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
+from .unknown import UnknownTickers
 from .watching import ChangePrinter
 
 __all__ = ["convert", "follow", "lines_of", "record", "replay"]
@@ -79,8 +80,9 @@ def record(
     feed.on_error(_report_fault)
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
+    unknown = UnknownTickers(feed, market_tickers, channels)
     with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
-        follow(feed, subscription, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
+        follow(feed, subscription, unknown, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
     progress.end()
     stats = feed.stats()
     return {
@@ -91,13 +93,16 @@ def record(
         "seconds": round(time.monotonic() - begun, 3),
         "gaps": stats.gaps,
         "reconnects": stats.reconnects,
+        "unknown_markets": unknown.found,
     }
 
 
-def follow(feed: KalshiFeed, subscription: Subscription, seconds: float | None, look: Callable[[], object]) -> None:
+def follow(
+    feed: KalshiFeed, subscription: Subscription, unknown: UnknownTickers, seconds: float | None, look: Callable[[], object]
+) -> None:
     """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then.
 
-    Raises KalshiFeedError, and Failed if the feed has never been connected.
+    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the markets.
     """
     first = FirstConnection(feed)
     end = None if seconds is None else time.monotonic() + seconds
@@ -106,6 +111,7 @@ def follow(feed: KalshiFeed, subscription: Subscription, seconds: float | None, 
             raise_failure(feed)
             if subscription.error is not None:
                 raise subscription.error
+            unknown.look()
             look()
             time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
     first.check()
@@ -181,6 +187,8 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
             lines.append(f"size: {_size(value)}")
         elif name == "files":
             lines += [f"file: {path}" for path in value]
+        elif name == "unknown_markets":
+            lines += [f"unknown market: {printable(ticker)}" for ticker in value]
         elif name == "trouble":
             lines += [f"trouble: {text}" for text in value]
         elif name == "books":

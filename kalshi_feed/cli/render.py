@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from rich.text import Text
 
+from ..errors import UnknownMarketError
 from .layout import TWO_SIDED, Layout
 from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, printable, quote
 
@@ -26,6 +27,7 @@ _STYLES = {
     "PENDING": "yellow",
     "CONNECTING": "yellow",
     "STALE": "bold white on red",
+    "UNKNOWN": "bold white on red",
     "CROSSED": "bold white on red",
     "RECONNECTING": "bold white on red",
     "FAILED": "bold white on red",
@@ -139,6 +141,10 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
     if not ladder.is_wanted or ladder.status == "PENDING":
         why = "waiting for its snapshot" if ladder.is_wanted else "no book: orderbook_delta is not watched"
         return [*lines, Text(), Text(" " + why, _DIM)]
+    if ladder.status == "UNKNOWN":
+        error = UnknownMarketError(ladder.market_ticker)
+        said = ["the exchange knows no such market, or no longer:", *(f"- {printable(advice)}" for advice in error.advice)]
+        return [*lines, Text(), *(Text(f" {text}", _DIM) for text in said)]
     shape = _Shape(max(width, _NARROWEST))
     faded = "" if ladder.status == "LIVE" else _DIM
     asks = [shape.rung(rung, _ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]

@@ -16,6 +16,7 @@ from ..feed import KalshiFeed
 from ..sinks import Batcher, SinkTrouble, open_sink
 from .model import printable
 from .recordings import Progress, follow
+from .unknown import UnknownTickers
 
 __all__ = ["store"]
 
@@ -32,7 +33,8 @@ def store(
     try:
         batcher.subscribe_to(feed)
         subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
-        follow(feed, subscription, seconds, lambda: progress.look(batcher.stats().received, _where(batcher, feed)))
+        unknown = UnknownTickers(feed, market_tickers, channels)
+        follow(feed, subscription, unknown, seconds, lambda: progress.look(batcher.stats().received, _where(batcher, feed)))
     finally:
         feed.close()
         left = batcher.close(_PATIENCE)
@@ -46,6 +48,7 @@ def store(
         "seconds": round(time.monotonic() - begun, 3),
         "gaps": feed_stats.gaps,
         "reconnects": feed_stats.reconnects,
+        "unknown_markets": unknown.found,
         "trouble": [stats.last_error] if left else [],
     }
 

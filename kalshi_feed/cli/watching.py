@@ -21,6 +21,7 @@ from .first_connection import FirstConnection
 from .model import printable
 from .monitor import Monitor, clock_text
 from .show import quiet_log, raise_failure, say, show
+from .unknown import UnknownTickers
 
 __all__ = ["CHANNELS", "feed_for", "run"]
 
@@ -39,16 +40,19 @@ def run(
 ) -> None:
     """Watch until Ctrl-C or for ``seconds``.
 
-    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been connected.
+    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been connected or the
+    exchange knows none of the markets.
     """
     first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))
     subscription = feed.subscribe(channels, tickers)
+    unknown = UnknownTickers(feed, tickers, channels, warns=plain or as_json)
 
     def check() -> None:
         raise_failure(feed)
         if subscription.error is not None:
             raise subscription.error
+        unknown.look()
 
     try:
         if plain or as_json:
@@ -58,7 +62,10 @@ def run(
         else:
             monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}")
             with quiet_log(), feed:
-                show(monitor, seconds, check=check)
+                try:
+                    show(monitor, seconds, check=check)
+                finally:
+                    unknown.tell()
     except KeyboardInterrupt:
         pass  # the way to end it
     first.check()

@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter, length_hint
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,8 +97,9 @@ class Dispatcher(Delivery):
         """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then on.
 
         ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book changed its
-        status. Never blocks with "drop_oldest"; with "block" it waits for room, until close(), or until a callback itself
-        waits for what the reader has yet to bring.
+        status; of a mapping, the values are kept until on_book was told of the market. Never blocks with "drop_oldest";
+        with "block" it waits for room, until close(), or until a callback itself waits for what the reader has yet to
+        bring.
         """
         table = self._registry.table
         messages = items
@@ -120,7 +121,7 @@ class Dispatcher(Delivery):
                     entries.extend(event for event in run if table.for_event(type(event)))
                 elif chosen := _choose(list(run), kinds, table):
                     entries.append(chosen)
-        dirty = _changed_books(messages, kinds, status_changed, table) if table.books else ()
+        dirty = _changed_books(messages, kinds, status_changed, table) if table.books else {}
         if entries or dirty:
             warnings += self._queue.put(entries, dirty, read_at)
         for warning in warnings:
@@ -252,17 +253,19 @@ def _choose(items: Sequence[Deliverable], kinds: set[str], table: Table) -> list
     return chosen
 
 
-def _changed_books(messages: Sequence[Deliverable], kinds: set[str], status_changed: Iterable[str], table: Table) -> Iterable[str]:
+def _changed_books(
+    messages: Sequence[Deliverable], kinds: set[str], status_changed: Iterable[str], table: Table
+) -> Mapping[str, object]:
     """The markets of which on_book has something new to say."""
     if kinds <= BOOK_TYPES:
-        tickers: dict[str | None, None] = dict.fromkeys(map(TICKER_OF, messages))
+        tickers: dict[str | None, object] = dict.fromkeys(map(TICKER_OF, messages))
     elif kinds & BOOK_TYPES:
         tickers = dict.fromkeys(m.market_ticker for m in messages if m.type in BOOK_TYPES)
     else:
         tickers = {}
-    tickers.update(dict.fromkeys(status_changed))
+    tickers.update(status_changed if isinstance(status_changed, Mapping) else dict.fromkeys(status_changed))
     markets = table.book_markets
-    return [t for t in tickers if t is not None and (isinstance(markets, bool) or t in markets)]
+    return {t: kept for t, kept in tickers.items() if t is not None and (isinstance(markets, bool) or t in markets)}
 
 
 def _position(box: Mailbox) -> tuple[object, ...]:

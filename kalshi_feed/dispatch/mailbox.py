@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.head: deque[Lag | Token] = deque()
         self.tail: deque[Batch | Lag | Token] = deque()
-        self.dirty: dict[str, None] = {}  # markets whose book changed, for on_book
+        self.dirty: dict[str, object] = {}  # markets whose book changed, for on_book; the values keep such a book alive
         self.dirty_due = False
         self.depth = 0
         self.wake = Signal()
@@ -171,7 +171,7 @@ class MessageQueue:
 
     # -- the reader's side ------------------------------------------------------------------------------------------
 
-    def put(self, entries: Sequence[list[Any] | Event | Lag], dirty: Iterable[str], read_at: float) -> list[str]:
+    def put(self, entries: Sequence[list[Any] | Event | Lag], dirty: Mapping[str, object], read_at: float) -> list[str]:
         """Queue lists of messages and events in order; returns what is worth a warning in the log."""
         warnings: list[str] = []
         if dirty or any(box.dirty for box in self.boxes):
@@ -189,11 +189,11 @@ class MessageQueue:
         self.wake_all()
         return warnings
 
-    def _mark(self, dirty: Iterable[str], read_at: float) -> None:
+    def _mark(self, dirty: Mapping[str, object], read_at: float) -> None:
         marked = self._by_box(dirty, None) if dirty else ()
         with self._lock:
             for index, tickers in marked:
-                self.boxes[index].dirty.update(dict.fromkeys(tickers))
+                self.boxes[index].dirty.update({ticker: dirty[ticker] for ticker in tickers})
             for box in self.boxes:
                 if box.dirty and read_at - box.started > 0.05:
                     box.attention = True
@@ -302,7 +302,7 @@ class MessageQueue:
 
     # -- the workers' side ------------------------------------------------------------------------------------------
 
-    def take(self, box: Mailbox, done: Done | None = None) -> Batch | Lag | Token | dict[str, None] | None:
+    def take(self, box: Mailbox, done: Done | None = None) -> Batch | Lag | Token | dict[str, object] | None:
         """The next to deliver: messages, a loss, a control event, the markets with new books; None for nothing now."""
         with self._lock:
             if done is not None:
@@ -347,7 +347,7 @@ class MessageQueue:
             processing.add(done.first_latency, (done.messages + 1) // 2)
             processing.add(done.last_latency, done.messages // 2)
 
-    def take_dirty(self, box: Mailbox) -> dict[str, None]:
+    def take_dirty(self, box: Mailbox) -> dict[str, object]:
         """The markets with new books, within a chunk."""
         with self._lock:
             box.attention = False

@@ -116,7 +116,7 @@ class Worker:
         last_begun = ended - spent / count  # about: when the last message's callback was called
         return Done(count, ended, spent, begun - chunk.first_read_at, last_begun - chunk.last_read_at)
 
-    def _deliver_rare(self, work: Lag | Token | dict[str, None]) -> Done | None:
+    def _deliver_rare(self, work: Lag | Token | dict[str, object]) -> Done | None:
         """A loss, a control event or the markets with new books."""
         begun = perf_counter()
         if isinstance(work, dict):

@@ -71,8 +71,8 @@ class Engine(ABC):
         self._queue_size = queue_size
         self._name = name
         self._timing = timing
-        self.store = self._new_store(clock)
         self.wanted = Wanted()
+        self.store = self._new_store(clock)
         self._new_session = functools.partial(
             Session, self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options
         )
@@ -93,7 +93,7 @@ class Engine(ABC):
 
     def _new_store(self, clock: Clock) -> BookStore:
         """The books, and those who wait for them."""
-        return BookStore(clock)
+        return BookStore(clock, self.wanted.wants_book)
 
     def _new_dispatcher(self, **options: Any) -> Delivery:
         """What gives messages to callbacks; ``options`` are Dispatcher's."""
@@ -284,7 +284,7 @@ class Engine(ABC):
                 if reading.slept:
                     session.slept(reading.slept, moment(reading.last_byte_at), now)
             session.tick(now)
-            items, changed, outbox = output.take()
+            items, changed, outbox = self._take_locked()
             if tap is not None and outbox:
                 tap.sent(outbox)
             if payloads:
@@ -292,7 +292,7 @@ class Engine(ABC):
             ready = store.ready_locked()
         for waiter in ready:
             waiter.signal.set()
-        log_turn(items, outbox)
+        log_turn(items, outbox, changed)
         if items or changed or self._state.undelivered:
             self._hand_on(items, changed, read_at)
         elif read_at >= self.dispatcher.next_watch():
@@ -300,6 +300,11 @@ class Engine(ABC):
         if output.give_up is not None:
             raise ConnectionLost(None, output.give_up)
         return outbox
+
+    def _take_locked(self) -> tuple[list[Message | Event], Iterable[str], list[bytes]]:
+        """What the session has to say; the books among the changed ones that nobody wants any more are forgotten."""
+        items, changed, outbox = self.session.output.take()
+        return items, self.store.release_locked(changed) if changed else (), outbox
 
     def next_deadline(self) -> float:
         """See Host."""
@@ -337,7 +342,7 @@ class Engine(ABC):
                 self.session.disconnected(time.monotonic())
                 if closing:
                     self.requests.close_books_locked()
-                items, changed, _ = self.session.output.take()
+                items, changed, _ = self._take_locked()
             return items, changed, None
         except BaseException as defect:
             with self.store.change():
@@ -359,7 +364,8 @@ class Engine(ABC):
             changed.update(self.store.none_live_locked())
             self.session.output.fault("defect", text, now, detach(defect))
             more, _, _ = self.session.output.take()
-        self._hand_on(items + more, changed)
+            kept = self.store.release_locked(changed)
+        self._hand_on(items + more, kept)
 
     # -- being recorded --------------------------------------------------------------------------------------------------------
 

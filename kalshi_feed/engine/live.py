@@ -139,7 +139,7 @@ class LiveEngine(Engine):
             healthy = self.session.disconnected(now)
             if transport is not None:
                 self._last_byte = transport.last_byte
-            items, changed, _ = self.session.output.take()
+            items, changed, _ = self._take_locked()
         try:
             delay = self._retries.next_delay(error, healthy=healthy)
         except KalshiFeedError:

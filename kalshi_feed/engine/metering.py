@@ -129,6 +129,7 @@ class Metering:
                 for book in books
                 if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > overdue_after
             ],
+            unknown=[book.market_ticker for book in books if book.status is BookStatus.UNKNOWN and not book.was_known],
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ..books.book import BookStatus
 from ..books.store import BookStore, OrderBook
-from ..errors import ConfigurationError, FeedClosedError, SubscriptionError
+from ..errors import ConfigurationError, FeedClosedError, SubscriptionError, UnknownMarketError
 from ..events import FeedState
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, CHANNELS
 from ..session.session import Session
@@ -41,6 +41,7 @@ class UserRequests:
         wake: Callable[[], None],
     ) -> None:
         self._store = store
+        self.can_ask = True  # False in a replay, where what the recording says is the answer
         self._session = session  # the present one: it is replaced after a defect
         self._state = state
         self._wake = wake
@@ -96,6 +97,10 @@ class UserRequests:
         """Ask for a list that the exchange sends as a message."""
         self._request(Change("ask", None, (action, *channels)))
 
+    def ask_again(self, market_ticker: str) -> None:
+        """Ask the exchange once more for a market that it does not know."""
+        self._request(Change("ask_again", None, (market_ticker,)))
+
     def want_book(self, market_ticker: str) -> None:
         """Want the market's book, unless somebody does or the feed is closed."""
         if self.look(lambda: self.wanted.wants_book(market_ticker)) or self._state.value is FeedState.CLOSED:
@@ -117,7 +122,7 @@ class UserRequests:
             self._wake()
         else:
             try:
-                with self._store.lock:
+                with self._store.change():
                     self.apply_queued_locked()
                     if change.kind == "subscribe" and change.want is not None:
                         self._check_locked(change.want)
@@ -157,6 +162,8 @@ class UserRequests:
             wanted.remove(want, self._close_book_locked)
         elif kind == "request_snapshots":
             wanted.snapshots.update(dict.fromkeys(change.words))
+        elif kind == "ask_again":
+            self.session.unknown_markets.ask_soon(change.words[0])
         elif kind == "ask":
             wanted.questions.update(dict.fromkeys((change.words[0], channel) for channel in change.words[1:]))
         elif kind == "list_subscriptions" and change.box is not None:
@@ -206,17 +213,31 @@ class UserRequests:
         self._store.wait(check, timeout, missing)
 
     def wait_for_book(self, market_ticker: str, timeout: float | None) -> OrderBook:
-        """Wait until the market's book is LIVE. Raises the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError."""
+        """Wait until the market's book is LIVE.
+
+        Raises UnknownMarketError on the first answer that says so, StaleBookError when nobody wants the book any more, the
+        SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
+        """
         handle = self._store.handle(market_ticker)
-        book = self._store.books[market_ticker]
+        with self._store.lock:
+            book = self._store.find_locked(market_ticker)
+            assert book is not None  # its handle is held
+            is_unknown, before = book.status is BookStatus.UNKNOWN, self.session.unknown_markets.serial
+        if is_unknown and self.can_ask:
+            self.ask_again(market_ticker)
 
         def check() -> OrderBook | None:
             if book.status is BookStatus.LIVE:
                 return handle
+            if book.status is BookStatus.UNKNOWN and (
+                not self.can_ask or self.session.unknown_markets.answered(market_ticker) > before
+            ):
+                raise UnknownMarketError(market_ticker, book.was_known)
             if not self.wanted.wants_book(market_ticker):
                 for want in self.wanted.wants:
                     if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
                         raise want.error.fresh()
+                self._store.check_wanted_locked(book)
             return None
 
         def missing() -> str:

@@ -1,8 +1,9 @@
 """What the feed's log says about the conversation, for those who debug: commands, replies, snapshots, gaps, faults.
 
-At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults. Never a line for a delta,
-and with the level above INFO nothing is looked at. A record's ``kalshi`` attribute has the same as data, for structured logs. Owns
-these words. Must not import the engine. Called by the reader thread, without the store's lock; never raises.
+At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults; at WARNING markets that the
+exchange does not know. Never a line for a delta, and with the level above INFO nothing is looked at but what comes with a book that
+has changed its status. A record's ``kalshi`` attribute has the same as data, for structured logs. Owns these words. Must not import
+the engine. Called by the reader thread, without the store's lock; never raises.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ def dial_progress() -> Callable[[str, str], object] | None:
     return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {_clean(found)}", step=step, found=found)
 
 
-def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:
-    """Log what one read has brought and what is sent upon it."""
+def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes], changed: Iterable[str]) -> None:
+    """Log what one read has brought and what is sent upon it; ``changed`` are the markets whose books changed their status."""
+    if changed:
+        _warn(items)
     if not _logger.isEnabledFor(logging.INFO):
         return
     if items:
@@ -44,12 +47,23 @@ def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes]) -> None:
         _say(logging.DEBUG, "sent", f"sending {_clean(text)}", command=text)
 
 
+def _warn(items: Sequence[Message | Event]) -> None:
+    """One line for all markets of this read that the exchange does not know."""
+    unknown = [item for item in items if isinstance(item, FeedFault) and item.kind == "unknown_market"]
+    if unknown:
+        tickers = [item.context["market_ticker"] for item in unknown]
+        more = f" (and {len(tickers) - 1} more: {_clean(', '.join(tickers[1:]))})" if len(tickers) > 1 else ""
+        _say(logging.WARNING, "unknown_market", _clean(unknown[0].message) + more, market_tickers=tickers)
+
+
 def _tell(item: Message | Event) -> None:
     if isinstance(item, Gap):
         numbers = f": expected {item.expected}, received {item.received}" if item.received is not None else ""
         text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets concerned"
         _say(logging.INFO, "gap", text, **vars(item))
     elif isinstance(item, FeedFault):
+        if item.kind == "unknown_market":
+            return  # see _warn()
         _say(logging.INFO, "fault", f"{item.kind}: {_clean(item.message)}", kind=item.kind, message=item.message)
     elif isinstance(item, OrderbookSnapshot):
         text = f"snapshot of {_clean(item.market_ticker)}, sid {item.sid}, seq {item.seq}"

@@ -51,6 +51,7 @@ class BookCopy(NamedTuple):
     seq: int | None
     clock: int | None
     updated: float | None
+    was_known: bool
     levels: Levels
 
 
@@ -80,7 +81,7 @@ def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool)
 
 
 def _copy(book: Book) -> BookCopy:
-    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.levels())
+    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.was_known, book.levels())
 
 
 def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
@@ -94,6 +95,7 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
             book.updated,
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.yes.items()],
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.no.items()],
+            book.was_known,
         )
 
 
@@ -104,7 +106,7 @@ def book_of(line: BookLine) -> BookCopy:
     )
     levels = Levels()
     levels.put(yes, no)
-    return BookCopy(line.market_ticker, line.status, line.seq, line.clock, line.updated, levels)
+    return BookCopy(line.market_ticker, line.status, line.seq, line.clock, line.updated, line.was_known, levels)
 
 
 def _want_lines(want: Want, number: int) -> list[WantLine]:
@@ -150,6 +152,8 @@ def restore(
         if copy.updated is not None:
             book.replace(copy.levels.yes, copy.levels.no, copy.seq, copy.clock, copy.updated)
         book.set_status(copy.status)
+        if copy.status is BookStatus.UNKNOWN or not book.was_known:
+            book.was_known = copy.was_known
         changed.add(copy.market_ticker)
     if line.books > len(checkpoint.books):
         troubles.append(f"{line.books - len(checkpoint.books)} books of a checkpoint are missing")

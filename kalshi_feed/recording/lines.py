@@ -123,6 +123,7 @@ class BookLine(msgspec.Struct, omit_defaults=True):
     updated: float | None = None
     yes_dollars_fp: list[tuple[str, str]] = []
     no_dollars_fp: list[tuple[str, str]] = []
+    was_known: bool = False
 
 
 class CommandId(msgspec.Struct):

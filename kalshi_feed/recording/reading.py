@@ -343,6 +343,7 @@ _WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {  # what a wish must sa
     "delete_markets": lambda wish: wish.number is not None,
     "unsubscribe": lambda wish: wish.number is not None,
     "ask": lambda wish: bool(wish.words),
+    "ask_again": lambda wish: bool(wish.words),
     "request_snapshots": lambda wish: True,
     "list_subscriptions": lambda wish: True,
     "reopen_books": lambda wish: True,

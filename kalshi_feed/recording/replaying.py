@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from threading import Thread
 from typing import Any, Final, Literal
@@ -82,8 +82,9 @@ class ReplayEngine(Engine):
             name=name,
             timing=timing,
             clock=self.clock,
-            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict"},
+            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict", "asks_again": False},
         )
+        self.store.is_past = True
         self._recorded = self.requests
         self.requests = ReplayRequests(
             self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
@@ -96,7 +97,9 @@ class ReplayEngine(Engine):
         self._began: tuple[float, float] | None = None  # when the first moment was played: monotonic seconds, Unix ns
 
     def _new_store(self, clock: Clock) -> ReplayStore:
-        self._waits = ReplayStore(self.clock, self._at_ns or self._begins_ns, by_turns=self._by_turns)
+        self._waits = ReplayStore(
+            self.clock, self._at_ns or self._begins_ns, by_turns=self._by_turns, is_wanted=self.wanted.wants_book
+        )
         self._waits.is_silent = self._at_ns is not None
         return self._waits
 
@@ -245,7 +248,7 @@ class ReplayEngine(Engine):
             waits.hold()
             with store.lock:
                 session.take(message, len(payload), now)
-                items, changed, _ = session.output.take()
+                items, changed, _ = self._take_locked()
             self._hand_on(items, changed, read_at)
             self._step_done()
             yield
@@ -264,6 +267,8 @@ class ReplayEngine(Engine):
             recorded.subscribe(want)
         elif wish.do == "request_snapshots":
             recorded.request_snapshots(wish.words)
+        elif wish.do == "ask_again":
+            recorded.ask_again(wish.words[0])
         elif wish.do == "ask":
             recorded.ask(wish.words[0], wish.words[1:])
         elif wish.do == "list_subscriptions":
@@ -288,7 +293,7 @@ class ReplayEngine(Engine):
                 self._metering.connected(now, moment_of(self.clock.ns))
                 self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
             self._was_restored = True
-            items, changed, _ = self.session.output.take()
+            items, changed, _ = self._take_locked()
         self._hand_on(items, changed)
         if missed:
             troubles.append(f"{missed} messages before this moment were not recorded")
@@ -315,7 +320,7 @@ class ReplayEngine(Engine):
         self._state.last_error = change.reason
         with self.store.change():
             self.session.disconnected(now)
-            items, changed, _ = self.session.output.take()
+            items, changed, _ = self._take_locked()
             self._state.change(
                 FeedState.RECONNECTING,
                 change.reason,
@@ -329,8 +334,8 @@ class ReplayEngine(Engine):
         log(logging.WARNING, "%s", text)
         with self.store.lock:
             self.session.output.fault("recording", text, self.clock.monotonic())
-            items, _, _ = self.session.output.take()
-        self._hand_on(items, ())
+            items, changed, _ = self._take_locked()
+        self._hand_on(items, changed)
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         if self._is_silent:
@@ -389,10 +394,13 @@ class StepEngine(ReplayEngine):
             name=None,
             timing=timing,
         )
-        self._collected: tuple[list[Message | Event], set[str]] = ([], set())
+        self._collected: tuple[list[Message | Event], dict[str, Any]] = ([], {})
 
-    def steps(self) -> Iterator[tuple[int, list[Message | Event], set[str]]]:
-        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status."""
+    def steps(self) -> Iterator[tuple[int, list[Message | Event], Iterable[str]]]:
+        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status.
+
+        While the caller holds the last, the store finds these books, also those that nobody wants any more.
+        """
         ns = 0
         for header, record in self.source.records():
             if isinstance(record, Trouble):
@@ -407,14 +415,14 @@ class StepEngine(ReplayEngine):
                 self._take_safely(record, now)
             yield ns, *self._taken()
 
-    def _taken(self) -> tuple[list[Message | Event], set[str]]:
-        self._collected, taken = ([], set()), self._collected
+    def _taken(self) -> tuple[list[Message | Event], dict[str, Any]]:
+        self._collected, taken = ([], {}), self._collected
         return taken
 
     def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
         self._state.undelivered.clear()
         self._collected[0].extend(items)
-        self._collected[1].update(changed)
+        self._collected[1].update(changed if isinstance(changed, Mapping) else dict.fromkeys(changed))
 
 
 def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int | None:

@@ -22,6 +22,7 @@ class ReplayRequests(UserRequests):
     def __init__(self, recorded: UserRequests, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._recorded = recorded
+        self.can_ask = False
         self._users = Wanted()
 
     def want_book(self, market_ticker: str) -> None:

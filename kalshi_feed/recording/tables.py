@@ -216,7 +216,9 @@ class Converter:
             self._top(ticker, received_at, ns)
 
     def _top(self, ticker: str, received_at: datetime, ns: int) -> None:
-        book = self._engine.store.books[ticker]
+        book = self._engine.store.find_locked(ticker)  # there are no other threads
+        if book is None:
+            return
         top = _top_of(book)
         if self._tops.get(ticker) != top:
             self._tops[ticker] = top

@@ -107,8 +107,8 @@ class ReplayStore(BookStore, Blocking):
     callback itself, which the player's own thread runs, cannot wait. ``by_turns``: speed="wait".
     """
 
-    def __init__(self, clock: ReplayClock, begins_ns: int, *, by_turns: bool) -> None:
-        super().__init__(clock)
+    def __init__(self, clock: ReplayClock, begins_ns: int, *, by_turns: bool, is_wanted: Callable[[str], bool]) -> None:
+        super().__init__(clock, is_wanted)
         self._recorded = clock
         self.is_silent = False  # what is played yet comes before users' time; written by the player
         self._begins_ns = begins_ns  # for users it is never earlier than this, Unix ns

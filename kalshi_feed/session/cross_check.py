@@ -17,7 +17,7 @@ here: books are looked at a few at a time, once in a while.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from ..books.book import Book, BookStatus
 from ..messages import Ticker, Trade
@@ -139,6 +139,12 @@ class CrossCheck:
         was_asked = self._asked.pop(book.market_ticker, None) is not None
         return was_asked and book.status is BookStatus.LIVE and (book.yes != yes or book.no != no)
 
+    def forget(self, market_ticker: str) -> None:
+        """Nobody wants the book any more."""
+        known: tuple[dict[str, Any], ...] = (self._denied, self._crossed, self._due, self._asked, self._not_before)
+        for suspicions in known:
+            suspicions.pop(market_ticker, None)
+
     def next_deadline(self) -> float:
         """When tick() has something to do next."""
         look_at = self._look_at if self.has_news else _NEVER
@@ -158,7 +164,8 @@ class CrossCheck:
             if max(deadline, self.not_overdue_before) > now:
                 break
             del self._asked[market_ticker]
-            if self._books[market_ticker].status is BookStatus.LIVE:
+            book = self._books.get(market_ticker)
+            if book is not None and book.status is BookStatus.LIVE:
                 silent.append(market_ticker)
         return silent
 

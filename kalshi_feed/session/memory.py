@@ -16,7 +16,7 @@ from .commands import Command
 
 __all__ = [
     "CrossCheckMemory", "OutputMemory", "ReconcilerMemory", "RepairMemory", "SessionMemory", "SubscriptionMemory",
-    "SuspicionMemory", "from_moment", "to_moment",
+    "SuspicionMemory", "UnknownMarketsMemory", "from_moment", "to_moment",
 ]  # fmt: skip
 
 _NEVER: Final = float("inf")
@@ -49,6 +49,8 @@ class SubscriptionMemory(msgspec.Struct, omit_defaults=True):
     chunk: Annotated[int, msgspec.Meta(ge=1)] | None = None  # None: the usual one
     floor: int = 0
     hole: tuple[int, int] = (0, 0)  # the first number that was left out, and the one behind the last
+    unproven: list[str] = []
+    renewing: list[str] = []
 
 
 class ReconcilerMemory(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -110,6 +112,13 @@ class CrossCheckMemory(msgspec.Struct, omit_defaults=True):
     not_before: dict[str, float] = {}
 
 
+class UnknownMarketsMemory(msgspec.Struct, omit_defaults=True):
+    """An UnknownMarkets: by market the ``due``, ``delay``, ``not_before`` and ``waits_until`` of its Question; and the closes."""
+
+    questions: dict[str, tuple[float, float, float, float]] = {}
+    closes: dict[str, int] = {}
+
+
 class OutputMemory(msgspec.Struct, omit_defaults=True):
     """Which share of the faults was reported this second."""
 
@@ -129,4 +138,5 @@ class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
     replies_repeat: bool = False
     repair: RepairMemory | None = None
     cross_check: CrossCheckMemory | None = None
+    unknown_markets: UnknownMarketsMemory | None = None  # None: no such market is asked for again
     output: OutputMemory | None = None

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from ..errors import SubscriptionError
 from ..messages import ErrorMessage, Ok, Subscribed, Unsubscribed
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .commands import CHUNK, Command, encode
+from .listener import Listener
 from .memory import ReconcilerMemory
 from .output import Output
 from .replies import advice, listed_keys, named_markets
@@ -23,7 +24,7 @@ from .server_subscription import ServerSubscription, ServerSubscriptions
 from .timing import Timing
 from .wanted import ListBox, Wanted
 
-__all__ = ["TERMINAL", "Listener", "Reconciler"]
+__all__ = ["TERMINAL", "Reconciler"]
 
 # PROTOCOL.md 4.1
 _ALREADY_SUBSCRIBED: Final = 6
@@ -36,25 +37,6 @@ _MARKET_LIMIT: Final = 26
 _LIST: Final = ("list_subscriptions",)
 _CHANGES: Final = ("subscribe", "add_markets", "delete_markets", "unsubscribe")
 _ANY: Final = (*_CHANGES, "get_snapshot", *_LIST)
-
-
-class Listener(Protocol):
-    """Whom the conversation tells what concerns the books."""
-
-    def snapshots_due(self, now: float) -> None:
-        """The exchange has confirmed book markets; their snapshots are on the way."""
-
-    def subscription_died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
-        """The subscription has ended while it was wanted; whatever came of it is no longer kept up."""
-
-    def markets_left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float) -> None:
-        """The exchange no longer sends these markets (None: any of the subscription's), though they may be wanted again."""
-
-    def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
-        """The exchange did not accept a get_snapshot; ``is_passing`` if it may do so in a moment."""
-
-    def books_unwanted(self, market_tickers: Iterable[str]) -> None:
-        """Nobody wants these books any more, because the exchange refused them."""
 
 
 class Reconciler:
@@ -194,6 +176,17 @@ class Reconciler:
         if subscription.pending is None and subscription.sid is not None:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
+
+    def renew(self, market_tickers: Iterable[str], now: float) -> None:
+        """Have book markets deleted and added again: fresh snapshots, and deltas for sure (PROTOCOL.md 5.4).
+
+        Those that the exchange has yet to confirm are on their way anyhow.
+        """
+        subscription = self.subscriptions.get(BOOK_CHANNEL)
+        if subscription is not None and subscription.is_open:
+            subscription.renew(market_tickers)
+            self.unsettled.add(BOOK_CHANNEL)
+            self._settle(BOOK_CHANNEL, now)
 
     def _revive(self, new_books: Iterable[str], now: float) -> None:
         """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself."""

@@ -192,6 +192,11 @@ class Repair:
         if subscription.name == BOOK_CHANNEL and gone:
             self.gap(subscription, None, None, reason, now, gone)
 
+    def forget(self, market_tickers: Iterable[str]) -> None:
+        """Nobody wants these any more."""
+        self.books_changed()
+        self._mute.difference_update(market_tickers)
+
     def live(self) -> list[str]:
         """The markets whose books are LIVE."""
         return [ticker for ticker, book in self._books.items() if book.status is BookStatus.LIVE]
@@ -311,7 +316,7 @@ class Repair:
 
 
 def _may_be_wrong(book: Book, subscription: ServerSubscription) -> bool:
-    return book.status is BookStatus.LIVE or (book.status is not BookStatus.CLOSED and book.market_ticker in subscription.confirmed)
+    return book.status is BookStatus.LIVE or (book.status in _WAITING and book.market_ticker in subscription.confirmed)
 
 
 def _some(tickers: set[str]) -> str:

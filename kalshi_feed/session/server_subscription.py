@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Final
 
 from .channels import ALL_MARKETS, CHANNEL_OF_TYPE, Channel, rule_of
 from .commands import CHUNK, Command
@@ -16,6 +17,7 @@ from .memory import ReconcilerMemory, SubscriptionMemory
 __all__ = ["ServerSubscription", "ServerSubscriptions"]
 
 _MOST_ENDED_EARLY = 1_000  # of one connection: what an exchange may send that names numbers of nobody
+_MOST_RETIRED: Final = 1_000
 
 
 class ServerSubscription:
@@ -33,11 +35,13 @@ class ServerSubscription:
         "next_seq",
         "opened_at",
         "pending",
+        "renewing",
         "retry_at",
         "rule",
         "selector",
         "sid",
         "uncertain",
+        "unproven",
     )
 
     def __init__(self, name: str) -> None:
@@ -59,6 +63,8 @@ class ServerSubscription:
         self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
         self.uncertain: set[str] = set()  # what the exchange may have or not; see make_uncertain()
+        self.unproven: set[str] = set()  # confirmed ones that the exchange did not know: whether their deltas come nobody knows
+        self.renewing: set[str] = set()  # those of them that are to be deleted and added again; see renew()
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
 
@@ -79,6 +85,8 @@ class ServerSubscription:
             chunk=self.chunk,
             floor=self.floor,
             hole=(self.hole.start, self.hole.stop),
+            unproven=list(self.unproven),
+            renewing=list(self.renewing),
         )
 
     @classmethod
@@ -93,6 +101,8 @@ class ServerSubscription:
         subscription.failures, subscription.opened_at, subscription.retry_at = memory.failures, memory.opened_at, memory.retry_at
         subscription.chunk = memory.chunk if memory.chunk is not None else CHUNK
         subscription.floor, subscription.hole = memory.floor, range(*memory.hole)
+        subscription.unproven.update(memory.unproven)
+        subscription.renewing.update(memory.renewing)
         return subscription
 
     def confirm(self, keys: Iterable[str]) -> None:
@@ -103,9 +113,14 @@ class ServerSubscription:
 
     def drop(self, keys: Iterable[str]) -> None:
         """The exchange no longer has these."""
-        self.confirmed.difference_update(keys)
-        self.uncertain.difference_update(keys)
+        for known in (self.confirmed, self.uncertain, self.unproven, self.renewing):
+            known.difference_update(keys)
         self._named = None
+
+    def renew(self, keys: Iterable[str]) -> None:
+        """Delete these and add them again, for a snapshot and deltas anew."""
+        self.renewing.update(self.confirmed.intersection(keys))
+        self.unproven |= self.renewing
 
     def make_uncertain(self, command: Command) -> None:
         """Nobody knows whether the exchange has carried ``command`` out (error 18).
@@ -138,21 +153,25 @@ class ServerSubscription:
         """The next command (cmd, keys) on the way to ``wanted``, or None when there is nothing to do.
 
         Markets are added before others are deleted, so that a filter is never empty (what the exchange would then send
-        is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of another kind.
+        is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of another kind. What is to be
+        renewed goes like what is no longer wanted, and is added again.
         """
         keys = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
         if not self.is_open:
             return ("subscribe", tuple(islice(wanted, self.chunk))) if keys else None
         if not keys:
             return "unsubscribe", ()
-        if keys == self.confirmed and (keys == ALL_MARKETS or self.uncertain <= keys):
+        if not self.renewing and keys == self.confirmed and (keys == ALL_MARKETS or self.uncertain <= keys):
             return None
         if ALL_MARKETS in (keys, self.confirmed) or self.uncertain >= ALL_MARKETS or selector != self.selector:
             return "unsubscribe", ()
         missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
             return "add_markets", missing
-        return "delete_markets", tuple(sorted((self.confirmed | self.uncertain) - keys)[:CHUNK])
+        leaving = (self.confirmed | self.uncertain) - keys | self.renewing
+        if leaving >= self.confirmed:
+            return "unsubscribe", ()
+        return "delete_markets", tuple(sorted(leaving)[:CHUNK])
 
 
 class ServerSubscriptions:
@@ -161,8 +180,9 @@ class ServerSubscriptions:
     def __init__(self) -> None:
         self._by_name: dict[str, ServerSubscription] = {}
         self.by_sid: dict[int, ServerSubscription] = {}
-        self.retired: set[int] = set()  # sids of this connection that have ended; late frames of theirs mean nothing
         self._ended_early: dict[tuple[str, int], str] = {}  # by ("sid" or "id", number): why, of those not confirmed yet
+        # sids of this connection that have ended, the last ones: late frames of theirs mean nothing
+        self.retired: dict[int, None] = {}
 
     def __iter__(self) -> Iterator[ServerSubscription]:
         return iter(tuple(self._by_name.values()))
@@ -181,13 +201,13 @@ class ServerSubscriptions:
     def save(self, memory: ReconcilerMemory) -> None:
         """Write all of it into ``memory``."""
         memory.subscriptions = [subscription.save() for subscription in self]
-        memory.retired = sorted(self.retired)
+        memory.retired = list(self.retired)
         memory.ended_early = [(kind, number, reason) for (kind, number), reason in self._ended_early.items()]
 
     def restore(self, memory: ReconcilerMemory, in_flight: Mapping[int, Command]) -> None:
         """Go on where ``memory`` was saved."""
         self.clear()
-        self.retired.update(memory.retired)
+        self.retired.update(dict.fromkeys(memory.retired))
         self._ended_early.update({(kind, number): reason for kind, number, reason in memory.ended_early})
         for one in memory.subscriptions:
             if one.channel in self._by_name or one.sid in self.by_sid:
@@ -242,7 +262,7 @@ class ServerSubscriptions:
         subscription.sid = sid
         subscription.retry_at = 0.0
         self.by_sid[sid] = subscription
-        self.retired.discard(sid)
+        self.retired.pop(sid, None)
 
     def end_early(self, sid: int | None, id_: int | None, reason: str) -> None:
         """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or its command's id."""
@@ -259,5 +279,7 @@ class ServerSubscriptions:
         """The exchange has ended the subscription."""
         if subscription.sid is not None:
             del self.by_sid[subscription.sid]
-            self.retired.add(subscription.sid)
+            self.retired[subscription.sid] = None
+            if len(self.retired) > _MOST_RETIRED:
+                del self.retired[next(iter(self.retired))]
         subscription.reset()

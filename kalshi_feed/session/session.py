@@ -6,7 +6,6 @@ collected in `output`. Not thread-safe; the reader uses it, holding the store's 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -16,7 +15,9 @@ from ..errors import ProtocolError
 from ..messages import (
     Decoder,
     ErrorMessage,
+    MarketLifecycle,
     Message,
+    MultivariateMarketLifecycle,
     Ok,
     OrderbookDelta,
     OrderbookSnapshot,
@@ -26,10 +27,11 @@ from ..messages import (
     UnknownMessage,
     Unsubscribed,
 )
-from ..messages.decoder import undecodable, unread
+from ..messages.decoder import undecodable
 from ..messages.values import OTHER_SIDE, PRICES, SIZES
-from .channels import ALL_MARKETS, BOOK_CHANNEL, is_name
+from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .cross_check import CrossCheck
+from .left_out import LeftOut
 from .listen_only import ListenOnly
 from .memory import CrossCheckMemory, OutputMemory, RepairMemory, SessionMemory
 from .output import Output
@@ -37,6 +39,7 @@ from .reconciler import Reconciler
 from .repair import Repair
 from .server_subscription import ServerSubscription
 from .timing import Timing
+from .unknown_markets import UnknownMarkets
 from .wanted import Wanted
 
 __all__ = ["Session"]
@@ -47,9 +50,9 @@ _LONGEST_HOLE: Final = 1_000  # numbers; whatever is said to be missing beyond, 
 class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
 
-    ``books`` holds the book of every market that was ever wanted; ``wanted`` is changed by users between two calls.
+    ``books`` holds the book of every market that is wanted; ``wanted`` is changed by users between two calls.
     ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers mean nothing, because
-    only some of a subscription's frames were kept.
+    only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Session:
         timing: Timing | None = None,
         listen_only: bool = False,
         strict: bool = True,
+        asks_again: bool = True,
     ) -> None:
         self._books = books
         self._wanted = wanted
@@ -68,15 +72,14 @@ class Session:
         self._strict = strict
         self.decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
-        self._bad_frames: deque[float] = deque()
-        self._unknown_sids: set[int | None] = set()
-        self._snapshotless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
-        self._unread_types: set[str] = set()  # message types with an amount that could not be read; told once
         self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
         self.output = Output(self._timing.faults_a_second)
         self.reconciler = (ListenOnly if listen_only else Reconciler)(wanted, self.output, self._timing, use_yes_price, self)
         self.repair = Repair(books, self.output, self._timing)
         self.cross_check = CrossCheck(books, self.output, self._timing)
+        self.unknown_markets = UnknownMarkets(books, self.output, self._timing)
+        self.unknown_markets.asks_again = asks_again
+        self.left_out = LeftOut(self.output, self._timing)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
@@ -90,13 +93,11 @@ class Session:
         """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the session's to save."""
         self.reconciler.save(memory)
         memory.connected_at = self._connected_at
-        memory.bad_frames = list(self._bad_frames)
-        memory.unknown_sids = list(self._unknown_sids)
-        memory.snapshotless = list(self._snapshotless)
-        memory.unread_types = sorted(self._unread_types)
+        self.left_out.save(memory)
         memory.replies_repeat = self._replies_repeat
         memory.repair = self.repair.save()
         memory.cross_check = self.cross_check.save()
+        memory.unknown_markets = self.unknown_markets.save()
         memory.output = self.output.save()
 
     def restore(self, memory: SessionMemory, now: float) -> None:
@@ -105,13 +106,12 @@ class Session:
         Nothing is sent. Where no repair was saved, the snapshots that are missing are looked for later.
         """
         self._connected_at = memory.connected_at
-        self._bad_frames = deque(memory.bad_frames)
-        self._unknown_sids, self._snapshotless = set(memory.unknown_sids), set(memory.snapshotless)
-        self._unread_types = set(memory.unread_types)
+        self.left_out.restore(memory)
         self._replies_repeat = memory.replies_repeat
         self.reconciler.restore(memory, online=memory.connected_at is not None)
         self.repair.restore(memory.repair or RepairMemory())
         self.cross_check.restore(memory.cross_check or CrossCheckMemory())
+        self.unknown_markets.restore(memory.unknown_markets)
         self.output.restore(memory.output or OutputMemory())
         if memory.repair is None and memory.connected_at is not None:
             self.repair.expect(now)
@@ -138,14 +138,14 @@ class Session:
         self.reconciler.disconnected()
         self.repair.reset()
         self.cross_check.reset()
-        for known in (self._bad_frames, self._unknown_sids, self._snapshotless):
-            known.clear()
+        self.left_out.reset()
         return healthy
 
     def tick(self, now: float) -> None:
         """Do what has become due, and what users have come to want since."""
         self.reconciler.tick(now)
         self.repair.tick(self.reconciler, now)
+        self.unknown_markets.tick(self.reconciler, now)
         if self.cross_check.next_deadline() <= now:
             for ticker in self.cross_check.tick(self.reconciler, now):
                 text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
@@ -181,7 +181,8 @@ class Session:
 
     def next_deadline(self) -> float:
         """When tick() must be called next, if nothing else happens."""
-        return min(self.reconciler.next_deadline(), self.repair.next_deadline(), self.cross_check.next_deadline())
+        parts = (self.reconciler, self.repair, self.cross_check, self.unknown_markets)
+        return min(part.next_deadline() for part in parts)
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
@@ -292,7 +293,9 @@ class Session:
             self.output.items.append(message)
             if isinstance(message, (Ticker, Trade)):
                 self.cross_check.compare(message, now)
-            self._tell_unread(message, now)
+            elif isinstance(message, (MarketLifecycle, MultivariateMarketLifecycle)):
+                self.unknown_markets.told(message)
+            self.left_out.unread_amount(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
         """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one."""
@@ -317,28 +320,33 @@ class Session:
         """Any snapshot replaces the book, whoever asked for it; a missing side is empty (PROTOCOL.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
-            self._unwanted(message, now)
+            self.left_out.unwanted(message, now)
             return
-        book = self._books[ticker]
-        if self.cross_check.answered(book, yes, no):
+        book, subscription = self._books[ticker], self.reconciler.subscriptions[BOOK_CHANNEL]
+        is_unknown = message.market_id == "" and not (yes or no)
+        if not is_unknown and not self.unknown_markets.admits(ticker, subscription):
+            self.output.counts.ignored["unknown_market"] += 1
+            return
+        if self.cross_check.answered(book, yes, no) and not is_unknown:
             text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
             self._fault_one_market(ticker, "doubted_book", text, None, now)
-        was_live = book.status is BookStatus.LIVE
-        book.replace(yes, no, message.seq, message.clock, now)
-        self._snapshotless.discard(ticker)
+        before = book.status
         self.output.items.append(message)
-        if not was_live:
+        if is_unknown:
+            self.unknown_markets.take(book, message, subscription, now)
+        else:
+            book.replace(yes, no, message.seq, message.clock, now)
+        self.left_out.forget((ticker,))
+        if book.status is not before:
             self.output.status_changed.add(ticker)
+        if before is not BookStatus.LIVE:
             self.repair.answered(ticker, self.reconciler, now)
-        if message.market_id == "" and not (yes or no):
-            text = f"unknown market {ticker}: the exchange knows no such ticker (or no longer)"
-            self.output.fault("unknown_market", text, now, market_ticker=ticker)
 
     def ignored_binary(self, count: int, now: float) -> None:
         """So many frames came that were no text. They are told and left out."""
         for _ in range(count):
             self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
-            self._bad_frame(now)
+            self.left_out.bad_frame(now)
 
     # -- sequence ------------------------------------------------------------------------------------------------------
 
@@ -348,7 +356,7 @@ class Session:
         if subscription is None:
             if isinstance(message, UnknownMessage) and message.sid is None:
                 return True
-            self._unknown_sid(message, now)
+            self.left_out.unknown_sid(message, message.sid in self.reconciler.subscriptions.retired, now)
             return False
         if isinstance(message, (OrderbookDelta, OrderbookSnapshot)) and subscription.name != BOOK_CHANNEL:
             self._wrong_channel(subscription, message, now)
@@ -388,51 +396,25 @@ class Session:
             self.repair.gap(subscription, expected, seq, "sequence went back", now)
         return False
 
-    def _unknown_sid(self, message: Message, now: float) -> None:
-        sid = message.sid
-        if sid in self.reconciler.subscriptions.retired:
-            self.output.counts.ignored["ended_subscription"] += 1
-            return
-        self.output.counts.ignored["unknown_sid"] += 1
-        if sid not in self._unknown_sids and len(self._unknown_sids) < 100:
-            self._unknown_sids.add(sid)
-            self.output.fault(
-                "unknown_sid", f"{message.type} for subscription {sid}, which is none of ours, is ignored", now, sid=sid
-            )
-
     def _wrong_channel(self, subscription: ServerSubscription, message: Message, now: float) -> None:
         """A book message under the sid of a subscription that has no books: in what order it belongs, nobody knows."""
         if subscription.rule.sequenced and message.seq is not None:
             self._in_sequence(subscription, message.seq, now)
-        self.output.counts.ignored["other_channel"] += 1
-        self.output.fault(
-            "other_channel", f"{message.type} for subscription {message.sid}, which is {subscription.name}, is ignored", now
-        )
-
-    def _unwanted(self, message: OrderbookDelta | OrderbookSnapshot, now: float) -> None:
-        """A book message of a market that nobody wants is left out. It is told where nobody can want it, because of its name: no
-        such book is ever made, so this is where all those frames end.
-        """
-        self.output.counts.ignored["unwanted"] += 1
-        if not is_name(message.market_ticker):
-            wrong = f"market_ticker {message.market_ticker[:60]!r} holds blanks, commas or control characters, or nothing"
-            error = undecodable(message, ValueError(wrong))
-            self.output.fault("protocol", str(error), now, error, frame=error.frame)
+        self.left_out.other_channel(message, subscription, now)
 
     def _delta_before_snapshot(self, message: OrderbookDelta, book: Book | None, now: float) -> None:
         """A delta of a book that is not LIVE is neither applied nor delivered."""
         market_ticker = message.market_ticker
         if book is None or not self._wanted.wants_book(market_ticker):
-            self._unwanted(message, now)
+            self.left_out.unwanted(message, now)
         elif book.status is BookStatus.STALE:
             self.output.counts.ignored["stale_book"] += 1
-        else:
-            self.output.counts.ignored["no_snapshot"] += 1
-            if market_ticker not in self._snapshotless and not self.reconciler.waits_for(market_ticker):
-                self._snapshotless.add(market_ticker)
-                self._fault_one_market(
-                    market_ticker, "delta_before_snapshot", f"a delta of {market_ticker} before its snapshot", None, now
-                )
+        elif book.status is BookStatus.UNKNOWN:
+            self.output.counts.ignored["unknown_market"] += 1
+            self.unknown_markets.ask_soon(market_ticker)
+        elif self.left_out.has_no_snapshot(market_ticker, self.reconciler.waits_for(market_ticker)):
+            text = f"a delta of {market_ticker} before its snapshot"
+            self._fault_one_market(market_ticker, "delta_before_snapshot", text, None, now)
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
 
@@ -444,7 +426,7 @@ class Session:
             return  # the connection ends with this turn, and there may be thousands of them
         subscription = subscriptions.of_sid(error.sid)
         if error.sid is None:
-            self._bad_frame(now)
+            self.left_out.bad_frame(now)
             for subscription in subscriptions:
                 if subscription.is_open or subscription.sid is not None:
                     self._break_sequence(subscription, error, now)
@@ -456,23 +438,6 @@ class Session:
                 self.repair.gap(
                     subscription, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
                 )
-
-    def _tell_unread(self, message: Message, now: float) -> None:
-        """An amount that cannot be read costs its field and not the message (PROTOCOL.md 7); told once for each type."""
-        odd = unread(message)
-        if odd and message.type not in self._unread_types:
-            self._unread_types.add(message.type)
-            fields = ", ".join(f"{name} {str(value)[:60]!r}" for name, value in odd.items())
-            text = f"{message.type}: {fields} cannot be read as an amount: None in the message, and in its extra as it was sent"
-            self.output.fault("unreadable_amount", text, now, market_ticker=message.market_ticker, fields=tuple(odd))
-
-    def _bad_frame(self, now: float) -> None:
-        """Nobody can tell what it was; too many of them, and the connection is given up."""
-        self._bad_frames.append(now)
-        while self._bad_frames[0] < now - self._timing.bad_frames_window:
-            self._bad_frames.popleft()
-        if len(self._bad_frames) > self._timing.bad_frames:
-            self.output.give_up = f"{len(self._bad_frames)} unreadable frames within {self._timing.bad_frames_window:.0f} s"
 
     def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
@@ -507,11 +472,17 @@ class Session:
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
         """See Listener."""
-        self.repair.books_changed()
-        for ticker in market_tickers:
-            if self._books[ticker].set_status(BookStatus.CLOSED):
+        tickers = tuple(market_tickers)
+        self.repair.forget(tickers)
+        self.left_out.forget(tickers)
+        for ticker in tickers:
+            self.cross_check.forget(ticker)
+            self.unknown_markets.forget(ticker)
+            book = self._books.get(ticker)
+            if book is not None and book.set_status(BookStatus.CLOSED):
                 self.output.status_changed.add(ticker)
 
     def _all_live(self) -> bool:
         channel = self._wanted.channels.get(BOOK_CHANNEL)
-        return channel is None or all(self._books[ticker].status is BookStatus.LIVE for ticker in channel.holders)
+        right = (BookStatus.LIVE, BookStatus.UNKNOWN)
+        return channel is None or all(self._books[ticker].status in right for ticker in channel.holders)

@@ -20,6 +20,9 @@ class Timing:
     pace: float = 0.02  # between the parts of a change or a request that does not fit into one command
     contradiction: float = 5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
     recheck: float = 60.0  # between two requests for a market that is doubted
+    ask_unknown: float = 60.0  # until a market that the exchange does not know is asked for again, at first
+    ask_unknown_max: float = 600.0  # doubling up to this
+    ask_unknown_pace: float = 1.0  # between two requests for one such market, whatever is said of it
     bad_frames_window: float = 60.0
     bad_frames: int = 10  # more unreadable frames than this within the window: the connection is given up
     retry_initial: float = 0.5  # a subscription that died is asked for again, at first after this

@@ -39,6 +39,7 @@ class Change:
             "unsubscribe",
             "request_snapshots",
             "ask",
+            "ask_again",
             "list_subscriptions",
             "reopen_books",
         ],

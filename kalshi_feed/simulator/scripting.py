@@ -35,6 +35,15 @@ class Scripting(Trading):
             self._list_market(market)
             self._publish_snapshot(market)
 
+    def remove_market(self, market_ticker: str) -> None:
+        """Know the market no longer, as it happens some time after it was settled. Raises LookupError.
+
+        Nothing tells of it; whoever asks for its book gets that of an unknown market (PROTOCOL.md 5.4).
+        """
+        with self._step():
+            market = self._market(market_ticker)
+            del self._markets[market_ticker], self._by_id[market.market_id]
+
     def set_book(self, market_ticker: str, yes: Side = None, no: Side = None) -> None:
         """Replace the book and send an unsolicited snapshot to its subscribers.
 

@@ -28,6 +28,7 @@ class Quirks:
     replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
     replies_repeat_seq: bool = False  # whether that is the last one again and not the next
     get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
+    unknown_markets_flow: bool = False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
     use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
 
 
@@ -243,6 +244,8 @@ class ServerSession:
     def _send_initial(self, subscription: OpenChannel, tickers: list[str], ids: list[str], initial: bool) -> None:
         if subscription.channel == "orderbook_delta":
             for ticker in tickers:
+                if self._venue.find_market(ticker) is None and not self._venue.quirks.unknown_markets_flow:
+                    subscription.deaf.add(ticker)
                 self.snapshot(subscription, ticker)
         elif subscription.channel == "ticker" and initial:
             named: Iterable[Market | None] = [self._venue.find_market(ticker) for ticker in tickers]
@@ -297,6 +300,7 @@ class ServerSession:
             else:
                 for ticker in tickers:
                     subscription.market_tickers.pop(ticker, None)
+                    subscription.deaf.discard(ticker)
                 for market_id in ids:
                     subscription.market_ids.pop(market_id, None)
                 self._ok(subscription, id_)

@@ -64,6 +64,7 @@ class OpenChannel:
     skip_ticker_ack: bool = False
     seq: int = 0
     market_tickers: dict[str, None] = field(default_factory=dict)  # an ordered set
+    deaf: set[str] = field(default_factory=set)  # tickers that were unknown when they were added: their books are not served
     market_ids: dict[str, None] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)  # index_ids or underlying_tickers; "all" means every one
     own_only: bool = False  # user_filter "self"
@@ -80,6 +81,8 @@ class OpenChannel:
         return self.seq
 
     def wants(self, market: Market) -> bool:
+        if market.ticker in self.deaf:
+            return False
         return self.everything or market.ticker in self.market_tickers or market.market_id in self.market_ids
 
     def wants_name(self, name: str) -> bool:

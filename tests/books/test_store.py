@@ -172,7 +172,7 @@ def test_the_end_of_the_feed_ends_every_wait(store: BookStore) -> None:
 
 def test_twenty_waiters_for_one_book(store: BookStore) -> None:
     handle = store.handle("A")
-    book = store.books["A"]
+    book = store.book_locked("A")
 
     def check() -> OrderBook | None:
         return handle if book.status is BookStatus.LIVE else None

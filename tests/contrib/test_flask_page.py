@@ -54,6 +54,16 @@ def faults(page: Page) -> list[str]:
     return found
 
 
+def test_S39_the_page_says_what_may_be_wrong_with_an_unknown_market(page: Page, faults: list[str], access: Access) -> None:
+    app, feeds = application(access, KALSHI_TICKERS="kx-nobody")
+    with serving(app, feeds) as port:
+        page.goto(f"http://127.0.0.1:{port}/")
+        market = page.locator('[data-market="kx-nobody"]')
+        wait_until(lambda: market.locator(".status").text_content() == "UNKNOWN", 10, "UNKNOWN")
+        wait_until(lambda: "write it in capitals: KX-NOBODY" in (market.locator(".error").text_content() or ""), 5, "the words")
+        assert page.locator("#empty").count() == 0 and faults == []
+
+
 @pytest.fixture
 def quiet(tmp_path: Path) -> Iterator[Access]:
     with Exchange() as exchange:

@@ -97,12 +97,23 @@ def test_nobodys_url_subscribes_to_anything(client: FlaskClient, access: Access)
     assert commands == []
 
 
-def test_a_market_that_the_exchange_does_not_know(access: Access) -> None:
+def test_S39_a_market_that_the_exchange_does_not_know(access: Access) -> None:
     app, feeds = application(access, KALSHI_TICKERS="KX-A,GONE")
     client = app.test_client()
     wait_until(lambda: client.get("/books/GONE").status_code == 404, 10, "404")
-    assert [book["market_ticker"] for book in client.get("/books").get_json()["books"]] == ["KX-A"]
+    assert client.get("/books/GONE").get_json()["status"] == "UNKNOWN"
+    wait_until(lambda: client.get("/books/KX-A").status_code == 200, 10, "the other book")
+    known, unknown = client.get("/books").get_json()["books"]
+    assert (known["status"], unknown["status"]) == ("LIVE", "UNKNOWN") and "error" not in known
+    assert unknown["error"].startswith("the exchange knows no market GONE: write the market's whole ticker")
+    asked = len(access.exchange.commands)
+    for _ in range(5):
+        assert client.get("/books/GONE").status_code == 404
+    assert len(access.exchange.commands) == asked, "a request makes this server ask nothing"
+    assert client.get("/health").get_json()["status"] == "degraded"
+    assert client.get("/stream/GONE", environ_overrides=THREADS).status_code == 200
     access.exchange.add_market("GONE", yes={"0.40": 10})  # listed in the end
+    desk_of(app).feed.wait_for_book("GONE", timeout=10)
     wait_until(lambda: client.get("/books/GONE").status_code == 200, 10, "the book")
     feeds.close(app)
 

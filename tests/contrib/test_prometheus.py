@@ -152,7 +152,19 @@ def test_labels_are_bounded(exchange: Exchange, feed: KalshiFeed) -> None:
         for name, value in sample.labels.items()
         if name not in ("type", "version", "kind", "reason")
     }
-    assert values <= {"default", "0.5", "0.99", "ok", "degraded", "down", "PENDING", "LIVE", "STALE", *FeedState.__members__}
+    assert values <= {
+        "default",
+        "0.5",
+        "0.99",
+        "ok",
+        "degraded",
+        "down",
+        "PENDING",
+        "LIVE",
+        "STALE",
+        "UNKNOWN",
+        *FeedState.__members__,
+    }
     assert "protocol" in {sample.labels.get("kind") for sample in found.samples}
 
 

@@ -58,8 +58,8 @@ def items(*numbers: int) -> list[Any]:
 
 def test_the_oldest_go_and_a_lagged_stands_in_their_place() -> None:
     queue = new_queue(size=4)
-    assert queue.put([items(0, 1, 2)], (), 0.0) == []
-    (warning,) = queue.put([items(3, 4, 5)], (), 0.0)
+    assert queue.put([items(0, 1, 2)], {}, 0.0) == []
+    (warning,) = queue.put([items(3, 4, 5)], {}, 0.0)
     assert "too slow" in warning
     lagged, *rest = drain(queue)
     assert lagged == Lagged(2, ("A",), lagged.at)
@@ -73,7 +73,7 @@ def test_the_oldest_go_and_a_lagged_stands_in_their_place() -> None:
 def test_a_loss_grows_while_drops_follow_one_another() -> None:
     queue = new_queue(size=2)
     for number in range(10):
-        queue.put([items(number)], (), 0.0)
+        queue.put([items(number)], {}, 0.0)
     lagged, *rest = drain(queue)
     assert lagged.dropped == 8
     assert rest == items(8, 9)
@@ -81,7 +81,7 @@ def test_a_loss_grows_while_drops_follow_one_another() -> None:
 
 def test_control_events_stay_and_part_the_losses() -> None:
     queue = new_queue(size=2)
-    queue.put([items(0, 1), Control(2), items(2), Control(3), Control(3), items(3, 4, 5)], (), 0.0)
+    queue.put([items(0, 1), Control(2), items(2), Control(3), Control(3), items(3, 4, 5)], {}, 0.0)
     first, control, second, third, fourth, *rest = drain(queue)
     assert (first.dropped, control, second.dropped, third, fourth) == (2, Control(2), 1, Control(3), Control(3))
     lagged, *left = rest
@@ -91,7 +91,7 @@ def test_control_events_stay_and_part_the_losses() -> None:
 
 def test_a_batch_larger_than_the_queue() -> None:
     queue = new_queue(size=3)
-    queue.put([items(*range(1000))], (), 0.0)
+    queue.put([items(*range(1000))], {}, 0.0)
     lagged, *rest = drain(queue)
     assert lagged.dropped == 997
     assert rest == items(997, 998, 999)
@@ -100,17 +100,17 @@ def test_a_batch_larger_than_the_queue() -> None:
 
 def test_one_warning_for_one_row_of_losses() -> None:
     queue = new_queue(size=8)
-    warnings = [w for n in range(100) for w in queue.put([items(n)], (), 0.0)]
+    warnings = [w for n in range(100) for w in queue.put([items(n)], {}, 0.0)]
     assert len(warnings) == 1
     drain(queue)
-    assert queue.put([items(100)], (), 0.0) == []
-    assert len(queue.put([items(*range(101, 120))], (), 0.0)) == 1
+    assert queue.put([items(100)], {}, 0.0) == []
+    assert len(queue.put([items(*range(101, 120))], {}, 0.0)) == 1
 
 
 def test_at_most_a_thousand_tickers_are_named() -> None:
     queue = new_queue(size=1)
-    queue.put([[Item(n, f"K{n}") for n in range(5000)]], (), 0.0)
-    queue.put([[Item(n, None) for n in range(5)]], (), 0.0)
+    queue.put([[Item(n, f"K{n}") for n in range(5000)]], {}, 0.0)
+    queue.put([[Item(n, None) for n in range(5)]], {}, 0.0)
     lagged = drain(queue)[0]
     assert lagged.dropped == 5004
     assert lagged.market_tickers == tuple(f"K{n}" for n in range(MAX_TICKERS))
@@ -119,8 +119,8 @@ def test_at_most_a_thousand_tickers_are_named() -> None:
 def test_the_fullest_mailbox_loses() -> None:
     queue = new_queue(size=100, workers=2)
     tickers = {hash(t) % 2: t for t in (f"K{n}" for n in range(50))}
-    queue.put([[Item(n, tickers[0]) for n in range(90)]], (), 0.0)
-    queue.put([[Item(n, tickers[1]) for n in range(30)]], (), 0.0)
+    queue.put([[Item(n, tickers[0]) for n in range(90)]], {}, 0.0)
+    queue.put([[Item(n, tickers[1]) for n in range(30)]], {}, 0.0)
     assert drain(queue, 1) == [Item(n, tickers[1]) for n in range(30)]
     lagged, *rest = drain(queue, 0)
     assert lagged.dropped == 20
@@ -130,13 +130,13 @@ def test_the_fullest_mailbox_loses() -> None:
 
 def test_what_has_no_market_goes_to_the_first_worker() -> None:
     queue = new_queue(size=100, workers=4)
-    queue.put([[Item(n, None) for n in range(10)]], (), 0.0)
+    queue.put([[Item(n, None) for n in range(10)]], {}, 0.0)
     assert len(drain(queue, 0)) == 10
 
 
 def test_dirty_markets_come_after_each_chunk_not_after_the_backlog() -> None:
     queue = new_queue(size=1000)
-    queue.put([items(*range(500))], ("A", "B", "A"), 0.0)
+    queue.put([items(*range(500))], {"A": None, "B": None}, 0.0)
     delivered = drain(queue)
     place = delivered.index({"A": None, "B": None})
     assert place <= 64
@@ -147,7 +147,7 @@ def test_a_long_chunk_is_asked_to_look_at_dirty_markets() -> None:
     queue = new_queue()
     box = queue.boxes[0]
     box.started = 100.0
-    queue.put([], ("A",), 100.01)
+    queue.put([], {"A": None}, 100.01)
     assert not box.attention
     queue.put([items(1)], (), 100.06)  # the market is still dirty
     assert box.attention
@@ -167,10 +167,10 @@ def test_small_reads_are_taken_together() -> None:
 def test_faults_stop_when_nobody_takes_them_and_other_events_do_not() -> None:
     queue = new_queue(size=1)
     fault = FeedFault("protocol", "bad frame")
-    warnings = [w for _ in range(MAX_FAULTS + 5) for w in queue.put([fault], (), 0.0)]
+    warnings = [w for _ in range(MAX_FAULTS + 5) for w in queue.put([fault], {}, 0.0)]
     assert warnings
     assert "on_error" in warnings[0]
-    queue.put([Control(0)], (), 0.0)
+    queue.put([Control(0)], {}, 0.0)
     out = drain(queue)
     assert out[-1] == Control(0)
     assert len(out) <= MAX_FAULTS + 2
@@ -178,7 +178,7 @@ def test_faults_stop_when_nobody_takes_them_and_other_events_do_not() -> None:
 
 def test_after_discard_everything_is_counted() -> None:
     queue = new_queue(size=100)
-    queue.put([items(*range(50))], (), 0.0)
+    queue.put([items(*range(50))], {}, 0.0)
     box = queue.boxes[0]
     taken = queue.take(box)
     assert isinstance(taken, Batch)
@@ -189,7 +189,7 @@ def test_after_discard_everything_is_counted() -> None:
     assert counters(queue).dropped == 49
     lagged = drain(queue)
     assert [event.dropped for event in lagged] == [in_hand - 1 + 50 - in_hand]
-    queue.put([items(50, 51)], (), 0.0)
+    queue.put([items(50, 51)], {}, 0.0)
     assert counters(queue).dropped == 51
     assert queue.take(box) is None
 
@@ -211,15 +211,15 @@ def test_whatever_happens_nothing_is_lost_unannounced(steps: list[tuple[str, int
     number = controls = elsewhere = 0
     for what, count in steps:
         if what == "data":
-            queue.put([[Item(n) for n in range(number, number + count)]], (), 0.0)
+            queue.put([[Item(n) for n in range(number, number + count)]], {}, 0.0)
             number += count
         elif what == "control":
-            queue.put([Control(number)], (), 0.0)
+            queue.put([Control(number)], {}, 0.0)
             controls += 1
         elif what == "stream loss":
             lag = Lag()
             lag.add([Item(-1, None)] * count)
-            queue.put([lag], (), 0.0)
+            queue.put([lag], {}, 0.0)
             elsewhere += count
         else:
             out += drain(queue, steps=count)

@@ -56,7 +56,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.store = BookStore()
         self.handle = self.store.handle("A")
-        self.book = self.store.books["A"]
+        self.book = self.store.book_locked("A")
         self.model: dict[str, Side] = {"yes": {}, "no": {}}
         self.status = "PENDING"
         self.version = self.seq = 0

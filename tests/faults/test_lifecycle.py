@@ -28,12 +28,12 @@ from tests.support import wait_until
 
 def _waits(feed: KalshiFeed, timeout: float | None) -> dict[str, Callable[[], Any]]:
     """Every wait there is, for what never comes."""
-    subscription, book, stream = feed.subscribe("ticker", B), feed.book(B), feed.messages("fill")
+    subscription, book, stream = feed.subscribe(["orderbook_delta", "ticker"], B), feed.book(B), feed.messages("fill")
     return {
         "wait_for_book": lambda: feed.wait_for_book(A, timeout),
         "wait": lambda: subscription.wait(timeout),
         "wait_for": lambda: feed.wait_for("fill", timeout=timeout),
-        "wait_for_update": lambda: book.wait_for_update(timeout),
+        "wait_for_update": lambda: book.wait_for_update(timeout, after=10**9),
         "list_subscriptions": lambda: feed.list_subscriptions(timeout),
         "get": lambda: stream.get(timeout),
     }
@@ -218,6 +218,7 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     feed.start()
     books = [feed.wait_for_book(ticker, timeout=5) for ticker in (A, B)]
     subscription.wait(5)
+    exchange.add_market("KXNEVER")
     exchange.lose(n=10**6, type="orderbook_snapshot")
     waits = [in_thread(call) for call in (lambda: feed.wait_for_book("KXNEVER"), lambda: feed.wait_for("fill"), feed.run_forever)]
     wait_until(lambda: inside.waiters(feed) == 2 and inside.streams(feed))

@@ -168,6 +168,10 @@ def stale(scene: Scene) -> None:
     feed.book(A).view(require_live=True)
 
 
+def unknown(scene: Scene) -> None:
+    scene.feed().start().wait_for_book("KXNOBODY", 5)
+
+
 def closed(scene: Scene) -> None:
     feed = scene.feed().start()
     feed.close()
@@ -244,6 +248,7 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "ProtocolError": [lambda scene: decode('{"type":"orderbook_delta"')],
     "SubscriptionError": [refused_subscription],
     "StaleBookError": [stale],
+    "UnknownMarketError": [unknown],
     "WaitTimeout": [impatient],
     "FeedClosedError": [closed],
     "FeedForkedError": [forked],

@@ -19,6 +19,7 @@ __all__ = [
     "A",
     "B",
     "C",
+    "CuriousFeed",
     "FeedMaker",
     "Held",
     "HurriedFeed",
@@ -42,6 +43,12 @@ class HurriedFeed(KalshiFeed):
     """A feed whose session waits for nothing long."""
 
     _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, healthy_live=0.2)
+
+
+class CuriousFeed(KalshiFeed):
+    """Asks soon again."""
+
+    _timing = Timing(ask_unknown=0.05, ask_unknown_max=0.2, ask_unknown_pace=0.01)
 
 
 class Recorder:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import KalshiFeed
+from kalshi_feed import KalshiFeed, UnknownMarketError
 from kalshi_feed.simulator import Exchange
 from tests import inside
 from tests.cli.support import TOP, environment
 from tests.faults.secrets import Secrets
 from tests.support import wait_until
 
-from .support import A, B, FeedMaker, wait_equal
+from .support import A, B, CuriousFeed, FeedMaker, wait_equal
 
 LOG = logging.getLogger("kalshi_feed")
 
@@ -151,7 +151,7 @@ def test_a_handler_that_raises_does_not_end_the_feed(exchange: Exchange, make_fe
 
 
 PROGRAM = """
-from kalshi_feed import KalshiFeed
+from kalshi_feed import KalshiFeed, UnknownMarketError
 from kalshi_feed.simulator import Exchange
 with Exchange(markets=1, rate=100) as exchange:
     feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
@@ -171,3 +171,16 @@ def test_quiet_without_configuration_but_for_a_callback_that_raises(body: str, s
     result = subprocess.run(program, cwd=TOP, env=environment(), capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stdout) == (0, "")
     assert (result.stderr == "") if not said else ("the callback " in result.stderr and f"raised {said}" in result.stderr)
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
+def test_S39_one_warning_is_logged(level: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+    feed = make_feed(CuriousFeed)
+    with kept(feed, level) as keeper:
+        feed.subscribe("orderbook_delta", [A, "KXTYPO-26-A"])
+        feed.start().wait_for_book(A, timeout=5)
+        wait_until(lambda: len(exchange.commands) >= 5)  # asked again twice
+        feed.close()
+    warnings = [record for record in keeper.records if record.levelno == logging.WARNING]
+    assert [record.getMessage() for record in warnings] == [str(UnknownMarketError("KXTYPO-26-A"))] and not keeper.held
+    assert keeper.data("unknown_market") == [{"event": "unknown_market", "market_tickers": ["KXTYPO-26-A"]}]

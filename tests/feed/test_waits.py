@@ -125,21 +125,6 @@ def test_refused_book_says_so_and_can_be_asked_for_again(exchange: Exchange, fee
     assert feed.health().is_ok
 
 
-def test_book_of_an_unknown_market_is_live_and_empty(exchange: Exchange, feed: KalshiFeed) -> None:
-    heard = Recorder(feed)
-    book = feed.wait_for_book("KXNOSUCH", timeout=5)
-    assert book.is_live
-    assert (book.best_bid(), book.best_ask(), book.mid(), book.spread(), book.bids("no")) == (
-        None,
-        None,
-        None,
-        None,
-        (),
-    )
-    wait_until(lambda: heard.kinds() == ["unknown_market"])
-    assert "KXNOSUCH" in heard.faults[0].message
-
-
 @pytest.mark.parametrize("ticker", ["", "A B", "A,B", 7, None, ["KX-A"]])
 def test_bad_tickers_are_refused(ticker: Any, feed: KalshiFeed) -> None:
     with pytest.raises(ConfigurationError):
@@ -375,7 +360,7 @@ def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: Fe
     if wait != "connected":
         feed.start().wait_until_connected(5)
     exchange.ignore_commands(n=None)
-    subscription = feed.subscribe("trade", [A])
+    subscription = feed.subscribe(["orderbook_delta", "trade"], [A])
     calls: dict[str, Callable[[], Any]] = {
         "book": lambda: feed.wait_for_book(A),
         "connected": feed.wait_until_connected,

@@ -118,6 +118,7 @@ class Subscription:
         self.channel = channel
         self.sid = sid
         self.keys = dict.fromkeys(keys)
+        self.deaf: set[str] = set()  # keys that were unknown when they were added: no delta of theirs is sent
         self.seq = 0
 
     def next_seq(self) -> int | None:
@@ -135,6 +136,7 @@ class Venue:
         self.history: dict[tuple[int, str], dict[int, Levels]] = {}  # (sid, market): the book after each seq
         self.subscriptions: dict[str, Subscription] = {}
         self.mute: set[str] = set()  # markets that get no snapshot
+        self.unknown: set[str] = set()  # markets that do not exist
         self.ignored: set[str] = set()  # commands that get no answer
         self.refused: dict[str, int] = {}  # commands that get an error
         self.counts_replies = True  # whether ok and unsubscribed use up a number or repeat the last one
@@ -172,6 +174,7 @@ class Venue:
         if action == "delete_markets":
             for key in keys:
                 subscription.keys.pop(key, None)
+                subscription.deaf.discard(key)
             return [self._ok(id_, subscription)]
         new = [key for key in keys if key not in subscription.keys]
         subscription.keys.update(dict.fromkeys(new))
@@ -200,7 +203,7 @@ class Venue:
         if not levels[price]:
             del levels[price]
         subscription = self.subscriptions.get(BOOK)
-        if subscription is None or market_ticker not in subscription.keys:
+        if subscription is None or market_ticker not in subscription.keys or market_ticker in subscription.deaf:
             return []
         seq = subscription.next_seq()
         self._record(subscription, market_ticker, seq)
@@ -209,11 +212,14 @@ class Venue:
     def _snapshots(self, subscription: Subscription, keys: Iterable[str]) -> list[Frame]:
         if subscription.channel != BOOK:
             return []
+        subscription.deaf |= self.unknown.intersection(keys)
         return [self._snapshot(subscription, key) for key in keys if key not in self.mute]
 
     def _snapshot(self, subscription: Subscription, market_ticker: str) -> Frame:
         seq = subscription.next_seq()
         self._record(subscription, market_ticker, seq)
+        if market_ticker in self.unknown:
+            return snapshot(market_ticker, subscription.sid, seq, market_id="")
         return snapshot(market_ticker, subscription.sid, seq, self.books.get(market_ticker))
 
     def _record(self, subscription: Subscription, market_ticker: str, seq: int | None) -> None:

@@ -11,6 +11,7 @@ from kalshi_feed.session.cross_check import _Suspicion
 from kalshi_feed.session.repair import RepairRung
 from kalshi_feed.session.session import Session
 from kalshi_feed.session.timing import Timing
+from kalshi_feed.session.unknown_markets import Question
 from kalshi_feed.session.wanted import Want, Wanted
 from tests.session.driver import BOOK
 
@@ -26,11 +27,13 @@ NEVER = float("inf")
 SAVED: dict[str, dict[str, Any]] = {
     "Session": {
         "_connected_at": 980.5,
+        "_replies_repeat": True,
+    },
+    "LeftOut": {
         "_bad_frames": deque([981.0, 982.5]),
         "_unknown_sids": {7, None},
         "_snapshotless": {B},
         "_unread_types": {"fill"},
-        "_replies_repeat": True,
     },
     "Reconciler": {
         "next_id": 7,
@@ -59,8 +62,10 @@ SAVED: dict[str, dict[str, Any]] = {
         "confirmed": {A, B},
         "uncertain": {C},
         "chunk": 250,
+        "unproven": {A},
+        "renewing": {B},
     },
-    "ServerSubscriptions": {"retired": {2, 9}, "_ended_early": {("sid", 3): "error 10", ("id", 7): "error 25"}},
+    "ServerSubscriptions": {"retired": {9: None, 2: None}, "_ended_early": {("sid", 3): "error 10", ("id", 7): "error 25"}},
     "Repair": {
         "_mute": {C},
         "_due": 1003.0,
@@ -88,6 +93,11 @@ SAVED: dict[str, dict[str, Any]] = {
         "_asked": {B: 1010.0, A: 1011.0},
         "_not_before": {C: 1050.0},
     },
+    "UnknownMarkets": {
+        "_next": 1060.0,
+        "questions": {B: (1060.0, 120.0, 1001.0, 1010.0), A: (1080.0, 60.0, 1002.0, 0.0)},  # as questions
+        "closes": {C: 1_800_000_000},
+    },
     "Output": {"_second": 1000, "_reported": 3, "_suppressed": 2},
     "Wanted": {"new_books": {B: None}, "lists": [[], []]},
 }
@@ -98,11 +108,13 @@ def parts_of(session: Session) -> dict[str, Any]:
     subscriptions = session.reconciler.subscriptions
     return {
         "Session": session,
+        "LeftOut": session.left_out,
         "Reconciler": session.reconciler,
         "ServerSubscriptions": subscriptions,
         "ServerSubscription": subscriptions[BOOK],
         "Repair": session.repair,
         "CrossCheck": session.cross_check,
+        "UnknownMarkets": session.unknown_markets,
         "Output": session.output,
         "Wanted": session._wanted,
     }
@@ -124,6 +136,8 @@ def put(part: Any, name: str, value: Any, books: Any) -> None:
         value = [books[market_ticker] for market_ticker in value]
     elif name in ("_denied", "_crossed"):
         value = {key: _Suspicion(since, books[key].version, signs) for key, (since, signs) in value.items()}
+    elif name == "questions":
+        value = {key: Question(*times) for key, times in value.items()}
     setattr(part, name, value)
 
 

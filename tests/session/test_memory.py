@@ -36,7 +36,10 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "reconciler": "below",
         "repair": "below",
         "cross_check": "below",
+        "unknown_markets": "below",
+        "left_out": "below",
     },
+    "LeftOut": {"_output": "see Session", "_timing": "an argument"},
     "Reconciler": {
         "_wanted": "shared with the session",
         "_output": "shared with the session",
@@ -53,6 +56,13 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "_output": "see Session",
         "_timing": "an argument",
         "_round": "follows from the timing",
+    },
+    "UnknownMarkets": {
+        "_books": "see Session",
+        "_output": "see Session",
+        "_timing": "an argument",
+        "asks_again": "whether there is anything saved",
+        "serial": "compared by waits only, which do not go over to another session",
     },
     "Output": {
         "items": "taken after every input",
@@ -85,6 +95,8 @@ def seen(part: Any, name: str) -> Any:
         return [book.market_ticker for book in value]
     if name in ("_denied", "_crossed"):
         return {key: (one.since, one.signs) for key, one in value.items()}
+    if name == "questions":
+        return {key: (one.due, one.delay, one.not_before, one.waits_until) for key, one in value.items()}
     return value
 
 

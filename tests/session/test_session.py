@@ -55,19 +55,6 @@ def test_unsolicited_snapshot_replaces_the_book_and_an_empty_one_empties_it() ->
     assert len(driver.take(OrderbookSnapshot)) == 3 and driver.pass_time(100) == []
 
 
-def test_unknown_market() -> None:
-    """Protocol 5.4: an empty snapshot without market_id; LIVE, empty, and told."""
-    driver = Driver()
-    driver.want(BOOK, "TYPO")
-    driver.connect()
-    driver.turn(subscribed(1, BOOK, 1), snapshot("TYPO", 1, 1, market_id=""))
-    assert driver.live() == {"TYPO"}
-    (fault,) = driver.take(FeedFault)
-    assert fault.kind == "unknown_market" and fault.context == {"market_ticker": "TYPO"} and "TYPO" in fault.message
-    driver.turn(snapshot("TYPO", 1, 2, {"yes": {100: 1}}, market_id=""))
-    assert driver.faults() == []
-
-
 def test_books_that_nobody_wants_are_left_alone() -> None:
     driver = Driver()
     want = driver.go_live("A", "B")

@@ -21,6 +21,7 @@ def told(peer: Peer) -> list[dict[str, Any]]:
 
 def test_a_market_from_creation_to_settlement(exchange: Exchange, peer: Peer) -> None:
     peer.subscribe("market_lifecycle_v2", "market_positions", "user_orders")
+    exchange.quirks.unknown_markets_flow = True
     peer.subscribe("orderbook_delta", tickers=("NEW-1",))
     exchange.create_market("NEW-1", yes={"0.40": 5}, title="Will it?", floor_strike=4487, close_ts=2_000_000_000)
     created, snapshot = peer.take(2)

@@ -112,7 +112,31 @@ def test_an_unknown_market_has_an_empty_snapshot_without_an_id(peer: Peer) -> No
     assert snapshot["msg"] == {"market_ticker": "NOBODY", "market_id": "", "clock": 0}
 
 
+def test_a_market_that_appears_later_is_served_to_who_adds_it_again(exchange: Exchange, peer: Peer) -> None:
+    """PROTOCOL.md 5.4: nobody has shown that it is served to who asked before."""
+    sid = peer.subscribe("orderbook_delta", tickers=("A", "LATE"))[0]["msg"]["sid"]
+    exchange.add_market("LATE", yes={"0.5": 1})
+    exchange.change("LATE", "no", "0.3", 2)
+    for action in ("delete_markets", "add_markets"):
+        peer.ask("update_subscription", {"sid": sid, "action": action, "market_tickers": ["LATE"]})
+    exchange.change("LATE", "no", "0.3", 2)
+    snapshot, delta = peer.take(2)
+    assert snapshot["msg"]["market_id"] and snapshot["msg"]["no_dollars_fp"] == [["0.3000", "2.00"]]
+    assert delta["msg"]["market_ticker"] == "LATE" and delta["msg"]["clock"] == 2
+
+
+def test_a_market_that_is_gone_is_unknown(exchange: Exchange, peer: Peer) -> None:
+    sid = peer.subscribe("orderbook_delta", tickers=("A",))[0]["msg"]["sid"]
+    exchange.remove_market("A")
+    peer.send("update_subscription", {"sid": sid, "action": "get_snapshot", "market_tickers": ["A"]})
+    (snapshot,) = peer.take(1)
+    assert snapshot["msg"] == {"market_ticker": "A", "market_id": "", "clock": 0}
+    with pytest.raises(LookupError, match="no market 'A'"):
+        exchange.remove_market("A")
+
+
 def test_a_market_that_appears_later_sends_a_snapshot_to_who_asked_before(exchange: Exchange, peer: Peer) -> None:
+    exchange.quirks.unknown_markets_flow = True
     peer.subscribe("orderbook_delta", tickers=("LATE",))
     exchange.add_market("LATE", yes={"0.5": 1})
     exchange.change("LATE", "no", "0.3", 2)

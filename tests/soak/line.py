@@ -6,7 +6,16 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from kalshi_feed import BookView, FeedState, KalshiFeed, KalshiFeedError, ReconnectPolicy, SubscriptionState, WaitTimeout
+from kalshi_feed import (
+    BookView,
+    FeedState,
+    KalshiFeed,
+    KalshiFeedError,
+    ReconnectPolicy,
+    StaleBookError,
+    SubscriptionState,
+    WaitTimeout,
+)
 from kalshi_feed.session.timing import Timing
 from kalshi_feed.simulator import Exchange
 from tests.faults.oracle import Ledger, Oracle, Views
@@ -116,6 +125,9 @@ class Line:
             try:
                 view = book.wait_for_update(timeout=0.5)
             except WaitTimeout:
+                continue
+            except StaleBookError:  # nobody wants this one just now
+                self._stop.wait(0.05)
                 continue
             except KalshiFeedError as error:
                 if not self._stop.is_set():

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...books.book import BookStatus
 from ...books.store import OrderBook
-from ...events import FeedFault
+from ...errors import StaleBookError, UnknownMarketError
 from ...feed import KalshiFeed
 from .settings import Settings
 from .streams import Slots
@@ -25,30 +26,30 @@ class ProcessState:
         self.settings = settings
         self.tape = Tape(feed)
         self.slots = Slots(settings.stream_clients)
-        self._unknown: set[str] = set()
-        feed.on_error(self._remember)
 
     def served(self, market_ticker: str) -> OrderBook | None:
-        """The market's book, if it is wanted and the exchange knows the market.
+        """The market's book, if it is wanted.
 
         Nothing else is ever subscribed: a stranger's url must not make this server want things.
         """
-        book = self.feed.books.get(market_ticker)  # not feed.book(), which has nothing to say once the feed has failed
-        if book is None or market_ticker not in self._unknown or book.best_bid("yes") or book.best_bid("no"):
-            return book
-        return None
+        return self.feed.books.get(market_ticker)  # not feed.book(), which has nothing to say once the feed has failed
 
     def market_tickers(self) -> list[str]:
         """Every market that is served."""
-        return [ticker for ticker in self.feed.books if ticker not in self._unknown or self.served(ticker) is not None]
+        return list(self.feed.books)
 
     def book(self, book: OrderBook, depth: int | None = None) -> dict[str, Any]:
-        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade."""
+        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade.
+
+        Of a market that the exchange does not know (UNKNOWN), ``error`` says what may be wrong.
+        """
         view = book.view()
         spread, mid, age = view.spread(), view.mid(), view.age()
         found = view.to_dict()
         if depth is not None:
             found |= {side: found[side][:depth] for side in ("yes", "no")}
+        if view.status is BookStatus.UNKNOWN:
+            found["error"] = str(_why(book))
         return found | {
             "spread": None if spread is None else str(spread),
             "mid": None if mid is None else str(mid),
@@ -73,6 +74,11 @@ class ProcessState:
             "heartbeat": self.settings.stream_heartbeat,
         }
 
-    def _remember(self, fault: FeedFault) -> None:
-        if fault.kind == "unknown_market":
-            self._unknown.add(fault.context["market_ticker"])
+
+def _why(book: OrderBook) -> StaleBookError:
+    """What is wrong with a book that was UNKNOWN a moment ago."""
+    try:
+        book.view(require_live=True)
+    except StaleBookError as error:
+        return error
+    return UnknownMarketError(book.market_ticker)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from ...books.book import BookView
+from ...books.book import BookStatus, BookView
 from ...feed import KalshiFeed
 from ...messages import Trade
 
@@ -80,6 +80,9 @@ class Tape:
         mid, updated_at = view.mid() if view.is_live else None, view.updated_at
         now = updated_at.timestamp() if updated_at is not None else 0.0  # of a replay, too
         with self._lock:
+            if view.status is BookStatus.CLOSED:  # nobody wants it any more
+                self._markets.pop(view.market_ticker, None)
+                return
             market = self._market(view.market_ticker)
             if mid is not None and abs(now - market.sampled) >= _APART:  # abs: a clock set back must not stop it
                 market.sampled = now

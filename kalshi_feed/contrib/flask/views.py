@@ -11,6 +11,7 @@ from typing import Final
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from ...books.book import BookStatus
 from ...errors import KalshiFeedError
 from .extension import process_state_of
 from .streams import events, let_go_if_slow
@@ -57,23 +58,27 @@ def _books() -> ResponseReturnValue:
 
 
 def _book(market_ticker: str) -> ResponseReturnValue:
-    """200 with the book; 503 with the reason and what was last known while it is not LIVE; 404 for a market not served."""
+    """200 with the book; 503 with the reason and what was last known while it is not LIVE.
+
+    404 for a market that is not served, or that the exchange does not know.
+    """
     state, depth = process_state_of(), request.args.get("depth", type=int)
-    if state.served(market_ticker) is None:
+    book = state.served(market_ticker)
+    if book is None:
         return _no_market(market_ticker)
+    if book.status is BookStatus.UNKNOWN:  # not waited for: a stranger's request must not make this server ask again
+        return _fresh(jsonify(state.book(book, depth))), 404
     try:
         state.feed.wait_for_book(market_ticker, timeout=state.settings.patience)
     except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
         reason = str(error)
     else:
         reason = ""
-    book = state.served(market_ticker)  # that the exchange knows no such market is known since its snapshot
-    if book is None:
-        return _no_market(market_ticker)
     found = state.book(book, depth)
     if found["status"] == "LIVE":
         return _fresh(jsonify(found))
-    return _fresh(jsonify(found | {"error": reason or f"the book of {market_ticker} is {found['status']}"})), 503
+    answer = {"error": reason or f"the book of {market_ticker} is {found['status']}"} | found
+    return _fresh(jsonify(answer)), 404 if found["status"] == BookStatus.UNKNOWN.value else 503
 
 
 def _health() -> ResponseReturnValue:

@@ -200,8 +200,8 @@ BUGS: Final = (
     Bug(
         "newest book not served",
         "dispatch/mailbox.py",
-        "                self.boxes[index].dirty.update(dict.fromkeys(tickers))\n",
-        "                self.boxes[index].dirty = self.boxes[index].dirty or dict.fromkeys(tickers)\n",
+        "                self.boxes[index].dirty.update({ticker: dirty[ticker] for ticker in tickers})\n",
+        "                self.boxes[index].dirty = self.boxes[index].dirty or dict(dirty)\n",
         DISPATCH,
     ),
     Bug(

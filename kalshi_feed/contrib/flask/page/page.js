@@ -116,7 +116,8 @@ class Market {
     mark(this.part(".status"), "is", status);
     mark(this.root, "live", String(status === "LIVE"));
     const age = this.book.age === null ? null : this.book.age + seconds() - this.at;
-    put(this.part(".age"), age === null ? "" : `changed ${ageText(age)} ago`);
+    put(this.part(".age"), this.book.error || age === null ? "" : `changed ${ageText(age)} ago`);
+    put(this.part(".error"), this.book.error ?? "");
     this.drawChart(status === "LIVE");
     if (this.isNew) {
       this.isNew = false;
