@@ -21,7 +21,7 @@ from .accounts import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Account
 from .connection import Connection, Refusal
 from .markets import Change, Market
 from .portfolio import Order
-from .reordering import Pending, reordered, touched_by
+from .reordering import PendingCommand, reordered, touched_by
 from .session import Quirks, ServerSession
 from .subscriptions import OpenChannel
 from .wire import WireMessage, encode_json
@@ -191,18 +191,18 @@ class Core:
             item.carry_out()
         self.changed.notify_all()
 
-    def _pending(self, connection: Connection, payload: bytes) -> Pending:
+    def _pending(self, connection: Connection, payload: bytes) -> PendingCommand:
         """A command and what will be done about it; which ones are refused or ignored goes by the order they came in."""
         command, session = command_reading.parse(payload), connection.session
         if command is None:
             text = payload.decode("utf-8", "replace")
             self._commands.append({"cmd": None, "raw": text, "connection": connection.index})
-            return Pending({}, lambda: session.error(1))
+            return PendingCommand({}, lambda: session.error(1))
         self._commands.append({**command, "connection": connection.index})
         answer = self._scripted(command)
         if answer is None:
-            return Pending(touched_by(command, session.subscriptions), lambda: session.command(command))
-        return Pending({}, lambda: self._give(session, answer, command))
+            return PendingCommand(touched_by(command, session.subscriptions), lambda: session.command(command))
+        return PendingCommand({}, lambda: self._give(session, answer, command))
 
     def _set_state(self, connection: Connection, *, muted: bool, deaf: bool) -> None:
         connection.set_state(muted=muted, deaf=deaf)

@@ -22,13 +22,13 @@ Touched = Mapping[str, frozenset[str] | None]
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingCommand:
     """A command that waits for its turn. ``touched`` None: it stays behind all before it and before all behind it."""
 
     touched: Touched | None
     carry_out: Callable[[], None]
 
-    def must_follow(self, earlier: Pending) -> bool:
+    def must_follow(self, earlier: PendingCommand) -> bool:
         """Whether ``earlier`` may matter to this one."""
         if self.touched is None or earlier.touched is None:
             return True
@@ -39,7 +39,7 @@ class Pending:
         return False
 
 
-def reordered(pending: Sequence[Pending], chance: random.Random) -> Iterator[Pending]:
+def reordered(pending: Sequence[PendingCommand], chance: random.Random) -> Iterator[PendingCommand]:
     """The commands in another order that the client cannot tell from a slower or faster exchange by their effects."""
     waiting = list(pending)
     while len(waiting) > 1:

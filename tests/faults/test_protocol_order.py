@@ -12,7 +12,7 @@ import pytest
 from kalshi_feed import FeedFault, SubscriptionState
 from kalshi_feed.simulator import Exchange
 from kalshi_feed.simulator.core import Core
-from kalshi_feed.simulator.reordering import Pending, reordered
+from kalshi_feed.simulator.reordering import PendingCommand, reordered
 from tests.faults.witness import actions, number_of
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, channels_of, markets_of, wait_equal, wait_markets
 from tests.support import wait_until
@@ -26,7 +26,7 @@ def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The orders, other than that of arrival, in which the exchange carries out commands that came together."""
     orders: list[tuple[int, ...]] = []
 
-    def noting(pending: list[Pending], chance: random.Random) -> list[Pending]:
+    def noting(pending: list[PendingCommand], chance: random.Random) -> list[PendingCommand]:
         done = list(reordered(pending, chance))
         order = tuple(next(n for n, item in enumerate(pending) if item is one) for one in done)
         if list(order) != sorted(order):

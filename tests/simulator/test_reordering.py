@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.reordering import Pending, reordered, touched_by
+from kalshi_feed.simulator.reordering import PendingCommand, reordered, touched_by
 from kalshi_feed.simulator.subscriptions import OpenChannel
 
 from .peer import Fold, Peer, wait_until
@@ -127,7 +127,7 @@ def test_no_order_lets_one_overtake_what_it_must_follow() -> None:
     ]
     changed = 0
     for _ in range(300):
-        pending = [Pending(touched_by(chance.choice(kinds), subscriptions), list) for _ in range(chance.randrange(12))]
+        pending = [PendingCommand(touched_by(chance.choice(kinds), subscriptions), list) for _ in range(chance.randrange(12))]
         places = [next(n for n, item in enumerate(pending) if item is found) for found in reordered(pending, chance)]
         assert sorted(places) == list(range(len(pending)))
         for first, second in itertools.combinations(range(len(pending)), 2):
