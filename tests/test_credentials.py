@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def carried_by(error: BaseException) -> str:
         "Bag Attributes\n    friendlyName: kalshi\n" + RSA_PEM,
         PUBLIC_PEM + RSA_PEM,
     ],
+    ids=count(),
 )
 def test_K07_key_text_however_it_was_handed_on(pem: str | bytes) -> None:
     credentials = Credentials.from_pem(KEY_ID, pem)
@@ -129,7 +131,7 @@ def test_K07_key_text_however_it_was_handed_on(pem: str | bytes) -> None:
     assert signed_by(credentials, RSA_KEY)
 
 
-@pytest.mark.parametrize("pem", [ED_PEM, ED_PEM.replace("\n", "\\n"), pem_of(ED_KEY, OPENSSH)])
+@pytest.mark.parametrize("pem", [ED_PEM, ED_PEM.replace("\n", "\\n"), pem_of(ED_KEY, OPENSSH)], ids=count())
 def test_ed25519_key(pem: str) -> None:
     credentials = Credentials.from_pem(KEY_ID, pem)
     assert credentials.key_type == "Ed25519"
@@ -137,12 +139,12 @@ def test_ed25519_key(pem: str) -> None:
 
 
 @pytest.mark.parametrize("password", [PASSWORD, PASSWORD.encode()])
-@pytest.mark.parametrize("pem", [LOCKED_PKCS8, LOCKED_PKCS1, LOCKED_PKCS1.replace("\n", "\\n")])
+@pytest.mark.parametrize("pem", [LOCKED_PKCS8, LOCKED_PKCS1, LOCKED_PKCS1.replace("\n", "\\n")], ids=count())
 def test_encrypted_key(pem: str, password: str | bytes) -> None:
     assert signed_by(Credentials.from_pem(KEY_ID, pem, password), RSA_KEY)
 
 
-@pytest.mark.parametrize("pem", [RSA_PEM, pem_of(RSA_KEY, OPENSSH)])
+@pytest.mark.parametrize("pem", [RSA_PEM, pem_of(RSA_KEY, OPENSSH)], ids=count())
 def test_password_for_a_plain_key_is_ignored(pem: str) -> None:
     assert signed_by(Credentials.from_pem(KEY_ID, pem, PASSWORD), RSA_KEY)
 
@@ -175,7 +177,7 @@ def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what comes out
 
 
-@pytest.mark.parametrize(("pem", "key"), [(RSA_PEM, RSA_KEY), (ED_PEM, ED_KEY)])
+@pytest.mark.parametrize(("pem", "key"), [(RSA_PEM, RSA_KEY), (ED_PEM, ED_KEY)], ids=["RSA", "Ed25519"])
 def test_headers_of_the_handshake(pem: str, key: Any) -> None:
     credentials = Credentials.from_pem(KEY_ID, pem)
     headers = credentials.headers(PATH, 1760000000123)
@@ -292,6 +294,7 @@ def test_arguments_of_the_wrong_type(value: Any) -> None:
         (KEY_ID + "é", "ASCII"),
         (RSA_PEM, "swapped"),
     ],
+    ids=count(),
 )
 def test_wrong_key_id(api_key_id: str, word: str, tmp_path: Path) -> None:
     with refused(word):

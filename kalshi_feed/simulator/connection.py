@@ -12,6 +12,7 @@ import contextlib
 import email.utils
 import http
 import logging
+import random
 import selectors
 import socket
 import ssl
@@ -20,7 +21,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +39,7 @@ CLOSE_TIMEOUT = 1.0
 MAX_COMMAND_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 CHUNKS_AT_ONCE = 32  # then look at the socket and the clock again
+COMMANDS_AT_ONCE = 256  # as many are handed to the exchange together, at most
 
 # websockets logs request headers at DEBUG, and they hold a signature.
 _silent = logging.getLogger("kalshi_feed.simulator.protocol")
@@ -78,11 +80,12 @@ class Hub(Venue, Protocol):
     heartbeat: float
     pings: bool
     max_buffer: int
+    seed: int | None
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None: ...
     def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None: ...
     def opened(self, connection: Connection, answer: bytes) -> None: ...
-    def received(self, connection: Connection, payload: bytes) -> None: ...
+    def received(self, connection: Connection, payloads: Sequence[bytes]) -> None: ...
     def drained(self, connection: Connection) -> None: ...
     def ended(self, connection: Connection) -> None: ...
 
@@ -101,6 +104,7 @@ class Connection:
         self.index: int | None = None  # (lock) place among the accepted ones
         self.session = ServerSession(hub, self)  # (lock)
         self.faults = Faults()  # (lock)
+        self.chance = random.Random(number if hub.seed is None else hub.seed + number)  # (lock) the order of its answers
         self.muted = False  # (lock) sends nothing
         self.deaf = False  # (lock) reads nothing
         self.dirty = False  # (lock) has something new for its thread
@@ -114,6 +118,7 @@ class Connection:
         self._taken: deque[Item] = deque()
         self._current = memoryview(b"")
         self._fragments: list[bytes] = []
+        self._read: list[bytes] = []  # commands that came together, not yet handed to the exchange
         self._request: Request | None = None
         self._deadline: float | None = None
         self._ending = False  # close frame or FIN is out: nothing more is sent
@@ -328,6 +333,19 @@ class Connection:
 
     # -- receiving ----------------------------------------------------------------------------------------------------
     def _receive(self) -> None:
+        try:
+            self._read_all()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The commands read so far came together: the exchange may answer them in another order."""
+        if self._read:
+            payloads, self._read = self._read, []
+            self._hub.received(self, payloads)
+
+    def _read_all(self) -> None:
+        """Take in what the socket has now; a TLS record, often one command, at a time."""
         while True:
             try:
                 data = self._sock.recv(CHUNK_BYTES)
@@ -341,8 +359,11 @@ class Connection:
                     self._answer(event)
                 elif isinstance(event, Frame):
                     self._take_frame(event)
+            replies = self._protocol.data_to_send()
+            if replies or len(self._read) >= COMMANDS_AT_ONCE:
+                self._hand_over()  # what was asked for before a close frame is answered before it
             with self._hub.lock:
-                for out in self._protocol.data_to_send():
+                for out in replies:
                     self.queue(bytes(out) if out else Fin(notify=True))
 
     def _answer(self, request: Request) -> None:
@@ -369,7 +390,7 @@ class Connection:
             self._fragments.append(bytes(frame.data))
             if frame.fin:
                 payload, self._fragments = b"".join(self._fragments), []
-                self._hub.received(self, payload)
+                self._read.append(payload)
         elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
             with self._hub.lock:
                 if frame.opcode is Opcode.PING:

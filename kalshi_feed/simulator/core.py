@@ -1,8 +1,8 @@
 """The heart of the exchange: markets, connections, and everything that happens to them.
 
 Owns the one lock of the simulator and the truth: a change to a book and the numbering of the frames that tell of it are
-one step under it. Sockets and threads are the connections' affair. Imports connection, session, markets, accounts and
-wire.
+one step under it. Sockets and threads are the connections' affair. Imports connection, session, reordering,
+markets, accounts and wire.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .accounts import KEY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Account
 from .connection import Connection, Refusal
 from .markets import Change, Market
 from .portfolio import Order
+from .reordering import PendingCommand, reordered, touched_by
 from .session import Quirks, ServerSession
 from .subscriptions import OpenChannel
 from .wire import WireMessage, encode_json
@@ -56,7 +57,7 @@ class _Answer:
 class Core:
     """Thread-safe. Its own methods with a leading underscore run under ``lock``, but ``_step`` and ``_wait_for``."""
 
-    def __init__(self, *, account: Account, heartbeat: float, max_clock_skew: float, max_buffer: int) -> None:
+    def __init__(self, *, account: Account, heartbeat: float, max_clock_skew: float, max_buffer: int, seed: int | None) -> None:
         # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections are woken
         # after it is released (``_step``), and waiting is done on ``changed`` alone.
         self.lock = threading.Lock()
@@ -65,6 +66,7 @@ class Core:
         self.pings = True
         self.max_clock_skew = max_clock_skew
         self.max_buffer = max_buffer
+        self.seed = seed  # of the order in which each connection's commands are answered; None is as repeatable as a number
         self.clock_offset = 0.0
         self.quirks = Quirks()
         self.market_limit: int | None = None  # markets one subscription may name, then error 26
@@ -73,6 +75,7 @@ class Core:
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
         self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
         self.mute_books: Collection[str] = ()  # markets that get no snapshot
+        self.early_ends: dict[str, list[int]] = {}  # by channel, the errors that end its next ones before their ``subscribed``
         self._account = account
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
@@ -174,44 +177,54 @@ class Core:
         """A connection has nothing more to send (with the lock)."""
         self.changed.notify_all()
 
-    def received(self, connection: Connection, payload: bytes) -> None:
-        """A command of a client (without the lock)."""
+    def received(self, connection: Connection, payloads: Sequence[bytes]) -> None:
+        """Commands of a client that came together (without the lock)."""
         with self._step():
             if connection.deaf:
-                connection.unheard.append(payload)
+                connection.unheard += payloads
             else:
-                self._take(connection, payload)
+                self._take(connection, payloads)
 
-    def _take(self, connection: Connection, payload: bytes) -> None:
-        command = command_reading.parse(payload)
+    def _take(self, connection: Connection, payloads: Sequence[bytes]) -> None:
+        pending = [self._pending(connection, payload) for payload in payloads]
+        for item in pending if self.quirks.answers_in_order else reordered(pending, connection.chance):
+            item.carry_out()
+        self.changed.notify_all()
+
+    def _pending(self, connection: Connection, payload: bytes) -> PendingCommand:
+        """A command and what will be done about it; which ones are refused or ignored goes by the order they came in."""
+        command, session = command_reading.parse(payload), connection.session
         if command is None:
             text = payload.decode("utf-8", "replace")
             self._commands.append({"cmd": None, "raw": text, "connection": connection.index})
-            connection.session.error(1)
-        else:
-            self._commands.append({**command, "connection": connection.index})
-            self._answer(connection.session, command)
-        self.changed.notify_all()
+            return PendingCommand({}, lambda: session.error(1))
+        self._commands.append({**command, "connection": connection.index})
+        answer = self._scripted(command)
+        if answer is None:
+            return PendingCommand(touched_by(command, session.subscriptions), lambda: session.command(command))
+        return PendingCommand({}, lambda: self._give(session, answer, command))
 
     def _set_state(self, connection: Connection, *, muted: bool, deaf: bool) -> None:
         connection.set_state(muted=muted, deaf=deaf)
         if not deaf:
             unheard, connection.unheard = connection.unheard, []
-            for payload in unheard:
-                self._take(connection, payload)
+            self._take(connection, unheard)
 
-    def _answer(self, session: ServerSession, command: dict[str, Any]) -> None:
+    def _scripted(self, command: dict[str, Any]) -> _Answer | None:
+        """The answer that a test has ordered for this command."""
         for answer in self._answers:
             if answer.cmd in (None, command.get("cmd")):
                 if answer.remaining is not None:
                     answer.remaining -= 1
                     if answer.remaining <= 0:
                         self._answers.remove(answer)
-                if answer.code is not None:
-                    id_ = command.get("id")
-                    session.error(answer.code, answer.text, id_ if isinstance(id_, int) and id_ else None)
-                return
-        session.command(command)
+                return answer
+        return None
+
+    def _give(self, session: ServerSession, answer: _Answer, command: dict[str, Any]) -> None:
+        if answer.code is not None:
+            id_ = command.get("id")
+            session.error(answer.code, answer.text, id_ if isinstance(id_, int) and id_ else None)
 
     # -- connections -------------------------------------------------------------------------------------------------
     def _chosen(self, connection: int | None) -> list[Connection]:

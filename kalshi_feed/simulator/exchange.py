@@ -45,7 +45,8 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
 
     ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when ``rate`` (level
-    changes per second over all of them) is above zero. ``seed`` makes books and moves repeatable. ``heartbeat``:
+    changes per second over all of them) is above zero. ``seed`` makes books and moves repeatable, and picks the order in
+    which commands that come together are answered (repeatable in any case; ``quirks.answers_in_order``). ``heartbeat``:
     seconds between pings. ``max_clock_skew``: how far, in seconds, a signed timestamp may be from the exchange's clock
     (the real tolerance is unknown). ``max_buffer``: bytes a connection may be behind before error 25 ends the
     subscription. ``account_activity``: while the markets move, the account places and cancels orders in them.
@@ -77,7 +78,7 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         keys: str | os.PathLike[str] | None = None,
     ) -> None:
         account, certificates = (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
-        super().__init__(account=account, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer)
+        super().__init__(account=account, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer, seed=seed)
         self.rate = rate
         self.account_activity = account_activity
         self.paused = False

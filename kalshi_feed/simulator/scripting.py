@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import schemas, wire
+from .commands import TERMINAL
 from .connection import Close, Fin, Refusal
 from .core import Handshake, Watcher, _Answer
 from .faults import Fault
@@ -258,6 +259,19 @@ class Scripting(Trading):
         """Do not answer, and do not carry out, the next ``n`` commands (of one kind; n=None: all)."""
         self._add_answer(_Answer(cmd, None, None, n))
 
+    def end_before_subscribed(self, channel: str, code: int = 25, n: int = 1) -> None:
+        """End the channel's next ``n`` subscriptions (of any connection) before they are confirmed: the error comes first,
+        with the sid, then a ``subscribed`` of what is dead already.
+
+        ``code``: 10, 17 or 25. Raises ValueError for another code or an unknown channel.
+        """
+        if channel not in SEQUENCED:
+            raise ValueError(f"unknown channel {channel!r}")
+        if code not in TERMINAL:
+            raise ValueError(f"error {code} does not end a subscription; {', '.join(map(str, sorted(TERMINAL)))} do")
+        with self.lock:
+            self.early_ends.setdefault(channel, []).extend([code] * n)
+
     def _add_answer(self, answer: _Answer) -> None:
         with self.lock:
             self._answers.append(answer)
@@ -267,6 +281,7 @@ class Scripting(Trading):
         with self._step():
             self._rejections.clear()
             self._answers.clear()
+            self.early_ends.clear()
             self.pings = True
             self.dead_books = self.mute_books = ()
             for item in self._open:

@@ -29,6 +29,8 @@ class Quirks:
     replies_repeat_seq: bool = False  # whether that is the last one again and not the next
     get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
     unknown_markets_flow: bool = False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
+    answers_in_order: bool = False  # whether commands that come together are answered in the order they came in (PROTOCOL.md 4)
+    lists_in_order: bool = False  # whether an ``ok`` lists markets in the order they were added, and not sorted
     use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
 
 
@@ -42,6 +44,7 @@ class Venue(Protocol):
     mute_books: Collection[str]
     command_limit: int | None
     not_entitled: Collection[str]
+    early_ends: dict[str, list[int]]
 
     def now_us(self) -> int: ...
     def find_market(self, ticker: str) -> Market | None: ...
@@ -118,15 +121,18 @@ class ServerSession:
     def _ok(self, subscription: OpenChannel, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
         if subscription.channel in INDEX_ACTIONS:
-            names = [ALL] if ALL in subscription.names else list(subscription.names)
+            names = [ALL] if ALL in subscription.names else self._listed(subscription.names)
             msg = {INDEX_ACTIONS[subscription.channel][3]: names}
         elif subscription.skip_ticker_ack:
             msg = None
         elif not subscription.everything:
-            msg = {"market_tickers": list(subscription.market_tickers)}
+            msg = {"market_tickers": self._listed(subscription.market_tickers)}
             if subscription.market_ids:
-                msg = {"market_ids": list(subscription.market_ids)}
+                msg = {"market_ids": self._listed(subscription.market_ids)}
         self._emit("ok", msg, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription))
+
+    def _listed(self, names: Iterable[str]) -> list[str]:
+        return list(names) if self._venue.quirks.lists_in_order else sorted(names)
 
     # -- commands ----------------------------------------------------------------------------------------------------
     def command(self, command: dict[str, Any]) -> None:
@@ -205,6 +211,8 @@ class ServerSession:
         self._include_names(subscription, params)
         self.subscriptions[channel] = subscription
         new = subscription.include(tickers, ids)
+        if codes := self._venue.early_ends.get(channel):
+            self.fail(subscription, codes.pop(0))  # it is dead; what is sent from here on is its ``subscribed`` alone
         quirks = self._venue.quirks
         if quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)

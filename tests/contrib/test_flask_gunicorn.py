@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.cli.support import Access, started
-from tests.samples.support import SAMPLES, free_port, with_access
+from tests.samples.support import SAMPLES, free_port, gunicorn, with_access
 from tests.support import wait_until
 
 from .support import get, stream
@@ -20,9 +20,9 @@ pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers a
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
 def test_streams_of_workers_and_their_end(access: Access, end: signal.Signals, preload: tuple[str, ...]) -> None:
     port = free_port()
-    command = ("-m", "gunicorn", "--chdir", str(SAMPLES), "-c", str(SAMPLES / "gunicorn.conf.py"), "-b", f"127.0.0.1:{port}")
+    command = (*gunicorn(), "-c", str(SAMPLES / "gunicorn.conf.py"), "-b", f"127.0.0.1:{port}")
     environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
-    with started(*command, *preload, "--no-control-socket", "flask_app:create_app()", **environ) as process:
+    with started(*command, *preload, "flask_app:create_app()", **environ) as process:
 
         def both_have_answered() -> bool:
             """One that is still starting would not hear the signal."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from functools import cache
 
 from tests.cli.support import PYTHON, TOP, Access, environment, started
 
-__all__ = ["SAMPLES", "free_port", "sample", "started", "with_access"]
+__all__ = ["SAMPLES", "free_port", "gunicorn", "sample", "started", "with_access"]
 
 SAMPLES = TOP / "samples"
 
@@ -15,6 +16,14 @@ SAMPLES = TOP / "samples"
 def with_access(access: Access) -> dict[str, str]:
     """The environment that leads a sample to an exchange of the tests."""
     return access.environ | {"KALSHI_URL": access.exchange.url, "KALSHI_CA_FILE": str(access.ca_file)}
+
+
+@cache
+def gunicorn() -> tuple[str, ...]:
+    """Gunicorn on the samples; without its control socket, which is one for all of a user's, where it has one (since 25)."""
+    knows = subprocess.run([PYTHON, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+    without = ("--no-control-socket",) if "--no-control-socket" in knows else ()
+    return ("-m", "gunicorn", "--chdir", str(SAMPLES), *without)
 
 
 def free_port() -> int:

@@ -8,24 +8,21 @@ from tests.cli.support import Access
 from tests.contrib.support import get
 from tests.support import wait_until
 
-from .support import SAMPLES, free_port, started, with_access
+from .support import SAMPLES, free_port, gunicorn, started, with_access
 
 pytest.importorskip("django", reason="django is not installed: its sample is not tried")
-
-GUNICORN = ("-m", "gunicorn", "--chdir", str(SAMPLES), "--no-control-socket", "-w", "2", "--threads", "4")
 
 
 @pytest.mark.parametrize("how", ["gunicorn", "preload", "runserver"])
 def test_each_process_that_answers_has_its_feed(access: Access, how: str) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}"
-    command: tuple[str, ...] = (*GUNICORN, "-b", address, "django_view:application")
-    if how == "preload":
-        command = (*GUNICORN, "--preload", "-b", address, "django_view:application")
-    elif how == "runserver":
-        command = (str(SAMPLES / "django_view.py"), "runserver", address)
-    elif how == "gunicorn":
+    if how == "runserver":
+        command: tuple[str, ...] = (str(SAMPLES / "django_view.py"), "runserver", address)
+    else:
         pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+        preload = ("--preload",) if how == "preload" else ()
+        command = (*gunicorn(), "-w", "2", "--threads", "4", *preload, "-b", address, "django_view:application")
     with started(*command, **with_access(access), KALSHI_TICKERS="KX-A,KX-B"):
 
         def asked() -> int:
