@@ -268,7 +268,8 @@ class KalshiFeed(Callbacks, ByType):
         """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not run_forever().
 
         As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
-        streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is.
+        streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is. Raises
+        FeedForkedError.
         """
         return closing(self._own_engine)
 

@@ -44,8 +44,8 @@ _LAST_RETRY: Final = 30.0
 class Recording:
     """A recording under way, a context manager. Thread-safe.
 
-    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has never been connected
-    by then, there is nothing in it and its file is removed.
+    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has been started and
+    never been connected by then, there is nothing in it and its file is removed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recording:
         self._wake = Signal()
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
         # the writer's, from start() on
-        self._was_connected = False  # whether the recording holds a connection, or a part of one
+        self._tries_in_vain = False  # whether the feed has been started, and nothing of a connection has been recorded
         self._offset_ns = 0
         self._part = 0
         self._part_began = 0.0
@@ -85,7 +85,7 @@ class Recording:
             with engine.store.lock:
                 if engine.tap is not None and not engine.tap.ended:
                     raise ConfigurationError("this feed is being recorded already: close() that recording first")
-                self._was_connected = engine.state is FeedState.CONNECTED
+                self._tries_in_vain = engine.state in (FeedState.CONNECTING, FeedState.RECONNECTING)
                 engine.record(self._intake)
                 self._intake.checkpoint_locked(new_part=True)
             self._thread.start()
@@ -203,8 +203,8 @@ class Recording:
             if isinstance(item, ClockItem):
                 self._offset_ns = item.clock_offset_ns
             ns = self._ns(item.now)
-            if isinstance(item, LineItem) and item.line.connected is not None:
-                self._was_connected = True
+            if isinstance(item, LineItem):
+                self._note_connection(item.line)
             if isinstance(item, TurnItem):
                 messages += len(item.payloads)
                 text = encode_turn(ns, item.payloads, item.reading)
@@ -216,6 +216,12 @@ class Recording:
                 self._write(texts, messages)
                 texts, size, messages = [], 0, 0
         self._write(texts, messages)
+
+    def _note_connection(self, line: Line) -> None:
+        if line.connected is not None:
+            self._tries_in_vain = False
+        elif line.wish is not None and line.wish.do == "reopen_books":  # by start()
+            self._tries_in_vain = True
 
     def _ns(self, now: float) -> int:
         return round(now * 1e9) + self._offset_ns
@@ -333,8 +339,8 @@ class Recording:
                 self._remove_if_nothing_came()
 
     def _remove_if_nothing_came(self) -> None:
-        """The feed never connected, a key that is refused, say: an empty file would only be in the way of the next try."""
-        if self._was_connected:
+        """A key that is refused, say: an empty file would only be in the way of the next try."""
+        if not self._tries_in_vain:
             return
         for path in self._paths:
             with suppress(OSError):
