@@ -14,6 +14,10 @@ LEVELS: Final = "tests/books/test_levels.py"
 SESSION: Final = "tests/session/test_machine.py"
 DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
+MEMORY: Final = "tests/session/test_memory.py"
+REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
+INTERRUPTED: Final = "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
+ON_TOP: Final = "tests/faults/test_interrupts.py::test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick"
 
 
 class Bug(NamedTuple):
@@ -233,6 +237,39 @@ BUGS: Final = (
         "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
         "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments = None\n",
         CHUNKS,
+    ),
+    # the users' requests
+    Bug(
+        "a request is taken before it is applied",
+        "engine/requests.py",
+        "            change = queued[0]\n            self._apply_locked(change)\n            if self.tap is not None:\n"
+        "                self.tap.wish(change)\n            queued.popleft()\n",
+        "            change = queued.popleft()\n            self._apply_locked(change)\n            if self.tap is not None:\n"
+        "                self.tap.wish(change)\n",
+        INTERRUPTED,
+    ),
+    Bug(
+        "a request is applied on top of the session",
+        "engine/requests.py",
+        "        if self._store.is_held():\n            self.queued",
+        "        if False:\n            self.queued",
+        ON_TOP,
+    ),
+    # recordings
+    Bug(
+        "the numbers of a gap are not restored",
+        "session/server_subscription.py",
+        "subscription.floor, subscription.hole = memory.floor, range(*memory.hole)",
+        "subscription.floor = memory.floor",
+        MEMORY,
+    ),
+    Bug(
+        "a replay applies a whole read before its callbacks",
+        "recording/replaying.py",
+        "            for _ in self._messages(turn.payloads, now):\n                if player is not None and not self._all_wait(player):\n"
+        "                    return\n            self._waits.hold()\n            self.turn([], now)\n",
+        "            self._waits.hold()\n            self.turn(turn.payloads, now)\n",
+        REPLAY,
     ),
 )
 
