@@ -266,7 +266,8 @@ BUGS: Final = (
     Bug(
         "a replay applies a whole read before its callbacks",
         "recording/replaying.py",
-        "            for _ in self._messages(turn.payloads, now):\n                if player is not None and not self._all_wait(player):\n"
+        "            for _ in self._messages(turn.payloads, now):\n"
+        "                if player is not None and not self._all_wait(player):\n"
         "                    return\n            self._waits.hold()\n            self.turn([], now)\n",
         "            self._waits.hold()\n            self.turn(turn.payloads, now)\n",
         REPLAY,
