@@ -42,7 +42,8 @@ def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, a
         if as_json:
             say(json.dumps(_address(exchange, key_file, ca_file)))
         else:
-            say("\n".join(_introduction(exchange, key_file, ca_file)))
+            for line in _introduction(exchange, key_file, ca_file):
+                say(line)
         _serve(exchange, seconds, tell=not as_json)
 
 

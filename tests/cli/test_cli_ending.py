@@ -151,7 +151,7 @@ def test_R37_commands_that_show(how: str, number: signal.Signals, access: Access
         "replay": ("replay", file, "--speed", "0.01", "--plain"),
     }
     if how == "replay":
-        record = kalshi_feed("record", "KX-A", "-o", file, "--seconds", "0.5", *access.options, **access.environ)
+        record = kalshi_feed("record", "KX-A", "-o", file, "--seconds", "3", *access.options, **access.environ)
         assert record.returncode == 0, record.stderr
     with start(*words[how], **access.environ) as process:
         line_of(process, "KXSIM-001 " if how == "demo" else "KX-A")
@@ -265,7 +265,7 @@ def test_never_connected_until_ctrl_c(access: Access, tmp_path: Path) -> None:
 
 
 def test_a_refused_key_leaves_no_file_in_the_way(access: Access, tmp_path: Path) -> None:
-    words = ("record", "KX-A", "-o", str(tmp_path / "a.ndjson"), "--seconds", "1", *access.options)
+    words = ("record", "KX-A", "-o", str(tmp_path / "a.ndjson"), "--seconds", "4", *access.options)
     refused = kalshi_feed(*words, **access.environ | {"KALSHI_API_KEY_ID": "somebody"})
     assert refused.returncode == 1 and "401" in refused.stderr
     assert not os.listdir(tmp_path)
@@ -298,7 +298,7 @@ def test_a_restart_with_kept_keys_is_the_same_exchange(tmp_path: Path) -> None:
     for _ in range(2):
         with start(*words, TMPDIR=str(tmp_path)) as process:
             found.append(exported(process))
-            watch = kalshi_feed("watch", "KXSIM-001", "--plain", "--seconds", "1", **found[0])  # the first one's
+            watch = kalshi_feed("watch", "KXSIM-001", "--plain", "--seconds", "4", **found[0])  # the first one's
             assert (watch.returncode, watch.stderr) == (0, "")
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)

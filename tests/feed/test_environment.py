@@ -92,10 +92,10 @@ def test_commands_dial_the_exchange_of_the_environment(access: Access, env: str,
     (ticker, *_) = access.exchange.market_tickers
     check = kalshi_feed("check", ticker, "--json", **environ)
     assert (check.returncode, check.stderr) == (0, ""), check.stdout
-    watch = kalshi_feed("watch", ticker, "--plain", "--seconds", "1", **environ)
+    watch = kalshi_feed("watch", ticker, "--plain", "--seconds", "4", **environ)
     assert (watch.returncode, watch.stderr) == (0, "") and f" {ticker} snapshot" in watch.stdout
     file = str(tmp_path / "a.ndjson")
-    record = kalshi_feed("record", ticker, "-o", file, "--seconds", "0.5", "--json", **environ)
+    record = kalshi_feed("record", ticker, "-o", file, "--seconds", "4", "--json", **environ)
     assert (record.returncode, record.stderr) == (0, "") and json.loads(record.stdout)["messages"] > 0
 
 
@@ -109,5 +109,5 @@ def test_an_option_wins_over_the_environment(access: Access) -> None:
 
 def test_samples_dial_the_exchange_of_the_environment(access: Access) -> None:
     (ticker, *_) = access.exchange.market_tickers
-    found = sample("print_deltas.py", ticker, "--seconds", "0.5", **with_access(access) | {"KALSHI_ENV": "demo"})
+    found = sample("print_deltas.py", ticker, "--seconds", "4", **with_access(access) | {"KALSHI_ENV": "demo"})
     assert (found.returncode, found.stderr) == (0, "") and "feed CONNECTED connected" in found.stdout
