@@ -443,6 +443,8 @@ class KalshiFeed(Callbacks, ByType):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_engine"):  # half made: a debugger shows it while its constructor refuses an argument
+            return "<KalshiFeed>"
         return f"<KalshiFeed {self._engine.peer} {'forked' if self._engine.store.forked else self._engine.state.value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -76,12 +76,14 @@ def _string(value: object) -> str:
 
 
 def shown_fields(owner: object, names: Iterable[str]) -> list[str]:
-    """``name value`` of each attribute that is neither None nor empty. Never raises ValueError: an unreadable number is a "?"."""
+    """``name value`` of each attribute that is neither None nor empty. Never raises: what cannot be read is a "?"."""
     found = []
     for name in names:
         try:
             value = getattr(owner, name)
-        except ValueError:  # of a message that was decoded in a batch and has yet to be checked
+        except (
+            Exception
+        ):  # a message that was decoded in a batch and has yet to be checked, or that is half made: a debugger asks too
             found.append(f"{name} ?")
             continue
         if value is not None and value != () and value != {}:

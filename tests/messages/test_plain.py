@@ -11,10 +11,10 @@ from typing import Any
 import flask
 import pytest
 
-from kalshi_feed import ConfigurationError, Level, ProtocolError
+from kalshi_feed import ConfigurationError, KalshiFeed, Level, ProtocolError
 from kalshi_feed.messages import MESSAGE_TYPES, Message, OrderbookDelta, decode
 from kalshi_feed.messages.decoder import Decoder
-from kalshi_feed.messages.plain import number_function, plain
+from kalshi_feed.messages.plain import number_function, plain, shown_fields
 from tests.published import example_frames
 
 from .frames import ABSENT, DATA, DELTA, FILL, FLAT, OLD, SNAPSHOT, TRADE, text
@@ -191,3 +191,18 @@ def test_repr_of_what_is_long_odd_or_unreadable() -> None:
     assert len(repr(decode(json.dumps({"type": "new", "msg": {"a": "x" * 10**6}})))) < 400
     (unchecked,) = Decoder().decode_batch([text(DELTA, price_dollars="1.5").encode()])
     assert isinstance(unchecked, OrderbookDelta) and "price ?" in repr(unchecked)
+
+
+class HalfMade:
+    @property
+    def custom_strike(self) -> None:
+        raise TypeError("as while a field is being refused")
+
+
+def test_a_repr_of_what_is_half_made_does_not_raise() -> None:
+    """A debugger, or whatever shows the locals of a traceback, asks for it."""
+    assert shown_fields(HalfMade(), ["custom_strike"]) == ["custom_strike ?"]
+
+
+def test_a_repr_of_a_feed_that_is_half_made_does_not_raise() -> None:
+    assert repr(KalshiFeed.__new__(KalshiFeed)) == "<KalshiFeed>"
