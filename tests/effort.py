@@ -12,20 +12,20 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, settings
 
-__all__ = ["effort"]
+__all__ = ["TIMES", "effort"]
 
 _EFFORT: Final = os.environ.get("KALSHI_EFFORT", "1")
+TIMES: Final = 1 if _EFFORT == "first" else int(_EFFORT)
 
 
 def effort(examples: int, **more: Any) -> settings:
     """Settings for a property test that tries ``examples`` examples."""
     phases = [Phase.explicit, Phase.generate]
-    times = 1 if _EFFORT == "first" else int(_EFFORT)
     return settings(
-        max_examples=examples * times,
+        max_examples=examples * TIMES,
         phases=phases if _EFFORT == "first" else [*phases, Phase.shrink],
-        derandomize=times == 1,
-        print_blob=times > 1,
+        derandomize=TIMES == 1,
+        print_blob=TIMES > 1,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -1,6 +1,6 @@
 """Every public call, interrupted at every line: it has happened whole or not at all, and the feed goes on.
 
-The quick run interrupts every seventeenth line, the slow one every line.
+Every seventeenth line, that is; with KALSHI_EFFORT=17 every line.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import pytest
 from kalshi_feed import ConfigurationError, FeedState, KalshiFeed, KalshiFeedError, Subscription, WaitTimeout
 from kalshi_feed.simulator import Exchange
 from tests import inside
+from tests.effort import TIMES
 from tests.faults.interrupts import hold, interrupt
 from tests.feed.support import A, B, FeedMaker, program, wait_equal
 from tests.support import wait_until
 
 BOOK = "orderbook_delta"
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of what an interrupted constructor had made
-STRIDES = [17, pytest.param(1, marks=pytest.mark.slow)]
+STRIDES = [max(1, 17 // TIMES)]
 Call = Callable[[], object]
 
 
@@ -308,7 +309,7 @@ feed.close()
 """
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [3])
 def test_R28_signals_that_raise_at_random_moments(exchange: Exchange, tmp_path: Path, seconds: int) -> None:
     body = STORM.replace("{a}", A).replace("{b}", B).replace("{seconds}", str(seconds))
     done = subprocess.run(program(exchange, tmp_path, body), capture_output=True, text=True, timeout=seconds + 30, check=False)
