@@ -106,14 +106,16 @@ def follow(
     """
     first = FirstConnection(feed)
     end = None if seconds is None else time.monotonic() + seconds
-    with quiet_log(), feed, contextlib.suppress(KeyboardInterrupt):
-        while end is None or time.monotonic() < end:
-            raise_failure(feed)
-            if subscription.error is not None:
-                raise subscription.error
-            unknown.look()
-            look()
-            time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+    with quiet_log():
+        with contextlib.suppress(KeyboardInterrupt), feed:
+            while end is None or time.monotonic() < end:
+                raise_failure(feed)
+                if subscription.error is not None:
+                    raise subscription.error
+                unknown.look()
+                look()
+                time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+        feed.close()  # also where Ctrl-C came while it was started
     first.check()
 
 

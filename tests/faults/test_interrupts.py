@@ -214,12 +214,17 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
 
         return run
 
+    begun, done = itertools.count(), itertools.count()
+    counts = [0, 0]  # calls of litter() begun, and done
+
     def litter(message: object) -> None:
+        counts[0] = next(begun) + 1
         other = feed.subscribe([BOOK, "ticker"], [B])
         Regrets(safely(other.unsubscribe))
         Regrets(safely(lambda: base.add_markets(B)))
         Regrets(safely(lambda: base.delete_markets(B) if B in base.market_tickers else None))
         Regrets(safely(lambda: (feed.books, feed.stats(), feed.health(), feed.book(A).best_bid(), feed.subscriptions)))
+        counts[1] = next(done) + 1
 
     feed.on_delta(litter)
     feed.on_ticker(litter)
@@ -234,6 +239,7 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
     finally:
         gc.set_threshold(*before)
     feed.off(litter)
+    wait_until(lambda: feed.stats().queue_depth == 0 and counts[0] == counts[1])
     gc.collect()
     for subscription in feed.subscriptions:
         if subscription.channels == (BOOK, "ticker"):
