@@ -369,7 +369,6 @@ class KalshiFeed(Callbacks, ByType):
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)
         self._engine.check()
-        self._engine.requests.want_book(ticker)
         return self._engine.requests.wait_for_book(ticker, timeout)
 
     # -- time ------------------------------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ class UserRequests:
         self._store.wait(check, timeout, missing)
 
     def wait_for_book(self, market_ticker: str, timeout: float | None) -> OrderBook:
-        """Wait until the market's book is LIVE.
+        """Want the market's book, unless somebody does, and wait until it is LIVE.
 
         Raises UnknownMarketError on the first answer that says so, StaleBookError when nobody wants the book any more, the
         SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
@@ -222,7 +222,9 @@ class UserRequests:
         with self._store.lock:
             book = self._store.find_locked(market_ticker)
             assert book is not None  # its handle is held
+            # before it is wanted: an answer that comes at once is the first one, and needs no second question
             is_unknown, before = book.status is BookStatus.UNKNOWN, self.session.unknown_markets.serial
+        self.want_book(market_ticker)
         if is_unknown and self.can_ask:
             self.ask_again(market_ticker)
 

@@ -60,6 +60,22 @@ def test_S39_wait_for_book_asks_once_more(exchange: Exchange, feed: KalshiFeed) 
     assert feed.health().is_ok and feed.subscriptions[0].state.value == "ACTIVE"
 
 
+def test_S39_an_answer_that_comes_at_once_is_the_first_one(
+    exchange: Exchange, feed: KalshiFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = inside.engine(feed).requests
+    want_book = requests.want_book
+
+    def want_and_be_answered(market_ticker: str) -> None:
+        want_book(market_ticker)
+        wait_until(lambda: feed.book(market_ticker).status is BookStatus.UNKNOWN)
+
+    monkeypatch.setattr(requests, "want_book", want_and_be_answered)
+    with pytest.raises(UnknownMarketError):
+        feed.wait_for_book(TYPO, timeout=5)
+    assert actions(exchange) == ["subscribe"]
+
+
 def test_S39_it_becomes_live_by_itself_when_the_market_comes_to_be(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(CuriousFeed).start()
     feed.subscribe("orderbook_delta", [A, TYPO])
