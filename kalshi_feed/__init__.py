@@ -1,4 +1,5 @@
-"""kalshi_feed: Kalshi's WebSocket feed for synchronous programs: a reader thread, live order books, callbacks, blocking waits.
+"""kalshi_feed: Kalshi's WebSocket feed for synchronous programs: a reader thread, live order books,
+callbacks, blocking waits.
 
 Owns the public names; everything else is inside.
 """

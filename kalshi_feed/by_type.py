@@ -1,7 +1,8 @@
 """The messages of one wire type: for a callback, for a thread that waits, or as a stream.
 
-Owns on(), wait_for() and messages(), and the WARNING about a type that this version does not know. The overloads, one for each type,
-are written by ``python -m tests.message_overloads``. Must not import the connection. Thread-safe.
+Owns on(), wait_for() and messages(), and the WARNING about a type that this version does not know. The
+overloads, one for each type, are written by ``python -m tests.message_overloads``. Must not import the
+connection. Thread-safe.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _logger: Final = logging.getLogger("kalshi_feed")
 class ByType:
     """The registrations, waits and streams for one wire type. Thread-safe.
 
-    Type checkers know the class of each type's messages. What is not a known type is taken to be an UnknownMessage's.
+    Type checkers know the class of each type's messages. What is not a known type is taken to be an
+    UnknownMessage's.
     """
 
     _engine: Engine
@@ -205,12 +207,14 @@ class ByType:
     ) -> Any:
         """Every message of a wire type, also a reply ("subscribed", "ok", "error" …).
 
-        Raises ConfigurationError for what cannot be a type, and for a name that is close to a known type or is a channel's
-        ("user_orders": the type is "user_order"). Any other unknown name is accepted with one WARNING in the log.
-        ``allow_unknown=True`` accepts every name without a word.
+        Raises ConfigurationError for what cannot be a type, and for a name that is close to a known type or
+        is a channel's ("user_orders": the type is "user_order"). Any other unknown name is accepted with one
+        WARNING in the log. ``allow_unknown=True`` accepts every name without a word.
         """
         if not isinstance(type, str) or not type:
-            raise ConfigurationError(f"on() takes a message type such as 'trade' first, then the callback; not {type!r}")
+            raise ConfigurationError(
+                f"on() takes a message type such as 'trade' first, then the callback; not {type!r}"
+            )
         self._check_type(type, allow_unknown)
         dispatcher = self._dispatcher
 
@@ -309,7 +313,8 @@ class ByType:
         market_tickers: Tickers = None,
         allow_unknown: bool = False,
     ) -> Any:
-        """The next message of a wire type for which ``predicate`` (run in this thread) is true. Raises as every wait does.
+        """The next message of a wire type for which ``predicate`` (run in this thread) is true. Raises as
+        every wait does.
 
         Names of types are checked as by on().
         """
@@ -416,8 +421,15 @@ class ByType:
         return dispatcher.stream(type, market_tickers, maxsize)
 
     def _check_type(self, type: str, allow_unknown: bool) -> None:
-        """Refuse what is surely a mistake, warn once of what may be one. The dispatcher refuses what is not a name at all."""
-        if allow_unknown or not isinstance(type, str) or not type or is_message_type(type) or type in self._doubtful_types:
+        """Refuse what is surely a mistake, warn once of what may be one. The dispatcher refuses what is not a
+        name at all."""
+        if (
+            allow_unknown
+            or not isinstance(type, str)
+            or not type
+            or is_message_type(type)
+            or type in self._doubtful_types
+        ):
             return
         self._doubtful_types.add(type)
         log_safely(

@@ -1,7 +1,8 @@
-"""The machine's clocks, and what they say about each other: the machine slept, or somebody set the wall clock.
+"""The machine's clocks, and what they say about each other: the machine slept, or somebody set the wall
+clock.
 
-time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where there is one) and the wall clock go on. Owns the
-reading of these clocks and ClockWatch. Must not import anything of the package.
+time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where there is one) and the wall clock
+go on. Owns the reading of these clocks and ClockWatch. Must not import anything of the package.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from typing import Final, NamedTuple
 __all__ = ["ClockReadings", "ClockWatch", "Jump", "moment", "read_clocks"]
 
 LEAST_JUMP: Final = 2.0  # seconds; less is a clock being adjusted
-LOOK_EVERY: Final = 1.0  # seconds between two looks at all the clocks, and the longest wait of a reader that is connected
-_STEADY_NS: Final = 10_000_000  # readings that took longer are not of one moment: another thread had the interpreter meanwhile
+LOOK_EVERY: Final = (
+    1.0  # seconds between two looks at all the clocks, and the longest wait of a reader that is connected
+)
+# readings that took longer are not of one moment: another thread had the interpreter meanwhile
+_STEADY_NS: Final = 10_000_000
 _TRIES: Final = 5
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ClockReadings(NamedTuple):
-    """The clocks at one moment, in nanoseconds. ``boot_ns`` counts the time asleep too; None where there is no such clock."""
+    """The clocks at one moment, in nanoseconds. ``boot_ns`` counts the time asleep too; None where there is
+    no such clock."""
 
     monotonic_ns: int
     wall_ns: int
@@ -35,15 +40,19 @@ class ClockReadings(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """What happened between two looks: the machine slept for ``slept`` seconds, or (``slept`` is 0) the wall clock alone moved by
-    ``stepped`` seconds.
+    """What happened between two looks: the machine slept for ``slept`` seconds, or (``slept`` is 0) the wall
+    clock alone moved by ``stepped`` seconds.
     """
 
     slept: float
     stepped: float
 
     def __str__(self) -> str:
-        return f"the machine slept for {self.slept:.0f} s" if self.slept else f"the wall clock was set by {self.stepped:+.0f} s"
+        return (
+            f"the machine slept for {self.slept:.0f} s"
+            if self.slept
+            else f"the wall clock was set by {self.stepped:+.0f} s"
+        )
 
 
 def read_clocks() -> ClockReadings:
@@ -63,14 +72,16 @@ def moment(unix: float) -> datetime:
 
 
 class ClockWatch:
-    """Notices when the clocks part. Not thread-safe; owned by whoever looks. ``read`` gives the readings to compare."""
+    """Notices when the clocks part. Not thread-safe; owned by whoever looks. ``read`` gives the readings to
+    compare."""
 
     def __init__(self, read: Callable[[], ClockReadings] = read_clocks) -> None:
         self._read = read
         self._keep(read())
 
     def look(self, now: float, wall: float) -> Jump | None:
-        """What has happened since the last look. Cheap: it reads all clocks only once a second, or if these two have parted.
+        """What has happened since the last look. Cheap: it reads all clocks only once a second, or if these
+        two have parted.
 
         ``now`` is time.monotonic(), and ``wall`` time.time(), read just after it.
         """
@@ -89,5 +100,9 @@ class ClockWatch:
     def _keep(self, readings: ClockReadings) -> None:
         self._last = readings
         offset = readings.wall_offset_ns / 1e9
-        self._least, self._most = offset - LEAST_JUMP, offset + LEAST_JUMP  # the wall clock less the monotonic one: still together
+        # the wall clock less the monotonic one: still together
+        self._least, self._most = (
+            offset - LEAST_JUMP,
+            offset + LEAST_JUMP,
+        )
         self._look_at = readings.monotonic_ns / 1e9 + LOOK_EVERY

@@ -2,9 +2,10 @@
 
 The only importer of cryptography; must not import anything of the package but errors.
 
-How the key stays secret: everything that sees key text or password runs inside ``_attempt``, which hands back an error
-as a value, cut loose from the frames it came through. The public constructors drop their own arguments and only then
-raise it, so a traceback that shows locals (Sentry, Flask's debugger) finds no key in a frame of ours.
+How the key stays secret: everything that sees key text or password runs inside ``_attempt``, which hands back
+an error as a value, cut loose from the frames it came through. The public constructors drop their own
+arguments and only then raise it, so a traceback that shows locals (Sentry, Flask's debugger) finds no key in
+a frame of ours.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ PASSWORD_VARIABLE = "KALSHI_PRIVATE_KEY_PASSWORD"
 _MAX_KEY_BYTES = 65536  # a 16384-bit RSA key is 13 kB
 _MIN_RSA_BITS = 2048
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_PEM_BODY = re.compile(r"M[A-Za-z0-9+/=\s]{47,}")  # base64 of a DER SEQUENCE, as every PEM key without its BEGIN line
+# base64 of a DER SEQUENCE, as every PEM key without its BEGIN line
+_PEM_BODY = re.compile(r"M[A-Za-z0-9+/=\s]{47,}")
 _OPENSSH_LABEL = "OPENSSH PRIVATE KEY"
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
 
@@ -56,7 +58,8 @@ class _Key(NamedTuple):
 class Credentials:
     """An API key id with its private key, RSA (2048 bits or more) or Ed25519; signs, and never shows the key.
 
-    Thread-safe: immutable. Make one with from_file(), from_pem() or from_env(). It cannot be pickled or copied.
+    Thread-safe: immutable. Make one with from_file(), from_pem() or from_env(). It cannot be pickled or
+    copied.
     """
 
     __slots__ = ("_api_key_id", "_private_key")
@@ -69,7 +72,9 @@ class Credentials:
         raise TypeError("make Credentials with Credentials.from_file(), .from_pem() or .from_env()")
 
     @classmethod
-    def from_file(cls, api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None = None) -> Credentials:
+    def from_file(
+        cls, api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None = None
+    ) -> Credentials:
         """The key in the PEM file ``path`` (PKCS#8, PKCS#1 or OpenSSH); ``password`` if it is encrypted.
 
         A file that others may read draws one warning in the log. Raises CredentialsError.
@@ -82,7 +87,8 @@ class Credentials:
     def from_pem(cls, api_key_id: str, pem: str | bytes, password: str | bytes | None = None) -> Credentials:
         r"""The key in the PEM text ``pem``; ``password`` if it is encrypted.
 
-        Literal ``\n`` or blanks for line breaks, quotes and a BOM around it do no harm. Raises CredentialsError.
+        Literal ``\n`` or blanks for line breaks, quotes and a BOM around it do no harm. Raises
+        CredentialsError.
         """
         outcome = _attempt(_key_from_pem, api_key_id, pem, password)
         del api_key_id, pem, password
@@ -92,8 +98,9 @@ class Credentials:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Credentials:
         """The key that the environment names.
 
-        KALSHI_API_KEY_ID; either KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY (the PEM text), never both; and
-        KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. An empty variable counts as unset. Raises CredentialsError.
+        KALSHI_API_KEY_ID; either KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY (the PEM text), never
+        both; and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. An empty variable counts as unset. Raises
+        CredentialsError.
         """
         outcome = _attempt(_key_from_env, environ)
         del environ
@@ -119,7 +126,8 @@ class Credentials:
         return "RSA" if isinstance(self._private_key, RSAPrivateKey) else "Ed25519"
 
     def sign(self, text: str) -> str:
-        """The base64 signature of ``text``: RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519 (PROTOCOL.md 1.2)."""
+        """The base64 signature of ``text``: RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519 (PROTOCOL.md
+        1.2)."""
         if isinstance(self._private_key, RSAPrivateKey):
             signature = self._private_key.sign(text.encode(), _PSS, hashes.SHA256())
         else:
@@ -154,7 +162,10 @@ class Credentials:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # pickle, copy and deepcopy all ask this
-        raise TypeError("Credentials cannot be pickled or copied: they hold a private key; load it again where it is needed")
+        raise TypeError(
+            "Credentials cannot be pickled or copied: they hold a private key; load it again where it is "
+            "needed"
+        )
 
 
 def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
@@ -164,7 +175,9 @@ def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
     except CredentialsError as error:
         problem = error
     except Exception as error:  # whatever cryptography may come up with
-        problem = CredentialsError(f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?")
+        problem = CredentialsError(
+            f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?"
+        )
     link: BaseException | None = problem
     while link is not None:
         link.__traceback__ = link.__context__ = None
@@ -182,7 +195,9 @@ def _key_from_env(environ: Mapping[str, str]) -> _Key:
     if missing:
         raise CredentialsError(f"not set in the environment: {' and '.join(missing)}")
     if path and pem:
-        raise CredentialsError(f"{PATH_VARIABLE} and {PEM_VARIABLE} are both set: unset the one that is not meant")
+        raise CredentialsError(
+            f"{PATH_VARIABLE} and {PEM_VARIABLE} are both set: unset the one that is not meant"
+        )
     return _key_from_file(api_key_id, path, password) if path else _key_from_pem(api_key_id, pem, password)
 
 
@@ -194,11 +209,15 @@ def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str 
     if "-----BEGIN" in name or _PEM_BODY.fullmatch(name.strip()):
         raise CredentialsError("the path is the key's own text: give the path of its file, or use from_pem()")
     if not name or "\0" in name:
-        raise CredentialsError("the path of the private key is empty" if not name else "the path holds a NUL character")
+        raise CredentialsError(
+            "the path of the private key is empty" if not name else "the path holds a NUL character"
+        )
     return _key_from_pem(api_key_id, _read(name), password, f"the file {name!r}")
 
 
-def _key_from_pem(api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key's text") -> _Key:
+def _key_from_pem(
+    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key's text"
+) -> _Key:
     _check_key_id(api_key_id)
     if password is not None and not isinstance(password, (str, bytes)):
         raise CredentialsError(f"password must be str, bytes or None, not {type(password).__name__}")
@@ -216,7 +235,9 @@ def _check_key_id(api_key_id: str) -> None:
     if "-----BEGIN" in api_key_id:
         raise CredentialsError("the API key id holds a PEM text: are the two arguments swapped?")
     if not all("!" <= character <= "~" for character in api_key_id):
-        raise CredentialsError("the API key id has blanks, line breaks or characters that are not ASCII: remove them")
+        raise CredentialsError(
+            "the API key id has blanks, line breaks or characters that are not ASCII: remove them"
+        )
 
 
 def _read(name: str) -> bytes:
@@ -230,13 +251,17 @@ def _read(name: str) -> bytes:
     except IsADirectoryError as error:
         raise CredentialsError(f"{name!r} is a directory: name the private key file in it") from error
     except PermissionError as error:
-        raise CredentialsError(f"the private key file {name!r} may not be read by this user: change its owner") from error
+        raise CredentialsError(
+            f"the private key file {name!r} may not be read by this user: change its owner"
+        ) from error
     except OSError as error:
         raise CredentialsError(f"the private key file {name!r} cannot be read: {error.strerror}") from error
     if len(content) > _MAX_KEY_BYTES:
         raise CredentialsError(f"the file {name!r} is too large for a private key")
     if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077 and _first_time(os.path.realpath(name)):
-        logger.warning("the private key file %r is open to other users (mode %04o): chmod 600 it", name, mode & 0o777)
+        logger.warning(
+            "the private key file %r is open to other users (mode %04o): chmod 600 it", name, mode & 0o777
+        )
     return content
 
 
@@ -252,7 +277,8 @@ def _first_time(name: str) -> bool:
 
 
 def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
-    """The label and the text of the first private key in ``pem``, as lines again whatever became of its line breaks."""
+    """The label and the text of the first private key in ``pem``, as lines again whatever became of its line
+    breaks."""
     if not isinstance(pem, (str, bytes)):
         raise CredentialsError(f"pem must be str or bytes, not {type(pem).__name__}")
     if isinstance(pem, bytes):
@@ -260,7 +286,8 @@ def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
             pem = pem.decode()
         except UnicodeDecodeError:  # its object is the content: not kept as a cause
             raise CredentialsError(
-                f"{source} is not text in UTF-8 (binary DER, or UTF-16?): save it as PEM, e.g. with `openssl pkey`"
+                f"{source} is not text in UTF-8 (binary DER, or UTF-16?): save it as PEM, e.g. with `openssl "
+                "pkey`"
             ) from None
     text = pem.replace("\\r", "").replace("\\n", "\n").strip("\ufeff\"' \t\r\n")
     if not text:
@@ -272,14 +299,19 @@ def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
             body = block[2].strip()
             # "Proc-Type: 4,ENCRYPTED" and an empty line stand before the body of an encrypted PKCS#1 key
             lines = [line.strip() for line in body.splitlines()] if ":" in body else body.split()
-            return label, "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")).encode()
+            return label, "\n".join(
+                (f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")
+            ).encode()
     raise CredentialsError(_why_no_key(text, source, blocks[0][1] if blocks else ""))
 
 
 def _why_no_key(text: str, source: str, label: str) -> str:
     """What a text without a whole private key seems to be."""
     if "PUBLIC KEY" in label or text.startswith(("ssh-", "ecdsa-")):
-        return f"{source} holds a public key: the private key is needed, which Kalshi shows once, when the API key is made"
+        return (
+            f"{source} holds a public key: the private key is needed, which Kalshi shows once, when the "
+            "API key is made"
+        )
     if label.endswith("CERTIFICATE"):
         return f"{source} holds a certificate, not a private key"
     if "-----BEGIN" in text and not label:
@@ -292,21 +324,31 @@ def _why_no_key(text: str, source: str, label: str) -> str:
 
 
 def _load(label: str, block: bytes, password: bytes | None, source: str) -> object:
-    """The key object, of any kind. A password for a plain key is ignored: the environment may always set one."""
-    load = serialization.load_ssh_private_key if label == _OPENSSH_LABEL else serialization.load_pem_private_key
+    """The key object, of any kind. A password for a plain key is ignored: the environment may always set
+    one."""
+    load = (
+        serialization.load_ssh_private_key if label == _OPENSSH_LABEL else serialization.load_pem_private_key
+    )
     try:
         return load(block, password)
     except TypeError as error:
         if password is not None:
             return _load(label, block, None, source)
-        raise CredentialsError(f"{source} is encrypted: pass password=, or set {PASSWORD_VARIABLE} in the environment") from error
+        raise CredentialsError(
+            f"{source} is encrypted: pass password=, or set {PASSWORD_VARIABLE} in the environment"
+        ) from error
     except UnsupportedAlgorithm as error:
         raise CredentialsError(
-            f"{source} has a kind of key or of encryption that is not supported here: rewrite it with `openssl pkey`"
+            f"{source} has a kind of key or of encryption that is not supported here: rewrite it with "
+            "`openssl pkey`"
             " (OpenSSH format: `ssh-keygen -p -m PKCS8`)"
         ) from error
     except ValueError as error:
-        if label.startswith("ENCRYPTED") or b"ENCRYPTED" in block[:200] or (label == _OPENSSH_LABEL and password):
+        if (
+            label.startswith("ENCRYPTED")
+            or b"ENCRYPTED" in block[:200]
+            or (label == _OPENSSH_LABEL and password)
+        ):
             raise CredentialsError(f"the password of {source} is wrong, or the key is damaged") from error
         raise CredentialsError(
             f"{source} is damaged or cut off: its BEGIN and END lines are there, but no key is between them"
@@ -318,7 +360,9 @@ def _checked_key(key: object, source: str) -> RSAPrivateKey | Ed25519PrivateKey:
         return key
     if isinstance(key, RSAPrivateKey):
         if key.key_size < _MIN_RSA_BITS:
-            raise CredentialsError(f"{source} is an RSA key of {key.key_size} bits: at least {_MIN_RSA_BITS} are needed")
+            raise CredentialsError(
+                f"{source} is an RSA key of {key.key_size} bits: at least {_MIN_RSA_BITS} are needed"
+            )
         return key
     kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")
     raise CredentialsError(f"{source} is a key of type {kind}: Kalshi takes RSA and Ed25519 keys")

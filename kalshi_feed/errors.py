@@ -18,8 +18,8 @@
       FeedForkedError                     the feed was started before fork() and is used in the child
       SinkError                           a store cannot be opened or written (kalshi_feed.sinks)
 
-Owns no logic but the composing of messages; must not import anything else of the package. The data of an error is on
-its attributes; every class can be copied and pickled.
+Owns no logic but the composing of messages; must not import anything else of the package. The data of an
+error is on its attributes; every class can be copied and pickled.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class ConnectionFailed(KalshiFeedError):
 class HandshakeRejected(ConnectionFailed):
     """The server answered the upgrade request with a status other than 101.
 
-    ``status`` is the HTTP status, ``reason`` the server's own text (shortened), ``retry_after`` its wish in seconds or
-    None, ``server_time`` the answer's Date header as an aware datetime or None.
+    ``status`` is the HTTP status, ``reason`` the server's own text (shortened), ``retry_after`` its wish in
+    seconds or None, ``server_time`` the answer's Date header as an aware datetime or None.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class HandshakeRejected(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """408, 429, 5xx, a 200 page (a captive portal) and a redirect (a page about maintenance) may pass; every other status
-        stays as it is."""
+        """408, 429, 5xx, a 200 page (a captive portal) and a redirect (a page about maintenance) may pass;
+        every other status stays as it is."""
         return self.status in (200, 408, 429) or 300 <= self.status < 400 or self.status >= 500
 
     def __str__(self) -> str:
@@ -122,7 +122,8 @@ class TLSError(ConnectionFailed):
 class ProxyError(ConnectionFailed):
     """The proxy refused, answered nonsense or did not answer.
 
-    ``status`` is its HTTP status, or None; ``reason`` is the proxy's own text (shortened), empty if there is none.
+    ``status`` is its HTTP status, or None; ``reason`` is the proxy's own text (shortened), empty if there is
+    none.
     """
 
     def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
@@ -132,8 +133,8 @@ class ProxyError(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """407, or 401 from some proxies (it wants other credentials), does not pass by itself; after a healthy session it is tried
-        slowly."""
+        """407, or 401 from some proxies (it wants other credentials), does not pass by itself; after a
+        healthy session it is tried slowly."""
         return self.status not in (401, 407)
 
     def __str__(self) -> str:
@@ -141,7 +142,8 @@ class ProxyError(ConnectionFailed):
 
 
 class ConnectionLost(KalshiFeedError):
-    """An open connection ended. ``code`` is the WebSocket close code, None if there was none; ``reason`` its text."""
+    """An open connection ended. ``code`` is the WebSocket close code, None if there was none; ``reason`` its
+    text."""
 
     retryable = True
 
@@ -153,14 +155,16 @@ class ConnectionLost(KalshiFeedError):
     def __str__(self) -> str:
         if self.code is None:
             return f"the connection was lost: {self.reason or 'closed without a close frame'}"
-        return f"the connection was closed with code {self.code}" + (f": {self.reason}" if self.reason else "")
+        return f"the connection was closed with code {self.code}" + (
+            f": {self.reason}" if self.reason else ""
+        )
 
 
 class ProtocolError(KalshiFeedError):
     """A frame that is not what the protocol allows.
 
-    ``frame`` is its text, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are what could still
-    be read of it, else None.
+    ``frame`` is its text, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are what
+    could still be read of it, else None.
     """
 
     def __init__(
@@ -186,8 +190,8 @@ class ProtocolError(KalshiFeedError):
 class SubscriptionError(KalshiFeedError):
     """The exchange refused a subscription or a change of it.
 
-    ``code`` is the exchange's number (PROTOCOL.md 4.1) and ``message`` its text; ``channel`` and ``market_tickers`` say
-    what was asked for, and may be None.
+    ``code`` is the exchange's number (PROTOCOL.md 4.1) and ``message`` its text; ``channel`` and
+    ``market_tickers`` say what was asked for, and may be None.
     """
 
     def __init__(
@@ -206,7 +210,9 @@ class SubscriptionError(KalshiFeedError):
     def __str__(self) -> str:
         what = f" {self.channel}" if self.channel else ""
         if self.market_tickers:
-            what += f" for {', '.join(self.market_tickers[:3])}" + (" …" if len(self.market_tickers) > 3 else "")
+            what += f" for {', '.join(self.market_tickers[:3])}" + (
+                " …" if len(self.market_tickers) > 3 else ""
+            )
         return f"the exchange refused the subscription{what}: error {self.code}, {self.message}"
 
 
@@ -221,17 +227,27 @@ class StaleBookError(KalshiFeedError):
     def __str__(self) -> str:
         text = f"the book of {self.market_ticker} is {self.status}, not LIVE; "
         if self.status == "PENDING":
-            return text + "no snapshot of it has come: wait_for_book() subscribes to it if nobody has, and waits"
+            return (
+                text + "no snapshot of it has come: wait_for_book() subscribes to it if nobody has, and waits"
+            )
         if self.status == "CLOSED":
-            return text + "nobody wants it any more: subscribe('orderbook_delta', …) or wait_for_book() brings it back"
-        return text + "wait_for_book() waits until it is right again, view() without require_live shows what was last known"
+            return (
+                text
+                + "nobody wants it any more: subscribe('orderbook_delta', …) or wait_for_book() brings it "
+                "back"
+            )
+        return (
+            text
+            + "wait_for_book() waits until it is right again, view() without require_live shows what was "
+            "last known"
+        )
 
 
 class UnknownMarketError(StaleBookError):
     """The exchange has answered that it knows no market ``market_ticker``, or no longer (PROTOCOL.md 5.4).
 
-    ``was_known`` says that it did once: the book was LIVE, or the market's close has passed. ``advice`` is what may be wrong and
-    what to do about it, a sentence each.
+    ``was_known`` says that it did once: the book was LIVE, or the market's close has passed. ``advice`` is
+    what may be wrong and what to do about it, a sentence each.
     """
 
     def __init__(self, market_ticker: str, was_known: bool = False) -> None:
@@ -272,17 +288,19 @@ class FeedForkedError(KalshiFeedError):
 
     def __init__(
         self,
-        message: str = "this feed was made before fork(): its threads and its socket stayed in the parent process. "
+        message: str = "this feed was made before fork(): its threads and its socket stayed in the parent "
+        "process. "
         "Make a new KalshiFeed in this process (after the fork)",
     ) -> None:
         super().__init__(message)
 
 
 class SinkError(KalshiFeedError):
-    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a password.
+    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a
+    password.
 
-    A sink raises it with ``retryable=False`` where the store works but refuses what a row holds: writing the same rows again would
-    fail forever.
+    A sink raises it with ``retryable=False`` where the store works but refuses what a row holds: writing the
+    same rows again would fail forever.
     """
 
     retryable = True

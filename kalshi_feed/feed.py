@@ -55,15 +55,16 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 class KalshiFeed(Callbacks, ByType):
     """Kalshi's WebSocket feed for synchronous programs. Thread-safe.
 
-    ``credentials``: who signs the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address (ws:// on loopback only).
-    ``ssl_context``: an ssl.SSLContext; by default certifi's authorities and TLS 1.2 at least. ``proxy``: "http://host:port"; by
-    default the environment's (HTTPS_PROXY, NO_PROXY). ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade.
-    ``idle_timeout``: seconds without any byte after which a connection is given up (the exchange pings every 10 s).
-    ``queue_size``: messages that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
-    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the queue may
-    grow). ``workers``: threads for callbacks, each market stays in order.
-    ``max_message_size``: bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages
-    read the same either way. ``name``: prefix of the threads' names.
+    ``credentials``: who signs the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address
+    (ws:// on loopback only). ``ssl_context``: an ssl.SSLContext; by default certifi's authorities and TLS 1.2
+    at least. ``proxy``: "http://host:port"; by default the environment's (HTTPS_PROXY, NO_PROXY).
+    ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade. ``idle_timeout``: seconds without
+    any byte after which a connection is given up (the exchange pings every 10 s). ``queue_size``: messages
+    that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
+    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the
+    queue may grow). ``workers``: threads for callbacks, each market stays in order. ``max_message_size``:
+    bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages read
+    the same either way. ``name``: prefix of the threads' names.
 
     Raises ConfigurationError for arguments that cannot work.
     """
@@ -90,7 +91,8 @@ class KalshiFeed(Callbacks, ByType):
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise ConfigurationError(
-                "credentials must be a Credentials: write Credentials.from_file(api_key_id, path) or KalshiFeed.from_env()"
+                "credentials must be a Credentials: write Credentials.from_file(api_key_id, path) or "
+                "KalshiFeed.from_env()"
             )
         if not isinstance(reconnect, ReconnectPolicy):
             raise ConfigurationError(f"reconnect must be a ReconnectPolicy, not {type(reconnect).__name__}")
@@ -98,12 +100,23 @@ class KalshiFeed(Callbacks, ByType):
         if ssl_context is not None:
             check_context(ssl_context, endpoint)
             if endpoint.is_secure and weakness(ssl_context):
-                _logger.warning("%s will not be verified, which loopback alone is spared: %s", endpoint, weakness(ssl_context))
-        route = find_proxy(endpoint, proxy, os.environ)  # a bad one is refused now, not at three in the morning
+                _logger.warning(
+                    "%s will not be verified, which loopback alone is spared: %s",
+                    endpoint,
+                    weakness(ssl_context),
+                )
+        # a bad one is refused now, not at three in the morning
+        route = find_proxy(endpoint, proxy, os.environ)
         _check_seconds("connect_timeout", connect_timeout)
         _check_seconds("idle_timeout", idle_timeout)
-        if isinstance(max_message_size, bool) or not isinstance(max_message_size, int) or max_message_size < 1024:
-            raise ConfigurationError(f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}")
+        if (
+            isinstance(max_message_size, bool)
+            or not isinstance(max_message_size, int)
+            or max_message_size < 1024
+        ):
+            raise ConfigurationError(
+                f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}"
+            )
         if not isinstance(use_yes_price, bool):
             raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
         if name is not None and (not isinstance(name, str) or not name):
@@ -111,7 +124,11 @@ class KalshiFeed(Callbacks, ByType):
         engine = LiveEngine(
             credentials,
             endpoint,
-            ssl_context=ssl_context if ssl_context is not None else default_context() if endpoint.is_secure else None,
+            ssl_context=ssl_context
+            if ssl_context is not None
+            else default_context()
+            if endpoint.is_secure
+            else None,
             proxy=route,
             policy=reconnect,
             connect_timeout=connect_timeout,
@@ -145,9 +162,9 @@ class KalshiFeed(Callbacks, ByType):
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
         """A feed with the credentials and the exchange that the environment names.
 
-        Reads what Credentials.from_env() reads; KALSHI_URL, or else KALSHI_ENV: "production" (the default) or "demo"; and
-        KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's. ``overrides`` are arguments of KalshiFeed, and each
-        of them wins over the environment. Raises ConfigurationError.
+        Reads what Credentials.from_env() reads; KALSHI_URL, or else KALSHI_ENV: "production" (the default) or
+        "demo"; and KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's. ``overrides`` are
+        arguments of KalshiFeed, and each of them wins over the environment. Raises ConfigurationError.
         """
         if "url" not in overrides:
             overrides["url"] = exchange_url(environ)
@@ -170,28 +187,33 @@ class KalshiFeed(Callbacks, ByType):
         workers: int = 1,
         name: str | None = None,
     ) -> KalshiFeed:
-        """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when it was made.
+        """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when
+        it was made.
 
-        ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays alone), a list of files
-        (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …, "event": frame}``).
-        One message is played at a time, and its callbacks run to their end before the next: a callback finds every book as it was
-        at its own message, nothing is dropped, ``on_book`` gets every change, and ``queue_size`` and ``workers`` change nothing.
-        A callback cannot wait for the feed (KalshiFeedError): it would wait for itself.
-        ``speed``: 1 is as it was, 10 ten times as fast, "max" as fast as your callbacks are. "wait" is for programs that block: the
-        recording's time passes only while every thread that has ever waited for the feed does, so that each sees every change;
-        timeouts are in that time. A thread leaves when it ends, or with stepping_out().
-        ``at``: callbacks and waits begin at this moment (an aware datetime, or seconds after the beginning); the books are right by
-        then. ``until``: it ends before this moment. Raises ConfigurationError for one before the beginning; an ``at`` after the end
-        is known when that is reached, and then run_forever() raises it.
-        ``gaps``: "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a subscription's
-        markets only. ``use_yes_price``: what a capture was made with (default False); a recording knows it.
-        run_forever() returns at the end. subscribe() sends nothing: what was recorded comes. Raises ConfigurationError.
+        ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays
+        alone), a list of files (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …,
+        "event": frame}``). One message is played at a time, and its callbacks run to their end before the
+        next: a callback finds every book as it was at its own message, nothing is dropped, ``on_book`` gets
+        every change, and ``queue_size`` and ``workers`` change nothing. A callback cannot wait for the feed
+        (KalshiFeedError): it would wait for itself. ``speed``: 1 is as it was, 10 ten times as fast, "max" as
+        fast as your callbacks are. "wait" is for programs that block: the recording's time passes only while
+        every thread that has ever waited for the feed does, so that each sees every change; timeouts are in
+        that time. A thread leaves when it ends, or with stepping_out(). ``at``: callbacks and waits begin at
+        this moment (an aware datetime, or seconds after the beginning); the books are right by then.
+        ``until``: it ends before this moment. Raises ConfigurationError for one before the beginning; an
+        ``at`` after the end is known when that is reached, and then run_forever() raises it. ``gaps``:
+        "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a
+        subscription's markets only. ``use_yes_price``: what a capture was made with (default False); a
+        recording knows it. run_forever() returns at the end. subscribe() sends nothing: what was recorded
+        comes. Raises ConfigurationError.
         """
         if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
             raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
         for argument, moment in (("at", at), ("until", until)):
             if isinstance(moment, datetime) and moment.tzinfo is None:
-                raise ConfigurationError(f"{argument} must be an aware datetime (with a tzinfo), or seconds after the beginning")
+                raise ConfigurationError(
+                    f"{argument} must be an aware datetime (with a tzinfo), or seconds after the beginning"
+                )
             if moment is not None and not isinstance(moment, datetime):
                 checked_timeout(moment)
         return cls._of_engine(
@@ -215,7 +237,7 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.store.check_fork()
         return self._engine
 
-    # -- life ------------------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> FeedState:
@@ -229,31 +251,35 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def error(self) -> KalshiFeedError | None:
-        """What the feed has FAILED with, None in every other state: a new copy each time, to look at or to raise."""
+        """What the feed has FAILED with, None in every other state: a new copy each time, to look at or to
+        raise."""
         fatal = self._own_engine.error
         return None if fatal is None else fatal.fresh()
 
     def start(self) -> KalshiFeed:
-        """Start the threads and return the feed; does not wait for the connection. Also after close(). Idempotent.
+        """Start the threads and return the feed; does not wait for the connection. Also after close().
+        Idempotent.
 
-        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the system says if it has no
-        thread or descriptor to give (RuntimeError, OSError); nothing runs then. A close() that comes meanwhile wins.
+        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the
+        system says if it has no thread or descriptor to give (RuntimeError, OSError); nothing runs then. A
+        close() that comes meanwhile wins.
         """
         self._engine.start()
         return self
 
     def wait_until_connected(self, timeout: float | None = None) -> KalshiFeed:
-        """Wait for the handshake and return the feed. Raises WaitTimeout, the fatal error, FeedClosedError."""
+        """Wait for the handshake and return the feed. Raises WaitTimeout, the fatal error,
+        FeedClosedError."""
         self._engine.wait_until_connected(timeout)
         return self
 
     def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
         """Start a feed that never was, and wait until it is closed. Raises the fatal error if it fails.
 
-        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread, unless the program
-        handles or ignores them; a second one ends the process. ``signals=()`` leaves them alone. Returns at once if the feed has
-        been closed: a callback that closes it may be faster than this call. Raises ConfigurationError for signals that cannot be
-        handled.
+        Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread,
+        unless the program handles or ignores them; a second one ends the process. ``signals=()`` leaves them
+        alone. Returns at once if the feed has been closed: a callback that closes it may be faster than this
+        call. Raises ConfigurationError for signals that cannot be handled.
         """
         try:
             with closing(self._engine, signals) as scope:
@@ -265,19 +291,22 @@ class KalshiFeed(Callbacks, ByType):
             self.close()
 
     def closing_on_signals(self) -> AbstractContextManager[object]:
-        """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not run_forever().
+        """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not
+        run_forever().
 
-        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with FeedClosedError and
-        streams end; the end of the block waits until the feed is closed. Without a signal the feed stays as it is. Raises
-        FeedForkedError.
+        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with
+        FeedClosedError and streams end; the end of the block waits until the feed is closed. Without a signal
+        the feed stays as it is. Raises FeedForkedError.
         """
         return closing(self._own_engine)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a child process.
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a
+        child process.
 
-        What is queued is still delivered, up to the timeout. May be called from any thread; from a callback or a signal handler it
-        returns at once where it would have to wait for itself. Subscriptions and callbacks stay for the next start().
+        What is queued is still delivered, up to the timeout. May be called from any thread; from a callback
+        or a signal handler it returns at once where it would have to wait for itself. Subscriptions and
+        callbacks stay for the next start().
         """
         seconds = checked_timeout(timeout)
         self._engine.close(seconds if seconds is not None else math.inf)
@@ -285,10 +314,12 @@ class KalshiFeed(Callbacks, ByType):
     def __enter__(self) -> KalshiFeed:
         return self.start()
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
-    # -- subscribing -----------------------------------------------------------------------------------------------------------
+    # -- subscribing -----------------------------------------------------------------------------------------
 
     def subscribe(
         self,
@@ -307,8 +338,9 @@ class KalshiFeed(Callbacks, ByType):
     ) -> Subscription:
         """Want these channels, of these markets (without any: of all, where the channel allows that).
 
-        Never blocks; before or after start(), from any thread and from callbacks. The parameters are the exchange's own
-        (PROTOCOL.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says what to write instead.
+        Never blocks; before or after start(), from any thread and from callbacks. The parameters are the
+        exchange's own (PROTOCOL.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says
+        what to write instead.
         """
         self._engine.check()
         wanted_channels = channel_names(channels, allow_unknown=allow_unknown)
@@ -320,7 +352,9 @@ class KalshiFeed(Callbacks, ByType):
         }
         selectors = {name: names(value, name) for name, value in given.items() if value is not None}
         if len(selectors) > 1:
-            raise ConfigurationError(f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each")
+            raise ConfigurationError(
+                f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each"
+            )
         asked = {
             "send_initial_snapshot": send_initial_snapshot,
             "skip_ticker_ack": skip_ticker_ack,
@@ -347,7 +381,7 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.check()
         return self._engine.requests.list_subscriptions(timeout)
 
-    # -- books and waiting -----------------------------------------------------------------------------------------------------
+    # -- books and waiting -----------------------------------------------------------------------------------
 
     def book(self, market_ticker: str) -> OrderBook:
         """The market's one handle; PENDING if nobody has wanted its book yet."""
@@ -363,33 +397,39 @@ class KalshiFeed(Callbacks, ByType):
     def wait_for_book(self, market_ticker: str, timeout: float | None = None) -> OrderBook:
         """Wait until the market's book is LIVE and return it; subscribes if nobody has.
 
-        Raises WaitTimeout (it says what was missing), UnknownMarketError (the exchange answers that it knows no such market),
-        StaleBookError (somebody unsubscribes meanwhile), SubscriptionError, the fatal error, FeedClosedError.
+        Raises WaitTimeout (it says what was missing), UnknownMarketError (the exchange answers that it knows
+        no such market), StaleBookError (somebody unsubscribes meanwhile), SubscriptionError, the fatal error,
+        FeedClosedError.
         """
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)
         self._engine.check()
         return self._engine.requests.wait_for_book(ticker, timeout)
 
-    # -- time ------------------------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """What time it is, as an aware datetime (UTC): by the wall clock, in a replay the moment of the recording."""
+        """What time it is, as an aware datetime (UTC): by the wall clock, in a replay the moment of the
+        recording."""
         return self._own_engine.store.now()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so long, in a replay of the recording's time; less if the feed is closed or its recording ends meanwhile.
+        """Wait for so long, in a replay of the recording's time; less if the feed is closed or its recording
+        ends meanwhile.
 
         Raises FeedClosedError if it was closed before, and the fatal error.
         """
         if checked_timeout(seconds) is None:
-            raise ConfigurationError("sleep() takes a number of seconds; to wait for the end of the feed, call run_forever()")
+            raise ConfigurationError(
+                "sleep() takes a number of seconds; to wait for the end of the feed, call run_forever()"
+            )
         self._engine.check()
         store = self._engine.store
         store.sleep_until(store.timer_ns() + round(seconds * 1e9))
 
     def every(self, seconds: float) -> Iterator[datetime]:
-        """now(), again and again every ``seconds`` seconds, in a replay of the recording's time; ends when the feed does.
+        """now(), again and again every ``seconds`` seconds, in a replay of the recording's time; ends when
+        the feed does.
 
         If the loop's body takes longer, moments are left out. Raises ConfigurationError, and the fatal error.
         """
@@ -398,24 +438,31 @@ class KalshiFeed(Callbacks, ByType):
         return self._engine.store.every(max(round(seconds * 1e9), 1))
 
     def stepping_out(self) -> AbstractContextManager[None]:
-        """With a replay of speed="wait": its time passes without this thread while the ``with`` block lasts; else nothing.
+        """With a replay of speed="wait": its time passes without this thread while the ``with`` block lasts;
+        else nothing.
 
-        For whatever blocks and is no wait for the feed: ``join()``, ``input()``, a queue that another thread fills.
+        For whatever blocks and is no wait for the feed: ``join()``, ``input()``, a queue that another thread
+        fills.
         """
         return self._own_engine.store.stepping_out()
 
-    # -- recording -------------------------------------------------------------------------------------------------------------
+    # -- recording -------------------------------------------------------------------------------------------
 
     def record(
-        self, path: str | os.PathLike[str], *, rotate_bytes: int | None = None, rotate_seconds: float | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        rotate_bytes: int | None = None,
+        rotate_seconds: float | None = None,
     ) -> Recording:
-        """Write every frame from now on to a new file, with its receive time in ns; KalshiFeed.replay() plays it.
+        """Write every frame from now on to a new file, with its receive time in ns; KalshiFeed.replay() plays
+        it.
 
-        ``path`` ends in .ndjson, .ndjson.gz or .ndjson.zst (extra ``zstd``). ``rotate_bytes``, ``rotate_seconds``: after so much a
-        next file begins, NAME.0002.ndjson.gz; each can be replayed by itself. Before or after start(); it ends with close() of
-        either.
-        A disk that is slow or full never disturbs the feed: what is missing is counted (``missed``) and told to on_error.
-        Raises ConfigurationError: the file exists, cannot be made, or the feed is being recorded.
+        ``path`` ends in .ndjson, .ndjson.gz or .ndjson.zst (extra ``zstd``). ``rotate_bytes``,
+        ``rotate_seconds``: after so much a next file begins, NAME.0002.ndjson.gz; each can be replayed by
+        itself. Before or after start(); it ends with close() of either. A disk that is slow or full never
+        disturbs the feed: what is missing is counted (``missed``) and told to on_error. Raises
+        ConfigurationError: the file exists, cannot be made, or the feed is being recorded.
         """
         self._engine.check()
         self._engine.check_recordable()
@@ -426,7 +473,7 @@ class KalshiFeed(Callbacks, ByType):
         """How much of its recording a replay has read, 0 to 1; None for a live feed."""
         return self._own_engine.progress
 
-    # -- looking inside --------------------------------------------------------------------------------------------------------
+    # -- looking inside --------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
         """The feed's figures at this instant."""
@@ -442,12 +489,19 @@ class KalshiFeed(Callbacks, ByType):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_engine"):  # half made: a debugger shows it while its constructor refuses an argument
+        # half made: a debugger shows it while its constructor refuses an argument
+        if not hasattr(self, "_engine"):
             return "<KalshiFeed>"
-        return f"<KalshiFeed {self._engine.peer} {'forked' if self._engine.store.forked else self._engine.state.value}>"
+        return (
+            f"<KalshiFeed {self._engine.peer} "
+            f"{'forked' if self._engine.store.forked else self._engine.state.value}>"
+        )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one instead")
+        raise TypeError(
+            "a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one "
+            "instead"
+        )
 
 
 def _one_ticker(market_ticker: object) -> str:
@@ -462,12 +516,18 @@ def _checked_ticker(market_ticker: str) -> str:
 
 
 def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
 def _check_options(options: Mapping[str, object]) -> None:
-    """What the exchange would answer with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1), or JSON could not hold."""
+    """What the exchange would answer with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1), or JSON could not
+    hold."""
     for name in ("send_initial_snapshot", "skip_ticker_ack"):
         if not isinstance(options.get(name, False), bool):
             raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
@@ -487,7 +547,9 @@ def _forgotten(engine: Engine) -> None:
     """The last reference to a feed is gone while its threads run."""
     if engine.abandonable:
         engine.stop(time.monotonic())
-        warnings.warn(f"a KalshiFeed for {engine.peer} was dropped without close()", ResourceWarning, stacklevel=2)
+        warnings.warn(
+            f"a KalshiFeed for {engine.peer} was dropped without close()", ResourceWarning, stacklevel=2
+        )
 
 
 def _at_exit() -> None:

@@ -1,8 +1,10 @@
-"""What a child process must forget: fork() copies every object and descriptor, but none of the threads that keep them going.
+"""What a child process must forget: fork() copies every object and descriptor, but none of the threads that
+keep them going.
 
-Owns the package's one hook for that, and the note of what it calls, oldest first: what the modules registered as they were
-imported, then the objects in the order in which they were made. None prevents the others. Must not import anything of the package.
-Thread-safe by single operations on a dict; without a lock, which the child could find held for ever.
+Owns the package's one hook for that, and the note of what it calls, oldest first: what the modules registered
+as they were imported, then the objects in the order in which they were made. None prevents the others. Must
+not import anything of the package. Thread-safe by single operations on a dict; without a lock, which the
+child could find held for ever.
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["call_in_child", "close_in_child"]
 
-# By what is called, or the weak reference to it: a function that returns what is to be called, or None where its object is gone.
+# By what is called, or the weak reference to it: a function that returns what is to be called, or None where
+# its object is gone.
 _registered: dict[Any, Callable[[], Callable[[], object] | None]] = {}
 
 
 def call_in_child(forget: Callable[[], object]) -> None:
     """Call ``forget`` in every child process that fork() makes, before anything else of ours runs there.
 
-    A method does not keep its object alive. It needs no lock: the child's one thread is the one that forked, and a lock may be
-    held by one that does not exist there.
+    A method does not keep its object alive. It needs no lock: the child's one thread is the one that forked,
+    and a lock may be held by one that does not exist there.
     """
     if ismethod(forget):
         method = WeakMethod(forget, lambda gone: _registered.pop(gone, None))
@@ -36,7 +39,8 @@ def call_in_child(forget: Callable[[], object]) -> None:
 
 
 def close_in_child(sock: socket.socket) -> socket.socket:
-    """``sock`` is closed in every child process, without a word to the peer: the parent's connection goes on. Returns it.
+    """``sock`` is closed in every child process, without a word to the peer: the parent's connection goes on.
+    Returns it.
 
     If the child kept its copy, the exchange would not see the parent's end.
     """

@@ -18,8 +18,8 @@ _BUCKETS = ((_MAX_SHIFT + 2) << _SUB_BITS) + 1
 class Histogram:
     """Durations in log-linear buckets of microseconds, kept for one to two windows of 60 s.
 
-    One thread (or one lock) adds; percentile() and rotate() may be called from any other thread, and then at worst miss
-    the values being added at that moment.
+    One thread (or one lock) adds; percentile() and rotate() may be called from any other thread, and then at
+    worst miss the values being added at that moment.
     """
 
     __slots__ = ("_current", "_previous", "_started")
@@ -30,7 +30,8 @@ class Histogram:
         self._started: float | None = None
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """Count ``count`` values of ``seconds``. Negative ones (clocks differ) count as zero, NaN as nothing."""
+        """Count ``count`` values of ``seconds``. Negative ones (clocks differ) count as zero, NaN as
+        nothing."""
         try:
             us = int(seconds * 1e6)
         except OverflowError:
@@ -47,7 +48,8 @@ class Histogram:
             self._current[(shift << _SUB_BITS) + (us >> shift)] += count
 
     def rotate(self, now: float) -> None:
-        """Start a new window when the current one is 60 s old; ``now`` is any monotonic clock's reading in seconds."""
+        """Start a new window when the current one is 60 s old; ``now`` is any monotonic clock's reading in
+        seconds."""
         if self._started is None:
             self._started = now
             return
@@ -64,7 +66,8 @@ class Histogram:
         return sum(self._current) + sum(self._previous)
 
     def percentile(self, percent: float) -> float | None:
-        """The value in seconds below which ``percent`` (0 to 100) of the values lie, to 6 %; None without values."""
+        """The value in seconds below which ``percent`` (0 to 100) of the values lie, to 6 %; None without
+        values."""
         counts = [a + b for a, b in zip(self._current, self._previous, strict=True)]
         total = sum(counts)
         if not total:
@@ -115,12 +118,15 @@ class Meter:
         self.total += count
 
     def rate(self, now: float, seconds: int) -> float:
-        """Messages per second over the last ``seconds`` (at most 60); over what there is while the meter is younger."""
+        """Messages per second over the last ``seconds`` (at most 60); over what there is while the meter is
+        younger."""
         if self._first is None:
             return 0.0
         last = int(now * 4)
         first = last - 4 * seconds
-        total = sum(count for stamp, count in zip(self._stamps, self._counts, strict=True) if first <= stamp <= last)
+        total = sum(
+            count for stamp, count in zip(self._stamps, self._counts, strict=True) if first <= stamp <= last
+        )
         covered = seconds + (now - last / 4)
         return total / max(1.0, min(covered, now - self._first))
 

@@ -1,7 +1,7 @@
 """Figures about a running feed: the FeedStats record and the Health verdict.
 
-Owns the arithmetic only: every clock reading is passed in. Must not import anything of the package but events and
-messages.plain.
+Owns the arithmetic only: every clock reading is passed in. Must not import anything of the package but events
+and messages.plain.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
 class FeedStats:
     """The feed's figures at one moment. Immutable, hence thread-safe.
 
-    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind, ``ignored`` (frames left out: a duplicate, a delta
-    of a STALE book …) by reason; counters go on over reconnects and restarts. Ages, latencies and the skew are in seconds and
-    None while unknown. ``processing_latency`` is from socket read to callback, ``exchange_latency`` from the exchange's
-    timestamp to the socket read (both over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
+    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind, ``ignored`` (frames left out: a
+    duplicate, a delta of a STALE book …) by reason; counters go on over reconnects and restarts. Ages,
+    latencies and the skew are in seconds and None while unknown. ``processing_latency`` is from socket read
+    to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both over the last 1
+    to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
     """
 
     state: FeedState
@@ -71,7 +72,8 @@ class FeedStats:
         return sum(self.bytes.values())
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """Everything as plain data, ready for JSON: the state is its value, the time an ISO 8601 string in UTC, NaN is None.
+        """Everything as plain data, ready for JSON: the state is its value, the time an ISO 8601 string in
+        UTC, NaN is None.
 
         There is no Decimal to pass through ``number``.
         """
@@ -80,10 +82,15 @@ class FeedStats:
         return values | {"messages_total": self.messages_total, "bytes_total": self.bytes_total}
 
     def __repr__(self) -> str:
-        """The state, and every figure that is not zero or unknown; counts by type and by kind as their sums."""
+        """The state, and every figure that is not zero or unknown; counts by type and by kind as their
+        sums."""
         since = f" since {self.connected_since.isoformat()}" if self.connected_since else ""
         told = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
-        for name in (item.name for item in fields(self) if item.name not in ("state", "connected_since", "messages", "bytes")):
+        for name in (
+            item.name
+            for item in fields(self)
+            if item.name not in ("state", "connected_since", "messages", "bytes")
+        ):
             value = getattr(self, name)
             figure = sum(value.values()) if isinstance(value, Mapping) else value
             if figure:
@@ -111,7 +118,8 @@ class Health:
         return self.status == "ok"
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """Ready for JSON: ``{"status": ..., "reasons": [...]}``. There is no Decimal to pass through ``number``."""
+        """Ready for JSON: ``{"status": ..., "reasons": [...]}``. There is no Decimal to pass through
+        ``number``."""
         passed = number_function(number)
         return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
 
@@ -137,9 +145,10 @@ def assess(
 ) -> Health:
     """The verdict on a feed.
 
-    ``error`` is the text of the last connection error; ``books`` the number of wanted books by status name; ``overdue``
-    the markets whose first snapshot has not come in time; ``unknown`` those that the exchange does not know and never
-    has; ``last_received_age`` the seconds since any byte came (a quiet market is not dead: the exchange pings every 10 s).
+    ``error`` is the text of the last connection error; ``books`` the number of wanted books by status name;
+    ``overdue`` the markets whose first snapshot has not come in time; ``unknown`` those that the exchange
+    does not know and never has; ``last_received_age`` the seconds since any byte came (a quiet market is not
+    dead: the exchange pings every 10 s).
     """
     if state is not FeedState.CONNECTED:
         return Health("down", (f"the feed is {state.value}" + (f": {error}" if error else ""),))

@@ -1,6 +1,7 @@
 """Subscription: the handle a user holds on what was subscribed.
 
-Owns the handle and SubscriptionState; what it says is read from the feed. Must not import the connection. Thread-safe.
+Owns the handle and SubscriptionState; what it says is read from the feed. Must not import the connection.
+Thread-safe.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ __all__ = ["Subscription", "SubscriptionState"]
 
 
 class SubscriptionState(enum.Enum):
-    """PENDING until the exchange has confirmed every channel (again after each reconnect), then ACTIVE; FAILED once it has refused
-    one; CLOSED after unsubscribe()."""
+    """PENDING until the exchange has confirmed every channel (again after each reconnect), then ACTIVE;
+    FAILED once it has refused one; CLOSED after unsubscribe()."""
 
     PENDING = "PENDING"
     ACTIVE = "ACTIVE"
@@ -63,7 +64,9 @@ class Subscription:
     def sids(self) -> Mapping[str, int]:
         """The exchange's present number of each confirmed channel."""
         want = self._checked_want
-        found = self._requests.look(lambda: {name: self._requests.sid_of(name) for name in want.live_channels()})
+        found = self._requests.look(
+            lambda: {name: self._requests.sid_of(name) for name in want.live_channels()}
+        )
         return MappingProxyType({name: sid for name, sid in found.items() if sid is not None})
 
     @property
@@ -106,7 +109,9 @@ class Subscription:
         found = self._checked(market_tickers, "delete_markets")
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
-            raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; see its market_tickers")
+            raise ConfigurationError(
+                f"{', '.join(unknown[:5])} not in this subscription; see its market_tickers"
+            )
         self._requests.delete_markets(self._want, found)
         return self
 
@@ -117,36 +122,47 @@ class Subscription:
 
     def unsubscribe_indices(self, *index_ids: str | Iterable[str]) -> Subscription:
         """Want fewer CF Benchmarks indices."""
-        self._requests.delete_markets(self._want, self._checked(index_ids, "unsubscribe_indices", "index_ids"))
+        self._requests.delete_markets(
+            self._want, self._checked(index_ids, "unsubscribe_indices", "index_ids")
+        )
         return self
 
     def subscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
         """Want more Pyth underlyings (channel pyth_value)."""
-        self._requests.add_markets(self._want, self._checked(tickers, "subscribe_underlyings", "underlying_tickers"))
+        self._requests.add_markets(
+            self._want, self._checked(tickers, "subscribe_underlyings", "underlying_tickers")
+        )
         return self
 
     def unsubscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
         """Want fewer Pyth underlyings."""
-        self._requests.delete_markets(self._want, self._checked(tickers, "unsubscribe_underlyings", "underlying_tickers"))
+        self._requests.delete_markets(
+            self._want, self._checked(tickers, "unsubscribe_underlyings", "underlying_tickers")
+        )
         return self
 
     def indexlist(self) -> Subscription:
-        """Ask which indices there are; the answer is a message: feed.wait_for("cfbenchmarks_value_indexlist")."""
+        """Ask which indices there are; the answer is a message:
+        feed.wait_for("cfbenchmarks_value_indexlist")."""
         return self._ask("indexlist", "index_ids")
 
     def underlying_list(self) -> Subscription:
-        """Ask which underlyings there are; the answer is a message: feed.wait_for("pyth_value_underlying_list")."""
+        """Ask which underlyings there are; the answer is a message:
+        feed.wait_for("pyth_value_underlying_list")."""
         return self._ask("underlying_list", "underlying_tickers")
 
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
-        """Ask the exchange for fresh order book snapshots of these markets, or of all of the subscription's."""
+        """Ask the exchange for fresh order book snapshots of these markets, or of all of the
+        subscription's."""
         self._requests.check()
         if BOOK_CHANNEL not in self._want.live_channels():
             raise ConfigurationError(f"only a subscription of {BOOK_CHANNEL} has snapshots to ask for")
         found = self._checked(market_tickers, "request_snapshot") if market_tickers else self.market_tickers
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
-            raise ConfigurationError(f"{', '.join(unknown[:5])} not in this subscription; add_markets() first")
+            raise ConfigurationError(
+                f"{', '.join(unknown[:5])} not in this subscription; add_markets() first"
+            )
         self._requests.request_snapshots(found)
         return self
 
@@ -163,13 +179,20 @@ class Subscription:
         self._requests.ask(action, channels)
         return self
 
-    def _checked(self, given: tuple[str | Iterable[str], ...], what: str, selector: str = "market_tickers") -> tuple[str, ...]:
+    def _checked(
+        self, given: tuple[str | Iterable[str], ...], what: str, selector: str = "market_tickers"
+    ) -> tuple[str, ...]:
         self._requests.check()
         if self._want.closed:
             raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
         if self._want.selector != selector:
-            raise ConfigurationError(f"{what}: this subscription does not select by {selector}; subscribe with {selector}=[…]")
-        return names([key for some in given for key in ([some] if isinstance(some, str) else names(some, selector))], selector)
+            raise ConfigurationError(
+                f"{what}: this subscription does not select by {selector}; subscribe with {selector}=[…]"
+            )
+        return names(
+            [key for some in given for key in ([some] if isinstance(some, str) else names(some, selector))],
+            selector,
+        )
 
     def __repr__(self) -> str:
         count = len(self._want.keys)

@@ -1,7 +1,7 @@
 """The package's own threads, and what a thread is blocked on: a handler of logging, or a wait for the feed.
 
-Owns ServiceThread, FeedingThread, the two notes, and logging from the package's threads. Thread-safe without a lock: plain
-attributes, and single operations on a dict and a set, so that it works in a signal handler too.
+Owns ServiceThread, FeedingThread, the two notes, and logging from the package's threads. Thread-safe without
+a lock: plain attributes, and single operations on a dict and a set, so that it works in a signal handler too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _JOIN_SLICE: Final = 0.002  # seconds
 _LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
 _BLOCKED_AFTER: Final = 1.0  # seconds in a handler of logging
 _logging: dict[int, float] = {}  # thread ident: when it gave a record to the handlers (time.monotonic())
-waiting_threads: Final[set[int]] = set()  # idents of the threads that wait for something the reader has yet to bring
+# idents of the threads that wait for something the reader has yet to bring
+waiting_threads: Final[set[int]] = set()
 
 
 class ServiceThread(Thread):
@@ -38,9 +39,9 @@ def log_safely(
 ) -> None:
     """Log; whatever a handler raises (also SystemExit) ends no thread of ours. Never called under a lock.
 
-    On a program's own thread a KeyboardInterrupt or SystemExit passes through, because it is meant for the program. A handler
-    that blocks keeps its own lock, and whoever logs next would hang on that: while one of the feed's threads is stuck in there,
-    the records of the others are left out.
+    On a program's own thread a KeyboardInterrupt or SystemExit passes through, because it is meant for the
+    program. A handler that blocks keeps its own lock, and whoever logs next would hang on that: while one of
+    the feed's threads is stuck in there, the records of the others are left out.
     """
     now, me = time.monotonic(), get_ident()
     if any(now - since > _BLOCKED_AFTER for since in tuple(_logging.values())):
@@ -74,7 +75,8 @@ call_in_child(_forget_threads)
 class FeedingThread(ABC):
     """The daemon thread that makes a session's inputs until it is asked to stop.
 
-    ``stop()``, ``join()``, ``wake()`` and the looks at it are thread-safe and signal-safe; everything else belongs to the thread.
+    ``stop()``, ``join()``, ``wake()`` and the looks at it are thread-safe and signal-safe; everything else
+    belongs to the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -124,7 +126,8 @@ class FeedingThread(ABC):
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal interrupts."""
+        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal
+        interrupts."""
         return self._begun and not self._ended
 
     @property
@@ -133,14 +136,16 @@ class FeedingThread(ABC):
         return self._ended
 
     def join(self, deadline: float) -> None:
-        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one another."""
+        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one
+        another."""
         while not self._ended and (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(remaining, _JOIN_SLICE))
         if self._ended and self._begun:
             self.thread.join(_LAST_STEPS)
 
     def _run(self) -> None:
-        if self._ended:  # start() was interrupted and has given the thread up: its caller may have started another one
+        # start() was interrupted and has given the thread up: its caller may have started another one
+        if self._ended:
             return
         self._begun = True
         error: BaseException | None = None

@@ -1,7 +1,8 @@
-"""What the samples share: their options, and a feed of the real exchange or, with --simulate, of a simulated one.
+"""What the samples share: their options, and a feed of the real exchange or, with --simulate, of a simulated
+one.
 
-The real one needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment; KALSHI_ENV or --env chooses
-production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate: what
+The real one needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment; KALSHI_ENV or --env
+chooses production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate: what
 `kalshi-feed exchange` prints.
 """
 
@@ -24,16 +25,23 @@ URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 def parser(description: str) -> argparse.ArgumentParser:
     """The options every sample has."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC")
-    found.add_argument("--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed")
-    found.add_argument("--env", choices=list(URLS), help="by default KALSHI_URL's or KALSHI_ENV's, or production")
+    found.add_argument(
+        "tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC"
+    )
+    found.add_argument(
+        "--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed"
+    )
+    found.add_argument(
+        "--env", choices=list(URLS), help="by default KALSHI_URL's or KALSHI_ENV's, or production"
+    )
     found.add_argument("--seconds", type=float, help="how long; by default until Ctrl-C")
     return found
 
 
 @contextlib.contextmanager
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
-    """A feed that was not started, and the markets to watch; errors, and never to have connected, end the program with one line."""
+    """A feed that was not started, and the markets to watch; errors, and never to have connected, end the
+    program with one line."""
     changes: list[StateChange] = []
     try:
         if options.simulate:
@@ -80,7 +88,8 @@ def end_as_ctrl_c() -> None:
 
 
 def close_after(feed: KalshiFeed, seconds: float | None) -> None:
-    """Close the feed in so many seconds, from another thread; run_forever() then returns as it does after Ctrl-C."""
+    """Close the feed in so many seconds, from another thread; run_forever() then returns as it does after
+    Ctrl-C."""
     if seconds is not None:
         timer = threading.Timer(seconds, feed.close)
         timer.daemon = True

@@ -1,10 +1,12 @@
-"""Every change of some order books into SQLite, in batches; nothing is lost at Ctrl-C or SIGTERM, and gaps are on record.
+"""Every change of some order books into SQLite, in batches; nothing is lost at Ctrl-C or SIGTERM, and gaps
+are on record.
 
 python samples/batch_to_sqlite.py --simulate --file deltas.db
 python samples/batch_to_sqlite.py KXNFLGAME-25OCT13-SF-KC --file deltas.db     (KALSHI_API_KEY_ID … set)
 
-A batch is written after --batch rows or --every seconds, whichever comes first. ``run`` and ``n`` order the rows of all tables: a
-snapshot followed by its market's deltas gives the book at any point, and a row in ``holes`` says that something is missing there.
+A batch is written after --batch rows or --every seconds, whichever comes first. ``run`` and ``n`` order the
+rows of all tables: a snapshot followed by its market's deltas gives the book at any point, and a row in
+``holes`` says that something is missing there.
 """
 
 from __future__ import annotations
@@ -25,20 +27,32 @@ def main() -> None:
     options.add_argument("--file", default="deltas.db")
     options.add_argument("--batch", type=int, default=500, help="rows")
     options.add_argument("--every", type=float, default=1.0, help="seconds")
-    options.add_argument("--patience", type=float, default=10.0, help="seconds to try, at the end, what could not be written yet")
+    options.add_argument(
+        "--patience",
+        type=float,
+        default=10.0,
+        help="seconds to try, at the end, what could not be written yet",
+    )
     chosen = options.parse_args()
     with feed_for(chosen) as (feed, tickers):
-        batcher = Batcher(SQLiteSink(chosen.file), batch_rows=chosen.batch, batch_seconds=chosen.every, on_trouble=tell)
+        batcher = Batcher(
+            SQLiteSink(chosen.file), batch_rows=chosen.batch, batch_seconds=chosen.every, on_trouble=tell
+        )
         batcher.subscribe_to(feed)
         try:
             feed.subscribe("orderbook_delta", tickers)
             close_after(feed, chosen.seconds)
-            feed.run_forever()  # Ctrl-C or SIGTERM closes the feed; what it has read is still given to the batcher
+            # Ctrl-C or SIGTERM closes the feed; what it has read is still given to the batcher
+            feed.run_forever()
         finally:
             feed.close()
             left = batcher.close(chosen.patience)
         stats = batcher.stats()
-        say(f"received {stats.received} rows, wrote {stats.written}, dropped {feed.stats().dropped + stats.dropped}", feed)
+        say(
+            f"received {stats.received} rows, wrote {stats.written}, dropped "
+            f"{feed.stats().dropped + stats.dropped}",
+            feed,
+        )
         if left:
             sys.exit(f"{len(left)} rows are not in {chosen.file}: {stats.last_error}")
 

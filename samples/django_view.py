@@ -1,4 +1,5 @@
-"""Django: live order books as JSON, from one feed in each process. All of a project in one file; yours has the parts in its own.
+"""Django: live order books as JSON, from one feed in each process. All of a project in one file; yours has
+the parts in its own.
 
 KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -w 2 --threads 8 django_view:application
 KALSHI_TICKERS=TICKER,OTHER python samples/django_view.py runserver

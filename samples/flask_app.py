@@ -1,4 +1,5 @@
-"""Flask: live order books as JSON, as server-sent events and as a page. One feed per process, started by its first request.
+"""Flask: live order books as JSON, as server-sent events and as a page. One feed per process, started by its
+first request.
 
 python samples/flask_app.py --simulate                                        then open http://127.0.0.1:5000/
 KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
@@ -51,7 +52,8 @@ def main() -> None:
         timer = threading.Timer(chosen.seconds, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
         timer.start()
-    if chosen.simulate and "WERKZEUG_RUN_MAIN" not in os.environ:  # the reloader's child uses its parent's exchange
+    # the reloader's child uses its parent's exchange
+    if chosen.simulate and "WERKZEUG_RUN_MAIN" not in os.environ:
         from kalshi_feed.simulator import Exchange
 
         with tempfile.TemporaryDirectory() as folder, Exchange(markets=3, rate=60) as exchange:

@@ -1,7 +1,7 @@
 """Callbacks in a script: every change of some order books, as it comes.
 
-python samples/print_deltas.py --simulate
-python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC        (KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+python samples/print_deltas.py --simulate python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC
+(KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ with feed_for(options) as (feed, tickers):
     def moved(delta: OrderbookDelta) -> None:
         book = feed.book(delta.market_ticker)  # is at this delta or newer
         best = book.best_bid()
-        say(f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid {best.price if best else '-'}", feed)
+        say(
+            f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid "
+            f"{best.price if best else '-'}",
+            feed,
+        )
 
     @feed.on_trade
     def traded(trade: Trade) -> None:
@@ -31,7 +35,11 @@ with feed_for(options) as (feed, tickers):
 
     @feed.on_gap
     def missed(gap: Gap) -> None:
-        say(f"messages are missing on {gap.channel}; {len(gap.market_tickers)} books STALE until their next snapshot", feed)
+        say(
+            f"messages are missing on {gap.channel}; {len(gap.market_tickers)} books STALE until their next "
+            "snapshot",
+            feed,
+        )
 
     feed.subscribe(["orderbook_delta", "trade"], tickers)
     close_after(feed, options.seconds)

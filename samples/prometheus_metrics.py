@@ -15,7 +15,10 @@ from kalshi_feed.contrib.prometheus import FeedCollector
 
 arguments = parser("Serve a feed's metrics to Prometheus.")
 arguments.add_argument(
-    "--listen", default="127.0.0.1:9464", metavar="ADDRESS:PORT", help="default: %(default)s; port 0: a free one"
+    "--listen",
+    default="127.0.0.1:9464",
+    metavar="ADDRESS:PORT",
+    help="default: %(default)s; port 0: a free one",
 )
 options = arguments.parse_args()
 address, _, port = options.listen.rpartition(":")

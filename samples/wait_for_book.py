@@ -1,7 +1,7 @@
 """Blocking calls only: wait for a book, then for each of its changes. No callback anywhere.
 
-python samples/wait_for_book.py --simulate
-python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC        (KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+python samples/wait_for_book.py --simulate python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC
+(KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def top(view: BookView) -> str:
 with feed_for(options) as (feed, tickers), feed, feed.closing_on_signals():  # closed by SIGTERM as well
     end = time.monotonic() + (options.seconds or math.inf)
     try:
-        # Subscribes, and returns once the book is LIVE. A wrong key is raised at once, not after the ten seconds.
+        # Subscribes, and returns once the book is LIVE. A wrong key is raised at once, not after the ten
+        # seconds.
         book = feed.wait_for_book(tickers[0], timeout=10)
         view = book.view()  # the whole book at one instant
         say(f"{book.market_ticker} {view.status.value}: {top(view)}", feed)

@@ -1,6 +1,7 @@
 """Held for every test: it leaves no thread of the package and no descriptor behind.
 
-That no thread dies of an exception and no destructor raises is pytest's own check: it warns, and warnings are errors.
+That no thread dies of an exception and no destructor raises is pytest's own check: it warns, and warnings are
+errors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from tests.support import open_descriptors, wait_until
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Set up before the test's own fixtures and checked after them; what wider fixtures opened is not counted."""
+    """Set up before the test's own fixtures and checked after them; what wider fixtures opened is not
+    counted."""
     threads = set(threading.enumerate())
     descriptors = Counter(open_descriptors())
     yield

@@ -1,8 +1,9 @@
 """How hard the property and state tests try.
 
-As they stand they are quick and the same in every run. ``KALSHI_EFFORT=20`` has them try twenty times as many examples, new ones
-in every run: a failure then prints the seed, and ``pytest --hypothesis-seed=…`` plays it again. ``KALSHI_EFFORT=first`` stops at
-the first failure without making it smaller; the seeded bugs are run so.
+As they stand they are quick and the same in every run. ``KALSHI_EFFORT=20`` has them try twenty times as many
+examples, new ones in every run: a failure then prints the seed, and ``pytest --hypothesis-seed=…`` plays it
+again. ``KALSHI_EFFORT=first`` stops at the first failure without making it smaller; the seeded bugs are run
+so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Which module of the package imports what, read from the source with ast: imports inside functions are seen too."""
+"""Which module of the package imports what, read from the source with ast: imports inside functions are seen
+too."""
 
 from __future__ import annotations
 
@@ -22,12 +23,16 @@ class Import(NamedTuple):
     typing_only: bool
 
     def __str__(self) -> str:
-        return f"kalshi_feed/{self.module.replace('.', '/') or '__init__'} line {self.line} imports {self.target}"
+        return (
+            f"kalshi_feed/{self.module.replace('.', '/') or '__init__'} line {self.line} imports "
+            f"{self.target}"
+        )
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name without the package's own: "" is kalshi_feed/__init__.py."""
+    """Every module of the package by its dotted name without the package's own: "" is
+    kalshi_feed/__init__.py."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
@@ -37,7 +42,8 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
-    """The imports in the module, relative ones made absolute; ``from a import b`` is of a.b where that is a module."""
+    """The imports in the module, relative ones made absolute; ``from a import b`` is of a.b where that is a
+    module."""
     is_folder = (PACKAGE / module.replace(".", "/")).is_dir()
     typing_only = {
         id(inner)

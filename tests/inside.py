@@ -1,4 +1,5 @@
-"""The few looks that tests take into a feed's inside. All of them are here, so that a change of the engine is one edit."""
+"""The few looks that tests take into a feed's inside. All of them are here, so that a change of the engine is
+one edit."""
 
 from __future__ import annotations
 

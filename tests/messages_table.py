@@ -1,4 +1,5 @@
-"""The README's table of channels, callbacks, messages and fields; ``python -m tests.messages_table`` writes it anew."""
+"""The README's table of channels, callbacks, messages and fields; ``python -m tests.messages_table`` writes
+it anew."""
 
 from __future__ import annotations
 
@@ -25,8 +26,13 @@ class _Kinds(Callbacks):
 def callback_of(wire_type: str) -> str:
     """The registration made for a wire type."""
     names = [name for name in dir(Callbacks) if name.startswith("on_")]
-    typed = [name for name in names if name not in ("on_message", "on_state", "on_gap", "on_lagged", "on_error")]
-    return next((f"`{n}`" for n in typed if wire_type in getattr(_Kinds(), n)(print)), f"`on({wire_type!r})`".replace("'", '"'))
+    typed = [
+        name for name in names if name not in ("on_message", "on_state", "on_gap", "on_lagged", "on_error")
+    ]
+    return next(
+        (f"`{n}`" for n in typed if wire_type in getattr(_Kinds(), n)(print)),
+        f"`on({wire_type!r})`".replace("'", '"'),
+    )
 
 
 def table() -> str:
@@ -36,7 +42,13 @@ def table() -> str:
         for wire_type in channel.types:
             cls = MESSAGE_TYPES[wire_type]
             wire = [key for key, attribute in wire_fields(cls).items() if key == attribute]
-            row = (f"`{channel.name}`", callback_of(wire_type), f"`{cls.__name__}`", _listed(ready_fields(cls)), _listed(wire))
+            row = (
+                f"`{channel.name}`",
+                callback_of(wire_type),
+                f"`{cls.__name__}`",
+                _listed(ready_fields(cls)),
+                _listed(wire),
+            )
             rows.append(f"| {' | '.join(row)} |")
     return "\n".join(rows) + "\n"
 

@@ -1,4 +1,5 @@
-"""Makes samples/pictures/page.png, the picture of the Flask page in README.md: ``python -m tests.page_picture [FILE]``.
+"""Makes samples/pictures/page.png, the picture of the Flask page in README.md: ``python -m tests.page_picture
+[FILE]``.
 
 The exchange moves for a while first, so that the price line and the trades have something to show.
 """

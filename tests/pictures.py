@@ -1,7 +1,8 @@
 """The README's pictures of the terminal; ``python -m tests.pictures`` draws them anew into samples/pictures/.
 
-Books, trades, gaps and states are those of a feed on a simulated exchange whose moves are seeded. What differs from run to run
-(times of day, ages, rates, latencies) is replaced by that of one run of ``kalshi-feed demo``.
+Books, trades, gaps and states are those of a feed on a simulated exchange whose moves are seeded. What
+differs from run to run (times of day, ages, rates, latencies) is replaced by that of one run of ``kalshi-feed
+demo``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ MARKETS = (
     "KXBTCD-25OCT1317-T115000",
 )
 SEED, CHANGES, MARKED = 8, 680, 20
-_FIGURES = Figures(rates=(214.0, 215.0, 215.0), latency_p50=0.00024, latency_p99=0.00211, exchange_latency_p50=0.00094)
+_FIGURES = Figures(
+    rates=(214.0, 215.0, 215.0), latency_p50=0.00024, latency_p99=0.00211, exchange_latency_p50=0.00094
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
                 feed.list_subscriptions(10)  # its answer comes behind everything sent before
                 _wait(lambda: _gathered(monitor))
                 if count == CHANGES:
-                    monitor.screen(Room(1, 0, 0, 0))  # what the marks at the first picture's levels are told from
+                    # what the marks at the first picture's levels are told from
+                    monitor.screen(Room(1, 0, 0, 0))
             for picture in sorted(PICTURES, key=lambda one: one.cut):
                 if picture.cut:
                     exchange.reject_next(100, 503)
@@ -87,11 +91,15 @@ def _gathered(monitor: Monitor) -> bool:
 
 def _settled(screen: Screen, cut: bool) -> Screen:
     """Without what differs from run to run."""
-    counted = replace(_FIGURES, deltas=screen.figures.deltas, trades=screen.figures.trades, gaps=screen.figures.gaps)
+    counted = replace(
+        _FIGURES, deltas=screen.figures.deltas, trades=screen.figures.trades, gaps=screen.figures.gaps
+    )
     notes = [NoteLine("20:15:00.124", "CONNECTED", "good")]
     if cut:
         counted = replace(counted, rates=(0.0, 129.0, 193.0))
-        notes.append(NoteLine("20:15:14.871", "RECONNECTING: the connection was reset; attempt 1 in 0.5 s", "bad"))
+        notes.append(
+            NoteLine("20:15:14.871", "RECONNECTING: the connection was reset; attempt 1 in 0.5 s", "bad")
+        )
     assert screen.ladder is not None
     return replace(
         screen,
@@ -99,7 +107,9 @@ def _settled(screen: Screen, cut: bool) -> Screen:
         ladder=replace(screen.ladder, age=3.6 if cut else 0.2),
         figures=counted,
         trades=tuple(
-            replace(trade, time=f"20:15:{(14_700 - 311 * place) // 1000:02d}.{(14_700 - 311 * place) % 1000:03d}")
+            replace(
+                trade, time=f"20:15:{(14_700 - 311 * place) // 1000:02d}.{(14_700 - 311 * place) % 1000:03d}"
+            )
             for place, trade in enumerate(screen.trades)
         ),
         notes=tuple(notes[-2:]),
@@ -115,9 +125,12 @@ def _wait(condition: Callable[[], bool], timeout: float = 20.0) -> None:
 
 def svg(picture: Picture, lines: list[Text]) -> str:
     """The picture as SVG."""
-    console = Console(record=True, file=io.StringIO(), width=picture.width, force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True, file=io.StringIO(), width=picture.width, force_terminal=True, color_system="truecolor"
+    )
     for line in lines:
-        for blank in re.finditer(" +", line.plain):  # in a style of their own they are left out: not all viewers keep blanks
+        # in a style of their own they are left out: not all viewers keep blanks
+        for blank in re.finditer(" +", line.plain):
             line.stylize("not strike", *blank.span())
         console.print(line, soft_wrap=True, highlight=False)
     drawn = console.export_svg(title=picture.title, unique_id=picture.name)

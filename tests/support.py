@@ -23,7 +23,8 @@ def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str 
 
 
 def end_if_it_hangs() -> None:
-    """For a child of os.fork(): should it hang, it tells its stacks to what pytest shows as stderr, and ends with SIGALRM.
+    """For a child of os.fork(): should it hang, it tells its stacks to what pytest shows as stderr, and ends
+    with SIGALRM.
 
     faulthandler's own watchdog is a thread, which stayed in the parent.
     """
@@ -32,7 +33,8 @@ def end_if_it_hangs() -> None:
 
 
 def open_descriptors() -> list[str]:
-    """The sockets, pipes, pollers and files that this process has open, as /proc names them; empty without /proc."""
+    """The sockets, pipes, pollers and files that this process has open, as /proc names them; empty without
+    /proc."""
     try:
         numbers = os.listdir("/proc/self/fd")
     except FileNotFoundError:

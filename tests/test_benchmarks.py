@@ -28,7 +28,8 @@ def payload(frame: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["deltas", "new sizes", "mixed", "snapshots"])
 @pytest.mark.parametrize("yes_price", [True, False])
 def test_the_frames_are_a_market_that_can_be(kind: str, yes_price: bool) -> None:
-    """Numbered without a gap, and never more taken away than there is; a command for three markets, then one for the rest."""
+    """Numbered without a gap, and never more taken away than there is; a command for three markets, then one
+    for the rest."""
     plan = frames.Plan(markets=5, deltas=400, levels=20, kind=kind, yes_price=yes_price, chunk=3)
     world = frames.World(plan)
     decoder = Decoder(yes_price)
@@ -44,7 +45,9 @@ def test_the_frames_are_a_market_that_can_be(kind: str, yes_price: bool) -> None
             assert not known.version or (known.yes, known.no) == message.book_sides()
             known.replace(*message.book_sides(), message.seq, message.clock, 0.0)
         elif isinstance(message, OrderbookDelta):
-            books[message.market_ticker].apply(message.side, *message.units(), message.seq, message.clock, 0.0)
+            books[message.market_ticker].apply(
+                message.side, *message.units(), message.seq, message.clock, 0.0
+            )
         else:
             assert isinstance(message, (Ticker, Trade))
     assert seqs == [1, 2, 3, *range(5, seqs[-1] + 1)] and len(seqs) >= 200
@@ -61,7 +64,13 @@ def test_feed_and_floor_are_measured_on_the_same_frames() -> None:
 
 
 def test_the_command_line_says_what_it_takes() -> None:
-    ran = subprocess.run([sys.executable, "-m", "tests.benchmarks", "no-such"], cwd=TOP, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "no-such"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ran.returncode == 2 and "no such section: no-such" in ran.stderr
 
 

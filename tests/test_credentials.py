@@ -43,7 +43,9 @@ ED_KEY = Ed25519PrivateKey.generate()
 
 
 def pem_of(key: Any, form: serialization.PrivateFormat = PKCS8, password: str = "") -> str:
-    lock = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    lock = (
+        serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    )
     return str(key.private_bytes(serialization.Encoding.PEM, form, lock).decode())
 
 
@@ -56,14 +58,23 @@ RSA_PEM = pem_of(RSA_KEY, PKCS1)
 ED_PEM = pem_of(ED_KEY)
 LOCKED_PKCS8 = pem_of(RSA_KEY, PKCS8, PASSWORD)
 LOCKED_PKCS1 = pem_of(RSA_KEY, PKCS1, PASSWORD)
-PUBLIC_PEM = RSA_KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-PUBLIC_SSH = ED_KEY.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+PUBLIC_PEM = (
+    RSA_KEY.public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+PUBLIC_SSH = (
+    ED_KEY.public_key()
+    .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    .decode()
+)
 DER = RSA_KEY.private_bytes(serialization.Encoding.DER, PKCS8, serialization.NoEncryption())
 HEAD, *LINES, TAIL = RSA_PEM.splitlines()
 
 
 def signed_by(credentials: Credentials, key: Any, text: str = "text", signature: str | None = None) -> bool:
-    """Whether a signature of ``text`` verifies under the public half of ``key``, as the exchange would check it."""
+    """Whether a signature of ``text`` verifies under the public half of ``key``, as the exchange would check
+    it."""
     raw = base64.b64decode(signature or credentials.sign(text), validate=True)
     try:
         if isinstance(key, RSAPrivateKey):
@@ -78,19 +89,28 @@ def signed_by(credentials: Credentials, key: Any, text: str = "text", signature:
 
 @contextmanager
 def refused(*words: str) -> Iterator[None]:
-    """The block raises a CredentialsError with ``words`` in its message and no secret anywhere along with it (K02)."""
+    """The block raises a CredentialsError with ``words`` in its message and no secret anywhere along with it
+    (K02)."""
     with pytest.raises(CredentialsError) as caught:
         yield
     for word in words:
         assert word in str(caught.value)
     seen = carried_by(caught.value)
     assert "credentials.py" in seen
-    for secret in (PASSWORD, WRONG_PASSWORD, *body(RSA_PEM), *body(ED_PEM), *body(LOCKED_PKCS8), *body(LOCKED_PKCS1)):
+    for secret in (
+        PASSWORD,
+        WRONG_PASSWORD,
+        *body(RSA_PEM),
+        *body(ED_PEM),
+        *body(LOCKED_PKCS8),
+        *body(LOCKED_PKCS1),
+    ):
         assert secret not in seen
 
 
 def carried_by(error: BaseException) -> str:
-    """All that a debugger shows of an error: texts, arguments, causes, and the locals of every frame but the tests'."""
+    """All that a debugger shows of an error: texts, arguments, causes, and the locals of every frame but the
+    tests'."""
     parts = [f"{error} {error!r} {error.args!r} {vars(error)}"]
     for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
         if frame.filename != __file__:
@@ -168,7 +188,10 @@ def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "KALSHI_PRIVATE_KEY_PASSWORD": PASSWORD,
     }
     assert signed_by(Credentials.from_env(named), RSA_KEY)
-    assert Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": ED_PEM}).key_type == "Ed25519"
+    assert (
+        Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": ED_PEM}).key_type
+        == "Ed25519"
+    )
     for name, value in named.items():
         monkeypatch.setenv(name, value)
     assert Credentials.from_env().api_key_id == KEY_ID
@@ -193,7 +216,13 @@ def test_headers_of_the_handshake(pem: str, key: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "now_ms"),
-    [("wss://host/trade-api/ws/v2", 1), (PATH + "?a=b", 1), (PATH + "#x", 1), ("", 1), (PATH, 1760000000.123)],
+    [
+        ("wss://host/trade-api/ws/v2", 1),
+        (PATH + "?a=b", 1),
+        (PATH + "#x", 1),
+        ("", 1),
+        (PATH, 1760000000.123),
+    ],
 )
 def test_headers_that_the_exchange_would_refuse(path: str, now_ms: Any) -> None:
     with pytest.raises(ConfigurationError):
@@ -262,7 +291,9 @@ def test_K07_wrong_key_text(pem: str | bytes, password: str | None, words: str) 
         Credentials.from_pem(KEY_ID, pem, password)
 
 
-@pytest.mark.parametrize(("pem", "password"), [pytest.param(*case[:2], id=name) for name, case in WRONG_KEYS.items()])
+@pytest.mark.parametrize(
+    ("pem", "password"), [pytest.param(*case[:2], id=name) for name, case in WRONG_KEYS.items()]
+)
 def test_K07_wrong_key_file_is_named(pem: str | bytes, password: str | None, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(pem.encode() if isinstance(pem, str) else pem)
@@ -356,7 +387,13 @@ def test_environment_that_says_too_little_or_too_much(tmp_path: Path) -> None:
     with refused("not set in the environment: KALSHI_PRIVATE_KEY_PATH"):
         Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": ""})
     with refused("both set"):
-        Credentials.from_env({"KALSHI_API_KEY_ID": KEY_ID, "KALSHI_PRIVATE_KEY": RSA_PEM, "KALSHI_PRIVATE_KEY_PATH": str(tmp_path)})
+        Credentials.from_env(
+            {
+                "KALSHI_API_KEY_ID": KEY_ID,
+                "KALSHI_PRIVATE_KEY": RSA_PEM,
+                "KALSHI_PRIVATE_KEY_PATH": str(tmp_path),
+            }
+        )
 
 
 # --- the secret stays inside
@@ -395,7 +432,11 @@ class Holder:
 
 @pytest.mark.parametrize(
     "copied",
-    [copy.copy, copy.deepcopy, *(lambda c, p=p: pickle.dumps(c, p) for p in range(pickle.HIGHEST_PROTOCOL + 1))],
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(lambda c, p=p: pickle.dumps(c, p) for p in range(pickle.HIGHEST_PROTOCOL + 1)),
+    ],
 )
 def test_K05_cannot_be_pickled_or_copied(credentials: Credentials, copied: Callable[[Any], Any]) -> None:
     for thing in (credentials, [credentials] if copied is not copy.copy else credentials):
@@ -416,7 +457,9 @@ def test_immutable(credentials: Credentials) -> None:
     assert LINES[0] not in carried_by(caught.value)
 
 
-def test_K06_key_file_open_to_others_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_K06_key_file_open_to_others_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file, link = tmp_path / "kalshi.key", tmp_path / "link"
     file.write_text(RSA_PEM)
     link.symlink_to(file)

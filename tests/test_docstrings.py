@@ -1,4 +1,5 @@
-"""Everything public says what it is: each name of the public modules, and each method and property of the public classes."""
+"""Everything public says what it is: each name of the public modules, and each method and property of the
+public classes."""
 
 from __future__ import annotations
 
@@ -19,9 +20,14 @@ FOLDERS = ("kalshi_feed.contrib", "kalshi_feed.sinks")  # whose modules are all 
 def public_modules() -> list[str]:
     names = ["kalshi_feed", "kalshi_feed.messages", "kalshi_feed.simulator"]
     for folder in FOLDERS:
-        if folder.rpartition(".")[2] in {module.name for module in pkgutil.iter_modules(kalshi_feed.__path__)}:
+        if folder.rpartition(".")[2] in {
+            module.name for module in pkgutil.iter_modules(kalshi_feed.__path__)
+        }:
             package = importlib.import_module(folder)
-            names += [folder, *(module.name for module in pkgutil.iter_modules(package.__path__, f"{folder}."))]
+            names += [
+                folder,
+                *(module.name for module in pkgutil.iter_modules(package.__path__, f"{folder}.")),
+            ]
     return names
 
 
@@ -32,7 +38,9 @@ def undocumented(module: ModuleType) -> Iterator[str]:
         if inspect.isclass(thing):
             if not (thing.__doc__ or "").strip():
                 yield name
-            yield from (f"{name}.{member}" for member in _members(thing) if not inspect.getdoc(getattr(thing, member)))
+            yield from (
+                f"{name}.{member}" for member in _members(thing) if not inspect.getdoc(getattr(thing, member))
+            )
         elif inspect.isroutine(thing) and not inspect.getdoc(thing):
             yield name
 
@@ -77,4 +85,11 @@ def documented(): "Documented."
     exec(code, module.__dict__)
     for thing in (module.Half.method, module.Half.made.__func__, module.Half.still, module.Half.value.fget):
         thing.__module__ = "kalshi_feed.module"
-    assert list(undocumented(module)) == ["Bare", "Half.made", "Half.method", "Half.still", "Half.value", "bare"]
+    assert list(undocumented(module)) == [
+        "Bare",
+        "Half.made",
+        "Half.method",
+        "Half.still",
+        "Half.value",
+        "bare",
+    ]

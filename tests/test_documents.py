@@ -1,4 +1,5 @@
-"""What documents and comments point to is there: links, files, sections of PROTOCOL.md, rows of the fault matrix."""
+"""What documents and comments point to is there: links, files, sections of PROTOCOL.md, rows of the fault
+matrix."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ import pytest
 from tests.faults.rows import ROWS
 
 TOP = Path(__file__).parents[1]
-OUTSIDE = re.compile(r"\.\./shared\b|(?<![\w/])(?:design|faults|findings|reshape|additions|protocol|anchors|performance)\.md\b")
+OUTSIDE = re.compile(
+    r"\.\./shared\b|(?<![\w/])(?:design|faults|findings|reshape|additions|protocol|anchors|performance)\.md\b"
+)
 CITATION = re.compile(r"PROTOCOL\.md (\d+(?:\.\d+)?(?:(?:, | and |, and )\d+(?:\.\d+)?)*)")
 MAPS = ("kalshi_feed/README.md", "tests/faults/README.md")
 
@@ -23,7 +26,11 @@ def tracked() -> tuple[str, ...]:
     named = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, capture_output=True, text=True, check=False
     ).stdout.split()
-    return tuple(name for name in named if name.endswith((".py", ".md", ".cfg", ".toml", "run")) and (TOP / name).exists())
+    return tuple(
+        name
+        for name in named
+        if name.endswith((".py", ".md", ".cfg", ".toml", "run")) and (TOP / name).exists()
+    )
 
 
 def text(name: str) -> str:
@@ -31,9 +38,13 @@ def text(name: str) -> str:
 
 
 def anchors(name: str) -> set[str]:
-    """The fragments that links into the page may name: its headings as GitHub spells them, and explicit anchors."""
+    """The fragments that links into the page may name: its headings as GitHub spells them, and explicit
+    anchors."""
     headings = re.findall(r"^#+ +(.+?) *$", text(name), re.MULTILINE)
-    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"`|\*", "", heading).lower()).replace(" ", "-") for heading in headings]
+    plain = [
+        re.sub(r"[^\w\- ]", "", re.sub(r"`|\*", "", heading).lower()).replace(" ", "-")
+        for heading in headings
+    ]
     return {*plain, *re.findall(r'<a (?:id|name)="([^"]+)"', text(name))}
 
 
@@ -50,7 +61,11 @@ def test_relative_links_lead_somewhere(page: str) -> None:
         target = (TOP / page).parent / path if path else TOP / page
         if not target.exists():
             broken.append(link)
-        elif fragment and target.suffix == ".md" and fragment not in anchors(str(target.resolve().relative_to(TOP.resolve()))):
+        elif (
+            fragment
+            and target.suffix == ".md"
+            and fragment not in anchors(str(target.resolve().relative_to(TOP.resolve())))
+        ):
             broken.append(link)
     assert not broken, f"{page} links to what is not there: {broken}"
 
@@ -102,7 +117,9 @@ def test_maps_name_files_that_exist(page: str) -> None:
     assert len(named) > 10
     roots = (TOP, TOP / "kalshi_feed", TOP / "tests", (TOP / page).parent)
     files = {Path(name).name for name in tracked()}
-    missing = [name for name in named if not any((root / name).exists() for root in roots) and name not in files]
+    missing = [
+        name for name in named if not any((root / name).exists() for root in roots) and name not in files
+    ]
     assert not missing
 
 

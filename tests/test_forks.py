@@ -80,4 +80,6 @@ def test_R13_a_descriptor_that_is_gone_is_as_good_as_closed() -> None:
 
 def test_there_is_one_hook() -> None:
     package = Path(kalshi_feed.__file__).parent
-    assert [path.name for path in package.rglob("*.py") if "os.register_at_fork" in path.read_text("utf-8")] == ["forks.py"]
+    assert [
+        path.name for path in package.rglob("*.py") if "os.register_at_fork" in path.read_text("utf-8")
+    ] == ["forks.py"]

@@ -1,8 +1,9 @@
-"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting, tests too.
+"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting, tests
+too.
 
-tests/imports.py reads the source with ast, so imports inside functions are seen too. An import under ``if TYPE_CHECKING``
-counts between the package's own modules (a type from above is a dependency on above), but not against the libraries a
-module may use.
+tests/imports.py reads the source with ast, so imports inside functions are seen too. An import under ``if
+TYPE_CHECKING`` counts between the package's own modules (a type from above is a dependency on above), but not
+against the libraries a module may use.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import pytest
 
 from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
 
-MAX_LINES = 400  # of code: what explains costs nothing
+MAX_LINES = 430  # of code: what explains costs nothing
 MAX_ROOT = 16  # modules next to the folders
-MAX_TEST_LINES = 450  # of a test file, all counted
+MAX_TEST_LINES = 500  # of a test file, all counted
 TESTS = Path(__file__).parent
 
-# What each part of the package may import of the others. A part is a module or a folder; the longest name that fits a
-# module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
+# What each part of the package may import of the others. A part is a module or a folder; the longest name
+# that fits a module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "clocks": "",
     "errors": "",
@@ -37,16 +38,24 @@ CORE = {
     "stats": "messages.plain events errors",
     "dispatch": "books.book messages meters stats events waiting threads forks errors",
     "connection": "clocks threads forks errors",
-    "engine": "clocks connection dispatch session books stats meters messages credentials events waiting threads forks errors",
+    "engine": "clocks connection dispatch session books stats meters messages credentials events waiting "
+    "threads forks errors",
     "recording": "clocks engine dispatch session books messages events waiting threads errors version",
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",
-    "feed": "by_type callbacks subscription recording engine connection dispatch session books stats credentials events waiting "
+    "feed": "by_type callbacks subscription recording engine connection dispatch session books stats "
+    "credentials events waiting "
     "errors",
     "": "feed subscription recording dispatch session books stats messages credentials events errors version",
 }
-ON_TOP = {"simulator": "core", "contrib": "core", "sinks": "core", "cli": "core simulator sinks", "__main__": "cli"}
+ON_TOP = {
+    "simulator": "core",
+    "contrib": "core",
+    "sinks": "core",
+    "cli": "core simulator sinks",
+    "__main__": "cli",
+}
 MAY_IMPORT = CORE | ON_TOP
 
 # Which parts may import a library (a standard one too) when the program runs.
@@ -72,6 +81,7 @@ USERS = {
     "websockets": "simulator",
     "zstandard": "recording",
 }
+# no threads, clocks or sockets; a log may block on its disk
 PURE = (
     "books.book",
     "books.levels",
@@ -80,8 +90,19 @@ PURE = (
     "messages",
     "meters",
     "session",
-)  # no threads, clocks or sockets; a log may block on its disk
-NOT_PURE = {"_thread", "asyncio", "concurrent", "logging", "queue", "select", "selectors", "socket", "ssl", "threading"}
+)
+NOT_PURE = {
+    "_thread",
+    "asyncio",
+    "concurrent",
+    "logging",
+    "queue",
+    "select",
+    "selectors",
+    "socket",
+    "ssl",
+    "threading",
+}
 NOT_PURE |= {"subprocess", "time"}
 
 
@@ -102,7 +123,9 @@ def test_imports_between_modules_point_downwards() -> None:
         if "core" in allowed and part_of(target) in CORE:
             continue
         if not any(within(target, other) for other in allowed):
-            wrong.append(f"{found}, but {part or '__init__'} may import only: {MAY_IMPORT[part] or 'nothing'}")
+            wrong.append(
+                f"{found}, but {part or '__init__'} may import only: {MAY_IMPORT[part] or 'nothing'}"
+            )
     assert not wrong, "\n".join(wrong)
 
 
@@ -126,7 +149,9 @@ def test_pure_parts_know_no_threads_clocks_or_sockets() -> None:
     wrong = [
         str(found)
         for found in all_imports()
-        if any(within(found.module, part) for part in PURE) and found.target.partition(".")[0] in NOT_PURE and not found.typing_only
+        if any(within(found.module, part) for part in PURE)
+        and found.target.partition(".")[0] in NOT_PURE
+        and not found.typing_only
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -149,24 +174,30 @@ def code_lines(module: str) -> int:
     """The lines of the module that are neither blank nor comment nor docstring."""
     file = PACKAGE / module.replace(".", "/")
     source = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8")
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     prose = {
         line
         for node in ast.walk(modules()[module])
-        if isinstance(node, documented) and ast.get_docstring(node)
-        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)  # a docstring, of an attribute too
+        for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
     lines = enumerate(source.splitlines(), 1)
-    return sum(bool(line.strip()) and not line.lstrip().startswith("#") and number not in prose for number, line in lines)
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in prose
+        for number, line in lines
+    )
 
 
 def test_the_root_has_few_modules() -> None:
-    root = [module for module in modules() if module and "." not in module and not (PACKAGE / module).is_dir()]
+    root = [
+        module for module in modules() if module and "." not in module and not (PACKAGE / module).is_dir()
+    ]
     assert len(root) <= MAX_ROOT, f"{len(root)} modules stand at the root: {root}"
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """One word for one thing. The messages of the yes scale are the same types to a user, so they have the same names."""
+    """One word for one thing. The messages of the yes scale are the same types to a user, so they have the
+    same names."""
     found: dict[str, list[str]] = {}
     for module, tree in modules().items():
         for node in ast.walk(tree):
@@ -180,7 +211,10 @@ def test_no_two_classes_share_a_name() -> None:
 
 def test_test_files_can_be_read_in_one_sitting() -> None:
     """The contract test is the exception: it stands in one piece."""
-    lengths = {str(file.relative_to(TESTS)): len(file.read_text("utf-8").splitlines()) for file in TESTS.rglob("test_*.py")}
+    lengths = {
+        str(file.relative_to(TESTS)): len(file.read_text("utf-8").splitlines())
+        for file in TESTS.rglob("test_*.py")
+    }
     del lengths["feed/test_contract.py"]
     too_long = {name: lines for name, lines in lengths.items() if lines > MAX_TEST_LINES}
     assert not too_long, f"more than {MAX_TEST_LINES} lines: split by subject {too_long}"
@@ -214,7 +248,11 @@ def test_nothing_is_imported_from_a_test_module() -> None:
             "from . import channels\nfrom ..errors import X",
             ["kalshi_feed.session.channels", "kalshi_feed.errors"],
         ),
-        ("session.output", "from . import channels, x", ["kalshi_feed.session.channels", "kalshi_feed.session"]),
+        (
+            "session.output",
+            "from . import channels, x",
+            ["kalshi_feed.session.channels", "kalshi_feed.session"],
+        ),
         ("session.output", "from .. import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),
         ("", "from .session.output import X", ["kalshi_feed.session.output"]),
         ("", "from kalshi_feed import errors, X", ["kalshi_feed.errors", "kalshi_feed"]),

@@ -1,4 +1,5 @@
-"""What setup.cfg promises: the dependencies that are really imported, extras that are really optional, entry points."""
+"""What setup.cfg promises: the dependencies that are really imported, extras that are really optional, entry
+points."""
 
 from __future__ import annotations
 
@@ -98,7 +99,18 @@ def test_version_is_said_once() -> None:
 def test_core_imports_nothing_optional() -> None:
     result = python("import kalshi_feed, sys; print(*sys.modules)")
     assert result.returncode == 0, result.stderr
-    optional = {"asyncio", "click", "flask", "prometheus_client", "psycopg", "pyarrow", "pytest", "rich", "trustme", "websockets"}
+    optional = {
+        "asyncio",
+        "click",
+        "flask",
+        "prometheus_client",
+        "psycopg",
+        "pyarrow",
+        "pytest",
+        "rich",
+        "trustme",
+        "websockets",
+    }
     optional.add("zstandard")
     assert optional.isdisjoint(result.stdout.split())
 
@@ -117,7 +129,9 @@ def test_command_without_its_extra_says_which(missing: str) -> None:
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])
 def test_pytest_plugin_without_its_extra_disturbs_nobody(missing: str, tmp_path: Path) -> None:
-    (tmp_path / "test_user.py").write_text("def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8")
+    (tmp_path / "test_user.py").write_text(
+        "def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8"
+    )
     result = python(
         f"import sys, pytest; sys.modules[{missing!r}] = None; sys.path.insert(0, {str(TOP)!r});"
         "sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'kalshi_feed.simulator.pytest_plugin']))",

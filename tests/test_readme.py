@@ -1,4 +1,5 @@
-"""README.md and samples/*.md say what is true: their Python runs against the simulator, quoted errors are the package's."""
+"""README.md and samples/*.md say what is true: their Python runs against the simulator, quoted errors are the
+package's."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def blocks_of(text: str) -> list[tuple[int, str, str]]:
 
 BLOCKS = blocks_of(README)
 TICKER = "KXNFLGAME-25OCT13-SF-KC"
-DEMO = "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]' && .venv/bin/kalshi-feed demo --seconds 10\n"
+DEMO = (
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]' && .venv/bin/kalshi-feed demo --seconds 10\n"
+)
 TESTS = ".venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -q\n"
 
 
@@ -81,7 +84,9 @@ def local_feed(exchange: Exchange) -> type[KalshiFeed]:
 
 
 @pytest.mark.parametrize(("page", "line", "code"), python_blocks())
-def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: str, line: int, code: str, tmp_path: Path) -> None:
+def test_python_runs(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: str, line: int, code: str, tmp_path: Path
+) -> None:
     compiled = compile("\n" * (line - 1) + code, page, "exec")
     if "def test_" in code:
         (tmp_path / "test_readme_example.py").write_text(code, encoding="utf-8")
@@ -94,7 +99,11 @@ def test_python_runs(exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: 
     with feed_class(exchange.credentials) as feed:
         feed.on_error(faults.append)
         feed.subscribe("orderbook_delta", TICKER)
-        names: dict[str, Any] = {"feed": feed, "book": feed.wait_for_book(TICKER, timeout=5), "KalshiFeed": feed_class}
+        names: dict[str, Any] = {
+            "feed": feed,
+            "book": feed.wait_for_book(TICKER, timeout=5),
+            "KalshiFeed": feed_class,
+        }
         if "KalshiFeed.replay(" in code:
             with feed.record("game.ndjson.gz"):
                 feed.wait_for("orderbook_delta", timeout=5)
@@ -113,7 +122,9 @@ def run_pytest(folder: Path) -> None:
 
 def test_the_samples_index_names_every_sample() -> None:
     index = (TOP / "samples" / "README.md").read_text(encoding="utf-8")
-    there = {path.name for path in (TOP / "samples").iterdir() if path.suffix in (".py", ".md", ".json")} - {"README.md"}
+    there = {path.name for path in (TOP / "samples").iterdir() if path.suffix in (".py", ".md", ".json")} - {
+        "README.md"
+    }
     assert set(re.findall(r"\]\(([^)#]+)\)", index)) == there
 
 
@@ -155,7 +166,9 @@ def test_names_in_the_text_exist(exchange: Exchange) -> None:
             eval(span, {"book": book})
     things = {"feed": feed, "book": book, "stats": feed.stats(), "subscription": feed.subscribe("ticker")}
     spans = list(re.findall(r"`([^`\n]+)`", README))
-    found = [pair for span in spans for pair in re.findall(r"\b(feed|book|stats|subscription)\.([a-z]\w+)", span)]
+    found = [
+        pair for span in spans for pair in re.findall(r"\b(feed|book|stats|subscription)\.([a-z]\w+)", span)
+    ]
     assert len(found) > 30
     assert [f"{thing}.{name}" for thing, name in found if not hasattr(things[thing], name)] == []
     plain = [span for span in spans if re.fullmatch(r"on_[a-z]+|[A-Z][a-z]+[A-Z]\w+", span)]
@@ -244,7 +257,9 @@ if os.fork() == 0:
 os.wait()
 """
     environ = os.environ | {"PYTHONPATH": str(TOP)}
-    result = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=30
+    )
     assert result.stdout.strip() and result.stdout.strip() in quoted(), result.stdout + result.stderr
 
 

@@ -47,7 +47,9 @@ def test_R22_a_handler_that_raises(handler: Handler) -> None:
     assert not is_logging(threading.get_ident())
 
 
-def test_R22_while_a_handler_blocks_one_thread_the_others_go_round_it(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R22_while_a_handler_blocks_one_thread_the_others_go_round_it(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(threads, "_BLOCKED_AFTER", 0.0)
     stuck = threading.Thread(target=log_safely, args=(LOGGER, logging.ERROR, "stop"))
     stuck.start()

@@ -1,9 +1,9 @@
 """The order book of one market: its state, its arithmetic, and the immutable view that users read.
 
 Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages;
-knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices (PROTOCOL.md 6.1): a bid of
-the other side at p is an offer on this one at 1 - p. Inside, prices are ints of 1/10,000 dollar and sizes ints of
-1/100 contract; Decimals are made only when somebody asks.
+knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices
+(PROTOCOL.md 6.1): a bid of the other side at p is an offer on this one at 1 - p. Inside, prices are ints of
+1/10,000 dollar and sizes ints of 1/100 contract; Decimals are made only when somebody asks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from typing import Any, NoReturn
 from ..errors import ConfigurationError
 from ..messages.base import Side
 from ..messages.plain import Number, number_function
-from ..messages.values import EXACT, ONE_DOLLAR, Level, count_units, level, money_decimal, price_decimal, price_units, size_decimal
+from ..messages.values import (
+    EXACT,
+    ONE_DOLLAR,
+    Level,
+    count_units,
+    level,
+    money_decimal,
+    price_decimal,
+    price_units,
+    size_decimal,
+)
 from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
 
 __all__ = ["Book", "BookStatus", "BookView", "NegativeSize"]
@@ -33,7 +43,8 @@ class BookStatus(enum.Enum):
     PENDING = "PENDING"  # no snapshot yet
     LIVE = "LIVE"  # equal to the exchange's book at ``seq``
     STALE = "STALE"  # what was last known: something was missed, or the connection is down
-    UNKNOWN = "UNKNOWN"  # empty: the exchange has answered that it knows no such market, or no longer (PROTOCOL.md 5.4)
+    # empty: the exchange has answered that it knows no such market, or no longer (PROTOCOL.md 5.4)
+    UNKNOWN = "UNKNOWN"
     CLOSED = "CLOSED"  # nobody wants it any more
 
 
@@ -44,10 +55,11 @@ class NegativeSize(ValueError):
 class Book(Levels):
     """One market's book as it changes. Not thread-safe: whoever holds the lock of the store owns it.
 
-    It is its levels, not an object that has them: one place less in memory to touch for a delta. ``version`` counts the
-    changes and only grows; ``seq`` and ``clock`` are those of the last message applied; ``updated`` is its monotonic
-    time in seconds, None before the first; ``wanted_at`` is that of the last time it came to be wanted; ``was_known`` says
-    that the exchange has known the market: its book was LIVE once, or its close was announced and has passed.
+    It is its levels, not an object that has them: one place less in memory to touch for a delta. ``version``
+    counts the changes and only grows; ``seq`` and ``clock`` are those of the last message applied;
+    ``updated`` is its monotonic time in seconds, None before the first; ``wanted_at`` is that of the last
+    time it came to be wanted; ``was_known`` says that the exchange has known the market: its book was LIVE
+    once, or its close was announced and has passed.
     """
 
     __slots__ = ("clock", "market_ticker", "seq", "status", "updated", "version", "wanted_at", "was_known")
@@ -66,7 +78,9 @@ class Book(Levels):
     def __repr__(self) -> str:
         return _repr(self)
 
-    def replace(self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float) -> None:
+    def replace(
+        self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float
+    ) -> None:
         """Takes a snapshot, any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
         self.was_known = True
         self._take(BookStatus.LIVE, yes, no, seq, clock, now)
@@ -76,7 +90,13 @@ class Book(Levels):
         self._take(BookStatus.UNKNOWN, {}, {}, seq, clock, now)
 
     def _take(
-        self, status: BookStatus, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float
+        self,
+        status: BookStatus,
+        yes: dict[int, int],
+        no: dict[int, int],
+        seq: int | None,
+        clock: int | None,
+        now: float,
     ) -> None:
         self.put(yes, no)
         self.status = status
@@ -86,10 +106,11 @@ class Book(Levels):
         self.version += 1
 
     def apply(self, side: str, price: int, size: int, seq: int | None, clock: int | None, now: float) -> None:
-        """Adds ``size`` (1/100 contract, signed) to the level of ``side`` at ``price`` (own price, 1/10,000 dollar).
+        """Adds ``size`` (1/100 contract, signed) to the level of ``side`` at ``price`` (own price, 1/10,000
+        dollar).
 
-        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below, and ValueError if
-        it would hold MOST or more.
+        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below, and
+        ValueError if it would hold MOST or more.
         """
         slot = (YES_SLOTS if side == "yes" else NO_SLOTS)[price]
         if slot >= 0:
@@ -174,8 +195,8 @@ class Book(Levels):
 class BookView:
     """One market's book at one instant. Thread-safe: immutable.
 
-    All questions take ``side`` "yes" (the default where there is one) or "no", and answer in dollars of that side and
-    in contracts, exactly. None means that a side needed for the answer is empty. Bad arguments raise
+    All questions take ``side`` "yes" (the default where there is one) or "no", and answer in dollars of that
+    side and in contracts, exactly. None means that a side needed for the answer is empty. Bad arguments raise
     ConfigurationError.
     """
 
@@ -234,7 +255,10 @@ class BookView:
         """Equal market, levels, status and version; seq, clock and times do not count."""
         if not isinstance(other, BookView):
             return NotImplemented
-        mine, theirs = (self.market_ticker, self.status, self.version), (other.market_ticker, other.status, other.version)
+        mine, theirs = (
+            (self.market_ticker, self.status, self.version),
+            (other.market_ticker, other.status, other.version),
+        )
         return mine == theirs and self._levels.same_as(other._levels)
 
     def __hash__(self) -> int:
@@ -252,8 +276,8 @@ class BookView:
     def is_crossed(self) -> bool:
         """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask.
 
-        For a moment that is normal: one action of the exchange comes as several deltas. If it lasts, do not trade on it;
-        the feed tells on_error and asks for a fresh snapshot.
+        For a moment that is normal: one action of the exchange comes as several deltas. If it lasts, do not
+        trade on it; the feed tells on_error and asks for a fresh snapshot.
         """
         return _is_crossed(self._levels)
 
@@ -280,7 +304,9 @@ class BookView:
 
     def asks(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
         """The offers, best first; the best ``depth`` of them, or all."""
-        return tuple(level(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), depth))
+        return tuple(
+            level(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), depth)
+        )
 
     def mid(self, side: Side = "yes") -> Decimal | None:
         """The middle between best bid and best ask."""
@@ -293,7 +319,8 @@ class BookView:
         return None if prices is None else price_decimal(prices[1] - prices[0])
 
     def microprice(self, side: Side = "yes") -> Decimal | None:
-        """The middle weighted by size: (bid x ask size + ask x bid size) / (bid size + ask size), to 28 digits."""
+        """The middle weighted by size: (bid x ask size + ask x bid size) / (bid size + ask size), to 28
+        digits."""
         prices = self._best_prices(side)
         if prices is None:
             return None
@@ -304,28 +331,33 @@ class BookView:
         return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
 
     def depth_at(self, side: Side, price: str | Decimal | int | float) -> Decimal:
-        """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such level."""
+        """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such
+        level."""
         _other(side)  # checks it
         return size_decimal(self._levels.size(side, _price_argument(price)))
 
     def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
-        """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to 1."""
+        """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to
+        1."""
         bid = sum(size for _, size in _top(_bids(self._levels, side), depth))
         offered = sum(size for _, size in _top(_bids(self._levels, _other(side)), depth))
         return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
 
     def cost_to_buy(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are too few."""
+        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are
+        too few."""
         offers = [(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), None)]
         return _walk(offers, _quantity_argument(quantity))
 
     def cost_to_sell(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too few."""
+        """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too
+        few."""
         return _walk(_top(_bids(self._levels, side), None), _quantity_argument(quantity))
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The view as plain data, ready for JSON: both sides' bids as [price, quantity], best first, each number passed through
-        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is).
+        """The view as plain data, ready for JSON: both sides' bids as [price, quantity], best first, each
+        number passed through ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or
+        ``Decimal`` (as it is).
         """
         passed = number_function(number)
         updated_at = self.updated_at
@@ -382,7 +414,9 @@ def _best_ask(levels: Levels, side: str) -> Level | None:
 def _top(levels: dict[int, int], depth: int | None) -> list[tuple[int, int]]:
     """(price, size) of the best ``depth`` levels or all, best first."""
     if depth is not None and (type(depth) is not int or depth < 1):
-        raise ConfigurationError(f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}")
+        raise ConfigurationError(
+            f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}"
+        )
     return sorted(levels.items(), reverse=True)[:depth]
 
 
@@ -414,13 +448,15 @@ def _quantity_argument(quantity: str | Decimal | int | float) -> int:
         units = 0
     if not units:
         raise ConfigurationError(
-            f"quantity must be a positive number of contracts with at most 2 decimals, such as '10' or 2.5, not {_shown(quantity)}"
+            "quantity must be a positive number of contracts with at most 2 decimals, such as '10' or 2.5, "
+            f"not {_shown(quantity)}"
         )
     return units
 
 
 def _plain_text(value: str | Decimal | int | float, step: Decimal) -> str:
-    """A number as the wire would write it; a float means its shortest text. ValueError: no whole number of steps."""
+    """A number as the wire would write it; a float means its shortest text. ValueError: no whole number of
+    steps."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):

@@ -1,9 +1,10 @@
 """Both sides of a book: the sizes at whole cents in one flat array, those at finer prices in dicts.
 
-Owns that layout. Must not import anything of the package but messages.values; knows no lock, thread or clock. With
-10,000 books a delta costs what memory it touches: a dict of levels is four places far from each other, the array is
-one (measured: 0.8 and 0.3 us). The array takes 1.6 kB however many cents have a level: 10,000 books take 42 MB, where
-with dicts they took 21 MB at 20 levels each and 85 MB at 100. Many markets trade in whole cents only (PROTOCOL.md 7).
+Owns that layout. Must not import anything of the package but messages.values; knows no lock, thread or clock.
+With 10,000 books a delta costs what memory it touches: a dict of levels is four places far from each other,
+the array is one (measured: 0.8 and 0.3 us). The array takes 1.6 kB however many cents have a level: 10,000
+books take 42 MB, where with dicts they took 21 MB at 20 levels each and 85 MB at 100. Many markets trade in
+whole cents only (PROTOCOL.md 7).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ..messages.values import ONE_DOLLAR
 __all__ = ["MOST", "NO_SLOTS", "YES_SLOTS", "Levels"]
 
 MOST = 10**18
-"""No level holds as much, in 1/100 contract: it fits into the array's 64 bits, and a size has at most 15 digits."""
+"""No level holds as much, in 1/100 contract: it fits into the array's 64 bits, and a size has at most 15
+digits."""
 
 _CENTS = 101  # whole cents of one side, 100 to 0: the best bid is the first size that is not 0
 _BYTES = 8 * _CENTS
@@ -35,7 +37,8 @@ NO_SLOTS = tuple(slot + _CENTS if slot >= 0 else -1 for slot in YES_SLOTS)
 class Levels:
     """The levels of both sides: own price in 1/10,000 dollar to size in 1/100 contract. Not thread-safe.
 
-    ``cents`` has all whole cents, 0 where there is no level; ``yes_fine`` and ``no_fine`` the levels in between.
+    ``cents`` has all whole cents, 0 where there is no level; ``yes_fine`` and ``no_fine`` the levels in
+    between.
     """
 
     __slots__ = ("cents", "no_fine", "yes_fine")

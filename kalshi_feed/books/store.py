@@ -14,7 +14,14 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
-from ..errors import FeedClosedError, FeedForkedError, KalshiFeedError, StaleBookError, UnknownMarketError, WaitTimeout
+from ..errors import (
+    FeedClosedError,
+    FeedForkedError,
+    KalshiFeedError,
+    StaleBookError,
+    UnknownMarketError,
+    WaitTimeout,
+)
 from ..forks import call_in_child
 from ..messages.base import Side
 from ..messages.plain import Number
@@ -30,27 +37,32 @@ _MOST_FORGOTTEN: Final = 1_000  # names of markets, about 0.1 MB
 
 
 class BookStore:
-    """The wanted books of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need the lock held.
+    """The wanted books of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need
+    the lock held.
 
     A book that nobody wants any more is CLOSED, and lives on for as long as somebody holds its handle.
     """
 
-    def __init__(self, clock: Clock = time, is_wanted: Callable[[str], bool] = lambda market_ticker: True) -> None:
+    def __init__(
+        self, clock: Clock = time, is_wanted: Callable[[str], bool] = lambda market_ticker: True
+    ) -> None:
         self.clock = clock
-        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs: no user
-        # code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that interrupts a holder cannot
-        # hang on it.
+        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs:
+        # no user code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that
+        # interrupts a holder cannot hang on it.
         self.lock = threading.RLock()
         self.books: dict[str, Book] = {}  # of wanted markets, and of those that are about to be forgotten
         self.is_wanted = is_wanted  # whether anybody wants the book of a market; called under the lock
         self.is_past = False  # a replay: whoever waits for a book that nobody wants may see it wanted later
         self.ended: KalshiFeedError | None = None  # why nothing will change any more
         self.forked = False  # whether this is the copy in a child process
-        # Each market's one handle, while somebody holds it. Read and written under the lock; what the garbage collector calls
-        # when a handle is gone takes no lock, and removes no other handle of the same market.
+        # Each market's one handle, while somebody holds it. Read and written under the lock; what the garbage
+        # collector calls when a handle is gone takes no lock, and removes no other handle of the same market.
         self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
         self._forgotten: dict[str, None] = {}  # the markets that were forgotten last, guarded by the lock
-        self._waiters: list[weakref.ref[Waiter]] = []  # weak: each thread holds its own for as long as it waits
+        self._waiters: list[
+            weakref.ref[Waiter]
+        ] = []  # weak: each thread holds its own for as long as it waits
         call_in_child(self.leave_child)
 
     def leave_child(self) -> None:
@@ -59,14 +71,16 @@ class BookStore:
         self.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
     def is_held(self) -> bool:
-        """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our own code."""
+        """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our
+        own code."""
         return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what threading.Condition uses, too
 
     def check_not_held(self) -> None:
         """Raise KalshiFeedError where is_held()."""
         if self.is_held():
             raise KalshiFeedError(
-                "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code cannot wait for it"
+                "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code "
+                "cannot wait for it"
             )
 
     def check_fork(self) -> None:
@@ -78,12 +92,15 @@ class BookStore:
         """The book of a market that is wanted: what there is of it, or a new one."""
         book = self.books.get(market_ticker)
         if book is None:
-            book = self.books[market_ticker] = self.find_locked(market_ticker) or self._new_book_locked(market_ticker)
+            book = self.books[market_ticker] = self.find_locked(market_ticker) or self._new_book_locked(
+                market_ticker
+            )
             self._forgotten.pop(market_ticker, None)
         return book
 
     def _new_book_locked(self, market_ticker: str) -> Book:
-        """A book that nothing is known of; CLOSED if it was forgotten lately, so that nobody waits for a snapshot of it."""
+        """A book that nothing is known of; CLOSED if it was forgotten lately, so that nobody waits for a
+        snapshot of it."""
         book = Book(market_ticker)
         if market_ticker in self._forgotten:
             book.status = BookStatus.CLOSED
@@ -110,7 +127,8 @@ class BookStore:
     def release_locked(self, market_tickers: Iterable[str]) -> dict[str, OrderBook | None]:
         """Forget the books among these that nobody wants any more, and return all of these markets.
 
-        With each market that is forgotten comes its handle, for those who have yet to look at its book once more.
+        With each market that is forgotten comes its handle, for those who have yet to look at its book once
+        more.
         """
         kept: dict[str, OrderBook | None] = dict.fromkeys(market_tickers)
         for ticker in kept:
@@ -179,7 +197,8 @@ class BookStore:
                     return value
                 text = missing()
             raise WaitTimeout(f"timed out after {timeout:g} s: {text}")
-        finally:  # also of a KeyboardInterrupt between any two lines; what one leaves behind here is a dead reference
+        finally:
+            # also of a KeyboardInterrupt between any two lines; what one leaves behind is a dead reference
             waiting_threads.discard(me)
             with self.lock:
                 self._waiters[:] = [other for other in self._waiters if other() is not waiter]
@@ -193,7 +212,8 @@ class BookStore:
         return time.monotonic_ns()
 
     def sleep_until(self, timer_ns: int) -> bool:
-        """Wait until timer_ns() is that; False if the feed was closed meanwhile. Raises the fatal error, or what it ended with."""
+        """Wait until timer_ns() is that; False if the feed was closed meanwhile. Raises the fatal error, or
+        what it ended with."""
         self.check_fork()
         if self.ended is not None:
             raise self.ended.fresh()
@@ -206,7 +226,8 @@ class BookStore:
         return True
 
     def every(self, period_ns: int) -> Iterator[datetime]:
-        """The time, every so often, until the feed is closed; what the caller was too slow for is left out."""
+        """The time, every so often, until the feed is closed; what the caller was too slow for is left
+        out."""
         due = self.timer_ns() + period_ns
         with suppress(FeedClosedError):
             while self.sleep_until(due):
@@ -222,7 +243,8 @@ class BookStore:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Hold the lock, and afterwards wake those who wait for what has changed. For threads that no signal handler interrupts."""
+        """Hold the lock, and afterwards wake those who wait for what has changed. For threads that no signal
+        handler interrupts."""
         with self.lock:
             yield
             ready = self.ready_locked()
@@ -242,9 +264,9 @@ class BookStore:
 class OrderBook:
     """The live book of one market: a thread-safe handle on what the reader keeps up to date.
 
-    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side gives None.
-    Each question is answered at one instant; for several answers of one instant take a ``view()``. A STALE book answers
-    with what was last known.
+    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side
+    gives None. Each question is answered at one instant; for several answers of one instant take a
+    ``view()``. A STALE book answers with what was last known.
     """
 
     __slots__ = ("__weakref__", "_book", "_store")
@@ -266,8 +288,8 @@ class OrderBook:
 
     @property
     def status(self) -> BookStatus:
-        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), UNKNOWN (the exchange knows no such market, or no
-        longer), CLOSED (unwanted, or the feed is closed).
+        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), UNKNOWN (the exchange knows no
+        such market, or no longer), CLOSED (unwanted, or the feed is closed).
         """
         return self._now.status
 
@@ -294,7 +316,8 @@ class OrderBook:
 
     @property
     def clock(self) -> int | None:
-        """The exchange's clock of this market at the last change (PROTOCOL.md 6.2), the same on every connection."""
+        """The exchange's clock of this market at the last change (PROTOCOL.md 6.2), the same on every
+        connection."""
         return self._now.clock
 
     @property
@@ -325,9 +348,11 @@ class OrderBook:
         return view
 
     def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
-        """Wait until ``version`` is greater than ``after`` (by default what it is now); the book as it is then.
+        """Wait until ``version`` is greater than ``after`` (by default what it is now); the book as it is
+        then.
 
-        Raises StaleBookError where nobody wants the book (any more), WaitTimeout, the feed's fatal error, or FeedClosedError.
+        Raises StaleBookError where nobody wants the book (any more), WaitTimeout, the feed's fatal error, or
+        FeedClosedError.
         """
         book, store = self._now, self._store
         base = book.version if after is None else after
@@ -338,7 +363,9 @@ class OrderBook:
             store.check_wanted_locked(book)
             return None
 
-        return self._store.wait(check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change")
+        return self._store.wait(
+            check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change"
+        )
 
     def best_bid(self, side: Side = "yes") -> Level | None:
         """The highest bid of ``side``."""
@@ -375,15 +402,18 @@ class OrderBook:
         return self.view().depth_at(side, price)
 
     def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
-        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, -1 to 1; None if both empty."""
+        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, -1 to 1; None if both
+        empty."""
         return self.view().imbalance(depth, side)
 
     def cost_to_buy(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are too few."""
+        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are
+        too few."""
         return self.view().cost_to_buy(side, quantity)
 
     def cost_to_sell(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars for ``quantity`` contracts of ``side`` sold to the bids as they stand; None if there are too few."""
+        """Dollars for ``quantity`` contracts of ``side`` sold to the bids as they stand; None if there are
+        too few."""
         return self.view().cost_to_sell(side, quantity)
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
@@ -395,14 +425,18 @@ class OrderBook:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "an OrderBook is a handle on a live book: it cannot be pickled or copied; take its view(), which can, or to_dict()"
+            "an OrderBook is a handle on a live book: it cannot be pickled or copied; take its view(), which "
+            "can, or to_dict()"
         )
 
 
 class Books(Mapping[str, OrderBook]):
-    """The wanted books by market ticker, read-only. Thread-safe; iterating goes over what was wanted at that moment."""
+    """The wanted books by market ticker, read-only. Thread-safe; iterating goes over what was wanted at that
+    moment."""
 
-    def __init__(self, store: BookStore, wanted: Callable[[], tuple[str, ...]], is_wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, store: BookStore, wanted: Callable[[], tuple[str, ...]], is_wanted: Callable[[str], bool]
+    ) -> None:
         self._store = store
         self._wanted = wanted
         self._is_wanted = is_wanted

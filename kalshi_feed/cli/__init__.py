@@ -1,9 +1,9 @@
 """The command ``kalshi-feed``: demo, watch, check, record, replay, convert and exchange.
 
-Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else is
-imported until it runs. Layers, downwards: commands > (demo, watching, checking, storing, serve) > recordings > show >
-(terminal, render, changes) > (monitor, layout, keys) > (model, access, check, first_connection). Nothing imports this package
-but ``__main__``.
+Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else
+is imported until it runs. Layers, downwards: commands > (demo, watching, checking, storing, serve) >
+recordings > show > (terminal, render, changes) > (monitor, layout, keys) > (model, access, check,
+first_connection). Nothing imports this package but ``__main__``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (by default the process's). Main thread only; usually ends with SystemExit."""
+    """Run the command with ``arguments`` (by default the process's). Main thread only; usually ends with
+    SystemExit."""
     try:
         from .commands import group
     except ModuleNotFoundError as error:
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing not in ("click", "rich"):
             raise
         print(
-            f"kalshi-feed needs the package {missing!r}, which is not installed: pip install 'kalshi-feed[demo]' "
+            f"kalshi-feed needs the package {missing!r}, which is not installed: pip install "
+            "'kalshi-feed[demo]' "
             "(or 'kalshi-feed[cli]' for the watch command alone)",
             file=sys.stderr,
         )
@@ -44,10 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_as_ctrl_c() -> None:
-    """Whatever ends a program ends a command as Ctrl-C does: with its summary, the terminal restored and the files removed.
+    """Whatever ends a program ends a command as Ctrl-C does: with its summary, the terminal restored and the
+    files removed.
 
-    A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. A signal that is ignored stays so
-    (nohup), except Ctrl-C: a shell that starts a job in the background may have had it ignored.
+    A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. A signal that is
+    ignored stays so (nohup), except Ctrl-C: a shell that starts a job in the background may have had it
+    ignored.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -62,7 +66,8 @@ def _end_as_ctrl_c() -> None:
 
 
 def _drop_what_nobody_reads() -> None:
-    """A pipe has closed (`| head`, or Ctrl-C that ended `grep` too): what is still buffered would end in a traceback at exit."""
+    """A pipe has closed (`| head`, or Ctrl-C that ended `grep` too): what is still buffered would end in a
+    traceback at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

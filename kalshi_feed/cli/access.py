@@ -1,6 +1,7 @@
 """Which exchange and whose key: what the options and the environment ask for.
 
-Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not import click or rich. Thread-safe: functions only.
+Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not import click or rich.
+Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
 
 
-def feed_for(*, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None) -> KalshiFeed:
+def feed_for(
+    *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
+) -> KalshiFeed:
     """The feed that options and environment ask for. Raises ConfigurationError."""
     address = url_for(env, url)
     return KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
@@ -47,5 +50,6 @@ def url_for(env: str | None, url: str | None) -> str:
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """What trusts the certificates in the option's file, else in the environment's; None without one. Raises ConfigurationError."""
+    """What trusts the certificates in the option's file, else in the environment's; None without one. Raises
+    ConfigurationError."""
     return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

@@ -24,7 +24,11 @@ _RAW: Final = 300  # characters shown of a message this package does not know
 def message_text(message: Message, book: BookView | None, time: str) -> str:
     """The time, what the message says, and what the ``book`` is after it."""
     text = f"{time} {change_text(message)}"
-    return text if book is None else f"{text}  | {book.status.value} yes {quote(book.best_bid(), book.best_ask())}"
+    return (
+        text
+        if book is None
+        else f"{text}  | {book.status.value} yes {quote(book.best_bid(), book.best_ask())}"
+    )
 
 
 def event_text(event: StateChange | Gap | Lagged | FeedFault, time: str) -> str:
@@ -62,7 +66,8 @@ def message_json(message: Message, book: BookView | None) -> str:
 
 
 def event_json(event: StateChange | Gap | Lagged | FeedFault, now: datetime) -> str:
-    """What event.to_dict() tells; ``type`` is "feed_state", "feed_gap" …, ``text`` what the other form says."""
+    """What event.to_dict() tells; ``type`` is "feed_state", "feed_gap" …, ``text`` what the other form
+    says."""
     names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
     record = {"type": names[type(event)], "time": now.isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """What ``kalshi-feed check`` finds, step by step, and what it says about it.
 
-Owns the order of the steps, the verdict, and the words of advice that only the command line can give; what an error itself says
-to do is said in errors and connection. Must not import click, rich or anything that runs.
+Owns the order of the steps, the verdict, and the words of advice that only the command line can give; what an
+error itself says to do is said in errors and connection. Must not import click, rich or anything that runs.
 """
 
 from __future__ import annotations
@@ -27,18 +27,28 @@ from ..errors import (
 
 __all__ = ["NOT_REACHED", "STEPS", "UNKNOWN_KEY", "Report", "Step", "advice", "clock", "unknown_market"]
 
-# As they can be known, one after the other. The clock can be compared only when the exchange has answered the handshake: its
-# answer, also a refusal, has the exchange's time. It is judged first, because a wrong clock is a reason for a refusal.
+# As they can be known, one after the other. The clock can be compared only when the exchange has answered the
+# handshake: its answer, also a refusal, has the exchange's time. It is judged first, because a wrong clock is
+# a reason for a refusal.
 STEPS: Final = ("key", "url", "dns", "tcp", "proxy", "tls", "clock", "handshake", "subscribe", "snapshot")
 NOT_REACHED: Final = "not reached"
-UNKNOWN_KEY: Final = "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (PROTOCOL.md 1.2)
-_NOT_NEEDED: Final = {"proxy": "none is set for this host", "tls": "ws:// has none", "clock": "the answer had no time (Date)"}
-_SET_CLOCK: Final = "Linux: sudo timedatectl set-ntp true; macOS: sudo sntp -sS time.apple.com; Windows: w32tm /resync"
+UNKNOWN_KEY: Final = (
+    "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (PROTOCOL.md 1.2)
+)
+_NOT_NEEDED: Final = {
+    "proxy": "none is set for this host",
+    "tls": "ws:// has none",
+    "clock": "the answer had no time (Date)",
+}
+_SET_CLOCK: Final = (
+    "Linux: sudo timedatectl set-ntp true; macOS: sudo sntp -sS time.apple.com; Windows: w32tm /resync"
+)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: ``found`` is what is so, ``advice`` what to do about it, ``seconds`` how long it took (None: not measured)."""
+    """One step: ``found`` is what is so, ``advice`` what to do about it, ``seconds`` how long it took (None:
+    not measured)."""
 
     name: str
     status: Literal["ok", "warning", "failed", "skipped"]
@@ -109,7 +119,12 @@ def clock(skew: float, refused: bool) -> Step:
     if not refused:
         return Step("clock", "warning", f"{found}; this time it was let pass", (_SET_CLOCK,))
     found += ", and the exchange refuses signatures that are not of its own time"
-    return Step("clock", "failed", found, (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"))
+    return Step(
+        "clock",
+        "failed",
+        found,
+        (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"),
+    )
 
 
 def unknown_market(error: UnknownMarketError) -> Step:
@@ -118,10 +133,15 @@ def unknown_market(error: UnknownMarketError) -> Step:
     return Step("snapshot", "failed", found, (*error.advice, "which of the two it is: --env"))
 
 
-def advice(step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None) -> tuple[str, ...]:
+def advice(
+    step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None
+) -> tuple[str, ...]:
     """What to do on this command line and this machine about a step that failed with ``error``."""
     if step == "key":
-        return ("give it with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or with --key-id and --key-file",)
+        return (
+            "give it with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or with --key-id "
+            "and --key-file",
+        )
     if endpoint is None or isinstance(error, ConfigurationError):
         return ()
     if isinstance(error, ProxyError):
@@ -141,13 +161,17 @@ def advice(step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, 
     if isinstance(error, HandshakeRejected):
         return _redirected(endpoint) if 300 <= error.status < 400 else ()
     if isinstance(error, WaitTimeout):
-        return ("try again with a longer --timeout; if the exchange is in its pause (Thursdays 03:00 to 05:00 US Eastern), later",)
+        return (
+            "try again with a longer --timeout; if the exchange is in its pause (Thursdays 03:00 to 05:00 US "
+            "Eastern), later",
+        )
     return _unreachable(step, endpoint)
 
 
 def _redirected(endpoint: Endpoint) -> tuple[str, ...]:
     return (
-        "a feed never follows a redirect: it tries again, a few seconds later at first, and logs a warning each time",
+        "a feed never follows a redirect: it tries again, a few seconds later at first, and logs a warning "
+        "each time",
         f"see what answers in a browser's place: curl -si https://{endpoint.authority}{endpoint.sign_path}",
     )
 
@@ -166,7 +190,10 @@ def _unreachable(step: str, endpoint: Endpoint) -> tuple[str, ...]:
 def _unauthorized(error: AuthenticationError, endpoint: Endpoint) -> tuple[str, ...]:
     lines = []
     if UNKNOWN_KEY in error.reason:
-        lines.append(f"{UNKNOWN_KEY} says that the key id is not known there: the wrong key id, or the wrong environment")
+        lines.append(
+            f"{UNKNOWN_KEY} says that the key id is not known there: the wrong key id, or the wrong "
+            "environment"
+        )
     else:
         lines.append("the key file must be the one that was given out together with this key id")
     if endpoint.host.endswith("kalshi.com"):
@@ -180,8 +207,10 @@ def _forbidden(error: AuthenticationError, proxy: Proxy | None) -> tuple[str, ..
     lines = []
     if error.reason.lower().startswith("forbidden"):
         lines.append(
-            "this is how the exchange answers an Origin header; none was sent, so something on the way adds one: "
-            "see above who issued the certificate, it is not the exchange's if a firewall opens the connection"
+            "this is how the exchange answers an Origin header; none was sent, so something on the way adds "
+            "one: "
+            "see above who issued the certificate, it is not the exchange's if a firewall opens the "
+            "connection"
         )
     if proxy is not None:
         lines.append(f"try without the proxy {proxy}: NO_PROXY=*")

@@ -1,4 +1,5 @@
-"""``kalshi-feed check``: the steps from the key to the first snapshot, made with the product's own dial and feed.
+"""``kalshi-feed check``: the steps from the key to the first snapshot, made with the product's own dial and
+feed.
 
 Owns the command, the steps' making and their showing. Main thread only.
 """
@@ -45,14 +46,20 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
 @click.command(short_help="Why does it not work? Step by step.")
 @click.argument("ticker", required=False)
 @click.option(
-    "--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says."
+    "--env",
+    type=click.Choice(["production", "demo"]),
+    help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.",
 )
 @click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
 @click.option(
-    "--ca-file", type=click.Path(), help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's."
+    "--ca-file",
+    type=click.Path(),
+    help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.",
 )
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option("--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
+@click.option(
+    "--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -117,7 +124,8 @@ def run(
     key_id: str | None,
     key_file: str | None,
 ) -> None:
-    """Make the steps, as far as they go, and add them to ``report``; the other arguments are the command's options."""
+    """Make the steps, as far as they go, and add them to ``report``; the other arguments are the command's
+    options."""
     with _heard() as heard:
         try:
             key = credentials_for(key_id, key_file)
@@ -146,7 +154,11 @@ def run(
 
 
 def _failed(
-    report: Report, step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None
+    report: Report,
+    step: str,
+    error: KalshiFeedError,
+    endpoint: Endpoint | None = None,
+    proxy: Proxy | None = None,
 ) -> None:
     known = report.failed is not None  # a wrong clock, which says all there is to do
     report.add(Step(step, "failed", str(error), () if known else advice(step, error, endpoint, proxy)))
@@ -154,10 +166,17 @@ def _failed(
 
 
 def _dialled(
-    report: Report, key: Credentials, endpoint: Endpoint, proxy: Proxy | None, context: ssl.SSLContext | None, timeout: float
+    report: Report,
+    key: Credentials,
+    endpoint: Endpoint,
+    proxy: Proxy | None,
+    context: ssl.SSLContext | None,
+    timeout: float,
 ) -> bool:
     """From the host's name to the handshake, by a connection of its own. Whether all of it worked."""
-    left = [step for step in DIAL_STEPS if (step != "proxy" or proxy) and (step != "tls" or endpoint.is_secure)]
+    left = [
+        step for step in DIAL_STEPS if (step != "proxy" or proxy) and (step != "tls" or endpoint.is_secure)
+    ]
     times = [time.monotonic()]
 
     def done(step: str, found: str) -> None:
@@ -197,7 +216,9 @@ def _dialled(
     return True
 
 
-def _subscribed(report: Report, feed: KalshiFeed, endpoint: Endpoint, market_ticker: str | None, timeout: float) -> None:
+def _subscribed(
+    report: Report, feed: KalshiFeed, endpoint: Endpoint, market_ticker: str | None, timeout: float
+) -> None:
     """The last two steps, by a feed as any program has one."""
     step = "subscribe"
     channel = _WITHOUT_TICKER if market_ticker is None else "orderbook_delta"
@@ -242,7 +263,8 @@ def _heard() -> Iterator[list[str]]:
 
 
 class _Shown:
-    """The steps on standard output, as they are made: in a terminal wrapped to its width, elsewhere a line each."""
+    """The steps on standard output, as they are made: in a terminal wrapped to its width, elsewhere a line
+    each."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)

@@ -1,7 +1,7 @@
 """``kalshi-feed demo``: a simulated exchange and a real feed on it, in one process, compared at the end.
 
-Owns Summary and ``run()``. The truth is the exchange's own book; the two are compared exactly when the exchange stands
-still and everything it has sent has been applied.
+Owns Summary and ``run()``. The truth is the exchange's own book; the two are compared exactly when the
+exchange stands still and everything it has sent has been applied.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Summary:
     def lines(self) -> list[str]:
         """What is printed otherwise."""
         lines = [
-            f"{self.deltas:,} deltas in {self.seconds:.1f} s, {self.updates_per_second:,.1f} updates per second",
+            f"{self.deltas:,} deltas in {self.seconds:.1f} s, {self.updates_per_second:,.1f} updates per "
+            "second",
             f"books equal to the exchange's: {self.books_matching}/{self.books}",
             f"reconnects {self.reconnects}, gaps {self.gaps}, dropped {self.dropped}",
             f"processing latency p50 {_text(self.latency_p50)}, p99 {_text(self.latency_p99)}",
@@ -70,13 +71,19 @@ class Summary:
         return lines
 
 
-def run(exchange: Exchange, seconds: float | None, *, view: bool = True, console: Console | None = None) -> Summary:
-    """Show the books of the running ``exchange`` until Ctrl-C or for ``seconds``, compare them, return the summary.
+def run(
+    exchange: Exchange, seconds: float | None, *, view: bool = True, console: Console | None = None
+) -> Summary:
+    """Show the books of the running ``exchange`` until Ctrl-C or for ``seconds``, compare them, return the
+    summary.
 
     ``view=False`` shows nothing. The exchange is paused at the end. Raises KalshiFeedError.
     """
     tickers = exchange.market_tickers
-    with quiet_log(), KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
+    with (
+        quiet_log(),
+        KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed,
+    ):
         monitor = Monitor(feed, tickers, f"a simulated exchange on {exchange.url}  TLS, signed handshake")
         feed.subscribe(["orderbook_delta", "trade"], tickers)
         before = 0
@@ -119,7 +126,8 @@ def _wait(feed: KalshiFeed, seconds: float | None) -> None:
 def _differing(exchange: Exchange, feed: KalshiFeed) -> tuple[str, ...]:
     """The markets whose book is not LIVE and exactly the exchange's once the exchange stands still.
 
-    The answer to list_subscriptions comes behind everything sent before it, so all of that is in the books by then.
+    The answer to list_subscriptions comes behind everything sent before it, so all of that is in the books by
+    then.
     """
     deadline = time.monotonic() + _CAUGHT_UP
 

@@ -1,4 +1,5 @@
-"""How the command line tells errors: one message and no traceback; 2 for what was asked wrongly, 1 for what could not be done.
+"""How the command line tells errors: one message and no traceback; 2 for what was asked wrongly, 1 for what
+could not be done.
 
 Must not import anything of the package but errors. Main thread only.
 """

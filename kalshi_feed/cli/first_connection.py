@@ -13,7 +13,8 @@ __all__ = ["FirstConnection"]
 
 
 class FirstConnection:
-    """Listens to a feed that has not been started. The worker thread writes, the main thread asks when the feed is closed."""
+    """Listens to a feed that has not been started. The worker thread writes, the main thread asks when the
+    feed is closed."""
 
     def __init__(self, feed: KalshiFeed) -> None:
         self._came = False

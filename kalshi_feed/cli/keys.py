@@ -20,7 +20,8 @@ _NUMBERED: Final = {"1": "first", "4": "last", "5": "page back", "6": "page", "7
 def parse(data: bytes) -> tuple[list[str], bytes]:
     """(keys, what is the beginning of a sequence and waits for its end).
 
-    Reads the sequences of arrows, Tab, Home, End and the pages in the forms that terminals send (CSI, SS3); others mean nothing.
+    Reads the sequences of arrows, Tab, Home, End and the pages in the forms that terminals send (CSI, SS3);
+    others mean nothing.
     """
     text, keys = data.decode("latin-1"), []
     at = 0
@@ -35,7 +36,9 @@ def parse(data: bytes) -> tuple[list[str], bytes]:
                 end += 1
             if end == len(text):
                 return keys, data[at:]
-            keys.append(_FINALS.get(text[end], "") if text[end] != "~" else _NUMBERED.get(text[at + 2 : end], ""))
+            keys.append(
+                _FINALS.get(text[end], "") if text[end] != "~" else _NUMBERED.get(text[at + 2 : end], "")
+            )
             at = end + 1
         elif end > len(text):
             return keys, data[at:]

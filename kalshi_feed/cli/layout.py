@@ -22,7 +22,8 @@ _WITH_TRADES = 8  # lines below a narrow ladder's three from which some are for 
 
 @dataclass(frozen=True)
 class Layout:
-    """A screen of ``width`` columns and ``height`` lines; ``ladder`` and ``right`` are columns, ``body`` is lines.
+    """A screen of ``width`` columns and ``height`` lines; ``ladder`` and ``right`` are columns, ``body`` is
+    lines.
 
     ``right`` is 0 where markets and trades stand below the ladder.
     """
@@ -51,7 +52,9 @@ def layout_for(width: int, height: int, markets: int) -> Layout:
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
     rows = min(markets, max(1, (body - 3) // 2)) if markets > 1 else 0
     trades = max(0, body - 1 - (rows + 2 if rows else 0))
-    return Layout(width, height, ladder, width - ladder - 2, body, Room((body - LADDER) // 2, rows, trades, notes))
+    return Layout(
+        width, height, ladder, width - ladder - 2, body, Room((body - LADDER) // 2, rows, trades, notes)
+    )
 
 
 def _notes(height: int) -> int:

@@ -1,7 +1,7 @@
 """What the view shows, as plain values: the ladder of one market, a row for each, trades, notes, figures.
 
-Owns the frozen types and the arithmetic between a BookView and them. Must not import rich, click, or anything that
-runs. Thread-safe: immutable.
+Owns the frozen types and the arithmetic between a BookView and them. Must not import rich, click, or anything
+that runs. Thread-safe: immutable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _ONE = Decimal(1)
 
 @dataclass(frozen=True)
 class Rung:
-    """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of the largest shown.
+    """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of
+    the largest shown.
 
     ``change`` is what it has of contracts more (or less) than a moment ago.
     """
@@ -52,7 +53,8 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first; age in seconds.
+    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first; age
+    in seconds.
 
     ``is_wanted`` is False where nobody has subscribed to the market's book.
     """
@@ -83,7 +85,8 @@ class MarketRow:
 
 @dataclass(frozen=True)
 class TradeLine:
-    """One trade: the side that the taker gained ("yes", "no" or ""), the price on the yes scale, contracts."""
+    """One trade: the side that the taker gained ("yes", "no" or ""), the price on the yes scale,
+    contracts."""
 
     time: str
     taker: str
@@ -112,7 +115,8 @@ class Room:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted and measured. Rates in messages per second over 1, 10 and 60 s, latencies in seconds."""
+    """What is counted and measured. Rates in messages per second over 1, 10 and 60 s, latencies in
+    seconds."""
 
     deltas: int = 0
     trades: int = 0
@@ -129,8 +133,8 @@ class Figures:
 class Screen:
     """All that is shown at one moment.
 
-    ``elapsed`` is in seconds. ``selected`` is the place of the ladder's market among the ``markets``, ``first_row`` that of the
-    first row.
+    ``elapsed`` is in seconds. ``selected`` is the place of the ladder's market among the ``markets``,
+    ``first_row`` that of the first row.
     """
 
     title: str
@@ -147,8 +151,11 @@ class Screen:
     statuses: dict[str, int] = field(default_factory=dict)
 
 
-def ladder_of(view: BookView, depth: int, *, before: BookView | None = None, is_wanted: bool = True) -> Ladder:
-    """The best ``depth`` levels of each side; bars are scaled to the largest of them. ``before`` is what changes are told from."""
+def ladder_of(
+    view: BookView, depth: int, *, before: BookView | None = None, is_wanted: bool = True
+) -> Ladder:
+    """The best ``depth`` levels of each side; bars are scaled to the largest of them. ``before`` is what
+    changes are told from."""
     asks, bids = view.asks("yes", depth), view.bids("yes", depth)
     largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
     before = before or view
@@ -177,12 +184,16 @@ def ladder_of(view: BookView, depth: int, *, before: BookView | None = None, is_
 
 def row_of(view: BookView, last: Decimal | None) -> MarketRow:
     """The market's best prices."""
-    return MarketRow(view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last, view.is_crossed)
+    return MarketRow(
+        view.market_ticker, view.status.value, view.best_bid(), view.best_ask(), last, view.is_crossed
+    )
 
 
 def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:
     """ "0.2700 × 300.00 / 0.3200 × 20.00"; a side without bids is a dash."""
-    sides = (f"{level.price:.4f} × {level.quantity:,.2f}" if level is not None else "-" for level in (bid, ask))
+    sides = (
+        f"{level.price:.4f} × {level.quantity:,.2f}" if level is not None else "-" for level in (bid, ask)
+    )
     return " / ".join(sides)
 
 

@@ -26,7 +26,8 @@ _MOMENT = 1.0  # seconds for which a level is marked that has changed
 
 
 class Monitor:
-    """Watches a feed. The worker thread alone writes; one other thread reads, since each value is replaced in one step.
+    """Watches a feed. The worker thread alone writes; one other thread reads, since each value is replaced in
+    one step.
 
     ``market_tickers`` are the markets shown, in this order; without any, those that the feed has books of.
     """
@@ -72,7 +73,9 @@ class Monitor:
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
         chosen = tickers[selected] if tickers else None
         return Screen(
-            title=self.title if self.feed.replayed is None else f"{self.title}  {clock_text(self.feed, None)}",
+            title=self.title
+            if self.feed.replayed is None
+            else f"{self.title}  {clock_text(self.feed, None)}",
             state=stats.state.value,
             elapsed=self.elapsed,
             ladder=None if chosen is None else self._ladder(chosen, room.depth),
@@ -107,10 +110,17 @@ class Monitor:
 
     def _row(self, market_ticker: str) -> MarketRow:
         """From the book; where there is none, as the last ticker message says."""
-        row, ticker = row_of(self.feed.book(market_ticker).view(), self._last.get(market_ticker)), self._tickers.get(market_ticker)
+        row, ticker = (
+            row_of(self.feed.book(market_ticker).view(), self._last.get(market_ticker)),
+            self._tickers.get(market_ticker),
+        )
         if row.status != BookStatus.PENDING.value or ticker is None:
             return row
-        return replace(row, bid=_level(ticker.yes_bid, ticker.yes_bid_size), ask=_level(ticker.yes_ask, ticker.yes_ask_size))
+        return replace(
+            row,
+            bid=_level(ticker.yes_bid, ticker.yes_bid_size),
+            ask=_level(ticker.yes_ask, ticker.yes_ask_size),
+        )
 
     def _trades_of(self, market_ticker: str | None, count: int) -> tuple[TradeLine, ...]:
         """The last ones, the newest first."""
@@ -124,7 +134,9 @@ class Monitor:
         self.trade_count += 1
         if trade.market_ticker is not None and trade.yes_price is not None:
             self._last[trade.market_ticker] = trade.yes_price
-            line = TradeLine(self._time(trade.time), trade.taker_outcome_side or "", trade.yes_price, trade.count)
+            line = TradeLine(
+                self._time(trade.time), trade.taker_outcome_side or "", trade.yes_price, trade.count
+            )
             self._trades[trade.market_ticker].append(line)
 
     def _on_ticker(self, ticker: Ticker) -> None:
@@ -186,7 +198,8 @@ def time_text(moment: datetime | None) -> str:
 
 
 def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
-    """The time of a line: of a live feed as time_text(); of a replay the moment of its recording, as --at understands it."""
+    """The time of a line: of a live feed as time_text(); of a replay the moment of its recording, as --at
+    understands it."""
     if feed.replayed is None:
         return time_text(moment)
     now = feed.now()

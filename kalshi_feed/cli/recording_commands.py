@@ -1,4 +1,5 @@
-"""The commands record, replay and convert with their options. Owns their words; must not hold logic. Main thread only."""
+"""The commands record, replay and convert with their options. Owns their words; must not hold logic. Main
+thread only."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ _GAPS = click.option(
     help="What missing sequence numbers mean: a book that is STALE until its next snapshot, or nothing "
     "(for captures that hold only some of a subscription's markets).",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="No progress; the summary as one JSON object on standard output.")
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="No progress; the summary as one JSON object on standard output."
+)
 _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 
 
@@ -36,16 +39,23 @@ _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
     "--to",
     "store",
     metavar="STORE",
-    help="In place of a file: postgresql://USER@HOST/DATABASE (extra postgres), sqlite:///FILE or parquet:FOLDER (extra arrow).",
+    help="In place of a file: postgresql://USER@HOST/DATABASE (extra postgres), sqlite:///FILE or "
+    "parquet:FOLDER (extra arrow).",
 )
 @click.option("--rotate-mb", type=_SECONDS, help="Begin a next file (FILE.0002…) after so many megabytes.")
 @click.option("--rotate-minutes", type=_SECONDS, help="Begin a next file after so many minutes.")
-@click.option("--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade.")
 @click.option(
-    "--env", type=click.Choice(["production", "demo"]), help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says."
+    "--channel", "channels", multiple=True, help="May be repeated; by default orderbook_delta and trade."
+)
+@click.option(
+    "--env",
+    type=click.Choice(["production", "demo"]),
+    help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.",
 )
 @click.option("--url", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option("--ca-file", help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.")
+@click.option(
+    "--ca-file", help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's."
+)
 @click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
 @click.option("--key-file", help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's.")
 @click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
@@ -67,21 +77,22 @@ def record(
 ) -> None:
     """Write every frame of these markets to a file, with its receive time in nanoseconds.
 
-    The file can be read while it is written, and after a kill: at most the last second is lost. A file that exists is
-    never overwritten. A disk that is full does not end it: what is missing is told and counted, and the recording goes
-    on in a next file once there is room. Ctrl-C ends it; the exit code is 1 if messages are missing.
+    The file can be read while it is written, and after a kill: at most the last second is lost. A file that
+    exists is never overwritten. A disk that is full does not end it: what is missing is told and counted, and
+    the recording goes on in a next file once there is room. Ctrl-C ends it; the exit code is 1 if messages
+    are missing.
 
-    With --to, snapshots, deltas, trades, tickers and every loss become rows of tables. While the store is away, up to
-    200,000 rows wait in memory and are written when it is back. The password of PostgreSQL is better in PGPASSWORD or
-    ~/.pgpass than on the command line, where other users of the machine see it.
+    With --to, snapshots, deltas, trades, tickers and every loss become rows of tables. While the store is
+    away, up to 200,000 rows wait in memory and are written when it is back. The password of PostgreSQL is
+    better in PGPASSWORD or ~/.pgpass than on the command line, where other users of the machine see it.
 
     \b
     Examples:
-      kalshi-feed record KXNFLGAME-25OCT13-SF-KC -o game.ndjson.gz
-      kalshi-feed record TICKER OTHER -o day.ndjson.zst --rotate-minutes 60 --channel orderbook_delta --channel ticker
-      kalshi-feed record TICKER -o five.ndjson.gz --env demo --seconds 300 --json
-      kalshi-feed record TICKER --to sqlite:///markets.db
-      kalshi-feed record TICKER --to postgresql://feed@localhost/markets --channel orderbook_delta --channel ticker
+      kalshi-feed record KXNFLGAME-25OCT13-SF-KC -o game.ndjson.gz kalshi-feed record TICKER OTHER -o
+      day.ndjson.zst --rotate-minutes 60 --channel orderbook_delta --channel ticker kalshi-feed record TICKER
+      -o five.ndjson.gz --env demo --seconds 300 --json kalshi-feed record TICKER --to sqlite:///markets.db
+      kalshi-feed record TICKER --to postgresql://feed@localhost/markets --channel orderbook_delta --channel
+      ticker
     """
     if (output is None) == (store is None):
         raise click.UsageError("give either -o FILE or --to STORE")
@@ -110,8 +121,18 @@ def record(
 
 @click.command()
 @_FILES
-@click.option("--speed", default="max", show_default=True, metavar="1|10|max", help="1 is as it was, 10 ten times as fast.")
-@click.option("--at", metavar="TIME", help="Begin at this moment: 2026-08-05T03:45:00 (UTC, or with an offset), or +90 (seconds).")
+@click.option(
+    "--speed",
+    default="max",
+    show_default=True,
+    metavar="1|10|max",
+    help="1 is as it was, 10 ten times as fast.",
+)
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Begin at this moment: 2026-08-05T03:45:00 (UTC, or with an offset), or +90 (seconds).",
+)
 @click.option("--until", metavar="TIME", help="End before this moment, given as for --at.")
 @_GAPS
 @click.option("--plain", is_flag=True, help="One line per change with the book after it; times are UTC.")
@@ -127,8 +148,9 @@ def replay(
 ) -> None:
     """Play a recording, or a capture of the exchange's frames: the same books, gaps and reconnects as it had.
 
-    FILE is what `kalshi-feed record` wrote (its first file plays all its parts), or lines of JSON: frames as they came, or
-    as {"recv_ms": …, "event": frame}. In a terminal with a --speed the live view is shown. Ends with a summary.
+    FILE is what `kalshi-feed record` wrote (its first file plays all its parts), or lines of JSON: frames as
+    they came, or as {"recv_ms": …, "event": frame}. In a terminal with a --speed the live view is shown. Ends
+    with a summary.
 
     \b
     Examples:
@@ -139,7 +161,9 @@ def replay(
     """
     with reporting_errors():
         pace = _speed(speed)
-        feed = KalshiFeed.replay(_named(files), speed=pace, at=_moment("--at", at), until=_moment("--until", until), gaps=gaps)
+        feed = KalshiFeed.replay(
+            _named(files), speed=pace, at=_moment("--at", at), until=_moment("--until", until), gaps=gaps
+        )
         view = pace != "max" and not plain and not as_json and sys.stdout.isatty()
         summary = recordings.replay(feed, plain=plain, view=view, quiet=as_json)
     if as_json or not plain:
@@ -149,18 +173,29 @@ def replay(
 @click.command()
 @_FILES
 @click.option(
-    "--to", "kind", type=click.Choice(["parquet", "csv"]), required=True, help="The format; parquet needs the extra arrow."
+    "--to",
+    "kind",
+    type=click.Choice(["parquet", "csv"]),
+    required=True,
+    help="The format; parquet needs the extra arrow.",
 )
-@click.option("-o", "--output", "folder", default=".", show_default=True, metavar="FOLDER", help="Where the tables go.")
+@click.option(
+    "-o", "--output", "folder", default=".", show_default=True, metavar="FOLDER", help="Where the tables go."
+)
 @_GAPS
 @_JSON
 def convert(
-    files: tuple[str, ...], kind: Literal["parquet", "csv"], folder: str, gaps: Literal["strict", "ignore"], as_json: bool
+    files: tuple[str, ...],
+    kind: Literal["parquet", "csv"],
+    folder: str,
+    gaps: Literal["strict", "ignore"],
+    as_json: bool,
 ) -> None:
-    """Write a recording as tables: deltas, trades and top of book, for pandas, polars, DuckDB or a spreadsheet.
+    """Write a recording as tables: deltas, trades and top of book, for pandas, polars, DuckDB or a
+    spreadsheet.
 
-    Makes NAME.deltas.parquet, NAME.trades.parquet and NAME.top.parquet; prices and sizes are decimals, times are UTC. Files
-    that exist are not overwritten. The memory used does not grow with the recording.
+    Makes NAME.deltas.parquet, NAME.trades.parquet and NAME.top.parquet; prices and sizes are decimals, times
+    are UTC. Files that exist are not overwritten. The memory used does not grow with the recording.
 
     \b
     Examples:
@@ -203,6 +238,7 @@ def _moment(option: str, text: str | None) -> datetime | float | None:
         moment = datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90", param_hint=option
+            f"{text!r} is no time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90",
+            param_hint=option,
         ) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -35,7 +35,8 @@ _BOOKS_SHOWN: Final = 20
 
 
 class Progress:
-    """A line on standard error that says how far it is: rewritten in a terminal, a new one every 10 s elsewhere."""
+    """A line on standard error that says how far it is: rewritten in a terminal, a new one every 10 s
+    elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -60,7 +61,8 @@ class Progress:
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone, or nobody reads: what is stored matters more
+        # the terminal is gone, or nobody reads: what is stored matters more
+        with contextlib.suppress(OSError):
             click.echo(text, nl=not self._is_terminal, err=True)
 
 
@@ -82,7 +84,13 @@ def record(
     progress, begun = Progress(quiet), time.monotonic()
     unknown = UnknownTickers(feed, market_tickers, channels)
     with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
-        follow(feed, subscription, unknown, seconds, lambda: progress.look(recording.messages, _where(recording, feed)))
+        follow(
+            feed,
+            subscription,
+            unknown,
+            seconds,
+            lambda: progress.look(recording.messages, _where(recording, feed)),
+        )
     progress.end()
     stats = feed.stats()
     return {
@@ -98,11 +106,16 @@ def record(
 
 
 def follow(
-    feed: KalshiFeed, subscription: Subscription, unknown: UnknownTickers, seconds: float | None, look: Callable[[], object]
+    feed: KalshiFeed,
+    subscription: Subscription,
+    unknown: UnknownTickers,
+    seconds: float | None,
+    look: Callable[[], object],
 ) -> None:
     """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then.
 
-    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the markets.
+    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
+    markets.
     """
     first = FirstConnection(feed)
     end = None if seconds is None else time.monotonic() + seconds
@@ -127,7 +140,8 @@ def _where(recording: Recording, feed: KalshiFeed) -> str:
 
 
 def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[str, Any]:
-    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody reads the output."""
+    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody
+    reads the output."""
     feed.on_error(_report_fault)
     printer = ChangePrinter(feed) if plain else None
     monitor = Monitor(feed, (), f"replay of {feed.url}") if view else None
@@ -156,7 +170,10 @@ def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[st
         "resyncs": stats.resyncs,
         "reconnects": stats.reconnects,
         "faults": dict(stats.faults),
-        "books": {one.market_ticker: f"{one.status.value} yes {quote(one.best_bid(), one.best_ask())}" for one in views},
+        "books": {
+            one.market_ticker: f"{one.status.value} yes {quote(one.best_bid(), one.best_ask())}"
+            for one in views
+        },
     }
 
 
@@ -166,7 +183,8 @@ def _until_closed(feed: KalshiFeed) -> None:
 
 
 def convert(converter: Converter, *, quiet: bool) -> dict[str, Any]:
-    """Write the tables; returns the summary. Raises ConfigurationError, and OSError for a disk that is full."""
+    """Write the tables; returns the summary. Raises ConfigurationError, and OSError for a disk that is
+    full."""
     progress, begun = Progress(quiet), time.monotonic()
     for _ in converter.steps():
         progress.look(converter.messages, f"{converter.progress:.0%} of the recording")
@@ -215,4 +233,6 @@ def _size(count: float) -> str:
 
 def _report_fault(fault: FeedFault) -> None:
     if fault.kind == "recording":
-        click.echo(f"\n{printable(fault.message)}" if sys.stderr.isatty() else printable(fault.message), err=True)
+        click.echo(
+            f"\n{printable(fault.message)}" if sys.stderr.isatty() else printable(fault.message), err=True
+        )

@@ -1,6 +1,7 @@
 """A Screen as something to look at: exactly the lines of a terminal, or one line for a pipe.
 
-Owns the looks. Must not import the feed or click; pure functions. Nothing wraps: every line is cut to its columns.
+Owns the looks. Must not import the feed or click; pure functions. Nothing wraps: every line is cut to its
+columns.
 """
 
 from __future__ import annotations
@@ -64,22 +65,33 @@ def draw(screen: Screen, layout: Layout, *, keys: bool = True) -> list[Text]:
 def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
     """The view in one line, for a pipe: ``new_deltas`` came in the last ``seconds``."""
     figures, ladder = screen.figures, screen.ladder
-    line = f"{screen.elapsed:5.0f} s  {screen.state}  {figures.deltas:,} deltas ({new_deltas / seconds:,.0f}/s)"
+    line = (
+        f"{screen.elapsed:5.0f} s  {screen.state}  {figures.deltas:,} deltas ({new_deltas / seconds:,.0f}/s)"
+    )
     line += f"  {figures.trades:,} trades"
     if ladder is not None:
         bid, ask = (rungs[0] if rungs else None for rungs in (ladder.bids, ladder.asks))
         line += f"  {printable(ladder.market_ticker)} {_status(ladder)} yes {quote(bid, ask)}"
     if screen.markets > 1:
-        line += "  books: " + " ".join(f"{count} {status}" for status, count in sorted(screen.statuses.items()))
+        line += "  books: " + " ".join(
+            f"{count} {status}" for status, count in sorted(screen.statuses.items())
+        )
     return line
 
 
-# -- head and foot ---------------------------------------------------------------------------------------------------------
+# -- head and foot -------------------------------------------------------------------------------------------
 
 
 def _head(screen: Screen, width: int) -> list[Text]:
     minutes, seconds = divmod(int(screen.elapsed), 60)
-    right = _joined([Text("  "), _styled(screen.state), Text(" "), Text(f" {minutes // 60}:{minutes % 60:02d}:{seconds:02d} ")])
+    right = _joined(
+        [
+            Text("  "),
+            _styled(screen.state),
+            Text(" "),
+            Text(f" {minutes // 60}:{minutes % 60:02d}:{seconds:02d} "),
+        ]
+    )
     title = Text(" " + printable(screen.title), "bold")
     return [_spread(title, right, width), _row(_figures(screen.figures, screen.statuses), width)]
 
@@ -120,7 +132,11 @@ def _row(parts: Iterable[Text], width: int) -> Text:
 def _foot(screen: Screen, width: int, keys: bool) -> Text:
     several = screen.markets > 1
     known = _KEYS if several else _KEYS[:1]
-    parts = [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in known] if keys else [Text("Ctrl-C ends it", _DIM)]
+    parts = (
+        [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in known]
+        if keys
+        else [Text("Ctrl-C ends it", _DIM)]
+    )
     place = f"market {screen.selected + 1:,} of {screen.markets:,} " if several else ""
     return _spread(_row(parts, width - len(place)), Text(place, _DIM), width)
 
@@ -129,11 +145,12 @@ def _note(note: NoteLine) -> Text:
     return Text.assemble(" ", (note.time, _DIM), " ", (note.text, _STYLES.get(note.style, "")))
 
 
-# -- the ladder ------------------------------------------------------------------------------------------------------------
+# -- the ladder ----------------------------------------------------------------------------------------------
 
 
 def _ladder(screen: Screen, layout: Layout) -> list[Text]:
-    """The market, the columns' names, the asks down to the middle, the middle, the bids: the middle never moves."""
+    """The market, the columns' names, the asks down to the middle, the middle, the bids: the middle never
+    moves."""
     ladder, width, depth = screen.ladder, layout.ladder, layout.room.depth
     if ladder is None:
         return [Text(" no market yet", _DIM)]
@@ -143,7 +160,10 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
         return [*lines, Text(), Text(" " + why, _DIM)]
     if ladder.status == "UNKNOWN":
         error = UnknownMarketError(ladder.market_ticker)
-        said = ["the exchange knows no such market, or no longer:", *(f"- {printable(advice)}" for advice in error.advice)]
+        said = [
+            "the exchange knows no such market, or no longer:",
+            *(f"- {printable(advice)}" for advice in error.advice),
+        ]
         return [*lines, Text(), *(Text(f" {text}", _DIM) for text in said)]
     shape = _Shape(max(width, _NARROWEST))
     faded = "" if ladder.status == "LIVE" else _DIM
@@ -158,14 +178,19 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
 def _title(ladder: Ladder, width: int) -> Text:
     age = "" if ladder.age is None else f"{_age(ladder.age)} ago"
     seq = f"seq {ladder.seq}" if ladder.seq is not None and width >= TWO_SIDED else ""
-    status = _joined([_styled(ladder.status), Text("  "), _styled("CROSSED")] if ladder.is_crossed else [_styled(ladder.status)])
+    status = _joined(
+        [_styled(ladder.status), Text("  "), _styled("CROSSED")]
+        if ladder.is_crossed
+        else [_styled(ladder.status)]
+    )
     right = Text.assemble((f"{seq}  {age} ".lstrip(), _DIM))
     ticker = _shortened(printable(ladder.market_ticker), max(4, width - status.cell_len - right.cell_len - 5))
     return _spread(Text.assemble((f" {ticker}", "bold"), "  ", status), right, width)
 
 
 class _Shape:
-    """The columns of a ladder so wide: bars on both sides of the prices, or on one side where it is narrow."""
+    """The columns of a ladder so wide: bars on both sides of the prices, or on one side where it is
+    narrow."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -178,7 +203,10 @@ class _Shape:
     def rung(self, rung: Rung, style: str, *, first: bool, faded: str) -> Text:
         on_left = style is _BID or not self.two_sided
         style = f"{style} {faded}"
-        size, bar = Text(_size(rung.quantity), faded), Text(_bar(rung.share, self.bar, to_left=on_left), style)
+        size, bar = (
+            Text(_size(rung.quantity), faded),
+            Text(_bar(rung.share, self.bar, to_left=on_left), style),
+        )
         total = [Text(_size(rung.total), _DIM)] if self.totals else []
         price = Text(_price(rung.price), f"bold {style}" if first else style)
         other = Text(_price(rung.other_price), _DIM)
@@ -197,7 +225,9 @@ class _Shape:
             return Text(f"{left:<{self.side}}yes    no", _DIM)
         right = f"{size} {total}" if self.totals else size
         left = f"{left} {'bids':>{self.bar}} "
-        return Text(f"{left:<{self.side}}{'yes':<{_PRICE}} {'no':<{_PRICE}} {'asks':<{self.bar}} {right}", _DIM)
+        return Text(
+            f"{left:<{self.side}}{'yes':<{_PRICE}} {'no':<{_PRICE}} {'asks':<{self.bar}} {right}", _DIM
+        )
 
     def middle(self, ladder: Ladder) -> Text:
         """Mid and spread between two rules."""
@@ -225,7 +255,7 @@ def _bar(share: float, width: int, *, to_left: bool) -> str:
     return ("█" * full + "▌" * half).ljust(width)[:width]
 
 
-# -- the markets and the trades --------------------------------------------------------------------------------------------
+# -- the markets and the trades ------------------------------------------------------------------------------
 
 
 def _list(screen: Screen, width: int) -> list[Text]:
@@ -238,7 +268,11 @@ def _list(screen: Screen, width: int) -> list[Text]:
     above, below = screen.first_row, screen.markets - screen.first_row - len(screen.rows)
     more = "".join(f" {sign}{count:,}" for sign, count in (("↑", above), ("↓", below)) if count)
     names = f"   {'markets' + more:<{ticker_width}}"
-    names += f" {'size':>{_SIZE - 3}}   " * sizes + f" {'bid':<{_PRICE}} {'ask':<{_PRICE}}" + f" {'size':>{_SIZE - 3}}   " * sizes
+    names += (
+        f" {'size':>{_SIZE - 3}}   " * sizes
+        + f" {'bid':<{_PRICE}} {'ask':<{_PRICE}}"
+        + f" {'size':>{_SIZE - 3}}   " * sizes
+    )
     names += f" {'last':<{_PRICE}}" * last + "  book" * words
     lines = [Text(names, _DIM)]
     for place, row in enumerate(screen.rows, screen.first_row):
@@ -285,10 +319,15 @@ def _trades(screen: Screen, width: int, room: int) -> list[Text]:
 def _trade(trade: TradeLine, stamp: int, gap: str) -> Text:
     style = _STYLES.get(trade.taker, "")
     taker = (f"{printable(trade.taker)[:3]:<3}", f"bold {style}")
-    return Text.assemble((f" {trade.time[:stamp]} ", _DIM), taker, (f" {_price(trade.price)}", style), gap + _size(trade.quantity))
+    return Text.assemble(
+        (f" {trade.time[:stamp]} ", _DIM),
+        taker,
+        (f" {_price(trade.price)}", style),
+        gap + _size(trade.quantity),
+    )
 
 
-# -- text ------------------------------------------------------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------------------------------
 
 
 def _fitted(lines: Sequence[Text], layout: Layout) -> list[Text]:
@@ -336,7 +375,8 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _price(price: Decimal | None) -> str:
-    """Cents, and what is below a cent only where there is something; always as wide, with half a tick one wider."""
+    """Cents, and what is below a cent only where there is something; always as wide, with half a tick one
+    wider."""
     if price is None:
         return f"{'-':>{_CENTS}}".ljust(_PRICE)
     text = f"{price:.5f}"

@@ -30,13 +30,15 @@ _LOOK = 0.1  # seconds between two looks
 def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, as_json: bool = False) -> None:
     """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises Failed if the port is taken.
 
-    ``keys``: the folder where the exchange keeps its keys. ``as_json``: how to reach it for a program, in one line, and
-    nothing more.
+    ``keys``: the folder where the exchange keeps its keys. ``as_json``: how to reach it for a program, in one
+    line, and nothing more.
     """
     try:
         exchange.start()
     except OSError as error:
-        raise Failed(f"the exchange cannot listen on port {exchange.port}: {error.strerror or error}") from error
+        raise Failed(
+            f"the exchange cannot listen on port {exchange.port}: {error.strerror or error}"
+        ) from error
     # The folder is left first: no key stays behind should the exchange's end be cut short.
     with contextlib.suppress(KeyboardInterrupt), exchange, _files(exchange, keys) as (key_file, ca_file):
         if as_json:

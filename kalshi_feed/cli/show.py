@@ -1,4 +1,5 @@
-"""The loop that shows a running feed until it is told to stop: drawn in a terminal, a line a second elsewhere.
+"""The loop that shows a running feed until it is told to stop: drawn in a terminal, a line a second
+elsewhere.
 
 Owns the pace and the choice between the two. Main thread only.
 """
@@ -39,8 +40,8 @@ def show(
 ) -> None:
     """Show the feed for ``seconds`` (None: until Ctrl-C). ``check`` is called at each turn and may raise.
 
-    Raises the feed's fatal error, KeyboardInterrupt (at Ctrl-C, and at the key q), and OSError when nobody reads the output
-    any more.
+    Raises the feed's fatal error, KeyboardInterrupt (at Ctrl-C, and at the key q), and OSError when nobody
+    reads the output any more.
     """
     console = console or Console(force_terminal=sys.stdout.isatty())
     drawn = console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
@@ -89,8 +90,8 @@ def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> N
 
 
 def say(line: str) -> None:
-    """A line on standard output, without anything that a terminal would obey. Raises BrokenPipeError when nobody reads it,
-    ClickException when it cannot be written.
+    """A line on standard output, without anything that a terminal would obey. Raises BrokenPipeError when
+    nobody reads it, ClickException when it cannot be written.
     """
     try:
         click.echo(printable(line))

@@ -24,9 +24,16 @@ _PATIENCE: Final = 10.0  # seconds to try, at the end, what could not be written
 
 
 def store(
-    feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], address: str, *, seconds: float | None, quiet: bool
+    feed: KalshiFeed,
+    market_tickers: Sequence[str],
+    channels: Sequence[str],
+    address: str,
+    *,
+    seconds: float | None,
+    quiet: bool,
 ) -> dict[str, Any]:
-    """Write rows to the store until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
+    """Write rows to the store until Ctrl-C or for ``seconds``; returns the summary. Raises
+    KalshiFeedError."""
     sink = open_sink(address)
     progress, begun = Progress(quiet), time.monotonic()
     batcher = Batcher(sink, on_trouble=_tell)
@@ -34,7 +41,13 @@ def store(
         batcher.subscribe_to(feed)
         subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
         unknown = UnknownTickers(feed, market_tickers, channels)
-        follow(feed, subscription, unknown, seconds, lambda: progress.look(batcher.stats().received, _where(batcher, feed)))
+        follow(
+            feed,
+            subscription,
+            unknown,
+            seconds,
+            lambda: progress.look(batcher.stats().received, _where(batcher, feed)),
+        )
     finally:
         feed.close()
         left = batcher.close(_PATIENCE)

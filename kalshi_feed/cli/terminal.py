@@ -1,6 +1,7 @@
 """The terminal while the view is shown: another screen, lines drawn where they changed, keys.
 
-Owns what is done to the terminal and that it is undone on every way out. Must not import the feed. Main thread only.
+Owns what is done to the terminal and that it is undone on every way out. Must not import the feed. Main
+thread only.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ __all__ = ["Terminal"]
 # Alternate screen, no cursor, no wrapping (a line drawn while the terminal shrinks must not push others down)
 _TAKE: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _GIVE_BACK: Final = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-_REPAINT: Final = 5.0  # seconds after which lines are drawn though they are the same: something else may have written there
+_REPAINT: Final = (
+    5.0  # seconds after which lines are drawn though they are the same: something else may have written there
+)
 _ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓▲▼", "#||-|++>.x^v^v")
 
 
@@ -76,7 +79,9 @@ class Terminal:
                 self._stop_handler = signal.signal(signal.SIGTSTP, self._ask_to_stop)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with _undisturbed():
             if self._stop_handler is not None:
                 signal.signal(signal.SIGTSTP, self._stop_handler)
@@ -99,7 +104,8 @@ class Terminal:
     def draw(self, lines: Sequence[Text]) -> None:
         """Show the lines, the first at the top; writes those that changed, at once."""
         now, size = time.monotonic(), self.size
-        if self._size != size or now - self._painted > _REPAINT:  # a terminal moves lines when it changes its height
+        # a terminal moves lines when it changes its height
+        if self._size != size or now - self._painted > _REPAINT:
             self._size, self._shown, self._painted = size, [], now
         with self._console:  # one write
             for place, line in enumerate(lines):
@@ -168,7 +174,8 @@ class _Keyboard:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Keys come at once and are not shown. Ctrl-C and Ctrl-Z work as ever; not Ctrl-\\, which would leave it so."""
+        """Keys come at once and are not shown. Ctrl-C and Ctrl-Z work as ever; not Ctrl-\\, which would leave
+        it so."""
         if not HAS_KEYS or sys.stdin is None:
             return
         with contextlib.suppress(OSError, ValueError, termios.error):

@@ -1,4 +1,5 @@
-"""Markets that the exchange does not know, on the command line: a command with no other markets ends, one with some warns.
+"""Markets that the exchange does not know, on the command line: a command with no other markets ends, one
+with some warns.
 
 Owns these words on standard error. Main thread, but for the callback.
 """
@@ -25,22 +26,31 @@ _SHOWN: Final = 5
 class UnknownTickers:
     """Which of a command's markets the exchange does not know. Main thread, but for the callback.
 
-    ``warns``: each is told on standard error as soon as it is known to be one; else by tell(), where a screen would be in the way.
+    ``warns``: each is told on standard error as soon as it is known to be one; else by tell(), where a screen
+    would be in the way.
     """
 
-    def __init__(self, feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], *, warns: bool = True) -> None:
+    def __init__(
+        self, feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], *, warns: bool = True
+    ) -> None:
         self._feed = feed
         self._warns = warns
         self._market_tickers = dict.fromkeys(market_tickers if BOOK_CHANNEL in channels else ())
         self._told: dict[str, None] = {}
-        self._suspects: dict[str, None] = {}  # written by the worker thread alone; looked at, so that 10,000 books need not be
+        self._suspects: dict[
+            str, None
+        ] = {}  # written by the worker thread alone; looked at, so that 10,000 books need not be
         feed.on_error(self._hear)
         self.found: list[str] = []  # those that the exchange did not know when it was last looked
 
     def look(self) -> None:
         """Warn of those that have become known to be unknown. Raises Failed if all of the markets are."""
         errors = self._errors()
-        if errors and len(errors) == len(self._market_tickers) and not any(error.was_known for error in errors):
+        if (
+            errors
+            and len(errors) == len(self._market_tickers)
+            and not any(error.was_known for error in errors)
+        ):
             more = f"\n… and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
             raise Failed("\n".join(printable(error) for error in errors[:_SHOWN]) + more)
         if self._warns:

@@ -40,8 +40,8 @@ def run(
 ) -> None:
     """Watch until Ctrl-C or for ``seconds``.
 
-    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been connected or the
-    exchange knows none of the markets.
+    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been
+    connected or the exchange knows none of the markets.
     """
     first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))
@@ -72,7 +72,8 @@ def run(
 
 
 class ChangePrinter:
-    """One line on standard output per message and event. The thread that runs callbacks prints; the main thread waits."""
+    """One line on standard output per message and event. The thread that runs callbacks prints; the main
+    thread waits."""
 
     def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
         self._feed = feed
@@ -84,7 +85,8 @@ class ChangePrinter:
             register(self._event)
 
     def wait(self, seconds: float | None, check: Callable[[], object]) -> None:
-        """Wait for ``seconds``, or for ever. Raises what ``check`` raises, and OSError when the output is gone."""
+        """Wait for ``seconds``, or for ever. Raises what ``check`` raises, and OSError when the output is
+        gone."""
         end = None if seconds is None else time.monotonic() + seconds
         while end is None or time.monotonic() < end:
             check()
@@ -103,7 +105,9 @@ class ChangePrinter:
 
     def _event(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
         feed = self._feed
-        self._print(event_json(event, feed.now()) if self._as_json else event_text(event, clock_text(feed, None)))
+        self._print(
+            event_json(event, feed.now()) if self._as_json else event_text(event, clock_text(feed, None))
+        )
 
     def _print(self, line: str) -> None:
         if self._broken is None:

@@ -1,9 +1,9 @@
 """One connected, non-blocking socket as a stream of bytes, plain or TLS.
 
-TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``: one ``recv`` of the socket then brings
-many TLS records (an SSLSocket needs two system calls and a Python call for each; measured 3.2 instead of 5.1 us for a
-record of one frame), and what waits to be written is ciphertext, so a stalled write has no rule about repeating the
-same buffer.
+TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``: one ``recv`` of the socket then
+brings many TLS records (an SSLSocket needs two system calls and a Python call for each; measured 3.2 instead
+of 5.1 us for a record of one frame), and what waits to be written is ciphertext, so a stalled write has no
+rule about repeating the same buffer.
 
 Owns the socket; must not import anything of the package.
 """
@@ -16,8 +16,11 @@ from typing import Any, Final
 
 __all__ = ["CHUNK_BYTES", "ByteStream", "EndOfStream", "TlsByteStream"]
 
-CHUNK_BYTES: Final = 131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
-BEHIND_BYTES: Final = CHUNK_BYTES // 4  # a read of so much has more behind it (a window may be smaller than a chunk)
+CHUNK_BYTES: Final = (
+    131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
+)
+# a read of so much has more behind it (a window may be smaller than a chunk)
+BEHIND_BYTES: Final = CHUNK_BYTES // 4
 RECORD_BYTES: Final = 16_384  # a TLS record holds no more
 
 
@@ -33,10 +36,11 @@ class EndOfStream(Exception):
 
 
 class ByteStream:
-    """A plain socket. Not thread-safe; owned by the thread that dialed. ``receive`` and ``flush`` never block.
+    """A plain socket. Not thread-safe; owned by the thread that dialed. ``receive`` and ``flush`` never
+    block.
 
-    ``sock`` may be handed on to a TlsByteStream, which then takes this one's place. Errors of the socket (OSError,
-    ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
+    ``sock`` may be handed on to a TlsByteStream, which then takes this one's place. Errors of the socket
+    (OSError, ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -92,7 +96,8 @@ class ByteStream:
         return taken
 
     def close(self) -> None:
-        """Close the descriptor at once, without a farewell (safe for a socket forks through fork). Idempotent."""
+        """Close the descriptor at once, without a farewell (safe for a socket forks through fork).
+        Idempotent."""
         self._unsent.clear()
         self.sock.close()
 
@@ -120,7 +125,8 @@ class TlsByteStream(ByteStream):
         return self._failure is not None
 
     def handshake(self) -> bool:
-        """One step of the TLS handshake; True when it is complete. Raises EndOfStream, OSError, ssl.SSLError."""
+        """One step of the TLS handshake; True when it is complete. Raises EndOfStream, OSError,
+        ssl.SSLError."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -143,7 +149,9 @@ class TlsByteStream(ByteStream):
         issuer = {name: value for part in certificate.get("issuer", ()) for name, value in part}
         by = issuer.get("organizationName") or issuer.get("commonName")
         until = f", valid until {certificate['notAfter']}" if "notAfter" in certificate else ""
-        return f"{self._tls.version()}" + (f", certificate issued by {by}{until}" if by else ", certificate not verified")
+        return f"{self._tls.version()}" + (
+            f", certificate issued by {by}{until}" if by else ", certificate not verified"
+        )
 
     def _last_words(self) -> None:
         """Send the alert that tells the server why, if the socket takes it."""

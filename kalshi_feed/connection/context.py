@@ -1,6 +1,7 @@
 """TLS settings: the default context and the checks on one that the user brings.
 
-Owns what this package demands of a certificate check; must not import anything but the errors and the url rules.
+Owns what this package demands of a certificate check; must not import anything but the errors and the url
+rules.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ NEW_ENOUGH: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.TLSVers
 def default_context() -> ssl.SSLContext:
     """What ``ssl.create_default_context(cafile=certifi.where())`` gives, TLS 1.2 at least.
 
-    Put together by hand because that function also obeys SSLKEYLOGFILE, which writes the session keys to a file (T11).
-    Raises ConfigurationError when certifi's certificates cannot be read.
+    Put together by hand because that function also obeys SSLKEYLOGFILE, which writes the session keys to a
+    file (T11). Raises ConfigurationError when certifi's certificates cannot be read.
     """
     context = _empty_context()
     cafile = certifi.where()
@@ -67,7 +68,8 @@ def _empty_context() -> ssl.SSLContext:
 
 
 def check_context(context: object, endpoint: Endpoint) -> None:
-    """Refuse a context that does not verify the server or takes old TLS, unless the server is on loopback (T06, T10).
+    """Refuse a context that does not verify the server or takes old TLS, unless the server is on loopback
+    (T06, T10).
 
     ``None`` is fine (the default context). A context can be changed later, so the dial asks again. Raises
     ConfigurationError.
@@ -75,7 +77,9 @@ def check_context(context: object, endpoint: Endpoint) -> None:
     if context is None:
         return
     if not isinstance(context, ssl.SSLContext):
-        raise ConfigurationError(f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}")
+        raise ConfigurationError(
+            f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}"
+        )
     if context.protocol == ssl.PROTOCOL_TLS_SERVER:
         raise ConfigurationError("ssl_context is one for servers; use ssl.create_default_context(cafile=…)")
     weak = weakness(context)
@@ -87,7 +91,8 @@ def weakness(context: ssl.SSLContext) -> str:
     """How ``context`` lets somebody in between, and what to do about it; empty if it does not."""
     if context.verify_mode != ssl.CERT_REQUIRED:
         return (
-            "ssl_context does not require a certificate (verify_mode); anybody could then read the signed headers: "
+            "ssl_context does not require a certificate (verify_mode); anybody could then read the signed "
+            "headers: "
             "leave ssl_context out, or use ssl.create_default_context(cafile=…) with your own CA"
         )
     if not context.check_hostname:

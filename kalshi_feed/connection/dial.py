@@ -1,7 +1,8 @@
-"""From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at once.
+"""From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at
+once.
 
-Owns the order of the steps. Headers are signed by the callable it is given, right before
-the request is written and only once the server is verified; no frame that holds them is part of what is raised (K02).
+Owns the order of the steps. Headers are signed by the callable it is given, right before the request is
+written and only once the server is verified; no frame that holds them is part of what is raised (K02).
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ from .wakeup import Wakeup
 
 __all__ = ["STEPS", "DialCancelled", "Progress", "dial"]
 
-STEPS: Final = ("dns", "tcp", "proxy", "tls", "handshake")  # in order; with a proxy the first two are the way to it
+# in order; with a proxy the first two are the way to it
+STEPS: Final = (
+    "dns",
+    "tcp",
+    "proxy",
+    "tls",
+    "handshake",
+)
 Progress = Callable[[str, str], object]
 T = TypeVar("T", bound=Transport)
 
@@ -51,9 +59,10 @@ def dial(
     """Connect; gives an open Transport (or what is derived from it), owned by the calling thread.
 
     ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
-    ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given back at
-    the end. ``progress`` is told of each step that is done: its name in STEPS and what was found. Raises
-    ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind when it raises.
+    ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given
+    back at the end. ``progress`` is told of each step that is done: its name in STEPS and what was found.
+    Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind
+    when it raises.
     """
     attempt = _Attempt(endpoint, proxy, ssl_context, DialDeadline(deadline, wakeup, cancelled), progress)
     outcome = attempt.run(headers)
@@ -130,7 +139,9 @@ class _Attempt:
         self._doing = f"looking up {host}"
         addresses = self._resolve(host, port)
         found = ", ".join(str(address[0]) for _, address in addresses)
-        self._done("dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name")
+        self._done(
+            "dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name"
+        )
         self._doing = "connecting"
         stream = ByteStream(connect_first(addresses, self._deadline))
         self._stream = stream
@@ -161,7 +172,8 @@ class _Attempt:
             raise lookup.result
         if not self._endpoint.is_loopback or self._at_proxy:
             return lookup.result
-        # a url on loopback may be plain or unverified: it must not lead anywhere else, whatever a hosts file says
+        # a url on loopback may be plain or unverified: it must not lead anywhere else, whatever a hosts file
+        # says
         nearby = [(family, address) for family, address in lookup.result if is_loopback_host(address[0])]
         if not nearby:
             raise OSError(f"{host} leads to no loopback address; check the hosts file")
@@ -173,6 +185,7 @@ class _Attempt:
         stream.write(connect_request(self._endpoint, proxy))
         received = bytearray()
         _, answer = read_head(stream, self._deadline, received)
-        # a tunnel is silent until we speak in it: what comes with a 200 is a page, and must not pass for the exchange's words
+        # a tunnel is silent until we speak in it: what comes with a 200 is a page, and must not pass for the
+        # exchange's words
         if received or not 200 <= answer.status < 300:
             raise proxy_refused(read_body(stream, self._deadline, answer, received), proxy)

@@ -20,7 +20,8 @@ class DialCancelled(Exception):
 class DialDeadline:
     """One dial's waiting. Not thread-safe; owned by the dialing thread.
 
-    Wakes that were meant for the reader's loop are eaten here; ``restore`` gives them back when the dial is over.
+    Wakes that were meant for the reader's loop are eaten here; ``restore`` gives them back when the dial is
+    over.
     """
 
     def __init__(self, deadline: float, wakeup: Wakeup, cancelled: Callable[[], bool]) -> None:
@@ -29,8 +30,11 @@ class DialDeadline:
         self._cancelled = cancelled
         self._was_woken = False
 
-    def wait(self, fileno: int | None, *, read: bool = True, write: bool = False, until: float | None = None) -> None:
-        """Return when the socket is ready, or after a wake (then look again). Raises DialCancelled, TimeoutError.
+    def wait(
+        self, fileno: int | None, *, read: bool = True, write: bool = False, until: float | None = None
+    ) -> None:
+        """Return when the socket is ready, or after a wake (then look again). Raises DialCancelled,
+        TimeoutError.
 
         ``until`` (time.monotonic) ends this wait before the dial's deadline.
         """
@@ -39,8 +43,8 @@ class DialDeadline:
         self._heed(woken)
 
     def wait_for_connects(self, filenos: Collection[int], until: float | None) -> set[int]:
-        """Return those of the sockets whose connect has ended; none after a wake, or at ``until`` (time.monotonic), which is not a
-        failure. Raises DialCancelled, TimeoutError."""
+        """Return those of the sockets whose connect has ended; none after a wake, or at ``until``
+        (time.monotonic), which is not a failure. Raises DialCancelled, TimeoutError."""
         remaining = self._remaining(self.deadline)
         pause = remaining if until is None else min(remaining, max(until - time.monotonic(), 0.0))
         ended, woken = wait_connects(filenos, self.wakeup, pause)

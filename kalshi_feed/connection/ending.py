@@ -1,7 +1,8 @@
-"""How an open connection ends: by a close frame of either side, by a failing socket, or because it is given up.
+"""How an open connection ends: by a close frame of either side, by a failing socket, or because it is given
+up.
 
-Reading and writing end one by one: a socket that takes no more bytes may still hold messages, and these are handed out before
-the loss is raised. Owns Ending, which only remembers; the Transport acts.
+Reading and writing end one by one: a socket that takes no more bytes may still hold messages, and these are
+handed out before the loss is raised. Owns Ending, which only remembers; the Transport acts.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ class EndingStage(enum.Enum):
     """How far the end of a connection has come; the last that applies."""
 
     OPEN = "open"  # both sides read and write
-    CLOSING = "closing"  # our close frame is queued or sent, and no other frame is; what arrives is still handed out
-    BROKEN = "broken"  # the socket failed in one direction at least; what had arrived before is still handed out
+    # our close frame is queued or sent, and no other frame is; what arrives is still handed out
+    CLOSING = "closing"
+    BROKEN = (
+        "broken"  # the socket failed in one direction at least; what had arrived before is still handed out
+    )
     LOST = "lost"  # read() raises the loss, once it has handed out everything before
     CLOSED = "closed"  # the descriptor is closed
 
@@ -29,14 +33,30 @@ class EndingStage(enum.Enum):
 class Ending:
     """What is known of the end of one connection. Not thread-safe; its Transport's."""
 
-    __slots__ = ("close_received", "close_sent", "has_begun", "is_closed", "loss", "read_error", "write_error")
+    __slots__ = (
+        "close_received",
+        "close_sent",
+        "has_begun",
+        "is_closed",
+        "loss",
+        "read_error",
+        "write_error",
+    )
 
     def __init__(self) -> None:
-        self.has_begun = False  # whether a read has something to raise, now or after one more look at the socket
+        self.has_begun = (
+            False  # whether a read has something to raise, now or after one more look at the socket
+        )
         self.loss: ConnectionLost | None = None  # LOST: what read() raises, again and again
-        self.read_error: Exception | None = None  # BROKEN: why nothing more can be read; EndOfStream where the peer ended it
-        self.write_error: Exception | None = None  # BROKEN: why nothing more can be written; read() finds the loss
-        self.close_sent = False  # CLOSING: ours was queued, as the first word or as the answer; there is never a second one
+        self.read_error: Exception | None = (
+            None  # BROKEN: why nothing more can be read; EndOfStream where the peer ended it
+        )
+        self.write_error: Exception | None = (
+            None  # BROKEN: why nothing more can be written; read() finds the loss
+        )
+        self.close_sent = (
+            False  # CLOSING: ours was queued, as the first word or as the answer; there is never a second one
+        )
         self.close_received = False  # the peer's has come: no frame behind it is looked at
         self.is_closed = False  # CLOSED
 
@@ -87,7 +107,8 @@ class Ending:
         if error is None:
             return
         if isinstance(error, EndOfStream) and isinstance(self.write_error, ConnectionResetError):
-            error = self.write_error  # a reset shows once: a write that met it leaves an ordinary end to the read
+            # a reset shows once: a write that met it leaves an ordinary end to the read
+            error = self.write_error
         loss = ConnectionLost(None, lost_reason(error, in_frame) + via)
         loss.__cause__ = detach(error)
         self.lose(loss)

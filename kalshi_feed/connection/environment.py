@@ -1,7 +1,8 @@
 """Which exchange the environment names: KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
-Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty variable counts as
-unset. Must not import anything but the errors and the TLS settings. Thread-safe: functions only.
+Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty
+variable counts as unset. Must not import anything but the errors and the TLS settings. Thread-safe: functions
+only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def exchange_url(environ: Mapping[str, str]) -> str:
-    """The address of the exchange: KALSHI_URL, or else what KALSHI_ENV names, "production" (the default) or "demo".
+    """The address of the exchange: KALSHI_URL, or else what KALSHI_ENV names, "production" (the default) or
+    "demo".
 
     Raises ConfigurationError for another KALSHI_ENV. The url itself is not checked here.
     """

@@ -1,4 +1,5 @@
-"""What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are translated.
+"""What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are
+translated.
 
 Owns the texts that tell users what to check. No function here raises; what they give
 carries no traceback and no secret.
@@ -31,7 +32,15 @@ from .redaction import detach, redact
 from .tcp import NoneConnected
 from .url import Endpoint
 
-__all__ = ["connection_failed", "local_time", "lost_reason", "peer_words", "proxy_failed", "proxy_refused", "rejected"]
+__all__ = [
+    "connection_failed",
+    "local_time",
+    "lost_reason",
+    "peer_words",
+    "proxy_failed",
+    "proxy_refused",
+    "rejected",
+]
 
 REASON_LENGTH: Final = 200
 MOST_ADDRESSES: Final = 3  # that are named of those to which the same happened
@@ -44,16 +53,18 @@ OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PR
 def connection_failed(
     error: Exception, doing: str, endpoint: Endpoint, proxy: Proxy | None, secrets: Iterable[str] = ()
 ) -> KalshiFeedError:
-    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS handshake"
-    …)."""
+    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS
+    handshake" …)."""
     failure: KalshiFeedError
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
     if proxy is not None and isinstance(error, ssl.SSLError) and error.reason in WRONG_PROTOCOL:
         failure = ProxyError(
-            f"what came through the proxy {proxy} is not TLS ({error.reason}): it answers in the place of {endpoint.authority}, "
-            "perhaps with a login page; or the url's port is wrong. Check the proxy, or pass proxy='' to connect directly"
+            f"what came through the proxy {proxy} is not TLS ({error.reason}): it answers in the place of "
+            f"{endpoint.authority}, "
+            "perhaps with a login page; or the url's port is wrong. Check the proxy, or pass proxy='' to "
+            "connect directly"
         )
     elif isinstance(error, ssl.SSLError) and _is_lasting(error):
         failure = TLSError(_tls_message(error, endpoint))
@@ -66,7 +77,8 @@ def connection_failed(
 
 
 def _is_lasting(error: ssl.SSLError) -> bool:
-    """Whether it is the certificate or the kind of TLS; a handshake that broke in another way may do the next time."""
+    """Whether it is the certificate or the kind of TLS; a handshake that broke in another way may do the next
+    time."""
     return isinstance(error, ssl.SSLCertVerificationError) or error.reason in (*WRONG_PROTOCOL, *OLD_TLS)
 
 
@@ -80,7 +92,10 @@ def _describe(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return str(error) or "no answer in time"
     if isinstance(error, socket.gaierror):
-        return f"the host name cannot be resolved ({error.strerror or error}); check the url and the network's DNS"
+        return (
+            f"the host name cannot be resolved ({error.strerror or error}); check the url and the "
+            "network's DNS"
+        )
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused: nothing listens there"
     if isinstance(error, ConnectionResetError):
@@ -115,16 +130,28 @@ def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
         what = f"the certificate of {where} was not accepted for the host {endpoint.host}"
         return f"{what}: {error.verify_message}; {_advice(error)}"
     if error.reason in OLD_TLS:
-        return f"{where} offers no TLS version from 1.2 up ({error.reason}); something old stands in front of the exchange"
-    return f"{where} does not speak TLS on this port ({error.reason}); check the url's port, or what stands between"
+        return (
+            f"{where} offers no TLS version from 1.2 up ({error.reason}); something old stands in front "
+            "of the exchange"
+        )
+    return (
+        f"{where} does not speak TLS on this port ({error.reason}); check the url's port, or what stands "
+        "between"
+    )
 
 
 def _advice(error: ssl.SSLCertVerificationError) -> str:
     code = error.verify_code
     if code in (9, 10):
-        return "check this machine's clock; if it is right, the server's certificate has run out or is not valid yet"
+        return (
+            "check this machine's clock; if it is right, the server's certificate has run out or is not "
+            "valid yet"
+        )
     if code in (62, 64):
-        return "check the url's host; a proxy or captive portal on the way also answers with a certificate of its own"
+        return (
+            "check the url's host; a proxy or captive portal on the way also answers with a certificate "
+            "of its own"
+        )
     if code in (18, 19, 20, 21):
         return (
             "its issuer is not known. Behind a company proxy that inspects TLS, pass "
@@ -133,7 +160,9 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
     return "check what answers under this name, and the CA file of ssl_context"
 
 
-def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()) -> HandshakeRejected:
+def rejected(
+    answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()
+) -> HandshakeRejected:
     """The error for an upgrade that was answered with a status other than 101."""
     secrets = tuple(secrets)
     status, reason, server_time = answer.status, peer_words(answer.text, secrets), answer.server_time
@@ -144,24 +173,33 @@ def rejected(answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterabl
     elif status == 403:
         kind = AuthenticationError
         advice = (
-            "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin header or "
-            "blocks WebSockets, whether this network or country may use the exchange, and whether the key may use the "
+            "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin "
+            "header or "
+            "blocks WebSockets, whether this network or country may use the exchange, and whether the key "
+            "may use the "
             "WebSocket api"
         )
     elif 300 <= status < 400:
         advice = (
-            f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else. Mostly this is a page "
+            f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else. "
+            "Mostly this is a page "
             "about maintenance or a login on the way, and passes; if the exchange has moved, give its new url"
         )
     elif status == 404:
-        advice = f"there is no WebSocket at the path {endpoint.sign_path}; the exchange's path is /trade-api/ws/v2"
+        advice = (
+            f"there is no WebSocket at the path {endpoint.sign_path}; the exchange's path is /trade-api/ws/v2"
+        )
     elif status == 200:
-        advice = "an ordinary web page: not a WebSocket endpoint, or a captive portal or proxy answered in its place"
+        advice = (
+            "an ordinary web page: not a WebSocket endpoint, or a captive portal or proxy answered in "
+            "its place"
+        )
     elif status == 429:
         advice = "too many connections or requests; the feed waits before it tries again"
     elif status in (400, 426):
         advice = (
-            "the server did not take the request for a WebSocket handshake; check the url, and a proxy on the way that "
+            "the server did not take the request for a WebSocket handshake; check the url, and a proxy on "
+            "the way that "
             "drops the Upgrade header"
         )
     elif status >= 500:
@@ -176,7 +214,10 @@ def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetim
         advice = "a production key does not work in this, the demo environment"
     else:
         advice = "a demo key works with KALSHI_ENV=demo only"
-    advice = f"the key id is not known to this environment ({advice}), or the private key does not belong to that key id"
+    advice = (
+        f"the key id is not known to this environment ({advice}), or the private key does not belong "
+        "to that key id"
+    )
     if server_time is None:
         return f"{advice}, or this machine's clock is wrong; check the three"
     skew = (now - server_time).total_seconds()
@@ -184,7 +225,8 @@ def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetim
         return f"{advice}; this machine's clock agrees with the server's"
     direction = "ahead of" if skew > 0 else "behind"
     return (
-        f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature invalid: "
+        f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature "
+        "invalid: "
         f"set the clock. Otherwise {advice}"
     )
 
@@ -219,12 +261,16 @@ def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
     if answer.status in (401, 407) and proxy.username is not None:
         advice = "it does not accept the user name and password in the proxy's url"
     elif answer.status in (401, 407):
-        advice = "it wants a user name and password: write them into the proxy's url, http://user:password@host:port"
+        advice = (
+            "it wants a user name and password: write them into the proxy's url, "
+            "http://user:password@host:port"
+        )
     elif answer.status == 403:
         advice = "it does not allow this host; ask whoever runs it, or pass proxy='' to connect directly"
     elif 200 <= answer.status < 300:
         advice = (
-            "that is not a tunnel but a page, which nobody asked for: perhaps a login that a browser has to answer first, or a web "
+            "that is not a tunnel but a page, which nobody asked for: perhaps a login that a browser has to "
+            "answer first, or a web "
             "server; check the proxy, or pass proxy='' to connect directly"
         )
     else:

@@ -14,7 +14,8 @@ from typing import Final
 __all__ = ["Answer", "NotHttp", "parse_answer"]
 
 RETRY_AFTER_MAX: Final = 60.0
-OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)  # a Date before this is a device without a clock
+# a Date before this is a device without a clock
+OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 # A script or style sheet without an end is one that was cut off.
 _TAGS: Final = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -27,7 +28,8 @@ class NotHttp(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Status line and headers (names in lower case, the last of a repeated one) and the first bytes of the body."""
+    """Status line and headers (names in lower case, the last of a repeated one) and the first bytes of the
+    body."""
 
     status: int
     phrase: str
@@ -73,7 +75,11 @@ def parse_answer(head: bytes) -> Answer | None:
         if colon:
             headers[name.strip().lower()] = value.strip()
     phrase = (found[2] or b"").decode("latin-1")
-    return Answer(int(found[1]), "".join(character if character.isprintable() else " " for character in phrase).strip(), headers)
+    return Answer(
+        int(found[1]),
+        "".join(character if character.isprintable() else " " for character in phrase).strip(),
+        headers,
+    )
 
 
 def _unchunked(body: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """HTTP proxies: which one to use, and what is said to it.
 
-Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not import
-the transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside TLS.
+Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not
+import the transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside
+TLS.
 """
 
 from __future__ import annotations
@@ -59,17 +60,22 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     if not isinstance(url, str):
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or not url.isascii():
-        raise ConfigurationError(f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded")
+        raise ConfigurationError(
+            f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded"
+        )
     scheme, separator, _ = url.partition("://")
     if not separator:
         url, scheme = f"http://{url}", "http"
     scheme = scheme.lower()
     if scheme.startswith("socks"):
-        raise ConfigurationError(f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}")
+        raise ConfigurationError(
+            f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}"
+        )
     if scheme == "https":
         raise ConfigurationError(
             f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "
-            f"write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), or {HOW_TO_BYPASS}"
+            "write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), or "
+            f"{HOW_TO_BYPASS}"
         )
     if scheme != "http":
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}")
@@ -91,12 +97,15 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     )
 
 
-def find_proxy(endpoint: Endpoint, explicit: str | Proxy | bool | None, environ: Mapping[str, str]) -> Proxy | None:
+def find_proxy(
+    endpoint: Endpoint, explicit: str | Proxy | bool | None, environ: Mapping[str, str]
+) -> Proxy | None:
     """The proxy to use for ``endpoint``, or None for a direct connection.
 
     ``explicit`` decides if it is given: a url (also for loopback), or ``""`` or False for none. Otherwise the
-    environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on loopback
-    (so ws://, which is loopback only, never gets one from the environment). Raises ConfigurationError.
+    environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on
+    loopback (so ws://, which is loopback only, never gets one from the environment). Raises
+    ConfigurationError.
     """
     if explicit is not None:
         if explicit is False or explicit == "":
@@ -105,10 +114,13 @@ def find_proxy(endpoint: Endpoint, explicit: str | Proxy | bool | None, environ:
         if endpoint.is_loopback and not is_loopback_host(proxy.host):
             # what loopback may do, plain ws:// and unverified TLS, would happen on the way to another machine
             raise ConfigurationError(
-                f"url is on loopback, and proxy is another machine with a loopback of its own; {HOW_TO_BYPASS}"
+                "url is on loopback, and proxy is another machine with a loopback of its own; "
+                f"{HOW_TO_BYPASS}"
             )
         return proxy
-    if endpoint.is_loopback or _is_excluded(endpoint, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+    if endpoint.is_loopback or _is_excluded(
+        endpoint, environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    ):
         return None
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         if environ.get(name):

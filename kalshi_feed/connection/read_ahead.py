@@ -1,8 +1,9 @@
-"""The read buffer: whole text frames are sliced out of it, every other frame is served from it to websocket-client.
+"""The read buffer: whole text frames are sliced out of it, every other frame is served from it to
+websocket-client.
 
-Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes, and
-those cost one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the size limit
-before one byte of its payload is waited for.
+Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes,
+and those cost one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the
+size limit before one byte of its payload is waited for.
 
 Owns the bytes between the stream and the frames; must not import anything of the package but the stream.
 """
@@ -44,8 +45,8 @@ class FrameError(Exception):
 
 
 class ReadAhead:
-    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by the
-    reader thread.
+    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by
+    the reader thread.
 
     ``data`` is what arrived behind the handshake.
     """
@@ -55,7 +56,9 @@ class ReadAhead:
         self._max_message_size = max_message_size
         self._buffer = data
         self._position = 0
-        self._growing: bytearray | None = None  # the head frame while it is large and incomplete; _buffer is then empty
+        self._growing: bytearray | None = (
+            None  # the head frame while it is large and incomplete; _buffer is then empty
+        )
         self._needed = 0  # its whole length
 
     @property
@@ -81,7 +84,8 @@ class ReadAhead:
         return len(data)
 
     def take_text_frames(self, out: list[bytes]) -> None:
-        """Append the payloads of the whole text frames with a 16-bit length at the head; stops before anything else.
+        """Append the payloads of the whole text frames with a 16-bit length at the head; stops before
+        anything else.
 
         The hot path; everything it leaves, other text frames too, is for ``head``.
         """
@@ -106,8 +110,8 @@ class ReadAhead:
     def head(self, in_fragments: bool, assembled: int) -> tuple[int, int, int] | None:
         """The frame at the head as (first byte, payload's start, payload's end); None while it is incomplete.
 
-        The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is under way
-        and ``assembled`` how many bytes of it there are. Raises FrameError.
+        The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is
+        under way and ``assembled`` how many bytes of it there are. Raises FrameError.
         """
         buffer, at = self._buffer, self._position
         have = len(buffer) - at
@@ -134,7 +138,8 @@ class ReadAhead:
         if opcode < CLOSE and assembled + length > self._max_message_size:
             raise FrameError(
                 MESSAGE_TOO_BIG,
-                f"a message of {assembled + length} bytes, more than max_message_size={self._max_message_size}",
+                f"a message of {assembled + length} bytes, more than "
+                f"max_message_size={self._max_message_size}",
             )
         stop = start + length
         if stop > len(buffer):

@@ -1,7 +1,9 @@
-"""Reading an HTTP answer: the head of the final answer, and then, if it is a refusal, as much of its body as is worth a wait.
+"""Reading an HTTP answer: the head of the final answer, and then, if it is a refusal, as much of its body as
+is worth a wait.
 
-Owns the rules that hold for a proxy's answer to CONNECT as well as for a server's answer to the upgrade, and the caps on what the
-peer can make us hold. How the answer is cut into segments makes no difference: the status counts, whatever the body does.
+Owns the rules that hold for a proxy's answer to CONNECT as well as for a server's answer to the upgrade, and
+the caps on what the peer can make us hold. How the answer is cut into segments makes no difference: the
+status counts, whatever the body does.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ _SWITCHING_PROTOCOLS: Final = 101
 def read_head(stream: ByteStream, deadline: DialDeadline, received: bytearray) -> tuple[bytes, Answer]:
     """The head of the final answer, as bytes and parsed; ``received`` then holds what came behind it.
 
-    Interim answers (100 Continue, 103 Early Hints) are skipped, as RFC 9110 (15.2) asks of every client. Raises what the stream
-    raises, TimeoutError, DialCancelled, and NotHttp when it is not HTTP or longer than HEAD_BYTES.
+    Interim answers (100 Continue, 103 Early Hints) are skipped, as RFC 9110 (15.2) asks of every client.
+    Raises what the stream raises, TimeoutError, DialCancelled, and NotHttp when it is not HTTP or longer than
+    HEAD_BYTES.
     """
     budget = HEAD_BYTES
     while True:
@@ -61,7 +64,8 @@ def _head_length(stream: ByteStream, deadline: DialDeadline, received: bytearray
 
 
 def read_body(stream: ByteStream, deadline: DialDeadline, answer: Answer, received: bytearray) -> Answer:
-    """``answer`` with the beginning of its body, of which ``received`` is what has come so far. Raises DialCancelled."""
+    """``answer`` with the beginning of its body, of which ``received`` is what has come so far. Raises
+    DialCancelled."""
     length = answer.headers.get("content-length", "")
     known = length.isascii() and length.isdigit() and len(length) < 6
     wanted = min(int(length), BODY_BYTES) if known else BODY_BYTES

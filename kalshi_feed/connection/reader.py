@@ -1,7 +1,8 @@
 """The reader thread: one thread that dials, reads, writes and dials again.
 
-Owns the socket from the dial to the close, and the loop. What the bytes mean is the host's business (the engine, above); must
-not import session, books or dispatch. The thread is a daemon: a program that ends without close() is not held up.
+Owns the socket from the dial to the close, and the loop. What the bytes mean is the host's business (the
+engine, above); must not import session, books or dispatch. The thread is a daemon: a program that ends
+without close() is not held up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from .wakeup import Wakeup, wait_ready
 __all__ = ["Host", "Reader"]
 
 _LONGEST_WAIT: Final = 60.0
-_PAUSE: Final = 1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
+_PAUSE: Final = (
+    1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
+)
 
 
 class Host(Protocol):
@@ -30,7 +33,8 @@ class Host(Protocol):
         """A connection stands."""
 
     def turn(self, payloads: list[bytes], now: float) -> Iterable[bytes]:
-        """What one read brought (often nothing); returns commands to send. Raises ConnectionLost to have it replaced."""
+        """What one read brought (often nothing); returns commands to send. Raises ConnectionLost to have it
+        replaced."""
 
     def next_deadline(self) -> float:
         """When turn() must be called next though nothing is read."""
@@ -39,7 +43,8 @@ class Host(Protocol):
         """A dial failed or a connection ended: seconds until the next dial. Raises the error to end with."""
 
     def failed(self, defect: Exception, now: float) -> float:
-        """Our own code raised, and the connection is gone: seconds until the next dial. Raises the error to end with."""
+        """Our own code raised, and the connection is gone: seconds until the next dial. Raises the error to
+        end with."""
 
     def on_end(self, error: BaseException | None) -> None:
         """The last call: the thread ends, by request (None) or with this error."""
@@ -114,7 +119,8 @@ class Reader(FeedingThread):
             transport.flush(now)
             if not transport.has_more:
                 until = min(host.next_deadline(), transport.next_deadline())
-                self._wait(min(until - time.monotonic(), LOOK_EVERY), transport)  # time itself may stand still meanwhile (N44)
+                # time itself may stand still meanwhile (N44)
+                self._wait(min(until - time.monotonic(), LOOK_EVERY), transport)
             payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
@@ -127,7 +133,8 @@ class Reader(FeedingThread):
             self._wait(remaining, None)
 
     def _wait(self, seconds: float, transport: Transport | None) -> None:
-        """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own (N42)."""
+        """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own
+        (N42)."""
         fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
         _, _, woken = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
         if woken:

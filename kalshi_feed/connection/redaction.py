@@ -1,8 +1,8 @@
-"""Keeps secrets out of texts and tracebacks: the server's echoes of our headers, what websocket-client logs when tracing
-is on, and the locals of frames that were handed a secret.
+"""Keeps secrets out of texts and tracebacks: the server's echoes of our headers, what websocket-client logs
+when tracing is on, and the locals of frames that were handed a secret.
 
-Owns the patterns, the log filter and what becomes of a traceback (K02, K03, K11); must not import anything of the
-package.
+Owns the patterns, the log filter and what becomes of a traceback (K02, K03, K11); must not import anything of
+the package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _LEAST_LENGTH: Final = 4  # of a secret; to hide "ab" would mangle every text
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the given secrets, without the values of secret headers and without long opaque runs."""
+    """``text`` without the given secrets, without the values of secret headers and without long opaque
+    runs."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST_LENGTH:
             text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)
@@ -45,7 +46,8 @@ def holds_secret(text: str, secrets: Iterable[str] = ()) -> bool:
 
 
 def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException | None:
-    """``error`` fit to travel as a ``__cause__``: no traceback anywhere in its chain, so no frame with headers or keys.
+    """``error`` fit to travel as a ``__cause__``: no traceback anywhere in its chain, so no frame with
+    headers or keys.
 
     None when its own text, or that of an error behind it, holds a secret.
     """
@@ -64,7 +66,8 @@ def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException |
 
 
 def without_locals(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """For functions that are handed secrets: what they raise keeps its traceback, and no frame of it a local variable."""
+    """For functions that are handed secrets: what they raise keeps its traceback, and no frame of it a local
+    variable."""
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -93,7 +96,8 @@ class RedactingFilter(logging.Filter):
 
 
 def install_log_filter() -> None:
-    """Put the filter on websocket-client's logger, once: ``websocket.enableTrace(True)`` prints the signed headers."""
+    """Put the filter on websocket-client's logger, once: ``websocket.enableTrace(True)`` prints the signed
+    headers."""
     logger = logging.getLogger("websocket")
     if not any(isinstance(present, RedactingFilter) for present in logger.filters):
         logger.addFilter(RedactingFilter())

@@ -1,7 +1,7 @@
 """Host name to addresses, in a way that can be given up.
 
-``getaddrinfo`` cannot be interrupted, so it runs in a short-lived daemon thread that nobody waits for when the dial is
-cancelled or out of time (N05). Owns the lookup; must not import anything of the package.
+``getaddrinfo`` cannot be interrupted, so it runs in a short-lived daemon thread that nobody waits for when
+the dial is cancelled or out of time (N05). Owns the lookup; must not import anything of the package.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def literal_address(host: str, port: int) -> Address | None:
 
 
 class Lookup:
-    """One lookup in a thread of its own; ``done`` is called there when ``result`` is set. Thread-safe by that one
-    assignment.
+    """One lookup in a thread of its own; ``done`` is called there when ``result`` is set. Thread-safe by that
+    one assignment.
 
-    ``result`` is None, then the addresses (families alternating, so that one dead family costs one try) or the
-    exception.
+    ``result`` is None, then the addresses (families alternating, so that one dead family costs one try) or
+    the exception.
     """
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """TCP: the first of a host's addresses that accepts a connection (RFC 8305, "Happy Eyeballs").
 
-Owns the attempts while they run. They all run in the dialing thread: connects that do not block, and one wait for all of them,
-which the wake-up ends, too. A dead address costs the others a head start, not its share of the deadline (N43).
+Owns the attempts while they run. They all run in the dialing thread: connects that do not block, and one wait
+for all of them, which the wake-up ends, too. A dead address costs the others a head start, not its share of
+the deadline (N43).
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from .resolve import Address
 
 __all__ = ["NoneConnected", "connect_first"]
 
-HEAD_START: Final = 0.25  # seconds that an attempt has to itself before the next one begins beside it (RFC 8305, section 8)
+HEAD_START: Final = (
+    0.25  # seconds that an attempt has to itself before the next one begins beside it (RFC 8305, section 8)
+)
 _UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
 
 class NoneConnected(Exception):
-    """No address of several accepted a connection. ``failures`` has each address and what happened to it. Immutable, so
-    thread-safe."""
+    """No address of several accepted a connection. ``failures`` has each address and what happened to it.
+    Immutable, so thread-safe."""
 
     def __init__(self, failures: Sequence[tuple[str, Exception]]) -> None:
         super().__init__(failures)
@@ -37,10 +40,11 @@ class NoneConnected(Exception):
 
 
 def connect_first(addresses: Sequence[Address], deadline: DialDeadline) -> socket.socket:
-    """A non-blocking socket that is connected to the first of ``addresses`` to accept; all other attempts are given up.
+    """A non-blocking socket that is connected to the first of ``addresses`` to accept; all other attempts are
+    given up.
 
-    The addresses come in the order of preference. Raises what happened to the address (OSError, TimeoutError) if there was only
-    one, else NoneConnected; and DialCancelled. Leaves no descriptor behind when it raises.
+    The addresses come in the order of preference. Raises what happened to the address (OSError, TimeoutError)
+    if there was only one, else NoneConnected; and DialCancelled. Leaves no descriptor behind when it raises.
     """
     return _Race(addresses, deadline).run()
 
@@ -54,8 +58,11 @@ class _Race:
         # by descriptor, in the order in which they began: the socket, and the address it goes to
         self._running: dict[int, tuple[socket.socket, str]] = {}
         self._failures: list[tuple[str, Exception]] = []
-        # with many addresses or little time it is shorter: half of the time remains when the last attempt begins
-        self._head_start = min(HEAD_START, (deadline.deadline - time.monotonic()) / 2 / max(len(addresses), 1))
+        # with many addresses or little time it is shorter: half of the time remains when the last attempt
+        # begins
+        self._head_start = min(
+            HEAD_START, (deadline.deadline - time.monotonic()) / 2 / max(len(addresses), 1)
+        )
         self._next_start = -1.0  # time.monotonic() from which the next attempt may begin
 
     def run(self) -> socket.socket:

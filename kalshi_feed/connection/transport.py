@@ -1,16 +1,19 @@
 """The open connection: messages in, commands out, pings answered, silence and stalls noticed.
 
-Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that gave
-messages never also raises; the next one does.
+Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that
+gave messages never also raises; the next one does.
 
-A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and in each such
-time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not (N14, N40).
+A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and
+in each such time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not
+(N14, N40).
 
-When the clocks have jumped (the machine slept, or the wall clock was set), nobody knows whether the peer is still there: one
-ping is sent, and the connection is lost if it is not answered within ANSWER_SECONDS (N44, N45).
+When the clocks have jumped (the machine slept, or the wall clock was set), nobody knows whether the peer is
+still there: one ping is sent, and the connection is lost if it is not answered within ANSWER_SECONDS (N44,
+N45).
 
-Owns the liveness rules and the closing handshake, and acts on what an Ending knows; must not import the session. Code 1002, 1007
-and 1009 in a ConnectionLost is the code this side closed with because of what the peer sent; any other code came from the peer.
+Owns the liveness rules and the closing handshake, and acts on what an Ending knows; must not import the
+session. Code 1002, 1007 and 1009 in a ConnectionLost is the code this side closed with because of what the
+peer sent; any other code came from the peer.
 """
 
 from __future__ import annotations
@@ -46,11 +49,13 @@ class Transport:
     """An open connection. Not thread-safe; owned by the thread that dialed (checked), all but ``abort``.
 
     ``now`` is time.monotonic() everywhere. ``server_time`` is the Date of the handshake's answer or None,
-    ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side) or
-    None.
+    ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side)
+    or None.
     """
 
-    _slow_frames_per_read = 256  # frames that are not plain text: then the reader's other duties get their turn (N16)
+    _slow_frames_per_read = (
+        256  # frames that are not plain text: then the reader's other duties get their turn (N16)
+    )
 
     def __init__(
         self,
@@ -97,7 +102,8 @@ class Transport:
         self._last_byte = now, time.time()  # when the last byte came, in monotonic and in Unix seconds
         self._jump: Jump | None = None  # whose ping has no answer yet
         self._jumped_at = 0.0  # when that ping was sent
-        self._last_byte_before = self._last_byte  # that jump: what comes first after it may have been sent long before
+        # that jump: what comes first after it may have been sent long before
+        self._last_byte_before = self._last_byte
         self._ending = Ending()
 
     # Reading
@@ -117,7 +123,8 @@ class Transport:
 
     @property
     def last_byte(self) -> tuple[float, float]:
-        """When the last byte came that shows the peer to be there: time.monotonic() and time.time() as they were then."""
+        """When the last byte came that shows the peer to be there: time.monotonic() and time.time() as they
+        were then."""
         return self._last_byte if self._jump is None else self._last_byte_before
 
     @property
@@ -174,7 +181,8 @@ class Transport:
         if count:
             self.last_received = now
             self._last_byte = now, wall
-            if self._jump is not None and now >= self._jumped_at + ANSWER_SECONDS:  # what was on its way has come by now
+            # what was on its way has come by now
+            if self._jump is not None and now >= self._jumped_at + ANSWER_SECONDS:
                 self._jump = None
             self.bytes_received += count
             self._pinged = False
@@ -248,14 +256,18 @@ class Transport:
                 return
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
-        """Note since when the message at the head is incomplete; of a fragmented one, single frames do not count."""
+        """Note since when the message at the head is incomplete; of a fragmented one, single frames do not
+        count."""
         fragmented, arrived = self._fragments is not None, self._arrived()
         if not fragmented and not arrived:
             self._partial_since = None
         elif self._partial_since is None or (new_message if fragmented else new_frame):
             self._partial_since = now
             self._progress = now, arrived
-        elif now >= self._progress[0] + FRAME_SECONDS and arrived >= self._progress[1] + FRAME_SECONDS * MIN_BYTES_PER_SECOND:
+        elif (
+            now >= self._progress[0] + FRAME_SECONDS
+            and arrived >= self._progress[1] + FRAME_SECONDS * MIN_BYTES_PER_SECOND
+        ):
             self._progress = now, arrived
 
     def _fail(self, code: int, reason: str, now: float) -> None:
@@ -274,7 +286,8 @@ class Transport:
         return self._stream.wants_write or (queued and not self._stream.unsent_bytes)
 
     def send_text(self, data: bytes) -> None:
-        """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is ending."""
+        """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is
+        ending."""
         self._send(data, TEXT)
 
     def _send(self, data: bytes, opcode: int) -> None:
@@ -283,7 +296,8 @@ class Transport:
             self._outbox.append(_encode(data, opcode))
 
     def flush(self, now: float) -> None:
-        """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had received."""
+        """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had
+        received."""
         self._check_owner()
         self._flush(now)
 
@@ -403,7 +417,9 @@ class Transport:
             if now >= deadline:
                 return
             if not self.has_more:
-                wait_ready(self.fileno(), None, read=not over, write=self._stream.wants_write, timeout=deadline - now)
+                wait_ready(
+                    self.fileno(), None, read=not over, write=self._stream.wants_write, timeout=deadline - now
+                )
             self._flush(now)
             if not over:
                 try:

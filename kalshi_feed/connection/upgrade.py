@@ -1,8 +1,9 @@
-"""The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its socket.
+"""The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its
+socket.
 
-The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client only
-ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are taken out both
-ways: websocket-client's jar is shared by the whole process. Owns the upgrade.
+The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client
+only ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are
+taken out both ways: websocket-client's jar is shared by the whole process. Owns the upgrade.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from .url import Endpoint
 __all__ = ["Upgraded", "upgrade"]
 
 DOING: Final = "the WebSocket handshake"
-_COOKIES: Final = re.compile(rb"^(?:set-)?cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+_COOKIES: Final = re.compile(
+    rb"^(?:set-)?cookie[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE
+)
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 install_log_filter()
@@ -58,12 +61,15 @@ def upgrade(
     proxy: Proxy | None,
     headers: Callable[[], Mapping[str, str]],
 ) -> Upgraded | KalshiFeedError | DialCancelled:
-    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds the
-    headers (K02)."""
+    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds
+    the headers (K02)."""
     signed = _sign(headers)
     if isinstance(signed, KalshiFeedError):
         return signed
-    secrets = (*endpoint.secrets, *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"))
+    secrets = (
+        *endpoint.secrets,
+        *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"),
+    )
     stand_in = _HandshakeSocket(stream, deadline)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
@@ -76,12 +82,14 @@ def upgrade(
     except Exception as error:
         return connection_failed(stand_in.failure or error, DOING, endpoint, proxy, secrets)
     answer = stand_in.answer
-    if answer is None or client.getstatus() != 101:  # not as things stand; but nothing else may ever pass for a connection
+    # not as things stand; but nothing else may ever pass for a connection
+    if answer is None or client.getstatus() != 101:
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if name in answer.headers:
             return ConnectionFailed(
-                f"{endpoint.redacted}: {DOING} failed: the server turned on something that was not asked for ({name}); "
+                f"{endpoint.redacted}: {DOING} failed: the server turned on something that was not asked for "
+                f"({name}); "
                 "a proxy on the way may have added it"
             )
     skew = None if answer.server_time is None else (local_time() - answer.server_time).total_seconds()
@@ -95,15 +103,20 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
         detach(error)  # the signer's frames hold the key
         return error
     except Exception as error:  # no cause: nobody knows what a signer's exception holds
-        return CredentialsError(f"the handshake could not be signed ({type(error).__name__}); check the private key")
+        return CredentialsError(
+            f"the handshake could not be signed ({type(error).__name__}); check the private key"
+        )
     for name, value in signed.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
-            return CredentialsError("a handshake header holds control or non-ASCII characters; check the api key id")
+            return CredentialsError(
+                "a handshake header holds control or non-ASCII characters; check the api key id"
+            )
     return signed
 
 
 class _HandshakeSocket:
-    """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing thread."""
+    """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing
+    thread."""
 
     def __init__(self, stream: ByteStream, deadline: DialDeadline) -> None:
         self._stream = stream
@@ -115,7 +128,8 @@ class _HandshakeSocket:
         self.failure: Exception | None = None  # before websocket-client gives it another name
 
     def send(self, data: bytes) -> int:
-        """All of ``data``, which is the whole request: websocket-client does not look at how much was sent."""
+        """All of ``data``, which is the whole request: websocket-client does not look at how much was
+        sent."""
         self._stream.write(_COOKIES.sub(b"", data))
         while self._stream.wants_write:
             self._deadline.wait(self._stream.fileno(), read=False, write=True)

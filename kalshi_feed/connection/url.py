@@ -23,8 +23,8 @@ WEB_SCHEMES: Final = {"http": "ws", "https": "wss"}
 class Endpoint:
     """A checked url. Immutable, so thread-safe.
 
-    ``path`` is the exact request target, with the query if there is one; ``host`` has no brackets around an IPv6
-    address.
+    ``path`` is the exact request target, with the query if there is one; ``host`` has no brackets around an
+    IPv6 address.
     """
 
     url: str
@@ -74,13 +74,19 @@ def parse_url(url: str) -> Endpoint:
     if not isinstance(url, str):
         raise ConfigurationError(f"url must be a str like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
-        raise ConfigurationError("url holds a blank, a control character or a backslash; write them percent-encoded")
+        raise ConfigurationError(
+            "url holds a blank, a control character or a backslash; write them percent-encoded"
+        )
     if not url.isascii():
-        raise ConfigurationError("url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded")
+        raise ConfigurationError(
+            "url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded"
+        )
     parts = _split(url)
     _check_scheme(parts, url)
     if "@" in parts.netloc:
-        raise ConfigurationError("url holds a user name or password; Kalshi wants signed headers: pass credentials= instead")
+        raise ConfigurationError(
+            "url holds a user name or password; Kalshi wants signed headers: pass credentials= instead"
+        )
     if parts.fragment or url.endswith("#"):
         raise ConfigurationError("url has a fragment (#…), which a WebSocket url cannot have; remove it")
     if ";" in parts.path:
@@ -94,7 +100,8 @@ def parse_url(url: str) -> Endpoint:
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
         raise ConfigurationError(
-            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback only)"
+            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback "
+            "only)"
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = f"[{host}]" if ":" in host else host
@@ -133,7 +140,9 @@ def _check_scheme(parts: SplitResult, url: str) -> None:
         return
     if parts.scheme in WEB_SCHEMES:
         wanted = WEB_SCHEMES[parts.scheme]
-        raise ConfigurationError(f"url starts with {parts.scheme}://; the WebSocket url starts with {wanted}://")
+        raise ConfigurationError(
+            f"url starts with {parts.scheme}://; the WebSocket url starts with {wanted}://"
+        )
     raise ConfigurationError(f"url must start with wss://, like {EXAMPLE!r}")
 
 

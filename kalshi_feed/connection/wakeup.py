@@ -1,4 +1,5 @@
-"""Waiting: the descriptor that ends a wait from outside, and the waits on one socket, or on several connects, plus that descriptor.
+"""Waiting: the descriptor that ends a wait from outside, and the waits on one socket, or on several connects,
+plus that descriptor.
 
 Owns the wake-up socket pair.
 """
@@ -19,10 +20,11 @@ _HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors a
 
 
 class Wakeup:
-    """Ends the reader's wait. Thread-safe; ``wake`` may also be called from a signal handler and after ``close``.
+    """Ends the reader's wait. Thread-safe; ``wake`` may also be called from a signal handler and after
+    ``close``.
 
-    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so drain
-    first and look at what was posted afterwards, then nothing is missed.
+    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so
+    drain first and look at what was posted afterwards, then nothing is missed.
     """
 
     def __init__(self) -> None:
@@ -30,9 +32,10 @@ class Wakeup:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._closing = False
-        # Guards the two sockets against being closed while a byte is sent (the number could by then be another file).
-        # Only non-blocking socket calls happen under it. Re-entrant, because a signal handler may wake while its
-        # thread is waking; and close() does not wait for it, because that handler may wait for the thread that closes.
+        # Guards the two sockets against being closed while a byte is sent (the number could by then be
+        # another file). Only non-blocking socket calls happen under it. Re-entrant, because a signal handler
+        # may wake while its thread is waking; and close() does not wait for it, because that handler may wait
+        # for the thread that closes.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
@@ -47,7 +50,8 @@ class Wakeup:
             self.close()
 
     def give_back(self) -> None:
-        """A wake by the thread that drains and closes: needs no lock, which a thread may hold that is in a signal handler."""
+        """A wake by the thread that drains and closes: needs no lock, which a thread may hold that is in a
+        signal handler."""
         try:
             self._writer.send(b"\0")
         except OSError:  # full: already woken; closed: nobody waits
@@ -73,12 +77,18 @@ class Wakeup:
 
 
 def wait_ready(
-    fileno: int | None, wakeup: Wakeup | None, *, read: bool = True, write: bool = False, timeout: float | None = None
+    fileno: int | None,
+    wakeup: Wakeup | None,
+    *,
+    read: bool = True,
+    write: bool = False,
+    timeout: float | None = None,
 ) -> tuple[bool, bool, bool]:
-    """Wait until the socket is ready, the wake-up was signalled or ``timeout`` seconds are over (None: for ever).
+    """Wait until the socket is ready, the wake-up was signalled or ``timeout`` seconds are over (None: for
+    ever).
 
-    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked, writable:
-    the next call on the socket then tells what it is.
+    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked,
+    writable: the next call on the socket then tells what it is.
     """
     woken_fd = -1 if wakeup is None else wakeup.fileno()
     socket_fd = -1 if fileno is None else fileno
@@ -89,7 +99,9 @@ def wait_ready(
     return _select(socket_fd, woken_fd, read, write, timeout)
 
 
-def _poll(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool, bool]:
+def _poll(
+    socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None
+) -> tuple[bool, bool, bool]:
     poll = select.poll()
     if woken_fd >= 0:
         poll.register(woken_fd, select.POLLIN)
@@ -106,7 +118,9 @@ def _poll(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float
     )
 
 
-def _select(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None) -> tuple[bool, bool, bool]:
+def _select(
+    socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None
+) -> tuple[bool, bool, bool]:
     readers = [fd for fd, wanted in ((socket_fd, read), (woken_fd, True)) if wanted and fd >= 0]
     writers = [socket_fd] if write and socket_fd >= 0 else []
     # Windows reports a failed connect only as exceptional
@@ -115,8 +129,8 @@ def _select(socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: flo
 
 
 def wait_connects(filenos: Collection[int], wakeup: Wakeup, timeout: float) -> tuple[set[int], bool]:
-    """Wait until the connect of one of the sockets has ended, well or badly (SO_ERROR then tells), the wake-up was signalled or
-    ``timeout`` seconds are over. Gives (the sockets whose connect has ended, woken).
+    """Wait until the connect of one of the sockets has ended, well or badly (SO_ERROR then tells), the
+    wake-up was signalled or ``timeout`` seconds are over. Gives (the sockets whose connect has ended, woken).
     """
     woken_fd = wakeup.fileno()
     if _HAS_POLL:

@@ -1,7 +1,7 @@
 """One feed for each process, whoever forks: for servers and task queues whose workers are made by fork().
 
-Owns ProcessFeed. Threads and sockets do not survive a fork, so a feed must be made in the process that uses it. Must not import
-anything but the feed.
+Owns ProcessFeed. Threads and sockets do not survive a fork, so a feed must be made in the process that uses
+it. Must not import anything but the feed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["ProcessFeed"]
 class ProcessFeed:
     """The feed of whichever process asks for it: made and started when it first does. Thread-safe.
 
-    ``make`` returns a new feed with its callbacks and subscriptions, not started; it runs once in every process that asks. So one
-    of these may stand at the top of a module that a parent imports before it forks.
+    ``make`` returns a new feed with its callbacks and subscriptions, not started; it runs once in every
+    process that asks. So one of these may stand at the top of a module that a parent imports before it forks.
     """
 
     def __init__(self, make: Callable[[], KalshiFeed]) -> None:
         self._make = make
-        # Guards the feed; make() and start() run under it, and neither waits for the network. Re-entrant, so that a signal handler
-        # that closes cannot hang on what it interrupts.
+        # Guards the feed; make() and start() run under it, and neither waits for the network. Re-entrant, so
+        # that a signal handler that closes cannot hang on what it interrupts.
         self._lock = threading.RLock()
         self._feed: KalshiFeed | None = None
         call_in_child(self._leave_child)
@@ -50,8 +50,8 @@ class ProcessFeed:
     def close(self, timeout: float = 5.0) -> None:
         """Close this process's feed, if there is one; the next get() makes another.
 
-        At the interpreter's end every feed is closed by itself; a process that ends with os._exit(), as the children of
-        multiprocessing and Celery do, must call this.
+        At the interpreter's end every feed is closed by itself; a process that ends with os._exit(), as the
+        children of multiprocessing and Celery do, must call this.
         """
         with self._lock:
             feed, self._feed = self._feed, None

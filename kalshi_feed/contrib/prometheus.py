@@ -6,8 +6,9 @@
     FeedCollector(feed)
     start_http_server(9464)  # http://…:9464/metrics
 
-Needs the extra ``prometheus`` (prometheus-client). Owns the metrics' names. Uses feed.stats(), feed.health() and feed.books, when
-somebody scrapes: between scrapes it costs nothing, and what it asks takes none of the feed's locks for long.
+Needs the extra ``prometheus`` (prometheus-client). Owns the metrics' names. Uses feed.stats(), feed.health()
+and feed.books, when somebody scrapes: between scrapes it costs nothing, and what it asks takes none of the
+feed's locks for long.
 """
 
 from __future__ import annotations
@@ -38,20 +39,27 @@ _HEALTH: Final = ("ok", "degraded", "down")
 
 
 class FeedCollector(Collector):
-    """The metrics of one feed, or of several by name; registers itself, as the library's own collectors do. Thread-safe.
+    """The metrics of one feed, or of several by name; registers itself, as the library's own collectors do.
+    Thread-safe.
 
-    ``feeds``: a KalshiFeed (its ``feed`` label is "default"), or a mapping of names to feeds. ``registry``: where to register;
-    None: nowhere. A feed may be IDLE, closed, FAILED or of another process (after a fork): the scrape goes on, and
-    ``kalshi_feed_health`` says "down". The values of all labels come from fixed lists, but for the names of the feeds.
+    ``feeds``: a KalshiFeed (its ``feed`` label is "default"), or a mapping of names to feeds. ``registry``:
+    where to register; None: nowhere. A feed may be IDLE, closed, FAILED or of another process (after a fork):
+    the scrape goes on, and ``kalshi_feed_health`` says "down". The values of all labels come from fixed
+    lists, but for the names of the feeds.
 
     Raises ValueError if the registry has a FeedCollector already: give one all the feeds.
     """
 
-    def __init__(self, feeds: KalshiFeed | Mapping[str, KalshiFeed], *, registry: CollectorRegistry | None = REGISTRY) -> None:
+    def __init__(
+        self, feeds: KalshiFeed | Mapping[str, KalshiFeed], *, registry: CollectorRegistry | None = REGISTRY
+    ) -> None:
         self._feeds = dict(feeds) if isinstance(feeds, Mapping) else {"default": feeds}
         for feed in self._feeds.values():
             if not isinstance(feed, KalshiFeed):
-                raise TypeError(f"FeedCollector takes a KalshiFeed, or a mapping of names to such, not {type(feed).__name__}")
+                raise TypeError(
+                    "FeedCollector takes a KalshiFeed, or a mapping of names to such, not "
+                    f"{type(feed).__name__}"
+                )
         if registry is not None:
             registry.register(self)
 
@@ -65,7 +73,9 @@ class FeedCollector(Collector):
         for name, feed in self._feeds.items():
             try:
                 health, stats = feed.health(), feed.stats()
-                books = Counter(book.status for ticker in feed.books if (book := feed.books.get(ticker)) is not None)
+                books = Counter(
+                    book.status for ticker in feed.books if (book := feed.books.get(ticker)) is not None
+                )
             except KalshiFeedError:  # of another process
                 metrics.health.add_metric([name], dict.fromkeys(_HEALTH, False) | {"down": True})
             else:
@@ -78,13 +88,23 @@ class _Metrics:
 
     def __init__(self) -> None:
         self.all: list[Metric] = []
-        self._info = self._family(InfoMetricFamily("kalshi_feed", "The version of kalshi_feed.", {"version": __version__}))
-        self.health = self._family(StateSetMetricFamily("kalshi_feed_health", "What feed.health() says.", labels=["feed"]))
-        self._state = self._family(StateSetMetricFamily("kalshi_feed_state", "Where the feed stands.", labels=["feed"]))
-        self._messages = self._counter("messages", "Messages received, by wire type; types unknown here are 'other'.", "type")
+        self._info = self._family(
+            InfoMetricFamily("kalshi_feed", "The version of kalshi_feed.", {"version": __version__})
+        )
+        self.health = self._family(
+            StateSetMetricFamily("kalshi_feed_health", "What feed.health() says.", labels=["feed"])
+        )
+        self._state = self._family(
+            StateSetMetricFamily("kalshi_feed_state", "Where the feed stands.", labels=["feed"])
+        )
+        self._messages = self._counter(
+            "messages", "Messages received, by wire type; types unknown here are 'other'.", "type"
+        )
         self._bytes = self._counter("bytes", "Bytes of the messages received, by wire type.", "type")
         self._faults = self._counter("faults", "What on_error was told of, by kind.", "kind")
-        self._ignored = self._counter("ignored", "Frames left out, by reason; late and doubled ones, mostly.", "reason")
+        self._ignored = self._counter(
+            "ignored", "Frames left out, by reason; late and doubled ones, mostly.", "reason"
+        )
         self._gaps = self._counter("gaps", "Times that messages were missing.")
         self._resyncs = self._counter("resyncs", "Times that books were made right again by fresh snapshots.")
         self._reconnects = self._counter("reconnects", "Connections after the first one.")
@@ -92,15 +112,26 @@ class _Metrics:
         self._callback_errors = self._counter("callback_errors", "Callbacks that raised.")
         self._callback_seconds = self._counter("callback_seconds", "Time spent in callbacks.")
         self._queue_depth = self._gauge("queue_depth", "Messages that wait for callbacks.")
-        self._queue_high_water = self._gauge("queue_high_water", "The most messages that have ever waited for callbacks.")
-        self._books = self._gauge("books", "Books that are wanted, by status.", "status")
-        self._age = self._gauge("last_message_age_seconds", "Time since the last message; absent before the first.")
-        self._since = self._gauge(
-            "connection_start_time_seconds", "When the present connection was made, Unix time; absent without one."
+        self._queue_high_water = self._gauge(
+            "queue_high_water", "The most messages that have ever waited for callbacks."
         )
-        self._skew = self._gauge("clock_skew_seconds", "This machine's clock minus the exchange's; absent while unknown.")
-        self._processing = self._summary("processing_latency_seconds", "From the socket's read to the callback, last 1 to 2 min.")
-        self._exchange = self._summary("exchange_latency_seconds", "From the exchange's timestamp to the read, last 1 to 2 min.")
+        self._books = self._gauge("books", "Books that are wanted, by status.", "status")
+        self._age = self._gauge(
+            "last_message_age_seconds", "Time since the last message; absent before the first."
+        )
+        self._since = self._gauge(
+            "connection_start_time_seconds",
+            "When the present connection was made, Unix time; absent without one.",
+        )
+        self._skew = self._gauge(
+            "clock_skew_seconds", "This machine's clock minus the exchange's; absent while unknown."
+        )
+        self._processing = self._summary(
+            "processing_latency_seconds", "From the socket's read to the callback, last 1 to 2 min."
+        )
+        self._exchange = self._summary(
+            "exchange_latency_seconds", "From the exchange's timestamp to the read, last 1 to 2 min."
+        )
 
     def _family(self, family: M) -> M:
         self.all.append(family)
@@ -129,7 +160,11 @@ class _Metrics:
         for status in BookStatus:
             self._books.add_metric([feed, status.value], books.get(status, 0))
         _add_known(self._age, label, stats.last_message_age)
-        _add_known(self._since, label, stats.connected_since.timestamp() if stats.connected_since is not None else None)
+        _add_known(
+            self._since,
+            label,
+            stats.connected_since.timestamp() if stats.connected_since is not None else None,
+        )
         _add_known(self._skew, label, stats.clock_skew)
         for summary, quantiles in (
             (self._processing, {"0.5": stats.processing_latency_p50, "0.99": stats.processing_latency_p99}),
@@ -140,13 +175,23 @@ class _Metrics:
                     summary.add_sample(summary.name, {"feed": feed, "quantile": quantile}, value)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> CounterMetricFamily:
-        return self._family(CounterMetricFamily(f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]))
+        return self._family(
+            CounterMetricFamily(
+                f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]
+            )
+        )
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
-        return self._family(GaugeMetricFamily(f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]))
+        return self._family(
+            GaugeMetricFamily(
+                f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]
+            )
+        )
 
     def _summary(self, name: str, documentation: str) -> SummaryMetricFamily:
-        return self._family(SummaryMetricFamily(f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed"]))
+        return self._family(
+            SummaryMetricFamily(f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed"])
+        )
 
 
 def _unit(name: str) -> str:
@@ -155,7 +200,8 @@ def _unit(name: str) -> str:
 
 
 def _bounded(counts: Mapping[str, int]) -> Counter[str]:
-    """The counts by wire type, all types unknown to this version together: an exchange must not make labels at will."""
+    """The counts by wire type, all types unknown to this version together: an exchange must not make labels
+    at will."""
     bounded: Counter[str] = Counter()
     for type_, count in counts.items():
         bounded[type_ if type_ in _TYPES else "other"] += count

@@ -1,8 +1,10 @@
 """What every dispatcher has: the registrations, the streams, and the waits for a message.
 
-Owns Delivery, the base of Dispatcher (queue and workers, for a live feed) and InlineDispatcher (for a replay).
+Owns Delivery, the base of Dispatcher (queue and workers, for a live feed) and InlineDispatcher (for a
+replay).
 
-Signals: end_streams() may run in a signal handler on top of any other method. The registry, the streams and waking need no lock.
+Signals: end_streams() may run in a signal handler on top of any other method. The registry, the streams and
+waking need no lock.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ __all__ = ["Delivery"]
 
 
 class Delivery(ABC):
-    """Hands messages and events to callbacks and streams. Thread-safe, but for put() and watch(), which the reader alone calls."""
+    """Hands messages and events to callbacks and streams. Thread-safe, but for put() and watch(), which the
+    reader alone calls."""
 
     def __init__(self, blocking: Blocking | None = None) -> None:
         self.counters = Counters()
@@ -31,27 +34,34 @@ class Delivery(ABC):
         self._lock = threading.Lock()
         self._registry = Registry()
         self._blocking = blocking or Blocking()
-        self._streams: dict[weakref.ref[MessageStream[Any]], None] = {}  # no lock: single dict operations only
+        self._streams: dict[
+            weakref.ref[MessageStream[Any]], None
+        ] = {}  # no lock: single dict operations only
         self._end: KalshiFeedError | None = None
         call_in_child(self.leave_child)
 
-    # -- registering ------------------------------------------------------------------------------------------------
+    # -- registering -----------------------------------------------------------------------------------------
 
-    def register(self, kind: Kind, callback: Callback, market_tickers: str | Iterable[str] | None = None) -> None:
+    def register(
+        self, kind: Kind, callback: Callback, market_tickers: str | Iterable[str] | None = None
+    ) -> None:
         """Call ``callback`` with every object of ``kind``: a wire type, an Event class, BOOKS or ALL_DATA.
 
-        With ``market_tickers`` only with those of these markets, never with a message that has no ticker. Takes
-        effect from the next message on. Raises ConfigurationError.
+        With ``market_tickers`` only with those of these markets, never with a message that has no ticker.
+        Takes effect from the next message on. Raises ConfigurationError.
         """
         self._registry.register(kind, callback, market_tickers)
 
     def off(self, callback: Callback) -> int:
-        """Remove every registration of ``callback``, from the next message on; returns how many there were."""
+        """Remove every registration of ``callback``, from the next message on; returns how many there
+        were."""
         return self._registry.off(callback)
 
-    # -- streams and waits ------------------------------------------------------------------------------------------
+    # -- streams and waits -----------------------------------------------------------------------------------
 
-    def stream(self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000) -> MessageStream[Any]:
+    def stream(
+        self, type: str, market_tickers: str | Iterable[str] | None = None, maxsize: int = 10_000
+    ) -> MessageStream[Any]:
         """A blocking iterator over the messages of one wire type from now on. Raises ConfigurationError."""
         streams = self._streams
         stream: MessageStream[Any] = MessageStream(type, market_tickers, maxsize, self._blocking)
@@ -73,8 +83,9 @@ class Delivery(ABC):
     ) -> Any:
         """The next message of a wire type for which ``predicate`` is true.
 
-        The predicate is called in this thread and its errors pass through. ``timeout`` in seconds, None for ever.
-        Raises WaitTimeout with the text of ``describe``, FeedClosedError, or the feed's error when it has failed.
+        The predicate is called in this thread and its errors pass through. ``timeout`` in seconds, None for
+        ever. Raises WaitTimeout with the text of ``describe``, FeedClosedError, or the feed's error when it
+        has failed.
         """
         deadline = self._blocking.begin(timeout)
         with self.stream(type, market_tickers) as stream:
@@ -88,7 +99,8 @@ class Delivery(ABC):
         raise WaitTimeout(describe() if describe else f"no such {type!r} message within {timeout} s")
 
     def end_streams(self, error: KalshiFeedError | None) -> None:
-        """End every stream and wait: with ``error``, or because the feed was closed. start() lets new ones begin."""
+        """End every stream and wait: with ``error``, or because the feed was closed. start() lets new ones
+        begin."""
         self._end = end = error or FeedClosedError("the feed was closed")
         for stream in self._open_streams():
             stream.end(end)
@@ -97,33 +109,39 @@ class Delivery(ABC):
         return [stream for reference in list(self._streams) if (stream := reference()) is not None]
 
     def _feed_streams(self, messages: Sequence[Deliverable], kinds: set[str]) -> tuple[Lag | None, list[str]]:
-        """Reader only: fill the streams; returns what they had to drop, and what is worth a warning in the log."""
+        """Reader only: fill the streams; returns what they had to drop, and what is worth a warning in the
+        log."""
         warnings = []
         total: Lag | None = None
         for stream in self._open_streams():
             if stream.type in kinds:
                 lag, news = stream.feed(messages)
                 if news:
-                    warnings.append(f"a stream of {stream.type!r} messages is not read fast enough: the oldest are dropped")
+                    warnings.append(
+                        f"a stream of {stream.type!r} messages is not read fast enough: the oldest are "
+                        "dropped"
+                    )
                 if lag is not None and total is not None:
                     total.merge(lag)
                 else:
                     total = total or lag
         return total, warnings
 
-    # -- what the two kinds do differently --------------------------------------------------------------------------
+    # -- what the two kinds do differently -------------------------------------------------------------------
 
     @abstractmethod
     def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
-        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then on.
+        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then
+        on.
 
-        ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book changed its
-        status.
+        ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book
+        changed its status.
         """
 
     @abstractmethod
     def watch(self, now: float) -> None:
-        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``: perf_counter()."""
+        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``:
+        perf_counter()."""
 
     @abstractmethod
     def next_watch(self) -> float:

@@ -1,11 +1,11 @@
 """From the reader to the callbacks of a live feed: a bounded queue and worker threads.
 
-Owns the worker threads, the choice of what is queued for whom, and closing. Must not import anything of the package but
-errors, events, threads and its siblings; no sockets.
+Owns the worker threads, the choice of what is queued for whom, and closing. Must not import anything of the
+package but errors, events, threads and its siblings; no sockets.
 
-Signals: close() may run in a signal handler on top of any other method of the Dispatcher. The lock of the mailboxes and
-counters is taken by the reader, the workers and close() only, so the main thread can be inside it only in close(), and a
-close() on top of a close() of the same thread returns at once.
+Signals: close() may run in a signal handler on top of any other method of the Dispatcher. The lock of the
+mailboxes and counters is taken by the reader, the workers and close() only, so the main thread can be inside
+it only in close(), and a close() on top of a close() of the same thread returns at once.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ class Dispatcher(Delivery):
     """Hands the messages and events of a live feed to callbacks and streams.
 
     Thread-safe, but for put() and watch(), which the reader alone calls. Callbacks run on the threads
-    ``kalshi-feed-worker-N``, in order and under no lock; with several workers each market stays in order, and a control
-    event is delivered before all later messages, but may come before older ones of a market whose worker is behind.
+    ``kalshi-feed-worker-N``, in order and under no lock; with several workers each market stays in order, and
+    a control event is delivered before all later messages, but may come before older ones of a market whose
+    worker is behind.
 
-    ``view_of`` gives a market's newest view for on_book; ``report_fault`` is told of callbacks that raise (for
-    counting: on_error gets the fault from the worker itself). Both are called on worker threads and must not refer to
-    the feed.
+    ``view_of`` gives a market's newest view for on_book; ``report_fault`` is told of callbacks that raise
+    (for counting: on_error gets the fault from the worker itself). Both are called on worker threads and must
+    not refer to the feed.
     """
 
     def __init__(
@@ -89,17 +90,20 @@ class Dispatcher(Delivery):
         self._stuck: dict[Mailbox, tuple[object, ...]] = {}
 
     def _new_queue(self) -> MessageQueue:
-        return MessageQueue(self._lock, self.counters, self._queue_size, self._workers, self._block, self._while_full)
+        return MessageQueue(
+            self._lock, self.counters, self._queue_size, self._workers, self._block, self._while_full
+        )
 
-    # -- the reader's side ------------------------------------------------------------------------------------------
+    # -- the reader's side -----------------------------------------------------------------------------------
 
     def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
-        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then on.
+        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then
+        on.
 
-        ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book changed its
-        status; of a mapping, the values are kept until on_book was told of the market. Never blocks with "drop_oldest";
-        with "block" it waits for room, until close(), or until a callback itself waits for what the reader has yet to
-        bring.
+        ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book
+        changed its status; of a mapping, the values are kept until on_book was told of the market. Never
+        blocks with "drop_oldest"; with "block" it waits for room, until close(), or until a callback itself
+        waits for what the reader has yet to bring.
         """
         table = self._registry.table
         messages = items
@@ -137,7 +141,8 @@ class Dispatcher(Delivery):
         return any(thread.ident in waiting_threads for thread, _ in self._threads)
 
     def watch(self, now: float) -> None:
-        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``: perf_counter().
+        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``:
+        perf_counter().
 
         put() calls it once a second; a reader without messages calls it when next_watch() has come.
         """
@@ -153,7 +158,8 @@ class Dispatcher(Delivery):
                 log_safely(
                     _logger,
                     logging.WARNING,
-                    "the callback %s has been running for over %.0f s; its worker delivers nothing else meanwhile",
+                    "the callback %s has been running for over %.0f s; its worker delivers nothing else "
+                    "meanwhile",
                     _running(box),
                     _STUCK_AFTER,
                 )
@@ -170,10 +176,11 @@ class Dispatcher(Delivery):
                 return _running(box)
         return None
 
-    # -- starting and closing ---------------------------------------------------------------------------------------
+    # -- starting and closing --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the worker threads; after a close() new ones. Raises RuntimeError when the system gives no thread."""
+        """Start the worker threads; after a close() new ones. Raises RuntimeError when the system gives no
+        thread."""
         if self._threads and not self._queue.closing:
             return
         if self._queue.closing:
@@ -184,20 +191,24 @@ class Dispatcher(Delivery):
         self._end = None
         queue, threads = self._queue, self._threads
         for number, box in enumerate(queue.boxes):
-            worker = Worker(queue, box, self._registry, self._lock, self.counters, self._view_of, self._report_fault)
+            worker = Worker(
+                queue, box, self._registry, self._lock, self.counters, self._view_of, self._report_fault
+            )
             thread = _WorkerThread(worker, self._registry, f"{self._prefix}kalshi-feed-worker-{number}")
             try:
                 thread.start()
             except BaseException:
                 queue.begin_close(0.0)
                 raise
-            threads.append((thread, box))  # only now: a close() in a signal handler cannot join a thread not yet running
+            # only now: a close() in a signal handler cannot join a thread not yet running
+            threads.append((thread, box))
 
     def close(self, deadline: float) -> None:
-        """Stop the workers: what is queued is delivered until ``deadline`` (time.monotonic()), then counted as dropped.
+        """Stop the workers: what is queued is delivered until ``deadline`` (time.monotonic()), then counted
+        as dropped.
 
-        Idempotent. Returns at once when called from a callback; the workers then end by themselves, by the deadline. A
-        callback that does not return is named in the log and its daemon thread left behind.
+        Idempotent. Returns at once when called from a callback; the workers then end by themselves, by the
+        deadline. A callback that does not return is named in the log and its daemon thread left behind.
         """
         queue, threads = self._queue, tuple(self._threads)
         queue.begin_close(deadline)
@@ -228,7 +239,8 @@ class Dispatcher(Delivery):
         return isinstance(thread, _WorkerThread) and thread.registry is self._registry
 
     def unblock(self) -> None:
-        """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no lock."""
+        """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no
+        lock."""
         self._queue.unblock()
 
     def leave_child(self) -> None:
@@ -265,11 +277,16 @@ def _changed_books(
         tickers = {}
     tickers.update(status_changed if isinstance(status_changed, Mapping) else dict.fromkeys(status_changed))
     markets = table.book_markets
-    return {t: kept for t, kept in tickers.items() if t is not None and (isinstance(markets, bool) or t in markets)}
+    return {
+        t: kept
+        for t, kept in tickers.items()
+        if t is not None and (isinstance(markets, bool) or t in markets)
+    }
 
 
 def _position(box: Mailbox) -> tuple[object, ...]:
-    """What changes whenever a worker gets on: the callback running, the piece of work, the messages left of it."""
+    """What changes whenever a worker gets on: the callback running, the piece of work, the messages left of
+    it."""
     return box.running, box.serial, length_hint(box.current)
 
 
@@ -278,7 +295,9 @@ def _running(box: Mailbox) -> str:
     return entry.name if entry is not None else "(none)"
 
 
-def _join(threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float) -> list[tuple[threading.Thread, Mailbox]]:
+def _join(
+    threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float
+) -> list[tuple[threading.Thread, Mailbox]]:
     """Wait for the threads until the deadline; returns those still running."""
     for thread, _ in threads:
         remaining = seconds_until(deadline)

@@ -1,7 +1,7 @@
 """A replay's dispatcher: every callback runs where the session is fed, message by message.
 
-Owns InlineDispatcher. There is no queue and there are no workers, so a callback finds everything exactly as it was at its own
-message. Must not import anything of the package but events, threads and its siblings.
+Owns InlineDispatcher. There is no queue and there are no workers, so a callback finds everything exactly as
+it was at its own message. Must not import anything of the package but events, threads and its siblings.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _STUCK_AFTER: Final = 5.0  # seconds
 
 
 class InlineDispatcher(Delivery):
-    """Calls the callbacks in put(), under no lock, and returns when all of them have. Thread-safe but for put().
+    """Calls the callbacks in put(), under no lock, and returns when all of them have. Thread-safe but for
+    put().
 
-    ``blocking``: how streams wait. ``view_of`` gives a market's view for on_book; ``report_fault`` is told of callbacks that raise;
-    ``now`` says what time it is in the replay.
+    ``blocking``: how streams wait. ``view_of`` gives a market's view for on_book; ``report_fault`` is told of
+    callbacks that raise; ``now`` says what time it is in the replay.
     """
 
     def __init__(
@@ -93,7 +94,11 @@ class InlineDispatcher(Delivery):
             counters.processing.add(begun - read_at, count)
 
     def _show_books(self, items: list[Any], status_changed: Iterable[str]) -> None:
-        touched = {item.market_ticker: None for item in items if not isinstance(item, Event) and item.type in BOOK_TYPES}
+        touched = {
+            item.market_ticker: None
+            for item in items
+            if not isinstance(item, Event) and item.type in BOOK_TYPES
+        }
         touched.update(dict.fromkeys(sorted(status_changed)))
         for market_ticker in touched:
             if not self._closed:

@@ -1,13 +1,13 @@
 """The bounded queue between the reader and the workers.
 
-Owns the mailboxes (one per worker), the counting of messages, the dropping of the oldest and the Lagged that stands
-in their place. Must not import anything of the package but session.events, stats and its siblings registry and
-wakeup.
+Owns the mailboxes (one per worker), the counting of messages, the dropping of the oldest and the Lagged that
+stands in their place. Must not import anything of the package but session.events, stats and its siblings
+registry and wakeup.
 
-A mailbox is two deques. `tail` is the queue as the reader filled it. Dropping takes data from the tail's left end and
-moves the control events it meets there, in order, to `head`, where a growing Lag stands for the dropped messages
-between them. The worker empties `head` first. So dropping costs the same however much is queued, the order is kept,
-and a loss is announced before the next data message.
+A mailbox is two deques. `tail` is the queue as the reader filled it. Dropping takes data from the tail's left
+end and moves the control events it meets there, in order, to `head`, where a growing Lag stands for the
+dropped messages between them. The worker empties `head` first. So dropping costs the same however much is
+queued, the order is kept, and a loss is announced before the next data message.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ from .registry import Entry
 __all__ = ["Batch", "Counters", "Lag", "Mailbox", "MessageQueue", "Token"]
 
 TICKER_OF = attrgetter("market_ticker")
-MAX_CHUNK = 64  # messages a worker takes at once: the price of taking is shared, on_book and close() come in between
-MAX_FAULTS = 10_000  # control events are never dropped, but a peer that sends garbage must not fill the memory
+MAX_CHUNK = (
+    64  # messages a worker takes at once: the price of taking is shared, on_book and close() come in between
+)
+MAX_FAULTS = (
+    10_000  # control events are never dropped, but a peer that sends garbage must not fill the memory
+)
 MAX_TICKERS = 1_000  # named in one Lagged
 _ROOM_SLICE = 0.1  # seconds
 
@@ -38,9 +42,10 @@ _ROOM_SLICE = 0.1  # seconds
 class Counters:
     """The dispatcher's figures over all its runs. Written under the dispatcher's lock, read by anyone.
 
-    ``depth`` is the number of messages that wait now (not the few a worker has in hand), ``high_water`` the most
-    there were, ``dropped`` the messages lost by overflow and at close; ``callback_seconds`` the time spent in
-    callbacks; ``processing`` the time from socket read to callback (rotate() it with time.perf_counter()).
+    ``depth`` is the number of messages that wait now (not the few a worker has in hand), ``high_water`` the
+    most there were, ``dropped`` the messages lost by overflow and at close; ``callback_seconds`` the time
+    spent in callbacks; ``processing`` the time from socket read to callback (rotate() it with
+    time.perf_counter()).
     """
 
     __slots__ = ("callback_errors", "callback_seconds", "depth", "dropped", "high_water", "processing")
@@ -55,7 +60,8 @@ class Counters:
 
 
 class Batch:
-    """Messages read from ``first_read_at`` to ``last_read_at``; those before ``position`` are taken or dropped.
+    """Messages read from ``first_read_at`` to ``last_read_at``; those before ``position`` are taken or
+    dropped.
 
     Guarded by the dispatcher's lock while in a mailbox.
     """
@@ -70,7 +76,8 @@ class Batch:
 
 
 class Done(NamedTuple):
-    """What a worker has to say of a chunk: how many messages, when it ended, the time in callbacks, its latencies."""
+    """What a worker has to say of a chunk: how many messages, when it ended, the time in callbacks, its
+    latencies."""
 
     messages: int
     at: float
@@ -80,7 +87,8 @@ class Done(NamedTuple):
 
 
 class Lag:
-    """Dropped messages that become one Lagged. Guarded by the dispatcher's lock until a worker has taken it."""
+    """Dropped messages that become one Lagged. Guarded by the dispatcher's lock until a worker has taken
+    it."""
 
     __slots__ = ("at", "dropped", "tickers")
 
@@ -105,14 +113,16 @@ class Lag:
 
 
 class Token:
-    """A control event, one object in every mailbox: the worker that claims it runs the callbacks, the others wait."""
+    """A control event, one object in every mailbox: the worker that claims it runs the callbacks, the others
+    wait."""
 
     __slots__ = ("_claim", "done", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.done = False
-        self._claim = threading.Lock()  # taken once, never released: guards nothing but who runs the callbacks
+        # taken once, never released: guards nothing but who runs the callbacks
+        self._claim = threading.Lock()
 
     def claim(self) -> bool:
         return self._claim.acquire(blocking=False)
@@ -124,13 +134,16 @@ class Mailbox:
     def __init__(self) -> None:
         self.head: deque[Lag | Token] = deque()
         self.tail: deque[Batch | Lag | Token] = deque()
-        self.dirty: dict[str, object] = {}  # markets whose book changed, for on_book; the values keep such a book alive
+        self.dirty: dict[
+            str, object
+        ] = {}  # markets whose book changed, for on_book; the values keep such a book alive
         self.dirty_due = False
         self.depth = 0
         self.wake = Signal()
         self.attention = False  # the reader asks for the dirty markets to be served within the chunk
         # The worker's; read by the reader to see whether it still moves, by close() to take the rest away.
-        self.current: Iterator[Any] = iter(())  # the messages in hand: consuming it elsewhere ends the worker's loop
+        # the messages in hand: consuming it elsewhere ends the worker's loop
+        self.current: Iterator[Any] = iter(())
         self.started = math.inf  # perf_counter() at which the chunk in hand was begun
         self.running: Entry | None = None
         self.serial = 0
@@ -138,10 +151,11 @@ class Mailbox:
 
 
 class MessageQueue:
-    """The mailboxes of one run of the workers, from start() to close(). Thread-safe; shares the dispatcher's lock.
+    """The mailboxes of one run of the workers, from start() to close(). Thread-safe; shares the dispatcher's
+    lock.
 
-    With ``block`` the reader waits for room and asks ``while_full`` several times a second whether to let the queue grow instead.
-    Times given are time.monotonic(), but ``read_at``, which is time.perf_counter().
+    With ``block`` the reader waits for room and asks ``while_full`` several times a second whether to let the
+    queue grow instead. Times given are time.monotonic(), but ``read_at``, which is time.perf_counter().
     """
 
     def __init__(
@@ -169,9 +183,11 @@ class MessageQueue:
         self._flooded = False
         self._room = Signal()
 
-    # -- the reader's side ------------------------------------------------------------------------------------------
+    # -- the reader's side -----------------------------------------------------------------------------------
 
-    def put(self, entries: Sequence[list[Any] | Event | Lag], dirty: Mapping[str, object], read_at: float) -> list[str]:
+    def put(
+        self, entries: Sequence[list[Any] | Event | Lag], dirty: Mapping[str, object], read_at: float
+    ) -> list[str]:
         """Queue lists of messages and events in order; returns what is worth a warning in the log."""
         warnings: list[str] = []
         if dirty or any(box.dirty for box in self.boxes):
@@ -209,7 +225,10 @@ class MessageQueue:
             flooded = len(first.head) + len(first.tail) >= self.queue_size + MAX_FAULTS
             if flooded and isinstance(entry, FeedFault):
                 if not self._flooded:
-                    warnings.append(f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to on_error")
+                    warnings.append(
+                        f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to "
+                        "on_error"
+                    )
                 self._flooded = True
                 return
             self._flooded = flooded
@@ -249,7 +268,8 @@ class MessageQueue:
                 counters.high_water = self.depth
 
     def _by_box(self, items: Iterable[Any], ticker_of: Any) -> list[tuple[int, list[Any]]]:
-        """The items by mailbox, in order; markets are spread by hash, what has no market goes to the first."""
+        """The items by mailbox, in order; markets are spread by hash, what has no market goes to the
+        first."""
         workers = len(self.boxes)
         if workers == 1:
             return [(0, items if isinstance(items, list) else list(items))]
@@ -300,10 +320,11 @@ class MessageQueue:
                 if entry.position == len(entry.items):
                     box.tail.popleft()
 
-    # -- the workers' side ------------------------------------------------------------------------------------------
+    # -- the workers' side -----------------------------------------------------------------------------------
 
     def take(self, box: Mailbox, done: Done | None = None) -> Batch | Lag | Token | dict[str, object] | None:
-        """The next to deliver: messages, a loss, a control event, the markets with new books; None for nothing now."""
+        """The next to deliver: messages, a loss, a control event, the markets with new books; None for
+        nothing now."""
         with self._lock:
             if done is not None:
                 self._account(done)
@@ -339,7 +360,8 @@ class MessageQueue:
         return chunk
 
     def _account(self, done: Done) -> None:
-        """Lock held: two readings stand for all messages of a chunk, each for a half; a clock call each is too dear."""
+        """Lock held: two readings stand for all messages of a chunk, each for a half; a clock call each is
+        too dear."""
         self._counters.callback_seconds += done.spent
         if done.messages:
             processing = self._counters.processing
@@ -354,7 +376,7 @@ class MessageQueue:
             dirty, box.dirty = box.dirty, {}
         return dirty
 
-    # -- closing ----------------------------------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------------------------
 
     def unblock(self) -> None:
         """Let put() no longer wait for room. Takes no lock."""
@@ -369,7 +391,8 @@ class MessageQueue:
         self.wake_all()
 
     def discard(self, abandon: bool = False) -> None:
-        """Drop all messages, also those in the workers' hands; with ``abandon`` nothing more is delivered at all."""
+        """Drop all messages, also those in the workers' hands; with ``abandon`` nothing more is delivered at
+        all."""
         with self._lock:
             self._discard()
             if abandon:
@@ -404,7 +427,8 @@ class MessageQueue:
             first.add(rest)
 
     def leave_child(self) -> None:
-        """In a child process: nothing is delivered any more, should a worker have forked and come back from its callback.
+        """In a child process: nothing is delivered any more, should a worker have forked and come back from
+        its callback.
 
         The lock may be held by a thread that does not exist here.
         """

@@ -1,7 +1,7 @@
 """Who wants what: the table of callbacks.
 
-Owns the registrations and the immutable Table made of them on every change, which the reader and the workers read
-without a lock. Must not import anything of the package but errors and session.events.
+Owns the registrations and the immutable Table made of them on every change, which the reader and the workers
+read without a lock. Must not import anything of the package but errors and session.events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from typing import Any, Final, Protocol
 from ..errors import ConfigurationError
 from ..events import Event
 
-__all__ = ["ALL_DATA", "BOOKS", "BOOK_TYPES", "Callback", "Deliverable", "Entry", "Kind", "Registry", "Route", "Table"]
+__all__ = [
+    "ALL_DATA",
+    "BOOKS",
+    "BOOK_TYPES",
+    "Callback",
+    "Deliverable",
+    "Entry",
+    "Kind",
+    "Registry",
+    "Route",
+    "Table",
+]
 
 
 class Deliverable(Protocol):
@@ -42,13 +53,14 @@ Kind = str | type[Event] | Special
 
 BOOK_TYPES: Final = frozenset(("orderbook_snapshot", "orderbook_delta"))
 _GONE: Final = object()
+# answers to commands: no data (PROTOCOL.md 4)
 _REPLIES = (
     "subscribed",
     "unsubscribed",
     "ok",
     "error",
     "list_subscriptions",
-)  # answers to commands: no data (PROTOCOL.md 4)
+)
 
 
 class Entry:
@@ -70,8 +82,8 @@ Route = tuple[Callback, frozenset[str] | None, Entry]
 class Table:
     """All registrations at one moment, ready for delivery. Immutable, hence thread-safe.
 
-    ``routes`` maps a wire type to its callbacks in the order of registration; a type that is not in it goes to
-    ``all_data``.
+    ``routes`` maps a wire type to its callbacks in the order of registration; a type that is not in it goes
+    to ``all_data``.
     """
 
     __slots__ = ("_other_wants", "_wants", "all_data", "book_markets", "books", "entries", "routes")
@@ -112,17 +124,22 @@ def _markets(routes: tuple[Route, ...]) -> bool | frozenset[str]:
 
 
 class Registry:
-    """The registrations. Thread-safe without a lock: single dict operations, and a table replaced as a whole."""
+    """The registrations. Thread-safe without a lock: single dict operations, and a table replaced as a
+    whole."""
 
     def __init__(self) -> None:
         self._entries: dict[Entry, None] = {}  # in the order of registration
         self.table = Table(())
 
-    def register(self, kind: Kind, callback: Callback, market_tickers: str | Iterable[str] | None = None) -> None:
+    def register(
+        self, kind: Kind, callback: Callback, market_tickers: str | Iterable[str] | None = None
+    ) -> None:
         """Call ``callback`` with each object of ``kind`` from the next one on. Raises ConfigurationError."""
         entry = Entry(_checked_kind(kind), _checked_callback(callback), checked_tickers(market_tickers))
         if entry.market_tickers is not None and isinstance(kind, type):
-            raise ConfigurationError(f"{kind.__name__} is said by the feed, not by a market; leave market_tickers out")
+            raise ConfigurationError(
+                f"{kind.__name__} is said by the feed, not by a market; leave market_tickers out"
+            )
         self._entries[entry] = None
         self._rebuild()
 
@@ -158,7 +175,8 @@ def checked_tickers(market_tickers: str | Iterable[str] | None) -> frozenset[str
 
 
 def callback_name(callback: object) -> str:
-    """How logs and faults call a callback: module and name, never its repr (which may show the user's data)."""
+    """How logs and faults call a callback: module and name, never its repr (which may show the user's
+    data)."""
     while isinstance(callback, functools.partial):
         callback = callback.func
     named = callback if isinstance(getattr(callback, "__qualname__", None), str) else type(callback)
@@ -166,19 +184,26 @@ def callback_name(callback: object) -> str:
 
 
 def _checked_kind(kind: Any) -> Kind:
-    if isinstance(kind, Special) or (isinstance(kind, str) and kind) or (isinstance(kind, type) and issubclass(kind, Event)):
+    if (
+        isinstance(kind, Special)
+        or (isinstance(kind, str) and kind)
+        or (isinstance(kind, type) and issubclass(kind, Event))
+    ):
         return kind
     raise ConfigurationError(f"a callback is registered for a message type such as 'trade', not for {kind!r}")
 
 
 def _checked_callback(callback: Any) -> Callback:
     if not callable(callback):
-        raise ConfigurationError(f"a callback must be a function of one argument, not {type(callback).__name__}")
+        raise ConfigurationError(
+            f"a callback must be a function of one argument, not {type(callback).__name__}"
+        )
     call = getattr(callback, "__call__", None)  # noqa: B004  (an object whose __call__ is a coroutine function)
     for function in (callback, call):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(
-                f"{callback_name(callback)} is a coroutine function and would never run; callbacks are plain functions"
+                f"{callback_name(callback)} is a coroutine function and would never run; callbacks are plain "
+                "functions"
             )
         if inspect.isgeneratorfunction(function):
             raise ConfigurationError(f"{callback_name(callback)} is a generator function and would never run")

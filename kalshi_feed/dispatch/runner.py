@@ -1,7 +1,7 @@
 """Calling one callback: whatever it raises, the other callbacks and the feed go on.
 
-Owns CallbackRunner, which the workers and a replay's dispatcher share. Must not import anything of the package but events, threads
-and its siblings mailbox and registry.
+Owns CallbackRunner, which the workers and a replay's dispatcher share. Must not import anything of the
+package but events, threads and its siblings mailbox and registry.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Place(Protocol):
 class CallbackRunner:
     """Calls callbacks on one thread, which alone uses it. Refers to the registry, never to the feed.
 
-    ``lock`` guards ``counters``. ``view_of`` gives a market's view for on_book, ``report_fault`` is told of callbacks that raise.
+    ``lock`` guards ``counters``. ``view_of`` gives a market's view for on_book, ``report_fault`` is told of
+    callbacks that raise.
     """
 
     def __init__(
@@ -62,7 +63,13 @@ class CallbackRunner:
         try:
             view = self._view_of(market_ticker)
         except Exception as error:
-            log_safely(_logger, logging.ERROR, "the book of %s could not be read for on_book", market_ticker, error=error)
+            log_safely(
+                _logger,
+                logging.ERROR,
+                "the book of %s could not be read for on_book",
+                market_ticker,
+                error=error,
+            )
             return
         if view is None:
             return
@@ -84,14 +91,22 @@ class CallbackRunner:
         To be called in the frame that called the callback.
         """
         if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # without our own frame, which holds the messages in hand
+            # without our own frame, which holds the messages in hand
+            error.__traceback__ = error.__traceback__.tb_next
         count = next(entry.errors)
         with self._lock:
             self._counters.callback_errors += 1
         what = getattr(item, "type", None) or type(item).__name__
         text = f"the callback {entry.name} raised {type(error).__name__} on {what}"
         if count == 1 or count % 1000 == 0:
-            log_safely(_logger, logging.ERROR, "%s (error %d of this callback); the feed goes on", text, count, error=error)
+            log_safely(
+                _logger,
+                logging.ERROR,
+                "%s (error %d of this callback); the feed goes on",
+                text,
+                count,
+                error=error,
+            )
         if isinstance(item, FeedFault):
             return  # raised in on_error itself: logged only
         context = {

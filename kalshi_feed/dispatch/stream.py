@@ -1,7 +1,7 @@
 """Messages for a thread that asks for them: an iterator with a bounded queue of its own.
 
-Owns MessageStream, and Blocking: how its reader waits. Must not import anything of the package but errors, threads, waiting and its
-siblings mailbox and registry.
+Owns MessageStream, and Blocking: how its reader waits. Must not import anything of the package but errors,
+threads, waiting and its siblings mailbox and registry.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class _StreamClosed(FeedClosedError, StopIteration):
 
 
 class Blocking:
-    """How a thread waits for a stream: in this machine's time. Thread-safe. A replay has another one (recording/waits.py)."""
+    """How a thread waits for a stream: in this machine's time. Thread-safe. A replay has another one
+    (recording/waits.py)."""
 
     def begin(self, timeout: float | None) -> float:
-        """A wait begins; returns its deadline, math.inf for none. Raises ConfigurationError for what is no timeout."""
+        """A wait begins; returns its deadline, math.inf for none. Raises ConfigurationError for what is no
+        timeout."""
         return deadline_after(timeout)
 
     def block(self, signal: Signal, has_news: Callable[[], bool], deadline: float) -> bool:
@@ -50,9 +52,10 @@ class Blocking:
 class MessageStream(Generic[M_co]):
     """A blocking iterator over the messages of one wire type. Thread-safe; takes no lock.
 
-    The reader fills it whatever the callbacks do, and lets the oldest go when ``maxsize`` wait (``dropped`` counts
-    them, on_lagged tells). Iterating ends when the stream or the feed is closed, after what still waits; when the
-    feed has failed, it raises the feed's error. A stream nobody refers to any more is no longer filled.
+    The reader fills it whatever the callbacks do, and lets the oldest go when ``maxsize`` wait (``dropped``
+    counts them, on_lagged tells). Iterating ends when the stream or the feed is closed, after what still
+    waits; when the feed has failed, it raises the feed's error. A stream nobody refers to any more is no
+    longer filled.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class MessageStream(Generic[M_co]):
         if not isinstance(type, str) or not type:
             raise ConfigurationError(f"a stream is made for a message type such as 'trade', not for {type!r}")
         if isinstance(maxsize, bool) or not isinstance(maxsize, int) or maxsize < 1:
-            raise ConfigurationError(f"maxsize must be a whole number of messages, at least 1, not {maxsize!r}")
+            raise ConfigurationError(
+                f"maxsize must be a whole number of messages, at least 1, not {maxsize!r}"
+            )
         self.type = type
         self.market_tickers = checked_tickers(market_tickers)
         self.maxsize = maxsize
@@ -77,12 +82,13 @@ class MessageStream(Generic[M_co]):
         self._on_close: Callable[[], object] = lambda: None
         self._lagging = False
 
-    # -- the user's side --------------------------------------------------------------------------------------------
+    # -- the user's side -------------------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None) -> M_co:
         """The next message. ``timeout`` in seconds: None waits for ever, 0 looks once.
 
-        Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it has failed.
+        Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it
+        has failed.
         """
         try:
             return self.get_until(self._blocking.begin(timeout))
@@ -114,10 +120,15 @@ class MessageStream(Generic[M_co]):
 
     def __repr__(self) -> str:
         markets = (
-            "" if self.market_tickers is None else f" of {len(self.market_tickers)} market{'s'[: len(self.market_tickers) != 1]}"
+            ""
+            if self.market_tickers is None
+            else f" of {len(self.market_tickers)} market{'s'[: len(self.market_tickers) != 1]}"
         )
         ended = ", ended" if self._end is not None else ""
-        return f"<MessageStream {self.type}{markets}, {len(self._messages)} waiting, {self.dropped} dropped{ended}>"
+        return (
+            f"<MessageStream {self.type}{markets}, {len(self._messages)} waiting, {self.dropped} "
+            f"dropped{ended}>"
+        )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
@@ -125,7 +136,7 @@ class MessageStream(Generic[M_co]):
             "take the messages out of it, which can, or their to_dict()"
         )
 
-    # -- the dispatcher's side --------------------------------------------------------------------------------------
+    # -- the dispatcher's side -------------------------------------------------------------------------------
 
     def get_until(self, deadline: float) -> M_co:
         """As get(), with a deadline of its Blocking's begin()."""
@@ -153,12 +164,15 @@ class MessageStream(Generic[M_co]):
         self._on_close = forget
 
     def feed(self, messages: Sequence[Any]) -> tuple[Lag | None, bool]:
-        """Reader only: append the matching ones; returns what had to be dropped for them, and whether that is news.
+        """Reader only: append the matching ones; returns what had to be dropped for them, and whether that is
+        news.
 
         It is news again once half the queue was free.
         """
         wanted, tickers = self.type, self.market_tickers
-        matching = [m for m in messages if m.type == wanted and (tickers is None or m.market_ticker in tickers)]
+        matching = [
+            m for m in messages if m.type == wanted and (tickers is None or m.market_ticker in tickers)
+        ]
         if not matching or self._end is not None:
             return None, False
         if len(self._messages) * 2 <= self.maxsize:

@@ -1,7 +1,7 @@
 """Running the callbacks.
 
-Owns the worker's loop: delivery in order, conflated on_book. Must not import anything of the package but events, threads and its
-siblings mailbox, registry and runner.
+Owns the worker's loop: delivery in order, conflated on_book. Must not import anything of the package but
+events, threads and its siblings mailbox, registry and runner.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _LONG_CHUNK = 0.02  # seconds: a chunk that took longer makes the next ones smal
 
 
 class Worker:
-    """The work of one worker thread, which alone calls it. Knows its queue and the registry, never the feed."""
+    """The work of one worker thread, which alone calls it. Knows its queue and the registry, never the
+    feed."""
 
     def __init__(
         self,
@@ -45,7 +46,9 @@ class Worker:
         self._box = box
         self._registry = registry
         self._runner = CallbackRunner(box, registry, lock, counters, view_of, report_fault)
-        self._done: Done | None = None  # of the last piece of work, to be accounted for when the next is taken
+        self._done: Done | None = (
+            None  # of the last piece of work, to be accounted for when the next is taken
+        )
 
     def run(self) -> None:
         """Deliver until the queue is closed and empty, or abandoned."""
@@ -57,7 +60,9 @@ class Worker:
                 if self._queue.closing:
                     return
                 self._box.wake.wait()
-            except BaseException as error:  # a fault of ours: the callbacks' own are caught where they are called
+            except (
+                BaseException
+            ) as error:  # a fault of ours: the callbacks' own are caught where they are called
                 defects += 1
                 self._defect(error, defects)
                 if defects > 1:
@@ -73,13 +78,16 @@ class Worker:
         return True
 
     def _defect(self, error: BaseException, count: int) -> None:
-        """Ours, not a callback's: the messages in hand are lost, which is counted and announced; the next ones may do better."""
+        """Ours, not a callback's: the messages in hand are lost, which is counted and announced; the next
+        ones may do better."""
         if count == 1 or count % 1000 == 0:
             text = "defect %d of this worker in kalshi_feed; the feed goes on, please report it"
             log_safely(_logger, logging.ERROR, text, count, error=error)
         try:
             self._queue.drop_in_hand(self._box)
-            fault = FeedFault("defect", f"a defect in kalshi_feed kept messages from the callbacks: {error!r}", error)
+            fault = FeedFault(
+                "defect", f"a defect in kalshi_feed kept messages from the callbacks: {error!r}", error
+            )
             self._runner.report(fault)
             self._runner.announce(fault)
         except Exception as broken:

@@ -1,9 +1,8 @@
 """The engine: the parts put together, and the feed's state.
 
-Owns the feed's state, the start and end of its threads, and what the reader does with each read: session under the lock, then
-callbacks' queue and commands outside of it. Where the reads come from is up to the subclasses (live.py, recording/replaying.py).
-The threads know the engine, never the KalshiFeed.
-Thread-safe.
+Owns the feed's state, the start and end of its threads, and what the reader does with each read: session
+under the lock, then callbacks' queue and commands outside of it. Where the reads come from is up to the
+subclasses (live.py, recording/replaying.py). The threads know the engine, never the KalshiFeed. Thread-safe.
 """
 
 from __future__ import annotations
@@ -74,18 +73,27 @@ class Engine(ABC):
         self.wanted = Wanted()
         self.store = self._new_store(clock)
         self._new_session = functools.partial(
-            Session, self.store.books, self.wanted, use_yes_price=use_yes_price, timing=timing, **session_options
+            Session,
+            self.store.books,
+            self.wanted,
+            use_yes_price=use_yes_price,
+            timing=timing,
+            **session_options,
         )
         self.session = self._new_session()  # replaced after a defect, under the store's lock
-        self.dispatcher = self._new_dispatcher(queue_size=queue_size, overflow=overflow, workers=workers, name=name)
+        self.dispatcher = self._new_dispatcher(
+            queue_size=queue_size, overflow=overflow, workers=workers, name=name
+        )
         self._reader: FeedingThread | None = None
         self._closings = 0
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._metering = Metering(clock)
         self._state = State(peer)
-        self.requests = UserRequests(self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake)
+        self.requests = UserRequests(
+            self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
+        )
 
-    # -- what subclasses add or change ------------------------------------------------------------------------------------------
+    # -- what subclasses add or change -----------------------------------------------------------------------
 
     @abstractmethod
     def _new_reader(self, name: str) -> FeedingThread:
@@ -118,7 +126,7 @@ class Engine(ABC):
     def _starting_locked(self) -> None:  # noqa: B027  # an optional hook
         """A new reader is about to start."""
 
-    # -- life ------------------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> FeedState:
@@ -147,14 +155,18 @@ class Engine(ABC):
             if not self._inside():
                 before.join(time.monotonic() + _FAILED_CLOSE)
             if not before.has_ended:
-                raise KalshiFeedError("the feed is still closing; start it again later, from outside of its own callbacks")
+                raise KalshiFeedError(
+                    "the feed is still closing; start it again later, from outside of its own callbacks"
+                )
         reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
         try:
             with self.store.lock:
-                # the first of several threads that start the feed at once, and no close() since, as from a signal handler
+                # the first of several threads that start the feed at once, and no close() since, as from a
+                # signal handler
                 is_first = self._reader is before and self._closings == closings
                 if is_first:
-                    self.session.disconnected(time.monotonic())  # once more, should a defect have kept it from that
+                    # once more, should a defect have kept it from that
+                    self.session.disconnected(time.monotonic())
                     self._reader = reader
                     self._starting_locked()
                     self._state.last_error = ""
@@ -176,7 +188,8 @@ class Engine(ABC):
             raise
 
     def close(self, timeout: float, *, wait: bool = True) -> None:
-        """End the threads within ``timeout`` seconds; returns at once where it would wait for itself, or is not to ``wait``."""
+        """End the threads within ``timeout`` seconds; returns at once where it would wait for itself, or is
+        not to ``wait``."""
         if self.store.forked:
             return
         self._closings += 1
@@ -199,7 +212,8 @@ class Engine(ABC):
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
     def _leave_behind(self, reader: FeedingThread, timeout: float) -> None:
-        """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need wait."""
+        """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need
+        wait."""
         self.dispatcher.close(time.monotonic())
         if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
             log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
@@ -220,7 +234,8 @@ class Engine(ABC):
         self.dispatcher.end_streams(None)
 
     def stop(self, deadline: float) -> FeedingThread | None:
-        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever was one."""
+        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever
+        was one."""
         reader, tap = self._reader, self.tap
         if self.store.forked:
             return reader
@@ -261,7 +276,7 @@ class Engine(ABC):
         reader = self._reader
         return threading.current_thread() is (reader and reader.thread) or self.dispatcher.is_worker()
 
-    # -- the reader's side (Host) ----------------------------------------------------------------------------------------------
+    # -- the reader's side (Host) ----------------------------------------------------------------------------
 
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
         """See Host."""
@@ -302,7 +317,8 @@ class Engine(ABC):
         return outbox
 
     def _take_locked(self) -> tuple[list[Message | Event], Iterable[str], list[bytes]]:
-        """What the session has to say; the books among the changed ones that nobody wants any more are forgotten."""
+        """What the session has to say; the books among the changed ones that nobody wants any more are
+        forgotten."""
         items, changed, outbox = self.session.output.take()
         return items, self.store.release_locked(changed) if changed else (), outbox
 
@@ -324,7 +340,9 @@ class Engine(ABC):
             self._state.fatal = fatal
             self.store.ended = fatal or FeedClosedError("the feed was closed")
             if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
-                self._state.change(FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close")
+                self._state.change(
+                    FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close"
+                )
             self._metering.ended()
         try:
             self._hand_on(items, changed)
@@ -332,10 +350,15 @@ class Engine(ABC):
             _as_fatal(broken)
         self.dispatcher.end_streams(fatal)
         reader = self._reader
-        self.dispatcher.close(reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE)
+        self.dispatcher.close(
+            reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE
+        )
 
-    def _leave_session(self, *, closing: bool) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
-        """What the session still had to say, whose books have changed, and its own defect: even then no book stays LIVE."""
+    def _leave_session(
+        self, *, closing: bool
+    ) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
+        """What the session still had to say, whose books have changed, and its own defect: even then no book
+        stays LIVE."""
         try:
             with self.store.change():
                 self._end_tap_locked()  # first: a recording ends with the books as they were
@@ -349,11 +372,16 @@ class Engine(ABC):
                 return [], self.store.none_live_locked(), defect
 
     def renew_session(self, defect: Exception, now: float) -> None:
-        """Our own code raised in the middle of an input: nothing that the session holds can be trusted, so a fresh one takes over.
+        """Our own code raised in the middle of an input: nothing that the session holds can be trusted, so a
+        fresh one takes over.
 
-        What it had finished before is still delivered, with the fault behind it; every LIVE book is STALE. Reader only.
+        What it had finished before is still delivered, with the fault behind it; every LIVE book is STALE.
+        Reader only.
         """
-        text = f"a defect in kalshi_feed: {defect!r}; the connection is replaced, please report it with the traceback in the log"
+        text = (
+            f"a defect in kalshi_feed: {defect!r}; the connection is replaced, please report it with the "
+            "traceback in the log"
+        )
         log(logging.ERROR, "defect in kalshi_feed; the connection is replaced", error=defect)
         with self.store.change():
             old, self.session = self.session, self._new_session()
@@ -367,7 +395,7 @@ class Engine(ABC):
             kept = self.store.release_locked(changed)
         self._hand_on(items + more, kept)
 
-    # -- being recorded --------------------------------------------------------------------------------------------------------
+    # -- being recorded --------------------------------------------------------------------------------------
 
     def record(self, tap: Tap) -> None:
         """Have ``tap`` told of every input of the session from now on."""
@@ -384,7 +412,9 @@ class Engine(ABC):
         tap = self.tap
         if tap is not None:
             tap.end(time.monotonic())
-            self.tap = self.requests.tap = None  # only now: an interruption in between leaves one that has ended
+            self.tap = self.requests.tap = (
+                None  # only now: an interruption in between leaves one that has ended
+            )
 
     def tell(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Have on_error told. Any thread."""
@@ -392,21 +422,28 @@ class Engine(ABC):
             self.session.output.fault(kind, message, time.monotonic(), error)
         self.wake()
 
-    def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
+    def _hand_on(
+        self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None
+    ) -> None:
         """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
         events: list[Message | Event] = []
         if self._state.undelivered:
-            with self.store.lock:  # close() may clear them meanwhile, where it no longer waits for this thread
+            # close() may clear them meanwhile, where it no longer waits for this thread
+            with self.store.lock:
                 events += self._state.undelivered
                 self._state.undelivered.clear()
-        self.dispatcher.put(events + items if events else items, read_at if read_at is not None else time.perf_counter(), changed)
+        self.dispatcher.put(
+            events + items if events else items,
+            read_at if read_at is not None else time.perf_counter(),
+            changed,
+        )
 
     def _count_fault(self, fault: FeedFault) -> None:
         """A callback has raised; on_error hears of it from the worker itself."""
         with self.store.lock:
             self.session.output.counts.faults[fault.kind] += 1
 
-    # -- looking inside ----------------------------------------------------------------------------------------------
+    # -- looking inside --------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
         """The figures at this instant."""
@@ -434,7 +471,9 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
     if error is None or isinstance(error, KalshiFeedError):
         return error
     log(logging.ERROR, "defect in kalshi_feed", error=error)
-    fatal = KalshiFeedError(f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it")
+    fatal = KalshiFeedError(
+        f"a defect in kalshi_feed ended the feed: {error!r}; the log has the traceback, please report it"
+    )
     fatal.__cause__ = detach(error)
     return fatal
 

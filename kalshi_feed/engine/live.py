@@ -1,7 +1,7 @@
 """The engine on a real connection: how it is dialled, and what is done when it is lost.
 
-Owns the credentials, the retries and the exchange's idea of the time. Must not import the feed, the command line or the simulator.
-Thread-safe; the methods of Host are for the reader thread alone.
+Owns the credentials, the retries and the exchange's idea of the time. Must not import the feed, the command
+line or the simulator. Thread-safe; the methods of Host are for the reader thread alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ __all__ = ["LiveEngine"]
 
 _LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
 _MOST_SKEW: Final = 86_400.0
-_SET_BACK: Final = timedelta(seconds=0.5)  # more than this, and the wall clock was set; less is the time between two looks at it
+# more than this, and the wall clock was set; less is the time between two looks at it
+_SET_BACK: Final = timedelta(seconds=0.5)
 _MOST_DEFECTS: Final = 3
 _DEFECTS_WINDOW: Final = 60.0  # seconds
 
@@ -61,11 +62,14 @@ class LiveEngine(Engine):
         self._max_message_size = max_message_size
         self._policy = policy
         self._retries = Retries(policy, random.random)
-        self._last_byte: tuple[float, float] | None = None  # of the connection that was lost; see Transport.last_byte
+        self._last_byte: tuple[float, float] | None = (
+            None  # of the connection that was lost; see Transport.last_byte
+        )
         self._clock_offset = 0.0
         self._transport: Transport | None = None  # the present connection; the reader's
         self._binary_ignored = 0  # frames of it that were reported
-        self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)  # when our own code raised (time.monotonic())
+        # when our own code raised (time.monotonic())
+        self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
         self._clock_tried = False
 
     def _reading(self) -> Reading:
@@ -79,7 +83,13 @@ class LiveEngine(Engine):
             return QUIET
         self._binary_ignored += binaries
         transport.slept = 0.0
-        return Reading(transport.is_behind, transport.arriving_since, binaries, slept, transport.last_byte[1] if slept else 0.0)
+        return Reading(
+            transport.is_behind,
+            transport.arriving_since,
+            binaries,
+            slept,
+            transport.last_byte[1] if slept else 0.0,
+        )
 
     def _last_received(self) -> float | None:
         transport = self._transport  # read once: the reader may set it to None
@@ -109,7 +119,9 @@ class LiveEngine(Engine):
 
     def _headers(self) -> dict[str, str]:
         """Signed anew for every attempt, with the exchange's idea of the time once it has refused ours."""
-        return self._credentials.headers(self._endpoint.sign_path, int((time.time() + self._clock_offset) * 1000))
+        return self._credentials.headers(
+            self._endpoint.sign_path, int((time.time() + self._clock_offset) * 1000)
+        )
 
     def connected(self, transport: Transport, now: float) -> None:
         """See Host."""
@@ -123,7 +135,9 @@ class LiveEngine(Engine):
         with self.store.lock:
             self._metering.connected(now, wall)
             gap_started = self._gap_started(now, wall)
-            change = self._state.change(FeedState.CONNECTED, "connected", gap_started=gap_started, gap_ended=gap_started and wall)
+            change = self._state.change(
+                FeedState.CONNECTED, "connected", gap_started=gap_started, gap_ended=gap_started and wall
+            )
             self._last_byte = None
             if self.tap is not None:
                 self.tap.connected(now, change, self._metering.clock_skew)
@@ -155,7 +169,8 @@ class LiveEngine(Engine):
             )
             if self.tap is not None:
                 self.tap.lost(now, change)
-        level = logging.WARNING if error.retryable else logging.ERROR  # that one is not expected to pass by itself
+        # that one is not expected to pass by itself
+        level = logging.WARNING if error.retryable else logging.ERROR
         log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
@@ -163,8 +178,8 @@ class LiveEngine(Engine):
     def _gap_started(self, now: float, wall: datetime) -> datetime | None:
         """When the last byte came; None if there was no connection.
 
-        By the wall clock as it was then, which has gone on if the machine slept; if it was set back since, by the seconds that
-        have passed.
+        By the wall clock as it was then, which has gone on if the machine slept; if it was set back since, by
+        the seconds that have passed.
         """
         if self._last_byte is None:
             return None
@@ -178,7 +193,9 @@ class LiveEngine(Engine):
         if len(self._defects) == _MOST_DEFECTS and now - self._defects[0] < _DEFECTS_WINDOW:
             raise defect
         self.renew_session(defect, now)
-        delay = self.lost(ConnectionLost(None, f"a defect in kalshi_feed ended the connection: {defect!r}"), now)
+        delay = self.lost(
+            ConnectionLost(None, f"a defect in kalshi_feed ended the connection: {defect!r}"), now
+        )
         with self.store.lock:
             if self.tap is not None:
                 self.tap.renewed(now)
@@ -190,8 +207,14 @@ class LiveEngine(Engine):
         super().on_end(error)
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
-        """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is worth it."""
-        if not isinstance(error, AuthenticationError) or error.status != 401 or error.server_time is None or self._clock_tried:
+        """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is
+        worth it."""
+        if (
+            not isinstance(error, AuthenticationError)
+            or error.status != 401
+            or error.server_time is None
+            or self._clock_tried
+        ):
             return False
         ahead = error.server_time.timestamp() - time.time()
         self._metering.clock_skew = -ahead
@@ -201,7 +224,8 @@ class LiveEngine(Engine):
         self._clock_offset = ahead
         log(
             logging.WARNING,
-            "refused with 401, and this machine's clock is %+.0f s off the exchange's: trying once with its time",
+            "refused with 401, and this machine's clock is %+.0f s off the exchange's: trying once with its "
+            "time",
             -ahead,
         )
         return True

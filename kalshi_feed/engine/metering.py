@@ -1,7 +1,7 @@
 """What the engine measures, and how it is told: stats() and health().
 
-Owns the meters that the reader feeds once a read. Must not import the connection or the engine. Written by the reader under the
-store's lock, read by any thread under the same lock.
+Owns the meters that the reader feeds once a read. Must not import the connection or the engine. Written by
+the reader under the store's lock, read by any thread under the same lock.
 """
 
 from __future__ import annotations
@@ -129,7 +129,11 @@ class Metering:
                 for book in books
                 if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > overdue_after
             ],
-            unknown=[book.market_ticker for book in books if book.status is BookStatus.UNKNOWN and not book.was_known],
+            unknown=[
+                book.market_ticker
+                for book in books
+                if book.status is BookStatus.UNKNOWN and not book.was_known
+            ],
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,

@@ -1,10 +1,11 @@
 """What users ask of a feed: subscriptions, their changes, and waiting for what comes of them.
 
-Owns the queue of requests, and the way from a user's thread to what the session works on. A request is queued by one append and
-leaves the queue when it has been applied; each step of applying it may be done twice. So a request is either made or not: if an
-exception interrupts the call (Ctrl-C, a signal handler that raises), whoever takes the lock next finishes the work. A call that
-comes on top of this feed's own code, from a finalizer that the garbage collector runs or from a signal handler, is only queued:
-what it would change is being looked at. Thread-safe; methods ending in _locked need the store's lock held.
+Owns the queue of requests, and the way from a user's thread to what the session works on. A request is queued
+by one append and leaves the queue when it has been applied; each step of applying it may be done twice. So a
+request is either made or not: if an exception interrupts the call (Ctrl-C, a signal handler that raises),
+whoever takes the lock next finishes the work. A call that comes on top of this feed's own code, from a
+finalizer that the garbage collector runs or from a signal handler, is only queued: what it would change is
+being looked at. Thread-safe; methods ending in _locked need the store's lock held.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ T = TypeVar("T")
 
 
 class UserRequests:
-    """The users' side of a feed. Thread-safe. ``check`` raises what makes a call pointless, ``wake`` makes the reader look."""
+    """The users' side of a feed. Thread-safe. ``check`` raises what makes a call pointless, ``wake`` makes
+    the reader look."""
 
     def __init__(
         self,
@@ -45,7 +47,8 @@ class UserRequests:
         self._session = session  # the present one: it is replaced after a defect
         self._state = state
         self._wake = wake
-        self.queued: deque[Change] = deque()  # requests that are not applied yet; appended by any thread, emptied under the lock
+        # requests that are not applied yet; appended by any thread, emptied under the lock
+        self.queued: deque[Change] = deque()
         self.tap: Tap | None = None  # who records the requests; set under the store's lock
         self.check = check
         self.check_fork = store.check_fork
@@ -54,7 +57,8 @@ class UserRequests:
     def look(self, look: Callable[[], T]) -> T:
         """What ``look`` finds under the store's lock, after every request was applied that was made before.
 
-        The lock itself is the context manager: leaving it is one step for a signal, which leaving one of ours would not be.
+        The lock itself is the context manager: leaving it is one step for a signal, which leaving one of ours
+        would not be.
         """
         is_on_top = self._store.is_held()
         with self._store.lock:
@@ -71,7 +75,7 @@ class UserRequests:
         """The channel's sid on the present connection."""
         return self.session.sid_of(channel)
 
-    # -- requests ----------------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def subscribe(self, want: Want) -> None:
         """Want it. Raises ConfigurationError where it contradicts what is wanted already."""
@@ -150,7 +154,9 @@ class UserRequests:
         if kind == "subscribe" and want is not None:
             try:
                 wanted.add(want, self.open_book_locked)
-            except ConfigurationError as error:  # it was queued on top of another change, and contradicts what came of that
+            except (
+                ConfigurationError
+            ) as error:  # it was queued on top of another change, and contradicts what came of that
                 want.error = SubscriptionError(0, str(error), want.channels[0], None)
                 want.failed.update(want.channels)
                 wanted.wants[want] = None
@@ -185,19 +191,24 @@ class UserRequests:
 
         try:
             self._request(Change("list_subscriptions", box=box))
-            return self._store.wait(check, timeout, lambda: self._state.missing("no answer to list_subscriptions"))
+            return self._store.wait(
+                check, timeout, lambda: self._state.missing("no answer to list_subscriptions")
+            )
         finally:
             with self._store.lock:
                 self.wanted.lists[:] = [other for other in self.wanted.lists if other is not box]
 
-    # -- waits -------------------------------------------------------------------------------------------------------
+    # -- waits -----------------------------------------------------------------------------------------------
 
     def confirmed(self, want: Want) -> bool:
         """Whether the exchange has confirmed all of a subscription."""
-        return self._state.is_connected and all(self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
+        return self._state.is_connected and all(
+            self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels()
+        )
 
     def wait_for_confirmation(self, want: Want, timeout: float | None) -> None:
-        """Wait for confirmed(). Raises the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError."""
+        """Wait for confirmed(). Raises the SubscriptionError, WaitTimeout, the fatal error or
+        FeedClosedError."""
 
         def check() -> bool | None:
             if want.error is not None:
@@ -207,7 +218,9 @@ class UserRequests:
             return self.confirmed(want) or None
 
         def missing() -> str:
-            names = ", ".join(n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n)))
+            names = ", ".join(
+                n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n))
+            )
             return self._state.missing(f"the exchange has not confirmed {names}")
 
         self._store.wait(check, timeout, missing)
@@ -215,8 +228,8 @@ class UserRequests:
     def wait_for_book(self, market_ticker: str, timeout: float | None) -> OrderBook:
         """Want the market's book, unless somebody does, and wait until it is LIVE.
 
-        Raises UnknownMarketError on the first answer that says so, StaleBookError when nobody wants the book any more, the
-        SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
+        Raises UnknownMarketError on the first answer that says so, StaleBookError when nobody wants the book
+        any more, the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
         """
         handle = self._store.handle(market_ticker)
         with self._store.lock:
@@ -244,8 +257,12 @@ class UserRequests:
 
         def missing() -> str:
             if not self.session.confirmed(BOOK_CHANNEL, (market_ticker,)):
-                return self._state.missing(f"the exchange has not confirmed {BOOK_CHANNEL} of {market_ticker}")
-            return self._state.missing(f"no snapshot of {market_ticker} has come, its book is {book.status.value}")
+                return self._state.missing(
+                    f"the exchange has not confirmed {BOOK_CHANNEL} of {market_ticker}"
+                )
+            return self._state.missing(
+                f"no snapshot of {market_ticker} has come, its book is {book.status.value}"
+            )
 
         return self._store.wait(check, timeout, missing)
 
@@ -259,7 +276,11 @@ class UserRequests:
         In a signal handler on top of a subscribe(), without the books that it has yet to make.
         """
         channel = self.wanted.channels.get(BOOK_CHANNEL)
-        return tuple(filter(self._store.books.__contains__, tuple(channel.holders))) if channel is not None else ()
+        return (
+            tuple(filter(self._store.books.__contains__, tuple(channel.holders)))
+            if channel is not None
+            else ()
+        )
 
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: PENDING until its snapshot comes."""

@@ -1,9 +1,10 @@
-"""Signals that end a program also close its feeds: SIGTERM (docker stop, systemd), SIGHUP (a lost ssh session), SIGBREAK (Windows).
+"""Signals that end a program also close its feeds: SIGTERM (docker stop, systemd), SIGHUP (a lost ssh
+session), SIGBREAK (Windows).
 
-Owns the handler, and when it stands: while at least one ``closing()`` is open in the main thread, and only in place of the default
-handler, which would end the process with rows and frames still in memory. A handler of the program's own, or one that ignores the
-signal (nohup), stays. Must not import the feed. Everything here runs in the main thread, the only one that Python lets handle
-signals; elsewhere ``closing()`` does nothing.
+Owns the handler, and when it stands: while at least one ``closing()`` is open in the main thread, and only in
+place of the default handler, which would end the process with rows and frames still in memory. A handler of
+the program's own, or one that ignores the signal (nohup), stays. Must not import the feed. Everything here
+runs in the main thread, the only one that Python lets handle signals; elsewhere ``closing()`` does nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from .engine import Engine
 
 __all__ = ["CLOSING_SIGNALS", "ClosingScope", "closing"]
 
-# Those that this system has, of the signals that ask a program to end. Ctrl-C is not among them: it raises KeyboardInterrupt.
-CLOSING_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+# Those that this system has, of the signals that ask a program to end. Ctrl-C is not among them: it raises
+# KeyboardInterrupt.
+CLOSING_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 _CLOSE: Final = 5.0  # seconds for a close that a signal asked for, as for close()
-# Seconds in which a second SIGHUP is the same hang-up: the kernel sends one when the terminal is gone, the shell another, and the
-# kernel one more when the shell has ended.
+# Seconds in which a second SIGHUP is the same hang-up: the kernel sends one when the terminal is gone, the
+# shell another, and the kernel one more when the shell has ended.
 _SAME_HANGUP: Final = 1.0
 _HANGUP: Final[int | None] = getattr(signal, "SIGHUP", None)
-_NEVER_HANDLED: Final = tuple(getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name))
+_NEVER_HANDLED: Final = tuple(
+    getattr(signal, name) for name in ("SIGKILL", "SIGSTOP") if hasattr(signal, name)
+)
 
 
 class ClosingScope:
@@ -38,7 +44,9 @@ class ClosingScope:
     def __init__(self, engine: Engine, numbers: frozenset[int]) -> None:
         self.engine = engine
         self.numbers = numbers  # the signals it answers to
-        self.deadline: float | None = None  # time.monotonic() by which the feed is to be closed; None before any signal
+        self.deadline: float | None = (
+            None  # time.monotonic() by which the feed is to be closed; None before any signal
+        )
 
     @property
     def is_asked(self) -> bool:
@@ -52,11 +60,12 @@ _hung_up_at = -_SAME_HANGUP  # time.monotonic() of the last SIGHUP that closed a
 
 @contextmanager
 def closing(engine: Engine, signals: Iterable[int] = CLOSING_SIGNALS) -> Iterator[ClosingScope]:
-    """While this is open, a signal whose handler is the default one closes the feed, and does not end the process.
+    """While this is open, a signal whose handler is the default one closes the feed, and does not end the
+    process.
 
-    The handler raises nothing: it asks the feed to close and returns, and every wait for the feed ends. The end of the block waits
-    until the feed is closed (5 s at most). A second signal acts as the default. Raises ConfigurationError for a signal that
-    cannot be handled.
+    The handler raises nothing: it asks the feed to close and returns, and every wait for the feed ends. The
+    end of the block waits until the feed is closed (5 s at most). A second signal acts as the default. Raises
+    ConfigurationError for a signal that cannot be handled.
     """
     scope = ClosingScope(engine, _checked(signals))
     _scopes.append(scope)
@@ -77,10 +86,14 @@ def _checked(signals: Iterable[int]) -> frozenset[int]:
     try:
         numbers = frozenset(signals)
     except TypeError:
-        raise ConfigurationError(f"signals must be signal numbers such as (signal.SIGTERM,), not {signals!r}") from None
+        raise ConfigurationError(
+            f"signals must be signal numbers such as (signal.SIGTERM,), not {signals!r}"
+        ) from None
     for number in numbers:
         if number not in signal.valid_signals() or number in _NEVER_HANDLED:
-            raise ConfigurationError(f"signals holds {number!r}: no signal of that number can be handled on this system")
+            raise ConfigurationError(
+                f"signals holds {number!r}: no signal of that number can be handled on this system"
+            )
     return numbers
 
 

@@ -1,7 +1,8 @@
 """Where the feed stands, and why.
 
-Owns the present FeedState, the error a feed has failed with, and the changes that callbacks have yet to hear of. Must not import
-the connection or the engine. Guarded by the store's lock; a single attribute may be read without it.
+Owns the present FeedState, the error a feed has failed with, and the changes that callbacks have yet to hear
+of. Must not import the connection or the engine. Guarded by the store's lock; a single attribute may be read
+without it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""What the feed's log says about the conversation, for those who debug: commands, replies, snapshots, gaps, faults.
+"""What the feed's log says about the conversation, for those who debug: commands, replies, snapshots, gaps,
+faults.
 
-At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults; at WARNING markets that the
-exchange does not know. Never a line for a delta, and with the level above INFO nothing is looked at but what comes with a book that
-has changed its status. A record's ``kalshi`` attribute has the same as data, for structured logs. Owns these words. Must not import
-the engine. Called by the reader thread, without the store's lock; never raises.
+At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults; at
+WARNING markets that the exchange does not know. Never a line for a delta, and with the level above INFO
+nothing is looked at but what comes with a book that has changed its status. A record's ``kalshi`` attribute
+has the same as data, for structured logs. Owns these words. Must not import the engine. Called by the reader
+thread, without the store's lock; never raises.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def dial_progress() -> Callable[[str, str], object] | None:
 
 
 def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes], changed: Iterable[str]) -> None:
-    """Log what one read has brought and what is sent upon it; ``changed`` are the markets whose books changed their status."""
+    """Log what one read has brought and what is sent upon it; ``changed`` are the markets whose books changed
+    their status."""
     if changed:
         _warn(items)
     if not _logger.isEnabledFor(logging.INFO):
@@ -64,7 +67,13 @@ def _tell(item: Message | Event) -> None:
     elif isinstance(item, FeedFault):
         if item.kind == "unknown_market":
             return  # see _warn()
-        _say(logging.INFO, "fault", f"{item.kind}: {_clean(item.message)}", kind=item.kind, message=item.message)
+        _say(
+            logging.INFO,
+            "fault",
+            f"{item.kind}: {_clean(item.message)}",
+            kind=item.kind,
+            message=item.message,
+        )
     elif isinstance(item, OrderbookSnapshot):
         text = f"snapshot of {_clean(item.market_ticker)}, sid {item.sid}, seq {item.seq}"
         _say(logging.DEBUG, "snapshot", text, market_ticker=item.market_ticker, sid=item.sid, seq=item.seq)
@@ -74,7 +83,9 @@ def _tell(item: Message | Event) -> None:
             data |= {"code": item.code, "message": item.message}
         else:
             data["channel"] = getattr(item, "channel", None)
-        shown = " ".join(f"{name} {_clean(value)}" for name, value in data.items() if value is not None and name != "type")
+        shown = " ".join(
+            f"{name} {_clean(value)}" for name, value in data.items() if value is not None and name != "type"
+        )
         _say(logging.DEBUG, "reply", f"{item.type}: {shown}", **data)
 
 

@@ -1,11 +1,12 @@
 """The exchange's messages as frozen, typed objects, and the decoding of frames.
 
-Owns what is on the wire and nothing else: no socket, thread, clock or log, and no import of the package but errors.
+Owns what is on the wire and nothing else: no socket, thread, clock or log, and no import of the package but
+errors.
 
     decode(frame) -> Message          one frame, all numbers checked; ProtocolError for what is no message
-    Decoder(use_yes_price)            the same for a connection's frames, also many at once
-    MESSAGE_TYPES, wire_fields(cls), ready_fields(cls)      which class a wire type has, and what it can be asked
-    Message                           sid, seq, sending_ts_ms, type, market_ticker, time, sent_at, extra, to_dict()
+    Decoder(use_yes_price)            the same for a connection's frames, also many at once MESSAGE_TYPES,
+    wire_fields(cls), ready_fields(cls)      which class a wire type has, and what it can be asked Message
+    sid, seq, sending_ts_ms, type, market_ticker, time, sent_at, extra, to_dict()
       OrderbookSnapshot, OrderbookDelta, Ticker, Trade      (books, market)
       Fill, UserOrder, MarketPosition, OrderGroupUpdate     (account)
       MarketLifecycle, MultivariateMarketLifecycle, EventLifecycle, EventFeeUpdate     (lifecycle)
@@ -17,13 +18,14 @@ Owns what is on the wire and nothing else: no socket, thread, clock or log, and 
       Reply: Subscribed, Unsubscribed, Ok, ErrorMessage     (replies)
       UnknownMessage                  every other type
 
-Names: a wire field has the wire's name. Beside it stands the ready value: a Decimal under the name without ``_dollars`` or
-``_fp``, an aware datetime under the name without ``_ts_ms``, ``_ts``, ``_time`` or ``_date`` and with ``_at`` (``created_ts`` and
-``created_ts_ms`` are ``created_at``); ``time`` is the moment the message is about and ``sent_at`` that of sending. Where an
-integer of the old format had the ready value's name, it is ``…_cents``, ``…_int`` or ``…_centi_cents``; where a text has it, the
-ready value is called otherwise (``settlement_value``: ``settlement``; ``PriceRange.step``: ``tick``; ``IndexAverage.value``:
-``average``; ``received_at``: ``received_time``; ``fee_cost``: ``fee``; ``value_usd``: ``value``). JSON numbers with a fraction
-are Decimals themselves.
+Names: a wire field has the wire's name. Beside it stands the ready value: a Decimal under the name without
+``_dollars`` or ``_fp``, an aware datetime under the name without ``_ts_ms``, ``_ts``, ``_time`` or ``_date``
+and with ``_at`` (``created_ts`` and ``created_ts_ms`` are ``created_at``); ``time`` is the moment the message
+is about and ``sent_at`` that of sending. Where an integer of the old format had the ready value's name, it is
+``…_cents``, ``…_int`` or ``…_centi_cents``; where a text has it, the ready value is called otherwise
+(``settlement_value``: ``settlement``; ``PriceRange.step``: ``tick``; ``IndexAverage.value``: ``average``;
+``received_at``: ``received_time``; ``fee_cost``: ``fee``; ``value_usd``: ``value``). JSON numbers with a
+fraction are Decimals themselves.
 """
 
 from __future__ import annotations

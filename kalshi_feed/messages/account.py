@@ -1,8 +1,9 @@
-"""The messages of the account's own channels: fill, user_order, market_position, order_group_updates (PROTOCOL.md 6.5, 6.6,
-6.9, 6.10, 8).
+"""The messages of the account's own channels: fill, user_order, market_position, order_group_updates
+(PROTOCOL.md 6.5, 6.6, 6.9, 6.10, 8).
 
-Owns the types. Must not import anything of the package but messages.base and messages.flat. None of these channels has a
-snapshot or a replay: what happened while the connection was away must be read over REST (PROTOCOL.md 5.6).
+Owns the types. Must not import anything of the package but messages.base and messages.flat. None of these
+channels has a snapshot or a replay: what happened while the connection was away must be read over REST
+(PROTOCOL.md 5.6).
 
 Every field may be None. Dates say since when the exchange sends a field.
 """
@@ -49,8 +50,8 @@ __all__ = ["Fill", "MarketPosition", "OrderGroupUpdate", "UserOrder"]
 class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="fill"):
     """One fill of one of your orders; tell repeats by ``trade_id``. Thread-safe: immutable.
 
-    Read the direction from ``outcome_side`` and ``book_side`` only: buying yes is selling no. The wire's integers until
-    2026-03-12 are ``yes_price_cents``, ``count_int`` and ``post_position_int``.
+    Read the direction from ``outcome_side`` and ``book_side`` only: buying yes is selling no. The wire's
+    integers until 2026-03-12 are ``yes_price_cents``, ``count_int`` and ``post_position_int``.
     """
 
     type: ClassVar[str] = "fill"
@@ -119,8 +120,8 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
 
 
 class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="user_order"):
-    """The state of one of your orders after it was placed or changed (channel user_orders, since 2026-02-03). Thread-safe:
-    immutable.
+    """The state of one of your orders after it was placed or changed (channel user_orders, since 2026-02-03).
+    Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "user_order"
@@ -242,11 +243,14 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
         return self.last_updated_at or self.created_at
 
 
-class MarketPosition(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_position"):
-    """Your position in one market after it changed (channel market_positions). It has no time. Thread-safe: immutable.
+class MarketPosition(
+    FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_position"
+):
+    """Your position in one market after it changed (channel market_positions). It has no time. Thread-safe:
+    immutable.
 
-    The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int`` (contracts) and the ``*_centi_cents`` (1/10,000
-    dollar).
+    The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int`` (contracts) and the
+    ``*_centi_cents`` (1/10,000 dollar).
     """
 
     type: ClassVar[str] = "market_position"
@@ -302,7 +306,9 @@ class MarketPosition(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field
         return ready_money(self.position_fee_cost_dollars, self.position_fee_cost_centi_cents)
 
 
-class OrderGroupUpdate(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="order_group_updates"):
+class OrderGroupUpdate(
+    FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="order_group_updates"
+):
     """One of your order groups was created or has changed (since 2026-01-29). Thread-safe: immutable."""
 
     type: ClassVar[str] = "order_group_updates"

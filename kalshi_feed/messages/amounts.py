@@ -1,8 +1,8 @@
 """Amounts that are not strings, in the messages that are decoded in one step: books, tickers and trades.
 
-Owns the second look at such a frame. The first one demands strings, because that is what the exchange sends and what is quickest;
-a frame that fails it comes here as plain Python values, with every number exact (messages.flat, wire_number()). Must not import
-anything of the package but the message types and the values.
+Owns the second look at such a frame. The first one demands strings, because that is what the exchange sends
+and what is quickest; a frame that fails it comes here as plain Python values, with every number exact
+(messages.flat, wire_number()). Must not import anything of the package but the message types and the values.
 """
 
 from __future__ import annotations
@@ -17,16 +17,27 @@ from .values import check_counts, check_prices, number_text
 
 __all__ = ["set_aside", "spelled_out"]
 
-_PRICES: Final = frozenset({"price_dollars", "yes_price_dollars", "no_price_dollars", "yes_bid_dollars", "yes_ask_dollars"})
+_PRICES: Final = frozenset(
+    {"price_dollars", "yes_price_dollars", "no_price_dollars", "yes_bid_dollars", "yes_ask_dollars"}
+)
 _SIZES: Final = frozenset(
-    {"count_fp", "delta_fp", "last_trade_size_fp", "open_interest_fp", "volume_fp", "yes_ask_size_fp", "yes_bid_size_fp"}
+    {
+        "count_fp",
+        "delta_fp",
+        "last_trade_size_fp",
+        "open_interest_fp",
+        "volume_fp",
+        "yes_ask_size_fp",
+        "yes_bid_size_fp",
+    }
 )
 _LEVELS: Final = ("yes_dollars_fp", "no_dollars_fp", "yes_dollars", "no_dollars")
 _LEVELS_WITH_INTS: Final = ("yes_dollars", "no_dollars")  # whose sizes are whole contracts
 
 
 def spelled_out(cls: type[Message], body: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``msg`` in which the amounts that are JSON numbers are strings; whatever else it holds stays what it is."""
+    """A copy of ``msg`` in which the amounts that are JSON numbers are strings; whatever else it holds stays
+    what it is."""
     found = dict(body)
     if issubclass(cls, OrderbookDelta | Ticker | Trade):
         for name in found.keys() & (_PRICES | _SIZES):
@@ -39,7 +50,8 @@ def spelled_out(cls: type[Message], body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_aside(cls: type[Message], body: dict[str, Any]) -> list[str]:
-    """Take out of ``body`` the amounts of a Ticker that cannot be read; returns their names. Other types have none to spare."""
+    """Take out of ``body`` the amounts of a Ticker that cannot be read; returns their names. Other types have
+    none to spare."""
     odd: list[str] = []
     if cls is Ticker:
         for name, check in _TICKER_CHECKS.items():

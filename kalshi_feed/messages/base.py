@@ -1,12 +1,12 @@
 """What all messages have in common, and the message of a type that this package does not know.
 
-Owns Message, UnknownMessage, which of a class's attributes to_dict() tells, and the checked integers of the wire. Must not import
-anything of the package but messages.plain and messages.values.
+Owns Message, UnknownMessage, which of a class's attributes to_dict() tells, and the checked integers of the
+wire. Must not import anything of the package but messages.plain and messages.values.
 
-A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec; properties read
-through to the body under the wire's own names, beside ready values. Bodies may be read directly on hot paths
-(``delta.msg.side``). The messages of the less busy channels have the fields on themselves, see messages.flat.
-``gc=False`` is safe: all fields are immutable, so no reference cycle can form.
+A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec; properties
+read through to the body under the wire's own names, beside ready values. Bodies may be read directly on hot
+paths (``delta.msg.side``). The messages of the less busy channels have the fields on themselves, see
+messages.flat. ``gc=False`` is safe: all fields are immutable, so no reference cycle can form.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ __all__ = [
 ]
 
 MAX_ID = 2**53 - 1
-"""The largest sid, seq or id. A Gap and a repaired sequence name the next number too, and all of them must fit into a signed
-64-bit column, and into a double: in JavaScript and in a pandas column with missing values every number is one. At a million
-messages a second a count takes 285 years to get there; seqs beyond 13 million are seen (PROTOCOL.md 5.2)."""
+"""The largest sid, seq or id. A Gap and a repaired sequence name the next number too, and all of them must
+fit into a signed 64-bit column, and into a double: in JavaScript and in a pandas column with missing values
+every number is one. At a million messages a second a count takes 285 years to get there; seqs beyond 13
+million are seen (PROTOCOL.md 5.2)."""
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
 """sid, seq, id and other small counts; never negative."""
@@ -73,15 +74,16 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
 Time = Int64 | str | None
-"""``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (PROTOCOL.md 7); either is read everywhere."""
+"""``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (PROTOCOL.md 7); either is read
+everywhere."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Base of all messages. Thread-safe: immutable.
 
-    ``sid`` is the subscription, ``seq`` the number within it (None on unsequenced channels), ``sending_ts_ms`` the
-    Unix time in milliseconds at which the exchange queued the frame (since 2026-09-30). Any of them may be None
-    (PROTOCOL.md 9.8).
+    ``sid`` is the subscription, ``seq`` the number within it (None on unsequenced channels),
+    ``sending_ts_ms`` the Unix time in milliseconds at which the exchange queued the frame (since 2026-09-30).
+    Any of them may be None (PROTOCOL.md 9.8).
     """
 
     type: ClassVar[str]
@@ -107,15 +109,17 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What ``msg`` held that no field took (messages.flat); always empty for replies, books, tickers and trades."""
+        """What ``msg`` held that no field took (messages.flat); always empty for replies, books, tickers and
+        trades."""
         return {}
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The message as plain data, the same keys for every message of a type: ``type``, the ready values under their names, the
-        wire fields that have no ready value, and ``extra``.
+        """The message as plain data, the same keys for every message of a type: ``type``, the ready values
+        under their names, the wire fields that have no ready value, and ``extra``.
 
-        Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through ``number``: ``str`` (exact,
-        never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is). Raises ConfigurationError otherwise.
+        Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
+        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is).
+        Raises ConfigurationError otherwise.
         """
         return {"type": self.type} | fields_to_dict(self, number)
 
@@ -123,11 +127,13 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         return self._shown()
 
     def _shown(self, first: str = "", but: tuple[str, ...] = ()) -> str:
-        """The repr: the market, ``first``, and all that to_dict() tells but what is None and what ``first`` says (``but``)."""
+        """The repr: the market, ``first``, and all that to_dict() tells but what is None and what ``first``
+        says (``but``)."""
         left_out = {"market_ticker", *but}
         names = [name for name in field_names(type(self)) if name not in left_out]
         head = [shown(self.market_ticker)] if self.market_ticker is not None else []
-        return f"{type(self).__name__}({' '.join([*head, *([first] if first else []), *shown_fields(self, names)])})"
+        parts = [*head, *([first] if first else []), *shown_fields(self, names)]
+        return f"{type(self).__name__}({' '.join(parts)})"
 
 
 class Body(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -136,7 +142,8 @@ class Body(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
 _UNITS: Final = ("_dollars_fp", "_dollars", "_fp", "_centi_cents", "_cents", "_int", "_json")
 _TIMES: Final = ("_ts_ms", "_ts", "_time", "_date")
-_OTHERWISE: Final = {  # ready values that are not called after their wire field, see the docstring of messages
+# ready values that are not called after their wire field, see the docstring of messages
+_OTHERWISE: Final = {
     "data": "upstream",
     "end": "end_price",
     "fee_cost": "fee",
@@ -162,7 +169,15 @@ _OTHERWISE: Final = {  # ready values that are not called after their wire field
     "window_end_ts_exclusive": "window_end_at",
 }
 _LEFT_OUT: Final = {"msg", "wire"}  # the fields are told one by one
-_PLACES: Final = {"market_ticker": 0, "seq": 2, "time": 3, "sid": 5, "sent_at": 6, "extra": 7}  # 1: ready values, 4: as sent
+# 1: ready values, 4: as sent
+_PLACES: Final = {
+    "market_ticker": 0,
+    "seq": 2,
+    "time": 3,
+    "sid": 5,
+    "sent_at": 6,
+    "extra": 7,
+}
 
 
 def _ready_name(attribute: str) -> str:
@@ -172,7 +187,9 @@ def _ready_name(attribute: str) -> str:
     for ending in _UNITS:
         if attribute.endswith(ending):
             return attribute.removesuffix(ending)
-    return next((attribute.removesuffix(ending) + "_at" for ending in _TIMES if attribute.endswith(ending)), "")
+    return next(
+        (attribute.removesuffix(ending) + "_at" for ending in _TIMES if attribute.endswith(ending)), ""
+    )
 
 
 def struct_names(cls: type[msgspec.Struct]) -> dict[str, str]:
@@ -184,16 +201,23 @@ def struct_names(cls: type[msgspec.Struct]) -> dict[str, str]:
 def bodies(cls: type[msgspec.Struct]) -> tuple[type[Body], ...]:
     """The types of ``msg`` that a plain message may have; none for a FlatMessage."""
     hint = get_type_hints(cls).get("msg")
-    return tuple(part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Body))
+    return tuple(
+        part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Body)
+    )
 
 
 @cache
 def field_names(cls: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The attributes that tell all that a message, or a part of one, says, each thing once: the ready values, and what was sent and
-    has no ready value.
+    """The attributes that tell all that a message, or a part of one, says, each thing once: the ready values,
+    and what was sent and has no ready value.
     """
     sent = [name for struct in (cls, *bodies(cls)) for name in struct.__struct_fields__]
-    properties = [name for base in reversed(cls.__mro__) for name, value in vars(base).items() if isinstance(value, property)]
+    properties = [
+        name
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(value, property)
+    ]
     ready = [name for name in properties if name not in sent]
     rest = [name for name in sent if _ready_name(name) not in {*ready, *sent}]
     names = dict.fromkeys(name for name in (*ready, *rest) if name not in _LEFT_OUT)
@@ -207,7 +231,8 @@ def fields_to_dict(owner: msgspec.Struct, number: Number) -> dict[str, Any]:
 
 
 class UnknownMessage(Message, frozen=True, gc=False, kw_only=True):
-    """A message of a type without a class of its own: ``type`` is the wire's, ``frame`` the whole frame as received.
+    """A message of a type without a class of its own: ``type`` is the wire's, ``frame`` the whole frame as
+    received.
 
     Thread-safe: immutable.
     """
@@ -243,7 +268,8 @@ def ready_size(text: str | None, count: int | None = None) -> Decimal | None:
 
 
 def ready_money(text: str | None, centi_cents: int | None = None) -> Decimal | None:
-    """Decimal dollars with 6 decimals from the present or else the old field (1/10,000 dollar), None if the wire had neither."""
+    """Decimal dollars with 6 decimals from the present or else the old field (1/10,000 dollar), None if the
+    wire had neither."""
     if text is not None:
         return money_decimal(money_units(text))
     return None if centi_cents is None else money_decimal(centi_cents * 100)
@@ -264,6 +290,8 @@ def ready_time(ts_ms: int | None, *others: int | str | None) -> datetime | None:
         try:
             if other is not None:
                 return parse_time(other) if isinstance(other, str) else from_seconds(other)
-        except ValueError:  # times are deprecated ornaments here: an odd one is no reason to fail in a callback
+        except (
+            ValueError
+        ):  # times are deprecated ornaments here: an odd one is no reason to fail in a callback
             continue
     return None

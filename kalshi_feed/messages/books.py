@@ -1,7 +1,9 @@
-"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (PROTOCOL.md 6.1, 6.2, 8).
+"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (PROTOCOL.md 6.1, 6.2,
+8).
 
-Owns the two types and the reading of their levels in all wire generations. Must not import anything of the package but
-messages.base and messages.values. Both sides are bids; every ready price is in the side's own price.
+Owns the two types and the reading of their levels in all wire generations. Must not import anything of the
+package but messages.base and messages.values. Both sides are bids; every ready price is in the side's own
+price.
 """
 
 from __future__ import annotations
@@ -57,12 +59,12 @@ class DeltaBody(Body, frozen=True, gc=False, kw_only=True):
 
 
 class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_delta"):
-    """One change of one price level: ``delta`` contracts more (or fewer) at ``price`` on ``side``. Thread-safe:
-    immutable.
+    """One change of one price level: ``delta`` contracts more (or fewer) at ``price`` on ``side``.
+    Thread-safe: immutable.
 
-    ``price_dollars`` and ``delta_fp`` are the wire's texts; ``price_cents`` and ``delta_int`` the wire's integers
-    until March 2026. A message that Decoder.decode_batch() made may still hold a number that units(), ``price`` and
-    ``delta`` refuse with ValueError; the feed delivers none of those.
+    ``price_dollars`` and ``delta_fp`` are the wire's texts; ``price_cents`` and ``delta_int`` the wire's
+    integers until March 2026. A message that Decoder.decode_batch() made may still hold a number that
+    units(), ``price`` and ``delta`` refuse with ValueError; the feed delivers none of those.
     """
 
     type: ClassVar[str] = "orderbook_delta"
@@ -71,7 +73,8 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
     msg: DeltaBody
 
     def units(self) -> tuple[int, int]:
-        """(own price in 1/10,000 dollar, signed size in 1/100 contract). Raises ValueError for an invalid number."""
+        """(own price in 1/10,000 dollar, signed size in 1/100 contract). Raises ValueError for an invalid
+        number."""
         body = self.msg
         price = PRICES.get(body.price_dollars)  # type: ignore[arg-type]  # None is simply not in it
         if price is None:
@@ -187,13 +190,16 @@ class SnapshotBody(Body, frozen=True, gc=False, kw_only=True):
     no_cents: _CentLevels | None = field(default=None, name="no")
 
 
-class OrderbookSnapshot(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_snapshot"):
-    """All levels of one market; it replaces the book, whenever it comes (PROTOCOL.md 5.5). Thread-safe: immutable.
+class OrderbookSnapshot(
+    Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_snapshot"
+):
+    """All levels of one market; it replaces the book, whenever it comes (PROTOCOL.md 5.5). Thread-safe:
+    immutable.
 
-    ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the wire's
-    levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older generations; per side
-    the newest generation present is read. A side that is missing or null is empty. What OrderbookDelta says of numbers
-    in a batch holds for book_sides(), ``yes`` and ``no``.
+    ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the
+    wire's levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older
+    generations; per side the newest generation present is read. A side that is missing or null is empty. What
+    OrderbookDelta says of numbers in a batch holds for book_sides(), ``yes`` and ``no``.
     """
 
     type: ClassVar[str] = "orderbook_snapshot"
@@ -272,7 +278,11 @@ def _best_first(levels: dict[int, int]) -> tuple[Level, ...]:
 
 
 def _side_units(
-    fp: _FpLevels | None, dollars: _DollarLevels | None, cents: _CentLevels | None, side: str, is_flipped: bool
+    fp: _FpLevels | None,
+    dollars: _DollarLevels | None,
+    cents: _CentLevels | None,
+    side: str,
+    is_flipped: bool,
 ) -> dict[int, int]:
     if fp is not None:
         try:
@@ -299,11 +309,13 @@ def _side_units(
 
 
 def _all_sizes(texts: list[str]) -> list[int]:
-    """count_units() of every text: what the exchange sends is checked and read in two steps for all of them."""
+    """count_units() of every text: what the exchange sends is checked and read in two steps for all of
+    them."""
     joined = ",".join(texts)
     if _usual_sizes(joined):
         try:
-            # 158.53e2 is exactly 15853, also as a float on the way: below 2**53. Three times as quick as int() for each
+            # 158.53e2 is exactly 15853, also as a float on the way: below 2**53. Three times as quick as
+            # int() for each
             sizes = _integers(f"[{joined.replace(',', 'e2,')}e2]")
         except ValueError:  # zeros in front are no JSON
             sizes = []

@@ -1,12 +1,13 @@
 """Frames in, messages out: decode(), Decoder and what becomes of frames that are not right.
 
-Owns the choice between strict and lenient reading: books, trades and fills are strict, the wire is loose. Must not import anything
-of the package but errors and the message types; knows no socket, thread, clock or log. A frame is first decoded in one step into
-its type; only when that fails is it looked at again as plain Python, to take an amount that is a JSON number, to leave out an odd
-field that nothing depends on, to find an unknown type, or to say what is wrong. A FlatMessage does the first two itself.
+Owns the choice between strict and lenient reading: books, trades and fills are strict, the wire is loose.
+Must not import anything of the package but errors and the message types; knows no socket, thread, clock or
+log. A frame is first decoded in one step into its type; only when that fails is it looked at again as plain
+Python, to take an amount that is a JSON number, to leave out an odd field that nothing depends on, to find an
+unknown type, or to say what is wrong. A FlatMessage does the first two itself.
 
-Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at), but for those in ``msg``
-of a FlatMessage, which are in its ``extra``.
+Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at), but
+for those in ``msg`` of a FlatMessage, which are in its ``extra``.
 """
 
 from __future__ import annotations
@@ -77,9 +78,12 @@ _YES_SCALE_TYPES: dict[str, type[Message]] = {
 
 _FRAME_CHARS = 200
 _MESSAGE_CHARS = 300  # msgspec quotes a wrong value in full
-_OWN_NAMES = "msg."  # how a FlatMessage names the fields of msg (messages.flat); on top of a frame they mean nothing
+_OWN_NAMES = (
+    "msg."  # how a FlatMessage names the fields of msg (messages.flat); on top of a frame they mean nothing
+)
 
-# Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are strict.
+# Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are
+# strict.
 _LOOSE = frozenset(
     {
         "Clock",
@@ -113,7 +117,8 @@ _LOOSE = frozenset(
         "underlying_tickers",
     }
 )
-# msgspec ends its message with the path, if there is one; input quoted in the message cannot reach that place.
+# msgspec ends its message with the path, if there is one; input quoted in the message cannot reach that
+# place.
 _error_path = re.compile(r"(?s).* - at `\$((?:\.msg)?)\.([A-Za-z_]+)[^`]*`").fullmatch
 
 
@@ -128,7 +133,9 @@ class Decoder:
     def __init__(self, use_yes_price: bool = False) -> None:
         self.use_yes_price = use_yes_price
         self._types = _YES_SCALE_TYPES if use_yes_price else MESSAGE_TYPES
-        self.delta_type: type[books.OrderbookDelta] = yes_scale.OrderbookDelta if use_yes_price else books.OrderbookDelta
+        self.delta_type: type[books.OrderbookDelta] = (
+            yes_scale.OrderbookDelta if use_yes_price else books.OrderbookDelta
+        )
         union: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
         self._typed = msgspec.json.Decoder(union, float_hook=wire_number).decode
 
@@ -140,12 +147,13 @@ class Decoder:
         return message
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Message | ProtocolError]:
-        """The messages of many frames, in order, one for each; a bad frame's place holds its ProtocolError. Never
-        raises.
+        """The messages of many frames, in order, one for each; a bad frame's place holds its ProtocolError.
+        Never raises.
 
-        Numbers are checked but for those of OrderbookDelta and OrderbookSnapshot: whoever takes the batch computes
-        units() or book_sides() anyway and treats its ValueError as that frame's error, see undecodable(). Each frame is
-        decoded by itself: joined with others it could be JSON when it is not, and that would not be quicker either.
+        Numbers are checked but for those of OrderbookDelta and OrderbookSnapshot: whoever takes the batch
+        computes units() or book_sides() anyway and treats its ValueError as that frame's error, see
+        undecodable(). Each frame is decoded by itself: joined with others it could be JSON when it is not,
+        and that would not be quicker either.
         """
         try:
             return list(map(self._typed, payloads))
@@ -164,7 +172,8 @@ class Decoder:
         return messages
 
     def _decode(self, frame: str | bytes) -> Message | ProtocolError:
-        """Errors are returned, not raised: an error kept in a list must not hold this frame by its traceback."""
+        """Errors are returned, not raised: an error kept in a list must not hold this frame by its
+        traceback."""
         try:
             message: Message = self._typed(frame)
             _check_numbers(message)
@@ -207,18 +216,24 @@ def decode(frame: str | bytes, use_yes_price: bool = False) -> Message:
 
 
 def undecodable(message: Message, error: Exception) -> ProtocolError:
-    """The ProtocolError of a decoded message that cannot be used after all: its units() or book_sides() raised."""
+    """The ProtocolError of a decoded message that cannot be used after all: its units() or book_sides()
+    raised."""
     frame = msgspec.json.encode(message).decode("utf-8", "replace")
     broken = ProtocolError(
-        f"{message.type}: {error}", frame[:_FRAME_CHARS], message.type, message.sid, message.seq, message.market_ticker
+        f"{message.type}: {error}",
+        frame[:_FRAME_CHARS],
+        message.type,
+        message.sid,
+        message.seq,
+        message.market_ticker,
     )
     broken.__cause__ = error.with_traceback(None)
     return broken
 
 
 def unread(message: Message) -> dict[str, Any]:
-    """The prices, sizes and sums of the message that were sent but cannot be read, by their names on the wire: they are None in
-    the message, and in its ``extra``. {} for nearly all.
+    """The prices, sizes and sums of the message that were sent but cannot be read, by their names on the
+    wire: they are None in the message, and in its ``extra``. {} for nearly all.
     """
     if isinstance(message, FlatMessage):
         return unread_amounts(message) if message.extra_json else {}
@@ -226,7 +241,8 @@ def unread(message: Message) -> dict[str, Any]:
 
 
 def _converted(plain: dict[str, Any], cls: type[Message]) -> Message:
-    """The message of a frame as plain values: its amounts spelled out, without what is odd and nothing depends on.
+    """The message of a frame as plain values: its amounts spelled out, without what is odd and nothing
+    depends on.
 
     Raises ValueError.
     """
@@ -284,7 +300,9 @@ def _ticker(plain: dict[str, Any]) -> str | None:
 def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Message | ProtocolError:
     for key in ("sid", "seq"):
         if plain.get(key) is not None and _wire_id(plain[key]) is None:
-            return _protocol_error(f"{wire_type}: {key} is not a whole number from 0 to {MAX_ID}", frame, None, plain)
+            return _protocol_error(
+                f"{wire_type}: {key} is not a whole number from 0 to {MAX_ID}", frame, None, plain
+            )
     sent_ms = plain.get("sending_ts_ms")
     try:
         sent_ms = msgspec.convert(sent_ms, Milliseconds) if type(sent_ms) is int else None
@@ -301,7 +319,9 @@ def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Messa
     )
 
 
-def _protocol_error(what: str, frame: str | bytes, cause: Exception | None, plain: Any = None) -> ProtocolError:
+def _protocol_error(
+    what: str, frame: str | bytes, cause: Exception | None, plain: Any = None
+) -> ProtocolError:
     """A ProtocolError with what ``plain``, the frame as far as it is JSON, still tells."""
     start = frame[: _FRAME_CHARS * 4]
     if isinstance(start, str):

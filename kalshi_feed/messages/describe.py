@@ -1,6 +1,7 @@
 """What a message class can be asked: its wire fields and its ready values, for tables and tests.
 
-Owns no facts of its own, it reads the classes. Must not import anything of the package but messages.base and messages.flat.
+Owns no facts of its own, it reads the classes. Must not import anything of the package but messages.base and
+messages.flat.
 """
 
 from __future__ import annotations
@@ -24,19 +25,24 @@ def wire_fields(cls: type[Message]) -> dict[str, str]:
 
 
 def ready_fields(cls: type[Message]) -> tuple[str, ...]:
-    """The attributes that the class has beside those that hold what was sent: Decimals, datetimes and the like."""
+    """The attributes that the class has beside those that hold what was sent: Decimals, datetimes and the
+    like."""
     plain = {*wire_fields(cls).values(), *_COMMON}
     found: dict[str, None] = {}
     for base in reversed(cls.__mro__):
         found |= {
-            name: None for name, value in vars(base).items() if isinstance(value, property) and _is_documented_by(cls, base, name)
+            name: None
+            for name, value in vars(base).items()
+            if isinstance(value, property) and _is_documented_by(cls, base, name)
         }
     return tuple(name for name in found if not name.startswith("_") and name not in plain)
 
 
 def _is_documented_by(cls: type[Message], base: type[Any], name: str) -> bool:
     """A property that a subclass made a field of is none; ``time`` counts where a class has its own."""
-    return isinstance(getattr(cls, name), property) and (base is not Message or getattr(cls, name) is not vars(base)[name])
+    return isinstance(getattr(cls, name), property) and (
+        base is not Message or getattr(cls, name) is not vars(base)[name]
+    )
 
 
 _COMMON = ("sent_at", "extra", "raw", "msg")

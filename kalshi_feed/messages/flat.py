@@ -1,24 +1,28 @@
-"""How the messages of all channels but the busiest three are read: the fields of ``msg`` become the message's own.
+"""How the messages of all channels but the busiest three are read: the fields of ``msg`` become the message's
+own.
 
-Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …). Must not import anything of the package
-but messages.base, messages.plain and messages.values.
+Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …). Must not import anything
+of the package but messages.base, messages.plain and messages.values.
 
-A subclass of FlatMessage declares each wire field once, as a plain annotated field; the annotation is the rule:
+A subclass of FlatMessage declares each wire field once, as a plain annotated field; the annotation is the
+rule:
 
-    fee_cost: MoneyText = None                                             # an amount: a string, or an exact JSON number
-    yes_price_cents: OldCents = field(default=None, name="msg.yes_price")  # the wire's name is that of a ready value
-    order_id: str | None = None                                            # what is not a string goes to ``extra``
+    fee_cost: MoneyText = None                                             # an amount: a string, or an exact
+    JSON number yes_price_cents: OldCents = field(default=None, name="msg.yes_price")  # the wire's name is
+    that of a ready value order_id: str | None = None                                            # what is not
+    a string goes to ``extra``
 
-What is *strict* refuses the frame when it cannot be read: tickers, strikes, lists of parts, and the price and the size of a
-fill (TradedPrice, TradedCount). All else is loose: None, and its value in ``extra``, together with the keys that this version
-has no field for. Which of them are amounts, unread_amounts() says, so that they are reported. Inside a Part only amounts are
-loose: the Part has None there, and ``extra`` has the whole field that it stands in. A Part's unknown keys are skipped.
+What is *strict* refuses the frame when it cannot be read: tickers, strikes, lists of parts, and the price and
+the size of a fill (TradedPrice, TradedCount). All else is loose: None, and its value in ``extra``, together
+with the keys that this version has no field for. Which of them are amounts, unread_amounts() says, so that
+they are reported. Inside a Part only amounts are loose: the Part has None there, and ``extra`` has the whole
+field that it stands in. A Part's unknown keys are skipped.
 
-What keeping ``extra`` costs: ``msg`` is first decoded to a dict and converted from there. Measured (2026-11, one loaded core): a
-fill takes 17 µs in place of 7.6, a message with unknown keys 4 µs more than without, all others 4 to 25 µs; nothing is held but
-a text of the unknown keys, if there were any. An orderbook_delta would take 10 µs in place of 1.4, so it, orderbook_snapshot,
-ticker and trade are no FlatMessages: their unknown keys are skipped. No frame is decoded twice because of a key that is new or a
-value that is odd.
+What keeping ``extra`` costs: ``msg`` is first decoded to a dict and converted from there. Measured (2026-11,
+one loaded core): a fill takes 17 µs in place of 7.6, a message with unknown keys 4 µs more than without, all
+others 4 to 25 µs; nothing is held but a text of the unknown keys, if there were any. An orderbook_delta would
+take 10 µs in place of 1.4, so it, orderbook_snapshot, ticker and trade are no FlatMessages: their unknown
+keys are skipped. No frame is decoded twice because of a key that is new or a value that is odd.
 """
 
 from __future__ import annotations
@@ -77,8 +81,8 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """What an annotation says of a field: ``read`` takes the wire's value and gives the field's or raises ValueError;
-    ``strict``: an unreadable value refuses the frame. ``is_amount``: a price, a size, or money.
+    """What an annotation says of a field: ``read`` takes the wire's value and gives the field's or raises
+    ValueError; ``strict``: an unreadable value refuses the frame. ``is_amount``: a price, a size, or money.
     """
 
     read: Callable[[Any], Any] | None = None
@@ -103,7 +107,8 @@ def _json_text(value: dict[str, Any] | bytes) -> bytes:
 
 
 def wire_number(text: str) -> Decimal | ScientificNumber:
-    """The float_hook of everything that reads a frame: a number with a fraction or an exponent, none rounded."""
+    """The float_hook of everything that reads a frame: a number with a fraction or an exponent, none
+    rounded."""
     return ScientificNumber(text) if "e" in text or "E" in text else Decimal(text)
 
 
@@ -182,8 +187,8 @@ _Reads = tuple[tuple[str, Callable[[Any], Any]], ...]
 class _Plan(NamedTuple):
     """How a FlatMessage class is read: ``body`` is a Struct of its wire fields under their wire names.
 
-    ``parts``: the fields that hold Parts with amounts inside, each with what reads those. ``amounts``: the fields that are amounts
-    or hold some.
+    ``parts``: the fields that hold Parts with amounts inside, each with what reads those. ``amounts``: the
+    fields that are amounts or hold some.
     """
 
     body: type[msgspec.Struct]
@@ -211,10 +216,19 @@ def _plan(cls: type[FlatMessage]) -> _Plan:
         if name.startswith(_PREFIX) and attribute != "extra_json"
     ]
     kinds = {attribute: _kind(hints[attribute]) for attribute, _ in inside}
-    types = {attribute: Any if _is_read_amount(kinds[attribute]) else hints[attribute] for attribute, _ in inside}
-    parts = {name: amounts for attribute, name in inside for part in _parts(hints[attribute]) if (amounts := _amounts(part))}
+    types = {
+        attribute: Any if _is_read_amount(kinds[attribute]) else hints[attribute] for attribute, _ in inside
+    }
+    parts = {
+        name: amounts
+        for attribute, name in inside
+        for part in _parts(hints[attribute])
+        if (amounts := _amounts(part))
+    }
     return _Plan(
-        msgspec.defstruct(f"{cls.__name__}Body", [(name, types[attribute], None) for attribute, name in inside], gc=False),
+        msgspec.defstruct(
+            f"{cls.__name__}Body", [(name, types[attribute], None) for attribute, name in inside], gc=False
+        ),
         tuple(_Field(attribute, name, kinds[attribute].read) for attribute, name in inside),
         frozenset(name for _, name in inside),
         frozenset(name for attribute, name in inside if kinds[attribute].strict),
@@ -238,11 +252,14 @@ def _parts(hint: Any) -> list[type[Part]]:
 def _amounts(cls: type[Part]) -> _Reads:
     hints = get_type_hints(cls, include_extras=True)
     kinds = {name: _kind(hints[attribute]) for name, attribute in struct_names(cls).items()}
-    return tuple((name, kind.read) for name, kind in kinds.items() if kind.is_amount and kind.read is not None)
+    return tuple(
+        (name, kind.read) for name, kind in kinds.items() if kind.is_amount and kind.read is not None
+    )
 
 
 def _read_parts(value: Any, reads: _Reads) -> tuple[Any, bool]:
-    """What was sent for a Part or a list of them, its numbers written out as strings; whether an amount had to be left out."""
+    """What was sent for a Part or a list of them, its numbers written out as strings; whether an amount had
+    to be left out."""
     if isinstance(value, list):
         pairs = [_read_parts(part, reads) for part in value]
         return [part for part, _ in pairs], any(is_odd for _, is_odd in pairs)
@@ -268,7 +285,8 @@ def _inside(attribute: str) -> str:
 class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
     """Base of the messages whose wire fields are their own fields. Thread-safe: immutable.
 
-    Every field is None where the exchange left it out, sent null or (unless the field is strict) something unreadable.
+    Every field is None where the exchange left it out, sent null or (unless the field is strict) something
+    unreadable.
     """
 
     wire: dict[str, Any] | UnsetType = field(name="msg")  # only while it is read
@@ -314,13 +332,14 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What ``msg`` held beside the fields that could be read: unknown keys and odd values, as plain Python values (a copy)."""
+        """What ``msg`` held beside the fields that could be read: unknown keys and odd values, as plain
+        Python values (a copy)."""
         return json_object(self.extra_json or None) or {}
 
     @property
     def msg(self) -> dict[str, Any]:
-        """``msg`` as it was sent, as plain Python values under the wire's names (a copy); what was null is left out, and an
-        amount that was sent as a number is a string.
+        """``msg`` as it was sent, as plain Python values under the wire's names (a copy); what was null is
+        left out, and an amount that was sent as a number is a string.
         """
         sent: dict[str, Any] = {}
         for attribute, name, _ in _plan(type(self)).fields:
@@ -331,7 +350,8 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
 
 
 def unread_amounts(message: FlatMessage) -> dict[str, Any]:
-    """The prices, sizes and sums in ``extra``: they were sent but cannot be read. A Part's come as the whole field it stands in."""
+    """The prices, sizes and sums in ``extra``: they were sent but cannot be read. A Part's come as the whole
+    field it stands in."""
     amounts = _plan(type(message)).amounts
     return {name: value for name, value in message.extra.items() if name in amounts}
 
@@ -344,7 +364,8 @@ def _reads(cls: type[Part]) -> _Reads:
 
 
 class Part(Body, frozen=True, gc=False, kw_only=True):
-    """Base of what lies inside a message: legs, price ranges, the RFQs and quotes of a batch. Thread-safe: immutable.
+    """Base of what lies inside a message: legs, price ranges, the RFQs and quotes of a batch. Thread-safe:
+    immutable.
 
     Every field may be None, as in the messages.
     """
@@ -371,7 +392,11 @@ def wire_names(cls: type[FlatMessage]) -> dict[str, str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Part):
         names = struct_names(type(value)).items()
-        return {name: _plain(inner) for name, attribute in names if (inner := getattr(value, attribute)) is not None}
+        return {
+            name: _plain(inner)
+            for name, attribute in names
+            if (inner := getattr(value, attribute)) is not None
+        }
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
     return json_object(value) if isinstance(value, bytes) else value

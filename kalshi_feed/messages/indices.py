@@ -1,4 +1,5 @@
-"""The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists (PROTOCOL.md 6.12).
+"""The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists
+(PROTOCOL.md 6.12).
 
 Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.values.
 
@@ -83,7 +84,8 @@ class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
 
     @property
     def upstream(self) -> dict[str, Any] | None:
-        """``data`` read, numbers with a fraction as Decimal: a new dict at each call, None where it is no JSON object."""
+        """``data`` read, numbers with a fraction as Decimal: a new dict at each call, None where it is no
+        JSON object."""
         try:
             value = decoded(self.data or "")
         except (ValueError, RecursionError):
@@ -91,8 +93,11 @@ class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
         return value if isinstance(value, dict) else None
 
 
-class CfBenchmarksValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value"):
-    """A value of a CF Benchmarks index with its averages, about one a second (since 2026-06). Thread-safe: immutable."""
+class CfBenchmarksValue(
+    _Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value"
+):
+    """A value of a CF Benchmarks index with its averages, about one a second (since 2026-06). Thread-safe:
+    immutable."""
 
     type: ClassVar[str] = "cfbenchmarks_value"
 
@@ -122,7 +127,9 @@ class CfBenchmarksValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_fiel
         return self.received_time
 
 
-class CfBenchmarks5HzValue(_Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_5hz"):
+class CfBenchmarks5HzValue(
+    _Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_5hz"
+):
     """A value of a CF Benchmarks index, five a second (since 2026-09-03). Thread-safe: immutable."""
 
     type: ClassVar[str] = "cfbenchmarks_value_5hz"
@@ -181,7 +188,9 @@ class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
     """The command's; None if it had none."""
 
 
-class CfBenchmarksIndexList(_List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_indexlist"):
+class CfBenchmarksIndexList(
+    _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_indexlist"
+):
     """The answer to "indexlist": all indices there are. Thread-safe: immutable."""
 
     type: ClassVar[str] = "cfbenchmarks_value_indexlist"
@@ -199,7 +208,9 @@ class CfBenchmarks5HzIndexList(
     index_ids: tuple[str, ...] | None = None
 
 
-class PythUnderlyingList(_List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="pyth_value_underlying_list"):
+class PythUnderlyingList(
+    _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="pyth_value_underlying_list"
+):
     """The answer to "underlying_list": all underlyings there are. Thread-safe: immutable."""
 
     type: ClassVar[str] = "pyth_value_underlying_list"

@@ -1,8 +1,8 @@
-"""The messages of the lifecycle channels: market_lifecycle_v2, multivariate_market_lifecycle, event_lifecycle, event_fee_update
-(PROTOCOL.md 6.7, 6.8).
+"""The messages of the lifecycle channels: market_lifecycle_v2, multivariate_market_lifecycle,
+event_lifecycle, event_fee_update (PROTOCOL.md 6.7, 6.8).
 
-Owns the types. Must not import anything of the package but messages.base and messages.flat. Nothing tells the scheduled open or
-close of a market: there is no such message.
+Owns the types. Must not import anything of the package but messages.base and messages.flat. Nothing tells the
+scheduled open or close of a market: there is no such message.
 
 Every field may be None. ``*_ts`` are Unix times in seconds; dates say since when the exchange sends a field.
 """
@@ -118,7 +118,8 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
     additional_metadata: Annotated[MarketMetadata | None, STRICT] = None
     """With "created"."""
     price_level_structure: str | None = None
-    """A name for the price ranges, may be ""; with "created" and "price_level_structure_updated" (since 2026-03-12)."""
+    """A name for the price ranges, may be ""; with "created" and "price_level_structure_updated" (since
+    2026-03-12)."""
 
     @property
     def settlement(self) -> Decimal | None:
@@ -151,19 +152,24 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
         return self.determination_at or self.settled_at
 
 
-class MarketLifecycle(_Lifecycle, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_lifecycle_v2"):
-    """Something happened to a market, ``event_type`` says what (channel market_lifecycle_v2). Thread-safe: immutable.
+class MarketLifecycle(
+    _Lifecycle, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_lifecycle_v2"
+):
+    """Something happened to a market, ``event_type`` says what (channel market_lifecycle_v2). Thread-safe:
+    immutable.
 
     ``event_type`` is "created", "activated", "deactivated", "close_date_updated", "determined", "settled",
-    "price_level_structure_updated" (since 2026-03-12), "metadata_updated" (since 2026-05-05) or what the exchange adds;
-    "fractional_trading_updated" came from 2026-03-12 to 2026-04-17. Each has its own fields, the others are None. An "activated"
-    after a "deactivated" means that all resting orders are gone. Combos are on multivariate_market_lifecycle.
+    "price_level_structure_updated" (since 2026-03-12), "metadata_updated" (since 2026-05-05) or what the
+    exchange adds; "fractional_trading_updated" came from 2026-03-12 to 2026-04-17. Each has its own fields,
+    the others are None. An "activated" after a "deactivated" means that all resting orders are gone. Combos
+    are on multivariate_market_lifecycle.
     """
 
     type: ClassVar[str] = "market_lifecycle_v2"
 
     price_ranges: Annotated[tuple[PriceRange, ...] | None, STRICT] = None
-    """With "created" and "price_level_structure_updated": what decides a market's ticks (since 2026-07-02)."""
+    """With "created" and "price_level_structure_updated": what decides a market's ticks (since
+    2026-07-02)."""
     strike_type: str | None = None
     """With "metadata_updated", as the four below: only what has changed."""
     floor_strike: JsonNumber = None
@@ -191,7 +197,9 @@ class MultivariateMarketLifecycle(
     type: ClassVar[str] = "multivariate_market_lifecycle"
 
 
-class EventLifecycle(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_lifecycle"):
+class EventLifecycle(
+    FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_lifecycle"
+):
     """An event was created or has changed; on both lifecycle channels. Thread-safe: immutable."""
 
     type: ClassVar[str] = "event_lifecycle"
@@ -222,9 +230,11 @@ class EventLifecycle(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field
         return ready_time(None, self.strike_date)
 
 
-class EventFeeUpdate(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_fee_update"):
-    """An event's fees differ from its series' from now on (channel market_lifecycle_v2, since 2026-05-29). Thread-safe:
-    immutable. A None means that the override was taken away.
+class EventFeeUpdate(
+    FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_fee_update"
+):
+    """An event's fees differ from its series' from now on (channel market_lifecycle_v2, since 2026-05-29).
+    Thread-safe: immutable. A None means that the override was taken away.
     """
 
     type: ClassVar[str] = "event_fee_update"

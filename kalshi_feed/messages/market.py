@@ -1,6 +1,7 @@
 """The messages of the public market channels: ticker and trade (PROTOCOL.md 6.3, 6.4, 8).
 
-Owns the two types. Must not import anything of the package but messages.base, messages.flat and messages.values.
+Owns the two types. Must not import anything of the package but messages.base, messages.flat and
+messages.values.
 """
 
 from __future__ import annotations
@@ -71,16 +72,17 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
 class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ticker"):
     """A market's last price, best yes prices and volumes. Thread-safe: immutable.
 
-    Ready values are None where the wire had nothing, "" or what cannot be read; the last is in ``extra``. An empty book side
-    shows as a bid of 0 or an ask of 1: not a level. The wire's integers until March 2026 are ``price_cents``,
-    ``yes_bid_cents``, ``yes_ask_cents``, ``volume_int`` and ``open_interest_int``; its text ``time`` is ``time_text``, its
-    ``Clock`` is ``clock``.
+    Ready values are None where the wire had nothing, "" or what cannot be read; the last is in ``extra``. An
+    empty book side shows as a bid of 0 or an ask of 1: not a level. The wire's integers until March 2026 are
+    ``price_cents``, ``yes_bid_cents``, ``yes_ask_cents``, ``volume_int`` and ``open_interest_int``; its text
+    ``time`` is ``time_text``, its ``Clock`` is ``clock``.
     """
 
     type: ClassVar[str] = "ticker"
 
     msg: TickerBody
-    # The decoder alone fills it, after the decoding: of the wire's own values it takes the empty one, which changes nothing
+    # The decoder alone fills it, after the decoding: of the wire's own values it takes the empty one, which
+    # changes nothing
     extra_json: Annotated[bytes, Meta(max_length=0)] = b""
 
     @property
@@ -264,8 +266,8 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
 class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):
     """One trade, public. Thread-safe: immutable.
 
-    ``trade_id`` has uuid form but is no valid uuid (PROTOCOL.md 9.10). The wire's integers until March 2026 are
-    ``yes_price_cents``, ``no_price_cents`` and ``count_int``. ``taker_side`` is deprecated: read
+    ``trade_id`` has uuid form but is no valid uuid (PROTOCOL.md 9.10). The wire's integers until March 2026
+    are ``yes_price_cents``, ``no_price_cents`` and ``count_int``. ``taker_side`` is deprecated: read
     ``taker_outcome_side``.
     """
 

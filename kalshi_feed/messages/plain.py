@@ -1,7 +1,7 @@
 """Plain data: what to_dict() makes of a value, and what a repr shows of it.
 
-Owns both conversions, for messages, events, figures and books alike. Must not import anything of the package but errors.
-Thread-safe: pure functions.
+Owns both conversions, for messages, events, figures and books alike. Must not import anything of the package
+but errors. Thread-safe: pure functions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ..errors import ConfigurationError
 __all__ = ["Number", "number_function", "plain", "shown", "shown_fields"]
 
 Number = Callable[[Decimal], object]
-"""What becomes of each Decimal: ``str`` (exact, ready for JSON), ``float`` (for pandas), ``Decimal`` (as it is)."""
+"""What becomes of each Decimal: ``str`` (exact, ready for JSON), ``float`` (for pandas), ``Decimal`` (as it
+is)."""
 
 _MOST_DIGITS = 400  # of a number written out; a peer may send 1e999999999, whose digits would fill the memory
 _SHOWN = 60  # characters of a string in a repr
@@ -26,11 +27,14 @@ _MOST_SHOWN = 300  # characters of anything else
 
 
 def number_function(number: Number) -> Number:
-    """The function to pass Decimals through; ``str`` never writes an exponent. Raises ConfigurationError if it is not callable."""
+    """The function to pass Decimals through; ``str`` never writes an exponent. Raises ConfigurationError if
+    it is not callable."""
     if number is str:
         return _exact
     if not callable(number):
-        raise ConfigurationError(f"number must be a function of a Decimal such as str, float or Decimal, not {str(number)[:40]!r}")
+        raise ConfigurationError(
+            f"number must be a function of a Decimal such as str, float or Decimal, not {str(number)[:40]!r}"
+        )
     return number
 
 
@@ -40,9 +44,11 @@ def _exact(value: Decimal) -> str:
 
 
 def plain(value: Any, number: Number) -> Any:
-    """The value as None, bool, int, float, str, list or dict, Decimals as ``number`` (of number_function()) makes them.
+    """The value as None, bool, int, float, str, list or dict, Decimals as ``number`` (of number_function())
+    makes them.
 
-    Times become ISO 8601 strings in UTC, an enum its value, an error its string, NaN and infinities None, tuples lists.
+    Times become ISO 8601 strings in UTC, an enum its value, an error its string, NaN and infinities None,
+    tuples lists.
     """
     if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum)):
         return value
@@ -68,7 +74,8 @@ def plain(value: Any, number: Number) -> Any:
 
 
 def _string(value: object) -> str:
-    """Its string, or its type's name where it has none: an error of a callback is the user's, and its ``__str__`` may raise."""
+    """Its string, or its type's name where it has none: an error of a callback is the user's, and its
+    ``__str__`` may raise."""
     try:
         return str(value) or type(value).__name__
     except Exception:
@@ -76,14 +83,14 @@ def _string(value: object) -> str:
 
 
 def shown_fields(owner: object, names: Iterable[str]) -> list[str]:
-    """``name value`` of each attribute that is neither None nor empty. Never raises: what cannot be read is a "?"."""
+    """``name value`` of each attribute that is neither None nor empty. Never raises: what cannot be read is a
+    "?"."""
     found = []
     for name in names:
         try:
             value = getattr(owner, name)
-        except (
-            Exception
-        ):  # a message that was decoded in a batch and has yet to be checked, or that is half made: a debugger asks too
+        except Exception:
+            # a message of a batch that is not checked yet, or one that is half made: a debugger asks too
             found.append(f"{name} ?")
             continue
         if value is not None and value != () and value != {}:
@@ -92,10 +99,15 @@ def shown_fields(owner: object, names: Iterable[str]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """One value in a repr: numbers and times plain, strings bare where they are one printable word, long ones cut."""
+    """One value in a repr: numbers and times plain, strings bare where they are one printable word, long ones
+    cut."""
     if isinstance(value, str):
         is_word = value.isprintable() and value and not any(c.isspace() or c in "(),'\"" for c in value)
-        return value if is_word and len(value) <= _SHOWN else repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
+        return (
+            value
+            if is_word and len(value) <= _SHOWN
+            else repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
+        )
     if isinstance(value, Decimal):
         return _exact(value)
     if isinstance(value, datetime):
@@ -103,6 +115,10 @@ def shown(value: Any) -> str:
     if isinstance(value, tuple) and len(value) > 3:
         return f"({', '.join(map(shown, value[:3]))}, … {len(value)} in all)"
     if isinstance(value, tuple):
-        return " x ".join(map(shown, value)) if hasattr(value, "_fields") else f"({', '.join(map(shown, value))})"
+        return (
+            " x ".join(map(shown, value))
+            if hasattr(value, "_fields")
+            else f"({', '.join(map(shown, value))})"
+        )
     text = repr(plain(value, _exact)) if isinstance(value, Mapping) else repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -1,7 +1,7 @@
 """The exchange's answers to commands: subscribed, unsubscribed, ok, error (PROTOCOL.md 4, 8).
 
-Owns the four types and their older forms. Must not import anything of the package but messages.base. What the codes
-mean and what to do about them is the session's business.
+Owns the four types and their older forms. Must not import anything of the package but messages.base. What the
+codes mean and what to do about them is the session's business.
 """
 
 from __future__ import annotations
@@ -13,11 +13,20 @@ from msgspec.structs import force_setattr
 
 from .base import Body, Id, Int64, Message
 
-__all__ = ["ErrorMessage", "ListSubscriptions", "Ok", "Reply", "Subscribed", "SubscriptionEntry", "Unsubscribed"]
+__all__ = [
+    "ErrorMessage",
+    "ListSubscriptions",
+    "Ok",
+    "Reply",
+    "Subscribed",
+    "SubscriptionEntry",
+    "Unsubscribed",
+]
 
 
 class Reply(Message, frozen=True, gc=False, kw_only=True):
-    """Base of the answers: ``id`` is the command's, None if the exchange left it out. Thread-safe: immutable."""
+    """Base of the answers: ``id`` is the command's, None if the exchange left it out. Thread-safe:
+    immutable."""
 
     id: Id | None = None
 
@@ -74,16 +83,18 @@ class OkBody(Body, frozen=True, gc=False, kw_only=True):
 class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok"):
     """A command was carried out. Thread-safe: immutable.
 
-    After a change ``market_tickers`` (or ``market_ids``, ``index_ids``, ``underlying_tickers``) is the subscription's
-    full list, None if the exchange left it out (skip_ticker_ack). After list_subscriptions ``subscriptions`` is a
-    tuple of (channel, sid), else None.
+    After a change ``market_tickers`` (or ``market_ids``, ``index_ids``, ``underlying_tickers``) is the
+    subscription's full list, None if the exchange left it out (skip_ticker_ack). After list_subscriptions
+    ``subscriptions`` is a tuple of (channel, sid), else None.
     """
 
     type: ClassVar[str] = "ok"
 
     msg: OkBody | tuple[SubscriptionEntry, ...] | None = None
-    top_market_tickers: tuple[str, ...] | None = field(default=None, name="market_tickers")  # until 2026-02-11
-    top_subscriptions: tuple[SubscriptionEntry, ...] | None = field(default=None, name="subscriptions")  # until 2026-01-31
+    # until 2026-02-11
+    top_market_tickers: tuple[str, ...] | None = field(default=None, name="market_tickers")
+    # until 2026-01-31
+    top_subscriptions: tuple[SubscriptionEntry, ...] | None = field(default=None, name="subscriptions")
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:
@@ -130,10 +141,12 @@ class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
 
 
 class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="error"):
-    """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe: immutable.
+    """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe:
+    immutable.
 
-    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text. What stands inside ``msg``
-    counts, and else what stands on top of the frame; a ``msg`` that is a string is the text.
+    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text. What
+    stands inside ``msg`` counts, and else what stands on top of the frame; a ``msg`` that is a string is the
+    text.
     """
 
     type: ClassVar[str] = "error"

@@ -1,5 +1,5 @@
-"""The messages that the exchange no longer sends but old recordings hold: ticker_v2 (until 2026-02-12) and multivariate_lookup
-(channel multivariate, until 2026-08-06) (PROTOCOL.md 2).
+"""The messages that the exchange no longer sends but old recordings hold: ticker_v2 (until 2026-02-12) and
+multivariate_lookup (channel multivariate, until 2026-08-06) (PROTOCOL.md 2).
 
 Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs.
 
@@ -66,7 +66,9 @@ class TickerV2(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type
         return ready_time(self.ts_ms, self.ts)
 
 
-class MultivariateLookup(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="multivariate_lookup"):
+class MultivariateLookup(
+    FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="multivariate_lookup"
+):
     """Somebody looked up a combo. Thread-safe: immutable."""
 
     type: ClassVar[str] = "multivariate_lookup"

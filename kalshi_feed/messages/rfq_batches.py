@@ -1,8 +1,9 @@
-"""The messages about batches of RFQs, on the communications channel since 2026-10-26: rfq_batch_created, rfq_batch_deleted,
-batch_quote_created, rfq_batch_best_quotes, batch_quote_accepted, rfq_batch_executed, batch_quote_executed (PROTOCOL.md 6.11).
+"""The messages about batches of RFQs, on the communications channel since 2026-10-26: rfq_batch_created,
+rfq_batch_deleted, batch_quote_created, rfq_batch_best_quotes, batch_quote_accepted, rfq_batch_executed,
+batch_quote_executed (PROTOCOL.md 6.11).
 
-Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs. They are about several
-markets: ``market_ticker`` is None, the RFQs and quotes inside have one each.
+Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs.
+They are about several markets: ``market_ticker`` is None, the RFQs and quotes inside have one each.
 
 Every field may be None; ``*_ts`` are RFC 3339 texts.
 """
@@ -120,7 +121,9 @@ class BestQuote(_Quote, frozen=True, gc=False, kw_only=True):
         return ready_size(self.contracts_fp)
 
 
-class RfqBatchCreated(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_created"):
+class RfqBatchCreated(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_created"
+):
     """Somebody asks for quotes on several combos at once. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_created"
@@ -143,7 +146,9 @@ class RfqBatchCreated(Communication, frozen=True, gc=False, kw_only=True, tag_fi
         return self.created_at
 
 
-class RfqBatchDeleted(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_deleted"):
+class RfqBatchDeleted(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_deleted"
+):
     """A batch of RFQs is no longer open. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_deleted"
@@ -164,7 +169,9 @@ class RfqBatchDeleted(Communication, frozen=True, gc=False, kw_only=True, tag_fi
         return self.deleted_at
 
 
-class BatchQuoteCreated(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_created"):
+class BatchQuoteCreated(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_created"
+):
     """A quote for a batch that concerns you. Thread-safe: immutable."""
 
     type: ClassVar[str] = "batch_quote_created"
@@ -188,8 +195,11 @@ class BatchQuoteCreated(Communication, frozen=True, gc=False, kw_only=True, tag_
         return self.created_at
 
 
-class RfqBatchBestQuotes(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_best_quotes"):
-    """The best quotes so far for a batch of yours; pass over one whose ``version`` is not higher. Thread-safe: immutable."""
+class RfqBatchBestQuotes(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_best_quotes"
+):
+    """The best quotes so far for a batch of yours; pass over one whose ``version`` is not higher.
+    Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_best_quotes"
 
@@ -218,7 +228,9 @@ class RfqBatchBestQuotes(Communication, frozen=True, gc=False, kw_only=True, tag
         return self.updated_at
 
 
-class BatchQuoteAccepted(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_accepted"):
+class BatchQuoteAccepted(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_accepted"
+):
     """A quote for a batch was accepted. Thread-safe: immutable."""
 
     type: ClassVar[str] = "batch_quote_accepted"
@@ -267,7 +279,9 @@ class _Executed(Communication, frozen=True, gc=False, kw_only=True):
         return self.executed_at
 
 
-class RfqBatchExecuted(_Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_executed"):
+class RfqBatchExecuted(
+    _Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_executed"
+):
     """Your batch was executed, as far as it was. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_executed"
@@ -276,7 +290,9 @@ class RfqBatchExecuted(_Executed, frozen=True, gc=False, kw_only=True, tag_field
     """What you named the batch, if you did."""
 
 
-class BatchQuoteExecuted(_Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_executed"):
+class BatchQuoteExecuted(
+    _Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_executed"
+):
     """Your quote for a batch was executed, as far as it was. Thread-safe: immutable."""
 
     type: ClassVar[str] = "batch_quote_executed"

@@ -1,12 +1,12 @@
-"""The messages about single RFQs and their quotes, on the communications channel: rfq_created, rfq_deleted, quote_created,
-quote_accepted, quote_executed (PROTOCOL.md 6.11, 8).
+"""The messages about single RFQs and their quotes, on the communications channel: rfq_created, rfq_deleted,
+quote_created, quote_accepted, quote_executed (PROTOCOL.md 6.11, 8).
 
-Owns the types, their common base and the leg of a combo. Must not import anything of the package but messages.base and
-messages.flat.
+Owns the types, their common base and the leg of a combo. Must not import anything of the package but
+messages.base and messages.flat.
 
-Every field may be None; a creator's id may be a placeholder that all hidden creators share. ``*_ts`` are RFC 3339 texts here.
-The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and ``*_centi_cents`` (1/10,000 dollar); the
-``*_dollars`` came on 2025-10-09, the ``*_fp`` on 2026-01-22.
+Every field may be None; a creator's id may be a placeholder that all hidden creators share. ``*_ts`` are RFC
+3339 texts here. The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and
+``*_centi_cents`` (1/10,000 dollar); the ``*_dollars`` came on 2025-10-09, the ``*_fp`` on 2026-01-22.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from .flat import (
     TickerText,
 )
 
-__all__ = ["Communication", "Leg", "QuoteAccepted", "QuoteCreated", "QuoteExecuted", "RfqCreated", "RfqDeleted"]
+__all__ = [
+    "Communication",
+    "Leg",
+    "QuoteAccepted",
+    "QuoteCreated",
+    "QuoteExecuted",
+    "RfqCreated",
+    "RfqDeleted",
+]
 
 
 class Communication(FlatMessage, frozen=True, gc=False, kw_only=True):
@@ -124,7 +132,8 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
     market_ticker: TickerText = None
     event_ticker: str | None = None
     subaccount: Id | None = None
-    """Only on your own quotes, if it was a subaccount's (since 2026-07-30; on the accepted ones 2026-03-26)."""
+    """Only on your own quotes, if it was a subaccount's (since 2026-07-30; on the accepted ones
+    2026-03-26)."""
     yes_bid_dollars: PriceText = None
     """Dollars; 0 is no bid."""
     no_bid_dollars: PriceText = None
@@ -198,7 +207,9 @@ class QuoteAccepted(_QuoteBody, frozen=True, gc=False, kw_only=True, tag_field="
         return ready_size(self.contracts_accepted_fp, self.contracts_accepted_int)
 
 
-class QuoteExecuted(Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_executed"):
+class QuoteExecuted(
+    Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_executed"
+):
     """An accepted quote became an order. Thread-safe: immutable."""
 
     type: ClassVar[str] = "quote_executed"

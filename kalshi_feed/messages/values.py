@@ -1,9 +1,9 @@
 """Exact values: dollars, contracts and times, from the wire's texts to integers, Decimals and datetimes.
 
-Owns the one grammar of numbers (PROTOCOL.md 7): ASCII digits and at most one point with
-digits on both sides; no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the
-package a price is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar.
-Every function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
+Owns the one grammar of numbers (PROTOCOL.md 7): ASCII digits and at most one point with digits on both sides;
+no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the package a price
+is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar. Every
+function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
 of the package but messages.plain. Thread-safe: the caches only ever gain the same entries, or lose them.
 """
 
@@ -51,15 +51,18 @@ ONE_DOLLAR = 10_000
 EXACT = Context(prec=60, traps=[])
 """Arithmetic of our own, so that a program's decimal context neither rounds nor traps our values."""
 
-_UNITS = tuple(range(ONE_DOLLAR + 1))  # books share one object for each price: less memory, and it is found by its address
+# books share one object for each price: less memory, and it is found by its address
+_UNITS = tuple(range(ONE_DOLLAR + 1))
 OTHER_SIDE = _UNITS[::-1]
 """``OTHER_SIDE[price]`` is ``ONE_DOLLAR - price``."""
 
 PRICES: dict[str, int] = {}
-"""Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000 texts."""
+"""Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000
+texts."""
 
 SIZES: dict[str, int] = {}
-"""Size texts seen lately, with their units: likewise. People trade round sizes: of 37,000 captured deltas 96 in 100 repeat one."""
+"""Size texts seen lately, with their units: likewise. People trade round sizes: of 37,000 captured deltas 96
+in 100 repeat one."""
 
 _MOST_SIZES = 16_384  # then they are forgotten: 2 MB
 _price_decimals: dict[int, Decimal] = {}
@@ -98,10 +101,11 @@ class Level(NamedTuple):
 
 
 class ScientificNumber:
-    """A JSON number that is written with an exponent: ``text`` as it stands in the frame. Thread-safe: immutable.
+    """A JSON number that is written with an exponent: ``text`` as it stands in the frame. Thread-safe:
+    immutable.
 
-    A class of its own, so that nothing takes it for an amount: the grammar has no exponent, and a Decimal would not tell 10e-1
-    from 1.0. Some, such as 1e99999999999999999999, fit into no number at all.
+    A class of its own, so that nothing takes it for an amount: the grammar has no exponent, and a Decimal
+    would not tell 10e-1 from 1.0. Some, such as 1e99999999999999999999, fit into no number at all.
     """
 
     __slots__ = ("text",)
@@ -114,7 +118,8 @@ class ScientificNumber:
 
 
 def number_text(value: object) -> str:
-    """An amount as the wire would write it: a string is returned as it is, a JSON number (int or Decimal) with all its digits.
+    """An amount as the wire would write it: a string is returned as it is, a JSON number (int or Decimal)
+    with all its digits.
 
     Raises ValueError for anything else. Whether the string is an amount, price_units() and its siblings say.
     """
@@ -134,7 +139,9 @@ def price_units(text: str) -> int:
         match = _PRICE.fullmatch(text)
         units = int(match[1]) * ONE_DOLLAR + int((match[2] or "").ljust(4, "0")) if match else ONE_DOLLAR + 1
         if units > ONE_DOLLAR:
-            raise ValueError(f"price {text[:40]!r} is not a number of dollars from 0 to 1 with at most 4 decimals")
+            raise ValueError(
+                f"price {text[:40]!r} is not a number of dollars from 0 to 1 with at most 4 decimals"
+            )
         PRICES[text] = units = _UNITS[units]
     return units
 
@@ -147,7 +154,8 @@ def cents_units(cents: int) -> int:
 
 
 def size_units(text: str) -> int:
-    """Signed size text in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
+    """Signed size text in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100
+    contract."""
     units = SIZES.get(text)
     if units is None:
         if _usual_size(text):  # what the exchange sends always has two decimals
@@ -203,7 +211,10 @@ def money_units(text: str) -> int:
 
 def _scaled(match: re.Match[str] | None, text: str, places: int, what: str, unit: str) -> int:
     if match is None or len(match[2]) + len(match[3] or "") > _MAX_DIGITS:
-        raise ValueError(f"{what} {text[:40]!r} is not a number of {unit} with at most {places} decimals and {_MAX_DIGITS} digits")
+        raise ValueError(
+            f"{what} {text[:40]!r} is not a number of {unit} with at most {places} decimals and "
+            f"{_MAX_DIGITS} digits"
+        )
     units = int(match[2] + (match[3] or "").ljust(places, "0"))
     return -units if match[1] else units
 
@@ -229,14 +240,16 @@ def money_decimal(units: int) -> Decimal:
 
 
 def index_value(text: str) -> Decimal:
-    """Text of an index value (dollars or percent, at most 8 decimals and 15 digits before them, signed) to a Decimal."""
+    """Text of an index value (dollars or percent, at most 8 decimals and 15 digits before them, signed) to a
+    Decimal."""
     if _INDEX.fullmatch(text) is None:
         raise ValueError(f"index value {text[:40]!r} is not a number with at most 8 decimals")
     return Decimal(text)
 
 
 def json_number(number: object) -> Decimal:
-    """A JSON number as decoded (int, Decimal or ScientificNumber) to a Decimal with all its digits: at most 60, from 1e-60 to 1e60.
+    """A JSON number as decoded (int, Decimal or ScientificNumber) to a Decimal with all its digits: at most
+    60, from 1e-60 to 1e60.
 
     Also a text without exponent, because a spec's example has one (floor_strike).
     """
@@ -245,9 +258,17 @@ def json_number(number: object) -> Decimal:
             number = Decimal(number.text)
         except ArithmeticError:  # an exponent of 20 digits
             number = None
-    if type(number) is int or isinstance(number, Decimal) or (isinstance(number, str) and _NUMBER.fullmatch(number)):
+    if (
+        type(number) is int
+        or isinstance(number, Decimal)
+        or (isinstance(number, str) and _NUMBER.fullmatch(number))
+    ):
         value = Decimal(number)
-        if value.is_finite() and len(value.as_tuple().digits) <= 60 and (not value or -60 <= value.adjusted() <= 60):
+        if (
+            value.is_finite()
+            and len(value.as_tuple().digits) <= 60
+            and (not value or -60 <= value.adjusted() <= 60)
+        ):
             return value
     raise ValueError(f"{str(number)[:40]!r} is not a JSON number of at most 60 digits")
 

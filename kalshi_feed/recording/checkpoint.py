@@ -1,7 +1,8 @@
 """What a session knows at one moment, as lines, and a session that goes on from such lines.
 
-Owns both directions: what a session remembers is its own business (session/memory.py), the wants and the books are added here.
-take_checkpoint() and restore() are called with the store's lock held; lines_of() is not, and does the slow part.
+Owns both directions: what a session remembers is its own business (session/memory.py), the wants and the
+books are added here. take_checkpoint() and restore() are called with the store's lock held; lines_of() is
+not, and does the slow part.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from ..session.session import Session
 from ..session.wanted import Want, Wanted
 from .lines import BookLine, SessionLine, WantLine
 
-__all__ = ["BookCopy", "Checkpoint", "Numbers", "SessionCopy", "book_of", "lines_of", "restore", "take_checkpoint", "want_of"]
+__all__ = [
+    "BookCopy",
+    "Checkpoint",
+    "Numbers",
+    "SessionCopy",
+    "book_of",
+    "lines_of",
+    "restore",
+    "take_checkpoint",
+    "want_of",
+]
 
 
 class Numbers:
@@ -81,7 +92,9 @@ def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool)
 
 
 def _copy(book: Book) -> BookCopy:
-    return BookCopy(book.market_ticker, book.status, book.seq, book.clock, book.updated, book.was_known, book.levels())
+    return BookCopy(
+        book.market_ticker, book.status, book.seq, book.clock, book.updated, book.was_known, book.levels()
+    )
 
 
 def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
@@ -102,17 +115,26 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
 def book_of(line: BookLine) -> BookCopy:
     """The book of a line. Raises ValueError for levels that cannot be."""
     yes, no = (
-        {price_units(price): count_units(size) for price, size in side} for side in (line.yes_dollars_fp, line.no_dollars_fp)
+        {price_units(price): count_units(size) for price, size in side}
+        for side in (line.yes_dollars_fp, line.no_dollars_fp)
     )
     levels = Levels()
     levels.put(yes, no)
-    return BookCopy(line.market_ticker, line.status, line.seq, line.clock, line.updated, line.was_known, levels)
+    return BookCopy(
+        line.market_ticker, line.status, line.seq, line.clock, line.updated, line.was_known, levels
+    )
 
 
 def _want_lines(want: Want, number: int) -> list[WantLine]:
     """One for each channel: what the exchange has refused of it is no longer wanted."""
     return [
-        WantLine(number, [name], want.selector, [key for key in want.keys if key not in want.refused.get(name, ())], want.options)
+        WantLine(
+            number,
+            [name],
+            want.selector,
+            [key for key in want.keys if key not in want.refused.get(name, ())],
+            want.options,
+        )
         for name in want.live_channels()
     ]
 

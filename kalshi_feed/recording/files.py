@@ -15,7 +15,16 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 
-__all__ = ["CutOff", "FileFailed", "RecordingFile", "check_name", "further_parts", "next_name", "plain_stem", "read_chunks"]
+__all__ = [
+    "CutOff",
+    "FileFailed",
+    "RecordingFile",
+    "check_name",
+    "further_parts",
+    "next_name",
+    "plain_stem",
+    "read_chunks",
+]
 
 _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.zst)?)")
 _GZIP: Final = 31  # zlib's wbits for a gzip header
@@ -28,7 +37,9 @@ def check_name(path: str | os.PathLike[str]) -> Path:
     """The path of a recording to be written. Raises ConfigurationError where the name says no format."""
     found = Path(path)
     if not _NAME.fullmatch(found.name):
-        raise ConfigurationError(f"the recording {os.fspath(path)!r} needs a name that ends in .ndjson, .ndjson.gz or .ndjson.zst")
+        raise ConfigurationError(
+            f"the recording {os.fspath(path)!r} needs a name that ends in .ndjson, .ndjson.gz or .ndjson.zst"
+        )
     if found.name.endswith(".zst"):
         _zstandard()
     return found
@@ -57,7 +68,11 @@ def further_parts(first: Path) -> list[Path]:
     if parts is None:
         return []
     further = re.compile(re.escape(parts["stem"]) + r"\.(\d{4,9})" + re.escape(parts["suffix"]))
-    found = [(int(match[1]), path) for path in first.parent.iterdir() if (match := further.fullmatch(path.name)) is not None]
+    found = [
+        (int(match[1]), path)
+        for path in first.parent.iterdir()
+        if (match := further.fullmatch(path.name)) is not None
+    ]
     return [path for number, path in sorted(found) if path.is_file()]
 
 
@@ -66,7 +81,8 @@ class FileFailed(Exception):
 
 
 class RecordingFile:
-    """A new file of lines. Raises FileExistsError or another OSError when made, SinkFailed afterwards. Not thread-safe."""
+    """A new file of lines. Raises FileExistsError or another OSError when made, SinkFailed afterwards. Not
+    thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -142,7 +158,9 @@ def _zstandard() -> Any:
     try:
         import zstandard
     except ModuleNotFoundError as error:
-        raise ConfigurationError("recordings in .zst need the package zstandard: pip install 'kalshi-feed[zstd]'") from error
+        raise ConfigurationError(
+            "recordings in .zst need the package zstandard: pip install 'kalshi-feed[zstd]'"
+        ) from error
     return zstandard
 
 
@@ -151,14 +169,17 @@ class CutOff(Exception):
 
 
 def read_chunks(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
-    """The text of a file, whatever its name says of its compression; ``progress`` is told the bytes of it that were read.
+    """The text of a file, whatever its name says of its compression; ``progress`` is told the bytes of it
+    that were read.
 
     Raises ConfigurationError for what cannot be opened, and CutOff at the end of what can be read.
     """
     try:
         file = open(path, "rb")
     except OSError as error:
-        raise ConfigurationError(f"the recording {os.fspath(path)!r} cannot be read: {error.strerror or error}") from error
+        raise ConfigurationError(
+            f"the recording {os.fspath(path)!r} cannot be read: {error.strerror or error}"
+        ) from error
     with file:
         try:
             head = file.read(4)

@@ -1,8 +1,10 @@
-"""Captures of other programs: lines of the exchange's frames, as they are or as ``{"recv_ms": …, "event": frame}``.
+"""Captures of other programs: lines of the exchange's frames, as they are or as ``{"recv_ms": …, "event":
+frame}``.
 
-Owns the two readings of such a file: the first finds out which subscriptions there were, for nobody wrote that down; the second
-gives the frames. Where a sid turns up as another channel's, a channel under another sid, or a snapshot with a number far back,
-another connection had been made. Must not import anything that runs.
+Owns the two readings of such a file: the first finds out which subscriptions there were, for nobody wrote
+that down; the second gives the frames. Where a sid turns up as another channel's, a channel under another
+sid, or a snapshot with a number far back, another connection had been made. Must not import anything that
+runs.
 """
 
 from __future__ import annotations
@@ -103,7 +105,10 @@ class ForeignSource:
         if pending:
             yield Turn(last, pending, None)
         if self._unreadable:
-            yield Trouble(f"{self._unreadable} lines of {self.paths[0]} are not frames, or of no possible time, and are left out")
+            yield Trouble(
+                f"{self._unreadable} lines of {self.paths[0]} are not frames, or of no possible time, and "
+                "are left out"
+            )
 
     def _checkpoint(self, connection: _Connection, ns: int) -> Checkpoint:
         wants = [
@@ -135,7 +140,8 @@ class ForeignSource:
         if channel is None or frame.sid is None or frame.type in _SHARED:
             return
         tickers = self._tickers.setdefault(channel, {})
-        if body.market_ticker and is_name(body.market_ticker):  # else the session will say what it thinks of it
+        # else the session will say what it thinks of it
+        if body.market_ticker and is_name(body.market_ticker):
             tickers[body.market_ticker] = None
         went_back = frame.seq is not None and frame.seq < connection.last_seq.get(frame.sid, 0)
         if (

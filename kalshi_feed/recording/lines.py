@@ -1,16 +1,19 @@
 """The lines of a recording: one JSON object each, and what they mean.
 
-Owns the format. The first line of a file is its header; a checkpoint follows (what the session knew then: a `session` line and its
-`book` lines); then come the session's inputs in order: frames as they were received, what was sent, what users wished,
-connections made and lost. Lines of one turn of the reader have the same ``recv_ns``. Must not import anything that runs.
+Owns the format. The first line of a file is its header; a checkpoint follows (what the session knew then: a
+`session` line and its `book` lines); then come the session's inputs in order: frames as they were received,
+what was sent, what users wished, connections made and lost. Lines of one turn of the reader have the same
+``recv_ns``. Must not import anything that runs.
 
-``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the session's clock. When the
-two clocks part (the machine slept, or the wall clock was set), a line with ``clock_offset_ns`` says so; it holds from there on.
+``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the
+session's clock. When the two clocks part (the machine slept, or the wall clock was set), a line with
+``clock_offset_ns`` says so; it holds from there on.
 
-The header holds the format's number, FORMAT. While it stays the same, older and newer versions read each other's recordings:
-a field that is added is optional, and has a default that means "as before"; fields that a version does not know are skipped.
-A change that an older version would misread gets the next number: an older version refuses such a file and asks for an upgrade,
-and a newer one goes on reading every number below. tests/recording/corpus holds recordings of earlier versions.
+The header holds the format's number, FORMAT. While it stays the same, older and newer versions read each
+other's recordings: a field that is added is optional, and has a default that means "as before"; fields that a
+version does not know are skipped. A change that an older version would misread gets the next number: an older
+version refuses such a file and asks for an upgrade, and a newer one goes on reading every number below.
+tests/recording/corpus holds recordings of earlier versions.
 
 The types here say which values can be: a line with any other is left out when it is read, and reported.
 """
@@ -29,9 +32,20 @@ from ..events import StateChange
 from ..session.memory import SessionMemory
 
 __all__ = [
-    "FORMAT", "BookLine", "ChangeLine", "CommandId", "HeaderLine", "Line", "SessionLine", "WantLine", "WishLine", "change_line",
-    "encode_line", "encode_sent", "encode_turn",
-]  # fmt: skip
+    "FORMAT",
+    "BookLine",
+    "ChangeLine",
+    "CommandId",
+    "HeaderLine",
+    "Line",
+    "SessionLine",
+    "WantLine",
+    "WishLine",
+    "change_line",
+    "encode_line",
+    "encode_sent",
+    "encode_turn",
+]
 
 FORMAT: Final = 1
 
@@ -67,7 +81,8 @@ class WantLine(msgspec.Struct, omit_defaults=True):
 
 
 class WishLine(msgspec.Struct, omit_defaults=True):
-    """A request of a user, see Change. One that was applied twice stands there twice in a row, with the same ``serial``."""
+    """A request of a user, see Change. One that was applied twice stands there twice in a row, with the same
+    ``serial``."""
 
     do: str
     want: WantLine | None = None
@@ -77,8 +92,8 @@ class WishLine(msgspec.Struct, omit_defaults=True):
 
 
 class ChangeLine(msgspec.Struct, omit_defaults=True):
-    """A StateChange; the gap's bounds in Unix ns. ``clock_skew``: seconds our clock was ahead of the exchange's;
-    ``next_id``: of the first command on the connection.
+    """A StateChange; the gap's bounds in Unix ns. ``clock_skew``: seconds our clock was ahead of the
+    exchange's; ``next_id``: of the first command on the connection.
     """
 
     reason: str = ""
@@ -114,7 +129,8 @@ class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
 
 
 class BookLine(msgspec.Struct, omit_defaults=True):
-    """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the session's clock."""
+    """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the
+    session's clock."""
 
     market_ticker: str
     status: BookStatus
@@ -133,8 +149,9 @@ class CommandId(msgspec.Struct):
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that is no JSON object;
-    ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of the header's from here on.
+    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that
+    is no JSON object; ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of
+    the header's from here on.
     """
 
     recv_ns: Ns | None = None

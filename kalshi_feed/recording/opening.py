@@ -1,4 +1,5 @@
-"""Which recording some files are, and which of its files there are. Owns open_source(); must not import anything that runs."""
+"""Which recording some files are, and which of its files there are. Owns open_source(); must not import
+anything that runs."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ def open_source(
 ) -> Source | ForeignSource:
     """The recording in these files, a native one or a capture. Raises ConfigurationError.
 
-    One path that is the first file of a recording in several parts means all of them, as far as they are in the same folder under
-    the names they were given. A list means what it lists, and a later part by itself that part. Parts that hold nothing, because
-    their recorder was killed when it had just made them, are left out and reported.
+    One path that is the first file of a recording in several parts means all of them, as far as they are in
+    the same folder under the names they were given. A list means what it lists, and a later part by itself
+    that part. Parts that hold nothing, because their recorder was killed when it had just made them, are left
+    out and reported.
     """
     found = paths_of(paths)
     headers, troubles = _headers_of(found)
@@ -32,9 +34,13 @@ def open_source(
     if not native:
         return ForeignSource(list(headers), bool(use_yes_price))
     if len(native) < len(headers):
-        raise ConfigurationError("recordings and captures of other programs cannot be replayed as one: give them one at a time")
+        raise ConfigurationError(
+            "recordings and captures of other programs cannot be replayed as one: give them one at a time"
+        )
     if len({header.use_yes_price for header in native.values()}) > 1:
-        raise ConfigurationError("these recordings were made with different use_yes_price: replay them one at a time")
+        raise ConfigurationError(
+            "these recordings were made with different use_yes_price: replay them one at a time"
+        )
     in_order = sorted(native, key=lambda path: (native[path].created, native[path].part))
     return Source(in_order, [native[path] for path in in_order], troubles)
 

@@ -1,7 +1,7 @@
 """The thread that plays a recording, and what time it is meanwhile.
 
-Owns the thread and the clock. What is played is its host's business (replaying.py). Must not import anything of the package but
-threads and waiting.
+Owns the thread and the clock. What is played is its host's business (replaying.py). Must not import anything
+of the package but threads and waiting.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Played(Protocol):
 
 
 class ReplayClock:
-    """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one step."""
+    """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one
+    step."""
 
     def __init__(self, ns: int = 0) -> None:
         self._times = (ns, 0)  # Unix ns, and what the session's clock is behind it

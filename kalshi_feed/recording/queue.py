@@ -1,6 +1,7 @@
 """What a feed's threads leave for the writer of a recording: a bounded queue that nobody waits for.
 
-Owns RecordingQueue, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few times a second.
+Owns RecordingQueue, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few
+times a second.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem
 
 
 class RecordingQueue:
-    """The tap. Its state belongs to whoever holds the store's lock, but for ``pop``, which the writer alone calls.
+    """The tap. Its state belongs to whoever holds the store's lock, but for ``pop``, which the writer alone
+    calls.
 
     After a loss nothing is taken in until the next checkpoint: a recording is whole from each checkpoint on.
     """
@@ -112,7 +114,9 @@ class RecordingQueue:
 
     def checkpoint_locked(self, new_part: bool) -> None:
         """Take one; from here on there is something to add to."""
-        copy = take_checkpoint(self._engine, self._numbers, self.missed - self._missed_before, cut=self._was_cut)
+        copy = take_checkpoint(
+            self._engine, self._numbers, self.missed - self._missed_before, cut=self._was_cut
+        )
         self._missed_before = self.missed
         now = time.monotonic()
         if new_part:
@@ -123,11 +127,12 @@ class RecordingQueue:
         self.accepts, self._was_cut = True, False
 
     def lose_locked(self, messages: int) -> None:
-        """What was taken in could not be written, so many messages among it: take in nothing more until the next checkpoint."""
+        """What was taken in could not be written, so many messages among it: take in nothing more until the
+        next checkpoint."""
         self.accepts, self._was_cut = False, True
         self.missed += messages
 
-    # -- Tap -------------------------------------------------------------------------------------------------------------------
+    # -- Tap -------------------------------------------------------------------------------------------------
 
     def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
         """See Tap."""
@@ -146,7 +151,13 @@ class RecordingQueue:
         if want is None:
             wish = WishLine(change.kind, words=words, serial=change.serial)
         elif change.kind == "subscribe":
-            line = WantLine(self._numbers.of(want), list(want.channels), want.selector, list(want.keys), dict(want.options))
+            line = WantLine(
+                self._numbers.of(want),
+                list(want.channels),
+                want.selector,
+                list(want.keys),
+                dict(want.options),
+            )
             wish = WishLine(change.kind, line, serial=change.serial)
         else:
             wish = WishLine(change.kind, number=self._numbers.of(want), words=words, serial=change.serial)
@@ -196,7 +207,8 @@ class RecordingQueue:
         self._join(timeout)
 
     def _look_at_clocks(self, now: float) -> None:
-        """Before anything else is taken in at ``now``: should the wall clock have moved against the session's, note it (N44)."""
+        """Before anything else is taken in at ``now``: should the wall clock have moved against the
+        session's, note it (N44)."""
         if -_CLOCK_MOVED_NS < time.time_ns() - time.monotonic_ns() - self._clock_offset_ns < _CLOCK_MOVED_NS:
             return
         offset_ns = read_clocks().wall_offset_ns  # this thread may have been held up between the two

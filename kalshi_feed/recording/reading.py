@@ -1,7 +1,7 @@
 """A recording read back: the inputs of a session, in order, as far as the file goes.
 
-Owns Source (native recordings) and the records it gives. A file that ends in the middle, or has lines that cannot be read, gives
-what it has and says so (Trouble). Must not import anything that runs.
+Owns Source (native recordings) and the records it gives. A file that ends in the middle, or has lines that
+cannot be read, gives what it has and says so (Trouble). Must not import anything that runs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,20 @@ from .files import CutOff, read_chunks
 from .lines import FORMAT, ChangeLine, HeaderLine, Line, WishLine
 
 __all__ = [
-    "LONGEST_LINE", "Connected", "End", "Lost", "NothingRecorded", "Record", "Source", "Trouble", "Turn", "Wish", "file_lines",
-    "is_native", "paths_of",
-]  # fmt: skip
+    "LONGEST_LINE",
+    "Connected",
+    "End",
+    "Lost",
+    "NothingRecorded",
+    "Record",
+    "Source",
+    "Trouble",
+    "Turn",
+    "Wish",
+    "file_lines",
+    "is_native",
+    "paths_of",
+]
 
 _decoder: Final = msgspec.json.Decoder(Line)
 _SHOWN: Final = 60  # characters of a line in an error
@@ -32,7 +43,8 @@ _BEGINNING: Final = b'{"kalshi_feed_recording":'
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes: four times the longest message that a feed accepts by default."""
 
-_MOST_BACK: Final = 60 * 1_000_000_000  # ns: threads write their lines in the order of a lock, with the times of before they had it
+# ns: threads write their lines in the order of a lock, with the times of before they had it
+_MOST_BACK: Final = 60 * 1_000_000_000
 _MOST_AHEAD: Final = 24 * 3600 * 1_000_000_000  # ns: for longer nothing happens in a feed that runs
 
 
@@ -95,15 +107,19 @@ def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
         raise ConfigurationError("no recording is named")
     for path in found:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is not a file"
+            what = (
+                "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is not a file"
+            )
             raise ConfigurationError(
-                f"the recording {str(path)!r} {what}: give the file that record() or `kalshi-feed record` wrote"
+                f"the recording {str(path)!r} {what}: give the file that record() or `kalshi-feed record` "
+                "wrote"
             )
     return found
 
 
 class FileLines:
-    """The lines of a file, and how far it was read. Iterate once. A line longer than LONGEST_LINE is left out and counted."""
+    """The lines of a file, and how far it was read. Iterate once. A line longer than LONGEST_LINE is left out
+    and counted."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -165,26 +181,46 @@ def is_native(path: Path) -> HeaderLine | None:
     lines = file_lines(path)
     first = next(iter(lines), None)
     if first is None:
-        why = f" ({lines.cut_off})" if lines.cut_off else " but one line that is too long" if lines.too_long else ""
+        why = (
+            f" ({lines.cut_off})"
+            if lines.cut_off
+            else " but one line that is too long"
+            if lines.too_long
+            else ""
+        )
         raise NothingRecorded(f"the recording {str(path)!r} holds nothing{why}")
     plain: Any = None
     try:
         plain = msgspec.json.decode(first)
     except (ValueError, RecursionError):
         if lines.is_cut_line and first.startswith(_BEGINNING[: len(first)]):
-            raise NothingRecorded(f"the recording {str(path)!r} holds nothing but the beginning of its first line") from None
-    if not isinstance(plain, dict) or not plain.keys() & {"kalshi_feed_recording", "type", "event", "recv_ns", "recv_ms"}:
+            raise NothingRecorded(
+                f"the recording {str(path)!r} holds nothing but the beginning of its first line"
+            ) from None
+    if not isinstance(plain, dict) or not plain.keys() & {
+        "kalshi_feed_recording",
+        "type",
+        "event",
+        "recv_ns",
+        "recv_ms",
+    }:
         shown = first[:_SHOWN].decode("utf-8", "replace")
         raise ConfigurationError(
-            f"{str(path)!r} is not a recording, its first line is {shown!r}: a recording is made by `kalshi-feed record`, or is "
+            f"{str(path)!r} is not a recording, its first line is {shown!r}: a recording is made by "
+            "`kalshi-feed record`, or is "
             'lines of the exchange\'s frames, as they are or as {"recv_ms": …, "event": frame}'
         )
     if "kalshi_feed_recording" not in plain:
         return None
-    number = plain["kalshi_feed_recording"].get("format") if isinstance(plain["kalshi_feed_recording"], dict) else None
+    number = (
+        plain["kalshi_feed_recording"].get("format")
+        if isinstance(plain["kalshi_feed_recording"], dict)
+        else None
+    )
     if type(number) is int and number > FORMAT:
         raise ConfigurationError(
-            f"{str(path)!r} was recorded by a later version: it is of format {number}, this version reads up to {FORMAT}; upgrade "
+            f"{str(path)!r} was recorded by a later version: it is of format {number}, this version reads up "
+            f"to {FORMAT}; upgrade "
             "kalshi-feed"
         )
     if type(number) is not int or number < 1:
@@ -198,7 +234,8 @@ def is_native(path: Path) -> HeaderLine | None:
 
 
 class Source:
-    """The recording in these files, parts of one or one after the other; ``troubles`` is said of it first. Not thread-safe."""
+    """The recording in these files, parts of one or one after the other; ``troubles`` is said of it first.
+    Not thread-safe."""
 
     def __init__(self, paths: list[Path], headers: list[HeaderLine], troubles: Iterable[str] = ()) -> None:
         self.paths = paths
@@ -216,8 +253,9 @@ class Source:
     def records(self) -> Iterator[tuple[HeaderLine, Record]]:
         """Everything, each with its file's header.
 
-        Within a recording the time never goes back: where the wall clock was set back it stands still until that has caught up. The
-        header's ``clock_offset_ns`` is the one that holds for the record, so that the session's clock goes on in any case.
+        Within a recording the time never goes back: where the wall clock was set back it stands still until
+        that has caught up. The header's ``clock_offset_ns`` is the one that holds for the record, so that the
+        session's clock goes on in any case.
         """
         latest = 0
         recording = ""
@@ -246,11 +284,20 @@ class Source:
             for record in _records(lines):
                 if isinstance(record, HeaderLine):
                     before, header = header or before, record
-                    if before is not None and before.recording == header.recording and header.part > before.part + 1:
-                        text = f"{path} is part {header.part} of its recording, what came before it is part {before.part}: "
+                    if (
+                        before is not None
+                        and before.recording == header.recording
+                        and header.part > before.part + 1
+                    ):
+                        text = (
+                            f"{path} is part {header.part} of its recording, what came before it is part "
+                            f"{before.part}: "
+                        )
                         yield header, Trouble(text + "what was between them is missing")
                 elif isinstance(record, ClockMoved):
-                    header = header and msgspec.structs.replace(header, clock_offset_ns=record.clock_offset_ns)
+                    header = header and msgspec.structs.replace(
+                        header, clock_offset_ns=record.clock_offset_ns
+                    )
                 elif header is not None:
                     if isinstance(record, Checkpoint) and _goes_on(before, header, record):
                         before = None  # at the seam alone
@@ -273,16 +320,22 @@ def _at(record: Turn | Wish | Connected | Lost | Checkpoint | End, ns: int) -> R
 
 
 def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
-    """The lines, their times in order: a damaged digit must neither stop a replay for years nor cost what comes after it.
+    """The lines, their times in order: a damaged digit must neither stop a replay for years nor cost what
+    comes after it.
 
-    A time far ahead is believed if the next line's is as late. One that is not, or that goes back, becomes the one before it.
-    Lines of several threads may be a little out of order, and where the clock moved, a line says so.
+    A time far ahead is believed if the next line's is as late. One that is not, or that goes back, becomes
+    the one before it. Lines of several threads may be a little out of order, and where the clock moved, a
+    line says so.
     """
     last: int | None = None
     ahead: Line | None = None
     wrong = 0
     for line in lines:
-        if isinstance(line, Trouble) or line.kalshi_feed_recording is not None or line.clock_offset_ns is not None:
+        if (
+            isinstance(line, Trouble)
+            or line.kalshi_feed_recording is not None
+            or line.clock_offset_ns is not None
+        ):
             if ahead is not None:
                 yield ahead
             if not isinstance(line, Trouble):
@@ -310,7 +363,10 @@ def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
     if ahead is not None:
         yield ahead
     if wrong:
-        yield Trouble(f"the time of {wrong} line{'' if wrong == 1 else 's'} was wrong, and was taken from the line before it")
+        yield Trouble(
+            f"the time of {wrong} line{'' if wrong == 1 else 's'} was wrong, and was taken from the line "
+            "before it"
+        )
 
 
 def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
@@ -329,7 +385,10 @@ def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
             bad = 0
         yield line
     if lines.too_long:
-        yield Trouble(f"{lines.path}: a line longer than {LONGEST_LINE // 2**20} MiB is left out ({lines.too_long} of them)")
+        yield Trouble(
+            f"{lines.path}: a line longer than {LONGEST_LINE // 2**20} MiB is left out ({lines.too_long} of "
+            "them)"
+        )
     if bad > lines.is_cut_line:
         yield Trouble(_unreadable(bad - lines.is_cut_line, lines.path))
     if lines.cut_off or (bad and lines.is_cut_line):
@@ -375,7 +434,9 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
                 try:
                     checkpoint.books.append(book_of(line.book))
                 except ValueError as error:
-                    yield Trouble(f"the book of {line.book.market_ticker!r:.80} in {lines.path} is left out: {error}")
+                    yield Trouble(
+                        f"the book of {line.book.market_ticker!r:.80} in {lines.path} is left out: {error}"
+                    )
                 continue
             yield checkpoint
             checkpoint = None
@@ -426,4 +487,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
 
 
 def _unreadable(count: int, path: Path) -> str:
-    return f"{count} line{'' if count == 1 else 's'} of {path} cannot be read and {'is' if count == 1 else 'are'} left out"
+    return (
+        f"{count} line{'' if count == 1 else 's'} of {path} cannot be read and "
+        f"{'is' if count == 1 else 'are'} left out"
+    )

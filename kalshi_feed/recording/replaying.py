@@ -1,8 +1,9 @@
 """A recording as a feed: an engine whose reader takes its inputs from a file.
 
-Owns ReplayEngine and StepEngine. The recording's receive times are the session's clock; what the session would send goes
-nowhere, and the recorded answers come all the same. The session takes one message at a time: its callbacks run to their end, on
-the same thread, then those who wait for it (waits.py), then comes the next. Must not import the feed or the connection.
+Owns ReplayEngine and StepEngine. The recording's receive times are the session's clock; what the session
+would send goes nowhere, and the recorded answers come all the same. The session takes one message at a time:
+its callbacks run to their end, on the same thread, then those who wait for it (waits.py), then comes the
+next. Must not import the feed or the connection.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class ReplayEngine(Engine):
         checked_count("queue_size", queue_size)
         checked_count("workers", workers)
         super().__init__(
-            ", ".join(path.name for path in self.source.paths[:2]) + (" …" if len(self.source.paths) > 2 else ""),
+            ", ".join(path.name for path in self.source.paths[:2])
+            + (" …" if len(self.source.paths) > 2 else ""),
             idle_timeout=float("inf"),
             use_yes_price=self.source.header.use_yes_price,
             queue_size=queue_size,
@@ -82,7 +84,11 @@ class ReplayEngine(Engine):
             name=name,
             timing=timing,
             clock=self.clock,
-            session_options={"listen_only": self._is_foreign, "strict": gaps == "strict", "asks_again": False},
+            session_options={
+                "listen_only": self._is_foreign,
+                "strict": gaps == "strict",
+                "asks_again": False,
+            },
         )
         self.store.is_past = True
         self._recorded = self.requests
@@ -94,11 +100,16 @@ class ReplayEngine(Engine):
         self._turn_reading = QUIET
         self._has_begun = self._was_restored = False
         self._is_silent = False  # the moment of ``at`` has not come yet
-        self._began: tuple[float, float] | None = None  # when the first moment was played: monotonic seconds, Unix ns
+        self._began: tuple[float, float] | None = (
+            None  # when the first moment was played: monotonic seconds, Unix ns
+        )
 
     def _new_store(self, clock: Clock) -> ReplayStore:
         self._waits = ReplayStore(
-            self.clock, self._at_ns or self._begins_ns, by_turns=self._by_turns, is_wanted=self.wanted.wants_book
+            self.clock,
+            self._at_ns or self._begins_ns,
+            by_turns=self._by_turns,
+            is_wanted=self.wanted.wants_book,
         )
         self._waits.is_silent = self._at_ns is not None
         return self._waits
@@ -106,7 +117,9 @@ class ReplayEngine(Engine):
     def _new_dispatcher(self, **options: Any) -> InlineDispatcher:
         """A replay has no queue and no workers, however many were asked for."""
         waits = self._waits
-        return InlineDispatcher(blocking=waits, view_of=waits.view, report_fault=self._count_fault, now=waits.now)
+        return InlineDispatcher(
+            blocking=waits, view_of=waits.view, report_fault=self._count_fault, now=waits.now
+        )
 
     @property
     def progress(self) -> float:
@@ -129,7 +142,7 @@ class ReplayEngine(Engine):
     def _new_reader(self, name: str) -> Player:
         return Player(name, self)
 
-    # -- the player's side: time -----------------------------------------------------------------------------------------------
+    # -- the player's side: time -----------------------------------------------------------------------------
 
     def play(self, player: Player) -> None:
         """Everything, to the end of the recording or to stop()."""
@@ -153,7 +166,8 @@ class ReplayEngine(Engine):
             self._end(player)
 
     def _reach(self, ns: int, player: Player) -> bool:
-        """Let the recording's time pass up to ``ns``, and wake whoever waits for a moment on the way. False: stop()."""
+        """Let the recording's time pass up to ``ns``, and wake whoever waits for a moment on the way. False:
+        stop()."""
         if self._is_silent:
             if self._at_ns is not None and ns < self._at_ns:
                 return self._goes_on(player)
@@ -163,7 +177,9 @@ class ReplayEngine(Engine):
             moment = min(due, ns)
             if self._began is None:
                 self._began = (time.monotonic(), moment)
-            if self._pace is not None and not player.nap(self._began[0] + (moment - self._began[1]) / 1e9 / self._pace):
+            if self._pace is not None and not player.nap(
+                self._began[0] + (moment - self._began[1]) / 1e9 / self._pace
+            ):
                 continue  # there may be another moment to stop at
             if due >= ns:
                 return True
@@ -192,7 +208,7 @@ class ReplayEngine(Engine):
         self._hand_on([], self.requests.wanted_books())
         self._waits.call_waiting()
 
-    # -- the player's side: what was recorded ----------------------------------------------------------------------------------
+    # -- the player's side: what was recorded ----------------------------------------------------------------
 
     def _take_safely(self, record: Record, now: float, player: Player | None = None) -> None:
         self._waits.hold()
@@ -291,7 +307,9 @@ class ReplayEngine(Engine):
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
                 self._metering.connected(now, moment_of(self.clock.ns))
-                self._state.change(FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected")
+                self._state.change(
+                    FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected"
+                )
             self._was_restored = True
             items, changed, _ = self._take_locked()
         self._hand_on(items, changed)
@@ -337,7 +355,9 @@ class ReplayEngine(Engine):
             items, changed, _ = self._take_locked()
         self._hand_on(items, changed)
 
-    def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
+    def _hand_on(
+        self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None
+    ) -> None:
         if self._is_silent:
             return
         if self._state.undelivered:
@@ -367,7 +387,10 @@ class ReplayEngine(Engine):
                 return
             text = "the recording has ended"
             if not self._by_turns:
-                text += ', while this thread waited: with KalshiFeed.replay(…, speed="wait") its time passes only while you wait'
+                text += (
+                    ', while this thread waited: with KalshiFeed.replay(…, speed="wait") its time '
+                    "passes only while you wait"
+                )
             ended = FeedClosedError(text)
             self._waits.play_no_more()
             with self.store.change():
@@ -379,9 +402,12 @@ class ReplayEngine(Engine):
 
 
 class StepEngine(ReplayEngine):
-    """A recording taken frame by frame in the caller's thread, with the books as they are after each. Not thread-safe."""
+    """A recording taken frame by frame in the caller's thread, with the books as they are after each. Not
+    thread-safe."""
 
-    def __init__(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, gaps: str, timing: Timing) -> None:
+    def __init__(
+        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, gaps: str, timing: Timing
+    ) -> None:
         super().__init__(
             paths,
             speed="max",
@@ -397,7 +423,8 @@ class StepEngine(ReplayEngine):
         self._collected: tuple[list[Message | Event], dict[str, Any]] = ([], {})
 
     def steps(self) -> Iterator[tuple[int, list[Message | Event], Iterable[str]]]:
-        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their status.
+        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their
+        status.
 
         While the caller holds the last, the store finds these books, also those that nobody wants any more.
         """
@@ -419,14 +446,17 @@ class StepEngine(ReplayEngine):
         self._collected, taken = ([], {}), self._collected
         return taken
 
-    def _hand_on(self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None) -> None:
+    def _hand_on(
+        self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None
+    ) -> None:
         self._state.undelivered.clear()
         self._collected[0].extend(items)
         self._collected[1].update(changed if isinstance(changed, Mapping) else dict.fromkeys(changed))
 
 
 def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int | None:
-    """A moment of a recording; a number is seconds after its beginning. Raises ConfigurationError for one before it."""
+    """A moment of a recording; a number is seconds after its beginning. Raises ConfigurationError for one
+    before it."""
     if not isinstance(moment, datetime):
         return None if moment is None else begins_ns + round(moment * 1e9)
     ns = ns_of(moment)
@@ -441,8 +471,12 @@ def _moment_of(ns: int | None) -> datetime | None:
 
 def _standing(thread: Thread | None) -> str:
     if thread is None:
-        return 'with speed="wait" a replay waits for a thread that waits for it, and none has come yet: call run_forever(), say'
+        return (
+            'with speed="wait" a replay waits for a thread that waits for it, and none has come yet: '
+            "call run_forever(), say"
+        )
     return (
-        f"the thread {thread.name} keeps the replay's time standing: it has not waited for the feed for 10 s; "
+        f"the thread {thread.name} keeps the replay's time standing: it has not waited for the feed for 10 "
+        "s; "
         "with feed.stepping_out() time passes without it"
     )

@@ -16,7 +16,8 @@ __all__ = ["ReplayRequests"]
 class ReplayRequests(UserRequests):
     """What users ask of a replay: nothing is sent, and what they get is what was recorded. Thread-safe.
 
-    A subscription is confirmed when the recorded one was, so that programs written for a live feed run as they are.
+    A subscription is confirmed when the recorded one was, so that programs written for a live feed run as
+    they are.
     """
 
     def __init__(self, recorded: UserRequests, *arguments: Any) -> None:
@@ -51,9 +52,13 @@ class ReplayRequests(UserRequests):
         return self.look(self.session.open_subscriptions)
 
     def confirmed(self, want: Want) -> bool:
-        """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it was then."""
+        """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it
+        was then."""
         wanted = self._recorded.wanted.channels
-        return all(name in wanted and self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels())
+        return all(
+            name in wanted and self.session.confirmed(name, want.keys_of(name))
+            for name in want.live_channels()
+        )
 
     def reopen_books_locked(self) -> None:
         """The recording says when."""

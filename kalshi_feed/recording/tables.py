@@ -1,7 +1,7 @@
 """A recording as tables: every delta, every trade, and the top of each book whenever it has changed.
 
-Owns the columns and the writing, Parquet by pyarrow and CSV without it; a few thousand rows are in memory at a time. Must not
-import the feed or the connection.
+Owns the columns and the writing, Parquet by pyarrow and CSV without it; a few thousand rows are in memory at
+a time. Must not import the feed or the connection.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class _Parquet:
 
 
 class Converter:
-    """One conversion. Raises ConfigurationError for files that cannot be read or made, and a missing package. Not thread-safe."""
+    """One conversion. Raises ConfigurationError for files that cannot be read or made, and a missing package.
+    Not thread-safe."""
 
     def __init__(
         self,
@@ -135,7 +136,8 @@ class Converter:
         for path in self._files.values():
             if path.exists():
                 raise ConfigurationError(
-                    f"{str(path)!r} is there already, and is not overwritten: move it, or choose another folder"
+                    f"{str(path)!r} is there already, and is not overwritten: move it, or choose another "
+                    "folder"
                 )
         self._make: type[_Parquet | _Csv] = _Parquet if kind == "parquet" else _Csv
         self._waiting: dict[str, list[tuple[Any, ...]]] = {name: [] for name in COLUMNS}
@@ -189,7 +191,17 @@ class Converter:
             if isinstance(item, OrderbookDelta):
                 touched[item.market_ticker] = None
                 self._waiting["deltas"].append(
-                    (received_at, ns, item.time, item.market_ticker, item.side, item.price, item.delta, item.sid, item.seq)
+                    (
+                        received_at,
+                        ns,
+                        item.time,
+                        item.market_ticker,
+                        item.side,
+                        item.price,
+                        item.delta,
+                        item.sid,
+                        item.seq,
+                    )
                 )
             elif isinstance(item, Trade):
                 self._waiting["trades"].append(

@@ -1,8 +1,10 @@
-"""Who waits for a replay: the books' store of a replay, its sleepers, and the threads that take part with speed="wait".
+"""Who waits for a replay: the books' store of a replay, its sleepers, and the threads that take part with
+speed="wait".
 
-Owns ReplayStore and Participants. With speed="wait" recorded time passes only while every participant waits, so that each sees
-every change, the same in every run. A thread takes part from its first wait until it ends or steps out. Must not import the engine.
-Thread-safe; methods ending in _locked need the store's lock held. What the player calls says so.
+Owns ReplayStore and Participants. With speed="wait" recorded time passes only while every participant waits,
+so that each sees every change, the same in every run. A thread takes part from its first wait until it ends
+or steps out. Must not import the engine. Thread-safe; methods ending in _locked need the store's lock held.
+What the player calls says so.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ __all__ = ["Participants", "ReplayStore"]
 T = TypeVar("T")
 _NAMED_AFTER: Final = 10.0  # seconds for which a thread has kept the time standing
 _IN_CALLBACK: Final = (
-    "a callback of a replay cannot wait: the next message comes when the callback returns. Read what is there already, "
+    "a callback of a replay cannot wait: the next message comes when the callback returns. Read what is "
+    "there already, "
     'or wait in a thread of your own, with KalshiFeed.replay(…, speed="wait")'
 )
 
@@ -101,13 +104,17 @@ class _Parked(Waiter):
 
 
 class ReplayStore(BookStore, Blocking):
-    """The books of a replay and those who wait for them; also how streams wait (Blocking). Thread-safe; see the module.
+    """The books of a replay and those who wait for them; also how streams wait (Blocking). Thread-safe; see
+    the module.
 
-    While the player takes a step it holds the waiting threads back: they are woken after the callbacks of what they wait for. A
-    callback itself, which the player's own thread runs, cannot wait. ``by_turns``: speed="wait".
+    While the player takes a step it holds the waiting threads back: they are woken after the callbacks of
+    what they wait for. A callback itself, which the player's own thread runs, cannot wait. ``by_turns``:
+    speed="wait".
     """
 
-    def __init__(self, clock: ReplayClock, begins_ns: int, *, by_turns: bool, is_wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, clock: ReplayClock, begins_ns: int, *, by_turns: bool, is_wanted: Callable[[str], bool]
+    ) -> None:
         super().__init__(clock, is_wanted)
         self._recorded = clock
         self.is_silent = False  # what is played yet comes before users' time; written by the player
@@ -118,7 +125,7 @@ class ReplayStore(BookStore, Blocking):
         self._is_holding = False  # the player is in the middle of a step; written by the player alone
         self._participants = Participants()  # guarded by the lock
 
-    # -- for any thread --------------------------------------------------------------------------------------------------------
+    # -- for any thread --------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
         """See BookStore."""
@@ -165,7 +172,8 @@ class ReplayStore(BookStore, Blocking):
         return True
 
     def begin(self, timeout: float | None) -> float:
-        """See Blocking. With speed="wait" the thread takes part from here on, and the deadline is in Unix ns."""
+        """See Blocking. With speed="wait" the thread takes part from here on, and the deadline is in Unix
+        ns."""
         if not self._by_turns or self._is_callback():
             return super().begin(timeout)
         seconds = checked_timeout(timeout)
@@ -207,7 +215,9 @@ class ReplayStore(BookStore, Blocking):
     def _is_callback(self) -> bool:
         return self._player == get_ident()
 
-    def _wait_until(self, check: Callable[[], T | None], due: float, timeout: float | None, missing: Callable[[], str]) -> T:
+    def _wait_until(
+        self, check: Callable[[], T | None], due: float, timeout: float | None, missing: Callable[[], str]
+    ) -> T:
         """Wait in recorded time, as long as nothing is played for ``timeout`` seconds of this machine's.
 
         ``due``: in Unix ns; what is received at that very moment still counts.
@@ -232,7 +242,9 @@ class ReplayStore(BookStore, Blocking):
                     parked.is_due = True
             while value is None and not parked.is_due:
                 self._wake_player()  # all may be waiting now, and there may be a new moment to stop at
-                is_woken = parked.signal.wait(None if self._player is not None else seconds_until(before_start))
+                is_woken = parked.signal.wait(
+                    None if self._player is not None else seconds_until(before_start)
+                )
                 with self.lock:
                     value = check_all()
                     parked.is_called = False
@@ -242,11 +254,12 @@ class ReplayStore(BookStore, Blocking):
             with self.lock:
                 text = missing()
             raise WaitTimeout(f"timed out after {timeout or 0:g} s: {text}")
-        finally:  # also of a KeyboardInterrupt between any two lines; what one leaves behind here is a dead reference
+        finally:
+            # also of a KeyboardInterrupt between any two lines; what one leaves behind is a dead reference
             with self.lock:
                 self._waiters[:] = [other for other in self._waiters if other() is not parked]
 
-    # -- for the player --------------------------------------------------------------------------------------------------------
+    # -- for the player --------------------------------------------------------------------------------------
 
     def play(self, wake: Callable[[], object]) -> None:
         """Player only: it begins. Nobody is woken until call_waiting()."""
@@ -276,11 +289,14 @@ class ReplayStore(BookStore, Blocking):
         return [] if self._is_holding and self.ended is None else super().ready_locked()
 
     def in_the_way(self) -> list[Thread | None]:
-        """Player only: the participants that do not wait, so that no time may pass; None: there is no participant yet."""
+        """Player only: the participants that do not wait, so that no time may pass; None: there is no
+        participant yet."""
         if not self._by_turns:
             return []
         with self.lock:
-            return self._participants.in_the_way({parked.thread for parked in self._parked_locked() if not parked.is_called})
+            return self._participants.in_the_way(
+                {parked.thread for parked in self._parked_locked() if not parked.is_called}
+            )
 
     def to_name(self, in_the_way: list[Thread | None]) -> list[Thread | None]:
         """Player only: those among them who should be named in the log."""
@@ -292,7 +308,9 @@ class ReplayStore(BookStore, Blocking):
         if not self._waiters:
             return math.inf
         with self.lock:
-            return min((parked.due for parked in self._parked_locked() if not parked.is_due), default=math.inf)
+            return min(
+                (parked.due for parked in self._parked_locked() if not parked.is_due), default=math.inf
+            )
 
     def call_due(self, ns: int) -> None:
         """Player only: that moment has come."""
@@ -307,4 +325,6 @@ class ReplayStore(BookStore, Blocking):
 
 def _is_alive(thread: Thread) -> bool:
     """Also of a thread that threading did not start, which it takes to live for ever."""
-    return thread.is_alive() and (not isinstance(thread, threading._DummyThread) or thread.ident in sys._current_frames())
+    return thread.is_alive() and (
+        not isinstance(thread, threading._DummyThread) or thread.ident in sys._current_frames()
+    )

@@ -2,8 +2,9 @@
 
 Owns the writer thread and the files. Must not import the feed, the connection or the dispatcher.
 
-When the queue's queue has reached its bound, or a file cannot be written, what comes is left out, counted and told to on_error,
-until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file, or in a next part.
+When the queue's queue has reached its bound, or a file cannot be written, what comes is left out, counted and
+told to on_error, until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file, or in a
+next part.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ _LAST_RETRY: Final = 30.0
 class Recording:
     """A recording under way, a context manager. Thread-safe.
 
-    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has been started and
-    never been connected by then, there is nothing in it and its file is removed.
+    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has
+    been started and never been connected by then, there is nothing in it and its file is removed.
     """
 
     def __init__(
-        self, engine: Engine, path: str | PathLike[str], *, rotate_bytes: int | None = None, rotate_seconds: float | None = None
+        self,
+        engine: Engine,
+        path: str | PathLike[str],
+        *,
+        rotate_bytes: int | None = None,
+        rotate_seconds: float | None = None,
     ) -> None:
         """Raises ConfigurationError."""
         first = check_name(path)
@@ -63,7 +69,9 @@ class Recording:
         self._wake = Signal()
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
         # the writer's, from start() on
-        self._tries_in_vain = False  # whether the feed has been started, and nothing of a connection has been recorded
+        self._tries_in_vain = (
+            False  # whether the feed has been started, and nothing of a connection has been recorded
+        )
         self._offset_ns = 0
         self._part = 0
         self._part_began = 0.0
@@ -78,13 +86,16 @@ class Recording:
         self._thread = ServiceThread(target=self._run, name="kalshi-feed-recorder", daemon=True)
 
     def start(self) -> Recording:
-        """Begin. Raises ConfigurationError: the file is there or cannot be made, or the feed is being recorded already."""
+        """Begin. Raises ConfigurationError: the file is there or cannot be made, or the feed is being
+        recorded already."""
         engine = self._engine
         try:
             self._sink = self._open(self._first)
             with engine.store.lock:
                 if engine.tap is not None and not engine.tap.ended:
-                    raise ConfigurationError("this feed is being recorded already: close() that recording first")
+                    raise ConfigurationError(
+                        "this feed is being recorded already: close() that recording first"
+                    )
                 self._tries_in_vain = engine.state in (FeedState.CONNECTING, FeedState.RECONNECTING)
                 engine.record(self._intake)
                 self._intake.checkpoint_locked(new_part=True)
@@ -103,7 +114,7 @@ class Recording:
             with suppress(OSError):
                 self._first.unlink()
 
-    # -- for users -------------------------------------------------------------------------------------------------------------
+    # -- for users -------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
@@ -117,7 +128,8 @@ class Recording:
 
     @property
     def messages(self) -> int:
-        """The exchange's messages written so far; up to a second's worth of them may not be on the disk yet."""
+        """The exchange's messages written so far; up to a second's worth of them may not be on the disk
+        yet."""
         return self._messages
 
     @property
@@ -147,32 +159,39 @@ class Recording:
         return self._thread.is_alive()
 
     def join(self, timeout: float) -> None:
-        """Wait until everything is written, at most ``timeout`` seconds, after the end has come from somewhere."""
+        """Wait until everything is written, at most ``timeout`` seconds, after the end has come from
+        somewhere."""
         if threading.current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log(logging.WARNING, "the recording %s was not written within %.1f s", self._first, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the recording; the feed goes on. Waits until everything is written, at most ``timeout`` seconds. Idempotent."""
+        """End the recording; the feed goes on. Waits until everything is written, at most ``timeout``
+        seconds. Idempotent."""
         self._engine.stop_recording(self._intake)
         self.join(timeout)
 
     def __enter__(self) -> Recording:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Recording {str(self._first)!r} {self._messages} messages{'' if self.is_open else ', ended'}>"
+        return (
+            f"<Recording {str(self._first)!r} {self._messages} messages{'' if self.is_open else ', ended'}>"
+        )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a Recording holds a thread and an open file: it cannot be pickled or copied; take its path, and replay() that"
+            "a Recording holds a thread and an open file: it cannot be pickled or copied; take its path, and "
+            "replay() that"
         )
 
-    # -- the writer thread -----------------------------------------------------------------------------------------------------
+    # -- the writer thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -263,9 +282,14 @@ class Recording:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
                 self._error, self._retry_delay = None, _FIRST_RETRY
-                self._tell(f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far")
+                self._tell(
+                    f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far"
+                )
         elif self._sink is not None:
-            self._tell(f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing so far")
+            self._tell(
+                f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing "
+                "so far"
+            )
 
     def _next_part(self, now: float) -> bool:
         """Open the next file, unless it is the first, which is open."""
@@ -361,7 +385,11 @@ class Recording:
         is_new, self._error = self._error is None, cause if isinstance(cause, Exception) else failure
         if is_new:
             what = getattr(cause, "strerror", None) or cause
-            self._tell(f"the recording {path} cannot be written: {what}; it is tried again, messages are missing meanwhile", cause)
+            self._tell(
+                f"the recording {path} cannot be written: {what}; it is tried again, messages are missing "
+                "meanwhile",
+                cause,
+            )
 
     def _drop_sink(self) -> None:
         sink, self._sink = self._sink, None
@@ -385,10 +413,13 @@ class Recording:
             return RecordingFile(path)
         except FileExistsError:
             raise ConfigurationError(
-                f"the recording {str(path)!r} is there already, and is not overwritten: give another name, or move it away"
+                f"the recording {str(path)!r} is there already, and is not overwritten: give another name, "
+                "or move it away"
             ) from None
         except OSError as error:
-            raise ConfigurationError(f"the recording {str(path)!r} cannot be made: {error.strerror or error}") from error
+            raise ConfigurationError(
+                f"the recording {str(path)!r} cannot be made: {error.strerror or error}"
+            ) from error
 
     def _header(self) -> HeaderLine:
         return HeaderLine(
@@ -407,9 +438,13 @@ class Recording:
 def _encode_other(ns: int, item: SentItem | LineItem | ClockItem) -> bytes:
     if isinstance(item, SentItem):
         return encode_sent(ns, item.commands)
-    return encode_line(Line(clock_offset_ns=item.clock_offset_ns) if isinstance(item, ClockItem) else item.line, ns)
+    return encode_line(
+        Line(clock_offset_ns=item.clock_offset_ns) if isinstance(item, ClockItem) else item.line, ns
+    )
 
 
 def _check_bound(name: str, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0
+    ):
         raise ConfigurationError(f"{name} must be a positive number, or None, not {value!r}")

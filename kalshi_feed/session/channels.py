@@ -1,7 +1,8 @@
-"""The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote something else.
+"""The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote
+something else.
 
-Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's words; must not import anything of the
-package but errors and messages. Thread-safe: pure functions and constants.
+Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's words; must not import anything
+of the package but errors and messages. Thread-safe: pure functions and constants.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ ALL_MARKETS: Final = frozenset({"*all*"})  # stands for "no filter" where a set 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's rules: ``selectors`` are the subscribe parameters that can filter it, ``types`` its messages'."""
+    """One channel's rules: ``selectors`` are the subscribe parameters that can filter it, ``types`` its
+    messages'."""
 
     name: str
     types: tuple[str, ...]
@@ -55,7 +57,13 @@ CHANNELS: Final[dict[str, Channel]] = {
     channel.name: channel
     for channel in (
         Channel(BOOK_CHANNEL, ("orderbook_snapshot", "orderbook_delta"), _TICKERS, filter_required=True),
-        Channel("ticker", ("ticker",), ("market_tickers", "market_ids"), sequenced=False, options=("send_initial_snapshot",)),
+        Channel(
+            "ticker",
+            ("ticker",),
+            ("market_tickers", "market_ids"),
+            sequenced=False,
+            options=("send_initial_snapshot",),
+        ),
         Channel("trade", ("trade",), _TICKERS),
         Channel("fill", ("fill",), _TICKERS, sequenced=False),
         Channel("user_orders", ("user_order",), _TICKERS, sequenced=False),
@@ -65,11 +73,17 @@ CHANNELS: Final[dict[str, Channel]] = {
         Channel("order_group_updates", ("order_group_updates",)),
         Channel("communications", _COMMUNICATIONS, options=("user_filter", "shard_factor", "shard_key")),
         Channel("cfbenchmarks_value", ("cfbenchmarks_value", "cfbenchmarks_value_indexlist"), ("index_ids",)),
-        Channel("cfbenchmarks_value_5hz", ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"), ("index_ids",)),
+        Channel(
+            "cfbenchmarks_value_5hz",
+            ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"),
+            ("index_ids",),
+        ),
         Channel("pyth_value", ("pyth_value", "pyth_value_underlying_list"), ("underlying_tickers",)),
     )
 }
-CHANNEL_OF_TYPE: Final[dict[str, str]] = {type_: channel.name for channel in CHANNELS.values() for type_ in channel.types}
+CHANNEL_OF_TYPE: Final[dict[str, str]] = {
+    type_: channel.name for channel in CHANNELS.values() for type_ in channel.types
+}
 
 _NEAR: Final = 0.75  # of difflib: "trades" and "orderbook" are near a type, "quote" and "order" are not
 
@@ -77,7 +91,8 @@ _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
     "multivariate": "it was removed on 2026-08-06; write 'multivariate_market_lifecycle'",
     "batch_communications": "its messages come on 'communications'",
-    "orderbook_snapshot": "it is a message type, not a channel; write 'orderbook_delta', whose first message of every "
+    "orderbook_snapshot": "it is a message type, not a channel; write 'orderbook_delta', whose first message "
+    "of every "
     "market is an orderbook_snapshot",
     "orderbook": "write 'orderbook_delta'",
 }
@@ -85,11 +100,14 @@ _RETIRED = {
 
 def rule_of(name: str) -> Channel:
     """The channel's rules; for a name let through by ``allow_unknown`` ones that forbid nothing."""
-    return CHANNELS.get(name) or Channel(name, (name,), ("market_tickers", "market_ids", "index_ids", "underlying_tickers"))
+    return CHANNELS.get(name) or Channel(
+        name, (name,), ("market_tickers", "market_ids", "index_ids", "underlying_tickers")
+    )
 
 
 def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False) -> tuple[str, ...]:
-    """The channel names of a subscribe call, each once. Raises ConfigurationError that says what to write instead."""
+    """The channel names of a subscribe call, each once. Raises ConfigurationError that says what to write
+    instead."""
     found = names(channels, "channels")
     for name in found:
         if name not in CHANNELS and not allow_unknown:
@@ -98,7 +116,8 @@ def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False)
 
 
 def is_name(text: str) -> bool:
-    """Whether a market, or whatever else is subscribed to, can be called so: no blanks, commas or control characters."""
+    """Whether a market, or whatever else is subscribed to, can be called so: no blanks, commas or control
+    characters."""
     return bool(text) and text.isprintable() and not any(c.isspace() or c == "," for c in text)
 
 
@@ -115,7 +134,9 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
         if not isinstance(item, str):
             raise ConfigurationError(f"{what} must hold texts, not {type(item).__name__}")
         if not is_name(item):
-            raise ConfigurationError(f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas")
+            raise ConfigurationError(
+                f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas"
+            )
         found[item] = None
     if not found:
         raise ConfigurationError(f"{what} is empty: name at least one, or leave the argument out")
@@ -123,18 +144,24 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def is_message_type(name: str) -> bool:
-    """Whether messages of this type are known. Raises ConfigurationError for a name that is surely meant to be another one."""
+    """Whether messages of this type are known. Raises ConfigurationError for a name that is surely meant to
+    be another one."""
     if name in MESSAGE_TYPES:
         return True
     plain = name.strip().lower().replace("-", "_")
     if plain in CHANNELS and plain not in MESSAGE_TYPES:
-        what = f"it is a channel; write the type of its messages, {' or '.join(map(repr, CHANNELS[plain].types))}"
+        what = (
+            "it is a channel; write the type of its messages, "
+            f"{' or '.join(map(repr, CHANNELS[plain].types))}"
+        )
     else:
         near = difflib.get_close_matches(plain, MESSAGE_TYPES, n=1, cutoff=_NEAR)
         if not near:
             return False
         what = f"did you mean {near[0]!r}?"
-    raise ConfigurationError(f"unknown message type {name!r}: {what} (allow_unknown=True takes the name as it is)")
+    raise ConfigurationError(
+        f"unknown message type {name!r}: {what} (allow_unknown=True takes the name as it is)"
+    )
 
 
 def _advice(name: str) -> str:

@@ -1,6 +1,7 @@
 """The commands the exchange understands, and their JSON (PROTOCOL.md 3).
 
-Owns Command and encode(); must not import sockets, threads or clocks. Thread-safe: immutable, and a pure function.
+Owns Command and encode(); must not import sockets, threads or clocks. Thread-safe: immutable, and a pure
+function.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Command:
 
 
 def encode(command: Command, selector: str | None, options: Mapping[str, Any]) -> bytes:
-    """The command's JSON. ``selector`` is what its keys are called, ``options`` are the channel-wide parameters."""
+    """The command's JSON. ``selector`` is what its keys are called, ``options`` are the channel-wide
+    parameters."""
     message: dict[str, Any] = {"id": command.id, "cmd": command.cmd}
     named = {selector or "market_tickers": list(command.keys)}
     if command.cmd == "subscribe":

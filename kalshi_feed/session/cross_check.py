@@ -1,17 +1,19 @@
-"""Books that look wrong though no number is missing: what the exchange says elsewhere denies them, or they are crossed.
+"""Books that look wrong though no number is missing: what the exchange says elsewhere denies them, or they
+are crossed.
 
-A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the trades of that market,
-where they are subscribed. They race with the book (another stream, in no order to it), so one that differs means nothing; what
-counts is that ``_SIGNS`` of them differ from a book that has not changed at all for ``Timing.contradiction`` seconds,
-with no ticker between them that agrees. A book with more bid than a dollar is
-suspected when it is found so as often, and for as long.
+A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the
+trades of that market, where they are subscribed. They race with the book (another stream, in no order to it),
+so one that differs means nothing; what counts is that ``_SIGNS`` of them differ from a book that has not
+changed at all for ``Timing.contradiction`` seconds, with no ticker between them that agrees. A book with more
+bid than a dollar is suspected when it is found so as often, and for as long.
 
-What is suspected is asked for with get_snapshot: all of them in one command, one market once in ``Timing.recheck``. The book
-stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not stop anybody's trading. The snapshot decides: if
-it differs, the session tells a Gap and then the snapshot; if none comes, the book is no longer vouched for and left to the repair.
+What is suspected is asked for with get_snapshot: all of them in one command, one market once in
+``Timing.recheck``. The book stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not
+stop anybody's trading. The snapshot decides: if it differs, the session tells a Gap and then the snapshot; if
+none comes, the book is no longer vouched for and left to the repair.
 
-Owns the suspicions; must not import sockets, threads or clocks. Not thread-safe; owned by the session. Deltas do not come by
-here: books are looked at a few at a time, once in a while.
+Owns the suspicions; must not import sockets, threads or clocks. Not thread-safe; owned by the session. Deltas
+do not come by here: books are looked at a few at a time, once in a while.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ class CrossCheck:
     def save(self) -> CrossCheckMemory:
         """All of it as plain values. A denial of an earlier version of its book means nothing any more."""
         books = self._books
-        denied = {ticker: one.save() for ticker, one in self._denied.items() if one.version == books[ticker].version}
+        denied = {
+            ticker: one.save() for ticker, one in self._denied.items() if one.version == books[ticker].version
+        }
         return CrossCheckMemory(
             not_overdue_before=self.not_overdue_before,
             has_news=self.has_news,
@@ -97,7 +101,8 @@ class CrossCheck:
         )
 
     def restore(self, memory: CrossCheckMemory) -> None:
-        """Go on where ``memory`` was saved; the books are what they were then. Markets without a book are left out."""
+        """Go on where ``memory`` was saved; the books are what they were then. Markets without a book are
+        left out."""
         books = self._books
         self.not_overdue_before, self.has_news = memory.not_overdue_before, memory.has_news
         self._look_at, self._ask_at = memory.look_at, memory.ask_at
@@ -141,7 +146,13 @@ class CrossCheck:
 
     def forget(self, market_ticker: str) -> None:
         """Nobody wants the book any more."""
-        known: tuple[dict[str, Any], ...] = (self._denied, self._crossed, self._due, self._asked, self._not_before)
+        known: tuple[dict[str, Any], ...] = (
+            self._denied,
+            self._crossed,
+            self._due,
+            self._asked,
+            self._not_before,
+        )
         for suspicions in known:
             suspicions.pop(market_ticker, None)
 
@@ -170,7 +181,8 @@ class CrossCheck:
         return silent
 
     def _look(self, now: float) -> None:
-        """Look at some books whether they are crossed; after the last one the next round comes a little later."""
+        """Look at some books whether they are crossed; after the last one the next round comes a little
+        later."""
         if not self._to_look_at:
             self._to_look_at = list(self._books.values())
         some, self._to_look_at = self._to_look_at[:_AT_ONCE], self._to_look_at[_AT_ONCE:]
@@ -182,7 +194,10 @@ class CrossCheck:
             crossed = self._crossed.setdefault(market_ticker, _Suspicion(now, book.version))
             if crossed.grows(now, self._timing.contradiction) and self._ask_for(market_ticker, now):
                 crossed.since = _NEVER
-                text = f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more than a dollar"
+                text = (
+                    f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more "
+                    "than a dollar"
+                )
                 self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
         if self._to_look_at:
             self._look_at = now + self._round / 10

@@ -1,6 +1,8 @@
-"""What is left out of the exchange's frames: frames that belong nowhere, frames and amounts that cannot be read.
+"""What is left out of the exchange's frames: frames that belong nowhere, frames and amounts that cannot be
+read.
 
-Owns the counting of them, what of them is told only once, and when they are too many. Not thread-safe; owned by the session.
+Owns the counting of them, what of them is told only once, and when they are too many. Not thread-safe; owned
+by the session.
 """
 
 from __future__ import annotations
@@ -70,17 +72,21 @@ class LeftOut:
         self._output.fault("other_channel", text, now)
 
     def unwanted(self, message: OrderbookDelta | OrderbookSnapshot, now: float) -> None:
-        """A book message of a market that nobody wants is left out. It is told where nobody can want it, because of its name: no
-        such book is ever made, so this is where all those frames end.
+        """A book message of a market that nobody wants is left out. It is told where nobody can want it,
+        because of its name: no such book is ever made, so this is where all those frames end.
         """
         self._output.counts.ignored["unwanted"] += 1
         if not is_name(message.market_ticker):
-            wrong = f"market_ticker {message.market_ticker[:60]!r} holds blanks, commas or control characters, or nothing"
+            wrong = (
+                f"market_ticker {message.market_ticker[:60]!r} holds blanks, commas or control "
+                "characters, or nothing"
+            )
             error = undecodable(message, ValueError(wrong))
             self._output.fault("protocol", str(error), now, error, frame=error.frame)
 
     def has_no_snapshot(self, market_ticker: str, is_expected: bool) -> bool:
-        """A delta of a PENDING book; whether to do something about it. ``is_expected``: its snapshot is under way."""
+        """A delta of a PENDING book; whether to do something about it. ``is_expected``: its snapshot is under
+        way."""
         self._output.counts.ignored["no_snapshot"] += 1
         if is_expected or market_ticker in self._snapshotless:
             return False
@@ -92,13 +98,19 @@ class LeftOut:
         self._snapshotless.difference_update(market_tickers)
 
     def unread_amount(self, message: Message, now: float) -> None:
-        """An amount that cannot be read costs its field and not the message (PROTOCOL.md 7); told once for each type."""
+        """An amount that cannot be read costs its field and not the message (PROTOCOL.md 7); told once for
+        each type."""
         odd = unread(message)
         if odd and message.type not in self._unread_types:
             self._unread_types.add(message.type)
             fields = ", ".join(f"{name} {str(value)[:60]!r}" for name, value in odd.items())
-            text = f"{message.type}: {fields} cannot be read as an amount: None in the message, and in its extra as it was sent"
-            self._output.fault("unreadable_amount", text, now, market_ticker=message.market_ticker, fields=tuple(odd))
+            text = (
+                f"{message.type}: {fields} cannot be read as an amount: None in the message, and in its "
+                "extra as it was sent"
+            )
+            self._output.fault(
+                "unreadable_amount", text, now, market_ticker=message.market_ticker, fields=tuple(odd)
+            )
 
     def bad_frame(self, now: float) -> None:
         """Nobody can tell what it was; too many of them, and the connection is given up."""

@@ -1,7 +1,8 @@
-"""A conversation of others, of which only the exchange's half is known: a capture of frames, made by another program.
+"""A conversation of others, of which only the exchange's half is known: a capture of frames, made by another
+program.
 
-Owns ListenOnly, which takes Reconciler's place then: it sends nothing, waits for nothing, and every reply answers somebody else.
-Not thread-safe; owned by the session.
+Owns ListenOnly, which takes Reconciler's place then: it sends nothing, waits for nothing, and every reply
+answers somebody else. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations

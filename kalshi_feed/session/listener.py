@@ -1,4 +1,5 @@
-"""Whom the conversation with the exchange tells what concerns the books. Owns the protocol Listener. Not thread-safe."""
+"""Whom the conversation with the exchange tells what concerns the books. Owns the protocol Listener. Not
+thread-safe."""
 
 from __future__ import annotations
 
@@ -19,8 +20,11 @@ class Listener(Protocol):
     def subscription_died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
         """The subscription has ended while it was wanted; whatever came of it is no longer kept up."""
 
-    def markets_left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float) -> None:
-        """The exchange no longer sends these markets (None: any of the subscription's), though they may be wanted again."""
+    def markets_left(
+        self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float
+    ) -> None:
+        """The exchange no longer sends these markets (None: any of the subscription's), though they may be
+        wanted again."""
 
     def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
         """The exchange did not accept a get_snapshot; ``is_passing`` if it may do so in a moment."""

@@ -1,9 +1,10 @@
 """What a session knows, as plain values: a session that is given them goes on where the other one was.
 
-Owns the values only. Each object of the session saves and restores its own part: Session.save() and restore(), and so on down.
-What is in no part is determined by the rest; tests/session/test_memory.py names each such attribute, and why. The values can be
-written as JSON as they are, and recordings do: a new field needs a default, which it has in older recordings, and a name in a
-file (``name=``) stays. A moment that never comes is None, because JSON has no infinity. Thread-safe only as plain data are.
+Owns the values only. Each object of the session saves and restores its own part: Session.save() and
+restore(), and so on down. What is in no part is determined by the rest; tests/session/test_memory.py names
+each such attribute, and why. The values can be written as JSON as they are, and recordings do: a new field
+needs a default, which it has in older recordings, and a name in a file (``name=``) stays. A moment that never
+comes is None, because JSON has no infinity. Thread-safe only as plain data are.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ import msgspec
 from .commands import Command
 
 __all__ = [
-    "CrossCheckMemory", "OutputMemory", "ReconcilerMemory", "RepairMemory", "SessionMemory", "SubscriptionMemory",
-    "SuspicionMemory", "UnknownMarketsMemory", "from_moment", "to_moment",
-]  # fmt: skip
+    "CrossCheckMemory",
+    "OutputMemory",
+    "ReconcilerMemory",
+    "RepairMemory",
+    "SessionMemory",
+    "SubscriptionMemory",
+    "SuspicionMemory",
+    "UnknownMarketsMemory",
+    "from_moment",
+    "to_moment",
+]
 
 _NEVER: Final = float("inf")
 
@@ -113,7 +122,8 @@ class CrossCheckMemory(msgspec.Struct, omit_defaults=True):
 
 
 class UnknownMarketsMemory(msgspec.Struct, omit_defaults=True):
-    """An UnknownMarkets: by market the ``due``, ``delay``, ``not_before`` and ``waits_until`` of its Question; and the closes."""
+    """An UnknownMarkets: by market the ``due``, ``delay``, ``not_before`` and ``waits_until`` of its
+    Question; and the closes."""
 
     questions: dict[str, tuple[float, float, float, float]] = {}
     closes: dict[str, int] = {}
@@ -128,7 +138,8 @@ class OutputMemory(msgspec.Struct, omit_defaults=True):
 
 
 class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
-    """A Session. ``connected_at`` is None while there is no connection; a part is None where nobody has saved it."""
+    """A Session. ``connected_at`` is None while there is no connection; a part is None where nobody has saved
+    it."""
 
     connected_at: float | None = None
     bad_frames: list[float] = []

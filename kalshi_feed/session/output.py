@@ -30,7 +30,8 @@ class Counts:
         self.resyncs = 0
 
     def add(self, type_: str, size: int, count: int = 1) -> None:
-        """Count messages of ``size`` bytes together. A peer may make up types without end; only so many are told apart."""
+        """Count messages of ``size`` bytes together. A peer may make up types without end; only so many are
+        told apart."""
         if type_ not in self.messages and (len(self.messages) >= _MOST_TYPES or len(type_) > _LONGEST_TYPE):
             type_ = "other"
         self.messages[type_] += count
@@ -60,13 +61,17 @@ class Output:
         self._second, self._reported, self._suppressed = memory.second, memory.reported, memory.suppressed
 
     def take(self) -> tuple[list[Message | Event], set[str], list[bytes]]:
-        """What has been collected: things to deliver, markets whose book's status changed, commands to send."""
+        """What has been collected: things to deliver, markets whose book's status changed, commands to
+        send."""
         taken = self.items, self.status_changed, self.outbox
         self.items, self.status_changed, self.outbox = [], set(), []
         return taken
 
-    def fault(self, kind: str, message: str, now: float, error: BaseException | None = None, **context: Any) -> None:
-        """Count a fault, and tell it unless a peer that misbehaves all the time has filled this second's share."""
+    def fault(
+        self, kind: str, message: str, now: float, error: BaseException | None = None, **context: Any
+    ) -> None:
+        """Count a fault, and tell it unless a peer that misbehaves all the time has filled this second's
+        share."""
         self.counts.faults[kind] += 1
         if int(now) != self._second:
             self._second, self._reported = int(now), 0

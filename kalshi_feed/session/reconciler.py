@@ -1,8 +1,8 @@
 """The conversation with the exchange: commands out, replies in, until what is confirmed is what is wanted.
 
-Owns the subscriptions (one per channel of the present connection), the commands in flight and their deadlines; the same code
-serves the first connect, every reconnect and each change at run time. Must not import sockets, threads or clocks. Not
-thread-safe; owned by the session.
+Owns the subscriptions (one per channel of the present connection), the commands in flight and their
+deadlines; the same code serves the first connect, every reconnect and each change at run time. Must not
+import sockets, threads or clocks. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ _ANY: Final = (*_CHANGES, "get_snapshot", *_LIST)
 class Reconciler:
     """Commands and replies of one feed. Not thread-safe; owned by the session."""
 
-    def __init__(self, wanted: Wanted, output: Output, timing: Timing, use_yes_price: bool, listener: Listener) -> None:
+    def __init__(
+        self, wanted: Wanted, output: Output, timing: Timing, use_yes_price: bool, listener: Listener
+    ) -> None:
         self._wanted = wanted
         self._output = output
         self._timing = timing
@@ -50,13 +52,18 @@ class Reconciler:
         self._listener = listener
         self.next_id = 1
         self.unsettled: set[str] = set()
-        self._snapshots: dict[str, None] = {}  # markets whose users asked for a fresh snapshot, and have to wait for the pace
-        self._questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists to be asked for once the sid is known
+        self._snapshots: dict[
+            str, None
+        ] = {}  # markets whose users asked for a fresh snapshot, and have to wait for the pace
+        self._questions: dict[
+            tuple[str, str], None
+        ] = {}  # (action, channel) of lists to be asked for once the sid is known
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
         self.not_overdue_before = 0.0  # no answer is overdue before
-        self._expired: deque[Command] = deque(maxlen=100)  # get_snapshots whose answer is overdue; an error may yet name one
+        # get_snapshots whose answer is overdue; an error may yet name one
+        self._expired: deque[Command] = deque(maxlen=100)
         self.in_flight: dict[int, Command] = {}
         self.subscriptions = ServerSubscriptions()
 
@@ -73,7 +80,8 @@ class Reconciler:
         memory.not_overdue_before = self.not_overdue_before
 
     def restore(self, memory: ReconcilerMemory, online: bool) -> None:
-        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for."""
+        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked
+        for."""
         self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
         self.in_flight = {command.id: command for command in memory.in_flight}
         self.subscriptions.restore(memory, self.in_flight)
@@ -86,7 +94,7 @@ class Reconciler:
         self._wanted.new_books.update(dict.fromkeys(memory.new_books))
         self._wanted.lists.extend([] for _ in range(memory.lists))
 
-    # -- inputs --------------------------------------------------------------------------------------------------------
+    # -- inputs ----------------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
         """A new connection stands: nothing is subscribed on it."""
@@ -138,7 +146,11 @@ class Reconciler:
 
     def next_deadline(self) -> float:
         """When tick() has something to do next, as things stand."""
-        due = [max(next(iter(self.in_flight.values())).deadline, self.not_overdue_before)] if self.in_flight else []
+        due = (
+            [max(next(iter(self.in_flight.values())).deadline, self.not_overdue_before)]
+            if self.in_flight
+            else []
+        )
         if self.online and (self._snapshots or self._wanted.snapshots):
             due.append(self._snapshots_at)
         for name in self.unsettled:
@@ -159,7 +171,7 @@ class Reconciler:
         """Whether everything wanted of the channel is confirmed, and nothing more."""
         return self.online and channel not in self.unsettled and channel not in self._wanted.changed
 
-    # -- commands ------------------------------------------------------------------------------------------------------
+    # -- commands --------------------------------------------------------------------------------------------
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
         """Ask for fresh snapshots of book markets, at most CHUNK; False without a subscription to ask on."""
@@ -172,7 +184,8 @@ class Reconciler:
         return True
 
     def resubscribe(self, subscription: ServerSubscription, now: float) -> None:
-        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md 5.2)."""
+        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md
+        5.2)."""
         if subscription.pending is None and subscription.sid is not None:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
@@ -189,7 +202,8 @@ class Reconciler:
             self._settle(BOOK_CHANNEL, now)
 
     def _revive(self, new_books: Iterable[str], now: float) -> None:
-        """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself."""
+        """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by
+        itself."""
         subscription = self.subscriptions.get(BOOK_CHANNEL)
         again = [ticker for ticker in new_books if subscription is not None and subscription.keeps(ticker)]
         if again:
@@ -219,11 +233,18 @@ class Reconciler:
         self._send("list_subscriptions", "", (), now)
 
     def _change(
-        self, subscription: ServerSubscription, cmd: str, keys: tuple[str, ...], now: float, repeated: bool = False
+        self,
+        subscription: ServerSubscription,
+        cmd: str,
+        keys: tuple[str, ...],
+        now: float,
+        repeated: bool = False,
     ) -> None:
         subscription.pending = self._send(cmd, subscription.name, keys, now, repeated)
 
-    def _send(self, cmd: str, channel: str, keys: tuple[str, ...], now: float, repeated: bool = False) -> Command:
+    def _send(
+        self, cmd: str, channel: str, keys: tuple[str, ...], now: float, repeated: bool = False
+    ) -> Command:
         subscription, wanted = self.subscriptions.get(channel), self._wanted.channels.get(channel)
         options = dict(wanted.options) if wanted is not None else {}
         if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (PROTOCOL.md 3.1)
@@ -232,7 +253,9 @@ class Reconciler:
         command = Command(self.next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
         self.next_id += 1
         self.in_flight[command.id] = command
-        self._output.outbox.append(encode(command, subscription.selector if subscription is not None else None, options))
+        self._output.outbox.append(
+            encode(command, subscription.selector if subscription is not None else None, options)
+        )
         return command
 
     def _overdue(self, command: Command, now: float) -> None:
@@ -251,7 +274,7 @@ class Reconciler:
             if command.id in self._lists:
                 self._lists[again.id] = self._lists.pop(command.id)
 
-    # -- replies -------------------------------------------------------------------------------------------------------
+    # -- replies ---------------------------------------------------------------------------------------------
 
     def subscribed(self, message: Subscribed, now: float) -> None:
         """A channel was opened."""
@@ -274,7 +297,9 @@ class Reconciler:
         """A change was made, a subscribe found its channel open already, or a list was asked for."""
         subscription = self.subscriptions.of_sid(message.sid)
         likely = _LIST if message.subscriptions is not None else _CHANGES
-        command = self._answered(message.id, _ANY if message.id else likely, subscription.name if subscription else None)
+        command = self._answered(
+            message.id, _ANY if message.id else likely, subscription.name if subscription else None
+        )
         if command is None:
             self._unexpected("ok", now)
         elif command.cmd == "list_subscriptions":
@@ -297,7 +322,9 @@ class Reconciler:
         subscription = self.subscriptions.of_sid(message.sid)
         command = None
         if message.id or message.sid is None or subscription is not None:
-            command = self._answered(message.id, ("unsubscribe",), subscription.name if subscription else None)
+            command = self._answered(
+                message.id, ("unsubscribe",), subscription.name if subscription else None
+            )
         if subscription is None and command is not None:
             subscription = self.subscriptions[command.channel]
         if subscription is None:
@@ -347,7 +374,11 @@ class Reconciler:
                 box.append(SubscriptionError(code, text))
             return
         subscription = self.subscriptions[command.channel]
-        if code == _UNKNOWN_SID and command.cmd != "unsubscribe" and self.subscriptions.of_command(command) is not None:
+        if (
+            code == _UNKNOWN_SID
+            and command.cmd != "unsubscribe"
+            and self.subscriptions.of_command(command) is not None
+        ):
             self._died(subscription, "the exchange does not know the subscription", now)
         elif command.cmd == "get_snapshot":
             if self.subscriptions.of_command(command) is not None:
@@ -357,7 +388,8 @@ class Reconciler:
             self.unsettled.add(subscription.name)
             if code in _PUT_OFF or code in TERMINAL:
                 self._put_off(subscription, now)
-                if code in TERMINAL and command.cmd == "subscribe":  # `subscribed` may come yet, of what has ended already
+                # `subscribed` may come yet, of what has ended already
+                if code in TERMINAL and command.cmd == "subscribe":
                     self.subscriptions.end_early(message.sid, command.id, f"error {code}, {text}")
                 if code == _TIMEOUT:
                     self._make_uncertain(subscription, command, now)
@@ -366,7 +398,8 @@ class Reconciler:
             elif command.cmd == "delete_markets":
                 self._changed(subscription, command, now)  # what comes of them all the same is ignored
             elif command.cmd == "subscribe" and code == _ALREADY_SUBSCRIBED:
-                self._opened(subscription, message.sid, (), now)  # of what markets it does not say: they are added
+                # of what markets it does not say: they are added
+                self._opened(subscription, message.sid, (), now)
             elif code == _MARKET_LIMIT and len(command.keys) > 1 and not named_markets(message):
                 subscription.chunk = len(command.keys) // 2  # some of them may still fit
                 self._settle(subscription.name, now)
@@ -381,32 +414,45 @@ class Reconciler:
         elif command.cmd != "add_markets":
             self._listener.markets_left(subscription, command.keys or None, now)
 
-    def _forget(self, subscription: ServerSubscription, command: Command, message: ErrorMessage, now: float) -> None:
+    def _forget(
+        self, subscription: ServerSubscription, command: Command, message: ErrorMessage, now: float
+    ) -> None:
         """The exchange will not give these: they are wanted no longer, and whoever wanted them is told."""
         wanted = self._wanted.channels.get(subscription.name)
         if message.code == _MARKET_LIMIT and wanted is not None and not named_markets(message):
-            keys = tuple(key for key in wanted.keys if key not in subscription.confirmed)  # it is full: no other would fit either
+            # it is full: no other would fit either
+            keys = tuple(key for key in wanted.keys if key not in subscription.confirmed)
         else:
             keys = tuple(key for key in command.keys if key in named_markets(message)) or command.keys
         tickers = None if keys == tuple(ALL_MARKETS) else keys
-        refusal = SubscriptionError(message.code or 0, message.message or "no text", subscription.name, tickers)
+        refusal = SubscriptionError(
+            message.code or 0, message.message or "no text", subscription.name, tickers
+        )
         self._listener.books_unwanted(self._wanted.refuse(subscription.name, keys, refusal))
         self._settle(subscription.name, now)
 
     def _answered(self, id_: int | None, cmds: tuple[str, ...], channel: str | None) -> Command | None:
         """The command a reply answers: by id, and for a reply without one the oldest that fits."""
-        candidates = self.in_flight.values() if not id_ else [self.in_flight[id_]] if id_ in self.in_flight else ()
+        candidates = (
+            self.in_flight.values() if not id_ else [self.in_flight[id_]] if id_ in self.in_flight else ()
+        )
         for command in candidates:
             if command.cmd in cmds and (id_ or channel in (None, command.channel)):
                 return self.in_flight.pop(command.id)
         return None
 
-    def _opened(self, subscription: ServerSubscription, sid: int | None, keys: tuple[str, ...], now: float) -> None:
+    def _opened(
+        self, subscription: ServerSubscription, sid: int | None, keys: tuple[str, ...], now: float
+    ) -> None:
         subscription.pending = None
         subscription.is_open = True
         subscription.opened_at, subscription.retry_at = now, 0.0
         if sid is not None and sid != subscription.sid:
-            for wrong in (subscription, self.subscriptions.of_sid(sid)):  # what was taken for its frames was another's
+            # what was taken for its frames was another's
+            for wrong in (
+                subscription,
+                self.subscriptions.of_sid(sid),
+            ):
                 if wrong is not None and wrong.sid is not None:
                     self._listener.subscription_died(wrong, "the exchange names another subscription", now)
             self.subscriptions.adopt(subscription, sid)
@@ -424,14 +470,17 @@ class Reconciler:
 
     def _confirm(self, subscription: ServerSubscription, keys: tuple[str, ...], now: float) -> None:
         subscription.confirm(keys)
-        if len(keys) >= subscription.chunk:  # then there is more, and the snapshots of these are to come first
+        # then there is more, and the snapshots of these are to come first
+        if len(keys) >= subscription.chunk:
             subscription.retry_at = now + self._timing.pace
         self.unsettled.add(subscription.name)
         if subscription.name == BOOK_CHANNEL:
             self._listener.snapshots_due(now)
         self._settle(subscription.name, now)
 
-    def _listed(self, command: Command, subscriptions: tuple[tuple[str, int], ...] | None, now: float) -> None:
+    def _listed(
+        self, command: Command, subscriptions: tuple[tuple[str, int], ...] | None, now: float
+    ) -> None:
         box = self._lists.pop(command.id, None)
         if box is not None:
             box.append(subscriptions or ())
@@ -450,11 +499,13 @@ class Reconciler:
                 and subscription.pending is None
                 and self._is_news(subscription, sids.get(subscription.name))
             ):
-                self._opened(subscription, sids[subscription.name], (), now)  # of what markets it does not say: they are added
+                # of what markets it does not say: they are added
+                self._opened(subscription, sids[subscription.name], (), now)
                 subscription.lose_count()
 
     def _is_news(self, subscription: ServerSubscription, sid: int | None) -> bool:
-        """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more, it must be ended."""
+        """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more,
+        it must be ended."""
         return sid is not None and sid not in self.subscriptions.retired
 
     def _closed(self, subscription: ServerSubscription, now: float) -> None:
@@ -473,7 +524,9 @@ class Reconciler:
         self._put_off(subscription, now)
 
     def _put_off(self, subscription: ServerSubscription, now: float) -> None:
-        subscription.retry_at = now + min(self._timing.retry_initial * 2**subscription.failures, self._timing.retry_max)
+        subscription.retry_at = now + min(
+            self._timing.retry_initial * 2**subscription.failures, self._timing.retry_max
+        )
         subscription.failures = min(subscription.failures + 1, 16)
 
     def _retire(self, subscription: ServerSubscription) -> None:

@@ -1,18 +1,19 @@
 """Books that are not right, and how they become right again.
 
-It asks for a snapshot, then subscribes again, then gives the connection up: the rungs of a ladder. What a repair is waiting
-for is a RepairState, and how far up it has gone is a RepairRung:
+It asks for a snapshot, then subscribes again, then gives the connection up: the rungs of a ladder. What a
+repair is waiting for is a RepairState, and how far up it has gone is a RepairRung:
 
-    IDLE       a gap -> DUE; a subscription is confirmed -> EXPECTING
-    EXPECTING  a snapshot comes -> EXPECTING, for longer; time is up -> look; a gap -> DUE
-    DUE        the moment has come -> look
-    (look)     some books lack a snapshot -> ASKING, or EXPECTING while the subscription is not open; none does -> IDLE, and
+    IDLE       a gap -> DUE; a subscription is confirmed -> EXPECTING EXPECTING  a snapshot comes ->
+    EXPECTING, for longer; time is up -> look; a gap -> DUE DUE        the moment has come -> look (look)
+    some books lack a snapshot -> ASKING, or EXPECTING while the subscription is not open; none does -> IDLE,
+    and
                the first rung
     ASKING     all answered -> the next part of the request, or what was expected or due meanwhile, or IDLE;
-               silent or refused: others get theirs -> those that were silent are DUE, and the next part; else one rung up
+               silent or refused: others get theirs -> those that were silent are DUE, and the next part; else
+               one rung up
 
-Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks. Not
-thread-safe; owned by the session.
+Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks.
+Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -47,16 +48,22 @@ class RepairState(enum.Enum):
     """What a Repair is waiting for; the first that applies, from the bottom up."""
 
     IDLE = "idle"  # nothing: no book is known to lack a snapshot
-    EXPECTING = "expecting"  # the snapshots that a subscription brings by itself; those that do not come are asked for
-    DUE = "due"  # the moment to look which books lack a snapshot, and to ask for those; gaps close together share it
+    # the snapshots that a subscription brings by itself; those that do not come are asked for
+    EXPECTING = "expecting"
+    # the moment to look which books lack a snapshot, and to ask for those; gaps close together share it
+    DUE = "due"
     ASKING = "asking"  # the answer to a get_snapshot; what falls due meanwhile has to wait for it
 
 
 class RepairRung(enum.Enum):
-    """How far up the ladder a Repair has gone since the books were last right. The third rung is a new connection."""
+    """How far up the ladder a Repair has gone since the books were last right. The third rung is a new
+    connection."""
 
-    SNAPSHOT = "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
-    SUBSCRIPTION = "subscription"  # it was subscribed again; if get_snapshot fails after that too, the connection is given up
+    SNAPSHOT = (
+        "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
+    )
+    # it was subscribed again; if get_snapshot fails after that too, the connection is given up
+    SUBSCRIPTION = "subscription"
 
 
 class Repair:
@@ -66,29 +73,36 @@ class Repair:
         self._books = books
         self._output = output
         self._timing = timing
-        # Markets that answer no request though others do; they are asked again, but nothing is torn down for them. Kept over
-        # connections; a snapshot takes its market out.
+        # Markets that answer no request though others do; they are asked again, but nothing is torn down for
+        # them. Kept over connections; a snapshot takes its market out.
         self._mute: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
         """No connection, nothing under way."""
-        # How far up the ladder this repair is; back on the first rung when a request was answered, or no book lacks anything.
+        # How far up the ladder this repair is; back on the first rung when a request was answered, or no book
+        # lacks anything.
         self._rung = RepairRung.SNAPSHOT
 
-        # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request that is to be repeated.
+        # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request that is to be
+        # repeated.
         self._due = _NEVER
-        # EXPECTING: until when the snapshots have time that a subscription brings by itself. Each that comes extends it.
+        # EXPECTING: until when the snapshots have time that a subscription brings by itself. Each that comes
+        # extends it.
         self._promised = _NEVER
         self._promised_at_most = _NEVER  # but not beyond this; fixed when the expecting begins
 
-        # ASKING: the markets of the get_snapshot in flight that have not answered. Empty in every other state.
+        # ASKING: the markets of the get_snapshot in flight that have not answered. Empty in every other
+        # state.
         self._asked: set[str] = set()
         self._deadline = _NEVER  # of that get_snapshot; each answer extends it
         self._queue: list[str] = []  # what the same repair asks for next, when those have answered
-        self._some_answered = False  # in this repair: then the subscription works, and only some markets are silent
+        self._some_answered = (
+            False  # in this repair: then the subscription works, and only some markets are silent
+        )
 
-        # No snapshot, asked for or expected, is overdue before this: what was not read yet may contain it. Set by the session.
+        # No snapshot, asked for or expected, is overdue before this: what was not read yet may contain it.
+        # Set by the session.
         self.not_overdue_before = 0.0
 
         self._failures: deque[float] = deque()  # when repairs failed, within the window that Timing sets
@@ -126,7 +140,10 @@ class Repair:
     def restore(self, memory: RepairMemory) -> None:
         """Go on where ``memory`` was saved."""
         self._due, self._promised = from_moment(memory.due), from_moment(memory.promised)
-        self._promised_at_most, self._deadline = from_moment(memory.promised_at_most), from_moment(memory.deadline)
+        self._promised_at_most, self._deadline = (
+            from_moment(memory.promised_at_most),
+            from_moment(memory.deadline),
+        )
         self.not_overdue_before = memory.not_overdue_before
         self._asked, self._queue, self._mute = set(memory.asked), list(memory.queue), set(memory.mute)
         self._some_answered = memory.some_answered
@@ -153,13 +170,21 @@ class Repair:
         self._broken = None
 
     def gap(
-        self, subscription: ServerSubscription, expected: int | None, received: int | None, reason: str, now: float,
-        market_tickers: Iterable[str] | None = None, started: datetime | None = None,
-    ) -> None:  # fmt: skip
-        """Messages of ``subscription`` are missing: tell it, mark the books that may be wrong now, and have them repaired.
+        self,
+        subscription: ServerSubscription,
+        expected: int | None,
+        received: int | None,
+        reason: str,
+        now: float,
+        market_tickers: Iterable[str] | None = None,
+        started: datetime | None = None,
+    ) -> None:
+        """Messages of ``subscription`` are missing: tell it, mark the books that may be wrong now, and have
+        them repaired.
 
-        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of any
-        (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it. ``started``: see Gap.gap_started.
+        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of
+        any (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it. ``started``:
+        see Gap.gap_started.
         """
         is_book = subscription.name == BOOK_CHANNEL
         if market_tickers is not None:
@@ -169,24 +194,34 @@ class Repair:
         elif self._broken is not None:  # a gap with every frame must not cost a look at every book
             tickers = self._broken
         else:
-            tickers = self._broken = tuple(ticker for ticker, book in self._books.items() if _may_be_wrong(book, subscription))
+            tickers = self._broken = tuple(
+                ticker for ticker, book in self._books.items() if _may_be_wrong(book, subscription)
+            )
             self.mark_stale(tickers)
         self._output.counts.gaps += 1
-        self._output.items.append(Gap(subscription.name, subscription.sid, expected, received, tickers, reason, started))
+        self._output.items.append(
+            Gap(subscription.name, subscription.sid, expected, received, tickers, reason, started)
+        )
         if len(self._gaps) == _MAX_GAPS and self._gaps[0] > now - self._timing.failed_repairs_window:
-            self._output.give_up = f"more than {_MAX_GAPS} gaps within {self._timing.failed_repairs_window:.0f} s"
+            self._output.give_up = (
+                f"more than {_MAX_GAPS} gaps within {self._timing.failed_repairs_window:.0f} s"
+            )
         self._gaps.append(now)
         if not is_book:
             return
         if market_tickers is not None:
             self.mark_stale(tickers)
-        if market_tickers is None and self._asked:  # ASKING: a snapshot we wait for may be among what was lost
+        # ASKING: a snapshot we wait for may be among what was lost
+        if market_tickers is None and self._asked:
             self._abandon(now)
         if not self._asked.issuperset(tickers):
             self._due = min(self._due, now + self._timing.gap_merge)
 
-    def left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float) -> None:
-        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up."""
+    def left(
+        self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float
+    ) -> None:
+        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept
+        up."""
         named = None if market_tickers is None else set(market_tickers)
         gone = [ticker for ticker in self.live() if named is None or ticker in named]
         if subscription.name == BOOK_CHANNEL and gone:
@@ -227,7 +262,8 @@ class Repair:
                 self._ask(reconciler, now)
 
     def refused(self, code: int, is_passing: bool, reconciler: Reconciler, now: float) -> None:
-        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment."""
+        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a
+        moment."""
         if self.state is not RepairState.ASKING:
             return
         if is_passing:
@@ -250,7 +286,8 @@ class Repair:
         self._due = self._promised = _NEVER
         subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
         lacking = self._lacking(subscription.confirmed) if subscription is not None else []
-        self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))  # those that never answer come last
+        # those that never answer come last
+        self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))
         self._some_answered = False
         if self._queue:
             self._ask(reconciler, now)
@@ -283,7 +320,8 @@ class Repair:
             self.expect(now)  # the subscription is not open now; opening it brings the snapshots
 
     def _failed(self, reason: str, reconciler: Reconciler, now: float) -> None:
-        """What is left of the request in flight is not coming: one rung up, unless only these markets are silent."""
+        """What is left of the request in flight is not coming: one rung up, unless only these markets are
+        silent."""
         silent, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
         is_known, text = silent <= self._mute, f"no snapshot of {_some(silent)}: {reason}"
         others_do = reason == _SILENCE and not subscription.confirmed.isdisjoint(self.live())
@@ -304,7 +342,8 @@ class Repair:
             self._output.give_up = f"the books could not be repaired: {reason}"
 
     def _abandon(self, now: float) -> None:
-        """No longer ASKING: the repair failed. Too many of those within a minute, and the connection is given up."""
+        """No longer ASKING: the repair failed. Too many of those within a minute, and the connection is given
+        up."""
         self._asked = set()
         self._queue.clear()
         self._failures.append(now)
@@ -316,7 +355,9 @@ class Repair:
 
 
 def _may_be_wrong(book: Book, subscription: ServerSubscription) -> bool:
-    return book.status is BookStatus.LIVE or (book.status in _WAITING and book.market_ticker in subscription.confirmed)
+    return book.status is BookStatus.LIVE or (
+        book.status in _WAITING and book.market_ticker in subscription.confirmed
+    )
 
 
 def _some(tickers: set[str]) -> str:

@@ -16,7 +16,9 @@ _OVERFLOW: Final = 25
 
 def listed_keys(message: Ok) -> tuple[str, ...]:
     """What the subscription holds after a change, where the exchange says so."""
-    return message.market_tickers or message.market_ids or message.index_ids or message.underlying_tickers or ()
+    return (
+        message.market_tickers or message.market_ids or message.index_ids or message.underlying_tickers or ()
+    )
 
 
 def named_markets(message: ErrorMessage) -> set[str]:
@@ -26,4 +28,8 @@ def named_markets(message: ErrorMessage) -> set[str]:
 
 def advice(code: int) -> str:
     """What to do about an error, for those whose text does not say it."""
-    return " (this program reads too slowly, or subscribes to too many markets on one connection)" if code == _OVERFLOW else ""
+    return (
+        " (this program reads too slowly, or subscribes to too many markets on one connection)"
+        if code == _OVERFLOW
+        else ""
+    )

@@ -10,12 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import ConfigurationError, ConnectionFailed, ConnectionLost, HandshakeRejected, KalshiFeedError, ProxyError, TLSError
+from ..errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRejected,
+    KalshiFeedError,
+    ProxyError,
+    TLSError,
+)
 
 __all__ = ["ReconnectPolicy", "Retries"]
 
 _FOREVER: Final = 1e9  # seconds, 30 years
-_SLOW_CODES: Final = frozenset({1008, 1012, 1013})  # policy, restart, try again later: not at once, not as a herd
+# policy, restart, try again later: not at once, not as a herd
+_SLOW_CODES: Final = frozenset({1008, 1012, 1013})
 _SLOW_DELAY: Final = 5.0
 _MAX_POLICY_CLOSES: Final = 5
 _MAX_RETRY_AFTER: Final = 60.0
@@ -25,9 +34,10 @@ _MAX_RETRY_AFTER: Final = 60.0
 class ReconnectPolicy:
     """How often and after what delays a lost connection is dialled again.
 
-    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to ``max_delay``;
-    with ``jitter`` each delay is multiplied by a random factor between ½ and 1. ``max_retries`` (None: no limit) counts
-    since the last healthy session. Raises ConfigurationError for values that cannot work.
+    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to
+    ``max_delay``; with ``jitter`` each delay is multiplied by a random factor between ½ and 1.
+    ``max_retries`` (None: no limit) counts since the last healthy session. Raises ConfigurationError for
+    values that cannot work.
     """
 
     max_retries: int | None = None
@@ -38,15 +48,24 @@ class ReconnectPolicy:
 
     def __post_init__(self) -> None:
         if self.max_retries is not None and (type(self.max_retries) is not int or self.max_retries < 0):
-            raise ConfigurationError(f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}")
+            raise ConfigurationError(
+                f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}"
+            )
         for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < _FOREVER:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not least <= value < _FOREVER
+            ):
                 raise ConfigurationError(
-                    f"{name} must be a number of {least:g} or more, and less than {_FOREVER:g}, not {value!r:.60}"
+                    f"{name} must be a number of {least:g} or more, and less than {_FOREVER:g}, not "
+                    f"{value!r:.60}"
                 )
         if self.max_delay < self.initial_delay:
-            raise ConfigurationError(f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})")
+            raise ConfigurationError(
+                f"max_delay ({self.max_delay}) must not be smaller than initial_delay ({self.initial_delay})"
+            )
 
     @classmethod
     def never(cls) -> ReconnectPolicy:
@@ -74,21 +93,25 @@ class Retries:
         self.ever_healthy = False
 
     def next_delay(self, error: KalshiFeedError, *, healthy: bool) -> float:
-        """Seconds until the next dial after ``error``; ``healthy`` says whether the session it ended was a good one.
+        """Seconds until the next dial after ``error``; ``healthy`` says whether the session it ended was a
+        good one.
 
         Raises the error to end the feed with, where another dial cannot help or the policy allows none.
         """
         if healthy:
             self.count = self._policy_closes = 0
             self.ever_healthy = True
-        # what stands between us and the exchange was right once, and may be again: a certificate, a proxy's password
+        # what stands between us and the exchange was right once, and may be again: a certificate, a proxy's
+        # password
         late = not error.retryable and self.ever_healthy and isinstance(error, (TLSError, ProxyError))
         if not error.retryable and not late:
             raise error
         if isinstance(error, ConnectionLost) and error.code == 1008:
             self._policy_closes += 1
             if self._policy_closes >= _MAX_POLICY_CLOSES:
-                raise ConnectionLost(1008, f"{error.reason or 'policy violation'} (five times without a healthy session)")
+                raise ConnectionLost(
+                    1008, f"{error.reason or 'policy violation'} (five times without a healthy session)"
+                )
         if self._policy.max_retries is not None and self.count >= self._policy.max_retries:
             raise _final(error, self.count)
         self.count += 1
@@ -109,7 +132,8 @@ def _is_slow(error: KalshiFeedError) -> bool:
     """Whether another dial at once is of no use, or would be one of a herd."""
     if isinstance(error, ConnectionLost):
         return error.code in _SLOW_CODES
-    # a page or a redirect: a captive portal, where somebody has to log in, or a maintenance that takes its time
+    # a page or a redirect: a captive portal, where somebody has to log in, or a maintenance that takes its
+    # time
     return isinstance(error, HandshakeRejected) and error.status < 400
 
 

@@ -1,7 +1,9 @@
-"""The subscriptions at the exchange, one per channel of the present connection: sid, next seq, which markets are confirmed.
+"""The subscriptions at the exchange, one per channel of the present connection: sid, next seq, which markets
+are confirmed.
 
-Owns ServerSubscription with the decision which command comes next, and ServerSubscriptions: which sid belongs to which channel, and
-which sids have ended. What is made of a set is sorted: a replay sends what the feed sent. Not thread-safe; owned by the session.
+Owns ServerSubscription with the decision which command comes next, and ServerSubscriptions: which sid belongs
+to which channel, and which sids have ended. What is made of a set is sorted: a replay sends what the feed
+sent. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class ServerSubscription:
         self.opened_at = 0.0
         self.retry_at = 0.0
         self.selector: str | None = None  # what the keys are called, from the subscribe on
-        self.pending: Command | None = None  # one change at a time: the last wish wins, and the rate stays polite
+        self.pending: Command | None = (
+            None  # one change at a time: the last wish wins, and the rate stays polite
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -60,10 +64,12 @@ class ServerSubscription:
         self.is_open = False
         self.next_seq: int | None = 1  # None: see lose_count()
         self.floor = 0
-        self.hole = range(0)  # the numbers that the last gap left out; a frame with one of them is merely late
+        # the numbers that the last gap left out; a frame with one of them is merely late
+        self.hole = range(0)
         self.confirmed: set[str] = set()  # changed by confirm() and drop() only
         self.uncertain: set[str] = set()  # what the exchange may have or not; see make_uncertain()
-        self.unproven: set[str] = set()  # confirmed ones that the exchange did not know: whether their deltas come nobody knows
+        # confirmed ones that the exchange did not know: whether their deltas come nobody knows
+        self.unproven: set[str] = set()
         self.renewing: set[str] = set()  # those of them that are to be deleted and added again; see renew()
         self._named: tuple[str, ...] | None = None
         self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
@@ -93,12 +99,20 @@ class ServerSubscription:
     def restored(cls, memory: SubscriptionMemory, in_flight: Mapping[int, Command]) -> ServerSubscription:
         """What save() returned, as a subscription again."""
         subscription = cls(memory.channel)
-        subscription.sid, subscription.is_open, subscription.next_seq = memory.sid, memory.is_open, memory.next_seq
+        subscription.sid, subscription.is_open, subscription.next_seq = (
+            memory.sid,
+            memory.is_open,
+            memory.next_seq,
+        )
         subscription.selector = memory.selector
         subscription.confirm(memory.confirmed)
         subscription.uncertain.update(memory.uncertain)
         subscription.pending = in_flight.get(memory.pending) if memory.pending is not None else None
-        subscription.failures, subscription.opened_at, subscription.retry_at = memory.failures, memory.opened_at, memory.retry_at
+        subscription.failures, subscription.opened_at, subscription.retry_at = (
+            memory.failures,
+            memory.opened_at,
+            memory.retry_at,
+        )
         subscription.chunk = memory.chunk if memory.chunk is not None else CHUNK
         subscription.floor, subscription.hole = memory.floor, range(*memory.hole)
         subscription.unproven.update(memory.unproven)
@@ -125,7 +139,8 @@ class ServerSubscription:
     def make_uncertain(self, command: Command) -> None:
         """Nobody knows whether the exchange has carried ``command`` out (error 18).
 
-        What it named is added once more where it is wanted, which does no harm if it is there, and else deleted.
+        What it named is added once more where it is wanted, which does no harm if it is there, and else
+        deleted.
         """
         keys = self.confirmed.copy() if command.cmd == "unsubscribe" else set(command.keys)
         if command.cmd != "add_markets":
@@ -139,22 +154,24 @@ class ServerSubscription:
         return self._named
 
     def lose_count(self, floor: int = 0) -> None:
-        """Whatever number comes next is taken for the right one, but for those below ``floor``: they were counted already."""
+        """Whatever number comes next is taken for the right one, but for those below ``floor``: they were
+        counted already."""
         self.next_seq, self.floor = None, floor
 
     def keeps(self, key: str) -> bool:
         """Whether the exchange has ``key`` and is not being asked to drop it."""
         leaving = self.pending is not None and (
-            self.pending.cmd == "unsubscribe" or (self.pending.cmd == "delete_markets" and key in self.pending.keys)
+            self.pending.cmd == "unsubscribe"
+            or (self.pending.cmd == "delete_markets" and key in self.pending.keys)
         )
         return key in self.confirmed and not leaving
 
     def next_step(self, wanted: Iterable[str], selector: str | None) -> tuple[str, tuple[str, ...]] | None:
         """The next command (cmd, keys) on the way to ``wanted``, or None when there is nothing to do.
 
-        Markets are added before others are deleted, so that a filter is never empty (what the exchange would then send
-        is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of another kind. What is to be
-        renewed goes like what is no longer wanted, and is added again.
+        Markets are added before others are deleted, so that a filter is never empty (what the exchange would
+        then send is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of
+        another kind. What is to be renewed goes like what is no longer wanted, and is added again.
         """
         keys = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
         if not self.is_open:
@@ -163,7 +180,11 @@ class ServerSubscription:
             return "unsubscribe", ()
         if not self.renewing and keys == self.confirmed and (keys == ALL_MARKETS or self.uncertain <= keys):
             return None
-        if ALL_MARKETS in (keys, self.confirmed) or self.uncertain >= ALL_MARKETS or selector != self.selector:
+        if (
+            ALL_MARKETS in (keys, self.confirmed)
+            or self.uncertain >= ALL_MARKETS
+            or selector != self.selector
+        ):
             return "unsubscribe", ()
         missing = tuple(islice((key for key in wanted if key not in self.confirmed), self.chunk))
         if missing:
@@ -180,7 +201,9 @@ class ServerSubscriptions:
     def __init__(self) -> None:
         self._by_name: dict[str, ServerSubscription] = {}
         self.by_sid: dict[int, ServerSubscription] = {}
-        self._ended_early: dict[tuple[str, int], str] = {}  # by ("sid" or "id", number): why, of those not confirmed yet
+        self._ended_early: dict[
+            tuple[str, int], str
+        ] = {}  # by ("sid" or "id", number): why, of those not confirmed yet
         # sids of this connection that have ended, the last ones: late frames of theirs mean nothing
         self.retired: dict[int, None] = {}
 
@@ -246,7 +269,11 @@ class ServerSubscriptions:
     def of_command(self, command: Command) -> ServerSubscription | None:
         """The open subscription that the command was sent to, None if there was none or it has ended."""
         subscription = self._by_name.get(command.channel)
-        return subscription if subscription is not None and subscription.is_open and subscription.sid == command.sid else None
+        return (
+            subscription
+            if subscription is not None and subscription.is_open and subscription.sid == command.sid
+            else None
+        )
 
     def adopt(self, subscription: ServerSubscription, sid: int) -> None:
         """The exchange calls the subscription ``sid``, whatever bore that number before."""
@@ -265,14 +292,19 @@ class ServerSubscriptions:
         self.retired.pop(sid, None)
 
     def end_early(self, sid: int | None, id_: int | None, reason: str) -> None:
-        """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or its command's id."""
+        """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or
+        its command's id."""
         for kind, number in (("sid", sid), ("id", id_)):
             if number is not None and len(self._ended_early) < _MOST_ENDED_EARLY:
                 self._ended_early[kind, number] = reason
 
     def ended_early(self, sid: int | None, id_: int | None) -> str | None:
         """Why the subscription that is confirmed now has ended already; None if it has not."""
-        found = [self._ended_early.pop((kind, number), None) for kind, number in (("sid", sid), ("id", id_)) if number is not None]
+        found = [
+            self._ended_early.pop((kind, number), None)
+            for kind, number in (("sid", sid), ("id", id_))
+            if number is not None
+        ]
         return next(filter(None, found), None)
 
     def retire(self, subscription: ServerSubscription) -> None:

@@ -1,7 +1,7 @@
 """The session: payloads in, messages and commands out, books kept on the way.
 
-Owns the order of things: the sequence check, the books, what is delivered and what is not. `now` is passed in, and effects are
-collected in `output`. Not thread-safe; the reader uses it, holding the store's lock.
+Owns the order of things: the sequence check, the books, what is delivered and what is not. `now` is passed
+in, and effects are collected in `output`. Not thread-safe; the reader uses it, holding the store's lock.
 """
 
 from __future__ import annotations
@@ -44,15 +44,17 @@ from .wanted import Wanted
 
 __all__ = ["Session"]
 
-_LONGEST_HOLE: Final = 1_000  # numbers; whatever is said to be missing beyond, a lower one means that the number was wrong
+_LONGEST_HOLE: Final = (
+    1_000  # numbers; whatever is said to be missing beyond, a lower one means that the number was wrong
+)
 
 
 class Session:
     """One feed's session over all its connections. Not thread-safe; see the module.
 
     ``books`` holds the book of every market that is wanted; ``wanted`` is changed by users between two calls.
-    ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers mean nothing, because
-    only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
+    ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers
+    mean nothing, because only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
     """
 
     def __init__(
@@ -72,16 +74,20 @@ class Session:
         self._strict = strict
         self.decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None
-        self._replies_repeat = False  # this exchange's replies repeat the last number and take none of their own
+        self._replies_repeat = (
+            False  # this exchange's replies repeat the last number and take none of their own
+        )
         self.output = Output(self._timing.faults_a_second)
-        self.reconciler = (ListenOnly if listen_only else Reconciler)(wanted, self.output, self._timing, use_yes_price, self)
+        self.reconciler = (ListenOnly if listen_only else Reconciler)(
+            wanted, self.output, self._timing, use_yes_price, self
+        )
         self.repair = Repair(books, self.output, self._timing)
         self.cross_check = CrossCheck(books, self.output, self._timing)
         self.unknown_markets = UnknownMarkets(books, self.output, self._timing)
         self.unknown_markets.asks_again = asks_again
         self.left_out = LeftOut(self.output, self._timing)
 
-    # -- the connection ------------------------------------------------------------------------------------------------
+    # -- the connection --------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
         """A connection stands: everything wanted is asked for on it."""
@@ -90,7 +96,8 @@ class Session:
         self.reconciler.connected(now)
 
     def save(self, memory: SessionMemory) -> None:
-        """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the session's to save."""
+        """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the
+        session's to save."""
         self.reconciler.save(memory)
         memory.connected_at = self._connected_at
         self.left_out.save(memory)
@@ -101,7 +108,8 @@ class Session:
         memory.output = self.output.save()
 
     def restore(self, memory: SessionMemory, now: float) -> None:
-        """Go on where ``memory`` was saved, whatever was before; the wants and the books are what they were then.
+        """Go on where ``memory`` was saved, whatever was before; the wants and the books are what they were
+        then.
 
         Nothing is sent. Where no repair was saved, the snapshots that are missing are looked for later.
         """
@@ -127,10 +135,15 @@ class Session:
 
     def open_subscriptions(self) -> tuple[tuple[str, int], ...]:
         """Which channels are open at the exchange, as (channel, sid)."""
-        return tuple((one.name, one.sid) for one in self.reconciler.subscriptions if one.is_open and one.sid is not None)
+        return tuple(
+            (one.name, one.sid)
+            for one in self.reconciler.subscriptions
+            if one.is_open and one.sid is not None
+        )
 
     def disconnected(self, now: float) -> bool:
-        """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see Timing)."""
+        """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see
+        Timing)."""
         lasted = now - self._connected_at if self._connected_at is not None else 0.0
         healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
         self._connected_at = None
@@ -168,15 +181,17 @@ class Session:
             self.fell_behind(now)
 
     def slept(self, seconds: float, last_byte_at: datetime, now: float) -> None:
-        """The machine slept for so long, while ``now`` stood still, and the exchange may have gone on without us: no book is LIVE
-        until its next snapshot, and each is as much older (N44).
+        """The machine slept for so long, while ``now`` stood still, and the exchange may have gone on without
+        us: no book is LIVE until its next snapshot, and each is as much older (N44).
         """
         for book in self._books.values():
             if book.updated is not None and book.updated < now:
                 book.updated -= seconds
         live, subscription = self.repair.live(), self.reconciler.subscriptions.get(BOOK_CHANNEL)
         if live and subscription is not None:
-            self.repair.gap(subscription, None, None, f"the machine slept for {seconds:.0f} s", now, live, last_byte_at)
+            self.repair.gap(
+                subscription, None, None, f"the machine slept for {seconds:.0f} s", now, live, last_byte_at
+            )
         self.repair.mark_stale(live)
 
     def next_deadline(self) -> float:
@@ -185,18 +200,21 @@ class Session:
         return min(part.next_deadline() for part in parts)
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
-        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this connection."""
+        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this
+        connection."""
         if self.reconciler.settled(channel):
             return True
         subscription = self.reconciler.subscriptions.get(channel)
-        return subscription is not None and (subscription.confirmed == ALL_MARKETS or subscription.confirmed.issuperset(keys))
+        return subscription is not None and (
+            subscription.confirmed == ALL_MARKETS or subscription.confirmed.issuperset(keys)
+        )
 
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on the present connection."""
         subscription = self.reconciler.subscriptions.get(channel)
         return subscription.sid if subscription is not None else None
 
-    # -- the data ------------------------------------------------------------------------------------------------------
+    # -- the data --------------------------------------------------------------------------------------------
 
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
         """Take the text messages of one read, in order. Never raises for what the exchange sends."""
@@ -206,7 +224,8 @@ class Session:
         subscription, sid, expected = self._book_subscription()
         others = other_bytes = 0
         for message, payload in zip(self.decoder.decode_batch(payloads), payloads, strict=True):
-            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied, take() sees to it.
+            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied,
+            # take() sees to it.
             if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
@@ -233,18 +252,22 @@ class Session:
         if subscription is not None:
             subscription.next_seq = expected
         if others < len(payloads):
-            self.output.counts.add(OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others)
+            self.output.counts.add(
+                OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others
+            )
         self.cross_check.has_news = True
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
-        """The books' subscription with its sid and the number that must come next; None and -1 where no number is known."""
+        """The books' subscription with its sid and the number that must come next; None and -1 where no
+        number is known."""
         subscription = self.reconciler.subscriptions.get(BOOK_CHANNEL)
         if subscription is None or subscription.sid is None or subscription.next_seq is None:
             return None, None, -1
         return subscription, subscription.sid, subscription.next_seq
 
     def take(self, message: Message | ProtocolError, size: int, now: float) -> None:
-        """One message of ``size`` bytes, whatever it is. A replay takes each of a read by itself, as receive() would."""
+        """One message of ``size`` bytes, whatever it is. A replay takes each of a read by itself, as
+        receive() would."""
         self.cross_check.has_news = True
         kind = "unreadable" if isinstance(message, ProtocolError) else message.type
         self.output.counts.add(kind, size)
@@ -267,7 +290,9 @@ class Session:
             price, size = message.units()
             book.apply(body.side, price, size, message.seq, body.clock, now)
         except NegativeSize as error:
-            self._fault_one_market(body.market_ticker, "negative_size", str(error), error.with_traceback(None), now)
+            self._fault_one_market(
+                body.market_ticker, "negative_size", str(error), error.with_traceback(None), now
+            )
         except ValueError as error:
             broken = undecodable(message, error)
             self._fault_one_market(body.market_ticker, "protocol", str(broken), broken, now)
@@ -298,12 +323,15 @@ class Session:
             self.left_out.unread_amount(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
-        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one."""
+        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last
+        one."""
         subscription = self.reconciler.subscriptions.of_sid(message.sid)
         if subscription is not None and subscription.rule.sequenced and message.seq is not None:
             if message.seq + 1 == subscription.next_seq:
                 self._replies_repeat = self._replies_repeat or message.id in self.reconciler.in_flight
-            elif self._replies_repeat and message.seq == subscription.next_seq:  # it repeats the number of a frame that was lost
+            elif (
+                self._replies_repeat and message.seq == subscription.next_seq
+            ):  # it repeats the number of a frame that was lost
                 self.repair.gap(subscription, subscription.next_seq, message.seq + 1, "sequence gap", now)
                 subscription.next_seq = message.seq + 1
             else:
@@ -316,7 +344,9 @@ class Session:
             self.reconciler.error(message, now)
         self.output.items.append(message)
 
-    def _snapshot(self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float) -> None:
+    def _snapshot(
+        self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float
+    ) -> None:
         """Any snapshot replaces the book, whoever asked for it; a missing side is empty (PROTOCOL.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
@@ -328,7 +358,9 @@ class Session:
             self.output.counts.ignored["unknown_market"] += 1
             return
         if self.cross_check.answered(book, yes, no) and not is_unknown:
-            text = f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
+            text = (
+                f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
+            )
             self._fault_one_market(ticker, "doubted_book", text, None, now)
         before = book.status
         self.output.items.append(message)
@@ -348,7 +380,7 @@ class Session:
             self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             self.left_out.bad_frame(now)
 
-    # -- sequence ------------------------------------------------------------------------------------------------------
+    # -- sequence --------------------------------------------------------------------------------------------
 
     def _sequenced(self, message: Message, now: float) -> bool:
         """Whether a data frame belongs to a subscription of ours and is in order, so that it can be taken."""
@@ -397,7 +429,8 @@ class Session:
         return False
 
     def _wrong_channel(self, subscription: ServerSubscription, message: Message, now: float) -> None:
-        """A book message under the sid of a subscription that has no books: in what order it belongs, nobody knows."""
+        """A book message under the sid of a subscription that has no books: in what order it belongs, nobody
+        knows."""
         if subscription.rule.sequenced and message.seq is not None:
             self._in_sequence(subscription, message.seq, now)
         self.left_out.other_channel(message, subscription, now)
@@ -416,7 +449,7 @@ class Session:
             text = f"a delta of {market_ticker} before its snapshot"
             self._fault_one_market(market_ticker, "delta_before_snapshot", text, None, now)
 
-    # -- what goes wrong -----------------------------------------------------------------------------------------------
+    # -- what goes wrong -------------------------------------------------------------------------------------
 
     def _unreadable(self, error: ProtocolError, now: float) -> None:
         """A frame that cannot be used: told, and everything that it may have been is repaired."""
@@ -436,23 +469,31 @@ class Session:
             elif subscription.rule.sequenced and self._in_sequence(subscription, error.seq, now):
                 known = error.market_ticker in subscription.confirmed
                 self.repair.gap(
-                    subscription, error.seq, None, "unreadable frame", now, (error.market_ticker or "",) if known else None
+                    subscription,
+                    error.seq,
+                    None,
+                    "unreadable frame",
+                    now,
+                    (error.market_ticker or "",) if known else None,
                 )
 
     def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
-        """The frame may have used up a number of this subscription: what comes next is in order, its books are not."""
+        """The frame may have used up a number of this subscription: what comes next is in order, its books
+        are not."""
         if subscription.rule.sequenced:
             expected = subscription.next_seq
             subscription.lose_count(subscription.floor if expected is None else expected)
             self.repair.gap(subscription, expected, error.seq, "unreadable frame", now)
 
-    def _fault_one_market(self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float) -> None:
+    def _fault_one_market(
+        self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float
+    ) -> None:
         """Something touched one market only: tell it, and repair that one."""
         self.output.fault(kind, text, now, error, market_ticker=market_ticker)
         subscription = self.reconciler.subscriptions[BOOK_CHANNEL]
         self.repair.gap(subscription, None, None, kind.replace("_", " "), now, (market_ticker,))
 
-    # -- what the conversation tells (Listener) ------------------------------------------------------------------------
+    # -- what the conversation tells (Listener) --------------------------------------------------------------
 
     def snapshots_due(self, now: float) -> None:
         """See Listener."""
@@ -462,7 +503,9 @@ class Session:
         """See Listener."""
         self.repair.gap(subscription, None, None, reason, now)
 
-    def markets_left(self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float) -> None:
+    def markets_left(
+        self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float
+    ) -> None:
         """See Listener."""
         self.repair.left(subscription, market_tickers, "no longer subscribed", now)
 

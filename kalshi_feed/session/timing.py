@@ -1,4 +1,5 @@
-"""The session's deadlines, in seconds. Owns Timing; must not import anything of the package. Thread-safe: immutable."""
+"""The session's deadlines, in seconds. Owns Timing; must not import anything of the package. Thread-safe:
+immutable."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ class Timing:
     failed_repairs_window: float = 60.0  # three failed repairs within it lead to a reconnect
     mute_market: float = 60.0  # between two requests for a market that answers none
     pace: float = 0.02  # between the parts of a change or a request that does not fit into one command
-    contradiction: float = 5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
+    contradiction: float = (
+        5.0  # tickers that deny a book, or a crossed book, mean something if they do for so long
+    )
     recheck: float = 60.0  # between two requests for a market that is doubted
     ask_unknown: float = 60.0  # until a market that the exchange does not know is asked for again, at first
     ask_unknown_max: float = 600.0  # doubling up to this

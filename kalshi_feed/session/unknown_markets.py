@@ -1,12 +1,13 @@
 """Markets that the exchange does not know: how their books become UNKNOWN, and when they are asked for again.
 
-A wrong or expired ticker draws no error but an empty snapshot whose ``market_id`` is "" (PROTOCOL.md 5.4). Nobody has shown
-that deltas flow for a ticker that was unknown when it was subscribed. So such a market is asked for again by deleting and
-adding it, and only a snapshot after that makes its book LIVE: after ``Timing.ask_unknown`` seconds, then in twice the time
-each, and at once when there is a sign that the market exists now.
+A wrong or expired ticker draws no error but an empty snapshot whose ``market_id`` is "" (PROTOCOL.md 5.4).
+Nobody has shown that deltas flow for a ticker that was unknown when it was subscribed. So such a market is
+asked for again by deleting and adding it, and only a snapshot after that makes its book LIVE: after
+``Timing.ask_unknown`` seconds, then in twice the time each, and at once when there is a sign that the market
+exists now.
 
-Owns that schedule, and the closes that the lifecycle channels have told; must not import sockets, threads or clocks. Not
-thread-safe; owned by the session.
+Owns that schedule, and the closes that the lifecycle channels have told; must not import sockets, threads or
+clocks. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ class Question:
         self.due = due  # the session's clock, seconds
         self.delay = delay  # seconds, of the one after that
         self.not_before = not_before  # a sign that the market exists is followed no sooner
-        self.waits_until = waits_until  # while an answer is under way nothing is asked: what came of it would be unclear
-        self.asked = self.answered = 0  # the serial of the last question, and of the last one that was answered
+        self.waits_until = (
+            waits_until  # while an answer is under way nothing is asked: what came of it would be unclear
+        )
+        self.asked = self.answered = (
+            0  # the serial of the last question, and of the last one that was answered
+        )
 
     def next_at(self) -> float:
         """When to ask."""
@@ -47,24 +52,30 @@ class Question:
 
 
 class UnknownMarkets:
-    """The books that are UNKNOWN, and when their markets are asked for again. Not thread-safe; see the module."""
+    """The books that are UNKNOWN, and when their markets are asked for again. Not thread-safe; see the
+    module."""
 
     def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
         self._books = books
         self._output = output
         self._timing = timing
         self._next = _NEVER  # no question is due before; may be too early
-        # False in a replay of what was recorded when nothing was asked for again: there, no answer would ever come
+        # False in a replay of what was recorded when nothing was asked for again: there, no answer would ever
+        # come
         self.asks_again = True
         self.serial = 0  # of the last question of all; waits compare it, nothing else depends on it
         self.questions: dict[str, Question] = {}  # of each market whose book is UNKNOWN
-        self.closes: dict[str, int] = {}  # of wanted markets, Unix seconds, as the lifecycle channels have told
+        self.closes: dict[
+            str, int
+        ] = {}  # of wanted markets, Unix seconds, as the lifecycle channels have told
 
     def save(self) -> UnknownMarketsMemory | None:
         """All that matters between two inputs."""
         if not self.asks_again:
             return None
-        questions = {ticker: (q.due, q.delay, q.not_before, q.waits_until) for ticker, q in self.questions.items()}
+        questions = {
+            ticker: (q.due, q.delay, q.not_before, q.waits_until) for ticker, q in self.questions.items()
+        }
         return UnknownMarketsMemory(questions, dict(self.closes))
 
     def restore(self, memory: UnknownMarketsMemory | None) -> None:
@@ -75,8 +86,11 @@ class UnknownMarkets:
         self.closes = dict(memory.closes)
         self._next = min((question.next_at() for question in self.questions.values()), default=_NEVER)
 
-    def take(self, book: Book, message: OrderbookSnapshot, subscription: ServerSubscription, now: float) -> None:
-        """The exchange has answered that it does not know the market: its book is UNKNOWN, which is told once."""
+    def take(
+        self, book: Book, message: OrderbookSnapshot, subscription: ServerSubscription, now: float
+    ) -> None:
+        """The exchange has answered that it does not know the market: its book is UNKNOWN, which is told
+        once."""
         ticker, was_unknown = book.market_ticker, book.status is BookStatus.UNKNOWN
         closes, sent = self.closes.get(ticker), message.sending_ts_ms
         if closes is not None and sent is not None and closes * 1000 <= sent:
@@ -86,7 +100,9 @@ class UnknownMarkets:
         if self.asks_again:
             question = self.questions.get(ticker)
             if question is None:
-                question = self.questions[ticker] = Question(now + self._timing.ask_unknown, self._timing.ask_unknown)
+                question = self.questions[ticker] = Question(
+                    now + self._timing.ask_unknown, self._timing.ask_unknown
+                )
                 question.asked = self._next_serial()
             question.answered, question.waits_until = question.asked, 0.0
             self._next = min(self._next, question.due)
@@ -106,7 +122,8 @@ class UnknownMarkets:
         return True
 
     def answered(self, market_ticker: str) -> int:
-        """The serial of the last question for the market that the exchange has answered with not knowing it; else 0."""
+        """The serial of the last question for the market that the exchange has answered with not knowing it;
+        else 0."""
         question = self.questions.get(market_ticker)
         return question.answered if question is not None else 0
 
@@ -115,7 +132,8 @@ class UnknownMarkets:
         return self.serial
 
     def ask_soon(self, market_ticker: str) -> None:
-        """There is a sign that the market exists now, or somebody waits for it: ask again as soon as that is decent."""
+        """There is a sign that the market exists now, or somebody waits for it: ask again as soon as that is
+        decent."""
         question = self.questions.get(market_ticker)
         if question is not None:
             question.due, question.delay = question.not_before, self._timing.ask_unknown

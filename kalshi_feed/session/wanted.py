@@ -1,9 +1,9 @@
 """What users want: subscriptions as they were asked for, and which of them hold each channel's markets.
 
-Owns Change (one request of a user), Want (one subscription's record) and Wanted (all of them and the difference to make). Every
-change of Wanted is idempotent: one that an exception interrupts (Ctrl-C, a signal handler that raises) is simply applied again,
-and only then is it done. Not thread-safe; whoever holds the store's lock may use it: user threads change it, the session reads
-it.
+Owns Change (one request of a user), Want (one subscription's record) and Wanted (all of them and the
+difference to make). Every change of Wanted is idempotent: one that an exception interrupts (Ctrl-C, a signal
+handler that raises) is simply applied again, and only then is it done. Not thread-safe; whoever holds the
+store's lock may use it: user threads change it, the session reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["Change", "ListBox", "Pending", "Want", "Wanted", "WantedChannel"]
 ListBox = list["tuple[tuple[str, int], ...] | SubscriptionError"]
 
 
-_NARROWING = frozenset({"user_filter", "shard_factor", "shard_key"})  # with it fewer messages come than without
+# with it fewer messages come than without
+_NARROWING = frozenset({"user_filter", "shard_factor", "shard_key"})
 _serials = itertools.count(1)
 
 
@@ -59,7 +60,9 @@ class Want:
 
     __slots__ = ("channels", "closed", "error", "failed", "keys", "options", "refused", "selector")
 
-    def __init__(self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]
+    ) -> None:
         self.channels = channels
         self.selector = selector
         self.keys = dict.fromkeys(keys)
@@ -74,13 +77,15 @@ class Want:
         return () if self.closed else tuple(name for name in self.channels if name not in self.failed)
 
     def keys_of(self, channel: str) -> Iterable[str]:
-        """What this subscription selects on ``channel``: its markets; ALL_MARKETS where that takes no such filter."""
+        """What this subscription selects on ``channel``: its markets; ALL_MARKETS where that takes no such
+        filter."""
         keys = self.keys if self.filters(channel) else ALL_MARKETS
         refused = self.refused.get(channel)
         return [key for key in keys if key not in refused] if refused else keys
 
     def forgive(self, channel: str, keys: Iterable[str]) -> None:
-        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer counts."""
+        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer
+        counts."""
         self.refused.get(channel, set()).difference_update(keys)
         if not self.failed and not any(self.refused.values()):
             self.error = None
@@ -98,12 +103,15 @@ class WantedChannel:
     def __init__(self, name: str) -> None:
         self.name = name
         self.wants: dict[Want, None] = {}
-        self.holders: dict[str, tuple[Want, ...]] = {}  # by market: the subscriptions that want it, never none
+        self.holders: dict[
+            str, tuple[Want, ...]
+        ] = {}  # by market: the subscriptions that want it, never none
         self.options: dict[str, Any] = {}
 
     @property
     def keys(self) -> Iterable[str]:
-        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel."""
+        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the
+        channel."""
         return ALL_MARKETS if "*all*" in self.holders else self.holders.keys()
 
     @property
@@ -113,7 +121,8 @@ class WantedChannel:
 
 
 class Pending(NamedTuple):
-    """What users have asked for since the session last looked; the fields are those of Wanted. Not thread-safe; see the module."""
+    """What users have asked for since the session last looked; the fields are those of Wanted. Not
+    thread-safe; see the module."""
 
     changed: set[str]
     new_books: dict[str, None]
@@ -123,16 +132,21 @@ class Pending(NamedTuple):
 
 
 class Wanted:
-    """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the module."""
+    """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the
+    module."""
 
     def __init__(self) -> None:
         self.wants: dict[Want, None] = {}
         self.channels: dict[str, WantedChannel] = {}
         # The in-trays: users fill them, take_pending() empties them.
         self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
-        self.new_books: dict[str, None] = {}  # markets whose books nobody had wanted, since the session last looked
+        self.new_books: dict[
+            str, None
+        ] = {}  # markets whose books nobody had wanted, since the session last looked
         self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
-        self.questions: dict[tuple[str, str], None] = {}  # (action, channel) of lists asked for; they come as messages
+        self.questions: dict[
+            tuple[str, str], None
+        ] = {}  # (action, channel) of lists asked for; they come as messages
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
     @property
@@ -152,7 +166,8 @@ class Wanted:
             self._check(want, name)
 
     def add(self, want: Want, opened: Callable[[str], object] | None = None) -> list[str]:
-        """Want what ``want`` says; returns the markets whose books are wanted for the first time, each given to ``opened``.
+        """Want what ``want`` says; returns the markets whose books are wanted for the first time, each given
+        to ``opened``.
 
         Raises ConfigurationError, with nothing changed, where it contradicts what is wanted already.
         """
@@ -167,8 +182,11 @@ class Wanted:
             new += self._hold(channel, want, want.keys_of(name), opened)
         return new
 
-    def add_keys(self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None) -> list[str]:
-        """More markets for a subscription, or once more what was refused; returns those whose books are new, as add() does."""
+    def add_keys(
+        self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None
+    ) -> list[str]:
+        """More markets for a subscription, or once more what was refused; returns those whose books are new,
+        as add() does."""
         new = []
         for name in want.live_channels():
             if want.filters(name):
@@ -177,8 +195,11 @@ class Wanted:
         want.keys.update(dict.fromkeys(keys))
         return new
 
-    def delete_keys(self, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None = None) -> list[str]:
-        """Fewer markets for a subscription; returns those whose books nobody wants any more, each given to ``closed``."""
+    def delete_keys(
+        self, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None = None
+    ) -> list[str]:
+        """Fewer markets for a subscription; returns those whose books nobody wants any more, each given to
+        ``closed``."""
         gone = []
         for name in want.live_channels():
             if want.filters(name):
@@ -189,7 +210,8 @@ class Wanted:
         return gone
 
     def remove(self, want: Want, closed: Callable[[str], object] | None = None) -> list[str]:
-        """Forget a subscription; returns the markets whose books nobody wants any more, as delete_keys() does."""
+        """Forget a subscription; returns the markets whose books nobody wants any more, as delete_keys()
+        does."""
         gone = []
         for name in want.live_channels():
             channel = self.channels.get(name)
@@ -205,8 +227,8 @@ class Wanted:
 
         Returns the markets whose books nobody wants any more.
 
-        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on with
-        those.
+        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on
+        with those.
         """
         gone: list[str] = []
         for want in list(self.channels[channel].wants if channel in self.channels else ()):
@@ -231,17 +253,21 @@ class Wanted:
         rule = rule_of(name)
         if want.selector not in (None, "market_tickers", *rule.selectors):
             what = " or ".join(f"{selector}=[…]" for selector in rule.selectors) or "no filter"
-            raise ConfigurationError(f"{name} takes no {want.selector} but {what}; make a subscription of its own for it")
+            raise ConfigurationError(
+                f"{name} takes no {want.selector} but {what}; make a subscription of its own for it"
+            )
         if rule.filter_required and want.selector not in rule.selectors:
             raise ConfigurationError(
-                f"{name} needs markets (the exchange answers 'Params required'): write subscribe({name!r}, ['MARKET-TICKER', …])"
+                f"{name} needs markets (the exchange answers 'Params required'): write subscribe({name!r}, "
+                "['MARKET-TICKER', …])"
             )
         known = self.channels.get(name)
         if known is None:
             return
         if want.selector in rule.selectors and known.selector not in (None, want.selector):
             raise ConfigurationError(
-                f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter for a "
+                f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter "
+                "for a "
                 f"channel, so write {known.selector}=… here too"
             )
         mine = _options_of(want, name)
@@ -249,12 +275,17 @@ class Wanted:
             is_given_twice = option in mine and option in known.options
             if (is_given_twice or option in _NARROWING) and mine.get(option) != known.options.get(option):
                 raise ConfigurationError(
-                    f"{name} is already subscribed {_said(option, known.options)}; the exchange keeps one subscription "
-                    f"a channel, so it cannot be {_said(option, mine)} as well: unsubscribe the other one first"
+                    f"{name} is already subscribed {_said(option, known.options)}; the exchange keeps one "
+                    "subscription "
+                    f"a channel, so it cannot be {_said(option, mine)} as well: unsubscribe the other one "
+                    "first"
                 )
 
-    def _hold(self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None) -> list[str]:
-        """``want`` wants these too. A market's holders are written last: until then it is new, and is done once more."""
+    def _hold(
+        self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None
+    ) -> list[str]:
+        """``want`` wants these too. A market's holders are written last: until then it is new, and is done
+        once more."""
         new = []
         self.changed.add(channel.name)
         holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
@@ -305,7 +336,11 @@ def _said(option: str, options: Mapping[str, Any]) -> str:
 def _options_of(want: Want, name: str) -> dict[str, Any]:
     """The channel-wide parameters of ``want`` that concern this channel."""
     allowed = CHANNELS[name].options if name in CHANNELS else tuple(want.options)
-    return {option: value for option, value in want.options.items() if option in allowed or option == "skip_ticker_ack"}
+    return {
+        option: value
+        for option, value in want.options.items()
+        if option in allowed or option == "skip_ticker_ack"
+    }
 
 
 def _options_of_all(channel: WantedChannel) -> dict[str, Any]:

@@ -5,12 +5,12 @@
     with Exchange(markets=("KXSIM-A",), rate=200) as exchange:
         ...  # connect to exchange.url with exchange.credentials and exchange.ssl_context
 
-Needs the extra ``simulator`` (websockets, trustme). The names are loaded when they are first asked for, so that the
-pytest plugin in this package can be found and imported where the extra is missing. Layers, downwards: exchange >
-scripting, quoting, lifecycle, references > trading > matching > core > connection > session > (commands, faults) >
-subscriptions, rfqs, portfolio > markets > wire, schemas; beside core stand generator and replay, accounts and
-certificates. Only ``exchange`` touches the package outside this folder (credentials,
-imported when asked for).
+Needs the extra ``simulator`` (websockets, trustme). The names are loaded when they are first asked for, so
+that the pytest plugin in this package can be found and imported where the extra is missing. Layers,
+downwards: exchange > scripting, quoting, lifecycle, references > trading > matching > core > connection >
+session > (commands, faults) > subscriptions, rfqs, portfolio > markets > wire, schemas; beside core stand
+generator and replay, accounts and certificates. Only ``exchange`` touches the package outside this folder
+(credentials, imported when asked for).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] not in ("websockets", "trustme"):
             raise
         raise ImportError(
-            f"kalshi_feed.simulator needs the package {error.name!r}, which is not installed: pip install 'kalshi-feed[simulator]'",
+            f"kalshi_feed.simulator needs the package {error.name!r}, which is not installed: pip install "
+            "'kalshi-feed[simulator]'",
             name=error.name,
         ) from error
     return getattr(module, name)

@@ -1,7 +1,8 @@
-"""The account the exchange knows: a key pair made for this run, and the check of what a client signed with it.
+"""The account the exchange knows: a key pair made for this run, and the check of what a client signed with
+it.
 
-Owns the private key (a throw-away) and the rules of PROTOCOL.md 1.2. Imports nothing of the package; thread-safe
-(immutable).
+Owns the private key (a throw-away) and the rules of PROTOCOL.md 1.2. Imports nothing of the package;
+thread-safe (immutable).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.
 class Account:
     """One account: its api key id and its key pair. Immutable, so safe in any thread. ``repr`` shows no key.
 
-    ``private_key_pem``: a key that private_key_pem() gave earlier, in place of a new one; the id follows from the key. Raises
-    ValueError if it is not one.
+    ``private_key_pem``: a key that private_key_pem() gave earlier, in place of a new one; the id follows from
+    the key. Raises ValueError if it is not one.
     """
 
     def __init__(self, key_type: KeyType = "rsa", private_key_pem: bytes | None = None) -> None:
@@ -42,7 +43,9 @@ class Account:
             self._key = ed25519.Ed25519PrivateKey.generate()
         else:
             raise ValueError(f"key_type must be 'rsa' or 'ed25519', got {key_type!r}")
-        public = self._key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        public = self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         self.api_key_id = str(uuid.uuid5(uuid.NAMESPACE_OID, public.hex()))
 
     def private_key_pem(self) -> bytes:
@@ -59,7 +62,9 @@ class Account:
 
         ``NOT_FOUND`` is the captured one; the others are this simulator's own words.
         """
-        key_id, timestamp, signature = (headers.get(name, "") for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER))
+        key_id, timestamp, signature = (
+            headers.get(name, "") for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
+        )
         if not (key_id and timestamp and signature):
             return "MISSING_HEADERS"
         if key_id != self.api_key_id:

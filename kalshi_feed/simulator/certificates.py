@@ -17,25 +17,33 @@ from cryptography.exceptions import InvalidSignature
 class Certificates:
     """One CA with one certificate for localhost, 127.0.0.1 and ::1. Immutable, so safe in any thread.
 
-    ``ca_pem`` with ``server_pem``: those of an earlier exchange, in place of new ones. Raises ValueError if they do not belong
-    together.
+    ``ca_pem`` with ``server_pem``: those of an earlier exchange, in place of new ones. Raises ValueError if
+    they do not belong together.
     """
 
     def __init__(self, ca_pem: bytes | None = None, server_pem: bytes | None = None) -> None:
         if ca_pem is None or server_pem is None:
             authority = trustme.CA()
             certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
-            ca_pem, server_pem = authority.cert_pem.bytes(), certificate.private_key_and_cert_chain_pem.bytes()
+            ca_pem, server_pem = (
+                authority.cert_pem.bytes(),
+                certificate.private_key_and_cert_chain_pem.bytes(),
+            )
         self.ca_pem: bytes = ca_pem
         self.server_pem: bytes = server_pem  # the server's private key, then its certificate
         self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server_context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             _load_chain(self.server_context, server_pem)
-            server, authority_certificate = x509.load_pem_x509_certificate(server_pem), x509.load_pem_x509_certificate(ca_pem)
+            server, authority_certificate = (
+                x509.load_pem_x509_certificate(server_pem),
+                x509.load_pem_x509_certificate(ca_pem),
+            )
             server.verify_directly_issued_by(authority_certificate)
         except (ssl.SSLError, ValueError, TypeError, InvalidSignature) as error:
-            raise ValueError("the server's certificate, its key and the CA certificate do not belong together") from error
+            raise ValueError(
+                "the server's certificate, its key and the CA certificate do not belong together"
+            ) from error
 
     def client_context(self) -> ssl.SSLContext:
         """A fresh default context that trusts this CA only, TLS 1.2 at least."""

@@ -1,4 +1,5 @@
-"""Reading commands: their parameters, and the error codes for what is wrong with them (PROTOCOL.md 3 and 4.1).
+"""Reading commands: their parameters, and the error codes for what is wrong with them (PROTOCOL.md 3 and
+4.1).
 
 Owns the rules a command must keep before anything is done. Pure functions; imports nothing of the package.
 """
@@ -71,7 +72,9 @@ def integers(params: dict[str, Any], key: str) -> list[int]:
     value = params.get(key)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
+    if not isinstance(value, list) or not all(
+        isinstance(item, int) and not isinstance(item, bool) for item in value
+    ):
         raise CommandError(1)
     return value
 
@@ -94,7 +97,8 @@ def _one_or_many(params: dict[str, Any], one: str, many: str) -> list[str]:
 
 
 def markets(params: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The named tickers and ids: at most one of the two kinds, and each in one spelling only (PROTOCOL.md 3.1)."""
+    """The named tickers and ids: at most one of the two kinds, and each in one spelling only (PROTOCOL.md
+    3.1)."""
     tickers = _one_or_many(params, "market_ticker", "market_tickers")
     ids = _one_or_many(params, "market_id", "market_ids")
     if tickers and ids:

@@ -1,9 +1,9 @@
 """One client's socket: TLS, the opening handshake, frames, pings, and the ways a connection can end.
 
-Owns the socket and the thread that serves it. One thread does all of it, without blocking: an SSLSocket read and
-written by two threads crashes (fault T08), which rules out websockets.sync.server (it reads and writes in different
-threads), so this uses the sans-I/O ServerProtocol of the same package. Imports session, faults and wire; knows the
-exchange as ``Hub`` only.
+Owns the socket and the thread that serves it. One thread does all of it, without blocking: an SSLSocket read
+and written by two threads crashes (fault T08), which rules out websockets.sync.server (it reads and writes in
+different threads), so this uses the sans-I/O ServerProtocol of the same package. Imports session, faults and
+wire; knows the exchange as ``Hub`` only.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class Connection:
         self.index: int | None = None  # (lock) place among the accepted ones
         self.session = ServerSession(hub, self)  # (lock)
         self.faults = Faults()  # (lock)
-        self.chance = random.Random(number if hub.seed is None else hub.seed + number)  # (lock) the order of its answers
+        # (lock) the order of its answers
+        self.chance = random.Random(number if hub.seed is None else hub.seed + number)
         self.muted = False  # (lock) sends nothing
         self.deaf = False  # (lock) reads nothing
         self.dirty = False  # (lock) has something new for its thread
@@ -128,12 +129,12 @@ class Connection:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        # Guards the life of the wake-up socket, so that no byte goes to a descriptor used anew; only send/close under
-        # it.
+        # Guards the life of the wake-up socket, so that no byte goes to a descriptor used anew; only
+        # send/close under it.
         self._wake_lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"kalshi-exchange-{number}", daemon=True)
 
-    # -- any thread, under the exchange's lock ----------------------------------------------------------------------
+    # -- any thread, under the exchange's lock ---------------------------------------------------------------
     def queue(self, item: Item) -> None:
         self._outbox.append(item)
         if isinstance(item, bytes):
@@ -165,12 +166,12 @@ class Connection:
         self._stop_at = time.monotonic() + timeout
         self.queue(Close(1001))
 
-    # -- any thread, without the lock ---------------------------------------------------------------------------------
+    # -- any thread, without the lock ------------------------------------------------------------------------
     def wake(self) -> None:
         with self._wake_lock, contextlib.suppress(OSError):  # full: it is awake anyway; closed: it has ended
             self._wake_out.send(b"x")
 
-    # -- the connection's thread --------------------------------------------------------------------------------------
+    # -- the connection's thread -----------------------------------------------------------------------------
     def _run(self) -> None:
         try:
             self._selector.register(self._wake_in, selectors.EVENT_READ)
@@ -192,7 +193,8 @@ class Connection:
             self._hub.ended(self)
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:
-        self._sock.getpeername()  # raises if it is reset already; wrap_socket would raise too, and leave a socket open
+        # raises if it is reset already; wrap_socket would raise too, and leave a socket open
+        self._sock.getpeername()
         try:
             self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         except OSError as error:  # reset since
@@ -261,7 +263,7 @@ class Connection:
             self._selector.modify(self._sock, interest)
         self._interest = interest
 
-    # -- sending ------------------------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
     def _flush(self) -> bool:
         """Write what there is until the socket is full; True if there may be more."""
         for _ in range(CHUNKS_AT_ONCE):
@@ -328,10 +330,11 @@ class Connection:
         if how.notify and isinstance(self._sock, ssl.SSLSocket):
             with contextlib.suppress(OSError, ValueError):
                 self._sock.unwrap()
-        socket.socket.shutdown(self._sock, socket.SHUT_WR)  # of the TCP connection: SSLSocket.shutdown would end reading
+        # of the TCP connection: SSLSocket.shutdown would end reading
+        socket.socket.shutdown(self._sock, socket.SHUT_WR)
         return b""
 
-    # -- receiving ----------------------------------------------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------------------------
     def _receive(self) -> None:
         try:
             self._read_all()

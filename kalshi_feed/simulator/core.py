@@ -1,8 +1,8 @@
 """The heart of the exchange: markets, connections, and everything that happens to them.
 
-Owns the one lock of the simulator and the truth: a change to a book and the numbering of the frames that tell of it are
-one step under it. Sockets and threads are the connections' affair. Imports connection, session, reordering,
-markets, accounts and wire.
+Owns the one lock of the simulator and the truth: a change to a book and the numbering of the frames that tell
+of it are one step under it. Sockets and threads are the connections' affair. Imports connection, session,
+reordering, markets, accounts and wire.
 """
 
 from __future__ import annotations
@@ -55,18 +55,22 @@ class _Answer:
 
 
 class Core:
-    """Thread-safe. Its own methods with a leading underscore run under ``lock``, but ``_step`` and ``_wait_for``."""
+    """Thread-safe. Its own methods with a leading underscore run under ``lock``, but ``_step`` and
+    ``_wait_for``."""
 
-    def __init__(self, *, account: Account, heartbeat: float, max_clock_skew: float, max_buffer: int, seed: int | None) -> None:
-        # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections are woken
-        # after it is released (``_step``), and waiting is done on ``changed`` alone.
+    def __init__(
+        self, *, account: Account, heartbeat: float, max_clock_skew: float, max_buffer: int, seed: int | None
+    ) -> None:
+        # Guards markets, sessions, numbers and outboxes. Only arithmetic and encoding under it; connections
+        # are woken after it is released (``_step``), and waiting is done on ``changed`` alone.
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.heartbeat = heartbeat
         self.pings = True
         self.max_clock_skew = max_clock_skew
         self.max_buffer = max_buffer
-        self.seed = seed  # of the order in which each connection's commands are answered; None is as repeatable as a number
+        # of the order in which each connection's commands are answered; None is as repeatable as a number
+        self.seed = seed
         self.clock_offset = 0.0
         self.quirks = Quirks()
         self.market_limit: int | None = None  # markets one subscription may name, then error 26
@@ -75,7 +79,9 @@ class Core:
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
         self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
         self.mute_books: Collection[str] = ()  # markets that get no snapshot
-        self.early_ends: dict[str, list[int]] = {}  # by channel, the errors that end its next ones before their ``subscribed``
+        self.early_ends: dict[
+            str, list[int]
+        ] = {}  # by channel, the errors that end its next ones before their ``subscribed``
         self._account = account
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}
@@ -91,7 +97,8 @@ class Core:
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
-        """One change to the exchange, under the lock; then the connections with something to send are woken."""
+        """One change to the exchange, under the lock; then the connections with something to send are
+        woken."""
         with self.lock:
             yield
             awake = [connection for connection in self._all if connection.dirty]
@@ -104,7 +111,7 @@ class Core:
             if not self.changed.wait_for(predicate, timeout):
                 raise TimeoutError(f"the exchange waited {timeout:g} s for {what}")
 
-    # -- what connections and sessions ask ---------------------------------------------------------------------------
+    # -- what connections and sessions ask -------------------------------------------------------------------
     def now_us(self) -> int:
         """The exchange's idea of the time, in microseconds since 1970."""
         return time.time_ns() // 1000 + int(self.clock_offset * 1e6)
@@ -192,7 +199,8 @@ class Core:
         self.changed.notify_all()
 
     def _pending(self, connection: Connection, payload: bytes) -> PendingCommand:
-        """A command and what will be done about it; which ones are refused or ignored goes by the order they came in."""
+        """A command and what will be done about it; which ones are refused or ignored goes by the order they
+        came in."""
         command, session = command_reading.parse(payload), connection.session
         if command is None:
             text = payload.decode("utf-8", "replace")
@@ -201,7 +209,9 @@ class Core:
         self._commands.append({**command, "connection": connection.index})
         answer = self._scripted(command)
         if answer is None:
-            return PendingCommand(touched_by(command, session.subscriptions), lambda: session.command(command))
+            return PendingCommand(
+                touched_by(command, session.subscriptions), lambda: session.command(command)
+            )
         return PendingCommand({}, lambda: self._give(session, answer, command))
 
     def _set_state(self, connection: Connection, *, muted: bool, deaf: bool) -> None:
@@ -226,9 +236,10 @@ class Core:
             id_ = command.get("id")
             session.error(answer.code, answer.text, id_ if isinstance(id_, int) and id_ else None)
 
-    # -- connections -------------------------------------------------------------------------------------------------
+    # -- connections -----------------------------------------------------------------------------------------
     def _chosen(self, connection: int | None) -> list[Connection]:
-        """The open connections meant: all, or the one with this index. Raises LookupError if it is not open."""
+        """The open connections meant: all, or the one with this index. Raises LookupError if it is not
+        open."""
         if connection is None:
             return list(self._open)
         for item in self._open:
@@ -236,7 +247,9 @@ class Core:
                 return [item]
         raise LookupError(f"connection {connection} is not open")
 
-    def _subscribed(self, channel: str, market: Market | None = None, connection: int | None = None) -> Listeners:
+    def _subscribed(
+        self, channel: str, market: Market | None = None, connection: int | None = None
+    ) -> Listeners:
         """Who listens on a channel (to a market)."""
         found = []
         for item in self._open if connection is None else self._chosen(connection):
@@ -245,7 +258,7 @@ class Core:
                 found.append((item.session, subscription))
         return found
 
-    # -- markets -----------------------------------------------------------------------------------------------------
+    # -- markets ---------------------------------------------------------------------------------------------
     def _market(self, ticker: str) -> Market:
         try:
             return self._markets[ticker]
@@ -261,7 +274,9 @@ class Core:
         if self._watcher is not None:
             self._watcher(market, change)
 
-    def _publish(self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]) -> None:
+    def _publish(
+        self, channel: str, market: Market | None, type_: str, make: Callable[[], dict[str, Any]]
+    ) -> None:
         """A message to all who want it; made only if somebody does."""
         self._tell(self._subscribed(channel, market), type_, make)
 
@@ -278,11 +293,14 @@ class Core:
     def _change(self, market: Market, changes: Sequence[Change], orders: Sequence[Order | None] = ()) -> None:
         """One action of the exchange: the changes share one clock and one time (PROTOCOL.md 6.2).
 
-        ``orders``: for each change the account's order that caused it; on the order's own side the size is its own.
+        ``orders``: for each change the account's order that caused it; on the order's own side the size is
+        its own.
         """
         now_us = self.now_us()
         market.tick_clock()
-        listeners = self._subscribed("orderbook_delta", market) if market.ticker not in self.dead_books else []
+        listeners = (
+            self._subscribed("orderbook_delta", market) if market.ticker not in self.dead_books else []
+        )
         for number, (side, price, delta) in enumerate(changes):
             order = orders[number] if orders else None
             market.apply(side, price, delta, delta if order is not None and order.side == side else 0)
@@ -299,7 +317,9 @@ class Core:
         """A trade; returns its id."""
         market.record_trade(yes_price, count)
         now_us, trade_id = self.now_us(), str(uuid.UUID(int=uuid.uuid4().int))
-        self._publish("trade", market, "trade", lambda: market.trade(taker_side, yes_price, count, now_us, trade_id))
+        self._publish(
+            "trade", market, "trade", lambda: market.trade(taker_side, yes_price, count, now_us, trade_id)
+        )
         return trade_id
 
     def _ticker(self, market: Market) -> None:

@@ -1,7 +1,8 @@
 """``Exchange``: a loopback exchange in a few threads. The face users import.
 
-Owns the listening socket, the threads' lives, the files of key and CA. What the exchange says and does is in ``core``
-and ``session``, what tests make it do in ``scripting``. Imports the package's ``credentials`` when they are asked for.
+Owns the listening socket, the threads' lives, the files of key and CA. What the exchange says and does is in
+``core`` and ``session``, what tests make it do in ``scripting``. Imports the package's ``credentials`` when
+they are asked for.
 """
 
 from __future__ import annotations
@@ -44,21 +45,22 @@ SUBPENNY_EVERY = 5  # every fifth market has a tick of 0.001 dollar
 class Exchange(Scripting, Quoting, Lifecycle, References):
     """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
 
-    ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when ``rate`` (level
-    changes per second over all of them) is above zero. ``seed`` makes books and moves repeatable, and picks the order in
-    which commands that come together are answered (repeatable in any case; ``quirks.answers_in_order``). ``heartbeat``:
-    seconds between pings. ``max_clock_skew``: how far, in seconds, a signed timestamp may be from the exchange's clock
-    (the real tolerance is unknown). ``max_buffer``: bytes a connection may be behind before error 25 ends the
-    subscription. ``account_activity``: while the markets move, the account places and cancels orders in them.
-    ``keys``: a folder that keeps the account's key and the certificates, so that the next exchange made with it is the same one to
-    its clients; ValueError if its files do not match.
+    ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when
+    ``rate`` (level changes per second over all of them) is above zero. ``seed`` makes books and moves
+    repeatable, and picks the order in which commands that come together are answered (repeatable in any case;
+    ``quirks.answers_in_order``). ``heartbeat``: seconds between pings. ``max_clock_skew``: how far, in
+    seconds, a signed timestamp may be from the exchange's clock (the real tolerance is unknown).
+    ``max_buffer``: bytes a connection may be behind before error 25 ends the subscription.
+    ``account_activity``: while the markets move, the account places and cancels orders in them. ``keys``: a
+    folder that keeps the account's key and the certificates, so that the next exchange made with it is the
+    same one to its clients; ValueError if its files do not match.
 
-    Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and underlyings
-    move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds), ``max_clock_skew``,
-    ``max_buffer``, ``quirks``; ``market_limit`` (markets one subscription may name, then error 26), ``command_limit``
-    (changes of one subscription per second, then error 27), ``tickers_per_command`` (then error 26), ``not_entitled``
-    (channels that draw error 9), ``dead_books`` (markets whose deltas stop: no number is missing), ``mute_books`` (markets that
-    get no snapshot).
+    Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and
+    underlyings move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds),
+    ``max_clock_skew``, ``max_buffer``, ``quirks``; ``market_limit`` (markets one subscription may name, then
+    error 26), ``command_limit`` (changes of one subscription per second, then error 27),
+    ``tickers_per_command`` (then error 26), ``not_entitled`` (channels that draw error 9), ``dead_books``
+    (markets whose deltas stop: no number is missing), ``mute_books`` (markets that get no snapshot).
     """
 
     def __init__(
@@ -77,8 +79,16 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         account_activity: bool = False,
         keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        account, certificates = (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
-        super().__init__(account=account, heartbeat=heartbeat, max_clock_skew=max_clock_skew, max_buffer=max_buffer, seed=seed)
+        account, certificates = (
+            (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
+        )
+        super().__init__(
+            account=account,
+            heartbeat=heartbeat,
+            max_clock_skew=max_clock_skew,
+            max_buffer=max_buffer,
+            seed=seed,
+        )
         self.rate = rate
         self.account_activity = account_activity
         self.paused = False
@@ -87,14 +97,19 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         self._tls = tls
         self._certificates = certificates
         self._mover = Mover(seed)
-        self._chance = random.Random(seed)  # of what moves besides, so that the markets' moves stay repeatable
+        # of what moves besides, so that the markets' moves stay repeatable
+        self._chance = random.Random(seed)
         self._touched: dict[str, Market] = {}  # moved since their last ticker
         self._replays: list[replaying.Replay] = []
         self._running: _Running | None = None
         self._accepted = 0
         # Guards start and close against each other; they join threads under it, and nothing else takes it.
         self._lifecycle = threading.Lock()
-        tickers = [f"KXSIM-{number:03d}" for number in range(1, markets + 1)] if isinstance(markets, int) else markets
+        tickers = (
+            [f"KXSIM-{number:03d}" for number in range(1, markets + 1)]
+            if isinstance(markets, int)
+            else markets
+        )
         if isinstance(tickers, str):
             raise TypeError(f"markets must be a list of tickers or a number, not the text {tickers!r}")
         for number, ticker in enumerate(tickers, 1):
@@ -102,10 +117,10 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
             self._mover.fill(market)
             self._list_market(market)
 
-    # -- life ----------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
     def start(self) -> Exchange:
-        """Listen and serve; also after ``close``, on the same port. Returns itself. Raises OSError if the port is
-        taken.
+        """Listen and serve; also after ``close``, on the same port. Returns itself. Raises OSError if the
+        port is taken.
         """
         with self._lifecycle:
             if self._running is None:
@@ -123,14 +138,16 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     def __enter__(self) -> Exchange:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._running is None else self.url
         return f"<Exchange {state}, {len(self._markets)} markets>"
 
-    # -- how to reach it -----------------------------------------------------------------------------------------------
+    # -- how to reach it -------------------------------------------------------------------------------------
     @property
     def port(self) -> int:
         """The port it listens on; kept over ``close`` and ``start``. 0 before the first start."""
@@ -172,7 +189,8 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         return Credentials.from_pem(self.api_key_id, self.private_key_pem)
 
     def write_credentials(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write ``key.pem`` (mode 0600) and ``ca.pem`` into the folder (made if missing); returns their paths."""
+        """Write ``key.pem`` (mode 0600) and ``ca.pem`` into the folder (made if missing); returns their
+        paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         key, ca = folder / "key.pem", folder / "ca.pem"
@@ -182,7 +200,7 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         ca.write_bytes(self.ca_pem)
         return key, ca
 
-    # -- movement ------------------------------------------------------------------------------------------------------
+    # -- movement --------------------------------------------------------------------------------------------
     def pause(self) -> None:
         """Stop the markets' own movement; when it returns nothing more is generated."""
         with self._step():
@@ -221,7 +239,7 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
     def _moving(self) -> Sequence[Market]:
         return [market for market in self._markets.values() if market.moving]
 
-    # -- replay --------------------------------------------------------------------------------------------------------
+    # -- replay ----------------------------------------------------------------------------------------------
     def replay(
         self,
         path: str | os.PathLike[str],
@@ -233,8 +251,9 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         """Serve a recording (``.ndjson``, ``.ndjson.gz``) as its markets; see ``replay`` for what is sent.
 
         ``speed``: None plays as fast as the slowest client reads, 1.0 in real time, 10.0 ten times as fast.
-        ``market_ticker``: only that market of the file. ``wait_for_subscriber``: play the first frame when somebody has
-        subscribed to the book or the trades of one of the markets; False plays at once. Raises OSError, ValueError.
+        ``market_ticker``: only that market of the file. ``wait_for_subscriber``: play the first frame when
+        somebody has subscribed to the book or the trades of one of the markets; False plays at once. Raises
+        OSError, ValueError.
         """
         if self._running is None:
             raise RuntimeError("the exchange is not running: call start() or use it in a with statement")
@@ -261,7 +280,11 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         return max((item.buffered for item in self._open if not item.muted), default=0)
 
     def _heard(self, markets: Iterable[Market]) -> bool:
-        return any(self._subscribed(channel, market) for market in markets for channel in ("orderbook_delta", "trade"))
+        return any(
+            self._subscribed(channel, market)
+            for market in markets
+            for channel in ("orderbook_delta", "trade")
+        )
 
     def _play(self, market: Market | None, channel: str, message: WireMessage) -> None:
         name = message.msg.get("index_id") or message.msg.get("underlying_ticker")
@@ -271,7 +294,8 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
 
 
 class _Running:
-    """What exists between start and close: the listening socket and the threads. Owned by whoever starts and closes."""
+    """What exists between start and close: the listening socket and the threads. Owned by whoever starts and
+    closes."""
 
     def __init__(self, exchange: Exchange, host: str, port: int) -> None:
         self._exchange = exchange

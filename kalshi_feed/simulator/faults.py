@@ -27,7 +27,8 @@ SEQUENCED_DATA = frozenset(
 
 @dataclass
 class Fault:
-    """One armed fault: what it does, to which message type (None: any sequenced data message), to how many of them."""
+    """One armed fault: what it does, to which message type (None: any sequenced data message), to how many of
+    them."""
 
     kind: Literal["lose", "duplicate", "swap", "corrupt"]
     type: str | None
@@ -40,7 +41,8 @@ class Fault:
 
 
 class Faults:
-    """The armed faults of one connection, first armed first served. Not thread-safe: the exchange's lock guards it."""
+    """The armed faults of one connection, first armed first served. Not thread-safe: the exchange's lock
+    guards it."""
 
     def __init__(self) -> None:
         self.armed: list[Fault] = []
@@ -83,7 +85,8 @@ class Faults:
 
 
 def _corrupted(payload: bytes, fields: Mapping[str, Any], remove: tuple[str, ...]) -> bytes:
-    """Fields of ``msg`` replaced or removed; ``sid``, ``seq``, ``type``, ``id``, ``msg`` mean the envelope's."""
+    """Fields of ``msg`` replaced or removed; ``sid``, ``seq``, ``type``, ``id``, ``msg`` mean the
+    envelope's."""
     message: dict[str, Any] = msgspec.json.decode(payload)
     msg = message.get("msg")
     for name, value in fields.items():

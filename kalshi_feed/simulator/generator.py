@@ -1,7 +1,8 @@
 """Markets that move by themselves: two-sided books around a drifting price that never cross.
 
-Owns the choice of the next change (``Mover``, pure but for its random source) and the thread that makes them at a rate
-and gives the exchange its pulse (``Generator``). Imports markets; knows the exchange as ``Floor`` only.
+Owns the choice of the next change (``Mover``, pure but for its random source) and the thread that makes them
+at a rate and gives the exchange its pulse (``Generator``). Imports markets; knows the exchange as ``Floor``
+only.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Mover:
     def fill(self, market: Market) -> None:
         """A first book: some ten levels a side around a random price."""
         pick = self.random
-        market.mid = pick.randrange(2_000, 8_000, market.tick) + market.tick / 2  # so the sides leave one tick between
+        # so the sides leave one tick between
+        market.mid = pick.randrange(2_000, 8_000, market.tick) + market.tick / 2
         for side in SIDES:
             price, levels = self._fair(market, side), market.book[side]
             for _ in range(pick.randint(8, 14)):
@@ -74,7 +76,8 @@ class Mover:
 
     def _add(self, market: Market, side: str) -> tuple[list[Change], list[Trade]]:
         price = self._fair(market, side) - market.tick * int(self.random.expovariate(0.3))
-        ceiling = DOLLAR - max(market.book[other(side)], default=0) - market.tick  # one tick short of crossing
+        # one tick short of crossing
+        ceiling = DOLLAR - max(market.book[other(side)], default=0) - market.tick
         price = min(price, ceiling)
         if price < market.tick:
             return [], []
@@ -103,7 +106,11 @@ class Mover:
     def _part(self, size: int) -> int:
         """Some of a level, never more than all of it."""
         part = int(1 + self.random.random() * size)
-        return part if size < CONTRACT or self.random.random() < 0.16 else max(CONTRACT, part // CONTRACT * CONTRACT)
+        return (
+            part
+            if size < CONTRACT or self.random.random() < 0.16
+            else max(CONTRACT, part // CONTRACT * CONTRACT)
+        )
 
 
 class Floor(Protocol):

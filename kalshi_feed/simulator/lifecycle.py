@@ -1,8 +1,8 @@
 """The lives of markets and events, and the messages that tell of them (PROTOCOL.md 6.7, 6.8).
 
-Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of on
-``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled open or
-close. Times in seconds since 1970. Imports matching, markets, schemas and wire.
+Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of
+on ``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled
+open or close. Times in seconds since 1970. Imports matching, markets, schemas and wire.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ HOUR = 3600
 
 
 class Lifecycle(Matching):
-    """What happens to markets and events. Thread-safe; methods with a leading underscore run under ``lock``."""
+    """What happens to markets and events. Thread-safe; methods with a leading underscore run under
+    ``lock``."""
 
-    # -- markets -------------------------------------------------------------------------------------------------------
+    # -- markets ---------------------------------------------------------------------------------------------
     def create_market(
         self,
         market_ticker: str,
@@ -40,8 +41,8 @@ class Lifecycle(Matching):
     ) -> None:
         """A new market, told by ``created``; then as ``add_market``.
 
-        ``open_ts``, ``close_ts``: now and in an hour. ``metadata``: fields of ``additional_metadata`` in place of the
-        made-up ones. Raises ValueError.
+        ``open_ts``, ``close_ts``: now and in an hour. ``metadata``: fields of ``additional_metadata`` in
+        place of the made-up ones. Raises ValueError.
         """
         market = Market(market_ticker)
         market.set_book(levels_units(yes), levels_units(no))
@@ -104,7 +105,8 @@ class Lifecycle(Matching):
     def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
         """The outcome is known: the market closes if it has not (its book is wiped), then ``determined``.
 
-        ``settlement_value``: what a yes contract is worth; 1 for yes, 0 for no. Raises ValueError, LookupError.
+        ``settlement_value``: what a yes contract is worth; 1 for yes, 0 for no. Raises ValueError,
+        LookupError.
         """
         if settlement_value is None and result not in ("yes", "no"):
             raise ValueError(f"a result other than yes or no ({result!r}) needs a settlement_value")
@@ -134,12 +136,16 @@ class Lifecycle(Matching):
             self._settle_positions(market, market.settlement_value)
 
     def update_price_levels(
-        self, market_ticker: str, price_level_structure: str, price_ranges: Sequence[Mapping[str, str]] | None = None
+        self,
+        market_ticker: str,
+        price_level_structure: str,
+        price_ranges: Sequence[Mapping[str, str]] | None = None,
     ) -> None:
-        """Another price grid. ``price_ranges`` ({start, end, step}) may be left out for linear_cent and deci_cent.
+        """Another price grid. ``price_ranges`` ({start, end, step}) may be left out for linear_cent and
+        deci_cent.
 
-        The book is not touched. Raises ValueError (also for multivariate markets, which have no such message),
-        LookupError.
+        The book is not touched. Raises ValueError (also for multivariate markets, which have no such
+        message), LookupError.
         """
         ranges = _ranges(price_level_structure, price_ranges)
         msg = {"price_level_structure": price_level_structure, "price_ranges": ranges}
@@ -150,7 +156,8 @@ class Lifecycle(Matching):
             self._tell_market(market, "price_level_structure_updated", msg)
 
     def update_metadata(self, market_ticker: str, **fields: Any) -> None:
-        """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike, yes_sub_title.
+        """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
+        yes_sub_title.
 
         Raises ValueError (also for multivariate markets), LookupError.
         """
@@ -158,7 +165,7 @@ class Lifecycle(Matching):
         with self._step():
             self._tell_market(self._market(market_ticker), "metadata_updated", fields)
 
-    # -- events --------------------------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------------
     def create_event(
         self,
         event_ticker: str,
@@ -188,7 +195,9 @@ class Lifecycle(Matching):
         with self._step():
             self._publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
 
-    def update_event_fees(self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None) -> None:
+    def update_event_fees(
+        self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None
+    ) -> None:
         """``event_fee_update``; None clears an override. Raises ValueError."""
         msg = {
             "event_ticker": event_ticker,
@@ -199,9 +208,11 @@ class Lifecycle(Matching):
         with self._step():
             self._publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
 
-    # -- under the lock, but _check ------------------------------------------------------------------------------------
+    # -- under the lock, but _check --------------------------------------------------------------------------
     def _check(self, market_ticker: str, event_type: str, msg: Mapping[str, Any]) -> None:
-        schemas.check(_channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg})
+        schemas.check(
+            _channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg}
+        )
 
     def _tell_market(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
         channel = _channel(market.ticker)

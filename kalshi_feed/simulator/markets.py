@@ -1,7 +1,7 @@
 """A market of the simulated exchange: its book, its clock, its figures, and the messages that tell of them.
 
-Owns the ground truth. Pure data and arithmetic: no threads, sockets or clocks (times come as arguments). Imports only
-wire.
+Owns the ground truth. Pure data and arithmetic: no threads, sockets or clocks (times come as arguments).
+Imports only wire.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def known_side(side: str) -> str:
 class Market:
     """One market. Not thread-safe: the exchange's lock guards it."""
 
-    def __init__(self, ticker: str, *, market_id: str | None = None, tick: int = 100, moving: bool = False) -> None:
+    def __init__(
+        self, ticker: str, *, market_id: str | None = None, tick: int = 100, moving: bool = False
+    ) -> None:
         self.ticker = ticker
         self.market_id = market_id or str(uuid.uuid5(uuid.NAMESPACE_URL, f"kalshi-feed-simulator:{ticker}"))
         self.tick = tick
@@ -52,7 +54,7 @@ class Market:
         self.open_interest = 0
         self.dollar_volume = 0  # in 1/1,000,000 dollar
 
-    # -- the book ----------------------------------------------------------------------------------------------------
+    # -- the book --------------------------------------------------------------------------------------------
     def set_book(self, yes: dict[int, int], no: dict[int, int]) -> None:
         for side in (yes, no):
             if any(size <= 0 for size in side.values()):
@@ -68,7 +70,8 @@ class Market:
         size = levels.get(price, 0) + delta
         if size < 0:
             raise ValueError(
-                f"{self.ticker}: {wire.size_text(delta)} on the {side} side at {wire.price_text(price)} would leave "
+                f"{self.ticker}: {wire.size_text(delta)} on the {side} side at {wire.price_text(price)} "
+                "would leave "
                 f"{wire.size_text(size)}; to send such a delta without applying it use Exchange.send"
             )
         if own or owned:
@@ -84,7 +87,8 @@ class Market:
         kept = owned.get(price, 0) + own
         if size < kept:
             raise ValueError(
-                f"{self.ticker}: {wire.size_text(kept)} on the {side} side at {wire.price_text(price)} are the "
+                f"{self.ticker}: {wire.size_text(kept)} on the {side} side at {wire.price_text(price)} are "
+                "the "
                 f"account's own: use cancel_order, or trade to fill them"
             )
         if kept:
@@ -104,13 +108,17 @@ class Market:
         return max(self.book[side], default=None)
 
     def truth(self) -> Book:
-        """A copy of the book: {"yes": {price: quantity}, "no": {...}}, Decimals, each side in its own prices."""
+        """A copy of the book: {"yes": {price: quantity}, "no": {...}}, Decimals, each side in its own
+        prices."""
         return {
-            side: {wire.price_decimal(price): wire.size_decimal(size) for price, size in sorted(self.book[side].items())}
+            side: {
+                wire.price_decimal(price): wire.size_decimal(size)
+                for price, size in sorted(self.book[side].items())
+            }
             for side in SIDES
         }
 
-    # -- messages ----------------------------------------------------------------------------------------------------
+    # -- messages --------------------------------------------------------------------------------------------
     def snapshot(self, use_yes_price: bool) -> dict[str, Any]:
         """The ``msg`` of an orderbook_snapshot; an empty side has no key (PROTOCOL.md 6.1)."""
         msg: dict[str, Any] = {"market_ticker": self.ticker, "market_id": self.market_id}
@@ -144,7 +152,9 @@ class Market:
         self.open_interest += count
         self.dollar_volume += yes_price * count
 
-    def trade(self, taker_side: str, yes_price: int, count: int, now_us: int, trade_id: str) -> dict[str, Any]:
+    def trade(
+        self, taker_side: str, yes_price: int, count: int, now_us: int, trade_id: str
+    ) -> dict[str, Any]:
         """The ``msg`` of a trade (PROTOCOL.md 6.4)."""
         return {
             "trade_id": trade_id,
@@ -183,5 +193,6 @@ class Market:
 
 
 def unknown_snapshot(ticker: str) -> dict[str, Any]:
-    """What the exchange says of a market it does not know: no side, an empty ``market_id`` (PROTOCOL.md 5.4)."""
+    """What the exchange says of a market it does not know: no side, an empty ``market_id`` (PROTOCOL.md
+    5.4)."""
     return {"market_ticker": ticker, "market_id": "", "clock": 0}

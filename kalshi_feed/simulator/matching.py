@@ -1,9 +1,9 @@
 """How the account's orders meet the books, and what is told of it.
 
-Owns the matching: the account's orders stand behind all others of their price, and among themselves in order of
-arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The order book deltas that an own
-order causes carry its ``client_order_id`` and ``subaccount``; then come ``trade``, ``fill``, ``user_order`` and
-``market_position``. Imports core, portfolio, markets and wire.
+Owns the matching: the account's orders stand behind all others of their price, and among themselves in order
+of arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The order book deltas
+that an own order causes carry its ``client_order_id`` and ``subaccount``; then come ``trade``, ``fill``,
+``user_order`` and ``market_position``. Imports core, portfolio, markets and wire.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Matching(Core):
         super().__init__(**options)
         self._portfolio = Portfolio()
 
-    # -- orders in -----------------------------------------------------------------------------------------------------
+    # -- orders in -------------------------------------------------------------------------------------------
     def _submit(self, market: Market, order: Order, post_only: bool = False) -> None:
         """Take a new order in. Raises ValueError if the exchange would not."""
         if market.status != "active":
@@ -87,7 +87,9 @@ class Matching(Core):
         filled: list[list[Part]] = []
         for price, count in hits:
             free = min(count, market.others(maker, price))
-            mine = list(self._portfolio.queue(market.ticker, maker, price, count - free)) if count > free else []
+            mine = (
+                list(self._portfolio.queue(market.ticker, maker, price, count - free)) if count > free else []
+            )
             if free:
                 changes.append((maker, price, -free))
                 orders.append(None)
@@ -103,7 +105,9 @@ class Matching(Core):
                 self._execute(market, order, price, part, False, trade_id)
         self._check_groups(order for parts in filled for order, _ in parts)
 
-    def _fill_parts(self, market: Market, taker_side: str, price: int, count: int, parts: Sequence[Part], **fields: Any) -> None:
+    def _fill_parts(
+        self, market: Market, taker_side: str, price: int, count: int, parts: Sequence[Part], **fields: Any
+    ) -> None:
         """A trade at a maker's ``price`` that fills these resting orders of it, and touches nothing else."""
         if parts:
             changes = [(order.side, order.price, -part) for order, part in parts]
@@ -113,7 +117,7 @@ class Matching(Core):
             self._execute(market, order, price, part, False, trade_id, fields)
         self._check_groups(order for order, _ in parts)
 
-    # -- fills ---------------------------------------------------------------------------------------------------------
+    # -- fills -----------------------------------------------------------------------------------------------
     def _execute(
         self,
         market: Market,
@@ -126,7 +130,8 @@ class Matching(Core):
     ) -> None:
         """One fill at the order's own ``price``: the order and the position change, and all is told.
 
-        ``fields`` replace what the fill message would say. An order the portfolio does not hold is not told of.
+        ``fields`` replace what the fill message would say. An order the portfolio does not hold is not told
+        of.
         """
         fields = fields or {}
         is_taker = bool(fields.get("is_taker", is_taker))
@@ -137,7 +142,10 @@ class Matching(Core):
         order.execute(count, price, fee, is_taker, now_us)
         position = self._portfolio.position(market.ticker, order.subaccount)
         position.gain(order.side, price, count, fee)
-        msg = {**order.fill_message(trade_id, count, price, fee, is_taker, position.quantity, now_us), **fields}
+        msg = {
+            **order.fill_message(trade_id, count, price, fee, is_taker, position.quantity, now_us),
+            **fields,
+        }
         self._portfolio.fills.append(msg)
         self._publish("fill", market, "fill", lambda: msg)
         if self._portfolio.orders.get(order.order_id) is order:
@@ -155,9 +163,11 @@ class Matching(Core):
         for position in list(self._portfolio.positions.values()):
             if position.market_ticker == market.ticker and position.quantity:
                 position.settle(yes_value)
-                self._publish("market_positions", market, "market_position", partial(position.message, user_id))
+                self._publish(
+                    "market_positions", market, "market_position", partial(position.message, user_id)
+                )
 
-    # -- orders out ----------------------------------------------------------------------------------------------------
+    # -- orders out ------------------------------------------------------------------------------------------
     def _open_order(self, order_id: str) -> Order:
         order = self._portfolio.orders.get(order_id)
         if order is None or order.status != "resting":
@@ -199,7 +209,7 @@ class Matching(Core):
             self._withdraw(replaced, "HaltCancel")
         super()._list_market(market)
 
-    # -- order groups --------------------------------------------------------------------------------------------------
+    # -- order groups ----------------------------------------------------------------------------------------
     def _group(self, order_group_id: str) -> OrderGroup:
         try:
             return self._portfolio.groups[order_group_id]
@@ -208,7 +218,9 @@ class Matching(Core):
 
     def _tell_group(self, group: OrderGroup, event_type: str) -> None:
         now_us = self.now_us()
-        self._publish("order_group_updates", None, "order_group_updates", lambda: group.message(event_type, now_us))
+        self._publish(
+            "order_group_updates", None, "order_group_updates", lambda: group.message(event_type, now_us)
+        )
 
     def _check_groups(self, orders: Iterable[Order]) -> None:
         """Trigger the groups of these orders that have reached their limit."""
@@ -227,9 +239,10 @@ class Matching(Core):
             if order.order_group_id == group.order_group_id:
                 self._cancel(order, None)
 
-    # -- activity ------------------------------------------------------------------------------------------------------
+    # -- activity --------------------------------------------------------------------------------------------
     def _act(self, pick: random.Random, markets: Sequence[Market]) -> None:
-        """A little of the account's own activity: an order at a market's best price, or an old one cancelled."""
+        """A little of the account's own activity: an order at a market's best price, or an old one
+        cancelled."""
         mine = [order for order in self._portfolio.resting() if order.client_order_id.startswith(ACTIVITY)]
         if mine and (len(mine) >= ACTIVITY_ORDERS or pick.random() < 0.3):
             return self._cancel(mine[0], None)

@@ -1,8 +1,9 @@
-"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md 6.5, 6.6, 6.9, 6.10).
+"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md
+6.5, 6.6, 6.9, 6.10).
 
-Owns their arithmetic. Pure data: no threads, sockets or clocks (times come as arguments). Imports only markets and
-wire. Prices, sizes and amounts are ints in wire's units; an order's ``side`` and ``price`` are those of the outcome it
-gains: selling yes at 0.40 is gaining no at 0.60 (PROTOCOL.md 6.5).
+Owns their arithmetic. Pure data: no threads, sockets or clocks (times come as arguments). Imports only
+markets and wire. Prices, sizes and amounts are ints in wire's units; an order's ``side`` and ``price`` are
+those of the outcome it gains: selling yes at 0.40 is gaining no at 0.60 (PROTOCOL.md 6.5).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ KEEP_FILLS = 10_000
 
 
 def taker_fee(price: int, count: int) -> int:
-    """Seven percent of count x price x (1 - price), rounded up to 0.0001 dollar: a likely schedule, not a checked
-    one. Makers pay nothing.
+    """Seven percent of count x price x (1 - price), rounded up to 0.0001 dollar: a likely schedule, not a
+    checked one. Makers pay nothing.
     """
     return -(-7 * count * price * (DOLLAR - price) // 100_000_000) * 100
 
@@ -93,7 +94,8 @@ class Order:
         self.updated_us = now_us
 
     def message(self, user_id: str) -> dict[str, Any]:
-        """The ``msg`` of a user_order (PROTOCOL.md 6.6). ``side`` and ``is_yes`` are as the order was placed."""
+        """The ``msg`` of a user_order (PROTOCOL.md 6.6). ``side`` and ``is_yes`` are as the order was
+        placed."""
         placed = self.side if self.action == "buy" else other(self.side)
         msg: dict[str, Any] = {
             "order_id": self.order_id,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def kalshi_exchange() -> Iterator[Exchange]:
-    """A started loopback exchange of this test's own, with the quiet markets KXSIM-A and KXSIM-B; closed after the
-    test.
+    """A started loopback exchange of this test's own, with the quiet markets KXSIM-A and KXSIM-B; closed
+    after the test.
     """
     from . import Exchange
 

@@ -1,9 +1,10 @@
 """The ``communications`` channel: RFQs, quotes, batches, and their execution (PROTOCOL.md 6.11).
 
-Owns the open requests and quotes. A quote is private to its requester and its maker, and the account is always one of
-the two: on a request of its own the quotes are somebody else's, on another's request they are the account's. Who hears
-which message of a batch is inferred from their fields: the requester best quotes and ``rfq_batch_executed``, the maker
-the ``batch_quote_...`` messages. Imports matching, rfqs, portfolio, markets and wire.
+Owns the open requests and quotes. A quote is private to its requester and its maker, and the account is
+always one of the two: on a request of its own the quotes are somebody else's, on another's request they are
+the account's. Who hears which message of a batch is inferred from their fields: the requester best quotes and
+``rfq_batch_executed``, the maker the ``batch_quote_...`` messages. Imports matching, rfqs, portfolio, markets
+and wire.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Leg = tuple[str, str]  # market ticker, side
 
 
 class Quoting(Matching):
-    """Requests and quotes of the account and of others. Thread-safe; with a leading underscore: under ``lock``."""
+    """Requests and quotes of the account and of others. Thread-safe; with a leading underscore: under
+    ``lock``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -32,7 +34,7 @@ class Quoting(Matching):
         self._batches: dict[str, RfqBatch] = {}
         self._batch_quotes: dict[str, MakerBatchQuote] = {}
 
-    # -- single requests -----------------------------------------------------------------------------------------------
+    # -- single requests -------------------------------------------------------------------------------------
     def create_rfq(
         self,
         market_ticker: str,
@@ -46,8 +48,8 @@ class Quoting(Matching):
     ) -> str:
         """A request for ``contracts`` or for contracts of a ``target_cost`` (dollars); returns its rfq_id.
 
-        ``own``: the account asks; False: somebody else does, whose id is hidden. ``legs``: (market ticker, side) of a
-        combo. Raises ValueError, LookupError for an unknown market.
+        ``own``: the account asks; False: somebody else does, whose id is hidden. ``legs``: (market ticker,
+        side) of a combo. Raises ValueError, LookupError for an unknown market.
         """
         with self._step():
             rfq = self._new_rfq(market_ticker, own, contracts, target_cost, collection_ticker, subaccount)
@@ -98,7 +100,7 @@ class Quoting(Matching):
                 raise ValueError(f"quote {quote_id} is not accepted: use accept first")
             return self._execute_quote(quote)
 
-    # -- batches -------------------------------------------------------------------------------------------------------
+    # -- batches ---------------------------------------------------------------------------------------------
     def create_rfq_batch(
         self,
         rfqs: Mapping[str, Sequence[Leg]],
@@ -150,7 +152,9 @@ class Quoting(Matching):
             }
             self._tell_communication("rfq_batch_deleted", batch_id, batch.own, msg, request=True)
 
-    def quote_batch(self, batch_id: str, bids: Mapping[str, tuple[Number, Number]], *, subaccount: int = 0) -> str:
+    def quote_batch(
+        self, batch_id: str, bids: Mapping[str, tuple[Number, Number]], *, subaccount: int = 0
+    ) -> str:
         """A maker's (yes, no) bids for market tickers of a batch; returns the batch_quote_id.
 
         The maker hears ``batch_quote_created``, the requester ``rfq_batch_best_quotes``. Raises ValueError,
@@ -161,7 +165,9 @@ class Quoting(Matching):
             by_ticker = {rfq.market_ticker: rfq for rfq in batch.rfqs if rfq.open}
             unknown = set(bids) - set(by_ticker)
             if unknown or not bids:
-                raise LookupError(f"the batch has open requests for {sorted(by_ticker)}, not for {sorted(unknown)}")
+                raise LookupError(
+                    f"the batch has open requests for {sorted(by_ticker)}, not for {sorted(unknown)}"
+                )
             quotes = [self._new_quote(by_ticker[ticker], *pair, subaccount) for ticker, pair in bids.items()]
             made = MakerBatchQuote(batch, quotes, subaccount)
             self._batch_quotes[made.batch_quote_id] = made
@@ -208,7 +214,8 @@ class Quoting(Matching):
                 self._tell_communication("batch_quote_accepted", made.batch.batch_id, False, msg)
 
     def execute_batch(self, batch_quote_id: str, failed: Sequence[str] = ()) -> list[str]:
-        """Carry out an accepted batch quote, but for the market tickers that ``failed``; returns the order_ids.
+        """Carry out an accepted batch quote, but for the market tickers that ``failed``; returns the
+        order_ids.
 
         Each request's ``quote_executed`` comes first. Raises ValueError if it is not accepted, LookupError.
         """
@@ -218,7 +225,9 @@ class Quoting(Matching):
             if not made.accepted:
                 raise ValueError(f"batch quote {batch_quote_id} is not accepted: use accept_batch first")
             del self._batch_quotes[batch_quote_id]
-            orders = [self._execute_quote(quote) for quote in made.accepted if quote.rfq.market_ticker not in failed]
+            orders = [
+                self._execute_quote(quote) for quote in made.accepted if quote.rfq.market_ticker not in failed
+            ]
             lost = [quote.rfq.rfq_id for quote in made.accepted if quote.rfq.market_ticker in failed]
             msg = made.executed(self._requester_id(batch.own), lost, self._time())
             if batch.own:
@@ -229,11 +238,16 @@ class Quoting(Matching):
                 self._tell_communication("batch_quote_executed", batch.batch_id, False, msg)
         return orders
 
-    # -- under the lock ------------------------------------------------------------------------------------------------
-    def _tell_communication(self, type_: str, key: str, own: bool, msg: dict[str, Any], *, request: bool = False) -> None:
-        """To who listens to that shard; ``own`` and ``request`` as in ``Subscription.wants_communication``."""
+    # -- under the lock --------------------------------------------------------------------------------------
+    def _tell_communication(
+        self, type_: str, key: str, own: bool, msg: dict[str, Any], *, request: bool = False
+    ) -> None:
+        """To who listens to that shard; ``own`` and ``request`` as in
+        ``Subscription.wants_communication``."""
         listeners = self._subscribed("communications")
-        self._tell([pair for pair in listeners if pair[1].wants_communication(key, own, request)], type_, lambda: msg)
+        self._tell(
+            [pair for pair in listeners if pair[1].wants_communication(key, own, request)], type_, lambda: msg
+        )
 
     def _time(self) -> str:
         return wire.go_time(self.now_us())
@@ -281,7 +295,9 @@ class Quoting(Matching):
     def _new_quote(self, rfq: Rfq, yes_bid: Number, no_bid: Number, subaccount: int) -> Quote:
         bids = dict(zip(SIDES, (price_units(yes_bid), price_units(no_bid)), strict=True))
         if not 0 < sum(bids.values()) <= DOLLAR or DOLLAR in bids.values():
-            raise ValueError(f"a quote needs bids below 1 that are together above 0 and at most 1, got {bids!r}")
+            raise ValueError(
+                f"a quote needs bids below 1 that are together above 0 and at most 1, got {bids!r}"
+            )
         if not all(rfq.offered(bid) for bid in bids.values() if bid):
             raise ValueError(f"the request's target_cost buys no 0.01 contract at these bids: {bids!r}")
         quote = Quote(rfq, bids, subaccount)

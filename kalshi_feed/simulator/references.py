@@ -1,7 +1,8 @@
-"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens (PROTOCOL.md 6.12).
+"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens
+(PROTOCOL.md 6.12).
 
-Owns the values and their messages. The values of an index are the same on both cfbenchmarks channels. Imports core and
-wire. Values are ints of 1/100,000,000 dollar inside.
+Owns the values and their messages. The values of an index are the same on both cfbenchmarks channels. Imports
+core and wire. Values are ints of 1/100,000,000 dollar inside.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from .core import Core
 from .wire import Number
 
 UNIT = 100_000_000
-INDICES = {"BRTI": 68_000, "ETHUSD_RTI": 2_500, "SOLUSD_RTI": 150, "XRPUSD_RTI": 2, "DOGEUSD_RTI": 1, "LTCUSD_RTI": 90}
+INDICES = {
+    "BRTI": 68_000,
+    "ETHUSD_RTI": 2_500,
+    "SOLUSD_RTI": 150,
+    "XRPUSD_RTI": 2,
+    "DOGEUSD_RTI": 1,
+    "LTCUSD_RTI": 90,
+}
 FIVE_HZ = frozenset({"BRTI", "ETHUSD_RTI", "SOLUSD_RTI", "XRPUSD_RTI", "DOGEUSD_RTI"})
 UNDERLYINGS = {
     "Commodities.Index.NATGAS/USD": 3,
@@ -33,7 +41,8 @@ DRIFT = 0.0001  # how far a value moves in a second, as a part of itself
 
 
 def value_units(value: Number) -> int:
-    """Dollars (percent for yields, any sign) -> ints of 1/100,000,000. Raises ValueError below the smallest step."""
+    """Dollars (percent for yields, any sign) -> ints of 1/100,000,000. Raises ValueError below the smallest
+    step."""
     try:
         scaled = Decimal(str(value)) * UNIT
     except InvalidOperation:
@@ -116,8 +125,8 @@ class Reference:
 class References(Core):
     """The reference feeds of the exchange. Thread-safe; methods with a leading underscore run under ``lock``.
 
-    ``references_move``: True moves the values while somebody is subscribed, False never, None (at first) while the
-    exchange's ``rate`` is above zero. A pause stops them too.
+    ``references_move``: True moves the values while somebody is subscribed, False never, None (at first)
+    while the exchange's ``rate`` is above zero. A pause stops them too.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -129,7 +138,8 @@ class References(Core):
     def publish_index(self, index_id: str, value: Number | None = None) -> None:
         """A value of a CF Benchmarks index on both channels (the 5 Hz one carries only some of them).
 
-        ``value``: None repeats the present one. A new ``index_id`` becomes available. Raises ValueError, LookupError.
+        ``value``: None repeats the present one. A new ``index_id`` becomes available. Raises ValueError,
+        LookupError.
         """
         with self._step():
             self._publish_index(self._reference(self._indices, index_id, value), slow=True)
@@ -149,7 +159,9 @@ class References(Core):
         units = None if value is None else value_units(value)
         if name not in known:
             if units is None:
-                raise LookupError(f"the exchange has no reference value {name!r}: give it one, or use {sorted(known)}")
+                raise LookupError(
+                    f"the exchange has no reference value {name!r}: give it one, or use {sorted(known)}"
+                )
             known[name] = Reference(name, units)
         elif units is not None:
             known[name].value = units
@@ -168,7 +180,9 @@ class References(Core):
             self._publish_named("cfbenchmarks_value_5hz", index.name, index.fast_message(now_ms))
 
     def _publish_underlying(self, underlying: Reference) -> None:
-        self._publish_named("pyth_value", underlying.name, underlying.underlying_message(self.now_us() // 1000))
+        self._publish_named(
+            "pyth_value", underlying.name, underlying.underlying_message(self.now_us() // 1000)
+        )
 
     def _heard_names(self, channel: str, known: dict[str, Reference]) -> list[Reference]:
         """Which of the reference values somebody listens to."""

@@ -1,7 +1,8 @@
 """In which order commands that came together are carried out and answered (PROTOCOL.md 4).
 
-Owns the rule of what may overtake what: never a command that one before it may matter to. A command and its answer are one
-step, so numbers, snapshots and effects follow the new order by themselves. Pure; imports commands and subscriptions.
+Owns the rule of what may overtake what: never a command that one before it may matter to. A command and its
+answer are one step, so numbers, snapshots and effects follow the new order by themselves. Pure; imports
+commands and subscriptions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from . import commands
 from .commands import CommandError
 from .subscriptions import FILTERED, OpenChannel
 
-WINDOW = 6  # so many commands are worked on at once; in the production capture none was answered further from its place
+# so many commands are worked on at once; in the production capture none was answered further from its place
+WINDOW = 6
 
 Touched = Mapping[str, frozenset[str] | None]
 """What a command reads or changes: per channel the markets, None for all of the channel."""
@@ -23,7 +25,8 @@ Touched = Mapping[str, frozenset[str] | None]
 
 @dataclass(frozen=True)
 class PendingCommand:
-    """A command that waits for its turn. ``touched`` None: it stays behind all before it and before all behind it."""
+    """A command that waits for its turn. ``touched`` None: it stays behind all before it and before all
+    behind it."""
 
     touched: Touched | None
     carry_out: Callable[[], None]
@@ -40,7 +43,8 @@ class PendingCommand:
 
 
 def reordered(pending: Sequence[PendingCommand], chance: random.Random) -> Iterator[PendingCommand]:
-    """The commands in another order that the client cannot tell from a slower or faster exchange by their effects."""
+    """The commands in another order that the client cannot tell from a slower or faster exchange by their
+    effects."""
     waiting = list(pending)
     while len(waiting) > 1:
         place = chance.randrange(min(WINDOW, len(waiting)))
@@ -62,7 +66,10 @@ def touched_by(command: Mapping[str, Any], subscriptions: Mapping[str, OpenChann
         markets = frozenset([*tickers, *ids]) or None
         if name == "subscribe":
             channels = commands.strings(params, "channels")
-            return {channel: markets if channel in subscriptions and channel in FILTERED else None for channel in channels}
+            return {
+                channel: markets if channel in subscriptions and channel in FILTERED else None
+                for channel in channels
+            }
         sids = [*commands.integers(params, "sids"), *([params["sid"]] if "sid" in params else [])]
     except CommandError:
         return {}  # an error is all it draws
@@ -70,4 +77,6 @@ def touched_by(command: Mapping[str, Any], subscriptions: Mapping[str, OpenChann
     if not all(isinstance(sid, int) and sid in by_sid for sid in sids):
         return None  # a sid that one before it may have opened
     channels = [by_sid[sid] for sid in sids]
-    return {channel: markets if name != "unsubscribe" and channel in FILTERED else None for channel in channels}
+    return {
+        channel: markets if name != "unsubscribe" and channel in FILTERED else None for channel in channels
+    }

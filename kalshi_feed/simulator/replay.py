@@ -1,13 +1,13 @@
 """Recorded frames served as markets: a file is played into the exchange's truth and out to its subscribers.
 
-Owns the reading of the file and the thread that plays it. Imports markets, subscriptions, schemas and wire; knows the
-exchange as ``Stage`` only.
+Owns the reading of the file and the thread that plays it. Imports markets, subscriptions, schemas and wire;
+knows the exchange as ``Stage`` only.
 
-A frame's own fields go out as they were recorded; sid and seq are the subscriber's, ``sending_ts_ms`` is now, and the
-no side is turned for a subscriber with ``use_yes_price``. A market whose first book frame in the file is a delta had
-levels before the file began: the exchange gives it the smallest book on which every delta up to its first snapshot
-applies without going below zero, so that a subscriber has a snapshot to start from. A market whose first book frame is
-a snapshot is empty until that frame.
+A frame's own fields go out as they were recorded; sid and seq are the subscriber's, ``sending_ts_ms`` is now,
+and the no side is turned for a subscriber with ``use_yes_price``. A market whose first book frame in the file
+is a delta had levels before the file began: the exchange gives it the smallest book on which every delta up
+to its first snapshot applies without going below zero, so that a subscriber has a snapshot to start from. A
+market whose first book frame is a snapshot is empty until that frame.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ AHEAD_BYTES = 1024 * 1024  # how far a replay runs ahead of the slowest reader
 CHANNELS = {type_: channel for channel in reversed(SEQUENCED) for type_ in types_of(channel)}
 """The channel of each message type (of event_lifecycle the one that is not multivariate)."""
 
-REPLIES = {"subscribed", "unsubscribed", "ok", "error", *(type_ for type_ in CHANNELS if type_.endswith("list"))}
+REPLIES = {
+    "subscribed",
+    "unsubscribed",
+    "ok",
+    "error",
+    *(type_ for type_ in CHANNELS if type_.endswith("list")),
+}
 
 
 class _Event(msgspec.Struct):
@@ -64,14 +70,17 @@ class Frame:
 
     @property
     def ticker(self) -> str:
-        return str(self.msg.get("market_ticker") or (self.msg.get("ticker", "") if self.type == "user_order" else ""))
+        return str(
+            self.msg.get("market_ticker") or (self.msg.get("ticker", "") if self.type == "user_order" else "")
+        )
 
 
 def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list[Frame]:
-    """The data messages of a recording (``.ndjson`` or ``.ndjson.gz``), of one market or of all, in file order.
+    """The data messages of a recording (``.ndjson`` or ``.ndjson.gz``), of one market or of all, in file
+    order.
 
-    Lines are raw frames or ``{"recv_ms": ..., "event": {...}}``; frames without ``msg`` are left out. Raises ValueError
-    with the line's number for a line that is neither.
+    Lines are raw frames or ``{"recv_ms": ..., "event": {...}}``; frames without ``msg`` are left out. Raises
+    ValueError with the line's number for a line that is neither.
     """
     opener: Any = gzip.open if str(path).endswith(".gz") else open
     frames = []
@@ -152,7 +161,7 @@ class Replay:
         self._origin: tuple[float, float] | None = None  # monotonic seconds, recorded seconds
         self._thread = threading.Thread(target=self._run, name="kalshi-exchange-replay", daemon=True)
 
-    # -- any thread ---------------------------------------------------------------------------------------------------
+    # -- any thread ------------------------------------------------------------------------------------------
     @property
     def position(self) -> int:
         """How many frames have been played (sent to whoever subscribed, and applied to the truth)."""
@@ -180,7 +189,8 @@ class Replay:
         self.pause_at(self.frames)
 
     def run_to(self, position: int, timeout: float = 10.0) -> None:
-        """Play up to ``position`` frames, subscriber or not, and return when they are out. Raises TimeoutError."""
+        """Play up to ``position`` frames, subscriber or not, and return when they are out. Raises
+        TimeoutError."""
         with self._stage.changed:
             self._waiting = False
         self.pause_at(position)
@@ -207,7 +217,7 @@ class Replay:
             self._stage.changed.notify_all()
         self._thread.join(timeout)
 
-    # -- the replay's thread -------------------------------------------------------------------------------------------
+    # -- the replay's thread ---------------------------------------------------------------------------------
     def _run(self) -> None:
         while True:
             with self._stage.changed:
@@ -255,7 +265,10 @@ class Replay:
             market.clock = int(msg["clock"])
         if frame.type == "orderbook_snapshot":
             market.book = {
-                side: {price_units(price): size_units(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
+                side: {
+                    price_units(price): size_units(size)
+                    for price, size in msg.get(f"{side}_dollars_fp") or []
+                }
                 for side in ("yes", "no")
             }
         elif frame.type == "orderbook_delta":

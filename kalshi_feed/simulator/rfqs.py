@@ -1,10 +1,11 @@
 """Requests for quotes, quotes and batches of them, and the messages that tell of them (PROTOCOL.md 6.11).
 
-Owns what they are and how they are written. Pure data: no threads, sockets or clocks (times come as RFC 3339 text).
-Imports only markets and wire.
+Owns what they are and how they are written. Pure data: no threads, sockets or clocks (times come as RFC 3339
+text). Imports only markets and wire.
 
-A requester names contracts or a cost; a maker bids for yes, for no, or both; the requester accepts one bid, so that the
-maker gains that outcome at its bid and the requester the other one at 1 - bid. A bid of 0 is none.
+A requester names contracts or a cost; a maker bids for yes, for no, or both; the requester accepts one bid,
+so that the maker gains that outcome at its bid and the requester the other one at 1 - bid. A bid of 0 is
+none.
 """
 
 from __future__ import annotations
@@ -150,7 +151,11 @@ class RfqBatch:
         entries = []
         complete = dict.fromkeys(SIDES, True)
         for rfq in self.rfqs:
-            entry = {"rfq_id": rfq.rfq_id, "market_ticker": rfq.market_ticker, "event_ticker": rfq.event_ticker}
+            entry = {
+                "rfq_id": rfq.rfq_id,
+                "market_ticker": rfq.market_ticker,
+                "event_ticker": rfq.event_ticker,
+            }
             for side in SIDES:
                 bids = (one.bids[side] for quote in self.quotes for one in quote.quotes if one.rfq is rfq)
                 best = max(bids, default=0)

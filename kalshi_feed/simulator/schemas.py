@@ -1,10 +1,12 @@
-"""What each data message must and may hold, and the check of a message against it (PROTOCOL.md 6, spec of 2026-10-26).
+"""What each data message must and may hold, and the check of a message against it (PROTOCOL.md 6, spec of
+2026-10-26).
 
-Owns the table of fields. Pure; imports nothing of the package. A field is written ``name:kind``, ``name?:kind`` if it
-may be missing, and alone if it is text. Kinds: text, time (RFC 3339), dollars (decimal text, signed), price (dollars
-from 0 to 1), contracts and signed (decimal text with two decimals), decimal (decimal text of any length), int, natural
-(an int from 0), number, bool, object; ``a|b`` is one of these texts (an empty alternative is the empty text), ``~kind``
-may also be null, ``[kind]`` is a list, ``{name}`` an object of STRUCTS.
+Owns the table of fields. Pure; imports nothing of the package. A field is written ``name:kind``,
+``name?:kind`` if it may be missing, and alone if it is text. Kinds: text, time (RFC 3339), dollars (decimal
+text, signed), price (dollars from 0 to 1), contracts and signed (decimal text with two decimals), decimal
+(decimal text of any length), int, natural (an int from 0), number, bool, object; ``a|b`` is one of these
+texts (an empty alternative is the empty text), ``~kind`` may also be null, ``[kind]`` is a list, ``{name}``
+an object of STRUCTS.
 """
 
 from __future__ import annotations
@@ -24,38 +26,50 @@ _REASONS = (
     "Decrease|Amend|MarginCancel|SelfTradeCancel|ExpiryCancel|CloseCancel|HaltCancel|Trade|PostOnlyCrossCancel|"
     "ReduceOnlyCancel|SettlementBoundsCancel"
 )
-_FEES = "quadratic|quadratic_with_maker_fees|quadratic_with_combo_maker_fees|flat|margin_market_maker_program_fees"
+_FEES = (
+    "quadratic|quadratic_with_maker_fees|quadratic_with_combo_maker_fees|flat|"
+    "margin_market_maker_program_fees"
+)
 _LIFECYCLE = (
-    "market_ticker exchange_index?:int open_ts?:int close_ts?:int determination_ts?:int settled_ts?:int result? "
+    "market_ticker exchange_index?:int open_ts?:int close_ts?:int determination_ts?:int settled_ts?:int "
+    "result? "
     "settlement_value?:dollars is_deactivated?:bool additional_metadata?:{metadata} "
     f"price_level_structure?:{_STRUCTURES}"
 )
 _STRIKES = "strike_type? floor_strike?:number cap_strike?:number custom_strike?:object"
-_OFFERS = "yes_contracts_offered_fp?:contracts no_contracts_offered_fp?:contracts rfq_target_cost_dollars?:dollars"
+_OFFERS = (
+    "yes_contracts_offered_fp?:contracts no_contracts_offered_fp?:contracts rfq_target_cost_dollars?:dollars"
+)
 _BIDS = "market_ticker event_ticker? yes_bid_dollars:price no_bid_dollars:price"
 _RFQ = "id creator_id market_ticker event_ticker? contracts_fp?:contracts target_cost_dollars?:dollars"
 _QUOTE = f"quote_id rfq_id quote_creator_id rfq_creator_id {_BIDS} {_OFFERS} subaccount?:int"
 _EXECUTED = (
-    "rfq_batch_id rfq_creator_id executed_rfq_ids:[text] failed_rfq_ids:[text] executed_ts:time close_reason subaccount?:int"
+    "rfq_batch_id rfq_creator_id executed_rfq_ids:[text] failed_rfq_ids:[text] executed_ts:time "
+    "close_reason subaccount?:int"
 )
 
 MESSAGES = {
-    "orderbook_snapshot": "market_ticker market_id clock:natural yes_dollars_fp?:[level] no_dollars_fp?:[level]",
+    "orderbook_snapshot": "market_ticker market_id clock:natural yes_dollars_fp?:[level] "
+    "no_dollars_fp?:[level]",
     "orderbook_delta": (
-        f"market_ticker market_id clock:natural price_dollars:price delta_fp:signed side:{SIDE} client_order_id? "
+        f"market_ticker market_id clock:natural price_dollars:price delta_fp:signed side:{SIDE} "
+        "client_order_id? "
         "ts?:time ts_ms?:int subaccount?:int"
     ),
     "ticker": (
-        "market_id market_ticker price_dollars:price yes_bid_dollars:price yes_ask_dollars:price volume_fp:contracts "
+        "market_id market_ticker price_dollars:price yes_bid_dollars:price yes_ask_dollars:price "
+        "volume_fp:contracts "
         "open_interest_fp:contracts dollar_volume:int dollar_open_interest:int yes_bid_size_fp:contracts "
         "yes_ask_size_fp:contracts last_trade_size_fp:contracts ts:int ts_ms:int time:time"
     ),
     "trade": (
         "trade_id market_ticker yes_price_dollars:price no_price_dollars:price count_fp:contracts "
-        f"taker_side:{SIDE} taker_outcome_side:{SIDE} taker_book_side:bid|ask is_block_trade:bool ts:int ts_ms:int"
+        f"taker_side:{SIDE} taker_outcome_side:{SIDE} taker_book_side:bid|ask is_block_trade:bool ts:int "
+        "ts_ms:int"
     ),
     "fill": (
-        f"trade_id order_id client_order_id? market_ticker exchange_index:int is_taker:bool side:{SIDE} ts:int "
+        f"trade_id order_id client_order_id? market_ticker exchange_index:int is_taker:bool side:{SIDE} "
+        "ts:int "
         "ts_ms:int yes_price_dollars:price count_fp:contracts fee_cost:dollars "
         f"action:buy|sell|sell_partial|sell_to_close| post_position_fp:signed purchased_side:{SIDE} "
         f"outcome_side:{SIDE} book_side:bid|ask subaccount?:int"
@@ -83,19 +97,22 @@ MESSAGES = {
         f"{_LIFECYCLE} event_type:created|deactivated|activated|close_date_updated|determined|settled"
     ),
     "event_lifecycle": (
-        "event_ticker exchange_index:int title subtitle collateral_return_type:MECNET|DIRECNET| series_ticker "
+        "event_ticker exchange_index:int title subtitle collateral_return_type:MECNET|DIRECNET| "
+        "series_ticker "
         "strike_date?:int strike_period?"
     ),
     "event_fee_update": f"event_ticker fee_type_override:~{_FEES} fee_multiplier_override:~number",
     "order_group_updates": (
-        "event_type:created|triggered|reset|deleted|limit_updated order_group_id contracts_limit_fp?:contracts ts_ms:int"
+        "event_type:created|triggered|reset|deleted|limit_updated order_group_id "
+        "contracts_limit_fp?:contracts ts_ms:int"
     ),
     "rfq_created": f"{_RFQ} created_ts:time mve_collection_ticker? mve_selected_legs?:[{{leg}}]",
     "rfq_deleted": f"{_RFQ} deleted_ts:time",
     "quote_created": f"{_QUOTE} created_ts:time",
     "quote_accepted": f"{_QUOTE} accepted_side?:{SIDE} contracts_accepted_fp?:contracts",
     "quote_executed": (
-        "quote_id rfq_id quote_creator_id rfq_creator_id order_id client_order_id market_ticker executed_ts:time "
+        "quote_id rfq_id quote_creator_id rfq_creator_id order_id client_order_id market_ticker "
+        "executed_ts:time "
         "subaccount?:int rfq_batch_id?"
     ),
     "rfq_batch_created": "id creator_id created_ts:time legs:[{leg}] rfqs:[{child_rfq}]",
@@ -105,13 +122,17 @@ MESSAGES = {
         "rfqs:[{best_quote}] subaccount?:int"
     ),
     "rfq_batch_executed": f"client_batch_id? {_EXECUTED}",
-    "batch_quote_created": ("batch_quote_id rfq_batch_id quote_creator_id created_ts:time quotes:[{child_quote}] subaccount?:int"),
+    "batch_quote_created": (
+        "batch_quote_id rfq_batch_id quote_creator_id created_ts:time quotes:[{child_quote}] subaccount?:int"
+    ),
     "batch_quote_accepted": (
         f"batch_quote_id rfq_batch_id quote_creator_id rfq_creator_id accepted_side:{SIDE} accepted_ts:time "
         "quotes:[{accepted_quote}] subaccount?:int"
     ),
     "batch_quote_executed": f"batch_quote_id {_EXECUTED}",
-    "cfbenchmarks_value": ("index_id received_at:int data avg_60s_data:{average} last_60s_windowed_average_15min?:{average}"),
+    "cfbenchmarks_value": (
+        "index_id received_at:int data avg_60s_data:{average} last_60s_windowed_average_15min?:{average}"
+    ),
     "cfbenchmarks_value_indexlist": "index_ids:[text]",
     "cfbenchmarks_value_5hz": "index_id value_usd:decimal source_ts_ms:int received_at:int data",
     "cfbenchmarks_value_5hz_indexlist": "index_ids:[text]",
@@ -122,19 +143,22 @@ MESSAGES = {
 
 STRUCTS = {
     "metadata": (
-        "name title yes_sub_title no_sub_title rules_primary rules_secondary can_close_early:bool event_ticker "
+        "name title yes_sub_title no_sub_title rules_primary rules_secondary can_close_early:bool "
+        "event_ticker "
         f"expected_expiration_ts:int {_STRIKES}"
     ),
     "range": "start:price end:price step:price",
     "leg": f"event_ticker market_ticker side:{SIDE} yes_settlement_value_dollars?:dollars",
     "child_rfq": (
-        "id market_ticker event_ticker? contracts_fp?:contracts target_cost_dollars?:dollars mve_collection_ticker? "
+        "id market_ticker event_ticker? contracts_fp?:contracts target_cost_dollars?:dollars "
+        "mve_collection_ticker? "
         "leg_indices:[int]"
     ),
     "child_quote": f"quote_id rfq_id {_BIDS} {_OFFERS}",
     "accepted_quote": f"quote_id rfq_id {_BIDS} {_OFFERS} contracts_accepted_fp?:contracts",
     "best_quote": (
-        f"rfq_id market_ticker event_ticker? yes_bid_dollars?:price no_bid_dollars?:price contracts_fp?:contracts {_OFFERS}"
+        "rfq_id market_ticker event_ticker? yes_bid_dollars?:price no_bid_dollars?:price "
+        f"contracts_fp?:contracts {_OFFERS}"
     ),
     "average": "value:decimal window_size:natural window_start_ts_ms:int window_end_ts_exclusive:int",
 }
@@ -161,7 +185,9 @@ _PATTERNS = {
     "contracts": re.compile(r"[0-9]+\.[0-9]{2}"),
     "signed": re.compile(r"-?[0-9]+\.[0-9]{2}"),
     "decimal": re.compile(r"-?[0-9]+(\.[0-9]+)?"),
-    "time": re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"),
+    "time": re.compile(
+        r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+    ),
 }
 _MEANING = {
     "dollars": "decimal text like '0.4800'",
@@ -203,7 +229,8 @@ def check_message(channel: str, type_: str, msg: Mapping[str, Any]) -> None:
 
 
 def check(type_: str, msg: Mapping[str, Any]) -> None:
-    """Whether ``msg`` is as the exchange would write it. Raises ValueError naming the first field that is not.
+    """Whether ``msg`` is as the exchange would write it. Raises ValueError naming the first field that is
+    not.
 
     Types the table does not know pass.
     """
@@ -223,7 +250,9 @@ def _check_fields(where: str, fields: Fields, msg: Mapping[str, Any]) -> None:
     for name in msg:
         if name not in fields:
             near = difflib.get_close_matches(str(name), fields, 1)
-            raise ValueError(f"{where} has no field {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(
+                f"{where} has no field {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+            )
 
 
 def _check_value(where: str, kind: str, value: Any) -> None:
@@ -245,11 +274,18 @@ def _fits(kind: str, value: Any) -> bool:
         return isinstance(value, bool)
     if kind in ("int", "natural", "number"):
         allowed = (int, float) if kind == "number" else (int,)
-        return isinstance(value, allowed) and not isinstance(value, bool) and (kind != "natural" or value >= 0)
+        return (
+            isinstance(value, allowed) and not isinstance(value, bool) and (kind != "natural" or value >= 0)
+        )
     if kind == "object":
         return isinstance(value, Mapping)
     if kind == "level":
-        return isinstance(value, list | tuple) and len(value) == 2 and _fits("price", value[0]) and _fits("contracts", value[1])
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == 2
+            and _fits("price", value[0])
+            and _fits("contracts", value[1])
+        )
     if not isinstance(value, str):
         return False
     if kind in _PATTERNS:

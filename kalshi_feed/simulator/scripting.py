@@ -1,8 +1,8 @@
 """What a test can make the exchange do, and ask of it afterwards.
 
-Owns no state: every method is one step of ``core``. All are thread-safe. ``connection`` is the index of one connection
-(0 for the first that was ever accepted); None means all that are open. Prices are dollars, sizes contracts, as str,
-Decimal or int.
+Owns no state: every method is one step of ``core``. All are thread-safe. ``connection`` is the index of one
+connection (0 for the first that was ever accepted); None means all that are open. Prices are dollars, sizes
+contracts, as str, Decimal or int.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from .wire import Number, Side, WireMessage, levels_units, price_units, size_uni
 class Scripting(Trading):
     """The scripting face of the exchange. Thread-safe."""
 
-    # -- markets -----------------------------------------------------------------------------------------------------
+    # -- markets ---------------------------------------------------------------------------------------------
     def add_market(self, market_ticker: str, yes: Side = None, no: Side = None) -> None:
         """A market that stands still, with these levels ({price: size}); replaces one of the same name.
 
-        Whoever is subscribed to its book gets a snapshot. No lifecycle message tells of it: see ``create_market``.
+        Whoever is subscribed to its book gets a snapshot. No lifecycle message tells of it: see
+        ``create_market``.
         """
         market = Market(market_ticker)
         market.set_book(levels_units(yes), levels_units(no))
@@ -55,7 +56,8 @@ class Scripting(Trading):
             self._replace_book(self._market(market_ticker), new_yes, new_no, "HaltCancel")
 
     def settle(self, market_ticker: str) -> None:
-        """End the market's book as the exchange does: an unsolicited empty snapshot, no deltas (PROTOCOL.md 5.5)."""
+        """End the market's book as the exchange does: an unsolicited empty snapshot, no deltas (PROTOCOL.md
+        5.5)."""
         with self._step():
             market = self._market(market_ticker)
             market.moving = False
@@ -92,10 +94,12 @@ class Scripting(Trading):
             return {ticker: market.truth() for ticker, market in self._markets.items()}
 
     def watch(self, watcher: Watcher) -> None:
-        """Have ``watcher(market, change)`` called after every change of a book (not of replayed ones), and now for each.
+        """Have ``watcher(market, change)`` called after every change of a book (not of replayed ones), and
+        now for each.
 
-        So it sees every true state, before anything is sent of it. ``change`` is (side, price, delta) in units, None if the
-        book was replaced. It runs under the exchange's lock: it must be quick and must not call the exchange.
+        So it sees every true state, before anything is sent of it. ``change`` is (side, price, delta) in
+        units, None if the book was replaced. It runs under the exchange's lock: it must be quick and must not
+        call the exchange.
         """
         with self.lock:
             self._watcher = watcher
@@ -108,14 +112,15 @@ class Scripting(Trading):
         with self.lock:
             return tuple(self._markets)
 
-    # -- faults of frames ----------------------------------------------------------------------------------------------
+    # -- faults of frames ------------------------------------------------------------------------------------
     def _arm(self, connection: int | None, kind: Any, type_: str | None, n: int, **more: Any) -> None:
         with self._step():
             for item in self._chosen(connection):
                 item.faults.arm(Fault(kind, type_, n, **more))
 
     def lose(self, n: int = 1, type: str | None = None, *, connection: int | None = None) -> None:
-        """The next ``n`` frames of a type are numbered but not sent (None: any sequenced data frame); truth goes on."""
+        """The next ``n`` frames of a type are numbered but not sent (None: any sequenced data frame); truth
+        goes on."""
         self._arm(connection, "lose", type, n)
 
     def duplicate(self, n: int = 1, type: str | None = None, *, connection: int | None = None) -> None:
@@ -135,8 +140,8 @@ class Scripting(Trading):
         n: int = 1,
         connection: int | None = None,
     ) -> None:
-        """In the next ``n`` frames these fields of ``msg`` (or sid, seq, type, id, msg themselves) are replaced or
-        removed.
+        """In the next ``n`` frames these fields of ``msg`` (or sid, seq, type, id, msg themselves) are
+        replaced or removed.
         """
         self._arm(connection, "corrupt", type, n, fields=dict(fields), remove=remove)
 
@@ -152,7 +157,7 @@ class Scripting(Trading):
         with self.lock:
             return self._lost + sum(item.faults.lost for item in self._all)
 
-    # -- sending -------------------------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
     def send(
         self,
         channel: str,
@@ -162,10 +167,12 @@ class Scripting(Trading):
         connection: int | None = None,
         check: bool = True,
     ) -> None:
-        """A data message with the channel's sid and next number to everyone subscribed to it; truth is not touched.
+        """A data message with the channel's sid and next number to everyone subscribed to it; truth is not
+        touched.
 
-        ``type``: None is the channel's usual one. ``check``: raise ValueError, naming the field, for a message that
-        the exchange would not write like this (PROTOCOL.md 6); a type nobody knows is not checked.
+        ``type``: None is the channel's usual one. ``check``: raise ValueError, naming the field, for a
+        message that the exchange would not write like this (PROTOCOL.md 6); a type nobody knows is not
+        checked.
         """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")
@@ -187,9 +194,11 @@ class Scripting(Trading):
             for item in self._chosen(connection):
                 item.queue(bytes(raw))
 
-    def error(self, code: int, msg: str | None = None, channel: str | None = None, *, connection: int | None = None) -> None:
-        """An error frame: of the channel's sid, numbered (10, 17 and 25 end the subscription); without a channel, of
-        nothing.
+    def error(
+        self, code: int, msg: str | None = None, channel: str | None = None, *, connection: int | None = None
+    ) -> None:
+        """An error frame: of the channel's sid, numbered (10, 17 and 25 end the subscription); without a
+        channel, of nothing.
         """
         with self._step():
             if channel is None:
@@ -205,7 +214,7 @@ class Scripting(Trading):
             for session, subscription in self._subscribed(channel, None, connection):
                 session.end(subscription)
 
-    # -- faults of connections -----------------------------------------------------------------------------------------
+    # -- faults of connections -------------------------------------------------------------------------------
     def reset(self, *, connection: int | None = None) -> None:
         """RST at once; what was queued is not sent."""
         with self._step():
@@ -216,9 +225,11 @@ class Scripting(Trading):
         """FIN after what was queued, without a close frame and without TLS's goodbye."""
         self._finish(connection, Fin(notify=False))
 
-    def close_connections(self, code: int | None = 1000, reason: str = "", *, connection: int | None = None) -> None:
-        """A close frame after what was queued (any code, None for none), then the closing handshake, bounded to a
-        second.
+    def close_connections(
+        self, code: int | None = 1000, reason: str = "", *, connection: int | None = None
+    ) -> None:
+        """A close frame after what was queued (any code, None for none), then the closing handshake, bounded
+        to a second.
         """
         self._finish(connection, Close(code, reason))
 
@@ -245,13 +256,17 @@ class Scripting(Trading):
             for item in self._chosen(connection):
                 self._set_state(item, muted=muted, deaf=deaf)
 
-    # -- handshakes and commands ---------------------------------------------------------------------------------------
-    def reject_next(self, n: int = 1, status: int = 503, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+    # -- handshakes and commands -----------------------------------------------------------------------------
+    def reject_next(
+        self, n: int = 1, status: int = 503, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> None:
         """Answer the next ``n`` upgrade requests with this instead; calls add up, in order."""
         with self.lock:
             self._rejections.extend(Refusal(status, dict(headers or {}), body) for _ in range(n))
 
-    def refuse_commands(self, code: int, msg: str | None = None, cmd: str | None = None, n: int | None = 1) -> None:
+    def refuse_commands(
+        self, code: int, msg: str | None = None, cmd: str | None = None, n: int | None = 1
+    ) -> None:
         """Answer the next ``n`` commands (of one kind; n=None: all) with this error."""
         self._add_answer(_Answer(cmd, code, msg, n))
 
@@ -260,15 +275,17 @@ class Scripting(Trading):
         self._add_answer(_Answer(cmd, None, None, n))
 
     def end_before_subscribed(self, channel: str, code: int = 25, n: int = 1) -> None:
-        """End the channel's next ``n`` subscriptions (of any connection) before they are confirmed: the error comes first,
-        with the sid, then a ``subscribed`` of what is dead already.
+        """End the channel's next ``n`` subscriptions (of any connection) before they are confirmed: the error
+        comes first, with the sid, then a ``subscribed`` of what is dead already.
 
         ``code``: 10, 17 or 25. Raises ValueError for another code or an unknown channel.
         """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")
         if code not in TERMINAL:
-            raise ValueError(f"error {code} does not end a subscription; {', '.join(map(str, sorted(TERMINAL)))} do")
+            raise ValueError(
+                f"error {code} does not end a subscription; {', '.join(map(str, sorted(TERMINAL)))} do"
+            )
         with self.lock:
             self.early_ends.setdefault(channel, []).extend([code] * n)
 
@@ -288,10 +305,11 @@ class Scripting(Trading):
                 item.faults.clear()
                 self._set_state(item, muted=False, deaf=False)
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
     @property
     def commands(self) -> list[dict[str, Any]]:
-        """Every command received, in order, with ``connection`` (index); what was no JSON object as ``raw``."""
+        """Every command received, in order, with ``connection`` (index); what was no JSON object as
+        ``raw``."""
         with self.lock:
             return list(self._commands)
 
@@ -302,7 +320,8 @@ class Scripting(Trading):
             return list(self._handshakes)
 
     def forget(self) -> None:
-        """Drop the records of commands and handshakes so far: in a run of hours they would fill the memory."""
+        """Drop the records of commands and handshakes so far: in a run of hours they would fill the
+        memory."""
         with self.lock:
             self._commands.clear()
             self._handshakes.clear()
@@ -315,7 +334,8 @@ class Scripting(Trading):
 
     @property
     def subscriptions(self) -> list[dict[str, Any]]:
-        """What is subscribed now: connection, channel, sid, seq (the last one used), market_tickers (None: all)."""
+        """What is subscribed now: connection, channel, sid, seq (the last one used), market_tickers (None:
+        all)."""
         with self.lock:
             return [
                 {
@@ -357,12 +377,14 @@ class Scripting(Trading):
         self._wait_for(lambda: len(self._open) == n, timeout, f"{n} open connections")
 
     def wait_for_handshakes(self, n: int, timeout: float = 5.0) -> list[Handshake]:
-        """Wait until at least ``n`` upgrade requests have been answered, and return them all. Raises TimeoutError."""
+        """Wait until at least ``n`` upgrade requests have been answered, and return them all. Raises
+        TimeoutError."""
         self._wait_for(lambda: len(self._handshakes) >= n, timeout, f"{n} handshakes")
         return self.handshakes
 
     def wait_until_sent(self, timeout: float = 5.0) -> None:
-        """Wait until the sockets have taken all that was queued (muted connections aside). Raises TimeoutError."""
+        """Wait until the sockets have taken all that was queued (muted connections aside). Raises
+        TimeoutError."""
 
         def sent() -> bool:
             return not any(item.buffered for item in self._open if not item.muted)

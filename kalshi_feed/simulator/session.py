@@ -1,7 +1,8 @@
 """The exchange's side of one connection: commands in, numbered messages out (PROTOCOL.md 3-5). Sans-IO.
 
-Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock and only
-queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol ``Venue`` only.
+Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock
+and only queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol
+``Venue`` only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .wire import WireMessage
 
 @dataclass
 class Quirks:
-    """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other answer."""
+    """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other
+    answer."""
 
     missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (PROTOCOL.md 3.1)
     get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
@@ -27,11 +29,21 @@ class Quirks:
     snapshot_before_subscribed: bool = False
     replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
     replies_repeat_seq: bool = False  # whether that is the last one again and not the next
-    get_snapshot_seq: Literal["next", "last", "none"] = "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
-    unknown_markets_flow: bool = False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
-    answers_in_order: bool = False  # whether commands that come together are answered in the order they came in (PROTOCOL.md 4)
-    lists_in_order: bool = False  # whether an ``ok`` lists markets in the order they were added, and not sorted
-    use_yes_price: bool | None = None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
+    get_snapshot_seq: Literal["next", "last", "none"] = (
+        "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
+    )
+    unknown_markets_flow: bool = (
+        False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
+    )
+    answers_in_order: bool = (
+        False  # whether commands that come together are answered in the order they came in (PROTOCOL.md 4)
+    )
+    lists_in_order: bool = (
+        False  # whether an ``ok`` lists markets in the order they were added, and not sorted
+    )
+    use_yes_price: bool | None = (
+        None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
+    )
 
 
 class Venue(Protocol):
@@ -69,7 +81,7 @@ class ServerSession:
         self.subscriptions: dict[str, OpenChannel] = {}  # by channel
         self._last_sid = 0
 
-    # -- sending -----------------------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------
     def _emit(self, type_: str, msg: Any, **parts: int | None) -> None:
         encoded = None if msg is None else wire.encode_json(msg)
         self._outlet.emit(type_, wire.envelope(type_, encoded, self._venue.now_us() // 1000, **parts))
@@ -78,7 +90,9 @@ class ServerSession:
         """A data message with the subscription's next number."""
         self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
 
-    def _deliver(self, subscription: OpenChannel, type_: str, msg: bytes, id_: int | None, numbered: str = "next") -> None:
+    def _deliver(
+        self, subscription: OpenChannel, type_: str, msg: bytes, id_: int | None, numbered: str = "next"
+    ) -> None:
         if self.subscriptions.get(subscription.channel) is not subscription:
             return  # an overflow ended it while several messages were on their way
         seq: int | None = None
@@ -104,9 +118,13 @@ class ServerSession:
     def end(self, subscription: OpenChannel, id_: int | None = None) -> None:
         """``unsubscribed``; takes a number (PROTOCOL.md 4)."""
         self.subscriptions.pop(subscription.channel, None)
-        self._emit("unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True))
+        self._emit(
+            "unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True)
+        )
 
-    def snapshot(self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next") -> None:
+    def snapshot(
+        self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next"
+    ) -> None:
         if ticker in self._venue.mute_books:
             return
         market = self._venue.find_market(ticker)
@@ -134,7 +152,7 @@ class ServerSession:
     def _listed(self, names: Iterable[str]) -> list[str]:
         return list(names) if self._venue.quirks.lists_in_order else sorted(names)
 
-    # -- commands ----------------------------------------------------------------------------------------------------
+    # -- commands --------------------------------------------------------------------------------------------
     def command(self, command: dict[str, Any]) -> None:
         """Answer one command. Whatever it holds, the answer is a message, never an exception."""
         id_ = command.get("id")
@@ -145,7 +163,9 @@ class ServerSession:
             name, params = command.get("cmd"), command.get("params")
             if name == "list_subscriptions":
                 subscriptions = self.subscriptions.values()
-                return self._emit("ok", [{"channel": item.channel, "sid": item.sid} for item in subscriptions], id_=id_)
+                return self._emit(
+                    "ok", [{"channel": item.channel, "sid": item.sid} for item in subscriptions], id_=id_
+                )
             if name not in ("subscribe", "unsubscribe", "update_subscription"):
                 raise CommandError(5)
             if params is None:
@@ -195,7 +215,9 @@ class ServerSession:
                 subscription.everything |= not (tickers or ids)
                 self._grow(subscription, tickers, ids, params, id_)
 
-    def _open(self, channel: str, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None) -> None:
+    def _open(
+        self, channel: str, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None
+    ) -> None:
         self._last_sid += 1
         subscription = OpenChannel(
             channel,
@@ -212,7 +234,8 @@ class ServerSession:
         self.subscriptions[channel] = subscription
         new = subscription.include(tickers, ids)
         if codes := self._venue.early_ends.get(channel):
-            self.fail(subscription, codes.pop(0))  # it is dead; what is sent from here on is its ``subscribed`` alone
+            # it is dead; what is sent from here on is its ``subscribed`` alone
+            self.fail(subscription, codes.pop(0))
         quirks = self._venue.quirks
         if quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)
@@ -221,7 +244,14 @@ class ServerSession:
         if not quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)
 
-    def _grow(self, subscription: OpenChannel, tickers: list[str], ids: list[str], params: dict[str, Any], id_: int | None) -> None:
+    def _grow(
+        self,
+        subscription: OpenChannel,
+        tickers: list[str],
+        ids: list[str],
+        params: dict[str, Any],
+        id_: int | None,
+    ) -> None:
         """``ok`` with the whole list, then snapshots for what is new only (PROTOCOL.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
@@ -235,7 +265,9 @@ class ServerSession:
 
     def _include_names(self, subscription: OpenChannel, params: dict[str, Any]) -> None:
         if subscription.channel in INDEX_ACTIONS:
-            subscription.names.update(dict.fromkeys(commands.strings(params, INDEX_ACTIONS[subscription.channel][3])))
+            subscription.names.update(
+                dict.fromkeys(commands.strings(params, INDEX_ACTIONS[subscription.channel][3]))
+            )
 
     def _check_limit(self, subscription: OpenChannel, tickers: list[str], ids: list[str]) -> None:
         limit, at_once = self._venue.market_limit, self._venue.tickers_per_command
@@ -249,7 +281,9 @@ class ServerSession:
         if limit is not None and not subscription.may_change(self._venue.now_us(), limit):
             raise CommandError(27)
 
-    def _send_initial(self, subscription: OpenChannel, tickers: list[str], ids: list[str], initial: bool) -> None:
+    def _send_initial(
+        self, subscription: OpenChannel, tickers: list[str], ids: list[str], initial: bool
+    ) -> None:
         if subscription.channel == "orderbook_delta":
             for ticker in tickers:
                 if self._venue.find_market(ticker) is None and not self._venue.quirks.unknown_markets_flow:
@@ -260,7 +294,9 @@ class ServerSession:
             named = [*named, *(self._venue.find_market_by_id(market_id) for market_id in ids)]
             for market in named:
                 if market is not None:
-                    self.publish(subscription, WireMessage("ticker", market.ticker_message(self._venue.now_us())))
+                    self.publish(
+                        subscription, WireMessage("ticker", market.ticker_message(self._venue.now_us()))
+                    )
 
     def _unsubscribe(self, params: dict[str, Any], id_: int | None) -> None:
         sids = commands.integers(params, "sids")
@@ -316,7 +352,8 @@ class ServerSession:
             raise CommandError(13)
 
     def _get_snapshot(self, subscription: OpenChannel, params: dict[str, Any], id_: int | None) -> None:
-        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md 3.3)."""
+        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md
+        3.3)."""
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
             raise CommandError(14)
@@ -325,11 +362,14 @@ class ServerSession:
         for ticker in dict.fromkeys(tickers):
             self.snapshot(subscription, ticker, id_, self._venue.quirks.get_snapshot_seq)
 
-    def _update_names(self, subscription: OpenChannel, action: Any, params: dict[str, Any], id_: int | None) -> None:
+    def _update_names(
+        self, subscription: OpenChannel, action: Any, params: dict[str, Any], id_: int | None
+    ) -> None:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
         if action == list_:
             type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()
-            msg = {key: self._venue.reference_names(subscription.channel)}  # what there is, not what is subscribed
+            # what there is, not what is subscribed
+            msg = {key: self._venue.reference_names(subscription.channel)}
             return self._emit(type_, msg, id_=id_, sid=subscription.sid, seq=seq)
         if action not in (add, drop):
             raise CommandError(13)

@@ -2,8 +2,8 @@
 
 Owns what a subscriber wants and has been sent. Pure data; imports only markets.
 
-How the exchange shards is not known; here a frame of ``communications`` belongs to the shard crc32(key) modulo
-``shard_factor``, the key being the market's ticker or the batch's id (PROTOCOL.md 3.1).
+How the exchange shards is not known; here a frame of ``communications`` belongs to the shard crc32(key)
+modulo ``shard_factor``, the key being the market's ticker or the batch's id (PROTOCOL.md 3.1).
 """
 
 from __future__ import annotations
@@ -44,9 +44,16 @@ MESSAGE_TYPE = {
 INDEX_ACTIONS = {
     "cfbenchmarks_value": ("subscribe_indices", "unsubscribe_indices", "indexlist", "index_ids", 24),
     "cfbenchmarks_value_5hz": ("subscribe_indices", "unsubscribe_indices", "indexlist", "index_ids", 24),
-    "pyth_value": ("subscribe_underlyings", "unsubscribe_underlyings", "underlying_list", "underlying_tickers", 28),
+    "pyth_value": (
+        "subscribe_underlyings",
+        "unsubscribe_underlyings",
+        "underlying_list",
+        "underlying_tickers",
+        28,
+    ),
 }
-"""Per reference feed: the actions to add, drop and list, the field they need, the error code when it is missing."""
+"""Per reference feed: the actions to add, drop and list, the field they need, the error code when it is
+missing."""
 
 
 ALL = "all"
@@ -64,9 +71,11 @@ class OpenChannel:
     skip_ticker_ack: bool = False
     seq: int = 0
     market_tickers: dict[str, None] = field(default_factory=dict)  # an ordered set
-    deaf: set[str] = field(default_factory=set)  # tickers that were unknown when they were added: their books are not served
+    # tickers that were unknown when they were added: their books are not served
+    deaf: set[str] = field(default_factory=set)
     market_ids: dict[str, None] = field(default_factory=dict)
-    names: dict[str, None] = field(default_factory=dict)  # index_ids or underlying_tickers; "all" means every one
+    # index_ids or underlying_tickers; "all" means every one
+    names: dict[str, None] = field(default_factory=dict)
     own_only: bool = False  # user_filter "self"
     shard_factor: int | None = None
     shard_key: int = 0
@@ -90,8 +99,8 @@ class OpenChannel:
         return name in self.names or ALL in self.names
 
     def wants_communication(self, key: str, own: bool, request: bool) -> bool:
-        """``own``: the account made the RFQ or batch; ``request``: the frame is of the RFQ or batch itself, which
-        is what ``user_filter`` is about.
+        """``own``: the account made the RFQ or batch; ``request``: the frame is of the RFQ or batch itself,
+        which is what ``user_filter`` is about.
         """
         if self.own_only and request and not own:
             return False

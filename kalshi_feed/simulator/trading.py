@@ -1,7 +1,7 @@
 """The account as a script drives it: orders, fills, positions, order groups.
 
-Owns no state: every method is one step of ``core``; what happens in it is in ``matching``. Imports matching, portfolio,
-markets and wire.
+Owns no state: every method is one step of ``core``; what happens in it is in ``matching``. Imports matching,
+portfolio, markets and wire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Prevention = Literal["taker_at_cross", "maker"]
 class Trading(Matching):
     """The account's face of the exchange. Thread-safe."""
 
-    # -- orders --------------------------------------------------------------------------------------------------------
+    # -- orders ----------------------------------------------------------------------------------------------
     def place_order(
         self,
         market_ticker: str,
@@ -38,12 +38,13 @@ class Trading(Matching):
         self_trade_prevention_type: Prevention = "taker_at_cross",
         expiration_ts_ms: int | None = None,
     ) -> str:
-        """A limit order of the account for ``count`` contracts of ``side`` at its own ``price``; returns its order_id.
+        """A limit order of the account for ``count`` contracts of ``side`` at its own ``price``; returns its
+        order_id.
 
-        It takes what crosses it and rests with the remainder. ``post_only``: it is cancelled instead of taking.
-        ``client_order_id``: made up if None. ``expiration_ts_ms`` is only told; to expire the order, cancel it with
-        ``reason="ExpiryCancel"``. Raises ValueError for what the exchange would refuse, LookupError for an unknown
-        market or group.
+        It takes what crosses it and rests with the remainder. ``post_only``: it is cancelled instead of
+        taking. ``client_order_id``: made up if None. ``expiration_ts_ms`` is only told; to expire the order,
+        cancel it with ``reason="ExpiryCancel"``. Raises ValueError for what the exchange would refuse,
+        LookupError for an unknown market or group.
         """
         own, size = price_units(price), size_units(count)
         gained = known_side(side)
@@ -52,11 +53,16 @@ class Trading(Matching):
         if action == "sell":
             gained, own = other(gained), DOLLAR - own
         if not 0 < own < DOLLAR or size <= 0:
-            raise ValueError(f"an order needs a price between 0 and 1 and a count above 0, got {price!r} and {count!r}")
+            raise ValueError(
+                f"an order needs a price between 0 and 1 and a count above 0, got {price!r} and {count!r}"
+            )
         if isinstance(subaccount, bool) or not isinstance(subaccount, int) or not 0 <= subaccount <= 63:
             raise ValueError(f"subaccount must be an int from 0 to 63, got {subaccount!r}")
         if self_trade_prevention_type not in ("taker_at_cross", "maker"):
-            raise ValueError(f"self_trade_prevention_type must be 'taker_at_cross' or 'maker', got {self_trade_prevention_type!r}")
+            raise ValueError(
+                "self_trade_prevention_type must be 'taker_at_cross' or 'maker', got "
+                f"{self_trade_prevention_type!r}"
+            )
         with self._step():
             market = self._market(market_ticker)
             order = Order(
@@ -87,7 +93,8 @@ class Trading(Matching):
     def amend_order(self, order_id: str, *, price: Number | None = None, count: Number | None = None) -> None:
         """Give a resting order another ``price`` (of the outcome it gains) or total ``count``.
 
-        It goes to the back of its price's queue and takes what it now crosses. Raises ValueError, LookupError.
+        It goes to the back of its price's queue and takes what it now crosses. Raises ValueError,
+        LookupError.
         """
         with self._step():
             order = self._open_order(order_id)
@@ -96,7 +103,8 @@ class Trading(Matching):
             left = order.remaining if count is None else size_units(count) - order.filled
             if not 0 < new_price < DOLLAR or left <= 0:
                 raise ValueError(
-                    f"the order needs a price between 0 and 1 and a count above the {wire.size_text(order.filled)} "
+                    "the order needs a price between 0 and 1 and a count above the "
+                    f"{wire.size_text(order.filled)} "
                     f"that are filled, got {price!r} and {count!r}"
                 )
             self._change(market, [(order.side, order.price, -order.remaining)], [order])
@@ -117,7 +125,9 @@ class Trading(Matching):
         with self._step():
             order = self._open_order(order_id)
             if not 0 < size <= order.remaining:
-                raise ValueError(f"by must be from 0.01 to the {wire.size_text(order.remaining)} left, got {by!r}")
+                raise ValueError(
+                    f"by must be from 0.01 to the {wire.size_text(order.remaining)} left, got {by!r}"
+                )
             if size == order.remaining:
                 return self._cancel(order, "Decrease")
             market = self._market(order.market_ticker)
@@ -126,7 +136,7 @@ class Trading(Matching):
             order.touch("Decrease", self.now_us())
             self._tell_order(market, order)
 
-    # -- trades and fills ----------------------------------------------------------------------------------------------
+    # -- trades and fills ------------------------------------------------------------------------------------
     def trade(self, market_ticker: str, side: str, price: Number, count: Number) -> None:
         """A trade message: ``side`` is the taker's outcome, ``price`` its own price.
 
@@ -139,7 +149,8 @@ class Trading(Matching):
             self._fill_parts(market, side, maker_price, size, parts)
 
     def take(self, market_ticker: str, side: str, count: Number, limit: Number = 1) -> None:
-        """Somebody else buys up to ``count`` contracts of ``side`` from the book, at prices up to ``limit``."""
+        """Somebody else buys up to ``count`` contracts of ``side`` from the book, at prices up to
+        ``limit``."""
         left, floor = size_units(count), DOLLAR - price_units(limit)
         with self._step():
             market = self._market(market_ticker)
@@ -163,10 +174,11 @@ class Trading(Matching):
     ) -> None:
         """A fill of the account, and its position after it.
 
-        With the ``order_id`` of a resting order: of that order, at its price (``count``: all that is left), with the
-        trade and the deltas that belong to it. Otherwise ``count`` contracts (1) of the outcome ``side`` (yes) bought
-        at its own ``price`` (0.5), and the book is not touched. Other fields of the wire (``is_taker``, ``fee_cost``
-        ...) replace the made-up ones in the fill message. Raises ValueError, LookupError.
+        With the ``order_id`` of a resting order: of that order, at its price (``count``: all that is left),
+        with the trade and the deltas that belong to it. Otherwise ``count`` contracts (1) of the outcome
+        ``side`` (yes) bought at its own ``price`` (0.5), and the book is not touched. Other fields of the
+        wire (``is_taker``, ``fee_cost`` ...) replace the made-up ones in the fill message. Raises ValueError,
+        LookupError.
         """
         with self._step():
             market = self._market(market_ticker)
@@ -174,11 +186,20 @@ class Trading(Matching):
             if order is not None:
                 size = order.remaining if count is None else size_units(count)
                 if order.market_ticker != market_ticker or side is not None or price is not None:
-                    raise ValueError(f"a fill of order {order_id} takes its market, side and price: leave them out")
+                    raise ValueError(
+                        f"a fill of order {order_id} takes its market, side and price: leave them out"
+                    )
                 if not 0 < size <= order.remaining:
-                    raise ValueError(f"{wire.size_text(order.remaining)} of order {order_id} are left, not {count!r}")
-                return self._fill_parts(market, other(order.side), order.price, size, [(order, size)], **fields)
-            own, size = price_units("0.5" if price is None else price), size_units(1 if count is None else count)
+                    raise ValueError(
+                        f"{wire.size_text(order.remaining)} of order {order_id} are left, not {count!r}"
+                    )
+                return self._fill_parts(
+                    market, other(order.side), order.price, size, [(order, size)], **fields
+                )
+            own, size = (
+                price_units("0.5" if price is None else price),
+                size_units(1 if count is None else count),
+            )
             order = Order(
                 market_ticker,
                 known_side("yes" if side is None else side),
@@ -193,10 +214,11 @@ class Trading(Matching):
                 order.subaccount = subaccount
             self._execute(market, order, own, size, True, str(uuid.uuid4()), fields)
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
     @property
     def orders(self) -> list[dict[str, Any]]:
-        """The account's orders as user_order messages, oldest first (of the finished ones the last thousands)."""
+        """The account's orders as user_order messages, oldest first (of the finished ones the last
+        thousands)."""
         with self.lock:
             return [order.message(self._portfolio.user_id) for order in self._portfolio.orders.values()]
 
@@ -212,9 +234,10 @@ class Trading(Matching):
         with self.lock:
             return [item.message(self._portfolio.user_id) for item in self._portfolio.positions.values()]
 
-    # -- order groups --------------------------------------------------------------------------------------------------
+    # -- order groups ----------------------------------------------------------------------------------------
     def create_order_group(self, contracts_limit: Number) -> str:
-        """A group whose orders are cancelled once ``contracts_limit`` contracts of them are filled; returns its id.
+        """A group whose orders are cancelled once ``contracts_limit`` contracts of them are filled; returns
+        its id.
 
         The real exchange counts over a rolling time; here the count runs until ``reset_order_group``.
         """
@@ -225,7 +248,8 @@ class Trading(Matching):
         return group.order_group_id
 
     def update_order_group_limit(self, order_group_id: str, contracts_limit: Number) -> None:
-        """Another limit; below what is filled already it triggers the group. Raises LookupError, ValueError."""
+        """Another limit; below what is filled already it triggers the group. Raises LookupError,
+        ValueError."""
         limit = size_units(contracts_limit)
         with self._step():
             group = self._group(order_group_id)

@@ -1,7 +1,7 @@
 """Numbers, times, envelopes and websocket frames as the exchange writes them.
 
-Owns the wire's text forms; pure functions, no state. Must not import anything else of the package.
-Prices are ints of 1/10,000 dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar inside the
+Owns the wire's text forms; pure functions, no state. Must not import anything else of the package. Prices are
+ints of 1/10,000 dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar inside the
 simulator (PROTOCOL.md 7).
 """
 
@@ -107,9 +107,16 @@ def envelope(
     seq: int | None = None,
     id_: int | None = None,
 ) -> bytes:
-    """One server message: the given parts and ``sending_ts_ms``. ``msg`` is ready JSON; None leaves it out."""
+    """One server message: the given parts and ``sending_ts_ms``. ``msg`` is ready JSON; None leaves it
+    out."""
     if id_ is None and sid is not None and seq is not None and msg is not None:  # nearly all of them
-        return b'{"type":"%b","sid":%d,"seq":%d,"msg":%b,"sending_ts_ms":%d}' % (type_.encode(), sid, seq, msg, now_ms)
+        return b'{"type":"%b","sid":%d,"seq":%d,"msg":%b,"sending_ts_ms":%d}' % (
+            type_.encode(),
+            sid,
+            seq,
+            msg,
+            now_ms,
+        )
     parts = [b'{"type":"%b"' % type_.encode()]
     if id_ is not None:
         parts.append(b'"id":%d' % id_)
@@ -134,15 +141,15 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def close_payload(code: int | None, reason: str = "") -> bytes:
-    """The body of a close frame; ``None`` is a close frame without a code. Any code is let through, also forbidden
-    ones.
+    """The body of a close frame; ``None`` is a close frame without a code. Any code is let through, also
+    forbidden ones.
     """
     return b"" if code is None else struct.pack("!H", code) + reason.encode()
 
 
 def levels(side: Mapping[int, int], *, complement: bool = False) -> list[list[str]]:
-    """A side of a book as a snapshot lists it: ascending in the reported price; ``complement`` is the yes scale of a no
-    side.
+    """A side of a book as a snapshot lists it: ascending in the reported price; ``complement`` is the yes
+    scale of a no side.
     """
     items: Iterable[tuple[int, int]] = side.items()
     if complement:
@@ -171,7 +178,8 @@ def _complement(price: Any) -> Any:
 
 
 class WireMessage:
-    """One message for many subscribers: its JSON is made once per price scale. Used under the exchange's lock only."""
+    """One message for many subscribers: its JSON is made once per price scale. Used under the exchange's lock
+    only."""
 
     __slots__ = ("_plain", "_yes_scale", "msg", "type")
 

@@ -1,4 +1,5 @@
-"""Into a database: the feed's messages in batches, kept in memory while the store is away, and every loss on record.
+"""Into a database: the feed's messages in batches, kept in memory while the store is away, and every loss on
+record.
 
     from kalshi_feed.sinks import Batcher, PostgresSink
 
@@ -7,9 +8,9 @@
         feed.subscribe(["orderbook_delta", "trade"], tickers)
         feed.run_forever()
 
-A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``), ParquetSink (extra
-``arrow``) or one of your own. Owns the public names; imports the core only, and the stores' libraries where a sink is made.
-Layers, downwards: url > (sqlite, postgres, parquet, batcher) > rows.
+A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``),
+ParquetSink (extra ``arrow``) or one of your own. Owns the public names; imports the core only, and the
+stores' libraries where a sink is made. Layers, downwards: url > (sqlite, postgres, parquet, batcher) > rows.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Collecting what comes and giving it to a sink in batches, from a thread of its own.
 
-Owns Batcher: what waits, when a batch is due, when one is tried again, what is told. Must not import a store's library.
+Owns Batcher: what waits, when a batch is due, when one is tried again, what is told. Must not import a
+store's library.
 
-What is promised: what put() accepted is kept in memory until the sink has stored it; an outage of the store, however long,
-loses none of it. Memory is bounded: at most ``max_pending`` rows wait. At the bound put() waits (``when_full="block"``), or
-leaves the newest out (``"drop_newest"``), which is told once for each time it happens, counted, and stored as a Dropped in the
-place of what is missing. A row that the store refuses for what it holds is dropped in the same way, so that it does not hold up
-all that come after it. What is not promised: memory does not survive its process; a kill loses what was pending.
+What is promised: what put() accepted is kept in memory until the sink has stored it; an outage of the store,
+however long, loses none of it. Memory is bounded: at most ``max_pending`` rows wait. At the bound put() waits
+(``when_full="block"``), or leaves the newest out (``"drop_newest"``), which is told once for each time it
+happens, counted, and stored as a Dropped in the place of what is missing. A row that the store refuses for
+what it holds is dropped in the same way, so that it does not hold up all that come after it. What is not
+promised: memory does not survive its process; a kill loses what was pending.
 """
 
 from __future__ import annotations
@@ -37,9 +39,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Batcher", "BatcherStats", "SinkTrouble"]
 
-_RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)  # a store that is back is not to be waited for
+# a store that is back is not to be waited for
+_RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)
 _MAX_TICKERS: Final = 1_000
-_MOST_REFUSED: Final = 10  # rows refused one after the other, with none stored in between: then it is the table that is wrong
+_MOST_REFUSED: Final = (
+    10  # rows refused one after the other, with none stored in between: then it is the table that is wrong
+)
 _EXIT_TIMEOUT: Final = 5.0
 _logger: Final = logging.getLogger("kalshi_feed.sinks")
 _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
@@ -49,9 +54,9 @@ _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 class BatcherStats:
     """A Batcher's figures at one instant: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
 
-    ``dropped`` counts the rows there was no room for, and those that the store refused. ``retried`` counts writes that failed
-    and were tried again as they were, ``batches`` those that did not fail. ``is_failing``: the last one failed, for the reason
-    ``last_error``.
+    ``dropped`` counts the rows there was no room for, and those that the store refused. ``retried`` counts
+    writes that failed and were tried again as they were, ``batches`` those that did not fail. ``is_failing``:
+    the last one failed, for the reason ``last_error``.
     """
 
     received: int
@@ -66,9 +71,9 @@ class BatcherStats:
 
 @dataclass(frozen=True)
 class SinkTrouble:
-    """Told once at each change. ``kind`` is "failing" (the store cannot be written), "writing" (it can again), "full" (the bound
-    is reached) or "room" (less than half of it waits again); and "refused" for each row that the store does not take for what it
-    holds: it was dropped. Immutable.
+    """Told once at each change. ``kind`` is "failing" (the store cannot be written), "writing" (it can
+    again), "full" (the bound is reached) or "room" (less than half of it waits again); and "refused" for each
+    row that the store does not take for what it holds: it was dropped. Immutable.
     """
 
     kind: Literal["failing", "writing", "full", "room", "refused"]
@@ -94,12 +99,14 @@ class _Drops:
 
 
 class Batcher:
-    """Collects messages and events and writes them to ``sink`` in batches. Thread-safe; a thread of its own writes.
+    """Collects messages and events and writes them to ``sink`` in batches. Thread-safe; a thread of its own
+    writes.
 
-    A batch is written when ``batch_rows`` wait or the oldest has waited ``batch_seconds`` (by default as the sink says), and
-    again after a failure, with growing delays (``retry``), until it is stored. ``max_pending``: rows that may wait.
-    ``when_full``: see the module. ``on_trouble`` is called with a SinkTrouble, from the thread it happens in; the log
-    ``kalshi_feed.sinks`` is told as well. The sink belongs to the Batcher from now on. Raises ConfigurationError.
+    A batch is written when ``batch_rows`` wait or the oldest has waited ``batch_seconds`` (by default as the
+    sink says), and again after a failure, with growing delays (``retry``), until it is stored.
+    ``max_pending``: rows that may wait. ``when_full``: see the module. ``on_trouble`` is called with a
+    SinkTrouble, from the thread it happens in; the log ``kalshi_feed.sinks`` is told as well. The sink
+    belongs to the Batcher from now on. Raises ConfigurationError.
     """
 
     def __init__(
@@ -115,22 +122,34 @@ class Batcher:
         name: str = "kalshi-sink",
     ) -> None:
         if not callable(getattr(sink, "write", None)) or not callable(getattr(sink, "close", None)):
-            raise ConfigurationError(f"a sink is an object with write(rows) and close(), not {type(sink).__name__}")
-        self._batch_rows = _whole("batch_rows", getattr(sink, "batch_rows", Sink.batch_rows) if batch_rows is None else batch_rows)
-        seconds = checked_timeout(getattr(sink, "batch_seconds", Sink.batch_seconds) if batch_seconds is None else batch_seconds)
+            raise ConfigurationError(
+                f"a sink is an object with write(rows) and close(), not {type(sink).__name__}"
+            )
+        self._batch_rows = _whole(
+            "batch_rows", getattr(sink, "batch_rows", Sink.batch_rows) if batch_rows is None else batch_rows
+        )
+        seconds = checked_timeout(
+            getattr(sink, "batch_seconds", Sink.batch_seconds) if batch_seconds is None else batch_seconds
+        )
         if seconds is None or seconds <= 0:
             raise ConfigurationError("batch_seconds must be a positive number of seconds")
         self._batch_seconds = seconds
         self._max_pending = _whole("max_pending", max_pending)
         if max_pending < self._batch_rows:
-            raise ConfigurationError(f"max_pending ({max_pending}) must not be smaller than batch_rows ({self._batch_rows})")
+            raise ConfigurationError(
+                f"max_pending ({max_pending}) must not be smaller than batch_rows ({self._batch_rows})"
+            )
         if when_full not in ("drop_newest", "block"):
             raise ConfigurationError(f"when_full must be 'drop_newest' or 'block', not {when_full!r}")
         if not isinstance(retry, ReconnectPolicy) or retry.max_retries is not None:
-            raise ConfigurationError("retry must be a ReconnectPolicy without max_retries: what was accepted is tried on")
+            raise ConfigurationError(
+                "retry must be a ReconnectPolicy without max_retries: what was accepted is tried on"
+            )
         if isinstance(sink, Sink):
             if sink.batcher is not None:
-                raise ConfigurationError(f"{sink} has a Batcher already: make another sink for another Batcher")
+                raise ConfigurationError(
+                    f"{sink} has a Batcher already: make another sink for another Batcher"
+                )
             sink.batcher = self
         self._sink = sink
         self._takes = getattr(sink, "takes", Sink.takes)
@@ -141,7 +160,8 @@ class Batcher:
         self._pid = os.getpid()
         # guards all below; told of whatever changes. Never held while the sink writes or somebody is told.
         self._changed = threading.Condition()
-        self._pending: deque[Row] = deque()  # the item of a row may be a _Drops, which grows while it is the last one
+        # the item of a row may be a _Drops, which grows while it is the last one
+        self._pending: deque[Row] = deque()
         self._in_hand: list[Row] = []  # what the sink is writing, or is to be given again
         self._oldest_at = 0.0  # when the first of the pending came, in monotonic seconds
         self._last_n = self._flush_to = self._stored_n = 0
@@ -150,16 +170,18 @@ class Batcher:
         self._is_full = self._has_ended = False
         self._give_up_at: float | None = None  # set by close()
         self._refused = 0  # rows since the last one stored; the writing thread's
-        self._gap_started: object = None  # the last one stored, so that an outage is not stored at each of its retries
+        self._gap_started: object = (
+            None  # the last one stored, so that an outage is not stored at each of its retries
+        )
         self._thread = ServiceThread(target=self._run, name=name, daemon=True)
         self._thread.start()
         _batchers.add(self)
 
-    # -- what comes ------------------------------------------------------------------------------------------------------------
+    # -- what comes ------------------------------------------------------------------------------------------
 
     def subscribe_to(self, feed: KalshiFeed, *, market_tickers: str | Iterable[str] | None = None) -> None:
-        """Have every message of the feed put that the sink takes, and every loss: Gap, Lagged, the intervals of StateChanges,
-        frames that could not be read.
+        """Have every message of the feed put that the sink takes, and every loss: Gap, Lagged, the intervals
+        of StateChanges, frames that could not be read.
         """
         feed.on_message(self._put_taken, market_tickers=market_tickers)
         feed.on_gap(self._put_taken)
@@ -172,7 +194,9 @@ class Batcher:
             self.put(item)
 
     def _put_state(self, change: StateChange) -> None:
-        if change.gap_started is not None and (change.gap_started != self._gap_started or change.state is FeedState.CONNECTED):
+        if change.gap_started is not None and (
+            change.gap_started != self._gap_started or change.state is FeedState.CONNECTED
+        ):
             self._gap_started = change.gap_started
             self._put_taken(change)
 
@@ -181,12 +205,17 @@ class Batcher:
             self._put_taken(fault)
 
     def put(self, item: Any) -> None:
-        """Accept a message or an event; usable as a callback. Never waits, but at the bound with ``when_full="block"``.
+        """Accept a message or an event; usable as a callback. Never waits, but at the bound with
+        ``when_full="block"``.
 
-        Raises SinkError after close(), TypeError for what the sink does not take, FeedForkedError in a forked child.
+        Raises SinkError after close(), TypeError for what the sink does not take, FeedForkedError in a forked
+        child.
         """
         if not isinstance(item, self._takes):
-            raise TypeError(f"{self._sink} takes {', '.join(cls.__name__ for cls in self._takes)}, not {type(item).__name__}")
+            raise TypeError(
+                f"{self._sink} takes {', '.join(cls.__name__ for cls in self._takes)}, not "
+                f"{type(item).__name__}"
+            )
         self._check_fork()
         received_ns = time.time_ns()
         with self._changed:
@@ -234,12 +263,14 @@ class Batcher:
             raise SinkError("the Batcher is closed, nothing more can be put; close the feed first")
 
     def _check_fork(self) -> None:
-        if os.getpid() != self._pid:  # before the lock, which somebody may have held while the process was forked
+        # before the lock, which somebody may have held while the process was forked
+        if os.getpid() != self._pid:
             raise FeedForkedError(
-                "this Batcher was made before fork(): its thread stayed in the parent process. Make a new Batcher in this process"
+                "this Batcher was made before fork(): its thread stayed in the parent process. Make a new "
+                "Batcher in this process"
             )
 
-    # -- what is asked ---------------------------------------------------------------------------------------------------------
+    # -- what is asked ---------------------------------------------------------------------------------------
 
     def stats(self) -> BatcherStats:
         """The figures at this instant."""
@@ -260,7 +291,8 @@ class Batcher:
         )
 
     def flush(self, timeout: float | None = None) -> None:
-        """Have everything written that was accepted so far, and wait for it. Raises WaitTimeout, which says why not."""
+        """Have everything written that was accepted so far, and wait for it. Raises WaitTimeout, which says
+        why not."""
         seconds = checked_timeout(timeout)
         self._check_fork()
         with self._changed:
@@ -277,10 +309,11 @@ class Batcher:
         return f"{stats.pending} rows are not in {self._sink}{why}"
 
     def close(self, timeout: float = 10.0) -> list[Row]:
-        """Write what is pending, close the sink, and return what could not be written in ``timeout`` seconds: [] is good.
+        """Write what is pending, close the sink, and return what could not be written in ``timeout`` seconds:
+        [] is good.
 
-        Tried at once, then with the usual delays. What is returned is no longer tried; only a write that is under way at that
-        moment may still succeed. Idempotent. From on_trouble it does not wait.
+        Tried at once, then with the usual delays. What is returned is no longer tried; only a write that is
+        under way at that moment may still succeed. Idempotent. From on_trouble it does not wait.
         """
         seconds = checked_timeout(timeout)
         if os.getpid() != self._pid:
@@ -294,22 +327,32 @@ class Batcher:
             self._thread.join(min(max(0.0, give_up_at - time.monotonic()) + 0.1, threading.TIMEOUT_MAX))
         _batchers.discard(self)
         with self._changed:
-            return [row for row in (*self._in_hand, *self._pending) if not isinstance(row.item, (_Drops, Dropped))]
+            return [
+                row for row in (*self._in_hand, *self._pending) if not isinstance(row.item, (_Drops, Dropped))
+            ]
 
     def __enter__(self) -> Batcher:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
         stats = self.stats()
-        return f"<Batcher {self._sink}: {stats.written} written, {stats.pending} pending, {stats.dropped} dropped>"
+        return (
+            f"<Batcher {self._sink}: {stats.written} written, {stats.pending} pending, {stats.dropped} "
+            "dropped>"
+        )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("a Batcher holds a thread and a store: it cannot be pickled or copied; make one where it is needed")
+        raise TypeError(
+            "a Batcher holds a thread and a store: it cannot be pickled or copied; make one where it is "
+            "needed"
+        )
 
-    # -- the writing thread ----------------------------------------------------------------------------------------------------
+    # -- the writing thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while self._next_batch() and self._write():
@@ -331,10 +374,14 @@ class Batcher:
             while not self._is_due():
                 if self._give_up_at is not None:
                     return False
-                self._changed.wait(self._oldest_at + self._batch_seconds - time.monotonic() if self._pending else None)
+                self._changed.wait(
+                    self._oldest_at + self._batch_seconds - time.monotonic() if self._pending else None
+                )
             count = min(len(self._pending), self._batch_rows)
             taken = (self._pending.popleft() for _ in range(count))
-            self._in_hand = [row._replace(item=row.item.event()) if isinstance(row.item, _Drops) else row for row in taken]
+            self._in_hand = [
+                row._replace(item=row.item.event()) if isinstance(row.item, _Drops) else row for row in taken
+            ]
             self._oldest_at = time.monotonic()
             return True
 
@@ -345,7 +392,11 @@ class Batcher:
         if self._give_up_at is not None:
             return now < self._give_up_at
         is_asked_for = self._stored_n < self._flush_to
-        return is_asked_for or len(self._pending) >= self._batch_rows or now >= self._oldest_at + self._batch_seconds
+        return (
+            is_asked_for
+            or len(self._pending) >= self._batch_rows
+            or now >= self._oldest_at + self._batch_seconds
+        )
 
     def _write(self) -> bool:
         """Give what is in hand to the sink until it is stored; False when close() does not wait any longer.
@@ -374,7 +425,8 @@ class Batcher:
         return True
 
     def _drop_refused(self, error: Exception) -> None:
-        """Drop the first row in hand; a Dropped is stored in its place, unless that is what the store refuses."""
+        """Drop the first row in hand; a Dropped is stored in its place, unless that is what the store
+        refuses."""
         with self._changed:
             row = self._in_hand[0]
             ticker = getattr(row.item, "market_ticker", None)
@@ -392,7 +444,9 @@ class Batcher:
             stats = self._stats()
             self._changed.notify_all()
         what = type(row.item).__name__ + (f" of {ticker}" if ticker else "")
-        self._tell("refused", f"{error}; that row, a {what}, is dropped, and the others are stored", stats, error)
+        self._tell(
+            "refused", f"{error}; that row, a {what}, is dropped, and the others are stored", stats, error
+        )
 
     def _stored(self, count: int) -> None:
         """The first ``count`` rows in hand are in the store."""
@@ -413,7 +467,11 @@ class Batcher:
         if was_failing:
             self._tell("writing", f"{self._sink} is written again: {stats.pending} rows are waiting", stats)
         if has_room:
-            self._tell("room", f"there is room again for {self._sink}; {stats.dropped} rows were dropped in all", stats)
+            self._tell(
+                "room",
+                f"there is room again for {self._sink}; {stats.dropped} rows were dropped in all",
+                stats,
+            )
 
     def _wait_to_retry(self, error: Exception, failures: int) -> bool:
         """After a failure: whether to try again, when it is time for it."""
@@ -422,20 +480,33 @@ class Batcher:
             is_new, self._last_error = self._last_error is None, error
             stats, closing = self._stats(), self._give_up_at is not None
         if is_new:
-            reason = f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
-            self._tell("failing", f"{reason}; tried again until it can be, up to {self._max_pending} rows are kept", stats, error)
+            reason = (
+                f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
+            )
+            self._tell(
+                "failing",
+                f"{reason}; tried again until it can be, up to {self._max_pending} rows are kept",
+                stats,
+                error,
+            )
         delay = self._retry.delay(failures, random.random())
         with self._changed:
             left = math.inf if self._give_up_at is None else self._give_up_at - time.monotonic()
             # close() has it tried at once
-            self._changed.wait_for(lambda: not closing and self._give_up_at is not None, max(0.0, min(delay, left)))
+            self._changed.wait_for(
+                lambda: not closing and self._give_up_at is not None, max(0.0, min(delay, left))
+            )
             return self._give_up_at is None or time.monotonic() < self._give_up_at
 
-    # -- telling ---------------------------------------------------------------------------------------------------------------
+    # -- telling ---------------------------------------------------------------------------------------------
 
     def _tell_full(self) -> None:
         stats = self.stats()
-        then = "put() waits for room" if self._blocks else "the newest are dropped, and counted, until there is room"
+        then = (
+            "put() waits for room"
+            if self._blocks
+            else "the newest are dropped, and counted, until there is room"
+        )
         self._tell("full", f"{self._max_pending} rows wait for {self._sink}, as many as may: {then}", stats)
 
     def _tell(
@@ -446,12 +517,20 @@ class Batcher:
         error: Exception | None = None,
     ) -> None:
         unexpected = None if isinstance(error, SinkError) else error  # its traceback says where
-        log_safely(_logger, logging.INFO if kind in ("writing", "room") else logging.WARNING, "%s", message, error=unexpected)
+        log_safely(
+            _logger,
+            logging.INFO if kind in ("writing", "room") else logging.WARNING,
+            "%s",
+            message,
+            error=unexpected,
+        )
         if self._on_trouble is not None:
             try:
                 self._on_trouble(SinkTrouble(kind, message, stats, error))
             except Exception as raised:
-                log_safely(_logger, logging.ERROR, "on_trouble raised %s", type(raised).__name__, error=raised)
+                log_safely(
+                    _logger, logging.ERROR, "on_trouble raised %s", type(raised).__name__, error=raised
+                )
 
 
 def _whole(name: str, value: object) -> int:

@@ -1,7 +1,7 @@
 """Rows into Parquet files, for pandas, polars, DuckDB: every batch makes one file in each table's folder.
 
-Owns ParquetSink and the names of the files. Must not import anything of the package but errors and rows; pyarrow (extra
-``arrow``) is imported when a sink is made.
+Owns ParquetSink and the names of the files. Must not import anything of the package but errors and rows;
+pyarrow (extra ``arrow``) is imported when a sink is made.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ __all__ = ["ParquetSink"]
 
 
 class ParquetSink(Sink):
-    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the batch's first row. Used by one thread at a time.
+    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the batch's first row. Used by one
+    thread at a time.
 
-    The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher. Each has another name
-    (".….tmp") until it is whole and on disk; a batch that is written again replaces its own files. So a kill loses no file and
-    leaves none that cannot be read, and what is not in a file yet is pending in memory. A kill in the middle of a batch may
-    leave it in some of the tables only: it was not yet counted as written. Raises SinkError, and ConfigurationError if pyarrow is
-    missing.
+    The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher.
+    Each has another name (".….tmp") until it is whole and on disk; a batch that is written again replaces its
+    own files. So a kill loses no file and leaves none that cannot be read, and what is not in a file yet is
+    pending in memory. A kill in the middle of a batch may leave it in some of the tables only: it was not yet
+    counted as written. Raises SinkError, and ConfigurationError if pyarrow is missing.
     """
 
     batch_rows = 50_000
@@ -37,7 +38,9 @@ class ParquetSink(Sink):
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
-            raise ConfigurationError("Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'") from error
+            raise ConfigurationError(
+                "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'"
+            ) from error
         self._pyarrow: Any = pyarrow
         self._parquet: Any = pyarrow.parquet
         kinds = {
@@ -61,7 +64,9 @@ class ParquetSink(Sink):
     def write(self, rows: Sequence[Row]) -> None:
         """See Sink. Raises SinkError."""
         try:  # all of it before the first file is written: a batch that is refused leaves none
-            tables = {table: self._columns(table, lines) for table, lines in by_table(self._run, rows).items()}
+            tables = {
+                table: self._columns(table, lines) for table, lines in by_table(self._run, rows).items()
+            }
         except (self._pyarrow.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise SinkError(f"{self} refuses a row: {error}", retryable=False) from error
         try:
@@ -73,7 +78,10 @@ class ParquetSink(Sink):
     def _columns(self, table: str, lines: Sequence[Values]) -> Any:
         """The lines as pyarrow's table."""
         schema = self._schemas[table]
-        columns = [self._pyarrow.array(column, field.type) for column, field in zip(zip(*lines, strict=True), schema, strict=True)]
+        columns = [
+            self._pyarrow.array(column, field.type)
+            for column, field in zip(zip(*lines, strict=True), schema, strict=True)
+        ]
         return self._pyarrow.table(columns, schema=schema)
 
     def _write(self, table: str, name: str, columns: Any) -> None:

@@ -1,11 +1,12 @@
 """Rows into PostgreSQL: COPY, one transaction a batch, and each batch once, whatever breaks in between.
 
-Owns PostgresSink, its schema and its connection. Must not import anything of the package but errors, rows and what keeps passwords
-out of errors; psycopg (extra ``postgres``) is imported when a sink is made.
+Owns PostgresSink, its schema and its connection. Must not import anything of the package but errors, rows and
+what keeps passwords out of errors; psycopg (extra ``postgres``) is imported when a sink is made.
 
-Once: the table ``runs`` holds the last row of each run, changed in the transaction that brings the rows. A connection that breaks
-while it commits leaves open whether it did; the next one asks that table, under a lock on its line, which an earlier transaction
-that still runs holds as well. So no row comes twice (KEY is a primary key besides) and none is left out.
+Once: the table ``runs`` holds the last row of each run, changed in the transaction that brings the rows. A
+connection that breaks while it commits leaves open whether it did; the next one asks that table, under a lock
+on its line, which an earlier transaction that still runs holds as well. So no row comes twice (KEY is a
+primary key besides) and none is left out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _TYPES: Final = {
     "text": "text",
     "json": "jsonb",
 }
-# What a connection that leads nowhere is given, where the address does not say otherwise (libpq's names and units)
+# What a connection that leads nowhere is given, where the address does not say otherwise (libpq's names and
+# units)
 _PATIENCE: Final = {
     "connect_timeout": "10",
     "tcp_user_timeout": "30000",
@@ -45,13 +47,13 @@ _LOCK: Final = 0x6B616C736869  # of pg_advisory_xact_lock: two programs that mak
 
 
 class PostgresSink(Sink):
-    """Writes to the PostgreSQL database at ``address`` ("postgresql://user@host/database", or libpq's "host=… dbname=…"; the
-    password may be in it, in PGPASSWORD or in ~/.pgpass), into tables of ``schema``, which are made if they are not there. Used by
-    one thread at a time.
+    """Writes to the PostgreSQL database at ``address`` ("postgresql://user@host/database", or libpq's "host=…
+    dbname=…"; the password may be in it, in PGPASSWORD or in ~/.pgpass), into tables of ``schema``, which are
+    made if they are not there. Used by one thread at a time.
 
-    After an error it connects anew at the next write. A batch counts as stored when PostgreSQL has it on disk: where
-    synchronous_commit is off it is switched on for our transactions. Raises SinkError, and ConfigurationError for an address that
-    cannot be read or if psycopg is missing.
+    After an error it connects anew at the next write. A batch counts as stored when PostgreSQL has it on
+    disk: where synchronous_commit is off it is switched on for our transactions. Raises SinkError, and
+    ConfigurationError for an address that cannot be read or if psycopg is missing.
     """
 
     @without_locals
@@ -60,7 +62,9 @@ class PostgresSink(Sink):
             import psycopg
             import psycopg.conninfo
         except ImportError as error:
-            raise ConfigurationError("PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'") from error
+            raise ConfigurationError(
+                "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'"
+            ) from error
         self._psycopg = psycopg
         try:
             given = psycopg.conninfo.conninfo_to_dict(address)
@@ -68,12 +72,15 @@ class PostgresSink(Sink):
             given = {}
         if not given:
             raise ConfigurationError(
-                "the address of the PostgreSQL database cannot be read: write postgresql://user@host:port/database "
+                "the address of the PostgreSQL database cannot be read: write "
+                "postgresql://user@host:port/database "
                 "(with %40 for an @ in a name or password), and only options that libpq knows"
             )
         self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
         self._address = psycopg.conninfo.make_conninfo("", **{**_PATIENCE, **given})
-        place = "".join(f" {word} {given[name]}" for word, name in (("at", "host"), ("port", "port")) if given.get(name))
+        place = "".join(
+            f" {word} {given[name]}" for word, name in (("at", "host"), ("port", "port")) if given.get(name)
+        )
         self._name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''}{place}"
         self._schema = _quoted(schema)
         self._schema_name = schema
@@ -115,10 +122,13 @@ class PostgresSink(Sink):
             cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (last_n, self._run))
 
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
-        """The last row of this run that is stored, under a lock. Raises the server's error where somebody else has it."""
+        """The last row of this run that is stored, under a lock. Raises the server's error where somebody
+        else has it."""
         found = cursor.execute(
-            "select last_n, set_config('lock_timeout', %s, true), case current_setting('synchronous_commit') when 'off' then "
-            f"set_config('synchronous_commit', 'on', true) end from {self._schema}.runs where run = %s for update nowait",
+            "select last_n, set_config('lock_timeout', %s, true), case current_setting('synchronous_commit') "
+            "when 'off' then "
+            f"set_config('synchronous_commit', 'on', true) end from {self._schema}.runs where run = %s for "
+            "update nowait",
             (_LOCK_TIMEOUT, self._run),
         ).fetchone()
         if found is None:  # somebody emptied the table
@@ -141,10 +151,13 @@ class PostgresSink(Sink):
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         there: dict[str, set[str]] = {}
         for table, column in connection.execute(
-            "select table_name, column_name from information_schema.columns where table_schema = %s", (self._schema_name,)
+            "select table_name, column_name from information_schema.columns where table_schema = %s",
+            (self._schema_name,),
         ):
             there.setdefault(table, set()).add(column)
-        if not there and connection.execute("select to_regnamespace(%s)", (self._schema,)).fetchone() == (None,):
+        if not there and connection.execute("select to_regnamespace(%s)", (self._schema,)).fetchone() == (
+            None,
+        ):
             connection.execute(f"create schema {self._schema}")
         wanted = {"runs": {"run": "bigint primary key", "last_n": "bigint not null"}}
         for table, columns in TABLES.items():
@@ -157,13 +170,16 @@ class PostgresSink(Sink):
                 connection.execute(f"create table {self._schema}.{table} ({', '.join(listed)})")
             elif missing := types.keys() - there[table]:
                 raise self._psycopg.ProgrammingError(
-                    f"the table {self._schema_name}.{table} is not one of ours: it has no column {', '.join(sorted(missing))}; "
+                    f"the table {self._schema_name}.{table} is not one of ours: it has no column "
+                    f"{', '.join(sorted(missing))}; "
                     "choose another schema"
                 )
 
     def _add_run(self, connection: psycopg.Connection[Any] | psycopg.Cursor[Any]) -> bool:
         """Whether it was new."""
-        added = connection.execute(f"insert into {self._schema}.runs values (%s, 0) on conflict do nothing", (self._run,))
+        added = connection.execute(
+            f"insert into {self._schema}.runs values (%s, 0) on conflict do nothing", (self._run,)
+        )
         return added.rowcount == 1
 
     def _try(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
@@ -173,13 +189,16 @@ class PostgresSink(Sink):
             return
         except self._psycopg.Error as error:
             self.close()
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]  # those after it are hints
+            # those after it are hints
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             text = redact(first_line, self._secrets)
-            if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError)):  # about what a row holds
+            # about what a row holds
+            if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError)):
                 failure = SinkError(f"{self} refuses a row: {text}", retryable=False)
             else:
                 failure = SinkError(f"{self} {what}: {text}")
-            failure.__cause__ = type(error)(text)  # psycopg's own holds the connection, whose repr shows the password
+            # psycopg's own holds the connection, whose repr shows the password
+            failure.__cause__ = type(error)(text)
         raise failure  # here, where the error is not its context
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """What is stored: the tables, their columns, and the values of each message and event in them.
 
-Owns Row, Sink, Dropped and TABLES. Must not import a store's library, threads or the feed. Pure, hence thread-safe.
+Owns Row, Sink, Dropped and TABLES. Must not import a store's library, threads or the feed. Pure, hence
+thread-safe.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Dropped(Event):
-    """A Batcher was full, or the store refused a row: ``dropped`` messages and events were left out at this place, for this
-    ``reason``; at most 1,000 tickers are named.
+    """A Batcher was full, or the store refused a row: ``dropped`` messages and events were left out at this
+    place, for this ``reason``; at most 1,000 tickers are named.
     """
 
     dropped: int
@@ -33,8 +34,8 @@ class Dropped(Event):
 
 
 class Row(NamedTuple):
-    """What a sink is given: ``item`` is the message or event, ``n`` its number in the order of put() (from 1, none left out),
-    ``received_ns`` when put() had it, in nanoseconds since 1970. Thread-safe: immutable.
+    """What a sink is given: ``item`` is the message or event, ``n`` its number in the order of put() (from 1,
+    none left out), ``received_ns`` when put() had it, in nanoseconds since 1970. Thread-safe: immutable.
     """
 
     n: int
@@ -60,20 +61,23 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they are stored.
+        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they
+        are stored.
 
-        Raise ``SinkError(…, retryable=False)`` where the store refuses what a row holds: the Batcher then gives fewer rows at a
-        time until it has found the row, and drops that one.
+        Raise ``SinkError(…, retryable=False)`` where the store refuses what a row holds: the Batcher then
+        gives fewer rows at a time until it has found the row, and drops that one.
         """
 
     def close(self) -> None:  # noqa: B027  # not every sink holds something
         """Nothing more will be written."""
 
 
-# Kinds: "int" 64 bits, "time" UTC in microseconds, "price" dollars with 4 decimals, "size" contracts with 2, "text",
-# "json" a text of JSON: levels as [["0.5400", "12.00"], …] best first in the side's own prices, tickers as ["A", …]
+# Kinds: "int" 64 bits, "time" UTC in microseconds, "price" dollars with 4 decimals, "size" contracts with 2,
+# "text", "json" a text of JSON: levels as [["0.5400", "12.00"], …] best first in the side's own prices,
+# tickers as ["A", …]
 KEY: Final[dict[str, str]] = {"run": "int", "n": "int"}
-"""``run`` is one writing from start to end (its start in microseconds since 1970), ``n`` orders the rows of all its tables."""
+"""``run`` is one writing from start to end (its start in microseconds since 1970), ``n`` orders the rows of
+all its tables."""
 
 TABLES: Final[dict[str, dict[str, str]]] = {
     "deltas": {
@@ -160,7 +164,15 @@ def _snapshot(snapshot: OrderbookSnapshot) -> Values:
 
 def _trade(trade: Trade) -> Values:
     side = trade.taker_outcome_side or trade.taker_side
-    return (trade.time, trade.market_ticker, trade.trade_id, trade.yes_price, trade.no_price, trade.count, side)
+    return (
+        trade.time,
+        trade.market_ticker,
+        trade.trade_id,
+        trade.yes_price,
+        trade.no_price,
+        trade.count,
+        side,
+    )
 
 
 def _ticker(ticker: Ticker) -> Values:
@@ -180,7 +192,18 @@ def _ticker(ticker: Ticker) -> Values:
 
 def _gap(gap: Gap) -> Values:
     what = f"gap in {gap.channel}: {gap.reason}"
-    return ("gap", what, gap.channel, gap.sid, gap.expected, gap.received, None, _json(gap.market_tickers), gap.gap_started, None)
+    return (
+        "gap",
+        what,
+        gap.channel,
+        gap.sid,
+        gap.expected,
+        gap.received,
+        None,
+        _json(gap.market_tickers),
+        gap.gap_started,
+        None,
+    )
 
 
 def _lagged(lagged: Lagged) -> Values:

@@ -1,7 +1,8 @@
-"""Rows into an SQLite file: in WAL mode, so that others read while it is written; one transaction a batch, on disk when done.
+"""Rows into an SQLite file: in WAL mode, so that others read while it is written; one transaction a batch, on
+disk when done.
 
-Owns SQLiteSink and the file's schema. Must not import anything of the package but errors and rows. Decimals and times are kept as
-texts ("0.5400", "2026-11-25T23:16:43.123456+00:00"): exact, and in order.
+Owns SQLiteSink and the file's schema. Must not import anything of the package but errors and rows. Decimals
+and times are kept as texts ("0.5400", "2026-11-25T23:16:43.123456+00:00"): exact, and in order.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ from .rows import KEY, TABLES, Row, Sink, by_table
 
 __all__ = ["SQLiteSink"]
 
-_AFFINITIES: Final = {"int": "integer", "time": "text", "price": "text", "size": "text", "text": "text", "json": "text"}
+_AFFINITIES: Final = {
+    "int": "integer",
+    "time": "text",
+    "price": "text",
+    "size": "text",
+    "text": "text",
+    "json": "text",
+}
 
 
 class SQLiteSink(Sink):
     """Writes to the SQLite file ``path``, which is made if it is not there. Used by one thread at a time.
 
-    A batch is there whole or not at all, and once, also after a kill or a power cut (``synchronous = full``); ``runs`` says which
-    row of each run was the last. ``busy_timeout``: seconds that a write waits for another program's lock. Raises SinkError.
+    A batch is there whole or not at all, and once, also after a kill or a power cut (``synchronous = full``);
+    ``runs`` says which row of each run was the last. ``busy_timeout``: seconds that a write waits for another
+    program's lock. Raises SinkError.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
@@ -55,7 +64,12 @@ class SQLiteSink(Sink):
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise SinkError(f"{self} cannot be written: {error}") from error
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # such as an int of more than 64 bits
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # such as an int of more than 64 bits
             raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> SinkError:
@@ -71,7 +85,9 @@ class SQLiteSink(Sink):
 
     def _open(self) -> sqlite3.Connection:
         # used by one thread at a time, but made in another; transactions are begun by hand
-        database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(
+            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
         try:
             database.execute("pragma journal_mode = wal")
             database.execute("pragma synchronous = full")
@@ -88,11 +104,14 @@ class SQLiteSink(Sink):
         for table, columns in TABLES.items():
             types = {name: _AFFINITIES[kind] for name, kind in (KEY | columns).items()}
             listed = ", ".join(f"{name} {affinity}" for name, affinity in types.items())
-            database.execute(f"create table if not exists {table} ({listed}, primary key ({', '.join(KEY)})) without rowid")
+            database.execute(
+                f"create table if not exists {table} ({listed}, primary key ({', '.join(KEY)})) without rowid"
+            )
             there = {name for _, name, *_ in database.execute(f"pragma table_info({table})")}
             if missing := types.keys() - there:
                 raise sqlite3.OperationalError(
-                    f"its table {table} is not one of ours, it has no column {', '.join(sorted(missing))}; choose another file"
+                    f"its table {table} is not one of ours, it has no column {', '.join(sorted(missing))}; "
+                    "choose another file"
                 )
 
     def _insert(self, database: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -103,7 +122,10 @@ class SQLiteSink(Sink):
                 return  # the last try got further than it knew
             for table, lines in by_table(self._run, rows).items():
                 marks = ", ".join("?" * (len(KEY) + len(TABLES[table])))
-                database.executemany(f"insert into {table} values ({marks})", ([_plain(value) for value in line] for line in lines))
+                database.executemany(
+                    f"insert into {table} values ({marks})",
+                    ([_plain(value) for value in line] for line in lines),
+                )
             database.execute("update runs set last_n = ? where run = ?", (rows[-1].n, self._run))
 
     def __repr__(self) -> str:

@@ -1,4 +1,5 @@
-"""A sink by its address, as the command line names it. Owns open_sink(). Must not hold what a store knows about itself."""
+"""A sink by its address, as the command line names it. Owns open_sink(). Must not hold what a store knows
+about itself."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ __all__ = ["open_sink"]
 
 @without_locals  # the url may hold a password
 def open_sink(url: str) -> Sink:
-    """The sink of ``postgresql://user@host/database``, ``sqlite:///file`` (``sqlite:////absolute/file``) or ``parquet:folder``.
+    """The sink of ``postgresql://user@host/database``, ``sqlite:///file`` (``sqlite:////absolute/file``) or
+    ``parquet:folder``.
 
-    Raises ConfigurationError for another address or a package that is missing, SinkError if the store cannot be opened.
+    Raises ConfigurationError for another address or a package that is missing, SinkError if the store cannot
+    be opened.
     """
     if url.startswith(("postgresql://", "postgres://")):
         return PostgresSink(url)
@@ -28,5 +31,6 @@ def open_sink(url: str) -> Sink:
     elif kind == "parquet" and place:
         return ParquetSink(place)
     raise ConfigurationError(
-        "the address of a store is postgresql://user@host/database, sqlite:///file (sqlite:////absolute/file) or parquet:folder"
+        "the address of a store is postgresql://user@host/database, sqlite:///file "
+        "(sqlite:////absolute/file) or parquet:folder"
     )

@@ -1,12 +1,15 @@
-"""``python -m tests.autobahn``: our transport against Autobahn's fuzzing server, sections 1 to 7 and 10 (247 cases).
+"""``python -m tests.autobahn``: our transport against Autobahn's fuzzing server, sections 1 to 7 and 10 (247
+cases).
 
-The server is ``wstest`` of the package ``autobahntestsuite``, which needs Python 2.7 in an environment of its own. It is taken
-from the environment variable WSTEST or from the path; otherwise, where there is a Python 2.7 with pip (python2.7 on the path, or
-in pyenv: ``pyenv install 2.7.18``), it is installed once into ~/.cache/kalshi-feed. Where there is none of these, the command
-says so and ends with 0. By hand: ``python2.7 -m pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
+The server is ``wstest`` of the package ``autobahntestsuite``, which needs Python 2.7 in an environment of its
+own. It is taken from the environment variable WSTEST or from the path; otherwise, where there is a Python 2.7
+with pip (python2.7 on the path, or in pyenv: ``pyenv install 2.7.18``), it is installed once into
+~/.cache/kalshi-feed. Where there is none of these, the command says so and ends with 0. By hand: ``python2.7
+-m pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
 
-Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. All is on loopback. The last line
-is JSON; the exit status is 1 if a case failed. ``--report DIR`` keeps the server's reports (open DIR/index.html).
+Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. All is on
+loopback. The last line is JSON; the exit status is 1 if a case failed. ``--report DIR`` keeps the server's
+reports (open DIR/index.html).
 """
 
 from __future__ import annotations
@@ -23,12 +26,19 @@ from typing import Any, Final
 from .client import AGENT, FuzzingClient
 from .server import NotThere, find_wstest, run_server
 
-VERDICTS: Final = {"OK": "ok", "NON-STRICT": "non_strict", "INFORMATIONAL": "informational"}  # what else there is has failed
+# what else there is has failed
+VERDICTS: Final = {
+    "OK": "ok",
+    "NON-STRICT": "non_strict",
+    "INFORMATIONAL": "informational",
+}
 RUN_SECONDS: Final = 600.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description="Autobahn's fuzzing server against our transport")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.autobahn", description="Autobahn's fuzzing server against our transport"
+    )
     parser.add_argument("--report", type=Path, help="a folder that keeps the server's reports")
     arguments = parser.parse_args()
     try:
@@ -69,7 +79,9 @@ def report(results: dict[str, Any], count: int) -> int:
         verdict = _verdict(results[case])
         sections.setdefault(case.partition(".")[0], Counter())[verdict] += 1
         if verdict != "ok":
-            print(f"{case:8} {verdict:14} {results[case]['behavior']}, close {results[case]['behaviorClose']}")
+            print(
+                f"{case:8} {verdict:14} {results[case]['behavior']}, close {results[case]['behaviorClose']}"
+            )
     columns = ("ok", "non_strict", "informational", "failed")
     print(f"{'section':8}" + "".join(f"{column:>15}" for column in columns))
     for section, verdicts in sections.items():

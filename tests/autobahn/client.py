@@ -22,9 +22,12 @@ MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
 
 class EchoTransport(Transport):
-    """The product's transport, but binary messages are kept instead of ignored. Owned by the thread that dialed."""
+    """The product's transport, but binary messages are kept instead of ignored. Owned by the thread that
+    dialed."""
 
-    _slow_frames_per_read = 1  # a message is echoed before the bytes behind it, which may break the protocol, are looked at
+    _slow_frames_per_read = (
+        1  # a message is echoed before the bytes behind it, which may break the protocol, are looked at
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -89,7 +92,12 @@ class FuzzingClient:
         try:
             while time.monotonic() < deadline:
                 if not transport.has_more:
-                    wait_ready(transport.fileno(), None, write=transport.wants_write, timeout=deadline - time.monotonic())
+                    wait_ready(
+                        transport.fileno(),
+                        None,
+                        write=transport.wants_write,
+                        timeout=deadline - time.monotonic(),
+                    )
                 take(transport.echo(time.monotonic()))
         except ConnectionLost:
             return

@@ -1,4 +1,5 @@
-"""The fuzzing server: found, or installed into a folder of its own, and run on loopback until it is no longer wanted."""
+"""The fuzzing server: found, or installed into a folder of its own, and run on loopback until it is no longer
+wanted."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ def find_wstest() -> Path:
     named = os.environ.get("WSTEST") or shutil.which("wstest")
     if named:
         return Path(named)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kalshi-feed" / PACKAGE.replace("==", "-")
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "kalshi-feed"
+        / PACKAGE.replace("==", "-")
+    )
     if not (cache / "bin" / "wstest").exists():
         _install(cache)
     return cache / "bin" / "wstest"
@@ -53,7 +58,10 @@ def _install(cache: Path) -> None:
     options = ["-q", "--disable-pip-version-check", "--target", str(unfinished)]
     try:
         done = subprocess.run(
-            [python, "-m", "pip", "install", *options, PACKAGE], capture_output=True, text=True, timeout=INSTALL_SECONDS
+            [python, "-m", "pip", "install", *options, PACKAGE],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_SECONDS,
         )
         if done.returncode:
             raise NotThere(f"pip could not install {PACKAGE}: {done.stderr.strip()[-500:]}")
@@ -67,11 +75,17 @@ def _install(cache: Path) -> None:
 
 def _python2() -> Path:
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates = [*sorted(root.glob("versions/2.7*/bin/python2.7")), *map(Path, filter(None, [shutil.which("python2.7")]))]
+    candidates = [
+        *sorted(root.glob("versions/2.7*/bin/python2.7")),
+        *map(Path, filter(None, [shutil.which("python2.7")])),
+    ]
     for candidate in candidates:
         if subprocess.run([candidate, "-c", "import pip, ssl"], capture_output=True).returncode == 0:
             return candidate
-    raise NotThere("wstest is neither named by WSTEST nor on the path, and there is no Python 2.7 with pip to install it for")
+    raise NotThere(
+        "wstest is neither named by WSTEST nor on the path, and there is no Python 2.7 with pip to install "
+        "it for"
+    )
 
 
 @contextlib.contextmanager
@@ -118,4 +132,6 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
             return
         time.sleep(0.05)
-    raise NotThere(f"the fuzzing server did not start: {log.read_text(encoding='utf-8', errors='replace')[-500:]}")
+    raise NotThere(
+        f"the fuzzing server did not start: {log.read_text(encoding='utf-8', errors='replace')[-500:]}"
+    )

@@ -1,4 +1,5 @@
-"""The echo client echoes, and the verdicts are strict: otherwise a run of ``python -m tests.autobahn`` proves nothing."""
+"""The echo client echoes, and the verdicts are strict: otherwise a run of ``python -m tests.autobahn`` proves
+nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def test_echoes_text_and_binary_before_what_follows() -> None:
 
     def server(peer: Peer) -> None:
         fragments = frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xfe")
-        peer.handshake(behind=frame(TEXT, b"1") + fragments + frame(BINARY, b"") + frame(3))  # 3: a reserved opcode
+        # 3: a reserved opcode
+        peer.handshake(behind=frame(TEXT, b"1") + fragments + frame(BINARY, b"") + frame(3))
         echoed.extend(peer.read_frame() for _ in range(4))
         assert peer.request.startswith(b"GET /runCase?case=7&agent=kalshi_feed HTTP/1.1\r\n")
 
@@ -30,7 +32,10 @@ def test_echoes_text_and_binary_before_what_follows() -> None:
     [
         (RIGHT, '{"ok": 1, "non_strict": 0, "informational": 0, "failed": 0}'),
         ({**RIGHT, "behavior": "NON-STRICT"}, '{"ok": 0, "non_strict": 1, "informational": 0, "failed": 0}'),
-        ({**RIGHT, "behaviorClose": "UNCLEAN"}, '{"ok": 0, "non_strict": 0, "informational": 0, "failed": 1}'),
+        (
+            {**RIGHT, "behaviorClose": "UNCLEAN"},
+            '{"ok": 0, "non_strict": 0, "informational": 0, "failed": 1}',
+        ),
         ({**RIGHT, "behavior": "WHATEVER"}, '{"ok": 0, "non_strict": 0, "informational": 0, "failed": 1}'),
     ],
 )

@@ -39,18 +39,31 @@ def circumstances() -> dict[str, Any]:
 
 def main() -> None:
     """Run the sections that are asked for, print their tables, and keep what is to be kept."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What the feed costs, measured on loopback.")
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"some of: {', '.join(SECTIONS)} (all)")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds of less: about a minute, rough figures")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="What the feed costs, measured on loopback."
+    )
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"some of: {', '.join(SECTIONS)} (all)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds of less: about a minute, rough figures"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--publish", action="store_true", help="refresh README's section and the plot in tests/benchmarks/results")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="refresh README's section and the plot in tests/benchmarks/results",
+    )
     options = parser.parse_args()
     chosen = options.sections or list(SECTIONS)
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     if options.publish and (options.quick or options.sections):
         parser.error("what is published is a whole run")
-    report: dict[str, Any] = {"circumstances": circumstances(), "scale": (QUICK if options.quick else FULL)._asdict()}
+    report: dict[str, Any] = {
+        "circumstances": circumstances(),
+        "scale": (QUICK if options.quick else FULL)._asdict(),
+    }
     for name in chosen:
         report[name] = SECTIONS[name].run(QUICK if options.quick else FULL)
         print(SECTIONS[name].text(report[name]), flush=True)

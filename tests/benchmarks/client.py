@@ -1,4 +1,5 @@
-"""A client under measurement, a process of its own: ``python -m tests.benchmarks.client ORDERS-AS-JSON``; prints JSON."""
+"""A client under measurement, a process of its own: ``python -m tests.benchmarks.client ORDERS-AS-JSON``;
+prints JSON."""
 
 from __future__ import annotations
 

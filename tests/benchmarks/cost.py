@@ -17,7 +17,10 @@ def run(scale: Scale) -> Figures:
         want = int(REST_RATE * seconds)
         say("at rest")
         url = bench.server(markets=20, deltas=want, rate=REST_RATE, pause=0.5)
-        rest = min((bench.client("rest", url, markets=20, want=want, seconds=seconds) for _ in range(4)), key=_core_percent)
+        rest = min(
+            (bench.client("rest", url, markets=20, want=want, seconds=seconds) for _ in range(4)),
+            key=_core_percent,
+        )
         growth = []
         for levels in (100, 20, 102):
             say(f"{scale.books} books of {levels} levels")
@@ -57,7 +60,17 @@ def text(figures: Figures) -> str:
     return (
         f"### At rest\n\n{REST_RATE} messages a second take {rest['core_percent']:.2f} % of a core.\n\n"
         f"### Many books\n\n"
-        + table(("", "s until LIVE", "s after a reconnect", "MB over the empty feed", "kB a book", "MB after a reconnect"), growth)
+        + table(
+            (
+                "",
+                "s until LIVE",
+                "s after a reconnect",
+                "MB over the empty feed",
+                "kB a book",
+                "MB after a reconnect",
+            ),
+            growth,
+        )
         + f"\n### Reading a book of {reading['levels']:.0f} levels in a callback\n\n"
         + table(("question", "µs"), questions)
     )

@@ -17,14 +17,18 @@ def make_feed(orders: Orders, **options: Any) -> KalshiFeed:
     """A feed for the benchmarks' server."""
     if orders.ca:
         options["ssl_context"] = ssl.create_default_context(cafile=orders.ca)
-    return KalshiFeed(Credentials.from_file("benchmark", orders.pem), url=orders.url, workers=orders.workers, **options)
+    return KalshiFeed(
+        Credentials.from_file("benchmark", orders.pem), url=orders.url, workers=orders.workers, **options
+    )
 
 
 def throughput(orders: Orders) -> dict[str, Any]:
-    """As fast as the server sends. The end is the last message's first callback, without callbacks that of a marker behind it."""
+    """As fast as the server sends. The end is the last message's first callback, without callbacks that of a
+    marker behind it."""
     clock, done, seen, views = Clock(), threading.Event(), count(1), count(1)
     feed = make_feed(orders)
-    want = orders.want + (orders.markets if orders.kind == "orderbook_snapshot" else 0)  # those before the stream
+    # those before the stream
+    want = orders.want + (orders.markets if orders.kind == "orderbook_snapshot" else 0)
 
     def finish(_: object) -> None:
         clock.mark()

@@ -1,4 +1,5 @@
-"""What the feed is held against: the least a Python client can do, and websocket-client as its documentation shows it."""
+"""What the feed is held against: the least a Python client can do, and websocket-client as its documentation
+shows it."""
 
 from __future__ import annotations
 
@@ -13,11 +14,14 @@ from tests.benchmarks.orders import Clock, Orders
 
 
 def _connected(orders: Orders) -> tuple[socket.socket, bytes]:
-    """A socket behind the upgrade and a subscribe command, and the bytes that came with the upgrade's answer."""
+    """A socket behind the upgrade and a subscribe command, and the bytes that came with the upgrade's
+    answer."""
     address = urlsplit(orders.url)
     sock = socket.create_connection((address.hostname or "", address.port or 0))
     if orders.ca:
-        sock = ssl.create_default_context(cafile=orders.ca).wrap_socket(sock, server_hostname=address.hostname)
+        sock = ssl.create_default_context(cafile=orders.ca).wrap_socket(
+            sock, server_hostname=address.hostname
+        )
     sock.sendall(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -54,7 +58,11 @@ def floor(orders: Orders) -> dict[str, float]:
                     start = at + 4
                     if head != 0x817E:
                         head &= 0x7F
-                        length, start = (head, at + 2) if head < 126 else (int.from_bytes(data[at + 2 : at + 10], "big"), at + 10)
+                        length, start = (
+                            (head, at + 2)
+                            if head < 126
+                            else (int.from_bytes(data[at + 2 : at + 10], "big"), at + 10)
+                        )
                     if start + length > end:
                         break
                     at = start + length

@@ -1,7 +1,7 @@
 """Frames as the exchange sent them in late 2026 (PROTOCOL.md 5 and 6), encoded before anything is measured.
 
-Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only the price
-scale of the no side follows what the client asked for.
+Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only
+the price scale of the no side follows what the client asked for.
 """
 
 from __future__ import annotations
@@ -15,23 +15,51 @@ from typing import NamedTuple
 CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
 _MS = 1_795_372_013_361
 _ROUND = [
-    size * 100 for size in (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 300, 400, 500, 1_000, 2_000)
+    size * 100
+    for size in (
+        1,
+        2,
+        3,
+        5,
+        8,
+        10,
+        15,
+        20,
+        25,
+        30,
+        40,
+        50,
+        75,
+        100,
+        150,
+        200,
+        250,
+        300,
+        400,
+        500,
+        1_000,
+        2_000,
+    )
 ] + [10]
 _TIME = "2026-11-22T18:26:53.361842Z"
 
 
 class Plan(NamedTuple):
-    """What one connection is sent. ``chunk``: markets its first command named, which decides where the oks stand."""
+    """What one connection is sent. ``chunk``: markets its first command named, which decides where the oks
+    stand."""
 
     markets: int
     deltas: int
     levels: int  # of both sides together, in each market's snapshot
-    kind: str  # "deltas", "new sizes" (none seen before), "mixed" (with trades and tickers) or "snapshots" (again and again)
+    # "deltas", "new sizes" (none seen before), "mixed" (with trades and tickers) or "snapshots" (again and
+    # again)
+    kind: str
     yes_price: bool
     chunk: int
 
     def first_seq(self, chunk_index: int) -> int:
-        """The number of the first frame that answers the command ``chunk_index``: an ok, but for the first one."""
+        """The number of the first frame that answers the command ``chunk_index``: an ok, but for the first
+        one."""
         return 1 + chunk_index * (self.chunk + 1) - (chunk_index > 0)
 
 
@@ -59,9 +87,13 @@ class World:
         self._ids = [uuid.UUID(int=chance.getrandbits(128)) for _ in range(plan.markets)]
         half = max(plan.levels // 2, 1)
         self._step = 100 if half <= 50 else max(5000 // half, 1)  # 1/10,000 dollar
-        self._prices = [self._step * i for i in range(1, half + 1)]  # both sides at most at 0.50: never crossed
+        # both sides at most at 0.50: never crossed
+        self._prices = [self._step * i for i in range(1, half + 1)]
         self._books = [
-            {side: {price: chance.randint(100, 100_000) * 100 for price in self._prices} for side in ("yes", "no")}
+            {
+                side: {price: chance.randint(100, 100_000) * 100 for price in self._prices}
+                for side in ("yes", "no")
+            }
             for _ in range(plan.markets)
         ]
 
@@ -73,7 +105,9 @@ class World:
         """The market's snapshot as it is now."""
         sides = []
         for side in ("yes", "no"):
-            levels = sorted((self._price(side, price), size) for price, size in self._books[market][side].items())
+            levels = sorted(
+                (self._price(side, price), size) for price, size in self._books[market][side].items()
+            )
             sides.append(",".join(f'["{price}","{size / 100:.2f}"]' for price, size in levels))
         return text_frame(
             (
@@ -89,7 +123,11 @@ class World:
         levels, price = self._books[market][side], chance.choice(self._prices)
         held = levels.get(price, 0)
         # people trade round sizes: of 37,000 captured deltas 96 in 100 have the size of an earlier one
-        change = chance.randint(1, 2_000_000) if self._plan.kind == "new sizes" or chance.random() < 0.05 else chance.choice(_ROUND)
+        change = (
+            chance.randint(1, 2_000_000)
+            if self._plan.kind == "new sizes" or chance.random() < 0.05
+            else chance.choice(_ROUND)
+        )
         if held >= change and chance.random() < 0.5:
             change = -change
         levels[price] = held + change
@@ -98,7 +136,7 @@ class World:
         return text_frame(
             (
                 f'{{"type":"orderbook_delta","sid":1,"seq":{seq},"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
-                f'"clock":{clock},"price_dollars":"{self._price(side, price)}","delta_fp":"{change / 100:.2f}","side":"{side}",'
+                f'"clock":{clock},"price_dollars":"{self._price(side, price)}","delta_fp":"{change / 100:.2f}","side":"{side}",'  # noqa: E501
                 f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
         )
@@ -116,7 +154,7 @@ class World:
             (
                 f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{self._ids[market]}","market_ticker":"MKT-{market}",'
                 f'"yes_price_dollars":"{bid}","no_price_dollars":"{1 - float(bid):.4f}","count_fp":"12.00",'
-                f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'
+                f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'  # noqa: E501
                 f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
         )
@@ -129,7 +167,7 @@ class World:
                 f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
                 f'"price_dollars":"{bid}","yes_bid_dollars":"{bid}","yes_ask_dollars":"{ask}",'
                 f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
-                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'
+                f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'  # noqa: E501
                 f'"ts_ms":{_MS},"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
         )
@@ -139,11 +177,14 @@ def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
     """The snapshots that follow the answer to a command."""
     begin = chunk_index * plan.chunk
     seq = plan.first_seq(chunk_index) + (chunk_index > 0)
-    return b"".join(world.snapshot(m, seq + m - begin) for m in range(begin, min(begin + plan.chunk, plan.markets)))
+    return b"".join(
+        world.snapshot(m, seq + m - begin) for m in range(begin, min(begin + plan.chunk, plan.markets))
+    )
 
 
 def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
-    """``plan.deltas`` frames, numbered on from the snapshots. ``clocks``: with a placeholder for the time of sending."""
+    """``plan.deltas`` frames, numbered on from the snapshots. ``clocks``: with a placeholder for the time of
+    sending."""
     oks = -(-plan.markets // plan.chunk) - 1
     seq, trades = plan.markets + oks, 0
     for number in range(plan.deltas):

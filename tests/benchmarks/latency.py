@@ -37,10 +37,21 @@ def _runs() -> list[Run]:
                 {"load": "computing", "switch_interval": interval},
             )
         )
-    for interval in (0.0, 0.0005):  # where there is a core for it, it takes the interpreter whenever the reader lets go of it
+    # where there is a core for it, it takes the interpreter whenever the reader lets go of it
+    for interval in (
+        0.0,
+        0.0005,
+    ):
         what = f", switch interval {interval * 1000:g} ms" if interval else ""
         orders = {"load": "computing", "switch_interval": interval, "core": -1}
-        runs.append(Run(f"callback, {BUSY_RATE:,}/s, TLS, a thread computes on another core{what}", BUSY_RATE, orders, tls=True))
+        runs.append(
+            Run(
+                f"callback, {BUSY_RATE:,}/s, TLS, a thread computes on another core{what}",
+                BUSY_RATE,
+                orders,
+                tls=True,
+            )
+        )
     return runs
 
 
@@ -53,8 +64,12 @@ def run(scale: Scale) -> Figures:
                 say(f"latency {repeat + 1}: {name}")
                 want = max(int(rate * scale.seconds), 40)
                 markets = orders.get("markets", 20)
-                url = bench.server(markets=markets, deltas=want, rate=rate, pause=0.2, **({"tls": True} if tls else {}))
-                seen = bench.client("latency", url, **{"markets": markets, "want": want, "seconds": want / rate, **orders})
+                url = bench.server(
+                    markets=markets, deltas=want, rate=rate, pause=0.2, **({"tls": True} if tls else {})
+                )
+                seen = bench.client(
+                    "latency", url, **{"markets": markets, "want": want, "seconds": want / rate, **orders}
+                )
                 mine = _percentiles(seen["delays"])
                 if name not in figures or mine["p99"] < figures[name]["p99"]:
                     figures[name] = mine | {"rate": rate}
@@ -76,6 +91,10 @@ def _percentiles(delays: list[float]) -> Figures:
 def text(figures: Figures) -> str:
     """The table."""
     rows = [
-        (name, *(number(one[key]) for key in ("p50", "p99", "p999", "max")), f"{one['count']:,}") for name, one in figures.items()
+        (name, *(number(one[key]) for key in ("p50", "p99", "p999", "max")), f"{one['count']:,}")
+        for name, one in figures.items()
     ]
-    return f"### Latency, µs from the server's send\n\n{table(('', 'p50', 'p99', 'p99.9', 'max', 'messages'), rows)}"
+    return (
+        "### Latency, µs from the server's "
+        f"send\n\n{table(('', 'p50', 'p99', 'p99.9', 'max', 'messages'), rows)}"
+    )

@@ -1,4 +1,5 @@
-"""How long a message is under way, from the server's send to the callback or to the end of book.wait_for_update()."""
+"""How long a message is under way, from the server's send to the callback or to the end of
+book.wait_for_update()."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def _wait_for_updates(feed: KalshiFeed, want: int, delays: list[int]) -> None:
 
 @contextmanager
 def _flask(feed: KalshiFeed) -> Iterator[None]:
-    """A Flask application in this process answers another process with a book, one request after the other."""
+    """A Flask application in this process answers another process with a book, one request after the
+    other."""
     from flask import Flask
     from werkzeug.serving import make_server
 

@@ -47,5 +47,12 @@ def text(figures: Figures) -> str:
                 number(whole),
             )
         )
-    head = ("markets", "µs a delta", "median", "× floor", "throughput, of that at 100", "with snapshots × floor")
+    head = (
+        "markets",
+        "µs a delta",
+        "median",
+        "× floor",
+        "throughput, of that at 100",
+        "with snapshots × floor",
+    )
     return f"### Markets\n\n{table(head, rows)}"

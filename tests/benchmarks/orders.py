@@ -1,4 +1,5 @@
-"""What a client is told to do, and the clock it runs. Shared by all clients; imports nothing of kalshi_feed."""
+"""What a client is told to do, and the clock it runs. Shared by all clients; imports nothing of
+kalshi_feed."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Clock:
         self._marks.append((time.perf_counter(), time.process_time()))
 
     def figures(self) -> dict[str, float]:
-        """Seconds of the stream, and of everything since the confirmation (with the snapshots). CPU is that of all threads."""
+        """Seconds of the stream, and of everything since the confirmation (with the snapshots). CPU is that
+        of all threads."""
         subscribed, begun, ended = self._marks
         return {
             "seconds": ended[0] - begun[0],

@@ -1,7 +1,7 @@
 """Other Kalshi clients on the same frames, each driven by its script in peer_drivers.
 
-Each has its own virtual environment, which is made on the first run and kept in the user's cache. A client that cannot be
-installed or does not finish is reported as such.
+Each has its own virtual environment, which is made on the first run and kept in the user's cache. A client
+that cannot be installed or does not finish is reported as such.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ class Peer(NamedTuple):
 PEERS = (
     Peer("openpx", ("openpx==0.3.1",)),
     Peer("neural-sdk", ("neural-sdk==0.4.1", "websockets", "certifi")),
-    Peer("kalshi-simple-ws-orderbook", ("kalshi-simple-ws-orderbook==1.0.0", "websockets", "requests", "cryptography")),
+    Peer(
+        "kalshi-simple-ws-orderbook",
+        ("kalshi-simple-ws-orderbook==1.0.0", "websockets", "requests", "cryptography"),
+    ),
     Peer("pykalshi-client", ("pykalshi-client==1.3.0", "orjson")),
     Peer("pykalshi", ("pykalshi==2.0.0",)),
     Peer("kalshi-sdk", ("kalshi-sdk==22.4.0",), ("3.13", "3.12")),
@@ -63,14 +66,18 @@ def run(scale: Scale) -> Figures:
     with Bench() as bench:
         for number_ in range(max(scale.rounds // 3, 2)):
             for name, client in (("floor", "floor"), ("kalshi_feed", "throughput")):
-                seen.setdefault(name, []).append(bench.client(client, bench.server(**server), markets=MARKETS, want=want))
+                seen.setdefault(name, []).append(
+                    bench.client(client, bench.server(**server), markets=MARKETS, want=want)
+                )
             for peer in PEERS:
                 if peer.name in missing:
                     continue
                 say(f"round {number_ + 1}: {peer.name}")
                 url = bench.server(**server, markers=False)
                 try:
-                    seen.setdefault(peer.name, []).append(_measured(peer, pythons[peer.name], url, bench, want))
+                    seen.setdefault(peer.name, []).append(
+                        _measured(peer, pythons[peer.name], url, bench, want)
+                    )
                 except (OSError, ValueError, subprocess.SubprocessError) as error:
                     missing[peer.name] = f"did not finish: {_last_line(error)}"
                     seen.pop(peer.name, None)
@@ -80,7 +87,10 @@ def run(scale: Scale) -> Figures:
         mine = figures[name] = {}
         for key in ("seconds", "cpu_seconds"):
             values = [one[key] / want * 1e6 for one in rounds]
-            mine[key.replace("seconds", "us")], mine[key.replace("seconds", "us_median")] = min(values), median(values)
+            mine[key.replace("seconds", "us")], mine[key.replace("seconds", "us_median")] = (
+                min(values),
+                median(values),
+            )
             mine["cpu_ratio" if key == "cpu_seconds" else "ratio"] = min(values) / min(
                 one[key] / want * 1e6 for one in seen["kalshi_feed"]
             )
@@ -95,7 +105,12 @@ def _environment(peer: Peer) -> str:
     if (home / "complete").exists():
         return str(python)
     shutil.rmtree(home, ignore_errors=True)
-    subprocess.run([_interpreter(peer), "-m", "venv", str(home)], check=True, capture_output=True, timeout=INSTALL_SECONDS)
+    subprocess.run(
+        [_interpreter(peer), "-m", "venv", str(home)],
+        check=True,
+        capture_output=True,
+        timeout=INSTALL_SECONDS,
+    )
     install = [str(python), "-m", "pip", "install", "-q", *peer.requirements]
     subprocess.run(install, check=True, capture_output=True, timeout=INSTALL_SECONDS)
     (home / "complete").touch()
@@ -114,13 +129,18 @@ def _interpreter(peer: Peer) -> str:
 
 
 def _measured(peer: Peer, python: str, url: str, bench: Bench, want: int) -> Figures:
-    """One run. The drivers report the seconds from the first delta to the last, and the CPU seconds between them."""
+    """One run. The drivers report the seconds from the first delta to the last, and the CPU seconds between
+    them."""
     port = url.rpartition(":")[2].partition("/")[0]
     command = [python, str(peer.driver), port, str(bench.folder / "key.pem"), str(MARKETS), str(want)]
     if bench.client_core >= 0:
         command = ["taskset", "-c", str(bench.client_core), *command]
     ran = subprocess.run(
-        command, check=True, capture_output=True, timeout=RUN_SECONDS, env={**os.environ, "PEER_TIMEOUT": str(RUN_SECONDS - 10)}
+        command,
+        check=True,
+        capture_output=True,
+        timeout=RUN_SECONDS,
+        env={**os.environ, "PEER_TIMEOUT": str(RUN_SECONDS - 10)},
     )
     told = json.loads(ran.stdout.strip().splitlines()[-1])
     if not told["complete"]:
@@ -136,7 +156,13 @@ def _last_line(error: Exception) -> str:
 def text(figures: Figures) -> str:
     """The table."""
     rows = [
-        (name, number(one["us"]), number(one["cpu_us"]), number(one["cpu_us_median"]), number(one["cpu_ratio"]))
+        (
+            name,
+            number(one["us"]),
+            number(one["cpu_us"]),
+            number(one["cpu_us_median"]),
+            number(one["cpu_ratio"]),
+        )
         for name, one in figures.items()
         if name != "missing"
     ]

@@ -1,4 +1,5 @@
-"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made of the same figures."""
+"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made of the same
+figures."""
 
 from __future__ import annotations
 
@@ -40,8 +41,13 @@ def section(report: dict[str, Any]) -> str:
     about = report["circumstances"]
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     loads = f"{about['load_before'][0]:.1f} before and {about['load_after'][0]:.1f} after"
-    is_busy = about["load_before"][0] > 1  # the run itself keeps two processes going, so only the load before tells
-    warning = "; other work ran beside it, so the times are rough and only the ratios of CPU hold" if is_busy else ""
+    # the run itself keeps two processes going, so only the load before tells
+    is_busy = about["load_before"][0] > 1
+    warning = (
+        "; other work ran beside it, so the times are rough and only the ratios of CPU hold"
+        if is_busy
+        else ""
+    )
     return (
         table(("", "measured"), _rows(report))
         + f"\n{about['date'][:10]}, {about['machine']}, {about['python']}, {about['openssl']}, {packages}; "
@@ -63,7 +69,12 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     plain = feed["feed"]["websocket-client"]
-    rows.append(("the same frames with websocket-client's `recv` and `json.loads` only", f"{number(plain['us'])} µs each"))
+    rows.append(
+        (
+            "the same frames with websocket-client's `recv` and `json.loads` only",
+            f"{number(plain['us'])} µs each",
+        )
+    )
     most = markets["counts"][-1]
     rows.append(
         (
@@ -77,7 +88,10 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         if one["rate"] > 10:
             p999 = f", p99.9 {number(one['p999'])}" if one["p999"] else ""
             rows.append(
-                (f"latency, {name}", f"p50 {number(one['p50'])} µs, p99 {number(one['p99'])}{p999}, max {number(one['max'])}")
+                (
+                    f"latency, {name}",
+                    f"p50 {number(one['p50'])} µs, p99 {number(one['p99'])}{p999}, max {number(one['max'])}",
+                )
             )
     for one in cost["growth"]:
         rows.append(

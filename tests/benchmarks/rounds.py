@@ -37,10 +37,11 @@ class Case(NamedTuple):
 
 
 def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
-    """Microseconds of a message by case, the quickest and the median round; and as ratios to the case held against.
+    """Microseconds of a message by case, the quickest and the median round; and as ratios to the case held
+    against.
 
-    ``ratio`` is quickest by quickest: what the code can do when nothing else wants the machine. ``ratio_median`` is the
-    median of the ratios within a round.
+    ``ratio`` is quickest by quickest: what the code can do when nothing else wants the machine.
+    ``ratio_median`` is the median of the ratios within a round.
     """
     seen: dict[str, list[Figures]] = {case.name: [] for case in cases}
     with Bench() as bench:
@@ -49,7 +50,9 @@ def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
                 say(f"round {number + 1} of {rounds}: {case.name}")
                 markets = case.server.get("markets", 100)
                 url = bench.server(**case.server)
-                seen[case.name].append(bench.client(case.client, url, markets=markets, want=case.want, **case.orders))
+                seen[case.name].append(
+                    bench.client(case.client, url, markets=markets, want=case.want, **case.orders)
+                )
     say("")
     wants = {case.name: case.want for case in cases}
     return {case.name: _summary(case, seen, wants) for case in cases}
@@ -68,9 +71,15 @@ def _summary(case: Case, seen: dict[str, list[Figures]], wants: dict[str, int]) 
     if others:
         figures["held_against"] = case.held_against
         share = wants[case.held_against] / case.want
-        for key, name in (("seconds", "ratio"), ("cpu_seconds", "cpu_ratio"), ("whole_seconds", "whole_ratio")):
+        for key, name in (
+            ("seconds", "ratio"),
+            ("cpu_seconds", "cpu_ratio"),
+            ("whole_seconds", "whole_ratio"),
+        ):
             figures[name] = share * min(one[key] for one in mine) / min(one[key] for one in others)
-            figures[f"{name}_median"] = share * median(one[key] / other[key] for one, other in zip(mine, others, strict=True))
+            figures[f"{name}_median"] = share * median(
+                one[key] / other[key] for one, other in zip(mine, others, strict=True)
+            )
     return figures
 
 

@@ -1,7 +1,9 @@
-"""The exchange of the benchmarks: a process that answers subscribe commands and then sends what it has encoded before.
+"""The exchange of the benchmarks: a process that answers subscribe commands and then sends what it has
+encoded before.
 
-Started by spawn.py with its orders as JSON; prints its port; serves one client after another and ends when its standard
-input does. It knows just enough of WebSocket and of the exchange's protocol, and no code of kalshi_feed.
+Started by spawn.py with its orders as JSON; prints its port; serves one client after another and ends when
+its standard input does. It knows just enough of WebSocket and of the exchange's protocol, and no code of
+kalshi_feed.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from tests.benchmarks.frames import CLOCK_BASE, Plan, World, answers, stream, te
 
 SIDS = {"orderbook_delta": 1, "trade": 2, "ticker": 3}
 SEND_BYTES = 262_144
-BEGIN, END = (text_frame(json.dumps({"type": f"benchmark_{what}", "msg": {}}).encode()) for what in ("begin", "end"))
+BEGIN, END = (
+    text_frame(json.dumps({"type": f"benchmark_{what}", "msg": {}}).encode()) for what in ("begin", "end")
+)
 PLACEHOLDER = b"9" * 19
 
 
@@ -87,9 +91,8 @@ class Peer:
         key = next(value for name, value in fields.items() if name.lower() == b"sec-websocket-key")
         accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         self.sock.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-            + accept
-            + b"\r\n\r\n"
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+            b"Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
 
     def command(self) -> dict[str, Any]:
@@ -143,20 +146,40 @@ def subscribe(peer: Peer, orders: Orders) -> Made:
         params = command.get("params", {})
         tickers = len(params.get("market_tickers", ()))
         opened = [channel for channel in params.get("channels", ()) if channel in missing]
-        if "orderbook_delta" in opened:  # encode first what is not yet: the client's clock starts with the answer
+        # encode first what is not yet: the client's clock starts with the answer
+        if "orderbook_delta" in opened:
             # who asks for one market after the other is sent all of them at once
             chunk = tickers if tickers > 1 else orders.markets
-            plan = Plan(orders.markets, orders.deltas, orders.levels, orders.kind, params.get("use_yes_price") is True, chunk)
+            plan = Plan(
+                orders.markets,
+                orders.deltas,
+                orders.levels,
+                orders.kind,
+                params.get("use_yes_price") is True,
+                chunk,
+            )
             ready = made(plan, orders.rate > 0)
         for channel in opened:
-            peer.tell({"id": command.get("id"), "type": "subscribed", "msg": {"channel": channel, "sid": SIDS[channel]}})
+            peer.tell(
+                {
+                    "id": command.get("id"),
+                    "type": "subscribed",
+                    "msg": {"channel": channel, "sid": SIDS[channel]},
+                }
+            )
         missing.difference_update(opened)
         if ready is None or not ("orderbook_delta" in opened or params.get("sids") == [1]):
             continue
         if index:
             seq = ready.plan.first_seq(index)
             peer.tell(
-                {"id": command.get("id"), "type": "ok", "sid": 1, "seq": seq, "msg": {"market_tickers": params["market_tickers"]}}
+                {
+                    "id": command.get("id"),
+                    "type": "ok",
+                    "sid": 1,
+                    "seq": seq,
+                    "msg": {"market_tickers": params["market_tickers"]},
+                }
             )
         peer.send(ready.snapshots[index])
         asked, index = asked + ready.plan.chunk, index + 1
@@ -213,7 +236,12 @@ def main() -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(orders.cert)
     for yes_price in (True, False):  # what most clients will want, before they come
-        made(Plan(orders.markets, orders.deltas, orders.levels, orders.kind, yes_price, min(orders.markets, 500)), orders.rate > 0)
+        made(
+            Plan(
+                orders.markets, orders.deltas, orders.levels, orders.kind, yes_price, min(orders.markets, 500)
+            ),
+            orders.rate > 0,
+        )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         is_first = True

@@ -37,15 +37,23 @@ class Bench:
         self.client_core, self._server_core = cores()
 
     def __enter__(self) -> Bench:
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kalshi-benchmarks-")))
+        self.folder = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kalshi-benchmarks-"))
+        )
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         plain = serialization.NoEncryption()
         key_file = self.folder / "key.pem"
         key_file.touch(0o600)
-        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain
+            )
+        )
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.folder / "ca.pem")
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+            self.folder / "server.pem"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,7 +76,13 @@ class Bench:
 
     def client(self, client: str, url: str, **orders: Any) -> dict[str, Any]:
         """Run a client to its end; what it measured."""
-        orders = {"core": self.client_core, **orders, "client": client, "url": url, "pem": str(self.folder / "key.pem")}
+        orders = {
+            "core": self.client_core,
+            **orders,
+            "client": client,
+            "url": url,
+            "pem": str(self.folder / "key.pem"),
+        }
         if url.startswith("wss"):
             orders["ca"] = str(self.folder / "ca.pem")
         process = _python("tests.benchmarks.client", json.dumps(orders))
@@ -84,4 +98,6 @@ class Bench:
 
 
 def _python(module: str, text: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", module, text], cwd=TOP, stdout=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, text], cwd=TOP, stdout=subprocess.PIPE, text=True, **options
+    )

@@ -43,7 +43,14 @@ def _extras(deltas: int) -> list[Case]:
         Case("on_book only", "throughput", server, deltas, {"callbacks": 0, "on_book": True}, FLOOR),
         Case("one callback, workers=4", "throughput", server, deltas, {"workers": 4}, FLOOR),
         Case("floor, mixed", "floor", mixed, deltas, {"channels": mixed["channels"]}),
-        Case("mixed (20 % ticker, 10 % trade)", "throughput", mixed, deltas, {"channels": mixed["channels"]}, "floor, mixed"),
+        Case(
+            "mixed (20 % ticker, 10 % trade)",
+            "throughput",
+            mixed,
+            deltas,
+            {"channels": mixed["channels"]},
+            "floor, mixed",
+        ),
     ]
 
 
@@ -54,7 +61,9 @@ def _snapshots(deltas: int) -> list[Case]:
         server = {"markets": 100, "deltas": want, "levels": levels, "kind": "snapshots"}
         name = f"floor, {levels} levels"
         cases.append(Case(name, "floor", server, want))
-        cases.append(Case(f"{levels} levels", "throughput", server, want, {"kind": "orderbook_snapshot"}, name))
+        cases.append(
+            Case(f"{levels} levels", "throughput", server, want, {"kind": "orderbook_snapshot"}, name)
+        )
     return cases
 
 

@@ -23,10 +23,22 @@ def test_new_book() -> None:
 
 def test_replace_replaces_everything() -> None:
     made = book()
-    assert (made.status, made.version, made.seq, made.clock, made.updated) == (BookStatus.LIVE, 1, 7, 70, 100.0)
+    assert (made.status, made.version, made.seq, made.clock, made.updated) == (
+        BookStatus.LIVE,
+        1,
+        7,
+        70,
+        100.0,
+    )
     made.set_status(BookStatus.STALE)
     made.replace({100: 1}, {}, 8, None, 101.0)
-    assert (made.status, made.version, made.seq, made.clock, made.updated) == (BookStatus.LIVE, 3, 8, None, 101.0)
+    assert (made.status, made.version, made.seq, made.clock, made.updated) == (
+        BookStatus.LIVE,
+        3,
+        8,
+        None,
+        101.0,
+    )
     assert (made.yes, made.no) == ({100: 1}, {})
 
 
@@ -58,13 +70,24 @@ def test_a_zero_delta_changes_no_level(price: int, side: str) -> None:
     made._check()
 
 
-@pytest.mark.parametrize(("side", "price", "size"), [("yes", 4600, -2551), ("no", 5200, -5400), ("no", 1, -1)])
+@pytest.mark.parametrize(
+    ("side", "price", "size"), [("yes", 4600, -2551), ("no", 5200, -5400), ("no", 1, -1)]
+)
 def test_a_level_cannot_fall_below_zero(side: str, price: int, size: int) -> None:
     made = book()
-    with pytest.raises(NegativeSize, match=r"MARKET-A: delta of -[0-9.]+ on (yes|no) 0\.[0-9]{4}, where only [0-9.]+ are left"):
+    with pytest.raises(
+        NegativeSize,
+        match=r"MARKET-A: delta of -[0-9.]+ on (yes|no) 0\.[0-9]{4}, where only [0-9.]+ are left",
+    ):
         made.apply(side, price, size, 8, 71, 101.0)
     assert (made.yes, made.no) == (YES, NO)
-    assert (made.version, made.seq, made.clock, made.updated, made.status) == (1, 7, 70, 100.0, BookStatus.LIVE)
+    assert (made.version, made.seq, made.clock, made.updated, made.status) == (
+        1,
+        7,
+        70,
+        100.0,
+        BookStatus.LIVE,
+    )
     assert issubclass(NegativeSize, ValueError)
 
 

@@ -123,7 +123,12 @@ def test_to_dict_is_ready_for_json() -> None:
 
 @pytest.mark.parametrize(
     ("yes", "no", "crossed"),
-    [({}, {}, False), ({10_000: 1}, {}, False), ({4000: 1}, {6000: 1}, False), ({4000: 1, 1: 1}, {2: 1, 6001: 1}, True)],
+    [
+        ({}, {}, False),
+        ({10_000: 1}, {}, False),
+        ({4000: 1}, {6000: 1}, False),
+        ({4000: 1, 1: 1}, {2: 1, 6001: 1}, True),
+    ],
 )
 def test_crossed_is_more_than_a_dollar(yes: dict[int, int], no: dict[int, int], crossed: bool) -> None:
     seen = view(yes=yes, no=no)
@@ -197,7 +202,9 @@ def test_imbalance() -> None:
     assert view(yes={100: 5}, no={100: 5}).imbalance() == 0
 
 
-@pytest.mark.parametrize("price", ["0.45", "0.4500", Decimal("0.45"), Decimal("0.450000000"), Decimal("45e-2"), 0.45])
+@pytest.mark.parametrize(
+    "price", ["0.45", "0.4500", Decimal("0.45"), Decimal("0.450000000"), Decimal("45e-2"), 0.45]
+)
 def test_depth_at(price: Any) -> None:
     seen = view()
     assert str(seen.depth_at("yes", price)) == "50.00"
@@ -293,27 +300,66 @@ NO_FINITE = [
     HUGE,
     -HUGE,
 ]
-NO_STEPS: list[Any] = [Decimal("1e-999999"), Decimal("0." + "1" * 100), 0.1 + 0.2, GIANT, "9" * 5000, 1e300, 1e-300]
+NO_STEPS: list[Any] = [
+    Decimal("1e-999999"),
+    Decimal("0." + "1" * 100),
+    0.1 + 0.2,
+    GIANT,
+    "9" * 5000,
+    1e300,
+    1e-300,
+]
 
 
 @pytest.mark.parametrize(
     "price",
-    [*NO_NUMBERS, *NO_FINITE, *NO_STEPS, "0.12345", 0.12345, -0.5, "-0.5", 2, 1.0001, Decimal("1.0001"), -1, 100],
+    [
+        *NO_NUMBERS,
+        *NO_FINITE,
+        *NO_STEPS,
+        "0.12345",
+        0.12345,
+        -0.5,
+        "-0.5",
+        2,
+        1.0001,
+        Decimal("1.0001"),
+        -1,
+        100,
+    ],
 )
 def test_price_is_validated_exactly(price: Any) -> None:
-    with pytest.raises(ConfigurationError, match="price must be 0 to 1 dollar with at most 4 decimals") as caught:
+    with pytest.raises(
+        ConfigurationError, match="price must be 0 to 1 dollar with at most 4 decimals"
+    ) as caught:
         view().depth_at("yes", price)
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(
     "quantity",
-    [*NO_NUMBERS, *NO_FINITE, *NO_STEPS, 0, "0", "0.00", 0.0, Decimal(0), -1, "-1", 0.001, "1.001", Decimal("1.001")],
+    [
+        *NO_NUMBERS,
+        *NO_FINITE,
+        *NO_STEPS,
+        0,
+        "0",
+        "0.00",
+        0.0,
+        Decimal(0),
+        -1,
+        "-1",
+        0.001,
+        "1.001",
+        Decimal("1.001"),
+    ],
 )
 def test_quantity_is_validated_exactly(quantity: Any) -> None:
     seen = view()
     for question in (seen.cost_to_buy, seen.cost_to_sell):
-        with pytest.raises(ConfigurationError, match="quantity must be a positive number of contracts") as caught:
+        with pytest.raises(
+            ConfigurationError, match="quantity must be a positive number of contracts"
+        ) as caught:
             question("yes", quantity)
         assert len(str(caught.value)) < 200
 
@@ -350,7 +396,9 @@ slow = settings(derandomize=True, max_examples=80, deadline=None)
 
 @slow
 @given(levels, levels, sides, st.integers(1, 3 * 10**6))
-def test_questions_against_fractions(yes: dict[int, int], no: dict[int, int], side: str, quantity: int) -> None:
+def test_questions_against_fractions(
+    yes: dict[int, int], no: dict[int, int], side: str, quantity: int
+) -> None:
     seen = view(yes=yes, no=no)
     own, other = (yes, no) if side == "yes" else (no, yes)
     bids = [(Fraction(p, 10_000), Fraction(s, 100)) for p, s in sorted(own.items(), reverse=True)]
@@ -363,9 +411,14 @@ def test_questions_against_fractions(yes: dict[int, int], no: dict[int, int], si
         assert mid is not None and spread is not None and micro is not None
         assert Fraction(mid) == (bid + ask) / 2
         assert Fraction(spread) == ask - bid
-        assert abs(Fraction(micro) - (bid * ask_size + ask * bid_size) / (bid_size + ask_size)) < Fraction(1, 10**27)
+        assert abs(Fraction(micro) - (bid * ask_size + ask * bid_size) / (bid_size + ask_size)) < Fraction(
+            1, 10**27
+        )
     contracts = Decimal(quantity).scaleb(-2)
-    for offers, cost in ((asks, seen.cost_to_buy(side, contracts)), (bids, seen.cost_to_sell(side, contracts))):
+    for offers, cost in (
+        (asks, seen.cost_to_buy(side, contracts)),
+        (bids, seen.cost_to_sell(side, contracts)),
+    ):
         left, total = Fraction(quantity, 100), Fraction(0)
         for price, size in offers:
             total += price * min(left, size)

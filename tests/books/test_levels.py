@@ -13,7 +13,9 @@ from kalshi_feed.books.book import Book, NegativeSize
 from kalshi_feed.books.levels import MOST, Levels
 from kalshi_feed.messages.values import ONE_DOLLAR
 
-PRICES = st.one_of(st.sampled_from([0, 1, 99, 100, 101, 5000, 9900, 9999, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR))
+PRICES = st.one_of(
+    st.sampled_from([0, 1, 99, 100, 101, 5000, 9900, 9999, ONE_DOLLAR]), st.integers(0, ONE_DOLLAR)
+)
 SIDES = st.dictionaries(PRICES, st.one_of(st.just(1), st.integers(1, 10**15), st.sampled_from([256, 2**56])))
 
 
@@ -47,11 +49,15 @@ def test_copies_are_equal_and_apart(yes: dict[int, int], no: dict[int, int]) -> 
 @pytest.mark.parametrize("price", [5000, 5001])
 def test_every_level_counts_when_compared(price: int) -> None:
     ones = [made({price: 1}, {}), made({}, {price: 1}), made({price: 2}, {}), made({}, {})]
-    assert [[one.same_as(other) for other in ones] for one in ones] == [[one is other for other in ones] for one in ones]
+    assert [[one.same_as(other) for other in ones] for one in ones] == [
+        [one is other for other in ones] for one in ones
+    ]
 
 
 @given(SIDES, SIDES, st.sampled_from(["yes", "no"]), st.sampled_from([5000, 5001, 0, ONE_DOLLAR]))
-def test_a_delta_changes_its_level_and_nothing_else(yes: dict[int, int], no: dict[int, int], side: str, price: int) -> None:
+def test_a_delta_changes_its_level_and_nothing_else(
+    yes: dict[int, int], no: dict[int, int], side: str, price: int
+) -> None:
     book = Book("A")
     book.put(yes, no)
     book.apply(side, price, 1, 1, 1, 0.0)
@@ -70,7 +76,9 @@ def test_sides_are_the_callers_own() -> None:
 def test_a_level_has_an_upper_bound(price: int) -> None:
     book = Book("A")
     book.apply("yes", price, MOST - 1, 1, 1, 0.0)
-    with pytest.raises(ValueError, match=r"A: delta of 0\.01 on yes 0\.40.*9999999999999999\.99 already") as caught:
+    with pytest.raises(
+        ValueError, match=r"A: delta of 0\.01 on yes 0\.40.*9999999999999999\.99 already"
+    ) as caught:
         book.apply("yes", price, 1, 2, 1, 0.0)
     assert not isinstance(caught.value, NegativeSize)
     assert book.yes == {price: MOST - 1} and book.seq == 1

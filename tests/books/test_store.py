@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import BookStatus, ConfigurationError, FeedClosedError, FeedForkedError, OrderBook, StaleBookError, WaitTimeout
+from kalshi_feed import (
+    BookStatus,
+    ConfigurationError,
+    FeedClosedError,
+    FeedForkedError,
+    OrderBook,
+    StaleBookError,
+    WaitTimeout,
+)
 from kalshi_feed.books.store import Books, BookStore
 from kalshi_feed.messages import Level
 from kalshi_feed.waiting import checked_timeout
@@ -73,7 +81,7 @@ def waiting(store: BookStore, wait: Callable[[], Any], n: int = 1) -> Iterator[W
     assert store._waiters == []
 
 
-# -- waiting -----------------------------------------------------------------------------------------------------------
+# -- waiting -------------------------------------------------------------------------------------------------
 
 
 def test_wait_returns_what_is_there_already(store: BookStore) -> None:
@@ -203,7 +211,9 @@ def test_waiters_and_a_writer_in_a_hurry(store: BookStore) -> None:
     assert versions == sorted(set(versions))
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("-inf"), "5", True, b"", [], -(10**400)], ids=str)
+@pytest.mark.parametrize(
+    "timeout", [-1, -0.001, float("nan"), float("-inf"), "5", True, b"", [], -(10**400)], ids=str
+)
 def test_timeouts_that_are_none(store: BookStore, timeout: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout must be a number of seconds of 0 or more, or None"):
         store.wait(lambda: 1, timeout, str)
@@ -228,7 +238,7 @@ def test_waiting_in_slices(store: BookStore, monkeypatch: pytest.MonkeyPatch) ->
         store.wait(lambda: None, 0.02, str)
 
 
-# -- handles -----------------------------------------------------------------------------------------------------------
+# -- handles -------------------------------------------------------------------------------------------------
 
 
 def test_one_handle_a_market(store: BookStore) -> None:
@@ -243,9 +253,22 @@ def test_one_handle_a_market(store: BookStore) -> None:
 
 def test_a_book_before_its_snapshot(store: BookStore) -> None:
     book = store.handle("A")
-    assert (book.status, book.is_live, book.version, book.seq, book.clock) == (BookStatus.PENDING, False, 0, None, None)
+    assert (book.status, book.is_live, book.version, book.seq, book.clock) == (
+        BookStatus.PENDING,
+        False,
+        0,
+        None,
+        None,
+    )
     assert book.age() is None and book.updated_at is None
-    answers = (book.best_bid(), book.best_ask(), book.mid(), book.spread(), book.microprice(), book.imbalance())
+    answers = (
+        book.best_bid(),
+        book.best_ask(),
+        book.mid(),
+        book.spread(),
+        book.microprice(),
+        book.imbalance(),
+    )
     assert set(answers) == {None} and book.bids() == book.asks() == ()
     assert repr(book) == "<OrderBook A PENDING version 0>"
     assert store.view("NOBODY") is None and "NOBODY" not in store.books
@@ -258,7 +281,10 @@ def test_the_questions_of_a_book(store: BookStore) -> None:
     assert book.best_bid() == level("0.40", "10") and book.best_bid("no") == level("0.54", "2.5")
     assert book.best_ask() == level("0.46", "2.5") and book.best_ask("no") == level("0.60", "10")
     assert book.bids() == (level("0.40", "10"), level("0.39", "5")) and book.bids("yes", 1) == book.bids()[:1]
-    assert book.asks("no") == (level("0.60", "10"), level("0.61", "5")) and book.asks("no", depth=1) == book.asks("no")[:1]
+    assert (
+        book.asks("no") == (level("0.60", "10"), level("0.61", "5"))
+        and book.asks("no", depth=1) == book.asks("no")[:1]
+    )
     assert (book.mid(), book.mid("no"), book.spread(), book.spread("no")) == (
         Decimal("0.43"), Decimal("0.57"), Decimal("0.06"), Decimal("0.06"),
     )  # fmt: skip
@@ -323,7 +349,7 @@ def test_a_change_of_status_is_an_update(store: BookStore) -> None:
     assert found.ends[0].status is BookStatus.STALE
 
 
-# -- the mapping of the wanted ones ------------------------------------------------------------------------------------
+# -- the mapping of the wanted ones --------------------------------------------------------------------------
 
 
 def test_a_store_that_nobody_keeps_has_no_live_book(store: BookStore) -> None:
@@ -353,11 +379,12 @@ def test_books_is_a_mapping_of_what_is_wanted(store: BookStore) -> None:
     assert not hasattr(mapping, "__setitem__")
 
 
-# -- another process ---------------------------------------------------------------------------------------------------
+# -- another process -----------------------------------------------------------------------------------------
 
 
 def in_child(look: Callable[[], object]) -> int:
-    """The exit code of a forked child: 0 where ``look`` raises FeedForkedError, 1 where it returns, 2 for another end."""
+    """The exit code of a forked child: 0 where ``look`` raises FeedForkedError, 1 where it returns, 2 for
+    another end."""
     child = os.fork()
     if child == 0:
         code = 2
@@ -398,7 +425,7 @@ def test_after_a_fork(store: BookStore) -> None:
     assert held.wait(5)
     looks: list[Callable[[], object]] = [
         book.view, book.best_bid, book.best_ask, book.mid, book.to_dict, lambda: book.wait_for_update(5),
-        lambda: store.handle("B"), lambda: mapping["A"], lambda: store.wait(lambda: 1, 5, str), store.check_fork,
+        lambda: store.handle("B"), lambda: mapping["A"], lambda: store.wait(lambda: 1, 5, str), store.check_fork,  # noqa: E501
     ]  # fmt: skip
     try:
         assert [in_child(look) for look in looks] == [0] * len(looks)

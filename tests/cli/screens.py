@@ -14,7 +14,9 @@ from tests.support import wait_until
 
 from .support import environment
 
-needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed: apt-get install -y tmux")
+needs_tmux = pytest.mark.skipif(
+    shutil.which("tmux") is None, reason="tmux is not installed: apt-get install -y tmux"
+)
 
 
 class Screen:
@@ -49,7 +51,9 @@ class Screen:
 
     def flags(self) -> tuple[str, ...]:
         """(on the alternate screen, cursor shown, lines wrap), each "0" or "1"."""
-        return tuple(self._run("display-message", "-p", "#{alternate_on} #{cursor_flag} #{wrap_flag}").split())
+        return tuple(
+            self._run("display-message", "-p", "#{alternate_on} #{cursor_flag} #{wrap_flag}").split()
+        )
 
     def wait_until(self, condition: Callable[[list[str]], bool], timeout: float = 20.0) -> list[str]:
         """The lines once the condition holds."""

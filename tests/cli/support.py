@@ -13,16 +13,19 @@ from pathlib import Path
 from kalshi_feed.simulator import Exchange
 
 TOP = Path(__file__).parents[2]
-PYTHON = os.environ.get(
-    "KALSHI_TESTS_PYTHON", sys.executable
-)  # another one has the package installed, see tests/samples/__main__.py
+# another one has the package installed, see tests/samples/__main__.py
+PYTHON = os.environ.get("KALSHI_TESTS_PYTHON", sys.executable)
 COMMAND = (PYTHON, "-W", "error", "-m", "kalshi_feed")
 
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without anybody's key, and with what is given."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KALSHI_")}
-    path = os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH")))) if PYTHON == sys.executable else ""
+    path = (
+        os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH"))))
+        if PYTHON == sys.executable
+        else ""
+    )
     return environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110"} | more
 
 
@@ -46,8 +49,10 @@ def start(*arguments: str, **environ: str) -> AbstractContextManager[subprocess.
 
 @contextmanager
 def started(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python with its children in a group of their own, which is killed at the end, should it still be there."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; children would ignore Ctrl-C as well
+    """A Python with its children in a group of their own, which is killed at the end, should it still be
+    there."""
+    # as under nohup; children would ignore Ctrl-C as well
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [PYTHON, *arguments],

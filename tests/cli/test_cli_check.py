@@ -1,4 +1,5 @@
-"""kalshi-feed check: every cause that can be made here is named, with the step it belongs to and what to do."""
+"""kalshi-feed check: every cause that can be made here is named, with the step it belongs to and what to
+do."""
 
 from __future__ import annotations
 
@@ -66,11 +67,15 @@ def says(step: dict[str, Any]) -> str:
 def test_all_is_well(access: Access) -> None:
     steps, failed = checked(access, "KX-A")
     assert failed == {}
-    assert {name: step["status"] for name, step in steps.items() if step["status"] != "ok"} == {"proxy": "skipped"}
+    assert {name: step["status"] for name, step in steps.items() if step["status"] != "ok"} == {
+        "proxy": "skipped"
+    }
     assert "RSA private key" in steps["key"]["found"] and access.exchange.api_key_id not in json.dumps(steps)
     assert "TLSv1.3, certificate issued by trustme" in steps["tls"]["found"]
     assert "levels, yes 0." in steps["snapshot"]["found"]
-    assert all(steps[name]["seconds"] >= 0 for name in ("dns", "tcp", "tls", "handshake", "subscribe", "snapshot"))
+    assert all(
+        steps[name]["seconds"] >= 0 for name in ("dns", "tcp", "tls", "handshake", "subscribe", "snapshot")
+    )
 
 
 def test_without_a_market_all_but_its_book(access: Access) -> None:
@@ -89,7 +94,11 @@ def test_it_leaves_no_connection_behind(mine: Access) -> None:
 
 
 KEYS = {
-    "none": ((), {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""}, "key not set in the environment: KALSHI_API_KEY_ID"),
+    "none": (
+        (),
+        {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""},
+        "key not set in the environment: KALSHI_API_KEY_ID",
+    ),
     "no file": (("--key-file", "/nope/key.pem"), {}, "key there is no private key file '/nope/key.pem'"),
     "another file": (("--key-file", __file__), {}, "key "),
     "url": (
@@ -99,7 +108,11 @@ KEYS = {
     ),
     "no CA file": (("--ca-file", "/nope"), {}, "url the CA file '/nope' cannot be used: No such file"),
     "KALSHI_ENV": (("-",), {"KALSHI_ENV": "live"}, "url KALSHI_ENV is 'live'; write 'production' or 'demo'"),
-    "SOCKS": (("-",), {"HTTPS_PROXY": "socks5://127.0.0.1:9"}, "url the environment variable HTTPS_PROXY is a SOCKS proxy"),
+    "SOCKS": (
+        ("-",),
+        {"HTTPS_PROXY": "socks5://127.0.0.1:9"},
+        "url the environment variable HTTPS_PROXY is a SOCKS proxy",
+    ),
 }
 
 
@@ -139,7 +152,9 @@ def test_401_unknown_key(access: Access) -> None:
 
 
 def test_401_key_of_another_environment(access: Access, mine: Access) -> None:
-    _, failed = checked(mine, KALSHI_API_KEY_ID=access.exchange.api_key_id, KALSHI_PRIVATE_KEY_PATH=str(access.key_file))
+    _, failed = checked(
+        mine, KALSHI_API_KEY_ID=access.exchange.api_key_id, KALSHI_PRIVATE_KEY_PATH=str(access.key_file)
+    )
     assert failed["step"] == "handshake" and "or the wrong environment" in says(failed)
     refused = AuthenticationError("no", 401, '{"details":"NOT_FOUND"}')
     for url, hint in ((PRODUCTION_URL, "check --env demo"), (DEMO_URL, "check --env production")):
@@ -157,7 +172,10 @@ def test_401_clock(mine: Access, offset: float, words: str) -> None:
     mine.exchange.clock_offset = offset
     steps, failed = checked(mine, "KX-A")
     assert failed["step"] == "clock" and words in failed["found"] and "timedatectl" in says(failed)
-    assert any(f"clock is {seconds} s" in failed["found"] for seconds in range(abs(int(offset)) - 2, abs(int(offset)) + 3))
+    assert any(
+        f"clock is {seconds} s" in failed["found"]
+        for seconds in range(abs(int(offset)) - 2, abs(int(offset)) + 3)
+    )
     assert steps["handshake"]["status"] == "failed" and "TIMESTAMP_EXPIRED" in steps["handshake"]["found"]
 
 
@@ -201,7 +219,12 @@ def test_403_origin_added_on_the_way(access: Access, tmp_path: Path) -> None:
     context, ca = server_context("127.0.0.1")
     ca.cert_pem.write_to_path(str(tmp_path / "company.pem"))
     with RawServer(adds_origin(access.exchange), context) as firewall:
-        options = ("--url", f"wss://127.0.0.1:{firewall.port}/trade-api/ws/v2", "--ca-file", str(tmp_path / "company.pem"))
+        options = (
+            "--url",
+            f"wss://127.0.0.1:{firewall.port}/trade-api/ws/v2",
+            "--ca-file",
+            str(tmp_path / "company.pem"),
+        )
         steps, failed = checked(access, "KX-A", options=options)
     assert failed["step"] == "handshake" and "answered the handshake with 403 (Forbidden)" in failed["found"]
     assert "something on the way adds one" in says(failed) and "issued by" in steps["tls"]["found"]
@@ -216,13 +239,21 @@ def test_403_for_another_reason(mine: Access) -> None:
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(200, "captive portal"), (302, "it redirects to"), (404, "the exchange's path is"), (429, "too many"), (503, "has a problem")],
+    [
+        (200, "captive portal"),
+        (302, "it redirects to"),
+        (404, "the exchange's path is"),
+        (429, "too many"),
+        (503, "has a problem"),
+    ],
 )
 def test_other_answers(mine: Access, status: int, text: str) -> None:
     mine.exchange.reject_next(1, status, {"Location": "https://portal.example/"})
     _, failed = checked(mine, "KX-A")
     assert failed["step"] == "handshake" and f"with {status}" in failed["found"] and text in failed["found"]
-    assert ("never follows a redirect" in says(failed) and "curl -si https://127.0.0.1" in says(failed)) is (status == 302)
+    assert ("never follows a redirect" in says(failed) and "curl -si https://127.0.0.1" in says(failed)) is (
+        status == 302
+    )
 
 
 # -- the way to it
@@ -239,13 +270,19 @@ def closed_port() -> int:
 
 def test_refused_port(access: Access) -> None:
     steps, failed = checked(access, options=at(closed_port()))
-    assert failed["step"] == "tcp" and "the connection was refused" in failed["found"] and "is it running?" in says(failed)
+    assert (
+        failed["step"] == "tcp"
+        and "the connection was refused" in failed["found"]
+        and "is it running?" in says(failed)
+    )
     assert steps["dns"]["status"] == "ok"
 
 
 def test_unknown_host(access: Access) -> None:
     _, failed = checked(access, options=at(443, "nowhere.invalid"))
-    assert failed["step"] == "dns" and "cannot be resolved" in failed["found"] and "HTTPS_PROXY" in says(failed)
+    assert (
+        failed["step"] == "dns" and "cannot be resolved" in failed["found"] and "HTTPS_PROXY" in says(failed)
+    )
 
 
 def says_nothing(peer: Peer) -> None:
@@ -271,9 +308,14 @@ def test_certificate_of_an_unknown_authority(access: Access) -> None:
 
 @pytest.mark.parametrize(
     ("hosts", "expired", "text"),
-    [(("elsewhere.example",), False, "check the url's host"), (("127.0.0.1",), True, "check this machine's clock")],
+    [
+        (("elsewhere.example",), False, "check the url's host"),
+        (("127.0.0.1",), True, "check this machine's clock"),
+    ],
 )
-def test_certificate_for_another_host_or_expired(access: Access, hosts: tuple[str, ...], expired: bool, text: str) -> None:
+def test_certificate_for_another_host_or_expired(
+    access: Access, hosts: tuple[str, ...], expired: bool, text: str
+) -> None:
     context, ca = server_context(*hosts, expired=expired)
     with RawServer(lambda peer: None, context) as server, ca.cert_pem.tempfile() as ca_file:
         _, failed = checked(access, options=(*at(server.port), "--ca-file", ca_file))
@@ -290,7 +332,13 @@ def test_plain_needs_no_tls_and_junk_is_no_handshake(access: Access) -> None:
     with RawServer(lambda peer: peer.send(b"SSH-2.0-OpenSSH_9.6\r\n")) as server:
         steps, failed = checked(access, options=("--url", f"ws://127.0.0.1:{server.port}/"))
     assert failed["step"] == "handshake" and "the answer is not HTTP" in failed["found"]
-    assert steps["tls"] == {"step": "tls", "status": "skipped", "found": "ws:// has none", "advice": [], "seconds": None}
+    assert steps["tls"] == {
+        "step": "tls",
+        "status": "skipped",
+        "found": "ws:// has none",
+        "advice": [],
+        "seconds": None,
+    }
 
 
 # -- a proxy
@@ -307,10 +355,14 @@ def test_proxy_that_refuses(access: Access, status: int) -> None:
 
 
 def test_proxy_that_is_not_there_or_none(access: Access) -> None:
-    _, failed = checked(access, options=at(443, NOBODYS_NAME), HTTPS_PROXY=f"http://127.0.0.1:{closed_port()}")
+    _, failed = checked(
+        access, options=at(443, NOBODYS_NAME), HTTPS_PROXY=f"http://127.0.0.1:{closed_port()}"
+    )
     assert failed["step"] == "tcp" and failed["found"].startswith("the proxy http://127.0.0.1:")
     with RawServer(lambda peer: peer.send(b"SSH-2.0-OpenSSH_9.6\r\n")) as server:
-        _, failed = checked(access, options=at(443, NOBODYS_NAME), HTTPS_PROXY=f"http://127.0.0.1:{server.port}")
+        _, failed = checked(
+            access, options=at(443, NOBODYS_NAME), HTTPS_PROXY=f"http://127.0.0.1:{server.port}"
+        )
     assert failed["step"] == "proxy" and "is not HTTP" in failed["found"]
 
 
@@ -336,7 +388,11 @@ def confirms_and_sends_nothing(peer: Peer) -> None:
     while True:
         opcode, payload = peer.read_frame()
         if opcode == TEXT and b'"subscribe"' in payload:
-            reply = {"id": json.loads(payload)["id"], "type": "subscribed", "msg": {"channel": "orderbook_delta", "sid": 1}}
+            reply = {
+                "id": json.loads(payload)["id"],
+                "type": "subscribed",
+                "msg": {"channel": "orderbook_delta", "sid": 1},
+            }
             peer.send(frame(TEXT, json.dumps(reply).encode()))
 
 
@@ -344,7 +400,10 @@ def test_no_snapshot(access: Access) -> None:
     with RawServer(confirms_and_sends_nothing) as server:
         options = ("--url", f"ws://127.0.0.1:{server.port}/trade-api/ws/v2")
         steps, failed = checked(access, "KX-A", "--timeout", "0.5", options=options)
-    assert failed["step"] == "snapshot" and "no snapshot of KX-A has come, its book is PENDING" in failed["found"]
+    assert (
+        failed["step"] == "snapshot"
+        and "no snapshot of KX-A has come, its book is PENDING" in failed["found"]
+    )
     assert "--timeout" in says(failed) and steps["clock"]["found"] == "the answer had no time (Date)"
 
 
@@ -375,7 +434,10 @@ def test_a_line_a_step_where_it_is_piped(access: Access) -> None:
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[:8]] == list(check.STEPS[:8])
     assert lines[7].startswith("FAILED   handshake  127.0.0.1 answered the handshake with 401")
-    assert all(line.startswith(" " * 20) for line in lines[8:]) and lines[-1].strip() == "the first that fails: handshake"
+    assert (
+        all(line.startswith(" " * 20) for line in lines[8:])
+        and lines[-1].strip() == "the first that fails: handshake"
+    )
     assert "\x1b" not in result.stdout
 
 
@@ -385,7 +447,9 @@ def test_the_readme_shows_what_it_says(mine: Access) -> None:
     mine.exchange.clock_offset = 61.5
 
     def timeless(text: str) -> list[str]:
-        return re.sub(r"id \w{8}|127.0.0.1(:| port )\d+|\d+ ms|v[\d.]+|until .* GMT|\b6[012] s", "…", text).splitlines()
+        return re.sub(
+            r"id \w{8}|127.0.0.1(:| port )\d+|\d+ ms|v[\d.]+|until .* GMT|\b6[012] s", "…", text
+        ).splitlines()
 
     shown = timeless(run(mine, "KX-A").output)
     assert timeless(quoted) == shown[: len(timeless(quoted))]

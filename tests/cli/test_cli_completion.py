@@ -18,8 +18,14 @@ from .support import COMMAND, TOP, environment
 
 def completions(words: str) -> list[str]:
     """What click offers bash for the last of the words."""
-    more = {"_KALSHI_FEED_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    result = subprocess.run([*COMMAND], cwd=TOP, env=environment(**more), capture_output=True, text=True, timeout=30)
+    more = {
+        "_KALSHI_FEED_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    result = subprocess.run(
+        [*COMMAND], cwd=TOP, env=environment(**more), capture_output=True, text=True, timeout=30
+    )
     assert result.stderr == ""
     return [line.partition(",")[2] for line in result.stdout.splitlines()]
 
@@ -54,5 +60,7 @@ def test_in_bash(tmp_path: Path) -> None:
         echo "${COMPREPLY[@]}"
     """
     environ = environment(PATH=f"{tmp_path}:/usr/bin:/bin")
-    result = subprocess.run(["bash", "--norc", "-c", script], env=environ, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        ["bash", "--norc", "-c", script], env=environ, capture_output=True, text=True, timeout=30
+    )
     assert result.stderr == "" and result.stdout.splitlines()[-1] == "check"

@@ -63,14 +63,17 @@ main(["demo", "--seconds", "0.5"])
 
 
 def test_a_book_that_differs_is_exit_code_1() -> None:
-    result = subprocess.run([sys.executable, "-c", LYING], cwd=TOP, env=environment(), capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", LYING], cwd=TOP, env=environment(), capture_output=True, text=True, timeout=30
+    )
     assert result.returncode == 1, result.stderr
     assert "books equal to the exchange's: 4/5\n" in result.stdout
     assert "these books differ from the exchange's: KXSIM-002\n" in result.stdout
 
 
 def test_what_was_lost_on_the_way_is_waited_for() -> None:
-    """The last frame lost would show only at the next one: the answer to list_subscriptions is no sequenced frame."""
+    """The last frame lost would show only at the next one: the answer to list_subscriptions is no sequenced
+    frame."""
 
     class Losing(Exchange):
         def pause(self) -> None:

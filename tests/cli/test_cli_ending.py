@@ -1,4 +1,5 @@
-"""How commands and samples end: real signals (R37), a pipe that closes, a feed that never connects; what came is counted."""
+"""How commands and samples end: real signals (R37), a pipe that closes, a feed that never connects; what came
+is counted."""
 
 from __future__ import annotations
 
@@ -30,16 +31,25 @@ def line_of(process: subprocess.Popen[str], text: str) -> str:
     for line in process.stdout:
         if text in line:
             return line
-    raise AssertionError(f"it ended and never said {text!r}: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(
+        f"it ended and never said {text!r}: {process.stderr.read() if process.stderr else ''}"
+    )
 
 
 def rows_of(file: Path) -> int:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)) as database:
-        return sum(int(database.execute(f"select count(*) from {table}").fetchone()[0]) for table in ("deltas", "snapshots"))
+        return sum(
+            int(database.execute(f"select count(*) from {table}").fetchone()[0])
+            for table in ("deltas", "snapshots")
+        )
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP,), TWICE], ids=["SIGTERM", "SIGHUP", "SIGHUP twice"])
-def test_R37_record_stores_what_was_accepted(numbers: tuple[signal.Signals, ...], access: Access, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM,), (signal.SIGHUP,), TWICE], ids=["SIGTERM", "SIGHUP", "SIGHUP twice"]
+)
+def test_R37_record_stores_what_was_accepted(
+    numbers: tuple[signal.Signals, ...], access: Access, tmp_path: Path
+) -> None:
     file = tmp_path / "a.ndjson.gz"
     with start("record", "KX-A", "-o", str(file), "--json", *access.options, **access.environ) as process:
         wait_until(lambda: file.exists() and file.stat().st_size > 2000, 20, "some frames")
@@ -99,7 +109,10 @@ def test_R37_batch_to_sqlite(number: signal.Signals, tmp_path: Path) -> None:
 def test_R37_samples_that_print(name: str, number: signal.Signals, access: Access) -> None:
     before = len(access.exchange.handshakes)
     with started(
-        str(SAMPLES / name), "KX-A", *(("--listen", "127.0.0.1:0") if "prom" in name else ()), **with_access(access)
+        str(SAMPLES / name),
+        "KX-A",
+        *(("--listen", "127.0.0.1:0") if "prom" in name else ()),
+        **with_access(access),
     ) as process:
         line_of(process, "http://" if "prom" in name else "KX-A")
         if "prom" in name:
@@ -128,7 +141,9 @@ def test_R37_flask_app_leaves_no_key_behind(number: signal.Signals, tmp_path: Pa
     assert not list(tmp_path.rglob("*.pem"))
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP,), TWICE], ids=["SIGTERM", "SIGHUP", "SIGHUP twice"])
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM,), (signal.SIGHUP,), TWICE], ids=["SIGTERM", "SIGHUP", "SIGHUP twice"]
+)
 def test_R37_exchange_leaves_no_key_behind(numbers: tuple[signal.Signals, ...], tmp_path: Path) -> None:
     with start("exchange", "--markets", "1", TMPDIR=str(tmp_path)) as process:
         line_of(process, "Ctrl-C")
@@ -151,7 +166,9 @@ def test_R37_commands_that_show(how: str, number: signal.Signals, access: Access
         "replay": ("replay", file, "--speed", "0.01", "--plain"),
     }
     if how == "replay":
-        record = kalshi_feed("record", "KX-A", "-o", file, "--seconds", "3", *access.options, **access.environ)
+        record = kalshi_feed(
+            "record", "KX-A", "-o", file, "--seconds", "3", *access.options, **access.environ
+        )
         assert record.returncode == 0, record.stderr
     with start(*words[how], **access.environ) as process:
         line_of(process, "KXSIM-001 " if how == "demo" else "KX-A")
@@ -164,7 +181,9 @@ def test_R37_commands_that_show(how: str, number: signal.Signals, access: Access
 def test_R37_nohup_stays(tmp_path: Path) -> None:
     code = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     code += "os.execv(sys.executable, sys.orig_argv[:1] + sys.argv[1:])"
-    with started("-c", code, "-m", "kalshi_feed", "exchange", "--markets", "1", TMPDIR=str(tmp_path)) as process:
+    with started(
+        "-c", code, "-m", "kalshi_feed", "exchange", "--markets", "1", TMPDIR=str(tmp_path)
+    ) as process:
         line_of(process, "Ctrl-C")
         process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -173,7 +192,7 @@ def test_R37_nohup_stays(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
-# -- a pipe that closes -----------------------------------------------------------------------------------------------------
+# -- a pipe that closes --------------------------------------------------------------------------------------
 
 
 PIPES = {
@@ -193,7 +212,9 @@ def test_a_pipe_that_closes_is_no_traceback(name: str, buffered: bool, access: A
     environ = environment(**with_access(access))
     if buffered:
         del environ["PYTHONUNBUFFERED"]
-    with subprocess.Popen([PYTHON, *PIPES[name]], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [PYTHON, *PIPES[name]], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()  # as `head -1` does
@@ -205,14 +226,18 @@ def test_a_pipe_that_closes_is_no_traceback(name: str, buffered: bool, access: A
     assert process.returncode in (0, 1)
 
 
-@pytest.mark.parametrize("words", [("watch", "KX-A", "--plain"), ("watch", "KX-A", "--json"), ("watch", "KX-A")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("watch", "KX-A", "--plain"), ("watch", "KX-A", "--json"), ("watch", "KX-A")], ids=" ".join
+)
 def test_ctrl_c_of_a_pipe_is_no_traceback(words: tuple[str, ...], access: Access) -> None:
     """It ends the reader as well, at the same moment."""
     environ = environment(**access.environ)
     del environ["PYTHONUNBUFFERED"]
     for _ in range(3):
         command = [PYTHON, "-m", "kalshi_feed", *words, *access.options]
-        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
             assert process.stdout is not None and process.stderr is not None
             assert process.stdout.readline() and process.stdout.readline()
             process.stdout.close()
@@ -221,7 +246,7 @@ def test_ctrl_c_of_a_pipe_is_no_traceback(words: tuple[str, ...], access: Access
         assert err == b"", err.decode()
 
 
-# -- a feed that never connects ---------------------------------------------------------------------------------------------
+# -- a feed that never connects ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -230,8 +255,12 @@ def nobody(access: Access) -> dict[str, str]:
     return with_access(access) | {"KALSHI_URL": f"wss://127.0.0.1:{free_port()}/trade-api/ws/v2"}
 
 
-@pytest.mark.parametrize("how", ["watch", "watch --plain", "watch --json", "record", "record --to", "print_deltas.py"])
-def test_never_connected_is_exit_code_1_and_the_reason(how: str, nobody: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how", ["watch", "watch --plain", "watch --json", "record", "record --to", "print_deltas.py"]
+)
+def test_never_connected_is_exit_code_1_and_the_reason(
+    how: str, nobody: dict[str, str], tmp_path: Path
+) -> None:
     file = tmp_path / "a.ndjson"
     words = {
         "watch": ("watch", "KX-A"),
@@ -245,7 +274,11 @@ def test_never_connected_is_exit_code_1_and_the_reason(how: str, nobody: dict[st
     else:
         result = sample(how, "KX-A", "--seconds", "1", **nobody)
     assert result.returncode == 1
-    assert "never connected: " in result.stderr and "refused" in result.stderr and "Traceback" not in result.stderr
+    assert (
+        "never connected: " in result.stderr
+        and "refused" in result.stderr
+        and "Traceback" not in result.stderr
+    )
     assert not file.exists()
 
 
@@ -260,7 +293,11 @@ def test_never_connected_until_ctrl_c(access: Access, tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)
             peer.close()
-    assert process.returncode == 1 and "never connected: the first attempt had not ended" in err and "Traceback" not in err
+    assert (
+        process.returncode == 1
+        and "never connected: the first attempt had not ended" in err
+        and "Traceback" not in err
+    )
     assert not file.exists()
 
 
@@ -273,7 +310,7 @@ def test_a_refused_key_leaves_no_file_in_the_way(access: Access, tmp_path: Path)
     assert (again.returncode, again.stderr) == (0, "")
 
 
-# -- kalshi-feed exchange: how to reach it ----------------------------------------------------------------------------------
+# -- kalshi-feed exchange: how to reach it -------------------------------------------------------------------
 
 
 def exported(process: subprocess.Popen[str]) -> dict[str, str]:
@@ -286,7 +323,10 @@ def exported(process: subprocess.Popen[str]) -> dict[str, str]:
     block = [line for line in lines if line.strip().startswith("export ")]
     names = ("KALSHI_URL", "KALSHI_CA_FILE", "KALSHI_API_KEY_ID", "KALSHI_PRIVATE_KEY_PATH")
     shown = subprocess.run(
-        ["sh", "-c", "".join(block) + "".join(f'echo "${name}"\n' for name in names)], capture_output=True, text=True, env={}
+        ["sh", "-c", "".join(block) + "".join(f'echo "${name}"\n' for name in names)],
+        capture_output=True,
+        text=True,
+        env={},
     )
     return dict(zip(names, shown.stdout.splitlines(), strict=True))
 
@@ -298,14 +338,17 @@ def test_a_restart_with_kept_keys_is_the_same_exchange(tmp_path: Path) -> None:
     for _ in range(2):
         with start(*words, TMPDIR=str(tmp_path)) as process:
             found.append(exported(process))
-            watch = kalshi_feed("watch", "KXSIM-001", "--plain", "--seconds", "4", **found[0])  # the first one's
+            # the first one's
+            watch = kalshi_feed("watch", "KXSIM-001", "--plain", "--seconds", "4", **found[0])
             assert (watch.returncode, watch.stderr) == (0, "")
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")
     assert found[0] == found[1]
     assert sorted(os.listdir(folder)) == ["ca.pem", "key.pem", "server.pem"]
-    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600} and folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
+        0o600
+    } and folder.stat().st_mode & 0o777 == 0o700
     assert os.listdir(tmp_path) == ["the keys"]
 
 
@@ -325,7 +368,9 @@ def test_kept_keys_that_do_not_match_are_refused(how: str, access: Access, tmp_p
         (folder / "key.pem").write_text("nothing")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     result = kalshi_feed("exchange", "--seconds", "0.1", "--keys", str(folder))
-    assert result.returncode == 2 and str(folder) in result.stderr and "Traceback" not in result.stderr, result.stderr
+    assert result.returncode == 2 and str(folder) in result.stderr and "Traceback" not in result.stderr, (
+        result.stderr
+    )
     assert ("do not match" if how in ("another's certificate", "no key") else "key.pem") in result.stderr
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
@@ -333,4 +378,8 @@ def test_kept_keys_that_do_not_match_are_refused(how: str, access: Access, tmp_p
 def test_keys_that_cannot_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = kalshi_feed("exchange", "--seconds", "0.1", "--keys", str(tmp_path / "file" / "x"))
-    assert result.returncode == 1 and "the keys cannot be kept in" in result.stderr and "Traceback" not in result.stderr
+    assert (
+        result.returncode == 1
+        and "the keys cannot be kept in" in result.stderr
+        and "Traceback" not in result.stderr
+    )

@@ -68,4 +68,7 @@ def test_it_ends_after_its_seconds() -> None:
 def test_a_port_that_is_taken(access: Access) -> None:
     result = kalshi_feed("exchange", "--port", str(access.exchange.port), "--seconds", "5")
     assert result.returncode == 1
-    assert f"cannot listen on port {access.exchange.port}: " in result.stderr and "Traceback" not in result.stderr
+    assert (
+        f"cannot listen on port {access.exchange.port}: " in result.stderr
+        and "Traceback" not in result.stderr
+    )

@@ -58,5 +58,7 @@ def test_a_missing_extra_is_named(missing: str, command: str, text: str) -> None
 
 def test_nothing_optional_is_imported_before_it_runs() -> None:
     code = "import sys, kalshi_feed.cli; print('click' in sys.modules, 'rich' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=TOP, env=environment(), capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=TOP, env=environment(), capture_output=True, text=True
+    )
     assert result.stdout == "False False\n"

@@ -21,7 +21,18 @@ from .support import Access, kalshi_feed, start
 @pytest.fixture(scope="module")
 def recorded(access: Access, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recorded") / "two.ndjson.gz"
-    result = kalshi_feed("record", "KX-A", "KX-B", "-o", str(path), "--seconds", "1.5", "--json", *access.options, **access.environ)
+    result = kalshi_feed(
+        "record",
+        "KX-A",
+        "KX-B",
+        "-o",
+        str(path),
+        "--seconds",
+        "1.5",
+        "--json",
+        *access.options,
+        **access.environ,
+    )
     assert (result.returncode, result.stderr) == (0, "")
     said = json.loads(result.stdout)
     assert said["files"] == [str(path)] and said["missed"] == said["gaps"] == said["reconnects"] == 0
@@ -34,10 +45,15 @@ def test_record_replay_convert(recorded: Path, tmp_path: Path) -> None:
     assert (replayed.returncode, replayed.stderr) == (0, "")
     said = json.loads(replayed.stdout)
     assert said["by_type"]["orderbook_snapshot"] == 2 and said["books"].keys() == {"KX-A", "KX-B"}
-    assert all(text.startswith("LIVE yes 0.") for text in said["books"].values()) and said["messages_per_second"] > 0
+    assert (
+        all(text.startswith("LIVE yes 0.") for text in said["books"].values())
+        and said["messages_per_second"] > 0
+    )
     again = json.loads(kalshi_feed("replay", str(recorded), "--json").stdout)
     timing = ("seconds", "messages_per_second")
-    assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in said.items() if k not in timing}
+    assert {k: v for k, v in again.items() if k not in timing} == {
+        k: v for k, v in said.items() if k not in timing
+    }
 
     converted = kalshi_feed("convert", str(recorded), "--to", "csv", "-o", str(tmp_path), "--json")
     assert (converted.returncode, converted.stderr) == (0, "")
@@ -50,12 +66,18 @@ def test_record_replay_convert(recorded: Path, tmp_path: Path) -> None:
 def test_for_people(recorded: Path, tmp_path: Path) -> None:
     result = kalshi_feed("replay", str(recorded))
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("messages: ") and lines[-1].startswith("KX-B LIVE yes 0.") and "by type: " in result.stdout
+    assert (
+        lines[0].startswith("messages: ")
+        and lines[-1].startswith("KX-B LIVE yes 0.")
+        and "by type: " in result.stdout
+    )
     result = kalshi_feed("convert", str(recorded), "--to", "parquet", "-o", str(tmp_path))
     assert f"file: {tmp_path / 'two.top.parquet'}" in result.stdout.splitlines()
     result = kalshi_feed("replay", str(recorded), "--plain", "--at", "+1")
     lines = result.stdout.splitlines()
-    assert sum(" delta " in line for line in lines) > 10 and lines[-1].endswith("CLOSED: the recording has ended")
+    assert sum(" delta " in line for line in lines) > 10 and lines[-1].endswith(
+        "CLOSED: the recording has ended"
+    )
     assert not any("snapshot" in line for line in lines)  # they came before that moment
 
 
@@ -64,7 +86,9 @@ def test_a_cut_off_file_is_told(recorded: Path, tmp_path: Path) -> None:
     path.write_bytes(recorded.read_bytes()[:-30])
     result = kalshi_feed("replay", str(path))
     assert (
-        result.returncode == 0 and result.stderr.startswith(f"{path} was read as far as it goes") and "messages: " in result.stdout
+        result.returncode == 0
+        and result.stderr.startswith(f"{path} was read as far as it goes")
+        and "messages: " in result.stdout
     )
     result = kalshi_feed("convert", str(path), "--to", "csv", "-o", str(tmp_path))
     assert f"trouble: {path} was read as far as it goes" in result.stdout
@@ -72,25 +96,40 @@ def test_a_cut_off_file_is_told(recorded: Path, tmp_path: Path) -> None:
 
 def test_parts_and_ctrl_c(access: Access, tmp_path: Path) -> None:
     path = tmp_path / "parts.ndjson"
-    with start("record", "KX-A", "-o", str(path), "--rotate-mb", "0.02", *access.options, **access.environ) as process:
+    with start(
+        "record", "KX-A", "-o", str(path), "--rotate-mb", "0.02", *access.options, **access.environ
+    ) as process:
         wait_until(lambda: len(os.listdir(tmp_path)) >= 3, 20, "three parts")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     files = [line.removeprefix("file: ") for line in out.splitlines() if line.startswith("file: ")]
-    assert files[:2] == [str(path), str(tmp_path / "parts.0002.ndjson")] and "missed: 0" in out and "size: " in out
+    assert (
+        files[:2] == [str(path), str(tmp_path / "parts.0002.ndjson")]
+        and "missed: 0" in out
+        and "size: " in out
+    )
     said = json.loads(kalshi_feed("replay", *files, "--json").stdout)
     assert f"messages: {said['messages']:,}" in out.splitlines() and said["gaps"] == 0
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "exists": (["record", "KX-A", "-o", "THERE"], "is there already, and is not overwritten: give another name, or move it away"),
+    "exists": (
+        ["record", "KX-A", "-o", "THERE"],
+        "is there already, and is not overwritten: give another name, or move it away",
+    ),
     "suffix": (["record", "KX-A", "-o", "a.json"], "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
     "channel": (["record", "KX-A", "-o", "a.ndjson", "--channel", "book"], "unknown channel 'book'"),
     "no file": (["replay", "nowhere.ndjson"], "the recording 'nowhere.ndjson' does not exist"),
-    "no recording": (["replay", "README.md"], "'README.md' is not a recording, its first line is '# kalshi_feed'"),
+    "no recording": (
+        ["replay", "README.md"],
+        "'README.md' is not a recording, its first line is '# kalshi_feed'",
+    ),
     "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a number nor 'max'"),
-    "no speed": (["replay", "THERE", "--speed", "-1"], "speed must be a positive number, 'max' or 'wait', not -1.0"),
+    "no speed": (
+        ["replay", "THERE", "--speed", "-1"],
+        "speed must be a positive number, 'max' or 'wait', not -1.0",
+    ),
     "at": (["replay", "THERE", "--at", "noon"], "'noon' is no time: write 2026-08-05T03:45:00 (UTC)"),
     "convert no file": (["convert", "nowhere.ndjson", "--to", "csv"], "does not exist"),
 }
@@ -102,7 +141,9 @@ def test_errors_are_one_message(access: Access, recorded: Path, case: str) -> No
     words = [str(recorded) if word == "THERE" else word for word in words]
     if words[0] == "record":
         words += access.options
-    result = CliRunner().invoke(group, words, env={"KALSHI_ENV": "", "KALSHI_PRIVATE_KEY": "", **access.environ})
+    result = CliRunner().invoke(
+        group, words, env={"KALSHI_ENV": "", "KALSHI_PRIVATE_KEY": "", **access.environ}
+    )
     assert result.exit_code == 2 and text in result.output, result.output
     assert isinstance(result.exception, SystemExit)
 
@@ -114,6 +155,11 @@ def test_a_full_disk(recorded: Path) -> None:
 
 def test_summaries() -> None:
     books = {f"KX-{n}": "LIVE yes - / -" for n in range(23)}
-    text = lines_of({"messages": 1234567, "bytes": 4_200_000_000, "faults": {}, "books": books, "trouble": ["cut"]})
-    assert text[:2] == ["messages: 1,234,567", "size: 4.20 GB"] and text[-2:] == ["… and 3 more books", "trouble: cut"]
+    text = lines_of(
+        {"messages": 1234567, "bytes": 4_200_000_000, "faults": {}, "books": books, "trouble": ["cut"]}
+    )
+    assert text[:2] == ["messages: 1,234,567", "size: 4.20 GB"] and text[-2:] == [
+        "… and 3 more books",
+        "trouble: cut",
+    ]
     assert [lines_of({"bytes": size}) for size in (999, 1500)] == [["size: 999 B"], ["size: 1.5 kB"]]

@@ -1,4 +1,5 @@
-"""kalshi-feed record --to, as a process: what is in the store, what it says of an outage, and when it cannot."""
+"""kalshi-feed record --to, as a process: what is in the store, what it says of an outage, and when it
+cannot."""
 
 from __future__ import annotations
 
@@ -32,17 +33,40 @@ def count(file: Path, *tables: str) -> int:
 
 def test_sqlite(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "rows.db"
-    words = ("record", "KX-A", "KX-B", "--to", f"sqlite:///{file}", "--seconds", "1.5", "--json", *access.options)
+    words = (
+        "record",
+        "KX-A",
+        "KX-B",
+        "--to",
+        f"sqlite:///{file}",
+        "--seconds",
+        "1.5",
+        "--json",
+        *access.options,
+    )
     result = kalshi_feed(*words, **access.environ)
     assert (result.returncode, result.stderr) == (0, "")
     said = json.loads(result.stdout)
     assert said["store"] == f"SQLite file {file}" and said["unwritten"] == said["dropped"] == 0
-    assert said["rows"] == count(file, "deltas", "snapshots", "trades", "holes") > 100 and count(file, "snapshots") >= 2
+    assert (
+        said["rows"] == count(file, "deltas", "snapshots", "trades", "holes") > 100
+        and count(file, "snapshots") >= 2
+    )
 
 
 def test_parquet_for_people(access: Access, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    words = ("record", "KX-A", "--to", f"parquet:{tmp_path}", "--channel", "orderbook_delta", "--seconds", "1", *access.options)
+    words = (
+        "record",
+        "KX-A",
+        "--to",
+        f"parquet:{tmp_path}",
+        "--channel",
+        "orderbook_delta",
+        "--seconds",
+        "1",
+        *access.options,
+    )
     result = kalshi_feed(*words, **access.environ)
     assert (result.returncode, result.stderr) == (0, "")
     lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
@@ -51,7 +75,9 @@ def test_parquet_for_people(access: Access, tmp_path: Path) -> None:
 
 
 def test_postgres_killed_and_back(access: Access, server: PostgresServer) -> None:
-    with start("record", "KX-A", "--to", server.address(), "--json", *access.options, **access.environ) as process:
+    with start(
+        "record", "KX-A", "--to", server.address(), "--json", *access.options, **access.environ
+    ) as process:
         wait_until(lambda: server.ask("select to_regclass('kalshi.deltas')") != [(None,)], 20, "the tables")
         wait_until(lambda: server.ask("select 1 from kalshi.deltas limit 1"), 20, "rows")
         server.kill()
@@ -71,7 +97,9 @@ def test_postgres_killed_and_back(access: Access, server: PostgresServer) -> Non
 
 def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "rows.db"
-    with start("record", "KX-A", "--to", f"sqlite:///{file}", "--json", *access.options, **access.environ) as process:
+    with start(
+        "record", "KX-A", "--to", f"sqlite:///{file}", "--json", *access.options, **access.environ
+    ) as process:
         wait_until(lambda: count(file, "deltas"), 15, "rows")
         with closing(sqlite3.connect(file, timeout=5)) as database:
             database.execute("begin immediate")
@@ -98,15 +126,31 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
     [
         ([], 2, "give either -o FILE or --to STORE"),
         (["-o", "a.ndjson", "--to", "sqlite:///a.db"], 2, "give either -o FILE or --to STORE"),
-        (["--to", "sqlite:///a.db", "--rotate-mb", "1"], 2, "--rotate-mb and --rotate-minutes are for -o FILE"),
+        (
+            ["--to", "sqlite:///a.db", "--rotate-mb", "1"],
+            2,
+            "--rotate-mb and --rotate-minutes are for -o FILE",
+        ),
         (["--to", "mysql://host/db"], 2, "the address of a store is postgresql://user@host/database"),
-        (["--to", "sqlite:///no/where/a.db"], 1, "SQLite file no/where/a.db cannot be opened: unable to open database file"),
-        (["--to", "postgresql://feed:hunter2@127.0.0.1:1/x"], 1, "PostgreSQL database x at 127.0.0.1 port 1 cannot be opened"),
+        (
+            ["--to", "sqlite:///no/where/a.db"],
+            1,
+            "SQLite file no/where/a.db cannot be opened: unable to open database file",
+        ),
+        (
+            ["--to", "postgresql://feed:hunter2@127.0.0.1:1/x"],
+            1,
+            "PostgreSQL database x at 127.0.0.1 port 1 cannot be opened",
+        ),
     ],
 )
 def test_errors_are_one_message(access: Access, words: list[str], code: int, text: str) -> None:
-    result = CliRunner().invoke(group, ["record", "KX-A", *words, *access.options], env={"KALSHI_ENV": "", **access.environ})
-    assert result.exit_code == code and text in result.output and "hunter2" not in result.output, result.output
+    result = CliRunner().invoke(
+        group, ["record", "KX-A", *words, *access.options], env={"KALSHI_ENV": "", **access.environ}
+    )
+    assert result.exit_code == code and text in result.output and "hunter2" not in result.output, (
+        result.output
+    )
     assert isinstance(result.exception, SystemExit)
 
 

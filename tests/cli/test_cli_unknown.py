@@ -20,21 +20,27 @@ WORDS = "the exchange knows no market KX-NOBODY: write the market's whole ticker
 
 @pytest.mark.parametrize("options", [(), ("--plain",), ("--json",)])
 def test_S39_watch_ends_when_all_are_unknown(access: Access, options: tuple[str, ...]) -> None:
-    result = kalshi_feed("watch", "KX-NOBODY", "kx-a", "--seconds", "30", *options, *access.options, **access.environ)
+    result = kalshi_feed(
+        "watch", "KX-NOBODY", "kx-a", "--seconds", "30", *options, *access.options, **access.environ
+    )
     assert result.returncode == 1 and WORDS in result.stderr and "write it in capitals: KX-A" in result.stderr
     assert "LIVE" not in result.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("--plain",), ("--json",)])
 def test_S39_watch_warns_of_some(access: Access, options: tuple[str, ...]) -> None:
-    result = kalshi_feed("watch", "KX-NOBODY", "KX-A", "--seconds", "1.5", *options, *access.options, **access.environ)
+    result = kalshi_feed(
+        "watch", "KX-NOBODY", "KX-A", "--seconds", "1.5", *options, *access.options, **access.environ
+    )
     assert result.returncode == 0 and result.stderr.count(f"warning: {WORDS}") == 1
     assert "UNKNOWN" in result.stdout and "LIVE" in result.stdout
 
 
 def test_S39_record_ends_when_all_are_unknown(access: Access, tmp_path: Path) -> None:
     path = tmp_path / "none.ndjson"
-    result = kalshi_feed("record", "KX-NOBODY", "-o", str(path), "--seconds", "30", *access.options, **access.environ)
+    result = kalshi_feed(
+        "record", "KX-NOBODY", "-o", str(path), "--seconds", "30", *access.options, **access.environ
+    )
     assert result.returncode == 1 and WORDS in result.stderr and result.stdout == ""
     store = ("--to", f"sqlite:///{tmp_path / 'none.db'}")
     result = kalshi_feed("record", "KX-NOBODY", *store, "--seconds", "30", *access.options, **access.environ)
@@ -44,7 +50,16 @@ def test_S39_record_ends_when_all_are_unknown(access: Access, tmp_path: Path) ->
 def test_S39_record_warns_of_some_and_says_so_in_the_summary(access: Access, tmp_path: Path) -> None:
     path = tmp_path / "one.ndjson"
     result = kalshi_feed(
-        "record", "KX-NOBODY", "KX-A", "-o", str(path), "--seconds", "1", "--json", *access.options, **access.environ
+        "record",
+        "KX-NOBODY",
+        "KX-A",
+        "-o",
+        str(path),
+        "--seconds",
+        "1",
+        "--json",
+        *access.options,
+        **access.environ,
     )
     assert result.returncode == 0 and result.stderr.count(f"warning: {WORDS}") == 1
     assert json.loads(result.stdout)["unknown_markets"] == ["KX-NOBODY"]
@@ -52,7 +67,9 @@ def test_S39_record_warns_of_some_and_says_so_in_the_summary(access: Access, tmp
     assert json.loads(replayed.stdout)["books"]["KX-NOBODY"] == "UNKNOWN yes - / -"
     file = tmp_path / "one.db"
     to = ("--to", f"sqlite:///{file}")
-    result = kalshi_feed("record", "KX-A", "KX-NOBODY", *to, "--seconds", "1", *access.options, **access.environ)
+    result = kalshi_feed(
+        "record", "KX-A", "KX-NOBODY", *to, "--seconds", "1", *access.options, **access.environ
+    )
     assert result.returncode == 0 and "unknown market: KX-NOBODY" in result.stdout.splitlines()
     with sqlite3.connect(file) as connection:
         assert connection.execute("select count(*) from snapshots").fetchone()[0] >= 1

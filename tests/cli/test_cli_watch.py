@@ -22,7 +22,8 @@ from kalshi_feed.messages import decode
 from .support import COMMAND, Access, environment, kalshi_feed, start
 
 CHANGE = re.compile(
-    r"\d\d:\d\d:\d\d\.\d{3} KX-A delta (yes|no) 0\.\d{4} [+-][\d,]+\.\d\d  \| LIVE yes 0\.\d{4} × .* / 0\.\d{4} × .*"
+    r"\d\d:\d\d:\d\d\.\d{3} KX-A delta (yes|no) 0\.\d{4} [+-][\d,]+\.\d\d  \| LIVE yes 0\.\d{4} × .* / "
+    r"0\.\d{4} × .*"
 )
 
 
@@ -94,7 +95,9 @@ def test_json_of_what_the_feed_says() -> None:
 
 def test_other_channels_and_several_markets(access: Access) -> None:
     channels = ("--channel", "ticker", "--channel", "trade")
-    result = kalshi_feed("watch", "KX-A", "KX-B", "--plain", "--seconds", "1", *channels, *access.options, **access.environ)
+    result = kalshi_feed(
+        "watch", "KX-A", "KX-B", "--plain", "--seconds", "1", *channels, *access.options, **access.environ
+    )
     assert (result.returncode, result.stderr) == (0, "")
     assert " KX-A ticker last " in result.stdout and " KX-B ticker last " in result.stdout
     assert " delta " not in result.stdout
@@ -133,7 +136,12 @@ def test_nobody_reads_any_more(access: Access, how: str) -> None:
 def test_a_full_disk_is_one_message(access: Access, how: str) -> None:
     program = f"exec {shlex.join(COMMAND)} watch KX-A {how} {shlex.join(access.options)} > /dev/full"
     result = subprocess.run(
-        ["sh", "-c", program], env=environment(**access.environ), stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        ["sh", "-c", program],
+        env=environment(**access.environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert result.returncode == 1
     assert result.stderr == "Error: the output cannot be written: No space left on device\n"
@@ -154,7 +162,12 @@ WRONG = {
     "two exchanges": (("--env", "demo"), {}, 2, "--env and --url"),
     "http": (("--url", "https://api.elections.kalshi.com/"), {}, 2, "the WebSocket url starts with wss://"),
     "no CA file": (("--ca-file", "/nope"), {}, 2, "the CA file '/nope' cannot be used: No such file"),
-    "CA file is none": (("--ca-file", os.devnull), {}, 2, "the CA file '/dev/null' cannot be used: it holds no certif"),
+    "CA file is none": (
+        ("--ca-file", os.devnull),
+        {},
+        2,
+        "the CA file '/dev/null' cannot be used: it holds no certif",
+    ),
     "channel": (("--channel", "orderbook_snapshot"), {}, 2, "it is a message type, not a channel"),
     "old style": (("--channel", "ticker:KX-A"), {}, 2, "write subscribe('ticker', ['KX-A'])"),
     "unknown key": (("--key-id", "somebody"), {}, 1, "answered the handshake with 401"),
@@ -187,7 +200,10 @@ def test_forbidden(access: Access) -> None:
     result = kalshi_feed("watch", "KX-A", "--plain", *access.options, **access.environ)
     assert result.returncode == 1
     assert "answered the handshake with 403" in result.stderr and "Traceback" not in result.stderr
-    assert result.stderr.endswith("(`kalshi-feed check` looks into it step by step)\n") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.endswith("(`kalshi-feed check` looks into it step by step)\n")
+        and result.stderr.count("\n") == 1
+    )
 
 
 def test_a_refused_subscription(access: Access) -> None:

@@ -1,4 +1,5 @@
-"""What the view gathers from a feed: of the chosen market, of tickers where no book is watched, of markets that come later."""
+"""What the view gathers from a feed: of the chosen market, of tickers where no book is watched, of markets
+that come later."""
 
 from __future__ import annotations
 
@@ -66,17 +67,29 @@ def test_the_trades_are_those_of_the_chosen_market(exchange: Exchange, feed: Kal
     monitor = Monitor(feed, MARKETS, "t")
     feed.subscribe("trade", MARKETS).wait(10)
     for ticker, price in (("KX-A", "0.4000"), ("KX-B", "0.4100"), ("KX-A", "0.4200"), ("KX-A", "0.4300")):
-        msg = {"market_ticker": ticker, "yes_price_dollars": price, "no_price_dollars": "0.5000", "count_fp": "1.00"}
+        msg = {
+            "market_ticker": ticker,
+            "yes_price_dollars": price,
+            "no_price_dollars": "0.5000",
+            "count_fp": "1.00",
+        }
         exchange.send("trade", msg | {"taker_outcome_side": "yes"}, check=False)
     wait_until(lambda: monitor.trade_count == 4)
-    assert [str(trade.price) for trade in monitor.screen(ROOM).trades] == ["0.4300", "0.4200"]  # the newest first
+    # the newest first
+    assert [str(trade.price) for trade in monitor.screen(ROOM).trades] == [
+        "0.4300",
+        "0.4200",
+    ]
     assert [str(trade.price) for trade in monitor.screen(ROOM, 1).trades] == ["0.4100"]
     assert monitor.screen(ROOM, 2).trades == ()
 
 
 def test_the_rows_shown_follow_the_chosen_market(feed: KalshiFeed) -> None:
     monitor = Monitor(feed, MARKETS, "t")
-    shown = [(screen.first_row, screen.selected) for screen in (monitor.screen(ROOM, place) for place in (0, 1, 2, 99, -1))]
+    shown = [
+        (screen.first_row, screen.selected)
+        for screen in (monitor.screen(ROOM, place) for place in (0, 1, 2, 99, -1))
+    ]
     assert shown == [(0, 0), (0, 1), (1, 2), (1, 2), (0, 0)]
 
 

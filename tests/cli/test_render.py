@@ -1,4 +1,5 @@
-"""The view model and its looks: one-sided, empty and stale books, every size of terminal, text from outside."""
+"""The view model and its looks: one-sided, empty and stale books, every size of terminal, text from
+outside."""
 
 from __future__ import annotations
 
@@ -10,7 +11,18 @@ from rich.cells import cell_len
 from kalshi_feed.books.book import BookStatus, BookView
 from kalshi_feed.books.levels import Levels
 from kalshi_feed.cli.layout import TWO_SIDED, layout_for
-from kalshi_feed.cli.model import Figures, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, quote, row_of
+from kalshi_feed.cli.model import (
+    Figures,
+    MarketRow,
+    NoteLine,
+    Room,
+    Screen,
+    TradeLine,
+    ladder_of,
+    printable,
+    quote,
+    row_of,
+)
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
 from kalshi_feed.events import FeedFault, FeedState, Gap, StateChange
@@ -21,7 +33,9 @@ DEEP = {price: 12_345_678 + price for price in range(100, 4_500, 100)}
 LONG = "KXNCAAFGAME-25OCT11ALAMIZZ-ALABAMA-LONG"
 
 
-def book(yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A") -> BookView:
+def book(
+    yes: dict[int, int], no: dict[int, int], status: BookStatus = BookStatus.LIVE, ticker: str = "KX-A"
+) -> BookView:
     pending, levels = status is BookStatus.PENDING, Levels()
     levels.put(yes, no)
     return BookView(ticker, status, 3, None if pending else 7, None, None if pending else 2.5, 1e9, levels)
@@ -39,12 +53,15 @@ def screen_of(view: BookView, room: Room = ROOM, markets: int = 1, selected: int
         markets=markets,
         rows=(row,) * min(markets, room.rows),
         trades=(trade,) * room.trades,
-        notes=(NoteLine("12:00:00.000", "a note that is longer than a narrow terminal has columns", "bad"),) * room.notes,
+        notes=(NoteLine("12:00:00.000", "a note that is longer than a narrow terminal has columns", "bad"),)
+        * room.notes,
         statuses={view.status.value: markets},
     )
 
 
-def seen(view: BookView, width: int = 120, height: int = 40, markets: int = 1, selected: int = 0) -> list[str]:
+def seen(
+    view: BookView, width: int = 120, height: int = 40, markets: int = 1, selected: int = 0
+) -> list[str]:
     layout = layout_for(width, height, markets)
     return [line.plain for line in draw(screen_of(view, layout.room, markets, selected), layout)]
 
@@ -65,7 +82,9 @@ def test_ladder_has_both_sides_on_the_yes_scale() -> None:
         (Decimal("0.5400"), Decimal("100.00")),
         (Decimal("0.5300"), Decimal("25.00")),
     ]
-    assert [(rung.price, rung.other_price) for rung in ladder.asks] == [(Decimal("0.5600"), Decimal("0.4400"))]
+    assert [(rung.price, rung.other_price) for rung in ladder.asks] == [
+        (Decimal("0.5600"), Decimal("0.4400"))
+    ]
     assert [rung.share for rung in (*ladder.bids, *ladder.asks)] == [1.0, 0.25, 0.5]
     assert (ladder.spread, ladder.mid) == (Decimal("0.0200"), Decimal("0.5500"))
 
@@ -79,11 +98,20 @@ def test_totals_grow_away_from_the_middle() -> None:
 def test_levels_that_have_just_changed_are_marked() -> None:
     before, now = book(YES, NO), book(YES | {5400: 9_000, 5200: 100}, {4400: 6_000})
     ladder = ladder_of(now, 5, before=before)
-    assert [str(rung.change) for rung in (*ladder.asks, *ladder.bids)] == ["10.00", "-10.00", "0.00", "1.00", "0.00"]
+    assert [str(rung.change) for rung in (*ladder.asks, *ladder.bids)] == [
+        "10.00",
+        "-10.00",
+        "0.00",
+        "1.00",
+        "0.00",
+    ]
     for width in (40, 80, 160):
         layout = layout_for(width, 24, 1)
         lines = [line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout)]
-        marks = {price: lines[line_with(price, lines)] for price in ("0.56   0.44", "0.54   0.46", "0.53   0.47", "0.52   0.48")}
+        marks = {
+            price: lines[line_with(price, lines)]
+            for price in ("0.56   0.44", "0.54   0.46", "0.53   0.47", "0.52   0.48")
+        }
         assert [("▲" in line, "▼" in line) for line in marks.values()] == [
             (True, False),
             (False, True),
@@ -156,7 +184,9 @@ def test_the_list_tells_of_books_that_are_not_live_where_there_is_room_for_one_t
 def test_no_book_is_watched() -> None:
     layout = layout_for(80, 24, 1)
     ladder = ladder_of(book({}, {}, BookStatus.PENDING), 5, is_wanted=False)
-    text = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout))
+    text = "\n".join(
+        line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout)
+    )
     assert "orderbook_delta is not watched" in text and "none yet" in text
     nothing = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0), layout))
     assert "no market yet" in nothing
@@ -170,7 +200,13 @@ def test_half_a_tick_in_the_middle() -> None:
 
 @pytest.mark.parametrize(
     ("size", "shown"),
-    [(1, "      0.01"), (10_000, "    100   "), (12_345_678, "123,456.78"), (10**8, "    1.000M"), (123_456_789_012, "1,234.568M")],
+    [
+        (1, "      0.01"),
+        (10_000, "    100   "),
+        (12_345_678, "123,456.78"),
+        (10**8, "    1.000M"),
+        (123_456_789_012, "1,234.568M"),
+    ],
 )
 def test_sizes_have_their_points_below_each_other(size: int, shown: str) -> None:
     assert f"{shown} " in text_of(book({5400: size}, {}), 80, 24)
@@ -179,13 +215,16 @@ def test_sizes_have_their_points_below_each_other(size: int, shown: str) -> None
 @pytest.mark.parametrize("markets", [1, 200])
 @pytest.mark.parametrize("height", [10, 16, 24, 40, 100])
 @pytest.mark.parametrize("width", [30, 40, 45, 46, 75, 76, 80, 120, 147, 300])
-def test_it_fills_the_terminal_exactly_and_cuts_nothing_that_matters(width: int, height: int, markets: int) -> None:
+def test_it_fills_the_terminal_exactly_and_cuts_nothing_that_matters(
+    width: int, height: int, markets: int
+) -> None:
     lines = seen(book(DEEP, DEEP, ticker=LONG), width, height, markets)
     assert len(lines) == height
     assert {cell_len(line) for line in lines} == {width}
     assert "CONNECTED" in lines[0] and "msg/s" in lines[1] and " q quit " in lines[-1]
     text = "\n".join(lines)
-    assert "0.44   0.56" in text and "0.56   0.44" in text and "0.50   0.50" in text  # best bid, best ask, middle
+    # best bid, best ask, middle
+    assert "0.44   0.56" in text and "0.56   0.44" in text and "0.50   0.50" in text
     assert (f"market 1 of {markets} " in lines[-1]) == (markets > 1)
     assert "-LONG" in text  # the end of a ticker tells the markets of an event apart
     if height >= 16:
@@ -206,7 +245,9 @@ def test_the_chosen_market_is_marked_without_colour_too() -> None:
 
 def test_what_went_wrong_is_counted_in_the_head() -> None:
     layout = layout_for(80, 24, 1)
-    figures = Figures(rates=(1234.4, 1.0, 1.0), latency_p50=0.00024, latency_p99=12.0, gaps=2, reconnects=1, dropped=1_000)
+    figures = Figures(
+        rates=(1234.4, 1.0, 1.0), latency_p50=0.00024, latency_p99=12.0, gaps=2, reconnects=1, dropped=1_000
+    )
     lines = draw(Screen("t", "RECONNECTING", 1.0, figures=figures), layout)
     assert "1,234 msg/s  gaps 2  latency 0.24 ms  p99 12 s  reconnects 1  dropped 1,000" in lines[1].plain
     assert "RECONNECTING" in lines[0].plain
@@ -228,5 +269,8 @@ def test_text_from_outside_cannot_steer_the_terminal() -> None:
 def test_notes() -> None:
     lost = StateChange(FeedState.CONNECTED, FeedState.RECONNECTING, "reset", attempt=2, delay=0.75)
     assert note_of(lost) == ("RECONNECTING: reset; attempt 2 in 0.8 s", "bad")
-    assert note_of(Gap("orderbook_delta", 1, 5, 7, ("A",)))[0] == "gap on orderbook_delta, 1 market: sequence gap"
+    assert (
+        note_of(Gap("orderbook_delta", 1, 5, 7, ("A",)))[0]
+        == "gap on orderbook_delta, 1 market: sequence gap"
+    )
     assert quote(None, None) == "- / -"

@@ -46,8 +46,13 @@ def is_whole(lines: list[str], width: int, height: int) -> bool:
 
 def shown(terminal: Screen, access: Access, *more: str) -> None:
     """The view, begun after a line of the shell's."""
-    terminal.type("clear; stty -g; echo was here before; " + watch(access, *more) + '; echo "left with $?"; stty -g', "Enter")
-    terminal.wait_until(lambda lines: any("LIVE" in line for line in lines) and lines[-1].startswith(" q quit"))
+    terminal.type(
+        "clear; stty -g; echo was here before; " + watch(access, *more) + '; echo "left with $?"; stty -g',
+        "Enter",
+    )
+    terminal.wait_until(
+        lambda lines: any("LIVE" in line for line in lines) and lines[-1].startswith(" q quit")
+    )
     assert terminal.flags() == TAKEN
 
 
@@ -74,7 +79,16 @@ def terminate(url: str) -> None:
 def test_every_size_is_filled_also_after_a_resize(quiet: Access, tmp_path: Path) -> None:
     with screen(tmp_path, **quiet.environ) as terminal:
         shown(terminal, quiet)
-        for width, height in ((80, 24), (80, 18), (80, 30), (40, 24), (120, 40), (200, 60), (46, 12), (80, 24)):
+        for width, height in (
+            (80, 24),
+            (80, 18),
+            (80, 30),
+            (40, 24),
+            (120, 40),
+            (200, 60),
+            (46, 12),
+            (80, 24),
+        ):
             terminal.resize(width, height)
             lines = terminal.wait_until(lambda lines, w=width, h=height: is_whole(lines, w, h))  # type: ignore[misc]
             text = "\n".join(lines)
@@ -99,7 +113,11 @@ def test_keys_choose_the_market(quiet: Access, tmp_path: Path) -> None:
             ("End", 3),
         ):
             terminal.type(key)
-            terminal.wait_until(lambda lines, n=number: f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in lines[3])  # type: ignore[misc]
+            terminal.wait_until(
+                lambda lines, n=number: (
+                    f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in lines[3]
+                )
+            )  # type: ignore[misc]
         terminal.type("q")
         assert_restored(terminal, 0)
 
@@ -149,7 +167,9 @@ def test_a_cut_feed_shows_stale_and_recovers(quiet: Access, tmp_path: Path) -> N
         quiet.exchange.reset()
         terminal.wait_until(
             lambda lines: (
-                "RECONNECTING" in lines[0] and "KX-A  STALE" in lines[3] and any("RECONNECTING: " in line for line in lines[-4:])
+                "RECONNECTING" in lines[0]
+                and "KX-A  STALE" in lines[3]
+                and any("RECONNECTING: " in line for line in lines[-4:])
             )
         )
         lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
@@ -157,7 +177,9 @@ def test_a_cut_feed_shows_stale_and_recovers(quiet: Access, tmp_path: Path) -> N
 
 
 @needs_tmux
-@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {}], ids=["no colour", "ascii", "colour"])
+@pytest.mark.parametrize(
+    "environ", [{"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {}], ids=["no colour", "ascii", "colour"]
+)
 def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, environ: dict[str, str]) -> None:
     with screen(tmp_path, **quiet.environ, **environ) as terminal:
         shown(terminal, quiet)
@@ -170,16 +192,21 @@ def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, envir
 
 @needs_tmux
 def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
-    """At its own speed, from a moment in it; left at its end or by q, with a summary on the shell's own screen."""
+    """At its own speed, from a moment in it; left at its end or by q, with a summary on the shell's own
+    screen."""
     with Exchange(markets=MARKETS, rate=300, seed=1) as exchange:
         access = Access(exchange, tmp_path / "access")
         file = tmp_path / "game.ndjson.gz"
-        recorded = kalshi_feed("record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ)
+        recorded = kalshi_feed(
+            "record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ
+        )
         assert recorded.returncode == 0, recorded.stderr
     command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", "+1"])
     with screen(tmp_path) as terminal:
         for way in ("q", "to its end"):
-            terminal.type("clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter")
+            terminal.type(
+                "clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter"
+            )
             lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
             assert lines[0].startswith(" replay of game.ndjson.gz"), lines
             terminal.type("2")
@@ -187,14 +214,18 @@ def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
             if way == "q":
                 terminal.type("q")
             lines = assert_restored(terminal, 0)
-            assert any(line.startswith("messages: ") for line in lines) and any("KX-C LIVE yes 0." in line for line in lines), lines
+            assert any(line.startswith("messages: ") for line in lines) and any(
+                "KX-C LIVE yes 0." in line for line in lines
+            ), lines
 
 
 # --- without tmux: what is written
 
 
 @contextlib.contextmanager
-def on_a_terminal(*arguments: str, keys: bool, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def on_a_terminal(
+    *arguments: str, keys: bool, **environ: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command with a terminal of 80×24 as its output; (process, our end of it)."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -233,10 +264,21 @@ def read(ours: int, until: bytes | None = None) -> bytes:
 
 def test_only_what_changes_is_written(quiet: Access) -> None:
     """Nothing is cleared, and a line that stays is written once: so nothing flickers."""
-    with on_a_terminal("watch", *MARKETS, "--seconds", "2", *quiet.options, keys=False, **quiet.environ) as (process, ours):
+    with on_a_terminal("watch", *MARKETS, "--seconds", "2", *quiet.options, keys=False, **quiet.environ) as (
+        process,
+        ours,
+    ):
         written = read(ours)
         assert process.wait(20) == 0
-    for once in (b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?7l", b"\x1b[?7h", b"Ctrl-C ends it"):
+    for once in (
+        b"\x1b[?1049h",
+        b"\x1b[?1049l",
+        b"\x1b[?25l",
+        b"\x1b[?25h",
+        b"\x1b[?7l",
+        b"\x1b[?7h",
+        b"Ctrl-C ends it",
+    ):
         assert written.count(once) == 1, (once, written)
     assert (written.count(b"\x1b[2J"), written.count(b"spread")) == (0, 1)
     assert 2 <= written.count(b"CONNECTED") < 15  # with the seconds passed

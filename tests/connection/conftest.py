@@ -58,7 +58,9 @@ class Dialer:
         self.cancelled = False
         self.transports: list[Transport] = []
 
-    def __call__(self, server: RawServer | int, *, scheme: str = "ws", timeout: float = 5.0, **options: Any) -> Transport:
+    def __call__(
+        self, server: RawServer | int, *, scheme: str = "ws", timeout: float = 5.0, **options: Any
+    ) -> Transport:
         port = server if isinstance(server, int) else server.port
         host = options.pop("host", "localhost" if scheme == "wss" else "127.0.0.1")
         endpoint = options.pop("endpoint", None) or parse_url(f"{scheme}://{host}:{port}/trade-api/ws/v2")

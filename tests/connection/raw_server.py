@@ -1,4 +1,5 @@
-"""A raw-socket peer for the tests: one thread per connection runs a handler that writes whatever bytes it likes."""
+"""A raw-socket peer for the tests: one thread per connection runs a handler that writes whatever bytes it
+likes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, declared: int | None = None) -> bytes:
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, declared: int | None = None
+) -> bytes:
     """One unmasked server frame; ``declared`` lies about the length (64-bit form)."""
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     length = len(payload)
@@ -101,8 +104,8 @@ class Peer:
 
 
 class RawServer:
-    """Listens on loopback; ``handler(peer)`` runs in a thread per connection. What it raises fails the test at the
-    end."""
+    """Listens on loopback; ``handler(peer)`` runs in a thread per connection. What it raises fails the test
+    at the end."""
 
     def __init__(self, handler: Callable[[Peer], None], context: ssl.SSLContext | None = None) -> None:
         self._handler = handler
@@ -118,7 +121,9 @@ class RawServer:
         self._spawn(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -149,7 +154,8 @@ class RawServer:
 
     def _serve(self, sock: socket.socket) -> None:
         sock.settimeout(10)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or Nagle holds the second write back for 40 ms
+        # or Nagle holds the second write back for 40 ms
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_side=True)

@@ -1,4 +1,5 @@
-"""What the tests of the connection share: servers that only talk, servers that never read, and addresses where nobody answers."""
+"""What the tests of the connection share: servers that only talk, servers that never read, and addresses
+where nobody answers."""
 
 from __future__ import annotations
 

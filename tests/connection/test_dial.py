@@ -49,7 +49,9 @@ def test_K09_sends_the_exact_target_the_headers_and_no_origin(dialer: Dialer) ->
     assert not {"origin", "cookie", "sec-websocket-extensions"} & set(names)
 
 
-def test_H13_signs_anew_for_each_dial_and_only_when_tls_is_up(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+def test_H13_signs_anew_for_each_dial_and_only_when_tls_is_up(
+    dialer: Dialer, server_context: ssl.SSLContext
+) -> None:
     stamps: list[str] = []
     signed: list[int] = []
 
@@ -85,7 +87,10 @@ def test_N01_refused(dialer: Dialer) -> None:
     with pytest.raises(ConnectionFailed, match="refused") as caught:
         dialer(free_port())
     assert caught.value.retryable
-    assert isinstance(caught.value.__cause__, ConnectionRefusedError) and caught.value.__cause__.__traceback__ is None
+    assert (
+        isinstance(caught.value.__cause__, ConnectionRefusedError)
+        and caught.value.__cause__.__traceback__ is None
+    )
 
 
 def test_N02_black_hole_ends_at_the_deadline(dialer: Dialer) -> None:
@@ -116,7 +121,9 @@ def test_N04_dns_failure_names_the_host(dialer: Dialer, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("by_deadline", [True, False])
-def test_N05_a_hanging_lookup_is_abandoned(dialer: Dialer, monkeypatch: pytest.MonkeyPatch, by_deadline: bool) -> None:
+def test_N05_a_hanging_lookup_is_abandoned(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch, by_deadline: bool
+) -> None:
     release = threading.Event()
 
     def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
@@ -233,7 +240,9 @@ def refused(dialer: Dialer, context: ssl.SSLContext, words: str) -> str:
 
 def test_T01_expired(dialer: Dialer, ca: trustme.CA) -> None:
     expired = datetime(2020, 1, 1, tzinfo=timezone.utc)
-    assert "clock" in refused(dialer, context_of(ca, "localhost", not_after=expired), "certificate has expired")
+    assert "clock" in refused(
+        dialer, context_of(ca, "localhost", not_after=expired), "certificate has expired"
+    )
 
 
 def test_T02_wrong_host(dialer: Dialer, ca: trustme.CA) -> None:
@@ -241,7 +250,9 @@ def test_T02_wrong_host(dialer: Dialer, ca: trustme.CA) -> None:
 
 
 def test_T03_unknown_ca(dialer: Dialer) -> None:
-    assert "create_default_context(cafile=" in refused(dialer, context_of(trustme.CA(), "localhost"), "issuer is not known")
+    assert "create_default_context(cafile=" in refused(
+        dialer, context_of(trustme.CA(), "localhost"), "issuer is not known"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -345,12 +356,17 @@ def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.S
     assert found["dns"] == "127.0.0.1 is an address, no name"
     assert found["tcp"] == f"connected to 127.0.0.1 port {proxy_server.port}"
     assert found["proxy"] == f"{proxy} leads to localhost:{server.port}"
-    assert found["tls"].startswith("TLSv1.3, certificate issued by trustme") and ", valid until " in found["tls"]
+    assert (
+        found["tls"].startswith("TLSv1.3, certificate issued by trustme") and ", valid until " in found["tls"]
+    )
     assert "hunter2" not in str(told)
 
 
 def test_the_step_that_fails_is_the_one_not_told(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     told: list[str] = []
-    with RawServer(lambda peer: peer.send(b"no\r\n"), server_context) as server, pytest.raises(ConnectionFailed):
+    with (
+        RawServer(lambda peer: peer.send(b"no\r\n"), server_context) as server,
+        pytest.raises(ConnectionFailed),
+    ):
         dialer(server, scheme="wss", progress=lambda step, found: told.append(step))
     assert told == ["dns", "tcp", "tls"]

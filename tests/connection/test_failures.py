@@ -23,7 +23,15 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(9, "clock"), (10, "clock"), (18, "issuer"), (62, "url's host"), (64, "url's host"), (23, "what answers")]
+    ("code", "words"),
+    [
+        (9, "clock"),
+        (10, "clock"),
+        (18, "issuer"),
+        (62, "url's host"),
+        (64, "url's host"),
+        (23, "what answers"),
+    ],
 )
 def test_T01_T02_T03_each_certificate_error_has_its_advice(code: int, words: str) -> None:
     error = connection_failed(certificate_error(code), "the TLS handshake", PRODUCTION, None)

@@ -10,7 +10,9 @@ NOW = datetime(2026, 10, 26, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def test_parses_a_head() -> None:
-    answer = parse_answer(b"HTTP/1.1 401 Unauthorized\r\nDate: Mon, 26 Oct 2026 12:00:00 GMT\r\nno colon\r\nX:  y \r\n\r\n")
+    answer = parse_answer(
+        b"HTTP/1.1 401 Unauthorized\r\nDate: Mon, 26 Oct 2026 12:00:00 GMT\r\nno colon\r\nX:  y \r\n\r\n"
+    )
     assert answer is not None
     assert (answer.status, answer.phrase, answer.headers["x"]) == (401, "Unauthorized", "y")
     assert answer.server_time == NOW
@@ -18,7 +20,8 @@ def test_parses_a_head() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"SSH-2.0", b"HTTP/1.1", b"HTTP/1.1 abc", b"HTTP/1.1 99 x", b"HTTP/2 200", b"HTTP/1.1 2000 x"]
+    "head",
+    [b"", b"SSH-2.0", b"HTTP/1.1", b"HTTP/1.1 abc", b"HTTP/1.1 99 x", b"HTTP/2 200", b"HTTP/1.1 2000 x"],
 )
 def test_H09_not_http(head: bytes) -> None:
     assert parse_answer(head + b"\r\n\r\n") is None

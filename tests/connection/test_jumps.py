@@ -1,4 +1,5 @@
-"""A connection after the clocks have jumped (N44, N45): the test is the peer, and says what the clocks say."""
+"""A connection after the clocks have jumped (N44, N45): the test is the peer, and says what the clocks
+say."""
 
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def test_one_ping_and_the_pong_is_the_answer(nights: Nights) -> None:
 def test_no_answer_and_the_connection_is_lost(nights: Nights) -> None:
     with woken(nights) as line:
         line.turns()
-        with pytest.raises(ConnectionLost, match="the machine slept for 28800 s, and a ping was not answered within 3 s"):
+        with pytest.raises(
+            ConnectionLost, match="the machine slept for 28800 s, and a ping was not answered within 3 s"
+        ):
             line.pass_time(10.0)
         assert line.now == pytest.approx(12.0 + ANSWER_SECONDS)
 

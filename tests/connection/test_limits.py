@@ -1,4 +1,5 @@
-"""What a peer can make the receive path hold or do: a cap on every size it controls, and time that is only passed in.
+"""What a peer can make the receive path hold or do: a cap on every size it controls, and time that is only
+passed in.
 
 (The handshake's caps are in test_upgrade.py: 64 KiB of headers, 4 KiB of a refusal.)
 """

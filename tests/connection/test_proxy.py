@@ -13,7 +13,12 @@ ENVIRON = {"https_proxy": "http://lower:1", "HTTPS_PROXY": "http://upper:2", "al
 
 def test_P05_credentials_are_hidden() -> None:
     proxy = parse_proxy("http://user:p%40ss%3Aword@proxy.example:3128")
-    assert (proxy.host, proxy.port, proxy.username, proxy.password) == ("proxy.example", 3128, "user", "p@ss:word")
+    assert (proxy.host, proxy.port, proxy.username, proxy.password) == (
+        "proxy.example",
+        3128,
+        "user",
+        "p@ss:word",
+    )
     for text in (repr(proxy), str(proxy), f"{proxy}"):
         assert "user" not in text and "p@ss" not in text
     assert b"Proxy-Authorization: Basic dXNlcjpwQHNzOndvcmQ=\r\n" in connect_request(REMOTE, proxy)

@@ -13,7 +13,9 @@ from kalshi_feed.connection.read_ahead import FrameError, ReadAhead
 from .raw_server import CLOSE, CONT, PING, TEXT, frame
 
 
-def head_of(data: bytes, *, in_fragments: bool = False, assembled: int = 0, limit: int = 1 << 20) -> tuple[int, int, int] | None:
+def head_of(
+    data: bytes, *, in_fragments: bool = False, assembled: int = 0, limit: int = 1 << 20
+) -> tuple[int, int, int] | None:
     with socket.socket() as sock:
         return ReadAhead(ByteStream(sock), limit, data).head(in_fragments, assembled)
 

@@ -32,7 +32,10 @@ def test_K11_known_shapes(text: str) -> None:
 
 @pytest.mark.parametrize("signature", ["Bytes", "b64", "'quoted'", "b'bytes'"])
 def test_K03_K11_no_letter_of_a_headers_value_is_left(signature: str) -> None:
-    assert re.sub("b?'", "", redact(f"KALSHI-ACCESS-SIGNATURE: {signature}")) == "KALSHI-ACCESS-SIGNATURE: [redacted]"
+    assert (
+        re.sub("b?'", "", redact(f"KALSHI-ACCESS-SIGNATURE: {signature}"))
+        == "KALSHI-ACCESS-SIGNATURE: [redacted]"
+    )
 
 
 @pytest.mark.parametrize("sign", ["\\/", "&#43;", "&#x2F;", "%2B", "/", "+"])
@@ -61,7 +64,9 @@ def test_K02_detached_cause_holds_no_frames() -> None:
         error = caught
     cause = detach(error)
     assert cause is error and error.__traceback__ is None and error.__context__ is None
-    assert "hunter2secret" not in "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "hunter2secret" not in "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
 
 
 def test_K02_cause_that_tells_a_secret_is_left_out() -> None:

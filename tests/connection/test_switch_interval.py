@@ -105,7 +105,13 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
         stream = Witness(ours)
         client = websocket.WebSocket()
         transport = Transport(
-            stream, client, data=b"", max_message_size=1000, idle_timeout=10, write_timeout=10, now=time.monotonic()
+            stream,
+            client,
+            data=b"",
+            max_message_size=1000,
+            idle_timeout=10,
+            write_timeout=10,
+            now=time.monotonic(),
         )
         for sent in (b"", b"\x81\x02{}"):
             theirs.sendall(sent)

@@ -37,7 +37,9 @@ def open_sockets() -> int:
 
 
 @pytest.mark.parametrize("has_poll", [True, False])
-def test_N43_three_dead_addresses_cost_three_head_starts(dialer: Dialer, monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
+def test_N43_three_dead_addresses_cost_three_head_starts(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch, has_poll: bool
+) -> None:
     monkeypatch.setattr(waiting, "_HAS_POLL", has_poll)
     with RawServer(hello) as server, black_holes(3) as dead:
         resolves_to(monkeypatch, *dead, ("127.0.0.1", server.port))
@@ -50,7 +52,9 @@ def test_N43_three_dead_addresses_cost_three_head_starts(dialer: Dialer, monkeyp
         assert threading.active_count() < 10
 
 
-def test_N43_a_failure_lets_the_next_one_start_at_once(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N43_a_failure_lets_the_next_one_start_at_once(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with RawServer(hello) as server:
         nowhere = free_port()
         refusing = [(f"127.0.0.{number}", nowhere) for number in range(2, 12)]
@@ -66,7 +70,8 @@ def test_N43_one_that_began_early_may_still_win(dialer: Dialer, monkeypatch: pyt
     with black_holes(2) as dead, socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        stack.enter_context(socket.create_connection(listener.getsockname()))  # there is no room for another one
+        # there is no room for another one
+        stack.enter_context(socket.create_connection(listener.getsockname()))
         accepted: list[socket.socket] = []
 
         def drain() -> None:  # the feed's next SYN, a second after its first, then finds room
@@ -79,14 +84,17 @@ def test_N43_one_that_began_early_may_still_win(dialer: Dialer, monkeypatch: pyt
         draining = threading.Timer(HEAD_START * 2, drain)
         draining.start()
         began = time.monotonic()
-        with pytest.raises(ConnectionFailed, match="WebSocket handshake failed: no answer"):  # so TCP was done
+        # so TCP was done
+        with pytest.raises(ConnectionFailed, match="WebSocket handshake failed: no answer"):
             dialer(1, host="localhost", timeout=2.5)
         assert time.monotonic() - began < 4
         draining.join(5)
         assert len(accepted) == 2
 
 
-def test_N43_with_little_time_the_head_starts_are_shorter(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N43_with_little_time_the_head_starts_are_shorter(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with RawServer(hello) as server, black_holes(4) as dead:
         resolves_to(monkeypatch, *dead, ("127.0.0.1", server.port))
         dialer(server, host="localhost", timeout=0.8).abort()
@@ -101,7 +109,10 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
             dialer(1, host="localhost", timeout=0.5)
         assert open_sockets() == before
     text = str(caught.value)
-    assert "nothing listens there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed" in text
+    assert (
+        "nothing listens there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed"
+        in text
+    )
     assert text.endswith("(127.0.0.1)") and caught.value.retryable
     cause = caught.value.__cause__
     assert isinstance(cause, NoneConnected) and str(cause) == "none of 6 addresses accepted a connection"
@@ -115,7 +126,9 @@ def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) 
         dialer(1, endpoint=parse_url("wss://nowhere.example/"))
 
 
-def test_N43_N05_cancelled_with_all_of_them_under_way(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N43_N05_cancelled_with_all_of_them_under_way(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And a child that was forked at that moment would close every one of them."""
     known: dict[Any, Any] = {}
     monkeypatch.setattr(forks, "_registered", known)

@@ -1,4 +1,5 @@
-"""Frames from raw servers, by the ids of the fault matrix: what arrives whole, and what ends the connection."""
+"""Frames from raw servers, by the ids of the fault matrix: what arrives whole, and what ends the
+connection."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def after(dialer: Dialer, data: bytes, **options: Any) -> tuple[list[bytes], Con
 
 
 @SCHEMES
-def test_messages_arrive_whole_and_in_order(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_messages_arrive_whole_and_in_order(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     def handler(peer: Peer) -> None:
         data = b"".join(frame(TEXT, message) for message in MESSAGES)
         peer.handshake(behind=data[:1_000])  # bytes behind the handshake are not lost
@@ -55,7 +58,11 @@ def test_N15_byte_wise_slicing(dialer: Dialer, server_context: ssl.SSLContext, s
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        data = b"".join(frame(TEXT, message) for message in MESSAGES[:30]) + frame(PING, b"x") + frame(TEXT, b"last")
+        data = (
+            b"".join(frame(TEXT, message) for message in MESSAGES[:30])
+            + frame(PING, b"x")
+            + frame(TEXT, b"last")
+        )
         while data:
             size = chance.randint(1, 9)
             peer.send(data[:size])
@@ -179,7 +186,13 @@ def test_N22_a_character_split_over_fragments_is_valid(dialer: Dialer) -> None:
 
 
 def test_N23_binary_is_counted_and_ignored(dialer: Dialer) -> None:
-    data = frame(BINARY, b"\xff\xff") + frame(TEXT, b"a") + frame(BINARY, b"\0", fin=False) + frame(CONT, b"") + frame(TEXT, b"b")
+    data = (
+        frame(BINARY, b"\xff\xff")
+        + frame(TEXT, b"a")
+        + frame(BINARY, b"\0", fin=False)
+        + frame(CONT, b"")
+        + frame(TEXT, b"b")
+    )
     with sends(data) as server:
         transport = dialer(server)
         assert collect(transport, 2) == [b"a", b"b"]
@@ -220,7 +233,11 @@ def test_T08_only_its_thread_may_use_it(dialer: Dialer) -> None:
         caught: list[BaseException] = []
 
         def elsewhere(transport: Transport) -> None:
-            for call in (lambda: transport.read(0.0), lambda: transport.send_text(b"x"), lambda: transport.flush(0.0)):
+            for call in (
+                lambda: transport.read(0.0),
+                lambda: transport.send_text(b"x"),
+                lambda: transport.flush(0.0),
+            ):
                 try:
                     call()
                 except RuntimeError as error:
@@ -234,7 +251,9 @@ def test_T08_only_its_thread_may_use_it(dialer: Dialer) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_is_behind_while_more_has_arrived_than_one_read_takes(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_is_behind_while_more_has_arrived_than_one_read_takes(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     go_on = threading.Event()
 
     def handler(peer: Peer) -> None:

@@ -17,7 +17,9 @@ from .support import SCHEMES, sends
 
 
 @SCHEMES
-def test_close_waits_for_the_peers_answer(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_close_waits_for_the_peers_answer(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     frames: list[tuple[int, bytes]] = []
 
     def handler(peer: Peer) -> None:

@@ -86,7 +86,9 @@ def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
     assert pongs == [(PONG, b"p")]
 
 
-def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
+    dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "FRAME_SECONDS", 0.2)
 
     def handler(peer: Peer) -> None:
@@ -119,7 +121,9 @@ def test_N40_a_slow_large_frame_is_life(dialer: Dialer, monkeypatch: pytest.Monk
 
 
 @SCHEMES
-def test_N38_N39_a_peer_that_stops_reading_is_dropped(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_N38_N39_a_peer_that_stops_reading_is_dropped(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     given_up, frames = threading.Event(), list[tuple[int, bytes]]()
 
     def frozen_for_a_while(peer: Peer) -> None:
@@ -140,7 +144,8 @@ def test_N38_N39_a_peer_that_stops_reading_is_dropped(dialer: Dialer, server_con
         assert "took no byte for 0.3 s" in lost.reason
         transport.abort()
         given_up.set()
-    assert frames == [(TEXT, b"x" * 100_000)] * len(frames)  # nothing else, and above all nothing behind the part of the last one
+    # nothing else, and above all nothing behind the part of the last one
+    assert frames == [(TEXT, b"x" * 100_000)] * len(frames)
     assert len(frames) < 100
 
 

@@ -39,7 +39,9 @@ def test_the_loss_is_raised_only_after_the_messages_and_again_and_again(dialer: 
 
 
 @SCHEMES
-def test_N34_close_then_reset_keeps_the_code(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_N34_close_then_reset_keeps_the_code(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     reset = threading.Event()
 
     def handler(peer: Peer) -> None:
@@ -63,7 +65,9 @@ def test_N34_close_then_reset_keeps_the_code(dialer: Dialer, server_context: ssl
 
 
 @SCHEMES
-def test_N06_a_reset_that_a_write_meets_first(dialer: Dialer, server_context: ssl.SSLContext, scheme: str) -> None:
+def test_N06_a_reset_that_a_write_meets_first(
+    dialer: Dialer, server_context: ssl.SSLContext, scheme: str
+) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.read_frame()
@@ -75,7 +79,8 @@ def test_N06_a_reset_that_a_write_meets_first(dialer: Dialer, server_context: ss
         transport.flush(time.monotonic())
         assert wait_ready(transport.fileno(), None, timeout=5)
         transport.send_text(b"once more")
-        transport.flush(time.monotonic())  # the socket tells its reset here, and to the read only that it has ended
+        # the socket tells its reset here, and to the read only that it has ended
+        transport.flush(time.monotonic())
         lost = run_to_end(transport)[1]
     assert "reset" in lost.reason and isinstance(lost.__cause__, ConnectionResetError)
 
@@ -96,7 +101,9 @@ def test_N06_reset_in_a_frame(dialer: Dialer) -> None:
     assert isinstance(lost.__cause__, ConnectionResetError) and lost.__cause__.__traceback__ is None
 
 
-@pytest.mark.parametrize(("data", "words"), [(b"\x81\x7e\x01", "in the middle of a frame"), (b"", "without a close frame")])
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"\x81\x7e\x01", "in the middle of a frame"), (b"", "without a close frame")]
+)
 def test_N07_N08_end_of_stream(dialer: Dialer, data: bytes, words: str) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
@@ -117,7 +124,9 @@ def test_T05_tls_cut_off_is_no_clean_end(dialer: Dialer, server_context: ssl.SSL
     assert messages == [b"whole"] and lost.code is None and "cut off" in lost.reason
 
 
-def test_T05_tls_closed_on_a_connection_that_stays_open(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+def test_T05_tls_closed_on_a_connection_that_stays_open(
+    dialer: Dialer, server_context: ssl.SSLContext
+) -> None:
     sent, release = threading.Event(), threading.Event()
 
     def handler(peer: Peer) -> None:
@@ -184,7 +193,9 @@ def test_a_write_that_fails_ends_a_connection_that_still_reads(dialer: Dialer) -
 @pytest.mark.parametrize("seed", range(40))
 def test_any_bytes_end_in_messages_or_in_a_loss(seed: int) -> None:
     chance = random.Random(seed)
-    good = [frame(chance.choice([TEXT, BINARY, PING, PONG]), b"x" * chance.choice([0, 5, 125])) for _ in range(20)]
+    good = [
+        frame(chance.choice([TEXT, BINARY, PING, PONG]), b"x" * chance.choice([0, 5, 125])) for _ in range(20)
+    ]
     data = bytearray(b"".join(good))
     for _ in range(chance.randrange(4)):
         data[chance.randrange(len(data))] = chance.randrange(256)
@@ -202,7 +213,13 @@ def test_any_bytes_end_in_messages_or_in_a_loss(seed: int) -> None:
 
 
 def test_N41_cut_after_every_byte(dialer: Dialer) -> None:
-    session = frame(TEXT, b"a" * 130) + frame(PING, b"p") + frame(TEXT, b"b", fin=False) + frame(CONT, b"c") + frame(TEXT, b"d")
+    session = (
+        frame(TEXT, b"a" * 130)
+        + frame(PING, b"p")
+        + frame(TEXT, b"b", fin=False)
+        + frame(CONT, b"c")
+        + frame(TEXT, b"d")
+    )
     whole = [b"a" * 130, b"bc", b"d"]
     cuts = iter(range(len(session)))
     cut = 0

@@ -1,4 +1,5 @@
-"""What servers answer to the upgrade, by the fault ids of the fault matrix; and that no error carries a secret."""
+"""What servers answer to the upgrade, by the fault ids of the fault matrix; and that no error carries a
+secret."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def error_of(dialer: Dialer, data: bytes, **options: Any) -> KalshiFeedError:
 
 def assert_no_secret(error: BaseException) -> None:
     trace = error.__traceback__
-    while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:  # the tests' own frames hold the answer
+    # the tests' own frames hold the answer
+    while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
         trace = trace.tb_next
     assert trace is not None, "the error was not raised by the package"
     text = "".join(traceback.TracebackException(type(error), error, trace, capture_locals=True).format())
@@ -66,12 +68,16 @@ def assert_no_secret(error: BaseException) -> None:
 
 
 def status(line: str, body: str = "", *headers: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body.encode())}", "", body]).encode()
+    return "\r\n".join(
+        [f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body.encode())}", "", body]
+    ).encode()
 
 
 def test_H01_401_says_what_to_check(dialer: Dialer) -> None:
     body = '{"code":"authentication_error","details":"NOT_FOUND"}'
-    error = error_of(dialer, status("401 Unauthorized", body, f"Date: {format_datetime(datetime.now(timezone.utc), True)}"))
+    error = error_of(
+        dialer, status("401 Unauthorized", body, f"Date: {format_datetime(datetime.now(timezone.utc), True)}")
+    )
     assert isinstance(error, AuthenticationError) and not error.retryable
     assert (error.status, error.reason) == (401, body)
     assert error.server_time is not None
@@ -79,7 +85,9 @@ def test_H01_401_says_what_to_check(dialer: Dialer) -> None:
         assert words in str(error)
 
 
-@pytest.mark.parametrize(("offset", "words"), [(90, "90 s behind"), (-3600, "3600 s ahead of"), (89, "set the clock")])
+@pytest.mark.parametrize(
+    ("offset", "words"), [(90, "90 s behind"), (-3600, "3600 s ahead of"), (89, "set the clock")]
+)
 def test_H02_401_with_a_date_tells_the_skew(dialer: Dialer, offset: int, words: str) -> None:
     date = datetime.now(timezone.utc) + timedelta(seconds=offset, milliseconds=500)
     error = error_of(dialer, status("401 Unauthorized", "", f"Date: {format_datetime(date, True)}"))
@@ -90,7 +98,11 @@ def test_H02_401_with_a_date_tells_the_skew(dialer: Dialer, offset: int, words: 
 
 def test_H11_401_without_a_date(dialer: Dialer) -> None:
     error = error_of(dialer, status("401 Unauthorized", "", "Date: soon"))
-    assert isinstance(error, AuthenticationError) and error.server_time is None and "clock is wrong" in str(error)
+    assert (
+        isinstance(error, AuthenticationError)
+        and error.server_time is None
+        and "clock is wrong" in str(error)
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,9 +206,16 @@ def test_N13_endless_headers(dialer: Dialer) -> None:
 @pytest.mark.parametrize("length", ["1073741824", "-5", "many", "10", "99999999999999999999"])
 def test_H10_odd_error_bodies(dialer: Dialer, length: str) -> None:
     began = time.monotonic()
-    data = f"HTTP/1.1 401 Unauthorized\r\nContent-Length: {length}\r\n\r\nfull of words ".encode() + b"word " * 100_000
+    data = (
+        f"HTTP/1.1 401 Unauthorized\r\nContent-Length: {length}\r\n\r\nfull of words ".encode()
+        + b"word " * 100_000
+    )
     error = error_of(dialer, data)
-    assert isinstance(error, AuthenticationError) and error.reason.startswith("full of wo") and len(error.reason) <= 200
+    assert (
+        isinstance(error, AuthenticationError)
+        and error.reason.startswith("full of wo")
+        and len(error.reason) <= 200
+    )
     assert time.monotonic() - began < 2
 
 
@@ -207,7 +226,9 @@ def test_H10_a_body_that_never_comes_costs_half_a_second(dialer: Dialer) -> None
     assert time.monotonic() - began < 1.5
 
 
-@pytest.mark.parametrize("header", ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: json"])
+@pytest.mark.parametrize(
+    "header", ["Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: json"]
+)
 def test_N25_what_was_not_asked_for_is_refused(dialer: Dialer, header: str) -> None:
     with (
         RawServer(lambda peer: peer.handshake(header.encode() + b"\r\n")) as server,
@@ -220,7 +241,9 @@ def test_K10_cookies_are_not_kept(dialer: Dialer) -> None:
     requests: list[bytes] = []
 
     def handler(peer: Peer) -> None:
-        peer.handshake(b"Set-Cookie: session=1; Domain=localhost\r\nset-cookie:\r\n a=b; Domain=localhost\r\n")
+        peer.handshake(
+            b"Set-Cookie: session=1; Domain=localhost\r\nset-cookie:\r\n a=b; Domain=localhost\r\n"
+        )
         requests.append(peer.request)
         peer.send(frame(TEXT, b"hello"))
 
@@ -267,7 +290,9 @@ def test_signing_that_fails(dialer: Dialer) -> None:
         assert_no_secret(caught.value)
 
 
-def test_K01_K03_nothing_is_logged_even_when_websocket_client_traces(dialer: Dialer, caplog: pytest.LogCaptureFixture) -> None:
+def test_K01_K03_nothing_is_logged_even_when_websocket_client_traces(
+    dialer: Dialer, caplog: pytest.LogCaptureFixture
+) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"hello"))

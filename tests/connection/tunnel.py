@@ -1,4 +1,5 @@
-"""An HTTP proxy for the tests: a handler of RawServer that opens tunnels, or answers CONNECT as it is told."""
+"""An HTTP proxy for the tests: a handler of RawServer that opens tunnels, or answers CONNECT as it is
+told."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ OK: Final = b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n"
 
 
 class Tunnel:
-    """Says ``answer`` to CONNECT, and if that is OK forwards to its target, or always to ``port`` of this machine. ``seen``:
-    what was sent to it after CONNECT, and what it passed on in either direction."""
+    """Says ``answer`` to CONNECT, and if that is OK forwards to its target, or always to ``port`` of this
+    machine. ``seen``: what was sent to it after CONNECT, and what it passed on in either direction."""
 
     def __init__(self, answer: bytes = OK, port: int | None = None) -> None:
         self.answer = answer

@@ -35,7 +35,11 @@ def missing() -> str:
         import playwright.sync_api  # noqa: F401
     except ImportError:
         return "no browser test: playwright is not installed (pip install 'kalshi-feed[browser]')"
-    return "" if executable() else f"no browser test: none of {', '.join(NAMES)} is there (apt-get install chromium)"
+    return (
+        ""
+        if executable()
+        else f"no browser test: none of {', '.join(NAMES)} is there (apt-get install chromium)"
+    )
 
 
 @contextmanager

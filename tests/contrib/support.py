@@ -1,4 +1,5 @@
-"""Flask applications of the tests: their configuration, a server in this process, and a reader of server-sent events."""
+"""Flask applications of the tests: their configuration, a server in this process, and a reader of server-sent
+events."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ __all__ = ["Event", "application", "desk_of", "events_of", "get", "needs_fork", 
 
 
 def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtension]:
-    """An application that is led to an exchange of the tests by its configuration; close the extension after it."""
+    """An application that is led to an exchange of the tests by its configuration; close the extension after
+    it."""
     app = flask.Flask("of_the_tests")
     app.testing = True
     app.config.update(

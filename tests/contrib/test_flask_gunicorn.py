@@ -1,4 +1,5 @@
-"""samples/gunicorn.conf.py with flask_app.py: streams from real workers, and an end that they do not hold up."""
+"""samples/gunicorn.conf.py with flask_app.py: streams from real workers, and an end that they do not hold
+up."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers a
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
-def test_streams_of_workers_and_their_end(access: Access, end: signal.Signals, preload: tuple[str, ...]) -> None:
+def test_streams_of_workers_and_their_end(
+    access: Access, end: signal.Signals, preload: tuple[str, ...]
+) -> None:
     port = free_port()
     command = (*gunicorn(), "-c", str(SAMPLES / "gunicorn.conf.py"), "-b", f"127.0.0.1:{port}")
     environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
@@ -35,7 +38,9 @@ def test_streams_of_workers_and_their_end(access: Access, end: signal.Signals, p
         with stream(port) as found, stream(port) as other:
             for events in (found, other):
                 assert next(event for event in events if event.kind == "book").data["status"] == "LIVE"
-            assert access.exchange.connections == len(access.exchange.handshakes) == 2, "a feed in each worker"
+            assert access.exchange.connections == len(access.exchange.handshakes) == 2, (
+                "a feed in each worker"
+            )
             asked = time.monotonic()
             process.send_signal(end)
             for events in (found, other):

@@ -1,4 +1,5 @@
-"""The page in a real browser: it follows the exchange's books, says STALE when the feed is cut, and comes back by itself."""
+"""The page in a real browser: it follows the exchange's books, says STALE when the feed is cut, and comes
+back by itself."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missi
 A = '[data-market="KX-A"]'
 READ = """(side) => Array.from(document.querySelectorAll(`[data-market="KX-A"] .${side} tr`))
     .map((row) => [row.cells[1].textContent, row.cells[2].textContent, row.querySelector(".size").textContent])
-    .filter((row) => row[0])"""
+    .filter((row) => row[0])"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +55,19 @@ def faults(page: Page) -> list[str]:
     return found
 
 
-def test_S39_the_page_says_what_may_be_wrong_with_an_unknown_market(page: Page, faults: list[str], access: Access) -> None:
+def test_S39_the_page_says_what_may_be_wrong_with_an_unknown_market(
+    page: Page, faults: list[str], access: Access
+) -> None:
     app, feeds = application(access, KALSHI_TICKERS="kx-nobody")
     with serving(app, feeds) as port:
         page.goto(f"http://127.0.0.1:{port}/")
         market = page.locator('[data-market="kx-nobody"]')
         wait_until(lambda: market.locator(".status").text_content() == "UNKNOWN", 10, "UNKNOWN")
-        wait_until(lambda: "write it in capitals: KX-NOBODY" in (market.locator(".error").text_content() or ""), 5, "the words")
+        wait_until(
+            lambda: "write it in capitals: KX-NOBODY" in (market.locator(".error").text_content() or ""),
+            5,
+            "the words",
+        )
         assert page.locator("#empty").count() == 0 and faults == []
 
 
@@ -85,19 +92,31 @@ def test_the_ladder_is_the_exchanges_book(page: Page, faults: list[str], quiet: 
             "asks": [["0.5000", "0.5000", "50.00"]],
             "bids": [["0.4000", "0.6000", "100.00"], ["0.3950", "0.6050", "1,234.50"]],
         }
-        assert [page.text_content(f"{A} .{name}") for name in ("mid", "no-mid", "spread")] == ["0.4500", "0.5500", "spread 0.1000"]
+        assert [page.text_content(f"{A} .{name}") for name in ("mid", "no-mid", "spread")] == [
+            "0.4500",
+            "0.5500",
+            "spread 0.1000",
+        ]
         assert page.text_content("#state") == "CONNECTED"
         assert page.text_content('[data-market="KX-B"] .spread') == "one side is empty"
         delays = []
         for number in range(1, 6):
             started = time.monotonic()
             quiet.exchange.change("KX-A", "no", "0.55", "6")
-            wait_until(lambda n=number: ladder(page)["asks"][-1] == ["0.4500", "0.5500", f"{6 * n:.2f}"], 10, "the change")
+            wait_until(
+                lambda n=number: ladder(page)["asks"][-1] == ["0.4500", "0.5500", f"{6 * n:.2f}"],
+                10,
+                "the change",
+            )
             delays.append(time.monotonic() - started)
         print("seconds from the exchange's change to the page:", delays)
         assert sorted(delays)[2] < 1
-        bars = page.eval_on_selector_all(f"{A} .asks .bar", "bars => bars.slice(-2).map(bar => bar.getBoundingClientRect().width)")
-        assert bars[0] / bars[1] == pytest.approx(50 / 30, rel=0.05), "bars are as long as the levels are large"
+        bars = page.eval_on_selector_all(
+            f"{A} .asks .bar", "bars => bars.slice(-2).map(bar => bar.getBoundingClientRect().width)"
+        )
+        assert bars[0] / bars[1] == pytest.approx(50 / 30, rel=0.05), (
+            "bars are as long as the levels are large"
+        )
         assert faults == []
 
 
@@ -107,18 +126,26 @@ def test_it_follows_a_moving_market(page: Page, faults: list[str], access: Acces
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector(f"{A}[data-live=true]")
         wait_until(lambda: page.locator(f"{A} .dots path").count() > 2, 15, "trades in the chart")
-        wait_until(lambda: (page.get_attribute(f"{A} .line", "d") or "").count("H") > 5, 15, "a line that moves")
+        wait_until(
+            lambda: (page.get_attribute(f"{A} .line", "d") or "").count("H") > 5, 15, "a line that moves"
+        )
         assert page.text_content(f"{A} .last")[:2] == "0."  # type: ignore[index]
         access.exchange.quiesce()
         truth = access.exchange.book("KX-A")
 
         def is_the_truth() -> bool:
             shown = ladder(page)
-            bids = [[f"{price:.4f}", f"{size:,.2f}"] for price, size in sorted(truth["yes"].items(), reverse=True)[:9]]
-            asks = [[f"{price:.4f}", f"{size:,.2f}"] for price, size in sorted(truth["no"].items(), reverse=True)[:9]]
-            return [[yes, size] for yes, _, size in shown["bids"]] == bids and [[no, size] for _, no, size in shown["asks"]][
-                ::-1
-            ] == asks
+            bids = [
+                [f"{price:.4f}", f"{size:,.2f}"]
+                for price, size in sorted(truth["yes"].items(), reverse=True)[:9]
+            ]
+            asks = [
+                [f"{price:.4f}", f"{size:,.2f}"]
+                for price, size in sorted(truth["no"].items(), reverse=True)[:9]
+            ]
+            return [[yes, size] for yes, _, size in shown["bids"]] == bids and [
+                [no, size] for _, no, size in shown["asks"]
+            ][::-1] == asks
 
         wait_until(is_the_truth, 5, "the page to show the exchange's own book")
         assert faults == []

@@ -20,7 +20,10 @@ def config(access: Access) -> dict[str, Any]:
 
 
 def test_the_environment_is_enough(access: Access) -> None:
-    found = Settings.read({}, access.environ | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": " KX-A, KX-B,", "KALSHI_CHANNELS": "trade"})
+    found = Settings.read(
+        {},
+        access.environ | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": " KX-A, KX-B,", "KALSHI_CHANNELS": "trade"},
+    )
     assert found.market_tickers == ("KX-A", "KX-B") and found.channels == ("trade",)
     assert found.feed["url"] == DEMO_URL and found.feed["ssl_context"] is None
     assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
@@ -36,7 +39,9 @@ def test_the_configuration_comes_first(config: dict[str, Any], access: Access) -
     }
     found = Settings.read(config | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": ["KX-A"]}, environ)
     assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
-    assert found.feed["url"] == DEMO_URL, "the environment's url would have won over the configuration's KALSHI_ENV"
+    assert found.feed["url"] == DEMO_URL, (
+        "the environment's url would have won over the configuration's KALSHI_ENV"
+    )
     assert found.market_tickers == ("KX-A",) and found.channels == ("orderbook_delta", "trade")
     assert found.feed["ssl_context"].cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
 
@@ -64,7 +69,9 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
         ({"KALSHI_PATIENCE": True}, "KALSHI_PATIENCE must be a positive number, not True"),
     ],
 )
-def test_what_cannot_work_stops_the_server_when_it_starts(config: dict[str, Any], wrong: dict[str, Any], said: str) -> None:
+def test_what_cannot_work_stops_the_server_when_it_starts(
+    config: dict[str, Any], wrong: dict[str, Any], said: str
+) -> None:
     app = flask.Flask("wrong")
     app.config.update(config | wrong)
     with pytest.raises(ConfigurationError) as refused:

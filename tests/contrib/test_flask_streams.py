@@ -33,7 +33,11 @@ def quiet(tmp_path: Path) -> Iterator[Access]:
 
 def until(found: Iterator[Event], kind: str, **wanted: Any) -> Event:
     """The first event of a kind with these values."""
-    return next(event for event in found if event.kind == kind and all(event.data[name] == value for name, value in wanted.items()))
+    return next(
+        event
+        for event in found
+        if event.kind == kind and all(event.data[name] == value for name, value in wanted.items())
+    )
 
 
 def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
@@ -82,7 +86,9 @@ def test_trades_between_two_looks_all_come_once(access: Access) -> None:
 def test_prices_and_trades_of_before_are_there_at_once(access: Access) -> None:
     app, feeds = application(access)
     state = desk_of(app)
-    wait_until(lambda: len(state.tape.prices("KX-A")) > 2 and len(state.tape.trades("KX-A")) > 2, 15, "a past")
+    wait_until(
+        lambda: len(state.tape.prices("KX-A")) > 2 and len(state.tape.trades("KX-A")) > 2, 15, "a past"
+    )
     history = events_of("".join(itertools.islice(events(state, "KX-A"), 2)))[0]
     assert history.kind == "history" and len(history.data["prices"]) > 2 and len(history.data["trades"]) > 2
     times = [when for when, _ in history.data["prices"]]

@@ -50,16 +50,25 @@ def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
     for ticker, truth in access.exchange.books().items():
         found = client.get(f"/books/{ticker}")
         book = found.get_json()
-        assert (found.status_code, book["status"], found.headers["Cache-Control"]) == (200, "LIVE", "no-store")
+        assert (found.status_code, book["status"], found.headers["Cache-Control"]) == (
+            200,
+            "LIVE",
+            "no-store",
+        )
         for side in ("yes", "no"):
             assert {Decimal(price): Decimal(size) for price, size in book[side]} == truth[side]
         best = [Decimal(book[side][0][0]) for side in ("yes", "no")]
-        assert Decimal(book["spread"]) == 1 - sum(best) and Decimal(book["mid"]) == (best[0] + 1 - best[1]) / 2
+        assert (
+            Decimal(book["spread"]) == 1 - sum(best) and Decimal(book["mid"]) == (best[0] + 1 - best[1]) / 2
+        )
         cut = client.get(f"/books/{ticker}?depth=2").get_json()
         assert (cut["yes"], cut["no"]) == (book["yes"][:2], book["no"][:2])
     all_of_them = client.get("/books").get_json()
     assert [book["market_ticker"] for book in all_of_them["books"]] == ["KX-A", "KX-B"]
-    assert all_of_them["feed"]["state"] == "CONNECTED" and all_of_them["feed"]["health"] == {"status": "ok", "reasons": []}
+    assert all_of_them["feed"]["state"] == "CONNECTED" and all_of_them["feed"]["health"] == {
+        "status": "ok",
+        "reasons": [],
+    }
 
 
 def test_the_last_trade(client: FlaskClient, access: Access) -> None:
@@ -125,7 +134,9 @@ def test_a_cut_feed_and_its_return(client: FlaskClient, access: Access) -> None:
     wait_until(lambda: client.get("/health").status_code == 503, 5, "the feed to notice")
     found = client.get("/books/KX-A")
     book = found.get_json()
-    assert (found.status_code, book["status"]) == (503, "STALE") and book["yes"], "what was last known is there"
+    assert (found.status_code, book["status"]) == (503, "STALE") and book["yes"], (
+        "what was last known is there"
+    )
     assert "not connected to wss://127.0.0.1" in book["error"]
     assert client.get("/books").get_json()["books"][0]["status"] == "STALE"
     access.exchange.behave()
@@ -163,7 +174,9 @@ def test_callbacks_are_registered_before_the_start(access: Access) -> None:
     with app.app_context():
         assert feeds.feed.wait_for_book("KX-B", timeout=10).is_live
         wait_until(lambda: len(seen) == 3, 5, "both snapshots")
-        assert any(thread.name.startswith("mine-") for thread in threading.enumerate()), "KalshiFeed's own arguments are passed on"
+        assert any(thread.name.startswith("mine-") for thread in threading.enumerate()), (
+            "KalshiFeed's own arguments are passed on"
+        )
     assert seen[0] == "IDLE" and sorted(seen[1:]) == ["KX-A", "KX-B"]
     feeds.close(app)
 
@@ -192,14 +205,18 @@ def test_a_server_without_threads_gets_no_streams(client: FlaskClient) -> None:
 
 
 def test_metrics(client: FlaskClient) -> None:
-    pytest.importorskip("kalshi_feed.contrib.prometheus", reason="no prometheus_client: metrics are not tried")
+    pytest.importorskip(
+        "kalshi_feed.contrib.prometheus", reason="no prometheus_client: metrics are not tried"
+    )
     for _ in range(2):
         found = client.get("/metrics")
         assert found.status_code == 200 and found.content_type.startswith("text/plain")
         assert "kalshi_feed_health" in found.text and "kalshi_feed_messages" in found.text
 
 
-def test_metrics_without_the_extra_say_what_to_install(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_without_the_extra_say_what_to_install(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sys
 
     for name in ("kalshi_feed.contrib.flask.metrics", "kalshi_feed.contrib.prometheus"):
@@ -213,7 +230,12 @@ def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
     """Also where the blueprint has a prefix; no inline script or style, which the policy forbids."""
     found = client.get("/", buffered=True)
     policy = found.headers["Content-Security-Policy"]
-    assert found.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert (
+        found.status_code == 200
+        and "default-src 'none'" in policy
+        and "unsafe" not in policy
+        and "http" not in policy
+    )
     text = found.text
     links = re.findall(r'(?:href|src)="([^"]+)"', text)
     assert len(links) == 4
@@ -221,7 +243,11 @@ def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
         assert client.get("/" + link, buffered=True).status_code == 200, link
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text)
     for file in PAGE.iterdir():
-        outside = set(re.findall(r"(?:https?:)?//[\w.]+", re.sub(r"^\s*//.*| // .*", "", file.read_text("utf-8"), flags=re.M)))
+        outside = set(
+            re.findall(
+                r"(?:https?:)?//[\w.]+", re.sub(r"^\s*//.*| // .*", "", file.read_text("utf-8"), flags=re.M)
+            )
+        )
         assert outside <= {"http://www.w3.org"}, file.name  # the name of SVG, which nobody fetches
 
 
@@ -229,8 +255,12 @@ def test_a_prefix_and_a_name(access: Access) -> None:
     app, feeds = application(access)
     app.register_blueprint(feed_blueprint("again"), url_prefix="/state")
     client = app.test_client()
-    assert client.get("/state").headers["Location"].endswith("/state/")  # so that the page's relative links are right
-    assert [client.get(path, buffered=True).status_code for path in ("/state/", "/state/page/page.js")] == [200, 200]
+    # so that the page's relative links are right
+    assert client.get("/state").headers["Location"].endswith("/state/")
+    assert [client.get(path, buffered=True).status_code for path in ("/state/", "/state/page/page.js")] == [
+        200,
+        200,
+    ]
     feeds.close(app)
 
 

@@ -1,4 +1,5 @@
-"""FeedCollector, scraped over HTTP as a Prometheus server does while a feed runs, and the dashboard that shows it."""
+"""FeedCollector, scraped over HTTP as a Prometheus server does while a feed runs, and the dashboard that
+shows it."""
 
 from __future__ import annotations
 
@@ -57,14 +58,22 @@ class Scrape:
         self.samples = [sample for family in self.families for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float:
-        found = [s.value for s in self.samples if s.name == f"kalshi_feed_{name}" and s.labels == {"feed": "default", **labels}]
+        found = [
+            s.value
+            for s in self.samples
+            if s.name == f"kalshi_feed_{name}" and s.labels == {"feed": "default", **labels}
+        ]
         assert len(found) == 1, (name, labels, found)
         return found[0]
 
     def on(self, name: str, feed: str = "default") -> str:
         """The one state that is set."""
         name = f"kalshi_feed_{name}"
-        (state,) = [s.labels[name] for s in self.samples if s.name == name and s.labels["feed"] == feed and s.value == 1]
+        (state,) = [
+            s.labels[name]
+            for s in self.samples
+            if s.name == name and s.labels["feed"] == feed and s.value == 1
+        ]
         return state
 
 
@@ -100,7 +109,11 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
     for type_ in ("orderbook_snapshot", "orderbook_delta", "trade", "subscribed"):
         assert found.value("messages_total", type=type_) == after.messages[type_]
         assert found.value("bytes_total", type=type_) == after.bytes[type_] > 0
-    assert (found.value("gaps_total"), found.value("resyncs_total"), found.value("reconnects_total")) == (1, 1, 1)
+    assert (found.value("gaps_total"), found.value("resyncs_total"), found.value("reconnects_total")) == (
+        1,
+        1,
+        1,
+    )
     assert (found.value("dropped_total"), found.value("callback_errors_total")) == (0, 1)
     assert found.value("faults_total", kind="callback") == 1
     assert found.value("queue_depth") == 0 and found.value("queue_high_water") == after.queue_high_water > 0
@@ -111,20 +124,27 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
     assert after.connected_since is not None
     assert found.value("connection_start_time_seconds") == pytest.approx(after.connected_since.timestamp())
     assert found.value("clock_skew_seconds") == pytest.approx(after.clock_skew)
-    assert found.value("processing_latency_seconds", quantile="0.99") == pytest.approx(after.processing_latency_p99, rel=0.2)
+    assert found.value("processing_latency_seconds", quantile="0.99") == pytest.approx(
+        after.processing_latency_p99, rel=0.2
+    )
     assert found.value("exchange_latency_seconds", quantile="0.5") < 60
     assert (found.on("state"), found.on("health")) == ("CONNECTED", "ok")
-    assert [s.labels for s in found.samples if s.name == "kalshi_feed_info"] == [{"version": kalshi_feed.__version__}]
+    assert [s.labels for s in found.samples if s.name == "kalshi_feed_info"] == [
+        {"version": kalshi_feed.__version__}
+    ]
     assert [family.name for family in strict] == [family.name for family in collector.describe()]
 
 
 def test_names_keep_the_rules(exchange: Exchange, feed: KalshiFeed) -> None:
-    """What `promtool check metrics` complains of: help, counters' and units' endings, quantiles outside of summaries."""
+    """What `promtool check metrics` complains of: help, counters' and units' endings, quantiles outside of
+    summaries."""
     with feed:
         feed.wait_for_book(A, 5)
         families = list(FeedCollector(feed, registry=None).collect())
     for family in families:
-        assert family.documentation.endswith(".") and re.fullmatch("kalshi_feed(_[a-z]+)*", family.name), family
+        assert family.documentation.endswith(".") and re.fullmatch("kalshi_feed(_[a-z]+)*", family.name), (
+            family
+        )
         assert family.unit in ("", "seconds", "bytes") and family.name.endswith(family.unit)
         assert ("seconds" in family.name) == (family.unit == "seconds")
         assert not re.search("_(total|count|sum|bucket|info|milliseconds|ms|kilobytes)$", family.name)
@@ -139,7 +159,9 @@ def test_labels_are_bounded(exchange: Exchange, feed: KalshiFeed) -> None:
     with feed:
         feed.wait_for_book(A, 5)
         for number in range(50):
-            exchange.send_raw(json.dumps({"type": f"news_{number}", "msg": {"market_ticker": f"KX-{number}"}}))
+            exchange.send_raw(
+                json.dumps({"type": f"news_{number}", "msg": {"market_ticker": f"KX-{number}"}})
+            )
         exchange.send_raw("no json")
         wait_until(lambda: feed.stats().messages.get("unreadable") == 1)
         found = scrape(registry)
@@ -184,7 +206,9 @@ def test_several_feeds_in_every_state(exchange: Exchange, make_feed: FeedMaker) 
     assert [found.on("health", name) for name in feeds] == ["down", "ok", "down", "down"]
     books = [s.labels for s in found.samples if s.name == "kalshi_feed_books" and s.value]
     assert books == [{"feed": "running", "status": "LIVE"}, {"feed": "closed", "status": "CLOSED"}]
-    assert "kalshi_feed_last_message_age_seconds" not in {s.name for s in found.samples if s.labels.get("feed") == "idle"}
+    assert "kalshi_feed_last_message_age_seconds" not in {
+        s.name for s in found.samples if s.labels.get("feed") == "idle"
+    }
 
 
 def test_a_scrape_does_not_wait_for_a_callback(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -261,17 +285,28 @@ def test_every_expression_of_the_dashboard_uses_what_exists(exchange: Exchange, 
         exchange.duplicate(1)
         exchange.change(A, "yes", "0.10", "1")
         wait_until(lambda: feed.stats().ignored.get("duplicate") == 1)
-        wait_until(lambda: feed.stats().processing_latency_p50 is not None and feed.stats().exchange_latency_p50 is not None)
+        wait_until(
+            lambda: (
+                feed.stats().processing_latency_p50 is not None
+                and feed.stats().exchange_latency_p50 is not None
+            )
+        )
         labels = known(feed)
     used: set[str] = set()
     for panel in panels():
         for target in panel.get("targets", []):
             expression = target["expr"]
-            assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count("}")
-            for name, matchers in re.findall(r"(kalshi_feed\w*)(?:\{([^}]*)\})?", re.sub(r'"[^"]*"', '""', expression)):
+            assert expression.count("(") == expression.count(")") and expression.count(
+                "{"
+            ) == expression.count("}")
+            for name, matchers in re.findall(
+                r"(kalshi_feed\w*)(?:\{([^}]*)\})?", re.sub(r'"[^"]*"', '""', expression)
+            ):
                 assert name in labels, f"{panel['title']}: no metric {name}"
                 asked = set(re.findall(r"(\w+)\s*=~?", matchers))
-                assert "feed" in asked and asked <= labels[name], f"{panel['title']}: {name} has no {asked - labels[name]}"
+                assert "feed" in asked and asked <= labels[name], (
+                    f"{panel['title']}: {name} has no {asked - labels[name]}"
+                )
                 used.add(name)
             for by in re.findall(r"\bby \(([^)]*)\)", expression):
                 assert set(re.split(r",\s*", by)) <= set().union(*labels.values())
@@ -284,8 +319,14 @@ def test_the_dashboard_has_titles_units_and_no_overlaps() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels():
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken and place["x"] + place["w"] <= 24, panel["title"]
         taken |= cells
-        assert panel["title"] and (panel["type"] == "row" or (panel["description"] and panel["fieldConfig"]["defaults"]["unit"]))
+        assert panel["title"] and (
+            panel["type"] == "row" or (panel["description"] and panel["fieldConfig"]["defaults"]["unit"])
+        )
     assert len({panel["id"] for panel in panels()}) == len(panels())

@@ -23,7 +23,12 @@ def delta(market_ticker: str, seq: int = 0) -> Any:
                 "type": "orderbook_delta",
                 "sid": 1,
                 "seq": seq,
-                "msg": {"market_ticker": market_ticker, "price_dollars": "0.5000", "delta_fp": "1.00", "side": "yes"},
+                "msg": {
+                    "market_ticker": market_ticker,
+                    "price_dollars": "0.5000",
+                    "delta_fp": "1.00",
+                    "side": "yes",
+                },
             }
         )
     )

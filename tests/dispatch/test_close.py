@@ -138,7 +138,9 @@ def test_R05_after_close_from_a_callback_the_deadline_holds(make: Make) -> None:
     assert dispatcher.counters.dropped == 1000 - len(seen.items)
 
 
-def test_R03_a_callback_that_never_returns_does_not_hold_up_close(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_R03_a_callback_that_never_returns_does_not_hold_up_close(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher = make()
     gate, after = Gate(), Collector()
     dispatcher.register("trade", gate)
@@ -164,7 +166,9 @@ def test_R03_a_callback_that_never_returns_does_not_hold_up_close(make: Make, ca
     assert dispatcher.counters.dropped == 9
 
 
-def test_R03_a_stuck_event_with_several_workers_does_not_hold_up_close(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_R03_a_stuck_event_with_several_workers_does_not_hold_up_close(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher = make(workers=3)
     gate = Gate()
     dispatcher.register(StateChange, gate)
@@ -200,7 +204,8 @@ def test_R17_many_threads_close_at_once(make: Make) -> None:
 
 
 def test_R09_close_in_a_signal_handler_on_top_of_any_method(make: Make) -> None:
-    """The main thread hammers the dispatcher; a signal closes it every half millisecond, up to three on top of one another."""
+    """The main thread hammers the dispatcher; a signal closes it every half millisecond, up to three on top
+    of one another."""
     dispatcher = make()
     dispatcher.register("trade", Collector())
     closed = depth = 0
@@ -313,14 +318,17 @@ sys.exit(3)
 def test_R14_a_program_ends_without_close_even_in_a_callback() -> None:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, timeout=20, capture_output=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=root, timeout=20, capture_output=True, check=False
+    )
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr == b""
     assert time.monotonic() - began < 15
 
 
 def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make) -> None:
-    """What fork() calls in the child, here in the parent: the lock is held by a thread that the child does not have."""
+    """What fork() calls in the child, here in the parent: the lock is held by a thread that the child does
+    not have."""
     gate = Gate()
     dispatcher = make()
     dispatcher.register("trade", gate)

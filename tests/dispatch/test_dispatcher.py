@@ -96,7 +96,9 @@ def test_registering_and_removing_in_a_callback_takes_effect_from_the_next_messa
     assert seqs(second.wait(4)) == [1, 2, 3, 4]
 
 
-def test_overflow_is_announced_before_the_next_message_and_counted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_overflow_is_announced_before_the_next_message_and_counted(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     """R04."""
     dispatcher = make(queue_size=100)
     gate, got = Gate(), Collector()

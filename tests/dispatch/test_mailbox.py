@@ -83,7 +83,13 @@ def test_control_events_stay_and_part_the_losses() -> None:
     queue = new_queue(size=2)
     queue.put([items(0, 1), Control(2), items(2), Control(3), Control(3), items(3, 4, 5)], {}, 0.0)
     first, control, second, third, fourth, *rest = drain(queue)
-    assert (first.dropped, control, second.dropped, third, fourth) == (2, Control(2), 1, Control(3), Control(3))
+    assert (first.dropped, control, second.dropped, third, fourth) == (
+        2,
+        Control(2),
+        1,
+        Control(3),
+        Control(3),
+    )
     lagged, *left = rest
     assert lagged.dropped == 1
     assert left == items(4, 5)
@@ -204,7 +210,9 @@ Step = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(Step, max_size=60), st.integers(1, 9), st.integers(1, 5))
-def test_whatever_happens_nothing_is_lost_unannounced(steps: list[tuple[str, int]], size: int, chunk: int) -> None:
+def test_whatever_happens_nothing_is_lost_unannounced(
+    steps: list[tuple[str, int]], size: int, chunk: int
+) -> None:
     queue = new_queue(size=size)
     queue.boxes[0].chunk = chunk
     out: list[Any] = []

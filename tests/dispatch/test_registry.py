@@ -128,7 +128,9 @@ def generator(item: object) -> Any:
     yield item
 
 
-@pytest.mark.parametrize("callback", [None, "text", coroutine, AsyncCallable(), generator, functools.partial(coroutine)])
+@pytest.mark.parametrize(
+    "callback", [None, "text", coroutine, AsyncCallable(), generator, functools.partial(coroutine)]
+)
 def test_what_cannot_be_a_callback_is_refused(callback: Any) -> None:
     with pytest.raises(ConfigurationError):
         Registry().register("trade", callback)

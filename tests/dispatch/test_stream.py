@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from kalshi_feed.dispatch import MessageStream
-from kalshi_feed.errors import AuthenticationError, ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
+from kalshi_feed.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    FeedClosedError,
+    KalshiFeedError,
+    WaitTimeout,
+)
 from kalshi_feed.events import Lagged
 from tests.support import wait_until
 

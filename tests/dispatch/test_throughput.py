@@ -1,4 +1,5 @@
-"""N16 and the price of a message: the bound is far above what is measured (under 1 us), to hold on a busy machine."""
+"""N16 and the price of a message: the bound is far above what is measured (under 1 us), to hold on a busy
+machine."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def microseconds_a_message(batch: int) -> tuple[float, Dispatcher]:
 
 def test_200_000_messages_in_batches_of_256() -> None:
     cost, dispatcher = microseconds_a_message(256)
-    print(f"put and delivered: {cost:.3f} us a message, callbacks {dispatcher.counters.callback_seconds:.3f} s")
+    print(
+        f"put and delivered: {cost:.3f} us a message, callbacks {dispatcher.counters.callback_seconds:.3f} s"
+    )
     assert cost < 10
     assert dispatcher.counters.processing.count == COUNT
 

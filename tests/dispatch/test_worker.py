@@ -19,7 +19,9 @@ from .conftest import Make
 from .support import CONNECTED, LONG, Collector, Gate, delta, put, seqs, soon, trade
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError])
+@pytest.mark.parametrize(
+    "error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError]
+)
 def test_R01_R02_a_callback_that_raises_is_isolated(
     make: Make, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,7 +50,9 @@ def test_R01_R02_a_callback_that_raises_is_isolated(
     assert "broken" in (caplog.text)
 
 
-def test_R01_logged_at_first_and_then_every_thousandth_time(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_R01_logged_at_first_and_then_every_thousandth_time(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher = make()
     last = Collector()
 
@@ -153,7 +157,9 @@ def test_R22_a_logging_handler_that_raises_ends_no_thread(make: Make) -> None:
         logging.getLogger("kalshi_feed").removeHandler(handler)
 
 
-def test_R03_a_callback_that_does_not_return_is_named_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_R03_a_callback_that_does_not_return_is_named_once(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher = make()
     gate = Gate()
     dispatcher.register("trade", gate)
@@ -186,7 +192,9 @@ def test_R03_put_watches_by_itself(make: Make, caplog: pytest.LogCaptureFixture)
     gate.open()
 
 
-def test_R03_many_short_calls_and_idleness_are_not_stuck(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_R03_many_short_calls_and_idleness_are_not_stuck(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     dispatcher = make()
     got = Collector()
     dispatcher.register("trade", got)

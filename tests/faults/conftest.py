@@ -1,7 +1,9 @@
-"""What holds after every fault test: the invariants of kalshi_feed/README.md, as far as it can be seen from outside.
+"""What holds after every fault test: the invariants of kalshi_feed/README.md, as far as it can be seen from
+outside.
 
-Threads and descriptors are checked for every test of the project (tests/conftest.py), exceptions in threads and destructors by
-pytest itself. Here: no secret in any log record, with locals in any traceback, and no test that hangs.
+Threads and descriptors are checked for every test of the project (tests/conftest.py), exceptions in threads
+and destructors by pytest itself. Here: no secret in any log record, with locals in any traceback, and no test
+that hangs.
 """
 
 from __future__ import annotations
@@ -97,16 +99,21 @@ def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest) -> Iterato
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of rows; those whose test ran elsewhere count by the test's being there."""
-    failed = {row for report in terminalreporter.getreports("failed") for row in ROWS if f"_{row}_" in report.nodeid}
+    failed = {
+        row for report in terminalreporter.getreports("failed") for row in ROWS if f"_{row}_" in report.nodeid
+    }
     otherwise = {row: heading for row, heading in decided().items() if row not in proved()}
     groups = {
         "tested": [row for row in ROWS if row in proved() and row not in failed],
         "failed": [row for row in ROWS if row in failed],
         **{
-            heading.lower(): [row for row in ROWS if otherwise.get(row) == heading] for heading in dict.fromkeys(decided().values())
+            heading.lower(): [row for row in ROWS if otherwise.get(row) == heading]
+            for heading in dict.fromkeys(decided().values())
         },
         "missing": [row for row in ROWS if row not in proved() and row not in otherwise],
     }
     terminalreporter.section(f"the fault matrix: {len(ROWS)} rows")
     for name, rows in groups.items():
-        terminalreporter.line(f"{name}: {len(rows)}" + (f"  {' '.join(rows)}" if name != "tested" and rows else ""))
+        terminalreporter.line(
+            f"{name}: {len(rows)}" + (f"  {' '.join(rows)}" if name != "tested" and rows else "")
+        )

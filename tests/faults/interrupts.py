@@ -1,7 +1,9 @@
-"""Interrupting a call of the feed at any line of the package, and what must hold afterwards, whatever the line was.
+"""Interrupting a call of the feed at any line of the package, and what must hold afterwards, whatever the
+line was.
 
-``interrupt(call, n)`` raises in the n-th line that the call executes inside of kalshi_feed, as a signal handler could; ``hold()``
-compares what the feed wants, what its subscriptions say and what the exchange has, and the books with the exchange's.
+``interrupt(call, n)`` raises in the n-th line that the call executes inside of kalshi_feed, as a signal
+handler could; ``hold()`` compares what the feed wants, what its subscriptions say and what the exchange has,
+and the books with the exchange's.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Interrupt(BaseException):
 
 
 def interrupt(call: Callable[[], object], n: int) -> bool:
-    """Run ``call`` and raise in its ``n``-th line (from 1); False if it has fewer. Main thread or not: it is this one's."""
+    """Run ``call`` and raise in its ``n``-th line (from 1); False if it has fewer. Main thread or not: it is
+    this one's."""
     left = n
     visits: Counter[tuple[object, int]] = Counter()
 
@@ -51,9 +54,8 @@ def interrupt(call: Callable[[], object], n: int) -> bool:
 
     def calls(frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code
-        is_ours = (
-            code.co_filename.startswith(PACKAGE) and "gone" not in code.co_varnames
-        )  # a weakref's callback swallows exceptions
+        # a weakref's callback swallows exceptions
+        is_ours = code.co_filename.startswith(PACKAGE) and "gone" not in code.co_varnames
         return lines if is_ours else None
 
     before = sys.gettrace()
@@ -74,14 +76,16 @@ def _with_lines(file: str) -> frozenset[int]:
 
 
 def _is_leaving(frame: FrameType) -> bool:
-    """Whether a with block is being left: the interpreter looks for signals only after a lock has been released."""
+    """Whether a with block is being left: the interpreter looks for signals only after a lock has been
+    released."""
     if frame.f_lineno not in _with_lines(frame.f_code.co_filename):
         return False
     return frame.f_lasti > min(start for start, _, line in frame.f_code.co_lines() if line == frame.f_lineno)
 
 
 def hold(feed: KalshiFeed, exchange: Exchange) -> None:
-    """What the feed wants equals what its subscriptions say, the exchange has exactly that, and all books are LIVE and right."""
+    """What the feed wants equals what its subscriptions say, the exchange has exactly that, and all books are
+    LIVE and right."""
     said: dict[str, set[str]] = {}
     for subscription in feed.subscriptions:
         assert subscription.state in (SubscriptionState.ACTIVE, SubscriptionState.PENDING), subscription

@@ -1,8 +1,9 @@
 """The truth, with its history: whether what a feed shows and tells is, or was, the exchange's.
 
-``Oracle`` remembers every state that every book of an exchange went through and every change between them. ``Views`` holds what
-a feed shows against it (invariant 1), ``Ledger`` what a feed tells (invariants 2 to 4): every change of a market's book is
-delivered once and in order, or lies within a loss that was announced before the next message of that market.
+``Oracle`` remembers every state that every book of an exchange went through and every change between them.
+``Views`` holds what a feed shows against it (invariant 1), ``Ledger`` what a feed tells (invariants 2 to 4):
+every change of a market's book is delivered once and in order, or lies within a loss that was announced
+before the next message of that market.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ __all__ = ["Ledger", "Oracle", "Views"]
 KEPT: Final = 8_192  # states of a market that are remembered: at 40 changes a second more than three minutes
 TOLD_AT_MOST: Final = 50  # findings that are kept in words; all are counted
 
-Sides = tuple[Iterable[tuple[int, int]], Iterable[tuple[int, int]]]  # yes and no: (1/10,000 dollar, 1/100 contract)
+# yes and no: (1/10,000 dollar, 1/100 contract)
+Sides = tuple[Iterable[tuple[int, int]], Iterable[tuple[int, int]]]
 
 
 class _History:
-    """The last states of one book, oldest overwritten first. Written under the exchange's lock; read by any thread.
+    """The last states of one book, oldest overwritten first. Written under the exchange's lock; read by any
+    thread.
 
-    A state is known by the market's clock and its levels: one action of the exchange may be several changes of one clock.
+    A state is known by the market's clock and its levels: one action of the exchange may be several changes
+    of one clock.
     """
 
     def __init__(self) -> None:
@@ -42,8 +46,11 @@ class _History:
         self._clocks[slot], self._states[slot], self._changes[slot] = clock, state, change
         self.count += 1
 
-    def find(self, clock: int, *, after: int, state: int | None = None, change: int | None = None) -> int | None:
-        """The first state behind the ``after``-th with this clock and these levels, or made by this change."""
+    def find(
+        self, clock: int, *, after: int, state: int | None = None, change: int | None = None
+    ) -> int | None:
+        """The first state behind the ``after``-th with this clock and these levels, or made by this
+        change."""
         low, high = max(after + 1, self.count - KEPT), self.count
         end = high
         while low < high:
@@ -81,11 +88,15 @@ class Oracle:
         return sum(history.count for history in list(self._histories.values()))
 
     def find_state(self, market_ticker: str, clock: int, sides: Sides, after: int = -1) -> int | None:
-        """The number of the first state behind ``after`` that has these levels at this clock; None if none had."""
+        """The number of the first state behind ``after`` that has these levels at this clock; None if none
+        had."""
         return self._histories[market_ticker].find(clock, after=after, state=_state_hash(sides))
 
-    def find_change(self, market_ticker: str, clock: int, side: str, price: int, delta: int, after: int) -> int | None:
-        """The number of the first state behind ``after`` that this change led to at this clock; None if none."""
+    def find_change(
+        self, market_ticker: str, clock: int, side: str, price: int, delta: int, after: int
+    ) -> int | None:
+        """The number of the first state behind ``after`` that this change led to at this clock; None if
+        none."""
         return self._histories[market_ticker].find(clock, after=after, change=hash((side, price, delta)))
 
 
@@ -98,7 +109,8 @@ def _units(levels: Iterable[Level]) -> list[tuple[int, int]]:
 
 
 class Findings:
-    """What was found wrong, counted, the first of it in words. Not thread-safe; its owner's lock or thread guards it."""
+    """What was found wrong, counted, the first of it in words. Not thread-safe; its owner's lock or thread
+    guards it."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -114,7 +126,8 @@ class Findings:
 class Views:
     """Whether each LIVE view, looked at one after the other, was true, and no older than the one before it.
 
-    Stricter than invariant 1: also over connections the exchange only goes on. Not thread-safe: one for each thread that looks.
+    Stricter than invariant 1: also over connections the exchange only goes on. Not thread-safe: one for each
+    thread that looks.
     """
 
     def __init__(self, oracle: Oracle) -> None:
@@ -141,22 +154,29 @@ class Views:
 
 
 class Ledger:
-    """Every snapshot and delta that a feed delivers, held against the truth. Thread-safe; registers its own callbacks.
+    """Every snapshot and delta that a feed delivers, held against the truth. Thread-safe; registers its own
+    callbacks.
 
-    ``announced`` counts the changes that were not delivered by what announced the loss; ``unannounced`` are the other ones,
-    ``wrong`` what came twice, out of order, without its snapshot, or was never the exchange's. ``delay`` is the time in seconds
-    that each delta's callback takes. With several ``workers`` an event may come before older messages of a market whose worker is
-    behind: its excuse then holds until a snapshot that is newer than the event.
+    ``announced`` counts the changes that were not delivered by what announced the loss; ``unannounced`` are
+    the other ones, ``wrong`` what came twice, out of order, without its snapshot, or was never the
+    exchange's. ``delay`` is the time in seconds that each delta's callback takes. With several ``workers`` an
+    event may come before older messages of a market whose worker is behind: its excuse then holds until a
+    snapshot that is newer than the event.
     """
 
     def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
         self._oracle = oracle
-        self._lock = threading.Lock()  # guards all of it, for there may be several workers; nothing else is taken under it
+        # guards all of it, for there may be several workers; nothing else is taken under it
+        self._lock = threading.Lock()
         self._reported: dict[str, int] = {}  # the state of each market that the user's own book would have
         self._baseless: set[str] = set()  # may have no delta before a snapshot
-        self._excuses: dict[str, tuple[str, int]] = {}  # why the market's next message may leave something out; see _excuse()
+        self._excuses: dict[
+            str, tuple[str, int]
+        ] = {}  # why the market's next message may leave something out; see _excuse()
         self._in_order = workers == 1
-        self._leaves: dict[str, int] = {}  # the markets that the user has left, with the state that was true then
+        self._leaves: dict[
+            str, int
+        ] = {}  # the markets that the user has left, with the state that was true then
         self.delay = 0.0
         self.deltas = self.snapshots = self.lagged = 0
         self.announced: Counter[str] = Counter()
@@ -176,7 +196,11 @@ class Ledger:
     def behind(self, market_tickers: Iterable[str]) -> list[str]:
         """The markets of which the newest change has not been delivered."""
         with self._lock:
-            return [ticker for ticker in market_tickers if self._reported.get(ticker) != self._oracle.newest(ticker)]
+            return [
+                ticker
+                for ticker in market_tickers
+                if self._reported.get(ticker) != self._oracle.newest(ticker)
+            ]
 
     def _snapshot(self, message: Any) -> None:
         ticker = message.market_ticker
@@ -186,7 +210,9 @@ class Ledger:
             told = self._reported.get(ticker)
             index = self._oracle.find_state(ticker, message.clock, sides, -1 if told is None else told - 1)
             if index is None:
-                return self.wrong.add(f"a snapshot of {ticker} at clock {message.clock} behind state {told}, which never was")
+                return self.wrong.add(
+                    f"a snapshot of {ticker} at clock {message.clock} behind state {told}, which never was"
+                )
             self._advance(ticker, told, index, 0)
             self._baseless.discard(ticker)
 
@@ -195,13 +221,20 @@ class Ledger:
         with self._lock:
             self.deltas += 1
             told = self._reported.get(ticker)
-            what = f"{ticker}: {message.side} {message.price} {message.delta:+} at clock {message.clock}, seq {message.seq}"
+            what = (
+                f"{ticker}: {message.side} {message.price} {message.delta:+} at clock {message.clock}, "
+                f"seq {message.seq}"
+            )
             if ticker in self._baseless and self._in_order:
                 self.wrong.add(f"{what} came without a snapshot")
             price, delta = _units([Level(message.price, message.delta)])[0]
-            index = self._oracle.find_change(ticker, message.clock, message.side, price, delta, -1 if told is None else told)
+            index = self._oracle.find_change(
+                ticker, message.clock, message.side, price, delta, -1 if told is None else told
+            )
             if index is None:
-                return self.wrong.add(f"{what} came twice, too late, or never was; the last one led to state {told}")
+                return self.wrong.add(
+                    f"{what} came twice, too late, or never was; the last one led to state {told}"
+                )
             if told is None and ticker not in self._excuses:
                 self.wrong.add(f"{what} came before any snapshot")
             self._advance(ticker, told, index, 1)
@@ -210,7 +243,8 @@ class Ledger:
             time.sleep(delay)  # a slow callback
 
     def _advance(self, ticker: str, told: int | None, index: int, own: int) -> None:
-        """The user's book is now at state ``index``; ``own``: how many of the changes since the message itself brought."""
+        """The user's book is now at state ``index``; ``own``: how many of the changes since the message
+        itself brought."""
         missing = 0 if told is None else index - told - own
         excuse, since = self._excuses.get(ticker, (None, index))
         left = self._leaves.get(ticker)
@@ -228,7 +262,8 @@ class Ledger:
         self._reported[ticker] = index
 
     def _excuse(self, market_tickers: Iterable[str], excuse: str) -> None:
-        """Their next message may leave something out, for this reason; noted with the state that is true now."""
+        """Their next message may leave something out, for this reason; noted with the state that is true
+        now."""
         self._excuses.update((ticker, (excuse, self._oracle.newest(ticker))) for ticker in market_tickers)
 
     def _gap(self, gap: Gap) -> None:
@@ -241,7 +276,8 @@ class Ledger:
         with self._lock:
             self.lagged += lagged.dropped
             self._excuse(lagged.market_tickers, "lagged")
-            self._baseless.difference_update(lagged.market_tickers)  # the snapshot may be among what was dropped
+            # the snapshot may be among what was dropped
+            self._baseless.difference_update(lagged.market_tickers)
 
     def _state(self, change: StateChange) -> None:
         if change.state is FeedState.RECONNECTING:

@@ -1,4 +1,5 @@
-"""Squid and tinyproxy, if they are installed: each runs on a loopback port of its own, with a configuration of its own.
+"""Squid and tinyproxy, if they are installed: each runs on a loopback port of its own, with a configuration
+of its own.
 
 Nothing of the machine's own proxies is read or touched, and both end with the test.
 """
@@ -23,9 +24,11 @@ __all__ = ["PASSWORD", "USER", "running"]
 USER, PASSWORD = "us3r", "r1ght-password"
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 _STARTS_WITHIN: Final = 20.0  # seconds
-_BOUNDED: Final = ["timeout", "-k", "5", "60"] if shutil.which("timeout") else []  # should this process be killed
+# should this process be killed
+_BOUNDED: Final = ["timeout", "-k", "5", "60"] if shutil.which("timeout") else []
 
-# The helper is asked "user password" and says OK or ERR. Ports other than {allowed} are denied, with or without a password.
+# The helper is asked "user password" and says OK or ERR. Ports other than {allowed} are denied, with or
+# without a password.
 _SQUID: Final = """
 http_port 127.0.0.1:{listen}
 auth_param basic program /bin/sed -u -e s/^{user}.{password}$/OK/ -e t -e s/.*/ERR/
@@ -58,8 +61,8 @@ MaxClients 20
 
 @contextlib.contextmanager
 def running(name: str, folder: Path, *allowed: int) -> Iterator[int]:
-    """The proxy, which lets ``USER`` through to the ports ``allowed`` of any host; gives its own port. Skips the test if it is not
-    installed."""
+    """The proxy, which lets ``USER`` through to the ports ``allowed`` of any host; gives its own port. Skips
+    the test if it is not installed."""
     program = shutil.which(name, path=_PATH)
     if program is None:
         pytest.skip(f"{name} is not installed here (Debian's package has the same name)")

@@ -30,7 +30,8 @@ class Row(NamedTuple):
 
 
 def _table_rows(heading: str) -> Iterator[list[str]]:
-    """The cells of every row of the tables under this ``##`` heading of the README, without the tables' own headings."""
+    """The cells of every row of the tables under this ``##`` heading of the README, without the tables' own
+    headings."""
     found = ""
     for line in README.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
@@ -53,7 +54,8 @@ ROWS: Final = tuple(row.id for row in MATRIX)
 
 @cache
 def proved() -> dict[str, list[str]]:
-    """By id the tests that are named after it, as ``file::test``. A name may start with several ids: test_N07_N08_…."""
+    """By id the tests that are named after it, as ``file::test``. A name may start with several ids:
+    test_N07_N08_…."""
     found: dict[str, list[str]] = {}
     for file in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -41,7 +41,9 @@ class Secrets:
         for secret in self._texts:
             if secret in text:
                 return secret
-        sent = {handshake.signature_sha256 for exchange in self._exchanges for handshake in exchange.handshakes} - {""}
+        sent = {
+            handshake.signature_sha256 for exchange in self._exchanges for handshake in exchange.handshakes
+        } - {""}
         if sent:
             for run in _RUN.findall(text):
                 if hashlib.sha256(run.encode()).hexdigest() in sent:

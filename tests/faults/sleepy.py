@@ -26,7 +26,8 @@ from tests.support import wait_until
 __all__ = ["CAN_SLEEP", "SleepyFeed"]
 
 COMPILER: Final = shutil.which("cc")
-CAN_SLEEP: Final = sys.platform == "linux" and sys.version_info >= (3, 11) and COMPILER is not None  # 3.10 waits by the wall clock
+# 3.10 waits by the wall clock
+CAN_SLEEP: Final = sys.platform == "linux" and sys.version_info >= (3, 11) and COMPILER is not None
 
 _BODY: Final = """
 from kalshi_feed.sinks import Batcher, open_sink
@@ -48,22 +49,25 @@ for line in sys.stdin:
     tell("clocks", boot=time.clock_gettime(time.CLOCK_BOOTTIME), wall_ns=time.time_ns())
 feed.close()
 store.close()
-"""
+"""  # noqa: E501
 
 
 def _shim(folder: Path) -> Path:
     library = folder / "clock_shim.so"
     assert COMPILER is not None
     source = Path(__file__).with_name("clock_shim.c")
-    subprocess.run([COMPILER, "-O1", "-Wall", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    subprocess.run(
+        [COMPILER, "-O1", "-Wall", "-shared", "-fPIC", "-o", str(library), str(source)], check=True
+    )
     return library
 
 
 class SleepyFeed:
-    """A feed of the exchange, behind ``proxy``, with two books, a store and a recording in ``folder``. A context manager.
+    """A feed of the exchange, behind ``proxy``, with two books, a store and a recording in ``folder``. A
+    context manager.
 
-    ``told`` is what its callbacks were told, in order: dicts with ``what``, and ``at`` (time.monotonic(), the same clock in both
-    processes) and ``wall`` (the child's wall clock) of the call.
+    ``told`` is what its callbacks were told, in order: dicts with ``what``, and ``at`` (time.monotonic(), the
+    same clock in both processes) and ``wall`` (the child's wall clock) of the call.
     """
 
     def __init__(self, exchange: Exchange, proxy: ToxicProxy, folder: Path) -> None:
@@ -94,7 +98,9 @@ class SleepyFeed:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -113,8 +119,11 @@ class SleepyFeed:
                 self._ahead.close()
 
     def jump(self, *, wall: float, boot: float = 0.0) -> float:
-        """The child's clocks go on by so many seconds at once, but for the monotonic one; returns when that was."""
-        moved = [a + round(b * 1e9) for a, b in zip(struct.unpack("qq", self._ahead[:]), (wall, boot), strict=True)]
+        """The child's clocks go on by so many seconds at once, but for the monotonic one; returns when that
+        was."""
+        moved = [
+            a + round(b * 1e9) for a, b in zip(struct.unpack("qq", self._ahead[:]), (wall, boot), strict=True)
+        ]
         at = time.monotonic()
         self._ahead[:] = struct.pack("qq", *moved)
         return at
@@ -137,7 +146,9 @@ class SleepyFeed:
         return [
             one
             for one in list(self.told)
-            if one["what"] == what and one["at"] >= since and all(one[name] == value for name, value in having.items())
+            if one["what"] == what
+            and one["at"] >= since
+            and all(one[name] == value for name, value in having.items())
         ]
 
     def live_since(self, since: float) -> set[str]:

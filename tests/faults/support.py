@@ -65,7 +65,10 @@ class Script:
 
 def says(line: str, *headers: str, body: bytes = b"") -> bytes:
     """An HTTP response."""
-    return "\r\n".join([f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body
+    return (
+        "\r\n".join([f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
+        + body
+    )
 
 
 def of(make_feed: FeedMaker, server: RawServer, **options: object) -> tuple[KalshiFeed, Recorder]:

@@ -1,7 +1,8 @@
-"""One book against a naive one: plain dicts of Decimals, and every question answered the slow way. Faults S09–S14.
+"""One book against a naive one: plain dicts of Decimals, and every question answered the slow way. Faults
+S09–S14.
 
-Everything comes as the exchange writes it, in each wire generation and on both scales of the no side, and goes the way the feed
-takes: decoder, book, store, handle, view.
+Everything comes as the exchange writes it, in each wire generation and on both scales of the no side, and
+goes the way the feed takes: decoder, book, store, handle, view.
 """
 
 from __future__ import annotations
@@ -41,13 +42,29 @@ NO_PRICES: tuple[Any, ...] = (
     True,
     [],
 )
-NO_SIZES: tuple[Any, ...] = ("NaN", "-Infinity", "1e2", "1_000", " 1", "1\n", "٣", "+1", "1.001", "--1", "0x1", "", True, {})
+NO_SIZES: tuple[Any, ...] = (
+    "NaN",
+    "-Infinity",
+    "1e2",
+    "1_000",
+    " 1",
+    "1\n",
+    "٣",
+    "+1",
+    "1.001",
+    "--1",
+    "0x1",
+    "",
+    True,
+    {},
+)
 
 Side = dict[Decimal, Decimal]
 sides = st.sampled_from(["yes", "no"])
 prices = st.sampled_from(PRICES).map(Decimal)
 sizes = st.sampled_from(SIZES).map(Decimal)
-levels = st.none() | st.dictionaries(prices, sizes | st.just(Decimal("0.00")), max_size=4)  # None: the side is left out
+# None: the side is left out
+levels = st.none() | st.dictionaries(prices, sizes | st.just(Decimal("0.00")), max_size=4)
 generations = st.sampled_from(["fixed-point", "dollars", "cents"])
 
 
@@ -76,13 +93,18 @@ class BookAgainstModel(RuleBasedStateMachine):
         for side, wanted in (("yes", yes), ("no", no)):
             if wanted is not None:
                 written = _generation(generation, wanted, wanted.values())
-                name = {"fixed-point": f"{side}_dollars_fp", "dollars": f"{side}_dollars", "cents": side}[written]
+                name = {"fixed-point": f"{side}_dollars_fp", "dollars": f"{side}_dollars", "cents": side}[
+                    written
+                ]
                 msg[name] = [[self._price(side, p, written), _size(s, written)] for p, s in wanted.items()]
             self.model[side] = {p: s for p, s in (wanted or {}).items() if s}
         self._take("orderbook_snapshot", msg)
         self.status = "LIVE"
 
-    @rule(deltas=st.lists(st.tuples(sides, prices, sizes, st.booleans()), min_size=1, max_size=5), generation=generations)
+    @rule(
+        deltas=st.lists(st.tuples(sides, prices, sizes, st.booleans()), min_size=1, max_size=5),
+        generation=generations,
+    )
     def deltas(self, deltas: list[tuple[str, Decimal, Decimal, bool]], generation: str) -> None:
         """More at a level; or less, down to nothing."""
         for side, price, size, is_less in deltas:
@@ -122,9 +144,14 @@ class BookAgainstModel(RuleBasedStateMachine):
         size = "1.00" if which == 1 else size
         try:
             if snapshot:
-                self._take("orderbook_snapshot", {"market_ticker": "A", f"{side}_dollars_fp": [[price, size]]})
+                self._take(
+                    "orderbook_snapshot", {"market_ticker": "A", f"{side}_dollars_fp": [[price, size]]}
+                )
             else:
-                self._take("orderbook_delta", {"market_ticker": "A", "side": side, "price_dollars": price, "delta_fp": size})
+                self._take(
+                    "orderbook_delta",
+                    {"market_ticker": "A", "side": side, "price_dollars": price, "delta_fp": size},
+                )
         except (ProtocolError, ValueError):
             self.version -= 1
         else:
@@ -140,7 +167,8 @@ class BookAgainstModel(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["change", "LIVE", "STALE", "two sides"]))
     def someone_waits(self, what: str) -> None:
-        """For the next change, a status, or a book that one can trade on: as a thread would that has just looked."""
+        """For the next change, a status, or a book that one can trade on: as a thread would that has just
+        looked."""
         version = self.book.version
         checks: dict[str, Callable[[], object]] = {
             "change": lambda: True if self.book.version > version else None,
@@ -172,11 +200,21 @@ class BookAgainstModel(RuleBasedStateMachine):
             asks = sorted((1 - price, size) for price, size in self.model[other].items())
             for answers in (view, self.handle):
                 _same(answers, side, bids, asks)
-            assert [book.best_bid(side), book.best_ask(side)] == [bids[0] if bids else None, asks[0] if asks else None]
+            assert [book.best_bid(side), book.best_ask(side)] == [
+                bids[0] if bids else None,
+                asks[0] if asks else None,
+            ]
         told = view.to_dict()
-        assert told == json.loads(json.dumps(told)) and told["status"] == self.status and told["version"] == self.version
+        assert (
+            told == json.loads(json.dumps(told))
+            and told["status"] == self.status
+            and told["version"] == self.version
+        )
         for side in ("yes", "no"):
-            assert told[side] == [[f"{price:.4f}", f"{size:.2f}"] for price, size in sorted(self.model[side].items(), reverse=True)]
+            assert told[side] == [
+                [f"{price:.4f}", f"{size:.2f}"]
+                for price, size in sorted(self.model[side].items(), reverse=True)
+            ]
 
     # the way of a frame
 
@@ -185,14 +223,19 @@ class BookAgainstModel(RuleBasedStateMachine):
         if _generation(generation, [price], [change]) == "cents":
             msg |= {"price": self._price(side, price, "cents"), "delta": _size(change, "cents")}
         else:
-            msg |= {"price_dollars": self._price(side, price, "fixed-point"), "delta_fp": _size(change, "fixed-point")}
+            msg |= {
+                "price_dollars": self._price(side, price, "fixed-point"),
+                "delta_fp": _size(change, "fixed-point"),
+            }
         self._take("orderbook_delta", msg)
 
     def _take(self, wire_type: str, msg: dict[str, Any]) -> None:
         """Raises what the session would have to deal with."""
         self.seq += 1
         self.version += 1
-        (message,) = self.decoder.decode_batch([json.dumps({"type": wire_type, "sid": 1, "seq": self.seq, "msg": msg}).encode()])
+        (message,) = self.decoder.decode_batch(
+            [json.dumps({"type": wire_type, "sid": 1, "seq": self.seq, "msg": msg}).encode()]
+        )
         if isinstance(message, ProtocolError):
             raise message
         with self.store.change():
@@ -217,7 +260,9 @@ def _size(size: Decimal, generation: str) -> Any:
     return f"{size:.2f}" if generation == "fixed-point" else int(size)
 
 
-def _same(answers: Any, side: str, bids: list[tuple[Decimal, Decimal]], asks: list[tuple[Decimal, Decimal]]) -> None:
+def _same(
+    answers: Any, side: str, bids: list[tuple[Decimal, Decimal]], asks: list[tuple[Decimal, Decimal]]
+) -> None:
     """Every question about one side, against the slow answer."""
     for depth in (1, 2, None):
         assert answers.bids(side, depth) == tuple(bids[:depth])
@@ -229,7 +274,9 @@ def _same(answers: Any, side: str, bids: list[tuple[Decimal, Decimal]], asks: li
     assert answers.best_ask(side) == (asks[0] if asks else None)
     assert answers.spread(side) == (best and best[1][0] - best[0][0])
     assert answers.mid(side) == (best and (best[1][0] + best[0][0]) / 2)
-    weighted = (best[0][0] * best[1][1] + best[1][0] * best[0][1], best[0][1] + best[1][1]) if best else (0, 0)
+    weighted = (
+        (best[0][0] * best[1][1] + best[1][0] * best[0][1], best[0][1] + best[1][1]) if best else (0, 0)
+    )
     assert _near(answers.microprice(side), weighted)
     for text in PRICES:
         assert answers.depth_at(side, text) == dict(bids).get(Decimal(text), 0)
@@ -240,7 +287,8 @@ def _same(answers: Any, side: str, bids: list[tuple[Decimal, Decimal]], asks: li
 
 
 def _cost(levels: list[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal | None:
-    contracts = [price for price, size in levels for _ in range(int(size * 100))][: int(quantity * 100)]  # one by one
+    # one by one
+    contracts = [price for price, size in levels for _ in range(int(size * 100))][: int(quantity * 100)]
     return sum(contracts) / 100 if len(contracts) == quantity * 100 else None  # type: ignore[return-value]
 
 
@@ -248,7 +296,9 @@ def _near(answer: Decimal | None, ratio: tuple[Any, Any]) -> bool:
     """Whether ``answer`` is the ratio to 28 digits; None where there is none."""
     if not ratio[1]:
         return answer is None
-    return answer is not None and abs(Fraction(answer) - Fraction(ratio[0]) / Fraction(ratio[1])) < Fraction(1, 10**27)
+    return answer is not None and abs(Fraction(answer) - Fraction(ratio[0]) / Fraction(ratio[1])) < Fraction(
+        1, 10**27
+    )
 
 
 TestBookAgainstModel = BookAgainstModel.TestCase

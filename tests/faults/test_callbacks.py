@@ -1,4 +1,5 @@
-"""Users' callbacks at their worst, through the whole feed: the books stay right, the counts add up, and nothing hangs."""
+"""Users' callbacks at their worst, through the whole feed: the books stay right, the counts add up, and
+nothing hangs."""
 
 # mypy: no-strict-equality
 
@@ -33,15 +34,21 @@ def _warnings(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if text in record.getMessage()]
 
 
-# -- it does not return ------------------------------------------------------------------------------------------------
+# -- it does not return --------------------------------------------------------------------------------------
 
 
 @POLICIES
 @pytest.mark.parametrize("quiet", [True, False])
 def test_R03_callback_that_never_returns(
-    quiet: bool, overflow: str, exchange: Exchange, make_feed: FeedMaker, hurried: None, caplog: pytest.LogCaptureFixture
+    quiet: bool,
+    overflow: str,
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    hurried: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One warning names it, also when nothing more comes; books and waits go on; close() ends, and leaves the thread behind."""
+    """One warning names it, also when nothing more comes; books and waits go on; close() ends, and leaves the
+    thread behind."""
     feed = make_feed(overflow=overflow, queue_size=5)
     held = feed.on_trade(Held())
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
@@ -76,13 +83,16 @@ def test_R03_callback_that_never_returns(
     assert len(held.seen) == 1  # let go it is given nothing more
 
 
-# -- it is slow --------------------------------------------------------------------------------------------------------
+# -- it is slow ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 @POLICIES
-def test_R04_slow_callbacks_and_counts_that_add_up(overflow: str, workers: int, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """delivered + dropped = received, message by message; a Lagged stands where its messages would have come."""
+def test_R04_slow_callbacks_and_counts_that_add_up(
+    overflow: str, workers: int, exchange: Exchange, make_feed: FeedMaker
+) -> None:
+    """delivered + dropped = received, message by message; a Lagged stands where its messages would have
+    come."""
     tickers = [f"KXSLOW-{n}" for n in range(6)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})
@@ -118,7 +128,10 @@ def test_R04_slow_callbacks_and_counts_that_add_up(overflow: str, workers: int, 
     wait_until(lambda: feed.stats().messages.get("trade") == received)
     wait_equal(feed, exchange, *tickers)
     lost = lambda: sum(item.dropped for item in told if isinstance(item, Lagged))  # noqa: E731
-    wait_until(lambda: len([item for item in told if not isinstance(item, Lagged)]) + lost() == received, what="the sum")
+    wait_until(
+        lambda: len([item for item in told if not isinstance(item, Lagged)]) + lost() == received,
+        what="the sum",
+    )
     stats = feed.stats()
     assert lost() == stats.dropped
     assert stats.queue_depth == 0
@@ -145,7 +158,9 @@ def test_R04_slow_callbacks_and_counts_that_add_up(overflow: str, workers: int, 
                 position, jump = place + 1, 0
 
 
-def test_R04_one_warning_for_a_lag(exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture) -> None:
+def test_R04_one_warning_for_a_lag(
+    exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
+) -> None:
     feed = make_feed(queue_size=10)
     held = feed.on_trade(Held())
     feed.start().subscribe("trade", A).wait(5)
@@ -160,7 +175,10 @@ def test_R04_one_warning_for_a_lag(exchange: Exchange, make_feed: FeedMaker, cap
 
 
 def test_R04_faults_that_nobody_takes_are_bounded(
-    exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A peer that misbehaves behind a stuck callback fills neither the memory nor the log."""
     monkeypatch.setattr("kalshi_feed.dispatch.mailbox.MAX_FAULTS", 5)
@@ -181,12 +199,16 @@ def test_R04_faults_that_nobody_takes_are_bounded(
     assert 5 <= len(heard.faults) <= 11
 
 
-# -- it closes the feed ------------------------------------------------------------------------------------------------
+# -- it closes the feed --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("where", ["on_trade", "on_book", "on_state", "on_error", "on_gap", "on_lagged", "on_message"])
-def test_R05_callback_closes_the_feed(where: str, workers: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+@pytest.mark.parametrize(
+    "where", ["on_trade", "on_book", "on_state", "on_error", "on_gap", "on_lagged", "on_message"]
+)
+def test_R05_callback_closes_the_feed(
+    where: str, workers: int, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(workers=workers, queue_size=1)
     took: list[float] = []
 
@@ -220,7 +242,7 @@ def test_R05_callback_closes_the_feed(where: str, workers: int, exchange: Exchan
     assert feed.start().wait_for_book(A, timeout=5).is_live
 
 
-# -- it uses the feed --------------------------------------------------------------------------------------------------
+# -- it uses the feed ----------------------------------------------------------------------------------------
 
 
 def test_R06_callback_subscribes_registers_and_unregisters(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -251,7 +273,9 @@ def test_R06_callback_subscribes_registers_and_unregisters(exchange: Exchange, f
     wait_equal(feed, exchange, B)
 
 
-def test_R06_on_error_that_raises_and_subscribes_does_not_call_itself(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R06_on_error_that_raises_and_subscribes_does_not_call_itself(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     calls: Counter[str] = Counter()
 
     @feed.on_error
@@ -272,7 +296,8 @@ def test_R06_on_error_that_raises_and_subscribes_does_not_call_itself(exchange: 
 
 @POLICIES
 def test_R07_callback_waits_for_everything(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Also while the queue is full, and though "block" was asked for: the reader does not wait for one who waits for it."""
+    """Also while the queue is full, and though "block" was asked for: the reader does not wait for one who
+    waits for it."""
     feed = make_feed(queue_size=2, overflow=overflow)
     entered, go_on = threading.Event(), threading.Event()
     got: list[Any] = []
@@ -326,13 +351,17 @@ def test_R07_callback_waits_for_everything(overflow: str, exchange: Exchange, ma
         assert feed.stats().dropped == 0
 
 
-# -- our own worker is at fault ----------------------------------------------------------------------------------------
+# -- our own worker is at fault ------------------------------------------------------------------------------
 
 
 def test_R19_defect_of_the_dispatcher_is_counted_and_told(
-    exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Callbacks that cannot be reached any more are no reason for wrong books, and nothing is lost without a word."""
+    """Callbacks that cannot be reached any more are no reason for wrong books, and nothing is lost without a
+    word."""
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)

@@ -1,7 +1,8 @@
 """A session's bytes in any pieces: the same messages, the same books, the same gaps. Faults N15, N17, N22.
 
-The way of the bytes is the feed's own: socket, transport, decoder, session. What the network chooses, hypothesis chooses: where the
-stream is cut, and so what comes in one read; and what the exchange may choose: how a message is put into frames.
+The way of the bytes is the feed's own: socket, transport, decoder, session. What the network chooses,
+hypothesis chooses: where the stream is cut, and so what comes in one read; and what the exchange may choose:
+how a message is put into frames.
 """
 
 from __future__ import annotations
@@ -36,12 +37,19 @@ BAD = (
 )
 
 changes = st.tuples(
-    st.sampled_from(MARKETS), st.sampled_from([-100, 100, 250]), st.sampled_from([4000, 5500]), st.sampled_from(["yes", "no"])
+    st.sampled_from(MARKETS),
+    st.sampled_from([-100, 100, 250]),
+    st.sampled_from([4000, 5500]),
+    st.sampled_from(["yes", "no"]),
 )
-happenings = st.lists(st.one_of(changes, st.just("trade"), st.just("lost"), st.sampled_from(BAD)), min_size=1, max_size=12)
+happenings = st.lists(
+    st.one_of(changes, st.just("trade"), st.just("lost"), st.sampled_from(BAD)), min_size=1, max_size=12
+)
 # in how many fragments, how many characters longer, and with what in between
 forms = st.lists(
-    st.tuples(st.integers(1, 3), st.sampled_from([0, 0, 100, 70_000]), st.sampled_from([None, PING, PONG, BINARY])),
+    st.tuples(
+        st.integers(1, 3), st.sampled_from([0, 0, 100, 70_000]), st.sampled_from([None, PING, PONG, BINARY])
+    ),
     min_size=1,
     max_size=5,
 )
@@ -53,7 +61,9 @@ def started() -> tuple[Driver, list[bytes]]:
     driver = Driver()
     driver.want(BOOK, *MARKETS)
     driver.want("trade")
-    return driver, [encoded(answer) for command in driver.connect() for answer in driver.venue.answer(command)]
+    return driver, [
+        encoded(answer) for command in driver.connect() for answer in driver.venue.answer(command)
+    ]
 
 
 def recorded(happenings: Iterable[Any]) -> list[bytes]:
@@ -96,7 +106,13 @@ def reads(stream: bytes, pieces: list[int]) -> Iterator[list[bytes]]:
         here.setblocking(False)
         client: Any = WebSocket()
         transport = Transport(
-            ByteStream(here), client, data=b"", max_message_size=1 << 20, idle_timeout=30.0, write_timeout=5.0, now=0.0
+            ByteStream(here),
+            client,
+            data=b"",
+            max_message_size=1 << 20,
+            idle_timeout=30.0,
+            write_timeout=5.0,
+            now=0.0,
         )
         at = turn = 0
         while at < len(stream):
@@ -150,4 +166,6 @@ def test_N15_N17_any_chunking_gives_the_same_messages_and_books(
 def test_the_recorded_session_is_worth_cutting() -> None:
     messages = recorded([("A", 100, 4000, "yes"), "trade", "lost", ("Č", 100, 5500, "no")])
     types = [json.loads(message)["type"] for message in messages]
-    assert sorted(types) == ["orderbook_delta"] * 2 + ["orderbook_snapshot"] * 3 + ["subscribed"] * 2 + ["trade"]
+    assert sorted(types) == ["orderbook_delta"] * 2 + ["orderbook_snapshot"] * 3 + ["subscribed"] * 2 + [
+        "trade"
+    ]

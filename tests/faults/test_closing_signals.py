@@ -1,4 +1,5 @@
-"""R37: SIGTERM and SIGHUP close a feed that runs; real signals to programs of their own, and what they stored is counted."""
+"""R37: SIGTERM and SIGHUP close a feed that runs; real signals to programs of their own, and what they stored
+is counted."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ def ended(process: subprocess.Popen[str], timeout: float = 30.0) -> list[str]:
 
 
 @BOTH
-def test_R37_run_forever_closes_and_delivers_what_was_accepted(number: signal.Signals, exchange: Exchange, tmp_path: Path) -> None:
+def test_R37_run_forever_closes_and_delivers_what_was_accepted(
+    number: signal.Signals, exchange: Exchange, tmp_path: Path
+) -> None:
     body = f"""
     from kalshi_feed.sinks import Batcher, SQLiteSink
     seen = []
@@ -89,7 +92,7 @@ def test_R37_run_forever_closes_and_delivers_what_was_accepted(number: signal.Si
         put_back = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     print(json.dumps(dict(state=state, queued=queued, received=received, seen=len(seen), put_back=put_back, threads=own_threads(),
                           default=before is signal.SIG_DFL, written=batcher.stats().written, recorded=recording.messages)))
-    """
+    """  # noqa: E501
     with running(exchange, tmp_path, body) as process:
         for _ in range(500):
             exchange.change(A, "yes", "0.40", "1")
@@ -99,7 +102,13 @@ def test_R37_run_forever_closes_and_delivers_what_was_accepted(number: signal.Si
         lines = ended(process)
     told = json.loads(lines[-1])
     assert lines[:-1] == ["CLOSED"]
-    assert (told["state"], told["queued"], told["default"], told["put_back"], told["threads"]) == ("CLOSED", 0, True, True, [])
+    assert (told["state"], told["queued"], told["default"], told["put_back"], told["threads"]) == (
+        "CLOSED",
+        0,
+        True,
+        True,
+        [],
+    )
     assert told["seen"] == told["received"] > 0
     assert told["written"] == told["received"] + 1  # the snapshot
     assert told["recorded"] >= told["written"]
@@ -109,7 +118,9 @@ def test_R37_run_forever_closes_and_delivers_what_was_accepted(number: signal.Si
 
 @BOTH
 @pytest.mark.parametrize("moment", ["wait_for", "wait_for_update", "stream", "wait_for_book", "not started"])
-def test_R37_closing_on_signals_ends_every_wait(moment: str, number: signal.Signals, exchange: Exchange, tmp_path: Path) -> None:
+def test_R37_closing_on_signals_ends_every_wait(
+    moment: str, number: signal.Signals, exchange: Exchange, tmp_path: Path
+) -> None:
     exchange.mute_books = {"KXNEVER"}
     waits = {
         "wait_for": "feed.wait_for('trade')",
@@ -140,7 +151,10 @@ def test_R37_closing_on_signals_ends_every_wait(moment: str, number: signal.Sign
 
 
 SECOND = {"SIGTERM": (signal.SIGTERM, signal.SIGTERM), "SIGHUP SIGTERM": (signal.SIGHUP, signal.SIGTERM)}
-SECOND |= {"SIGTERM SIGHUP": (signal.SIGTERM, signal.SIGHUP), "SIGINT SIGTERM": (signal.SIGINT, signal.SIGTERM)}
+SECOND |= {
+    "SIGTERM SIGHUP": (signal.SIGTERM, signal.SIGHUP),
+    "SIGINT SIGTERM": (signal.SIGINT, signal.SIGTERM),
+}
 
 
 @pytest.mark.parametrize("signals", SECOND.values(), ids=SECOND)
@@ -177,7 +191,8 @@ def test_R37_a_second_signal_acts_as_the_default(
 
 
 def test_R37_a_hangup_that_comes_more_than_once(exchange: Exchange, tmp_path: Path) -> None:
-    """The kernel and the shell each send a SIGHUP when a session is lost: the second one must not cost what the first saves."""
+    """The kernel and the shell each send a SIGHUP when a session is lost: the second one must not cost what
+    the first saves."""
     body = f"""
     feed.start().wait_for_book('{A}', 10)
     ready_when_handled()
@@ -218,7 +233,11 @@ def test_R37_a_handler_of_the_program_stays(how: str, feed: KalshiFeed, make_fee
             feed.close()
 
     try:
-        timer = threading.Timer(0.3, look) if how == "signals=()" else in_thread(lambda: (taken(signal.SIGTERM), look()))
+        timer = (
+            threading.Timer(0.3, look)
+            if how == "signals=()"
+            else in_thread(lambda: (taken(signal.SIGTERM), look()))
+        )
         if isinstance(timer, threading.Timer):
             timer.start()
         if how == "signals=()":
@@ -229,7 +248,10 @@ def test_R37_a_handler_of_the_program_stays(how: str, feed: KalshiFeed, make_fee
         assert seen == ([] if how == "ignored" else [signal.SIGHUP])
         assert inside[0] is (signal.SIG_IGN if how == "ignored" else handler)
         assert (inside[1] is signal.SIG_DFL) == (how == "signals=()")
-        assert signal.getsignal(signal.SIGHUP) is inside[0] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert (
+            signal.getsignal(signal.SIGHUP) is inside[0]
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        )
     finally:
         signal.signal(signal.SIGHUP, before)
     assert other.state is FeedState.IDLE
@@ -237,7 +259,9 @@ def test_R37_a_handler_of_the_program_stays(how: str, feed: KalshiFeed, make_fee
 
 def test_R37_off_the_main_thread_nothing_is_installed(feed: KalshiFeed) -> None:
     with in_thread_closing(feed) as call:
-        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == [signal.SIG_DFL] * 2
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == [
+            signal.SIG_DFL
+        ] * 2
         feed.close()
         assert call.ended() is None
 
@@ -295,8 +319,11 @@ def test_R37_a_signal_of_choice(feed: KalshiFeed) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @BOTH
-def test_R37_a_forked_child_dies_of_it_as_any_process(number: signal.Signals, exchange: Exchange, tmp_path: Path) -> None:
-    """multiprocessing ends its workers with SIGTERM; a handler that closes the parent's feed would let them live."""
+def test_R37_a_forked_child_dies_of_it_as_any_process(
+    number: signal.Signals, exchange: Exchange, tmp_path: Path
+) -> None:
+    """multiprocessing ends its workers with SIGTERM; a handler that closes the parent's feed would let them
+    live."""
     body = f"""
     import os
     feed.start().wait_for_book('{A}', 10)
@@ -315,7 +342,8 @@ def test_R37_a_forked_child_dies_of_it_as_any_process(number: signal.Signals, ex
 
 
 def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path) -> None:
-    """At every line of run_forever() and start(): the feed does not stay open, and the program does not hang."""
+    """At every line of run_forever() and start(): the feed does not stay open, and the program does not
+    hang."""
     body = """
     import faulthandler, logging
     logging.getLogger('kalshi_feed').addHandler(logging.NullHandler())  # that nobody is there

@@ -40,7 +40,10 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
         exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
         url = exchange.url.replace(str(exchange.port), str(proxy.port))
         feed = make_feed(
-            credentials=exchange.credentials, url=url, ssl_context=exchange.ssl_context if tls else None, reconnect=AT_ONCE
+            credentials=exchange.credentials,
+            url=url,
+            ssl_context=exchange.ssl_context if tls else None,
+            reconnect=AT_ONCE,
         )
         keeper = Bookkeeper(feed)
         feed.subscribe("orderbook_delta", A)
@@ -51,7 +54,8 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
         keeper.wait_right(exchange, A)
         [(down, up)] = proxy._pairs
         length = down.passed if direction == "down" else up.passed
-        assert length > 400  # the upgrade, the confirmation, a snapshot, a delta; or the upgrade and a command
+        # the upgrade, the confirmation, a snapshot, a delta; or the upgrade and a command
+        assert length > 400
         for n in range(first, length + 1, step):
             keeper.told.clear()
             cuts = proxy.limited
@@ -62,13 +66,20 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
                 proxy.cut_with_reset = reset
                 enough, until = proxy.limited + 2, time.monotonic() + 10
                 while proxy.limited < enough:
-                    assert time.monotonic() < until, f"cut after {n} bytes, reset={reset}: the feed does not come back"
+                    assert time.monotonic() < until, (
+                        f"cut after {n} bytes, reset={reset}: the feed does not come back"
+                    )
                     exchange.change(A, "yes", "0.40", next(moves))
                     time.sleep(0.0005)
             proxy.heal()
             cuts = proxy.limited - cuts
-            wait_until(lambda: len(keeper.losses) == cuts, 10, f"each of the {cuts} cuts after {n} bytes to be told")  # noqa: B023
-            exchange.change(A, "yes", "0.40", next(moves))  # what is known of it can only come from the connection that stands now
+            wait_until(
+                lambda: len(keeper.losses) == cuts,  # noqa: B023
+                10,
+                f"each of the {cuts} cuts after {n} bytes to be told",
+            )
+            # what is known of it can only come from the connection that stands now
+            exchange.change(A, "yes", "0.40", next(moves))
             keeper.wait_right(exchange, A)
         assert feed.stats().gaps == 0
         feed.close()
@@ -95,7 +106,10 @@ class Replay:
             [
                 *(frame(TEXT, text) for text in texts[:-2]),
                 frame(PING, b"heartbeat") + frame(BINARY, b"no text"),
-                frame(TEXT, long[:50], fin=False) + frame(PING) + frame(CONT, long[50:90], fin=False) + frame(CONT, long[90:]),
+                frame(TEXT, long[:50], fin=False)
+                + frame(PING)
+                + frame(CONT, long[50:90], fin=False)
+                + frame(CONT, long[90:]),
                 frame(TEXT, texts[-1]),
             ]
         )

@@ -1,4 +1,5 @@
-"""Defects of ours, and handlers of logging that end threads: they cost the connection at most, never the feed in silence."""
+"""Defects of ours, and handlers of logging that end threads: they cost the connection at most, never the feed
+in silence."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ class Bomb:
 
 @pytest.mark.parametrize("method", ["receive", "tick", "connected", "next_deadline", "disconnected"])
 def test_R30_a_defect_costs_the_connection_and_not_the_feed(
-    exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
 ) -> None:
     bomb = Bomb(monkeypatch, method)
     feed = make_feed(reconnect=QUICK)
@@ -58,7 +63,9 @@ def test_R30_a_defect_costs_the_connection_and_not_the_feed(
     wait_equal(feed, exchange, A, B)
     (fault,) = [fault for fault in faults if fault.kind == "defect"]
     assert isinstance(fault.error, RuntimeError) and "planted" in fault.message
-    assert any(record.exc_info for record in caplog.records if "defect in kalshi_feed" in record.getMessage()), "no traceback"
+    assert any(
+        record.exc_info for record in caplog.records if "defect in kalshi_feed" in record.getMessage()
+    ), "no traceback"
     assert [change.state for change in states if change.state is FeedState.FAILED] == []
     lost = next(change for change in states if "defect" in change.reason)
     assert lost.state is FeedState.RECONNECTING
@@ -109,8 +116,12 @@ def exits(request: pytest.FixtureRequest) -> Iterator[Exits]:
     logger.setLevel(level)
 
 
-@pytest.mark.parametrize("exits", [SystemExit("a handler"), KeyboardInterrupt(), GeneratorExit()], ids=repr, indirect=True)
-def test_R29_handlers_that_raise_anything_end_no_thread(exchange: Exchange, make_feed: FeedMaker, exits: Exits) -> None:
+@pytest.mark.parametrize(
+    "exits", [SystemExit("a handler"), KeyboardInterrupt(), GeneratorExit()], ids=repr, indirect=True
+)
+def test_R29_handlers_that_raise_anything_end_no_thread(
+    exchange: Exchange, make_feed: FeedMaker, exits: Exits
+) -> None:
     feed = make_feed(reconnect=QUICK)
     trades = []
     feed.on_trade(lambda trade: 1 / 0)  # the worker logs it
@@ -135,7 +146,9 @@ def test_R29_whatever_ends_the_reader_wakes_every_wait(
     real = Session.receive
 
     def leave(session: Session, payloads: Any, now: float) -> None:
-        if any(b'"type":"trade"' in payload for payload in payloads) and threading.current_thread().name.endswith("reader"):
+        if any(
+            b'"type":"trade"' in payload for payload in payloads
+        ) and threading.current_thread().name.endswith("reader"):
             raise SystemExit("planted")
         real(session, payloads, now)
 

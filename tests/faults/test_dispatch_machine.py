@@ -1,7 +1,9 @@
-"""The dispatcher with the test for its threads: who puts, who delivers, who closes and when, is hypothesis's choice.
+"""The dispatcher with the test for its threads: who puts, who delivers, who closes and when, is hypothesis's
+choice.
 
-Whatever it is: each market in order, none twice, a loss told in its place and counted, the newest view of every book that changed,
-and no callback that raises, closes or registers others does any harm. Faults R01, R02, R04–R06.
+Whatever it is: each market in order, none twice, a loss told in its place and counted, the newest view of
+every book that changed, and no callback that raises, closes or registers others does any harm. Faults R01,
+R02, R04–R06.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ is_open = precondition(lambda self: not self.queue.closing)
 class Duty(RuleBasedStateMachine):
     """The queues as they should be, beside the real ones."""
 
-    @initialize(size=st.integers(1, 40), workers=st.integers(1, 2), blocks=st.booleans(), chunk=st.integers(1, 16))
+    @initialize(
+        size=st.integers(1, 40), workers=st.integers(1, 2), blocks=st.booleans(), chunk=st.integers(1, 16)
+    )
     def begin(self, size: int, workers: int, blocks: bool, chunk: int) -> None:
         self.faults: list[FeedFault] = []
         self.dispatcher = dispatcher = Dispatcher(
@@ -43,10 +47,21 @@ class Duty(RuleBasedStateMachine):
             view_of=lambda ticker: (ticker, self.changes[ticker]),  # type: ignore[arg-type, return-value]
             report_fault=self.faults.append,
         )
-        self.queue, self.counters, self.size, self.blocks = dispatcher._queue, dispatcher.counters, size, blocks
+        self.queue, self.counters, self.size, self.blocks = (
+            dispatcher._queue,
+            dispatcher.counters,
+            size,
+            blocks,
+        )
         self.workers = [
             Worker(
-                self.queue, box, dispatcher._registry, dispatcher._lock, self.counters, self.dispatcher._view_of, self.faults.append
+                self.queue,
+                box,
+                dispatcher._registry,
+                dispatcher._lock,
+                self.counters,
+                self.dispatcher._view_of,
+                self.faults.append,
             )
             for box in self.queue.boxes
         ]
@@ -56,7 +71,8 @@ class Duty(RuleBasedStateMachine):
             dispatcher.register(kind, self._heard)
         dispatcher.register("trade", lambda message: self.of_a.append(message), ["A"])
         dispatcher.register(BOOKS, self._book)
-        self.waiting: list[deque[Any]] = [deque() for _ in range(workers)]  # by worker, what it has yet to deliver
+        # by worker, what it has yet to deliver
+        self.waiting: list[deque[Any]] = [deque() for _ in range(workers)]
         self.at = 0  # the worker whose turn it is
         self.number = self.put = self.delivered = self.lagged = self.errors = self.put_too_late = 0
         self.events_told: list[Event] = []
@@ -72,10 +88,14 @@ class Duty(RuleBasedStateMachine):
 
     # the reader
 
-    @rule(things=st.lists(things, min_size=1, max_size=12), status_changed=st.sets(st.sampled_from(MARKETS), max_size=1))
+    @rule(
+        things=st.lists(things, min_size=1, max_size=12),
+        status_changed=st.sets(st.sampled_from(MARKETS), max_size=1),
+    )
     def reads(self, things: list[tuple[str, str]], status_changed: set[str]) -> None:
         items: list[Any] = []
-        room = self.size - self.queue.depth if self.blocks else math.inf  # more, and this thread would wait for itself
+        # more, and this thread would wait for itself
+        room = self.size - self.queue.depth if self.blocks else math.inf
         for kind, ticker in things:
             self.number += 1
             if kind == "gap" or kind == "state":

@@ -103,7 +103,9 @@ def _refusals(uses: dict[str, Callable[[], Any]]) -> str:
     return "; ".join(wrong) or "all refused"
 
 
-def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     heard = Recorder(feed)
     subscription = feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
     book, books = feed.wait_for_book(A, timeout=5), feed.books
@@ -159,7 +161,8 @@ def test_R13_the_child_holds_no_descriptor_of_the_feed(exchange: Exchange, make_
 
 
 def test_R13_a_child_does_not_keep_the_connection_open(make_feed: FeedMaker) -> None:
-    """Without a word to the peer; and when the parent's end is gone, the peer sees it though the child lives on."""
+    """Without a word to the peer; and when the parent's end is gone, the peer sees it though the child lives
+    on."""
     ended: list[float] = []
 
     def serve(peer: Peer) -> None:
@@ -167,7 +170,8 @@ def test_R13_a_child_does_not_keep_the_connection_open(make_feed: FeedMaker) -> 
         frames = []
         try:
             while True:
-                frames.append(peer.read_frame())  # a farewell of the child's would come as one, or end the reading
+                # a farewell of the child's would come as one, or end the reading
+                frames.append(peer.read_frame())
         except (ConnectionError, OSError):
             ended.append(time.monotonic())
         assert [opcode for opcode, _ in frames] == [8]
@@ -241,7 +245,8 @@ def test_R13_the_child_makes_a_feed_of_its_own(exchange: Exchange, tmp_path: Pat
 
 @pytest.mark.parametrize("ending", ["os._exit(7)", "pass", "raise LookupError", "feed.close()"])
 def test_R13_fork_in_a_callback(ending: str, exchange: Exchange, tmp_path: Path) -> None:
-    """A child that comes back from the callback is given nothing more and ends; what it does there is its own affair."""
+    """A child that comes back from the callback is given nothing more and ends; what it does there is its own
+    affair."""
     body = f"""
     import logging
     logging.disable(logging.CRITICAL)
@@ -266,7 +271,7 @@ def test_R13_fork_in_a_callback(ending: str, exchange: Exchange, tmp_path: Path)
     print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]), feed.stats().reconnects, len(seen), flush=True)
     print(feed.wait_for_book('{A}', 5).is_live, flush=True)
     feed.close()
-    """
+    """  # noqa: E501
     command = program(exchange, tmp_path, body)
     command[command.index("error")] = "error::ResourceWarning"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

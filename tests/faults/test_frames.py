@@ -1,7 +1,7 @@
 """What a peer may do to frames, seen by a whole feed: rows N11 and N16 to N36.
 
-The exchange is the simulator's, and knows the truth; bytes below its framing are put into its stream (``send_bytes``). Rows about
-the receive path alone are in tests/connection/test_transport.py.
+The exchange is the simulator's, and knows the truth; bytes below its framing are put into its stream
+(``send_bytes``). Rows about the receive path alone are in tests/connection/test_transport.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from tests.support import wait_until
 NOTE = b'{"type":"note","msg":{"text":"%s"}}'
 
 
-def opened(make_feed: FeedMaker, exchange: Exchange, cls: Callable[..., KalshiFeed] = HurriedFeed) -> tuple[KalshiFeed, Bookkeeper]:
+def opened(
+    make_feed: FeedMaker, exchange: Exchange, cls: Callable[..., KalshiFeed] = HurriedFeed
+) -> tuple[KalshiFeed, Bookkeeper]:
     """A feed with two LIVE books that have moved."""
     feed = make_feed(cls)
     keeper = Bookkeeper(feed, QUICK)
@@ -50,7 +52,8 @@ def next_delta(exchange: Exchange, size: int) -> bytes:
 
 
 def costs_the_connection(make_feed: FeedMaker, exchange: Exchange, raw: bytes, *words: str) -> None:
-    """What stands behind ``raw`` is not taken from this connection any more; the next one makes everything right."""
+    """What stands behind ``raw`` is not taken from this connection any more; the next one makes everything
+    right."""
     feed, keeper = opened(make_feed, exchange)
     exchange.send_bytes(raw + frame(TEXT, next_delta(exchange, 77)))
     wait_until(lambda: feed.stats().reconnects == 1)
@@ -66,7 +69,12 @@ def costs_the_connection(make_feed: FeedMaker, exchange: Exchange, raw: bytes, *
 
 @pytest.mark.parametrize(
     "raw",
-    [frame(TEXT, declared=1 << 63), frame(TEXT, declared=(1 << 64) - 1), b"\x81\x7e\x00\x05hello", frame(TEXT, declared=65_535)],
+    [
+        frame(TEXT, declared=1 << 63),
+        frame(TEXT, declared=(1 << 64) - 1),
+        b"\x81\x7e\x00\x05hello",
+        frame(TEXT, declared=65_535),
+    ],
 )
 def test_N20_odd_lengths(exchange: Exchange, make_feed: FeedMaker, raw: bytes) -> None:
     costs_the_connection(make_feed, exchange, raw, "1002", "length")
@@ -83,14 +91,21 @@ def test_N25_reserved_bits(exchange: Exchange, make_feed: FeedMaker, rsv: int, p
     costs_the_connection(make_feed, exchange, frame(TEXT, payload, rsv=rsv), "1002", "reserved bits")
 
 
-@pytest.mark.parametrize("raw", [b"\x81\x85\x00\x00\x00\x00hello", b"\x89\x80\x01\x02\x03\x04", b"\x81\xfe\x00\xff" + b"\0" * 259])
+@pytest.mark.parametrize(
+    "raw", [b"\x81\x85\x00\x00\x00\x00hello", b"\x89\x80\x01\x02\x03\x04", b"\x81\xfe\x00\xff" + b"\0" * 259]
+)
 def test_N26_masked_frames(exchange: Exchange, make_feed: FeedMaker, raw: bytes) -> None:
     costs_the_connection(make_feed, exchange, raw, "1002", "masked")
 
 
 @pytest.mark.parametrize(
     "raw",
-    [frame(PING, b"x" * 126), frame(PING, b"x", fin=False), frame(CLOSE, b"\x03\xe8" + b"x" * 124), frame(10, b"", fin=False)],
+    [
+        frame(PING, b"x" * 126),
+        frame(PING, b"x", fin=False),
+        frame(CLOSE, b"\x03\xe8" + b"x" * 124),
+        frame(10, b"", fin=False),
+    ],
 )
 def test_N27_long_and_fragmented_control_frames(exchange: Exchange, make_feed: FeedMaker, raw: bytes) -> None:
     pongs = exchange.pongs
@@ -112,7 +127,8 @@ def test_N27_long_and_fragmented_control_frames(exchange: Exchange, make_feed: F
 def test_N28_fragments_out_of_order(exchange: Exchange, make_feed: FeedMaker, raw: bytes, words: str) -> None:
     if raw.endswith(b"z"):  # one message is whole: it is taken
         raw = raw.replace(
-            frame(TEXT, b"x", fin=False) + frame(CONT, b"y"), frame(TEXT, NOTE[:9], fin=False) + frame(CONT, NOTE[9:])
+            frame(TEXT, b"x", fin=False) + frame(CONT, b"y"),
+            frame(TEXT, NOTE[:9], fin=False) + frame(CONT, NOTE[9:]),
         )
     costs_the_connection(make_feed, exchange, raw, "1002", words)
 
@@ -139,17 +155,22 @@ def test_N33_a_close_without_a_code(exchange: Exchange, make_feed: FeedMaker) ->
     costs_the_connection(make_feed, exchange, frame(CLOSE), "closed by the peer without a code")
 
 
-@pytest.mark.parametrize("bad", [b"\xff", NOTE.replace(b"%s", b"\xc3"), NOTE.replace(b"%s", b"\xed\xa0\x80"), b"x" * 300 + b"\x80"])
+@pytest.mark.parametrize(
+    "bad", [b"\xff", NOTE.replace(b"%s", b"\xc3"), NOTE.replace(b"%s", b"\xed\xa0\x80"), b"x" * 300 + b"\x80"]
+)
 def test_N21_invalid_utf8(exchange: Exchange, make_feed: FeedMaker, bad: bytes) -> None:
     costs_the_connection(make_feed, exchange, frame(TEXT, bad), "1007", "UTF-8")
 
 
 def test_N19_huge_length_and_then_a_drip(exchange: Exchange, make_feed: FeedMaker) -> None:
-    costs_the_connection(make_feed, exchange, frame(TEXT, b"x", declared=1 << 40), "1009", "max_message_size=16777216")
+    costs_the_connection(
+        make_feed, exchange, frame(TEXT, b"x", declared=1 << 40), "1009", "max_message_size=16777216"
+    )
 
 
 def test_N18_fragments_without_end(exchange: Exchange, make_feed: FeedMaker) -> None:
-    raw = frame(TEXT, b"x" * 4_096, fin=False) + frame(CONT, b"x" * 4_096, fin=False) * 5_000  # 20 MB, of which 16 MiB may be
+    # 20 MB, of which 16 MiB may be
+    raw = frame(TEXT, b"x" * 4_096, fin=False) + frame(CONT, b"x" * 4_096, fin=False) * 5_000
     costs_the_connection(make_feed, exchange, raw, "1009", "max_message_size=16777216")
 
 
@@ -169,7 +190,9 @@ def as_fragments(exchange: Exchange, cut: Callable[[bytes], list[bytes]], betwee
 def test_N17_fragments_with_pings_between(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed, keeper = opened(make_feed, exchange)
     pongs = exchange.pongs
-    as_fragments(exchange, lambda text: [text[at : at + 30] for at in range(0, len(text), 30)], frame(PING, b"between"))
+    as_fragments(
+        exchange, lambda text: [text[at : at + 30] for at in range(0, len(text), 30)], frame(PING, b"between")
+    )
     keeper.wait_right(exchange, A)
     exchange.change(A, "yes", "0.42", "1")  # nothing of the sequence is missing
     keeper.wait_right(exchange, A)
@@ -181,13 +204,18 @@ def test_N17_fragments_with_pings_between(exchange: Exchange, make_feed: FeedMak
 def test_N22_a_character_split_over_fragments(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed, keeper = opened(make_feed, exchange)
     for at in (1, 2):
-        as_fragments(exchange, lambda text: [text[: text.index(b"\xe2") + at], text[text.index(b"\xe2") + at :]])  # noqa: B023
+        as_fragments(
+            exchange,
+            lambda text: [text[: text.index(b"\xe2") + at], text[text.index(b"\xe2") + at :]],  # noqa: B023
+        )
         keeper.wait_right(exchange, A)
     assert len(keeper.of("orderbook_delta")) == 3
     assert feed.stats().gaps == feed.stats().reconnects == 0
 
 
-def test_N23_binary_frames_are_counted_and_too_many_cost_the_connection(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_N23_binary_frames_are_counted_and_too_many_cost_the_connection(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed, keeper = opened(make_feed, exchange)
     for _ in range(10):
         exchange.send_bytes(frame(BINARY, b'{"type":"note","msg":{}}'))
@@ -231,7 +259,9 @@ def test_N16_a_burst_arrives_in_order_and_starves_nothing(exchange: Exchange, ma
     assert feed.stats().reconnects == 0
 
 
-def test_N16_close_and_commands_are_served_in_an_endless_burst(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_N16_close_and_commands_are_served_in_an_endless_burst(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     frames = frame(TEXT, NOTE % (b"." * 150)) * 1_000
     commands: list[bytes] = []
     subscribed = threading.Event()
@@ -286,7 +316,9 @@ def test_N14_a_dripping_frame_is_dropped_and_commands_go_out_meanwhile(
 def test_N14_close_is_served_within_a_dripping_frame(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed, _ = opened(make_feed, exchange)
     exchange.send_bytes(frame(TEXT, declared=100_000))
-    wait_until(lambda: inside.transport(feed) is not None and inside.transport(feed)._partial_since is not None)
+    wait_until(
+        lambda: inside.transport(feed) is not None and inside.transport(feed)._partial_since is not None
+    )
     began = time.monotonic()
     feed.close(timeout=0.5)  # the exchange's answer is taken for a part of the frame
     assert time.monotonic() - began < 1.5 and feed.state is FeedState.CLOSED
@@ -352,14 +384,18 @@ def test_N31_trouble_and_restarts(
 
 
 @pytest.mark.parametrize("code", [3000, 3999, 4001, 4999])
-def test_N32_private_codes(exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture, code: int) -> None:
+def test_N32_private_codes(
+    exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
     feed, keeper = opened(make_feed, exchange)
     exchange.close_connections(code, "of our own")
     wait_until(lambda: feed.stats().reconnects == 1)
     keeper.wait_right(exchange, A, B)
     [loss] = keeper.losses
     assert f"{code}: of our own" in loss.reason and loss.attempt == 1
-    assert len([r for r in caplog.records if r.levelno >= logging.WARNING and str(code) in r.getMessage()]) == 1
+    assert (
+        len([r for r in caplog.records if r.levelno >= logging.WARNING and str(code) in r.getMessage()]) == 1
+    )
 
 
 def test_N34_a_close_and_a_reset_behind_it(exchange: Exchange, make_feed: FeedMaker) -> None:

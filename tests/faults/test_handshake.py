@@ -34,7 +34,7 @@ def dated(ahead: float) -> str:
     return f"Date: {format_datetime(datetime.now(timezone.utc) + timedelta(seconds=ahead), usegmt=True)}"
 
 
-# -- refusals ----------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,11 @@ def test_H02_nor_reached_step_by_step(make_feed: FeedMaker) -> None:
         peer.handshake()
         peer.sock.close()
 
-    script = Script(says("401 Unauthorized", dated(0.8 * DAY)), accepts_and_goes, says("401 Unauthorized", dated(1.6 * DAY)))
+    script = Script(
+        says("401 Unauthorized", dated(0.8 * DAY)),
+        accepts_and_goes,
+        says("401 Unauthorized", dated(1.6 * DAY)),
+    )
     with RawServer(script) as server:
         feed, heard = of(make_feed, server)
         feed.start()
@@ -98,7 +102,10 @@ def test_H02_a_date_without_a_401_moves_no_clock(make_feed: FeedMaker) -> None:
         peer.sock.close()
 
     script = Script(
-        says("503 Service Unavailable", dated(90)), says("408 Request Timeout", dated(90)), accepts_and_goes, accepts_and_goes
+        says("503 Service Unavailable", dated(90)),
+        says("408 Request Timeout", dated(90)),
+        accepts_and_goes,
+        accepts_and_goes,
     )
     with RawServer(script) as server:
         feed, _ = of(make_feed, server)
@@ -110,7 +117,14 @@ def test_H02_a_date_without_a_401_moves_no_clock(make_feed: FeedMaker) -> None:
 
 
 @pytest.mark.parametrize(
-    "date", ["", "Date: soon", "Date: Thu, 01 Jan 1970 00:00:00 GMT", "Date: Mon, 99 Oct 99999 99:99:99 GMT", "Date: \xff\xfe"]
+    "date",
+    [
+        "",
+        "Date: soon",
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "Date: Mon, 99 Oct 99999 99:99:99 GMT",
+        "Date: \xff\xfe",
+    ],
 )
 def test_H11_401_without_a_date_to_believe(date: str, make_feed: FeedMaker) -> None:
     script = Script(says("401 Unauthorized", *([date] if date else [])))
@@ -135,7 +149,9 @@ def test_H11_401_without_a_date_to_believe(date: str, make_feed: FeedMaker) -> N
         ([], 0.0, 0.1),
     ],
 )
-def test_H04_retry_after(line: str, headers: list[str], least: float, most: float, make_feed: FeedMaker) -> None:
+def test_H04_retry_after(
+    line: str, headers: list[str], least: float, most: float, make_feed: FeedMaker
+) -> None:
     with RawServer(Script(says(line, *headers))) as server:
         change = first_retry(*of(make_feed, server))
     assert change.delay is not None and least <= change.delay <= most
@@ -148,7 +164,9 @@ def test_H04_jitter_comes_on_top(make_feed: FeedMaker) -> None:
     assert len(delays) == 4
 
 
-@pytest.mark.parametrize("line", ["200 OK", "201 Created", "204 No Content", "226 IM Used", "100 Continue", "102 Processing"])
+@pytest.mark.parametrize(
+    "line", ["200 OK", "201 Created", "204 No Content", "226 IM Used", "100 Continue", "102 Processing"]
+)
 def test_H06_no_status_but_101_is_a_connection(line: str, make_feed: FeedMaker) -> None:
     def answer(peer: Peer) -> None:
         accept = peer.accept_key()
@@ -163,17 +181,28 @@ def test_H06_no_status_but_101_is_a_connection(line: str, make_feed: FeedMaker) 
 
 
 def test_H07_captive_portal_is_tried_slowly(make_feed: FeedMaker) -> None:
-    page = b"<html><script>var a = '" + b"x" * 3_000 + b"'</script><title>Welcome</title>" + b"<p>Pay here. " * 100_000
+    page = (
+        b"<html><script>var a = '"
+        + b"x" * 3_000
+        + b"'</script><title>Welcome</title>"
+        + b"<p>Pay here. " * 100_000
+    )
     with RawServer(Script(says("200 OK", "Content-Type: text/html", body=page))) as server:
         change = first_retry(*of(make_feed, server))
     assert change.delay is not None and change.delay >= 2.5
-    assert "not a WebSocket endpoint" in change.reason and "Welcome" in change.reason and len(change.reason) < 500
+    assert (
+        "not a WebSocket endpoint" in change.reason
+        and "Welcome" in change.reason
+        and len(change.reason) < 500
+    )
 
 
-# -- answers that are none ---------------------------------------------------------------------------------------------
+# -- answers that are none -----------------------------------------------------------------------------------
 
 
-def upgrade(*, accept: Callable[[bytes], bytes] = bytes, upgrade: str = "websocket", connection: str = "Upgrade") -> Answer:
+def upgrade(
+    *, accept: Callable[[bytes], bytes] = bytes, upgrade: str = "websocket", connection: str = "Upgrade"
+) -> Answer:
     """A 101 that is right but for what is given."""
 
     def answer(peer: Peer) -> None:
@@ -234,11 +263,23 @@ def test_H08_H09_whatever_is_answered_the_feed_dials_on(make_feed: FeedMaker) ->
         wait_until(lambda: FeedState.CONNECTED in heard.steps(), 20)
         feed.close(0.1)  # the last one does not answer
     assert len(script.requests) == len(NONSENSE) + 1
-    assert heard.steps() == [FeedState.CONNECTING, *[FeedState.RECONNECTING] * len(NONSENSE), FeedState.CONNECTED, FeedState.CLOSED]
+    assert heard.steps() == [
+        FeedState.CONNECTING,
+        *[FeedState.RECONNECTING] * len(NONSENSE),
+        FeedState.CONNECTED,
+        FeedState.CLOSED,
+    ]
     assert heard.faults == []
     for change in heard.states:
         assert len(change.reason) < 500 and change.reason.isprintable()
-        for foreign in ("IndexError", "ValueError", "KeyError", "UnicodeDecodeError", "AttributeError", "TypeError"):
+        for foreign in (
+            "IndexError",
+            "ValueError",
+            "KeyError",
+            "UnicodeDecodeError",
+            "AttributeError",
+            "TypeError",
+        ):
             assert foreign not in change.reason
 
 
@@ -260,7 +301,7 @@ def test_H10_endless_error_body(length: str, make_feed: FeedMaker) -> None:
     assert len(error.reason) <= 200 and sent < 50_000_000  # what the sockets' buffers take
 
 
-# -- again and again ---------------------------------------------------------------------------------------------------
+# -- again and again -----------------------------------------------------------------------------------------
 
 
 def closes(code: int | None) -> Callable[[Peer], None]:
@@ -283,7 +324,9 @@ def test_H12_accepted_and_closed_at_once_for_ever(code: int | None, make_feed: F
         feed.close()
     lost = [change for change in heard.states if change.state is FeedState.RECONNECTING]
     assert heard.steps().count(FeedState.CONNECTED) >= 9  # so each of them had been accepted
-    assert [change.delay for change in lost[:10]] == pytest.approx([min(0.002 * 2**n, 0.6) for n in range(10)])
+    assert [change.delay for change in lost[:10]] == pytest.approx(
+        [min(0.002 * 2**n, 0.6) for n in range(10)]
+    )
     assert [change.attempt for change in lost[:10]] == list(range(1, 11))
     assert feed.stats().reconnects >= 8
 

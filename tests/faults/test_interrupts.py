@@ -25,7 +25,8 @@ from tests.feed.support import A, B, FeedMaker, program, wait_equal
 from tests.support import wait_until
 
 BOOK = "orderbook_delta"
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of what an interrupted constructor had made
+# of what an interrupted constructor had made
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 STRIDES = [max(1, 17 // TIMES)]
 Call = Callable[[], object]
 
@@ -44,7 +45,10 @@ class Scene:
 
     def restore(self) -> None:
         for subscription in self.feed.subscriptions:
-            if subscription.market_tickers != self.base.market_tickers or subscription.channels != self.base.channels:
+            if (
+                subscription.market_tickers != self.base.market_tickers
+                or subscription.channels != self.base.channels
+            ):
                 subscription.unsubscribe()
         if B in self.base.market_tickers:
             self.base.delete_markets(B)
@@ -76,7 +80,10 @@ class Scene:
 
     def wait_for_update(self) -> Call:
         version = self.book.version
-        return lambda: (self.book.wait_for_update(5, version - 1), timed_out(lambda: self.book.wait_for_update(0.001)))
+        return lambda: (
+            self.book.wait_for_update(5, version - 1),
+            timed_out(lambda: self.book.wait_for_update(0.001)),
+        )
 
     def wait_for(self) -> Call:
         return lambda: timed_out(lambda: self.feed.wait_for("trade", timeout=0.001))
@@ -98,7 +105,13 @@ class Scene:
         return lambda: self.base.wait(5)
 
     def stats_and_health(self) -> Call:
-        return lambda: (self.feed.stats(), self.feed.health(), self.feed.books, self.feed.subscriptions, self.feed.state)
+        return lambda: (
+            self.feed.stats(),
+            self.feed.health(),
+            self.feed.books,
+            self.feed.subscriptions,
+            self.feed.state,
+        )
 
 
 def timed_out(call: Call) -> None:
@@ -106,7 +119,9 @@ def timed_out(call: Call) -> None:
         call()
 
 
-CALLS = [name for name, thing in vars(Scene).items() if callable(thing) and name not in ("__init__", "restore")]
+CALLS = [
+    name for name, thing in vars(Scene).items() if callable(thing) and name not in ("__init__", "restore")
+]
 
 
 def places(call: Callable[[int], bool], stride: int) -> Iterator[int]:
@@ -119,7 +134,9 @@ def places(call: Callable[[int], bool], stride: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("name", CALLS)
-def test_R28_an_interrupted_call_has_happened_or_not(exchange: Exchange, feed: KalshiFeed, name: str, stride: int) -> None:
+def test_R28_an_interrupted_call_has_happened_or_not(
+    exchange: Exchange, feed: KalshiFeed, name: str, stride: int
+) -> None:
     scene = Scene(feed, exchange)
     count = 0
     for _ in places(lambda n: interrupt(getattr(scene, name)(), n), stride):
@@ -134,7 +151,9 @@ def test_R28_an_interrupted_call_has_happened_or_not(exchange: Exchange, feed: K
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_R32_an_interrupted_start_can_be_made_again(exchange: Exchange, make_feed: FeedMaker, stride: int) -> None:
+def test_R32_an_interrupted_start_can_be_made_again(
+    exchange: Exchange, make_feed: FeedMaker, stride: int
+) -> None:
     feed = make_feed()
     feed.subscribe(BOOK, [A])
     for _ in places(lambda n: interrupt(feed.start, n), stride):
@@ -146,7 +165,9 @@ def test_R32_an_interrupted_start_can_be_made_again(exchange: Exchange, make_fee
 
 
 @pytest.mark.parametrize("stride", STRIDES)
-def test_R28_an_interrupted_close_can_be_made_again(exchange: Exchange, make_feed: FeedMaker, stride: int) -> None:
+def test_R28_an_interrupted_close_can_be_made_again(
+    exchange: Exchange, make_feed: FeedMaker, stride: int
+) -> None:
     feed = make_feed()
     feed.subscribe(BOOK, [A])
 
@@ -170,7 +191,9 @@ def test_R28_an_interrupted_record_leaves_a_feed_that_can_be_recorded(
     feed = make_feed()
     numbers = itertools.count()
     feed.subscribe(BOOK, [A])
-    for _ in places(lambda n: interrupt(lambda: feed.record(tmp_path / f"{next(numbers)}.ndjson").close(), n), stride):
+    for _ in places(
+        lambda n: interrupt(lambda: feed.record(tmp_path / f"{next(numbers)}.ndjson").close(), n), stride
+    ):
         again = tmp_path / f"{next(numbers)}.again.ndjson"
         try:
             recording = feed.record(again)
@@ -187,7 +210,7 @@ def test_R28_an_interrupted_record_leaves_a_feed_that_can_be_recorded(
         replay.close()
 
 
-# -- finalizers --------------------------------------------------------------------------------------------------------
+# -- finalizers ----------------------------------------------------------------------------------------------
 
 
 class Regrets:
@@ -223,7 +246,11 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
         Regrets(safely(other.unsubscribe))
         Regrets(safely(lambda: base.add_markets(B)))
         Regrets(safely(lambda: base.delete_markets(B) if B in base.market_tickers else None))
-        Regrets(safely(lambda: (feed.books, feed.stats(), feed.health(), feed.book(A).best_bid(), feed.subscriptions)))
+        Regrets(
+            safely(
+                lambda: (feed.books, feed.stats(), feed.health(), feed.book(A).best_bid(), feed.subscriptions)
+            )
+        )
         counts[1] = next(done) + 1
 
     feed.on_delta(litter)
@@ -249,7 +276,9 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
     assert feed.stats().reconnects == 0 and "defect" not in feed.stats().faults
 
 
-def test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     """Exactly in the middle of the session: the lock is held, as when the collector runs there."""
     other = feed.subscribe([BOOK, "trade"], [A, B]).wait(5)
     feed.wait_for_book(B, 5)
@@ -266,9 +295,10 @@ def test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick(exchange: Exc
     assert set(feed.books) == {B}
 
 
-# -- signals -----------------------------------------------------------------------------------------------------------
+# -- signals -------------------------------------------------------------------------------------------------
 
-# An alarm raises in the main thread at random moments, as Celery's soft time limit does, while it changes its mind all the time.
+# An alarm raises in the main thread at random moments, as Celery's soft time limit does, while it changes its
+# mind all the time.
 STORM = """
 import random
 from tests.faults.interrupts import Interrupt
@@ -312,13 +342,15 @@ stats, sids = feed.stats(), sorted(feed.list_subscriptions(5))
 print(json.dumps(dict(hits=hits, books=books, state=feed.state.value, faults=dict(stats.faults), reconnects=stats.reconnects,
                       sids=sids)))
 feed.close()
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("seconds", [3])
 def test_R28_signals_that_raise_at_random_moments(exchange: Exchange, tmp_path: Path, seconds: int) -> None:
     body = STORM.replace("{a}", A).replace("{b}", B).replace("{seconds}", str(seconds))
-    done = subprocess.run(program(exchange, tmp_path, body), capture_output=True, text=True, timeout=seconds + 30, check=False)
+    done = subprocess.run(
+        program(exchange, tmp_path, body), capture_output=True, text=True, timeout=seconds + 30, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
     found = json.loads(done.stdout.splitlines()[-1])

@@ -20,15 +20,29 @@ import pytest
 from kalshi_feed import BookStatus, FeedClosedError, FeedState, KalshiFeed, KalshiFeedError, WaitTimeout
 from kalshi_feed.simulator import Exchange
 from tests import inside
-from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, in_thread, own_threads, program, wait_equal
+from tests.feed.support import (
+    A,
+    B,
+    FeedMaker,
+    HurriedFeed,
+    Recorder,
+    in_thread,
+    own_threads,
+    program,
+    wait_equal,
+)
 from tests.support import wait_until
 
-# -- waits -------------------------------------------------------------------------------------------------------------
+# -- waits ---------------------------------------------------------------------------------------------------
 
 
 def _waits(feed: KalshiFeed, timeout: float | None) -> dict[str, Callable[[], Any]]:
     """Every wait there is, for what never comes."""
-    subscription, book, stream = feed.subscribe(["orderbook_delta", "ticker"], B), feed.book(B), feed.messages("fill")
+    subscription, book, stream = (
+        feed.subscribe(["orderbook_delta", "ticker"], B),
+        feed.book(B),
+        feed.messages("fill"),
+    )
     return {
         "wait_for_book": lambda: feed.wait_for_book(A, timeout),
         "wait": lambda: subscription.wait(timeout),
@@ -40,7 +54,9 @@ def _waits(feed: KalshiFeed, timeout: float | None) -> dict[str, Callable[[], An
 
 
 @pytest.mark.parametrize("ending", ["close", "fatal"])
-def test_R11_every_kind_of_wait_ends_with_the_feed(ending: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R11_every_kind_of_wait_ends_with_the_feed(
+    ending: str, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     exchange.ignore_commands(n=None)
     feed = make_feed().start().wait_until_connected(5)
     waits = [*_waits(feed, None).values(), feed.run_forever, lambda: next(feed.messages("fill"))]
@@ -98,7 +114,7 @@ def test_R12_no_timeout_waits_until_it_comes(timeout: Any, exchange: Exchange, m
         call.result(10)
 
 
-# -- many feeds --------------------------------------------------------------------------------------------------------
+# -- many feeds ----------------------------------------------------------------------------------------------
 
 FEEDS = 50
 
@@ -128,9 +144,13 @@ def test_R18_fifty_feeds_and_a_server_that_starts_again(exchange: Exchange, tmp_
     for feed in feeds:
         feed.close()
     print(json.dumps([own_threads(), count() - before, time.monotonic() - began]), flush=True)
-    """
+    """  # noqa: E501
     with subprocess.Popen(
-        program(exchange, tmp_path, body), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program(exchange, tmp_path, body),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         live, threads, descriptors = json.loads(process.stdout.readline())
@@ -164,7 +184,9 @@ def test_R18_one_feed_closed_or_failed_leaves_the_others(exchange: Exchange, mak
     assert feeds[0].book(A).status is BookStatus.CLOSED
 
 
-def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(exchange: Exchange, tmp_path: Path) -> None:
+def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(
+    exchange: Exchange, tmp_path: Path
+) -> None:
     """One deadline for all of them, and the exit code is the program's own."""
     body = f"""
     import logging
@@ -180,7 +202,11 @@ def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(exchange: 
     sys.exit(3)
     """
     with subprocess.Popen(
-        program(exchange, tmp_path, body), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program(exchange, tmp_path, body),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -191,7 +217,7 @@ def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(exchange: 
     assert took < 6  # the feeds' share is 2 s, the rest the interpreter's and the machine's
 
 
-# -- defects of our own ------------------------------------------------------------------------------------------------
+# -- defects of our own --------------------------------------------------------------------------------------
 
 SEAMS = {
     "session.receive": lambda engine: (type(engine.session), "receive"),
@@ -209,9 +235,14 @@ SEAMS = {
 @pytest.mark.parametrize("error", [LookupError, MemoryError, SystemExit])
 @pytest.mark.parametrize("seam", SEAMS)
 def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
-    seam: str, error: type[BaseException], exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+    seam: str,
+    error: type[BaseException],
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that a fresh session does not cure. Every wait raises, every book says it is not LIVE, and close() mends all."""
+    """One that a fresh session does not cure. Every wait raises, every book says it is not LIVE, and close()
+    mends all."""
     feed = make_feed()
     heard = Recorder(feed)
     subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
@@ -220,7 +251,10 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     subscription.wait(5)
     exchange.add_market("KXNEVER")
     exchange.lose(n=10**6, type="orderbook_snapshot")
-    waits = [in_thread(call) for call in (lambda: feed.wait_for_book("KXNEVER"), lambda: feed.wait_for("fill"), feed.run_forever)]
+    waits = [
+        in_thread(call)
+        for call in (lambda: feed.wait_for_book("KXNEVER"), lambda: feed.wait_for("fill"), feed.run_forever)
+    ]
     wait_until(lambda: inside.waiters(feed) == 2 and inside.streams(feed))
     defect = error("a part of ours")
 
@@ -242,7 +276,12 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
         assert raised.__cause__ is defect
         assert "defect in kalshi_feed" in str(raised) and "a part of ours" in str(raised)
     assert feed.state is FeedState.FAILED
-    for call in (feed.start, lambda: feed.book(A), lambda: feed.subscribe("ticker"), lambda: feed.wait_for_book(A, 0)):
+    for call in (
+        feed.start,
+        lambda: feed.book(A),
+        lambda: feed.subscribe("ticker"),
+        lambda: feed.wait_for_book(A, 0),
+    ):
         with pytest.raises(KalshiFeedError, match="a part of ours"):
             call()
     assert [book.status for book in books] == [BookStatus.STALE] * 2
@@ -256,7 +295,7 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     wait_equal(feed, exchange, A, B)
 
 
-# -- any order ---------------------------------------------------------------------------------------------------------
+# -- any order -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -309,7 +348,8 @@ def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_
                 pass
             except KalshiFeedError as error:
                 assert "still closing" in str(error)
-            assert len([name for name in own_threads() if name.endswith("reader")]) <= 2  # one that ends, one that begins
+            # one that ends, one that begins
+            assert len([name for name in own_threads() if name.endswith("reader")]) <= 2
         return rounds
 
     calls = [in_thread(lambda seed=seed: hammer(seed)) for seed in range(8)]  # type: ignore[misc]
@@ -324,7 +364,9 @@ def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_
     assert len(own_threads()) == 2
 
 
-@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError(), OSError(24, "Too many open files")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError(), OSError(24, "Too many open files")]
+)
 @pytest.mark.parametrize("seam", ["thread", "worker", "descriptors"])
 def test_R21_start_that_cannot_be(
     seam: str, error: Exception, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch

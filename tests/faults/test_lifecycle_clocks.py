@@ -20,8 +20,11 @@ from tests.support import wait_until
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_R20_the_wall_clock_jumps(hours: int, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is timed by it: no wait ends early or late, nothing is lost, silence is still noticed, ages stay true."""
+def test_R20_the_wall_clock_jumps(
+    hours: int, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is timed by it: no wait ends early or late, nothing is lost, silence is still noticed, ages
+    stay true."""
     exchange.heartbeat = 0.1
     feed = make_feed(HurriedFeed, idle_timeout=1.0)
     heard = Recorder(feed)
@@ -54,7 +57,8 @@ def test_R20_the_wall_clock_jumps(hours: int, exchange: Exchange, make_feed: Fee
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
 @pytest.mark.parametrize("meanwhile", ["all goes on", "silence", "reset"])
 def test_R20_a_suspended_program(meanwhile: str, exchange: Exchange, tmp_path: Path) -> None:
-    """It was away for longer than idle_timeout. What has come meanwhile is life; if nothing has, or the end, it reconnects."""
+    """It was away for longer than idle_timeout. What has come meanwhile is life; if nothing has, or the end,
+    it reconnects."""
     exchange.heartbeat = 0.2
     body = f"""
     feed = make(HurriedFeed, idle_timeout=1.5)
@@ -65,7 +69,11 @@ def test_R20_a_suspended_program(meanwhile: str, exchange: Exchange, tmp_path: P
         print(json.dumps([str(feed.book('{A}').depth_at('yes', '0.4')), feed.stats().reconnects]), flush=True)
     """
     with subprocess.Popen(
-        program(exchange, tmp_path, body), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program(exchange, tmp_path, body),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -50,7 +50,10 @@ def blocking() -> Iterator[Callable[[str], Blocking]]:
 
 
 def test_R22_logging_that_blocks_in_the_worker(
-    exchange: Exchange, make_feed: FeedMaker, blocking: Callable[[str], Blocking], monkeypatch: pytest.MonkeyPatch
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    blocking: Callable[[str], Blocking],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only the worker suffers: the reader, which has something to log too, goes round the handler's lock."""
     monkeypatch.setattr("kalshi_feed.threads._BLOCKED_AFTER", 0.2)
@@ -76,7 +79,8 @@ def test_R22_logging_that_blocks_in_the_worker(
 def test_R22_logging_that_blocks_in_the_reader(
     exchange: Exchange, make_feed: FeedMaker, blocking: Callable[[str], Blocking]
 ) -> None:
-    """No lock is held: books can be read, waits end by their deadlines, and close() leaves the reader behind, with no LIVE book."""
+    """No lock is held: books can be read, waits end by their deadlines, and close() leaves the reader behind,
+    with no LIVE book."""
     feed = make_feed()
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
     book = feed.wait_for_book(A, timeout=5)

@@ -1,4 +1,5 @@
-"""What networks do to a whole feed: rows N01 to N10, N15, N37 to N40 and N42. The dial's own rows are in tests/connection."""
+"""What networks do to a whole feed: rows N01 to N10, N15, N37 to N40 and N42. The dial's own rows are in
+tests/connection."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from tests.support import wait_until
 
 @pytest.fixture
 def proxy(exchange: Exchange) -> Iterator[ToxicProxy]:
-    """Between the exchange and the feeds that are made with ``url=through(...)``. Slow readers have small buffers."""
+    """Between the exchange and the feeds that are made with ``url=through(...)``. Slow readers have small
+    buffers."""
     with ToxicProxy(exchange.port) as proxy:
         yield proxy
 
@@ -63,14 +65,18 @@ def test_N01_refused_connections_are_tried_again_with_patience(
     for loss, delay in zip(losses, delays, strict=True):
         assert "refused" in loss.reason
         assert policy.delay(loss.attempt, 0.0) <= delay <= policy.delay(loss.attempt, 1.0)
-    assert len({delay / policy.delay(loss.attempt, 1.0) for loss, delay in zip(losses, delays, strict=True)}) > 1, "no jitter"
+    assert (
+        len({delay / policy.delay(loss.attempt, 1.0) for loss, delay in zip(losses, delays, strict=True)}) > 1
+    ), "no jitter"
     exchange.start()
     keeper.wait_right(exchange, A, B)
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == len(keeper.losses) and not any(record.exc_info for record in warnings)
 
 
-def test_N04_dns_that_fails_while_the_feed_runs(exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N04_dns_that_fails_while_the_feed_runs(
+    exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     feed = make_feed(url=exchange.url.replace("127.0.0.1", "localhost"))
     keeper = opened(feed, exchange)
 
@@ -112,7 +118,9 @@ def test_N05_close_while_a_lookup_hangs(
         feed.close(timeout=1)
         assert time.monotonic() - began < 1.5 and feed.state is FeedState.CLOSED
         assert own_threads() == ["kalshi-feed-resolver"]
-        assert next(thread for thread in threading.enumerate() if thread.name == "kalshi-feed-resolver").daemon
+        assert next(
+            thread for thread in threading.enumerate() if thread.name == "kalshi-feed-resolver"
+        ).daemon
     finally:
         release.set()
 
@@ -120,14 +128,23 @@ def test_N05_close_while_a_lookup_hangs(
 @pytest.mark.parametrize("tls", [True, False])
 @pytest.mark.parametrize(
     ("half", "ending", "words"),
-    [(True, "reset", "reset"), (True, "disconnect", "middle of a frame"), (False, "disconnect", "without a close frame")],
+    [
+        (True, "reset", "reset"),
+        (True, "disconnect", "middle of a frame"),
+        (False, "disconnect", "without a close frame"),
+    ],
 )
-def test_N06_N07_N08_ends_without_a_close(make_feed: FeedMaker, half: bool, ending: str, words: str, tls: bool) -> None:
+def test_N06_N07_N08_ends_without_a_close(
+    make_feed: FeedMaker, half: bool, ending: str, words: str, tls: bool
+) -> None:
     with Exchange(key_type="ed25519", tls=tls) as exchange:
         exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
         exchange.add_market(B, yes={"0.10": 1})
         feed = make_feed(
-            HurriedFeed, credentials=exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context if tls else None
+            HurriedFeed,
+            credentials=exchange.credentials,
+            url=exchange.url,
+            ssl_context=exchange.ssl_context if tls else None,
         )
         keeper = opened(feed, exchange)
         if half:
@@ -167,7 +184,8 @@ def test_N10_a_quiet_market_is_alive(exchange: Exchange, make_feed: FeedMaker) -
     feed = make_feed(idle_timeout=1.0)
     keeper = opened(feed, exchange)
     pongs = exchange.pongs
-    wait_until(lambda: exchange.pongs >= pongs + 30, 15)  # three times the silence allowed (hours: connection/test_limits.py)
+    # three times the silence allowed (hours: connection/test_limits.py)
+    wait_until(lambda: exchange.pongs >= pongs + 30, 15)
     assert feed.state is FeedState.CONNECTED and feed.book(A).is_live
     assert feed.stats().reconnects == 0 and keeper.losses == []
 
@@ -180,7 +198,10 @@ def test_N15_slices_change_nothing(exchange: Exchange, make_feed: FeedMaker, pro
         exchange.change(A if number % 3 else B, "yes", f"0.{10 + number % 30}", str(number + 1))
     for keeper in keepers:
         keeper.wait_right(exchange, A, B)
-    one, other = ([(m.type, m.seq, m.msg) for m in keeper.told if getattr(m, "seq", None) is not None] for keeper in keepers)
+    one, other = (
+        [(m.type, m.seq, m.msg) for m in keeper.told if getattr(m, "seq", None) is not None]
+        for keeper in keepers
+    )
     assert len(one) == 62 and one == other
     assert sliced.stats().gaps == sliced.stats().reconnects == 0
 
@@ -204,7 +225,9 @@ def small_buffers(feed: KalshiFeed, proxy: ToxicProxy) -> None:
 
 
 @pytest.mark.usefixtures("short_writes")
-def test_N38_N39_a_subscribe_to_a_peer_that_does_not_read(exchange: Exchange, make_feed: FeedMaker, proxy: ToxicProxy) -> None:
+def test_N38_N39_a_subscribe_to_a_peer_that_does_not_read(
+    exchange: Exchange, make_feed: FeedMaker, proxy: ToxicProxy
+) -> None:
     exchange.heartbeat = 0.1
     feed = make_feed(url=through(proxy, exchange))
     keeper = opened(feed, exchange)
@@ -218,7 +241,8 @@ def test_N38_N39_a_subscribe_to_a_peer_that_does_not_read(exchange: Exchange, ma
     assert "took no byte for 0.5 s" in keeper.losses[0].reason
     proxy.heal()
     keeper.wait_right(exchange, A, B)
-    assert not [command for command in exchange.commands if "raw" in command]  # no frame behind a part of another
+    # no frame behind a part of another
+    assert not [command for command in exchange.commands if "raw" in command]
 
 
 @pytest.mark.usefixtures("short_writes")
@@ -255,7 +279,9 @@ class SlowLineFeed(KalshiFeed):
     _timing = Timing(ack=1.0, snapshot=1.0, large_message=0.1, retry_initial=0.02, retry_max=0.1)
 
 
-def test_N40_a_large_snapshot_on_a_slow_line(exchange: Exchange, make_feed: FeedMaker, proxy: ToxicProxy) -> None:
+def test_N40_a_large_snapshot_on_a_slow_line(
+    exchange: Exchange, make_feed: FeedMaker, proxy: ToxicProxy
+) -> None:
     deep: dict[Any, Any] = {f"{price / 10_000:.4f}": "100.00" for price in range(1, 5_000)}
     exchange.add_market(A, yes=deep, no=deep)  # 190 kB
     feed = make_feed(SlowLineFeed, url=through(proxy, exchange), idle_timeout=2.0)

@@ -183,7 +183,11 @@ def test_twice_out_of_order_and_invented_are_found(told: Told) -> None:
     told.tell(third, second, first)
     assert told.found() == (3, 0, {})
     other = told.change()
-    told.tell(OrderbookDelta(**{**_fields(other), "msg": type(other.msg)(**{**_fields(other.msg), "delta_fp": "7.00"})}))
+    told.tell(
+        OrderbookDelta(
+            **{**_fields(other), "msg": type(other.msg)(**{**_fields(other.msg), "delta_fp": "7.00"})}
+        )
+    )
     assert told.found() == (4, 0, {})
 
 

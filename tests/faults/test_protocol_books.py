@@ -1,4 +1,5 @@
-"""S35, S36, and the market that dies alone: books that are wrong, or look so, though every frame came in order."""
+"""S35, S36, and the market that dies alone: books that are wrong, or look so, though every frame came in
+order."""
 
 # mypy: no-strict-equality
 
@@ -20,7 +21,9 @@ from tests.support import wait_until
 class DoubtingFeed(KalshiFeed):
     """A feed that doubts quickly, and again soon."""
 
-    _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, contradiction=0.2, recheck=60.0)
+    _timing = Timing(
+        ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, contradiction=0.2, recheck=60.0
+    )
 
 
 def hear_until(exchange: Exchange, ticker: str, condition: Any) -> None:
@@ -33,10 +36,12 @@ def hear_until(exchange: Exchange, ticker: str, condition: Any) -> None:
     wait_until(hear)
 
 
-# -- a market that dies alone ------------------------------------------------------------------------------------------
+# -- a market that dies alone --------------------------------------------------------------------------------
 
 
-def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     """Its deltas stop, no number is missing, the others go on."""
     feed = make_feed(DoubtingFeed)
     heard = Recorder(feed)
@@ -50,8 +55,15 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(exchange: Exchang
     hear_until(exchange, A, lambda: number_of(exchange, "get_snapshot"))
     wait_equal(feed, exchange, A, B)
     wait_until(lambda: heard.kinds() == ["doubted_book"])
-    told = [item for item in heard.told if getattr(item, "type", "") not in ("ticker", "orderbook_delta")][-3:]
-    assert told == [heard.faults[0], heard.gaps[0], heard.of("orderbook_snapshot")[-1]]  # the loss first, then the base
+    told = [item for item in heard.told if getattr(item, "type", "") not in ("ticker", "orderbook_delta")][
+        -3:
+    ]
+    # the loss first, then the base
+    assert told == [
+        heard.faults[0],
+        heard.gaps[0],
+        heard.of("orderbook_snapshot")[-1],
+    ]
     assert heard.gaps[0].market_tickers == (A,)
     assert exchange.commands[-1]["params"]["market_tickers"] == [A]
     exchange.change(A, "yes", "0.42", 5)  # dead again: not asked for a second time within a minute
@@ -62,7 +74,9 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(exchange: Exchang
     assert number_of(exchange, "get_snapshot") == 1
 
 
-def test_S29_a_market_that_dies_alone_is_noticed_by_its_trades(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S29_a_market_that_dies_alone_is_noticed_by_its_trades(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(DoubtingFeed)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
     wait_equal(feed, exchange, A, B)
@@ -113,7 +127,7 @@ def test_S33_markets_that_move_are_never_doubted() -> None:
             assert feed.state is FeedState.CONNECTED
 
 
-# -- S35: the price scale of the no side -------------------------------------------------------------------------------
+# -- S35: the price scale of the no side ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("use_yes_price", [True, False])
@@ -154,7 +168,8 @@ def test_S35_an_exchange_that_answers_in_the_other_convention_is_found_out(
 
 
 def test_S35_also_by_the_ticker(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """A book turned around need not be crossed; the ticker denies it then, and the snapshot asked for says the same."""
+    """A book turned around need not be crossed; the ticker denies it then, and the snapshot asked for says
+    the same."""
     exchange.quirks.use_yes_price = False
     feed = make_feed(DoubtingFeed)
     feed.start().subscribe(["orderbook_delta", "ticker"], A).wait(5)
@@ -163,10 +178,12 @@ def test_S35_also_by_the_ticker(exchange: Exchange, make_feed: FeedMaker) -> Non
     hear_until(exchange, A, lambda: number_of(exchange, "get_snapshot") == 1)
 
 
-# -- S36: crossed ------------------------------------------------------------------------------------------------------
+# -- S36: crossed --------------------------------------------------------------------------------------------
 
 
-def test_S36_a_crossed_book_that_lasts_is_flagged_told_and_asked_for_once(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S36_a_crossed_book_that_lasts_is_flagged_told_and_asked_for_once(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(DoubtingFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     flags: list[bool] = []

@@ -1,4 +1,5 @@
-"""S43, S46: answers in another order than the commands, sorted lists, and an end that comes before the beginning."""
+"""S43, S46: answers in another order than the commands, sorted lists, and an end that comes before the
+beginning."""
 
 # mypy: no-strict-equality
 
@@ -14,7 +15,17 @@ from kalshi_feed.simulator import Exchange
 from kalshi_feed.simulator.core import Core
 from kalshi_feed.simulator.reordering import PendingCommand, reordered
 from tests.faults.witness import actions, number_of
-from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, channels_of, markets_of, wait_equal, wait_markets
+from tests.feed.support import (
+    A,
+    B,
+    FeedMaker,
+    HurriedFeed,
+    Recorder,
+    channels_of,
+    markets_of,
+    wait_equal,
+    wait_markets,
+)
 from tests.support import wait_until
 
 CHANNELS = ("orderbook_delta", "trade", "ticker", "fill", "user_orders")
@@ -23,7 +34,8 @@ TICKERS = [f"KXORDER-{number}" for number in range(12)]
 
 @pytest.fixture
 def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The orders, other than that of arrival, in which the exchange carries out commands that came together."""
+    """The orders, other than that of arrival, in which the exchange carries out commands that came
+    together."""
     orders: list[tuple[int, ...]] = []
 
     def noting(pending: list[PendingCommand], chance: random.Random) -> list[PendingCommand]:
@@ -48,7 +60,8 @@ def test_S43_answers_out_of_order_end_with_what_was_wanted(
         exchange.add_market(ticker, yes={"0.5": 1})
     feed = make_feed()
     heard = Recorder(feed)
-    wanted = [feed.subscribe(channel, chance.sample(TICKERS, 6)) for channel in CHANNELS]  # all of them in one flight
+    # all of them in one flight
+    wanted = [feed.subscribe(channel, chance.sample(TICKERS, 6)) for channel in CHANNELS]
     feed.start()
     for _ in range(10):
         exchange.freeze()
@@ -71,7 +84,9 @@ def test_S43_answers_out_of_order_end_with_what_was_wanted(
 
 @pytest.mark.parametrize("code", [10, 25])
 @pytest.mark.parametrize("channel", ["ticker", "trade", "fill", "orderbook_delta"])
-def test_S46_an_end_before_the_confirmation(channel: str, code: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S46_an_end_before_the_confirmation(
+    channel: str, code: int, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     """The exchange ends it between the command and its `subscribed`: it is subscribed again, and heard."""
     exchange.end_before_subscribed(channel, code, n=2)
     feed = make_feed(HurriedFeed)

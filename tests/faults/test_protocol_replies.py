@@ -1,4 +1,5 @@
-"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind; more in tests/feed/test_subscriptions*.py."""
+"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind; more in
+tests/feed/test_subscriptions*.py."""
 
 # mypy: no-strict-equality
 
@@ -15,7 +16,9 @@ from tests.support import wait_until
 C = "KXTEST-26-C"
 
 
-def test_S23_a_refusal_reaches_everybody_who_waits_and_is_not_retried(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S23_a_refusal_reaches_everybody_who_waits_and_is_not_retried(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     feed.wait_for_book(B, timeout=5)
     exchange.freeze()
     exchange.refuse_commands(11, "Invalid parameter", cmd="update_subscription")
@@ -32,7 +35,9 @@ def test_S23_a_refusal_reaches_everybody_who_waits_and_is_not_retried(exchange: 
 
 
 @pytest.mark.parametrize("code", [10, 17, 25])
-def test_S24_a_terminal_error_that_names_no_subscription(code: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S24_a_terminal_error_that_names_no_subscription(
+    code: int, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     """Which one is dead is not known, so none of the books is vouched for: a new connection."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
@@ -82,7 +87,11 @@ def test_S27_a_market_that_the_exchange_refuses_by_name(exchange: Exchange, make
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().wait_for_book(A, timeout=5)
-    exchange.corrupt({"type": "error", "msg": {"code": 16, "msg": "no", "market_ticker": C}}, remove=("sid", "seq"), type="ok")
+    exchange.corrupt(
+        {"type": "error", "msg": {"code": 16, "msg": "no", "market_ticker": C}},
+        remove=("sid", "seq"),
+        type="ok",
+    )
     exchange.quirks.replies_have_seq = False
     subscription = feed.subscribe("orderbook_delta", [B, C])
     with pytest.raises(SubscriptionError) as refused:
@@ -119,7 +128,9 @@ def test_S28_no_answer_to_any_other_command(lost: str, exchange: Exchange, make_
     assert actions(exchange)[: len(on_the_first)].count(lost) == 2
 
 
-def test_S30_an_end_that_crosses_our_own_is_no_reason_to_subscribe_again(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S30_an_end_that_crosses_our_own_is_no_reason_to_subscribe_again(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)
     subscription = feed.start().subscribe("orderbook_delta", A).wait(5)
@@ -140,9 +151,16 @@ def test_S37_five_thousand_markets_in_parts_and_at_a_pace(exchange: Exchange, fe
     tickers = [f"KXMANY-{n:04d}" for n in range(5000)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1}, no={"0.4": 2})
-    exchange.command_limit = 50  # changes of a subscription a second: a client without pace would meet error 27
+    exchange.command_limit = (
+        50  # changes of a subscription a second: a client without pace would meet error 27
+    )
     subscription = feed.subscribe("orderbook_delta", tickers).wait(20)
-    wait_until(lambda: all(feed.books[t].is_live for t in tickers[::50]) and all(b.is_live for b in feed.books.values()), 20)
+    wait_until(
+        lambda: (
+            all(feed.books[t].is_live for t in tickers[::50]) and all(b.is_live for b in feed.books.values())
+        ),
+        20,
+    )
     sent = exchange.commands
     assert [len(c["params"]["market_tickers"]) for c in sent] == [500] * 10
     assert feed.stats().faults == {}
@@ -160,7 +178,9 @@ def test_S37_five_thousand_markets_in_parts_and_at_a_pace(exchange: Exchange, fe
     assert (feed.stats().reconnects, feed.stats().faults) == (0, {})
 
 
-def test_S37_where_one_command_may_name_fewer_markets_the_parts_are_smaller(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S37_where_one_command_may_name_fewer_markets_the_parts_are_smaller(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     """Whether there is such a limit is not known (PROTOCOL.md 11)."""
     tickers = [f"KXMANY-{n:04d}" for n in range(600)]
     for ticker in tickers:

@@ -1,4 +1,5 @@
-"""S01-S06, S21, S31, S32: frames that are missing, doubled, out of order, of another subscription, or counted otherwise."""
+"""S01-S06, S21, S31, S32: frames that are missing, doubled, out of order, of another subscription, or counted
+otherwise."""
 
 # mypy: no-strict-equality
 
@@ -18,7 +19,9 @@ from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, wait_equa
 from tests.support import wait_until
 
 
-def test_S01_lost_frame_makes_every_book_of_the_channel_stale(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S01_lost_frame_makes_every_book_of_the_channel_stale(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
@@ -56,7 +59,9 @@ def test_S01_a_gap_is_repaired_with_one_command(exchange: Exchange, feed: Kalshi
     assert len(heard.gaps) == 1
 
 
-def test_S01_S04_number_far_ahead_costs_a_repair_and_no_more(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S01_S04_number_far_ahead_costs_a_repair_and_no_more(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed)
     witness = Witness(feed, exchange)
     subscription = feed.start().subscribe("orderbook_delta", [A, B]).wait(5)
@@ -121,7 +126,9 @@ def test_S21_unknown_type_is_delivered_as_it_is(exchange: Exchange, feed: Kalshi
     named: list[Any] = []
     feed.on("brand_new", named.append)
     feed.wait_until_connected(5)
-    exchange.send_raw(json.dumps({"type": "brand_new", "msg": {"market_ticker": A, "depth": [1, 2]}, "extra": None}))
+    exchange.send_raw(
+        json.dumps({"type": "brand_new", "msg": {"market_ticker": A, "depth": [1, 2]}, "extra": None})
+    )
     wait_until(lambda: named and heard.messages)
     assert named == heard.of("brand_new")
     message = named[0]
@@ -132,8 +139,11 @@ def test_S21_unknown_type_is_delivered_as_it_is(exchange: Exchange, feed: Kalshi
     assert heard.faults == []
 
 
-def test_S01_deltas_of_a_stale_market_wait_for_its_own_snapshot(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """One market has had its snapshot, the other not: only the first one's deltas are applied and delivered."""
+def test_S01_deltas_of_a_stale_market_wait_for_its_own_snapshot(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
+    """One market has had its snapshot, the other not: only the first one's deltas are applied and
+    delivered."""
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe("orderbook_delta", [A, B]).wait(5)
@@ -172,7 +182,8 @@ def test_S02_a_storm_of_duplicates_repairs_nothing(exchange: Exchange, feed: Kal
 
 
 def test_S04_numbers_that_start_at_1_again(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Each time repaired, and never taken for old duplicates; a repair that works is no reason to reconnect."""
+    """Each time repaired, and never taken for old duplicates; a repair that works is no reason to
+    reconnect."""
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe("orderbook_delta", [A, B]).wait(5)
@@ -228,7 +239,9 @@ def test_S21_the_number_of_an_unknown_type_counts(exchange: Exchange, feed: Kals
     assert feed.stats().faults == {}
 
 
-@pytest.mark.parametrize("quirks", [{}, {"replies_repeat_seq": True}, {"replies_have_seq": False}], ids=["counts", "echo", "none"])
+@pytest.mark.parametrize(
+    "quirks", [{}, {"replies_repeat_seq": True}, {"replies_have_seq": False}], ids=["counts", "echo", "none"]
+)
 def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
     quirks: dict[str, bool], exchange: Exchange, make_feed: FeedMaker
 ) -> None:
@@ -264,9 +277,12 @@ def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
 
 
 @pytest.mark.parametrize("numbered", ["next", "last", "none"])
-def test_S32_snapshots_asked_for_may_be_numbered_otherwise(numbered: Any, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """They take the next number where it was seen (PROTOCOL.md 5.2). If they repeat the last one, they are as good; if they have
-    none, nobody knows whether they took one: the ladder goes on, and the books are right in the end.
+def test_S32_snapshots_asked_for_may_be_numbered_otherwise(
+    numbered: Any, exchange: Exchange, make_feed: FeedMaker
+) -> None:
+    """They take the next number where it was seen (PROTOCOL.md 5.2). If they repeat the last one, they are as
+    good; if they have none, nobody knows whether they took one: the ladder goes on, and the books are right
+    in the end.
     """
     exchange.quirks.get_snapshot_seq = numbered
     feed = make_feed(HurriedFeed)
@@ -331,8 +347,16 @@ def test_S32_a_gap_with_every_frame_is_bounded(exchange: Exchange, make_feed: Fe
     subscription = feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
     wait_equal(feed, exchange, A, B)
     sid = subscription.sids["trade"]
-    trade = {"market_ticker": A, "yes_price_dollars": "0.4000", "no_price_dollars": "0.6000", "count_fp": "1.00"}
-    frames = [json.dumps({"type": "trade", "sid": sid, "seq": 10 * n, "msg": trade}).encode() for n in range(1, 3001)]
+    trade = {
+        "market_ticker": A,
+        "yes_price_dollars": "0.4000",
+        "no_price_dollars": "0.6000",
+        "count_fp": "1.00",
+    }
+    frames = [
+        json.dumps({"type": "trade", "sid": sid, "seq": 10 * n, "msg": trade}).encode()
+        for n in range(1, 3001)
+    ]
     exchange.send_bytes(b"".join(frame(TEXT, payload) for payload in frames))
     wait_until(lambda: feed.stats().reconnects == 1)
     wait_equal(feed, exchange, A, B)

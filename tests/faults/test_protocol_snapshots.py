@@ -16,7 +16,9 @@ from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, wait_equa
 from tests.support import wait_until
 
 
-def test_S07_delta_before_its_snapshot_is_neither_applied_nor_delivered(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S07_delta_before_its_snapshot_is_neither_applied_nor_delivered(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     delta = {"market_ticker": A, "side": "yes", "price_dollars": "0.9000", "delta_fp": "5.00"}
@@ -59,7 +61,11 @@ def test_S08_snapshots_whose_confirmation_never_comes(exchange: Exchange, make_f
     subscription.wait(5)
     exchange.change(A, "yes", "0.4", 1)
     wait_equal(feed, exchange, A, B)
-    assert (feed.stats().gaps, feed.stats().reconnects, actions(exchange)) == (0, 0, ["subscribe", "subscribe"])
+    assert (feed.stats().gaps, feed.stats().reconnects, actions(exchange)) == (
+        0,
+        0,
+        ["subscribe", "subscribe"],
+    )
 
 
 def test_S09_an_unsolicited_snapshot_replaces_the_book(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -89,7 +95,12 @@ def test_S10_a_side_that_is_missing_is_empty(yes: Any, no: Any, exchange: Exchan
     book = feed.book(A)
     assert (book.best_bid("yes") is None, book.best_bid("no") is None) == (yes is None, no is None)
     assert heard.faults == []
-    exchange.send("orderbook_delta", {"market_ticker": A, "yes_dollars_fp": None}, type="orderbook_snapshot", check=False)
+    exchange.send(
+        "orderbook_delta",
+        {"market_ticker": A, "yes_dollars_fp": None},
+        type="orderbook_snapshot",
+        check=False,
+    )
     wait_until(lambda: book.bids("yes") == book.bids("no") == ())
     assert book.is_live
 
@@ -120,7 +131,9 @@ def test_S13_unsorted_levels_and_empty_ones(exchange: Exchange, feed: KalshiFeed
     levels = [["0.2000", "1.00"], ["0.4500", "2.00"], ["0.0100", "0.00"], ["0.3000", "3.00"]]
     snapshot = {"market_ticker": A, "market_id": "u", "yes_dollars_fp": levels}
     exchange.send("orderbook_delta", snapshot, type="orderbook_snapshot", check=False)
-    wait_until(lambda: feed.book(A).bids("yes") == ((Decimal("0.45"), 2), (Decimal("0.3"), 3), (Decimal("0.2"), 1)))
+    wait_until(
+        lambda: feed.book(A).bids("yes") == ((Decimal("0.45"), 2), (Decimal("0.3"), 3), (Decimal("0.2"), 1))
+    )
     assert heard.faults == []
 
 
@@ -161,7 +174,9 @@ def test_S29_the_ladder_to_its_end(exchange: Exchange, make_feed: FeedMaker) -> 
     assert {feed.book(t).status for t in (A, B)} == {BookStatus.PENDING}
     exchange.mute_books = ()
     wait_equal(feed, exchange, A, B)
-    assert "could not be repaired" in next(c.reason for c in heard.states if c.state is FeedState.RECONNECTING)
+    assert "could not be repaired" in next(
+        c.reason for c in heard.states if c.state is FeedState.RECONNECTING
+    )
 
 
 def test_S33_a_market_that_settles_stays_live_and_grows_old(exchange: Exchange, make_feed: FeedMaker) -> None:

@@ -60,11 +60,16 @@ BAD_DELTAS: dict[str, dict[str, Any]] = {
 }
 
 
-MISSING = {f"no {name}": name for name in ("market_ticker", "side", "price_dollars", "delta_fp", "msg", "seq", "type")}
+MISSING = {
+    f"no {name}": name
+    for name in ("market_ticker", "side", "price_dollars", "delta_fp", "msg", "seq", "type")
+}
 
 
 @pytest.mark.parametrize("fields", [*BAD_DELTAS.values(), *MISSING.values()], ids=[*BAD_DELTAS, *MISSING])
-def test_S14_S15_S19_S20_bad_delta(fields: dict[str, Any] | str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S14_S15_S19_S20_bad_delta(
+    fields: dict[str, Any] | str, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
@@ -93,7 +98,11 @@ def test_S14_S15_S19_S20_bad_delta(fields: dict[str, Any] | str, exchange: Excha
     assert (stats.reconnects, feed.state) == (0, FeedState.CONNECTED)
     assert A in heard.gaps[0].market_tickers
     deltas = [d for d in heard.told if getattr(d, "type", "") == "orderbook_delta" and d.market_ticker == A]
-    assert [d.delta for d in deltas] in ([1, Decimal("0.5")], [1, 3, Decimal("0.5")])  # 3 may come after the repair
+    # 3 may come after the repair
+    assert [d.delta for d in deltas] in (
+        [1, Decimal("0.5")],
+        [1, 3, Decimal("0.5")],
+    )
     # the loss is told before the next data of the market
     assert heard.told.index(deltas[0]) < heard.told.index(heard.gaps[0]) < heard.told.index(deltas[1])
     witness.check()
@@ -189,7 +198,9 @@ def test_S17_a_peer_that_sends_only_garbage_is_left(exchange: Exchange, make_fee
     assert "unreadable frames" in heard.states[2].reason
 
 
-def test_S11_negative_result_makes_the_book_stale_and_is_repaired(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S11_negative_result_makes_the_book_stale_and_is_repaired(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe("orderbook_delta", [A, B]).wait(5)
@@ -237,13 +248,22 @@ def test_S19_a_frame_without_its_sid_is_known_by_its_type(exchange: Exchange, fe
     assert heard.gaps == heard.faults == []
 
 
-def test_S22_unknown_fields_and_missing_optional_ones_do_no_harm(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S22_unknown_fields_and_missing_optional_ones_do_no_harm(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     heard = Recorder(feed)
     feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
     wait_equal(feed, exchange, A)
-    exchange.corrupt({"new_field": {"deep": [1]}, "ts": "yesterday", "clock": "?"}, remove=("market_id", "ts_ms", "sending_ts_ms"))
+    exchange.corrupt(
+        {"new_field": {"deep": [1]}, "ts": "yesterday", "clock": "?"},
+        remove=("market_id", "ts_ms", "sending_ts_ms"),
+    )
     exchange.change(A, "yes", "0.4", 1)
-    exchange.corrupt({}, remove=("trade_id", "taker_side", "is_block_trade", "ts", "ts_ms", "taker_outcome_side"), type="trade")
+    exchange.corrupt(
+        {},
+        remove=("trade_id", "taker_side", "is_block_trade", "ts", "ts_ms", "taker_outcome_side"),
+        type="trade",
+    )
     exchange.trade(A, "yes", "0.4", 1)
     wait_until(lambda: len(heard.of("trade")) == 1)
     wait_equal(feed, exchange, A)
@@ -252,12 +272,21 @@ def test_S22_unknown_fields_and_missing_optional_ones_do_no_harm(exchange: Excha
     assert heard.of("trade")[0].trade_id is None
 
 
-BAD_IDS = {"a text": "1", "true": True, "negative": -1, "a fraction": 1.5, "beyond 64 bits": 2**70, "a list": [1]}
+BAD_IDS = {
+    "a text": "1",
+    "true": True,
+    "negative": -1,
+    "a fraction": 1.5,
+    "beyond 64 bits": 2**70,
+    "a list": [1],
+}
 
 
 @pytest.mark.parametrize("value", BAD_IDS.values(), ids=BAD_IDS)
 @pytest.mark.parametrize("name", ["id", "sid", "seq"])
-def test_S15_numbers_of_a_reply_that_are_none(name: str, value: Any, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S15_numbers_of_a_reply_that_are_none(
+    name: str, value: Any, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     """The reply is as good as lost: asked again, and the feed goes on."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
@@ -299,10 +328,22 @@ def test_S17_what_the_peer_makes_up_is_not_kept(exchange: Exchange, make_feed: F
     wait_equal(feed, exchange, A)
     for n in range(1000):
         exchange.send("orderbook_delta", {"market_ticker": f"KXFAKE-{n}"}, type=f"type-{n}", check=False)
-        made_up = {"market_ticker": f"KXFAKE-{n}", "side": "yes", "price_dollars": "0.1000", "delta_fp": "1.00"}
+        made_up = {
+            "market_ticker": f"KXFAKE-{n}",
+            "side": "yes",
+            "price_dollars": "0.1000",
+            "delta_fp": "1.00",
+        }
         exchange.send("orderbook_delta", made_up, check=False)
-        exchange.send("orderbook_delta", {"market_ticker": f"KXFAKE-{n}", "market_id": "u"}, type="orderbook_snapshot", check=False)
-        exchange.send_raw(json.dumps({"type": "trade", "sid": 100 + n, "seq": 1, "msg": {"market_ticker": f"KXFAKE-{n}"}}))
+        exchange.send(
+            "orderbook_delta",
+            {"market_ticker": f"KXFAKE-{n}", "market_id": "u"},
+            type="orderbook_snapshot",
+            check=False,
+        )
+        exchange.send_raw(
+            json.dumps({"type": "trade", "sid": 100 + n, "seq": 1, "msg": {"market_ticker": f"KXFAKE-{n}"}})
+        )
     exchange.send("orderbook_delta", {}, type="x" * 1000, check=False)
     exchange.change(A, "yes", "0.4", 1)
     wait_equal(feed, exchange, A)
@@ -315,7 +356,9 @@ def test_S17_what_the_peer_makes_up_is_not_kept(exchange: Exchange, make_feed: F
     assert heard.gaps == []
 
 
-def test_S34_old_future_and_missing_times_are_a_figure_and_no_more(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S34_old_future_and_missing_times_are_a_figure_and_no_more(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)

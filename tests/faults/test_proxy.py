@@ -28,8 +28,12 @@ def of_the_proxy(secrets: Secrets) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 407, 502, 503])
-def test_P01_P05_refusal_of_the_proxy(status: int, exchange: Exchange, make_feed: FeedMaker, secrets: Secrets) -> None:
-    tunnel = Tunnel(f"HTTP/1.1 {status} Not for {USER} with {PASSWORD}, Basic {BASIC}\x1b[2J\r\n\r\n".encode())
+def test_P01_P05_refusal_of_the_proxy(
+    status: int, exchange: Exchange, make_feed: FeedMaker, secrets: Secrets
+) -> None:
+    tunnel = Tunnel(
+        f"HTTP/1.1 {status} Not for {USER} with {PASSWORD}, Basic {BASIC}\x1b[2J\r\n\r\n".encode()
+    )
     with RawServer(tunnel) as server:
         feed = make_feed(proxy=through(server), reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01))
         heard = Recorder(feed)
@@ -38,7 +42,15 @@ def test_P01_P05_refusal_of_the_proxy(status: int, exchange: Exchange, make_feed
         wait_until(lambda: FeedState.FAILED in heard.steps())
         assert caught.value.status == status
         assert len(tunnel.requests) == (1 if status == 407 else 3)
-        for shown in (feed, caught.value, feed.stats(), feed.health(), vars(feed), vars(caught.value), heard.states):
+        for shown in (
+            feed,
+            caught.value,
+            feed.stats(),
+            feed.health(),
+            vars(feed),
+            vars(caught.value),
+            heard.states,
+        ):
             secrets.check(f"{shown} {shown!r}", type(shown).__name__)
         assert "\x1b" not in str(caught.value)
     assert exchange.handshakes == []
@@ -47,7 +59,9 @@ def test_P01_P05_refusal_of_the_proxy(status: int, exchange: Exchange, make_feed
         assert b"KALSHI" not in request.upper() and exchange.api_key_id.encode() not in request
 
 
-def test_P01_credentials_that_the_proxy_no_longer_takes_are_tried_slowly(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P01_credentials_that_the_proxy_no_longer_takes_are_tried_slowly(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     tunnel = Tunnel()
     with RawServer(tunnel) as server:
         feed = make_feed(HealthyAtOnce, proxy=through(server))
@@ -72,7 +86,9 @@ def freeze(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("handler", [drip, freeze])
-def test_P02_proxy_that_drips_or_never_answers(handler: Callable[[Peer], None], exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P02_proxy_that_drips_or_never_answers(
+    handler: Callable[[Peer], None], exchange: Exchange, make_feed: FeedMaker
+) -> None:
     with RawServer(handler) as server:
         feed = make_feed(proxy=through(server), connect_timeout=0.4, reconnect=ReconnectPolicy.never())
         began = time.monotonic()
@@ -110,7 +126,9 @@ def says(data: bytes) -> Callable[[Peer], None]:
         lambda peer: None,
     ],
 )
-def test_P03_nonsense_of_a_proxy_is_tried_again(handler: Callable[[Peer], None], exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P03_nonsense_of_a_proxy_is_tried_again(
+    handler: Callable[[Peer], None], exchange: Exchange, make_feed: FeedMaker
+) -> None:
     tunnel, dials = Tunnel(), []
 
     def at_first(peer: Peer) -> None:
@@ -123,11 +141,16 @@ def test_P03_nonsense_of_a_proxy_is_tried_again(handler: Callable[[Peer], None],
         feed.start().wait_for_book(A, 5)
         assert [change.state for change in heard.states[1:3]] == [FeedState.RECONNECTING] * 2
         for change in heard.states[1:3]:
-            assert change.reason.startswith(f"the proxy http://127.0.0.1:{server.port}") and len(change.reason) < 500
+            assert (
+                change.reason.startswith(f"the proxy http://127.0.0.1:{server.port}")
+                and len(change.reason) < 500
+            )
         feed.close()
 
 
-@pytest.mark.parametrize("end", [lambda tunnel, exchange: tunnel.cut(), lambda tunnel, exchange: exchange.reset()])
+@pytest.mark.parametrize(
+    "end", [lambda tunnel, exchange: tunnel.cut(), lambda tunnel, exchange: exchange.reset()]
+)
 def test_P04_dropped_tunnel_is_replaced_and_the_proxy_named(
     end: Callable[[Tunnel, Exchange], None], exchange: Exchange, make_feed: FeedMaker
 ) -> None:
@@ -160,10 +183,14 @@ def test_P06_loopback_and_no_proxy_pass_the_environments_proxy_by(
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         monkeypatch.setenv("no_proxy", "other.example, .exchange.example")
-        feed = make_feed(url=f"wss://feed.exchange.example:{exchange.port}/", reconnect=ReconnectPolicy.never()).start()
+        feed = make_feed(
+            url=f"wss://feed.exchange.example:{exchange.port}/", reconnect=ReconnectPolicy.never()
+        ).start()
         with pytest.raises(TLSError, match=r"not accepted for the host feed\.exchange\.example"):
             feed.wait_until_connected(10)  # so it was reached
         assert tunnel.requests == []
         monkeypatch.delenv("no_proxy")
-        make_feed(url=f"wss://127.0.0.1.exchange.example:{exchange.port}/", reconnect=ReconnectPolicy.never()).start()
+        make_feed(
+            url=f"wss://127.0.0.1.exchange.example:{exchange.port}/", reconnect=ReconnectPolicy.never()
+        ).start()
         wait_until(lambda: len(tunnel.requests) == 1)

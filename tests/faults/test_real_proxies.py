@@ -22,7 +22,8 @@ AGAIN = ReconnectPolicy(max_retries=2, initial_delay=0.01)
 
 
 class RealProxy(NamedTuple):
-    """A proxy that runs: which one, its port, and a port that it lets us through to although nothing listens there."""
+    """A proxy that runs: which one, its port, and a port that it lets us through to although nothing listens
+    there."""
 
     name: str
     port: int
@@ -33,7 +34,9 @@ class RealProxy(NamedTuple):
 
 
 @pytest.fixture(params=["squid", "tinyproxy"])
-def proxy(request: pytest.FixtureRequest, tmp_path: Path, exchange: Exchange, secrets: Secrets) -> Iterator[RealProxy]:
+def proxy(
+    request: pytest.FixtureRequest, tmp_path: Path, exchange: Exchange, secrets: Secrets
+) -> Iterator[RealProxy]:
     secrets.add(PASSWORD, WRONG)
     dead = free_port()
     with running(request.param, tmp_path, exchange.port, dead) as port:
@@ -63,19 +66,25 @@ def test_P07_a_password_that_a_real_proxy_does_not_take_is_final(
     assert dials == 1 and exchange.handshakes == []
 
 
-def test_P07_a_port_that_a_real_proxy_does_not_allow(proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P07_a_port_that_a_real_proxy_does_not_allow(
+    proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     error, dials = refused(make_feed, proxy.url(), url=f"wss://127.0.0.1:{free_port()}/")
     assert error.status == 403 and dials == 3
     assert ("Access Denied" if proxy.name == "squid" else "CONNECT method not allowed") in error.reason
 
 
-def test_P07_an_exchange_that_a_real_proxy_does_not_reach(proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P07_an_exchange_that_a_real_proxy_does_not_reach(
+    proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     error, dials = refused(make_feed, proxy.url(), url=f"wss://127.0.0.1:{proxy.dead}/")
     assert error.status == (503 if proxy.name == "squid" else 500) and dials == 3
     assert ("could not be retrieved" if proxy.name == "squid" else "unable to connect") in error.reason
 
 
-def test_P07_and_it_works_through_real_proxies(proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_P07_and_it_works_through_real_proxies(
+    proxy: RealProxy, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     with make_feed(proxy=proxy.url()) as feed:
         assert feed.wait_for_book(A, 10).is_live
         feed.close()

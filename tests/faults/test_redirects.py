@@ -18,7 +18,9 @@ from tests.support import wait_until
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("scheme", ["ws", "wss", "http", "https"])
-def test_H06_H14_redirects_are_refused_and_the_target_named(code: int, scheme: str, make_feed: FeedMaker) -> None:
+def test_H06_H14_redirects_are_refused_and_the_target_named(
+    code: int, scheme: str, make_feed: FeedMaker
+) -> None:
     with RawServer(Script()) as other:
         location = f"Location: {scheme}://u:hunter2@localhost:{other.port}/el\x1bsewhere?token=hunter2"
         script = Script(says(f"{code} Moved", location))
@@ -31,7 +33,9 @@ def test_H06_H14_redirects_are_refused_and_the_target_named(code: int, scheme: s
     assert len(script.requests) == 1
 
 
-@pytest.mark.parametrize("location", [[], ["Location: /trade-api/ws/v2"], ["Location: //[["], ["Location: " + "x" * 60_000]])
+@pytest.mark.parametrize(
+    "location", [[], ["Location: /trade-api/ws/v2"], ["Location: //[["], ["Location: " + "x" * 60_000]]
+)
 def test_H06_odd_targets(location: list[str], make_feed: FeedMaker) -> None:
     script = Script(says("302 Found", *location))
     with RawServer(script) as server:
@@ -39,20 +43,32 @@ def test_H06_odd_targets(location: list[str], make_feed: FeedMaker) -> None:
     assert len(script.requests) == 1 and len(change.reason) < 600
 
 
-def test_H14_a_maintenance_passes(exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture) -> None:
+def test_H14_a_maintenance_passes(
+    exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
+) -> None:
     exchange.reject_next(1, 302, {"Location": "https://status.example/maintenance"})
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().wait_for_book(A, 10)
     assert [handshake.status for handshake in exchange.handshakes] == [302, 101]
     assert heard.steps() == [FeedState.CONNECTING, FeedState.RECONNECTING, FeedState.CONNECTED]
-    warnings = [record for record in caplog.records if record.name == "kalshi_feed" and record.levelno >= logging.WARNING]
+    warnings = [
+        record
+        for record in caplog.records
+        if record.name == "kalshi_feed" and record.levelno >= logging.WARNING
+    ]
     assert [record.levelno for record in warnings] == [logging.WARNING]
-    assert "https://status.example/maintenance" in warnings[0].getMessage() and "next attempt (1)" in warnings[0].getMessage()
+    assert (
+        "https://status.example/maintenance" in warnings[0].getMessage()
+        and "next attempt (1)" in warnings[0].getMessage()
+    )
 
 
 def test_H14_every_one_of_them_is_a_warning(
-    exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also after a healthy session; and no number of them is final."""
     monkeypatch.setattr("kalshi_feed.session.retry._SLOW_DELAY", 0.02)
@@ -67,9 +83,15 @@ def test_H14_every_one_of_them_is_a_warning(
     assert feed.wait_for_book(A, 5).is_live
 
 
-@pytest.mark.parametrize(("policy", "dials"), [(ReconnectPolicy.never(), 1), (ReconnectPolicy(2, 0.0, 0.0), 3)])
+@pytest.mark.parametrize(
+    ("policy", "dials"), [(ReconnectPolicy.never(), 1), (ReconnectPolicy(2, 0.0, 0.0), 3)]
+)
 def test_H14_the_policy_decides_as_of_any_other_loss(
-    policy: ReconnectPolicy, dials: int, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+    policy: ReconnectPolicy,
+    dials: int,
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("kalshi_feed.session.retry._SLOW_DELAY", 0.02)
     exchange.reject_next(9, 302, {"Location": "https://elsewhere.example/"})

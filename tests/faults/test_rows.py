@@ -25,7 +25,9 @@ def test_no_name_and_no_decision_is_of_a_row_that_does_not_exist() -> None:
 def test_the_ids_of_each_letter_are_consecutive_and_none_is_there_twice() -> None:
     counts = Counter(row[:1] for row in ROWS)
     assert counts.keys() == set(LETTERS)
-    assert list(ROWS) == [f"{letter}{number:02}" for letter in LETTERS for number in range(1, counts[letter] + 1)]
+    assert list(ROWS) == [
+        f"{letter}{number:02}" for letter in LETTERS for number in range(1, counts[letter] + 1)
+    ]
 
 
 def test_every_cell_of_every_row_is_filled() -> None:

@@ -1,7 +1,8 @@
 """K01 to K05 and K11 through the whole feed: keys, signatures and passwords are seen nowhere.
 
-What the parts say about them is in tests/test_credentials.py and tests/connection. conftest.py scans every log record and
-every error that is alive after each test; here are the errors of every class, and what else can be shown.
+What the parts say about them is in tests/test_credentials.py and tests/connection. conftest.py scans every
+log record and every error that is alive after each test; here are the errors of every class, and what else
+can be shown.
 """
 
 # mypy: no-strict-equality
@@ -53,7 +54,7 @@ def more_secrets(secrets: Secrets) -> None:
     secrets.add(USER, PASSWORD, BASIC, URL_PASSWORD)
 
 
-# -- every error -------------------------------------------------------------------------------------------------------
+# -- every error ---------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -96,7 +97,9 @@ def echoes(scene: Scene, line: str) -> Callable[[Peer], None]:
         ]
         body = f"{ways[int(line[-1])]}".encode()
         chunks = [body[:half], body[half:], b""]
-        peer.send(f"HTTP/1.1 {line[:3]} No {signature}\r\nLocation: wss://other.example/{signature}\r\n".encode())
+        peer.send(
+            f"HTTP/1.1 {line[:3]} No {signature}\r\nLocation: wss://other.example/{signature}\r\n".encode()
+        )
         peer.send(f"X-Echo: {signature}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         peer.send(b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks))
         peer.wait_closed()
@@ -106,7 +109,9 @@ def echoes(scene: Scene, line: str) -> Callable[[Peer], None]:
 
 def refused(scene: Scene, handler: Callable[[Peer], None]) -> None:
     with RawServer(handler) as server:
-        feed = scene.feed(url=f"ws://127.0.0.1:{server.port}/x?token={URL_PASSWORD}", ssl_context=None, reconnect=NEVER)
+        feed = scene.feed(
+            url=f"ws://127.0.0.1:{server.port}/x?token={URL_PASSWORD}", ssl_context=None, reconnect=NEVER
+        )
         feed.start().wait_until_connected(10)
 
 
@@ -219,9 +224,13 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
         lambda scene: wrong_arguments(scene, url=f"ws://exchange.example/?token={URL_PASSWORD}"),
         lambda scene: wrong_arguments(scene, proxy=f"socks5://{USER}:{PASSWORD}@proxy.example:1"),
         lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example:port"),
-        lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", idle_timeout=-1),
+        lambda scene: wrong_arguments(
+            scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", idle_timeout=-1
+        ),
         lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", queue_size=-1),
-        lambda scene: wrong_arguments(scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", ssl_context="x"),
+        lambda scene: wrong_arguments(
+            scene, proxy=f"http://{USER}:{PASSWORD}@proxy.example", ssl_context="x"
+        ),
         lambda scene: from_wrong_env(scene, {"KALSHI_ENV": "moon"}),
         lambda scene: from_wrong_env(scene, {}, idle_timeout=-1),
         lambda scene: from_wrong_env(scene, {"HTTPS_PROXY": f"socks5://{USER}:{PASSWORD}@proxy.example"}),
@@ -237,12 +246,21 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "ConnectionFailed": [
         lambda scene: refused(scene, lambda peer: None),
         lambda scene: refused(scene, says_back),
-        lambda scene: scene.feed(url="ws://127.0.0.1:9/", ssl_context=None, reconnect=NEVER).start().wait_until_connected(5),
+        lambda scene: (
+            scene.feed(url="ws://127.0.0.1:9/", ssl_context=None, reconnect=NEVER)
+            .start()
+            .wait_until_connected(5)
+        ),
     ],
     "HandshakeRejected": [lambda scene, n=n: refused(scene, echoes(scene, f"404 {n}")) for n in range(7)]
-    + [lambda scene: refused(scene, echoes(scene, "302 0")), lambda scene: refused(scene, echoes(scene, "500 3"))],
+    + [
+        lambda scene: refused(scene, echoes(scene, "302 0")),
+        lambda scene: refused(scene, echoes(scene, "500 3")),
+    ],
     "AuthenticationError": [lambda scene, n=n: refused(scene, echoes(scene, f"401 {n}")) for n in range(7)],
-    "TLSError": [lambda scene: scene.feed(ssl_context=ssl.create_default_context()).start().wait_until_connected(5)],
+    "TLSError": [
+        lambda scene: scene.feed(ssl_context=ssl.create_default_context()).start().wait_until_connected(5)
+    ],
     "ProxyError": [proxied],
     "ConnectionLost": [lost, closed_with_echo],
     "ProtocolError": [lambda scene: decode('{"type":"orderbook_delta"')],
@@ -263,7 +281,8 @@ def says_back(peer: Peer) -> None:
 
 
 def shown(error: BaseException) -> list[str]:
-    """All that is seen of an error: texts, locals, what it is pickled to, and the traceback as it is printed."""
+    """All that is seen of an error: texts, locals, what it is pickled to, and the traceback as it is
+    printed."""
     return [
         *shown_with_locals(error),
         "".join(traceback.format_exception(type(error), error, None)),
@@ -277,7 +296,11 @@ def test_K02_every_class_of_error_is_provoked() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "provoke"),
-    [pytest.param(kind, each, id=f"{kind}-{n}") for kind, several in PROVOCATIONS.items() for n, each in enumerate(several)],
+    [
+        pytest.param(kind, each, id=f"{kind}-{n}")
+        for kind, several in PROVOCATIONS.items()
+        for n, each in enumerate(several)
+    ],
 )
 def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
     kind: str,
@@ -302,17 +325,23 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
                 secrets.check(text, "what was logged with an error")
     for heard in scene.heard:
         for event in heard.told:
-            secrets.check(f"{event} {event!r} {pickle.dumps(event).decode('latin-1')}", f"a {type(event).__name__}")
+            secrets.check(
+                f"{event} {event!r} {pickle.dumps(event).decode('latin-1')}", f"a {type(event).__name__}"
+            )
         for fault in heard.faults:
             for text in shown(fault.error) if fault.error else ():
                 secrets.check(text, "the error of a FeedFault")
 
 
 def test_K02_an_unknown_argument_tells_nothing_either(exchange: Exchange, secrets: Secrets) -> None:
-    environ = {"KALSHI_API_KEY_ID": exchange.api_key_id, "KALSHI_PRIVATE_KEY": exchange.private_key_pem.decode()}
+    environ = {
+        "KALSHI_API_KEY_ID": exchange.api_key_id,
+        "KALSHI_PRIVATE_KEY": exchange.private_key_pem.decode(),
+    }
     with pytest.raises(TypeError) as caught:
         KalshiFeed.from_env(environ=environ, idle=3)
-    assert any("kalshi_feed/feed.py" in text for text in shown_with_locals(caught.value))  # the traceback is there
+    # the traceback is there
+    assert any("kalshi_feed/feed.py" in text for text in shown_with_locals(caught.value))
     for text in shown(caught.value):
         secrets.check(text, "a TypeError")
 
@@ -325,7 +354,7 @@ def test_K02_the_search_finds_what_is_there(exchange: Exchange, secrets: Secrets
     assert any(secrets.found_in(text) for text in shown(caught.value))
 
 
-# -- a whole life ------------------------------------------------------------------------------------------------------
+# -- a whole life --------------------------------------------------------------------------------------------
 
 
 def test_K01_K03_K05_a_life_full_of_failures_with_everything_logged(
@@ -355,10 +384,16 @@ def test_K01_K03_K05_a_life_full_of_failures_with_everything_logged(
             with pytest.raises(AuthenticationError):
                 feed.wait_for_book(A, 5)
             shown = [
-                *(f"{thing} {thing!r}" for thing in (feed, feed.stats(), feed.health(), feed.subscriptions, feed.books)),
+                *(
+                    f"{thing} {thing!r}"
+                    for thing in (feed, feed.stats(), feed.health(), feed.subscriptions, feed.books)
+                ),
                 *(repr(vars(thing)) for thing in (feed, inside.engine(feed), inside.engine(feed)._state)),
                 repr(dataclasses.asdict(feed.health())),
-                *(pickle.dumps(thing).decode("latin-1") for thing in (*heard.told, feed.stats(), feed.health())),
+                *(
+                    pickle.dumps(thing).decode("latin-1")
+                    for thing in (*heard.told, feed.stats(), feed.health())
+                ),
             ]
             feed.close()
     finally:

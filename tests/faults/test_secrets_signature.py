@@ -1,4 +1,5 @@
-"""K08 to K11 through the whole feed: the signature goes to the exchange and nowhere else, and cookies go nowhere."""
+"""K08 to K11 through the whole feed: the signature goes to the exchange and nowhere else, and cookies go
+nowhere."""
 
 # mypy: no-strict-equality
 
@@ -29,8 +30,12 @@ def more_secrets(secrets: Secrets) -> None:
     secrets.add(USER, PASSWORD, BASIC, URL_PASSWORD)
 
 
-@pytest.mark.parametrize("url", ["ws://exchange.example/", "ws://10.0.0.1/", "ws://localhost.example/", "ws://127.0.0.1.example/"])
-def test_K08_plain_urls_are_refused_before_any_lookup(url: str, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "url", ["ws://exchange.example/", "ws://10.0.0.1/", "ws://localhost.example/", "ws://127.0.0.1.example/"]
+)
+def test_K08_plain_urls_are_refused_before_any_lookup(
+    url: str, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
         raise AssertionError("a name was looked up")
 
@@ -59,7 +64,9 @@ def test_K08_localhost_that_leads_elsewhere(make_feed: FeedMaker, monkeypatch: p
         ("//twice//", "//twice//"),
     ],
 )
-def test_K09_what_is_signed_is_the_path_that_is_sent(target: str, signed: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_K09_what_is_signed_is_the_path_that_is_sent(
+    target: str, signed: str, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     lines: list[str] = []
 
     def answer(peer: Peer) -> None:

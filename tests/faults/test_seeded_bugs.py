@@ -1,4 +1,5 @@
-"""The seeds fit the code; that each is caught shows `python -m tests.faults.seeded_bugs`, which takes a minute or two."""
+"""The seeds fit the code; that each is caught shows `python -m tests.faults.seeded_bugs`, which takes a
+minute or two."""
 
 from __future__ import annotations
 

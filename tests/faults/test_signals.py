@@ -1,4 +1,5 @@
-"""R09: the feed is closed in signal handlers, on top of whatever the main thread is doing, in a program of its own."""
+"""R09: the feed is closed in signal handlers, on top of whatever the main thread is doing, in a program of
+its own."""
 
 from __future__ import annotations
 
@@ -94,12 +95,14 @@ with feed:  # none the worse for it
     again = feed.wait_for_book('{a}', timeout=5).is_live
 print(json.dumps(dict(handled=handled, closes=closes, live=live, rounds=rounds, longest=longest, took=took, again=again,
                       threads=own_threads(), state=feed.state.value, waiters=inside.waiters(feed))))
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("share", [3, 200])
 @pytest.mark.parametrize("kind", ["SIGALRM", "SIGTERM"])
-def test_R09_close_in_a_signal_handler_every_half_millisecond(kind: str, share: int, exchange: Exchange, tmp_path: Path) -> None:
+def test_R09_close_in_a_signal_handler_every_half_millisecond(
+    kind: str, share: int, exchange: Exchange, tmp_path: Path
+) -> None:
     body = STORM.format(share=share, kind=kind, seconds=SECONDS / 2, a=A, b=B)
     done = subprocess.run(program(exchange, tmp_path, body), capture_output=True, text=True, timeout=45)
     assert done.returncode == 0, done.stderr
@@ -136,7 +139,9 @@ def test_R09_sigterm_ends_a_program_that_waits(moment: str, exchange: Exchange, 
     except FeedClosedError:
         print('FeedClosedError', flush=True)
     """
-    with subprocess.Popen(program(exchange, tmp_path, body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        program(exchange, tmp_path, body), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         if moment == "close":
@@ -153,7 +158,9 @@ def test_R09_sigterm_ends_a_program_that_waits(moment: str, exchange: Exchange, 
     assert took < 6
 
 
-def test_R09_close_in_a_signal_handler_on_top_of_start(make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R09_close_in_a_signal_handler_on_top_of_start(
+    make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The feed that is about to start does not start: nobody would close it again."""
     feed = make_feed()
     real = live.Reader
@@ -174,7 +181,9 @@ def test_R09_close_in_a_signal_handler_on_top_of_start(make_feed: FeedMaker, mon
     assert feed.start().wait_for_book(A, timeout=5).is_live
 
 
-def test_R09_close_in_a_signal_handler_on_top_of_subscribe(make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R09_close_in_a_signal_handler_on_top_of_subscribe(
+    make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The handler finds a market that is wanted and has no book yet."""
     feed = make_feed()
     told: list[Any] = []
@@ -203,7 +212,8 @@ def test_R09_close_in_a_signal_handler_on_top_of_subscribe(make_feed: FeedMaker,
 
 
 def test_R09_signals_on_top_of_a_close_that_waits(exchange: Exchange, feed: KalshiFeed) -> None:
-    """The peer does not answer the farewell. Each signal's close() finds another one waiting below it, and leaves it to that."""
+    """The peer does not answer the farewell. Each signal's close() finds another one waiting below it, and
+    leaves it to that."""
     feed.wait_until_connected(5)
     exchange.freeze()
     inside = deepest = 0

@@ -52,7 +52,9 @@ def last_word(exchange: Exchange, sleepy: SleepyFeed) -> float:
 
 def holes(sleepy: SleepyFeed, kind: str) -> list[tuple[Any, ...]]:
     with sqlite3.connect(sleepy.store) as store:
-        rows = store.execute("select what, gap_started, gap_ended from holes where kind = ? order by n", (kind,)).fetchall()
+        rows = store.execute(
+            "select what, gap_started, gap_ended from holes where kind = ? order by n", (kind,)
+        ).fetchall()
     store.close()
     return rows
 
@@ -114,7 +116,9 @@ def test_N44_after_a_night_the_books_are_stale_at_once_and_live_soon(
     assert change["started"] == pytest.approx(slept_at, abs=0.2)
     assert change["ended"] == pytest.approx(change["wall"], abs=0.5)
     assert change["ended"] - change["started"] > NIGHT
-    assert told["started"] == sleepy.of("state", woke, state="RECONNECTING")[0]["started"] == change["started"]
+    assert (
+        told["started"] == sleepy.of("state", woke, state="RECONNECTING")[0]["started"] == change["started"]
+    )
 
     sleepy.close()
     started, ended = as_stored(change["started"]), as_stored(change["ended"])
@@ -125,11 +129,16 @@ def test_N44_after_a_night_the_books_are_stale_at_once_and_live_soon(
     bounds = (connected["gap_started_ns"], connected["gap_ended_ns"])
     assert bounds == (round(change["started"] * 1e6) * 1000, round(change["ended"] * 1e6) * 1000)
     lost = next(line for line in recorded if "lost" in line)
-    assert lost["recv_ns"] / 1e9 == pytest.approx(sleepy.of("state", woke, state="RECONNECTING")[0]["wall"], abs=0.5)
+    assert lost["recv_ns"] / 1e9 == pytest.approx(
+        sleepy.of("state", woke, state="RECONNECTING")[0]["wall"], abs=0.5
+    )
     states, gaps = replayed(sleepy)
     again = [one for one in states if one.state is FeedState.CONNECTED][-1]
     assert again.gap_started is not None and again.gap_ended is not None
-    assert (again.gap_started.timestamp(), again.gap_ended.timestamp()) == (change["started"], change["ended"])
+    assert (again.gap_started.timestamp(), again.gap_ended.timestamp()) == (
+        change["started"],
+        change["ended"],
+    )
     assert [gap.gap_started for gap in gaps] == [again.gap_started]
 
 
@@ -150,7 +159,9 @@ def test_N44_a_connection_that_outlives_the_sleep_is_kept(exchange: Exchange, sl
 
 
 @pytest.mark.parametrize("step", [30.0, -30.0])
-def test_N45_a_step_of_the_wall_clock_costs_one_ping(step: float, exchange: Exchange, sleepy: SleepyFeed) -> None:
+def test_N45_a_step_of_the_wall_clock_costs_one_ping(
+    step: float, exchange: Exchange, sleepy: SleepyFeed
+) -> None:
     last_word(exchange, sleepy)
     pings = exchange.pings_received
     stepped = sleepy.jump(wall=step)
@@ -174,14 +185,19 @@ def test_N45_a_step_of_the_wall_clock_costs_one_ping(step: float, exchange: Exch
     assert replayed(sleepy)[1] == []
 
 
-def test_N45_an_unanswered_ping_means_a_new_connection(exchange: Exchange, proxy: ToxicProxy, sleepy: SleepyFeed) -> None:
+def test_N45_an_unanswered_ping_means_a_new_connection(
+    exchange: Exchange, proxy: ToxicProxy, sleepy: SleepyFeed
+) -> None:
     last = last_word(exchange, sleepy)
     proxy.freeze()
     stepped = sleepy.jump(wall=30.0)
     wait_until(lambda: sleepy.of("state", stepped, state="RECONNECTING"), 5, "the connection to be given up")
     lost = sleepy.of("state", stepped, state="RECONNECTING")[0]
     assert 2.9 < lost["at"] - stepped < 4.5
-    assert lost["reason"] == "the connection was lost: the wall clock was set by +30 s, and a ping was not answered within 3 s"
+    assert (
+        lost["reason"]
+        == "the connection was lost: the wall clock was set by +30 s, and a ping was not answered within 3 s"
+    )
     assert lost["started"] == pytest.approx(last, abs=0.2)
     assert sleepy.of("gap", stepped) == []
     assert sleepy.of("book", stepped)[0]["at"] - stepped > 2.9  # LIVE until then

@@ -1,4 +1,5 @@
-"""A few seconds of the chaos soak (tests/soak), so that every run of the tests has some; and that it finds what is wrong."""
+"""A few seconds of the chaos soak (tests/soak), so that every run of the tests has some; and that it finds
+what is wrong."""
 
 from __future__ import annotations
 
@@ -41,11 +42,17 @@ def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:
     real, count = Session.receive, iter(range(10**9))
 
     def receive(self: Session, payloads: Any, now: float) -> None:
-        real(self, [payload for payload in payloads if b"orderbook_delta" not in payload or next(count) % 200], now)
+        real(
+            self,
+            [payload for payload in payloads if b"orderbook_delta" not in payload or next(count) % 200],
+            now,
+        )
 
     monkeypatch.setattr(Session, "receive", receive)
     monkeypatch.setattr(
-        Session, "_in_sequence", lambda self, subscription, seq, now: bool(setattr(subscription, "next_seq", seq + 1)) or True
+        Session,
+        "_in_sequence",
+        lambda self, subscription, seq, now: bool(setattr(subscription, "next_seq", seq + 1)) or True,
     )
 
 

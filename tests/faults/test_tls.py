@@ -35,7 +35,7 @@ from tests.support import wait_until
 EXPIRED = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
-# -- certificates ------------------------------------------------------------------------------------------------------
+# -- certificates --------------------------------------------------------------------------------------------
 
 
 def wrong_certificate(kind: str, trusted: trustme.CA) -> trustme.LeafCert:
@@ -54,7 +54,9 @@ CERTIFICATES = [
 
 
 @pytest.mark.parametrize(("kind", "words"), CERTIFICATES)
-def test_T01_T02_T03_wrong_certificate_at_first_is_fatal_and_nothing_is_signed(kind: str, words: str, make_feed: FeedMaker) -> None:
+def test_T01_T02_T03_wrong_certificate_at_first_is_fatal_and_nothing_is_signed(
+    kind: str, words: str, make_feed: FeedMaker
+) -> None:
     ca, requests = trustme.CA(), list[bytes]()
 
     def handler(peer: Peer) -> None:
@@ -96,7 +98,9 @@ def test_T01_T02_T03_wrong_certificate_later_is_tried_slowly_and_loudly(
     assert feed.book(A).status is BookStatus.STALE
     refused = heard.states[-1]
     assert refused.state is FeedState.RECONNECTING and refused.delay is not None and refused.delay >= 0.5
-    assert [record.levelno for record in caplog.records if refused.reason in record.getMessage()] == [logging.ERROR]
+    assert [record.levelno for record in caplog.records if refused.reason in record.getMessage()] == [
+        logging.ERROR
+    ]
     ca.issue_cert("127.0.0.1").configure_cert(exchange._certificates.server_context)
     wait_equal(feed, exchange, A)
     assert [handshake.status for handshake in exchange.handshakes] == [101, 101]
@@ -109,12 +113,16 @@ def test_T03_the_default_context_knows_certifi_and_nothing_else(
     for name in ("SSL_CERT_FILE", "WEBSOCKET_CLIENT_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, str(ca))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    with KalshiFeed(exchange.credentials, url=exchange.url) as feed, pytest.raises(TLSError, match="issuer is not known"):
+    with (
+        KalshiFeed(exchange.credentials, url=exchange.url) as feed,
+        pytest.raises(TLSError, match="issuer is not known"),
+    ):
         feed.wait_until_connected(10)
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+    "content",
+    [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
 )
 def test_T09_unusable_ca_bundle_is_told_at_construction(
     content: bytes | None, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -144,7 +152,7 @@ def test_T09_T11_the_environment_has_no_say_and_the_bundle_is_read_once(
     assert not key_log.exists()
 
 
-# -- contexts that do not verify ---------------------------------------------------------------------------------------
+# -- contexts that do not verify -----------------------------------------------------------------------------
 
 
 def unverified() -> ssl.SSLContext:
@@ -163,7 +171,11 @@ def old() -> ssl.SSLContext:
 
 @pytest.mark.parametrize(("make", "words"), [(unverified, "verify_mode"), (old, "minimum_version")])
 def test_T06_T10_a_weak_context_is_for_loopback_only_and_said_to_be(
-    make: Callable[[], ssl.SSLContext], words: str, exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
+    make: Callable[[], ssl.SSLContext],
+    words: str,
+    exchange: Exchange,
+    make_feed: FeedMaker,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         make_feed(url="wss://external-api-ws.kalshi.com/trade-api/ws/v2", ssl_context=make())
@@ -205,11 +217,13 @@ def test_T06_server_of_old_tls_is_fatal(make_feed: FeedMaker) -> None:
         assert server.connections == 1
 
 
-# -- a stream that breaks ----------------------------------------------------------------------------------------------
+# -- a stream that breaks ------------------------------------------------------------------------------------
 
 
 @contextmanager
-def through_proxy(exchange: Exchange, make_feed: FeedMaker) -> Iterator[tuple[ToxicProxy, KalshiFeed, Recorder]]:
+def through_proxy(
+    exchange: Exchange, make_feed: FeedMaker
+) -> Iterator[tuple[ToxicProxy, KalshiFeed, Recorder]]:
     """A feed with a LIVE book behind a proxy, and nothing under way."""
     with ToxicProxy(exchange.port) as proxy:
         feed = make_feed(HurriedFeed, url=exchange.url.replace(str(exchange.port), str(proxy.port)))
@@ -220,7 +234,9 @@ def through_proxy(exchange: Exchange, make_feed: FeedMaker) -> Iterator[tuple[To
         feed.close()
 
 
-def assert_lost_and_found(proxy: ToxicProxy, feed: KalshiFeed, heard: Recorder, exchange: Exchange, act: Callable[[], None]) -> str:
+def assert_lost_and_found(
+    proxy: ToxicProxy, feed: KalshiFeed, heard: Recorder, exchange: Exchange, act: Callable[[], None]
+) -> str:
     """Until the connection is lost, then until all is well; gives the reason of the loss."""
     proxy.refusing = True  # so that the loss can be looked at
 
@@ -235,7 +251,9 @@ def assert_lost_and_found(proxy: ToxicProxy, feed: KalshiFeed, heard: Recorder, 
     wait_equal(feed, exchange, A)
     feed.close()
     assert heard.faults == [] and heard.gaps == []
-    assert {(delta.price, delta.delta) for delta in heard.of("orderbook_delta")} <= {(Decimal("0.41"), Decimal(1))}
+    assert {(delta.price, delta.delta) for delta in heard.of("orderbook_delta")} <= {
+        (Decimal("0.41"), Decimal(1))
+    }
     seqs = [delta.seq for delta in heard.of("orderbook_delta")]
     assert all(later == before + 1 or later < before for before, later in itertools.pairwise(seqs))
     lost = next(change for change in heard.states if change.state is FeedState.RECONNECTING)
@@ -247,7 +265,9 @@ def assert_lost_and_found(proxy: ToxicProxy, feed: KalshiFeed, heard: Recorder, 
 def test_T05_corrupted_record(offset: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     with through_proxy(exchange, make_feed) as (proxy, feed, heard):
         proxy.down.flip = proxy._pairs[0][0].taken + offset
-        reason = assert_lost_and_found(proxy, feed, heard, exchange, lambda: exchange.change(A, "yes", "0.41", "1"))
+        reason = assert_lost_and_found(
+            proxy, feed, heard, exchange, lambda: exchange.change(A, "yes", "0.41", "1")
+        )
     assert "TLS error" in reason
 
 
@@ -255,7 +275,9 @@ def test_T05_corrupted_record(offset: int, exchange: Exchange, make_feed: FeedMa
 def test_T05_alert_in_the_middle_of_the_stream(offset: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     with through_proxy(exchange, make_feed) as (proxy, feed, heard):
         proxy.up.flip = proxy._pairs[0][1].taken + offset  # the exchange cannot read it, and says so
-        reason = assert_lost_and_found(proxy, feed, heard, exchange, lambda: feed.subscribe("trade", A).unsubscribe())
+        reason = assert_lost_and_found(
+            proxy, feed, heard, exchange, lambda: feed.subscribe("trade", A).unsubscribe()
+        )
     assert "TLS error" in reason and "ALERT" in reason
 
 
@@ -263,13 +285,17 @@ def test_T05_alert_in_the_middle_of_the_stream(offset: int, exchange: Exchange, 
 def test_T05_truncated(left: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     with through_proxy(exchange, make_feed) as (proxy, feed, heard):
         proxy.down.limit = proxy._pairs[0][0].taken + left
-        reason = assert_lost_and_found(proxy, feed, heard, exchange, lambda: exchange.change(A, "yes", "0.41", "1"))
+        reason = assert_lost_and_found(
+            proxy, feed, heard, exchange, lambda: exchange.change(A, "yes", "0.41", "1")
+        )
     assert "cut off" in reason
 
 
 @pytest.mark.parametrize("offset", [7, 60, 130, 200, 400, 900])
 @pytest.mark.parametrize("direction", ["down", "up"])
-def test_T05_corrupted_handshake_is_tried_again(direction: str, offset: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_T05_corrupted_handshake_is_tried_again(
+    direction: str, offset: int, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     with ToxicProxy(exchange.port) as proxy:
         getattr(proxy, direction).flip = offset
         feed = make_feed(url=exchange.url.replace(str(exchange.port), str(proxy.port)), connect_timeout=0.5)
@@ -282,7 +308,7 @@ def test_T05_corrupted_handshake_is_tried_again(direction: str, offset: int, exc
         feed.close()
 
 
-# -- one thread for the socket -----------------------------------------------------------------------------------------
+# -- one thread for the socket -------------------------------------------------------------------------------
 
 
 class Calls:
@@ -300,7 +326,11 @@ class Calls:
             pass
 
         for recorded, names in (
-            (RecordedSocket, "recv recv_into send sendall shutdown close detach connect_ex setsockopt getsockopt setblocking"),
+            (
+                RecordedSocket,
+                "recv recv_into send sendall shutdown close detach connect_ex setsockopt getsockopt "
+                "setblocking",
+            ),
             (RecordedTls, "read write do_handshake unwrap"),
         ):
             for name in names.split():
@@ -312,7 +342,9 @@ class Calls:
         def call(this: Any, *args: Any, **kwargs: Any) -> Any:
             if id(this) not in self.made:
                 self._kept.append(this)
-            self.made.setdefault(id(this), set()).add((name, threading.get_ident(), threading.current_thread().name))
+            self.made.setdefault(id(this), set()).add(
+                (name, threading.get_ident(), threading.current_thread().name)
+            )
             return function(this, *args, **kwargs)
 
         return call
@@ -328,13 +360,24 @@ class Calls:
         for made in self.made.values():
             assert len({ident for _, ident, _ in made}) == 1
             assert {name for _, _, name in made} == {"kalshi-feed-reader"}
-        assert not {name for made in self.made.values() for name, _, _ in made} & {"shutdown", "unwrap", "detach"}
+        assert not {name for made in self.made.values() for name, _, _ in made} & {
+            "shutdown",
+            "unwrap",
+            "detach",
+        }
 
 
-def test_T08_every_call_of_the_socket_is_the_readers(make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_T08_every_call_of_the_socket_is_the_readers(
+    make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = Calls(monkeypatch)
     with Exchange(8, rate=2000, seed=1, key_type="ed25519", heartbeat=0.05) as exchange:
-        feed = make_feed(credentials=exchange.credentials, url=exchange.url, ssl_context=calls.context(exchange), idle_timeout=0.5)
+        feed = make_feed(
+            credentials=exchange.credentials,
+            url=exchange.url,
+            ssl_context=calls.context(exchange),
+            idle_timeout=0.5,
+        )
         heard = Recorder(feed)
         tickers = exchange.market_tickers
         feed.start().subscribe("orderbook_delta", tickers).wait(5)
@@ -366,7 +409,9 @@ def test_T08_every_call_of_the_socket_is_the_readers(make_feed: FeedMaker, monke
     calls.assert_of_one_thread(1)
 
 
-def test_T07_close_under_load_is_a_message_to_the_reader(make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_T07_close_under_load_is_a_message_to_the_reader(
+    make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls, sessions = Calls(monkeypatch), 24
     with Exchange(8, rate=3000, seed=2, key_type="ed25519") as exchange:
         context = calls.context(exchange)

@@ -49,7 +49,9 @@ def test_limit_cuts_after_so_many_bytes(exchange: Exchange, make_feed: FeedMaker
 
 def test_black_hole_and_latency(exchange: Exchange, make_feed: FeedMaker) -> None:
     with ToxicProxy(exchange.port) as proxy:
-        feed = make_feed(url=exchange.url.replace(str(exchange.port), str(proxy.port)), idle_timeout=0.5).start()
+        feed = make_feed(
+            url=exchange.url.replace(str(exchange.port), str(proxy.port)), idle_timeout=0.5
+        ).start()
         feed.wait_for_book(A, 5)
         proxy.down.black_hole = True
         wait_until(lambda: feed.state is FeedState.RECONNECTING)

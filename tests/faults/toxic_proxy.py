@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that does to a connection what networks do.
 
-One thread moves the bytes of all connections; a test (or the soak) changes the toxics at any time, and they apply to what is
-moved from then on. What it decides at random comes from its own seed.
+One thread moves the bytes of all connections; a test (or the soak) changes the toxics at any time, and they
+apply to what is moved from then on. What it decides at random comes from its own seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Final
 
 __all__ = ["ToxicProxy", "Toxics"]
 
-_MOST_HELD: Final = 1 << 20  # bytes a direction holds back before it stops reading, so that back-pressure is real
+# bytes a direction holds back before it stops reading, so that back-pressure is real
+_MOST_HELD: Final = 1 << 20
 _TICK: Final = 0.2
 
 
@@ -59,9 +60,9 @@ class _Pipe:
 class ToxicProxy:
     """Forwards its ``port`` to ``target``. A context manager; its methods may be called from any thread.
 
-    ``down`` are the toxics of what the exchange sends, ``up`` of what the feed sends. ``cut_with_reset``: how connections are
-    ended that reach their limit (RST, or FIN). ``passed`` counts the bytes passed down over all connections, ``accepted`` the
-    connections, ``limited`` those that have reached their limit.
+    ``down`` are the toxics of what the exchange sends, ``up`` of what the feed sends. ``cut_with_reset``: how
+    connections are ended that reach their limit (RST, or FIN). ``passed`` counts the bytes passed down over
+    all connections, ``accepted`` the connections, ``limited`` those that have reached their limit.
     """
 
     def __init__(self, target: int, *, seed: int = 0) -> None:
@@ -69,7 +70,8 @@ class ToxicProxy:
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[_Pipe, _Pipe]] = []
-        self._lock = threading.Lock()  # guards _pairs; nothing else is called under it but socket calls that do not block
+        # guards _pairs; nothing else is called under it but socket calls that do not block
+        self._lock = threading.Lock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="toxic-proxy", daemon=True)
         self.port: int = self._listener.getsockname()[1]
@@ -84,7 +86,9 @@ class ToxicProxy:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stopped = True
         self._thread.join(5)
         assert not self._thread.is_alive(), "the proxy's thread hangs"
@@ -107,12 +111,13 @@ class ToxicProxy:
             self._pairs.clear()
 
     def freeze(self) -> None:
-        """Every connection of now goes silent for ever, in both directions; later ones are as the toxics say."""
+        """Every connection of now goes silent for ever, in both directions; later ones are as the toxics
+        say."""
         with self._lock:
             for pair in self._pairs:
                 pair[0].toxics = pair[1].toxics = Toxics(black_hole=True)
 
-    # -- the proxy's thread --------------------------------------------------------------------------------------------
+    # -- the proxy's thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._stopped:

@@ -1,4 +1,5 @@
-"""A user who believes the feed and finds out whether that was right: the invariants of kalshi_feed/README.md, seen by callbacks."""
+"""A user who believes the feed and finds out whether that was right: the invariants of kalshi_feed/README.md,
+seen by callbacks."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ __all__ = ["Bookkeeper"]
 
 
 class Bookkeeper:
-    """Keeps books of callbacks alone, and notes what contradicts the invariants. Register it before the feed is started.
+    """Keeps books of callbacks alone, and notes what contradicts the invariants. Register it before the feed
+    is started.
 
-    Appended to by the feed's worker, read by the test: ``told`` is everything in order, ``wrong`` what may not be.
+    Appended to by the feed's worker, read by the test: ``told`` is everything in order, ``wrong`` what may
+    not be.
     """
 
     def __init__(self, feed: KalshiFeed, policy: ReconnectPolicy | None = None) -> None:
@@ -54,7 +57,11 @@ class Bookkeeper:
         before = self._feed.stats()
         live = [ticker for ticker, book in self._feed.books.items() if book.status is BookStatus.LIVE]
         after = self._feed.stats()
-        if live and before.state is after.state is FeedState.RECONNECTING and before.reconnects == after.reconnects:
+        if (
+            live
+            and before.state is after.state is FeedState.RECONNECTING
+            and before.reconnects == after.reconnects
+        ):
             self.wrong.append(f"LIVE without a connection: {live}")
         if self._policy is not None and (change.delay or 0.0) < self._policy.delay(change.attempt, 0.0):
             self.wrong.append(f"attempt {change.attempt} after {change.delay} s only")
@@ -73,12 +80,16 @@ class Bookkeeper:
         if not levels[item.price]:
             del levels[item.price]
 
-    # -- for the test --------------------------------------------------------------------------------------------------
+    # -- for the test ----------------------------------------------------------------------------------------
 
     @property
     def losses(self) -> list[StateChange]:
         """The announced ends of connections, and failed attempts, so far."""
-        return [item for item in self.told if isinstance(item, StateChange) and item.state is FeedState.RECONNECTING]
+        return [
+            item
+            for item in self.told
+            if isinstance(item, StateChange) and item.state is FeedState.RECONNECTING
+        ]
 
     def kinds(self) -> list[str]:
         """The kinds of the faults so far."""
@@ -89,7 +100,8 @@ class Bookkeeper:
         return [item for item in self.told if getattr(item, "type", None) == type_]
 
     def wait_right(self, exchange: Exchange, *tickers: str, timeout: float = 10.0) -> None:
-        """Until the feed's books and those made of callbacks are LIVE and the exchange's; nothing was wrong on the way."""
+        """Until the feed's books and those made of callbacks are LIVE and the exchange's; nothing was wrong
+        on the way."""
         wait_equal(self._feed, exchange, *tickers, timeout=timeout)
         wait_until(
             lambda: all(self.books.get(ticker) == exchange.book(ticker) for ticker in tickers),

@@ -37,7 +37,9 @@ class Fold:
         msg = frame["msg"]
         if frame["type"] == "orderbook_snapshot":
             for side in ("yes", "no"):
-                self.sides[side] = {Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
+                self.sides[side] = {
+                    Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []
+                }
         elif frame["type"] == "orderbook_delta":
             levels, price = self.sides[msg["side"]], Decimal(msg["price_dollars"])
             levels[price] = levels.get(price, Decimal(0)) + Decimal(msg["delta_fp"])

@@ -1,4 +1,5 @@
-"""Frames that break websocket's own rules, or our limit: the connection is replaced, the books are right again."""
+"""Frames that break websocket's own rules, or our limit: the connection is replaced, the books are right
+again."""
 
 from __future__ import annotations
 

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import BookStatus, BookView, ConfigurationError, FeedFault, Gap, KalshiFeed, Lagged, StateChange
+from kalshi_feed import (
+    BookStatus,
+    BookView,
+    ConfigurationError,
+    FeedFault,
+    Gap,
+    KalshiFeed,
+    Lagged,
+    StateChange,
+)
 from kalshi_feed.messages import MESSAGE_TYPES
 from kalshi_feed.session.channels import CHANNELS
 from kalshi_feed.simulator import Exchange
@@ -40,9 +49,19 @@ def _msg(type_: str, ticker: str) -> dict[str, Any]:
     """A body good enough for the type."""
     bodies: dict[str, dict[str, Any]] = {
         "orderbook_snapshot": {"market_ticker": ticker, "yes_dollars_fp": [["0.4000", "1.00"]]},
-        "orderbook_delta": {"market_ticker": ticker, "side": "yes", "price_dollars": "0.4000", "delta_fp": "1.00"},
+        "orderbook_delta": {
+            "market_ticker": ticker,
+            "side": "yes",
+            "price_dollars": "0.4000",
+            "delta_fp": "1.00",
+        },
         "trade": {"market_ticker": ticker, "yes_price_dollars": "0.4000", "count_fp": "1.00"},
-        "fill": {"market_ticker": ticker, "yes_price_dollars": "0.4000", "count_fp": "1.00", "fee_cost": "0.01"},
+        "fill": {
+            "market_ticker": ticker,
+            "yes_price_dollars": "0.4000",
+            "count_fp": "1.00",
+            "fee_cost": "0.01",
+        },
     }
     return bodies.get(type_, {"market_ticker": ticker})
 
@@ -50,7 +69,9 @@ def _msg(type_: str, ticker: str) -> dict[str, Any]:
 def _channels(feed: KalshiFeed) -> None:
     """Everything of A and B."""
     feed.subscribe(["orderbook_delta", "trade", "ticker", "fill", "user_orders", "market_positions"], [A, B])
-    feed.subscribe(["market_lifecycle_v2", "multivariate_market_lifecycle", "order_group_updates", "communications"])
+    feed.subscribe(
+        ["market_lifecycle_v2", "multivariate_market_lifecycle", "order_group_updates", "communications"]
+    )
     feed.subscribe(["cfbenchmarks_value", "cfbenchmarks_value_5hz"], index_ids="all")
     feed.subscribe("pyth_value", underlying_tickers="all")
     for subscription in feed.subscriptions:
@@ -63,7 +84,7 @@ def _channel_of(type_: str) -> str:
     return next(name for name, channel in CHANNELS.items() if type_ in channel.types)
 
 
-# -- registering -------------------------------------------------------------------------------------------------------
+# -- registering ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -192,7 +213,9 @@ def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
     assert told == ["one", "one", "two", "once", "two"]
 
 
-def test_R06_registering_in_a_callback_takes_effect_with_the_next_message(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R06_registering_in_a_callback_takes_effect_with_the_next_message(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     told: list[Any] = []
 
     @feed.on_trade
@@ -232,7 +255,7 @@ def test_other_bad_registrations(feed: KalshiFeed) -> None:
         feed.on("unheard-of", 7)  # type: ignore[call-overload]
 
 
-# -- running -----------------------------------------------------------------------------------------------------------
+# -- running -------------------------------------------------------------------------------------------------
 
 
 def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -241,7 +264,8 @@ def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchan
 
     def look(kind: str, message: Any) -> None:
         names.add(threading.current_thread().name)
-        assert in_thread(lambda: (feed.book(A).view(), feed.stats())).result(1)  # another thread gets at everything
+        # another thread gets at everything
+        assert in_thread(lambda: (feed.book(A).view(), feed.stats())).result(1)
         order.append(f"{kind} {getattr(message, 'count', message.type)}")
 
     feed.on_trade(functools.partial(look, "1st"))
@@ -312,7 +336,7 @@ def test_R08_messages_are_immutable(exchange: Exchange, feed: KalshiFeed) -> Non
                 setattr(item, name, "mine")
 
 
-# -- on_book -----------------------------------------------------------------------------------------------------------
+# -- on_book -------------------------------------------------------------------------------------------------
 
 
 def test_on_book_is_conflated(exchange: Exchange, feed: KalshiFeed) -> None:

@@ -18,10 +18,12 @@ from tests import inside
 from tests.feed.support import A, B, FeedMaker, Held, HurriedFeed, Recorder, in_thread, wait_equal
 from tests.support import wait_until
 
-# -- overflow ----------------------------------------------------------------------------------------------------------
+# -- overflow ------------------------------------------------------------------------------------------------
 
 
-def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(queue_size=50)
     heard = Recorder(feed)
     entered, go_on = threading.Event(), threading.Event()
@@ -44,7 +46,9 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(exchange: Exch
     assert feed.stats().queue_depth <= 50
     assert feed.health().status == "degraded"
     go_on.set()
-    wait_until(lambda: heard.told and getattr(heard.told[-1], "seq", None) == feed.book(A).seq, what="the last delta")
+    wait_until(
+        lambda: heard.told and getattr(heard.told[-1], "seq", None) == feed.book(A).seq, what="the last delta"
+    )
     stats = feed.stats()
     assert stats.dropped == sum(lag.dropped for lag in heard.lags) > 0
     assert stats.queue_high_water <= 50 + 64
@@ -91,7 +95,8 @@ def test_R04_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> No
 
 
 def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """A slow consumer with "block": whatever waits unread before the answer, the connection is not given up for it."""
+    """A slow consumer with "block": whatever waits unread before the answer, the connection is not given up
+    for it."""
     feed = make_feed(HurriedFeed, queue_size=10, overflow="block")
     entered, go_on = threading.Event(), threading.Event()
     seen: list[Any] = []
@@ -121,7 +126,9 @@ def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed
         assert sum(command["cmd"] == "update_subscription" for command in exchange.commands) == 1
 
 
-def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     exchange.heartbeat = 0.2
     feed = make_feed(queue_size=2, overflow="block", idle_timeout=1.0)
     held = feed.on_trade(Held())
@@ -137,7 +144,9 @@ def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(exchange: E
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_oldest"])
-def test_R03_close_while_a_callback_holds_everything_up(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R03_close_while_a_callback_holds_everything_up(
+    overflow: str, exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(queue_size=5, overflow=overflow)
     held = feed.on_trade(Held())
     feed.start().subscribe("trade", A).wait(5)
@@ -151,7 +160,7 @@ def test_R03_close_while_a_callback_holds_everything_up(overflow: str, exchange:
     held.go_on.set()  # the thread that was left behind ends
 
 
-# -- several workers ---------------------------------------------------------------------------------------------------
+# -- several workers -----------------------------------------------------------------------------------------
 
 
 def test_four_workers_keep_each_market_in_order(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -179,7 +188,11 @@ def test_four_workers_keep_each_market_in_order(exchange: Exchange, make_feed: F
     used = set().union(*ran_on.values())
     assert 1 < len(used) <= 4
     assert used <= {f"kalshi-feed-worker-{n}" for n in range(4)}
-    assert [change.state for change in states] == [FeedState.CONNECTING, FeedState.CONNECTED]  # once, not four times
+    # once, not four times
+    assert [change.state for change in states] == [
+        FeedState.CONNECTING,
+        FeedState.CONNECTED,
+    ]
 
 
 def test_R03_a_stuck_worker_holds_up_only_its_markets(exchange: Exchange, make_feed: FeedMaker) -> None:

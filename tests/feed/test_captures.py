@@ -1,4 +1,5 @@
-"""Real input: every recording of ../shared/capture through the exchange, TLS and the feed, against a plain fold of its frames."""
+"""Real input: every recording of ../shared/capture through the exchange, TLS and the feed, against a plain
+fold of its frames."""
 
 # mypy: no-strict-equality
 
@@ -65,7 +66,13 @@ def test_recording(path: Path, use_yes_price: bool, exchange: Exchange, make_fee
         (m["side"], Decimal(m["price_dollars"]), Decimal(m["delta_fp"]), m["ts"], m["ts_ms"]) for m in sent
     ]
     assert [(t.trade_id, t.yes_price, t.no_price, t.count) for t in trades] == [
-        (m["trade_id"], Decimal(m["yes_price_dollars"]), Decimal(m["no_price_dollars"]), Decimal(m["count_fp"])) for m in dealt
+        (
+            m["trade_id"],
+            Decimal(m["yes_price_dollars"]),
+            Decimal(m["no_price_dollars"]),
+            Decimal(m["count_fp"]),
+        )
+        for m in dealt
     ]
     assert len(heard.messages) == len(frames) + 1  # with the first snapshot
     assert heard.gaps == heard.lags == heard.faults == []

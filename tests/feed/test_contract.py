@@ -51,15 +51,15 @@ from tests.support import wait_until
 D = Decimal
 
 
-# -- names -------------------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------------------------
 
 
 def test_public_names() -> None:
     promised = {
-        "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "OrderBook", "BookView", "Level", "FeedState",
+        "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "OrderBook", "BookView", "Level", "FeedState",  # noqa: E501
         "FeedStats", "Health", "StateChange", "Gap", "Lagged", "FeedFault", "PRODUCTION_URL", "DEMO_URL",
         "KalshiFeedError", "ConfigurationError", "CredentialsError", "ConnectionFailed", "HandshakeRejected",
-        "AuthenticationError", "TLSError", "ProxyError", "ConnectionLost", "ProtocolError", "SubscriptionError",
+        "AuthenticationError", "TLSError", "ProxyError", "ConnectionLost", "ProtocolError", "SubscriptionError",  # noqa: E501
         "StaleBookError", "WaitTimeout", "FeedClosedError", "FeedForkedError",
     }  # fmt: skip
     assert promised <= set(kalshi_feed.__all__)
@@ -83,7 +83,9 @@ def test_signatures() -> None:
         "name": None,
     }
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "credentials")
-    assert ReconnectPolicy() == ReconnectPolicy(max_retries=None, initial_delay=0.5, max_delay=30.0, multiplier=2.0, jitter=True)
+    assert ReconnectPolicy() == ReconnectPolicy(
+        max_retries=None, initial_delay=0.5, max_delay=30.0, multiplier=2.0, jitter=True
+    )
     assert list(inspect.signature(KalshiFeed.subscribe).parameters)[1:] == [
         "channels", "market_tickers", "market_ids", "send_initial_snapshot", "skip_ticker_ack", "user_filter",
         "shard_factor", "shard_key", "index_ids", "underlying_tickers", "allow_unknown",
@@ -115,7 +117,7 @@ def test_the_readme_program(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert printed == [(A, "no", D("0.54"), D(-7))]
 
 
-# -- construction ------------------------------------------------------------------------------------------------------
+# -- construction --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_both_kinds_of_key_sign(key_type: Any) -> None:
         assert feed.wait_for_book(A, timeout=5).is_live
 
 
-# -- books -------------------------------------------------------------------------------------------------------------
+# -- books ---------------------------------------------------------------------------------------------------
 
 
 def test_every_question_of_a_book(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -348,7 +350,7 @@ def test_version_only_grows_and_seq_starts_again(exchange: Exchange, feed: Kalsh
     assert seen == sorted(set(seen))
 
 
-# -- messages ----------------------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------------
 
 
 def test_decode_is_public() -> None:
@@ -361,11 +363,18 @@ def test_decode_is_public() -> None:
         assert (delta.market_ticker, delta.price, delta.delta, delta.price_dollars, delta.delta_fp) == (
             "M", D("0.96"), D(-54), "0.960", "-54.00",
         )  # fmt: skip
-        assert (delta.sid, delta.seq, delta.sending_ts_ms, delta.ts_ms) == (2, 3, 1785901540026, 1785901540025)
+        assert (delta.sid, delta.seq, delta.sending_ts_ms, delta.ts_ms) == (
+            2,
+            3,
+            1785901540026,
+            1785901540025,
+        )
         assert delta.time == datetime(2026, 8, 5, 3, 45, 40, 25000, tzinfo=timezone.utc)
     flipped: Any = decode(frame, use_yes_price=True)
     assert flipped.price == D("0.04")
-    old: Any = decode('{"type":"orderbook_delta","sid":1,"seq":2,"msg":{"market_ticker":"M","price":96,"delta":5,"side":"yes"}}')
+    old: Any = decode(
+        '{"type":"orderbook_delta","sid":1,"seq":2,"msg":{"market_ticker":"M","price":96,"delta":5,"side":"yes"}}'
+    )
     assert (old.price, old.delta, old.price_cents, old.delta_int) == (D("0.96"), 5, 96, 5)
     assert isinstance(decode('{"type":"news"}'), UnknownMessage)
     with pytest.raises(ProtocolError):
@@ -388,7 +397,12 @@ def test_fills_and_the_other_private_channels(exchange: Exchange, feed: KalshiFe
     wait_until(lambda: len(heard.messages) == 7)  # each fill tells its position too
     assert [fill.market_ticker for fill in heard.of("fill")] == [A, B]
     (fill,) = fills
-    assert (fill.count, fill.fee, fill.yes_price, fill.outcome_side) == (D("2.5"), D("0.0123"), D("0.46"), "no")
+    assert (fill.count, fill.fee, fill.yes_price, fill.outcome_side) == (
+        D("2.5"),
+        D("0.0123"),
+        D("0.46"),
+        "no",
+    )
     assert isinstance(fill.time, datetime) and fill.time.tzinfo is not None
     assert heard.of("user_order")[0].msg["order_id"] == "o-1"
     assert heard.of("market_position")[-1].market_ticker == B
@@ -398,7 +412,7 @@ def test_fills_and_the_other_private_channels(exchange: Exchange, feed: KalshiFe
     wait_until(lambda: heard.states[-1].gap_ended is not None)
 
 
-# -- figures and health ------------------------------------------------------------------------------------------------
+# -- figures and health --------------------------------------------------------------------------------------
 
 
 def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -411,7 +425,11 @@ def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
         0,
         None,
     )
-    assert (before.processing_latency_p50, before.exchange_latency_p99, before.clock_skew) == (None, None, None)
+    assert (before.processing_latency_p50, before.exchange_latency_p99, before.clock_skew) == (
+        None,
+        None,
+        None,
+    )
     feed.on_delta(lambda delta: None)
     feed.start().subscribe("orderbook_delta", A).wait(5)
     wait_equal(feed, exchange, A)
@@ -428,10 +446,21 @@ def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert set(stats.bytes) == set(stats.messages)
     assert stats.bytes["orderbook_delta"] > 50 * 100
     assert stats.rate_1s > 0 and stats.rate_10s > 0 and stats.rate_60s > 0
-    assert (stats.reconnects, stats.gaps, stats.resyncs, stats.dropped, stats.callback_errors) == (0, 0, 0, 0, 0)
+    assert (stats.reconnects, stats.gaps, stats.resyncs, stats.dropped, stats.callback_errors) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
     assert stats.queue_high_water >= 1
     assert 0 <= (stats.last_message_age or 0) < 5
-    for latency in ("processing_latency_p50", "processing_latency_p99", "exchange_latency_p50", "exchange_latency_p99"):
+    for latency in (
+        "processing_latency_p50",
+        "processing_latency_p99",
+        "exchange_latency_p50",
+        "exchange_latency_p99",
+    ):
         assert 0 <= getattr(stats, latency) < 5
     assert stats.processing_latency_p50 <= stats.processing_latency_p99  # type: ignore[operator]
     assert stats.clock_skew is not None and abs(stats.clock_skew) < 2
@@ -460,7 +489,9 @@ class PatientFeed(KalshiFeed):
     _timing = Timing(snapshot=1.0)
 
 
-def test_health_gives_a_book_its_time_on_an_old_connection_too(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_health_gives_a_book_its_time_on_an_old_connection_too(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(PatientFeed).start().wait_until_connected(5)
     since = time.monotonic()
     wait_until(lambda: time.monotonic() - since > 1.1)
@@ -471,7 +502,7 @@ def test_health_gives_a_book_its_time_on_an_old_connection_too(exchange: Exchang
     assert time.monotonic() - began >= 1.0
 
 
-# -- liveness ----------------------------------------------------------------------------------------------------------
+# -- liveness ------------------------------------------------------------------------------------------------
 
 
 def test_pings_are_answered_and_sent(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -493,12 +524,18 @@ def test_silent_connection_is_replaced(exchange: Exchange, make_feed: FeedMaker)
     wait_until(lambda: feed.stats().reconnects == 1)
     wait_equal(feed, exchange, A)
     assert book.is_live
-    wait_until(lambda: [change.state for change in heard.states[-2:]] == [FeedState.RECONNECTING, FeedState.CONNECTED])
+    wait_until(
+        lambda: (
+            [change.state for change in heard.states[-2:]] == [FeedState.RECONNECTING, FeedState.CONNECTED]
+        )
+    )
     lost = next(change for change in heard.states if change.state is FeedState.RECONNECTING)
     assert "no byte for 0.4 s" in lost.reason
     back = heard.states[-1]
     assert back.gap_started is not None and back.gap_ended is not None
-    assert (back.gap_ended - back.gap_started).total_seconds() >= 0.35  # from the last byte, not from the discovery
+    assert (
+        back.gap_ended - back.gap_started
+    ).total_seconds() >= 0.35  # from the last byte, not from the discovery
 
 
 def test_T04_connect_timeout_is_for_the_whole_dial(make_feed: FeedMaker) -> None:
@@ -535,7 +572,7 @@ def test_every_lost_connection_is_replaced(ending: str, exchange: Exchange, make
         assert "1011: trouble" in heard.states[2].reason
 
 
-# -- the clock ---------------------------------------------------------------------------------------------------------
+# -- the clock -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [90.0, -90.0])
@@ -552,10 +589,17 @@ def test_H02_wrong_clock_costs_one_401(offset: float, exchange: Exchange, make_f
     wait_until(lambda: feed.stats().reconnects == 1)
     assert [handshake.status for handshake in exchange.handshakes] == [401, 101, 101]  # remembered
     wait_until(lambda: len(heard.states) == 4)
-    assert heard.steps() == [FeedState.CONNECTING, FeedState.CONNECTED, FeedState.RECONNECTING, FeedState.CONNECTED]
+    assert heard.steps() == [
+        FeedState.CONNECTING,
+        FeedState.CONNECTED,
+        FeedState.RECONNECTING,
+        FeedState.CONNECTED,
+    ]
 
 
-def test_H02_wrong_key_and_wrong_clock_is_tried_once_more_only(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H02_wrong_key_and_wrong_clock_is_tried_once_more_only(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     exchange.clock_offset = 90.0
     with Exchange(key_type="ed25519") as stranger:
         feed = make_feed(credentials=Credentials.from_pem(exchange.api_key_id, stranger.private_key_pem))
@@ -564,7 +608,7 @@ def test_H02_wrong_key_and_wrong_clock_is_tried_once_more_only(exchange: Exchang
     assert [handshake.status for handshake in exchange.handshakes] == [401, 401]
 
 
-# -- proxies -----------------------------------------------------------------------------------------------------------
+# -- proxies -------------------------------------------------------------------------------------------------
 
 
 def test_through_a_proxy(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -577,7 +621,8 @@ def test_through_a_proxy(exchange: Exchange, make_feed: FeedMaker) -> None:
     lines = request.decode().splitlines()
     assert lines[0] == f"CONNECT 127.0.0.1:{exchange.port} HTTP/1.1"
     assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:pass word').decode()}" in lines
-    assert b"KALSHI" not in (request + tunnel.seen).upper()  # the signed headers go through the tunnel, inside TLS
+    # the signed headers go through the tunnel, inside TLS
+    assert b"KALSHI" not in (request + tunnel.seen).upper()
 
 
 def test_P06_proxy_of_the_environment_is_not_for_loopback(

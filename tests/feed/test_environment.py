@@ -1,4 +1,5 @@
-"""KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE mean the same everywhere: from_env(), every command, Flask, the samples."""
+"""KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE mean the same everywhere: from_env(), every command, Flask, the
+samples."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def test_the_url(case: str, access: Access, monkeypatch: pytest.MonkeyPatch) -> 
     assert exchange_url(environ) == url_for(None, None) == url
     assert Settings.read({}, access.environ | environ).feed["url"] == url
     assert url.split("/")[2] in repr(KalshiFeed.from_env(environ=access.environ | environ))
-    assert "over.example" in repr(KalshiFeed.from_env(environ=access.environ | environ, url="wss://over.example/"))
+    assert "over.example" in repr(
+        KalshiFeed.from_env(environ=access.environ | environ, url="wss://over.example/")
+    )
     assert (url_for("demo", None), url_for("production", None)) == (DEMO_URL, PRODUCTION_URL)
     assert url_for(None, "wss://over.example/") == "wss://over.example/"
 
@@ -61,7 +64,8 @@ def test_an_env_that_is_none(access: Access, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_ca_file(access: Access, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever is led to the exchange by its url needs its certificate too, and an argument wins over the environment's."""
+    """Whoever is led to the exchange by its url needs its certificate too, and an argument wins over the
+    environment's."""
     environ = with_access(access)
     with KalshiFeed.from_env(environ=environ) as feed:
         feed.wait_until_connected(5)
@@ -103,11 +107,15 @@ def test_an_option_wins_over_the_environment(access: Access) -> None:
     wrong = with_access(access) | {"KALSHI_URL": ELSEWHERE, "KALSHI_CA_FILE": "/no/such.pem"}
     check = kalshi_feed("check", "--json", *access.options, **wrong)
     assert (check.returncode, check.stderr) == (0, ""), check.stdout
-    url = json.loads(kalshi_feed("check", "--env", "demo", "--json", "--timeout", "0.01", **with_access(access)).stdout)["steps"][1]
+    url = json.loads(
+        kalshi_feed("check", "--env", "demo", "--json", "--timeout", "0.01", **with_access(access)).stdout
+    )["steps"][1]
     assert (url["step"], url["status"]) == ("url", "ok") and DEMO_URL.split("/")[2] in url["found"]
 
 
 def test_samples_dial_the_exchange_of_the_environment(access: Access) -> None:
     (ticker, *_) = access.exchange.market_tickers
-    found = sample("print_deltas.py", ticker, "--seconds", "4", **with_access(access) | {"KALSHI_ENV": "demo"})
+    found = sample(
+        "print_deltas.py", ticker, "--seconds", "4", **with_access(access) | {"KALSHI_ENV": "demo"}
+    )
     assert (found.returncode, found.stderr) == (0, "") and "feed CONNECTED connected" in found.stdout

@@ -35,7 +35,7 @@ from tests.support import wait_until
 GUIDE = ReconnectPolicy(max_retries=5, initial_delay=1, max_delay=60, jitter=False)
 
 
-# -- connecting --------------------------------------------------------------------------------------------------------
+# -- connecting ----------------------------------------------------------------------------------------------
 
 
 def test_handshake_is_signed_and_without_origin(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -56,7 +56,9 @@ def test_environment_is_enough(exchange: Exchange, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "key id"), (403, "Origin")])
-@pytest.mark.parametrize("wait", ["connected", "book", "message", "forever", "stream", "subscription", "list"])
+@pytest.mark.parametrize(
+    "wait", ["connected", "book", "message", "forever", "stream", "subscription", "list"]
+)
 def test_H01_H03_refused_handshake_ends_every_wait_at_once(
     wait: str, status: int, advice: str, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
@@ -78,7 +80,12 @@ def test_H01_H03_refused_handshake_ends_every_wait_at_once(
     assert caught.value.status == status
     assert "Forbidden" in caught.value.reason
     assert feed.state is FeedState.FAILED
-    for later in (feed.start, lambda: feed.subscribe("trade"), lambda: feed.book(A), lambda: feed.wait_for_book(A, 1)):
+    for later in (
+        feed.start,
+        lambda: feed.subscribe("trade"),
+        lambda: feed.book(A),
+        lambda: feed.wait_for_book(A, 1),
+    ):
         with pytest.raises(AuthenticationError):
             later()
     assert len(exchange.handshakes) == 1  # a refusal of the key is not tried again
@@ -135,7 +142,7 @@ def test_H05_passing_refusals_are_retried(status: int, exchange: Exchange, make_
     assert str(status) in heard.states[1].reason
 
 
-# -- TLS ---------------------------------------------------------------------------------------------------------------
+# -- TLS -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("context", ["certifi", "another CA"])
@@ -171,7 +178,7 @@ def test_T10_verification_cannot_be_switched_off_for_the_exchange() -> None:
         KalshiFeed(exchange.credentials, ssl_context=context)
 
 
-# -- subscribing -------------------------------------------------------------------------------------------------------
+# -- subscribing ---------------------------------------------------------------------------------------------
 
 
 def test_pattern_1_specific_markets(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -183,10 +190,24 @@ def test_pattern_1_specific_markets(exchange: Exchange, feed: KalshiFeed) -> Non
     wait_until(lambda: len(heard.of("orderbook_delta")) == 2)
     wait_equal(feed, exchange, A, B)
     first, second = heard.of("orderbook_delta")
-    assert (first.market_ticker, first.side, first.price, first.delta) == (A, "yes", Decimal("0.4"), Decimal(-3))
-    assert (second.market_ticker, second.side, second.price, second.delta) == (B, "no", Decimal("0.8"), Decimal("1.5"))
+    assert (first.market_ticker, first.side, first.price, first.delta) == (
+        A,
+        "yes",
+        Decimal("0.4"),
+        Decimal(-3),
+    )
+    assert (second.market_ticker, second.side, second.price, second.delta) == (
+        B,
+        "no",
+        Decimal("0.8"),
+        Decimal("1.5"),
+    )
     (command,) = [c for c in exchange.commands if c["cmd"] == "subscribe"]
-    assert command["params"] == {"channels": ["orderbook_delta"], "market_tickers": [A, B], "use_yes_price": True}
+    assert command["params"] == {
+        "channels": ["orderbook_delta"],
+        "market_tickers": [A, B],
+        "use_yes_price": True,
+    }
 
 
 def test_pattern_2_all_markets(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -244,14 +265,21 @@ SERVER_ERRORS = [
 
 
 @pytest.mark.parametrize(("code", "text"), SERVER_ERRORS)
-def test_S23_server_errors_reach_the_subscription(code: int, text: str, exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S23_server_errors_reach_the_subscription(
+    code: int, text: str, exchange: Exchange, feed: KalshiFeed
+) -> None:
     heard = Recorder(feed)
     exchange.refuse_commands(code, text, cmd="subscribe")
     subscription = feed.subscribe("orderbook_delta", [A])
     with pytest.raises(SubscriptionError, match=text) as caught:
         subscription.wait(30)
     error = caught.value
-    assert (error.code, error.message, error.channel, error.market_tickers) == (code, text, "orderbook_delta", (A,))
+    assert (error.code, error.message, error.channel, error.market_tickers) == (
+        code,
+        text,
+        "orderbook_delta",
+        (A,),
+    )
     assert subscription.state is SubscriptionState.FAILED
     assert subscription.error is not None and subscription.error.code == code
     wait_until(lambda: heard.kinds() == ["exchange_error"])
@@ -270,7 +298,7 @@ def test_unknown_channel_goes_through_when_asked_to(exchange: Exchange, feed: Ka
     assert exchange.commands[-1]["params"]["channels"] == ["weather"]
 
 
-# -- reconnecting ------------------------------------------------------------------------------------------------------
+# -- reconnecting --------------------------------------------------------------------------------------------
 
 
 def test_the_guides_policy_counts_from_1_s_to_60_s() -> None:
@@ -279,7 +307,9 @@ def test_the_guides_policy_counts_from_1_s_to_60_s() -> None:
     assert [with_jitter.delay(3, chance) for chance in (0.0, 0.5, 1.0)] == [2, 3, 4]
 
 
-def test_first_delay_of_the_guides_policy_is_told_and_close_ends_it(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_first_delay_of_the_guides_policy_is_told_and_close_ends_it(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(reconnect=GUIDE)
     heard = Recorder(feed)
     feed.start().wait_until_connected(5)
@@ -293,7 +323,9 @@ def test_first_delay_of_the_guides_policy_is_told_and_close_ends_it(exchange: Ex
 
 def test_five_tries_then_the_error(exchange: Exchange, make_feed: FeedMaker) -> None:
     scale = 0.02
-    feed = make_feed(reconnect=ReconnectPolicy(max_retries=5, initial_delay=1 * scale, max_delay=12 * scale, jitter=False))
+    feed = make_feed(
+        reconnect=ReconnectPolicy(max_retries=5, initial_delay=1 * scale, max_delay=12 * scale, jitter=False)
+    )
     heard = Recorder(feed)
     feed.start().wait_for_book(A, timeout=5)
     exchange.close()
@@ -305,7 +337,9 @@ def test_five_tries_then_the_error(exchange: Exchange, make_feed: FeedMaker) -> 
     retries = heard.states[2:-1]
     assert [change.state for change in retries] == [FeedState.RECONNECTING] * 5
     assert [change.attempt for change in retries] == [1, 2, 3, 4, 5]
-    assert [change.delay for change in retries] == pytest.approx([1 * scale, 2 * scale, 4 * scale, 8 * scale, 12 * scale])
+    assert [change.delay for change in retries] == pytest.approx(
+        [1 * scale, 2 * scale, 4 * scale, 8 * scale, 12 * scale]
+    )
 
 
 def test_reconnects_by_itself_and_every_book_is_right_again(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -335,7 +369,9 @@ def test_reconnects_by_itself_and_every_book_is_right_again(exchange: Exchange, 
 
 
 def test_a_healthy_session_resets_the_count(exchange: Exchange, make_feed: FeedMaker) -> None:
-    feed = make_feed(HurriedFeed, reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01, max_delay=0.01))
+    feed = make_feed(
+        HurriedFeed, reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01, max_delay=0.01)
+    )
     heard = Recorder(feed)
     feed.start()
     for _ in range(4):  # twice as many as the policy allows without a healthy session
@@ -349,7 +385,7 @@ def test_a_healthy_session_resets_the_count(exchange: Exchange, make_feed: FeedM
     assert [c.attempt for c in heard.states if c.state is FeedState.RECONNECTING] == [1, 1, 1, 1]
 
 
-# -- performance advice ------------------------------------------------------------------------------------------------
+# -- performance advice --------------------------------------------------------------------------------------
 
 
 def test_heavy_work_never_makes_a_book_late(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -412,5 +448,10 @@ def test_market_filter_of_callbacks(exchange: Exchange, feed: KalshiFeed) -> Non
     wait_until(lambda: len(only_a) == 2)
     snapshot, trade = only_a
     assert (snapshot.type, snapshot.market_ticker) == ("orderbook_snapshot", A)
-    assert (trade.market_ticker, trade.yes_price, trade.no_price, trade.count) == (A, Decimal("0.4"), Decimal("0.6"), 2)
+    assert (trade.market_ticker, trade.yes_price, trade.no_price, trade.count) == (
+        A,
+        Decimal("0.4"),
+        Decimal("0.6"),
+        2,
+    )
     assert sides(feed.book(B)) == exchange.book(B)

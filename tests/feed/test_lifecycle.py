@@ -1,4 +1,5 @@
-"""start, close and everything between, in every order; nothing is left behind, not even by a process that just ends."""
+"""start, close and everything between, in every order; nothing is left behind, not even by a process that
+just ends."""
 
 # mypy: no-strict-equality
 
@@ -18,7 +19,15 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed import BookStatus, ConnectionFailed, FeedClosedError, FeedState, KalshiFeed, KalshiFeedError, ReconnectPolicy
+from kalshi_feed import (
+    BookStatus,
+    ConnectionFailed,
+    FeedClosedError,
+    FeedState,
+    KalshiFeed,
+    KalshiFeedError,
+    ReconnectPolicy,
+)
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, own_threads, program, sides, wait_equal
@@ -27,7 +36,7 @@ from tests.support import open_descriptors, wait_until
 THREADS = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
 
 
-# -- the usual life ----------------------------------------------------------------------------------------------------
+# -- the usual life ------------------------------------------------------------------------------------------
 
 
 def test_states_of_a_quiet_life(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -99,7 +108,7 @@ def test_twenty_lives_leave_nothing(exchange: Exchange, make_feed: FeedMaker) ->
     assert own_threads() == []
 
 
-# -- odd orders --------------------------------------------------------------------------------------------------------
+# -- odd orders ----------------------------------------------------------------------------------------------
 
 
 def test_R16_start_twice(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -151,7 +160,9 @@ def test_R16_close_waits_for_threads_that_have_not_begun(make_feed: FeedMaker) -
     assert own_threads() == []
 
 
-def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     heard = Recorder(feed)
     subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
@@ -180,7 +191,7 @@ def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(exchang
     wait_until(lambda: heard.of("trade"))
     assert feed.stats().messages_total > messages
     assert heard.steps()[:5] == [
-        FeedState.CONNECTING, FeedState.CONNECTED, FeedState.CLOSED, FeedState.CONNECTING, FeedState.CONNECTED,
+        FeedState.CONNECTING, FeedState.CONNECTED, FeedState.CLOSED, FeedState.CONNECTING, FeedState.CONNECTED,  # noqa: E501
     ]  # fmt: skip
 
 
@@ -207,7 +218,7 @@ def test_never_reconnecting(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert sides(book) == exchange.book(A)
 
 
-# -- the process around it ---------------------------------------------------------------------------------------------
+# -- the process around it -----------------------------------------------------------------------------------
 
 
 def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
@@ -221,17 +232,23 @@ def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
         ("pass", 0, "CLOSED\n"),
         ("sys.exit(3)", 3, "CLOSED\n"),
         ("os._exit(5)", 5, ""),
-        ("feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()", 0, None),
+        (
+            "feed.on_message(lambda m: threading.Event().wait()); feed.subscriptions[0].request_snapshot()",
+            0,
+            None,
+        ),
     ],
 )
-def test_R14_interpreter_exit_without_close(ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path) -> None:
+def test_R14_interpreter_exit_without_close(
+    ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path
+) -> None:
     """The feed is closed on the way out, callbacks and all, and the exit code is the program's own."""
     body = f"""
     feed.on_state(lambda change: print(change.state.value, flush=True) if change.state.value == 'CLOSED' else None)
     feed.start().subscribe(['orderbook_delta', 'trade'], '{A}').wait(5)
     print(feed.wait_for_book('{A}', 5).best_bid().price, flush=True)
     {ending}
-    """
+    """  # noqa: E501
     began = time.monotonic()
     returned, out, err = _run(exchange, tmp_path, body)
     assert time.monotonic() - began < 8
@@ -242,7 +259,9 @@ def test_R14_interpreter_exit_without_close(ending: str, code: int, told: str | 
 
 
 def test_R14_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:
-    returned, _, err = _run(exchange, tmp_path, f"feed.start().wait_for_book('{A}', 5)\nraise LookupError('mine')")
+    returned, _, err = _run(
+        exchange, tmp_path, f"feed.start().wait_for_book('{A}', 5)\nraise LookupError('mine')"
+    )
     assert returned == 1
     assert err.strip().splitlines()[-1] == "LookupError: mine"
     assert "Exception ignored" not in err
@@ -259,7 +278,9 @@ def test_R15_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_
         del feed
         gc.collect()
         wait_until(lambda: own_threads() == [])
-    (warning,) = [w for w in caught if issubclass(w.category, ResourceWarning) and "KalshiFeed" in str(w.message)]
+    (warning,) = [
+        w for w in caught if issubclass(w.category, ResourceWarning) and "KalshiFeed" in str(w.message)
+    ]
     assert "without close()" in str(warning.message)
     assert book.status is BookStatus.CLOSED
     exchange.wait_for_connections(0)

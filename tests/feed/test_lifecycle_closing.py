@@ -37,7 +37,9 @@ def test_R05_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> 
     assert took and took[0] < 1
 
 
-def test_R16_restart_from_a_callback_is_refused_while_closing(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_R16_restart_from_a_callback_is_refused_while_closing(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     errors: list[Any] = []
 
@@ -214,7 +216,8 @@ def test_R09_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_
 
 
 def test_R09_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, feed: KalshiFeed) -> None:
-    """The handler cannot wait for a reader that waits for the lock its own thread holds: it asks, and returns."""
+    """The handler cannot wait for a reader that waits for the lock its own thread holds: it asks, and
+    returns."""
     feed.wait_until_connected(5)
     took: list[float] = []
 

@@ -1,4 +1,5 @@
-"""The feed's log: quiet by default, the whole conversation at DEBUG, never a delta, never a secret, never under the lock."""
+"""The feed's log: quiet by default, the whole conversation at DEBUG, never a delta, never a secret, never
+under the lock."""
 
 from __future__ import annotations
 
@@ -77,13 +78,26 @@ def test_debug_tells_the_conversation(exchange: Exchange, make_feed: FeedMaker) 
         live_with_a_gap(exchange, feed)
     assert [one["step"] for one in log.data("dial")] == ["dns", "tcp", "tls", "handshake"]
     commands = [one["command"] for one in log.data("sent")]
-    assert [text for text in log.texts() if text.startswith("sending")] == [f"sending {command}" for command in commands]
-    assert '"cmd":"subscribe"' in commands[0] and any('"action":"get_snapshot"' in command for command in commands)
+    assert [text for text in log.texts() if text.startswith("sending")] == [
+        f"sending {command}" for command in commands
+    ]
+    assert '"cmd":"subscribe"' in commands[0] and any(
+        '"action":"get_snapshot"' in command for command in commands
+    )
     replies = log.data("reply")
-    assert {(one["type"], one["channel"]) for one in replies} >= {("subscribed", "orderbook_delta"), ("subscribed", "trade")}
-    assert [one["market_ticker"] for one in log.data("snapshot")][:2] == [A, B] and len(log.data("snapshot")) > 2
+    assert {(one["type"], one["channel"]) for one in replies} >= {
+        ("subscribed", "orderbook_delta"),
+        ("subscribed", "trade"),
+    }
+    assert [one["market_ticker"] for one in log.data("snapshot")][:2] == [A, B] and len(
+        log.data("snapshot")
+    ) > 2
     (gap,) = log.data("gap")
-    assert gap["channel"] == "orderbook_delta" and gap["received"] == gap["expected"] + 1 and set(gap["market_tickers"]) == {A, B}
+    assert (
+        gap["channel"] == "orderbook_delta"
+        and gap["received"] == gap["expected"] + 1
+        and set(gap["market_tickers"]) == {A, B}
+    )
     texts = log.texts()
     order = [
         "tls: TLSv1.3",
@@ -170,7 +184,11 @@ def test_quiet_without_configuration_but_for_a_callback_that_raises(body: str, s
     program = [sys.executable, "-W", "error", "-c", PROGRAM.format(body=body)]
     result = subprocess.run(program, cwd=TOP, env=environment(), capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stdout) == (0, "")
-    assert (result.stderr == "") if not said else ("the callback " in result.stderr and f"raised {said}" in result.stderr)
+    assert (
+        (result.stderr == "")
+        if not said
+        else ("the callback " in result.stderr and f"raised {said}" in result.stderr)
+    )
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
@@ -182,5 +200,7 @@ def test_S39_one_warning_is_logged(level: int, exchange: Exchange, make_feed: Fe
         wait_until(lambda: len(exchange.commands) >= 5)  # asked again twice
         feed.close()
     warnings = [record for record in keeper.records if record.levelno == logging.WARNING]
-    assert [record.getMessage() for record in warnings] == [str(UnknownMarketError("KXTYPO-26-A"))] and not keeper.held
+    assert [record.getMessage() for record in warnings] == [
+        str(UnknownMarketError("KXTYPO-26-A"))
+    ] and not keeper.held
     assert keeper.data("unknown_market") == [{"event": "unknown_market", "market_tickers": ["KXTYPO-26-A"]}]

@@ -1,4 +1,5 @@
-"""Plain data of what a running feed says: events, figures, books; what cannot be copied; names of types; url and error."""
+"""Plain data of what a running feed says: events, figures, books; what cannot be copied; names of types; url
+and error."""
 
 from __future__ import annotations
 
@@ -71,7 +72,12 @@ def test_their_keys_and_shapes() -> None:
     assert lagged == {"dropped": 3, "market_tickers": ["A"], "at": "2026-10-26T12:30:00+00:00"}
     assert fault["error"] == str(EVENTS[3].error) and fault["context"] == {"frame": "{", "count": 3}  # type: ignore[attr-defined]
     stats, health = (figures.to_dict() for figures in FIGURES)
-    assert (stats["state"], stats["messages"], stats["messages_total"], stats["clock_skew"]) == ("CONNECTED", {"trade": 3}, 3, None)
+    assert (stats["state"], stats["messages"], stats["messages_total"], stats["clock_skew"]) == (
+        "CONNECTED",
+        {"trade": 3},
+        3,
+        None,
+    )
     assert health == {"status": "degraded", "reasons": ["1 book is STALE", "nothing received for 20 s"]}
 
 
@@ -80,20 +86,31 @@ def test_views_have_pairs(exchange: Exchange, make_feed: FeedMaker) -> None:
         book = feed.wait_for_book(A, timeout=5)
         told = book.to_dict()
         assert told["yes"][0] == ["0.4000", "10.00"] and told.keys() == book.view().to_dict().keys()
-        assert book.to_dict(float)["yes"][0] == [0.4, 10.0] and book.view().to_dict(Decimal)["yes"][0] == [Decimal("0.4"), 10]
+        assert book.to_dict(float)["yes"][0] == [0.4, 10.0] and book.view().to_dict(Decimal)["yes"][0] == [
+            Decimal("0.4"),
+            10,
+        ]
         assert book.view().best_bid().to_dict() == {"price": "0.4000", "quantity": "10.00"}  # type: ignore[union-attr]
         with pytest.raises(ConfigurationError, match="number must be a function"):
             book.to_dict("float")  # type: ignore[arg-type]
         with flask.Flask("x").app_context():
-            assert flask.jsonify(feed.stats().to_dict()).status_code == flask.jsonify(feed.health().to_dict()).status_code == 200
+            assert (
+                flask.jsonify(feed.stats().to_dict()).status_code
+                == flask.jsonify(feed.health().to_dict()).status_code
+                == 200
+            )
 
 
 def test_reprs_are_one_readable_line(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert (
         repr(FIGURES[0])
-        == "FeedStats(CONNECTED since 2026-10-26T12:30:00+00:00, messages 3, bytes 400, reconnects 2, clock_skew nan)"
+        == "FeedStats(CONNECTED since 2026-10-26T12:30:00+00:00, messages 3, bytes 400, reconnects 2, "
+        "clock_skew nan)"
     )
-    assert repr(FIGURES[1]) == "Health(degraded: 1 book is STALE; nothing received for 20 s)" and repr(Health("ok")) == "Health(ok)"
+    assert (
+        repr(FIGURES[1]) == "Health(degraded: 1 book is STALE; nothing received for 20 s)"
+        and repr(Health("ok")) == "Health(ok)"
+    )
     with make_feed() as feed:
         stream, some = feed.messages("orderbook_delta"), feed.messages("trade", [A])
         subscription = feed.subscribe(["orderbook_delta"], [A]).wait(5)
@@ -140,7 +157,7 @@ def test_faults_are_hashable_and_their_copies_equal() -> None:
     assert fault not in others and fault != "bad frame" and len({fault, *others}) == 6
 
 
-# -- names of message types ------------------------------------------------------------------------------------------------
+# -- names of message types ----------------------------------------------------------------------------------
 
 
 def asks(feed: KalshiFeed) -> list[Callable[..., object]]:
@@ -176,7 +193,9 @@ def _waited(feed: KalshiFeed, name: str, **more: Any) -> None:
         ("communications", "'rfq_created' or 'rfq_deleted' or"),
     ],
 )
-def test_K12_a_name_close_to_a_type_and_a_channels_name_are_refused(name: str, right: str, make_feed: FeedMaker) -> None:
+def test_K12_a_name_close_to_a_type_and_a_channels_name_are_refused(
+    name: str, right: str, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     for ask in asks(feed):
         with pytest.raises(ConfigurationError, match=f"unknown message type '{name}'") as refused:
@@ -185,7 +204,9 @@ def test_K12_a_name_close_to_a_type_and_a_channels_name_are_refused(name: str, r
         ask(name, allow_unknown=True)
 
 
-def test_K12_any_other_name_is_accepted_with_one_warning(make_feed: FeedMaker, caplog: pytest.LogCaptureFixture) -> None:
+def test_K12_any_other_name_is_accepted_with_one_warning(
+    make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, "kalshi_feed")
     feed = make_feed()
     for ask in asks(feed):
@@ -210,7 +231,7 @@ def test_K12_what_is_not_a_name_is_refused(wrong: Any, make_feed: FeedMaker) -> 
             ask(wrong)
 
 
-# -- url and error ---------------------------------------------------------------------------------------------------------
+# -- url and error -------------------------------------------------------------------------------------------
 
 
 def test_url_and_error(exchange: Exchange, make_feed: FeedMaker) -> None:

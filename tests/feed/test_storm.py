@@ -1,4 +1,5 @@
-"""Moving markets and random faults: the invariants of kalshi_feed/README.md, as a user of callbacks sees them."""
+"""Moving markets and random faults: the invariants of kalshi_feed/README.md, as a user of callbacks sees
+them."""
 
 from __future__ import annotations
 
@@ -75,7 +76,9 @@ def test_storm(seed: int, make_feed: FeedMaker) -> None:
                     f"the book of {ticker} to be right again (seed {seed})",
                 )
             assert feed.state is FeedState.CONNECTED
-            wait_until(lambda: keeper.books == exchange.books(), what="the books made of callbacks to be right")
+            wait_until(
+                lambda: keeper.books == exchange.books(), what="the books made of callbacks to be right"
+            )
             wait_until(lambda: feed.health().is_ok)
             assert own_threads() == ["kalshi-feed-reader", "kalshi-feed-worker-0"]
         stats = feed.stats()

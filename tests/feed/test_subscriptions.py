@@ -1,4 +1,5 @@
-"""subscribe() and Subscription: what is wanted is asked for, overlaps are counted, changes are made at run time."""
+"""subscribe() and Subscription: what is wanted is asked for, overlaps are counted, changes are made at run
+time."""
 
 # mypy: no-strict-equality
 
@@ -23,17 +24,36 @@ from kalshi_feed import (
 )
 from kalshi_feed.session.channels import CHANNELS
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, C, FeedMaker, Recorder, channels_of, in_thread, markets_of, sides, wait_equal, wait_markets
+from tests.feed.support import (
+    A,
+    B,
+    C,
+    FeedMaker,
+    Recorder,
+    channels_of,
+    in_thread,
+    markets_of,
+    sides,
+    wait_equal,
+    wait_markets,
+)
 from tests.support import wait_until
 
-# -- the call ----------------------------------------------------------------------------------------------------------
+# -- the call ------------------------------------------------------------------------------------------------
 
 
-def test_before_start_after_start_from_threads_and_callbacks(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_before_start_after_start_from_threads_and_callbacks(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed()
     early = feed.subscribe("trade", A)
     assert early.state is SubscriptionState.PENDING
-    assert (early.channels, early.market_tickers, dict(early.sids), early.error) == (("trade",), (A,), {}, None)
+    assert (early.channels, early.market_tickers, dict(early.sids), early.error) == (
+        ("trade",),
+        (A,),
+        {},
+        None,
+    )
 
     @feed.on_trade
     def also(trade: Any) -> None:
@@ -112,7 +132,12 @@ def test_parameters_reach_the_wire(exchange: Exchange, feed: KalshiFeed) -> None
             "send_initial_snapshot": True,
             "skip_ticker_ack": True,
         },
-        "communications": {"channels": ["communications"], "user_filter": "self", "shard_factor": 4, "shard_key": 3},
+        "communications": {
+            "channels": ["communications"],
+            "user_filter": "self",
+            "shard_factor": 4,
+            "shard_key": 3,
+        },
         "cfbenchmarks_value": {"channels": ["cfbenchmarks_value"], "index_ids": ["BRTI"]},
         "pyth_value": {"channels": ["pyth_value"], "underlying_tickers": ["GOLD", "OIL"]},
     }
@@ -162,7 +187,9 @@ def test_use_yes_price_is_always_said(use_yes_price: bool, exchange: Exchange, m
         ({"channels": "ticker", "skip_ticker_ack": object()}, "skip_ticker_ack"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(arguments: dict[str, Any], advice: str, exchange: Exchange, feed: KalshiFeed) -> None:
+def test_what_cannot_work_is_refused_at_once(
+    arguments: dict[str, Any], advice: str, exchange: Exchange, feed: KalshiFeed
+) -> None:
     with pytest.raises(ConfigurationError, match=advice):
         feed.subscribe(**arguments)
     assert feed.subscriptions == ()
@@ -188,7 +215,7 @@ def test_ids_and_tickers_on_one_channel_are_refused(feed: KalshiFeed) -> None:
         feed.subscribe("ticker", market_ids="4f5c2e39-5132-4147-ba3f-b3485ad89427")
 
 
-# -- overlaps ----------------------------------------------------------------------------------------------------------
+# -- overlaps ------------------------------------------------------------------------------------------------
 
 
 def test_overlaps_are_counted(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -259,7 +286,7 @@ def test_S38_subscribe_unsubscribe_subscribe_at_once(exchange: Exchange, feed: K
     assert feed.book(A).status is BookStatus.CLOSED
 
 
-# -- changing ----------------------------------------------------------------------------------------------------------
+# -- changing ------------------------------------------------------------------------------------------------
 
 
 def test_add_and_delete_markets(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -335,7 +362,7 @@ def test_request_snapshot(exchange: Exchange, feed: KalshiFeed) -> None:
     assert feed.book(A).is_live
 
 
-# -- indices, underlyings, limits --------------------------------------------------------------------------------------
+# -- indices, underlyings, limits ----------------------------------------------------------------------------
 
 
 def test_indices_and_underlyings_are_changed_at_run_time(exchange: Exchange, feed: KalshiFeed) -> None:

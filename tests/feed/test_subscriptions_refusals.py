@@ -13,7 +13,7 @@ from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, channels_of, markets_of, wait_equal
 from tests.support import wait_until
 
-# -- refusals and endings ----------------------------------------------------------------------------------------------
+# -- refusals and endings ------------------------------------------------------------------------------------
 
 
 def test_S27_one_of_two_channels_refused(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -62,7 +62,9 @@ def test_S24_terminal_error_resubscribes(code: int, exchange: Exchange, make_fee
     assert (len(exchange.handshakes), subscription.state) == (1, SubscriptionState.ACTIVE)
 
 
-def test_S30_subscription_ended_by_the_exchange_is_made_anew(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S30_subscription_ended_by_the_exchange_is_made_anew(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)
     subscription = feed.start().subscribe("orderbook_delta", A).wait(5)
@@ -86,7 +88,9 @@ def test_S25_put_off_commands_are_sent_again(code: int, exchange: Exchange, make
     assert feed.stats().reconnects == 0
 
 
-def test_S28_unanswered_command_is_repeated_then_the_connection_replaced(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S28_unanswered_command_is_repeated_then_the_connection_replaced(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed).start()
     exchange.ignore_commands("subscribe", n=2)
     feed.subscribe("orderbook_delta", A).wait(5)
@@ -95,7 +99,9 @@ def test_S28_unanswered_command_is_repeated_then_the_connection_replaced(exchang
     assert feed.stats().reconnects == 1
 
 
-def test_a_refused_list_is_told_and_not_asked_for_in_a_storm(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_a_refused_list_is_told_and_not_asked_for_in_a_storm(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(HurriedFeed).start().wait_until_connected(5)
     exchange.refuse_commands(27, cmd="list_subscriptions", n=None)
     with pytest.raises(SubscriptionError) as refused:
@@ -104,7 +110,7 @@ def test_a_refused_list_is_told_and_not_asked_for_in_a_storm(exchange: Exchange,
     assert len(exchange.commands) == 1
 
 
-# -- reconnecting ------------------------------------------------------------------------------------------------------
+# -- reconnecting --------------------------------------------------------------------------------------------
 
 
 def test_everything_wanted_is_subscribed_again(exchange: Exchange, feed: KalshiFeed) -> None:

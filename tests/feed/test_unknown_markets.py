@@ -1,4 +1,5 @@
-"""S39, markets that the exchange does not know: the feed as its users see it. R35, R36: books that nobody wants any more."""
+"""S39, markets that the exchange does not know: the feed as its users see it. R35, R36: books that nobody
+wants any more."""
 
 from __future__ import annotations
 
@@ -26,9 +27,15 @@ def actions(exchange: Exchange) -> list[str]:
 def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, feed: KalshiFeed) -> None:
     heard, views = Recorder(feed), list[BookView]()
     feed.on_book(views.append)
-    with pytest.raises(UnknownMarketError, match=f"the exchange knows no market {TYPO}: write the market's whole ticker") as caught:
+    with pytest.raises(
+        UnknownMarketError, match=f"the exchange knows no market {TYPO}: write the market's whole ticker"
+    ) as caught:
         feed.wait_for_book(TYPO, timeout=5)
-    assert (caught.value.market_ticker, caught.value.status, caught.value.was_known) == (TYPO, "UNKNOWN", False)
+    assert (caught.value.market_ticker, caught.value.status, caught.value.was_known) == (
+        TYPO,
+        "UNKNOWN",
+        False,
+    )
     assert isinstance(caught.value, StaleBookError)
     book = feed.book(TYPO)
     assert book.status is BookStatus.UNKNOWN and not book.is_live and book.bids() == ()
@@ -36,10 +43,15 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
         book.view(require_live=True)
     assert not book.view().is_live and book.to_dict()["status"] == "UNKNOWN"
     assert feed.wait_for_book(A, timeout=5).is_live, "others are none the worse"
-    assert feed.health().reasons == (f"1 market is unknown to the exchange: {TYPO}",) and feed.health().status == "degraded"
+    assert (
+        feed.health().reasons == (f"1 market is unknown to the exchange: {TYPO}",)
+        and feed.health().status == "degraded"
+    )
     wait_until(lambda: heard.kinds() == ["unknown_market"])
     assert str(heard.faults[0].error) == str(caught.value) == heard.faults[0].message
-    wait_until(lambda: [view.status for view in views if view.market_ticker == TYPO][-1:] == [BookStatus.UNKNOWN])
+    wait_until(
+        lambda: [view.status for view in views if view.market_ticker == TYPO][-1:] == [BookStatus.UNKNOWN]
+    )
 
 
 def test_S39_lower_case_is_named(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -76,7 +88,9 @@ def test_S39_an_answer_that_comes_at_once_is_the_first_one(
     assert actions(exchange) == ["subscribe"]
 
 
-def test_S39_it_becomes_live_by_itself_when_the_market_comes_to_be(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S39_it_becomes_live_by_itself_when_the_market_comes_to_be(
+    exchange: Exchange, make_feed: FeedMaker
+) -> None:
     feed = make_feed(CuriousFeed).start()
     feed.subscribe("orderbook_delta", [A, TYPO])
     wait_until(lambda: feed.book(TYPO).status is BookStatus.UNKNOWN)
@@ -96,7 +110,9 @@ def test_S39_it_becomes_live_as_soon_as_it_was_created(exchange: Exchange, feed:
     wait_equal(feed, exchange, TYPO)
 
 
-def test_S39_a_market_that_is_over_is_reported_and_does_not_degrade(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S39_a_market_that_is_over_is_reported_and_does_not_degrade(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     heard = Recorder(feed)
     subscription = feed.subscribe("orderbook_delta", [A, B])
     feed.wait_for_book(A, timeout=5)
@@ -105,7 +121,9 @@ def test_S39_a_market_that_is_over_is_reported_and_does_not_degrade(exchange: Ex
     subscription.request_snapshot(A)
     wait_until(lambda: feed.book(A).status is BookStatus.UNKNOWN)
     assert feed.health().is_ok
-    with pytest.raises(UnknownMarketError, match=f"no longer knows the market {A}: the market is over") as caught:
+    with pytest.raises(
+        UnknownMarketError, match=f"no longer knows the market {A}: the market is over"
+    ) as caught:
         feed.wait_for_book(A, timeout=5)
     assert caught.value.was_known
     wait_until(lambda: heard.kinds() == ["unknown_market"])
@@ -119,10 +137,12 @@ def test_S39_a_wait_ends_with_its_timeout_when_nobody_answers(exchange: Exchange
         feed.wait_for_book(TYPO, timeout=0.1)
 
 
-# -- R36 ---------------------------------------------------------------------------------------------------------------
+# -- R36 -----------------------------------------------------------------------------------------------------
 
 
-def test_R36_wait_for_update_ends_when_nobody_wants_the_book_any_more(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R36_wait_for_update_ends_when_nobody_wants_the_book_any_more(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     book = feed.wait_for_book(A, timeout=5)
     call = in_thread(book.wait_for_update)
     wait_until(lambda: inside.waiters(feed) == 1)
@@ -167,7 +187,7 @@ def test_R36_before_the_start_a_wait_is_ended_too(exchange: Exchange, make_feed:
     assert isinstance(call.ended(), StaleBookError)
 
 
-# -- R35 ---------------------------------------------------------------------------------------------------------------
+# -- R35 -----------------------------------------------------------------------------------------------------
 
 
 def test_R35_a_market_that_nobody_wants_nor_holds_is_forgotten(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -183,7 +203,9 @@ def test_R35_a_market_that_nobody_wants_nor_holds_is_forgotten(exchange: Exchang
     wait_until(lambda: set(inside.store(feed).books) == {B}, what="forgetting")
 
     def closed() -> list[str | None]:
-        return [*dict.fromkeys(view.market_ticker for view in tuple(views) if view.status is BookStatus.CLOSED)]
+        return [
+            *dict.fromkeys(view.market_ticker for view in tuple(views) if view.status is BookStatus.CLOSED)
+        ]
 
     wait_until(lambda: closed() == tickers, what="on_book of the end")
     gc.collect()
@@ -191,7 +213,9 @@ def test_R35_a_market_that_nobody_wants_nor_holds_is_forgotten(exchange: Exchang
     assert inside.store(feed).view(tickers[0]) is None and set(feed.books) == {B}
 
 
-def test_R35_a_handle_that_somebody_holds_stays_readable_and_comes_back(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R35_a_handle_that_somebody_holds_stays_readable_and_comes_back(
+    exchange: Exchange, feed: KalshiFeed
+) -> None:
     book = feed.wait_for_book(A, timeout=5)
     levels, version = sides(book), book.version
     feed.subscriptions[0].unsubscribe()
@@ -247,4 +271,6 @@ def test_R35_handles_are_made_and_dropped_by_many_threads(exchange: Exchange, fe
 
 
 def test_the_new_names_are_public() -> None:
-    assert kalshi_feed.UnknownMarketError is UnknownMarketError and BookStatus("UNKNOWN") is BookStatus.UNKNOWN
+    assert (
+        kalshi_feed.UnknownMarketError is UnknownMarketError and BookStatus("UNKNOWN") is BookStatus.UNKNOWN
+    )

@@ -1,4 +1,5 @@
-"""Every blocking call: its value, its timeout and what that says, the feed's end, Ctrl-C, many threads at once."""
+"""Every blocking call: its value, its timeout and what that says, the feed's end, Ctrl-C, many threads at
+once."""
 
 # mypy: no-strict-equality
 
@@ -35,7 +36,7 @@ from tests.support import wait_until
 THREADS = 20
 
 
-# -- wait_for_book -----------------------------------------------------------------------------------------------------
+# -- wait_for_book -------------------------------------------------------------------------------------------
 
 
 def test_wait_for_book_from_twenty_threads(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -133,7 +134,7 @@ def test_bad_tickers_are_refused(ticker: Any, feed: KalshiFeed) -> None:
         feed.book(ticker)
 
 
-# -- timeouts say what was missing -------------------------------------------------------------------------------------
+# -- timeouts say what was missing ---------------------------------------------------------------------------
 
 
 def _expect(text: str, call: Callable[[], object]) -> None:
@@ -216,7 +217,7 @@ def test_R12_bad_timeouts_are_refused(timeout: Any, exchange: Exchange, feed: Ka
             call()
 
 
-# -- the other waits ---------------------------------------------------------------------------------------------------
+# -- the other waits -----------------------------------------------------------------------------------------
 
 
 def test_wait_for_update_wakes_with_the_next_change(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -349,11 +350,13 @@ def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_f
     assert patient.result() == ()
 
 
-# -- Ctrl-C ------------------------------------------------------------------------------------------------------------
+# -- Ctrl-C --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
-@pytest.mark.parametrize("wait", ["book", "connected", "subscription", "message", "stream", "update", "list", "close"])
+@pytest.mark.parametrize(
+    "wait", ["book", "connected", "subscription", "message", "stream", "update", "list", "close"]
+)
 def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     """SIGINT while the main thread waits; the feed is none the worse."""
     feed = make_feed()
@@ -405,7 +408,9 @@ def _program(exchange: Exchange, folder: Path, body: str) -> subprocess.Popen[st
 
 
 def test_R10_ctrl_c_in_run_forever_closes_cleanly(exchange: Exchange, tmp_path: Path) -> None:
-    with _program(exchange, tmp_path, f"feed.subscribe('orderbook_delta', '{A}')\nfeed.run_forever()\nprint('after')") as p:
+    with _program(
+        exchange, tmp_path, f"feed.subscribe('orderbook_delta', '{A}')\nfeed.run_forever()\nprint('after')"
+    ) as p:
         exchange.wait_for_command("subscribe", 10)
         os.kill(p.pid, signal.SIGINT)
         out, err = p.communicate(timeout=10)

@@ -98,7 +98,12 @@ FILL: dict[str, Any] = {
 }
 DATA = {frame["type"]: frame for frame in (DELTA, SNAPSHOT, TICKER, TRADE, FILL)}
 
-LEG = {"event_ticker": "EVENT-A", "market_ticker": "MARKET-A", "side": "no", "yes_settlement_value_dollars": "1.0000"}
+LEG = {
+    "event_ticker": "EVENT-A",
+    "market_ticker": "MARKET-A",
+    "side": "no",
+    "yes_settlement_value_dollars": "1.0000",
+}
 OTHER_LEG = {"event_ticker": "EVENT-B", "market_ticker": "MARKET-B", "side": "yes"}
 METADATA = {
     "name": "A name",
@@ -229,7 +234,11 @@ _BODIES: dict[str, dict[str, Any]] = {
         "strike_date": 1694721600,
         "strike_period": "15 min",
     },
-    "event_fee_update": {"event_ticker": "EVENT-A", "fee_type_override": "quadratic", "fee_multiplier_override": 0.35},
+    "event_fee_update": {
+        "event_ticker": "EVENT-A",
+        "fee_type_override": "quadratic",
+        "fee_multiplier_override": 0.35,
+    },
     "rfq_created": {
         **_RFQ,
         "created_ts": "2024-12-01T10:00:00Z",
@@ -287,7 +296,10 @@ _BODIES: dict[str, dict[str, Any]] = {
         "yes_complete": False,
         "no_complete": True,
         "rfqs": [
-            {**{key: value for key, value in _BATCH_QUOTE.items() if key != "quote_id"}, "contracts_fp": "6.25"},
+            {
+                **{key: value for key, value in _BATCH_QUOTE.items() if key != "quote_id"},
+                "contracts_fp": "6.25",
+            },
             {"rfq_id": "rfq-2"},
         ],
         "subaccount": 2,
@@ -365,7 +377,10 @@ _BODIES: dict[str, dict[str, Any]] = {
 }
 FLAT: dict[str, dict[str, Any]] = {
     "fill": FILL,
-    **{type_: {"type": type_, "sid": 15, "seq": 4, "sending_ts_ms": 1785901540750, "msg": body} for type_, body in _BODIES.items()},
+    **{
+        type_: {"type": type_, "sid": 15, "seq": 4, "sending_ts_ms": 1785901540750, "msg": body}
+        for type_, body in _BODIES.items()
+    },
 }
 """One frame of each type whose fields are its message's own, with every field of the newest schema."""
 
@@ -410,7 +425,8 @@ ABSENT: Any = _Absent()
 
 
 def text(frame: dict[str, Any], top: dict[str, Any] | None = None, **body: Any) -> str:
-    """The frame as JSON with ``body`` fields of msg and ``top`` fields changed, or left out where they are ABSENT."""
+    """The frame as JSON with ``body`` fields of msg and ``top`` fields changed, or left out where they are
+    ABSENT."""
     merged = {**frame, **(top or {})}
     if body:
         merged["msg"] = {key: value for key, value in {**frame["msg"], **body}.items() if value is not ABSENT}

@@ -1,4 +1,5 @@
-"""The published schemas as data for tests: the server's messages, instances of them, and where their numbers are."""
+"""The published schemas as data for tests: the server's messages, instances of them, and where their numbers
+are."""
 
 from __future__ import annotations
 
@@ -48,7 +49,11 @@ def instance(schema: dict[str, Any], *, full: bool, name: str = "") -> Any:
     if kind == "object":
         required = schema.get("required", ())
         properties = schema.get("properties", {"first": {"type": "string"}, "second": {"type": "number"}})
-        return {key: instance(inner, full=full, name=key) for key, inner in properties.items() if full or key in required}
+        return {
+            key: instance(inner, full=full, name=key)
+            for key, inner in properties.items()
+            if full or key in required
+        }
     if name.endswith("dollars_fp"):
         return [["0.2500", "12.50"], ["0.3500", "7.00"]]
     if kind == "array":
@@ -57,7 +62,13 @@ def instance(schema: dict[str, Any], *, full: bool, name: str = "") -> Any:
     if kind == "string":
         return _text(schema, name)
     if kind == "integer":
-        return 1_733_047_200_000 if name.endswith(("_ms", "_at", "exclusive")) else 1_733_047_200 if name.endswith("_ts") else 7
+        return (
+            1_733_047_200_000
+            if name.endswith(("_ms", "_at", "exclusive"))
+            else 1_733_047_200
+            if name.endswith("_ts")
+            else 7
+        )
     return {"number": 95000.25, "boolean": True}[kind]
 
 
@@ -113,13 +124,20 @@ def without(frame: dict[str, Any], place: Place) -> dict[str, Any]:
 
 
 def same(read: Any, wire: Any) -> bool:
-    """Whether what a message holds is what the wire had: strings as they were, parts by their fields, numbers exactly."""
+    """Whether what a message holds is what the wire had: strings as they were, parts by their fields, numbers
+    exactly."""
     if isinstance(wire, dict):
         if isinstance(read, Part):
             names = dict(zip(read.__struct_encode_fields__, read.__struct_fields__, strict=True))
-            names = {key: name if hasattr(type(read), name) and key == name else key for key, name in names.items()}
+            names = {
+                key: name if hasattr(type(read), name) and key == name else key for key, name in names.items()
+            }
             return all(key in names and same(getattr(read, key, None), inner) for key, inner in wire.items())
-        return isinstance(read, dict) and read.keys() == wire.keys() and all(same(read[key], wire[key]) for key in wire)
+        return (
+            isinstance(read, dict)
+            and read.keys() == wire.keys()
+            and all(same(read[key], wire[key]) for key in wire)
+        )
     if isinstance(wire, list):
         return isinstance(read, tuple | list) and len(read) == len(wire) and all(map(same, read, wire))
     if isinstance(read, str) and type(wire) in (int, float):  # an amount that was sent as a number

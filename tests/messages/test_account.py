@@ -41,7 +41,9 @@ def test_may_miss_everything() -> None:
 
 def test_generations_are_equal() -> None:
     old = {"yes_price": 75, "count": 278, "post_position": -500}
-    message = fill(**old, **dict.fromkeys(("yes_price_dollars", "count_fp", "post_position_fp", "fee_cost"), ABSENT))
+    message = fill(
+        **old, **dict.fromkeys(("yes_price_dollars", "count_fp", "post_position_fp", "fee_cost"), ABSENT)
+    )
     for name in old:
         assert str(getattr(message, name)) == str(getattr(fill(), name)), name
     assert (message.yes_price_cents, message.count_int, message.post_position_int) == (75, 278, -500)
@@ -103,21 +105,38 @@ def test_times_of_an_order() -> None:
     assert message.time == message.last_updated_at == utc(2024, 12, 1, 10, 30)
     assert message.expiration_at == utc(2024, 12, 1, 11)
     texts = order(created_ts_ms=None, last_updated_ts_ms=ABSENT, expiration_ts_ms=ABSENT)
-    assert (texts.created_at, texts.time, texts.expiration_at) == (message.created_at, message.time, message.expiration_at)
+    assert (texts.created_at, texts.time, texts.expiration_at) == (
+        message.created_at,
+        message.time,
+        message.expiration_at,
+    )
     fresh = order(last_updated_ts_ms=ABSENT, last_update_time=ABSENT)
     assert (fresh.last_updated_at, fresh.time) == (None, message.created_at)
-    assert order(created_time=None, created_ts_ms=None, last_updated_ts_ms=None, last_update_time="soon").time is None
+    assert (
+        order(created_time=None, created_ts_ms=None, last_updated_ts_ms=None, last_update_time="soon").time
+        is None
+    )
 
 
 def test_words_that_the_exchange_may_add() -> None:
     message = order(status="paused", last_update_reason="NewReason", self_trade_prevention_type="other")
-    assert (message.status, message.last_update_reason, message.self_trade_prevention_type) == ("paused", "NewReason", "other")
+    assert (message.status, message.last_update_reason, message.self_trade_prevention_type) == (
+        "paused",
+        "NewReason",
+        "other",
+    )
 
 
 def test_position() -> None:
     message = decode(text(FLAT["market_position"]))
     assert isinstance(message, MarketPosition)
-    values = (message.position, message.volume, message.position_cost, message.realized_pnl, message.fees_paid)
+    values = (
+        message.position,
+        message.volume,
+        message.position_cost,
+        message.realized_pnl,
+        message.fees_paid,
+    )
     assert [str(value) for value in values] == ["-100.00", "15.00", "50.000000", "-10.250000", "1.000100"]
     assert message.position_fee_cost == Decimal("0.5")
     assert (message.time, message.seq) == (None, 4)
@@ -126,8 +145,14 @@ def test_position() -> None:
 def test_order_group() -> None:
     message = decode(text(FLAT["order_group_updates"]))
     assert isinstance(message, OrderGroupUpdate)
-    assert (message.event_type, message.contracts_limit, message.market_ticker) == ("limit_updated", Decimal(150), None)
+    assert (message.event_type, message.contracts_limit, message.market_ticker) == (
+        "limit_updated",
+        Decimal(150),
+        None,
+    )
     assert message.time == utc(2024, 12, 1, 10)
-    deleted = decode(text(FLAT["order_group_updates"], event_type="deleted", contracts_limit_fp=ABSENT, ts_ms=ABSENT))
+    deleted = decode(
+        text(FLAT["order_group_updates"], event_type="deleted", contracts_limit_fp=ABSENT, ts_ms=ABSENT)
+    )
     assert isinstance(deleted, OrderGroupUpdate)
     assert (deleted.contracts_limit, deleted.time) == (None, None)

@@ -1,4 +1,5 @@
-"""Amounts that come as JSON numbers, and those that cannot be read: the field is lost, not the message. Row S41."""
+"""Amounts that come as JSON numbers, and those that cannot be read: the field is lost, not the message. Row
+S41."""
 
 from __future__ import annotations
 
@@ -28,7 +29,17 @@ from kalshi_feed.messages.decoder import unread
 from .frames import ABSENT, DELTA, FILL, FLAT, SNAPSHOT, TICKER, TRADE, text
 
 EXACT = ["0.48", "0.4800", "1", "0", "0.5", "0.0001", "1.0"]
-INEXACT = ["0.1234567", "1e0", "10e-1", "1E2", "NaN", "Infinity", "1e400", "1e99999999999999999999", "0.50000000000000000001"]
+INEXACT = [
+    "0.1234567",
+    "1e0",
+    "10e-1",
+    "1E2",
+    "NaN",
+    "Infinity",
+    "1e400",
+    "1e99999999999999999999",
+    "0.50000000000000000001",
+]
 
 
 def with_literal(frame: dict[str, Any], name: str, literal: str) -> bytes:
@@ -62,9 +73,15 @@ def test_S41_an_exact_number_is_an_amount_on_book_messages(literal: str) -> None
     snapshot = taken(with_literal(SNAPSHOT, "yes_dollars_fp", f'[[{literal},{literal[:4]}],[0.25,"1"]]'))
     assert isinstance(snapshot, OrderbookSnapshot)
     held = {level.price: level.quantity for level in snapshot.yes}
-    assert held == {price: size for price, size in ((Decimal(literal), Decimal(literal[:4])), (Decimal("0.25"), 1)) if size}
+    assert held == {
+        price: size
+        for price, size in ((Decimal(literal), Decimal(literal[:4])), (Decimal("0.25"), 1))
+        if size
+    }
     snapshot = taken(
-        with_literal(SNAPSHOT, "yes_dollars_fp", "null").replace(b'"no_dollars_fp"', b'"yes_dollars":[[0.25,5]],"no_dollars_fp"')
+        with_literal(SNAPSHOT, "yes_dollars_fp", "null").replace(
+            b'"no_dollars_fp"', b'"yes_dollars":[[0.25,5]],"no_dollars_fp"'
+        )
     )
     assert isinstance(snapshot, OrderbookSnapshot)
     assert snapshot.yes == ((Decimal("0.25"), Decimal(5)),)
@@ -84,10 +101,14 @@ def test_S41_what_is_not_exact_is_refused_where_there_is_no_guessing(literal: st
         refused(with_literal(SNAPSHOT, "no_dollars_fp", f"[{level}]"))
 
 
-@pytest.mark.parametrize("frame", [TICKER, TRADE, *(FLAT[type_] for type_ in sorted(FLAT))], ids=lambda frame: frame["type"])
+@pytest.mark.parametrize(
+    "frame", [TICKER, TRADE, *(FLAT[type_] for type_ in sorted(FLAT))], ids=lambda frame: frame["type"]
+)
 def test_S41_every_amount_may_be_a_number(frame: dict[str, Any]) -> None:
     names = [
-        name for name in frame["msg"] if name.endswith(("_dollars", "_fp")) or name in ("fee_cost", "settlement_value", "value_usd")
+        name
+        for name in frame["msg"]
+        if name.endswith(("_dollars", "_fp")) or name in ("fee_cost", "settlement_value", "value_usd")
     ]
     for name in names:
         for literal in ("0.25", "1"):
@@ -95,7 +116,14 @@ def test_S41_every_amount_may_be_a_number(frame: dict[str, Any]) -> None:
             assert getattr(message, name) == literal
             assert message == decode(text(frame, **{name: literal}))
             assert not unread(message)
-    assert names or frame["type"] not in ("fill", "user_order", "ticker", "trade", "market_position", "quote_created")
+    assert names or frame["type"] not in (
+        "fill",
+        "user_order",
+        "ticker",
+        "trade",
+        "market_position",
+        "quote_created",
+    )
 
 
 def test_S41_no_float_comes_near_a_value() -> None:
@@ -112,7 +140,9 @@ def test_S41_no_float_comes_near_a_value() -> None:
         refused(with_literal(TRADE, "yes_price", literal))
 
 
-@pytest.mark.parametrize("junk", ["", "NaN", "1e2", " 1.00", "+1.00", "\u0661.00", "9" * 50, "0.123456789", True, [], {"a": 1}])
+@pytest.mark.parametrize(
+    "junk", ["", "NaN", "1e2", " 1.00", "+1.00", "\u0661.00", "9" * 50, "0.123456789", True, [], {"a": 1}]
+)
 def test_S41_a_money_field_that_cannot_be_read_costs_that_field(junk: Any) -> None:
     fill = taken(text(FILL, fee_cost=junk).encode())
     assert isinstance(fill, Fill)
@@ -135,7 +165,10 @@ def test_S41_a_money_field_that_cannot_be_read_costs_that_field(junk: Any) -> No
 
 
 def test_S41_inside_of_a_part_it_costs_that_field_too() -> None:
-    legs = [{"market_ticker": "A", "yes_settlement_value_dollars": ""}, {"market_ticker": "B", "yes_settlement_value_dollars": 0.5}]
+    legs = [
+        {"market_ticker": "A", "yes_settlement_value_dollars": ""},
+        {"market_ticker": "B", "yes_settlement_value_dollars": 0.5},
+    ]
     message = taken(text(FLAT["rfq_created"], mve_selected_legs=legs).encode())
     assert isinstance(message, RfqCreated)
     assert message.mve_selected_legs is not None

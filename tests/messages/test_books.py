@@ -39,7 +39,12 @@ def levels(*pairs: tuple[str, str]) -> tuple[Level, ...]:
 
 def test_delta_fields() -> None:
     message = delta(client_order_id="mine", subaccount=3)
-    assert (message.type, message.sid, message.seq, message.sending_ts_ms) == ("orderbook_delta", 2, 3, 1785901540750)
+    assert (message.type, message.sid, message.seq, message.sending_ts_ms) == (
+        "orderbook_delta",
+        2,
+        3,
+        1785901540750,
+    )
     assert (message.market_ticker, message.side, message.clock) == ("MARKET-A", "no", 4182061)
     assert message.market_id == "9b0f6b43-5b68-4f9f-9f02-9a2d1b8ac1a1"
     assert (message.price_dollars, message.delta_fp) == ("0.5400", "-54.50")
@@ -52,7 +57,9 @@ def test_delta_fields() -> None:
 
 
 def test_delta_with_nothing_but_what_is_needed() -> None:
-    message = decode('{"type":"orderbook_delta","msg":{"market_ticker":"A","price_dollars":"0.5","delta_fp":"1","side":"yes"}}')
+    message = decode(
+        '{"type":"orderbook_delta","msg":{"market_ticker":"A","price_dollars":"0.5","delta_fp":"1","side":"yes"}}'
+    )
     assert isinstance(message, OrderbookDelta)
     assert message.units() == (5000, 100)
     for name in (
@@ -89,7 +96,9 @@ def test_delta_without_what_is_needed(missing: str, value: Any) -> None:
     assert (caught.value.type, caught.value.sid, caught.value.seq) == ("orderbook_delta", 2, 3)
 
 
-@pytest.mark.parametrize(("ts", "hour"), [("2026-08-05T03:45:40Z", 3), ("2026-08-05T04:45:40.123456789Z", 4), (1785901540, 3)])
+@pytest.mark.parametrize(
+    ("ts", "hour"), [("2026-08-05T03:45:40Z", 3), ("2026-08-05T04:45:40.123456789Z", 4), (1785901540, 3)]
+)
 def test_delta_time_from_ts(ts: Any, hour: int) -> None:
     moment = delta(ts=ts, ts_ms=ABSENT).time
     assert moment is not None
@@ -164,7 +173,11 @@ NO_FP: dict[str, Any] = {"yes_dollars_fp": ABSENT, "no_dollars_fp": ABSENT}
     ],
 )
 def test_snapshot_generations_are_equal(old: dict[str, Any]) -> None:
-    new = snapshot(yes_dollars_fp=[["0.0800", "300.00"], ["0.2200", "333.00"]], no_dollars_fp=[["0.5400", "20.00"]], **old)
+    new = snapshot(
+        yes_dollars_fp=[["0.0800", "300.00"], ["0.2200", "333.00"]],
+        no_dollars_fp=[["0.5400", "20.00"]],
+        **old,
+    )
     message = snapshot(**NO_FP, **old)
     assert message.book_sides() == new.book_sides() == ({800: 30000, 2200: 33300}, {5400: 2000})
     assert (message.yes, message.no) == (new.yes, new.no)
@@ -172,7 +185,10 @@ def test_snapshot_generations_are_equal(old: dict[str, Any]) -> None:
         old.get("yes", []),
         old.get("yes_dollars", []),
     ]
-    assert (message.no_cents is None, message.no_dollars is None) == ("no" not in old, "no_dollars" not in old)
+    assert (message.no_cents is None, message.no_dollars is None) == (
+        "no" not in old,
+        "no_dollars" not in old,
+    )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -279,7 +295,12 @@ def test_snapshot_round_trip(yes: dict[int, int], no: dict[int, int]) -> None:
 def test_sizes_of_a_snapshot_are_exact() -> None:
     """They are read all in one step, by way of floats."""
     chance = random.Random(5)
-    units = [chance.randrange(1, 10**digits) for digits in range(1, 16) for _ in range(60)] + [1, 29, 115, 10**15 - 1]
+    units = [chance.randrange(1, 10**digits) for digits in range(1, 16) for _ in range(60)] + [
+        1,
+        29,
+        115,
+        10**15 - 1,
+    ]
     levels = [[f"{i / 10_000:.4f}", f"{size // 100}.{size % 100:02}"] for i, size in enumerate(units)]
     assert list(snapshot(yes_dollars_fp=levels).book_sides()[0].values()) == units
     levels[7][1] = "007.00"  # which JSON does not know

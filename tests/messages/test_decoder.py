@@ -32,7 +32,8 @@ DEEP = "[" * 100_000
 
 
 def refused(frame: str | bytes) -> ProtocolError:
-    """The error of one frame, the same from decode(), and from a batch in which its neighbours are not hurt."""
+    """The error of one frame, the same from decode(), and from a batch in which its neighbours are not
+    hurt."""
     with pytest.raises(ProtocolError) as caught:
         decode(frame)
     error = caught.value
@@ -130,7 +131,24 @@ def test_the_largest_seq() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["NaN", "Infinity", "1e400", "1_000", " 1 ", "\u0661", "", None, 2, 0.12345, True, [], {}, "-0.5", "1.5", "0.12345"],
+    [
+        "NaN",
+        "Infinity",
+        "1e400",
+        "1_000",
+        " 1 ",
+        "\u0661",
+        "",
+        None,
+        2,
+        0.12345,
+        True,
+        [],
+        {},
+        "-0.5",
+        "1.5",
+        "0.12345",
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("name", ["price_dollars"])
@@ -141,7 +159,22 @@ def test_delta_price_is_strict(name: str, wrong: Any) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["NaN", "-Infinity", "1e4", "1_000.00", " 1 ", "\u0661.00", "", None, 0.125, True, [], "+1.00", "1.001", "--1.00"],
+    [
+        "NaN",
+        "-Infinity",
+        "1e4",
+        "1_000.00",
+        " 1 ",
+        "\u0661.00",
+        "",
+        None,
+        0.125,
+        True,
+        [],
+        "+1.00",
+        "1.001",
+        "--1.00",
+    ],
     ids=repr,
 )
 def test_delta_size_is_strict(wrong: Any) -> None:
@@ -150,7 +183,9 @@ def test_delta_size_is_strict(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["maybe", "", "YES", None, 1, [], "maybe - at `$.msg.ts`", "x" * 100_000], ids=lambda w: repr(w)[:30]
+    "wrong",
+    ["maybe", "", "YES", None, 1, [], "maybe - at `$.msg.ts`", "x" * 100_000],
+    ids=lambda w: repr(w)[:30],
 )
 def test_side_is_strict(wrong: Any) -> None:
     error = refused(text(DELTA, side=wrong))
@@ -197,7 +232,9 @@ LOOSE: list[tuple[dict[str, Any], str, list[Any]]] = [
     [(frame, name, wrong) for frame, name, wrongs in LOOSE for wrong in wrongs],
     ids=lambda value: value["type"] if isinstance(value, dict) and "type" in value else repr(value),
 )
-def test_an_odd_field_that_nothing_depends_on_is_left_out(frame: dict[str, Any], name: str, wrong: Any) -> None:
+def test_an_odd_field_that_nothing_depends_on_is_left_out(
+    frame: dict[str, Any], name: str, wrong: Any
+) -> None:
     odd, clean = text(frame, **{name: wrong}), text(frame, **{name: ABSENT})
     assert decode(odd) == decode(clean)
     assert Decoder().decode_batch([odd.encode(), clean.encode()]) == [decode(clean), decode(clean)]
@@ -205,7 +242,16 @@ def test_an_odd_field_that_nothing_depends_on_is_left_out(frame: dict[str, Any],
 
 
 def test_many_odd_fields_at_once() -> None:
-    odd = text(DELTA, {"sending_ts_ms": "soon"}, ts=[], ts_ms="x", clock=-1, market_id=5, subaccount={}, client_order_id=1)
+    odd = text(
+        DELTA,
+        {"sending_ts_ms": "soon"},
+        ts=[],
+        ts_ms="x",
+        clock=-1,
+        market_id=5,
+        subaccount={},
+        client_order_id=1,
+    )
     gone: dict[str, Any] = dict.fromkeys(("ts", "ts_ms", "clock", "market_id"), ABSENT)
     assert decode(odd) == decode(text(DELTA, {"sending_ts_ms": ABSENT}, **gone))
 
@@ -285,7 +331,12 @@ def test_unknown_type() -> None:
     frame = text(DELTA, {"type": "hello_v9", "id": 4})
     message = decode(frame)
     assert isinstance(message, UnknownMessage)
-    assert (message.type, message.sid, message.seq, message.sending_ts_ms) == ("hello_v9", 2, 3, 1785901540750)
+    assert (message.type, message.sid, message.seq, message.sending_ts_ms) == (
+        "hello_v9",
+        2,
+        3,
+        1785901540750,
+    )
     assert message.market_ticker == "MARKET-A"
     assert message.frame == frame.encode()
     assert message.raw == json.loads(frame)
@@ -304,7 +355,12 @@ def test_unknown_type() -> None:
 def test_unknown_type_of_any_shape(msg: Any) -> None:
     message = decode(text({"type": "", "msg": msg, "sending_ts_ms": "soon"}))
     assert isinstance(message, UnknownMessage)
-    assert (message.sid, message.seq, message.market_ticker, message.sending_ts_ms) == (None, None, None, None)
+    assert (message.sid, message.seq, message.market_ticker, message.sending_ts_ms) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert message.msg == (None if msg is ABSENT else msg)
 
 
@@ -370,10 +426,16 @@ def test_a_batch_cannot_be_split_or_merged() -> None:
     messages = Decoder().decode_batch([good, two, good])
     assert [type(message) for message in messages] == [Trade, ProtocolError, Trade]
     head, tail = good[:30], good[30:]
-    assert [type(message) for message in Decoder().decode_batch([head, tail])] == [ProtocolError, ProtocolError]
+    assert [type(message) for message in Decoder().decode_batch([head, tail])] == [
+        ProtocolError,
+        ProtocolError,
+    ]
     assert [type(message) for message in Decoder().decode_batch([b""])] == [ProtocolError]
     assert [type(message) for message in Decoder().decode_batch([good, b""])] == [Trade, ProtocolError]
-    assert [type(message) for message in Decoder().decode_batch([b"]", b"["])] == [ProtocolError, ProtocolError]
+    assert [type(message) for message in Decoder().decode_batch([b"]", b"["])] == [
+        ProtocolError,
+        ProtocolError,
+    ]
 
 
 values = st.recursive(
@@ -390,7 +452,9 @@ values = st.recursive(
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.sampled_from(list(DATA.values())), st.data())
-def test_any_value_anywhere_gives_a_message_or_a_protocol_error(frame: dict[str, Any], data: st.DataObject) -> None:
+def test_any_value_anywhere_gives_a_message_or_a_protocol_error(
+    frame: dict[str, Any], data: st.DataObject
+) -> None:
     """S19, S20: nothing but ProtocolError escapes, and a message that comes out can be read throughout."""
     changed = copy.deepcopy(frame)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -1,4 +1,5 @@
-"""Every server frame of the project's collection of examples decodes to the type it names, in every spec version."""
+"""Every server frame of the project's collection of examples decodes to the type it names, in every spec
+version."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ from .spec import attribute_of, same
 
 
 def examples() -> list[dict[str, Any]]:
-    return [line for line in example_frames() if line["direction"] == "server" and not line["type"].startswith("control")]
+    return [
+        line
+        for line in example_frames()
+        if line["direction"] == "server" and not line["type"].startswith("control")
+    ]
 
 
 @pytest.mark.parametrize("use_yes_price", [False, True])
@@ -51,5 +56,9 @@ def test_all_that_the_examples_have_is_in_the_messages() -> None:
         assert not message.extra
         msg = example["frame"].get("msg")
         for key, value in (msg if isinstance(msg, dict) and message.type != "error" else {}).items():
-            if (message.type, key) not in (("subscribed", "sid"), ("ticker", "no_bid_dollars")):  # in one example, in no schema
+            # in one example, in no schema
+            if (message.type, key) not in (
+                ("subscribed", "sid"),
+                ("ticker", "no_bid_dollars"),
+            ):
                 assert same(getattr(message, attribute_of(message, key)), value), (message.type, key)

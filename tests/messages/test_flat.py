@@ -109,7 +109,12 @@ def test_each_field_missing_or_null(type_: str) -> None:
 @pytest.mark.parametrize("type_", TYPES)
 def test_copies_and_pickles(type_: str) -> None:
     message = flat(type_, brand_new=[1.50])
-    for twin in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message)), flat(type_, brand_new=[1.5])):
+    for twin in (
+        copy.copy(message),
+        copy.deepcopy(message),
+        pickle.loads(pickle.dumps(message)),
+        flat(type_, brand_new=[1.5]),
+    ):
         assert twin == message
         assert hash(twin) == hash(message)
         assert repr(twin) == repr(message)
@@ -128,7 +133,9 @@ def test_msg_is_an_object(type_: str, msg: Any) -> None:
 @pytest.mark.parametrize("type_", TYPES)
 def test_unknown_fields_are_kept(type_: str) -> None:
     new = {"a": [1, None, True, "x"], "b": {}}
-    payload = json.dumps({**FLAT[type_], "new_on_top": 1, "msg": {**FLAT[type_]["msg"], "brand_new": new, "second": "x"}})
+    payload = json.dumps(
+        {**FLAT[type_], "new_on_top": 1, "msg": {**FLAT[type_]["msg"], "brand_new": new, "second": "x"}}
+    )
     message = decode(payload)
     assert message.extra == {"brand_new": new, "second": "x"}
     assert message.extra is not message.extra
@@ -139,7 +146,7 @@ def test_unknown_fields_are_kept(type_: str) -> None:
 
 
 def test_unknown_numbers_keep_their_digits() -> None:
-    body = '"brand_new":[0.12345678901234567890123456789,1E+400,123456789012345678901234567890,1e99999999999999999999]'
+    body = '"brand_new":[0.12345678901234567890123456789,1E+400,123456789012345678901234567890,1e99999999999999999999]'  # noqa: E501
     message = decode('{"type":"fill","msg":{' + body + "}}")
     assert [str(number) for number in message.extra["brand_new"]] == [
         "0.12345678901234567890123456789",
@@ -151,8 +158,25 @@ def test_unknown_numbers_keep_their_digits() -> None:
 
 
 ODD: list[Any] = [5, True, 1.5, [], {}, "x", -1, 10**30]
-STRICT = {"ticker", "market_ticker", "index_id", "underlying_ticker", "floor_strike", "cap_strike", "fee_multiplier_override"}
-STRICT |= {"version", "additional_metadata", "price_ranges", "mve_selected_legs", "selected_markets", "legs", "rfqs", "quotes"}
+STRICT = {
+    "ticker",
+    "market_ticker",
+    "index_id",
+    "underlying_ticker",
+    "floor_strike",
+    "cap_strike",
+    "fee_multiplier_override",
+}
+STRICT |= {
+    "version",
+    "additional_metadata",
+    "price_ranges",
+    "mve_selected_legs",
+    "selected_markets",
+    "legs",
+    "rfqs",
+    "quotes",
+}
 STRICT |= {"avg_60s_data", "last_60s_windowed_average_15min"}
 EVENTS = {("event_lifecycle", "event_ticker"), ("event_fee_update", "event_ticker")}
 
@@ -188,7 +212,8 @@ def test_a_literal_side_is_closed() -> None:
 
 @pytest.mark.parametrize("type_", sorted(OLD))
 def test_generations_are_equal(type_: str) -> None:
-    """The integer format, the present one and both in one frame give equal values; in doubt the present one counts."""
+    """The integer format, the present one and both in one frame give equal values; in doubt the present one
+    counts."""
     gone: dict[str, Any] = {key: ABSENT for key in FLAT[type_]["msg"] if key.endswith(NEW_FORM)}
     new, old, mixed = flat(type_), flat(type_, **{**gone, **OLD[type_]}), flat(type_, **OLD[type_])
     for name, value in OLD[type_].items():
@@ -196,7 +221,9 @@ def test_generations_are_equal(type_: str) -> None:
         assert str(getattr(old, name)) == str(getattr(new, name)), name
         assert same(getattr(old, attribute_of(old, name)), value)
     assert old.extra == mixed.extra == {}
-    assert old.msg == {key: value for key, value in {**new.msg, **OLD[type_]}.items() if gone.get(key) is not ABSENT}
+    assert old.msg == {
+        key: value for key, value in {**new.msg, **OLD[type_]}.items() if gone.get(key) is not ABSENT
+    }
     wrong: dict[str, Any] = {name: value + 1 for name, value in OLD[type_].items()}
     assert all(getattr(flat(type_, **wrong), name) == getattr(new, name) for name in wrong)
 
@@ -213,7 +240,9 @@ def test_old_integers_are_checked(type_: str, wrong: Any) -> None:
             assert same(message.extra, json.loads(json.dumps({name: wrong}), parse_float=Decimal))
 
 
-@pytest.mark.parametrize("digits", ["9" * 5000, "1e400", "NaN", "Infinity", "0x1", "1_0", "+1", "01", ".5", "1."])
+@pytest.mark.parametrize(
+    "digits", ["9" * 5000, "1e400", "NaN", "Infinity", "0x1", "1_0", "+1", "01", ".5", "1."]
+)
 @pytest.mark.parametrize("type_", ["market_lifecycle_v2", "event_fee_update"])
 def test_json_numbers_are_strict(type_: str, digits: str) -> None:
     key = {"market_lifecycle_v2": "floor_strike", "event_fee_update": "fee_multiplier_override"}[type_]
@@ -222,7 +251,9 @@ def test_json_numbers_are_strict(type_: str, digits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["NaN", "1_000", "1e3", "", " 1", "\u0661", "9" * 61, True, [], {}], ids=lambda wrong: repr(wrong)[:20]
+    "wrong",
+    ["NaN", "1_000", "1e3", "", " 1", "\u0661", "9" * 61, True, [], {}],
+    ids=lambda wrong: repr(wrong)[:20],
 )
 def test_what_is_no_strike(wrong: Any) -> None:
     assert "floor_strike" in str(refused("market_lifecycle_v2", floor_strike=wrong))
@@ -231,7 +262,9 @@ def test_what_is_no_strike(wrong: Any) -> None:
 
 def test_fields_on_top_are_not_those_of_msg() -> None:
     """A key named as the struct's own encoding of a field cannot smuggle an unchecked value in."""
-    payload = '{"type":"fill","msg.yes_price_dollars":"NaN","msg.extra_json":"AAAA","msg.order_id":"x","msg":{}}'
+    payload = (
+        '{"type":"fill","msg.yes_price_dollars":"NaN","msg.extra_json":"AAAA","msg.order_id":"x","msg":{}}'
+    )
     assert decode(payload) == decode('{"type":"fill","msg":{}}')
 
 
@@ -271,9 +304,17 @@ def test_no_frame_of_any_type_is_looked_at_twice() -> None:
     assert decoder.alone == 4
 
 
-@pytest.mark.parametrize("module", [account, indices, lifecycle, retired, rfq_batches, rfqs], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [account, indices, lifecycle, retired, rfq_batches, rfqs], ids=lambda module: module.__name__
+)
 def test_ready_numbers_say_their_unit(module: Any) -> None:
-    for cls in (found for found in vars(module).values() if isinstance(found, type) and issubclass(found, FlatMessage | Part)):
+    for cls in (
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, FlatMessage | Part)
+    ):
         for name, value in vars(cls).items():
-            if isinstance(value, property) and "Decimal" in str(inspect.signature(value.fget).return_annotation):  # type: ignore[arg-type]
+            if isinstance(value, property) and "Decimal" in str(
+                inspect.signature(value.fget).return_annotation
+            ):  # type: ignore[arg-type]
                 assert inspect.getdoc(value), f"{cls.__name__}.{name} does not say its unit"

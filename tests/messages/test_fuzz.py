@@ -1,4 +1,5 @@
-"""Frames with anything in any place, against an oracle of json, re and Decimal: no exception but ProtocolError, no other value.
+"""Frames with anything in any place, against an oracle of json, re and Decimal: no exception but
+ProtocolError, no other value.
 
 Some seconds as it stands; ``KALSHI_EFFORT=200`` runs for about ten minutes, with other frames each time.
 """
@@ -38,16 +39,51 @@ REPLIES: list[dict[str, Any]] = [
     {"type": "ok", "id": 2, "sid": 2, "seq": 5, "msg": {"market_tickers": ["A"]}},
     {"type": "error", "id": 3, "sid": 2, "msg": {"code": 9, "msg": "no"}},
     {"type": "unsubscribed", "id": 4, "sid": 2, "seq": 6},
-    {"type": "hello_v9", "sid": 2, "seq": 7, "sending_ts_ms": 1785901540750, "msg": {"market_ticker": "A", "a": [1]}},
+    {
+        "type": "hello_v9",
+        "sid": 2,
+        "seq": 7,
+        "sending_ts_ms": 1785901540750,
+        "msg": {"market_ticker": "A", "a": [1]},
+    },
 ]
 FRAMES: list[dict[str, Any]] = [*DATA.values(), *FLAT.values(), *REPLIES]
 FRAMES += [{**frame, "msg": {**frame["msg"], **OLD[type_]}} for type_, frame in FLAT.items() if type_ in OLD]
 
 NUMBERS = [
-    *("0", "1", "5", "-1", "-0", "0.48", "0.4800", "0.1", "1.0", "-0.00", "-54.5", "0.1234567", "0.12345678", "0.123456789"),
+    *(
+        "0",
+        "1",
+        "5",
+        "-1",
+        "-0",
+        "0.48",
+        "0.4800",
+        "0.1",
+        "1.0",
+        "-0.00",
+        "-54.5",
+        "0.1234567",
+        "0.12345678",
+        "0.123456789",
+    ),
     *("1e2", "1E-2", "10e-1", "48e-2", "1e999", "-1e400", "1e99999999999999999999", "1e-99999", "0.1e1"),
-    *("9007199254740992", "9007199254740993", "9007199254740993.0", "9223372036854775807", "18446744073709551616", "9" * 40),
-    *("9999999999999.99", "99999999999999.99", "123456789.123456", "0.30000000000000004", "0." + "0" * 60 + "1", "1." + "0" * 40),
+    *(
+        "9007199254740992",
+        "9007199254740993",
+        "9007199254740993.0",
+        "9223372036854775807",
+        "18446744073709551616",
+        "9" * 40,
+    ),
+    *(
+        "9999999999999.99",
+        "99999999999999.99",
+        "123456789.123456",
+        "0.30000000000000004",
+        "0." + "0" * 60 + "1",
+        "1." + "0" * 40,
+    ),
     *("253402300799999", "253402300800000", "1e15"),
 ]
 NOT_JSON = ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "1_0", "0x1", "-", "1e", "'x'", "nul", ""]
@@ -101,7 +137,14 @@ OTHERS = [
     '[{"a":1e400}]',
 ]
 
-PRICES = {"price_dollars", "yes_price_dollars", "no_price_dollars", "yes_bid_dollars", "yes_ask_dollars", "no_bid_dollars"}
+PRICES = {
+    "price_dollars",
+    "yes_price_dollars",
+    "no_price_dollars",
+    "yes_bid_dollars",
+    "yes_ask_dollars",
+    "no_bid_dollars",
+}
 SIGNED = {"delta_fp", "position_fp", "post_position_fp", "volume_delta_fp", "open_interest_delta_fp"}
 RENAMED = {"fee_cost": "fee", "settlement_value": "settlement", "value_usd": "value"}
 STRICT = {
@@ -119,7 +162,7 @@ class NotJson(ValueError):
     """The oracle says so."""
 
 
-# -- the oracle -----------------------------------------------------------------------------------------------------------
+# -- the oracle ----------------------------------------------------------------------------------------------
 
 
 def parsed(text: str) -> Any:
@@ -133,7 +176,9 @@ def parsed(text: str) -> Any:
 
 
 def is_amount(type_: str, name: str) -> bool:
-    return name in wire_fields(MESSAGE_TYPES[type_]) and (name.endswith(("_dollars", "_fp")) or name in RENAMED)
+    return name in wire_fields(MESSAGE_TYPES[type_]) and (
+        name.endswith(("_dollars", "_fp")) or name in RENAMED
+    )
 
 
 def amount(name: str, value: Any) -> Decimal | None:
@@ -170,7 +215,12 @@ def check_whole_number(held: int | None, sent: Any) -> None:
     if held is None:
         assert sent is None
     else:
-        assert isinstance(sent, Literal) and re.fullmatch("-?[0-9]+", sent) and int(sent) == held and 0 <= held < 2**53
+        assert (
+            isinstance(sent, Literal)
+            and re.fullmatch("-?[0-9]+", sent)
+            and int(sent) == held
+            and 0 <= held < 2**53
+        )
 
 
 def check(message: Message, frame: dict[str, Any]) -> None:
@@ -199,7 +249,11 @@ def check(message: Message, frame: dict[str, Any]) -> None:
         if sent is None or (message.type == "ticker" and sent == "" and not isinstance(sent, Literal)):
             assert not held and name not in odd
         elif expected is None:
-            assert held is None and name in odd and name not in STRICT.get(message.type, ()), (name, sent, held)
+            assert held is None and name in odd and name not in STRICT.get(message.type, ()), (
+                name,
+                sent,
+                held,
+            )
         else:
             assert isinstance(held, str) and Decimal(held) == expected and name not in odd, (name, sent, held)
             ready = getattr(message, RENAMED.get(name, name.removesuffix("_dollars").removesuffix("_fp")))
@@ -212,7 +266,8 @@ def check(message: Message, frame: dict[str, Any]) -> None:
 
 
 def is_acceptable(frame: dict[str, Any], places: set[tuple[str, ...]]) -> bool:
-    """Whether the frame, changed in these places only, must be taken: all are amounts, and can be read or spared."""
+    """Whether the frame, changed in these places only, must be taken: all are amounts, and can be read or
+    spared."""
     type_ = frame.get("type")
     if not isinstance(type_, str) or type_ not in MESSAGE_TYPES or type_ == "orderbook_snapshot":
         return False
@@ -220,12 +275,16 @@ def is_acceptable(frame: dict[str, Any], places: set[tuple[str, ...]]) -> bool:
         return False
     for _, name in places:
         sent = frame["msg"][name]
-        if name in STRICT.get(type_, ()) and amount(name, sent) is None and (sent is not None or type_ == "orderbook_delta"):
+        if (
+            name in STRICT.get(type_, ())
+            and amount(name, sent) is None
+            and (sent is not None or type_ == "orderbook_delta")
+        ):
             return False
     return True
 
 
-# -- the frames -----------------------------------------------------------------------------------------------------------
+# -- the frames ----------------------------------------------------------------------------------------------
 
 
 class Raw(str):
@@ -259,7 +318,20 @@ def some_place(rng: random.Random, value: Any, at: tuple[Any, ...] = ()) -> tupl
         if rng.random() < 0.06:
             return (
                 *at,
-                rng.choice(["new", "msg.trade_id", "msg.extra_json", "extra_json", "code", "message", "msg", "sid", "seq", "ts"]),
+                rng.choice(
+                    [
+                        "new",
+                        "msg.trade_id",
+                        "msg.extra_json",
+                        "extra_json",
+                        "code",
+                        "message",
+                        "msg",
+                        "sid",
+                        "seq",
+                        "ts",
+                    ]
+                ),
             )
         key: Any = rng.choice(list(value)) if value else "new"
         if key == "type" and rng.random() < 0.8:
@@ -318,7 +390,8 @@ def try_one(text: str, places: set[tuple[Any, ...]], batched: Message | Protocol
     if isinstance(found, ProtocolError):
         COUNTS["refused"] += 1
         assert not (isinstance(frame, dict) and places and is_acceptable(frame, places)), f"{text}: {found}"
-        if not isinstance(batched, ProtocolError):  # a batch leaves the numbers of books to whoever computes with them
+        # a batch leaves the numbers of books to whoever computes with them
+        if not isinstance(batched, ProtocolError):
             assert isinstance(batched, (OrderbookDelta, OrderbookSnapshot)), text
             try:
                 batched.units() if isinstance(batched, OrderbookDelta) else batched.book_sides()

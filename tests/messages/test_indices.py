@@ -44,7 +44,11 @@ def test_cfbenchmarks_value() -> None:
     assert (message.received_at, message.received_time) == (1710000000123, moment(1710000000123))
     average = message.avg_60s_data
     assert average is not None
-    assert (average.value, str(average.average), average.window_size) == ("68000.12000000", "68000.12000000", 60)
+    assert (average.value, str(average.average), average.window_size) == (
+        "68000.12000000",
+        "68000.12000000",
+        60,
+    )
     assert (average.window_start_at, average.window_end_at) == (moment(1709999940123), moment(1710000000123))
     assert message.last_60s_windowed_average_15min is not None
     assert message.last_60s_windowed_average_15min.average == Decimal("68000.23")
@@ -53,8 +57,8 @@ def test_cfbenchmarks_value() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [None, ABSENT, "", "x", "[]", "5", "{", "{}", '{"value":null}', '{"value":"NaN","time":-1}', '{"value":[],"time":"x"}',
-     '{"value":1e400,"time":1e400}', '{"value":"1_0","time":99999999999999999999}', '{"value":true,"time":true}', "[" * 100_000],
+    [None, ABSENT, "", "x", "[]", "5", "{", "{}", '{"value":null}', '{"value":"NaN","time":-1}', '{"value":[],"time":"x"}',  # noqa: E501
+     '{"value":1e400,"time":1e400}', '{"value":"1_0","time":99999999999999999999}', '{"value":true,"time":true}', "[" * 100_000],  # noqa: E501
     ids=lambda data: repr(data)[:30],
 )  # fmt: skip
 def test_data_that_cannot_be_read(data: Any) -> None:
@@ -103,4 +107,7 @@ def test_lists() -> None:
         assert isinstance(message, cls)
         assert message.id == 2
         assert decode(text(FLAT[type_])).id is None  # type: ignore[attr-defined]
-    assert decode(text(FLAT["pyth_value_underlying_list"])).underlying_tickers == ("Metal.XAG/USD", "Metal.XAU/USD")  # type: ignore[attr-defined]
+    assert decode(text(FLAT["pyth_value_underlying_list"])).underlying_tickers == (
+        "Metal.XAG/USD",
+        "Metal.XAU/USD",
+    )  # type: ignore[attr-defined]

@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from kalshi_feed.messages import EventFeeUpdate, EventLifecycle, MarketLifecycle, MultivariateMarketLifecycle, PriceRange, decode
+from kalshi_feed.messages import (
+    EventFeeUpdate,
+    EventLifecycle,
+    MarketLifecycle,
+    MultivariateMarketLifecycle,
+    PriceRange,
+    decode,
+)
 
 from .frames import ABSENT, FLAT, text
 
 
 def lifecycle(**msg: Any) -> MarketLifecycle:
-    message = decode(text({"type": "market_lifecycle_v2", "sid": 13, "seq": 3, "msg": {"market_ticker": "MARKET-A", **msg}}))
+    message = decode(
+        text(
+            {"type": "market_lifecycle_v2", "sid": 13, "seq": 3, "msg": {"market_ticker": "MARKET-A", **msg}}
+        )
+    )
     assert isinstance(message, MarketLifecycle)
     assert message.market_ticker == "MARKET-A"
     assert not message.extra
@@ -47,7 +58,11 @@ def test_created() -> None:
 @pytest.mark.parametrize("event_type", ["activated", "deactivated"])
 def test_activation(event_type: str) -> None:
     message = lifecycle(event_type=event_type, is_deactivated=event_type == "deactivated")
-    assert (message.event_type, message.is_deactivated, message.time) == (event_type, event_type == "deactivated", None)
+    assert (message.event_type, message.is_deactivated, message.time) == (
+        event_type,
+        event_type == "deactivated",
+        None,
+    )
 
 
 def test_close_date_updated() -> None:
@@ -55,8 +70,14 @@ def test_close_date_updated() -> None:
 
 
 def test_determined_and_settled() -> None:
-    determined = lifecycle(event_type="determined", determination_ts=1694721600, result="yes", settlement_value="1.0000")
-    assert (determined.result, determined.settlement_value, determined.settlement) == ("yes", "1.0000", Decimal(1))
+    determined = lifecycle(
+        event_type="determined", determination_ts=1694721600, result="yes", settlement_value="1.0000"
+    )
+    assert (determined.result, determined.settlement_value, determined.settlement) == (
+        "yes",
+        "1.0000",
+        Decimal(1),
+    )
     assert determined.time == determined.determination_at == utc(2023, 9, 14, 20)
     settled = lifecycle(event_type="settled", settled_ts=1694721600)
     assert settled.time == settled.settled_at == utc(2023, 9, 14, 20)
@@ -65,18 +86,28 @@ def test_determined_and_settled() -> None:
 
 def test_price_level_structure_updated() -> None:
     ranges = [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}]
-    message = lifecycle(event_type="price_level_structure_updated", price_level_structure="", price_ranges=ranges)
+    message = lifecycle(
+        event_type="price_level_structure_updated", price_level_structure="", price_ranges=ranges
+    )
     assert message.price_level_structure == ""
     assert message.price_ranges is not None
     assert [one.tick for one in message.price_ranges] == [Decimal("0.001")]
 
 
 def test_metadata_updated() -> None:
-    message = lifecycle(event_type="metadata_updated", strike_type="between", floor_strike=95000, cap_strike=95250.50)
-    assert (message.strike_type, message.floor_strike, message.cap_strike) == ("between", Decimal(95000), Decimal("95250.5"))
+    message = lifecycle(
+        event_type="metadata_updated", strike_type="between", floor_strike=95000, cap_strike=95250.50
+    )
+    assert (message.strike_type, message.floor_strike, message.cap_strike) == (
+        "between",
+        Decimal(95000),
+        Decimal("95250.5"),
+    )
     assert message.additional_metadata is None
     assert lifecycle(event_type="metadata_updated", yes_sub_title="above").yes_sub_title == "above"
-    assert lifecycle(event_type="metadata_updated", custom_strike={"Name": "x"}).custom_strike == {"Name": "x"}
+    assert lifecycle(event_type="metadata_updated", custom_strike={"Name": "x"}).custom_strike == {
+        "Name": "x"
+    }
 
 
 def test_strikes_keep_their_digits() -> None:
@@ -84,11 +115,15 @@ def test_strikes_keep_their_digits() -> None:
     message = decode(f'{{"type":"market_lifecycle_v2","msg":{{"floor_strike":{digits},"cap_strike":1e-7}}}}')
     assert isinstance(message, MarketLifecycle)
     assert (str(message.floor_strike), message.cap_strike) == (digits, Decimal("0.0000001"))
-    assert lifecycle(floor_strike="4487.5").floor_strike == Decimal("4487.5")  # in an example of a spec it is a text
+    # in an example of a spec it is a text
+    assert lifecycle(floor_strike="4487.5").floor_strike == Decimal("4487.5")
 
 
 def test_events_to_come() -> None:
-    frame = {"type": "market_lifecycle_v2", "msg": {"event_type": "fractional_trading_updated", "fractional_trading_enabled": True}}
+    frame = {
+        "type": "market_lifecycle_v2",
+        "msg": {"event_type": "fractional_trading_updated", "fractional_trading_enabled": True},
+    }
     message = decode(text(frame))
     assert isinstance(message, MarketLifecycle)
     assert message.extra == {"fractional_trading_enabled": True}
@@ -104,7 +139,11 @@ def test_multivariate() -> None:
 def test_event_lifecycle() -> None:
     message = decode(text(FLAT["event_lifecycle"]))
     assert isinstance(message, EventLifecycle)
-    assert (message.market_ticker, message.event_ticker, message.strike_at) == (None, "EVENT-A", utc(2023, 9, 14, 20))
+    assert (message.market_ticker, message.event_ticker, message.strike_at) == (
+        None,
+        "EVENT-A",
+        utc(2023, 9, 14, 20),
+    )
     older = decode(text(FLAT["event_lifecycle"], subtitle=ABSENT, sub_title="A subtitle"))
     assert isinstance(older, EventLifecycle)
     assert older.subtitle == message.subtitle == "A subtitle"

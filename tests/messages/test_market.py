@@ -38,7 +38,10 @@ def test_ticker_fields() -> None:
     assert (message.sid, message.seq, message.type, message.clock) == (11, None, "ticker", 7)
     assert message.time_text == "2022-11-22T20:44:01Z"
     assert message.time == MOMENT
-    ready = {name: str(getattr(message, name)) for name in ("price", "yes_bid", "yes_ask", "volume", "open_interest")}
+    ready = {
+        name: str(getattr(message, name))
+        for name in ("price", "yes_bid", "yes_ask", "volume", "open_interest")
+    }
     assert ready == {
         "price": "0.4800",
         "yes_bid": "0.4500",
@@ -56,7 +59,9 @@ def test_ticker_fields() -> None:
 
 def test_ticker_may_miss_everything() -> None:
     message = decode('{"type":"ticker","msg":{}}')
-    names = [name for name in dir(Ticker) if not name.startswith("_") and name not in ("type", "msg", "to_dict")]
+    names = [
+        name for name in dir(Ticker) if not name.startswith("_") and name not in ("type", "msg", "to_dict")
+    ]
     assert len(names) > 25
     for name in names:
         assert not getattr(message, name), name
@@ -105,7 +110,9 @@ def test_a_tickers_market_is_strict() -> None:
     assert (caught.value.type, caught.value.sid) == ("ticker", 11)
 
 
-@pytest.mark.parametrize("wrong", ["NaN", "1e1", " 0.5", "-0.5", "0.123456", -1, 0.123456, True, [], "\u0661"])
+@pytest.mark.parametrize(
+    "wrong", ["NaN", "1e1", " 0.5", "-0.5", "0.123456", -1, 0.123456, True, [], "\u0661"]
+)
 @pytest.mark.parametrize("name", PRICES + SIZES)
 def test_ticker_numbers_are_checked(name: str, wrong: Any) -> None:
     message = ticker(**{name: wrong})
@@ -115,7 +122,15 @@ def test_ticker_numbers_are_checked(name: str, wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("price", 101), ("price", -1), ("yes_bid", 4.5), ("volume", -1), ("open_interest", "5"), ("yes_ask", "")]
+    ("name", "wrong"),
+    [
+        ("price", 101),
+        ("price", -1),
+        ("yes_bid", 4.5),
+        ("volume", -1),
+        ("open_interest", "5"),
+        ("yes_ask", ""),
+    ],
 )
 def test_ticker_old_numbers_are_checked(name: str, wrong: Any) -> None:
     message = ticker(**{name: wrong})

@@ -1,4 +1,5 @@
-"""Frames that are odd as a whole: names on top, numbers no store can hold, JSON only when joined. Rows S42, S44, S45, S47."""
+"""Frames that are odd as a whole: names on top, numbers no store can hold, JSON only when joined. Rows S42,
+S44, S45, S47."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ import pytest
 
 from kalshi_feed.errors import ProtocolError
 from kalshi_feed.events import FeedFault, Gap
-from kalshi_feed.messages import MESSAGE_TYPES, Decoder, ErrorMessage, Message, UnknownMessage, decode, wire_fields
+from kalshi_feed.messages import (
+    MESSAGE_TYPES,
+    Decoder,
+    ErrorMessage,
+    Message,
+    UnknownMessage,
+    decode,
+    wire_fields,
+)
 from tests.session.driver import BOOK, Driver, trade
 
 from .frames import DATA, DELTA, FLAT, text
@@ -51,7 +60,9 @@ def test_S42_an_errors_code_and_text_wherever_they_stand(frame: dict[str, Any]) 
 
 
 def test_S42_its_markets_too_and_the_session_tells_it() -> None:
-    message = outcome(b'{"type":"error","id":2,"code":26,"message":"limit","market_ticker":"A","market_tickers":["B"]}')
+    message = outcome(
+        b'{"type":"error","id":2,"code":26,"message":"limit","market_ticker":"A","market_tickers":["B"]}'
+    )
     assert isinstance(message, ErrorMessage)
     assert (message.market_ticker, message.market_tickers) == ("A", ("B",))
     driver = Driver()
@@ -59,7 +70,9 @@ def test_S42_its_markets_too_and_the_session_tells_it() -> None:
     (command,) = driver.connect()
     driver.turn({"type": "error", "id": command["id"], "code": 9, "message": "Authentication required"})
     (fault,) = driver.take(FeedFault)
-    assert fault.message == "the exchange says: error 9, Authentication required" and fault.context["code"] == 9
+    assert (
+        fault.message == "the exchange says: error 9, Authentication required" and fault.context["code"] == 9
+    )
 
 
 @pytest.mark.parametrize("value", ["1", '"x"', "[]", "{}", "null", '"AAAA"', "1.5"])

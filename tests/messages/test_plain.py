@@ -1,4 +1,5 @@
-"""to_dict() and repr of every message class: plain data that JSON, Flask and pandas take, and nothing that was sent is missing."""
+"""to_dict() and repr of every message class: plain data that JSON, Flask and pandas take, and nothing that
+was sent is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from .frames import ABSENT, DATA, DELTA, FILL, FLAT, OLD, SNAPSHOT, TRADE, text
 
 
 def all_messages() -> Iterator[Message]:
-    """Every class, with every field, in the old format, with nothing, and all that the exchange has published."""
+    """Every class, with every field, in the old format, with nothing, and all that the exchange has
+    published."""
     for type_, frame in {**DATA, **FLAT}.items():
         yield decode(text(frame), use_yes_price=True)
         yield decode(text(frame, msg={}) if type_ not in DATA else text(frame))
@@ -83,8 +85,16 @@ def test_pandas_takes_them() -> None:
 
 @pytest.mark.parametrize("type_", sorted({**DATA, **FLAT}))
 def test_nothing_that_was_sent_is_missing(type_: str) -> None:
-    """Whichever field is left out, to_dict() shows it: no field has got lost between the ready values and the others."""
-    spare = ("ts", "time", "created_time", "last_update_time", "expiration_time")  # the same moment again, with fewer digits
+    """Whichever field is left out, to_dict() shows it: no field has got lost between the ready values and the
+    others."""
+    # the same moment again, with fewer digits
+    spare = (
+        "ts",
+        "time",
+        "created_time",
+        "last_update_time",
+        "expiration_time",
+    )
     frame = {**DATA, **FLAT}[type_]
     frame = {**frame, "msg": {key: value for key, value in frame["msg"].items() if key not in spare}}
     whole = decode(text(frame)).to_dict()
@@ -94,7 +104,11 @@ def test_nothing_that_was_sent_is_missing(type_: str) -> None:
         except ProtocolError:  # not without it
             continue
         assert told != whole, name
-    assert not [name for name in whole if name.endswith(("_dollars", "_fp", "_ts", "_ts_ms", "_cents", "_int", "_json"))]
+    assert not [
+        name
+        for name in whole
+        if name.endswith(("_dollars", "_fp", "_ts", "_ts_ms", "_cents", "_int", "_json"))
+    ]
 
 
 def test_ready_values_under_their_names() -> None:
@@ -117,7 +131,11 @@ def test_ready_values_under_their_names() -> None:
     }
     assert decode(text(SNAPSHOT)).to_dict(float)["yes"] == [[0.22, 333.25], [0.08, 300.0]]
     fill = decode(text(FILL, brand_new=1.10)).to_dict()
-    assert (fill["fee"], fill["post_position"], fill["extra"]) == ("0.012345", "-500.00", {"brand_new": "1.1"})
+    assert (fill["fee"], fill["post_position"], fill["extra"]) == (
+        "0.012345",
+        "-500.00",
+        {"brand_new": "1.1"},
+    )
     assert not {"fee_cost", "ts", "ts_ms", "yes_price_cents", "yes_price_dollars"} & fill.keys()
 
 
@@ -129,14 +147,26 @@ def test_parts_are_told_like_messages() -> None:
 
 
 def test_an_unknown_message_is_told_whole() -> None:
-    frame = {"type": "brand_new", "sid": 3, "seq": 4, "msg": {"market_ticker": "X", "a": [1.5, None]}, "more": 1}
+    frame = {
+        "type": "brand_new",
+        "sid": 3,
+        "seq": 4,
+        "msg": {"market_ticker": "X", "a": [1.5, None]},
+        "more": 1,
+    }
     told = decode(json.dumps(frame)).to_dict()
     assert (told["type"], told["market_ticker"], told["seq"], told["raw"]) == ("brand_new", "X", 4, frame)
 
 
 def test_numbers_never_fill_the_memory_and_are_never_NaN() -> None:
-    message = decode(text(FILL, brand_new=0).replace('"brand_new": 0', '"big": 1e999999999, "small": 1e-9, "large": 12e20'))
-    assert message.to_dict()["extra"] == {"big": "1E+999999999", "small": "0.000000001", "large": "1200000000000000000000"}
+    message = decode(
+        text(FILL, brand_new=0).replace('"brand_new": 0', '"big": 1e999999999, "small": 1e-9, "large": 12e20')
+    )
+    assert message.to_dict()["extra"] == {
+        "big": "1E+999999999",
+        "small": "0.000000001",
+        "large": "1200000000000000000000",
+    }
     assert message.to_dict(float)["extra"] == {"big": None, "small": 1e-9, "large": 1.2e21}
 
 
@@ -162,16 +192,30 @@ class Odd(Exception):
 def test_plain_values() -> None:
     eastern = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=-5)))
     assert plain(eastern, str) == "2026-01-01T05:00:00+00:00"
-    assert plain([float("nan"), float("inf"), 0.5, b"\xff", frozenset("b")], str) == [None, None, 0.5, "\ufffd", ["b"]]
-    assert [plain(error, str) for error in (ValueError("a"), ValueError(), Odd())] == ["a", "ValueError", "Odd"]
+    assert plain([float("nan"), float("inf"), 0.5, b"\xff", frozenset("b")], str) == [
+        None,
+        None,
+        0.5,
+        "\ufffd",
+        ["b"],
+    ]
+    assert [plain(error, str) for error in (ValueError("a"), ValueError(), Odd())] == [
+        "a",
+        "ValueError",
+        "Odd",
+    ]
 
 
 def test_repr_shows_the_ready_values_first() -> None:
     delta = decode(text(DELTA))
     assert repr(delta) == str(delta)
-    assert repr(delta).startswith("OrderbookDelta(MARKET-A no 0.5400 -54.50 seq 3 time 2026-08-05T03:45:40.722000+00:00 ")
+    assert repr(delta).startswith(
+        "OrderbookDelta(MARKET-A no 0.5400 -54.50 seq 3 time 2026-08-05T03:45:40.722000+00:00 "
+    )
     assert " +7.00 " in repr(decode(text(DELTA, delta_fp="7.00")))
-    assert repr(decode(text(TRADE))).startswith("Trade(MARKET-A yes_price 0.3600 no_price 0.6400 count 136.00 seq 2 time ")
+    assert repr(decode(text(TRADE))).startswith(
+        "Trade(MARKET-A yes_price 0.3600 no_price 0.6400 count 136.00 seq 2 time "
+    )
     assert "yes (0.2200 x 333.25, 0.0800 x 300.00)" in repr(decode(text(SNAPSHOT)))
     assert repr(decode('{"type":"ok"}')) == "Ok()"
 
@@ -187,7 +231,10 @@ def test_repr_is_one_bounded_line_without_insides(message: Message) -> None:
 def test_repr_of_what_is_long_odd_or_unreadable() -> None:
     levels = [[f"0.{price:04d}", "1.00"] for price in range(100, 9900, 10)]
     assert len(repr(decode(text(SNAPSHOT, yes_dollars_fp=levels)))) < 400
-    assert "\\x1b" in repr(decode(text(TRADE, trade_id="\x1b[31m"))) and len(repr(decode(text(TRADE, trade_id="x" * 10**6)))) < 400
+    assert (
+        "\\x1b" in repr(decode(text(TRADE, trade_id="\x1b[31m")))
+        and len(repr(decode(text(TRADE, trade_id="x" * 10**6)))) < 400
+    )
     assert len(repr(decode(json.dumps({"type": "new", "msg": {"a": "x" * 10**6}})))) < 400
     (unchecked,) = Decoder().decode_batch([text(DELTA, price_dollars="1.5").encode()])
     assert isinstance(unchecked, OrderbookDelta) and "price ?" in repr(unchecked)

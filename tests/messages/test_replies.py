@@ -59,20 +59,35 @@ def test_ok_with_markets(frame: dict[str, Any]) -> None:
 
 
 def test_ok_prefers_the_list_inside() -> None:
-    assert reply(type="ok", market_tickers=["OLD"], msg={"market_tickers": ["NEW"]}).market_tickers == ("NEW",)
+    assert reply(type="ok", market_tickers=["OLD"], msg={"market_tickers": ["NEW"]}).market_tickers == (
+        "NEW",
+    )
     assert reply(type="ok", market_tickers=["OLD"], msg={"market_ids": ["i"]}).market_tickers == ("OLD",)
 
 
 def test_ok_with_other_lists() -> None:
-    message = reply(type="ok", msg={"market_ids": ["i"], "index_ids": ["all"], "underlying_tickers": ["Metal.XAU/USD"]})
-    assert (message.market_ids, message.index_ids, message.underlying_tickers) == (("i",), ("all",), ("Metal.XAU/USD",))
+    message = reply(
+        type="ok", msg={"market_ids": ["i"], "index_ids": ["all"], "underlying_tickers": ["Metal.XAU/USD"]}
+    )
+    assert (message.market_ids, message.index_ids, message.underlying_tickers) == (
+        ("i",),
+        ("all",),
+        ("Metal.XAU/USD",),
+    )
     assert message.market_tickers is None
 
 
 @pytest.mark.parametrize("frame", [{}, {"msg": None}, {"msg": {}}])
 def test_ok_without_lists(frame: dict[str, Any]) -> None:
     message = reply(type="ok", id=1, sid=2, seq=3, **frame)
-    for name in ("market_tickers", "market_ids", "index_ids", "underlying_tickers", "subscriptions", "market_ticker"):
+    for name in (
+        "market_tickers",
+        "market_ids",
+        "index_ids",
+        "underlying_tickers",
+        "subscriptions",
+        "market_ticker",
+    ):
         assert getattr(message, name) is None, name
 
 
@@ -107,8 +122,14 @@ def test_error() -> None:
     assert (message.id, message.sid, message.seq) == (123, 4, 9)
     assert (message.code, message.message) == (7, "Unknown subscription ID")
     assert (message.market_ticker, message.market_tickers) == (None, None)
-    with_markets = reply(type="error", msg={"code": 16, "msg": "no", "market_ticker": "A", "market_tickers": ["A", "B"]})
-    assert (with_markets.id, with_markets.market_ticker, with_markets.market_tickers) == (None, "A", ("A", "B"))
+    with_markets = reply(
+        type="error", msg={"code": 16, "msg": "no", "market_ticker": "A", "market_tickers": ["A", "B"]}
+    )
+    assert (with_markets.id, with_markets.market_ticker, with_markets.market_tickers) == (
+        None,
+        "A",
+        ("A", "B"),
+    )
 
 
 @pytest.mark.parametrize("code", [0, 6, 29, 9999, -1])

@@ -57,7 +57,9 @@ COMMUNICATIONS: dict[type[Communication], datetime | None] = {
 }
 
 
-@pytest.mark.parametrize(("cls", "time"), COMMUNICATIONS.items(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("cls", "time"), COMMUNICATIONS.items(), ids=lambda value: getattr(value, "__name__", "")
+)
 def test_common(cls: type[Communication], time: datetime | None) -> None:
     message = of(cls)
     assert isinstance(message, Communication)
@@ -119,11 +121,24 @@ def test_batch_quotes() -> None:
         assert (quote.yes_contracts_offered, quote.no_contracts_offered) == (Decimal(100), Decimal(200))
         assert quote.rfq_target_cost == Decimal("0.35")
     assert created.quotes[1].yes_bid is created.quotes[1].contracts_accepted is None
-    assert (best.version, best.yes_complete, best.no_complete, best.rfqs[0].contracts) == (7, False, True, Decimal("6.25"))
+    assert (best.version, best.yes_complete, best.no_complete, best.rfqs[0].contracts) == (
+        7,
+        False,
+        True,
+        Decimal("6.25"),
+    )
     assert (accepted.accepted_side, accepted.quotes[0].contracts_accepted) == ("no", Decimal(20))
 
 
 def test_batches_executed() -> None:
     rfq, quote = of(RfqBatchExecuted), of(BatchQuoteExecuted)
-    assert (rfq.executed_rfq_ids, rfq.failed_rfq_ids, rfq.close_reason) == (("rfq-1",), ("rfq-2",), "partially executed")
-    assert (rfq.client_batch_id, quote.batch_quote_id, quote.failed_rfq_ids) == ("my-batch", "batch-quote-1", ())
+    assert (rfq.executed_rfq_ids, rfq.failed_rfq_ids, rfq.close_reason) == (
+        ("rfq-1",),
+        ("rfq-2",),
+        "partially executed",
+    )
+    assert (rfq.client_batch_id, quote.batch_quote_id, quote.failed_rfq_ids) == (
+        "my-batch",
+        "batch-quote-1",
+        (),
+    )

@@ -1,4 +1,5 @@
-"""Every message of the published schemas, and every example of them, is typed; and what is done to one field is noticed."""
+"""Every message of the published schemas, and every example of them, is typed; and what is done to one field
+is noticed."""
 
 from __future__ import annotations
 
@@ -10,7 +11,16 @@ from typing import Any
 import pytest
 
 from kalshi_feed.errors import ProtocolError
-from kalshi_feed.messages import MESSAGE_TYPES, Decoder, Message, Ok, OrderbookDelta, UnknownMessage, decode, wire_fields
+from kalshi_feed.messages import (
+    MESSAGE_TYPES,
+    Decoder,
+    Message,
+    Ok,
+    OrderbookDelta,
+    UnknownMessage,
+    decode,
+    wire_fields,
+)
 from kalshi_feed.messages.decoder import unread
 from kalshi_feed.messages.flat import FlatMessage
 from tests.published import examples, facts
@@ -46,7 +56,7 @@ ESSENTIAL = {
 READY_UNDER_THE_NAME = {("ticker", "time")}  # a datetime; the text is time_text
 
 NOT_NUMBERS: list[Any] = [
-    "NaN", "-Infinity", "1e400", "1E2", "1_000.00", " 1.00", "1.00 ", "1.00\n", "+1.00", "--1.00", "1.", ".5", "0x1", "\u0661.00",
+    "NaN", "-Infinity", "1e400", "1E2", "1_000.00", " 1.00", "1.00 ", "1.00\n", "+1.00", "--1.00", "1.", ".5", "0x1", "\u0661.00",  # noqa: E501
     "\uff11", "9" * 5000, "0." + "0" * 5000, 1e300, 0.123456789, True, [], {}, ["1.00"], {"value": "1.00"},
 ]  # fmt: skip
 NOT_IDS: list[Any] = ["1", "", 1.5, True, False, -1, 2**53, 2**63, 10**30, [], {}]
@@ -75,7 +85,8 @@ DECODER = Decoder()
 
 
 def read(frame: dict[str, Any]) -> Message | ProtocolError:
-    """The frame's message, or its error: the same alone and in a batch, and nothing but a ProtocolError is raised."""
+    """The frame's message, or its error: the same alone and in a batch, and nothing but a ProtocolError is
+    raised."""
     payload = json.dumps(frame).encode()
     try:
         message: Message | ProtocolError = decode(payload)
@@ -83,7 +94,8 @@ def read(frame: dict[str, Any]) -> Message | ProtocolError:
         message = error
     (batched,) = DECODER.decode_batch([payload])
     if isinstance(message, ProtocolError):
-        if not isinstance(batched, ProtocolError):  # a batch leaves the numbers of books to whoever computes with them
+        # a batch leaves the numbers of books to whoever computes with them
+        if not isinstance(batched, ProtocolError):
             with pytest.raises(ValueError):
                 batched.units() if isinstance(batched, OrderbookDelta) else batched.book_sides()
     else:
@@ -113,7 +125,11 @@ def assert_holds(message: Message | ProtocolError, frame: dict[str, Any]) -> Non
             assert getattr(message, "message") == value  # noqa: B009
         else:
             assert same(getattr(message, attribute_of(message, key)), value), (key, value)
-        if key in facts_names(frame["type"]) and (frame["type"], key) not in READY_UNDER_THE_NAME and key != "msg":
+        if (
+            key in facts_names(frame["type"])
+            and (frame["type"], key) not in READY_UNDER_THE_NAME
+            and key != "msg"
+        ):
             assert same(getattr(message, key), value), f"{key} cannot be read under its own name"
     if isinstance(message, FlatMessage):
         assert not message.extra
@@ -145,7 +161,9 @@ def test_every_field_is_declared(name: str) -> None:
     top = set(schema["properties"]) - {"type", "msg"}
     assert {key for key in top if not hasattr(cls, key)} == set(), "new fields of the envelope"
     inside = resolved(schema["properties"].get("msg", {})).get("properties", {})
-    assert set(inside) - set(wire_fields(cls)) - ({"channel", "sid"} if cls.type == "ok" else set()) == set(), "new fields of msg"
+    assert (
+        set(inside) - set(wire_fields(cls)) - ({"channel", "sid"} if cls.type == "ok" else set()) == set()
+    ), "new fields of msg"
 
 
 @pytest.mark.parametrize(("name", "full"), instances())
@@ -172,7 +190,9 @@ def enums(name: str) -> list[tuple[Place, Any]]:
 def schema_at(name: str, place: Place) -> dict[str, Any]:
     schema = server_messages()[name]
     for key in place:
-        schema = resolved(schema["items"] if isinstance(key, int) else schema.get("properties", {}).get(key, {}))
+        schema = resolved(
+            schema["items"] if isinstance(key, int) else schema.get("properties", {}).get(key, {})
+        )
     return schema
 
 
@@ -192,14 +212,25 @@ def test_any_field_may_be_missing(name: str) -> None:
         message = read(frame)
         if place == ("type",) or (full["type"], place[-1]) in ESSENTIAL or (place == ("msg",) and data):
             assert isinstance(message, ProtocolError), place
-        elif isinstance(place[-1], str) and place != ("msg",) and not (full["type"] == "ok" and isinstance(full["msg"], list)):
+        elif (
+            isinstance(place[-1], str)
+            and place != ("msg",)
+            and not (full["type"] == "ok" and isinstance(full["msg"], list))
+        ):
             assert_holds(message, frame)
 
 
 @pytest.mark.parametrize("name", server_messages())
 def test_new_fields_do_no_harm(name: str) -> None:
     full = frame_of(name, True)
-    objects = [(), *(place for place in places(full) if isinstance(at(full, place), dict) and place[-1] != "custom_strike")]
+    objects = [
+        (),
+        *(
+            place
+            for place in places(full)
+            if isinstance(at(full, place), dict) and place[-1] != "custom_strike"
+        ),
+    ]
     for place in objects:
         frame = changed(full, (*place, "brand_new"), {"a": [1, 2.5, None, "x"]})
         message = read(frame)
@@ -233,7 +264,8 @@ def test_money_sizes_and_values_that_cannot_be_read(name: str) -> None:
 
 
 def is_left_out(frame: dict[str, Any], place: Place) -> bool:
-    """The message is refused where that is what an unreadable amount costs, else the field is None and its value in ``extra``."""
+    """The message is refused where that is what an unreadable amount costs, else the field is None and its
+    value in ``extra``."""
     message, key = read(frame), str(place[1])
     is_strict = frame["type"].startswith("orderbook") or (
         frame["type"] in ("trade", "fill") and key in ("yes_price_dollars", "no_price_dollars", "count_fp")
@@ -247,11 +279,23 @@ def is_left_out(frame: dict[str, Any], place: Place) -> bool:
 
 @pytest.mark.parametrize("name", server_messages())
 def test_negative_and_too_fine_numbers(name: str) -> None:
-    signed = ("delta_fp", "position_fp", "post_position_fp", "value", "value_usd", "fee_cost", "settlement_value")
+    signed = (
+        "delta_fp",
+        "position_fp",
+        "post_position_fp",
+        "value",
+        "value_usd",
+        "fee_cost",
+        "settlement_value",
+    )
     full = frame_of(name, True)
     for place in number_places(full):
         key = next(key for key in reversed(place) if isinstance(key, str))
-        price = key.endswith(("price_dollars", "bid_dollars", "ask_dollars", "dollars_fp")) or key in ("start", "end", "step")
+        price = key.endswith(("price_dollars", "bid_dollars", "ask_dollars", "dollars_fp")) or key in (
+            "start",
+            "end",
+            "step",
+        )
         may_be_negative = not price and (key in signed or key.endswith("_dollars"))
         for wrong, allowed in (("-0.25", may_be_negative), ("0.123456789", False)):
             mutant = changed(full, place, wrong)
@@ -279,7 +323,8 @@ def test_sid_seq_and_id_are_strict(name: str) -> None:
 
 
 def test_mutations(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each field of every full instance and example retyped and set to extremes: absent, equal or refused, never another number."""
+    """Each field of every full instance and example retyped and set to extremes: absent, equal or refused,
+    never another number."""
     counts: Counter[str] = Counter()
     published = [frame for name in server_messages() for frame in examples(name)]
     for frame in [frame_of(name, True) for name in server_messages()] + published:
@@ -298,7 +343,9 @@ def test_mutations(capsys: pytest.CaptureFixture[str]) -> None:
                     check_mutant(message, clean, mutant, place)
     assert sum(counts.values()) > 10_000
     with capsys.disabled():
-        print("\n[schemas] mutations:", ", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+        print(
+            "\n[schemas] mutations:", ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+        )
 
 
 def check_mutant(message: Message, clean: Message, mutant: dict[str, Any], place: Place) -> None:
@@ -320,5 +367,6 @@ def check_mutant(message: Message, clean: Message, mutant: dict[str, Any], place
         if other not in (key, "msg"):
             name = attribute_of(message, other)
             assert getattr(message, name) == getattr(clean, name), (place, odd, other)
-    if isinstance(message, FlatMessage) and len(place) == 2 and not skipped:  # what no field took is in extra, so nothing is lost
+    # what no field took is in extra, so nothing is lost
+    if isinstance(message, FlatMessage) and len(place) == 2 and not skipped:
         assert same(message.msg, {name: value for name, value in mutant["msg"].items() if value is not None})

@@ -79,9 +79,13 @@ NOT_NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, "-0.5", "-0", "0.12345", "0.00001", "1.0001", "2", "00.5", "01", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", [*NOT_NUMBERS, "-0.5", "-0", "0.12345", "0.00001", "1.0001", "2", "00.5", "01", "9" * 5000]
+)
 def test_price_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a number of dollars from 0 to 1 with at most 4 decimals") as caught:
+    with pytest.raises(
+        ValueError, match="is not a number of dollars from 0 to 1 with at most 4 decimals"
+    ) as caught:
         price_units(text)
     assert len(str(caught.value)) < 200
     assert text not in PRICES
@@ -119,7 +123,9 @@ def test_prices_stay_few() -> None:
     assert len(PRICES) < 12_000
 
 
-@pytest.mark.parametrize("text", [*NOT_NUMBERS, "1.234", "0.001", "1234567890123456", "1" * 16 + ".00", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", [*NOT_NUMBERS, "1.234", "0.001", "1234567890123456", "1" * 16 + ".00", "9" * 5000]
+)
 def test_size_refused(text: str) -> None:
     for refused in (text, "-" + text):
         for function in (size_units, count_units, check_counts):
@@ -184,7 +190,12 @@ def test_decimals_keep_their_places() -> None:
         "1.0000",
         "2.0000",
     ]
-    assert [str(size_decimal(units)) for units in (0, 1, 15853, -5400)] == ["0.00", "0.01", "158.53", "-54.00"]
+    assert [str(size_decimal(units)) for units in (0, 1, 15853, -5400)] == [
+        "0.00",
+        "0.01",
+        "158.53",
+        "-54.00",
+    ]
     assert str(money_decimal(10_000)) == "0.010000"
     assert level(5400, 15853) == Level(Decimal("0.54"), Decimal("158.53"))
 
@@ -209,7 +220,12 @@ def test_size_round_trip(units: int) -> None:
 @given(st.text(alphabet="0123456789.-+e_ \u0661", max_size=8))
 def test_what_is_accepted_is_what_decimal_says(text: str) -> None:
     """Only ever narrower than Decimal, and never another number."""
-    for function, scale in ((price_units, 10_000), (size_units, 100), (count_units, 100), (money_units, 1_000_000)):
+    for function, scale in (
+        (price_units, 10_000),
+        (size_units, 100),
+        (count_units, 100),
+        (money_units, 1_000_000),
+    ):
         try:
             units = function(text)
         except ValueError:
@@ -304,7 +320,8 @@ def test_index_value(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [*NOT_NUMBERS, True, None, 1.5, [], "9" * 61, Decimal("nan"), Decimal("1e61"), Decimal("1e-61"), 10**61]
+    "number",
+    [*NOT_NUMBERS, True, None, 1.5, [], "9" * 61, Decimal("nan"), Decimal("1e61"), Decimal("1e-61"), 10**61],
 )
 def test_json_number_refused(number: object) -> None:
     with pytest.raises(ValueError, match="is not a JSON number") as caught:
@@ -312,7 +329,9 @@ def test_json_number_refused(number: object) -> None:
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("number", [0, -5, 10**30, Decimal("0.10"), Decimal("1e-7"), Decimal("0e500"), "4487", "-0.5"])
+@pytest.mark.parametrize(
+    "number", [0, -5, 10**30, Decimal("0.10"), Decimal("1e-7"), Decimal("0e500"), "4487", "-0.5"]
+)
 def test_json_number(number: object) -> None:
     with decimal.localcontext(decimal.Context(prec=3)):
         assert json_number(number) == Decimal(str(number))

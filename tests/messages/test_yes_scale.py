@@ -43,7 +43,9 @@ def test_delta_in_cents() -> None:
 
 def test_snapshot() -> None:
     own = decode(text(SNAPSHOT))
-    scaled = decode(text(SNAPSHOT, no_dollars_fp=[["0.4600", "20.00"], ["0.4400", "146.00"]]), use_yes_price=True)
+    scaled = decode(
+        text(SNAPSHOT, no_dollars_fp=[["0.4600", "20.00"], ["0.4400", "146.00"]]), use_yes_price=True
+    )
     assert isinstance(own, OrderbookSnapshot) and isinstance(scaled, OrderbookSnapshot)
     assert own.book_sides() == scaled.book_sides()
     assert (own.yes, own.no) == (scaled.yes, scaled.no)

@@ -1,7 +1,7 @@
 """What the exchange has published about its wire, as data: the schemas of its messages, and example frames.
 
-Owns the two files beside it and how they are read; README.md says what is in them. What is returned is shared by all tests
-of a run: do not change it, copy it.
+Owns the two files beside it and how they are read; README.md says what is in them. What is returned is shared
+by all tests of a run: do not change it, copy it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ def facts() -> dict[str, Any]:
 
 @cache
 def example_frames() -> tuple[dict[str, Any], ...]:
-    """Every line of the collection: ``direction``, ``type``, ``source``, ``frame``, and in the newer ones ``message``."""
+    """Every line of the collection: ``direction``, ``type``, ``source``, ``frame``, and in the newer ones
+    ``message``."""
     lines = (HERE / "example_frames.jsonl").read_text(encoding="utf-8").splitlines()
     return tuple(json.loads(line) for line in lines)
 
 
 def examples(message: str) -> list[Any]:
-    """The frames that the newest document has as examples of the message, which is named as in ``facts()["messages"]``."""
-    return [line["frame"] for line in example_frames() if line["source"] == SPEC and line.get("message") == message]
+    """The frames that the newest document has as examples of the message, which is named as in
+    ``facts()["messages"]``."""
+    return [
+        line["frame"]
+        for line in example_frames()
+        if line["source"] == SPEC and line.get("message") == message
+    ]

@@ -1,4 +1,5 @@
-"""A recording of many markets, made with the simulator, and the books after each of its messages, told by the file alone."""
+"""A recording of many markets, made with the simulator, and the books after each of its messages, told by the
+file alone."""
 
 from __future__ import annotations
 
@@ -37,9 +38,13 @@ class Moment(NamedTuple):
 def make_recording(path: Path, *, markets: int, messages: int, rate: float) -> Path:
     """Record until there are so many messages. Prices are recorded on each side's own scale."""
     with Exchange(markets, rate=rate, seed=11, key_type="ed25519") as exchange:
-        feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, use_yes_price=False)
+        feed = KalshiFeed(
+            exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, use_yes_price=False
+        )
         with feed, feed.record(path):
-            feed.subscribe(["orderbook_delta", "trade"], [f"KXSIM-{number:03d}" for number in range(1, markets + 1)]).wait(5)
+            feed.subscribe(
+                ["orderbook_delta", "trade"], [f"KXSIM-{number:03d}" for number in range(1, markets + 1)]
+            ).wait(5)
             wait_until(lambda: feed.stats().messages_total >= messages, 60, "the messages")
     return path
 
@@ -79,7 +84,9 @@ def moved_to_2019(path: Path, to: Path) -> Path:
     text = path.read_text()
     begins = min(int(ns) for ns in re.findall(r'"recv_ns":(\d+)', text))
     assert begins > time.time_ns() - 3_600_000_000_000
-    moved = re.sub(r'(_ns":)(\d{18,})', lambda found: found[1] + str(int(found[2]) - begins + YEAR_2019), text)
+    moved = re.sub(
+        r'(_ns":)(\d{18,})', lambda found: found[1] + str(int(found[2]) - begins + YEAR_2019), text
+    )
     to.write_text(moved)
     return to
 

@@ -1,4 +1,5 @@
-"""Hearing all that a feed tells, live or replayed, so that the two can be compared; recordings read and captures made by hand."""
+"""Hearing all that a feed tells, live or replayed, so that the two can be compared; recordings read and
+captures made by hand."""
 
 from __future__ import annotations
 
@@ -76,7 +77,17 @@ def troubles(heard: Heard) -> list[str]:
 def figures(feed: KalshiFeed) -> dict[str, Any]:
     """The statistics that do not depend on this machine's speed."""
     stats = feed.stats()
-    names = ("messages", "bytes", "gaps", "resyncs", "reconnects", "faults", "dropped", "callback_errors", "clock_skew")
+    names = (
+        "messages",
+        "bytes",
+        "gaps",
+        "resyncs",
+        "reconnects",
+        "faults",
+        "dropped",
+        "callback_errors",
+        "clock_skew",
+    )
     return {name: getattr(stats, name) for name in names}
 
 

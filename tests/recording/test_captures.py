@@ -40,13 +40,17 @@ def test_it_replays_to_its_fold(path: Path) -> None:
         with played(path, gaps="ignore") as (feed, heard):
             (book,) = feed.books.values()
             assert book.is_live and sides(book) == fold.sides
-            assert [(m.type, m.sid, m.seq) for m in heard.messages] == [(f["type"], f["sid"], f["seq"]) for f in kept]
+            assert [(m.type, m.sid, m.seq) for m in heard.messages] == [
+                (f["type"], f["sid"], f["seq"]) for f in kept
+            ]
             moved = [m for m in heard.messages if m.type == "orderbook_delta"]
             sent = [f["msg"] for f in kept if f["type"] == "orderbook_delta"]
             assert [(m.side, m.price, m.delta) for m in moved] == [
                 (s["side"], Decimal(s["price_dollars"]), Decimal(s["delta_fp"])) for s in sent
             ]
-            assert [gap.reason for gap in heard.gaps] == ["delta before snapshot"] * (frames[0]["type"] == "orderbook_delta")
+            assert [gap.reason for gap in heard.gaps] == ["delta before snapshot"] * (
+                frames[0]["type"] == "orderbook_delta"
+            )
             assert feed.stats().messages_total == len(frames) and feed.stats().dropped == 0
             outcomes.append((heard.messages, sides(book), book.version, figures(feed)))
     assert outcomes[0] == outcomes[1]
@@ -75,11 +79,14 @@ def test_its_book_is_right_after_every_frame(path: Path) -> None:
 
 @each
 def test_strictly_it_is_full_of_holes(path: Path) -> None:
-    """Only some of the subscription's markets are in it: so every jump in seq makes the book STALE until its next snapshot."""
+    """Only some of the subscription's markets are in it: so every jump in seq makes the book STALE until its
+    next snapshot."""
     frames = frames_of(path)
     snapshots = sum(frame["type"] == "orderbook_snapshot" for frame in frames)
     sent = [frame["seq"] for frame in frames if frame["type"] == "orderbook_delta"]
     with played(path) as (_, heard):
         assert [message.type for message in heard.messages].count("orderbook_snapshot") == snapshots
         assert len([gap for gap in heard.gaps if gap.reason == "sequence gap"]) > len(frames) // 10
-        assert len([message for message in heard.messages if message.type == "orderbook_delta"]) < len(sent) // 2
+        assert (
+            len([message for message in heard.messages if message.type == "orderbook_delta"]) < len(sent) // 2
+        )

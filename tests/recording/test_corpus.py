@@ -1,4 +1,5 @@
-"""Recordings made by earlier versions replay to the books that the exchange had; corpus/README.md says how they were made."""
+"""Recordings made by earlier versions replay to the books that the exchange had; corpus/README.md says how
+they were made."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from tests.recording.support import EXPECTED, books_of, files_of, played, troubl
 def levels(name: str) -> dict[str, Any]:
     """The exchange's books at its end."""
     return {
-        ticker: {side: {Decimal(price): Decimal(size) for price, size in book.items()} for side, book in both.items()}
+        ticker: {
+            side: {Decimal(price): Decimal(size) for price, size in book.items()}
+            for side, book in both.items()
+        }
         for ticker, both in EXPECTED[name]["books"].items()
     }
 

@@ -1,4 +1,5 @@
-"""Damaged recordings: what can be used is used, the rest is left out and reported, and nothing looks like a defect of ours."""
+"""Damaged recordings: what can be used is used, the rest is left out and reported, and nothing looks like a
+defect of ours."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def written(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
-# -- lines without end -------------------------------------------------------------------------------------------------
+# -- lines without end ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -62,7 +63,9 @@ def test_R33_a_line_without_end(tmp_path: Path, packed: bool) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         (text,) = troubles(heard)
-        assert "a line longer than 64 MiB is left out" in text and all(book.is_live for book in feed.books.values())
+        assert "a line longer than 64 MiB is left out" in text and all(
+            book.is_live for book in feed.books.values()
+        )
     assert peak < size, f"{peak / MIB:.0f} MiB"
     assert time.process_time() - begun < 60
     with pytest.raises(ConfigurationError, match=r"not a recording|holds nothing"):
@@ -93,19 +96,37 @@ def test_R33_the_lines_behind_a_long_one_are_read(tmp_path: Path, monkeypatch: p
         assert lines.too_long == (2 if size > 100_000 else 0) and not lines.is_cut_line
 
 
-# -- other damage ------------------------------------------------------------------------------------------------------
+# -- other damage --------------------------------------------------------------------------------------------
 
 SHAPES = {  # without their time
     "sent": ['"sent":[1]', '"sent":["x"]', '"sent":{}', '"sent":[{"id":"x"}]'],
     "event": ['"event":[]', '"event":null', '"text":5'],
-    "wish": ['"wish":{"do":"dance"}', '"wish":{"do":"subscribe"}', '"wish":{"do":"ask"}', '"wish":{"do":"unsubscribe"}'],
+    "wish": [
+        '"wish":{"do":"dance"}',
+        '"wish":{"do":"subscribe"}',
+        '"wish":{"do":"ask"}',
+        '"wish":{"do":"unsubscribe"}',
+    ],
     "change": ['"lost":{"gap_started_ns":-1}', '"connected":{"next_id":"one"}', '"lost":7'],
     "reading": ['"reading":{"binaries":99999999999}'],
     "session": ['"session":{}', '"session":{"state":"CONNECTED","links":[{"channel":"trade","chunk":0}]}'],
 }
 LINES = {
-    "time": ['{"recv_ns":-1,"event":{}}', '{"recv_ns":9223372036854775808}', '{"recv_ns":1.5,"event":{}}', '{"recv_ns":"1"}'],
-    "nothing": ["1", "{}", "[1]", "null", '{"type":"trade","sid":1}', '{"kalshi_feed_recording":{"format":"x"}}', "\udcff"],
+    "time": [
+        '{"recv_ns":-1,"event":{}}',
+        '{"recv_ns":9223372036854775808}',
+        '{"recv_ns":1.5,"event":{}}',
+        '{"recv_ns":"1"}',
+    ],
+    "nothing": [
+        "1",
+        "{}",
+        "[1]",
+        "null",
+        '{"type":"trade","sid":1}',
+        '{"kalshi_feed_recording":{"format":"x"}}',
+        "\udcff",
+    ],
 }
 
 
@@ -116,10 +137,15 @@ def test_R34_lines_of_another_shape_are_left_out_and_reported(tmp_path: Path, sh
         expected = (heard.messages, {name: book.view().to_dict() for name, book in feed.books.items()})
     ns = msgspec.json.decode(lines[12])["recv_ns"]
     for line in LINES.get(shape) or [f'{{"recv_ns":{ns},{rest}}}' for rest in SHAPES[shape]]:
-        path = written(tmp_path / "wrong.ndjson", [*lines[:13], line.encode(errors="surrogateescape"), *lines[13:]])
+        path = written(
+            tmp_path / "wrong.ndjson", [*lines[:13], line.encode(errors="surrogateescape"), *lines[13:]]
+        )
         with played(path) as (feed, heard):
             assert troubles(heard) == [f"1 line of {path} cannot be read and is left out"], line
-            assert (heard.messages, {name: book.view().to_dict() for name, book in feed.books.items()}) == expected
+            assert (
+                heard.messages,
+                {name: book.view().to_dict() for name, book in feed.books.items()},
+            ) == expected
 
 
 def test_R34_times_that_are_out_of_order(tmp_path: Path) -> None:
@@ -134,7 +160,9 @@ def test_R34_times_that_are_out_of_order(tmp_path: Path) -> None:
             path = written(tmp_path / "wrong.ndjson", [*lines[:place], wrong, *lines[place + 1 :]])
             with played(path) as (feed, heard):
                 assert (heard.messages, heard.gaps, feed.stats().messages) == expected, (place, time_)
-                assert place in (1, len(lines) - 1) or any("was taken from the line before it" in text for text in troubles(heard))
+                assert place in (1, len(lines) - 1) or any(
+                    "was taken from the line before it" in text for text in troubles(heard)
+                )
 
 
 def test_R34_a_checkpoint_with_wrong_parts(tmp_path: Path) -> None:
@@ -162,12 +190,14 @@ def test_C14_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, "1", None, True, 1.5])
 def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
-    path = written(tmp_path / "odd.ndjson", [json.dumps({"kalshi_feed_recording": {"format": number}}).encode()])
+    path = written(
+        tmp_path / "odd.ndjson", [json.dumps({"kalshi_feed_recording": {"format": number}}).encode()]
+    )
     with pytest.raises(ConfigurationError, match=r"the header of .* cannot be read: its format is"):
         is_native(path)
 
 
-# -- any damage --------------------------------------------------------------------------------------------------------
+# -- any damage ----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -179,15 +209,23 @@ def base_lines() -> list[bytes]:
     checkpoint["session"].update(msgspec.to_builtins(memory))
     extra = [
         {"recv_ns": checkpoint["recv_ns"], "text": "no json"},
-        {"recv_ns": checkpoint["recv_ns"], "reading": {"is_behind": True, "arriving_since": 5.5, "binaries": 1}},
+        {"recv_ns": checkpoint["recv_ns"], "reading": {"is_behind": True, "arriving_since": 5.5, "binaries": 1}},  # noqa: E501
         *({"recv_ns": checkpoint["recv_ns"], "wish": wish} for wish in (
-            {"do": "add_markets", "number": 1, "words": ["M"]}, {"do": "ask", "words": ["indexlist", "cfbenchmarks_value"]},
-            {"do": "list_subscriptions"}, {"do": "request_snapshots", "words": ["KXTEST-26-A"]}, {"do": "reopen_books"},
+            {"do": "add_markets", "number": 1, "words": ["M"]}, {"do": "ask", "words": ["indexlist", "cfbenchmarks_value"]},  # noqa: E501
+            {"do": "list_subscriptions"}, {"do": "request_snapshots", "words": ["KXTEST-26-A"]}, {"do": "reopen_books"},  # noqa: E501
         )),
     ]  # fmt: skip
     full = [msgspec.json.encode(line) for line in (checkpoint, *extra)]
     rotated = lines_of("rotated.0002.ndjson")
-    return [*lines_of("eventful.ndjson"), rotated[0], full[0], *rotated[2:4], *full[1:], *rotated[4:], *rotated[:2]]
+    return [
+        *lines_of("eventful.ndjson"),
+        rotated[0],
+        full[0],
+        *rotated[2:4],
+        *full[1:],
+        *rotated[4:],
+        *rotated[:2],
+    ]
 
 
 NUMBERS = [-1, 0, 1, 2**31, 2**63 - 1, 2**63, 2**70, -(2**63), 1.5, 1e300, -1e300]
@@ -211,7 +249,9 @@ def damaged(draw: st.DrawFn) -> list[bytes]:
     lines = list(base_lines())
     for _ in range(draw(st.integers(1, 4))):
         number = draw(st.integers(0, len(lines) - 1))
-        how = draw(st.sampled_from(["put", "put", "put", "put", "delete", "cut", "bytes", "again", "swap", "gone"]))
+        how = draw(
+            st.sampled_from(["put", "put", "put", "put", "delete", "cut", "bytes", "again", "swap", "gone"])
+        )
         line = lines[number]
         if how in ("put", "delete"):
             try:
@@ -286,7 +326,9 @@ def test_R34_damaged_captures_of_other_programs(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, Any, str]]
 ) -> None:
     lines = [msgspec.json.decode(text) for text in lines_of("eventful.ndjson")]
-    values: list[Any] = [{"recv_ms": line["recv_ns"] / 1e6, "event": line["event"]} for line in lines if "event" in line]
+    values: list[Any] = [
+        {"recv_ms": line["recv_ns"] / 1e6, "event": line["event"]} for line in lines if "event" in line
+    ]
     for number, junk, key in damage:
         value = values[number % len(values)]
         if key == "line":
@@ -294,7 +336,10 @@ def test_R34_damaged_captures_of_other_programs(
         elif isinstance(value, dict):
             inner = value.get("event")
             (inner if isinstance(inner, dict) and key in ("sid", "seq", "msg", "type") else value)[key] = junk
-    path = written(tmp_path_factory.mktemp("damaged") / "damaged.ndjson", [json.dumps(value).encode() for value in values])
+    path = written(
+        tmp_path_factory.mktemp("damaged") / "damaged.ndjson",
+        [json.dumps(value).encode() for value in values],
+    )
     try:
         for _ in Converter(path, "csv", path.parent / "tables").steps():
             pass

@@ -1,4 +1,5 @@
-"""A recording of a feed that never connects leaves no empty file behind, which would be in the way of the next try."""
+"""A recording of a feed that never connects leaves no empty file behind, which would be in the way of the
+next try."""
 
 from __future__ import annotations
 
@@ -35,12 +36,18 @@ def test_a_key_that_is_refused(first: str, exchange: Exchange, make_feed: FeedMa
     assert path.exists() and recording.messages > 0
 
 
-def test_a_connection_is_enough_and_parts_are_removed_together(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
+def test_a_connection_is_enough_and_parts_are_removed_together(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path
+) -> None:
     feed = make_feed()
     recording = feed.record(tmp_path / "quiet.ndjson")
     feed.start().wait_until_connected(10)
     feed.close()
-    assert recording.paths == (tmp_path / "quiet.ndjson",) and recording.path.exists() and recording.messages == 0
+    assert (
+        recording.paths == (tmp_path / "quiet.ndjson",)
+        and recording.path.exists()
+        and recording.messages == 0
+    )
     exchange.close()
     feed = make_feed()
     recording = feed.record(tmp_path / "parts.ndjson", rotate_seconds=0.1)

@@ -58,20 +58,26 @@ def test_R25_everything_is_on_the_recording_s_clock(of_2019: Path, speed: Any) -
     feed.on_lagged(lambda lag: lagged.append((lag.at, feed.now())))
     feed.on_delta(lambda delta: nows.append(feed.now()))
     feed.on_book(
-        lambda view: ages.append((view.updated_at, view.age(), feed.stats().last_message_age, feed.stats().connected_since))
+        lambda view: ages.append(
+            (view.updated_at, view.age(), feed.stats().last_message_age, feed.stats().connected_since)
+        )
     )
     feed.run_forever()
     assert len(nows) > 300 and nows == sorted(nows) and all(map(is_then, nows))
     lost = next(change for change in states if change.state is FeedState.RECONNECTING)
     again = next(change for change in states if change.previous is FeedState.RECONNECTING)
     assert again.gap_started is not None and again.gap_ended is not None
-    assert lost.gap_started is not None and abs(lost.gap_started - again.gap_started) < timedelta(milliseconds=1)
+    assert lost.gap_started is not None and abs(lost.gap_started - again.gap_started) < timedelta(
+        milliseconds=1
+    )
     assert is_then(again.gap_started) and is_then(again.gap_ended) and again.gap_started < again.gap_ended
     assert len(lagged) > 100 and all(at == now for at, now in lagged) and is_then(lagged[0][0])
     moved = [(updated, age, last, since) for updated, age, last, since in ages if updated is not None]
     assert len(moved) > 300
     assert all(is_then(updated) and 0 <= age < 60 for updated, age, *_ in moved)
-    assert all(since is None or is_then(since) for *_, since in moved) and any(since is not None for *_, since in moved)
+    assert all(since is None or is_then(since) for *_, since in moved) and any(
+        since is not None for *_, since in moved
+    )
     assert all(last is None or 0 <= last < 60 for *_, last, _ in moved)
     health = feed.health()
     assert not any("behind" in reason for reason in health.reasons), health
@@ -85,21 +91,31 @@ def lines_of(path: Path, *options: str) -> list[str]:
     return [line for line in result.stdout.splitlines() if line]
 
 
-def test_R25_every_line_has_its_own_book_and_the_recording_s_time(of_2019: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R25_every_line_has_its_own_book_and_the_recording_s_time(
+    of_2019: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "America/Chicago")
     lines = lines_of(of_2019)
     times = [line.split()[0] for line in lines]
     assert all(re.fullmatch(r"2019-06-08T\d\d:\d\d:\d\d\.\d\d\dZ", time) for time in times), times[:3]
-    assert times == sorted(times) and all(is_then(datetime.fromisoformat(time[:-1] + "+00:00")) for time in times)
+    assert times == sorted(times) and all(
+        is_then(datetime.fromisoformat(time[:-1] + "+00:00")) for time in times
+    )
     assert {"CONNECTED", "RECONNECTING:", "CLOSED:", "gap"} <= {line.split()[1] for line in lines}
-    assert any(" | STALE yes" in line for line in lines) is False  # what is shown of a STALE book is its next snapshot
+    # what is shown of a STALE book is its next snapshot
+    assert any(" | STALE yes" in line for line in lines) is False
     middle = times[len(times) // 2]
     later = [line for line in lines if line.split()[0] >= middle]
     shown = lines_of(of_2019, "--at", middle)
-    assert [line for line in shown if " delta " in line][-100:] == [line for line in later if " delta " in line][-100:]
+    assert [line for line in shown if " delta " in line][-100:] == [
+        line for line in later if " delta " in line
+    ][-100:]
     assert min(line.split()[0] for line in shown if " delta " in line) >= middle
     until = lines_of(of_2019, "--until", middle)
-    assert until[:-1] == [line for line in lines if line.split()[0] < middle][: len(until) - 1] and len(until) > 50
+    assert (
+        until[:-1] == [line for line in lines if line.split()[0] < middle][: len(until) - 1]
+        and len(until) > 50
+    )
 
 
 def test_R25_the_books_of_the_lines_are_not_the_last_one(tmp_path: Path) -> None:
@@ -111,7 +127,9 @@ def test_R25_the_books_of_the_lines_are_not_the_last_one(tmp_path: Path) -> None
 
         bid, other = best("yes"), best("no")
         ask = None if other is None else (1 - other[0], other[1])
-        return " / ".join("-" if level is None else f"{level[0]:.4f} × {level[1]:,.2f}" for level in (bid, ask))
+        return " / ".join(
+            "-" if level is None else f"{level[0]:.4f} × {level[1]:,.2f}" for level in (bid, ask)
+        )
 
     expected = [f"{moment.market_ticker} LIVE yes {quote(moment)}" for moment in moments(path)]
     shown = [line for line in lines_of(path) if " delta " in line or " snapshot" in line]

@@ -36,7 +36,9 @@ def seqs(path: Any, **options: Any) -> tuple[list[int], list[str]]:
     """The numbers of the book messages, and what is said of the recording."""
     with played(path, **options) as (_, heard):
         assert heard.gaps == []
-        return [message.seq for message in heard.messages if message.type.startswith("orderbook")], troubles(heard)
+        return [message.seq for message in heard.messages if message.type.startswith("orderbook")], troubles(
+            heard
+        )
 
 
 def test_R38_the_first_file_plays_all_parts(parts: list[Path]) -> None:
@@ -74,8 +76,15 @@ def test_R38_convert_takes_all_parts(parts: list[Path], tmp_path: Path) -> None:
 
 def bounds(path: Path) -> tuple[datetime, datetime]:
     """The first and the last time in a recording."""
-    times = [line["recv_ns"] for text in path.read_bytes().splitlines() if "recv_ns" in (line := msgspec.json.decode(text))]
-    begins, ends = (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=ns // 1000) for ns in (times[0], times[-1]))
+    times = [
+        line["recv_ns"]
+        for text in path.read_bytes().splitlines()
+        if "recv_ns" in (line := msgspec.json.decode(text))
+    ]
+    begins, ends = (
+        datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=ns // 1000)
+        for ns in (times[0], times[-1])
+    )
     return begins, ends
 
 
@@ -97,7 +106,7 @@ def test_R38_at_must_lie_within_the_recording() -> None:
         feed.close()
 
 
-# -- kills -----------------------------------------------------------------------------------------------------------------
+# -- kills ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("left", [b"", b'{"kalshi_feed_reco', b'{"kalshi_feed_recording":{"format":1,"ver'])
@@ -107,7 +116,11 @@ def test_R31_a_part_that_holds_nothing_is_reported(parts: list[Path], tmp_path: 
     empty.write_bytes(left)
     for paths in (parts[0], [*parts, empty], [empty, *parts]):
         found, (text,) = seqs(paths)
-        assert found == everything and f"the recording {str(empty)!r} holds nothing" in text and text.endswith("it is left out")
+        assert (
+            found == everything
+            and f"the recording {str(empty)!r} holds nothing" in text
+            and text.endswith("it is left out")
+        )
     with pytest.raises(ConfigurationError, match="holds nothing"):
         KalshiFeed.replay(empty)
     with pytest.raises(ConfigurationError, match="holds nothing"):
@@ -144,7 +157,9 @@ def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
     for number in range(4):
         path = tmp_path / str(number) / f"killed{suffix}"
         path.parent.mkdir()
-        process = subprocess.Popen([sys.executable, "-c", ROTATING, str(path)], env=environment(), stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ROTATING, str(path)], env=environment(), stdout=subprocess.PIPE
+        )
         with process:
             try:
                 assert process.stdout is not None and process.stdout.readline() == b"rotating\n"
@@ -153,21 +168,31 @@ def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
                 process.send_signal(signal.SIGKILL)
         assert len(os.listdir(path.parent)) >= 3
         with played(path) as (feed, heard):
-            assert heard.gaps == [] and all(book.is_live for book in feed.books.values()) and len(heard.messages) > 10
+            assert (
+                heard.gaps == []
+                and all(book.is_live for book in feed.books.values())
+                and len(heard.messages) > 10
+            )
             assert all("as far as it goes" in text or "holds nothing" in text for text in troubles(heard))
 
 
-# -- a gap across two parts ------------------------------------------------------------------------------------------------
+# -- a gap across two parts ----------------------------------------------------------------------------------
 
 
-def test_S40_a_late_frame_of_a_gap_in_the_part_before(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
+def test_S40_a_late_frame_of_a_gap_in_the_part_before(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path
+) -> None:
     feed = make_feed()
     live = Heard(feed)
     with feed:
         feed.subscribe(["orderbook_delta"], [A, B]).wait(5)
         wait_equal(feed, exchange, A, B)
         recording = feed.record(tmp_path / "late.ndjson", rotate_seconds=0.3)
-        lost = {"type": "orderbook_delta", "sid": 1, "seq": max(book.seq or 0 for book in feed.books.values()) + 1}
+        lost = {
+            "type": "orderbook_delta",
+            "sid": 1,
+            "seq": max(book.seq or 0 for book in feed.books.values()) + 1,
+        }
         exchange.lose(1)
         exchange.change(A, "yes", "0.30", 1)
         exchange.change(B, "yes", "0.11", 1)
@@ -183,7 +208,9 @@ def test_S40_a_late_frame_of_a_gap_in_the_part_before(exchange: Exchange, make_f
         books = {ticker: sides(feed.book(ticker)) for ticker in (A, B)}
         recording.close()
     assert len(live.gaps) == 1
-    (holder,) = [number for number, path in enumerate(recording.paths) if b'"delta_fp":"7.00"' in path.read_bytes()]
+    (holder,) = [
+        number for number, path in enumerate(recording.paths) if b'"delta_fp":"7.00"' in path.read_bytes()
+    ]
     assert holder > count
     with played(recording.paths[holder:]) as (again, heard):
         assert heard.gaps == [] and heard.faults == [] and again.stats().ignored["late"] == 1

@@ -65,7 +65,9 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_replay_is_the_run_again(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, suffix: str) -> None:
+def test_a_replay_is_the_run_again(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"run{suffix}"
     feed = make_feed(HurriedFeed)
     live = Heard(feed)
@@ -82,16 +84,23 @@ def test_a_replay_is_the_run_again(exchange: Exchange, make_feed: FeedMaker, tmp
             assert heard.events == live.events
             assert books_of(again) == books
             assert figures(again) == told
-            outcomes.append((heard.messages, heard.events, books_of(again), figures(again), again.stats().rate_60s))
+            outcomes.append(
+                (heard.messages, heard.events, books_of(again), figures(again), again.stats().rate_60s)
+            )
     assert outcomes[0] == outcomes[1]
+    # it asks for less than was asked for then, and takes the answers all the same
     with played(path, gaps="ignore") as (
         again,
         heard,
-    ):  # it asks for less than was asked for then, and takes the answers all the same
+    ):
         kinds, live_kinds = ({fault.kind for fault in one.faults} for one in (heard, live))
         assert kinds == live_kinds >= {"exchange_error", "binary_frame"}
-        assert {ticker: sides(book) for ticker, book in again.books.items()} == {ticker: book[3] for ticker, book in books.items()}
-        assert [gap.reason for gap in heard.gaps] == [gap.reason for gap in live.gaps if gap.reason != "sequence gap"]
+        assert {ticker: sides(book) for ticker, book in again.books.items()} == {
+            ticker: book[3] for ticker, book in books.items()
+        }
+        assert [gap.reason for gap in heard.gaps] == [
+            gap.reason for gap in live.gaps if gap.reason != "sequence gap"
+        ]
 
 
 def test_a_recording_begun_in_the_middle(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
@@ -114,7 +123,9 @@ def test_a_recording_begun_in_the_middle(exchange: Exchange, make_feed: FeedMake
         wait_equal(feed, exchange, A)
     with played(recording.path) as (again, heard):
         assert {ticker: sides(again.book(ticker)) for ticker in (A, B)} == books
-        assert [type(message).__name__ for message in heard.messages] == [type(m).__name__ for m in live.messages[:-1]]
+        assert [type(message).__name__ for message in heard.messages] == [
+            type(m).__name__ for m in live.messages[:-1]
+        ]
         assert heard.messages == live.messages[:-1]
         assert heard.gaps == [] and heard.faults == []
         assert figures(again)["reconnects"] == 0
@@ -139,11 +150,15 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_programs_for_a_live_feed_run_on_a_replay(short: Path) -> None:
     with KalshiFeed.replay(short, speed="wait") as feed:
         subscription = feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
-        assert subscription.state is SubscriptionState.ACTIVE and set(subscription.sids) == {"orderbook_delta", "trade"}
+        assert subscription.state is SubscriptionState.ACTIVE and set(subscription.sids) == {
+            "orderbook_delta",
+            "trade",
+        }
         book = feed.wait_for_book(A, timeout=5)
         feed.run_forever()
         assert feed.state is FeedState.CLOSED and book.is_live
-        assert feed.subscribe("trade", A).wait(5).state is SubscriptionState.ACTIVE  # as a program that was late would
+        # as a program that was late would
+        assert feed.subscribe("trade", A).wait(5).state is SubscriptionState.ACTIVE
         assert book.depth_at("yes", "0.41") == 30
         assert feed.wait_for_book(A, timeout=5) is book  # what there was can still be asked for
         assert dict(feed.list_subscriptions(1)).keys() == {"orderbook_delta", "trade"}
@@ -191,7 +206,10 @@ def test_it_can_be_played_again(short: Path) -> None:
         feed.close()
         feed.start()
         feed.run_forever()
-        assert heard.messages == first + first and {ticker: sides(book) for ticker, book in feed.books.items()} == books
+        assert (
+            heard.messages == first + first
+            and {ticker: sides(book) for ticker, book in feed.books.items()} == books
+        )
 
 
 def test_a_callback_closes_it(short: Path) -> None:
@@ -204,12 +222,23 @@ def test_a_callback_closes_it(short: Path) -> None:
         feed.close(timeout=0)
 
     feed.run_forever()
-    wait_until(lambda: not any("kalshi-feed" in thread.name for thread in threading.enumerate()), what="the threads' end")
+    wait_until(
+        lambda: not any("kalshi-feed" in thread.name for thread in threading.enumerate()),
+        what="the threads' end",
+    )
     assert seen and feed.state is FeedState.CLOSED
 
 
 FRAMES: list[Any] = [
-    {"recv_ms": 1000, "event": {"type": "orderbook_snapshot", "sid": 1, "seq": 1, "msg": {"market_ticker": A, "market_id": "m"}}},
+    {
+        "recv_ms": 1000,
+        "event": {
+            "type": "orderbook_snapshot",
+            "sid": 1,
+            "seq": 1,
+            "msg": {"market_ticker": A, "market_id": "m"},
+        },
+    },
     *(
         {
             "recv_ms": 1000 + 500 * step,

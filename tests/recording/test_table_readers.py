@@ -1,4 +1,5 @@
-"""What convert and the Parquet sink write, as pandas, polars and DuckDB read it: the same rows, times in UTC, Decimals exact."""
+"""What convert and the Parquet sink write, as pandas, polars and DuckDB read it: the same rows, times in UTC,
+Decimals exact."""
 
 from __future__ import annotations
 
@@ -28,12 +29,24 @@ NS = 1_760_000_000_123_456_789
 def with_pandas(files: list[Path]) -> Rows:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     table = pandas.concat([pandas.read_parquet(file) for file in files])
-    assert isinstance(table["received_at"].dtype, pandas.DatetimeTZDtype) and str(table["received_at"].dt.tz) == "UTC"
+    assert (
+        isinstance(table["received_at"].dtype, pandas.DatetimeTZDtype)
+        and str(table["received_at"].dt.tz) == "UTC"
+    )
 
     def as_python(value: Any) -> Any:
-        return None if pandas.isna(value) else value.to_pydatetime() if isinstance(value, pandas.Timestamp) else value
+        return (
+            None
+            if pandas.isna(value)
+            else value.to_pydatetime()
+            if isinstance(value, pandas.Timestamp)
+            else value
+        )
 
-    return [{name: as_python(value) for name, value in row.items()} for row in table.astype(object).to_dict("records")]
+    return [
+        {name: as_python(value) for name, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
 
 
 def with_polars(files: list[Path]) -> Rows:
@@ -50,7 +63,10 @@ def with_duckdb(files: list[Path]) -> Rows:
     with duckdb.connect() as database:
         database.execute("set timezone = 'UTC'")
         found = database.sql(f"select * from read_parquet({[str(file) for file in files]})")
-        assert dict(zip(found.columns, map(str, found.types), strict=True))["received_at"] == "TIMESTAMP WITH TIME ZONE"
+        assert (
+            dict(zip(found.columns, map(str, found.types), strict=True))["received_at"]
+            == "TIMESTAMP WITH TIME ZONE"
+        )
         return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
 
@@ -58,10 +74,14 @@ READERS = [with_pandas, with_polars, with_duckdb]
 
 
 @pytest.fixture(scope="module", params=READERS)
-def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Path]], Rows]:
+def reader(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[list[Path]], Rows]:
     """One that has read before: what a library opens once for all, polars does, is not the test's."""
     file = tmp_path_factory.mktemp("first") / "one.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"received_at": pyarrow.array([1], pyarrow.timestamp("us", "UTC"))}), file)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"received_at": pyarrow.array([1], pyarrow.timestamp("us", "UTC"))}), file
+    )
     found: Callable[[list[Path]], Rows] = request.param
     found([file])
     return found
@@ -74,14 +94,25 @@ def tables(make_feed: FeedMaker, tmp_path: Path) -> dict[str, list[Path]]:
         feed = make_feed(credentials=exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
         recording = feed.record(tmp_path / "game.ndjson.gz")
         feed.start().subscribe(["orderbook_delta", "trade"], exchange.market_tickers)
-        wait_until(lambda: feed.stats().messages.get("orderbook_delta", 0) > 100 and "trade" in feed.stats().messages, 20, "enough")
+        wait_until(
+            lambda: (
+                feed.stats().messages.get("orderbook_delta", 0) > 100 and "trade" in feed.stats().messages
+            ),
+            20,
+            "enough",
+        )
         feed.close()
     converter = Converter(recording.path, "parquet", tmp_path)
     for _ in converter.steps():
         pass
     sink = ParquetSink(tmp_path / "sink")
     for n in range(3):
-        sink.write([Row(10 * n + i, NS + n, item) for i, item in enumerate([snapshot(), delta(), trade(), ticker(), gap()], 1)])
+        sink.write(
+            [
+                Row(10 * n + i, NS + n, item)
+                for i, item in enumerate([snapshot(), delta(), trade(), ticker(), gap()], 1)
+            ]
+        )
     sink.close()
     return {path.stem: [path] for path in converter.paths} | {
         f"sink's {folder.name}": sorted(folder.glob("*.parquet"))

@@ -54,7 +54,11 @@ def recorded(make_feed: FeedMaker, tmp_path: Path) -> tuple[Path, Heard, dict[st
             for ticker in exchange.market_tickers:
                 feed.wait_for_book(ticker, timeout=5)
             exchange.lose(1)
-            wait_until(lambda: len(heard.messages) > 300 and heard.gaps and "trade" in feed.stats().messages, 20, "enough")
+            wait_until(
+                lambda: len(heard.messages) > 300 and heard.gaps and "trade" in feed.stats().messages,
+                20,
+                "enough",
+            )
             exchange.pause()
             exchange.wait_until_sent(5)
             wait_equal(feed, exchange, *exchange.market_tickers)
@@ -62,7 +66,9 @@ def recorded(make_feed: FeedMaker, tmp_path: Path) -> tuple[Path, Heard, dict[st
         return recording.path, heard, books
 
 
-def test_parquet(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet(
+    recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "_ROWS", 50)  # many batches
     path, heard, books = recorded
     converter = Converter(path, "parquet", tmp_path / "out")
@@ -74,20 +80,26 @@ def test_parquet(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, m
         assert table["received_ns"].to_pylist() == sorted(table["received_ns"].to_pylist())
         for ns, at in zip(table["received_ns"].to_pylist(), table["received_at"].to_pylist(), strict=True):
             assert ns // 1000 == (at - EPOCH) // timedelta(microseconds=1)
-    assert deltas.schema.field("price").type == pa.decimal128(6, 4) and deltas.schema.field("delta").type == pa.decimal128(18, 2)
+    assert deltas.schema.field("price").type == pa.decimal128(6, 4) and deltas.schema.field(
+        "delta"
+    ).type == pa.decimal128(18, 2)
     told = [m for m in heard.messages if m.type == "orderbook_delta"]
-    assert [tuple(row.values()) for row in deltas.drop_columns(["received_at", "received_ns"]).to_pylist()] == [
-        (m.time, m.market_ticker, m.side, m.price, m.delta, m.sid, m.seq) for m in told
-    ]
+    assert [
+        tuple(row.values()) for row in deltas.drop_columns(["received_at", "received_ns"]).to_pylist()
+    ] == [(m.time, m.market_ticker, m.side, m.price, m.delta, m.sid, m.seq) for m in told]
     dealt = [m for m in heard.messages if m.type == "trade"]
-    assert trades["trade_id"].to_pylist() == [m.trade_id for m in dealt] and trades["count"].to_pylist() == [m.count for m in dealt]
+    assert trades["trade_id"].to_pylist() == [m.trade_id for m in dealt] and trades["count"].to_pylist() == [
+        m.count for m in dealt
+    ]
     assert trades["yes_price"].to_pylist() == [m.yes_price for m in dealt]
     last: dict[str, Any] = {}
     stale = 0
     for row in top.to_pylist():
         before = last.get(row["market_ticker"])
         parts = ("status", "yes_bid", "yes_bid_size", "yes_ask", "yes_ask_size")
-        assert before is None or [before[part] for part in parts] != [row[part] for part in parts], "nothing has changed"
+        assert before is None or [before[part] for part in parts] != [row[part] for part in parts], (
+            "nothing has changed"
+        )
         stale += row["status"] == "STALE"
         last[row["market_ticker"]] = row
     assert stale >= 1 and len(heard.gaps) == 1  # the loss shows
@@ -96,7 +108,10 @@ def test_parquet(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, m
         row = last[ticker]
         assert (row["yes_bid"], row["yes_bid_size"]) == (bid, levels["yes"][bid])
         assert (row["yes_ask"], row["yes_ask_size"]) == (ask, levels["no"][1 - ask])
-    assert converter.rows == {"deltas": len(told), "trades": len(dealt), "top": len(top)} and converter.trouble == []
+    assert (
+        converter.rows == {"deltas": len(told), "trades": len(dealt), "top": len(top)}
+        and converter.trouble == []
+    )
 
 
 def test_csv_is_the_same(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path) -> None:
@@ -117,7 +132,10 @@ def test_the_top_is_exact_within_one_read(tmp_path: Path) -> None:
     converter = Converter(capture(tmp_path / "a.ndjson", lines), "csv", tmp_path)
     run(converter)
     header, *rows = rows_of(converter.paths[2])
-    places = [header.index(name) for name in ("market_ticker", "status", "yes_bid", "yes_bid_size", "yes_ask", "seq")]
+    places = [
+        header.index(name)
+        for name in ("market_ticker", "status", "yes_bid", "yes_bid_size", "yes_ask", "seq")
+    ]
     assert [[row[place] for place in places] for row in rows if "LIVE" in row] == [
         [A, "LIVE", "0.4000", "5.00", "", "1"],
         [B, "LIVE", "0.4000", "5.00", "", "2"],
@@ -127,7 +145,9 @@ def test_the_top_is_exact_within_one_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_cut_off_recording_is_converted_as_far_as_it_goes(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_cut_off_recording_is_converted_as_far_as_it_goes(
+    recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path
+) -> None:
     path = tmp_path / "cut.ndjson.gz"
     path.write_bytes(recorded[0].read_bytes()[:-20])
     converter = Converter(path, "csv", tmp_path)
@@ -136,10 +156,14 @@ def test_a_cut_off_recording_is_converted_as_far_as_it_goes(recorded: tuple[Path
     assert "was read as far as it goes" in text and converter.messages > 200
 
 
-def test_what_cannot_be_done(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_done(
+    recorded: tuple[Path, Heard, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = recorded[0]
     (tmp_path / "moving.trades.csv").write_text("precious")
-    with pytest.raises(ConfigurationError, match=r"moving.trades.csv' is there already, and is not overwritten"):
+    with pytest.raises(
+        ConfigurationError, match=r"moving.trades.csv' is there already, and is not overwritten"
+    ):
         Converter(path, "csv", tmp_path)
     with pytest.raises(ConfigurationError, match="tables are written as 'parquet' or 'csv', not 'xlsx'"):
         Converter(path, "xlsx", tmp_path)  # type: ignore[arg-type]

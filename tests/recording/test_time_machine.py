@@ -1,4 +1,5 @@
-"""R24: a callback of a replay finds every book as it was at its own message, at every speed; and what else a callback may do."""
+"""R24: a callback of a replay finds every book as it was at its own message, at every speed; and what else a
+callback may do."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ MARKETS = [f"KXSIM-{number:03d}" for number in range(1, 21)]
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Moment]]:
     """About one second of 20 markets."""
-    path = make_recording(tmp_path_factory.mktemp("past") / "past.ndjson", markets=20, messages=3_000, rate=3_000)
+    path = make_recording(
+        tmp_path_factory.mktemp("past") / "past.ndjson", markets=20, messages=3_000, rate=3_000
+    )
     found = list(moments(path))
     assert max(Counter(moment.ns for moment in found).values()) >= 5  # many messages in one read
     return path, found
@@ -44,14 +47,22 @@ class Checker:
         moment, feed = self._expected[self.count], self._feed
         self.count += 1
         seqs = {ticker: book.seq for ticker, book in feed.books.items() if book.seq is not None}
-        found = (message.type, message.market_ticker, message.seq, levels_of(feed.book(message.market_ticker)), seqs)
+        found = (
+            message.type,
+            message.market_ticker,
+            message.seq,
+            levels_of(feed.book(message.market_ticker)),
+            seqs,
+        )
         if found != moment[1:] or feed.now().timestamp() != pytest.approx(moment.ns / 1e9, abs=2e-6):
             self.wrong.append((moment, found, feed.now()))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("speed", ["max", "wait", 10, 0.5])
-def test_R24_every_book_is_as_it_was_at_the_message(past: tuple[Path, list[Moment]], speed: Any, workers: int) -> None:
+def test_R24_every_book_is_as_it_was_at_the_message(
+    past: tuple[Path, list[Moment]], speed: Any, workers: int
+) -> None:
     path, expected = past
     until = 0.3 if speed == 0.5 else None
     feed = KalshiFeed.replay(path, speed=speed, until=until, workers=workers)
@@ -110,7 +121,14 @@ def test_R24_a_hundred_thousand_messages(tmp_path: Path) -> None:
 
 
 #: one read at 1 s with a gap in its middle, another one at 2 s
-GAP: list[Any] = [snapshot(1, 1000), delta(2, 1000), delta(4, 1000), delta(5, 1000), snapshot(6, 2000), delta(7, 2000)]
+GAP: list[Any] = [
+    snapshot(1, 1000),
+    delta(2, 1000),
+    delta(4, 1000),
+    delta(5, 1000),
+    snapshot(6, 2000),
+    delta(7, 2000),
+]
 
 
 @pytest.mark.parametrize("speed", ["max", "wait", 100])
@@ -219,7 +237,10 @@ def test_R24_nothing_comes_after_the_message_that_closed_it(tmp_path: Path) -> N
     feed.on_state(lambda change: seen.append(change.state))
     feed.run_forever()
     feed.close()
-    assert seen[-2:] == [(2, "kalshi-feed-reader"), FeedState.CLOSED] and feed.book(A).status is BookStatus.CLOSED
+    assert (
+        seen[-2:] == [(2, "kalshi-feed-reader"), FeedState.CLOSED]
+        and feed.book(A).status is BookStatus.CLOSED
+    )
 
 
 def test_R24_a_callback_that_does_not_return(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,7 +262,14 @@ def test_R24_a_callback_that_does_not_return(tmp_path: Path, caplog: pytest.LogC
     assert seen == ["orderbook_snapshot", 2, "orderbook_delta"]  # of that message only
     feed.start()
     feed.run_forever()
-    assert seen[3:] == ["orderbook_snapshot", 2, "orderbook_delta", "orderbook_snapshot", 7, "orderbook_delta"]
+    assert seen[3:] == [
+        "orderbook_snapshot",
+        2,
+        "orderbook_delta",
+        "orderbook_snapshot",
+        7,
+        "orderbook_delta",
+    ]
     feed.close()
 
 

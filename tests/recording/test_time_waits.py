@@ -1,4 +1,5 @@
-"""R26: programs that block run on a replay with speed="wait": time passes only while all who take part wait."""
+"""R26: programs that block run on a replay with speed="wait": time passes only while all who take part
+wait."""
 
 from __future__ import annotations
 
@@ -24,12 +25,19 @@ from tests.support import wait_until
 MARKETS = [f"KXSIM-{number:03d}" for number in range(1, 5)]
 START = datetime.fromtimestamp(1, timezone.utc)
 #: one read of three messages at 1 s, then one message every second until 9 s
-FRAMES: list[Any] = [snapshot(1, 1000), delta(2, 1000), delta(3, 1000), *(delta(2 + n, 1000 * n) for n in range(2, 10))]
+FRAMES: list[Any] = [
+    snapshot(1, 1000),
+    delta(2, 1000),
+    delta(3, 1000),
+    *(delta(2 + n, 1000 * n) for n in range(2, 10)),
+]
 
 
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Moment]]:
-    path = make_recording(tmp_path_factory.mktemp("past") / "past.ndjson", markets=4, messages=1_500, rate=3_000)
+    path = make_recording(
+        tmp_path_factory.mktemp("past") / "past.ndjson", markets=4, messages=1_500, rate=3_000
+    )
     return path, list(moments(path))
 
 
@@ -46,7 +54,8 @@ def together(*works: Callable[[], object]) -> None:
 
 
 def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
-    """A thread that follows a book, and one that takes a stream and looks at another book, now and then with a timeout."""
+    """A thread that follows a book, and one that takes a stream and looks at another book, now and then with
+    a timeout."""
     feed = KalshiFeed.replay(path, speed="wait")
     both = threading.Barrier(2)
     told: tuple[list[Any], list[Any]] = ([], [])
@@ -70,7 +79,12 @@ def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
             while True:
                 try:
                     told[1].append(
-                        (messages.get(timeout=0.003).seq, feed.now(), feed.book(MARKETS[1]).seq, feed.book(MARKETS[0]).seq)
+                        (
+                            messages.get(timeout=0.003).seq,
+                            feed.now(),
+                            feed.book(MARKETS[1]).seq,
+                            feed.book(MARKETS[0]).seq,
+                        )
                     )
                 except WaitTimeout:
                     told[1].append(("nothing", feed.now()))
@@ -87,13 +101,21 @@ def test_R26_two_threads_see_every_change_and_the_same_twice(past: tuple[Path, l
     first, second = watch_two(path)
     assert (first, second) == watch_two(path)
     of_first = [moment for moment in expected if moment.market_ticker == MARKETS[0]]
-    assert [(seq, levels) for seq, _, levels, *_ in first] == [(moment.seq, moment.levels) for moment in of_first]
+    assert [(seq, levels) for seq, _, levels, *_ in first] == [
+        (moment.seq, moment.levels) for moment in of_first
+    ]
     assert [others[0] for *_, others in zip(first, ([row[3]] for row in first[1:]), strict=False)][5:] == [
         moment.seqs[MARKETS[1]] for moment in of_first[1:]
     ][5:]
-    of_second = [moment for moment in expected if moment.market_ticker == MARKETS[1] and moment.type == "orderbook_delta"]
+    of_second = [
+        moment
+        for moment in expected
+        if moment.market_ticker == MARKETS[1] and moment.type == "orderbook_delta"
+    ]
     taken = [row for row in second if row[0] != "nothing"]
-    assert [(seq, book, other) for seq, _, book, other in taken] == [(m.seq, m.seq, m.seqs[MARKETS[0]]) for m in of_second]
+    assert [(seq, book, other) for seq, _, book, other in taken] == [
+        (m.seq, m.seq, m.seqs[MARKETS[0]]) for m in of_second
+    ]
     assert len(taken) < len(second)  # some timeouts came between
     times = [row[1] for row in second]
     assert times == sorted(times)
@@ -136,7 +158,11 @@ def test_R26_timeouts_are_recorded_time(frames: Path) -> None:
             with pytest.raises(WaitTimeout):
                 wait()
             assert feed.now() == before + timedelta(seconds=0.5)
-        assert (book.seq, feed.now()) == (5, START + timedelta(seconds=2))  # a message of that very moment comes first
+        # a message of that very moment comes first
+        assert (book.seq, feed.now()) == (
+            5,
+            START + timedelta(seconds=2),
+        )
         with pytest.raises(WaitTimeout):
             book.wait_for_update(timeout=0)
         with pytest.raises(WaitTimeout):
@@ -155,7 +181,9 @@ def test_R26_polling(frames: Path, make_feed: FeedMaker) -> None:
         assert list(feed.every(1)) == []
         with pytest.raises(FeedClosedError, match="the recording has ended"):
             feed.sleep(1)
-    with KalshiFeed.replay(frames, speed=50) as feed:  # also at the other speeds, though the books may be newer then
+    with KalshiFeed.replay(
+        frames, speed=50
+    ) as feed:  # also at the other speeds, though the books may be newer then
         feed.sleep(2)
         assert feed.now() >= START + timedelta(seconds=2)
     with make_feed() as live:
@@ -212,10 +240,15 @@ def test_R26_who_keeps_the_time_standing_is_named_once(
         time.sleep(0.3)
         assert feed.now() == START and feed.state is FeedState.CONNECTING
         feed.wait_for_book(A, timeout=5)
-        wait_until(lambda: "MainThread keeps the replay's time standing" in caplog.text, what="the thread's name")
+        wait_until(
+            lambda: "MainThread keeps the replay's time standing" in caplog.text, what="the thread's name"
+        )
         feed.book(A).wait_for_update(5)
         time.sleep(0.3)
-    assert caplog.text.count("none has come yet") == 1 and caplog.text.count("keeps the replay's time standing") == 1
+    assert (
+        caplog.text.count("none has come yet") == 1
+        and caplog.text.count("keeps the replay's time standing") == 1
+    )
 
 
 def test_R26_close_while_the_time_stands(frames: Path) -> None:
@@ -231,7 +264,8 @@ def test_R26_close_while_the_time_stands(frames: Path) -> None:
     feed.close()
     with pytest.raises(FeedClosedError):
         waiter.result(5)
-    with pytest.raises(WaitTimeout, match="call start"):  # nothing is played, so the timeout is this machine's
+    # nothing is played, so the timeout is this machine's
+    with pytest.raises(WaitTimeout, match="call start"):
         KalshiFeed.replay(frames, speed="wait").wait_for_book(A, timeout=0.05)
 
 

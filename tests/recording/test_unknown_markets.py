@@ -1,4 +1,5 @@
-"""S39 in a recording: what was asked for again replays the same, and recordings from before that was done are not disturbed."""
+"""S39 in a recording: what was asked for again replays the same, and recordings from before that was done are
+not disturbed."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def live(exchange: Exchange, kind: type[KalshiFeed]) -> KalshiFeed:
 
 def told(feed: KalshiFeed) -> Callable[[], list[Any]]:
     heard = Recorder(feed)
-    return lambda: [(m.type, m.market_ticker, getattr(m, "seq", None)) for m in heard.messages] + heard.kinds()
+    return lambda: (
+        [(m.type, m.market_ticker, getattr(m, "seq", None)) for m in heard.messages] + heard.kinds()
+    )
 
 
 def replayed(path: Path, kind: type[KalshiFeed] = Curious) -> tuple[KalshiFeed, list[Any]]:
@@ -101,15 +104,22 @@ def test_S39_a_recording_from_before_is_not_disturbed(tmp_path: Path) -> None:
     for line in lines:
         if "session" in line:
             del line["session"]["unknown_markets"]
-    # slowed down by seconds, so that a session that asks again would do so; lines of one turn have the same time
+    # slowed down by seconds, so that a session that asks again would do so; lines of one turn have the same
+    # time
     times = {ns: n for n, ns in enumerate(sorted({line["recv_ns"] for line in lines if "recv_ns" in line}))}
     shifted = [
-        line | ({"recv_ns": line["recv_ns"] + times[line["recv_ns"]] * 50_000_000} if "recv_ns" in line else {}) for line in lines
+        line
+        | ({"recv_ns": line["recv_ns"] + times[line["recv_ns"]] * 50_000_000} if "recv_ns" in line else {})
+        for line in lines
     ]
     old.write_text("".join(json.dumps(line) + "\n" for line in shifted))
     again, heard = replayed(old)
     assert heard == lived and again.stats().faults == {"unknown_market": 1}
-    assert {ticker: book.status.value for ticker, book in again.books.items()} == {A: "LIVE", B: "LIVE", TYPO: "UNKNOWN"}
+    assert {ticker: book.status.value for ticker, book in again.books.items()} == {
+        A: "LIVE",
+        B: "LIVE",
+        TYPO: "UNKNOWN",
+    }
 
 
 def test_S39_in_a_replay_a_wait_asks_nobody(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def without_version(books: dict[str, Any]) -> dict[str, Any]:
     return {ticker: (status, seq, levels) for ticker, (status, _, seq, levels) in books.items()}
 
 
-# -- the format --------------------------------------------------------------------------------------------------------------------
+# -- the format ----------------------------------------------------------------------------------------------
 
 
 def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
@@ -53,7 +53,9 @@ def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: P
     frames = [line for line in rest if "event" in line]
     assert [frame["event"]["type"] for frame in frames].count("subscribed") == 2
     assert all(before < frame["recv_ns"] < time.time_ns() for frame in frames)
-    assert [json.loads(json.dumps(command))["cmd"] for line in rest for command in line.get("sent", ())] == ["subscribe"] * 2
+    assert [json.loads(json.dumps(command))["cmd"] for line in rest for command in line.get("sent", ())] == [
+        "subscribe"
+    ] * 2
     assert rest[-1]["end"] is True
     assert recording.file_bytes == path.stat().st_size and recording.text_bytes > recording.file_bytes
     assert repr(recording) == f"<Recording {str(path)!r} {recording.messages} messages, ended>"
@@ -85,16 +87,20 @@ def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
     turns = [ODD, [], [b'{"x":[{}', b"{}]}", b"{},{}"]] if together else [[payload] for payload in ODD]
     header = encode_line(Line(kalshi_feed_recording=HeaderLine(format=1)))
     readings = [[QUIET, Reading(True), Reading(False, 1234.5, 2)][n % 3] for n in range(len(turns))]
-    path.write_bytes(header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns)))
+    path.write_bytes(
+        header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns))
+    )
     found = is_native(path)
     assert found is not None
     records = [record for _, record in Source([path], [found]).records()]
     assert [record.reading for record in records if isinstance(record, Turn)] == readings
     assert [record.payloads for record in records if isinstance(record, Turn)] == turns
-    assert [record.ns for record in records if isinstance(record, Turn)] == [1000 + n for n in range(len(turns))]
+    assert [record.ns for record in records if isinstance(record, Turn)] == [
+        1000 + n for n in range(len(turns))
+    ]
 
 
-# -- disks -------------------------------------------------------------------------------------------------------------------------
+# -- disks ---------------------------------------------------------------------------------------------------
 
 FULL_DISK = """
 import json, os, resource, sys, time
@@ -127,22 +133,35 @@ with Exchange(markets=3, rate=2000, seed=2) as exchange:
         print(json.dumps(dict(failed=failed, state=feed.state.value, missed=recording.missed, messages=recording.messages,
             faults=faults, paths=[str(p) for p in recording.paths], total=stats.messages_total, gaps=stats.gaps,
             reconnects=stats.reconnects, books=books)))
-"""
+"""  # noqa: E501
 
 
 def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "full.ndjson.gz"
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(path)], env=environment(), capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", FULL_DISK, str(path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     said = json.loads(done.stdout)
-    assert said["failed"] == "OSError" and said["state"] == "CONNECTED" and (said["gaps"], said["reconnects"]) == (0, 0)
+    assert (
+        said["failed"] == "OSError"
+        and said["state"] == "CONNECTED"
+        and (said["gaps"], said["reconnects"]) == (0, 0)
+    )
     texts = [message for kind, message in said["faults"] if kind == "recording"]
     assert len(texts) == 2, texts  # once each: not at every try
     assert "cannot be written: File too large; it is tried again" in texts[0]
     assert f"the recording goes on in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
     assert said["paths"] == [str(path), str(tmp_path / "full.0002.ndjson.gz")]
-    assert sorted(os.listdir(tmp_path)) == ["full.0002.ndjson.gz", "full.ndjson.gz"]  # no empty ones of the tries between
+    # no empty ones of the tries between
+    assert sorted(os.listdir(tmp_path)) == [
+        "full.0002.ndjson.gz",
+        "full.ndjson.gz",
+    ]
     assert said["missed"] >= 1000
     with played([Path(name) for name in said["paths"]]) as (feed, heard):
         told = troubles(heard)
@@ -151,10 +170,15 @@ def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
         assert {ticker: book.to_dict()["yes"] for ticker, book in feed.books.items()} == said["books"]
         assert all(book.is_live for book in feed.books.values()) and heard.gaps == []
         replayed = feed.stats().messages_total
-        assert said["messages"] + said["missed"] == said["total"] and said["messages"] <= replayed < said["total"]
+        assert (
+            said["messages"] + said["missed"] == said["total"]
+            and said["messages"] <= replayed < said["total"]
+        )
 
 
-def test_a_folder_that_goes_away(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_goes_away(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writing, "_FIRST_RETRY", 0.05)
     folder = tmp_path / "there"
     folder.mkdir()
@@ -181,7 +205,9 @@ def test_a_folder_that_goes_away(exchange: Exchange, make_feed: FeedMaker, tmp_p
         assert sides(again.book(A)) == levels
 
 
-def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_at_its_bound(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queue, "QUEUE_BYTES", 4_000)
     feed = make_feed()
     heard = Heard(feed)
@@ -192,7 +218,10 @@ def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path
                 exchange.change(A, "yes", "0.41", 1)
             wait_until(lambda: recording.missed, what="a loss")
             wait_equal(feed, exchange, A)
-            wait_until(lambda: any("was written too slowly" in text for text in troubles(heard)), what="it to be told")
+            wait_until(
+                lambda: any("was written too slowly" in text for text in troubles(heard)),
+                what="it to be told",
+            )
             count = 300
             while not recording.messages:  # it goes on, with the book as it is then
                 exchange.change(A, "no", "0.41", 1)
@@ -202,7 +231,11 @@ def test_a_queue_at_its_bound(exchange: Exchange, make_feed: FeedMaker, tmp_path
             levels = sides(feed.book(A))
     assert feed.stats().gaps == 0 and recording.messages + recording.missed == count
     with played(recording.path) as (again, reheard):
-        told = [int(text.split()[0]) for text in troubles(reheard) if "before this moment were not recorded" in text]
+        told = [
+            int(text.split()[0])
+            for text in troubles(reheard)
+            if "before this moment were not recorded" in text
+        ]
         assert sum(told) == recording.missed and len(told) == len(troubles(reheard))
         assert sides(again.book(A)) == levels and reheard.gaps == []
 
@@ -228,7 +261,7 @@ def test_a_loss_at_the_very_end(
         assert again.book(A).is_live and sides(again.book(A)) == levels
 
 
-# -- parts -------------------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["bytes", "seconds"])
@@ -269,7 +302,7 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
         assert without_version(books_of(again)) == without_version(books)
 
 
-# -- the life of a recording -------------------------------------------------------------------------------------------------------
+# -- the life of a recording ---------------------------------------------------------------------------------
 
 
 def test_life(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
@@ -314,7 +347,9 @@ def test_a_feed_that_is_dropped(exchange: Exchange, make_feed: FeedMaker, tmp_pa
             assert troubles(heard) == [] and len(again.books) == started
 
 
-def test_wrong_names(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_names(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     feed = make_feed()
     (tmp_path / "there.ndjson").write_text("precious")
     for name, text in (
@@ -325,7 +360,12 @@ def test_wrong_names(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, m
     ):
         with pytest.raises(ConfigurationError, match=text):
             feed.record(tmp_path / name)
-    for bounds in ({"rotate_bytes": 0}, {"rotate_seconds": -1}, {"rotate_seconds": "day"}, {"rotate_bytes": True}):
+    for bounds in (
+        {"rotate_bytes": 0},
+        {"rotate_seconds": -1},
+        {"rotate_seconds": "day"},
+        {"rotate_bytes": True},
+    ):
         with pytest.raises(ConfigurationError, match="must be a positive number"):
             feed.record(tmp_path / "a.ndjson", **bounds)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "zstandard", None)

@@ -37,14 +37,24 @@ with Exchange(markets=3, rate=300, seed=2) as exchange:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"killed{suffix}"
-    process = subprocess.Popen([sys.executable, "-c", RECORDER, str(path)], env=environment(), stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORDER, str(path)], env=environment(), stdout=subprocess.PIPE
+    )
     with process:
         try:
             assert process.stdout is not None and process.stdout.readline() == b"recording\n"
             begun = time.time_ns()
-            wait_until(lambda: lines_of(path)[-1].get("recv_ns", 0) > begun + 1_500_000_000, 20, "something in the file")
+            wait_until(
+                lambda: lines_of(path)[-1].get("recv_ns", 0) > begun + 1_500_000_000,
+                20,
+                "something in the file",
+            )
             if suffix != ".ndjson":  # which is written whenever its buffer is full
-                wait_until(lambda: time.time_ns() - lines_of(path)[-1]["recv_ns"] > 300_000_000, 20, "much not to be in the file")
+                wait_until(
+                    lambda: time.time_ns() - lines_of(path)[-1]["recv_ns"] > 300_000_000,
+                    20,
+                    "much not to be in the file",
+                )
         finally:
             killed = time.time_ns()
             process.send_signal(signal.SIGKILL)
@@ -73,7 +83,10 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             for step in range(20):
                 exchange.change(A, "yes", "0.41", step + 1)
                 if step % 5 == 4:
-                    wait_until(lambda: text_of(path).count(b'"type":"orderbook_delta"') == step + 1, what="a flush")  # noqa: B023
+                    wait_until(
+                        lambda: text_of(path).count(b'"type":"orderbook_delta"') == step + 1,  # noqa: B023
+                        what="a flush",
+                    )
     return path
 
 
@@ -89,12 +102,19 @@ def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) 
         try:
             with played(path) as (_, heard):
                 assert heard.messages == everything[: len(heard.messages)]
-                assert all("was read as far as it goes" in text for text in troubles(heard)) and len(troubles(heard)) <= 1
+                assert (
+                    all("was read as far as it goes" in text for text in troubles(heard))
+                    and len(troubles(heard)) <= 1
+                )
                 if path.suffix != ".ndjson":
                     assert troubles(heard), f"silent at {size} of {len(data)} bytes"
                 counts.append(len(heard.messages))
         except ConfigurationError as error:  # not even the header is there
-            assert "holds nothing" in str(error) or "is not a recording" in str(error) or "cannot be read" in str(error)
+            assert (
+                "holds nothing" in str(error)
+                or "is not a recording" in str(error)
+                or "cannot be read" in str(error)
+            )
     assert counts == sorted(counts) and counts[-1] >= 18
 
 

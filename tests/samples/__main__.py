@@ -1,7 +1,9 @@
-"""python -m tests.samples: the samples' tests, each sample in an environment where only what samples/README.md names is installed.
+"""python -m tests.samples: the samples' tests, each sample in an environment where only what
+samples/README.md names is installed.
 
-The tests themselves run in this environment; the samples in one made for them, from a wheel of this checkout: first with what the
-table's last column says, and then, where they are tried with --simulate, with the extra "simulator" besides.
+The tests themselves run in this environment; the samples in one made for them, from a wheel of this checkout:
+first with what the table's last column says, and then, where they are tried with --simulate, with the extra
+"simulator" besides.
 """
 
 from __future__ import annotations
@@ -42,10 +44,14 @@ class Sample(NamedTuple):
 def samples() -> list[Sample]:
     """As samples/README.md lists them. Raises ValueError where one is not listed."""
     text = (TOP / "samples" / "README.md").read_text(encoding="utf-8")
-    found = [Sample(row["sample"], tuple(re.findall(r"`([^`]+)`", row["needs"]))) for row in _ROW.finditer(text)]
+    found = [
+        Sample(row["sample"], tuple(re.findall(r"`([^`]+)`", row["needs"]))) for row in _ROW.finditer(text)
+    ]
     there = {file.name for file in (TOP / "samples").glob("*.py")} - {"_common.py"}
     if there != {sample.name for sample in found}:
-        raise ValueError(f"samples/README.md does not list what is needed for {there ^ {sample.name for sample in found}}")
+        raise ValueError(
+            f"samples/README.md does not list what is needed for {there ^ {sample.name for sample in found}}"
+        )
     return found
 
 
@@ -62,7 +68,19 @@ def tried(sample: Sample, wheel: Path, folder: Path) -> str:
         code, said = _run([str(python), "-m", "pip", "install", "-q", *wanted])
         if code:
             return said
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", chosen, *sample.tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            chosen,
+            *sample.tests,
+        ]
         code, said = _run(command, KALSHI_TESTS_PYTHON=str(python))
         if code not in (0, NO_TESTS):
             return said
@@ -90,9 +108,13 @@ def main() -> int:
         (wheel,) = folder.glob("*.whl")
         failures = 0
         with ThreadPoolExecutor(2) as pool:
-            for sample, said in zip(samples(), pool.map(lambda one: tried(one, wheel, folder), samples()), strict=True):
+            for sample, said in zip(
+                samples(), pool.map(lambda one: tried(one, wheel, folder), samples()), strict=True
+            ):
                 failures += bool(said)
-                print(f"{'FAILED' if said else 'ok':6}  {sample.name:24}  {' '.join(sample.needs)}", flush=True)
+                print(
+                    f"{'FAILED' if said else 'ok':6}  {sample.name:24}  {' '.join(sample.needs)}", flush=True
+                )
                 if said:
                     print(said)
     print(f"{time.monotonic() - began:.0f} s")

@@ -20,8 +20,11 @@ def with_access(access: Access) -> dict[str, str]:
 
 @cache
 def gunicorn() -> tuple[str, ...]:
-    """Gunicorn on the samples; without its control socket, which is one for all of a user's, where it has one (since 25)."""
-    knows = subprocess.run([PYTHON, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+    """Gunicorn on the samples; without its control socket, which is one for all of a user's, where it has one
+    (since 25)."""
+    knows = subprocess.run(
+        [PYTHON, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
     without = ("--no-control-socket",) if "--no-control-socket" in knows else ()
     return ("-m", "gunicorn", "--chdir", str(SAMPLES), *without)
 

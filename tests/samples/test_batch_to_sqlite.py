@@ -64,12 +64,16 @@ def test_the_next_run_goes_into_the_same_file(tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     written = []
     for _ in range(2):
-        result = sample("batch_to_sqlite.py", "--simulate", "--seconds", "0.8", "--file", str(file), "--every", "0.1")
+        result = sample(
+            "batch_to_sqlite.py", "--simulate", "--seconds", "0.8", "--file", str(file), "--every", "0.1"
+        )
         assert (result.returncode, result.stderr) == (0, "")
         written.append(int(result.stdout.split()[4].rstrip(",")))
     assert count(file, "deltas", "snapshots") == sum(written) > written[0] > 20
     with opened(file) as database:
-        keys = database.execute("select run, n from deltas union all select run, n from snapshots order by run, n").fetchall()
+        keys = database.execute(
+            "select run, n from deltas union all select run, n from snapshots order by run, n"
+        ).fetchall()
     assert [n for _, n in keys] == [*range(1, written[0] + 1), *range(1, written[1] + 1)]
 
 

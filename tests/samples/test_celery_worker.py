@@ -34,7 +34,7 @@ broker_transport_options = {{"data_folder_in": {folder!r}, "data_folder_out": {f
 result_backend = "file://{results}"
 broker_connection_retry_on_startup = True
 worker_hijack_root_logger = False
-"""
+"""  # noqa: E501
 ASK = """
 from celery_worker import quote
 found = [quote.delay(ticker) for ticker in ("KX-A", "KX-B") * 5]
@@ -48,7 +48,10 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
     config = CONFIG.format(
-        folder=str(tmp_path / "queue"), control=str(tmp_path / "control"), results=tmp_path / "results", states=str(states)
+        folder=str(tmp_path / "queue"),
+        control=str(tmp_path / "control"),
+        results=tmp_path / "results",
+        states=str(states),
     )
     (tmp_path / "celery_config_of_the_test.py").write_text(config, encoding="utf-8")
     path = os.pathsep.join((str(tmp_path), str(SAMPLES)))
@@ -57,16 +60,37 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
         "CELERY_CONFIG_MODULE": "celery_config_of_the_test",
         "PYTHONPATH": path,
     }
-    worker = ("-m", "celery", "--workdir", str(SAMPLES), "-A", "celery_worker", "worker", "--concurrency", "2", "--pool", "prefork")
+    worker = (
+        "-m",
+        "celery",
+        "--workdir",
+        str(SAMPLES),
+        "-A",
+        "celery_worker",
+        "worker",
+        "--concurrency",
+        "2",
+        "--pool",
+        "prefork",
+    )
     with started(*worker, "--without-gossip", "--without-mingle", "--loglevel", "INFO", **environ) as process:
         access.exchange.wait_for_connections(2, timeout=25)  # each before the first task
         asked = subprocess.run(
-            [PYTHON, "-c", ASK], env=environment(**environ), cwd=tmp_path, capture_output=True, text=True, timeout=60
+            [PYTHON, "-c", ASK],
+            env=environment(**environ),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert asked.returncode == 0, asked.stderr
         answers = asked.stdout.splitlines()
-        assert len(answers) == 10 and all("'bid': '0." in line and "'ask': '0." in line for line in answers), answers
-        assert len(access.exchange.handshakes) == access.exchange.connections == 2, "none in the parent, and none anew"
+        assert len(answers) == 10 and all(
+            "'bid': '0." in line and "'ask': '0." in line for line in answers
+        ), answers
+        assert len(access.exchange.handshakes) == access.exchange.connections == 2, (
+            "none in the parent, and none anew"
+        )
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)

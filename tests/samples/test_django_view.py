@@ -22,7 +22,17 @@ def test_each_process_that_answers_has_its_feed(access: Access, how: str) -> Non
     else:
         pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
         preload = ("--preload",) if how == "preload" else ()
-        command = (*gunicorn(), "-w", "2", "--threads", "4", *preload, "-b", address, "django_view:application")
+        command = (
+            *gunicorn(),
+            "-w",
+            "2",
+            "--threads",
+            "4",
+            *preload,
+            "-b",
+            address,
+            "django_view:application",
+        )
     with started(*command, **with_access(access), KALSHI_TICKERS="KX-A,KX-B"):
 
         def asked() -> int:
@@ -32,9 +42,17 @@ def test_each_process_that_answers_has_its_feed(access: Access, how: str) -> Non
                 return 0
 
         wait_until(asked, 25, "the server")
-        wait_until(lambda: asked() == 200 and access.exchange.connections == (1 if how == "runserver" else 2), 25, "all workers")
+        wait_until(
+            lambda: asked() == 200 and access.exchange.connections == (1 if how == "runserver" else 2),
+            25,
+            "all workers",
+        )
         status, book = get(port, "/books/KX-B")
-        assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KX-B") and book["yes"] and book["no"]
+        assert (
+            (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KX-B")
+            and book["yes"]
+            and book["no"]
+        )
         assert get(port, "/books/OTHER")[0] == 404
         assert len(access.exchange.handshakes) == access.exchange.connections
         access.exchange.reject_next(1000, 503)

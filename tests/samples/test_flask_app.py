@@ -1,4 +1,5 @@
-"""flask_app.py: no feed before the first request, one for each process that answers, whoever forks or reloads."""
+"""flask_app.py: no feed before the first request, one for each process that answers, whoever forks or
+reloads."""
 
 from __future__ import annotations
 
@@ -70,12 +71,18 @@ def test_what_it_cannot_start_without(access: Access) -> None:
 @pytest.mark.simulates
 def test_simulate_serves_and_ends() -> None:
     port = free_port()
-    with started(str(SAMPLES / "flask_app.py"), "--simulate", "--seconds", "3", "--port", str(port)) as process:
+    with started(
+        str(SAMPLES / "flask_app.py"), "--simulate", "--seconds", "3", "--port", str(port)
+    ) as process:
         status, book = get(port, "/books/KXSIM-001")
         assert (status, book["status"], book["market_ticker"]) == (200, "LIVE", "KXSIM-001")
         assert book["yes"] and book["no"] and book["spread"]
         assert get(port, "/books/NOPE")[0] == 404
-        assert [one["market_ticker"] for one in get(port, "/books")[1]["books"]] == ["KXSIM-001", "KXSIM-002", "KXSIM-003"]
+        assert [one["market_ticker"] for one in get(port, "/books")[1]["books"]] == [
+            "KXSIM-001",
+            "KXSIM-002",
+            "KXSIM-003",
+        ]
         _, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -90,7 +97,9 @@ def test_while_the_book_is_not_live(access: Access) -> None:
         status, answer = get(port, "/health")
         assert (status, answer["status"]) == (503, "down")
         wait_until(lambda: get(port, "/books/KX-A")[0] == 200, 15, "the book")
-        wait_until(lambda: get(port, "/books/GONE")[0] == 404, 5, "404 for a market the exchange does not know")
+        wait_until(
+            lambda: get(port, "/books/GONE")[0] == 404, 5, "404 for a market the exchange does not know"
+        )
         access.exchange.reject_next(50, 503)
         access.exchange.reset()
         wait_until(lambda: get(port, "/health")[0] == 503, 5, "the feed to notice")

@@ -24,7 +24,9 @@ def test_it_is_scraped() -> None:
         def deltas() -> float:
             with direct.open(url, timeout=5) as answer:
                 found = re.search(
-                    r'^kalshi_feed_messages_total\{feed="default",type="orderbook_delta"\} (\S+)$', answer.read().decode(), re.M
+                    r'^kalshi_feed_messages_total\{feed="default",type="orderbook_delta"\} (\S+)$',
+                    answer.read().decode(),
+                    re.M,
                 )
             return float(found[1]) if found else 0.0
 

@@ -51,10 +51,14 @@ def test_ctrl_c_ends_it_quietly(access: Access, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_errors_are_one_line(access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line(
+    access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # where deltas.db is made
     nobody = sample(name, "KX-A")
-    assert nobody.returncode == 1 and nobody.stderr.startswith("CredentialsError: not set in the environment: ")
+    assert nobody.returncode == 1 and nobody.stderr.startswith(
+        "CredentialsError: not set in the environment: "
+    )
     assert nobody.stderr.count("\n") == 1
     access.exchange.reject_next(1, 403)
     refused = sample(name, "KX-A", **with_access(access))

@@ -1,7 +1,7 @@
 """Drives a session without sockets, threads or clocks: a Venue plays the exchange, a Driver the reader.
 
-The Driver audits after every step what must hold whatever happens: no delta without its base, no command forgotten, no
-deadline in the past, a LIVE book equal to the venue's at its seq.
+The Driver audits after every step what must hold whatever happens: no delta without its base, no command
+forgotten, no deadline in the past, a LIVE book equal to the venue's at its seq.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ Frame = dict[str, Any]
 Levels = dict[str, dict[int, int]]  # side: own price in 1/10,000 dollar: size in 1/100 contract
 
 
-# -- frames as the exchange writes them --------------------------------------------------------------------------------
+# -- frames as the exchange writes them ----------------------------------------------------------------------
 
 
 def subscribed(id: int | None, channel: str, sid: int) -> Frame:
     return {"id": id, "type": "subscribed", "msg": {"channel": channel, "sid": sid}}
 
 
-def ok(id: int | None, sid: int | None = None, seq: int | None = None, tickers: Iterable[str] | None = None) -> Frame:
+def ok(
+    id: int | None, sid: int | None = None, seq: int | None = None, tickers: Iterable[str] | None = None
+) -> Frame:
     msg = {"market_tickers": list(tickers)} if tickers is not None else None
     return {"id": id, "type": "ok", "sid": sid, "seq": seq, "msg": msg}
 
@@ -79,9 +81,16 @@ def delta(
     side: str = "yes",
     **more: Any,
 ) -> Frame:
-    """``size`` in 1/100 contract; ``price`` the side's own, written on the yes scale as the driver subscribes."""
+    """``size`` in 1/100 contract; ``price`` the side's own, written on the yes scale as the driver
+    subscribes."""
     wire = 10_000 - price if side == "no" else price
-    msg = {"market_ticker": market_ticker, "side": side, "price_dollars": _price(wire), "delta_fp": _size(size), **more}
+    msg = {
+        "market_ticker": market_ticker,
+        "side": side,
+        "price_dollars": _price(wire),
+        "delta_fp": _size(size),
+        **more,
+    }
     return {"type": "orderbook_delta", "sid": sid, "seq": seq, "msg": msg}
 
 
@@ -97,7 +106,11 @@ def trade(market_ticker: str, sid: int | None, seq: int | None, price: int = 400
 
 
 def ticker(market_ticker: str, sid: int | None, **more: Any) -> Frame:
-    return {"type": "ticker", "sid": sid, "msg": {"market_ticker": market_ticker, "price_dollars": "0.4000", **more}}
+    return {
+        "type": "ticker",
+        "sid": sid,
+        "msg": {"market_ticker": market_ticker, "price_dollars": "0.4000", **more},
+    }
 
 
 def _price(units: int) -> str:
@@ -108,7 +121,7 @@ def _size(units: int) -> str:
     return f"{units / 100:.2f}"
 
 
-# -- the exchange ------------------------------------------------------------------------------------------------------
+# -- the exchange --------------------------------------------------------------------------------------------
 
 
 class Subscription:
@@ -203,7 +216,11 @@ class Venue:
         if not levels[price]:
             del levels[price]
         subscription = self.subscriptions.get(BOOK)
-        if subscription is None or market_ticker not in subscription.keys or market_ticker in subscription.deaf:
+        if (
+            subscription is None
+            or market_ticker not in subscription.keys
+            or market_ticker in subscription.deaf
+        ):
             return []
         seq = subscription.next_seq()
         self._record(subscription, market_ticker, seq)
@@ -234,7 +251,7 @@ class Venue:
         return subscription.next_seq() if self.counts_replies else subscription.seq
 
 
-# -- the reader --------------------------------------------------------------------------------------------------------
+# -- the reader ----------------------------------------------------------------------------------------------
 
 
 class Driver:
@@ -256,7 +273,9 @@ class Driver:
 
     # what users do
 
-    def want(self, channels: str | tuple[str, ...], *keys: str, selector: str | None = None, **options: Any) -> Want:
+    def want(
+        self, channels: str | tuple[str, ...], *keys: str, selector: str | None = None, **options: Any
+    ) -> Want:
         names = (channels,) if isinstance(channels, str) else channels
         want = Want(names, selector or ("market_tickers" if keys else None), keys, options)
         self._open(self.wanted.add(want))
@@ -317,7 +336,8 @@ class Driver:
         return sent + self.turn()
 
     def play(self, commands: list[Frame] | None = None) -> None:
-        """Have the venue answer these commands (by default what a turn draws now) until nothing more is sent."""
+        """Have the venue answer these commands (by default what a turn draws now) until nothing more is
+        sent."""
         commands = self.turn() if commands is None else commands
         for _ in range(1000):
             if not commands:
@@ -412,9 +432,14 @@ class Driver:
         if self.give_up is None:  # else the reader ends the connection now
             assert session.next_deadline() > self.now, "the reader would spin"
         for subscription in reconciler.subscriptions:
-            is_known = subscription.pending is None or reconciler.in_flight.get(subscription.pending.id) is subscription.pending
+            is_known = (
+                subscription.pending is None
+                or reconciler.in_flight.get(subscription.pending.id) is subscription.pending
+            )
             assert is_known or self.give_up, "a command is forgotten"
-            assert subscription.sid is None or reconciler.subscriptions.by_sid[subscription.sid] is subscription
+            assert (
+                subscription.sid is None or reconciler.subscriptions.by_sid[subscription.sid] is subscription
+            )
         assert all(subscription.sid == sid for sid, subscription in reconciler.subscriptions.by_sid.items())
         for book in self.books.values():
             if len(self.books) > 100 and self._versions.get(book.market_ticker) == book.version:

@@ -1,4 +1,5 @@
-"""A user's program that follows the messages, and fails when it was told something wrong or nothing of a loss."""
+"""A user's program that follows the messages, and fails when it was told something wrong or nothing of a
+loss."""
 
 from __future__ import annotations
 

@@ -65,7 +65,10 @@ SAVED: dict[str, dict[str, Any]] = {
         "unproven": {A},
         "renewing": {B},
     },
-    "ServerSubscriptions": {"retired": {9: None, 2: None}, "_ended_early": {("sid", 3): "error 10", ("id", 7): "error 25"}},
+    "ServerSubscriptions": {
+        "retired": {9: None, 2: None},
+        "_ended_early": {("sid", 3): "error 10", ("id", 7): "error 25"},
+    },
     "Repair": {
         "_mute": {C},
         "_due": 1003.0,

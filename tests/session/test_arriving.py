@@ -1,4 +1,5 @@
-"""What the connection tells the session beside messages: a large one that is under way, and frames that are no text."""
+"""What the connection tells the session beside messages: a large one that is under way, and frames that are
+no text."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from tests.session.driver import BOOK, Driver, snapshot, subscribed
 
 
 def arrive(driver: Driver, seconds: int, since: float | None) -> list[object]:
-    """So many turns, one a second, of a connection on which a message has been arriving; the commands they draw."""
+    """So many turns, one a second, of a connection on which a message has been arriving; the commands they
+    draw."""
     sent: list[object] = []
     for _ in range(seconds):
         driver.now += 1.0

@@ -1,6 +1,7 @@
 """Every client frame of the published examples is one that our commands make.
 
-One command of several channels, or of several sids, is one command each here; `market_ticker` and `sid` are lists of one.
+One command of several channels, or of several sids, is one command each here; `market_ticker` and `sid` are
+lists of one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def normal(frame: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"cmd": frame["cmd"], "params": params} if params else {"cmd": frame["cmd"]}]
     found = []
     for channel in params["channels"]:
-        dropped = [name for name in SELECTORS if name not in rule_of(channel).selectors]  # the exchange ignores it there
+        # the exchange ignores it there
+        dropped = [name for name in SELECTORS if name not in rule_of(channel).selectors]
         mine = {key: value for key, value in params.items() if key not in dropped}
         found.append({"cmd": "subscribe", "params": {**mine, "channels": [channel]}})
     return found
@@ -51,7 +53,9 @@ def ours(frame: dict[str, Any]) -> list[dict[str, Any]]:
     selector = next((name for name in SELECTORS if name in first.get("params", {})), None)
     keys = tuple(first["params"][selector]) if selector else ()
     if frame["cmd"] == "subscribe":
-        plain = {name: value for name, value in first["params"].items() if name not in (*SELECTORS, "channels")}
+        plain = {
+            name: value for name, value in first["params"].items() if name not in (*SELECTORS, "channels")
+        }
         driver = Driver()
         driver.want(tuple(params["channels"]), *keys, selector=selector, **plain)
         commands = driver.connect()

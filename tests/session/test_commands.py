@@ -10,7 +10,9 @@ import pytest
 from kalshi_feed.session.commands import Command, encode
 
 
-def sent(cmd: str, *keys: str, selector: str | None = "market_tickers", sid: int | None = 7, **options: Any) -> Any:
+def sent(
+    cmd: str, *keys: str, selector: str | None = "market_tickers", sid: int | None = 7, **options: Any
+) -> Any:
     return json.loads(encode(Command(3, cmd, "ticker", keys, 0.0, sid), selector, options))
 
 
@@ -19,7 +21,10 @@ def test_subscribe() -> None:
         "id": 3, "cmd": "subscribe",
         "params": {"channels": ["ticker"], "skip_ticker_ack": True, "market_tickers": ["A", "B"]},
     }  # fmt: skip
-    assert sent("subscribe", "u", selector="market_ids")["params"] == {"channels": ["ticker"], "market_ids": ["u"]}
+    assert sent("subscribe", "u", selector="market_ids")["params"] == {
+        "channels": ["ticker"],
+        "market_ids": ["u"],
+    }
     assert sent("subscribe", "*all*", selector=None)["params"] == {"channels": ["ticker"]}
 
 
@@ -31,7 +36,7 @@ def test_unsubscribe_and_list() -> None:
 @pytest.mark.parametrize("action", ["add_markets", "delete_markets", "get_snapshot"])
 def test_update(action: str) -> None:
     assert sent(action, "A") == {
-        "id": 3, "cmd": "update_subscription", "params": {"sids": [7], "market_tickers": ["A"], "action": action},
+        "id": 3, "cmd": "update_subscription", "params": {"sids": [7], "market_tickers": ["A"], "action": action},  # noqa: E501
     }  # fmt: skip
 
 
@@ -42,7 +47,9 @@ def test_only_what_is_added_gets_an_initial_snapshot() -> None:
     assert "send_initial_snapshot" not in sent("delete_markets", "A", **options)["params"]
 
 
-@pytest.mark.parametrize(("selector", "word"), [("index_ids", "indices"), ("underlying_tickers", "underlyings")])
+@pytest.mark.parametrize(
+    ("selector", "word"), [("index_ids", "indices"), ("underlying_tickers", "underlyings")]
+)
 def test_filters_that_are_no_markets_have_actions_of_their_own(selector: str, word: str) -> None:
     assert sent("add_markets", "X", selector=selector)["params"] == {
         "sids": [7], selector: ["X"], "action": f"subscribe_{word}",

@@ -28,7 +28,9 @@ def uncertain(*market_tickers: str, channel: str = "ticker") -> Driver:
     return driver
 
 
-def deny(driver: Driver, times: int = 3, over: float = 5.0, market_ticker: str = "A", **fields: Any) -> list[Frame]:
+def deny(
+    driver: Driver, times: int = 3, over: float = 5.0, market_ticker: str = "A", **fields: Any
+) -> list[Frame]:
     """Tickers at equal distances; what they draw."""
     sent = driver.turn(ticker(market_ticker, TICKER_SID, **(fields or DENIAL)))
     for _ in range(times - 1):
@@ -37,7 +39,7 @@ def deny(driver: Driver, times: int = 3, over: float = 5.0, market_ticker: str =
     return sent
 
 
-# -- a market that dies alone ------------------------------------------------------------------------------------------
+# -- a market that dies alone --------------------------------------------------------------------------------
 
 
 def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
@@ -50,7 +52,10 @@ def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
     driver.play(commands)
     assert driver.live() == {"A", "B"} and driver.books["A"].yes == {4000: 100, 5000: 100}
     fault, gap, base = [item for item in driver.take() if not getattr(item, "type", "") == "ticker"]
-    assert isinstance(fault, FeedFault) and (fault.kind, fault.context) == ("doubted_book", {"market_ticker": "A"})
+    assert isinstance(fault, FeedFault) and (fault.kind, fault.context) == (
+        "doubted_book",
+        {"market_ticker": "A"},
+    )
     assert isinstance(gap, Gap) and (gap.market_tickers, gap.reason) == (("A",), "doubted book")
     assert isinstance(base, OrderbookSnapshot)
     assert asked(driver.pass_time(30)) == set()
@@ -88,7 +93,9 @@ def test_a_ticker_that_agrees_or_says_nothing(fields: dict[str, Any]) -> None:
     assert asked(deny(driver, times=10, over=100.0, **fields)) == set()
 
 
-@pytest.mark.parametrize("fields", [{"yes_bid": 50}, {"yes_ask_dollars": "0.9000"}, {"yes_bid_dollars": "0.0000"}])
+@pytest.mark.parametrize(
+    "fields", [{"yes_bid": 50}, {"yes_ask_dollars": "0.9000"}, {"yes_bid_dollars": "0.0000"}]
+)
 def test_a_ticker_that_denies(fields: dict[str, Any]) -> None:
     assert asked(deny(uncertain("A"), **fields)) == {"A"}
 
@@ -130,7 +137,9 @@ def test_trades_outside_of_an_unchanged_book() -> None:
         seq = driver.session.reconciler.subscriptions["trade"].next_seq
         sent: list[Frame] = []
         for n in range(times):
-            sent += driver.turn(trade("A", TICKER_SID, seq + n if seq else None, price, **more)) + driver.pass_time(2)
+            sent += driver.turn(
+                trade("A", TICKER_SID, seq + n if seq else None, price, **more)
+            ) + driver.pass_time(2)
         return asked(sent)
 
     assert hear(4000) == hear(5500) == hear(7000) == set()
@@ -144,7 +153,10 @@ def test_books_that_are_not_live_or_not_ours_are_left_alone() -> None:
     driver = uncertain("A")
     lose(driver)
     assert driver.status("A") == "STALE"
-    driver.turn(*[ticker(name, TICKER_SID, **DENIAL) for name in ("A", "B")], {"type": "ticker", "sid": TICKER_SID, "msg": {}})
+    driver.turn(
+        *[ticker(name, TICKER_SID, **DENIAL) for name in ("A", "B")],
+        {"type": "ticker", "sid": TICKER_SID, "msg": {}},
+    )
     assert driver.session.cross_check._denied == {}
 
 
@@ -222,7 +234,10 @@ def test_with_no_sid_to_ask_on_nothing_is_asked() -> None:
     driver.want(BOOK, "A")
     driver.want("ticker")
     driver.connect()
-    driver.turn({"type": "subscribed", "id": 1, "msg": {"channel": BOOK}}, {"type": "subscribed", "id": 2, "channel": "ticker"})
+    driver.turn(
+        {"type": "subscribed", "id": 1, "msg": {"channel": BOOK}},
+        {"type": "subscribed", "id": 2, "channel": "ticker"},
+    )
     driver.turn(snapshot("A", None, 1, {"yes": {4000: 100}}))
     assert driver.live() == {"A"}
     for _ in range(4):
@@ -241,7 +256,7 @@ def test_a_new_connection_begins_without_doubts() -> None:
     assert asked(driver.turn(ticker("A", TICKER_SID, **DENIAL))) == set()
 
 
-# -- crossed books -----------------------------------------------------------------------------------------------------
+# -- crossed books -------------------------------------------------------------------------------------------
 
 
 def cross(driver: Driver, market_ticker: str = "A", size: int = 100) -> list[Frame]:
@@ -257,7 +272,11 @@ def test_a_crossed_book_is_told_and_asked_for_once() -> None:
     commands = driver.pass_time(3)
     assert asked(commands) == {"A"} and driver.live() == {"A", "B"}
     (fault,) = driver.take(FeedFault)
-    assert fault.kind == "crossed_book" and fault.context == {"market_ticker": "A"} and "A is crossed" in fault.message
+    assert (
+        fault.kind == "crossed_book"
+        and fault.context == {"market_ticker": "A"}
+        and "A is crossed" in fault.message
+    )
     driver.play(commands)
     driver.change("A", 100, 6500, "no")
     driver.play_time(300, step=30)

@@ -1,4 +1,5 @@
-"""An error that ends a subscription overtakes its `subscribed`: it is subscribed again, not taken for one that stands."""
+"""An error that ends a subscription overtakes its `subscribed`: it is subscribed again, not taken for one
+that stands."""
 
 from __future__ import annotations
 
@@ -20,7 +21,11 @@ def test_S46_an_error_before_its_subscribed(channel: str, code: int, names: str)
     want = driver.want(channel, "A")
     (command,) = driver.connect()
     place: dict[str, Any] = (
-        {"sid": 5} if names == "sid" else {"id": command["id"]} if names == "id" else {"sid": 5, "id": command["id"]}
+        {"sid": 5}
+        if names == "sid"
+        else {"id": command["id"]}
+        if names == "id"
+        else {"sid": 5, "id": command["id"]}
     )
     assert driver.turn(error(code, **place)) == []
     driver.turn(subscribed(command["id"], channel, 5))

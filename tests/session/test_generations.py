@@ -13,9 +13,9 @@ from .driver import Driver, Frame, encoded, subscribed
 BOOK_SID, TRADE_SID, TICKER_SID, FILL_SID = 1, 2, 3, 4
 MARKETS = ("GEN-A", "GEN-B")
 OLD_NAMES = {
-    "price_dollars": "price", "yes_price_dollars": "yes_price", "no_price_dollars": "no_price", "yes_bid_dollars": "yes_bid",
+    "price_dollars": "price", "yes_price_dollars": "yes_price", "no_price_dollars": "no_price", "yes_bid_dollars": "yes_bid",  # noqa: E501
     "yes_ask_dollars": "yes_ask", "delta_fp": "delta", "count_fp": "count", "volume_fp": "volume",
-    "open_interest_fp": "open_interest", "post_position_fp": "post_position", "yes_dollars_fp": "yes", "no_dollars_fp": "no",
+    "open_interest_fp": "open_interest", "post_position_fp": "post_position", "yes_dollars_fp": "yes", "no_dollars_fp": "no",  # noqa: E501
 }  # fmt: skip
 READY = {
     "orderbook_snapshot": ("market_ticker", "yes", "no", "seq"),
@@ -53,7 +53,9 @@ def as_both(frame: Frame) -> Frame:
 def history(seed: int, length: int = 400) -> Iterator[Frame]:
     """Snapshots, changes, trades, tickers and fills of two markets, in today's form."""
     chance = random.Random(seed)
-    books: dict[tuple[str, str], dict[int, int]] = {(market, side): {} for market in MARKETS for side in ("yes", "no")}
+    books: dict[tuple[str, str], dict[int, int]] = {
+        (market, side): {} for market in MARKETS for side in ("yes", "no")
+    }
     seqs = {BOOK_SID: 0, TRADE_SID: 0}
 
     def frame(type_: str, sid: int, **msg: Any) -> Frame:
@@ -65,10 +67,17 @@ def history(seed: int, length: int = 400) -> Iterator[Frame]:
 
     def snapshot(market: str) -> Frame:
         levels = {
-            f"{side}_dollars_fp": [[f"{price / 100:.4f}", f"{size}.00"] for price, size in sorted(books[market, side].items())]
+            f"{side}_dollars_fp": [
+                [f"{price / 100:.4f}", f"{size}.00"] for price, size in sorted(books[market, side].items())
+            ]
             for side in ("yes", "no")
         }
-        return frame("orderbook_snapshot", BOOK_SID, market_ticker=market, **{name: side for name, side in levels.items() if side})
+        return frame(
+            "orderbook_snapshot",
+            BOOK_SID,
+            market_ticker=market,
+            **{name: side for name, side in levels.items() if side},
+        )
 
     for market in MARKETS:
         yield snapshot(market)
@@ -90,17 +99,17 @@ def history(seed: int, length: int = 400) -> Iterator[Frame]:
             yield snapshot(market)
         elif kind < 0.85:
             yield frame(
-                "trade", TRADE_SID, market_ticker=market, trade_id=f"t{number}", yes_price_dollars=f"{price / 100:.4f}",
+                "trade", TRADE_SID, market_ticker=market, trade_id=f"t{number}", yes_price_dollars=f"{price / 100:.4f}",  # noqa: E501
                 no_price_dollars=f"{1 - price / 100:.4f}", count_fp=f"{chance.randint(1, 900)}.00", **moment,
             )  # fmt: skip
         elif kind < 0.95:
             yield frame(
-                "ticker", TICKER_SID, market_ticker=market, price_dollars=f"{price / 100:.4f}", yes_bid_dollars="0.0100",
-                yes_ask_dollars="0.9900", volume_fp=f"{number}.00", open_interest_fp=f"{number * 3}.00", **moment,
+                "ticker", TICKER_SID, market_ticker=market, price_dollars=f"{price / 100:.4f}", yes_bid_dollars="0.0100",  # noqa: E501
+                yes_ask_dollars="0.9900", volume_fp=f"{number}.00", open_interest_fp=f"{number * 3}.00", **moment,  # noqa: E501
             )  # fmt: skip
         else:
             yield frame(
-                "fill", FILL_SID, market_ticker=market, trade_id=f"f{number}", yes_price_dollars=f"{price / 100:.4f}",
+                "fill", FILL_SID, market_ticker=market, trade_id=f"f{number}", yes_price_dollars=f"{price / 100:.4f}",  # noqa: E501
                 count_fp="3.00", post_position_fp=f"{chance.randint(-50, 50)}.00", is_taker=True, **moment,
             )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Sessions that go on from the middle of a connection, that overhear others, and that take missing numbers for nothing."""
+"""Sessions that go on from the middle of a connection, that overhear others, and that take missing numbers
+for nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ def listening(**options: bool) -> Session:
     wanted = Wanted()
     books = {ticker: Book(ticker) for ticker in wanted.add(Want((BOOK,), "market_tickers", (A, B), {}))}
     session = Session(books, wanted, timing=Timing(), **options)
-    subscriptions = [SubscriptionMemory(BOOK, 1, confirmed=[A, B]), SubscriptionMemory("trade", is_open=False)]
+    subscriptions = [
+        SubscriptionMemory(BOOK, 1, confirmed=[A, B]),
+        SubscriptionMemory("trade", is_open=False),
+    ]
     session.restore(SessionMemory(next_id=7, subscriptions=subscriptions, retired=[9], connected_at=0.0), 0.0)
     return session
 
@@ -34,7 +38,9 @@ def test_it_goes_on_where_another_stopped() -> None:
     session = listening()
     assert session.reconciler.next_id == 7 and session.sid_of(BOOK) == 1 and session.sid_of("trade") is None
     books = session._books
-    assert len(take(session, snapshot(A, 1, 50, {"yes": {4000: 5}}), snapshot(B, 1, 51), delta(A, 1, 52))) == 3
+    assert (
+        len(take(session, snapshot(A, 1, 50, {"yes": {4000: 5}}), snapshot(B, 1, 51), delta(A, 1, 52))) == 3
+    )
     assert books[A].status is books[B].status is BookStatus.LIVE and books[A].yes == {4000: 105}
     assert take(session, delta(A, 9, 1)) == [] and session.output.counts.ignored["ended_subscription"] == 1
     assert session.output.counts.gaps == 0
@@ -44,7 +50,13 @@ def test_one_that_overhears_asks_for_nothing() -> None:
     session = listening(listen_only=True)
     session._wanted.add(Want(("trade",), None, (), {}))
     session._wanted.snapshots[A] = None
-    items = take(session, subscribed(3, BOOK, 1), ok(4, 1, 50), snapshot(A, 1, 51, {"yes": {4000: 5}}), snapshot(B, 1, 52))
+    items = take(
+        session,
+        subscribed(3, BOOK, 1),
+        ok(4, 1, 50),
+        snapshot(A, 1, 51, {"yes": {4000: 5}}),
+        snapshot(B, 1, 52),
+    )
     assert len(items) == 4 and session.output.counts.faults == {}
     assert type(take(session, delta(A, 1, 60))[0]) is Gap  # what would have asked for a snapshot
     for now in range(2, 200):

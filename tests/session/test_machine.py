@@ -1,7 +1,8 @@
 """The session against an exchange that is right and a wire that is not.
 
-Whatever is lost, doubled, delayed or garbled, a LIVE book is the exchange's at its seq, whoever follows the messages has the same
-books and hears of every loss before the next message, and all is well again once the wire is.
+Whatever is lost, doubled, delayed or garbled, a LIVE book is the exchange's at its seq, whoever follows the
+messages has the same books and hears of every loss before the next message, and all is well again once the
+wire is.
 
 The Driver checks after every step too; see there.
 """
@@ -32,9 +33,20 @@ change_of_a_level = st.tuples(
     market, st.sampled_from([-300, -100, 100, 200]), st.sampled_from(PRICES), st.sampled_from(["yes", "no"])
 )
 event = st.one_of(
-    *[change_of_a_level] * 3, st.just("trade"), st.sampled_from(["trade", "ticker", "snapshot", "unknown type", "of nobody"])
+    *[change_of_a_level] * 3,
+    st.just("trade"),
+    st.sampled_from(["trade", "ticker", "snapshot", "unknown type", "of nobody"]),
 )
-SPOILS = ("[]", '"seq":"x"', '"seq":999999', '"sid":98', '"market_ticker":7', '"delta_fp":"NaN"', '"delta_fp":"-99999.00"', "{")
+SPOILS = (
+    "[]",
+    '"seq":"x"',
+    '"seq":999999',
+    '"sid":98',
+    '"market_ticker":7',
+    '"delta_fp":"NaN"',
+    '"delta_fp":"-99999.00"',
+    "{",
+)
 spoil = st.sampled_from(SPOILS)
 FAULTS = ("drop", "duplicate", "delay", "garble")
 commands_wait = precondition(lambda self: self.up)
@@ -75,7 +87,9 @@ class Wire(RuleBasedStateMachine):
         told = self.driver.take()
         assert len(told) <= 4 * frames + 20, f"{frames} frames, and {len(told)} things told"
         for item in told:
-            assert not (self.is_spotless and isinstance(item, Gap) and item.expected), f"{item}, and nothing was lost"
+            assert not (self.is_spotless and isinstance(item, Gap) and item.expected), (
+                f"{item}, and nothing was lost"
+            )
             self.follower.hear(item)
 
     def _connect(self) -> None:
@@ -83,9 +97,13 @@ class Wire(RuleBasedStateMachine):
         self.up.extend(self.driver.connect())
 
     def _reconnect(self) -> None:
-        """A session was healthy if it lasted, or had all that was wanted; only such a one makes the next dial an early one."""
+        """A session was healthy if it lasted, or had all that was wanted; only such a one makes the next dial
+        an early one."""
         driver = self.driver
-        lasted, books = driver.now - self.connected_at, {name for name in MARKETS if driver.wanted.wants_book(name)}
+        lasted, books = (
+            driver.now - self.connected_at,
+            {name for name in MARKETS if driver.wanted.wants_book(name)},
+        )
         healthy = lasted >= 30.0 or (lasted >= 5.0 and driver.live() == books)
         assert driver.disconnect() is healthy
         assert not driver.live()
@@ -102,7 +120,12 @@ class Wire(RuleBasedStateMachine):
     def _send(self, frames: list[Frame]) -> None:
         self.down.extend(encoded(frame) for frame in frames)
 
-    @initialize(tickers=st.sets(market, min_size=1), trades=st.booleans(), counts_replies=st.booleans(), stands=st.booleans())
+    @initialize(
+        tickers=st.sets(market, min_size=1),
+        trades=st.booleans(),
+        counts_replies=st.booleans(),
+        stands=st.booleans(),
+    )
     def begin(self, tickers: set[str], trades: bool, counts_replies: bool, stands: bool) -> None:
         self.venue.counts_replies = counts_replies
         for name in MARKETS:
@@ -127,7 +150,11 @@ class Wire(RuleBasedStateMachine):
     def exchange_refuses(self, code: int, is_done: bool) -> None:
         """The next command. After a timeout (18) it may have been carried out all the same."""
         command, params = self.up[0], self.up[0].get("params", {})
-        if code not in PASSING and params.get("action", command["cmd"]) not in ("subscribe", "add_markets", "get_snapshot"):
+        if code not in PASSING and params.get("action", command["cmd"]) not in (
+            "subscribe",
+            "add_markets",
+            "get_snapshot",
+        ):
             return
         if code not in PASSING and set(params.get("channels", ())) & self.venue.subscriptions.keys():
             return  # a second subscribe of what is there is answered "already subscribed"
@@ -209,14 +236,21 @@ class Wire(RuleBasedStateMachine):
         if subscription is not None:
             self.is_spotless = False
             about = {"sid": subscription.sid, "seq": subscription.next_seq()}
-            end = {"type": "unsubscribed", **about} if code is None else {"type": "error", **about, "msg": {"code": code}}
+            end = (
+                {"type": "unsubscribed", **about}
+                if code is None
+                else {"type": "error", **about, "msg": {"code": code}}
+            )
             self.ends[encoded(end)] = channel
             self._send([end])
 
     @rule(changes=st.lists(change_of_a_level, min_size=1, max_size=3))
     def counts_anew(self, changes: list[tuple[str, int, int, str]]) -> None:
         """The sid's numbers start again at 1: seen only when no number in between is lost."""
-        theirs, ours = self.venue.subscriptions.get(BOOK), self.driver.session.reconciler.subscriptions.get(BOOK)
+        theirs, ours = (
+            self.venue.subscriptions.get(BOOK),
+            self.driver.session.reconciler.subscriptions.get(BOOK),
+        )
         if theirs is None or ours is None or self.down or ours.next_seq != theirs.seq + 1 or theirs.seq < 4:
             return
         if not set(MARKETS) & set(theirs.keys):
@@ -227,7 +261,9 @@ class Wire(RuleBasedStateMachine):
             del self.venue.history[key]
         self.follower.number_anew(theirs.sid)
         for name, size, price, side in changes:
-            self._send(self.venue.change(name if name in theirs.keys else next(iter(theirs.keys)), size, price, side))
+            self._send(
+                self.venue.change(name if name in theirs.keys else next(iter(theirs.keys)), size, price, side)
+            )
         self.deliver(len(self.down))
 
     # the wire
@@ -254,10 +290,12 @@ class Wire(RuleBasedStateMachine):
         self.is_spotless = False
         frame = self.down.popleft()
         if not self.venue.counts_replies:
-            fault = "duplicate"  # a reply that repeats the last number hides that the message of that number was lost
+            # a reply that repeats the last number hides that the message of that number was lost
+            fault = "duplicate"
         end_of = self.ends.get(frame)
         if end_of and (fault == "drop" or (fault == "garble" and end_of != BOOK)):
-            fault = "duplicate"  # else nothing would show that an end was lost: only books are asked for after a bad frame
+            # else nothing would show that an end was lost: only books are asked for after a bad frame
+            fault = "duplicate"
         if fault == "duplicate":
             self.down.extendleft([frame, frame])
         elif fault == "delay":
@@ -336,7 +374,8 @@ class Wire(RuleBasedStateMachine):
             assert {"yes": book.yes, "no": book.no} == self.follower.books[name]
 
     def teardown(self) -> None:
-        """The wire behaves again. Each market changes now and then: a loss at the very end could not be seen."""
+        """The wire behaves again. Each market changes now and then: a loss at the very end could not be
+        seen."""
         self.venue.ignored.clear()
         for _ in range(40):
             self._quiet_tick(5.0)
@@ -366,7 +405,9 @@ class Wire(RuleBasedStateMachine):
 
     def _check_all_is_well(self) -> None:
         driver = self.driver
-        wanted = {name: set(channel.keys) for name, channel in driver.wanted.channels.items() if set(channel.keys)}
+        wanted = {
+            name: set(channel.keys) for name, channel in driver.wanted.channels.items() if set(channel.keys)
+        }
         books = wanted.get(BOOK, set())
         assert driver.live() == books
         assert {
@@ -386,7 +427,8 @@ class Wire(RuleBasedStateMachine):
 
 
 def _spoilt(frame: bytes, spoil: str) -> bytes:
-    """Some other text in the frame's place, or the frame with a field put in once more: of two the last counts."""
+    """Some other text in the frame's place, or the frame with a field put in once more: of two the last
+    counts."""
     text = frame.decode()
     if "seq" in spoil and '"orderbook_delta"' not in text:
         spoil = '"seq":"x"'  # a message that is believed would come with a number that is none

@@ -1,4 +1,5 @@
-"""A session saves and restores itself whole: no attribute is forgotten, and a restored one goes on as the other would have."""
+"""A session saves and restores itself whole: no attribute is forgotten, and a restored one goes on as the
+other would have."""
 
 from __future__ import annotations
 
@@ -49,7 +50,10 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "subscriptions": "below",
     },
     "ServerSubscription": {"rule": "follows from the name", "_named": "a cache of confirmed"},
-    "ServerSubscriptions": {"_by_name": "the subscriptions that are saved, by name", "by_sid": "the same by sid"},
+    "ServerSubscriptions": {
+        "_by_name": "the subscriptions that are saved, by name",
+        "by_sid": "the same by sid",
+    },
     "Repair": {"_books": "see Session", "_output": "see Session", "_timing": "an argument"},
     "CrossCheck": {
         "_books": "see Session",
@@ -77,7 +81,9 @@ DERIVABLE: dict[str, dict[str, str]] = {
 
 
 def attributes(thing: Any) -> set[str]:
-    return {name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())} | set(getattr(thing, "__dict__", ()))
+    return {name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())} | set(
+        getattr(thing, "__dict__", ())
+    )
 
 
 def restored(session: Session, onto: Session, now: float = 1000.0) -> Session:
@@ -145,11 +151,12 @@ def test_a_denial_of_a_book_that_has_changed_is_dropped() -> None:
     assert restored(session, new_session()).cross_check._denied == {}
 
 
-# -- one that goes on -------------------------------------------------------------------------------------------------
+# -- one that goes on ----------------------------------------------------------------------------------------
 
 
 def script(driver: Driver, seed: int, between: Callable[[], None]) -> list[Any]:
-    """A life of a session by this seed; ``between`` is called after each step. What was reported and sent, step by step."""
+    """A life of a session by this seed; ``between`` is called after each step. What was reported and sent,
+    step by step."""
     dice, history = random.Random(seed), []
     markets = [f"M{number}" for number in range(4)]
     for name in markets:
@@ -208,7 +215,10 @@ def test_S40_the_hole_of_a_gap_outlives_a_restore() -> None:
     subscription = session.reconciler.subscriptions[BOOK]
     session.reconciler.subscriptions.adopt(subscription, 1)
     subscription.is_open = True
-    frames = [msgspec.json.encode(frame) for frame in (snapshot(A, 1, 1, {"yes": {4000: 100}}), delta(A, 1, 3), delta(A, 1, 2))]
+    frames = [
+        msgspec.json.encode(frame)
+        for frame in (snapshot(A, 1, 1, {"yes": {4000: 100}}), delta(A, 1, 3), delta(A, 1, 2))
+    ]
     session.receive(frames[:2], 1.0)
     again = restored(session, new_session(), 1.0)
     again.receive(frames[2:], 1.5)

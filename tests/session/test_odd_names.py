@@ -1,4 +1,5 @@
-"""One rule for names, live and in captures: what feed.book() refuses to name is not kept as a book. Row S48."""
+"""One rule for names, live and in captures: what feed.book() refuses to name is not kept as a book. Row
+S48."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ def test_S48_a_capture_keeps_no_book_under_such_a_name(name: str, tmp_path: Path
     file = tmp_path / "capture.jsonl"
     frames = [snapshot("GOOD", 1, 1), snapshot(name, 1, 2), delta(name, 1, 3), delta("GOOD", 1, 4)]
     file.write_text(
-        "".join(json.dumps({"recv_ms": 1_760_000_000_000 + i, "event": frame}) + "\n" for i, frame in enumerate(frames))
+        "".join(
+            json.dumps({"recv_ms": 1_760_000_000_000 + i, "event": frame}) + "\n"
+            for i, frame in enumerate(frames)
+        )
     )
     faults: list[FeedFault] = []
     delivered: list[str | None] = []

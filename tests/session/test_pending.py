@@ -16,7 +16,13 @@ def test_take_pending_takes_every_in_tray() -> None:
     wanted.questions["indexlist", "cfbenchmarks_value"] = None
     wanted.lists.append([])
     taken = wanted.take_pending()
-    assert taken == ({"orderbook_delta"}, {"A": None}, {"A": None}, {("indexlist", "cfbenchmarks_value"): None}, [[]])
+    assert taken == (
+        {"orderbook_delta"},
+        {"A": None},
+        {"A": None},
+        {("indexlist", "cfbenchmarks_value"): None},
+        [[]],
+    )
     assert not wanted.has_pending and not any(vars(wanted)[name] for name in IN_TRAYS)
     wanted.snapshots["B"] = None
     assert wanted.has_pending and list(taken.snapshots) == ["A"], "what was taken is the taker's"

@@ -1,4 +1,5 @@
-"""The conversation: what is wanted becomes commands, whatever the order of the wishes; lists and snapshots on request."""
+"""The conversation: what is wanted becomes commands, whatever the order of the wishes; lists and snapshots on
+request."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.session.support import action, actions, confirmed, params
 MANY = [f"M{n}" for n in range(1100)]
 
 
-# -- first connect, reconnect, run time --------------------------------------------------------------------------------
+# -- first connect, reconnect, run time ----------------------------------------------------------------------
 
 
 def test_first_connect_reconnect_and_run_time_go_the_same_way() -> None:
@@ -219,7 +220,12 @@ def test_ticker_by_market_ids_and_then_by_tickers() -> None:
     driver.play([first])
     driver.add(by_id, "u2")
     (add,) = driver.turn()
-    assert params(add) == {"sids": [1], "market_ids": ["u2"], "action": "add_markets", "send_initial_snapshot": True}
+    assert params(add) == {
+        "sids": [1],
+        "market_ids": ["u2"],
+        "action": "add_markets",
+        "send_initial_snapshot": True,
+    }
     driver.play([add])
     driver.unwant(by_id)
     driver.want("ticker", "A")
@@ -242,7 +248,7 @@ def test_a_repeated_command_says_the_same() -> None:
     assert set(driver.venue.subscriptions["ticker"].keys) == {"A"}
 
 
-# -- list_subscriptions ------------------------------------------------------------------------------------------------
+# -- list_subscriptions --------------------------------------------------------------------------------------
 
 
 def test_list_subscriptions() -> None:
@@ -258,7 +264,9 @@ def test_list_subscriptions_in_its_older_form() -> None:
     driver.go_live("A")
     box = driver.list_subscriptions()
     (list_,) = driver.turn()
-    driver.turn({"id": list_["id"], "type": "list_subscriptions", "subscriptions": [{"channel": "trade", "sid": 2}]})
+    driver.turn(
+        {"id": list_["id"], "type": "list_subscriptions", "subscriptions": [{"channel": "trade", "sid": 2}]}
+    )
     assert box == [(("trade", 2),)]
 
 
@@ -286,7 +294,7 @@ def test_list_subscriptions_refused() -> None:
     assert driver.pass_time(100) == []
 
 
-# -- snapshots that users ask for --------------------------------------------------------------------------------------
+# -- snapshots that users ask for ----------------------------------------------------------------------------
 
 
 def test_request_snapshot() -> None:

@@ -37,7 +37,9 @@ def test_terminal_error_without_a_sid() -> None:
     driver.go_live("A")
     driver.turn(error(25))
     assert driver.give_up == "error 25 for a subscription that is not known"
-    assert driver.take()[0].message.endswith("(this program reads too slowly, or subscribes to too many markets on one connection)")
+    assert driver.take()[0].message.endswith(
+        "(this program reads too slowly, or subscribes to too many markets on one connection)"
+    )
 
 
 def test_terminal_error_with_an_unknown_sid() -> None:
@@ -123,7 +125,8 @@ def test_a_subscription_that_dies_again_and_again_is_asked_for_ever_more_slowly(
 
 
 def test_unsubscribed_unprompted() -> None:
-    """S30: still wanted, so the books are STALE and it is subscribed again; replies with and without a number."""
+    """S30: still wanted, so the books are STALE and it is subscribed again; replies with and without a
+    number."""
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B")

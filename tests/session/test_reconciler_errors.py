@@ -147,7 +147,9 @@ def test_a_subscribe_that_timed_out_and_had_worked_is_found_by_the_list() -> Non
     driver.connect()
     (list_,) = driver.turn(error(18, 1))
     assert action(list_) == "list_subscriptions"
-    (add,) = driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 3}, {"channel": "fill", "sid": 4}]})
+    (add,) = driver.turn(
+        {"id": list_["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 3}, {"channel": "fill", "sid": 4}]}
+    )
     assert params(add) == {"sids": [3], "market_tickers": ["A"], "action": "add_markets"}
     driver.turn(ok(add["id"], 3, 7), snapshot("A", 3, 8))
     assert driver.live() == {"A"}
@@ -198,12 +200,15 @@ def test_a_subscribe_to_all_that_timed_out_and_then_fewer_are_wanted(is_done: bo
     assert [action(command) for command in commands] == ["unsubscribe"] * is_done
     (subscribe,) = driver.turn(unsubscribed(commands[0]["id"], 3, None)) if is_done else driver.pass_time(1)
     assert params(subscribe)["market_tickers"] == ["A"]
-    assert driver.turn(subscribed(subscribe["id"], "trade", 4)) == [] and driver.session.reconciler.settled("trade")
+    assert driver.turn(subscribed(subscribe["id"], "trade", 4)) == [] and driver.session.reconciler.settled(
+        "trade"
+    )
 
 
 @pytest.mark.parametrize("is_done", [True, False])
 def test_a_delete_that_timed_out_and_is_regretted(is_done: bool) -> None:
-    """Nobody knows whether the market is still sent: it is asked for once more, and its book is not LIVE before."""
+    """Nobody knows whether the market is still sent: it is asked for once more, and its book is not LIVE
+    before."""
     driver = Driver()
     want = driver.want(BOOK, "A", "B")
     driver.connect()
@@ -241,7 +246,10 @@ def test_an_end_that_timed_out_and_is_regretted() -> None:
     assert params(add) == {"sids": [3], "market_tickers": ["A"], "action": "add_markets"}
     assert action(end) == "unsubscribe" and params(end) == {"sids": [4]}
     commands = [*driver.turn(error(7, add["id"]), error(7, end["id"])), *driver.pass_time(1)]
-    assert [(action(one), params(one)["channels"]) for one in commands] == [("subscribe", ["trade"]), ("subscribe", ["fill"])]
+    assert [(action(one), params(one)["channels"]) for one in commands] == [
+        ("subscribe", ["trade"]),
+        ("subscribe", ["fill"]),
+    ]
 
 
 def test_books_are_stale_while_nobody_knows_whether_their_subscription_ended() -> None:

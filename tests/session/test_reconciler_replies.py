@@ -26,11 +26,17 @@ def test_subscribed_with_nothing_but_a_sid() -> None:
 
 
 def test_the_2025_guide_names_no_sid() -> None:
-    """Nor does it nest the channel. The first data frame tells the sid; before any, list_subscriptions does."""
+    """Nor does it nest the channel. The first data frame tells the sid; before any, list_subscriptions
+    does."""
     driver = Driver()
     want = driver.want((BOOK, "trade"), "A")
     driver.connect()
-    assert driver.turn({"type": "subscribed", "id": 1, "channel": BOOK}, {"type": "subscribed", "channel": "trade"}) == []
+    assert (
+        driver.turn(
+            {"type": "subscribed", "id": 1, "channel": BOOK}, {"type": "subscribed", "channel": "trade"}
+        )
+        == []
+    )
     driver.turn(snapshot("A", 5, 1))
     assert driver.sid == 5 and driver.session.sid_of("trade") is None
     driver.add(want, "B")
@@ -69,7 +75,9 @@ def test_a_channel_that_is_not_listed_is_subscribed_again() -> None:
     assert params(again) == {"channels": ["trade"], "market_tickers": ["A", "B"]}
 
 
-@pytest.mark.parametrize("answer", [{"type": "ok"}, {"type": "error", "msg": {"code": 5, "msg": "Unknown command"}}])
+@pytest.mark.parametrize(
+    "answer", [{"type": "ok"}, {"type": "error", "msg": {"code": 5, "msg": "Unknown command"}}]
+)
 def test_a_list_that_says_nothing_is_asked_for_later(answer: Frame) -> None:
     driver = Driver()
     want = driver.want("trade", "A")
@@ -223,7 +231,9 @@ def test_subscribed_for_the_past_is_no_answer() -> None:
 def test_subscribed_twice() -> None:
     driver = Driver()
     driver.go_live("A")
-    driver.turn(subscribed(1, BOOK, 1), subscribed(None, BOOK, 1), subscribed(99, "trade", 4), {"type": "subscribed"})
+    driver.turn(
+        subscribed(1, BOOK, 1), subscribed(None, BOOK, 1), subscribed(99, "trade", 4), {"type": "subscribed"}
+    )
     assert driver.faults() == ["unexpected_reply"] * 4
     assert driver.live() == {"A"}
 
@@ -325,5 +335,11 @@ def test_one_sid_given_to_two_channels() -> None:
     assert driver.session.sid_of(BOOK) is None and driver.session.sid_of("trade") == 1
     assert driver.status("A") == "STALE"  # what comes under that sid is no longer taken for a book's
     (list_,) = driver.pass_time(10)  # no snapshot has come, and there is no sid to ask with
-    driver.turn({"id": list_["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 4}, {"channel": "trade", "sid": 1}]})
+    driver.turn(
+        {
+            "id": list_["id"],
+            "type": "ok",
+            "msg": [{"channel": BOOK, "sid": 4}, {"channel": "trade", "sid": 1}],
+        }
+    )
     assert driver.sid == 4

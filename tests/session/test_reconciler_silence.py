@@ -8,7 +8,9 @@ from tests.session.driver import BOOK, Driver
 from tests.session.support import actions, confirmed
 
 
-@pytest.mark.parametrize("cmd", ["subscribe", "add_markets", "delete_markets", "unsubscribe", "list_subscriptions"])
+@pytest.mark.parametrize(
+    "cmd", ["subscribe", "add_markets", "delete_markets", "unsubscribe", "list_subscriptions"]
+)
 def test_no_answer_is_asked_once_more_and_then_the_connection_is_given_up(cmd: str) -> None:
     driver = Driver()
     if cmd == "subscribe":

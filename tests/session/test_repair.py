@@ -1,4 +1,5 @@
-"""Books that are not right: STALE at once, told before anything later, and repaired by the mildest means that works."""
+"""Books that are not right: STALE at once, told before anything later, and repaired by the mildest means that
+works."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.session.support import action, actions, asked, lose
 MANY = [f"M{n}" for n in range(1200)]
 
 
-# -- the gap -----------------------------------------------------------------------------------------------------------
+# -- the gap -------------------------------------------------------------------------------------------------
 
 
 def test_gap_makes_every_book_of_the_sid_stale_and_is_repaired() -> None:
@@ -123,7 +124,8 @@ def test_many_gaps_in_a_long_time_are_bearable() -> None:
 
 
 def test_markets_that_only_the_exchange_names_do_no_harm() -> None:
-    """A list of more than was asked for, and then a gap, a look for missing snapshots, a repair that fails."""
+    """A list of more than was asked for, and then a gap, a look for missing snapshots, a repair that
+    fails."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -159,7 +161,7 @@ def test_a_gap_on_another_channel_is_told_and_no_more() -> None:
     assert driver.live() == {"A"} and driver.pass_time(100) == []
 
 
-# -- a gap while one is being repaired ---------------------------------------------------------------------------------
+# -- a gap while one is being repaired -----------------------------------------------------------------------
 
 
 def test_a_gap_during_the_repair_begins_it_again() -> None:
@@ -210,7 +212,7 @@ def test_three_failed_repairs_in_more_than_a_minute_are_not() -> None:
     assert driver.give_up is None
 
 
-# -- refused -----------------------------------------------------------------------------------------------------------
+# -- refused -------------------------------------------------------------------------------------------------
 
 
 def test_a_refused_get_snapshot_leads_to_a_new_subscription() -> None:
@@ -244,7 +246,11 @@ def test_get_snapshot_put_off(code: int) -> None:
     driver.venue.refused["get_snapshot"] = code
     lose(driver)
     driver.play_time(3)
-    assert driver.sid == 1 and driver.live() == set() and actions(driver.all_sent).count("get_snapshot") in range(4, 8)
+    assert (
+        driver.sid == 1
+        and driver.live() == set()
+        and actions(driver.all_sent).count("get_snapshot") in range(4, 8)
+    )
     driver.venue.refused.clear()
     driver.play_time(1)
     assert driver.live() == {"A"}
@@ -258,7 +264,7 @@ def test_a_refusal_of_what_a_user_asked_for_is_no_failed_repair() -> None:
     assert driver.turn(error(13, get["id"])) == [] and driver.live() == {"A"}
 
 
-# -- one market --------------------------------------------------------------------------------------------------------
+# -- one market ----------------------------------------------------------------------------------------------
 
 
 def test_negative_size_touches_one_market() -> None:

@@ -9,7 +9,7 @@ from tests.session.support import action, actions, asked, lose, params
 MANY = [f"M{n}" for n in range(1200)]
 
 
-# -- no answer ---------------------------------------------------------------------------------------------------------
+# -- no answer -----------------------------------------------------------------------------------------------
 
 
 def test_snapshots_that_may_lie_unread_are_not_overdue() -> None:
@@ -130,7 +130,7 @@ def test_books_that_nobody_wants_any_more_end_the_repair() -> None:
     assert driver.pass_time(100) == [] and driver.give_up is None and driver.faults() == []
 
 
-# -- mute markets ------------------------------------------------------------------------------------------------------
+# -- mute markets --------------------------------------------------------------------------------------------
 
 
 def test_a_market_that_never_answers_tears_nothing_down() -> None:
@@ -153,7 +153,8 @@ def test_a_market_that_never_answers_tears_nothing_down() -> None:
 
 
 def test_mute_markets_do_not_hold_up_the_others() -> None:
-    """1,200 markets, of which one in each chunk answers nothing: the others are repaired chunk after chunk."""
+    """1,200 markets, of which one in each chunk answers nothing: the others are repaired chunk after
+    chunk."""
     driver = Driver()
     driver.go_live(*MANY)
     driver.venue.mute |= {MANY[0], MANY[600], MANY[1199]}
@@ -178,7 +179,9 @@ def test_an_answer_may_repeat_the_last_number() -> None:
     last = driver.venue.subscriptions[BOOK].seq
     driver.turn(snapshot("A", 1, last, {"yes": {4000: 300}}))
     assert driver.live() == {"A"}
-    driver.turn(snapshot("A", 1, last, {"yes": {4000: 900}}), snapshot("B", 1, last - 1), snapshot("C", 1, last))
+    driver.turn(
+        snapshot("A", 1, last, {"yes": {4000: 900}}), snapshot("B", 1, last - 1), snapshot("C", 1, last)
+    )
     assert driver.live() == {"A"} and driver.books["A"].yes == {4000: 300}
     driver.turn(snapshot("B", 1, last, {"yes": {4000: 100}}), *driver.venue.change("A", 100))
     assert driver.live() == {"A", "B"} and driver.ignored("duplicate") == 2

@@ -92,7 +92,9 @@ def test_exhausted_keeps_type_data_and_cause(error: KalshiFeedError, text: str) 
         counted.next_delay(error, healthy=False)
     assert str(last.value) == text
     assert last.value.__cause__ is error.__cause__
-    assert {k: v for k, v in vars(last.value).items() if k != "reason" or v == vars(error)[k]}.items() <= vars(error).items()
+    assert {
+        k: v for k, v in vars(last.value).items() if k != "reason" or v == vars(error)[k]
+    }.items() <= vars(error).items()
 
 
 def test_exhausted_by_an_error_of_another_kind() -> None:
@@ -139,7 +141,9 @@ def test_H07_H14_pages_and_redirects_are_tried_slowly(status: int) -> None:
 
 
 @pytest.mark.parametrize("error", [TLSError("expired"), ProxyError("password", 407)])
-def test_what_stands_between_and_fails_after_a_healthy_session_is_tried_slowly(error: KalshiFeedError) -> None:
+def test_what_stands_between_and_fails_after_a_healthy_session_is_tried_slowly(
+    error: KalshiFeedError,
+) -> None:
     counted = retries()
     counted.next_delay(ConnectionLost(), healthy=True)
     assert delays(counted, 2, error) == [30, 30]

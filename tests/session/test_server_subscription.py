@@ -35,7 +35,9 @@ def test_then_add_and_only_then_delete() -> None:
     assert step(subscription("A", "B"), "B") == ("delete_markets", ("A",))
     assert step(subscription(*MANY[:500]), *MANY) == ("add_markets", tuple(MANY[500:1000]))
     found = step(subscription(*MANY), "M0")
-    assert found is not None and found[0] == "delete_markets" and len(found[1]) == CHUNK and "M0" not in found[1]
+    assert (
+        found is not None and found[0] == "delete_markets" and len(found[1]) == CHUNK and "M0" not in found[1]
+    )
 
 
 def test_the_last_one_goes_by_unsubscribing() -> None:

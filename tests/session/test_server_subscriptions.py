@@ -49,7 +49,8 @@ def test_one_sid_belongs_to_one_link() -> None:
     subscriptions = ServerSubscriptions()
     opened(subscriptions, "trade", 1)
     opened(subscriptions, "fill", 1)
-    assert subscriptions["trade"].sid is None and subscriptions["trade"].next_seq is None  # whatever comes next
+    # whatever comes next
+    assert subscriptions["trade"].sid is None and subscriptions["trade"].next_seq is None
     subscriptions["user_orders"].next_seq = 5
     subscriptions.adopt(subscriptions["user_orders"], 1)
     opened(subscriptions, "fill", 1)
@@ -66,7 +67,9 @@ def test_of_command() -> None:
     subscriptions = ServerSubscriptions()
     assert subscriptions.of_command(Command(1, "list_subscriptions", "", (), 0.0)) is None
     opened(subscriptions, "trade", 1)
-    assert subscriptions.of_command(Command(1, "unsubscribe", "trade", (), 0.0, sid=1)) is subscriptions["trade"]
+    assert (
+        subscriptions.of_command(Command(1, "unsubscribe", "trade", (), 0.0, sid=1)) is subscriptions["trade"]
+    )
     assert subscriptions.of_command(Command(1, "unsubscribe", "trade", (), 0.0, sid=2)) is None
     assert [subscription.name for subscription in subscriptions] == ["trade"]
     subscriptions.clear()

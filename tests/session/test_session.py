@@ -11,7 +11,7 @@ from kalshi_feed.messages import Fill, OrderbookDelta, OrderbookSnapshot, Trade
 from tests.session.driver import BOOK, Driver, delta, encoded, error, ok, snapshot, subscribed, trade
 from tests.session.support import with_trades
 
-# -- books -------------------------------------------------------------------------------------------------------------
+# -- books ---------------------------------------------------------------------------------------------------
 
 
 def test_snapshot_and_deltas() -> None:
@@ -21,12 +21,27 @@ def test_snapshot_and_deltas() -> None:
     levels = {"yes": {100: 15853, 4000: 250}, "no": {5400: 7}}
     driver.turn(subscribed(1, BOOK, 1), snapshot("A", 1, 1, levels, clock=5))
     book = driver.books["A"]
-    assert (book.yes, book.no, book.seq, book.clock, book.updated) == ({**levels["yes"]}, {5400: 7}, 1, 5, driver.now)
+    assert (book.yes, book.no, book.seq, book.clock, book.updated) == (
+        {**levels["yes"]},
+        {5400: 7},
+        1,
+        5,
+        driver.now,
+    )
     driver.now += 1
-    driver.turn(delta("A", 1, 2, size=-250), delta("A", 1, 3, size=3, price=5400, side="no", clock=9), delta("A", 1, 4, 0, 9000))
+    driver.turn(
+        delta("A", 1, 2, size=-250),
+        delta("A", 1, 3, size=3, price=5400, side="no", clock=9),
+        delta("A", 1, 4, 0, 9000),
+    )
     assert (book.yes, book.no, book.seq, book.updated) == ({100: 15853}, {5400: 10}, 4, driver.now)
     first, second, third = driver.take(OrderbookDelta)
-    assert (second.price, second.delta, second.side, second.clock) == (Decimal("0.54"), Decimal("0.03"), "no", 9)
+    assert (second.price, second.delta, second.side, second.clock) == (
+        Decimal("0.54"),
+        Decimal("0.03"),
+        "no",
+        9,
+    )
     assert first.delta == Decimal("-2.5") and third.delta == 0
     counts = driver.session.output.counts
     assert counts.messages == {"subscribed": 1, "orderbook_snapshot": 1, "orderbook_delta": 3}
@@ -60,9 +75,18 @@ def test_books_that_nobody_wants_are_left_alone() -> None:
     want = driver.go_live("A", "B")
     driver.delete(want, "A")
     version = driver.books["A"].version
-    driver.turn(delta("A", 1, driver.seq), snapshot("A", 1, driver.seq), delta("NEW", 1, driver.seq), snapshot("X", 1, driver.seq))
+    driver.turn(
+        delta("A", 1, driver.seq),
+        snapshot("A", 1, driver.seq),
+        delta("NEW", 1, driver.seq),
+        snapshot("X", 1, driver.seq),
+    )
     assert driver.ignored("unwanted") == 4 and driver.take(OrderbookDelta) == []
-    assert (driver.status("A"), driver.books["A"].version, set(driver.books)) == ("CLOSED", version, {"A", "B"})
+    assert (driver.status("A"), driver.books["A"].version, set(driver.books)) == (
+        "CLOSED",
+        version,
+        {"A", "B"},
+    )
     assert driver.live() == {"B"}
 
 
@@ -98,11 +122,16 @@ def test_numbers_that_are_none_touch_one_market(fields: dict[str, str], others: 
     assert driver.live() == {"A", "B"} and driver.sid == 1
 
 
-@pytest.mark.parametrize("bad", ["negative size", "no number", "no side", "market that is none", "bad snapshot", "unknown type"])
+@pytest.mark.parametrize(
+    "bad", ["negative size", "no number", "no side", "market that is none", "bad snapshot", "unknown type"]
+)
 def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None:
-    """The others of the read are applied and delivered, in order: those before it on the quick way, and those behind it."""
+    """The others of the read are applied and delivered, in order: those before it on the quick way, and those
+    behind it."""
     driver = with_trades("A", "B")
-    changes = [driver.venue.change("B", size, price)[0] for size, price in ((100, 4000), (55, 1700), (-200, 4000))]
+    changes = [
+        driver.venue.change("B", size, price)[0] for size, price in ((100, 4000), (55, 1700), (-200, 4000))
+    ]
     if bad == "bad snapshot":
         frame = snapshot("A", 1, driver.seq, {"yes": {4000: 1}})
         frame["msg"]["yes_dollars_fp"][0][1] = "1_0"
@@ -113,7 +142,9 @@ def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None
     else:
         frame = delta("A", 1, driver.seq, -101)
         frame["msg"].update({"no number": {"delta_fp": "x"}, "no side": {"side": 7}}.get(bad, {}))
-    changes += [driver.venue.change("B", size, price, "no")[0] for size, price in ((300, 4100), (1, 4200), (5, 4100))]
+    changes += [
+        driver.venue.change("B", size, price, "no")[0] for size, price in ((300, 4100), (1, 4200), (5, 4100))
+    ]
     driver.turn(*changes[:3], frame, trade("B", 2, 1), *changes[3:])
     told = [item for item in driver.take() if isinstance(item, (OrderbookDelta, Trade))]
     seqs = [change["seq"] for change in changes]
@@ -124,12 +155,14 @@ def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None
     ]
     assert (driver.books["B"].yes, driver.books["B"].no) == ({1700: 55}, {4100: 305, 4200: 1})
     assert driver.live() == ({"A", "B"} if bad in ("market that is none", "unknown type") else {"B"})
-    sizes = sum(len(encoded(change)) for change in changes) + (len(encoded(frame)) if frame["type"] == "orderbook_delta" else 0)
+    sizes = sum(len(encoded(change)) for change in changes) + (
+        len(encoded(frame)) if frame["type"] == "orderbook_delta" else 0
+    )
     counts = driver.session.output.counts
     assert counts.bytes["orderbook_delta"] + counts.bytes["unreadable"] == sizes
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------------------
 
 
 def test_duplicates_are_ignored_and_counted() -> None:
@@ -202,7 +235,10 @@ def test_a_snapshot_whose_number_is_far_ahead_is_not_believed_for_long() -> None
     driver.turn(snapshot("A", 1, 10**6, {"yes": {1000: 100}}))
     assert driver.live() == {"A"}  # nothing shows that it is wrong
     driver.change("A", 100)
-    assert driver.live() == set() and [gap.reason for gap in driver.take(Gap)] == ["sequence gap", "sequence went back"]
+    assert driver.live() == set() and [gap.reason for gap in driver.take(Gap)] == [
+        "sequence gap",
+        "sequence went back",
+    ]
     driver.play_time(1)
     assert driver.live() == {"A"} and driver.books["A"].yes == driver.venue.books["A"]["yes"]
 
@@ -233,7 +269,8 @@ def test_replies_use_up_a_number_or_repeat_the_last_one(counts: bool) -> None:
 
 
 def test_a_reply_that_repeats_numbers_shows_a_loss_too() -> None:
-    """Once this exchange has been seen to repeat the last number, one that we still expect is of a lost frame."""
+    """Once this exchange has been seen to repeat the last number, one that we still expect is of a lost
+    frame."""
     driver = Driver()
     driver.venue.counts_replies = False
     want = driver.go_live("A", "B")
@@ -293,7 +330,7 @@ def test_trades_without_a_number_are_delivered() -> None:
     assert len(driver.take(Trade)) == 3
 
 
-# -- the connection ----------------------------------------------------------------------------------------------------
+# -- the connection ------------------------------------------------------------------------------------------
 
 
 def test_verdict_on_a_session() -> None:

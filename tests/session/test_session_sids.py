@@ -14,7 +14,9 @@ def test_unknown_sid_is_told_once() -> None:
     """S05."""
     driver = with_trades("A")
     driver.turn(delta("A", 999, 5), delta("A", 999, 6), snapshot("A", 999, 7), trade("A", 998, 1))
-    assert driver.ignored("unknown_sid") == 4 and driver.live() == {"A"} and driver.books["A"].yes == {4000: 100}
+    assert (
+        driver.ignored("unknown_sid") == 4 and driver.live() == {"A"} and driver.books["A"].yes == {4000: 100}
+    )
     assert [fault.context for fault in driver.take(FeedFault)] == [{"sid": 999}, {"sid": 998}]
     driver.turn(*[trade("A", 2000 + n, 1) for n in range(200)])
     assert len(driver.faults()) == 98  # memory is bounded
@@ -117,6 +119,9 @@ def test_a_channel_we_do_not_know() -> None:
     driver.want("new_channel", "A", speed="high")
     (first,) = driver.connect()
     assert first["params"] == {"channels": ["new_channel"], "speed": "high", "market_tickers": ["A"]}
-    driver.turn(subscribed(1, "new_channel", 4), {"type": "new_channel", "sid": 4, "seq": 1, "msg": {"market_ticker": "A"}})
+    driver.turn(
+        subscribed(1, "new_channel", 4),
+        {"type": "new_channel", "sid": 4, "seq": 1, "msg": {"market_ticker": "A"}},
+    )
     assert [message.market_ticker for message in driver.take(UnknownMessage)] == ["A"]
     assert driver.session.confirmed("new_channel", ["A"]) and driver.session.sid_of("new_channel") == 4

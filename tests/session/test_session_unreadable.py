@@ -9,7 +9,19 @@ import pytest
 from kalshi_feed import FeedFault, Gap, ProtocolError
 from kalshi_feed.messages import OrderbookDelta, Trade
 from kalshi_feed.session.timing import Timing
-from tests.session.driver import BOOK, Driver, Frame, delta, encoded, error, ok, snapshot, subscribed, trade, unsubscribed
+from tests.session.driver import (
+    BOOK,
+    Driver,
+    Frame,
+    delta,
+    encoded,
+    error,
+    ok,
+    snapshot,
+    subscribed,
+    trade,
+    unsubscribed,
+)
 from tests.session.support import with_trades
 
 UNREADABLE = [b"", b"null", b"[]", b'"x"', b"{", b'{"type":5}', b"\xff\xfe", b"{}{}", b"[" * 10**5]
@@ -47,7 +59,10 @@ def test_deltas_on_a_subscription_whose_sid_nobody_has_told() -> None:
     driver.want(BOOK, "A")
     driver.connect()
     driver.turn(
-        {"type": "subscribed", "id": 1, "channel": BOOK}, snapshot("A", None, 1), delta("A", None, 2), delta("A", None, 3, 5)
+        {"type": "subscribed", "id": 1, "channel": BOOK},
+        snapshot("A", None, 1),
+        delta("A", None, 2),
+        delta("A", None, 3, 5),
     )
     assert driver.books["A"].yes == {4000: 105} and driver.live() == {"A"}
     assert [message.seq for message in driver.take(OrderbookDelta)] == [2, 3]
@@ -112,7 +127,9 @@ def test_an_unreadable_frame_without_its_number() -> None:
 
 def test_a_frame_from_before_an_unreadable_one_is_late() -> None:
     driver = with_trades("A")
-    driver.turn(trade("A", 2, 1), trade("A", 2, 2), b"no JSON", trade("A", 2, 2), trade("A", 2, 4), trade("A", 2, 3))
+    driver.turn(
+        trade("A", 2, 1), trade("A", 2, 2), b"no JSON", trade("A", 2, 2), trade("A", 2, 4), trade("A", 2, 3)
+    )
     assert [m.seq for m in driver.take(Trade)] == [1, 2, 4] and driver.ignored("late") == 1
 
 

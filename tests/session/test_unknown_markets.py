@@ -1,4 +1,5 @@
-"""S39, markets that the exchange does not know (PROTOCOL.md 5.4): the books' status, and when they are asked for again."""
+"""S39, markets that the exchange does not know (PROTOCOL.md 5.4): the books' status, and when they are asked
+for again."""
 
 from __future__ import annotations
 
@@ -84,7 +85,11 @@ def test_S39_it_is_asked_for_again_by_deleting_and_adding_in_twice_the_time_each
     assert times == [60, 180, 420, 900, 1500]
     actions = [command["params"].get("action") for command in driver.all_sent]
     assert actions == [None, *["delete_markets", "add_markets"] * 5]
-    assert driver.status("TYPO") == "UNKNOWN" and driver.live() == {"A"} and driver.faults() == ["unknown_market"]
+    assert (
+        driver.status("TYPO") == "UNKNOWN"
+        and driver.live() == {"A"}
+        and driver.faults() == ["unknown_market"]
+    )
 
 
 def test_S39_the_last_market_is_asked_for_again_by_a_new_subscription() -> None:
@@ -114,7 +119,11 @@ def test_S39_only_a_snapshot_after_that_makes_it_live() -> None:
     driver.take()
     driver.venue.unknown.clear()
     driver.turn(snapshot("NEW", driver.sid, driver.seq, {"yes": {100: 1}}))
-    assert driver.status("NEW") == "UNKNOWN" and driver.take(OrderbookSnapshot) == [] and driver.ignored("unknown_market") == 1
+    assert (
+        driver.status("NEW") == "UNKNOWN"
+        and driver.take(OrderbookSnapshot) == []
+        and driver.ignored("unknown_market") == 1
+    )
     sent = [command for command in driver.all_sent if command["params"].get("action")]
     assert changes(sent) == [("delete_markets", ["NEW"])], "it is a sign that the market exists"
     driver.play(sent)
@@ -129,7 +138,11 @@ def test_S39_a_delta_is_a_sign_and_neither_applied_nor_a_gap() -> None:
     driver.take()
     driver.venue.unknown.clear()
     sent = driver.turn(delta("NEW", driver.sid, driver.seq))
-    assert changes(sent) == [("delete_markets", ["NEW"])] and driver.take() == [] and driver.ignored("unknown_market") == 1
+    assert (
+        changes(sent) == [("delete_markets", ["NEW"])]
+        and driver.take() == []
+        and driver.ignored("unknown_market") == 1
+    )
     driver.play(sent)
     assert driver.live() == {"A", "NEW"}
 
@@ -217,7 +230,10 @@ def test_S39_nobody_wants_it_any_more() -> None:
     driver.delete(want, "TYPO")
     driver.play()
     assert driver.status("TYPO") == "CLOSED" and driver.pass_time(1000) == []
-    assert driver.session.unknown_markets.questions == {} and not driver.session.reconciler.subscriptions[BOOK].unproven
+    assert (
+        driver.session.unknown_markets.questions == {}
+        and not driver.session.reconciler.subscriptions[BOOK].unproven
+    )
     driver.add(want, "TYPO")
     driver.take()
     driver.play()
@@ -288,7 +304,12 @@ def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> 
 def _sizes_above(session: Any, bound: int) -> dict[str, int]:
     """The containers of the session and its parts that hold more than ``bound``."""
     found: dict[str, int] = {}
-    parts = {"session": session, "reconciler": session.reconciler, "repair": session.repair, "cross_check": session.cross_check}
+    parts = {
+        "session": session,
+        "reconciler": session.reconciler,
+        "repair": session.repair,
+        "cross_check": session.cross_check,
+    }
     parts |= {
         "left_out": session.left_out,
         "unknown_markets": session.unknown_markets,

@@ -67,7 +67,9 @@ def test_all_wins_over_some() -> None:
 
 
 def test_what_needs_markets() -> None:
-    with pytest.raises(ConfigurationError, match=r"Params required.*subscribe\('orderbook_delta', \['MARKET-TICKER'"):
+    with pytest.raises(
+        ConfigurationError, match=r"Params required.*subscribe\('orderbook_delta', \['MARKET-TICKER'"
+    ):
         Wanted().add(want(f"trade {BOOK}"))
 
 
@@ -119,7 +121,9 @@ def test_nothing_changes_where_one_channel_of_several_is_refused() -> None:
         ({"skip_ticker_ack": True}, {"skip_ticker_ack": False}, "with skip_ticker_ack=True"),
     ],
 )
-def test_channel_wide_parameters_that_contradict(first: dict[str, Any], second: dict[str, Any], text: str) -> None:
+def test_channel_wide_parameters_that_contradict(
+    first: dict[str, Any], second: dict[str, Any], text: str
+) -> None:
     wanted = Wanted()
     one = want("communications", **first)
     wanted.add(one)

@@ -17,7 +17,10 @@ def no_exchange_thread_left() -> Iterator[None]:
     """After each test no thread of an exchange is left that it started (descriptors: tests/conftest.py)."""
     before = set(threading.enumerate())  # another folder's exchange may serve the whole run
     yield
-    wait_until(lambda: not [t for t in set(threading.enumerate()) - before if t.name.startswith("kalshi-exchange")], 2.0)
+    wait_until(
+        lambda: not [t for t in set(threading.enumerate()) - before if t.name.startswith("kalshi-exchange")],
+        2.0,
+    )
 
 
 @pytest.fixture

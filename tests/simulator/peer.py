@@ -65,12 +65,16 @@ class Refused(Exception):
 
 
 class Peer:
-    """One raw connection; a context manager. One thread at a time (websockets.sync reads and writes TLS from two)."""
+    """One raw connection; a context manager. One thread at a time (websockets.sync reads and writes TLS from
+    two)."""
 
     def __init__(self, exchange: Exchange, signed: Mapping[str, str] | None = None, **options: Any) -> None:
         self._url: str = options.pop("url", exchange.url)
         self._signed = dict(headers(exchange) if signed is None else signed)
-        self._sslopt = {"suppress_ragged_eofs": False, "context": options.pop("ssl", None) or exchange.ssl_context}
+        self._sslopt = {
+            "suppress_ragged_eofs": False,
+            "context": options.pop("ssl", None) or exchange.ssl_context,
+        }
         self._options: dict[str, Any] = {"suppress_origin": True, **options}
         self._id = 0
         self._buffer = bytearray()
@@ -89,7 +93,9 @@ class Peer:
             raise Refused(error.status_code, error.resp_headers or {}, error.resp_body or b"") from None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
             self.ws.close(timeout=1)
         except OSError:
@@ -130,7 +136,8 @@ class Peer:
     def text(self, timeout: float = DEADLINE) -> str:
         """The next text message (pings are answered on the way). Raises TimeoutError, Closed.
 
-        A reader of its own, after the handshake: websocket-client's takes ten times as long for thousands of messages.
+        A reader of its own, after the handshake: websocket-client's takes ten times as long for thousands of
+        messages.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -173,7 +180,9 @@ class Peer:
         return [self.recv() for _ in range(n)]
 
     def update(self, sid: int, action: str, *tickers: str, **more: Any) -> int:
-        return self.send("update_subscription", {"sid": sid, "action": action, "market_tickers": list(tickers), **more})
+        return self.send(
+            "update_subscription", {"sid": sid, "action": action, "market_tickers": list(tickers), **more}
+        )
 
     def subscribe(self, *channels: str, tickers: tuple[str, ...] = (), **more: Any) -> list[dict[str, Any]]:
         """Subscribe anew and return everything that comes of it (the snapshots included)."""
@@ -215,7 +224,8 @@ class Fold:
         if message["type"] == "orderbook_snapshot":
             assert isinstance(msg, dict)
             self.books[msg["market_ticker"]] = {
-                side: {self.price(side, p): Decimal(q) for p, q in msg.get(f"{side}_dollars_fp", [])} for side in ("yes", "no")
+                side: {self.price(side, p): Decimal(q) for p, q in msg.get(f"{side}_dollars_fp", [])}
+                for side in ("yes", "no")
             }
         elif message["type"] == "orderbook_delta":
             assert isinstance(msg, dict)

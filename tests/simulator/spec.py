@@ -1,4 +1,5 @@
-"""The exchange's published schemas for the tests of the simulator, and a validator for what of JSON schema they use."""
+"""The exchange's published schemas for the tests of the simulator, and a validator for what of JSON schema
+they use."""
 
 from __future__ import annotations
 
@@ -17,7 +18,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-_KNOWN = {"type", "enum", "const", "format", "minimum", "properties", "required", "items", "minItems", "maxItems"}
+_KNOWN = {
+    "type",
+    "enum",
+    "const",
+    "format",
+    "minimum",
+    "properties",
+    "required",
+    "items",
+    "minItems",
+    "maxItems",
+}
 _NOTES = {"description", "example", "examples", "title", "default", "deprecated", "readOnly"}
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -52,7 +64,8 @@ class Spec:
         kinds = schema.get("type", [])
         kinds = [kinds] if isinstance(kinds, str) else kinds
         if kinds and not any(
-            isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool)) for kind in kinds
+            isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+            for kind in kinds
         ):
             return [f"{where}: {value!r} is no {' or '.join(kinds)}"]
         found = []
@@ -70,7 +83,9 @@ class Spec:
             for number, item in enumerate(value):
                 found += self.problems(schema.get("items", {}), item, f"{where}[{number}]")
         if isinstance(value, dict) and "properties" in schema:
-            found += [f"{where}.{name} is missing" for name in schema.get("required", []) if name not in value]
+            found += [
+                f"{where}.{name} is missing" for name in schema.get("required", []) if name not in value
+            ]
             for name, item in value.items():
                 if name in schema["properties"]:
                     found += self.problems(schema["properties"][name], item, f"{where}.{name}")

@@ -154,7 +154,10 @@ def test_garbage_and_silence_before_the_upgrade_harm_nobody(exchange: Exchange, 
             while rude.recv(100):
                 pass
         context = exchange.ssl_context
-        with socket.create_connection(address) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+        with (
+            socket.create_connection(address) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as tls,
+        ):
             tls.sendall(b"nonsense\r\n\r\n")
             tls.settimeout(5)
             assert tls.recv(100) == b""
@@ -195,7 +198,10 @@ def test_close_is_bounded_idempotent_and_leaves_nothing() -> None:
     exchange = Exchange(markets=3, rate=2000, key_type="ed25519").start()
     with Peer(exchange) as polite, Peer(exchange) as stuck, Peer(exchange) as frozen:
         for peer in (polite, stuck):
-            peer.send("subscribe", {"channels": ["orderbook_delta"], "market_tickers": list(exchange.market_tickers)})
+            peer.send(
+                "subscribe",
+                {"channels": ["orderbook_delta"], "market_tickers": list(exchange.market_tickers)},
+            )
         exchange.freeze(connection=2)
         started = time.monotonic()
         closers = [threading.Thread(target=exchange.close) for _ in range(3)]
@@ -270,7 +276,9 @@ try:
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
     assert "pip install 'kalshi-feed[simulator]'" in done.stdout
 
 

@@ -1,4 +1,5 @@
-"""Markets that move: never crossed, mostly right in their mixture, quiet when told, and true for every reader."""
+"""Markets that move: never crossed, mostly right in their mixture, quiet when told, and true for every
+reader."""
 
 from __future__ import annotations
 

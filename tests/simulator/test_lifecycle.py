@@ -23,7 +23,9 @@ def test_a_market_from_creation_to_settlement(exchange: Exchange, peer: Peer) ->
     peer.subscribe("market_lifecycle_v2", "market_positions", "user_orders")
     exchange.quirks.unknown_markets_flow = True
     peer.subscribe("orderbook_delta", tickers=("NEW-1",))
-    exchange.create_market("NEW-1", yes={"0.40": 5}, title="Will it?", floor_strike=4487, close_ts=2_000_000_000)
+    exchange.create_market(
+        "NEW-1", yes={"0.40": 5}, title="Will it?", floor_strike=4487, close_ts=2_000_000_000
+    )
     created, snapshot = peer.take(2)
     assert (created["type"], created["sid"], created["seq"]) == ("market_lifecycle_v2", 1, 1)
     msg = created["msg"]
@@ -31,7 +33,11 @@ def test_a_market_from_creation_to_settlement(exchange: Exchange, peer: Peer) ->
     assert abs(msg["open_ts"] - time.time()) < 5
     assert msg["price_ranges"] == [{"start": "0.0000", "end": "1.0000", "step": "0.0100"}]
     metadata = msg["additional_metadata"]
-    assert (metadata["title"], metadata["floor_strike"], metadata["event_ticker"]) == ("Will it?", 4487, "NEW")
+    assert (metadata["title"], metadata["floor_strike"], metadata["event_ticker"]) == (
+        "Will it?",
+        4487,
+        "NEW",
+    )
     assert snapshot["msg"]["yes_dollars_fp"] == [["0.4000", "5.00"]]
     exchange.fill("NEW-1", side="no", price="0.25", count=4)
     exchange.place_order("NEW-1", "yes", "0.30", 1)

@@ -47,7 +47,9 @@ def test_a_quote_on_the_accounts_request_is_executed(exchange: Exchange, peer: P
     fill, executed = messages["fill"], messages["quote_executed"]
     assert (fill["outcome_side"], fill["yes_price_dollars"], fill["is_taker"]) == ("no", "0.3500", True)
     assert (fill["order_id"], fill["subaccount"], fill["post_position_fp"]) == (order_id, 2, "-20.00")
-    assert fill["trade_id"] == messages["trade"]["trade_id"] and messages["trade"]["taker_outcome_side"] == "no"
+    assert (
+        fill["trade_id"] == messages["trade"]["trade_id"] and messages["trade"]["taker_outcome_side"] == "no"
+    )
     assert messages["user_order"]["status"] == "executed"
     assert (executed["order_id"], executed["quote_id"], executed["rfq_id"]) == (order_id, quote_id, rfq_id)
     assert executed["client_order_id"] == messages["user_order"]["client_order_id"]
@@ -67,7 +69,11 @@ def test_the_account_quotes_on_anothers_request(exchange: Exchange, peer: Peer) 
     assert created["creator_id"] == quote["rfq_creator_id"] == HIDDEN_ID != quote["quote_creator_id"]
     assert created["target_cost_dollars"] == "5.000000"
     assert created["mve_selected_legs"][1] == {"event_ticker": "X", "market_ticker": "X-1", "side": "no"}
-    assert (quote["no_contracts_offered_fp"], quote["yes_bid_dollars"]) == ("20.00", "0.0000")  # 5 / (1 - 0.75)
+    # 5 / (1 - 0.75)
+    assert (quote["no_contracts_offered_fp"], quote["yes_bid_dollars"]) == (
+        "20.00",
+        "0.0000",
+    )
     assert "yes_contracts_offered_fp" not in quote and quote["subaccount"] == 4
     assert accepted["contracts_accepted_fp"] == "20.00" and executed["subaccount"] == 4
     (fill,) = exchange.fills
@@ -108,7 +114,9 @@ COMBOS = {"A": [("L-1", "yes"), ("L-2", "no")], "B": [("L-1", "yes"), ("L-3", "y
 
 def test_the_requester_of_a_batch_hears_the_best_quotes(exchange: Exchange, peer: Peer) -> None:
     communications(peer)
-    batch_id = exchange.create_rfq_batch(COMBOS, target_cost=5, client_batch_id="mine", collection_ticker="KXMVE")
+    batch_id = exchange.create_rfq_batch(
+        COMBOS, target_cost=5, client_batch_id="mine", collection_ticker="KXMVE"
+    )
     ids = exchange.batch_rfq_ids(batch_id)
     exchange.quote_batch(batch_id, {"A": ("0.20", 0)})
     better = exchange.quote_batch(batch_id, {"A": ("0.10", "0.75"), "B": (0, "0.80")})
@@ -122,7 +130,10 @@ def test_the_requester_of_a_batch_hears_the_best_quotes(exchange: Exchange, peer
     assert (best["version"], best["yes_complete"], best["no_complete"]) == (2, False, True)
     a, b = best["rfqs"]
     assert (a["yes_bid_dollars"], a["yes_contracts_offered_fp"]) == ("0.2000", "6.25")
-    assert (b["no_bid_dollars"], b["no_contracts_offered_fp"]) == ("0.8000", "25.00") and "yes_bid_dollars" not in b
+    assert (b["no_bid_dollars"], b["no_contracts_offered_fp"]) == (
+        "0.8000",
+        "25.00",
+    ) and "yes_bid_dollars" not in b
     assert child["rfq_batch_id"] == batch_id and [child["order_id"]] == orders
     assert type_ == "rfq_batch_executed" and executed["client_batch_id"] == "mine"
     assert (executed["executed_rfq_ids"], executed["failed_rfq_ids"]) == ([ids["A"]], [ids["B"]])
@@ -146,12 +157,14 @@ def test_the_maker_of_a_batch_quote_hears_of_it(exchange: Exchange, peer: Peer) 
     exchange.execute_batch(made)
     got = heard(peer)
     assert [type_ for type_, _ in got] == [
-        "rfq_batch_created", "batch_quote_created", "batch_quote_accepted", "quote_executed", "batch_quote_executed",
+        "rfq_batch_created", "batch_quote_created", "batch_quote_accepted", "quote_executed", "batch_quote_executed",  # noqa: E501
     ]  # fmt: skip
     _, created, accepted, _, executed = (msg for _, msg in got)
     assert [quote["market_ticker"] for quote in created["quotes"]] == ["A", "B"]
     assert [quote["market_ticker"] for quote in accepted["quotes"]] == ["A"]
-    assert accepted["quotes"][0]["contracts_accepted_fp"] == "3.00" and accepted["rfq_creator_id"] == HIDDEN_ID
+    assert (
+        accepted["quotes"][0]["contracts_accepted_fp"] == "3.00" and accepted["rfq_creator_id"] == HIDDEN_ID
+    )
     assert (executed["close_reason"], executed["subaccount"]) == ("executed", 1)
     assert exchange.fills[0]["outcome_side"] == "no"
     with pytest.raises(LookupError, match="not for \\['A', 'C'\\]"):  # A is done

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.references import FIVE_HZ, INDICES, UNDERLYINGS, UNIT, Reference, value_text, value_units
+from kalshi_feed.simulator.references import (
+    FIVE_HZ,
+    INDICES,
+    UNDERLYINGS,
+    UNIT,
+    Reference,
+    value_text,
+    value_units,
+)
 
 from .peer import Peer, wait_until
 
@@ -127,7 +135,11 @@ def test_averages_of_the_last_minute_and_of_the_quarter_hour() -> None:
     msg = index.index_message(start + 20_000)
     assert (msg["avg_60s_data"]["value"], msg["avg_60s_data"]["window_size"]) == ("200.00000000", 3)
     quarter = msg["last_60s_windowed_average_15min"]
-    assert (quarter["value"], quarter["window_size"], quarter["window_start_ts_ms"]) == ("250.00000000", 2, start)
+    assert (quarter["value"], quarter["window_size"], quarter["window_start_ts_ms"]) == (
+        "250.00000000",
+        2,
+        start,
+    )
     index.record(start + 60_000)
     msg = index.index_message(start + 60_000)
     assert "last_60s_windowed_average_15min" not in msg and msg["avg_60s_data"]["window_size"] == 3

@@ -19,7 +19,13 @@ CAPTURES = sorted(Path("/work/shared/capture").glob("*.ndjson.gz"))
 
 
 def delta(ticker: str, side: str, price: str, size: str, **more: Any) -> dict[str, Any]:
-    msg = {"market_ticker": ticker, "market_id": f"id-{ticker}", "price_dollars": price, "delta_fp": size, "side": side}
+    msg = {
+        "market_ticker": ticker,
+        "market_id": f"id-{ticker}",
+        "price_dollars": price,
+        "delta_fp": size,
+        "side": side,
+    }
     return {"type": "orderbook_delta", "sid": 9, "seq": 1234, "msg": {**msg, **more}}
 
 
@@ -52,14 +58,17 @@ FRAMES = [
 
 def write(path: Path, frames: list[dict[str, Any]], *, wrapped: bool = True, spacing_ms: int = 0) -> Path:
     lines = [
-        json.dumps({"recv_ms": 1_000 + n * spacing_ms, "event": frame} if wrapped else frame) for n, frame in enumerate(frames)
+        json.dumps({"recv_ms": 1_000 + n * spacing_ms, "event": frame} if wrapped else frame)
+        for n, frame in enumerate(frames)
     ]
     data = ("\n".join(lines) + "\n\n").encode()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
 
 
-@pytest.mark.parametrize(("name", "wrapped"), [("a.ndjson", False), ("a.ndjson", True), ("a.ndjson.gz", True)])
+@pytest.mark.parametrize(
+    ("name", "wrapped"), [("a.ndjson", False), ("a.ndjson", True), ("a.ndjson.gz", True)]
+)
 def test_a_file_is_served_in_order_with_its_own_fields(
     exchange: Exchange, peer: Peer, tmp_path: Path, name: str, wrapped: bool
 ) -> None:
@@ -67,7 +76,10 @@ def test_a_file_is_served_in_order_with_its_own_fields(
     assert (replay.frames, replay.position, replay.done) == (9, 0, False)
     assert replay.market_tickers == ("X", "Y")
     # the smallest book that carries the deltas before the first snapshot
-    assert exchange.book("X") == {"yes": {Decimal("0.05"): Decimal("27.25")}, "no": {Decimal("0.2"): Decimal("1.5")}}
+    assert exchange.book("X") == {
+        "yes": {Decimal("0.05"): Decimal("27.25")},
+        "no": {Decimal("0.2"): Decimal("1.5")},
+    }
     assert exchange.book("Y") == {"yes": {}, "no": {}}
     peer.send("subscribe", {"channels": ["orderbook_delta", "trade"], "market_tickers": ["X", "Y"]})
     messages = peer.take(4 + len(FRAMES))
@@ -104,7 +116,10 @@ def test_run_to_stops_where_it_is_told(exchange: Exchange, tmp_path: Path) -> No
 
 
 def test_use_yes_price_turns_a_recording_too(exchange: Exchange, peer: Peer, tmp_path: Path) -> None:
-    frames = [snapshot("X", no_dollars_fp=[["0.2000", "5.00"], ["0.4000", "1.00"]]), delta("X", "no", "0.4000", "2.00")]
+    frames = [
+        snapshot("X", no_dollars_fp=[["0.2000", "5.00"], ["0.4000", "1.00"]]),
+        delta("X", "no", "0.4000", "2.00"),
+    ]
     exchange.replay(write(tmp_path / "a.ndjson", frames))
     peer.send("subscribe", {"channels": ["orderbook_delta"], "market_tickers": ["X"], "use_yes_price": True})
     *_, book, change = peer.take(4)
@@ -113,7 +128,9 @@ def test_use_yes_price_turns_a_recording_too(exchange: Exchange, peer: Peer, tmp
 
 
 def test_one_market_of_a_file(exchange: Exchange, tmp_path: Path) -> None:
-    replay = exchange.replay(write(tmp_path / "a.ndjson", FRAMES), market_ticker="Y", wait_for_subscriber=False)
+    replay = exchange.replay(
+        write(tmp_path / "a.ndjson", FRAMES), market_ticker="Y", wait_for_subscriber=False
+    )
     assert replay.wait(5) and replay.frames == 2
     assert exchange.book("Y") == {"yes": {}, "no": {}}
     assert "X" not in exchange.market_tickers
@@ -173,7 +190,10 @@ def test_real_captures_play_true(path: Path) -> None:
             replay.pause_at(stop)
             for position in range(start, stop):
                 message = peer.recv()
-                assert (message["type"], message["msg"]) == (recorded[position]["type"], recorded[position]["msg"])
+                assert (message["type"], message["msg"]) == (
+                    recorded[position]["type"],
+                    recorded[position]["msg"],
+                )
                 fold.feed(message)
             wait_until(lambda stop=stop: replay.position == stop)  # type: ignore[misc]
             assert fold.books[ticker] == exchange.book(ticker)

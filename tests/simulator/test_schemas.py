@@ -15,7 +15,13 @@ from .peer import Peer
 from .spec import Spec
 
 TEXTS = {"text", "time", "dollars", "price", "contracts", "signed", "decimal"}
-JSON_TYPES = {"int": "integer", "natural": "integer", "number": "number", "bool": "boolean", "object": "object"}
+JSON_TYPES = {
+    "int": "integer",
+    "natural": "integer",
+    "number": "number",
+    "bool": "boolean",
+    "object": "object",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +65,13 @@ def kind_differences(spec: Spec, where: str, kind: str, schema: dict[str, Any]) 
     if kind in JSON_TYPES:
         ok = type_ == JSON_TYPES[kind] and values is None and ("minimum" in schema) == (kind == "natural")
     elif kind in TEXTS:
-        ok = type_ == "string" and values is None and (schema.get("format") == "date-time") == (kind == "time")
+        ok = (
+            type_ == "string" and values is None and (schema.get("format") == "date-time") == (kind == "time")
+        )
     else:
-        ok = type_ == "string" and set(kind.split("|")) == {value for value in values or () if value is not None}
+        ok = type_ == "string" and set(kind.split("|")) == {
+            value for value in values or () if value is not None
+        }
     return [] if ok else [f"{where}: {kind} in the table, {schema} in the facts"]
 
 
@@ -121,7 +131,11 @@ BATCH: dict[str, Any] = {
 }
 SNAPSHOT: dict[str, Any] = {"market_ticker": "A", "market_id": "", "clock": 0}
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("trade", {**TRADE, "yes_price_dollars": 0.4}, "trade.yes_price_dollars must be decimal text from '0' to '1'"),
+    (
+        "trade",
+        {**TRADE, "yes_price_dollars": 0.4},
+        "trade.yes_price_dollars must be decimal text from '0' to '1'",
+    ),
     ("trade", {**TRADE, "yes_price_dollars": "1.0001"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "0.40000"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "NaN"}, "yes_price_dollars"),
@@ -136,21 +150,39 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("trade", {**TRADE, "taker_outcome_sid": "yes"}, "did you mean 'taker_outcome_side'"),
     ("trade", {key: TRADE[key] for key in TRADE if key != "ts_ms"}, "trade lacks the field 'ts_ms'"),
     ("event_fee_update", {**FEES, "fee_type_override": "free"}, "or null, got 'free'"),
-    ("event_fee_update", {**FEES, "fee_multiplier_override": "1"}, "fee_multiplier_override must be number or null"),
+    (
+        "event_fee_update",
+        {**FEES, "fee_multiplier_override": "1"},
+        "fee_multiplier_override must be number or null",
+    ),
     ("orderbook_snapshot", {**SNAPSHOT, "clock": -1}, "clock must be an int from 0"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": [["0.40"]]}, r"yes_dollars_fp\[0\] must be a pair"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": {}}, "yes_dollars_fp must be a list"),
-    ("rfq_batch_created", {**BATCH, "legs": [{"event_ticker": "E"}]}, r"legs\[0\] lacks the field 'market_ticker'"),
+    (
+        "rfq_batch_created",
+        {**BATCH, "legs": [{"event_ticker": "E"}]},
+        r"legs\[0\] lacks the field 'market_ticker'",
+    ),
     ("rfq_batch_created", {**BATCH, "legs": ["E"]}, r"legs\[0\] must be an object"),
     ("rfq_batch_created", {**BATCH, "created_ts": "now"}, "created_ts must be RFC 3339"),
-    ("market_lifecycle_v2", {"market_ticker": "A", "event_type": "metadata_updated", "close_ts": 1}, "close_ts"),
-    ("market_lifecycle_v2", {"market_ticker": "A", "event_type": "born"}, "event_type must be one of 'created'"),
+    (
+        "market_lifecycle_v2",
+        {"market_ticker": "A", "event_type": "metadata_updated", "close_ts": 1},
+        "close_ts",
+    ),
+    (
+        "market_lifecycle_v2",
+        {"market_ticker": "A", "event_type": "born"},
+        "event_type must be one of 'created'",
+    ),
 ]
 CHANNEL = {type_: channel for channel in SEQUENCED for type_ in schemas.types_of(channel)}
 
 
 @pytest.mark.parametrize(("type_", "msg", "complaint"), BAD)
-def test_send_names_the_field_that_is_wrong(exchange: Exchange, type_: str, msg: dict[str, Any], complaint: str) -> None:
+def test_send_names_the_field_that_is_wrong(
+    exchange: Exchange, type_: str, msg: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint) as caught:
         exchange.send(CHANNEL[type_], msg, type=type_)
     assert "check=False" in str(caught.value)
@@ -166,5 +198,10 @@ def test_send_knows_which_channel_a_type_is_of(exchange: Exchange, peer: Peer) -
     exchange.send("communications", BATCH, type="rfq_batch_created")
     exchange.send("trade", {"anything": 1}, type="trade_v9")  # a type nobody knows is not checked
     got = peer.barrier()
-    assert [message["type"] for message in got] == ["trade", "event_fee_update", "rfq_batch_created", "trade_v9"]
+    assert [message["type"] for message in got] == [
+        "trade",
+        "event_fee_update",
+        "rfq_batch_created",
+        "trade_v9",
+    ]
     assert [message["msg"] for message in got[:3]] == [TRADE, FEES, BATCH]

@@ -1,4 +1,5 @@
-"""What tests can make the exchange do: books, messages, lost and broken frames, broken connections, odd answers."""
+"""What tests can make the exchange do: books, messages, lost and broken frames, broken connections, odd
+answers."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def subscribe_both(peer: Peer) -> Fold:
     return fold
 
 
-# -- truth ----------------------------------------------------------------------------------------------------------
+# -- truth ---------------------------------------------------------------------------------------------------
 
 
 def test_changes_reach_truth_and_subscribers_alike(exchange: Exchange, peer: Peer) -> None:
@@ -83,7 +84,7 @@ def test_set_book_settle_and_snapshot_are_unsolicited_snapshots(exchange: Exchan
     assert replaced["msg"] == again["msg"]
 
 
-# -- frames -----------------------------------------------------------------------------------------------------------
+# -- frames --------------------------------------------------------------------------------------------------
 
 
 def test_a_dead_book_says_nothing_and_a_mute_one_has_no_snapshot(exchange: Exchange, peer: Peer) -> None:
@@ -94,7 +95,10 @@ def test_a_dead_book_says_nothing_and_a_mute_one_has_no_snapshot(exchange: Excha
     exchange.change("B", "yes", "0.10", 1)
     peer.update(1, "get_snapshot", "A", "B")
     found = peer.barrier()
-    assert [(m["type"], m["msg"]["market_ticker"]) for m in found] == [("orderbook_delta", "B"), ("orderbook_snapshot", "A")]
+    assert [(m["type"], m["msg"]["market_ticker"]) for m in found] == [
+        ("orderbook_delta", "B"),
+        ("orderbook_snapshot", "A"),
+    ]
     first = found[0]["seq"]
     assert seqs(found) == [first, first + 1]  # no number is missing
     assert exchange.book("A")["yes"][Decimal("0.4")] == 11
@@ -199,7 +203,12 @@ def test_send_makes_the_envelope_and_send_raw_does_not(exchange: Exchange, peer:
     exchange.send_raw('{"type":"hello"')
     exchange.send_bytes(b"\x81\x02hi")
     delta, trade = peer.take(2)
-    assert (delta["type"], delta["sid"], delta["seq"], delta["msg"]["delta_fp"]) == ("orderbook_delta", 1, 3, "-99")
+    assert (delta["type"], delta["sid"], delta["seq"], delta["msg"]["delta_fp"]) == (
+        "orderbook_delta",
+        1,
+        3,
+        "-99",
+    )
     assert (trade["type"], trade["sid"], trade["seq"]) == ("trade_v9", 2, 1)
     assert [peer.text(), peer.text()] == ['{"type":"hello"', "hi"]
     assert exchange.book("A") == before
@@ -211,7 +220,11 @@ def test_errors_of_a_sid_are_numbered_and_terminal_ones_end_it(exchange: Exchang
     exchange.error(10, channel="orderbook_delta")
     exchange.error(18)
     limited, dead, loose = peer.take(3)
-    assert (limited["sid"], limited["seq"], limited["msg"]) == (1, 3, {"code": 27, "msg": "Too many requests"})
+    assert (limited["sid"], limited["seq"], limited["msg"]) == (
+        1,
+        3,
+        {"code": 27, "msg": "Too many requests"},
+    )
     assert (dead["sid"], dead["seq"]) == (1, 4)
     assert "sid" not in loose and "seq" not in loose and "id" not in loose
     exchange.change("A", "yes", "0.40", 1)
@@ -228,7 +241,7 @@ def test_end_subscription(exchange: Exchange, peer: Peer) -> None:
     assert [item["channel"] for item in exchange.subscriptions] == ["trade"]
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------------------
 
 
 def test_commands_can_be_refused_and_ignored(exchange: Exchange, peer: Peer) -> None:
@@ -250,7 +263,10 @@ def test_commands_are_recorded(exchange: Exchange, peer: Peer) -> None:
     peer.recv()
     peer.subscribe("trade")
     assert exchange.wait_for_command("subscribe")["params"] == {"channels": ["trade"]}
-    assert [(command["cmd"], command["connection"]) for command in exchange.commands] == [(None, 0), ("subscribe", 0)]
+    assert [(command["cmd"], command["connection"]) for command in exchange.commands] == [
+        (None, 0),
+        ("subscribe", 0),
+    ]
     assert exchange.commands[0]["raw"] == "not json"
     with pytest.raises(TimeoutError, match="command 2 of kind 'subscribe'"):
         exchange.wait_for_command("subscribe", 0.01, n=2)
@@ -258,7 +274,7 @@ def test_commands_are_recorded(exchange: Exchange, peer: Peer) -> None:
         exchange.wait_for_connections(5, 0.01)
 
 
-# -- connections -------------------------------------------------------------------------------------------------------
+# -- connections ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -135,7 +135,9 @@ def test_a_market_that_is_gone_is_unknown(exchange: Exchange, peer: Peer) -> Non
         exchange.remove_market("A")
 
 
-def test_a_market_that_appears_later_sends_a_snapshot_to_who_asked_before(exchange: Exchange, peer: Peer) -> None:
+def test_a_market_that_appears_later_sends_a_snapshot_to_who_asked_before(
+    exchange: Exchange, peer: Peer
+) -> None:
     exchange.quirks.unknown_markets_flow = True
     peer.subscribe("orderbook_delta", tickers=("LATE",))
     exchange.add_market("LATE", yes={"0.5": 1})
@@ -248,7 +250,9 @@ def test_each_wrong_command_draws_its_code_and_changes_nothing(peer: Peer) -> No
     assert shape(ok) == ("ok", 1, 2)  # errors of commands took no number
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '"subscribe"', "null", "", "[" * 5000, '{"id":-1}', '{"id":"x"}', '{"id":true}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '"subscribe"', "null", "", "[" * 5000, '{"id":-1}', '{"id":"x"}', '{"id":true}']
+)
 def test_what_is_no_command_is_error_1_without_an_id(exchange: Exchange, peer: Peer, text: str) -> None:
     peer.ws.send(text)
     reply = peer.recv()
@@ -264,7 +268,10 @@ def test_without_an_id_none_comes_back(peer: Peer, id_: int | None) -> None:
 
 def test_a_subscription_names_only_so_many_markets(exchange: Exchange, peer: Peer) -> None:
     exchange.market_limit = 2
-    assert peer.error("subscribe", {"channels": ["trade", "orderbook_delta"], "market_tickers": ["A", "B", "C"]}) == 26
+    assert (
+        peer.error("subscribe", {"channels": ["trade", "orderbook_delta"], "market_tickers": ["A", "B", "C"]})
+        == 26
+    )
     assert exchange.subscriptions == []
     peer.subscribe("orderbook_delta", tickers=("A",))
     update = {"sid": 1, "action": "add_markets", "market_tickers": ["B", "C"]}
@@ -343,7 +350,10 @@ def test_a_limit_of_markets_a_command(exchange: Exchange, peer: Peer) -> None:
     exchange.tickers_per_command = 1
     assert peer.error("subscribe", {"channels": ["orderbook_delta"], "market_tickers": ["A", "B"]}) == 26
     peer.subscribe("orderbook_delta", tickers=("A",))
-    assert peer.error("update_subscription", {"sid": 1, "action": "add_markets", "market_tickers": ["B", "C"]}) == 26
+    assert (
+        peer.error("update_subscription", {"sid": 1, "action": "add_markets", "market_tickers": ["B", "C"]})
+        == 26
+    )
     peer.update(1, "add_markets", "B")
     assert [message["type"] for message in peer.take(2)] == ["ok", "orderbook_snapshot"]
 

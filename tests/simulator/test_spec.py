@@ -1,4 +1,5 @@
-"""Everything the exchange writes is as the published schemas say, and it can write every message they have."""
+"""Everything the exchange writes is as the published schemas say, and it can write every message they
+have."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def ask_for_quotes(exchange: Exchange) -> None:
         exchange.execute(quote_id)
         exchange.delete_rfq(exchange.create_rfq("A", target_cost=20, own=own))
         for client_batch_id in (None, "mine"):
-            batch_id = exchange.create_rfq_batch(COMBOS, target_cost=5, own=own, client_batch_id=client_batch_id)
+            batch_id = exchange.create_rfq_batch(
+                COMBOS, target_cost=5, own=own, client_batch_id=client_batch_id
+            )
             made = exchange.quote_batch(batch_id, {"A": ("0.2", 0), "B": ("0.3", "0.5")})
             exchange.accept_batch(made)
             exchange.execute_batch(made, failed=["A"] if client_batch_id else ["A", "B"])
@@ -95,7 +98,10 @@ def command(peer: Peer) -> list[dict[str, Any]]:
 
 def every_frame(exchange: Exchange, peer: Peer) -> list[dict[str, Any]]:
     ids: dict[str, Any] = {"index_ids": ["all"], "underlying_tickers": ["all"]}
-    peer.send("subscribe", {"channels": list(SEQUENCED), "market_tickers": ["A"], "send_initial_snapshot": True, **ids})
+    peer.send(
+        "subscribe",
+        {"channels": list(SEQUENCED), "market_tickers": ["A"], "send_initial_snapshot": True, **ids},
+    )
     got = peer.barrier()
     got += command(peer)
     got.append(peer.ask("list_subscriptions"))

@@ -34,12 +34,14 @@ def listen(peer: Peer) -> Fold:
     return fold
 
 
-# -- resting and matching ---------------------------------------------------------------------------------------------
+# -- resting and matching ------------------------------------------------------------------------------------
 
 
 def test_an_order_rests_in_the_book_and_its_delta_says_whose_it_is(exchange: Exchange, peer: Peer) -> None:
     fold = listen(peer)
-    order_id = exchange.place_order("A", "yes", "0.41", 10, client_order_id="mine", subaccount=3, expiration_ts_ms=5000)
+    order_id = exchange.place_order(
+        "A", "yes", "0.41", 10, client_order_id="mine", subaccount=3, expiration_ts_ms=5000
+    )
     order, delta = peer.take(2)
     fold.feed(delta)
     assert fold.books["A"] == exchange.book("A") and exchange.book("A")["yes"][D("0.41")] == D("15.5")
@@ -52,7 +54,11 @@ def test_an_order_rests_in_the_book_and_its_delta_says_whose_it_is(exchange: Exc
     assert (order["type"], order["sid"], "seq" in order) == ("user_order", 4, False)
     assert (msg["order_id"], msg["ticker"], msg["status"]) == (order_id, "A", "resting")
     assert (msg["outcome_side"], msg["book_side"], msg["yes_price_dollars"]) == ("yes", "bid", "0.4100")
-    assert (msg["initial_count_fp"], msg["remaining_count_fp"], msg["fill_count_fp"]) == ("10.00", "10.00", "0.00")
+    assert (msg["initial_count_fp"], msg["remaining_count_fp"], msg["fill_count_fp"]) == (
+        "10.00",
+        "10.00",
+        "0.00",
+    )
     assert (msg["client_order_id"], msg["subaccount_number"]) == ("mine", 3)
     assert (msg["expiration_ts_ms"], msg["expiration_time"]) == (5000, "1970-01-01T00:00:05Z")
     assert exchange.orders == [msg]
@@ -95,20 +101,38 @@ def test_a_crossing_order_takes_and_rests_with_the_remainder(exchange: Exchange,
     taken, rested = of(got, "orderbook_delta")
     assert (taken["side"], taken["price_dollars"], taken["delta_fp"]) == ("no", "0.5500", "-7.00")
     assert (rested["side"], rested["price_dollars"], rested["delta_fp"]) == ("yes", "0.4600", "3.00")
-    assert taken["clock"] == rested["clock"] and taken["client_order_id"] == rested["client_order_id"] == "taker"
+    assert (
+        taken["clock"] == rested["clock"] and taken["client_order_id"] == rested["client_order_id"] == "taker"
+    )
     (trade,), (fill,), (position,) = of(got, "trade"), of(got, "fill"), of(got, "market_position")
-    assert (trade["taker_outcome_side"], trade["yes_price_dollars"], trade["count_fp"]) == ("yes", "0.4500", "7.00")
+    assert (trade["taker_outcome_side"], trade["yes_price_dollars"], trade["count_fp"]) == (
+        "yes",
+        "0.4500",
+        "7.00",
+    )
     assert fill["trade_id"] == trade["trade_id"]
     assert (fill["is_taker"], fill["yes_price_dollars"], fill["count_fp"]) == (True, "0.4500", "7.00")
-    assert (fill["outcome_side"], fill["post_position_fp"], fill["client_order_id"]) == ("yes", "7.00", "taker")
+    assert (fill["outcome_side"], fill["post_position_fp"], fill["client_order_id"]) == (
+        "yes",
+        "7.00",
+        "taker",
+    )
     assert fill["fee_cost"] == "0.121300"  # 0.07 x 7 x 0.45 x 0.55, rounded up
     order = of(got, "user_order")[-1]
-    assert (order["status"], order["fill_count_fp"], order["remaining_count_fp"]) == ("resting", "7.00", "3.00")
+    assert (order["status"], order["fill_count_fp"], order["remaining_count_fp"]) == (
+        "resting",
+        "7.00",
+        "3.00",
+    )
     assert (order["taker_fill_cost_dollars"], order["taker_fees_dollars"]) == ("3.150000", "0.121300")
     assert (order["maker_fill_cost_dollars"], order["last_update_reason"]) == ("0.000000", "Trade")
     assert (position["position_fp"], position["position_cost_dollars"]) == ("7.00", "3.150000")
     assert position["fees_paid_dollars"] == position["position_fee_cost_dollars"] == "0.121300"
-    assert fold.books["A"] == exchange.book("A") == {"yes": {D("0.4"): 10, D("0.41"): D("5.5"), D("0.46"): 3}, "no": {}}
+    assert (
+        fold.books["A"]
+        == exchange.book("A")
+        == {"yes": {D("0.4"): 10, D("0.41"): D("5.5"), D("0.46"): 3}, "no": {}}
+    )
     assert exchange.fills == [fill] and exchange.positions == [position]
 
 
@@ -123,14 +147,21 @@ def test_others_of_a_price_are_filled_first(exchange: Exchange, peer: Peer) -> N
     assert [delta["delta_fp"] for delta in of(got, "orderbook_delta")] == ["-5.50", "-1.50"]
     assert ["client_order_id" in delta for delta in of(got, "orderbook_delta")] == [False, True]
     (trade,), (fill,) = of(got, "trade"), of(got, "fill")
-    assert (trade["taker_outcome_side"], trade["count_fp"], trade["no_price_dollars"]) == ("no", "7.00", "0.5900")
+    assert (trade["taker_outcome_side"], trade["count_fp"], trade["no_price_dollars"]) == (
+        "no",
+        "7.00",
+        "0.5900",
+    )
     assert (fill["order_id"], fill["count_fp"], fill["is_taker"]) == (first, "1.50", False)
     assert fill["fee_cost"] == "0.000000"
     exchange.take("A", "no", 100, limit="0.59")  # the rest of 0.41 and nothing of 0.40
     got = peer.barrier()
     for message in got:
         fold.feed(message)
-    assert [(fill["order_id"], fill["count_fp"]) for fill in of(got, "fill")] == [(first, "0.50"), (second, "2.00")]
+    assert [(fill["order_id"], fill["count_fp"]) for fill in of(got, "fill")] == [
+        (first, "0.50"),
+        (second, "2.00"),
+    ]
     assert [order["status"] for order in of(got, "user_order")] == ["executed", "executed"]
     assert fold.books["A"] == exchange.book("A") == {"yes": {D("0.4"): 10}, "no": {D("0.55"): 7}}
     exchange.take("A", "yes", 7)
@@ -178,7 +209,10 @@ def test_fill_of_an_order_and_of_none(exchange: Exchange, peer: Peer) -> None:
     got = peer.barrier()
     assert types(got) == ["fill", "market_position"] and exchange.book("A") == before
     assert uuid.UUID(of(got, "fill")[0]["order_id"]) and of(got, "market_position")[0]["subaccount"] == 1
-    assert [(item["subaccount"], item["position_fp"]) for item in exchange.positions] == [(0, "-4.00"), (1, "6.00")]
+    assert [(item["subaccount"], item["position_fp"]) for item in exchange.positions] == [
+        (0, "-4.00"),
+        (1, "6.00"),
+    ]
 
 
 def test_private_channels_heed_their_market_filter(exchange: Exchange, peer: Peer) -> None:
@@ -192,7 +226,7 @@ def test_private_channels_heed_their_market_filter(exchange: Exchange, peer: Pee
     assert types(got) == ["user_order", "fill", "market_position"]
 
 
-# -- changes of orders ------------------------------------------------------------------------------------------------
+# -- changes of orders ---------------------------------------------------------------------------------------
 
 
 def test_amend_and_decrease(exchange: Exchange, peer: Peer) -> None:
@@ -225,7 +259,10 @@ def test_amend_and_decrease(exchange: Exchange, peer: Peer) -> None:
     with pytest.raises(ValueError, match=r"5\.00 left"):
         exchange.decrease_order(other, 6)
     exchange.decrease_order(other, 5)
-    assert (exchange.orders[-1]["status"], exchange.orders[-1]["last_update_reason"]) == ("canceled", "Decrease")
+    assert (exchange.orders[-1]["status"], exchange.orders[-1]["last_update_reason"]) == (
+        "canceled",
+        "Decrease",
+    )
 
 
 def test_post_only_and_self_trades(exchange: Exchange, peer: Peer) -> None:
@@ -286,7 +323,7 @@ def test_what_the_exchange_refuses(exchange: Exchange) -> None:
     assert len(exchange.orders) == 1
 
 
-# -- groups -----------------------------------------------------------------------------------------------------------
+# -- groups --------------------------------------------------------------------------------------------------
 
 
 def test_an_order_group_cancels_its_orders_at_the_limit(exchange: Exchange, peer: Peer) -> None:
@@ -315,7 +352,13 @@ def test_an_order_group_cancels_its_orders_at_the_limit(exchange: Exchange, peer
     exchange.delete_order_group(group)
     got = peer.barrier()
     updates = of(got, "order_group_updates")
-    assert [update["event_type"] for update in updates] == ["reset", "limit_updated", "triggered", "reset", "deleted"]
+    assert [update["event_type"] for update in updates] == [
+        "reset",
+        "limit_updated",
+        "triggered",
+        "reset",
+        "deleted",
+    ]
     assert updates[1]["contracts_limit_fp"] == "5.00"
     numbers = [message["seq"] for message in got if message["type"] == "order_group_updates"]
     assert numbers == [3, 4, 5, 6, 7]
@@ -330,7 +373,7 @@ def fold_all(fold: Fold, peer: Peer) -> list[dict[str, Any]]:
     return got
 
 
-# -- arithmetic -------------------------------------------------------------------------------------------------------
+# -- arithmetic ----------------------------------------------------------------------------------------------
 
 
 def test_a_position_through_zero_and_settlement() -> None:
@@ -353,7 +396,9 @@ def test_fees_are_rounded_up_to_a_hundredth_of_a_cent() -> None:
     assert taker_fee(1, 1) == 100
 
 
-def test_a_long_account_forgets_its_oldest_finished_orders(monkeypatch: pytest.MonkeyPatch, exchange: Exchange) -> None:
+def test_a_long_account_forgets_its_oldest_finished_orders(
+    monkeypatch: pytest.MonkeyPatch, exchange: Exchange
+) -> None:
     monkeypatch.setattr("kalshi_feed.simulator.portfolio.KEEP_ORDERS", 3)
     kept = exchange.place_order("A", "yes", "0.1", 1)
     for _ in range(10):
@@ -362,7 +407,7 @@ def test_a_long_account_forgets_its_oldest_finished_orders(monkeypatch: pytest.M
     assert Portfolio().resting() == []
 
 
-# -- activity ---------------------------------------------------------------------------------------------------------
+# -- activity ------------------------------------------------------------------------------------------------
 
 
 def test_activity_of_the_account_keeps_the_books_true() -> None:
@@ -388,4 +433,6 @@ def test_activity_of_the_account_keeps_the_books_true() -> None:
         for order in resting:
             price = D(order["yes_price_dollars"])
             own = price if order["outcome_side"] == "yes" else 1 - price
-            assert exchange.book(order["ticker"])[order["outcome_side"]][own] >= D(order["remaining_count_fp"])
+            assert exchange.book(order["ticker"])[order["outcome_side"]][own] >= D(
+                order["remaining_count_fp"]
+            )

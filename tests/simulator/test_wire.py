@@ -53,4 +53,6 @@ def test_frame_lengths(size: int) -> None:
 
 
 def test_prices_a_test_put_there_pass_the_yes_scale_unharmed() -> None:
-    assert wire.on_yes_scale("orderbook_delta", {"side": "no", "price_dollars": "NaN"})["price_dollars"] == "NaN"
+    assert (
+        wire.on_yes_scale("orderbook_delta", {"side": "no", "price_dollars": "NaN"})["price_dollars"] == "NaN"
+    )

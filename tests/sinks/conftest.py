@@ -1,4 +1,5 @@
-"""One PostgreSQL server for all tests of this folder (each has a schema of its own); the exchange and feeds of tests/feed."""
+"""One PostgreSQL server for all tests of this folder (each has a schema of its own); the exchange and feeds
+of tests/feed."""
 
 from __future__ import annotations
 

@@ -36,7 +36,10 @@ class PostgresServer:
     def __init__(self) -> None:
         self._initdb, self._postgres = program("initdb"), program("postgres")
         if self._initdb is None or self._postgres is None:
-            pytest.skip("no PostgreSQL server is installed here (Debian's package is 'postgresql'): its sink is not tried")
+            pytest.skip(
+                "no PostgreSQL server is installed here (Debian's package is 'postgresql'): its sink is not "
+                "tried"
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="kalshi-postgres-"))
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -49,8 +52,25 @@ class PostgresServer:
         word = self.folder / "password"
         word.write_text(PASSWORD, encoding="utf-8")
         word.chmod(0o644)
-        words = ("-D", str(self._data), "-U", USER, f"--pwfile={word}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C")
-        subprocess.run([self._initdb, *words, "--no-sync"], check=True, capture_output=True, timeout=120, cwd="/", **self._as)
+        words = (
+            "-D",
+            str(self._data),
+            "-U",
+            USER,
+            f"--pwfile={word}",
+            "--auth=scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        )
+        subprocess.run(
+            [self._initdb, *words, "--no-sync"],
+            check=True,
+            capture_output=True,
+            timeout=120,
+            cwd="/",
+            **self._as,
+        )
         self.start()
 
     def address(self, port: int | None = None, password: str = PASSWORD, options: str = "") -> str:
@@ -60,13 +80,26 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers; after a kill its old processes have to be gone first."""
         assert self._postgres is not None
-        words = ("-D", str(self._data), "-p", str(self.port), "-k", str(self.folder), "-h", "127.0.0.1", "-c", "max_connections=30")
+        words = (
+            "-D",
+            str(self._data),
+            "-p",
+            str(self.port),
+            "-k",
+            str(self.folder),
+            "-h",
+            "127.0.0.1",
+            "-c",
+            "max_connections=30",
+        )
 
         def is_up() -> bool:
             assert self._postgres is not None
             if self._process is None or self._process.poll() is not None:
                 with open(self.folder / "log", "ab") as log:
-                    self._process = subprocess.Popen([self._postgres, *words], stdout=log, stderr=log, cwd="/", **self._as)
+                    self._process = subprocess.Popen(
+                        [self._postgres, *words], stdout=log, stderr=log, cwd="/", **self._as
+                    )
             with contextlib.suppress(Exception):
                 self.ask("select 1")
                 return True
@@ -78,7 +111,10 @@ class PostgresServer:
         """kill -9, of the server and whoever works for it."""
         assert self._process is not None
         workers = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "pid=", "--ppid", str(self._process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         self._process.send_signal(signal.SIGKILL)
         for pid in workers.stdout.split():
@@ -88,7 +124,9 @@ class PostgresServer:
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """What the server answers, over a connection of its own."""
-        psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: the PostgreSQL sink is not tried")
+        psycopg = pytest.importorskip(
+            "psycopg", reason="psycopg is not installed: the PostgreSQL sink is not tried"
+        )
         with psycopg.connect(self.address(), autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
@@ -121,8 +159,8 @@ def _account() -> pwd.struct_passwd:
 
 
 class CutAtCommit:
-    """A proxy before the server. Once ``armed``, it passes the next COMMIT on, waits until the server has done it, and cuts the
-    connection without the answer: the client cannot know.
+    """A proxy before the server. Once ``armed``, it passes the next COMMIT on, waits until the server has
+    done it, and cuts the connection without the answer: the client cannot know.
     """
 
     def __init__(self, port: int) -> None:
@@ -143,7 +181,9 @@ class CutAtCommit:
                 self._sockets += [client, server]
                 held = threading.Event()
                 for source, to in ((client, server), (server, client)):
-                    thread = threading.Thread(target=self._pass, args=(source, to, held, source is client), daemon=True)
+                    thread = threading.Thread(
+                        target=self._pass, args=(source, to, held, source is client), daemon=True
+                    )
                     self._threads.append(thread)
                     thread.start()
 

@@ -14,7 +14,18 @@ from kalshi_feed.session.retry import ReconnectPolicy
 from kalshi_feed.sinks import Row, Sink
 from tests.cli.support import started
 
-__all__ = ["QUICK", "Stubborn", "decoded", "delta", "folded", "gap", "killed_writer", "snapshot", "ticker", "trade"]
+__all__ = [
+    "QUICK",
+    "Stubborn",
+    "decoded",
+    "delta",
+    "folded",
+    "gap",
+    "killed_writer",
+    "snapshot",
+    "ticker",
+    "trade",
+]
 
 QUICK = ReconnectPolicy(initial_delay=0.01, max_delay=0.1)
 Books = dict[str, dict[str, dict[Decimal, Decimal]]]
@@ -25,15 +36,26 @@ def decoded(type_: str, body: dict[str, Any], **envelope: Any) -> Any:
     return Decoder().decode(json.dumps({"type": type_, "sid": 1, **envelope, "msg": body}).encode())
 
 
-def delta(seq: int = 2, ticker: str = "KX-A", price: str = "0.5400", change: str = "3.00", side: str = "yes") -> OrderbookDelta:
-    body = {"market_ticker": ticker, "side": side, "price_dollars": price, "delta_fp": change, "ts_ms": 1_760_000_000_123}
+def delta(
+    seq: int = 2, ticker: str = "KX-A", price: str = "0.5400", change: str = "3.00", side: str = "yes"
+) -> OrderbookDelta:
+    body = {
+        "market_ticker": ticker,
+        "side": side,
+        "price_dollars": price,
+        "delta_fp": change,
+        "ts_ms": 1_760_000_000_123,
+    }
     found = decoded("orderbook_delta", body, seq=seq)
     assert isinstance(found, OrderbookDelta)
     return found
 
 
 def snapshot(seq: int = 1, ticker: str = "KX-A") -> Any:
-    levels = {"yes_dollars_fp": [["0.5300", "10.00"], ["0.5400", "1.50"]], "no_dollars_fp": [["0.4000", "7.00"]]}
+    levels = {
+        "yes_dollars_fp": [["0.5300", "10.00"], ["0.5400", "1.50"]],
+        "no_dollars_fp": [["0.4000", "7.00"]],
+    }
     return decoded("orderbook_snapshot", {"market_ticker": ticker, **levels}, seq=seq)
 
 
@@ -51,7 +73,12 @@ def trade(ticker: str = "KX-A") -> Any:
 
 
 def ticker(ticker: str = "KX-A") -> Any:
-    body = {"market_ticker": ticker, "price_dollars": "0.4800", "yes_bid_dollars": "0.4500", "volume_fp": "33896.00"}
+    body = {
+        "market_ticker": ticker,
+        "price_dollars": "0.4800",
+        "yes_bid_dollars": "0.4500",
+        "volume_fp": "33896.00",
+    }
     return decoded("ticker", body)
 
 
@@ -60,7 +87,8 @@ def gap(reason: str = "sequence gap") -> Gap:
 
 
 class Stubborn(Sink):
-    """Keeps what it is given, in memory; fails as long as ``error`` is set, and waits while ``go_on`` is not."""
+    """Keeps what it is given, in memory; fails as long as ``error`` is set, and waits while ``go_on`` is
+    not."""
 
     batch_rows = 5
     batch_seconds = 60.0
@@ -97,7 +125,11 @@ class Stubborn(Sink):
         return "stubborn"
 
 
-def folded(snapshots: Iterable[Sequence[Any]], deltas: Iterable[Sequence[Any]], parse: Callable[[Any], Any] = json.loads) -> Books:
+def folded(
+    snapshots: Iterable[Sequence[Any]],
+    deltas: Iterable[Sequence[Any]],
+    parse: Callable[[Any], Any] = json.loads,
+) -> Books:
     """The books that the tables give: (n, ticker, yes, no) and (n, ticker, side, price, delta), in order."""
     books: Books = {}
     for _, market, *rest in sorted((*snapshots, *deltas), key=lambda row: row[0]):

@@ -1,4 +1,5 @@
-"""Batcher: when a batch is due, what an outage costs (nothing), what the bound costs, and what close() says."""
+"""Batcher: when a batch is due, what an outage costs (nothing), what the bound costs, and what close()
+says."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ def test_flush(sink: Stubborn) -> None:
         assert batcher.stats().written == 1
         sink.error = SinkError("no disk")
         batcher.put(delta())
-        with pytest.raises(WaitTimeout, match=r"timed out after 0.05 s: 1 rows are not in stubborn \(no disk\)"):
+        with pytest.raises(
+            WaitTimeout, match=r"timed out after 0.05 s: 1 rows are not in stubborn \(no disk\)"
+        ):
             batcher.flush(0.05)
         waiting = in_thread(lambda: batcher.flush(20))
         assert len(batcher.close(0.1)) == 1
@@ -97,19 +100,24 @@ def test_an_outage_loses_nothing(sink: Stubborn) -> None:
         stats = batcher.stats()
         assert stats.retried >= 4 and stats.written == 0 and stats.pending == 8
         assert (stats.is_failing, stats.last_error) == (True, "no disk")
-        assert all(rows == sink.tries[0] for rows in sink.tries), "a batch that is tried again must be the same"
+        assert all(rows == sink.tries[0] for rows in sink.tries), (
+            "a batch that is tried again must be the same"
+        )
         sink.error = None
         wait_until(lambda: batcher.stats().written == 5, what="the batch")
     assert [item.seq for item in sink.items] == list(range(8))
     assert [trouble.kind for trouble in told] == ["failing", "writing"], "each is told once"
     assert told[0].message == (
-        "stubborn cannot be written: OSError('no disk'); tried again until it can be, up to 200000 rows are kept"
+        "stubborn cannot be written: OSError('no disk'); tried again until it can be, up to 200000 rows are "
+        "kept"
     )
     assert told[0].error is not None
     assert not batcher.stats().is_failing
 
 
-def test_the_bound_drops_the_newest_and_says_so_in_its_place(sink: Stubborn, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_bound_drops_the_newest_and_says_so_in_its_place(
+    sink: Stubborn, caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[SinkTrouble] = []
     sink.error = OSError("no disk")
     batcher = Batcher(sink, max_pending=6, retry=QUICK, on_trouble=told.append)
@@ -120,7 +128,9 @@ def test_the_bound_drops_the_newest_and_says_so_in_its_place(sink: Stubborn, cap
         for seq, market in ((6, "KX-B"), (7, "KX-C"), (8, "KX-B")):
             batcher.put(delta(seq, market))
     assert [trouble.kind for trouble in told] == ["failing", "full"]
-    assert [record.message for record in caplog.records if "as many as may" in record.message] == [told[1].message]
+    assert [record.message for record in caplog.records if "as many as may" in record.message] == [
+        told[1].message
+    ]
     stats = batcher.stats()
     assert (stats.received, stats.pending, stats.dropped) == (9, 6, 3)
     sink.error = None
@@ -148,13 +158,21 @@ def test_what_was_dropped_has_its_place_between_others_of_its_batch(sink: Stubbo
     wait_until(lambda: batcher.stats().written == 5)
     batcher.put(delta(10))
     assert batcher.close() == []
-    assert [getattr(row.item, "seq", row.item) for row in sink.batches[1]] == [5, 6, 7, Dropped(2, ("KX-A",)), 10]
+    assert [getattr(row.item, "seq", row.item) for row in sink.batches[1]] == [
+        5,
+        6,
+        7,
+        Dropped(2, ("KX-A",)),
+        10,
+    ]
 
 
 def test_full_is_told_again_only_after_there_was_room(sink: Stubborn) -> None:
     told: list[str] = []
     sink.go_on.clear()
-    with Batcher(sink, batch_rows=1, max_pending=4, on_trouble=lambda trouble: told.append(trouble.kind)) as batcher:
+    with Batcher(
+        sink, batch_rows=1, max_pending=4, on_trouble=lambda trouble: told.append(trouble.kind)
+    ) as batcher:
         for seq in range(6):
             batcher.put(delta(seq))
         sink.go_on.set()
@@ -172,7 +190,9 @@ def test_full_is_told_again_only_after_there_was_room(sink: Stubborn) -> None:
 def test_the_bound_can_make_put_wait(sink: Stubborn) -> None:
     told: list[str] = []
     sink.go_on.clear()
-    with Batcher(sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind)) as batcher:
+    with Batcher(
+        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind)
+    ) as batcher:
         for seq in range(5):
             batcher.put(delta(seq))
         waiting = in_thread(lambda: batcher.put(delta(5)))
@@ -186,7 +206,9 @@ def test_the_bound_can_make_put_wait(sink: Stubborn) -> None:
 def test_a_put_that_waits_ends_with_close(sink: Stubborn) -> None:
     told: list[str] = []
     sink.go_on.clear()
-    batcher = Batcher(sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind))
+    batcher = Batcher(
+        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind)
+    )
     for seq in range(5):
         batcher.put(delta(seq))
     waiting = in_thread(lambda: batcher.put(delta(5)))
@@ -233,7 +255,9 @@ def test_close_without_time_tries_nothing(sink: Stubborn) -> None:
 def test_close_from_on_trouble_does_not_wait_for_itself(sink: Stubborn) -> None:
     sink.error = OSError("no disk")
     left: list[Any] = []
-    batcher = Batcher(sink, batch_rows=1, retry=QUICK, on_trouble=lambda trouble: left.extend(batcher.close(0.05)))
+    batcher = Batcher(
+        sink, batch_rows=1, retry=QUICK, on_trouble=lambda trouble: left.extend(batcher.close(0.05))
+    )
     batcher.put(delta())
     wait_until(lambda: sink.closed)
     assert len(left) == 1
@@ -255,7 +279,10 @@ def test_what_raises_beside_it_ends_nothing(caplog: pytest.LogCaptureFixture) ->
     wait_until(lambda: batcher.stats().retried > 2)
     sink.error = None
     assert batcher.close() == [] and len(sink.items) == 1
-    assert "on_trouble raised RuntimeError" in caplog.text and "closing stubborn failed: cannot close" in caplog.text
+    assert (
+        "on_trouble raised RuntimeError" in caplog.text
+        and "closing stubborn failed: cannot close" in caplog.text
+    )
 
 
 def test_many_threads_put(sink: Stubborn) -> None:
@@ -320,7 +347,9 @@ def test_arguments_that_cannot_work() -> None:
     for arguments, text in wrong:
         with pytest.raises(ConfigurationError, match=text):
             Batcher(sink, **arguments)
-    with pytest.raises(ConfigurationError, match=r"a sink is an object with write\(rows\) and close\(\), not int"):
+    with pytest.raises(
+        ConfigurationError, match=r"a sink is an object with write\(rows\) and close\(\), not int"
+    ):
         Batcher(7)  # type: ignore[arg-type]
     assert threading.active_count() == threads
     with Batcher(sink), pytest.raises(ConfigurationError, match="stubborn has a Batcher already"):
@@ -367,6 +396,8 @@ from tests.sinks.support import delta
 Batcher(SQLiteSink(sys.argv[1]), batch_seconds=600).put(delta())
 """
     file = tmp_path / "rows.db"
-    subprocess.run([sys.executable, "-W", "error", "-c", code, str(file)], env=environment(), check=True, timeout=30)
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(file)], env=environment(), check=True, timeout=30
+    )
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("select count(*) from deltas").fetchone() == (1,)

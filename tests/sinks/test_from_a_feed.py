@@ -1,4 +1,5 @@
-"""From a feed into a store: the tables give the exchange's own books, and every loss is on record where it happened."""
+"""From a feed into a store: the tables give the exchange's own books, and every loss is on record where it
+happened."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ def test_the_tables_give_the_books(make_feed: FeedMaker, exchange: Exchange, tmp
     assert len(holes) == len(recorder.gaps) + len(recorder.faults) + 2
     assert len(rows(file, "select * from trades")) == 1 and rows(file, "select * from tickers")
     numbers = [
-        n for table in ("deltas", "snapshots", "trades", "tickers", "holes") for (n,) in rows(file, f"select n from {table}")
+        n
+        for table in ("deltas", "snapshots", "trades", "tickers", "holes")
+        for (n,) in rows(file, f"select n from {table}")
     ]
     assert sorted(numbers) == list(range(1, stats.received + 1))
 
@@ -83,9 +86,14 @@ def test_everything_in_the_order_of_the_callbacks(make_feed: FeedMaker, exchange
         wait_until(lambda: feed.stats().reconnects == 1, 10, "the reconnect")
         wait_equal(feed, exchange, A, B)
         feed.close()
-    told = [item for item in recorder.told if not isinstance(item, StateChange) or item.gap_started is not None]
+    told = [
+        item for item in recorder.told if not isinstance(item, StateChange) or item.gap_started is not None
+    ]
     assert sink.items == told
-    assert [item.state for item in sink.items if isinstance(item, StateChange)] == [FeedState.RECONNECTING, FeedState.CONNECTED]
+    assert [item.state for item in sink.items if isinstance(item, StateChange)] == [
+        FeedState.RECONNECTING,
+        FeedState.CONNECTED,
+    ]
 
 
 def test_only_some_markets(make_feed: FeedMaker, exchange: Exchange) -> None:

@@ -38,7 +38,11 @@ def test_what_is_in_the_files(tmp_path: Path) -> None:
     for n, table in enumerate(("snapshots", "deltas", "trades", "tickers", "holes"), 1):
         (row,) = read(tmp_path, table)
         assert list(row) == ["run", "n", *TABLES[table]] and (row["n"], row["received_at"]) == (n, at)
-    assert {name: value for name, value in read(tmp_path, "deltas")[0].items() if name not in ("run", "received_at")} == {
+    assert {
+        name: value
+        for name, value in read(tmp_path, "deltas")[0].items()
+        if name not in ("run", "received_at")
+    } == {
         "n": 2,
         "time": at.replace(microsecond=123000),
         "market_ticker": "KX-A",
@@ -76,8 +80,12 @@ def test_an_outage_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         assert "cannot be written" in batcher.stats().last_error
         (folder / "trades").unlink()
         batcher.flush(10)
-    assert [row["seq"] for row in read(folder, "deltas")] == list(range(1, 100)) and len(read(folder, "trades")) == 98
-    assert {file.parent.name for file in folder.rglob("*") if file.is_file() and file.suffix != ".parquet"} == {"runs"}
+    assert [row["seq"] for row in read(folder, "deltas")] == list(range(1, 100)) and len(
+        read(folder, "trades")
+    ) == 98
+    assert {
+        file.parent.name for file in folder.rglob("*") if file.is_file() and file.suffix != ".parquet"
+    } == {"runs"}
 
 
 def test_no_unfinished_file_is_left_behind_by_a_failure(tmp_path: Path) -> None:
@@ -116,11 +124,21 @@ def test_kill_9_of_the_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "call", "text"),
     [
-        ("pyarrow", "ParquetSink('x')", "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'"),
-        ("psycopg", "PostgresSink('x')", "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'"),
+        (
+            "pyarrow",
+            "ParquetSink('x')",
+            "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'",
+        ),
+        (
+            "psycopg",
+            "PostgresSink('x')",
+            "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'",
+        ),
     ],
 )
 def test_without_its_extra_it_says_which(package: str, call: str, text: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None\nfrom kalshi_feed.sinks import *\n{call}"
-    result = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=30
+    )
     assert f"ConfigurationError: {text}" in result.stderr

@@ -1,4 +1,5 @@
-"""PostgresSink against a real server: what is in the tables, and what a kill, a cut at the worst moment and other users cost."""
+"""PostgresSink against a real server: what is in the tables, and what a kill, a cut at the worst moment and
+other users cost."""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ def test_what_is_in_the_tables(server: PostgresServer, schema: str) -> None:
     sink.close()
     at = datetime(2025, 10, 9, 8, 53, 20, 123456, timezone.utc)
     time = at.replace(microsecond=123000)
-    assert {table: [row[1:] for row in server.ask(f"select * from {schema}.{table} order by n")] for table in TABLES} == {
+    assert {
+        table: [row[1:] for row in server.ask(f"select * from {schema}.{table} order by n")]
+        for table in TABLES
+    } == {
         "snapshots": [(1, at, "KX-A", [["0.5400", "1.50"], ["0.5300", "10.00"]], [["0.4000", "7.00"]], 1, 1)],
         "deltas": [(2, at, time, "KX-A", "yes", Decimal("0.5400"), Decimal("3.00"), 1, 2)],
         "trades": [
@@ -50,9 +54,37 @@ def test_what_is_in_the_tables(server: PostgresServer, schema: str) -> None:
                 *(Decimal("0.3600"), Decimal("0.6400"), Decimal("136.00"), "no"),
             )
         ],
-        "tickers": [(4, at, None, "KX-A", Decimal("0.4800"), Decimal("0.4500"), None, None, None, None, Decimal("33896.00"), None)],
+        "tickers": [
+            (
+                4,
+                at,
+                None,
+                "KX-A",
+                Decimal("0.4800"),
+                Decimal("0.4500"),
+                None,
+                None,
+                None,
+                None,
+                Decimal("33896.00"),
+                None,
+            )
+        ],
         "holes": [
-            (5, at, "gap", "gap in orderbook_delta: a NUL: \ufffd", "orderbook_delta", 1, 7, 9, None, ["KX-A", "KX-B"], None, None),
+            (
+                5,
+                at,
+                "gap",
+                "gap in orderbook_delta: a NUL: \ufffd",
+                "orderbook_delta",
+                1,
+                7,
+                9,
+                None,
+                ["KX-A", "KX-B"],
+                None,
+                None,
+            ),
             (
                 *(6, at, "gap", "gap in orderbook_delta: back\\ufffdslash", "orderbook_delta"),
                 *(1, 7, 9, None, ["KX-A", "KX-B"], None, None),
@@ -78,7 +110,8 @@ def test_a_batch_that_comes_again_is_stored_once(server: PostgresServer, schema:
 
 
 def test_kill_9_of_the_server_in_the_middle(server: PostgresServer, schema: str) -> None:
-    """What was put is there, once, in order; what had been announced as written before the kill was there already."""
+    """What was put is there, once, in order; what had been announced as written before the kill was there
+    already."""
     told: list[SinkTrouble] = []
     sink = PostgresSink(server.address(), schema=schema)
     ended = threading.Event()
@@ -105,12 +138,16 @@ def test_kill_9_of_the_server_in_the_middle(server: PostgresServer, schema: str)
         ended.set()
         put_in_all = putting.result()
         batcher.flush(20)
-    assert server.ask(f"select n, seq from {schema}.deltas order by n") == [(n, n) for n in range(1, put_in_all + 1)]
+    assert server.ask(f"select n, seq from {schema}.deltas order by n") == [
+        (n, n) for n in range(1, put_in_all + 1)
+    ]
     assert [trouble.kind for trouble in told] == ["failing", "writing"] * 2
     assert batcher.stats().dropped == 0 and batcher.stats().retried >= 2
 
 
-def test_a_connection_cut_after_the_commit_doubles_nothing(server: PostgresServer, schema: str, proxy: CutAtCommit) -> None:
+def test_a_connection_cut_after_the_commit_doubles_nothing(
+    server: PostgresServer, schema: str, proxy: CutAtCommit
+) -> None:
     sink = PostgresSink(server.address(proxy.port), schema=schema)
     with Batcher(sink, batch_rows=10, batch_seconds=60, retry=QUICK) as batcher:
         for turn in range(3):
@@ -137,7 +174,9 @@ def test_an_earlier_transaction_that_still_runs_is_waited_for(server: PostgresSe
     assert server.ask(f"select n, seq from {schema}.deltas") == [(1, None)]
 
 
-def test_a_table_that_somebody_has_locked(server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_somebody_has_locked(
+    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     psycopg = pytest.importorskip("psycopg")
     batcher = Batcher(PostgresSink(server.address(), schema=schema), batch_rows=1, retry=QUICK)
     with psycopg.connect(server.address()) as other:
@@ -160,13 +199,17 @@ def test_a_table_that_somebody_has_locked(server: PostgresServer, schema: str, m
 
 def test_kill_9_of_the_writer(server: PostgresServer) -> None:
     announced = killed_writer(server.address())
-    wait_until(lambda: not server.ask("select 1 from pg_stat_activity where application_name = 'kalshi-writer'"), 20)
+    wait_until(
+        lambda: not server.ask("select 1 from pg_stat_activity where application_name = 'kalshi-writer'"), 20
+    )
     rows = server.ask("select n, seq from kalshi.deltas order by n")
     assert rows == [(n, n) for n in range(1, len(rows) + 1)] and len(rows) >= announced
     assert server.ask("select last_n from kalshi.runs") == [(len(rows),)]
 
 
-def test_programs_that_begin_at_once(server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_begin_at_once(
+    server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.time_ns", lambda: NS)
     begin = threading.Barrier(6)
 
@@ -189,7 +232,9 @@ def test_rows_are_on_disk_where_the_server_would_not_wait(server: PostgresServer
         f"create function {schema}.look() returns trigger language plpgsql as "
         f"$$begin insert into {schema}.seen values (current_setting('synchronous_commit')); return new; end$$"
     )
-    server.ask(f"create trigger look after insert on {schema}.deltas for each row execute function {schema}.look()")
+    server.ask(
+        f"create trigger look after insert on {schema}.deltas for each row execute function {schema}.look()"
+    )
     sink.write([Row(1, NS, delta())])
     sink.close()
     assert server.ask(f"select how from {schema}.seen") == [("on",)]
@@ -203,7 +248,9 @@ def test_who_may_write_need_not_be_allowed_to_make(server: PostgresServer, schem
         f"grant select, insert, update on all tables in schema {schema} to {schema}",
     ):
         server.ask(order)
-    address = server.address().replace("keeper:", f"{schema}:", 1).replace("hunter2%20is%2Fnot%40enough", "secret")
+    address = (
+        server.address().replace("keeper:", f"{schema}:", 1).replace("hunter2%20is%2Fnot%40enough", "secret")
+    )
     sink = PostgresSink(address, schema=schema)
     sink.write([Row(1, NS, delta())])
     sink.close()
@@ -215,7 +262,9 @@ def test_who_may_write_need_not_be_allowed_to_make(server: PostgresServer, schem
 def test_tables_of_somebody_else(server: PostgresServer, schema: str) -> None:
     server.ask(f"create schema {schema}")
     server.ask(f"create table {schema}.trades (n bigint, run bigint, price numeric)")
-    with pytest.raises(SinkError, match=rf"the table {schema}.trades is not one of ours: it has no column count, "):
+    with pytest.raises(
+        SinkError, match=rf"the table {schema}.trades is not one of ours: it has no column count, "
+    ):
         PostgresSink(server.address(), schema=schema)
 
 
@@ -239,14 +288,22 @@ def test_an_odd_schema_name(server: PostgresServer) -> None:
     assert server.ask('select n from "My ""feed""; select 1".deltas') == [(1,)]
 
 
-def test_the_password_is_never_seen(server: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_password_is_never_seen(
+    server: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
     wrong = "not the password"
     secrets = Secrets()
     secrets.add(PASSWORD, "hunter2", wrong, "not%20the")
     caplog.set_level(logging.DEBUG)
     nobody = server.address().replace(str(server.port), "1")
     broken = server.address() + "&nonsense=1"
-    attempts = [server.address(password=wrong), nobody, broken, f"postgresql://u:{wrong}@[::1/db", f"host=x password={wrong} x"]
+    attempts = [
+        server.address(password=wrong),
+        nobody,
+        broken,
+        f"postgresql://u:{wrong}@[::1/db",
+        f"host=x password={wrong} x",
+    ]
     for address in attempts:
         for make in (PostgresSink, open_sink):
             if make is open_sink and not address.startswith("postgresql://"):
@@ -257,7 +314,9 @@ def test_the_password_is_never_seen(server: PostgresServer, schema: str, caplog:
                 secrets.check(shown, address)
     with Batcher(PostgresSink(server.address(), schema=schema), batch_rows=1, retry=QUICK) as batcher:
         secrets.check(repr(batcher), "the repr")
-        server.ask("select pg_terminate_backend(pid) from pg_stat_activity where query ilike %s", f"%{schema}%")
+        server.ask(
+            "select pg_terminate_backend(pid) from pg_stat_activity where query ilike %s", f"%{schema}%"
+        )
         server.ask(f"alter schema {schema} rename to {schema}_x")
         server.ask(f"create schema {schema}")
         server.ask(f"create table {schema}.runs (a int)")
@@ -273,7 +332,10 @@ def test_the_password_is_never_seen(server: PostgresServer, schema: str, caplog:
 
 def test_where_no_server_is(server: PostgresServer) -> None:
     nobody = server.address().replace(str(server.port), "1")
-    with pytest.raises(SinkError, match=r"PostgreSQL database postgres at 127.0.0.1 port 1 cannot be opened: connection failed"):
+    with pytest.raises(
+        SinkError,
+        match=r"PostgreSQL database postgres at 127.0.0.1 port 1 cannot be opened: connection failed",
+    ):
         PostgresSink(nobody)
 
 
@@ -281,5 +343,7 @@ def test_an_address_that_cannot_be_read() -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed: the PostgreSQL sink is not tried")
     wrong: list[Any] = ["postgresql://[::1/db", "host=x nonsense"]
     for address in wrong:
-        with pytest.raises(ConfigurationError, match="cannot be read: write postgresql://user@host:port/database"):
+        with pytest.raises(
+            ConfigurationError, match="cannot be read: write postgresql://user@host:port/database"
+        ):
             PostgresSink(address)

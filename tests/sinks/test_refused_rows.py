@@ -1,4 +1,5 @@
-"""A row that a store refuses for what it holds is dropped, counted and told, and holds up no other. Row S45, the stores' half."""
+"""A row that a store refuses for what it holds is dropped, counted and told, and holds up no other. Row S45,
+the stores' half."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .postgres_server import PostgresServer
 from .support import QUICK, Stubborn, delta, gap
 
 BAD = Gap("trade", 1, 2**63, None, ("KX-A",), "a number that fits into no column of 64 bits")
-Store = tuple[Callable[[], Sink], Callable[[], tuple[list[int], list[str]]]]  # what makes the sink; deltas' seqs, holes' texts
+# what makes the sink; deltas' seqs, holes' texts
+Store = tuple[Callable[[], Sink], Callable[[], tuple[list[int], list[str]]]]
 
 
 def sqlite_store(folder: Path) -> Store:
@@ -68,9 +70,19 @@ def test_S45_a_refused_row_costs_that_row(store: Store, place: int) -> None:
     batcher.put(delta(100))
     assert batcher.close() == []
     stats = batcher.stats()
-    assert (stats.received, stats.written, stats.pending, stats.dropped, stats.is_failing) == (101, 100, 0, 1, False)
+    assert (stats.received, stats.written, stats.pending, stats.dropped, stats.is_failing) == (
+        101,
+        100,
+        0,
+        1,
+        False,
+    )
     assert [trouble.kind for trouble in told] == ["refused"]
-    assert "refuses a row" in told[0].message and "a Gap" in told[0].message and isinstance(told[0].error, SinkError)
+    assert (
+        "refuses a row" in told[0].message
+        and "a Gap" in told[0].message
+        and isinstance(told[0].error, SinkError)
+    )
     seqs, holes = read()
     assert seqs == [seq for seq in range(101) if seq != place]
     assert holes == ["the store refused a row: 1 rows dropped"]

@@ -47,11 +47,36 @@ def test_what_is_in_the_tables(file: Path) -> None:
     assert {table: [row[1:] for row in ask(file, f"select * from {table}")] for table in TABLES} == {
         "snapshots": [(1, at, "KX-A", '[["0.5400","1.50"],["0.5300","10.00"]]', '[["0.4000","7.00"]]', 1, 1)],
         "deltas": [(2, at, time, "KX-A", "yes", "0.5400", "3.00", 1, 2)],
-        "trades": [(3, at, time, "KX-A", "d91bc706-ee49-470d-82d8-11418bda6fed", "0.3600", "0.6400", "136.00", "no")],
+        "trades": [
+            (3, at, time, "KX-A", "d91bc706-ee49-470d-82d8-11418bda6fed", "0.3600", "0.6400", "136.00", "no")
+        ],
         "tickers": [(4, at, None, "KX-A", "0.4800", "0.4500", None, None, None, None, "33896.00", None)],
         "holes": [
-            (5, at, "gap", "gap in orderbook_delta: sequence gap", "orderbook_delta", 1, 7, 9, None, '["KX-A","KX-B"]', None, None),
-            (6, at, "dropped", "the store was too slow or away: 3 rows dropped", *[None] * 4, 3, '["KX-B"]', None, None),
+            (
+                5,
+                at,
+                "gap",
+                "gap in orderbook_delta: sequence gap",
+                "orderbook_delta",
+                1,
+                7,
+                9,
+                None,
+                '["KX-A","KX-B"]',
+                None,
+                None,
+            ),
+            (
+                6,
+                at,
+                "dropped",
+                "the store was too slow or away: 3 rows dropped",
+                *[None] * 4,
+                3,
+                '["KX-B"]',
+                None,
+                None,
+            ),
         ],
     }
     for table, columns in TABLES.items():
@@ -77,7 +102,11 @@ def test_each_run_has_its_own_numbers(file: Path, monkeypatch: pytest.MonkeyPatc
     for sink in sinks:
         sink.write([Row(1, NS, delta())])
         sink.close()
-    assert ask(file, "select run - (select min(run) from runs), n from deltas order by run") == [(0, 1), (1, 1), (2, 1)]
+    assert ask(file, "select run - (select min(run) from runs), n from deltas order by run") == [
+        (0, 1),
+        (1, 1),
+        (2, 1),
+    ]
 
 
 def test_a_locked_database_loses_nothing(file: Path) -> None:
@@ -90,7 +119,8 @@ def test_a_locked_database_loses_nothing(file: Path) -> None:
                 batcher.put(delta(seq))
             wait_until(lambda: batcher.stats().retried >= 3, what="some tries")
             assert told[0].message == (
-                f"SQLite file {file} cannot be written: database is locked; tried again until it can be, up to 200000 rows are kept"
+                f"SQLite file {file} cannot be written: database is locked; tried again until it can be, up "
+                "to 200000 rows are kept"
             )
             assert batcher.stats().written == 1
             other.execute("rollback")
@@ -150,7 +180,9 @@ def test_a_table_that_was_dropped_is_made_anew(file: Path) -> None:
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match=r"SQLite file .*rows.db cannot be opened: unable to open database file"):
+    with pytest.raises(
+        SinkError, match=r"SQLite file .*rows.db cannot be opened: unable to open database file"
+    ):
         SQLiteSink(tmp_path / "nowhere" / "rows.db")
     (tmp_path / "text").write_text("this is no database, and longer than its header " * 10, encoding="utf-8")
     with pytest.raises(SinkError, match="file is not a database"):
@@ -161,7 +193,8 @@ def test_tables_of_somebody_else(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("create table trades (n integer primary key, price real)")
     with pytest.raises(
-        SinkError, match="cannot be opened: its table trades is not one of ours, it has no column count, market_tick"
+        SinkError,
+        match="cannot be opened: its table trades is not one of ours, it has no column count, market_tick",
     ):
         SQLiteSink(file)
 

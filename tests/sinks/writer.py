@@ -10,7 +10,14 @@ from .support import QUICK, delta
 
 
 def main() -> None:
-    batcher = Batcher(open_sink(sys.argv[1]), batch_rows=50, batch_seconds=0.02, max_pending=500, when_full="block", retry=QUICK)
+    batcher = Batcher(
+        open_sink(sys.argv[1]),
+        batch_rows=50,
+        batch_seconds=0.02,
+        max_pending=500,
+        when_full="block",
+        retry=QUICK,
+    )
     seq = 0
     while True:
         seq += 1

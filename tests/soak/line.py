@@ -37,10 +37,16 @@ TIMING: Final = Timing(
 POLICY: Final = ReconnectPolicy(initial_delay=0.05, max_delay=1.0)
 IDLE_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 3.0
-# From the moment that all is well to the last book LIVE, at worst: a dead connection is noticed, the next dial is waited for and
-# made, a command is asked twice, its snapshots too, and the last retry of a subscription is over.
+# From the moment that all is well to the last book LIVE, at worst: a dead connection is noticed, the next
+# dial is waited for and made, a command is asked twice, its snapshots too, and the last retry of a
+# subscription is over.
 PROMISED_SECONDS: Final = (
-    IDLE_SECONDS + POLICY.max_delay + CONNECT_SECONDS + 2 * TIMING.ack + 2 * TIMING.snapshot + TIMING.retry_max
+    IDLE_SECONDS
+    + POLICY.max_delay
+    + CONNECT_SECONDS
+    + 2 * TIMING.ack
+    + 2 * TIMING.snapshot
+    + TIMING.retry_max
 )
 
 
@@ -51,7 +57,8 @@ class SoakFeed(KalshiFeed):
 
 
 class Line:
-    """Feed, proxy, ledger, and a user who waits for updates. Methods are the soak's own thread's; a context manager."""
+    """Feed, proxy, ledger, and a user who waits for updates. Methods are the soak's own thread's; a context
+    manager."""
 
     def __init__(
         self,
@@ -105,7 +112,7 @@ class Line:
         self._user.join(5)
         self.proxy.__exit__(None, None, None)
 
-    # -- the user --------------------------------------------------------------------------------------------------------------
+    # -- the user --------------------------------------------------------------------------------------------
 
     def _shown(self, view: BookView) -> None:
         with self._lock:
@@ -154,7 +161,9 @@ class Line:
         elif kind == "add markets":
             self.add_back()
         elif kind == "ask for snapshots":
-            self.books.request_snapshot(*(ticker for ticker in self.tickers[:5] if ticker not in self.deleted))
+            self.books.request_snapshot(
+                *(ticker for ticker in self.tickers[:5] if ticker not in self.deleted)
+            )
         elif kind == "trades off or on":
             if self.trades.state is SubscriptionState.CLOSED:
                 self.trades = self.feed.subscribe("trade", self.tickers)
@@ -171,7 +180,7 @@ class Line:
             again, self.deleted = self.deleted, []
             self.books.add_markets(*again)
 
-    # -- the network -----------------------------------------------------------------------------------------------------------
+    # -- the network -----------------------------------------------------------------------------------------
 
     def strike(self, kind: str, dice: float) -> None:
         """The network from now on, both ways where that makes sense."""
@@ -206,7 +215,7 @@ class Line:
         self.ledger.delay, self.raising = 0.0, 0
         self.add_back()
 
-    # -- watching --------------------------------------------------------------------------------------------------------------
+    # -- watching --------------------------------------------------------------------------------------------
 
     def sample(self) -> list[str]:
         """Look at every book; the wanted ones that are not LIVE. Without a connection none may be."""
@@ -218,7 +227,11 @@ class Line:
                     self.sampled.wrong.add(f"LIVE without a connection: {view!r}")
         for view in views:
             self.sampled.check(view)
-        return [view.market_ticker for view in views if not view.is_live and view.market_ticker not in self.deleted]
+        return [
+            view.market_ticker
+            for view in views
+            if not view.is_live and view.market_ticker not in self.deleted
+        ]
 
     def _connection(self) -> tuple[FeedState, int]:
         return self.feed.state, self.feed.stats().reconnects
@@ -228,13 +241,16 @@ class Line:
         return [ticker for ticker in self.tickers if not self.feed.book(ticker).is_live]
 
     def ailments(self) -> list[str]:
-        """What health() complains of; that callbacks were too slow a minute ago was so, and is no complaint."""
+        """What health() complains of; that callbacks were too slow a minute ago was so, and is no
+        complaint."""
         return [reason for reason in self.feed.health().reasons if "callbacks are too slow" not in reason]
 
     def findings(self) -> list[str]:
         """What was found wrong so far, in words; the first of it."""
         texts = [text for look in self.looks for text in look.wrong.texts]
-        texts += [f"not announced: {text}" for text in self.ledger.unannounced.texts] + self.ledger.wrong.texts
+        texts += [
+            f"not announced: {text}" for text in self.ledger.unannounced.texts
+        ] + self.ledger.wrong.texts
         return [f"{self.name}: {text}" for text in texts]
 
     @property

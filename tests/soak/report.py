@@ -66,7 +66,9 @@ class Process:
         }
 
 
-def report(outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float) -> None:
+def report(
+    outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float
+) -> None:
     """Take down the figures while the feeds are still there."""
     stats = [line.feed.stats() for line in lines]
     looks = [look for line in lines for look in line.looks]
@@ -101,7 +103,9 @@ def report(outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Lin
 
 def table(outcome: Outcome) -> str:
     """For people."""
-    rows = [f"{kind:28}{count:8}" for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1])]
+    rows = [
+        f"{kind:28}{count:8}" for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1])
+    ]
     rows += ["", *(f"{name.replace('_', ' '):28}{value!s:>8}" for name, value in outcome.figures.items())]
     return "\n".join(["", f"seed {outcome.seed}, {outcome.seconds:.0f} s", "", *rows, "", *outcome.findings])
 

@@ -1,8 +1,9 @@
 """What goes wrong, and when: drawn from the seed alone, before the run begins.
 
-Each line (a feed behind its own proxy) has a network that changes every one to three seconds, the exchange something wrong with
-its frames, its answers or itself as often, and the user of each feed does something as often. Where and when a fault meets the
-traffic is then the threads' and the network's affair: the same seed gives the same faults at the same times, not the same run.
+Each line (a feed behind its own proxy) has a network that changes every one to three seconds, the exchange
+something wrong with its frames, its answers or itself as often, and the user of each feed does something as
+often. Where and when a fault meets the traffic is then the threads' and the network's affair: the same seed
+gives the same faults at the same times, not the same run.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ USER: Final = {
 
 @dataclass(frozen=True, order=True)
 class Strike:
-    """One thing that happens ``at`` seconds after the start. ``line``: -1 is the exchange. ``dice``: 0 to 1, for its size."""
+    """One thing that happens ``at`` seconds after the start. ``line``: -1 is the exchange. ``dice``: 0 to 1,
+    for its size."""
 
     at: float
     line: int
@@ -79,7 +81,10 @@ class Strike:
 def schedule(seed: int, seconds: float, lines: int) -> list[Strike]:
     """All strikes of a run, in order of time."""
     strikes: list[Strike] = []
-    for line, kinds in [(-1, EXCHANGE), *((line, kinds) for line in range(lines) for kinds in (NETWORK, USER))]:
+    for line, kinds in [
+        (-1, EXCHANGE),
+        *((line, kinds) for line in range(lines) for kinds in (NETWORK, USER)),
+    ]:
         dice = random.Random(f"{seed} {line} {len(kinds)}")
         at = dice.uniform(0.5, 1.5)
         while at < seconds:

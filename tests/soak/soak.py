@@ -1,6 +1,7 @@
 """The soak: one exchange, three feeds, everything that can go wrong, and an oracle that looks on.
 
-It ends by itself: after the planned time all is made well again, and what is to come true has PROMISED_SECONDS for it.
+It ends by itself: after the planned time all is made well again, and what is to come true has
+PROMISED_SECONDS for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ __all__ = ["Soak"]
 MARKETS: Final = 50
 RATE: Final = 2_000.0
 SAMPLE_SECONDS: Final = 0.2
-MAX_BUFFER: Final = 2 * 1024 * 1024  # bytes a feed may be behind before the exchange ends its subscription with error 25
+# bytes a feed may be behind before the exchange ends its subscription with error 25
+MAX_BUFFER: Final = 2 * 1024 * 1024
 BEFORE_SECONDS: Final = 10.0  # for the first books
 MOST_GROWTH: Final = 2.0  # MB a minute, of runs long enough for the memory to be warm
 WARM_SECONDS: Final = 600.0
@@ -55,10 +57,16 @@ class Outcome:
 
 
 class Soak:
-    """One run. ``tell`` gets a line of progress now and then; ``promised``: seconds for all to be right again at the end."""
+    """One run. ``tell`` gets a line of progress now and then; ``promised``: seconds for all to be right again
+    at the end."""
 
     def __init__(
-        self, *, seed: int, seconds: float, promised: float = PROMISED_SECONDS, tell: Callable[[str], None] = lambda text: None
+        self,
+        *,
+        seed: int,
+        seconds: float,
+        promised: float = PROMISED_SECONDS,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.outcome = Outcome(seed, seconds)
         self._promised = promised
@@ -95,7 +103,9 @@ class Soak:
     def _run(self) -> None:
         seed = self.outcome.seed
         with ExitStack() as stack:
-            exchange = Exchange(MARKETS, key_type="ed25519", rate=RATE, seed=seed, heartbeat=0.5, max_buffer=MAX_BUFFER)
+            exchange = Exchange(
+                MARKETS, key_type="ed25519", rate=RATE, seed=seed, heartbeat=0.5, max_buffer=MAX_BUFFER
+            )
             stack.enter_context(exchange)
             self._log.secrets.add_exchange(exchange)
             oracle = Oracle(exchange)
@@ -118,7 +128,7 @@ class Soak:
             if self.outcome.seconds >= WARM_SECONDS and slope > MOST_GROWTH:
                 self.outcome.findings.append(f"the memory grows by {slope:.1f} MB a minute")
 
-    # -- the storm -------------------------------------------------------------------------------------------------------------
+    # -- the storm -------------------------------------------------------------------------------------------
 
     def _storm(self, exchange: Exchange, lines: list[Line]) -> None:
         began = time.monotonic()
@@ -178,17 +188,19 @@ class Soak:
         for since in self._stale_since.values():
             self._longest_stale = max(self._longest_stale, now - since)
 
-    # -- the calm --------------------------------------------------------------------------------------------------------------
+    # -- the calm --------------------------------------------------------------------------------------------
 
     def _calm(self, exchange: Exchange, lines: list[Line]) -> None:
-        """All is well again; the markets go on moving, and every book must come to be LIVE in the time promised."""
+        """All is well again; the markets go on moving, and every book must come to be LIVE in the time
+        promised."""
         exchange.behave()
         for line in lines:
             line.heal()
         began = time.monotonic()
         if not self._wait_live(lines, began + self._promised):
             self.outcome.not_live = [
-                f"{line.name}: {ticker} is {line.feed.book(ticker).status.value}, the feed {line.feed.state.value}"
+                f"{line.name}: {ticker} is {line.feed.book(ticker).status.value}, the feed "
+                f"{line.feed.state.value}"
                 for line in lines
                 for ticker in line.not_live()
             ]
@@ -204,7 +216,8 @@ class Soak:
         return _comes_true(all_live, deadline)
 
     def _check_end(self, exchange: Exchange, oracle: Oracle, lines: list[Line]) -> None:
-        """With the markets at rest every book is the exchange's, and one more change of each gets through everywhere."""
+        """With the markets at rest every book is the exchange's, and one more change of each gets through
+        everywhere."""
         findings, tickers = self.outcome.findings, exchange.market_tickers
         exchange.quiesce(self._promised)
         deadline = time.monotonic() + self._promised
@@ -215,7 +228,9 @@ class Soak:
         self._settle(exchange, lines, deadline)
         for line, (updates, shown) in zip(lines, before, strict=True):
             if not _comes_true(lambda: not line.ledger.behind(tickers), deadline):  # noqa: B023
-                findings.append(f"{line.name}: the last changes of {line.ledger.behind(tickers)} were not delivered")
+                findings.append(
+                    f"{line.name}: the last changes of {line.ledger.behind(tickers)} were not delivered"
+                )
             if not _comes_true(lambda: line.updates > updates or line.error, deadline):  # noqa: B023
                 findings.append(f"{line.name}: wait_for_update() saw nothing of the last changes")
             if not _comes_true(lambda: line.shown.checked > shown, deadline):  # noqa: B023
@@ -225,7 +240,10 @@ class Soak:
             if line.error is not None:
                 findings.append(f"{line.name}: waiting ended with {line.error!r}")
             if line.ledger.lagged != line.feed.stats().dropped:
-                findings.append(f"{line.name}: {line.feed.stats().dropped} dropped, {line.ledger.lagged} announced by Lagged")
+                findings.append(
+                    f"{line.name}: {line.feed.stats().dropped} dropped, {line.ledger.lagged} announced by "
+                    "Lagged"
+                )
 
     def _settle(self, exchange: Exchange, lines: list[Line], deadline: float) -> None:
         truth = exchange.books()
@@ -234,12 +252,15 @@ class Soak:
             def equal(line: Line = line) -> bool:
                 views = [line.feed.book(ticker).view() for ticker in truth]
                 return all(
-                    view.is_live and {side: dict(view.bids(side)) for side in ("yes", "no")} == truth[view.market_ticker]
+                    view.is_live
+                    and {side: dict(view.bids(side)) for side in ("yes", "no")} == truth[view.market_ticker]
                     for view in views
                 )
 
             if not _comes_true(equal, deadline):
-                self.outcome.findings.append(f"{line.name}: with the markets at rest the books are not the exchange's")
+                self.outcome.findings.append(
+                    f"{line.name}: with the markets at rest the books are not the exchange's"
+                )
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
         self._died.append(f"thread {args.thread.name if args.thread else '?'} died: {args.exc_value!r}")
@@ -255,7 +276,9 @@ def _comes_true(condition: Callable[[], object], deadline: float) -> bool:
 
 
 def _corrupt(*remove: str, **fields: Any) -> Callable[[Exchange, int | None, int], None]:
-    return lambda exchange, one, n: exchange.corrupt(fields, remove=remove, type="orderbook_delta", connection=one)
+    return lambda exchange, one, n: exchange.corrupt(
+        fields, remove=remove, type="orderbook_delta", connection=one
+    )
 
 
 _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
@@ -263,11 +286,15 @@ _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
     "duplicate": lambda exchange, one, n: exchange.duplicate(n, connection=one),
     "swap": lambda exchange, one, n: exchange.swap(connection=one),
     "corrupt number": _corrupt(delta_fp="NaN"),
-    "corrupt seq": lambda exchange, one, n: exchange.corrupt({"seq": n * 100}, type="orderbook_delta", connection=one),
+    "corrupt seq": lambda exchange, one, n: exchange.corrupt(
+        {"seq": n * 100}, type="orderbook_delta", connection=one
+    ),
     "corrupt sid": _corrupt(sid=99),
     "no seq": _corrupt("seq"),
     "no sid": _corrupt("sid"),
-    "binary frame": lambda exchange, one, n: exchange.send_bytes(wire.frame(wire.BINARY, b"binary"), connection=one),
+    "binary frame": lambda exchange, one, n: exchange.send_bytes(
+        wire.frame(wire.BINARY, b"binary"), connection=one
+    ),
     "bad frame": lambda exchange, one, n: exchange.send_bytes(b"\xff\xff", connection=one),
     "not UTF-8": lambda exchange, one, n: exchange.send_raw(b'{"type":"\xff"}', connection=one),
     "garbage": lambda exchange, one, n: exchange.send_raw("{", connection=one),
@@ -289,7 +316,8 @@ _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
 
 
 class _Log(logging.Handler):
-    """The feeds' log: no secret may be in it, and nothing that calls itself a defect. Called by any thread."""
+    """The feeds' log: no secret may be in it, and nothing that calls itself a defect. Called by any
+    thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -306,9 +334,14 @@ class _Log(logging.Handler):
 
 
 def _progress(now: float, outcome: Outcome, lines: list[Line]) -> str:
-    states = ", ".join(f"{line.name} {line.feed.state.value} {len(line.tickers) - len(line.not_live())} LIVE" for line in lines)
+    states = ", ".join(
+        f"{line.name} {line.feed.state.value} {len(line.tickers) - len(line.not_live())} LIVE"
+        for line in lines
+    )
     wrong = sum(look.wrong.count for line in lines for look in line.looks)
     return (
-        f"{now:6.0f} s  {outcome.faults.total()} faults, {sum(line.feed.stats().reconnects for line in lines)} reconnects, "
-        f"{wrong} wrong, {sum(line.ledger.unannounced.count for line in lines)} unannounced, {outcome.process}; {states}"
+        f"{now:6.0f} s  {outcome.faults.total()} faults, "
+        f"{sum(line.feed.stats().reconnects for line in lines)} reconnects, "
+        f"{wrong} wrong, {sum(line.ledger.unannounced.count for line in lines)} unannounced, "
+        f"{outcome.process}; {states}"
     )

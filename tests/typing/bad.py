@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from kalshi_feed import BookView, Fill, Gap, KalshiFeed, MessageStream, OrderbookDelta, StateChange, Ticker, Trade
+from kalshi_feed import (
+    BookView,
+    Fill,
+    Gap,
+    KalshiFeed,
+    MessageStream,
+    OrderbookDelta,
+    StateChange,
+    Ticker,
+    Trade,
+)
 from kalshi_feed.messages import MarketLifecycle, RfqCreated
 
 

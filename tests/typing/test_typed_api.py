@@ -1,4 +1,5 @@
-"""What type checkers see of the public API: a good program passes mypy --strict, and each wrong line is refused."""
+"""What type checkers see of the public API: a good program passes mypy --strict, and each wrong line is
+refused."""
 
 from __future__ import annotations
 
@@ -19,9 +20,19 @@ TOP = HERE.parents[1]
 
 def refused(tmp_path: Path, *names: str) -> dict[str, set[int]]:
     """The lines of each program that mypy --strict has an error for."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context", f"--cache-dir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--no-error-summary",
+        "--hide-error-context",
+        f"--cache-dir={tmp_path}",
+    ]
     files = [f"tests/typing/{name}" for name in names]
-    result = subprocess.run([*command, *files], cwd=TOP, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(
+        [*command, *files], cwd=TOP, capture_output=True, text=True, timeout=300, check=False
+    )
     assert result.returncode in (0, 1) and not result.stderr, result.stderr
     found: dict[str, set[int]] = {name: set() for name in names}
     for path, line in re.findall(r"^(.*?):(\d+): error:", result.stdout, re.MULTILINE):

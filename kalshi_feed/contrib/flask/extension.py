@@ -23,14 +23,17 @@ _KEY: Final = "kalshi_feed"
 
 
 class FeedExtension:
-    """A live feed for Flask applications: ``FeedExtension(app)``, or ``init_app(app)`` in an application factory.
+    """A live feed for Flask applications: ``FeedExtension(app)``, or ``init_app(app)`` in an application
+    factory.
 
-    Configured by ``app.config``, or else by environment variables of the same names: KALSHI_API_KEY_ID, KALSHI_PRIVATE_KEY_PATH or
-    KALSHI_PRIVATE_KEY, KALSHI_PRIVATE_KEY_PASSWORD, KALSHI_ENV or KALSHI_URL, KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS
-    (lists, or texts with commas). ``feed_arguments`` are further arguments of KalshiFeed, such as ``workers=4``.
+    Configured by ``app.config``, or else by environment variables of the same names: KALSHI_API_KEY_ID,
+    KALSHI_PRIVATE_KEY_PATH or KALSHI_PRIVATE_KEY, KALSHI_PRIVATE_KEY_PASSWORD, KALSHI_ENV or KALSHI_URL,
+    KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS (lists, or texts with commas). ``feed_arguments`` are
+    further arguments of KalshiFeed, such as ``workers=4``.
 
-    No thread is started before the process's first request: the debug reloader's watching parent and gunicorn's master, with
-    --preload or without, hold no feed, and every worker has its own. It is closed when the interpreter ends. Thread-safe.
+    No thread is started before the process's first request: the debug reloader's watching parent and
+    gunicorn's master, with --preload or without, hold no feed, and every worker has its own. It is closed
+    when the interpreter ends. Thread-safe.
     """
 
     def __init__(self, app: Flask | None = None, **feed_arguments: Any) -> None:
@@ -40,14 +43,16 @@ class FeedExtension:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read the configuration. Raises ConfigurationError and CredentialsError: what is wrong stops the server when it starts."""
+        """Read the configuration. Raises ConfigurationError and CredentialsError: what is wrong stops the
+        server when it starts."""
         of_app = _FeedOfApp(Settings.read(app.config, os.environ), self._arguments, self._prepare)
         of_app.bare()  # and dropped: what cannot work has been refused
         app.extensions[_KEY] = of_app
         app.before_request(of_app.start)
 
     def on_start(self, function: C) -> C:
-        """Run ``function(feed)`` with the feed of every process before it is started: the place for callbacks and subscriptions."""
+        """Run ``function(feed)`` with the feed of every process before it is started: the place for callbacks
+        and subscriptions."""
         self._prepare.append(function)
         return function
 
@@ -57,7 +62,8 @@ class FeedExtension:
         return process_state_of().feed
 
     def end_streams(self, app: Flask) -> None:
-        """End the streams of this process, and begin no other: for a server that is told to stop and would wait for them.
+        """End the streams of this process, and begin no other: for a server that is told to stop and would
+        wait for them.
 
         May be called from a signal handler; takes no lock.
         """
@@ -73,7 +79,9 @@ class FeedExtension:
 class _FeedOfApp:
     """One application's settings, and the feed and state of whichever process asks. Thread-safe."""
 
-    def __init__(self, settings: Settings, arguments: dict[str, Any], prepare: list[Callable[[KalshiFeed], object]]) -> None:
+    def __init__(
+        self, settings: Settings, arguments: dict[str, Any], prepare: list[Callable[[KalshiFeed], object]]
+    ) -> None:
         self._settings = settings
         self._arguments = arguments
         self._prepare = prepare
@@ -113,9 +121,12 @@ class _FeedOfApp:
 
 
 def process_state_of() -> ProcessState:
-    """The current application's state in this process. Raises RuntimeError when the extension was forgotten."""
+    """The current application's state in this process. Raises RuntimeError when the extension was
+    forgotten."""
     of_app = current_app.extensions.get(_KEY)
     if of_app is None:
-        raise RuntimeError("no feed belongs to this application: write FeedExtension(app), or init_app(app), as well")
+        raise RuntimeError(
+            "no feed belongs to this application: write FeedExtension(app), or init_app(app), as well"
+        )
     found: ProcessState = of_app.state()
     return found

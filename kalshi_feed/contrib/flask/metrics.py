@@ -1,4 +1,5 @@
-"""The feed's figures in Prometheus's text format. Needs the extra ``prometheus``: imported when somebody asks for them.
+"""The feed's figures in Prometheus's text format. Needs the extra ``prometheus``: imported when somebody asks
+for them.
 
 Owns exposition().
 """
@@ -16,6 +17,7 @@ __all__ = ["exposition"]
 
 def exposition(feed: KalshiFeed) -> tuple[bytes, str]:
     """What a scraper gets of this feed, and its content type."""
-    registry = CollectorRegistry()  # of its own: the library's global one would keep the feed of before a fork
+    # of its own: the library's global one would keep the feed of before a fork
+    registry = CollectorRegistry()
     FeedCollector(feed, registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST

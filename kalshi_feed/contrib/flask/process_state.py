@@ -32,14 +32,16 @@ class ProcessState:
 
         Nothing else is ever subscribed: a stranger's url must not make this server want things.
         """
-        return self.feed.books.get(market_ticker)  # not feed.book(), which has nothing to say once the feed has failed
+        # not feed.book(), which has nothing to say once the feed has failed
+        return self.feed.books.get(market_ticker)
 
     def market_tickers(self) -> list[str]:
         """Every market that is served."""
         return list(self.feed.books)
 
     def book(self, book: OrderBook, depth: int | None = None) -> dict[str, Any]:
-        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and the last trade.
+        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and
+        the last trade.
 
         Of a market that the exchange does not know (UNKNOWN), ``error`` says what may be wrong.
         """

@@ -17,7 +17,8 @@ from ...session.channels import names
 
 __all__ = ["Settings"]
 
-# Names of which one is enough: where the application's configuration gives one, the environment's others do not count.
+# Names of which one is enough: where the application's configuration gives one, the environment's others do
+# not count.
 _ALTERNATIVES: Final = (
     ("KALSHI_API_KEY_ID",),
     ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_PRIVATE_KEY"),

@@ -1,7 +1,7 @@
 """Server-sent events: what a client is sent, how many clients there may be, and how a slow one is let go.
 
-Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can take something, so
-what it gets is always the newest. Must not import Flask.
+Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can
+take something, so what it gets is always the newest. Must not import Flask.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Slots", "events", "let_go_if_slow"]
 
 _SEND_BUFFER: Final = 64 * 1024  # bytes; the system's own would hide for megabytes that nobody reads
-_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")  # where these servers give their connection to the application
+# where these servers give their connection to the application
+_SOCKETS: Final = (
+    "gunicorn.socket",
+    "werkzeug.socket",
+)
 
 
 class Slots:
@@ -65,10 +69,10 @@ def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
 def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
     """What one client is sent, for ever: of one market, or of all with the feed's figures.
 
-    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in ``stream_interval``
-    seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state and health, when they change), and after
-    ``stream_heartbeat`` seconds a comment, or for all markets the figures. Ends with the feed, or
-    when all are to end.
+    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in
+    ``stream_interval`` seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state
+    and health, when they change), and after ``stream_heartbeat`` seconds a comment, or for all markets the
+    figures. Ends with the feed, or when all are to end.
     """
     settings = state.settings
     books: dict[str, OrderBook] = {}
@@ -87,7 +91,12 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             if ticker not in books:
                 books[ticker] = book
                 past = state.tape.trades(ticker)
-                parts.append(_event("history", {"market_ticker": ticker, "prices": state.tape.prices(ticker), "trades": past}))
+                parts.append(
+                    _event(
+                        "history",
+                        {"market_ticker": ticker, "prices": state.tape.prices(ticker), "trades": past},
+                    )
+                )
                 trades[ticker] = past[-1]["number"] if past else 0
             for trade in state.tape.trades(ticker, trades[ticker]):
                 parts.append(_event("trade", {"market_ticker": ticker, **trade}))
@@ -105,9 +114,8 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             beat = now
         if parts:
             yield "".join(parts)
-        if (
-            state.slots.ended or state.feed.state is FeedState.CLOSED
-        ):  # one that has FAILED is looked at on, so that the page can say so
+        # one that has FAILED is looked at on, so that the page can say so
+        if state.slots.ended or state.feed.state is FeedState.CLOSED:
             return
         time.sleep(settings.stream_interval)
 

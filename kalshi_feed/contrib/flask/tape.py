@@ -51,7 +51,8 @@ class Tape:
             return list(market.trades)[after - market.trade_count :]
 
     def prices(self, market_ticker: str) -> list[tuple[float, str]]:
-        """(Unix time in seconds, mid of yes in dollars) of the last five minutes, oldest first, a second apart."""
+        """(Unix time in seconds, mid of yes in dollars) of the last five minutes, oldest first, a second
+        apart."""
         with self._lock:
             market = self._markets.get(market_ticker)
             return list(market.prices) if market is not None else []
@@ -84,6 +85,7 @@ class Tape:
                 self._markets.pop(view.market_ticker, None)
                 return
             market = self._market(view.market_ticker)
-            if mid is not None and abs(now - market.sampled) >= _APART:  # abs: a clock set back must not stop it
+            # abs: a clock set back must not stop it
+            if mid is not None and abs(now - market.sampled) >= _APART:
                 market.sampled = now
                 market.prices.append((round(now, 3), str(mid)))

@@ -1,7 +1,8 @@
-"""The blueprint: books, health, metrics and streams of the current application's feed, and the page that shows them.
+"""The blueprint: books, health, metrics and streams of the current application's feed, and the page that
+shows them.
 
-Owns the urls. They show market data to whoever may reach them: put your own login before them (``blueprint.before_request``) where
-that matters.
+Owns the urls. They show market data to whoever may reach them: put your own login before them
+(``blueprint.before_request``) where that matters.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ _POLICY: Final = (
 
 
 def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
-    """A new blueprint for ``app.register_blueprint(…, url_prefix=…)``, of an application that has a FeedExtension.
+    """A new blueprint for ``app.register_blueprint(…, url_prefix=…)``, of an application that has a
+    FeedExtension.
 
-    ``/`` the page, ``/books`` and ``/books/<ticker>`` (``?depth=`` levels of each side), ``/health``, ``/metrics`` (extra
-    ``prometheus``), ``/stream`` and ``/stream/<ticker>``.
+    ``/`` the page, ``/books`` and ``/books/<ticker>`` (``?depth=`` levels of each side), ``/health``,
+    ``/metrics`` (extra ``prometheus``), ``/stream`` and ``/stream/<ticker>``.
     """
     # the files are not under /static: without a url_prefix that is the application's own
     blueprint = Blueprint(name, __name__, static_folder="page", static_url_path="/page")
@@ -53,7 +55,11 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 def _books() -> ResponseReturnValue:
     """Every book that is served, whatever its status, and the feed's figures."""
     state, depth = process_state_of(), request.args.get("depth", type=int)
-    books = [state.book(book, depth) for ticker in state.market_tickers() if (book := state.served(ticker)) is not None]
+    books = [
+        state.book(book, depth)
+        for ticker in state.market_tickers()
+        if (book := state.served(ticker)) is not None
+    ]
     return _fresh(jsonify(feed=state.figures(), books=books))
 
 
@@ -66,7 +72,8 @@ def _book(market_ticker: str) -> ResponseReturnValue:
     book = state.served(market_ticker)
     if book is None:
         return _no_market(market_ticker)
-    if book.status is BookStatus.UNKNOWN:  # not waited for: a stranger's request must not make this server ask again
+    # not waited for: a stranger's request must not make this server ask again
+    if book.status is BookStatus.UNKNOWN:
         return _fresh(jsonify(state.book(book, depth))), 404
     try:
         state.feed.wait_for_book(market_ticker, timeout=state.settings.patience)
@@ -92,7 +99,9 @@ def _metrics() -> ResponseReturnValue:
     try:
         from .metrics import exposition
     except ImportError as error:
-        return jsonify(error=f"metrics need prometheus_client ({error}): pip install 'kalshi-feed[prometheus]'"), 501
+        return jsonify(
+            error=f"metrics need prometheus_client ({error}): pip install 'kalshi-feed[prometheus]'"
+        ), 501
     text, content_type = exposition(process_state_of().feed)
     return _fresh(Response(text, content_type=content_type))
 
@@ -103,11 +112,17 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     if market_ticker is not None and state.served(market_ticker) is None:
         return _no_market(market_ticker)
     if not request.environ.get("wsgi.multithread"):
-        return jsonify(error="a stream would keep this server from answering anybody else; use threads: gunicorn --threads 16"), 501
+        return jsonify(
+            error="a stream would keep this server from answering anybody else; use threads: gunicorn "
+            "--threads 16"
+        ), 501
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream")
     if not state.slots.take():
-        answer = jsonify(error=f"{state.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to end")
+        answer = jsonify(
+            error=f"{state.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to "
+            "end"
+        )
         answer.headers["Retry-After"] = "5"
         return answer, 503
     let_go_if_slow(request.environ, state.settings.stream_timeout)

@@ -1,8 +1,8 @@
 """Drives kalshi-sdk 22.4 (asyncio), which keeps the books itself.
 
-``KalshiConfig`` takes both URLs; ws:// is accepted for loopback only. ``maxsize`` has to be raised: with the default of 1000
-and its overflow strategy, a burst ends the session (PEER_MAXSIZE sets it). PEER_ORJSON=1 has it decode with orjson, an option
-that it documents; orjson must be installed for that.
+``KalshiConfig`` takes both URLs; ws:// is accepted for loopback only. ``maxsize`` has to be raised: with the
+default of 1000 and its overflow strategy, a burst ends the session (PEER_MAXSIZE sets it). PEER_ORJSON=1 has
+it decode with orjson, an option that it documents; orjson must be installed for that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def config() -> KalshiConfig:
 
 
 def book_as_text(book: Any) -> dict[str, dict[str, str]]:
-    return {side: {str(level.price): str(level.quantity) for level in getattr(book, side)} for side in ("yes", "no")}
+    return {
+        side: {str(level.price): str(level.quantity) for level in getattr(book, side)}
+        for side in ("yes", "no")
+    }
 
 
 async def main() -> None:

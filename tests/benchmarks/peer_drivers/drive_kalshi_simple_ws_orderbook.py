@@ -2,8 +2,9 @@
 
 It cannot run as published:
 
-- It installs its modules at the top level but uses relative imports, so they are wrapped in a package here.
-- It reads ``yes``, ``price`` and ``delta``, the integer cents that the exchange no longer sends, so a subclass turns the
+- It installs its modules at the top level but uses relative imports, so they are wrapped in a package here. -
+It reads ``yes``, ``price`` and ``delta``, the integer cents that the exchange no longer sends, so a subclass
+turns the
   current fields into scaled integers and passes them to the peer's own handlers.
 - Its URL comes from an enum, so ``WS_BASE_URL`` is set on the client.
 - It declares no dependencies, so peers.py lists them.
@@ -79,14 +80,19 @@ def levels_as_text(levels: dict[int, int]) -> dict[str, str]:
 
 
 manager = Manager()
-client = clients.KalshiWebSocketClient(KEY_ID, serialization.load_pem_private_key(KEY_FILE.read_bytes(), None))
+client = clients.KalshiWebSocketClient(
+    KEY_ID, serialization.load_pem_private_key(KEY_FILE.read_bytes(), None)
+)
 client.WS_BASE_URL = f"ws://127.0.0.1:{PORT}"
 runner.start_background_feed(manager, client, TICKERS)
 complete = done.wait(TIMEOUT)
 
 
 def books() -> dict[str, Any]:
-    return {ticker: {side: levels_as_text(book[side]) for side in ("yes", "no")} for ticker, book in manager.orderbooks.items()}
+    return {
+        ticker: {side: levels_as_text(book[side]) for side in ("yes", "no")}
+        for ticker, book in manager.orderbooks.items()
+    }
 
 
 run.report("kalshi-simple-ws-orderbook", complete, books, out, dropped=manager.dropped_messages)

@@ -1,7 +1,8 @@
 """Drives neural-sdk 0.4.1's KalshiWebSocketClient (a thread with an asyncio loop).
 
-It keeps no books, so ``UserBooks`` stands in for what its users have to write. The URL is an option, but the client always
-makes an SSL context, which websockets refuses for ws://, so the context is removed before it connects.
+It keeps no books, so ``UserBooks`` stands in for what its users have to write. The URL is an option, but the
+client always makes an SSL context, which websockets refuses for ws://, so the context is removed before it
+connects.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def on_message(message: dict[str, Any]) -> None:
         books.replace(message["msg"])
 
 
-client = KalshiWebSocketClient(api_key_id=KEY_ID, private_key_pem=KEY_FILE.read_bytes(), url=WS_URL, on_message=on_message)
+client = KalshiWebSocketClient(
+    api_key_id=KEY_ID, private_key_pem=KEY_FILE.read_bytes(), url=WS_URL, on_message=on_message
+)
 client.ssl_context = None
 client.connect()
 client.subscribe(["orderbook_delta"], market_tickers=TICKERS)

@@ -1,6 +1,7 @@
 """Drives openpx 0.3.1 (a Rust engine behind a blocking iterator), which keeps the books itself, in Rust.
 
-``api_url`` sets the URL. The peer subscribes with one command per market, to the channels orderbook_delta and trade.
+``api_url`` sets the URL. The peer subscribes with one command per market, to the channels orderbook_delta and
+trade.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Drives pykalshi 2.0.0's Feed (a thread with an asyncio loop).
 
-The Feed keeps no books, but the package has an ``OrderbookManager`` that users call themselves, one per market, as here.
-There is no option for the URL, so the private ``_ws_url`` is set before the Feed starts.
+The Feed keeps no books, but the package has an ``OrderbookManager`` that users call themselves, one per
+market, as here. There is no option for the URL, so the private ``_ws_url`` is set before the Feed starts.
 """
 
 from __future__ import annotations

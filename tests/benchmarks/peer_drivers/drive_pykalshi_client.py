@@ -1,7 +1,8 @@
 """Drives pykalshi-client 1.3.0 (asyncio; imported as ``pykalshi``, like the other package).
 
-``ClientConfig`` takes the URL. The client hands the text of each message to an async callback, in a task per message, so the
-user decodes it a second time, with orjson here. It keeps no books, so ``UserBooks`` stands in for what its users have to write.
+``ClientConfig`` takes the URL. The client hands the text of each message to an async callback, in a task per
+message, so the user decodes it a second time, with orjson here. It keeps no books, so ``UserBooks`` stands in
+for what its users have to write.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
     python drive_PEER.py PORT KEY.pem MARKETS DELTAS
 
-A driver subscribes to the books of MKT-0, MKT-1 and so on at a server on loopback, and is done after that many deltas. Its
-last line of output is JSON: ``deltas``, ``seconds`` and ``cpu_seconds_window`` from the first delta to the last, the
-process's ``cpu_seconds``, whether the run is ``complete``, and whatever else is worth knowing about the peer. PEER_TIMEOUT
-limits the seconds it may take (default 120). PEER_DUMP names a file for the final books, to compare one peer with another.
+A driver subscribes to the books of MKT-0, MKT-1 and so on at a server on loopback, and is done after that
+many deltas. Its last line of output is JSON: ``deltas``, ``seconds`` and ``cpu_seconds_window`` from the
+first delta to the last, the process's ``cpu_seconds``, whether the run is ``complete``, and whatever else is
+worth knowing about the peer. PEER_TIMEOUT limits the seconds it may take (default 120). PEER_DUMP names a
+file for the final books, to compare one peer with another.
 
-The drivers run in the peers' own virtual environments, so there is nothing here but the standard library. They are called
-``drive_...`` because Python looks for modules in a script's folder first: a pykalshi.py here would be imported as the peer.
+The drivers run in the peers' own virtual environments, so there is nothing here but the standard library.
+They are called ``drive_...`` because Python looks for modules in a script's folder first: a pykalshi.py here
+would be imported as the peer.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ Levels = dict[Decimal, Decimal]
 
 
 class Run:
-    """One measurement. The driver counts in ``deltas``: a method called for every delta would be part of the peer's time."""
+    """One measurement. The driver counts in ``deltas``: a method called for every delta would be part of the
+    peer's time."""
 
     def __init__(self) -> None:
         self.deltas = 0
@@ -49,7 +52,9 @@ class Run:
         """Call this when the last delta has been handled."""
         self._ended = _now()
 
-    def report(self, peer: str, complete: bool, books: Callable[[], Any], out: TextIO | None = None, **more: Any) -> None:
+    def report(
+        self, peer: str, complete: bool, books: Callable[[], Any], out: TextIO | None = None, **more: Any
+    ) -> None:
         """Print the result. ``books`` is called only if PEER_DUMP asks for them."""
         ended = self._ended or _now()
         began = self._began or ended
@@ -76,7 +81,8 @@ class UserBooks:
     def replace(self, msg: dict[str, Any]) -> None:
         """Take over the ``msg`` of a snapshot."""
         self._books[msg["market_ticker"]] = {
-            side: {Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []} for side in ("yes", "no")
+            side: {Decimal(price): Decimal(size) for price, size in msg.get(f"{side}_dollars_fp") or []}
+            for side in ("yes", "no")
         }
 
     def apply(self, msg: dict[str, Any]) -> None:
@@ -92,7 +98,10 @@ class UserBooks:
     def as_text(self) -> dict[str, Any]:
         """The books as PEER_DUMP holds them."""
         return {
-            ticker: {side: {str(price): str(size) for price, size in levels.items()} for side, levels in book.items()}
+            ticker: {
+                side: {str(price): str(size) for price, size in levels.items()}
+                for side, levels in book.items()
+            }
             for ticker, book in self._books.items()
         }
 

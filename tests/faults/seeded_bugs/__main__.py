@@ -1,8 +1,9 @@
-"""python -m tests.faults.seeded_bugs [--quick]: puts each bug into a copy of the package and runs the tests that must catch it.
+"""python -m tests.faults.seeded_bugs [--quick]: puts each bug into a copy of the package and runs the tests
+that must catch it.
 
-Prints a table, and as its last line JSON with "bugs" and "caught"; the exit code is 1 if one survives, 2 if a seed fits no longer.
-Only a test that fails counts: a run that breaks, hangs or tests something else catches nothing. First the tests run on a copy
-without any bug, and must pass.
+Prints a table, and as its last line JSON with "bugs" and "caught"; the exit code is 1 if one survives, 2 if a
+seed fits no longer. Only a test that fails counts: a run that breaks, hangs or tests something else catches
+nothing. First the tests run on a copy without any bug, and must pass.
 """
 
 from __future__ import annotations
@@ -34,19 +35,28 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help=f"only {len(QUICK)} of them")
     parser.add_argument("--only", metavar="WORD", help="those whose name has this word in it")
     arguments = parser.parse_args()
-    bugs = [bug for bug in BUGS if (not arguments.quick or bug.name in QUICK) and (arguments.only or "") in bug.name]
+    bugs = [
+        bug
+        for bug in BUGS
+        if (not arguments.quick or bug.name in QUICK) and (arguments.only or "") in bug.name
+    ]
     if problems := [problem for bug in bugs if (problem := misfit(bug))]:
         print(*problems, sep="\n", file=sys.stderr)
         return 2
     began = time.monotonic()
     code, text, _ = run(None, sorted({bug.tests for bug in bugs}))
     if code:
-        print(f"{text}\nthe tests fail without any bug, so they would catch nothing (exit code {code})", file=sys.stderr)
+        print(
+            f"{text}\nthe tests fail without any bug, so they would catch nothing (exit code {code})",
+            file=sys.stderr,
+        )
         return 2
     print(f"without a bug the tests pass: {time.monotonic() - began:.0f} s")
     caught = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for bug, (code, text, seconds) in zip(bugs, pool.map(lambda bug: run(bug, [bug.tests]), bugs), strict=True):
+        for bug, (code, text, seconds) in zip(
+            bugs, pool.map(lambda bug: run(bug, [bug.tests]), bugs), strict=True
+        ):
             by = re.search(r"^FAILED \S+?([^/]+::\S+)", text, re.MULTILINE)
             is_caught = code == _FAILED and by is not None
             caught += is_caught
@@ -65,7 +75,10 @@ def misfit(bug: Bug) -> str | None:
     count = file.read_text(encoding="utf-8").count(bug.old) if file.exists() else 0
     if count == 1 and bug.old != bug.new:
         return None
-    return f"the seed of {bug.name!r} must be renewed: its old text stands {count} times in kalshi_feed/{bug.file}, not once"
+    return (
+        f"the seed of {bug.name!r} must be renewed: its old text stands {count} times in "
+        f"kalshi_feed/{bug.file}, not once"
+    )
 
 
 def run(bug: Bug | None, tests: Iterable[str]) -> tuple[int | None, str, float]:
@@ -79,7 +92,12 @@ def run(bug: Bug | None, tests: Iterable[str]) -> tuple[int | None, str, float]:
         if bug is not None:
             file = copy / "kalshi_feed" / bug.file
             file.write_text(file.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
-        ours = {"PYTHONPATH": place, "KALSHI_SEEDED_COPY": place, "KALSHI_EFFORT": "first", "PYTHONDONTWRITEBYTECODE": "1"}
+        ours = {
+            "PYTHONPATH": place,
+            "KALSHI_SEEDED_COPY": place,
+            "KALSHI_EFFORT": "first",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         plugins = ("-p", "no:cacheprovider", "-p", "tests.faults.seeded_bugs.the_copy")
         try:
             done = subprocess.run(

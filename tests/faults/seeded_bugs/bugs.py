@@ -1,6 +1,7 @@
 """The bugs: what is replaced where, and which tests must fail then.
 
-``old`` must stand in the file exactly once. When the code has changed, renew the seed: the same mistake, in the new text.
+``old`` must stand in the file exactly once. When the code has changed, renew the seed: the same mistake, in
+the new text.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
 MEMORY: Final = "tests/session/test_memory.py"
 REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
-INTERRUPTED: Final = "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
-ON_TOP: Final = "tests/faults/test_interrupts.py::test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick"
+INTERRUPTED: Final = (
+    "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
+)
+ON_TOP: Final = (
+    "tests/faults/test_interrupts.py::test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick"
+)
 
 
 class Bug(NamedTuple):
@@ -32,11 +37,18 @@ class Bug(NamedTuple):
 
 BUGS: Final = (
     # the book
-    Bug("zero level kept", "books/book.py", "                fine.pop(price, None)", "                fine[price] = 0", BOOK),
+    Bug(
+        "zero level kept",
+        "books/book.py",
+        "                fine.pop(price, None)",
+        "                fine[price] = 0",
+        BOOK,
+    ),
     Bug(
         "negative size clamped to nothing",
         "books/book.py",
-        "            if not 0 <= left < MOST:\n                self._refuse(side, price, size)\n            cents[slot] = left",
+        "            if not 0 <= left < MOST:\n                self._refuse(side, price, size)\n            "
+        "cents[slot] = left",
         "            cents[slot] = max(left, 0)",
         BOOK,
     ),
@@ -75,7 +87,13 @@ BUGS: Final = (
         ' if match else ONE_DOLLAR + (text != "NaN")\n',
         BOOK,
     ),
-    Bug("notify forgotten", "books/store.py", "        for waiter in ready:\n", "        for waiter in ready[1:]:\n", BOOK),
+    Bug(
+        "notify forgotten",
+        "books/store.py",
+        "        for waiter in ready:\n",
+        "        for waiter in ready[1:]:\n",
+        BOOK,
+    ),
     Bug(
         "cost of buying read from the bids",
         "books/book.py",
@@ -164,7 +182,8 @@ BUGS: Final = (
     Bug(
         "silent command not repeated",
         "session/reconciler.py",
-        "            self._change(self.subscriptions[command.channel], command.cmd, command.keys, now, repeated=True)\n",
+        "            self._change(self.subscriptions[command.channel], command.cmd, command.keys, now, "
+        "repeated=True)\n",
         "            pass\n",
         SESSION,
     ),
@@ -178,15 +197,26 @@ BUGS: Final = (
     Bug(
         "status change not told",
         "session/repair.py",
-        "                book.set_status(BookStatus.STALE)\n                self._output.status_changed.add(ticker)\n",
+        "                book.set_status(BookStatus.STALE)\n                "
+        "self._output.status_changed.add(ticker)\n",
         "                book.set_status(BookStatus.STALE)\n",
         SESSION,
     ),
     Bug(
-        "reconnect asks for nothing", "session/reconciler.py", "        self.unsettled = set(self._wanted.channels)\n", "", SESSION
+        "reconnect asks for nothing",
+        "session/reconciler.py",
+        "        self.unsettled = set(self._wanted.channels)\n",
+        "",
+        SESSION,
     ),
     # the dispatcher
-    Bug("lagged not counted", "dispatch/mailbox.py", "            self._counters.dropped += some\n", "", DISPATCH),
+    Bug(
+        "lagged not counted",
+        "dispatch/mailbox.py",
+        "            self._counters.dropped += some\n",
+        "",
+        DISPATCH,
+    ),
     Bug(
         "a message lost between two chunks",
         "dispatch/mailbox.py",
@@ -223,7 +253,13 @@ BUGS: Final = (
         DISPATCH,
     ),
     # the bytes
-    Bug("head of an incomplete frame forgotten", "connection/read_ahead.py", "                at -= 4\n", "", CHUNKS),
+    Bug(
+        "head of an incomplete frame forgotten",
+        "connection/read_ahead.py",
+        "                at -= 4\n",
+        "",
+        CHUNKS,
+    ),
     Bug(
         "what follows a large frame lost",
         "connection/read_ahead.py",
@@ -235,16 +271,19 @@ BUGS: Final = (
         "fragments of the last message kept",
         "connection/transport.py",
         "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
-        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments = None\n",
+        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments "
+        "= None\n",
         CHUNKS,
     ),
     # the users' requests
     Bug(
         "a request is taken before it is applied",
         "engine/requests.py",
-        "            change = queued[0]\n            self._apply_locked(change)\n            if self.tap is not None:\n"
+        "            change = queued[0]\n            self._apply_locked(change)\n            if self.tap is "
+        "not None:\n"
         "                self.tap.wish(change)\n            queued.popleft()\n",
-        "            change = queued.popleft()\n            self._apply_locked(change)\n            if self.tap is not None:\n"
+        "            change = queued.popleft()\n            self._apply_locked(change)\n            if "
+        "self.tap is not None:\n"
         "                self.tap.wish(change)\n",
         INTERRUPTED,
     ),
@@ -274,4 +313,9 @@ BUGS: Final = (
     ),
 )
 
-QUICK: Final = ("zero level kept", "gap applied", "a message lost between two chunks", "head of an incomplete frame forgotten")
+QUICK: Final = (
+    "zero level kept",
+    "gap applied",
+    "a message lost between two chunks",
+    "head of an incomplete frame forgotten",
+)

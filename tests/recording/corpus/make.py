@@ -1,4 +1,5 @@
-"""Makes the recordings of this folder anew, with the code that PYTHONPATH names. See README.md for when, which is rarely.
+"""Makes the recordings of this folder anew, with the code that PYTHONPATH names. See README.md for when,
+which is rarely.
 
 python tests/recording/corpus/make.py FOLDER
 """
@@ -37,14 +38,17 @@ def quiet_exchange() -> Exchange:
 def feed_of(exchange: Exchange, **options: Any) -> KalshiFeed:
     """A feed that dials again at once."""
     policy = ReconnectPolicy(initial_delay=0.02, max_delay=0.1)
-    return KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, reconnect=policy, **options)
+    return KalshiFeed(
+        exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, reconnect=policy, **options
+    )
 
 
 def levels(exchange: Exchange, *tickers: str) -> dict[str, Any]:
     """The exchange's books, as expected.json holds them."""
     return {
         ticker: {
-            side: {f"{price:.4f}": f"{size:.2f}" for price, size in book.items()} for side, book in exchange.book(ticker).items()
+            side: {f"{price:.4f}": f"{size:.2f}" for price, size in book.items()}
+            for side, book in exchange.book(ticker).items()
         }
         for ticker in tickers
     }
@@ -57,7 +61,9 @@ def settle(exchange: Exchange, feed: KalshiFeed, *tickers: str) -> dict[str, Any
 
         def is_right(ticker: str = ticker, book: Any = book) -> bool:
             view = book.view()
-            return book.is_live and {side: dict(view.bids(side)) for side in ("yes", "no")} == exchange.book(ticker)
+            return book.is_live and {side: dict(view.bids(side)) for side in ("yes", "no")} == exchange.book(
+                ticker
+            )
 
         wait_until(is_right, f"the book of {ticker}")
     return levels(exchange, *tickers)
@@ -115,8 +121,8 @@ def cents(path: Path) -> dict[str, Any]:
     frames = [
         {"type": "orderbook_snapshot", "sid": 1, "seq": 1,
          "msg": {"market_ticker": A, "yes": [[8, 300], [22, 333]], "no": [[54, 20], [56, 146]]}},
-        {"type": "orderbook_delta", "sid": 1, "seq": 2, "msg": {"market_ticker": A, "price": 22, "delta": -33, "side": "yes"}},
-        {"type": "orderbook_delta", "sid": 1, "seq": 3, "msg": {"market_ticker": A, "price": 54, "delta": -20, "side": "no"}},
+        {"type": "orderbook_delta", "sid": 1, "seq": 2, "msg": {"market_ticker": A, "price": 22, "delta": -33, "side": "yes"}},  # noqa: E501
+        {"type": "orderbook_delta", "sid": 1, "seq": 3, "msg": {"market_ticker": A, "price": 54, "delta": -20, "side": "no"}},  # noqa: E501
     ]  # fmt: skip
     with quiet_exchange() as exchange, feed_of(exchange, use_yes_price=False) as feed:
         recording = feed.record(path)
