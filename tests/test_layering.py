@@ -15,7 +15,7 @@ import pytest
 
 from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
 
-MAX_LINES = 430  # of code: what explains costs nothing
+MAX_LINES = 440  # of code: what explains costs nothing
 MAX_ROOT = 16  # modules next to the folders
 MAX_TEST_LINES = 500  # of a test file, all counted
 TESTS = Path(__file__).parent

@@ -60,9 +60,8 @@ class BookStore:
         # collector calls when a handle is gone takes no lock, and removes no other handle of the same market.
         self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
         self._forgotten: dict[str, None] = {}  # the markets that were forgotten last, guarded by the lock
-        self._waiters: list[
-            weakref.ref[Waiter]
-        ] = []  # weak: each thread holds its own for as long as it waits
+        # weak: each thread holds its own for as long as it waits
+        self._waiters: list[weakref.ref[Waiter]] = []
         call_in_child(self.leave_child)
 
     def leave_child(self) -> None:

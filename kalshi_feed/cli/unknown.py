@@ -37,9 +37,8 @@ class UnknownTickers:
         self._warns = warns
         self._market_tickers = dict.fromkeys(market_tickers if BOOK_CHANNEL in channels else ())
         self._told: dict[str, None] = {}
-        self._suspects: dict[
-            str, None
-        ] = {}  # written by the worker thread alone; looked at, so that 10,000 books need not be
+        # written by the worker thread alone; looked at, so that 10,000 books need not be
+        self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
         self.found: list[str] = []  # those that the exchange did not know when it was last looked
 

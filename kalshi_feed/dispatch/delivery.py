@@ -34,9 +34,8 @@ class Delivery(ABC):
         self._lock = threading.Lock()
         self._registry = Registry()
         self._blocking = blocking or Blocking()
-        self._streams: dict[
-            weakref.ref[MessageStream[Any]], None
-        ] = {}  # no lock: single dict operations only
+        # no lock: single dict operations only
+        self._streams: dict[weakref.ref[MessageStream[Any]], None] = {}
         self._end: KalshiFeedError | None = None
         call_in_child(self.leave_child)
 

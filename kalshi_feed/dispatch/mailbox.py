@@ -134,9 +134,8 @@ class Mailbox:
     def __init__(self) -> None:
         self.head: deque[Lag | Token] = deque()
         self.tail: deque[Batch | Lag | Token] = deque()
-        self.dirty: dict[
-            str, object
-        ] = {}  # markets whose book changed, for on_book; the values keep such a book alive
+        # markets whose book changed, for on_book; the values keep such a book alive
+        self.dirty: dict[str, object] = {}
         self.dirty_due = False
         self.depth = 0
         self.wake = Signal()

@@ -42,9 +42,8 @@ class Participants:
 
     def __init__(self) -> None:
         self._out: dict[Thread, int] = {}  # how often each has stepped out; 0: the time waits for it
-        self._since: dict[
-            Thread | None, float
-        ] = {}  # monotonic seconds since when each keeps the time standing; None: nobody is there
+        # monotonic seconds since when each keeps the time standing; None: nobody is there
+        self._since: dict[Thread | None, float] = {}
         self._named: set[Thread | None] = set()
 
     def join(self, thread: Thread) -> None:

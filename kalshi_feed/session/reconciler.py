@@ -52,12 +52,10 @@ class Reconciler:
         self._listener = listener
         self.next_id = 1
         self.unsettled: set[str] = set()
-        self._snapshots: dict[
-            str, None
-        ] = {}  # markets whose users asked for a fresh snapshot, and have to wait for the pace
-        self._questions: dict[
-            tuple[str, str], None
-        ] = {}  # (action, channel) of lists to be asked for once the sid is known
+        # markets whose users asked for a fresh snapshot, and have to wait for the pace
+        self._snapshots: dict[str, None] = {}
+        # (action, channel) of lists to be asked for once the sid is known
+        self._questions: dict[tuple[str, str], None] = {}
         self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
         self.online = False
         self._snapshots_at = 0.0  # when the next of those that users asked for may be sent

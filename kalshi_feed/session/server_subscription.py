@@ -201,9 +201,8 @@ class ServerSubscriptions:
     def __init__(self) -> None:
         self._by_name: dict[str, ServerSubscription] = {}
         self.by_sid: dict[int, ServerSubscription] = {}
-        self._ended_early: dict[
-            tuple[str, int], str
-        ] = {}  # by ("sid" or "id", number): why, of those not confirmed yet
+        # by ("sid" or "id", number): why, of those not confirmed yet
+        self._ended_early: dict[tuple[str, int], str] = {}
         # sids of this connection that have ended, the last ones: late frames of theirs mean nothing
         self.retired: dict[int, None] = {}
 

@@ -65,9 +65,8 @@ class UnknownMarkets:
         self.asks_again = True
         self.serial = 0  # of the last question of all; waits compare it, nothing else depends on it
         self.questions: dict[str, Question] = {}  # of each market whose book is UNKNOWN
-        self.closes: dict[
-            str, int
-        ] = {}  # of wanted markets, Unix seconds, as the lifecycle channels have told
+        # of wanted markets, Unix seconds, as the lifecycle channels have told
+        self.closes: dict[str, int] = {}
 
     def save(self) -> UnknownMarketsMemory | None:
         """All that matters between two inputs."""

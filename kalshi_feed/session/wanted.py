@@ -103,9 +103,8 @@ class WantedChannel:
     def __init__(self, name: str) -> None:
         self.name = name
         self.wants: dict[Want, None] = {}
-        self.holders: dict[
-            str, tuple[Want, ...]
-        ] = {}  # by market: the subscriptions that want it, never none
+        # by market: the subscriptions that want it, never none
+        self.holders: dict[str, tuple[Want, ...]] = {}
         self.options: dict[str, Any] = {}
 
     @property
@@ -140,13 +139,11 @@ class Wanted:
         self.channels: dict[str, WantedChannel] = {}
         # The in-trays: users fill them, take_pending() empties them.
         self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
-        self.new_books: dict[
-            str, None
-        ] = {}  # markets whose books nobody had wanted, since the session last looked
+        # markets whose books nobody had wanted, since the session last looked
+        self.new_books: dict[str, None] = {}
         self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
-        self.questions: dict[
-            tuple[str, str], None
-        ] = {}  # (action, channel) of lists asked for; they come as messages
+        # (action, channel) of lists asked for; they come as messages
+        self.questions: dict[tuple[str, str], None] = {}
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
     @property

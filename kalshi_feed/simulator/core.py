@@ -79,9 +79,8 @@ class Core:
         self.not_entitled: Collection[str] = ()  # channels that draw error 9
         self.dead_books: Collection[str] = ()  # markets whose changes draw no delta, and take no number
         self.mute_books: Collection[str] = ()  # markets that get no snapshot
-        self.early_ends: dict[
-            str, list[int]
-        ] = {}  # by channel, the errors that end its next ones before their ``subscribed``
+        # by channel, the errors that end its next ones before their ``subscribed``
+        self.early_ends: dict[str, list[int]] = {}
         self._account = account
         self._markets: dict[str, Market] = {}
         self._by_id: dict[str, Market] = {}

@@ -170,13 +170,11 @@ class Ledger:
         self._lock = threading.Lock()
         self._reported: dict[str, int] = {}  # the state of each market that the user's own book would have
         self._baseless: set[str] = set()  # may have no delta before a snapshot
-        self._excuses: dict[
-            str, tuple[str, int]
-        ] = {}  # why the market's next message may leave something out; see _excuse()
+        # why the market's next message may leave something out; see _excuse()
+        self._excuses: dict[str, tuple[str, int]] = {}
         self._in_order = workers == 1
-        self._leaves: dict[
-            str, int
-        ] = {}  # the markets that the user has left, with the state that was true then
+        # the markets that the user has left, with the state that was true then
+        self._leaves: dict[str, int] = {}
         self.delay = 0.0
         self.deltas = self.snapshots = self.lagged = 0
         self.announced: Counter[str] = Counter()
