@@ -190,8 +190,8 @@ BUGS: Final = (
     Bug(
         "gap of another channel not told",
         "session/repair.py",
-        "        self._output.items.append(Gap(subscription.name,",
-        "        is_book and self._output.items.append(Gap(subscription.name,",
+        "        self._output.items.append(\n            Gap(subscription.name,",
+        "        is_book and self._output.items.append(\n            Gap(subscription.name,",
         SESSION,
     ),
     Bug(
