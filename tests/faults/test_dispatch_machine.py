@@ -65,8 +65,7 @@ class Duty(RuleBasedStateMachine):
             )
             for box in self.queue.boxes
         ]
-        for box in self.queue.boxes:
-            box.chunk = chunk  # as if callbacks had been slow
+        self.chunk = chunk
         for kind in ("orderbook_delta", "trade", Event):
             dispatcher.register(kind, self._heard)
         dispatcher.register("trade", lambda message: self.of_a.append(message), ["A"])
@@ -128,6 +127,8 @@ class Duty(RuleBasedStateMachine):
     def delivers(self, at: int, steps: int) -> None:
         self.at = at % len(self.workers)
         for _ in range(steps):
+            for box in self.queue.boxes:
+                box.chunk = self.chunk  # as if callbacks had been slow
             if not self.workers[self.at].step():
                 return
 
