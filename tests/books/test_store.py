@@ -6,8 +6,7 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -24,18 +23,14 @@ from kalshi_feed import (
     WaitTimeout,
 )
 from kalshi_feed.books.store import Books, BookStore
-from kalshi_feed.messages import Level
 from kalshi_feed.waiting import checked_timeout
+from tests.books.support import level, waiting
 from tests.support import wait_until
 
 
 @pytest.fixture
 def store() -> BookStore:
     return BookStore()
-
-
-def level(price: str, quantity: str) -> Level:
-    return Level(Decimal(price), Decimal(quantity))
 
 
 def write(store: BookStore, ticker: str = "A", **sides: dict[int, int]) -> None:
@@ -50,35 +45,6 @@ def announce(store: BookStore) -> int:
     for waiter in ready:
         waiter.signal.set()
     return len(ready)
-
-
-class Waiting:
-    """Threads that wait, and how each ended: a value or an error."""
-
-    def __init__(self, wait: Callable[[], Any], n: int = 1) -> None:
-        self.ends: list[Any] = []
-        self._wait = wait
-        self.threads = [threading.Thread(target=self._run) for _ in range(n)]
-
-    def _run(self) -> None:
-        try:
-            self.ends.append(self._wait())
-        except Exception as error:
-            self.ends.append(error)
-
-
-@contextmanager
-def waiting(store: BookStore, wait: Callable[[], Any], n: int = 1) -> Iterator[Waiting]:
-    """``n`` threads that have all begun to wait, and have all ended afterwards."""
-    found = Waiting(wait, n)
-    for thread in found.threads:
-        thread.start()
-    wait_until(lambda: len(store._waiters) == n, what="the waiters")
-    yield found
-    for thread in found.threads:
-        thread.join(5)
-        assert not thread.is_alive()
-    assert store._waiters == []
 
 
 # -- waiting -------------------------------------------------------------------------------------------------

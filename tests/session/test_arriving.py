@@ -1,8 +1,10 @@
-"""What the connection tells the session beside messages: a large one that is under way, and frames that are
-no text."""
+"""What the connection reports besides messages: a large one under way, binary frames, a sleep."""
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
+from kalshi_feed import Gap
 from tests.session.driver import BOOK, Driver, snapshot, subscribed
 
 
@@ -55,3 +57,48 @@ def test_N23_binary_frames_are_counted_and_too_many_of_them_are_too_many() -> No
     assert driver.give_up is None  # the first six are more than a minute ago
     driver.session.ignored_binary(1, driver.now)
     assert driver.give_up == "11 unreadable frames within 60 s"
+
+
+# -- the machine slept ---------------------------------------------------------------------------------------
+
+BEFORE = datetime(2026, 11, 30, 23, 0, tzinfo=timezone.utc)
+
+
+def test_N44_after_a_sleep_no_book_is_live_until_its_next_snapshot() -> None:
+    driver = Driver()
+    driver.go_live("A", "B")
+    driver.now += 5.0
+    driver.session.slept(28_800.0, BEFORE, driver.now)
+    commands = driver.turn()
+    assert [driver.status(name) for name in ("A", "B")] == ["STALE", "STALE"]
+    (gap,) = driver.take()
+    assert gap == Gap(
+        BOOK, driver.sid, None, None, ("A", "B"), "the machine slept for 28800 s", gap_started=BEFORE
+    )
+    driver.play(commands + driver.pass_time(0.1))
+    assert driver.live() == {"A", "B"}
+
+
+def test_N44_a_book_is_as_much_older_as_the_machine_slept() -> None:
+    """The clock of the books stood still meanwhile."""
+    driver = Driver()
+    driver.go_live("A", "B")
+    went_live = driver.now
+    driver.now += 5.0
+    driver.change("B")
+    driver.want(BOOK, "NEW")  # without a snapshot yet: it has no age
+    driver.session.slept(60.0, BEFORE, driver.now)
+    ages = {name: book.view(driver.now, 0.0).age() for name, book in driver.books.items()}
+    assert ages == {"A": 65.0, "B": 0.0, "NEW": None}, "B changed after the machine woke up"
+    assert driver.books["A"].updated == went_live - 60.0
+
+
+def test_N44_without_a_live_book_a_sleep_is_not_a_gap() -> None:
+    driver = Driver()
+    driver.venue.mute.add("A")
+    driver.want(BOOK, "A")
+    driver.play(driver.connect())
+    driver.take()
+    driver.session.slept(60.0, BEFORE, driver.now)
+    assert driver.status("A") == "PENDING"
+    assert driver.turn() == [] and driver.take() == [] and driver.session.output.counts.gaps == 0

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from kalshi_feed import ConfigurationError
-from kalshi_feed.session.channels import CHANNEL_OF_TYPE, CHANNELS, channel_names, names, rule_of
+from kalshi_feed.session.channels import (
+    CHANNEL_OF_TYPE,
+    CHANNELS,
+    channel_names,
+    is_message_type,
+    names,
+    rule_of,
+)
 from tests.published import facts
 
 
@@ -88,3 +95,34 @@ def test_types_of_the_book_channel() -> None:
 
 def test_the_list_of_channels_is_the_published_one() -> None:
     assert set(CHANNELS) == set(facts()["channels"]) - {"root", "control_frames"}
+
+
+@pytest.mark.parametrize("name", ["ticker", "orderbook_delta", "rfq_created", "subscribed"])
+def test_a_known_message_type_is_one(name: str) -> None:
+    assert is_message_type(name)
+
+
+@pytest.mark.parametrize("name", ["hello_v9", "xyzzy", ""])
+def test_a_name_that_resembles_nothing_may_be_a_type_to_come(name: str) -> None:
+    assert not is_message_type(name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ("user_orders", "it is a channel; write the type of its messages, 'user_order'"),
+        (
+            "communications",
+            "it is a channel; write the type of its messages, 'rfq_created' or 'rfq_deleted' or",
+        ),
+        ("User-Orders ", "it is a channel; write the type of its messages, 'user_order'"),
+        ("tickers", "did you mean 'ticker'?"),
+        ("Trade", "did you mean 'trade'?"),
+        ("orderbook-delta", "did you mean 'orderbook_delta'?"),
+    ],
+)
+def test_a_name_that_is_meant_to_be_another_one_is_refused(wrong: str, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        is_message_type(wrong)
+    assert advice in str(refused.value) and repr(wrong) in str(refused.value)
+    assert "allow_unknown=True" in str(refused.value)

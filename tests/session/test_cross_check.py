@@ -211,6 +211,18 @@ def test_a_gap_or_an_end_meanwhile_is_another_matter() -> None:
     assert driver.status("A") == "CLOSED" and driver.faults() == []
 
 
+def test_a_doubted_book_that_became_stale_meanwhile_is_not_reported_as_doubted() -> None:
+    driver = uncertain("A", "B")
+    driver.venue.mute = {"A"}
+    driver.play(deny(driver))
+    lose(driver, "A")
+    (gap,) = driver.take(Gap)
+    assert gap.reason == "sequence gap" and driver.status("A") == "STALE"
+    driver.play_time(11)  # neither the cross-check nor the repair got its snapshot
+    assert driver.status("A") == "STALE"
+    assert "doubted_book" not in driver.faults()
+
+
 def test_many_doubted_books_are_asked_for_together_and_in_parts() -> None:
     many = [f"M{n}" for n in range(700)]
     driver = uncertain(*many)

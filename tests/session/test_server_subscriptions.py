@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kalshi_feed.session.commands import Command
+from kalshi_feed.session.memory import ReconcilerMemory, SubscriptionMemory
 from kalshi_feed.session.server_subscription import ServerSubscriptions
 
 
@@ -74,3 +75,18 @@ def test_of_command() -> None:
     assert [subscription.name for subscription in subscriptions] == ["trade"]
     subscriptions.clear()
     assert subscriptions.get("trade") is None and not list(subscriptions)
+
+
+def test_a_changed_recording_cannot_give_a_channel_or_a_sid_twice() -> None:
+    subscriptions = ServerSubscriptions()
+    memory = ReconcilerMemory(
+        subscriptions=[
+            SubscriptionMemory("trade", 1),
+            SubscriptionMemory("trade", 2),
+            SubscriptionMemory("fill", 1),
+            SubscriptionMemory("ticker", 3),
+        ]
+    )
+    subscriptions.restore(memory, {})
+    assert [(one.name, one.sid) for one in subscriptions] == [("trade", 1), ("ticker", 3)]
+    assert subscriptions.by_sid == {1: subscriptions["trade"], 3: subscriptions["ticker"]}

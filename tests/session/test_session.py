@@ -385,3 +385,34 @@ def test_status_changes_are_named() -> None:
     assert changed == set()
     driver.session.receive([encoded(delta("A", 1, 4))], driver.now)
     assert changed == {"A"}
+
+
+def test_a_replay_sets_the_id_of_the_next_command() -> None:
+    """Then the replies in the recording belong to the commands that this session makes."""
+    driver = Driver()
+    driver.connect()
+    assert driver.session.next_id == 1
+    driver.session.next_id = 40
+    driver.want("trade")
+    driver.want("fill")
+    assert [command["id"] for command in driver.turn()] == [40, 41]
+    assert driver.session.next_id == 42
+
+
+def test_the_open_subscriptions_are_those_that_the_exchange_has_confirmed() -> None:
+    driver = Driver()
+    assert driver.session.open_subscriptions() == ()
+    driver.go_live("A")
+    trades = driver.want("trade")
+    driver.play()
+    driver.want("fill")
+    (subscribe,) = driver.turn()
+    assert driver.session.open_subscriptions() == ((BOOK, 1), ("trade", 2)), "no answer to the third"
+    driver.play([subscribe])
+    driver.unwant(trades)
+    driver.play()
+    assert driver.session.open_subscriptions() == ((BOOK, 1), ("fill", 3))
+    driver.turn({"type": "subscribed", "id": 9, "channel": "ticker"})  # of 2025: without a sid
+    assert driver.session.open_subscriptions() == ((BOOK, 1), ("fill", 3))
+    driver.disconnect()
+    assert driver.session.open_subscriptions() == ()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import FeedFault, Gap, ProtocolError
-from kalshi_feed.messages import OrderbookDelta, Trade
+from kalshi_feed.messages import Fill, OrderbookDelta, Trade
 from kalshi_feed.session.timing import Timing
 from tests.session.driver import (
     BOOK,
@@ -19,6 +19,7 @@ from tests.session.driver import (
     ok,
     snapshot,
     subscribed,
+    ticker,
     trade,
     unsubscribed,
 )
@@ -193,3 +194,38 @@ def test_odd_numbers_end_nothing(field: str, value: Any) -> None:
     driver.play_time(60)
     driver.change("A")
     assert driver.live() == {"A"} and driver.give_up is None
+
+
+def test_an_amount_that_cannot_be_read_costs_its_field_and_is_reported_once_per_type() -> None:
+    """PROTOCOL.md 7."""
+    driver = Driver()
+    driver.go_live("A")
+    for channel in ("fill", "ticker"):
+        driver.want(channel)
+        driver.play()
+    driver.take()
+
+    def fill(**fields: str) -> Frame:
+        sid = driver.session.sid_of("fill")
+        return {"type": "fill", "sid": sid, "msg": {"market_ticker": "A", "trade_id": "t", **fields}}
+
+    driver.turn(fill(fee_cost="0.01", post_position_fp="1.00"))
+    assert driver.faults() == []
+    driver.turn(fill(fee_cost="dear", post_position_fp="1.00"))
+    message, fault = driver.take()
+    assert isinstance(message, Fill) and message.fee_cost is None
+    assert message.extra == {"fee_cost": "dear"} and message.post_position_fp is not None
+    assert isinstance(fault, FeedFault) and fault.kind == "unreadable_amount"
+    assert fault.context == {"market_ticker": "A", "fields": ("fee_cost",)}
+    assert "fill: fee_cost 'dear' cannot be read" in fault.message
+
+    driver.turn(fill(fee_cost="dearer", post_position_fp="many"))
+    driver.disconnect()
+    driver.play(driver.connect())
+    driver.turn(fill(fee_cost="dear"))
+    assert driver.faults() == [], "once for fills, on later connections too"
+
+    driver.turn(ticker("A", driver.session.sid_of("ticker"), yes_bid_dollars="y" * 100))
+    (fault,) = driver.take(FeedFault)
+    assert fault.kind == "unreadable_amount" and f"yes_bid_dollars '{'y' * 60}' cannot" in fault.message
+    assert driver.live() == {"A"}

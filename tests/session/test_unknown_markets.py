@@ -278,6 +278,35 @@ def test_S39_a_restored_session_asks_when_the_other_one_would_have() -> None:
     assert lives[0] == lives[1] and len(lives[0][0]) > 8
 
 
+def test_S39_a_wait_can_see_which_question_was_answered() -> None:
+    """wait_for_book() asks again, and takes only an answer to that or to a later question."""
+    driver = unknown("TYPO")
+    markets = driver.session.unknown_markets
+    first = markets.answered("TYPO")
+    assert first == markets.serial > 0 and markets.answered("A") == 0
+    markets.ask_soon("TYPO")
+    markets.ask_soon("A")  # a sign of a market that is known draws no question
+    sent = driver.turn()
+    assert changes(sent) == [("delete_markets", ["TYPO"])]
+    assert markets.answered("TYPO") == first < markets.serial, "no answer yet"
+    driver.play(sent)
+    assert markets.answered("TYPO") == markets.serial > first
+
+
+def test_S39_where_nothing_was_asked_again_a_snapshot_makes_the_book_live() -> None:
+    """A replay of what was recorded before the feed asked again: the recorded answers are all there are."""
+    driver = Driver()
+    driver.session = Session(driver.books, driver.wanted, timing=driver.timing, asks_again=False)
+    driver.want(BOOK, "NEW")
+    driver.connect()
+    driver.turn(subscribed(1, BOOK, 1), snapshot("NEW", 1, 1, market_id=""))
+    assert driver.status("NEW") == "UNKNOWN" and driver.faults() == ["unknown_market"]
+    assert driver.session.unknown_markets.answered("NEW") == 0
+    assert driver.pass_time(1000) == []
+    driver.turn(snapshot("NEW", 1, 2, {"yes": {4000: 100}}))
+    assert driver.live() == {"NEW"}
+
+
 def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> None:
     driver = Driver(Timing(pace=0.0))
     keeper = driver.go_live("KEEP")

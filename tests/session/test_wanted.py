@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kalshi_feed import ConfigurationError, SubscriptionError
-from kalshi_feed.session.wanted import Want, Wanted
+from kalshi_feed.session.wanted import Change, ListBox, Want, Wanted
 
 BOOK = "orderbook_delta"
 
@@ -204,3 +205,69 @@ def test_a_refusal_of_all_markets() -> None:
     wanted.refuse("trade", ("*all*",), SubscriptionError(9, "Authentication required"))
     assert one.failed == {"trade"} and two.error is None
     assert keys(wanted, "trade") == {"A"}
+
+
+class Interrupted(BaseException):
+    """What a Ctrl-C or a signal handler that raises does in the middle of a change."""
+
+
+def interrupting(at: str, seen: list[str]) -> Callable[[str], None]:
+    """Notes each market, and raises at the first sight of ``at``."""
+
+    def note(market_ticker: str) -> None:
+        seen.append(market_ticker)
+        if market_ticker == at and seen.count(at) == 1:
+            raise Interrupted
+
+    return note
+
+
+def test_an_interrupted_add_is_completed_by_the_next_one() -> None:
+    wanted, seen = Wanted(), list[str]()
+    one = want(f"trade {BOOK}", "A", "B", "C")
+    opened = interrupting("B", seen)
+    with pytest.raises(Interrupted):
+        wanted.add(one, opened)
+    assert keys(wanted) == {"A"} and not wanted.wants_book("B")
+    # B's book was not opened, so it comes again
+    assert wanted.add(one, opened) == ["B", "C"]
+    assert keys(wanted) == keys(wanted, "trade") == {"A", "B", "C"} and seen == ["A", "B", "B", "C"]
+    assert wanted.add_keys(one, ["C", "D"], opened) == ["D"] and seen[-1] == "D"
+
+
+def test_an_interrupted_delete_is_completed_by_the_next_one() -> None:
+    wanted, seen = Wanted(), list[str]()
+    one = want(BOOK, "A", "B", "C")
+    wanted.add(one)
+    closed = interrupting("B", seen)
+    with pytest.raises(Interrupted):
+        wanted.delete_keys(one, ["A", "B"], closed)
+    assert keys(wanted) == {"B", "C"}
+    assert wanted.delete_keys(one, ["A", "B"], closed) == ["B"]
+    assert keys(wanted) == {"C"} and list(one.keys) == ["C"] and seen == ["A", "B", "B"]
+
+
+def test_an_interrupted_remove_is_completed_by_the_next_one() -> None:
+    wanted, seen = Wanted(), list[str]()
+    one, other = want(f"trade {BOOK}", "A", "B"), want(BOOK, "B", "C")
+    wanted.add(one)
+    wanted.add(other)
+    wanted.changed.clear()
+    closed = interrupting("A", seen)
+    with pytest.raises(Interrupted):
+        wanted.remove(one, closed)
+    assert "trade" not in wanted.channels and one in wanted.wants, "half way"
+    assert wanted.remove(one, closed) == ["A"]
+    assert one.closed and list(wanted.wants) == [other] and seen == ["A", "A"]
+    assert keys(wanted) == {"B", "C"} and wanted.changed == {"trade", BOOK}
+
+
+def test_each_request_has_a_serial_of_its_own() -> None:
+    """A recording drops a request that was applied twice, by its serial."""
+    one = want(BOOK, "A")
+    first, second = Change("add_markets", one, iter(["B", "C"])), Change("add_markets", one, ["B", "C"])
+    assert first.words == second.words == ("B", "C") and first.want is second.want is one
+    assert first.serial < second.serial
+    box: ListBox = []
+    asked = Change("list_subscriptions", box=box)
+    assert asked.box is box and asked.want is None and asked.words == () and asked.serial > second.serial
