@@ -1,6 +1,6 @@
-"""Held for every test: it leaves no thread of the package and no descriptor behind.
+"""Checked for every test: it leaves no thread of the package and no descriptor behind.
 
-That no thread dies of an exception and no destructor raises is pytest's own check: it warns, and warnings are
+pytest itself checks that no thread dies of an exception and no destructor raises: it warns, and warnings are
 errors.
 """
 
@@ -18,8 +18,8 @@ from tests.support import open_descriptors, wait_until
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Set up before the test's own fixtures and checked after them; what wider fixtures opened is not
-    counted."""
+    """Runs before the test's own fixtures and checks after them. What wider fixtures opened does not
+    count."""
     threads = set(threading.enumerate())
     descriptors = Counter(open_descriptors())
     yield
@@ -29,7 +29,7 @@ def nothing_left_behind() -> Iterator[None]:
 
     def left_descriptors() -> list[str]:
         now = Counter(open_descriptors())
-        # by number: a wider fixture may have put one socket in another's place
+        # by number, because a wider fixture may have replaced one socket with another
         return list((now - descriptors).elements()) if now.total() > descriptors.total() else []
 
     if left_descriptors():

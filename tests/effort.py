@@ -1,9 +1,9 @@
 """How hard the property and state tests try.
 
-As they stand they are quick and the same in every run. ``KALSHI_EFFORT=20`` has them try twenty times as many
-examples, new ones in every run: a failure then prints the seed, and ``pytest --hypothesis-seed=…`` plays it
-again. ``KALSHI_EFFORT=first`` stops at the first failure without making it smaller; the seeded bugs are run
-so.
+By default they are quick, and the same in every run. ``KALSHI_EFFORT=20`` makes them try twenty times as many
+examples, and new ones in every run: a failure then prints the seed, and ``pytest --hypothesis-seed=…``
+replays it. ``KALSHI_EFFORT=first`` stops at the first failure without shrinking it; the seeded bugs run that
+way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMES: Final = 1 if _EFFORT == "first" else int(_EFFORT)
 
 
 def effort(examples: int, **more: Any) -> settings:
-    """Settings for a property test that tries ``examples`` examples."""
+    """Return the settings of a property test that tries ``examples`` examples."""
     phases = [Phase.explicit, Phase.generate]
     return settings(
         max_examples=examples * TIMES,

@@ -1,5 +1,5 @@
-"""Which module of the package imports what, read from the source with ast: imports inside functions are seen
-too."""
+"""Which module of the package imports what, read from the source with ast, so imports inside functions are
+seen, too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Import(NamedTuple):
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name without the package's own: "" is
+    """Return every module of the package by its dotted name without the package's own: "" is
     kalshi_feed/__init__.py."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
@@ -42,8 +42,8 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
-    """The imports in the module, relative ones made absolute; ``from a import b`` is of a.b where that is a
-    module."""
+    """Return the imports in the module, relative ones made absolute; ``from a import b`` is of a.b if that is
+    a module."""
     is_folder = (PACKAGE / module.replace(".", "/")).is_dir()
     typing_only = {
         id(inner)
@@ -68,7 +68,7 @@ def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
 
 
 def own_name(target: str) -> str | None:
-    """The module's name inside the package, or None for a library's."""
+    """Return the module's name inside the package, or None for a library's."""
     package, _, name = target.partition(".")
     return name if package == "kalshi_feed" else None
 

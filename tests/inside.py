@@ -1,5 +1,5 @@
-"""The few looks that tests take into a feed's inside. All of them are here, so that a change of the engine is
-one edit."""
+"""The few places where tests look inside a feed. They are all here, so that a change of the engine is one
+edit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["engine", "reader", "session", "store", "streams", "transport", "wait
 
 
 def engine(feed: KalshiFeed) -> Engine:
-    """The parts put together."""
+    """The engine: the parts put together."""
     return feed._engine
 
 
@@ -37,13 +37,13 @@ def wanted(feed: KalshiFeed) -> Wanted:
 
 
 def transport(feed: KalshiFeed) -> Transport | None:
-    """The present connection."""
+    """The current connection."""
     found: Transport | None = getattr(feed._engine, "_transport", None)
     return found
 
 
 def reader(feed: KalshiFeed) -> FeedingThread | None:
-    """The thread that feeds the session."""
+    """The thread that drives the session."""
     return feed._engine._reader
 
 

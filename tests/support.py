@@ -1,4 +1,4 @@
-"""What tests of several modules share. Small on purpose."""
+"""What the tests of several modules share. Small on purpose."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str 
 
 
 def end_if_it_hangs() -> None:
-    """For a child of os.fork(): should it hang, it tells its stacks to what pytest shows as stderr, and ends
-    with SIGALRM.
+    """Call this in a child of os.fork(): if the child hangs, it writes its stacks to what pytest shows as
+    stderr, and ends with SIGALRM.
 
-    faulthandler's own watchdog is a thread, which stayed in the parent.
+    faulthandler's own watchdog is a thread, and stayed in the parent.
     """
     faulthandler.register(signal.SIGALRM, file=2, chain=True)
     signal.alarm(_HANGS_AFTER)
 
 
 def open_descriptors() -> list[str]:
-    """The sockets, pipes, pollers and files that this process has open, as /proc names them; empty without
-    /proc."""
+    """Return the sockets, pipes, pollers and files that this process has open, as /proc names them; empty
+    without /proc."""
     try:
         numbers = os.listdir("/proc/self/fd")
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def open_descriptors() -> list[str]:
         try:
             target = os.readlink(f"/proc/self/fd/{number}")
         except OSError:
-            continue  # closed since, as the listing's own descriptor is
+            continue  # closed in the meantime, like the listing's own descriptor
         if not target.startswith("/dev/") and ".coverage" not in target and ".hypothesis" not in target:
             targets.append(target)
     return targets

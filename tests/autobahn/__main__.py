@@ -1,14 +1,14 @@
 """``python -m tests.autobahn``: our transport against Autobahn's fuzzing server, sections 1 to 7 and 10 (247
 cases).
 
-The server is ``wstest`` of the package ``autobahntestsuite``, which needs Python 2.7 in an environment of its
-own. It is taken from the environment variable WSTEST or from the path; otherwise, where there is a Python 2.7
-with pip (python2.7 on the path, or in pyenv: ``pyenv install 2.7.18``), it is installed once into
-~/.cache/kalshi-feed. Where there is none of these, the command says so and ends with 0. By hand: ``python2.7
--m pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
+The server is ``wstest`` from the package ``autobahntestsuite``, which needs Python 2.7 in an environment of
+its own. It is taken from the environment variable WSTEST or from the path. Otherwise, if there is a Python
+2.7 with pip (python2.7 on the path, or in pyenv: ``pyenv install 2.7.18``), it is installed once into
+~/.cache/kalshi-feed. If there is none of these, the command says so and exits with 0. By hand: ``python2.7 -m
+pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
 
-Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. All is on
-loopback. The last line is JSON; the exit status is 1 if a case failed. ``--report DIR`` keeps the server's
+Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. Everything is
+on loopback. The last line is JSON; the exit status is 1 if a case failed. ``--report DIR`` keeps the server's
 reports (open DIR/index.html).
 """
 
@@ -26,7 +26,7 @@ from typing import Any, Final
 from .client import AGENT, FuzzingClient
 from .server import NotThere, find_wstest, run_server
 
-# what else there is has failed
+# any other verdict has failed
 VERDICTS: Final = {
     "OK": "ok",
     "NON-STRICT": "non_strict",
@@ -56,16 +56,16 @@ def main() -> int:
 
 
 def _play(client: FuzzingClient) -> int:
-    """All the cases; returns how many there were."""
+    """Run all cases; return how many there were."""
     began = time.monotonic()
     count = client.count()
     for number in range(1, count + 1):
         if time.monotonic() > began + RUN_SECONDS:
-            print(f"stopped at case {number}: the whole took longer than {RUN_SECONDS:.0f} s")
+            print(f"stopped at case {number}: the run took longer than {RUN_SECONDS:.0f} s")
             break
         try:
             client.play(number)
-        except TimeoutError as error:  # the server calls that a failure too
+        except TimeoutError as error:  # the server counts that as a failure, too
             print(error)
     client.write_reports()
     print(f"{count} cases in {time.monotonic() - began:.0f} s")
@@ -73,7 +73,7 @@ def _play(client: FuzzingClient) -> int:
 
 
 def report(results: dict[str, Any], count: int) -> int:
-    """The table, the failures, and the last line; returns the exit status."""
+    """Print the table, the failures and the last line; return the exit status."""
     sections: dict[str, Counter[str]] = {}
     for case in sorted(results, key=lambda name: [int(part) for part in name.split(".")]):
         verdict = _verdict(results[case])
@@ -87,13 +87,13 @@ def report(results: dict[str, Any], count: int) -> int:
     for section, verdicts in sections.items():
         print(f"{section:8}" + "".join(f"{verdicts[column]:15}" for column in columns))
     total = {column: sum(verdicts[column] for verdicts in sections.values()) for column in columns}
-    total["failed"] += count - len(results)  # not played is not passed
+    total["failed"] += count - len(results)  # a case that was not played has not passed
     print(json.dumps(total))
     return 1 if total["failed"] else 0
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    """What is neither right in itself nor in its close is a failure."""
+    """A case that is not right both in its behavior and in its close has failed."""
     if result["behaviorClose"] not in ("OK", "INFORMATIONAL"):
         return "failed"
     return VERDICTS.get(result["behavior"], "failed")

@@ -1,4 +1,4 @@
-"""The echo client: our own dial and transport, played case by case against the fuzzing server."""
+"""The echo client: our own dial and transport, played against the fuzzing server case by case."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 
 
 class EchoTransport(Transport):
-    """The product's transport, but binary messages are kept instead of ignored. Owned by the thread that
+    """The real transport, except that binary messages are kept instead of ignored. Owned by the thread that
     dialed."""
 
     _slow_frames_per_read = (
-        1  # a message is echoed before the bytes behind it, which may break the protocol, are looked at
+        1  # a message is echoed before the bytes behind it are looked at, since they may break the protocol
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -38,7 +38,7 @@ class EchoTransport(Transport):
         self.binary.append(payload)
 
     def echo(self, now: float) -> list[bytes]:
-        """One turn: what has come goes back. Returns the text messages. Raises ConnectionLost."""
+        """Take one turn: echo what has come, and return the text messages. Raises ConnectionLost."""
         self.flush(now)
         messages = self.read(now)
         for message in messages:
@@ -57,13 +57,13 @@ class FuzzingClient:
         self._url = url
 
     def count(self) -> int:
-        """How many cases the server has chosen."""
+        """How many cases the server has selected."""
         messages: list[bytes] = []
         self._run("/getCaseCount", messages.extend)
         return int(messages[0])
 
     def play(self, number: int) -> None:
-        """One case, from 1. Raises TimeoutError if it does not end."""
+        """Play one case, counted from 1. Raises TimeoutError if it does not end."""
         self._run(f"/runCase?case={number}&agent={AGENT}", lambda messages: None)
 
     def write_reports(self) -> None:

@@ -1,5 +1,4 @@
-"""The fuzzing server: found, or installed into a folder of its own, and run on loopback until it is no longer
-wanted."""
+"""The fuzzing server: found, or installed into its own folder, and run on loopback while it is needed."""
 
 from __future__ import annotations
 
@@ -16,12 +15,12 @@ from typing import Final
 
 __all__ = ["NotThere", "find_wstest", "run_server"]
 
-PACKAGE: Final = "autobahntestsuite==25.10.1"  # which pins what it needs
+PACKAGE: Final = "autobahntestsuite==25.10.1"  # which pins its dependencies
 CASES: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
 INSTALL_SECONDS: Final = 300.0
 START_SECONDS: Final = 20.0
 
-# wstest itself listens on every interface and offers no option; Python 2
+# wstest itself listens on every interface and has no option for that; this is Python 2
 _ON_LOOPBACK: Final = """
 import functools, site, sys
 site.addsitedir(sys.argv.pop(1))  # of an installation into a folder; else there is nothing in it
@@ -33,11 +32,12 @@ sys.exit(wstest.run())
 
 
 class NotThere(Exception):
-    """There is no fuzzing server on this machine; says why."""
+    """There is no fuzzing server on this machine; the message says why."""
 
 
 def find_wstest() -> Path:
-    """``$WSTEST``, or wstest on the path, or the one in the cache, installed there first. Raises NotThere."""
+    """Find ``$WSTEST``, wstest on the path, or the one in the cache, which is installed there first. Raises
+    NotThere."""
     named = os.environ.get("WSTEST") or shutil.which("wstest")
     if named:
         return Path(named)
@@ -65,7 +65,7 @@ def _install(cache: Path) -> None:
         )
         if done.returncode:
             raise NotThere(f"pip could not install {PACKAGE}: {done.stderr.strip()[-500:]}")
-        with contextlib.suppress(OSError):  # somebody else was quicker
+        with contextlib.suppress(OSError):  # another process was faster
             unfinished.rename(cache)
     except subprocess.TimeoutExpired:
         raise NotThere(f"pip did not install {PACKAGE} within {INSTALL_SECONDS:.0f} s") from None
@@ -83,14 +83,13 @@ def _python2() -> Path:
         if subprocess.run([candidate, "-c", "import pip, ssl"], capture_output=True).returncode == 0:
             return candidate
     raise NotThere(
-        "wstest is neither named by WSTEST nor on the path, and there is no Python 2.7 with pip to install "
-        "it for"
+        "WSTEST is not set, wstest is not on the path, and there is no Python 2.7 with pip to install it for"
     )
 
 
 @contextlib.contextmanager
 def run_server(wstest: Path, folder: Path) -> Iterator[str]:
-    """The server's url while it runs; its reports go to ``folder``. Raises NotThere if it does not start."""
+    """The server's URL while it runs; its reports go to ``folder``. Raises NotThere if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"ws://127.0.0.1:{port}"
@@ -116,13 +115,13 @@ def run_server(wstest: Path, folder: Path) -> Iterator[str]:
 
 
 def _interpreter(wstest: Path) -> str:
-    """The Python that the script names in its first line."""
+    """Return the Python that the script names in its first line."""
     try:
         first = wstest.read_text(encoding="utf-8").splitlines()[0]
     except (OSError, UnicodeDecodeError, IndexError):
         first = ""
     if not first.startswith("#!") or "python" not in first:
-        raise NotThere(f"{wstest} is no Python script, so it cannot be held to loopback")
+        raise NotThere(f"{wstest} is not a Python script, so it cannot be kept on loopback")
     return first[2:].split()[-1]
 
 

@@ -1,4 +1,4 @@
-"""The echo client echoes, and the verdicts are strict: otherwise a run of ``python -m tests.autobahn`` proves
+"""The echo client echoes, and the verdicts are strict. Otherwise ``python -m tests.autobahn`` proves
 nothing."""
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What holds after every fault test: the invariants of kalshi_feed/README.md, as far as it can be seen from
-outside.
+"""Checks the invariants of kalshi_feed/README.md after every fault test, as far as they show from outside.
 
-Threads and descriptors are checked for every test of the project (tests/conftest.py), exceptions in threads
-and destructors by pytest itself. Here: no secret in any log record, with locals in any traceback, and no test
-that hangs.
+tests/conftest.py checks threads and descriptors after every test of the project, and pytest itself checks
+exceptions in threads and destructors. This file checks that no secret is in a log record or in the locals of
+a traceback, and that no test hangs.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from tests.feed.conftest import exchange, feed, make_feed
 
 __all__ = ["exchange", "feed", "make_feed"]  # fixtures
 
-HANGS_AFTER = 60.0  # seconds; then every thread's stack is written down and the process ends
+HANGS_AFTER = 60.0  # seconds; then the stack of every thread is written and the process ends
 
 
 @pytest.fixture(scope="session")
 def stacks() -> Iterator[TextIO]:
-    """Where the stacks of a hang go: pytest-xdist keeps a worker's stderr to itself."""
+    """Where the stacks of a hang go: pytest-xdist swallows a worker's stderr."""
     path = Path(tempfile.gettempdir()) / f"kalshi-feed-hang-{os.getpid()}.txt"
     with path.open("w") as file:
         yield file
@@ -41,7 +40,7 @@ def stacks() -> Iterator[TextIO]:
 
 @pytest.fixture(autouse=True)
 def hangs_are_shown(stacks: TextIO, request: pytest.FixtureRequest) -> Iterator[None]:
-    """A deadlock must not hold up the run without saying where."""
+    """A deadlock must not hang the run without saying where."""
     stacks.seek(0)
     stacks.truncate()
     stacks.write(f"{request.node.nodeid}\n")
@@ -53,12 +52,12 @@ def hangs_are_shown(stacks: TextIO, request: pytest.FixtureRequest) -> Iterator[
 
 @pytest.fixture
 def secrets() -> Secrets:
-    """Texts that must not be seen anywhere; tests add those they make themselves."""
+    """Strings that must not show up anywhere. A test adds the ones that it makes itself."""
     return Secrets()
 
 
 class Keeper(logging.Handler):
-    """Keeps the feed's records of a test, of every level."""
+    """Keeps the feed's log records of a test, of every level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ def _errors() -> list[KalshiFeedError]:
 def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest) -> Iterator[None]:
     """No log record (of any level) and no error of ours that is still alive shows a secret.
 
-    Errors that earlier tests have left alive are theirs: some hold a hundred thousand messages.
+    Errors that earlier tests left alive do not count: some hold a hundred thousand messages.
     """
     before = weakref.WeakSet(_errors())
     if "exchange" in request.fixturenames:
@@ -98,7 +97,7 @@ def nothing_is_told(secrets: Secrets, request: pytest.FixtureRequest) -> Iterato
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of rows; those whose test ran elsewhere count by the test's being there."""
+    """Print the table of rows. A row whose test ran in another process counts because the test exists."""
     failed = {
         row for report in terminalreporter.getreports("failed") for row in ROWS if f"_{row}_" in report.nodeid
     }

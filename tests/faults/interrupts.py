@@ -1,9 +1,8 @@
-"""Interrupting a call of the feed at any line of the package, and what must hold afterwards, whatever the
-line was.
+"""Interrupts a call of the feed at any line of the package, and checks what must hold afterwards.
 
-``interrupt(call, n)`` raises in the n-th line that the call executes inside of kalshi_feed, as a signal
-handler could; ``hold()`` compares what the feed wants, what its subscriptions say and what the exchange has,
-and the books with the exchange's.
+``interrupt(call, n)`` raises in the n-th line that the call executes inside kalshi_feed, as a signal handler
+could. ``hold()`` compares what the feed wants with its subscriptions and with what the exchange has, and its
+books with the exchange's.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from tests.support import wait_until
 
 __all__ = ["Interrupt", "hold", "interrupt"]
 
-MOST_VISITS = 2  # of one line: a loop over a thousand buckets is interrupted in its first rounds
+MOST_VISITS = 2  # per line: a loop over a thousand buckets is interrupted only in its first rounds
 PACKAGE = str(Path(kalshi_feed.__file__).parent)
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, but nobody else's."""
+    """Like KeyboardInterrupt, but only these tests raise it."""
 
 
 def interrupt(call: Callable[[], object], n: int) -> bool:
-    """Run ``call`` and raise in its ``n``-th line (from 1); False if it has fewer. Main thread or not: it is
-    this one's."""
+    """Run ``call`` and raise in its ``n``-th line (from 1); False if it has fewer lines. Works on any thread,
+    and interrupts only that one."""
     left = n
     visits: Counter[tuple[object, int]] = Counter()
 
@@ -54,7 +53,7 @@ def interrupt(call: Callable[[], object], n: int) -> bool:
 
     def calls(frame: FrameType, event: str, argument: Any) -> Any:
         code = frame.f_code
-        # a weakref's callback swallows exceptions
+        # the callback of a weakref swallows exceptions
         is_ours = code.co_filename.startswith(PACKAGE) and "gone" not in code.co_varnames
         return lines if is_ours else None
 
@@ -66,7 +65,7 @@ def interrupt(call: Callable[[], object], n: int) -> bool:
         return True
     finally:
         sys.settrace(before)
-    return left <= 0  # the interruption came, and was swallowed
+    return left <= 0  # the interrupt came, and something swallowed it
 
 
 @cache
@@ -76,23 +75,23 @@ def _with_lines(file: str) -> frozenset[int]:
 
 
 def _is_leaving(frame: FrameType) -> bool:
-    """Whether a with block is being left: the interpreter looks for signals only after a lock has been
-    released."""
+    """Whether a with block is being left. The interpreter looks for signals only after it has released a
+    lock."""
     if frame.f_lineno not in _with_lines(frame.f_code.co_filename):
         return False
     return frame.f_lasti > min(start for start, _, line in frame.f_code.co_lines() if line == frame.f_lineno)
 
 
 def hold(feed: KalshiFeed, exchange: Exchange) -> None:
-    """What the feed wants equals what its subscriptions say, the exchange has exactly that, and all books are
-    LIVE and right."""
+    """The feed wants what its subscriptions say, the exchange has exactly that, and all books are LIVE and
+    right."""
     said: dict[str, set[str]] = {}
     for subscription in feed.subscriptions:
         assert subscription.state in (SubscriptionState.ACTIVE, SubscriptionState.PENDING), subscription
         for channel in subscription.channels:
             said.setdefault(channel, set()).update(subscription.market_tickers)
     wants = {name: set(channel.keys) for name, channel in inside.wanted(feed).channels.items()}
-    assert wants == said, "what is wanted is not what the subscriptions say"
+    assert wants == said, "the feed does not want what its subscriptions say"
     wait_until(lambda: at_exchange(exchange) == said, what=f"{at_exchange(exchange)} to become {said}")
     for subscription in feed.subscriptions:
         subscription.wait(5)
@@ -102,9 +101,9 @@ def hold(feed: KalshiFeed, exchange: Exchange) -> None:
     gc.collect()
     with inside.store(feed).lock:
         inside.store(feed).ready_locked()
-    assert inside.waiters(feed) == 0 and inside.streams(feed) == 0, "somebody still waits"
+    assert inside.waiters(feed) == 0 and inside.streams(feed) == 0, "a thread still waits"
 
 
 def at_exchange(exchange: Exchange) -> dict[str, set[str]]:
-    """What the exchange has, by channel."""
+    """Return what the exchange has, by channel."""
     return {one["channel"]: set(one["market_tickers"] or ()) for one in exchange.subscriptions}

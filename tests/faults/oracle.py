@@ -1,9 +1,9 @@
-"""The truth, with its history: whether what a feed shows and tells is, or was, the exchange's.
+"""Knows the truth and its history: whether what a feed shows and delivers is, or was, the exchange's.
 
-``Oracle`` remembers every state that every book of an exchange went through and every change between them.
-``Views`` holds what a feed shows against it (invariant 1), ``Ledger`` what a feed tells (invariants 2 to 4):
-every change of a market's book is delivered once and in order, or lies within a loss that was announced
-before the next message of that market.
+``Oracle`` remembers every state of every book of an exchange, and every change between them. ``Views`` checks
+what a feed shows against it (invariant 1). ``Ledger`` checks what a feed delivers (invariants 2 to 4): every
+change of a book arrives once and in order, or lies within a loss that was announced before the market's next
+message.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from kalshi_feed.simulator import Exchange
 
 __all__ = ["Ledger", "Oracle", "Views"]
 
-KEPT: Final = 8_192  # states of a market that are remembered: at 40 changes a second more than three minutes
-TOLD_AT_MOST: Final = 50  # findings that are kept in words; all are counted
+KEPT: Final = 8_192  # states remembered per market: more than three minutes of 40 changes per second
+TOLD_AT_MOST: Final = 50  # findings kept as text; all of them are counted
 
 # yes and no: (1/10,000 dollar, 1/100 contract)
 Sides = tuple[Iterable[tuple[int, int]], Iterable[tuple[int, int]]]
 
 
 class _History:
-    """The last states of one book, oldest overwritten first. Written under the exchange's lock; read by any
-    thread.
+    """The last states of one book; the oldest is overwritten first. Written under the exchange's lock; any
+    thread may read.
 
-    A state is known by the market's clock and its levels: one action of the exchange may be several changes
-    of one clock.
+    A state is identified by the market's clock and its levels, because one action of the exchange may make
+    several changes at one clock.
     """
 
     def __init__(self) -> None:
-        self.count = 0  # set last: a reader takes nothing that is not complete
+        self.count = 0  # set last, so a reader never takes an incomplete one
         self._clocks = array("q", [0]) * KEPT
         self._states = array("q", [0]) * KEPT
         self._changes = array("q", [0]) * KEPT
@@ -49,8 +49,8 @@ class _History:
     def find(
         self, clock: int, *, after: int, state: int | None = None, change: int | None = None
     ) -> int | None:
-        """The first state behind the ``after``-th with this clock and these levels, or made by this
-        change."""
+        """Return the first state after ``after`` that has this clock and these levels, or that this change
+        made."""
         low, high = max(after + 1, self.count - KEPT), self.count
         end = high
         while low < high:
@@ -67,7 +67,7 @@ class _History:
 
 
 class Oracle:
-    """What was true in every market of an exchange, from now on. Thread-safe. One to an exchange."""
+    """What is true in every market of an exchange, from now on. Thread-safe. One per exchange."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._histories: dict[str, _History] = {}
@@ -84,19 +84,18 @@ class Oracle:
 
     @property
     def changes(self) -> int:
-        """How many states there were."""
+        """How many states there have been."""
         return sum(history.count for history in list(self._histories.values()))
 
     def find_state(self, market_ticker: str, clock: int, sides: Sides, after: int = -1) -> int | None:
-        """The number of the first state behind ``after`` that has these levels at this clock; None if none
-        had."""
+        """Return the number of the first state after ``after`` with these levels at this clock, or None."""
         return self._histories[market_ticker].find(clock, after=after, state=_state_hash(sides))
 
     def find_change(
         self, market_ticker: str, clock: int, side: str, price: int, delta: int, after: int
     ) -> int | None:
-        """The number of the first state behind ``after`` that this change led to at this clock; None if
-        none."""
+        """Return the number of the first state after ``after`` that this change led to at this clock, or
+        None."""
         return self._histories[market_ticker].find(clock, after=after, change=hash((side, price, delta)))
 
 
@@ -109,25 +108,25 @@ def _units(levels: Iterable[Level]) -> list[tuple[int, int]]:
 
 
 class Findings:
-    """What was found wrong, counted, the first of it in words. Not thread-safe; its owner's lock or thread
-    guards it."""
+    """Counts what was found wrong, and keeps the first findings as text. Not thread-safe: guarded by its
+    owner's lock or thread."""
 
     def __init__(self) -> None:
         self.count = 0
         self.texts: list[str] = []
 
     def add(self, text: str) -> None:
-        """One more."""
+        """Add one finding."""
         self.count += 1
         if len(self.texts) < TOLD_AT_MOST:
             self.texts.append(text)
 
 
 class Views:
-    """Whether each LIVE view, looked at one after the other, was true, and no older than the one before it.
+    """Checks a series of LIVE views: each was true, and none is older than the one before it.
 
-    Stricter than invariant 1: also over connections the exchange only goes on. Not thread-safe: one for each
-    thread that looks.
+    Stricter than invariant 1, because the exchange only moves forward, over reconnects too. Not thread-safe:
+    each thread that looks has its own.
     """
 
     def __init__(self, oracle: Oracle) -> None:
@@ -137,7 +136,7 @@ class Views:
         self.wrong = Findings()
 
     def check(self, view: BookView) -> None:
-        """Look at one view; any but a LIVE one says nothing."""
+        """Check one view. Only a LIVE view promises anything."""
         if not view.is_live:
             return
         self.checked += 1
@@ -148,32 +147,34 @@ class Views:
         if index is not None:
             self._last[ticker] = index
         elif self._oracle.find_state(ticker, clock, sides) is None:
-            self.wrong.add(f"{ticker} was never like this: {view!r}, clock {clock}, seq {view.seq}")
+            self.wrong.add(f"{ticker} never looked like this: {view!r}, clock {clock}, seq {view.seq}")
         else:
-            self.wrong.add(f"{ticker} went back behind state {last}: {view!r}, clock {clock}, seq {view.seq}")
+            self.wrong.add(
+                f"{ticker} went back to before state {last}: {view!r}, clock {clock}, seq {view.seq}"
+            )
 
 
 class Ledger:
-    """Every snapshot and delta that a feed delivers, held against the truth. Thread-safe; registers its own
+    """Checks every snapshot and delta that a feed delivers against the truth. Thread-safe; registers its own
     callbacks.
 
-    ``announced`` counts the changes that were not delivered by what announced the loss; ``unannounced`` are
-    the other ones, ``wrong`` what came twice, out of order, without its snapshot, or was never the
-    exchange's. ``delay`` is the time in seconds that each delta's callback takes. With several ``workers`` an
-    event may come before older messages of a market whose worker is behind: its excuse then holds until a
-    snapshot that is newer than the event.
+    ``announced`` counts the changes that were not delivered, by what announced the loss. ``unannounced``
+    holds the others, and ``wrong`` what came twice, out of order, without its snapshot, or was never true.
+    ``delay`` is how long each delta's callback takes, in seconds. With several ``workers`` an event may
+    overtake older messages of a market whose worker is behind: then its excuse holds until a snapshot that is
+    newer than the event.
     """
 
     def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
         self._oracle = oracle
-        # guards all of it, for there may be several workers; nothing else is taken under it
+        # guards everything here, because there may be several workers; no other lock is taken under it
         self._lock = threading.Lock()
-        self._reported: dict[str, int] = {}  # the state of each market that the user's own book would have
-        self._baseless: set[str] = set()  # may have no delta before a snapshot
+        self._reported: dict[str, int] = {}  # by market: the state of the book that a user would have built
+        self._baseless: set[str] = set()  # markets that may have no delta before a snapshot
         # why the market's next message may leave something out; see _excuse()
         self._excuses: dict[str, tuple[str, int]] = {}
         self._in_order = workers == 1
-        # the markets that the user has left, with the state that was true then
+        # the markets that the user has deleted, with the state that was true then
         self._leaves: dict[str, int] = {}
         self.delay = 0.0
         self.deltas = self.snapshots = self.lagged = 0
@@ -187,12 +188,12 @@ class Ledger:
         feed.on_state(self._state)
 
     def left(self, *market_tickers: str) -> None:
-        """The user deletes these markets now: what happens until they come back is no loss."""
+        """The user is deleting these markets: whatever happens until they come back is not a loss."""
         with self._lock:
             self._leaves.update((ticker, self._oracle.newest(ticker)) for ticker in market_tickers)
 
     def behind(self, market_tickers: Iterable[str]) -> list[str]:
-        """The markets of which the newest change has not been delivered."""
+        """The markets whose newest change has not been delivered."""
         with self._lock:
             return [
                 ticker
@@ -209,7 +210,7 @@ class Ledger:
             index = self._oracle.find_state(ticker, message.clock, sides, -1 if told is None else told - 1)
             if index is None:
                 return self.wrong.add(
-                    f"a snapshot of {ticker} at clock {message.clock} behind state {told}, which never was"
+                    f"a snapshot of {ticker} at clock {message.clock} after state {told}, which never existed"
                 )
             self._advance(ticker, told, index, 0)
             self._baseless.discard(ticker)
@@ -231,7 +232,7 @@ class Ledger:
             )
             if index is None:
                 return self.wrong.add(
-                    f"{what} came twice, too late, or never was; the last one led to state {told}"
+                    f"{what} came twice, too late, or never happened; the last one led to state {told}"
                 )
             if told is None and ticker not in self._excuses:
                 self.wrong.add(f"{what} came before any snapshot")
@@ -241,8 +242,8 @@ class Ledger:
             time.sleep(delay)  # a slow callback
 
     def _advance(self, ticker: str, told: int | None, index: int, own: int) -> None:
-        """The user's book is now at state ``index``; ``own``: how many of the changes since the message
-        itself brought."""
+        """The user's book is now at state ``index``. ``own`` is how many of the changes since then this
+        message itself brought."""
         missing = 0 if told is None else index - told - own
         excuse, since = self._excuses.get(ticker, (None, index))
         left = self._leaves.get(ticker)
@@ -260,8 +261,8 @@ class Ledger:
         self._reported[ticker] = index
 
     def _excuse(self, market_tickers: Iterable[str], excuse: str) -> None:
-        """Their next message may leave something out, for this reason; noted with the state that is true
-        now."""
+        """The next message of these markets may leave something out, for this reason. Noted with the state
+        that is true now."""
         self._excuses.update((ticker, (excuse, self._oracle.newest(ticker))) for ticker in market_tickers)
 
     def _gap(self, gap: Gap) -> None:
@@ -274,7 +275,7 @@ class Ledger:
         with self._lock:
             self.lagged += lagged.dropped
             self._excuse(lagged.market_tickers, "lagged")
-            # the snapshot may be among what was dropped
+            # the snapshot may be among the dropped messages
             self._baseless.difference_update(lagged.market_tickers)
 
     def _state(self, change: StateChange) -> None:

@@ -1,7 +1,6 @@
-"""Squid and tinyproxy, if they are installed: each runs on a loopback port of its own, with a configuration
-of its own.
+"""Squid and tinyproxy, if installed. Each runs on its own loopback port, with its own configuration.
 
-Nothing of the machine's own proxies is read or touched, and both end with the test.
+Neither reads or touches the machine's own proxies, and both end with the test.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["PASSWORD", "USER", "running"]
 USER, PASSWORD = "us3r", "r1ght-password"
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 _STARTS_WITHIN: Final = 20.0  # seconds
-# should this process be killed
+# in case this process is killed
 _BOUNDED: Final = ["timeout", "-k", "5", "60"] if shutil.which("timeout") else []
 
 # The helper is asked "user password" and says OK or ERR. Ports other than {allowed} are denied, with or
@@ -61,8 +60,8 @@ MaxClients 20
 
 @contextlib.contextmanager
 def running(name: str, folder: Path, *allowed: int) -> Iterator[int]:
-    """The proxy, which lets ``USER`` through to the ports ``allowed`` of any host; gives its own port. Skips
-    the test if it is not installed."""
+    """Run the proxy, which lets ``USER`` through to the ports ``allowed`` of any host, and yield its port.
+    Skips the test if it is not installed."""
     program = shutil.which(name, path=_PATH)
     if program is None:
         pytest.skip(f"{name} is not installed here (Debian's package has the same name)")

@@ -1,4 +1,4 @@
-"""The rows of the fault matrix, as README.md has them, and where each one is proved."""
+"""The rows of the fault matrix, as README.md has them, and the test that proves each."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Row(NamedTuple):
 
 
 def _table_rows(heading: str) -> Iterator[list[str]]:
-    """The cells of every row of the tables under this ``##`` heading of the README, without the tables' own
-    headings."""
+    """Return the cells of every row of the tables under this ``##`` heading of the README, without the
+    tables' own headings."""
     found = ""
     for line in README.read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
@@ -54,7 +54,7 @@ ROWS: Final = tuple(row.id for row in MATRIX)
 
 @cache
 def proved() -> dict[str, list[str]]:
-    """By id the tests that are named after it, as ``file::test``. A name may start with several ids:
+    """Return the tests that are named after each id, as ``file::test``. A name may start with several ids:
     test_N07_N08_…."""
     found: dict[str, list[str]] = {}
     for file in sorted(TESTS.rglob("test_*.py")):
@@ -68,11 +68,12 @@ def proved() -> dict[str, list[str]]:
 
 
 def decisions() -> list[tuple[str, list[str]]]:
-    """Each decision: the heading of the README that it stands under, and its cells, the row's id first."""
+    """Return each decision: the heading of the README that it stands under, and its cells, starting with the
+    row's id."""
     return [(heading, cells) for heading in _DECISION_HEADINGS for cells in _table_rows(heading)]
 
 
 @cache
 def decided() -> dict[str, str]:
-    """By id the heading that the row's decision stands under."""
+    """Return, by id, the heading that the row's decision stands under."""
     return {cells[0]: heading for heading, cells in decisions()}

@@ -1,4 +1,4 @@
-"""Looks for secrets where none may be: in logs, in errors' texts, in the locals of their tracebacks."""
+"""Looks for secrets where none may be: in logs, in error texts, in the locals of tracebacks."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _RUN = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 
 
 class Secrets:
-    """Texts that must not be seen: keys, signatures, passwords."""
+    """Strings that must not show up: keys, signatures, passwords."""
 
     def __init__(self) -> None:
         self._texts: set[str] = set()
         self._exchanges: list[Exchange] = []
 
     def add(self, *texts: str) -> None:
-        """More secrets."""
+        """Add more secrets."""
         self._texts.update(texts)
 
     def add_pem(self, pem: bytes | str) -> None:
-        """A key: none of its lines may be seen."""
+        """Add a key: none of its lines may show up."""
         text = pem.decode() if isinstance(pem, bytes) else pem
         self.add(*(line for line in text.splitlines() if len(line) >= 16 and not line.startswith("-----")))
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """The exchange's key, its whole key id, and every signature that it was sent."""
+        """Add the exchange's key, its whole key id, and every signature that it received."""
         self.add_pem(exchange.private_key_pem)
         self.add(exchange.api_key_id)
         self._exchanges.append(exchange)
 
     def found_in(self, text: str) -> str | None:
-        """What of it is in the text; None if nothing is."""
+        """Return the secret that is in ``text``, or None."""
         for secret in self._texts:
             if secret in text:
                 return secret
@@ -51,14 +51,15 @@ class Secrets:
         return None
 
     def check(self, text: str, where: str) -> None:
-        """Fail the test if one is in the text."""
+        """Fail the test if a secret is in ``text``."""
         assert self.found_in(text) is None, f"a secret is in {where}: {text[:2000]}"
 
 
 def shown_with_locals(error: BaseException) -> Iterator[str]:
-    """What a reporter that captures locals (Sentry, Flask's debugger) shows of an error and all behind it.
+    """Return what a reporter that captures locals (Sentry, Flask's debugger) shows of an error and its
+    causes.
 
-    Of the package's own and its libraries' frames; the variables of a test may hold what they like.
+    Only the frames of the package and its libraries: the variables of a test may hold anything.
     """
     seen: set[int] = set()
     links: list[BaseException | None] = [error]

@@ -1,6 +1,6 @@
-"""A feed in a child process whose clocks the test moves: the machine sleeps, or somebody sets the wall clock.
+"""A feed in a child process whose clocks the test moves: the machine sleeps, or someone sets the wall clock.
 
-Needs Linux and a C compiler: the clocks are those of clock_shim.c, preloaded into the child.
+Needs Linux and a C compiler: the clocks come from clock_shim.c, preloaded into the child.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support import wait_until
 __all__ = ["CAN_SLEEP", "SleepyFeed"]
 
 COMPILER: Final = shutil.which("cc")
-# 3.10 waits by the wall clock
+# Python 3.10 waits by the wall clock
 CAN_SLEEP: Final = sys.platform == "linux" and sys.version_info >= (3, 11) and COMPILER is not None
 
 _BODY: Final = """
@@ -63,11 +63,11 @@ def _shim(folder: Path) -> Path:
 
 
 class SleepyFeed:
-    """A feed of the exchange, behind ``proxy``, with two books, a store and a recording in ``folder``. A
+    """A feed of the exchange, behind ``proxy``, with two books, a database and a recording in ``folder``. A
     context manager.
 
-    ``told`` is what its callbacks were told, in order: dicts with ``what``, and ``at`` (time.monotonic(), the
-    same clock in both processes) and ``wall`` (the child's wall clock) of the call.
+    ``told`` is what its callbacks received, in order: dicts with ``what``, and when the call came: ``at``
+    (time.monotonic(), the same clock in both processes) and ``wall`` (the child's wall clock).
     """
 
     def __init__(self, exchange: Exchange, proxy: ToxicProxy, folder: Path) -> None:
@@ -104,7 +104,7 @@ class SleepyFeed:
         self.close()
 
     def close(self) -> None:
-        """End the child in good order. Idempotent."""
+        """End the child cleanly. Idempotent."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -119,8 +119,8 @@ class SleepyFeed:
                 self._ahead.close()
 
     def jump(self, *, wall: float, boot: float = 0.0) -> float:
-        """The child's clocks go on by so many seconds at once, but for the monotonic one; returns when that
-        was."""
+        """Move the child's clocks ahead by this many seconds at once, all but the monotonic one; return
+        when."""
         moved = [
             a + round(b * 1e9) for a, b in zip(struct.unpack("qq", self._ahead[:]), (wall, boot), strict=True)
         ]
@@ -129,11 +129,11 @@ class SleepyFeed:
         return at
 
     def sleep(self, seconds: float) -> float:
-        """The machine sleeps; returns when it woke."""
+        """The machine sleeps. Returns when it woke up."""
         return self.jump(wall=seconds, boot=seconds)
 
     def clocks(self) -> dict[str, Any]:
-        """What the child's clocks say."""
+        """Return what the child's clocks say."""
         assert self._process.stdin is not None
         before = len(self.of("clocks"))
         self._process.stdin.write("\n")
@@ -142,7 +142,7 @@ class SleepyFeed:
         return self.of("clocks")[-1]
 
     def of(self, what: str, since: float = 0.0, **having: Any) -> list[dict[str, Any]]:
-        """What was told of this kind since then, with these values."""
+        """Return what was reported of this kind since then, with these values."""
         return [
             one
             for one in list(self.told)
@@ -152,7 +152,7 @@ class SleepyFeed:
         ]
 
     def live_since(self, since: float) -> set[str]:
-        """The markets whose last news since then is that they are LIVE."""
+        """The markets whose latest news since then is that they are LIVE."""
         last = {one["ticker"]: one["status"] for one in self.of("book", since)}
         return {ticker for ticker, status in last.items() if status == "LIVE"}
 

@@ -1,4 +1,5 @@
-"""What the fault tests share: servers that answer by a script, a proxy with a password, and feeds of them."""
+"""What the fault tests share: servers that answer by a script, a proxy with a password, and feeds that use
+them."""
 
 from __future__ import annotations
 
@@ -35,13 +36,13 @@ Answer = bytes | Callable[[Peer], None]
 
 
 class HealthyAtOnce(KalshiFeed):
-    """A feed for which a session with every book LIVE was a good one, however short."""
+    """A feed that counts any session with every book LIVE as healthy, however short."""
 
     _timing = Timing(healthy_live=0.0)
 
 
 class Script:
-    """A server's handler: the first connections get these answers, the others a good handshake."""
+    """Return a server's handler: the first connections get these answers, the others a good handshake."""
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
@@ -49,7 +50,7 @@ class Script:
 
     def __call__(self, peer: Peer) -> None:
         answer = self._answers.pop(0) if self._answers else None
-        self.requests.append(peer.read_request())  # before the answer, which makes the feed go on
+        self.requests.append(peer.read_request())  # before the answer, because the feed goes on with it
         if answer is None:
             peer.handshake()
         elif isinstance(answer, bytes):
@@ -59,12 +60,12 @@ class Script:
         peer.wait_closed()
 
     def stamps(self) -> list[float]:
-        """When the requests were signed, in Unix seconds of the feed's idea of the time."""
+        """Return when the requests were signed, in Unix seconds of the feed's clock."""
         return [int(request["kalshi-access-timestamp"]) / 1000 for request in self.requests]
 
 
 def says(line: str, *headers: str, body: bytes = b"") -> bytes:
-    """An HTTP response."""
+    """Build an HTTP response."""
     return (
         "\r\n".join([f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
         + body
@@ -72,13 +73,13 @@ def says(line: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 def of(make_feed: FeedMaker, server: RawServer, **options: object) -> tuple[KalshiFeed, Recorder]:
-    """A feed of this server, not started, and all that it tells."""
+    """Return a feed of this server, not started, and the list of everything that it reports."""
     feed = make_feed(url=f"ws://127.0.0.1:{server.port}/trade-api/ws/v2", ssl_context=None, **options)
     return feed, Recorder(feed)
 
 
 def fatal(feed: KalshiFeed, heard: Recorder) -> HandshakeRejected:
-    """Starts the feed, which must fail with an answer that is told to callbacks in the same words."""
+    """Start the feed, which must fail with an error that its callbacks get in the same words."""
     with pytest.raises(HandshakeRejected) as caught:
         feed.start().wait_until_connected(10)
     wait_until(lambda: FeedState.FAILED in heard.steps())
@@ -87,12 +88,12 @@ def fatal(feed: KalshiFeed, heard: Recorder) -> HandshakeRejected:
 
 
 def through(server: RawServer) -> str:
-    """The URL of the proxy that this server is, with user name and password."""
+    """The URL of the proxy that this server plays, with user name and password."""
     return f"http://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
 
 
 def first_retry(feed: KalshiFeed, heard: Recorder) -> StateChange:
-    """Starts the feed, which must want to dial again; does not wait for it."""
+    """Start the feed, which must decide to dial again; do not wait for that dial."""
     feed.start()
     wait_until(lambda: FeedState.RECONNECTING in heard.steps())
     feed.close()

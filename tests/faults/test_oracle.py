@@ -65,7 +65,7 @@ def test_a_view_that_never_was_or_went_back_is_found(exchange: Exchange, oracle:
     views.check(replace(second, clock=0))  # as it was at another time
     views.check(replace(second, no=second.yes, yes=second.no))
     views.check(replace(second, yes=second.yes[1:]))
-    assert [text.split(":")[0] for text in views.wrong.texts] == [f"{A} was never like this"] * 3
+    assert [text.split(":")[0] for text in views.wrong.texts] == [f"{A} never looked like this"] * 3
     views.check(replace(second, yes=second.yes[1:], is_live=False))  # says of itself that it may be wrong
     views.check(second)
     assert views.wrong.count == 3

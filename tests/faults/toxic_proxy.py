@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that does to a connection what networks do.
 
-One thread moves the bytes of all connections; a test (or the soak) changes the toxics at any time, and they
-apply to what is moved from then on. What it decides at random comes from its own seed.
+One thread moves the bytes of all connections. A test (or the soak) can change the toxics at any time; they
+apply to whatever is moved from then on. Random decisions come from the proxy's own seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 __all__ = ["ToxicProxy", "Toxics"]
 
-# bytes a direction holds back before it stops reading, so that back-pressure is real
+# bytes that a direction holds before it stops reading, so that back-pressure is real
 _MOST_HELD: Final = 1 << 20
 _TICK: Final = 0.2
 
@@ -30,13 +30,13 @@ class Toxics:
     """What happens to one direction. Plain attributes: set by the test, read by the proxy's thread."""
 
     latency: float = 0.0  # seconds
-    jitter: float = 0.0  # seconds, at most, on top of the latency
+    jitter: float = 0.0  # seconds, at most, added to the latency
     rate: float | None = None  # bytes a second
-    slice: int | None = None  # the largest piece passed on at once; sizes are random up to it
-    black_hole: bool = False  # nothing is read and nothing is passed; the connection stays up
-    limit: int | None = None  # bytes of each connection to pass before it is cut
+    slice: int | None = None  # the largest piece that is passed on at once; sizes are random up to it
+    black_hole: bool = False  # the proxy reads nothing and passes nothing on; the connection stays up
+    limit: int | None = None  # how many bytes of each connection are passed on before it is cut
     flip: int | None = None  # the offset of a byte in each connection that is changed on the way
-    flip_next: int = 0  # in so many of the pieces that come next, whosever they are, one byte is changed
+    flip_next: int = 0  # one byte is changed in this many of the next pieces, on any connection
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Pipe:
     source: socket.socket
     sink: socket.socket
     toxics: Toxics
-    chunks: deque[tuple[float, bytes]] = field(default_factory=deque)  # when to pass it on, what
+    chunks: deque[tuple[float, bytes]] = field(default_factory=deque)  # when to pass it on, and what
     held: int = 0
     passed: int = 0
     taken: int = 0
@@ -60,9 +60,10 @@ class _Pipe:
 class ToxicProxy:
     """Forwards its ``port`` to ``target``. A context manager; its methods may be called from any thread.
 
-    ``down`` are the toxics of what the exchange sends, ``up`` of what the feed sends. ``cut_with_reset``: how
-    connections are ended that reach their limit (RST, or FIN). ``passed`` counts the bytes passed down over
-    all connections, ``accepted`` the connections, ``limited`` those that have reached their limit.
+    ``down`` holds the toxics of what the exchange sends, ``up`` those of what the feed sends.
+    ``cut_with_reset`` says how a connection ends when it reaches its limit (RST, or FIN). ``passed`` counts
+    the bytes passed down over all connections, ``accepted`` the connections, ``limited`` those that reached
+    their limit.
     """
 
     def __init__(self, target: int, *, seed: int = 0) -> None:
@@ -70,7 +71,7 @@ class ToxicProxy:
         self._random = random.Random(seed)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: list[tuple[_Pipe, _Pipe]] = []
-        # guards _pairs; nothing else is called under it but socket calls that do not block
+        # guards _pairs; under it, only socket calls that do not block
         self._lock = threading.Lock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="toxic-proxy", daemon=True)
@@ -96,7 +97,7 @@ class ToxicProxy:
         self._listener.close()
 
     def heal(self) -> None:
-        """No toxics any more; connections go on."""
+        """Remove all toxics; connections go on."""
         self.down, self.up = Toxics(), Toxics()
         self.refusing = self.cut_with_reset = False
         with self._lock:
@@ -111,8 +112,7 @@ class ToxicProxy:
             self._pairs.clear()
 
     def freeze(self) -> None:
-        """Every connection of now goes silent for ever, in both directions; later ones are as the toxics
-        say."""
+        """Silence every current connection for good, in both directions. Later ones follow the toxics."""
         with self._lock:
             for pair in self._pairs:
                 pair[0].toxics = pair[1].toxics = Toxics(black_hole=True)
@@ -134,7 +134,7 @@ class ToxicProxy:
                     [],
                     min(max(wait, 0.0), _TICK),
                 )
-            except (OSError, ValueError):  # a socket was closed by cut() meanwhile
+            except (OSError, ValueError):  # cut() closed a socket in the meantime
                 continue
             if self._listener in reads:
                 self._accept()

@@ -1,4 +1,4 @@
-"""Sees that nothing wrong is ever LIVE: invariant 1 of kalshi_feed/README.md, through the public API."""
+"""Checks that nothing wrong is ever LIVE, through the public API: invariant 1 of kalshi_feed/README.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Witness", "actions", "number_of"]
 
 
 class Witness:
-    """Sees every live book that callbacks could see, and what the exchange's book has ever been."""
+    """Watches every LIVE book that callbacks can see, and remembers every state of the exchange's books."""
 
     def __init__(self, feed: KalshiFeed, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -31,27 +31,27 @@ class Witness:
                 self._seen.append((ticker, sides(view)))
 
     def note(self) -> None:
-        """The exchange's books are as they should be seen now."""
+        """Note that the exchange's books, as they are now, may be seen from now on."""
         for ticker in (A, B):
             self.truths[ticker].append(self._exchange.book(ticker))
 
     def change(self, ticker: str, side: str, price: str, delta: Any) -> None:
-        """A change of the exchange's book, and what it is then."""
+        """Change the exchange's book, and note what it is then."""
         self._exchange.change(ticker, side, price, delta)
         self.note()
 
     def check(self) -> None:
-        """Nothing wrong was LIVE at any moment."""
-        wait_until(lambda: self._seen, what="a callback that sees a live book")
+        """Check that nothing wrong was ever LIVE."""
+        wait_until(lambda: self._seen, what="a callback that sees a LIVE book")
         for ticker, seen in tuple(self._seen):
             assert seen in self.truths[ticker], f"the book of {ticker} was LIVE with {seen}"
 
 
 def actions(exchange: Exchange) -> list[str]:
-    """What was asked of the exchange so far: the command, or the action of an update."""
+    """What the exchange was asked so far: the command, or the action of an update."""
     return [c.get("params", {}).get("action", c["cmd"]) for c in exchange.commands]
 
 
 def number_of(exchange: Exchange, action: str) -> int:
-    """How often it was asked for."""
+    """How often the exchange was asked for it."""
     return actions(exchange).count(action)

@@ -1,10 +1,10 @@
 """``python -m tests.soak --minutes N --seed S``: the chaos soak.
 
-Three feeds over TLS, 50 markets, 2,000 changes a second, and every one to three seconds another fault of the
-network, of the exchange and of the user, drawn from the seed (printed; without one a random seed). Meanwhile
-every LIVE book is held against the exchange's history, and every delta that was not delivered against what
-was announced (tests/faults/oracle.py). At the end all is made well: every book must become LIVE and equal in
-the time promised. The last line is JSON; the exit status is 1 if anything was wrong. Loopback only; it ends
+Three feeds over TLS, 50 markets, and 2,000 changes per second. Every one to three seconds comes another fault
+of the network, of the exchange or of the user, drawn from the seed (printed; random if not given). Meanwhile
+every LIVE book is compared with the exchange's history, and every delta that was not delivered with what was
+announced (tests/faults/oracle.py). At the end the faults stop, and every book must become LIVE and right in
+the promised time. The last line is JSON; the exit status is 1 if anything was wrong. Loopback only; it ends
 by itself.
 """
 
@@ -18,14 +18,18 @@ import sys
 from tests.soak.report import last_line, table
 from tests.soak.soak import Soak
 
-MARGIN_SECONDS = 180.0  # over the planned time: then every thread's stack is printed and the process ends
+# beyond the planned time; then the stack of every thread is printed and the process ends
+MARGIN_SECONDS = 180.0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="the chaos soak")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument(
-        "--seed", type=int, default=None, help="of the faults; printed, so that a run can be repeated"
+        "--seed",
+        type=int,
+        default=None,
+        help="seed of the faults; it is printed, so that you can repeat a run",
     )
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)

@@ -1,4 +1,4 @@
-"""One feed behind its own bad network, with everything that watches it."""
+"""One feed behind its own bad network, and everything that watches it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ TIMING: Final = Timing(
 POLICY: Final = ReconnectPolicy(initial_delay=0.05, max_delay=1.0)
 IDLE_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 3.0
-# From the moment that all is well to the last book LIVE, at worst: a dead connection is noticed, the next
-# dial is waited for and made, a command is asked twice, its snapshots too, and the last retry of a
-# subscription is over.
+# The worst case from the end of the faults to the last book LIVE: noticing a dead connection, waiting for the
+# next dial and making it, sending a command twice, waiting for its snapshots twice, and the last retry of a
+# subscription.
 PROMISED_SECONDS: Final = (
     IDLE_SECONDS
     + POLICY.max_delay
@@ -51,14 +51,14 @@ PROMISED_SECONDS: Final = (
 
 
 class SoakFeed(KalshiFeed):
-    """A feed whose session waits for nothing long."""
+    """A feed whose session never waits long."""
 
     _timing = TIMING
 
 
 class Line:
-    """Feed, proxy, ledger, and a user who waits for updates. Methods are the soak's own thread's; a context
-    manager."""
+    """Feed, proxy, ledger, and a user who waits for updates. A context manager; its methods belong to the
+    soak's own thread."""
 
     def __init__(
         self,
@@ -89,10 +89,11 @@ class Line:
         self.ledger = Ledger(oracle, self.feed, workers)
         self.shown, self.waited, self.sampled = (Views(oracle) for _ in range(3))  # by the thread that looks
         self.updates = self.raised = 0
-        self.raising = 0  # so many trades' callbacks raise
-        self.error: BaseException | None = None  # what ended the user's thread
+        self.raising = 0  # how many of the next trade callbacks raise
+        self.error: BaseException | None = None  # the error that ended the user's thread
         self.deleted: list[str] = []
-        self._lock = threading.Lock()  # guards `shown` between several workers; nothing is taken under it
+        # guards `shown` against several workers; no other lock is taken under it
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._user = threading.Thread(target=self._wait_for_updates, name=f"soak-user-{name}", daemon=True)
         self.feed.on_book(self._shown, market_tickers=self.tickers[::5])
@@ -122,7 +123,7 @@ class Line:
         if self.raising > 0:
             self.raising -= 1
             self.raised += 1
-            raise ZeroDivisionError("a user's mistake, on purpose")
+            raise ZeroDivisionError("a user's bug, on purpose")
 
     def _wait_for_updates(self) -> None:
         turn = 0
@@ -133,7 +134,7 @@ class Line:
                 view = book.wait_for_update(timeout=0.5)
             except WaitTimeout:
                 continue
-            except StaleBookError:  # nobody wants this one just now
+            except StaleBookError:  # no one wants this book at the moment
                 self._stop.wait(0.05)
                 continue
             except KalshiFeedError as error:
@@ -144,10 +145,10 @@ class Line:
             self.waited.check(view)
 
     def act(self, kind: str, dice: float) -> None:
-        """What the feed's user does."""
+        """Do what the feed's user does."""
         some = [self.tickers[int(dice * 1000 + 7 * i) % len(self.tickers)] for i in range(1 + int(dice * 5))]
         if kind == "slow callbacks":
-            self.ledger.delay = 0.001 + 0.004 * dice  # 200 to 1,000 a second: fewer than come
+            self.ledger.delay = 0.001 + 0.004 * dice  # 200 to 1,000 per second: fewer than arrive
         elif kind == "quick callbacks":
             self.ledger.delay = 0.0
         elif kind == "callback raises":
@@ -175,7 +176,7 @@ class Line:
             self.books, self.deleted = self.feed.subscribe("orderbook_delta", self.tickers), []
 
     def add_back(self) -> None:
-        """Want again whatever was deleted."""
+        """Subscribe again to everything that was deleted."""
         if self.deleted:
             again, self.deleted = self.deleted, []
             self.books.add_markets(*again)
@@ -183,7 +184,7 @@ class Line:
     # -- the network -----------------------------------------------------------------------------------------
 
     def strike(self, kind: str, dice: float) -> None:
-        """The network from now on, both ways where that makes sense."""
+        """Set the network from now on, both ways where that makes sense."""
         proxy = self.proxy
         proxy.heal()
         down, up = proxy.down, proxy.up
@@ -192,7 +193,7 @@ class Line:
         elif kind == "jitter":
             down.latency, down.jitter = 0.01, 0.02 + 0.3 * dice
         elif kind == "bandwidth":
-            down.rate = 50_000 + 400_000 * dice  # up to about what it takes
+            down.rate = 50_000 + 400_000 * dice  # up to about what the feed needs
         elif kind == "slices":
             down.slice, up.slice = 50 + int(1500 * dice), 1 + int(20 * dice)
         elif kind == "black hole":
@@ -210,7 +211,7 @@ class Line:
             proxy.cut(reset=dice > 0.5)
 
     def heal(self) -> None:
-        """A good network and a well-behaved user."""
+        """Restore a good network and a well-behaved user."""
         self.proxy.heal()
         self.ledger.delay, self.raising = 0.0, 0
         self.add_back()
@@ -218,7 +219,8 @@ class Line:
     # -- watching --------------------------------------------------------------------------------------------
 
     def sample(self) -> list[str]:
-        """Look at every book; the wanted ones that are not LIVE. Without a connection none may be."""
+        """Look at every book; return the wanted ones that are not LIVE. Without a connection, none may be
+        LIVE."""
         before = self._connection()
         views = [self.feed.book(ticker).view() for ticker in self.tickers]
         if before[0] is FeedState.RECONNECTING and self._connection() == before:
@@ -241,12 +243,11 @@ class Line:
         return [ticker for ticker in self.tickers if not self.feed.book(ticker).is_live]
 
     def ailments(self) -> list[str]:
-        """What health() complains of; that callbacks were too slow a minute ago was so, and is no
-        complaint."""
+        """What health() complains about. Callbacks that were too slow a minute ago do not count."""
         return [reason for reason in self.feed.health().reasons if "callbacks are too slow" not in reason]
 
     def findings(self) -> list[str]:
-        """What was found wrong so far, in words; the first of it."""
+        """The first things that were found wrong so far, as text."""
         texts = [text for look in self.looks for text in look.wrong.texts]
         texts += [
             f"not announced: {text}" for text in self.ledger.unannounced.texts
@@ -255,5 +256,5 @@ class Line:
 
     @property
     def looks(self) -> tuple[Views, ...]:
-        """All that have looked at its books."""
+        """Everyone that has looked at its books."""
         return self.shown, self.waited, self.sampled

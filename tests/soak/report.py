@@ -1,4 +1,4 @@
-"""The figures of a run, as a table and as one line of JSON."""
+"""The results of a run, as a table and as one line of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Process", "last_line", "report", "table"]
 
 MB = 1024 * 1024
-WARM_UP = 0.4  # of the notes; what comes behind must be flat
+WARM_UP = 0.4  # the share of the notes that counts as warm-up; the rest must be flat
 
 
 class Process:
@@ -29,7 +29,7 @@ class Process:
         self.notes: list[tuple[float, float, int, int]] = []
 
     def note(self, now: float) -> None:
-        """Look now."""
+        """Take a note now."""
         try:
             with open("/proc/self/statm", encoding="ascii") as file:
                 resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
@@ -44,7 +44,8 @@ class Process:
         return f"{resident:.0f} MB, {threads} threads, {descriptors} descriptors"
 
     def slope(self) -> float | None:
-        """MB a minute that the memory grew by after the warm-up (least squares); None of too few notes."""
+        """How fast memory grew after the warm-up, in MB per minute (least squares); None if there are too few
+        notes."""
         notes = self.notes[int(len(self.notes) * WARM_UP) :]
         if len(notes) < 4:
             return None
@@ -54,7 +55,7 @@ class Process:
         return 60 * sum((note[0] - mean_at) * (note[1] - mean) for note in notes) / spread
 
     def figures(self) -> dict[str, Any]:
-        """For the last line."""
+        """Return the results for the last line."""
         warm = self.notes[int(len(self.notes) * WARM_UP) :] or self.notes
         slope = self.slope()
         return {
@@ -69,7 +70,7 @@ class Process:
 def report(
     outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float
 ) -> None:
-    """Take down the figures while the feeds are still there."""
+    """Take down the results while the feeds still exist."""
     stats = [line.feed.stats() for line in lines]
     looks = [look for line in lines for look in line.looks]
     announced: Counter[str] = Counter()
@@ -102,7 +103,7 @@ def report(
 
 
 def table(outcome: Outcome) -> str:
-    """For people."""
+    """Return the table, for people."""
     rows = [
         f"{kind:28}{count:8}" for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1])
     ]
@@ -111,6 +112,6 @@ def table(outcome: Outcome) -> str:
 
 
 def last_line(outcome: Outcome) -> str:
-    """For programs. A run that ended early has not found these zeros."""
+    """Return the line of JSON, for programs. A run that ended early has not proved its zeros."""
     figures = {"wrong_live_books": None, "unannounced_losses": None} | outcome.figures
     return json.dumps({"ok": outcome.is_good, "seed": outcome.seed, "seconds": outcome.seconds, **figures})

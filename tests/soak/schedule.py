@@ -1,9 +1,9 @@
 """What goes wrong, and when: drawn from the seed alone, before the run begins.
 
-Each line (a feed behind its own proxy) has a network that changes every one to three seconds, the exchange
-something wrong with its frames, its answers or itself as often, and the user of each feed does something as
-often. Where and when a fault meets the traffic is then the threads' and the network's affair: the same seed
-gives the same faults at the same times, not the same run.
+Every one to three seconds something happens to each line (a feed behind its own proxy): its network changes,
+the exchange does something wrong to its frames, its answers or itself, and its user does something. Where a
+fault meets the traffic is up to the threads and the network: the same seed gives the same faults at the same
+times, but not the same run.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ USER: Final = {
 
 @dataclass(frozen=True, order=True)
 class Strike:
-    """One thing that happens ``at`` seconds after the start. ``line``: -1 is the exchange. ``dice``: 0 to 1,
-    for its size."""
+    """One event, ``at`` seconds after the start. ``line``: -1 is the exchange. ``dice``: from 0 to 1, for its
+    size."""
 
     at: float
     line: int
@@ -79,7 +79,7 @@ class Strike:
 
 
 def schedule(seed: int, seconds: float, lines: int) -> list[Strike]:
-    """All strikes of a run, in order of time."""
+    """Return all strikes of a run, ordered by time."""
     strikes: list[Strike] = []
     for line, kinds in [
         (-1, EXCHANGE),

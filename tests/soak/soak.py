@@ -1,7 +1,7 @@
-"""The soak: one exchange, three feeds, everything that can go wrong, and an oracle that looks on.
+"""The soak: one exchange, three feeds, everything that can go wrong, and an oracle that watches.
 
-It ends by itself: after the planned time all is made well again, and what is to come true has
-PROMISED_SECONDS for it.
+It ends by itself. After the planned time all faults stop, and everything must be right again within
+PROMISED_SECONDS.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["Soak"]
 MARKETS: Final = 50
 RATE: Final = 2_000.0
 SAMPLE_SECONDS: Final = 0.2
-# bytes a feed may be behind before the exchange ends its subscription with error 25
+# how many bytes a feed may be behind before the exchange ends its subscription with error 25
 MAX_BUFFER: Final = 2 * 1024 * 1024
 BEFORE_SECONDS: Final = 10.0  # for the first books
-MOST_GROWTH: Final = 2.0  # MB a minute, of runs long enough for the memory to be warm
+MOST_GROWTH: Final = 2.0  # MB per minute, for runs long enough for the memory to be warm
 WARM_SECONDS: Final = 600.0
-STOP_AFTER: Final = 200  # wrong views: no more needs to be known
+STOP_AFTER: Final = 200  # wrong views; more would tell us nothing new
 
 
 @dataclass
@@ -52,13 +52,13 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether there is nothing to be ashamed of."""
+        """Whether nothing went wrong."""
         return not self.findings
 
 
 class Soak:
-    """One run. ``tell`` gets a line of progress now and then; ``promised``: seconds for all to be right again
-    at the end."""
+    """One run. ``tell`` gets a line of progress now and then; ``promised`` is how many seconds everything may
+    take to be right again at the end."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Soak:
         self._died: list[str] = []
 
     def run(self) -> Outcome:
-        """All of it; returns what was found, never raises for it."""
+        """Run all of it; return what was found. Never raises for a finding."""
         threads, descriptors = set(threading.enumerate()), len(open_descriptors())
         hook, threading.excepthook = threading.excepthook, self._thread_died
         logger = logging.getLogger("kalshi_feed")
@@ -95,8 +95,8 @@ class Soak:
         more = len(open_descriptors()) - descriptors
         outcome = self.outcome
         outcome.figures |= {"threads_left": len(left), "descriptors_left": max(more, 0)}
-        outcome.findings += [f"a thread is left: {name}" for name in left]
-        outcome.findings += [f"{more} descriptors are left"] if more > 0 else []
+        outcome.findings += [f"a thread is left behind: {name}" for name in left]
+        outcome.findings += [f"{more} descriptors are left behind"] if more > 0 else []
         outcome.findings += self._died + self._log.bad
         return outcome
 
@@ -126,7 +126,7 @@ class Soak:
             report(self.outcome, exchange, oracle, lines, self._longest_stale)
             slope = self.outcome.process.slope() or 0.0
             if self.outcome.seconds >= WARM_SECONDS and slope > MOST_GROWTH:
-                self.outcome.findings.append(f"the memory grows by {slope:.1f} MB a minute")
+                self.outcome.findings.append(f"memory grows by {slope:.1f} MB a minute")
 
     # -- the storm -------------------------------------------------------------------------------------------
 
@@ -191,8 +191,8 @@ class Soak:
     # -- the calm --------------------------------------------------------------------------------------------
 
     def _calm(self, exchange: Exchange, lines: list[Line]) -> None:
-        """All is well again; the markets go on moving, and every book must come to be LIVE in the time
-        promised."""
+        """The faults have stopped. The markets go on, and every book must become LIVE in the promised
+        time."""
         exchange.behave()
         for line in lines:
             line.heal()
@@ -216,8 +216,8 @@ class Soak:
         return _comes_true(all_live, deadline)
 
     def _check_end(self, exchange: Exchange, oracle: Oracle, lines: list[Line]) -> None:
-        """With the markets at rest every book is the exchange's, and one more change of each gets through
-        everywhere."""
+        """With the markets at rest, every book equals the exchange's, and one more change of each gets
+        through everywhere."""
         findings, tickers = self.outcome.findings, exchange.market_tickers
         exchange.quiesce(self._promised)
         deadline = time.monotonic() + self._promised
@@ -259,7 +259,7 @@ class Soak:
 
             if not _comes_true(equal, deadline):
                 self.outcome.findings.append(
-                    f"{line.name}: with the markets at rest the books are not the exchange's"
+                    f"{line.name}: with the markets at rest, the books are not the exchange's"
                 )
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
@@ -267,7 +267,7 @@ class Soak:
 
 
 def _comes_true(condition: Callable[[], object], deadline: float) -> bool:
-    """Whether it does in time."""
+    """Whether the condition comes true in time."""
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -316,7 +316,7 @@ _EXCHANGE: Final[dict[str, Callable[[Exchange, int | None, int], None]]] = {
 
 
 class _Log(logging.Handler):
-    """The feeds' log: no secret may be in it, and nothing that calls itself a defect. Called by any
+    """Watches the feeds' log: it may hold no secret, and nothing that calls itself a defect. Called by any
     thread."""
 
     def __init__(self) -> None:

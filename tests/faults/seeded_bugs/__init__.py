@@ -1,2 +1,2 @@
-"""Realistic bugs, put into a copy of the package one at a time: the property and state tests must catch every
-one."""
+"""Realistic bugs, put into a copy of the package one at a time. The property and state tests must catch
+each."""

@@ -1,9 +1,9 @@
 """python -m tests.faults.seeded_bugs [--quick]: puts each bug into a copy of the package and runs the tests
 that must catch it.
 
-Prints a table, and as its last line JSON with "bugs" and "caught"; the exit code is 1 if one survives, 2 if a
-seed fits no longer. Only a test that fails counts: a run that breaks, hangs or tests something else catches
-nothing. First the tests run on a copy without any bug, and must pass.
+Prints a table, and as its last line JSON with "bugs" and "caught". The exit code is 1 if a bug survives, and
+2 if a seed no longer fits the source. Only a failing test counts: a run that breaks, hangs or tests something
+else catches nothing. First the tests run on a copy without any bug, and must pass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FAILED: Final = 1  # pytest's exit code when a test has failed
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.seeded_bugs", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"only {len(QUICK)} of them")
-    parser.add_argument("--only", metavar="WORD", help="those whose name has this word in it")
+    parser.add_argument("--only", metavar="WORD", help="only the bugs with this word in their name")
     arguments = parser.parse_args()
     bugs = [
         bug
@@ -51,7 +51,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    print(f"without a bug the tests pass: {time.monotonic() - began:.0f} s")
+    print(f"without a bug, the tests pass: {time.monotonic() - began:.0f} s")
     caught = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for bug, (code, text, seconds) in zip(
@@ -70,19 +70,19 @@ def main() -> int:
 
 
 def misfit(bug: Bug) -> str | None:
-    """What is wrong with the seed, if anything."""
+    """Return what is wrong with the seed, if anything."""
     file = ROOT / "kalshi_feed" / bug.file
     count = file.read_text(encoding="utf-8").count(bug.old) if file.exists() else 0
     if count == 1 and bug.old != bug.new:
         return None
     return (
-        f"the seed of {bug.name!r} must be renewed: its old text stands {count} times in "
+        f"the seed of {bug.name!r} must be renewed: its old text appears {count} times in "
         f"kalshi_feed/{bug.file}, not once"
     )
 
 
 def run(bug: Bug | None, tests: Iterable[str]) -> tuple[int | None, str, float]:
-    """Pytest's exit code (None: it did not end), what it said, and the seconds that it took."""
+    """Return pytest's exit code (None: it did not end), its output, and how many seconds it took."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="seeded-bug-") as place:
         copy = Path(place)
@@ -97,7 +97,7 @@ def run(bug: Bug | None, tests: Iterable[str]) -> tuple[int | None, str, float]:
             "KALSHI_SEEDED_COPY": place,
             "KALSHI_EFFORT": "first",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0",  # markets are given to workers by their hash: each run is to be the same
+            "PYTHONHASHSEED": "0",  # workers get markets by hash: make every run the same
         }
         plugins = ("-p", "no:cacheprovider", "-p", "tests.faults.seeded_bugs.the_copy")
         try:

@@ -1,4 +1,4 @@
-"""A pytest plugin: the run ends at once unless the package under test is the copy with the bug in it."""
+"""A pytest plugin that ends the run at once unless the package under test is the copy with the bug in it."""
 
 from __future__ import annotations
 
