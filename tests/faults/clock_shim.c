@@ -1,6 +1,6 @@
-/* Preloaded into a child process: its wall clock and CLOCK_BOOTTIME are ahead of the machine's by so many nanoseconds as
- * the shared file named by CLOCK_SHIM says (two int64: wall, boottime). CLOCK_MONOTONIC stays as it is, so a jump of the
- * two is what a process sees when the machine has slept. */
+/* Preloaded into a child process: its wall clock and CLOCK_BOOTTIME run ahead of the machine's by as many nanoseconds as
+ * the shared file named by CLOCK_SHIM says (two int64: wall, boottime). CLOCK_MONOTONIC stays as it is, so when both
+ * jump, the process sees what it would see after the machine slept. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 """One book against a naive one: plain dicts of Decimals, and every question answered the slow way. Faults
 S09–S14.
 
-Everything comes as the exchange writes it, in each wire generation and on both scales of the no side, and
-goes the way the feed takes: decoder, book, store, handle, view.
+Every frame is written as the exchange writes it, in each wire generation and on both scales of the no side.
+It takes the feed's own path: decoder, book, store, handle, view.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot
 from kalshi_feed.waiting import Waiter
 from tests.effort import effort
 
-PRICES = ("0.0000", "0.4000", "0.4100", "0.5505", "1.0000")  # few, so that they meet
+PRICES = ("0.0000", "0.4000", "0.4100", "0.5505", "1.0000")  # only a few, so that they coincide
 SIZES = ("1.00", "2.00", "0.50")
 NO_PRICES: tuple[Any, ...] = (
     "NaN",
@@ -63,7 +63,7 @@ Side = dict[Decimal, Decimal]
 sides = st.sampled_from(["yes", "no"])
 prices = st.sampled_from(PRICES).map(Decimal)
 sizes = st.sampled_from(SIZES).map(Decimal)
-# None: the side is left out
+# None: this side is left out
 levels = st.none() | st.dictionaries(prices, sizes | st.just(Decimal("0.00")), max_size=4)
 generations = st.sampled_from(["fixed-point", "dollars", "cents"])
 
@@ -88,7 +88,7 @@ class BookAgainstModel(RuleBasedStateMachine):
 
     @rule(yes=levels, no=levels, generation=generations)
     def snapshot(self, yes: Side | None, no: Side | None, generation: str) -> None:
-        """Any snapshot replaces the book; a side that is left out is empty."""
+        """Any snapshot replaces the book; a missing side is empty."""
         msg: dict[str, Any] = {"market_ticker": "A"}
         for side, wanted in (("yes", yes), ("no", no)):
             if wanted is not None:
@@ -106,7 +106,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         generation=generations,
     )
     def deltas(self, deltas: list[tuple[str, Decimal, Decimal, bool]], generation: str) -> None:
-        """More at a level; or less, down to nothing."""
+        """Add to a level, or take from it, down to nothing."""
         for side, price, size, is_less in deltas:
             there = self.model[side].get(price, Decimal(0))
             change = -min(size, there) if is_less else size
@@ -139,7 +139,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         snapshot=st.booleans(),
     )
     def what_is_no_number(self, side: str, price: Any, size: Any, which: int, snapshot: bool) -> None:
-        """In the price, in the size, or in both."""
+        """Corrupt the price, the size, or both."""
         price = "0.4000" if which == 0 else price
         size = "1.00" if which == 1 else size
         try:
@@ -155,7 +155,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         except (ProtocolError, ValueError):
             self.version -= 1
         else:
-            raise AssertionError(f"{price!r} and {size!r} were taken for numbers")
+            raise AssertionError(f"{price!r} and {size!r} were accepted as numbers")
 
     @rule(status=st.sampled_from([BookStatus.LIVE, BookStatus.STALE, BookStatus.CLOSED]))
     def status_changes(self, status: BookStatus) -> None:
@@ -167,8 +167,8 @@ class BookAgainstModel(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["change", "LIVE", "STALE", "two sides"]))
     def someone_waits(self, what: str) -> None:
-        """For the next change, a status, or a book that one can trade on: as a thread would that has just
-        looked."""
+        """Wait for the next change, for a status, or for a book that one can trade on, like a thread that has
+        just looked."""
         version = self.book.version
         checks: dict[str, Callable[[], object]] = {
             "change": lambda: True if self.book.version > version else None,
@@ -230,7 +230,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         self._take("orderbook_delta", msg)
 
     def _take(self, wire_type: str, msg: dict[str, Any]) -> None:
-        """Raises what the session would have to deal with."""
+        """Apply a frame; raises what the session would have to handle."""
         self.seq += 1
         self.version += 1
         (message,) = self.decoder.decode_batch(
@@ -251,7 +251,8 @@ class BookAgainstModel(RuleBasedStateMachine):
 
 
 def _generation(generation: str, prices: Iterable[Decimal], sizes: Iterable[Decimal]) -> str:
-    """The generation, if it can write these numbers; else the newest, which can write them all."""
+    """Return the generation if it can write these numbers, otherwise the newest, which can write all of
+    them."""
     can = all(price * 100 % 1 == 0 for price in prices) and all(size % 1 == 0 for size in sizes)
     return generation if can else "fixed-point"
 
@@ -263,7 +264,7 @@ def _size(size: Decimal, generation: str) -> Any:
 def _same(
     answers: Any, side: str, bids: list[tuple[Decimal, Decimal]], asks: list[tuple[Decimal, Decimal]]
 ) -> None:
-    """Every question about one side, against the slow answer."""
+    """Compare every question about one side with the slow answer."""
     for depth in (1, 2, None):
         assert answers.bids(side, depth) == tuple(bids[:depth])
         assert answers.asks(side, depth) == tuple(asks[:depth])
@@ -293,7 +294,7 @@ def _cost(levels: list[tuple[Decimal, Decimal]], quantity: Decimal) -> Decimal |
 
 
 def _near(answer: Decimal | None, ratio: tuple[Any, Any]) -> bool:
-    """Whether ``answer`` is the ratio to 28 digits; None where there is none."""
+    """Whether ``answer`` is the ratio, to 28 digits; None if there is no ratio."""
     if not ratio[1]:
         return answer is None
     return answer is not None and abs(Fraction(answer) - Fraction(ratio[0]) / Fraction(ratio[1])) < Fraction(

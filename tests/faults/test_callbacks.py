@@ -25,7 +25,7 @@ POLICIES = pytest.mark.parametrize("overflow", ["drop_oldest", "block"])
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A callback is called stuck after 0.2 s, not 5."""
+    """A feed that calls a callback stuck after 0.2 s, not 5."""
     monkeypatch.setattr(dispatch, "_STUCK_AFTER", 0.2)
     monkeypatch.setattr(dispatch, "_WATCH_EVERY", 0.05)
 
@@ -47,8 +47,8 @@ def test_R03_callback_that_never_returns(
     hurried: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One warning names it, also when nothing more comes; books and waits go on; close() ends, and leaves the
-    thread behind."""
+    """One warning names it, even if nothing more comes. Books and waits go on, and close() ends and leaves
+    the thread behind."""
     feed = make_feed(overflow=overflow, queue_size=5)
     held = feed.on_trade(Held())
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
@@ -61,7 +61,7 @@ def test_R03_callback_that_never_returns(
         wait_equal(feed, exchange, A)
         assert feed.wait_for_book(B, timeout=5).is_live
     else:
-        for _ in range(50):  # reading pauses for good: the reader itself must still watch
+        for _ in range(50):  # reading pauses for good, and the reader itself must still watch
             exchange.trade(A, "yes", "0.5", 1)
     wait_until(lambda: _warnings(caplog, "has been running for over"), what="the warning")
     assert any("Held" in reason for reason in feed.health().reasons)
@@ -80,7 +80,7 @@ def test_R03_callback_that_never_returns(
     assert len(held.seen) + stats.dropped == stats.messages["trade"]
     held.go_on.set()
     wait_until(lambda: not own_threads())
-    assert len(held.seen) == 1  # let go it is given nothing more
+    assert len(held.seen) == 1  # once it returns, it is not given anything more
 
 
 # -- it is slow ----------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_R04_slow_callbacks_and_counts_that_add_up(
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})
     feed = make_feed(queue_size=20, overflow=overflow, workers=workers)
-    told: list[Any] = []  # appended to by any worker
+    told: list[Any] = []  # any worker appends to it
     faults: list[Any] = []
     feed.on_lagged(told.append)
     feed.on_error(faults.append)
@@ -118,7 +118,7 @@ def test_R04_slow_callbacks_and_counts_that_add_up(
             exchange.trade(ticker, "yes", "0.5", count)
         if count % 100 == 0:
             exchange.change(tickers[0], "yes", "0.4", 1)
-            exchange.send_raw("{")  # told by on_error, however full the queue is
+            exchange.send_raw("{")  # on_error hears of it, however full the queue is
         if count == 150 and overflow == "drop_oldest":
             wait_until(lambda: feed.stats().dropped > 0)
             wait_equal(feed, exchange, *tickers)
@@ -146,7 +146,7 @@ def test_R04_slow_callbacks_and_counts_that_add_up(
         if not isinstance(item, Lagged):
             counts[item.market_ticker].append(int(item.count))
     assert all(seen == sorted(set(seen)) for seen in counts.values())
-    if workers == 1:  # then each loss is exactly as large as the jump it stands in
+    if workers == 1:  # then each loss is exactly as large as the jump that it explains
         position = jump = 0
         for item in told:
             if isinstance(item, Lagged):
@@ -180,7 +180,7 @@ def test_R04_faults_that_nobody_takes_are_bounded(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A peer that misbehaves behind a stuck callback fills neither the memory nor the log."""
+    """A peer that misbehaves while a callback is stuck fills neither the memory nor the log."""
     monkeypatch.setattr("kalshi_feed.dispatch.mailbox.MAX_FAULTS", 5)
     feed = make_feed(queue_size=5)
     heard = Recorder(feed)
@@ -290,14 +290,14 @@ def test_R06_on_error_that_raises_and_subscribes_does_not_call_itself(
     exchange.send_raw("{")
     wait_until(lambda: sum(calls.values()) == 2)
     exchange.trade(A, "yes", "0.5", 2)
-    wait_until(lambda: feed.stats().callback_errors == 5)  # two trades, three calls of on_error
+    wait_until(lambda: feed.stats().callback_errors == 5)  # two trades, and on_error is called three times
     assert calls == {"callback": 2, "protocol": 1}
 
 
 @POLICIES
 def test_R07_callback_waits_for_everything(overflow: str, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Also while the queue is full, and though "block" was asked for: the reader does not wait for one who
-    waits for it."""
+    """Even while the queue is full, and with "block": the reader does not wait for a thread that waits for
+    it."""
     feed = make_feed(queue_size=2, overflow=overflow)
     entered, go_on = threading.Event(), threading.Event()
     got: list[Any] = []
@@ -360,8 +360,7 @@ def test_R19_defect_of_the_dispatcher_is_counted_and_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Callbacks that cannot be reached any more are no reason for wrong books, and nothing is lost without a
-    word."""
+    """Callbacks that can no longer be reached are no reason for wrong books, and every loss is announced."""
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)

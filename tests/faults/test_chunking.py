@@ -1,8 +1,9 @@
-"""A session's bytes in any pieces: the same messages, the same books, the same gaps. Faults N15, N17, N22.
+"""The bytes of a session in pieces of any size: the same messages, the same books, the same gaps. Faults N15,
+N17, N22.
 
-The way of the bytes is the feed's own: socket, transport, decoder, session. What the network chooses,
-hypothesis chooses: where the stream is cut, and so what comes in one read; and what the exchange may choose:
-how a message is put into frames.
+The bytes take the feed's own path: socket, transport, decoder, session. Hypothesis chooses what the network
+may choose, which is where the stream is cut and so what one read brings. It also chooses what the exchange
+may choose: how a message is split into frames.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BAD = (
     b"{",
     b'{"type":"trade","sid":1,"seq":"x"}',
     b'{"type":"orderbook_delta","sid":1,"msg":{"market_ticker":"A","side":"yes","price_dollars":"NaN","delta_fp":"1"}}',
-    b'{"type":"trade","a":"',  # with the next one and a comma between them it would be a message
+    b'{"type":"trade","a":"',  # with a comma and the next one, it would be a message
     b'"}',
 )
 
@@ -45,7 +46,7 @@ changes = st.tuples(
 happenings = st.lists(
     st.one_of(changes, st.just("trade"), st.just("lost"), st.sampled_from(BAD)), min_size=1, max_size=12
 )
-# in how many fragments, how many characters longer, and with what in between
+# into how many fragments, how many characters longer, and what comes in between
 forms = st.lists(
     st.tuples(
         st.integers(1, 3), st.sampled_from([0, 0, 100, 70_000]), st.sampled_from([None, PING, PONG, BINARY])
@@ -67,7 +68,7 @@ def started() -> tuple[Driver, list[bytes]]:
 
 
 def recorded(happenings: Iterable[Any]) -> list[bytes]:
-    """The messages of a session in which this happens."""
+    """Return the messages of a session in which this happens."""
     driver, messages = started()
     venue = driver.venue
     for what in happenings:
@@ -84,7 +85,7 @@ def recorded(happenings: Iterable[Any]) -> list[bytes]:
 
 
 def framed(messages: list[bytes], forms: list[tuple[int, int, int | None]]) -> tuple[bytes, list[bytes]]:
-    """The stream, and the messages as they are in it."""
+    """Return the stream, and its messages."""
     stream, sent = b"", []
     for i, message in enumerate(messages):
         count, longer, between = forms[i % len(forms)]
@@ -100,7 +101,7 @@ def framed(messages: list[bytes], forms: list[tuple[int, int, int | None]]) -> t
 
 
 def reads(stream: bytes, pieces: list[int]) -> Iterator[list[bytes]]:
-    """What each read of the transport gives when the stream comes in these pieces (and over again)."""
+    """Return what each read of the transport brings when the stream comes in these pieces (over and over)."""
     here, there = socket.socketpair()
     with here, there:
         here.setblocking(False)
@@ -126,7 +127,7 @@ def reads(stream: bytes, pieces: list[int]) -> Iterator[list[bytes]]:
 
 
 def plain(outcome: Any) -> Any:
-    """A message, or what is said of one that cannot be used."""
+    """Return a message, or what is reported about one that cannot be used."""
     if isinstance(outcome, OrderbookDelta):
         try:
             outcome.units()
@@ -146,7 +147,7 @@ def test_N15_N17_any_chunking_gives_the_same_messages_and_books(
 ) -> None:
     stream, sent = framed(recorded(happenings), forms)
     expected, _ = started()
-    for message in sent:  # each by itself
+    for message in sent:  # each frame by itself
         expected.turn(message)
     decoder, (driver, _) = Decoder(use_yes_price=True), started()
     got: list[bytes] = []

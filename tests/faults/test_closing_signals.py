@@ -1,5 +1,5 @@
-"""R37: SIGTERM and SIGHUP close a feed that runs; real signals to programs of their own, and what they stored
-is counted."""
+"""R37: SIGTERM and SIGHUP close a running feed. Real signals go to separate programs, and the tests count
+what those stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 
 
-# Before run_forever(): a signal that comes before the handlers stand ends the program, as it should.
+# For use before run_forever(): a signal that comes before the handlers are installed ends the program, as it
+# should.
 READY = """
 def ready_when_handled():
     def wait():
@@ -40,7 +41,7 @@ def ready_when_handled():
 
 @contextmanager
 def running(exchange: Exchange, folder: Path, body: str) -> Iterator[subprocess.Popen[str]]:
-    """The program, once it has printed "ready"."""
+    """Run the program, and yield it once it has printed "ready"."""
     command = program(exchange, folder, READY + textwrap.dedent(body))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -53,18 +54,18 @@ def running(exchange: Exchange, folder: Path, body: str) -> Iterator[subprocess.
 
 
 def taken(number: signal.Signals) -> None:
-    """Wait until somebody handles the signal."""
+    """Wait until someone handles the signal."""
     wait_until(lambda: signal.getsignal(number) is not signal.SIG_DFL, 10, f"{number.name} to be handled")
 
 
 def send(awaited: signal.Signals, number: signal.Signals) -> None:
-    """Send ``number`` to this process once ``awaited`` is handled; not before, for it would end the tests."""
+    """Send ``number`` to this process once ``awaited`` is handled; any sooner, and it would end the tests."""
     taken(awaited)
     os.kill(os.getpid(), number)
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 30.0) -> list[str]:
-    """What it printed; it has ended well."""
+    """Return what the program printed; it must have ended well."""
     out, err = process.communicate(timeout=timeout)
     assert (process.returncode, err) == (0, "")
     return out.splitlines()
@@ -97,7 +98,7 @@ def test_R37_run_forever_closes_and_delivers_what_was_accepted(
         for _ in range(500):
             exchange.change(A, "yes", "0.40", "1")
         exchange.wait_until_sent(5)
-        time.sleep(0.05)  # some are read, few are seen; how many does not matter
+        time.sleep(0.05)  # some are read, only a few are seen; how many does not matter
         process.send_signal(number)
         lines = ended(process)
     told = json.loads(lines[-1])
@@ -145,7 +146,7 @@ def test_R37_closing_on_signals_ends_every_wait(
     """
     with running(exchange, tmp_path, body) as process:
         process.send_signal(number)
-        # a book that is CLOSED has changed, too
+        # a book that becomes CLOSED has changed, too
         returns = moment in ("stream", "wait_for_update")
         assert ended(process) == ["returned" if returns else "FeedClosedError", "CLOSED []"]
 
@@ -192,7 +193,7 @@ def test_R37_a_second_signal_acts_as_the_default(
 
 def test_R37_a_hangup_that_comes_more_than_once(exchange: Exchange, tmp_path: Path) -> None:
     """The kernel and the shell each send a SIGHUP when a session is lost: the second one must not cost what
-    the first saves."""
+    the first one saves."""
     body = f"""
     feed.start().wait_for_book('{A}', 10)
     ready_when_handled()
@@ -210,7 +211,7 @@ def test_R37_a_hangup_that_comes_more_than_once(exchange: Exchange, tmp_path: Pa
         assert process.stdout.readline() == "closed\n"
         assert process.stdout.readline() == "written\n"
         time.sleep(1.0)
-        process.send_signal(signal.SIGHUP)  # this is another one
+        process.send_signal(signal.SIGHUP)  # this one counts as a new one
         assert process.wait(5) == -signal.SIGHUP
 
 
@@ -282,7 +283,7 @@ def in_thread_closing(feed: KalshiFeed) -> Iterator[in_thread]:
 
 
 def test_R37_feeds_side_by_side_and_blocks_inside_one_another(make_feed: FeedMaker) -> None:
-    """Each feed whose block is open is closed, also where the other one had the handlers first."""
+    """Each feed whose block is open is closed, even if the other one installed its handlers first."""
     one, two, three = make_feed().start(), make_feed().start(), make_feed().start()
     for feed in (one, two, three):
         feed.wait_until_connected(5)
@@ -322,8 +323,8 @@ def test_R37_a_signal_of_choice(feed: KalshiFeed) -> None:
 def test_R37_a_forked_child_dies_of_it_as_any_process(
     number: signal.Signals, exchange: Exchange, tmp_path: Path
 ) -> None:
-    """multiprocessing ends its workers with SIGTERM; a handler that closes the parent's feed would let them
-    live."""
+    """multiprocessing ends its workers with SIGTERM; a handler that closed the parent's feed would keep them
+    alive."""
     body = f"""
     import os
     feed.start().wait_for_book('{A}', 10)

@@ -19,14 +19,14 @@ from tests.feed.support import A, FeedMaker
 from tests.session.driver import BOOK, Driver, encoded
 from tests.support import wait_until
 
-AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # the sweep is of cuts, not of patience
+AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # this sweep is about cuts, not about patience
 DELTAS = 1
 
 
 @pytest.mark.parametrize(
     ("direction", "tls", "first", "step"),
     [
-        *[("down", False, first, 5) for first in range(5)],  # every n; in five parts
+        *[("down", False, first, 5) for first in range(5)],  # every n, in five parts
         ("down", True, 0, 29),
         ("up", False, 0, 5),
         ("up", True, 0, 31),
@@ -54,20 +54,20 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
         keeper.wait_right(exchange, A)
         [(down, up)] = proxy._pairs
         length = down.passed if direction == "down" else up.passed
-        # the upgrade, the confirmation, a snapshot, a delta; or the upgrade and a command
+        # the upgrade, the confirmation, a snapshot and a delta; or the upgrade and a command
         assert length > 400
         for n in range(first, length + 1, step):
             keeper.told.clear()
             cuts = proxy.limited
             (
                 proxy.down if direction == "down" else proxy.up
-            ).limit = n  # ends the connection that stands, and every one after it when it has passed n bytes
+            ).limit = n  # ends the current connection, and every later one when it has passed n bytes
             for reset in (False, True):
                 proxy.cut_with_reset = reset
                 enough, until = proxy.limited + 2, time.monotonic() + 10
                 while proxy.limited < enough:
                     assert time.monotonic() < until, (
-                        f"cut after {n} bytes, reset={reset}: the feed does not come back"
+                        f"cut after {n} bytes, reset={reset}: the feed does not recover"
                     )
                     exchange.change(A, "yes", "0.40", next(moves))
                     time.sleep(0.0005)
@@ -76,9 +76,9 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
             wait_until(
                 lambda: len(keeper.losses) == cuts,  # noqa: B023
                 10,
-                f"each of the {cuts} cuts after {n} bytes to be told",
+                f"each of the {cuts} cuts after {n} bytes to be reported",
             )
-            # what is known of it can only come from the connection that stands now
+            # what is known of it can only come from the current connection
             exchange.change(A, "yes", "0.40", next(moves))
             keeper.wait_right(exchange, A)
         assert feed.stats().gaps == 0
@@ -86,7 +86,7 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
 
 
 class Replay:
-    """A session's frames as bytes, and the driver that is to take them: no exchange, no thread, no clock."""
+    """The frames of a session as bytes, and the driver that takes them: no exchange, no thread, no clock."""
 
     def __init__(self) -> None:
         self.driver = Driver()
@@ -122,14 +122,14 @@ class Replay:
         self.line.__exit__()
 
     def take(self, data: bytes) -> None:
-        """The next bytes arrive."""
+        """Pass on the next bytes."""
         self.line.send(data)
         self.driver.turn(*self.line.messages)  # which audits
         self.line.messages.clear()
 
 
 def offsets(data: bytes) -> list[int]:
-    """Every one; of the large frame's middle only some."""
+    """Return every offset; in the middle of the large frame, only some."""
     tail = len(data) - 66_000
     return [*range(tail), *range(tail, len(data) - 100, 1_777), *range(len(data) - 100, len(data) + 1)]
 

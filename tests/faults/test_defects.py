@@ -1,5 +1,5 @@
-"""Defects of ours, and handlers of logging that end threads: they cost the connection at most, never the feed
-in silence."""
+"""Our own defects, and logging handlers that end threads: they cost the connection at most, and never stop
+the feed in silence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = ReconnectPolicy(initial_delay=0.02, max_delay=0.05)
 
 
 class Bomb:
-    """Raises inside the session on the reader thread, as often as it is armed for."""
+    """Raises inside the session on the reader thread, as often as it is armed to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
         self.armed = 0
@@ -85,13 +85,13 @@ def test_R30_the_third_defect_within_a_minute_fails(
     with pytest.raises(KalshiFeedError, match=r"a defect in kalshi_feed ended the feed.*planted"):
         feed.wait_for_book(B, 5)
     feed.close()
-    feed.start()  # a user may try again
+    feed.start()  # the user may try again
     assert feed.wait_for_book(B, 5).status is BookStatus.LIVE
     feed.close()
 
 
 class Exits(logging.Handler):
-    """Exits the program on an error, or so it means."""
+    """Tries to exit the program at the first error."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(logging.INFO)
@@ -142,7 +142,7 @@ def test_R29_handlers_that_raise_anything_end_no_thread(
 def test_R29_whatever_ends_the_reader_wakes_every_wait(
     exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SystemExit out of the session itself is no defect that another connection would cure."""
+    """A SystemExit from the session itself is not a defect that another connection would cure."""
     real = Session.receive
 
     def leave(session: Session, payloads: Any, now: float) -> None:

@@ -1,9 +1,9 @@
-"""The dispatcher with the test for its threads: who puts, who delivers, who closes and when, is hypothesis's
-choice.
+"""The dispatcher, with the test in place of its threads: hypothesis chooses who puts, who delivers, who
+closes, and when.
 
-Whatever it is: each market in order, none twice, a loss told in its place and counted, the newest view of
-every book that changed, and no callback that raises, closes or registers others does any harm. Faults R01,
-R02, R04–R06.
+Whatever it chooses: each market's messages come in order, and none twice; a loss is announced in its place
+and counted; every book that changed is seen in its newest view; and callbacks that raise, close or register
+others do no harm. Faults R01, R02, R04–R06.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ is_open = precondition(lambda self: not self.queue.closing)
 
 
 class Duty(RuleBasedStateMachine):
-    """The queues as they should be, beside the real ones."""
+    """The queues as they should be, next to the real ones."""
 
     @initialize(
         size=st.integers(1, 40), workers=st.integers(1, 2), blocks=st.booleans(), chunk=st.integers(1, 16)
@@ -70,7 +70,7 @@ class Duty(RuleBasedStateMachine):
             dispatcher.register(kind, self._heard)
         dispatcher.register("trade", lambda message: self.of_a.append(message), ["A"])
         dispatcher.register(BOOKS, self._book)
-        # by worker, what it has yet to deliver
+        # by worker: what it has yet to deliver
         self.waiting: list[deque[Any]] = [deque() for _ in range(workers)]
         self.at = 0  # the worker whose turn it is
         self.number = self.put = self.delivered = self.lagged = self.errors = self.put_too_late = 0
@@ -93,7 +93,7 @@ class Duty(RuleBasedStateMachine):
     )
     def reads(self, things: list[tuple[str, str]], status_changed: set[str]) -> None:
         items: list[Any] = []
-        # more, and this thread would wait for itself
+        # any more, and this thread would wait for itself
         room = self.size - self.queue.depth if self.blocks else math.inf
         for kind, ticker in things:
             self.number += 1
@@ -137,15 +137,15 @@ class Duty(RuleBasedStateMachine):
         if isinstance(item, FeedFault):
             self.errors += 1
             return
-        while waiting and waiting[0] in self.events_told:  # another worker told it
+        while waiting and waiting[0] in self.events_told:  # another worker announced it
             waiting.popleft()
         if isinstance(item, Lagged):
             gone = [waiting.popleft() for _ in range(item.dropped)]
-            assert not any(isinstance(one, Event) for one in gone), "a loss that is not in its place"
+            assert not any(isinstance(one, Event) for one in gone), "a loss in the wrong place"
             assert set(item.market_tickers) == {one.market_ticker for one in gone}
             self.lagged += item.dropped
             return
-        assert item is waiting.popleft(), "out of order, twice, or after a loss that nobody told"
+        assert item is waiting.popleft(), "out of order, twice, or after a loss that was not announced"
         if isinstance(item, Event):
             self.events_told.append(item)
             return
@@ -188,7 +188,7 @@ class Duty(RuleBasedStateMachine):
         if at_once:
             self.dispatcher.close(time.monotonic())
         else:
-            self.queue.begin_close(math.inf)  # as close() does first, with all the time in the world
+            self.queue.begin_close(math.inf)  # as close() does first, with plenty of time
 
     # what must hold
 
@@ -223,7 +223,7 @@ class Duty(RuleBasedStateMachine):
 
 
 class Stream(RuleBasedStateMachine):
-    """A user's loop over feed.messages(), beside callbacks that hear of its losses."""
+    """A user's loop over feed.messages(), next to callbacks that hear of its losses."""
 
     @initialize(size=st.integers(1, 6), only_a=st.booleans())
     def begin(self, size: int, only_a: bool) -> None:

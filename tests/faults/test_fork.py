@@ -1,4 +1,4 @@
-"""R13: a child process has nothing of the feed, says so, and does the parent no harm."""
+"""R13: a child process can use nothing of the feed, says so, and does not harm the parent."""
 
 # mypy: no-strict-equality
 
@@ -53,7 +53,7 @@ HARMLESS = {"close", "from_env", "market_ticker", "replay"}
 
 
 def _uses(thing: Any) -> dict[str, Callable[[], Any]]:
-    """Every public property and method of an object, ready to be called."""
+    """Return every public property and method of an object, ready to be called."""
     uses: dict[str, Callable[[], Any]] = {}
     kind = type(thing)
     for name in dir(kind):
@@ -68,7 +68,8 @@ def _uses(thing: Any) -> dict[str, Callable[[], Any]]:
 
 
 def _in_child(work: Callable[[], str]) -> str:
-    """What ``work`` says in a child made by os.fork(); the child ends at once, without any cleaning up."""
+    """Return what ``work`` returns in a child made by os.fork(). The child exits at once, without cleaning
+    up."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
@@ -128,11 +129,12 @@ def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(
     def child() -> str:
         refused = _refusals(uses)
         shown = f"{feed!r} {book!r} {subscription!r} {books!r} {stream!r}"  # a repr never raises
-        feed.close()  # there is nothing to close, and a with statement left in the child must not fail for it
+        # there is nothing to close, and a with statement that the child leaves must not fail because of it
+        feed.close()
         return f"{refused}, {'forked' in shown}"
 
     assert _in_child(child) == "all refused, True"
-    assert stream.get(0).count == 1  # the parent's message is the parent's to read
+    assert stream.get(0).count == 1  # the parent's messages are for the parent to read
     exchange.trade(A, "yes", "0.5", 2)
     exchange.change(A, "yes", "0.4", 1)
     wait_until(lambda: len(heard.of("trade")) == 2)
@@ -141,7 +143,7 @@ def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(
 
 
 def _of_the_feed(feed: KalshiFeed) -> set[str]:
-    """The connection and the wake-up pair, as /proc names them."""
+    """Return the connection and the wake-up pair, as /proc names them."""
     reader, transport = inside.reader(feed), inside.transport(feed)
     assert reader is not None and transport is not None
     numbers = [transport.fileno(), reader.wakeup.fileno(), reader.wakeup._writer.fileno()]
@@ -161,8 +163,8 @@ def test_R13_the_child_holds_no_descriptor_of_the_feed(exchange: Exchange, make_
 
 
 def test_R13_a_child_does_not_keep_the_connection_open(make_feed: FeedMaker) -> None:
-    """Without a word to the peer; and when the parent's end is gone, the peer sees it though the child lives
-    on."""
+    """The child says nothing to the peer. When the parent's end is gone, the peer sees it although the child
+    lives on."""
     ended: list[float] = []
 
     def serve(peer: Peer) -> None:
@@ -170,7 +172,7 @@ def test_R13_a_child_does_not_keep_the_connection_open(make_feed: FeedMaker) -> 
         frames = []
         try:
             while True:
-                # a farewell of the child's would come as one, or end the reading
+                # a farewell from the child would arrive as one, or end the reading
                 frames.append(peer.read_frame())
         except (ConnectionError, OSError):
             ended.append(time.monotonic())
@@ -236,7 +238,8 @@ def test_R13_the_child_makes_a_feed_of_its_own(exchange: Exchange, tmp_path: Pat
     print('parent', feed.wait_for_book('{A}', 5).best_bid().price, feed.stats().reconnects, own_threads())
     """
     command = program(exchange, tmp_path, body)
-    command[command.index("error")] = "error::ResourceWarning"  # 3.12 and later warn of any fork with threads
+    # 3.12 and later warn about any fork with threads
+    command[command.index("error")] = "error::ResourceWarning"
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.stderr == ""
     threads = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
@@ -245,8 +248,8 @@ def test_R13_the_child_makes_a_feed_of_its_own(exchange: Exchange, tmp_path: Pat
 
 @pytest.mark.parametrize("ending", ["os._exit(7)", "pass", "raise LookupError", "feed.close()"])
 def test_R13_fork_in_a_callback(ending: str, exchange: Exchange, tmp_path: Path) -> None:
-    """A child that comes back from the callback is given nothing more and ends; what it does there is its own
-    affair."""
+    """A child that returns from the callback gets nothing more and ends; what it does inside is its own
+    business."""
     body = f"""
     import logging
     logging.disable(logging.CRITICAL)

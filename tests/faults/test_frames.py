@@ -1,7 +1,7 @@
-"""What a peer may do to frames, seen by a whole feed: rows N11 and N16 to N36.
+"""What a peer may do to frames, as a whole feed sees it: rows N11 and N16 to N36.
 
-The exchange is the simulator's, and knows the truth; bytes below its framing are put into its stream
-(``send_bytes``). Rows about the receive path alone are in tests/connection/test_transport.py.
+The exchange is the simulator, which knows the truth. Bytes below its framing are put into its stream with
+``send_bytes``. Rows about the receive path alone are in tests/connection/test_transport.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOTE = b'{"type":"note","msg":{"text":"%s"}}'
 def opened(
     make_feed: FeedMaker, exchange: Exchange, cls: Callable[..., KalshiFeed] = HurriedFeed
 ) -> tuple[KalshiFeed, Bookkeeper]:
-    """A feed with two LIVE books that have moved."""
+    """Return a feed with two LIVE books that have changed."""
     feed = make_feed(cls)
     keeper = Bookkeeper(feed, QUICK)
     feed.subscribe("orderbook_delta", [A, B])
@@ -42,7 +42,7 @@ def opened(
 
 
 def next_delta(exchange: Exchange, size: int) -> bytes:
-    """The text of a delta of A with the next number."""
+    """Return the text of a delta of A with the next number."""
     [subscription] = [one for one in exchange.subscriptions if one["channel"] == "orderbook_delta"]
     return (
         b'{"type":"orderbook_delta","sid":%d,"seq":%d,"msg":{"market_ticker":"%s","market_id":"","price_dollars":"0.4200",'
@@ -52,7 +52,7 @@ def next_delta(exchange: Exchange, size: int) -> bytes:
 
 
 def costs_the_connection(make_feed: FeedMaker, exchange: Exchange, raw: bytes, *words: str) -> None:
-    """What stands behind ``raw`` is not taken from this connection any more; the next one makes everything
+    """Nothing after ``raw`` is taken from this connection any more; the next connection makes everything
     right."""
     feed, keeper = opened(make_feed, exchange)
     exchange.send_bytes(raw + frame(TEXT, next_delta(exchange, 77)))
@@ -62,7 +62,7 @@ def costs_the_connection(make_feed: FeedMaker, exchange: Exchange, raw: bytes, *
     assert loss.gap_started is not None and loss.attempt == 1
     for word in words:
         assert word in loss.reason
-    assert [delta.delta for delta in keeper.of("orderbook_delta")] == [5]  # and not the one of 77
+    assert [delta.delta for delta in keeper.of("orderbook_delta")] == [5]  # the 77 was not applied
     assert keeper.kinds() == []
     feed.close()
 
@@ -125,7 +125,7 @@ def test_N27_long_and_fragmented_control_frames(exchange: Exchange, make_feed: F
     ],
 )
 def test_N28_fragments_out_of_order(exchange: Exchange, make_feed: FeedMaker, raw: bytes, words: str) -> None:
-    if raw.endswith(b"z"):  # one message is whole: it is taken
+    if raw.endswith(b"z"):  # one message is complete, so it is taken
         raw = raw.replace(
             frame(TEXT, b"x", fin=False) + frame(CONT, b"y"),
             frame(TEXT, NOTE[:9], fin=False) + frame(CONT, NOTE[9:]),
@@ -169,16 +169,16 @@ def test_N19_huge_length_and_then_a_drip(exchange: Exchange, make_feed: FeedMake
 
 
 def test_N18_fragments_without_end(exchange: Exchange, make_feed: FeedMaker) -> None:
-    # 20 MB, of which 16 MiB may be
+    # 20 MB, where 16 MiB are allowed
     raw = frame(TEXT, b"x" * 4_096, fin=False) + frame(CONT, b"x" * 4_096, fin=False) * 5_000
     costs_the_connection(make_feed, exchange, raw, "1009", "max_message_size=16777216")
 
 
-# What is no fault
+# What is not a fault
 
 
 def as_fragments(exchange: Exchange, cut: Callable[[bytes], list[bytes]], between: bytes = b"") -> None:
-    """A change of the book of A, whose delta is sent in several frames."""
+    """Change the book of A, and send the delta in several frames."""
     text = next_delta(exchange, 3)
     exchange.lose(1)
     exchange.change(A, "yes", "0.42", "3")
@@ -194,7 +194,7 @@ def test_N17_fragments_with_pings_between(exchange: Exchange, make_feed: FeedMak
         exchange, lambda text: [text[at : at + 30] for at in range(0, len(text), 30)], frame(PING, b"between")
     )
     keeper.wait_right(exchange, A)
-    exchange.change(A, "yes", "0.42", "1")  # nothing of the sequence is missing
+    exchange.change(A, "yes", "0.42", "1")  # nothing is missing in the sequence
     keeper.wait_right(exchange, A)
     wait_until(lambda: exchange.pongs > pongs)
     assert [delta.delta for delta in keeper.of("orderbook_delta")] == [5, 3, 1]
@@ -268,7 +268,7 @@ def test_N16_close_and_commands_are_served_in_an_endless_burst(
 
     def endless(peer: Peer) -> None:
         peer.handshake()
-        commands.append(peer.read_frame()[1])  # of before the burst
+        commands.append(peer.read_frame()[1])  # sent before the burst
 
         def listen() -> None:
             commands.append(peer.read_frame()[1])
@@ -320,7 +320,7 @@ def test_N14_close_is_served_within_a_dripping_frame(exchange: Exchange, make_fe
         lambda: inside.transport(feed) is not None and inside.transport(feed)._partial_since is not None
     )
     began = time.monotonic()
-    feed.close(timeout=0.5)  # the exchange's answer is taken for a part of the frame
+    feed.close(timeout=0.5)  # the exchange's answer is taken as part of the frame
     assert time.monotonic() - began < 1.5 and feed.state is FeedState.CLOSED
 
 
@@ -401,7 +401,7 @@ def test_N32_private_codes(
 def test_N34_a_close_and_a_reset_behind_it(exchange: Exchange, make_feed: FeedMaker) -> None:
     def slam(peer: Peer) -> None:
         peer.handshake()
-        time.sleep(0.1)  # the feed's commands lie unread, so that closing resets
+        time.sleep(0.1)  # the feed's commands lie unread, so closing resets the connection
         peer.send(frame(CLOSE, b"\x0f\xa1bye"))
         peer.reset()
 
@@ -429,7 +429,7 @@ def test_N36_a_peer_that_closes_and_keeps_the_connection(exchange: Exchange, mak
     def lazy(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(CLOSE, b"\x03\xe8"))
-        peer.wait_closed()  # our side must do it
+        peer.wait_closed()  # our side has to do it
         gone.set()
 
     with RawServer(lazy) as server:

@@ -1,4 +1,4 @@
-"""H01 to H13 through the whole feed; what the parts say about them is in tests/connection."""
+"""H01 to H13 through the whole feed. The parts' own tests are in tests/connection."""
 
 # mypy: no-strict-equality
 
@@ -197,13 +197,13 @@ def test_H07_captive_portal_is_tried_slowly(make_feed: FeedMaker) -> None:
     )
 
 
-# -- answers that are none -----------------------------------------------------------------------------------
+# -- answers that are not an upgrade -------------------------------------------------------------------------
 
 
 def upgrade(
     *, accept: Callable[[bytes], bytes] = bytes, upgrade: str = "websocket", connection: str = "Upgrade"
 ) -> Answer:
-    """A 101 that is right but for what is given."""
+    """Return a 101 that is right except for what is given."""
 
     def answer(peer: Peer) -> None:
         key = accept(peer.accept_key())
@@ -243,7 +243,7 @@ NONSENSE: list[Answer] = [
 
 
 def hangs_up(answer: Answer) -> Callable[[Peer], None]:
-    """The answer, and then the end: what is incomplete stays so."""
+    """Send the answer and then close, so that what is incomplete stays incomplete."""
 
     def handler(peer: Peer) -> None:
         if isinstance(answer, bytes):
@@ -298,7 +298,7 @@ def test_H10_endless_error_body(length: str, make_feed: FeedMaker) -> None:
         began = time.monotonic()
         error = fatal(*of(make_feed, server))
         assert time.monotonic() - began < 3
-    assert len(error.reason) <= 200 and sent < 50_000_000  # what the sockets' buffers take
+    assert len(error.reason) <= 200 and sent < 50_000_000  # how much the sockets' buffers take
 
 
 # -- again and again -----------------------------------------------------------------------------------------

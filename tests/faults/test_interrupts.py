@@ -1,6 +1,7 @@
-"""Every public call, interrupted at every line: it has happened whole or not at all, and the feed goes on.
+"""Every public call, interrupted at every line: it has happened completely or not at all, and the feed goes
+on.
 
-Every seventeenth line, that is; with KALSHI_EFFORT=17 every line.
+At every seventeenth line, that is; with KALSHI_EFFORT=17, at every line.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.feed.support import A, B, FeedMaker, program, wait_equal
 from tests.support import wait_until
 
 BOOK = "orderbook_delta"
-# of what an interrupted constructor had made
+# about what an interrupted constructor had made
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 STRIDES = [max(1, 17 // TIMES)]
 Call = Callable[[], object]
@@ -36,7 +37,7 @@ def keep_calm(trade: Any) -> None:
 
 
 class Scene:
-    """A feed with one subscription of A, which is put back after each interruption."""
+    """A feed with one subscription of A, which is restored after each interruption."""
 
     def __init__(self, feed: KalshiFeed, exchange: Exchange) -> None:
         self.feed, self.exchange = feed, exchange
@@ -56,7 +57,7 @@ class Scene:
             self.base.add_markets(A)
         self.feed.off(keep_calm)
 
-    # each prepares, and returns the call to be interrupted
+    # each one prepares, and returns the call to interrupt
 
     def subscribe(self) -> Call:
         return lambda: self.feed.subscribe([BOOK, "ticker"], [B])
@@ -125,7 +126,7 @@ CALLS = [
 
 
 def places(call: Callable[[int], bool], stride: int) -> Iterator[int]:
-    """The lines to interrupt, until the call has no more."""
+    """Return the lines to interrupt, until the call has no more."""
     for n in itertools.count(1, stride):
         if not call(n):
             return
@@ -214,7 +215,8 @@ def test_R28_an_interrupted_record_leaves_a_feed_that_can_be_recorded(
 
 
 class Regrets:
-    """In a cycle, so that only the collector ends it, wherever it happens to run; then it calls the feed."""
+    """An object in a cycle, so that only the collector frees it, wherever it happens to run; then it calls
+    the feed."""
 
     def __init__(self, call: Call) -> None:
         self.me, self.call = self, call
@@ -238,7 +240,7 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
         return run
 
     begun, done = itertools.count(), itertools.count()
-    counts = [0, 0]  # calls of litter() begun, and done
+    counts = [0, 0]  # calls of litter() begun, and finished
 
     def litter(message: object) -> None:
         counts[0] = next(begun) + 1
@@ -279,7 +281,7 @@ def test_R27_finalizers_that_call_the_feed_on_the_reader(exchange: Exchange, mak
 def test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
-    """Exactly in the middle of the session: the lock is held, as when the collector runs there."""
+    """Exactly in the middle of the session, with the lock held, as when the collector runs there."""
     other = feed.subscribe([BOOK, "trade"], [A, B]).wait(5)
     feed.wait_for_book(B, 5)
     with inside.store(feed).lock:
@@ -297,8 +299,8 @@ def test_R27_a_finalizer_on_the_reader_is_put_off_to_the_next_tick(
 
 # -- signals -------------------------------------------------------------------------------------------------
 
-# An alarm raises in the main thread at random moments, as Celery's soft time limit does, while it changes its
-# mind all the time.
+# An alarm raises in the main thread at random moments, as Celery's soft time limit does, while that thread
+# keeps changing what it wants.
 STORM = """
 import random
 from tests.faults.interrupts import Interrupt

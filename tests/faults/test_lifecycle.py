@@ -1,4 +1,4 @@
-"""The feed's life among other threads and other feeds, and with defects of its own."""
+"""The life of the feed among other threads and other feeds, and with its own defects."""
 
 # mypy: no-strict-equality
 
@@ -37,7 +37,7 @@ from tests.support import wait_until
 
 
 def _waits(feed: KalshiFeed, timeout: float | None) -> dict[str, Callable[[], Any]]:
-    """Every wait there is, for what never comes."""
+    """Return every wait there is, for something that never comes."""
     subscription, book, stream = (
         feed.subscribe(["orderbook_delta", "ticker"], B),
         feed.book(B),
@@ -120,7 +120,7 @@ FEEDS = 50
 
 
 def test_R18_fifty_feeds_and_a_server_that_starts_again(exchange: Exchange, tmp_path: Path) -> None:
-    """In a program of their own, where every thread and descriptor is theirs."""
+    """In a separate program, where every thread and descriptor belongs to the feeds."""
     body = f"""
     import logging
     logging.disable(logging.CRITICAL)
@@ -156,7 +156,7 @@ def test_R18_fifty_feeds_and_a_server_that_starts_again(exchange: Exchange, tmp_
         live, threads, descriptors = json.loads(process.stdout.readline())
         assert (live, threads) == (True, 2 * FEEDS)
         if descriptors:
-            assert descriptors == 3 * FEEDS  # socket and the wake-up pair
+            assert descriptors == 3 * FEEDS  # the socket and the wake-up pair
         exchange.close()
         exchange.start()
         process.stdin.write("\n")
@@ -166,7 +166,7 @@ def test_R18_fifty_feeds_and_a_server_that_starts_again(exchange: Exchange, tmp_
     told = [json.loads(line) for line in out.splitlines()]
     again, different, shortest, longest, others = told[0]
     assert again and others
-    assert different > FEEDS / 2 and 0.15 <= shortest < longest <= 0.3  # jittered, each by itself
+    assert different > FEEDS / 2 and 0.15 <= shortest < longest <= 0.3  # each has its own jitter
     assert told[1][:2] == [[], 0]
 
 
@@ -187,7 +187,7 @@ def test_R18_one_feed_closed_or_failed_leaves_the_others(exchange: Exchange, mak
 def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(
     exchange: Exchange, tmp_path: Path
 ) -> None:
-    """One deadline for all of them, and the exit code is the program's own."""
+    """They share one deadline, and the exit code is the program's own."""
     body = f"""
     import logging
     logging.disable(logging.CRITICAL)
@@ -214,10 +214,10 @@ def test_R14_fifty_feeds_with_stuck_callbacks_do_not_hold_up_the_exit(
         _, err = process.communicate("\n", timeout=30)
         took = time.monotonic() - began
     assert (process.returncode, err) == (3, "")
-    assert took < 6  # the feeds' share is 2 s, the rest the interpreter's and the machine's
+    assert took < 6  # the feeds get 2 s, the interpreter and the machine the rest
 
 
-# -- defects of our own --------------------------------------------------------------------------------------
+# -- our own defects -----------------------------------------------------------------------------------------
 
 SEAMS = {
     "session.receive": lambda engine: (type(engine.session), "receive"),
@@ -241,8 +241,8 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
     make_feed: FeedMaker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that a fresh session does not cure. Every wait raises, every book says it is not LIVE, and close()
-    mends all."""
+    """A defect that a fresh session does not cure. Every wait raises, every book says that it is not LIVE,
+    and close() cleans everything up."""
     feed = make_feed()
     heard = Recorder(feed)
     subscription = feed.subscribe(["orderbook_delta", "trade"], [A, B])
@@ -286,7 +286,7 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
             call()
     assert [book.status for book in books] == [BookStatus.STALE] * 2
     assert feed.health().status == "down"
-    if seam != "dispatcher.put":  # which is the way to on_state
+    if seam != "dispatcher.put":  # this is the way to on_state
         assert heard.steps()[-1] is FeedState.FAILED
     exchange.behave()
     feed.close()
@@ -300,7 +300,7 @@ def test_R19_defect_in_the_loop_fails_the_feed_with_its_cause(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_R16_any_order_of_calls(seed: int, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Each call returns or says what is wrong, within its time; the last one decides."""
+    """Each call returns in time or says what is wrong; the last one decides."""
     dice = random.Random(seed)
     feed = make_feed()
     allowed = (FeedClosedError, WaitTimeout)
@@ -330,7 +330,7 @@ def test_R16_any_order_of_calls(seed: int, exchange: Exchange, make_feed: FeedMa
 
 
 def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Whoever was last decides; never two readers, never a reader behind a CLOSED feed."""
+    """The last call decides. There are never two readers, and never a reader behind a CLOSED feed."""
     feed = make_feed()
     until = time.monotonic() + 1.5
 
@@ -348,7 +348,7 @@ def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_
                 pass
             except KalshiFeedError as error:
                 assert "still closing" in str(error)
-            # one that ends, one that begins
+            # one that ends and one that begins
             assert len([name for name in own_threads() if name.endswith("reader")]) <= 2
         return rounds
 

@@ -1,4 +1,4 @@
-"""The feed's life when clocks jump and programs are suspended."""
+"""The life of the feed when clocks jump and programs are suspended."""
 
 # mypy: no-strict-equality
 
@@ -23,8 +23,8 @@ from tests.support import wait_until
 def test_R20_the_wall_clock_jumps(
     hours: int, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is timed by it: no wait ends early or late, nothing is lost, silence is still noticed, ages
-    stay true."""
+    """Nothing is timed by the wall clock: no wait ends early or late, nothing is lost, silence is still
+    noticed, and ages stay true."""
     exchange.heartbeat = 0.1
     feed = make_feed(HurriedFeed, idle_timeout=1.0)
     heard = Recorder(feed)
@@ -44,7 +44,7 @@ def test_R20_the_wall_clock_jumps(
     stats = feed.stats()
     assert (stats.reconnects, stats.gaps, stats.resyncs) == (0, 0, 0)
     assert stats.last_message_age is not None and 0 <= stats.last_message_age < 10
-    exchange.reset()  # the next handshake is signed by the clock as it is now
+    exchange.reset()  # the next handshake is signed with the current time
     wait_until(lambda: feed.stats().reconnects == 1)
     wait_equal(feed, exchange, A, B)
     exchange.silence()
@@ -57,8 +57,8 @@ def test_R20_the_wall_clock_jumps(
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
 @pytest.mark.parametrize("meanwhile", ["all goes on", "silence", "reset"])
 def test_R20_a_suspended_program(meanwhile: str, exchange: Exchange, tmp_path: Path) -> None:
-    """It was away for longer than idle_timeout. What has come meanwhile is life; if nothing has, or the end,
-    it reconnects."""
+    """The program was away for longer than idle_timeout. Whatever arrived meanwhile counts as life; if that
+    is nothing, or the end, it reconnects."""
     exchange.heartbeat = 0.2
     body = f"""
     feed = make(HurriedFeed, idle_timeout=1.5)

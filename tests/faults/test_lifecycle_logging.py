@@ -1,4 +1,4 @@
-"""The feed's life when logging blocks."""
+"""The life of the feed when logging blocks."""
 
 # mypy: no-strict-equality
 
@@ -19,10 +19,10 @@ from tests.support import wait_until
 
 
 class Blocking(logging.Handler):
-    """A handler that hangs on the records of one thread, holding its own lock, until it is let go."""
+    """A handler that hangs on the records of one thread, holding its own lock, until the test releases it."""
 
     def __init__(self, thread: str) -> None:
-        super().__init__(logging.WARNING)  # that the connection is lost, or a callback has raised
+        super().__init__(logging.WARNING)  # the connection is lost, or a callback has raised
         self._thread = thread
         self.entered, self.go_on = threading.Event(), threading.Event()
 
@@ -34,7 +34,7 @@ class Blocking(logging.Handler):
 
 @pytest.fixture
 def blocking() -> Iterator[Callable[[str], Blocking]]:
-    """Makes handlers that block, and lets them go."""
+    """Makes handlers that block, and releases them."""
     logger = logging.getLogger("kalshi_feed")
     made: list[Blocking] = []
 
@@ -55,7 +55,7 @@ def test_R22_logging_that_blocks_in_the_worker(
     blocking: Callable[[str], Blocking],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the worker suffers: the reader, which has something to log too, goes round the handler's lock."""
+    """Only the worker suffers: the reader, which has something to log too, goes around the handler's lock."""
     monkeypatch.setattr("kalshi_feed.threads._BLOCKED_AFTER", 0.2)
     feed = make_feed()
     handler = blocking("worker-0")
@@ -63,7 +63,7 @@ def test_R22_logging_that_blocks_in_the_worker(
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)
     exchange.trade(A, "yes", "0.5", 1)
     assert handler.entered.wait(5)
-    assert not handler.go_on.wait(0.3)  # as long as it takes to be called blocked
+    assert not handler.go_on.wait(0.3)  # long enough to be called blocked
     exchange.reset()  # the reader would log this
     wait_until(lambda: feed.stats().reconnects == 1)
     exchange.change(A, "yes", "0.4", 1)

@@ -29,8 +29,8 @@ from tests.support import wait_until
 
 @pytest.fixture
 def proxy(exchange: Exchange) -> Iterator[ToxicProxy]:
-    """Between the exchange and the feeds that are made with ``url=through(...)``. Slow readers have small
-    buffers."""
+    """Sits between the exchange and the feeds that are made with ``url=through(...)``. Slow readers have
+    small buffers."""
     with ToxicProxy(exchange.port) as proxy:
         yield proxy
 
@@ -40,7 +40,7 @@ def through(proxy: ToxicProxy, exchange: Exchange) -> str:
 
 
 def opened(feed: KalshiFeed, exchange: Exchange, policy: ReconnectPolicy = QUICK) -> Bookkeeper:
-    """Started, with two LIVE books."""
+    """Return a started feed with two LIVE books."""
     keeper = Bookkeeper(feed, policy)
     feed.subscribe("orderbook_delta", [A, B])
     feed.start()
@@ -184,7 +184,7 @@ def test_N10_a_quiet_market_is_alive(exchange: Exchange, make_feed: FeedMaker) -
     feed = make_feed(idle_timeout=1.0)
     keeper = opened(feed, exchange)
     pongs = exchange.pongs
-    # three times the silence allowed (hours: connection/test_limits.py)
+    # three times the allowed silence (for hours of it: connection/test_limits.py)
     wait_until(lambda: exchange.pongs >= pongs + 30, 15)
     assert feed.state is FeedState.CONNECTED and feed.book(A).is_live
     assert feed.stats().reconnects == 0 and keeper.losses == []
@@ -211,12 +211,12 @@ def test_N15_slices_change_nothing(exchange: Exchange, make_feed: FeedMaker, pro
 
 @pytest.fixture
 def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The write budget, 5 s, is half a second here."""
+    """The write budget is 5 s; here it is half a second."""
     monkeypatch.setattr("kalshi_feed.engine.live.dial", functools.partial(dial, write_timeout=0.5))
 
 
 def small_buffers(feed: KalshiFeed, proxy: ToxicProxy) -> None:
-    """What the feed writes on the connection that stands is soon stuck."""
+    """Whatever the feed writes on the current connection soon gets stuck."""
     transport = inside.transport(feed)
     assert transport is not None
     transport._stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
@@ -241,7 +241,7 @@ def test_N38_N39_a_subscribe_to_a_peer_that_does_not_read(
     assert "took no byte for 0.5 s" in keeper.losses[0].reason
     proxy.heal()
     keeper.wait_right(exchange, A, B)
-    # no frame behind a part of another
+    # no frame after a part of another one
     assert not [command for command in exchange.commands if "raw" in command]
 
 
@@ -290,7 +290,7 @@ def test_N40_a_large_snapshot_on_a_slow_line(
     proxy.down.latency, proxy.down.rate = 0.1, 40_000.0  # five seconds of it
     feed.subscribe("orderbook_delta", A)
     wait_until(lambda: proxy.passed > 50_000)
-    feed.subscribe("trade", A)  # which can be confirmed only behind it
+    feed.subscribe("trade", A)  # which can only be confirmed after it
     keeper.wait_right(exchange, A, timeout=20)
     exchange.change(A, "yes", "0.41", "1")
     keeper.wait_right(exchange, A)
@@ -299,14 +299,15 @@ def test_N40_a_large_snapshot_on_a_slow_line(
     assert asked == ["subscribe", "subscribe"]
 
 
-# Nothing left
+# No descriptors left
 
 
 def test_N42_no_descriptor_left(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     keeper = opened(feed, exchange)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays so; what is closed is gone
+    # what is open stays open, what is closed cannot be opened again
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         exchange.reset()
         wait_until(lambda: len(keeper.losses) >= 6)

@@ -1,4 +1,4 @@
-"""The oracle bites: otherwise a soak that finds nothing proves nothing."""
+"""The oracle bites. Otherwise a soak that finds nothing proves nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import wait_until
 
 @dataclass(frozen=True)
 class Shown:
-    """As much of a view as the oracle looks at."""
+    """The part of a view that the oracle looks at."""
 
     market_ticker: str
     clock: int
@@ -66,7 +66,7 @@ def test_a_view_that_never_was_or_went_back_is_found(exchange: Exchange, oracle:
     views.check(replace(second, no=second.yes, yes=second.no))
     views.check(replace(second, yes=second.yes[1:]))
     assert [text.split(":")[0] for text in views.wrong.texts] == [f"{A} never looked like this"] * 3
-    views.check(replace(second, yes=second.yes[1:], is_live=False))  # says of itself that it may be wrong
+    views.check(replace(second, yes=second.yes[1:], is_live=False))  # it admits that it may be wrong
     views.check(second)
     assert views.wrong.count == 3
     views.check(first)
@@ -81,12 +81,12 @@ def test_the_history_is_bounded(exchange: Exchange, monkeypatch: pytest.MonkeyPa
         exchange.change(A, "yes", "0.41", 1)
         views.check(shown(exchange, clock))
     assert not views.wrong.count
-    Views.check(fresh := Views(views._oracle), first)  # forgotten is not true
+    Views.check(fresh := Views(views._oracle), first)  # forgotten, so no longer known to be true
     assert fresh.wrong.count == 1
 
 
 class Told:
-    """A ledger, and the messages of an exchange to be told to it in any order and number."""
+    """A ledger, and an exchange's messages to feed to it in any order and number."""
 
     def __init__(self, exchange: Exchange, oracle: Oracle) -> None:
         feed = SimpleNamespace(on_snapshot=id, on_delta=id, on_gap=id, on_lagged=id, on_state=id)

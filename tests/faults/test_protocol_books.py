@@ -1,4 +1,4 @@
-"""S35, S36, and the market that dies alone: books that are wrong, or look so, though every frame came in
+"""S35, S36, and the market that dies alone: books that are wrong, or look wrong, although every frame came in
 order."""
 
 # mypy: no-strict-equality
@@ -19,7 +19,7 @@ from tests.support import wait_until
 
 
 class DoubtingFeed(KalshiFeed):
-    """A feed that doubts quickly, and again soon."""
+    """A feed that becomes suspicious quickly, and soon again."""
 
     _timing = Timing(
         ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, contradiction=0.2, recheck=60.0
@@ -27,7 +27,7 @@ class DoubtingFeed(KalshiFeed):
 
 
 def hear_until(exchange: Exchange, ticker: str, condition: Any) -> None:
-    """Tickers of the market as the exchange sees it, until something comes of it."""
+    """Send tickers of the market as the exchange sees it, until something happens."""
 
     def hear() -> Any:
         exchange.ticker(ticker)
@@ -42,7 +42,7 @@ def hear_until(exchange: Exchange, ticker: str, condition: Any) -> None:
 def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """Its deltas stop, no number is missing, the others go on."""
+    """Its deltas stop, no number is missing, and the other markets go on."""
     feed = make_feed(DoubtingFeed)
     heard = Recorder(feed)
     feed.start().subscribe(["orderbook_delta", "ticker"], [A, B]).wait(5)
@@ -58,7 +58,7 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(
     told = [item for item in heard.told if getattr(item, "type", "") not in ("ticker", "orderbook_delta")][
         -3:
     ]
-    # the loss first, then the base
+    # the loss first, then the snapshot
     assert told == [
         heard.faults[0],
         heard.gaps[0],
@@ -66,7 +66,7 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(
     ]
     assert heard.gaps[0].market_tickers == (A,)
     assert exchange.commands[-1]["params"]["market_tickers"] == [A]
-    exchange.change(A, "yes", "0.42", 5)  # dead again: not asked for a second time within a minute
+    exchange.change(A, "yes", "0.42", 5)  # dead again, and not asked for a second time within a minute
     for _ in range(100):
         exchange.ticker(A)
     exchange.change(B, "no", "0.8", 1)
@@ -82,7 +82,8 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_trades(
     wait_equal(feed, exchange, A, B)
     exchange.dead_books = [A]
     exchange.change(A, "no", "0.54", -7)
-    exchange.change(A, "no", "0.50", -100)  # asked at 0.46 and 0.50 no more: trades at 0.90 are possible now
+    # the asks at 0.46 and 0.50 are gone: trades at 0.90 are possible now
+    exchange.change(A, "no", "0.50", -100)
 
     def trade() -> int:
         exchange.trade(A, "yes", "0.9", 1)
@@ -111,7 +112,7 @@ def test_S29_a_dead_market_that_answers_nothing_is_stale(exchange: Exchange, mak
 
 
 def test_S33_markets_that_move_are_never_doubted() -> None:
-    """Books, tickers and trades of busy markets race all the time: not one false alarm."""
+    """Books, tickers and trades of busy markets race all the time, without a single false alarm."""
     with Exchange(20, key_type="ed25519", rate=2000, seed=7) as busy:
         feed = DoubtingFeed(busy.credentials, url=busy.url, ssl_context=busy.ssl_context)
         heard = Recorder(feed)
@@ -157,7 +158,7 @@ def test_S35_the_convention_is_always_said_and_the_book_the_same(
 def test_S35_an_exchange_that_answers_in_the_other_convention_is_found_out(
     use_yes_price: bool, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """The no side turned around offers far too much: the book is crossed, flagged and told."""
+    """A reversed no side offers far too much: the book is crossed, flagged and reported."""
     exchange.quirks.use_yes_price = not use_yes_price
     exchange.set_book(A, yes={"0.60": 10, "0.02": 5}, no={"0.38": 7, "0.01": 100})
     feed = make_feed(DoubtingFeed, use_yes_price=use_yes_price)
@@ -168,8 +169,8 @@ def test_S35_an_exchange_that_answers_in_the_other_convention_is_found_out(
 
 
 def test_S35_also_by_the_ticker(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """A book turned around need not be crossed; the ticker denies it then, and the snapshot asked for says
-    the same."""
+    """A reversed book need not be crossed. Then the ticker contradicts it, and the snapshot that the feed
+    asks for confirms that."""
     exchange.quirks.use_yes_price = False
     feed = make_feed(DoubtingFeed)
     feed.start().subscribe(["orderbook_delta", "ticker"], A).wait(5)
@@ -198,7 +199,7 @@ def test_S36_a_crossed_book_that_lasts_is_flagged_told_and_asked_for_once(
     wait_until(lambda: heard.kinds() == ["crossed_book"])
     assert heard.faults[0].context == {"market_ticker": A}
     wait_until(lambda: len(heard.of("orderbook_snapshot")) == 3)
-    assert feed.book(A).is_live and feed.book(A).is_crossed  # the exchange says so itself
+    assert feed.book(A).is_live and feed.book(A).is_crossed  # the exchange itself says so
     for _ in range(50):
         witness.change(B, "no", "0.8", 1)
     wait_equal(feed, exchange, A, B)

@@ -34,7 +34,7 @@ TICKERS = [f"KXORDER-{number}" for number in range(12)]
 
 @pytest.fixture
 def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The orders, other than that of arrival, in which the exchange carries out commands that came
+    """Return the orders, other than that of arrival, in which the exchange carries out commands that came
     together."""
     orders: list[tuple[int, ...]] = []
 
@@ -53,14 +53,14 @@ def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 def test_S43_answers_out_of_order_end_with_what_was_wanted(
     seed: int, exchange: Exchange, make_feed: FeedMaker, overtaken: list[tuple[int, ...]]
 ) -> None:
-    """Wants change faster than the exchange answers; each answer goes to its own command."""
+    """The wanted markets change faster than the exchange answers; each answer goes to its own command."""
     exchange.seed = seed
     chance = random.Random(seed)
     for ticker in TICKERS:
         exchange.add_market(ticker, yes={"0.5": 1})
     feed = make_feed()
     heard = Recorder(feed)
-    # all of them in one flight
+    # all of them in flight together
     wanted = [feed.subscribe(channel, chance.sample(TICKERS, 6)) for channel in CHANNELS]
     feed.start()
     for _ in range(10):
@@ -87,12 +87,13 @@ def test_S43_answers_out_of_order_end_with_what_was_wanted(
 def test_S46_an_end_before_the_confirmation(
     channel: str, code: int, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """The exchange ends it between the command and its `subscribed`: it is subscribed again, and heard."""
+    """The exchange ends the subscription between the command and its `subscribed`: the feed subscribes again,
+    and hears it."""
     exchange.end_before_subscribed(channel, code, n=2)
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)
     subscription = feed.start().subscribe(channel, [A, B])
-    wait_until(lambda: channels_of(exchange) == [channel], what="the channel to be subscribed again")
+    wait_until(lambda: channels_of(exchange) == [channel], what="a new subscription of the channel")
     subscription.wait(5)
     assert (subscription.state, subscription.error) == (SubscriptionState.ACTIVE, None)
     assert (markets_of(exchange, channel), number_of(exchange, "subscribe")) == ([A, B], 3)

@@ -1,4 +1,4 @@
-"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind; more in
+"""S23-S28, S30, S37, S38: refusals, endings, silence, many markets, changes of mind. More in
 tests/feed/test_subscriptions*.py."""
 
 # mypy: no-strict-equality
@@ -38,7 +38,8 @@ def test_S23_a_refusal_reaches_everybody_who_waits_and_is_not_retried(
 def test_S24_a_terminal_error_that_names_no_subscription(
     code: int, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """Which one is dead is not known, so none of the books is vouched for: a new connection."""
+    """The feed does not know which subscription is dead, so it vouches for none of the books: a new
+    connection."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
@@ -69,7 +70,7 @@ def test_S24_a_subscription_that_dies_again_and_again_is_asked_for_more_and_more
 
 
 def test_S26_already_subscribed_is_looked_up_and_set_right(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """The code is retired; where it comes all the same, the list of subscriptions tells what there is."""
+    """The code is retired. If it comes anyway, the list of subscriptions shows what exists."""
     feed = make_feed(HurriedFeed).start()
     feed.wait_until_connected(5)
     exchange.refuse_commands(6, "Already subscribed", cmd="subscribe", n=3)
@@ -105,7 +106,7 @@ def test_S27_a_market_that_the_exchange_refuses_by_name(exchange: Exchange, make
 
 @pytest.mark.parametrize("lost", ["add_markets", "delete_markets", "unsubscribe", "list_subscriptions"])
 def test_S28_no_answer_to_any_other_command(lost: str, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Asked once more after the deadline; no second answer, and the connection is replaced."""
+    """The feed asks once more after the deadline. Without a second answer, it replaces the connection."""
     feed = make_feed(HurriedFeed)
     subscription = feed.start().subscribe("orderbook_delta", [A]).wait(5)
     wait_equal(feed, exchange, A)
@@ -152,7 +153,7 @@ def test_S37_five_thousand_markets_in_parts_and_at_a_pace(exchange: Exchange, fe
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1}, no={"0.4": 2})
     exchange.command_limit = (
-        50  # changes of a subscription a second: a client without pace would meet error 27
+        50  # changes of a subscription per second; a client without pacing would get error 27
     )
     subscription = feed.subscribe("orderbook_delta", tickers).wait(20)
     wait_until(
@@ -181,7 +182,7 @@ def test_S37_five_thousand_markets_in_parts_and_at_a_pace(exchange: Exchange, fe
 def test_S37_where_one_command_may_name_fewer_markets_the_parts_are_smaller(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
-    """Whether there is such a limit is not known (PROTOCOL.md 11)."""
+    """We do not know whether there is such a limit (PROTOCOL.md 11)."""
     tickers = [f"KXMANY-{n:04d}" for n in range(600)]
     for ticker in tickers:
         exchange.add_market(ticker, yes={"0.5": 1})
@@ -193,7 +194,7 @@ def test_S37_where_one_command_may_name_fewer_markets_the_parts_are_smaller(
 
 
 def test_S38_the_last_wish_wins_whatever_is_in_flight(exchange: Exchange, feed: KalshiFeed) -> None:
-    """Many changes of mind before the exchange has answered the first."""
+    """The user's mind changes many times before the exchange has answered the first command."""
     exchange.add_market(C, yes={"0.3": 1})
     feed.wait_until_connected(5)
     exchange.freeze()
@@ -207,7 +208,8 @@ def test_S38_the_last_wish_wins_whatever_is_in_flight(exchange: Exchange, feed: 
     wait_equal(feed, exchange, B, C)
     wait_until(lambda: [sorted(s["market_tickers"]) for s in exchange.subscriptions] == [[B, C]])
     assert feed.book(A).status is BookStatus.CLOSED
-    assert dict(feed.list_subscriptions(5)) == dict(kept.sids)  # no subscription that nobody knows of
+    # no subscription that the feed does not know of
+    assert dict(feed.list_subscriptions(5)) == dict(kept.sids)
     exchange.change(B, "no", "0.8", 1)
     wait_equal(feed, exchange, B, C)
     assert feed.stats().gaps == 0

@@ -1,5 +1,5 @@
-"""S01-S06, S21, S31, S32: frames that are missing, doubled, out of order, of another subscription, or counted
-otherwise."""
+"""S01-S06, S21, S31, S32: frames that are missing, doubled, out of order, of another subscription, or
+numbered differently."""
 
 # mypy: no-strict-equality
 
@@ -26,7 +26,7 @@ def test_S01_lost_frame_makes_every_book_of_the_channel_stale(
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
     wait_equal(feed, exchange, A, B)
-    exchange.ignore_commands("update_subscription")  # so that the gap can be looked at
+    exchange.ignore_commands("update_subscription")  # so that there is time to look at the gap
     exchange.lose(type="orderbook_delta")
     witness.change(A, "yes", "0.4", 1)
     witness.change(B, "no", "0.8", 1)
@@ -142,7 +142,7 @@ def test_S21_unknown_type_is_delivered_as_it_is(exchange: Exchange, feed: Kalshi
 def test_S01_deltas_of_a_stale_market_wait_for_its_own_snapshot(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """One market has had its snapshot, the other not: only the first one's deltas are applied and
+    """One market has its snapshot and the other does not: only the first one's deltas are applied and
     delivered."""
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
@@ -182,7 +182,7 @@ def test_S02_a_storm_of_duplicates_repairs_nothing(exchange: Exchange, feed: Kal
 
 
 def test_S04_numbers_that_start_at_1_again(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Each time repaired, and never taken for old duplicates; a repair that works is no reason to
+    """Repaired each time, and never taken for old duplicates. A repair that works is not a reason to
     reconnect."""
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
@@ -217,7 +217,7 @@ def test_S06_the_same_sid_and_numbers_after_a_reconnect(exchange: Exchange, make
         wait_until(lambda: feed.stats().reconnects == reconnects)  # noqa: B023
     wait_equal(feed, exchange, A, B)
     assert {feed.book(A).seq, feed.book(B).seq} == {1, 2}
-    assert heard.gaps == heard.faults == []  # the change of state tells of what may have been missed
+    assert heard.gaps == heard.faults == []  # the state change announces what may have been missed
     witness.check()
 
 
@@ -264,8 +264,9 @@ def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
     wait_equal(feed, exchange, A)
     wait_until(lambda: len(heard.of("trade")) == 5)
     assert heard.gaps == heard.faults == []
-    assert feed.stats().ignored.keys() <= {"ended_subscription"}  # a number said again is no duplicate
-    exchange.lose(type="ok")  # a reply that is lost is a gap where it is counted, and never a false one
+    # a repeated number is not a duplicate
+    assert feed.stats().ignored.keys() <= {"ended_subscription"}
+    exchange.lose(type="ok")  # where replies are counted, a lost reply is a gap; it is never a false one
     subscription.add_markets(B)
     exchange.change(A, "yes", "0.4", 1)
     wait_equal(feed, exchange, A, B)
@@ -280,10 +281,9 @@ def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
 def test_S32_snapshots_asked_for_may_be_numbered_otherwise(
     numbered: Any, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """They take the next number where it was seen (PROTOCOL.md 5.2). If they repeat the last one, they are as
-    good; if they have none, nobody knows whether they took one: the ladder goes on, and the books are right
-    in the end.
-    """
+    """They take the next number, as was observed (PROTOCOL.md 5.2). If they repeat the last one, they are
+    just as good. If they have none, we cannot know whether they took one: the repair goes up the ladder, and
+    the books are right in the end."""
     exchange.quirks.get_snapshot_seq = numbered
     feed = make_feed(HurriedFeed)
     witness = Witness(feed, exchange)
@@ -295,7 +295,7 @@ def test_S32_snapshots_asked_for_may_be_numbered_otherwise(
     wait_until(lambda: feed.stats().gaps == 1 or feed.stats().reconnects)
     wait_equal(feed, exchange, A, B)
     bad = {"market_ticker": A, "side": "yes", "price_dollars": "0.4000", "delta_fp": "-99.00"}
-    exchange.send("orderbook_delta", bad, check=False)  # touches one market only
+    exchange.send("orderbook_delta", bad, check=False)  # touches only one market
     wait_until(lambda: feed.stats().faults.get("negative_size"))
     wait_equal(feed, exchange, A, B)
     witness.change(B, "no", "0.8", 1)
@@ -321,7 +321,7 @@ def test_S32_one_repair_in_flight_however_many_gaps(exchange: Exchange, make_fee
 
 
 def test_S32_gaps_that_hit_every_repair_end_the_connection(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Three failed repairs within a minute."""
+    """Three repairs fail within a minute."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().subscribe("orderbook_delta", [A, B]).wait(5)
@@ -341,7 +341,7 @@ def test_S32_gaps_that_hit_every_repair_end_the_connection(exchange: Exchange, m
 
 
 def test_S32_a_gap_with_every_frame_is_bounded(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Gaps are never dropped from the queue, so an exchange that numbers nothing right is left."""
+    """Gaps are never dropped from the queue, so the feed leaves an exchange whose numbers are nonsense."""
     feed = make_feed()
     heard = Recorder(feed)
     subscription = feed.start().subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)

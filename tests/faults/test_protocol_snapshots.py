@@ -35,7 +35,8 @@ def test_S07_delta_before_its_snapshot_is_neither_applied_nor_delivered(
 
 
 def test_S08_snapshots_before_the_confirmation(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """What comes before the `subscribed` tells its sid; nothing is dropped, nothing asked for again."""
+    """Whatever comes before the `subscribed` reveals its sid: nothing is dropped, and nothing is asked for
+    again."""
     exchange.quirks.snapshot_before_subscribed = True
     feed = make_feed()
     heard, witness = Recorder(feed), Witness(feed, exchange)
@@ -110,11 +111,11 @@ def test_S12_levels_that_end_stay_and_begin(exchange: Exchange, feed: KalshiFeed
     book = feed.wait_for_book(A, timeout=5)
     wait_equal(feed, exchange, A)
     exchange.change(A, "yes", "0.40", -10)  # to exactly nothing: no level is left
-    exchange.change(A, "no", "0.5001", "0.01")  # where none was
+    exchange.change(A, "no", "0.5001", "0.01")  # where there was none
     wait_equal(feed, exchange, A)
     assert [level.price for level in book.bids("yes")] == [Decimal("0.3950")]
     assert book.depth_at("no", "0.5001") == Decimal("0.01")
-    for price in ("0.3950", "0.7777"):  # by nothing, on a level that is there and on one that is not
+    for price in ("0.3950", "0.7777"):  # by nothing, on a level that exists and on one that does not
         nothing = {"market_ticker": A, "side": "yes", "price_dollars": price, "delta_fp": "0.00"}
         exchange.send("orderbook_delta", nothing, check=False)
     wait_until(lambda: len(heard.of("orderbook_delta")) == 4)
@@ -138,7 +139,7 @@ def test_S13_unsorted_levels_and_empty_ones(exchange: Exchange, feed: KalshiFeed
 
 
 def test_S29_first_snapshots_that_do_not_come_are_asked_for(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """It shows in health() while they are wanted, and nothing is LIVE without a base."""
+    """health() shows it while they are wanted, and nothing is LIVE without a base."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().wait_for_book(B, timeout=5)
@@ -148,10 +149,10 @@ def test_S29_first_snapshots_that_do_not_come_are_asked_for(exchange: Exchange, 
     wait_until(lambda: number_of(exchange, "get_snapshot") >= 1)
     wait_until(lambda: not feed.health().is_ok)
     assert feed.health().reasons == (f"1 book is still without a snapshot: {A}",)
-    wait_until(lambda: "no_snapshot" in heard.kinds())  # asked twice, and told
+    wait_until(lambda: "no_snapshot" in heard.kinds())  # asked for twice, and reported
     assert (feed.book(A).status, feed.book(B).status) == (BookStatus.PENDING, BookStatus.LIVE)
     assert heard.of("orderbook_delta") == []
-    assert feed.stats().reconnects == 0  # one market that is mute tears nothing down
+    assert feed.stats().reconnects == 0  # one mute market tears nothing down
     exchange.mute_books = ()
     exchange.snapshot(A)
     wait_equal(feed, exchange, A, B)
@@ -160,7 +161,7 @@ def test_S29_first_snapshots_that_do_not_come_are_asked_for(exchange: Exchange, 
 
 
 def test_S29_the_ladder_to_its_end(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """No snapshot of any market: get_snapshot, then a new subscription, then a new connection."""
+    """No market gets a snapshot: get_snapshot, then a new subscription, then a new connection."""
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)
     feed.start().wait_until_connected(5)

@@ -1,4 +1,5 @@
-"""S11-S20, S22, S34: numbers that are none, JSON that is none, fields that are missing, odd or new."""
+"""S11-S20, S22, S34: numbers that are not numbers, JSON that is not JSON, fields that are missing, odd or
+new."""
 
 # mypy: no-strict-equality
 
@@ -103,7 +104,7 @@ def test_S14_S15_S19_S20_bad_delta(
         [1, Decimal("0.5")],
         [1, 3, Decimal("0.5")],
     )
-    # the loss is told before the next data of the market
+    # the loss is announced before the market's next data
     assert heard.told.index(deltas[0]) < heard.told.index(heard.gaps[0]) < heard.told.index(deltas[1])
     witness.check()
 
@@ -124,7 +125,7 @@ BAD_SNAPSHOTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", BAD_SNAPSHOTS.values(), ids=BAD_SNAPSHOTS)
 def test_S13_S14_S20_bad_snapshot(fields: dict[str, Any], exchange: Exchange, make_feed: FeedMaker) -> None:
-    """A first snapshot and one in mid-stream that cannot be read."""
+    """A first snapshot, and one in mid-stream, that cannot be read."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     feed.start().wait_for_book(B, timeout=5)
@@ -213,7 +214,7 @@ def test_S11_negative_result_makes_the_book_stale_and_is_repaired(
     assert heard.gaps[0].market_tickers == (A,)
     wait_equal(feed, exchange, A, B)
     assert heard.of("orderbook_delta") == []
-    assert feed.book(B).version == version  # the other market was not touched
+    assert feed.book(B).version == version  # the other market is not affected
     assert feed.stats().resyncs == 1
     witness.check()
 
@@ -234,7 +235,7 @@ def test_S14_bad_trade_touches_no_book(exchange: Exchange, feed: KalshiFeed) -> 
 
 
 def test_S19_a_frame_without_its_sid_is_known_by_its_type(exchange: Exchange, feed: KalshiFeed) -> None:
-    """There is one subscription a channel, and the number shows whether something is missing."""
+    """There is one subscription per channel, and the number shows whether something is missing."""
     heard = Recorder(feed)
     feed.subscribe(["orderbook_delta", "trade"], [A, B]).wait(5)
     wait_equal(feed, exchange, A, B)
@@ -287,7 +288,7 @@ BAD_IDS = {
 def test_S15_numbers_of_a_reply_that_are_none(
     name: str, value: Any, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
-    """The reply is as good as lost: asked again, and the feed goes on."""
+    """The reply is as good as lost: the feed asks again and goes on."""
     feed = make_feed(HurriedFeed)
     heard, witness = Recorder(feed), Witness(feed, exchange)
     subscription = feed.start().subscribe("orderbook_delta", A).wait(5)
@@ -304,7 +305,7 @@ def test_S15_numbers_of_a_reply_that_are_none(
 
 
 def test_S16_S17_a_flood_of_unreadable_frames_is_bounded(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Twenty thousand of them may come with one read, and each may have been a delta of any book."""
+    """One read may bring twenty thousand of them, and each may have been a delta of any book."""
     many = [f"KXMANY-{n}" for n in range(1000)]
     for ticker in many:
         exchange.add_market(ticker, yes={"0.5": 1})
@@ -316,12 +317,12 @@ def test_S16_S17_a_flood_of_unreadable_frames_is_bounded(exchange: Exchange, mak
     wait_until(lambda: feed.stats().reconnects == 1, 10)
     wait_equal(feed, exchange, *many, timeout=10)
     assert len(heard.gaps) <= 2 * 11
-    assert len(heard.faults) < 250  # a hundred a second
+    assert len(heard.faults) < 250  # a hundred per second
     assert feed.stats().faults["protocol"] > 100
 
 
 def test_S17_what_the_peer_makes_up_is_not_kept(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Types, markets and subscriptions without end leave nothing behind (invariant 8)."""
+    """Endless types, markets and subscriptions leave nothing behind (invariant 8)."""
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().subscribe("orderbook_delta", A).wait(5)

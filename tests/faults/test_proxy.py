@@ -1,4 +1,4 @@
-"""P01 to P06 through the whole feed; what the parts say about them is in tests/connection."""
+"""P01 to P06 through the whole feed. The parts' own tests are in tests/connection."""
 
 # mypy: no-strict-equality
 
@@ -23,7 +23,7 @@ from tests.support import wait_until
 
 @pytest.fixture(autouse=True)
 def of_the_proxy(secrets: Secrets) -> None:
-    """Neither user name nor password may be seen anywhere (P05)."""
+    """Neither user name nor password may show up anywhere (P05)."""
     secrets.add(USER, PASSWORD, BASIC)
 
 

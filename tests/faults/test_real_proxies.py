@@ -1,4 +1,4 @@
-"""P07 with the proxies that are in use: how they cut their answers into segments is theirs to choose."""
+"""P07 with proxies that people use: they choose how to cut their answers into segments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AGAIN = ReconnectPolicy(max_retries=2, initial_delay=0.01)
 
 
 class RealProxy(NamedTuple):
-    """A proxy that runs: which one, its port, and a port that it lets us through to although nothing listens
+    """A running proxy: which one, its port, and a port that it lets us through to although nothing listens
     there."""
 
     name: str
@@ -44,7 +44,7 @@ def proxy(
 
 
 def refused(make_feed: FeedMaker, through: str, **options: object) -> tuple[ProxyError, int]:
-    """The error that the feed fails with, and how often it has dialed."""
+    """Return the error that the feed fails with, and how often it has dialed."""
     feed = make_feed(proxy=through, reconnect=AGAIN, **options)
     heard = Recorder(feed)
     began = time.monotonic()

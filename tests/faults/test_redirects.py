@@ -1,4 +1,4 @@
-"""H06 and H14: a redirect is never followed; it is the server's mistake, and passes."""
+"""H06 and H14: a redirect is never followed. It is the server's mistake, and it passes."""
 
 # mypy: no-strict-equality
 
@@ -70,7 +70,7 @@ def test_H14_every_one_of_them_is_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also after a healthy session; and no number of them is final."""
+    """Also after a healthy session, and no number of them ends the feed."""
     monkeypatch.setattr("kalshi_feed.session.retry._SLOW_DELAY", 0.02)
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)

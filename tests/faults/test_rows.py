@@ -1,4 +1,4 @@
-"""No row of the fault matrix is forgotten, and README.md has every row whole."""
+"""No row of the fault matrix is forgotten, and README.md has all cells of every row."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""K01 to K05 and K11 through the whole feed: keys, signatures and passwords are seen nowhere.
+"""K01 to K05 and K11 through the whole feed: keys, signatures and passwords show up nowhere.
 
-What the parts say about them is in tests/test_credentials.py and tests/connection. conftest.py scans every
-log record and every error that is alive after each test; here are the errors of every class, and what else
-can be shown.
+The parts' own tests are in tests/test_credentials.py and tests/connection. After each test, conftest.py scans
+every log record and every error that is alive. This file has an error of every class, and whatever else can
+be shown.
 """
 
 # mypy: no-strict-equality
@@ -79,7 +79,7 @@ class Scene:
 
 
 def echoes(scene: Scene, line: str) -> Callable[[Peer], None]:
-    """A server that sends back all it was told, in every way it can think of."""
+    """A server that sends back everything it received, in every way it can think of."""
 
     def handler(peer: Peer) -> None:
         sent = peer.read_request()
@@ -135,7 +135,7 @@ def wrong_arguments(scene: Scene, **options: Any) -> None:
 
 
 def from_wrong_env(scene: Scene, variables: dict[str, str], **overrides: Any) -> None:
-    """With the key in this process' environment, as in a container."""
+    """With the key in the environment of this process, as in a container."""
     for name, value in scene.environ(**variables).items():
         scene.monkeypatch.setenv(name, value)
     KalshiFeed.from_env(**overrides)
@@ -196,7 +196,7 @@ def proxied(scene: Scene) -> None:
 
 
 def forked(scene: Scene) -> None:
-    """Looked at in the child, which has the key in its memory too."""
+    """The search runs in the child, which has the key in its memory, too."""
     feed = scene.feed().start()
     feed.wait_for_book(A, 5)
     with warnings.catch_warnings():
@@ -281,8 +281,7 @@ def says_back(peer: Peer) -> None:
 
 
 def shown(error: BaseException) -> list[str]:
-    """All that is seen of an error: texts, locals, what it is pickled to, and the traceback as it is
-    printed."""
+    """Return all that shows of an error: texts, locals, its pickle, and the traceback as it is printed."""
     return [
         *shown_with_locals(error),
         "".join(traceback.format_exception(type(error), error, None)),
@@ -322,7 +321,7 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
     for record in caplog.records:
         if record.exc_info and record.exc_info[1]:
             for text in shown(record.exc_info[1]):
-                secrets.check(text, "what was logged with an error")
+                secrets.check(text, "the log record of an error")
     for heard in scene.heard:
         for event in heard.told:
             secrets.check(
@@ -401,6 +400,6 @@ def test_K01_K03_K05_a_life_full_of_failures_with_everything_logged(
         logging.getLogger("websocket").removeHandler(handler)
     texts = [printed.getvalue(), *map(logging.Formatter().format, caplog.records), *shown]
     for text in texts:
-        secrets.check(text, "what is shown of a feed, or logged")
+        secrets.check(text, "what a feed shows or logs")
     assert printed.getvalue().count("KALSHI-ACCESS-SIGNATURE: [redacted]") == 4  # the trace was on
     assert "KALSHI-ACCESS-KEY: [redacted]" in printed.getvalue()

@@ -93,7 +93,7 @@ def test_K10_cookies_go_nowhere(make_feed: FeedMaker) -> None:
         peer.sock.close()
 
     jar = websocket._handshake.CookieJar
-    jar.add("other=hunter2-cookie; Domain=127.0.0.1")  # of another user of websocket-client in this process
+    jar.add("other=hunter2-cookie; Domain=127.0.0.1")  # from another user of websocket-client in this process
     script = Script(says("503 No", cookie), accepts, accepts, accepts)
     with RawServer(script) as server:
         for _ in range(2):

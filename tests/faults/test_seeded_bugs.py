@@ -1,5 +1,5 @@
-"""The seeds fit the code; that each is caught shows `python -m tests.faults.seeded_bugs`, which takes a
-minute or two."""
+"""The seeds fit the code. `python -m tests.faults.seeded_bugs`, which takes a minute or two, shows that each
+bug is caught."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""R09: the feed is closed in signal handlers, on top of whatever the main thread is doing, in a program of
-its own."""
+"""R09: signal handlers close the feed on top of whatever the main thread is doing, in a separate program."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from tests.feed.support import A, B, FeedMaker, own_threads, program
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
 
-SECONDS = 4.0  # for each signal: half of it with many closes, half with few
+SECONDS = 4.0  # per signal: half of it with many closes, half with few
 
 # Every signal comes every 0.5 ms; one in `share` of them closes the feed, the others look at it.
 STORM = """
@@ -126,7 +125,7 @@ def test_R09_sigterm_ends_a_program_that_waits(moment: str, exchange: Exchange, 
         "close": "came.wait(10); feed.close(2)",
         "messages": "list(feed.messages('trade'))",
     }
-    exchange.mute_books = {"KXNEVER"}  # whose book never becomes LIVE
+    exchange.mute_books = {"KXNEVER"}  # its book never becomes LIVE
     body = f"""
     signal.signal(signal.SIGTERM, lambda number, frame: feed.close(timeout=2))
     came = threading.Event()
@@ -161,7 +160,7 @@ def test_R09_sigterm_ends_a_program_that_waits(moment: str, exchange: Exchange, 
 def test_R09_close_in_a_signal_handler_on_top_of_start(
     make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The feed that is about to start does not start: nobody would close it again."""
+    """A feed that is about to start does not start, because nothing would close it again."""
     feed = make_feed()
     real = live.Reader
 
@@ -184,7 +183,7 @@ def test_R09_close_in_a_signal_handler_on_top_of_start(
 def test_R09_close_in_a_signal_handler_on_top_of_subscribe(
     make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The handler finds a market that is wanted and has no book yet."""
+    """The handler finds a market that is wanted and does not have a book yet."""
     feed = make_feed()
     told: list[Any] = []
 
@@ -212,8 +211,8 @@ def test_R09_close_in_a_signal_handler_on_top_of_subscribe(
 
 
 def test_R09_signals_on_top_of_a_close_that_waits(exchange: Exchange, feed: KalshiFeed) -> None:
-    """The peer does not answer the farewell. Each signal's close() finds another one waiting below it, and
-    leaves it to that."""
+    """The peer does not answer the close frame. The close() of each signal finds another one waiting below
+    it, and leaves the work to that one."""
     feed.wait_until_connected(5)
     exchange.freeze()
     inside = deepest = 0

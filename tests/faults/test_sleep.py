@@ -35,15 +35,15 @@ def proxy(exchange: Exchange) -> Iterator[ToxicProxy]:
 
 @pytest.fixture
 def sleepy(exchange: Exchange, proxy: ToxicProxy, tmp_path: Path) -> Iterator[SleepyFeed]:
-    """A feed in a child, its books LIVE, which hears nothing but what the test says."""
+    """A feed in a child process with LIVE books, which hears only what the test sends."""
     exchange.pings = False
-    exchange.max_clock_skew = 1e9  # only the child's machine is asleep
+    exchange.max_clock_skew = 1e9  # only the child's machine sleeps
     with SleepyFeed(exchange, proxy, tmp_path) as sleepy:
         yield sleepy
 
 
 def last_word(exchange: Exchange, sleepy: SleepyFeed) -> float:
-    """A delta, and the child's wall clock when it had it."""
+    """Send a delta; return the child's wall clock when it arrived."""
     before = len(sleepy.of("delta"))
     exchange.change(A, "yes", "0.41", 1)
     wait_until(lambda: len(sleepy.of("delta")) > before)
@@ -68,7 +68,7 @@ def as_stored(unix: float) -> str:
 
 
 def replayed(sleepy: SleepyFeed) -> tuple[list[StateChange], list[Gap]]:
-    """What a replay of the recording tells of the connection and of gaps."""
+    """Return what a replay of the recording reports of the connection and of gaps."""
     states: list[StateChange] = []
     gaps: list[Gap] = []
     feed = KalshiFeed.replay(sleepy.recording)
@@ -99,10 +99,10 @@ def test_N44_after_a_night_the_books_are_stale_at_once_and_live_soon(
     else:
         woke = sleepy.sleep(NIGHT)
         proxy.cut(reset=True)
-    exchange.set_book(A, yes={"0.45": 3}, no={"0.50": 4})  # what it missed
+    exchange.set_book(A, yes={"0.45": 3}, no={"0.50": 4})  # it missed this
     wait_until(lambda: sleepy.of("gap", woke), 3, "the news that the machine slept")
     told = sleepy.of("gap", woke)[0]
-    assert told["at"] - woke < 1.5  # the reader turns once a second
+    assert told["at"] - woke < 1.5  # the reader turns once per second
     assert told["reason"] == "the machine slept for 28800 s"
     assert sorted(told["tickers"]) == [A, B]
     wait_until(lambda: sleepy.live_since(woke) == {A, B}, 6, "the books to be LIVE again")
@@ -110,7 +110,7 @@ def test_N44_after_a_night_the_books_are_stale_at_once_and_live_soon(
     assert max(one["at"] for one in live[:2]) - woke < 5.0
     stale = sleepy.of("book", woke, ticker=B)[0]
     assert stale["status"] == "STALE"
-    assert stale["updated"] < slept_at + 1  # it is as old as it is
+    assert stale["updated"] < slept_at + 1  # its age counts from its last change
 
     change = sleepy.of("state", woke, state="CONNECTED")[0]
     assert change["started"] == pytest.approx(slept_at, abs=0.2)
@@ -149,7 +149,7 @@ def test_N44_a_connection_that_outlives_the_sleep_is_kept(exchange: Exchange, sl
     wait_until(lambda: sleepy.live_since(woke) == {A, B}, 3, "the books to be LIVE again")
     gap = sleepy.of("gap", woke)[0]
     assert gap["started"] == pytest.approx(slept_at, abs=0.2)
-    time.sleep(3.5)  # an unanswered ping would have shown
+    time.sleep(3.5)  # an unanswered ping would have shown by now
     assert exchange.pings_received == pings + 1
     assert sleepy.of("state", woke) == []
     assert last_word(exchange, sleepy) > slept_at + 60
@@ -166,7 +166,7 @@ def test_N45_a_step_of_the_wall_clock_costs_one_ping(
     pings = exchange.pings_received
     stepped = sleepy.jump(wall=step)
     wait_until(lambda: exchange.pings_received == pings + 1, 3, "a ping")
-    time.sleep(3.5)  # it is answered, or it would have shown by now
+    time.sleep(3.5)  # an unanswered ping would have shown by now
     assert exchange.pings_received == pings + 1
     assert sleepy.of("state", stepped) + sleepy.of("gap", stepped) + sleepy.of("book", stepped) == []
     wall = last_word(exchange, sleepy)
@@ -181,7 +181,7 @@ def test_N45_a_step_of_the_wall_clock_costs_one_ping(
         nows.append((record.ns - header.clock_offset_ns) / 1e9)
     assert walls == sorted(walls)
     assert nows == sorted(nows)
-    assert max(b - a for a, b in itertools.pairwise(nows)) < 2.5  # the session's clock goes on as it did
+    assert max(b - a for a, b in itertools.pairwise(nows)) < 2.5  # the session's clock goes on as before
     assert replayed(sleepy)[1] == []
 
 

@@ -1,4 +1,4 @@
-"""A few seconds of the chaos soak (tests/soak), so that every run of the tests has some; and that it finds
+"""A few seconds of the chaos soak (tests/soak), so that every run of the tests has some; and the soak finds
 what is wrong."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_a_schedule_is_the_seeds_and_knows_every_kind() -> None:
 
 
 def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gap that is not noticed."""
+    """A gap goes unnoticed."""
     real, count = Session.receive, iter(range(10**9))
 
     def receive(self: Session, payloads: Any, now: float) -> None:
@@ -57,7 +57,7 @@ def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _applies_nothing_at_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A delta that is delivered, and is missing in the book."""
+    """A delta is delivered, but missing in the book."""
     real, count = Book.apply, iter(range(10**9))
 
     def apply(self: Book, *args: Any) -> Any:
@@ -76,7 +76,7 @@ def test_it_finds_what_is_wrong(
 ) -> None:
     storm = Soak._storm
 
-    def broken(self: Soak, *args: Any) -> None:  # not before: it begins when all books are LIVE
+    def broken(self: Soak, *args: Any) -> None:  # no sooner: it begins when all books are LIVE
         break_it(monkeypatch)
         storm(self, *args)
 

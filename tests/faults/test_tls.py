@@ -1,4 +1,4 @@
-"""T01 to T11 through the whole feed; what the parts say about them is in tests/connection."""
+"""T01 to T11 through the whole feed. The parts' own tests are in tests/connection."""
 
 # mypy: no-strict-equality
 
@@ -224,7 +224,7 @@ def test_T06_server_of_old_tls_is_fatal(make_feed: FeedMaker) -> None:
 def through_proxy(
     exchange: Exchange, make_feed: FeedMaker
 ) -> Iterator[tuple[ToxicProxy, KalshiFeed, Recorder]]:
-    """A feed with a LIVE book behind a proxy, and nothing under way."""
+    """Yield a feed with a LIVE book behind a proxy, with nothing under way."""
     with ToxicProxy(exchange.port) as proxy:
         feed = make_feed(HurriedFeed, url=exchange.url.replace(str(exchange.port), str(proxy.port)))
         heard = Recorder(feed)
@@ -237,8 +237,8 @@ def through_proxy(
 def assert_lost_and_found(
     proxy: ToxicProxy, feed: KalshiFeed, heard: Recorder, exchange: Exchange, act: Callable[[], None]
 ) -> str:
-    """Until the connection is lost, then until all is well; gives the reason of the loss."""
-    proxy.refusing = True  # so that the loss can be looked at
+    """Wait until the connection is lost, then until all is well; return the reason of the loss."""
+    proxy.refusing = True  # so that there is time to look at the loss
 
     def is_lost() -> bool:
         act()
@@ -312,11 +312,11 @@ def test_T05_corrupted_handshake_is_tried_again(
 
 
 class Calls:
-    """Every call of the feeds' sockets and TLS objects: by object what was called, by which thread."""
+    """Record every call of the feeds' sockets and TLS objects: by object, what was called by which thread."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: dict[int, set[tuple[str, int, str]]] = {}
-        self._kept: list[object] = []  # so that no id is given twice
+        self._kept: list[object] = []  # so that no id is used twice
         calls = self
 
         class RecordedSocket(socket.socket):
@@ -355,7 +355,7 @@ class Calls:
         return context
 
     def assert_of_one_thread(self, connections: int) -> None:
-        """Each object was used by one reader thread, and no socket was shut down under it."""
+        """Check that one reader thread used each object, and that no socket was shut down under it."""
         assert len(self.made) == 2 * connections
         for made in self.made.values():
             assert len({ident for _, ident, _ in made}) == 1
@@ -422,7 +422,7 @@ def test_T07_close_under_load_is_a_message_to_the_reader(
             heard = Recorder(feed)
             feed.start().subscribe("orderbook_delta", tickers)
             feed.wait_for_book(tickers[number % 8], 10)
-            wait_until(lambda: len(heard.messages) > 8 + number)  # each at another moment of its stream
+            wait_until(lambda: len(heard.messages) > 8 + number)  # each at another point of its stream
             feed.close()
             count = len(heard.messages)
             assert heard.steps() == [FeedState.CONNECTING, FeedState.CONNECTED, FeedState.CLOSED]

@@ -1,4 +1,4 @@
-"""The proxy does what it says: otherwise the tests that stand on it prove nothing."""
+"""The proxy does what it says. Otherwise the tests that rely on it prove nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The bugs: what is replaced where, and which tests must fail then.
+"""The bugs: which text is replaced in which file, and which tests must then fail.
 
-``old`` must stand in the file exactly once. When the code has changed, renew the seed: the same mistake, in
+``old`` must appear in the file exactly once. When the code has changed, renew the seed: the same mistake, in
 the new text.
 """
 
@@ -26,7 +26,7 @@ ON_TOP: Final = (
 
 
 class Bug(NamedTuple):
-    """One bug. ``file`` is named from kalshi_feed/ on; ``tests`` are what pytest is told to run."""
+    """One bug. ``file`` is relative to kalshi_feed/; ``tests`` are the arguments for pytest."""
 
     name: str
     file: str
@@ -74,14 +74,14 @@ BUGS: Final = (
         BOOK,
     ),
     Bug(
-        "underscore taken for a number",
+        "underscore accepted in a number",
         "messages/values.py",
         'r"(-?)([0-9]+)(?:\\.([0-9]{1,2}))?"',
         'r"(-?)([0-9_]+)(?:\\.([0-9]{1,2}))?"',
         BOOK,
     ),
     Bug(
-        "NaN taken for a price",
+        "NaN accepted as a price",
         "messages/values.py",
         " if match else ONE_DOLLAR + 1\n",
         ' if match else ONE_DOLLAR + (text != "NaN")\n',
@@ -188,14 +188,14 @@ BUGS: Final = (
         SESSION,
     ),
     Bug(
-        "gap of another channel not told",
+        "gap of another channel not announced",
         "session/repair.py",
         "        self._output.items.append(\n            Gap(subscription.name,",
         "        is_book and self._output.items.append(\n            Gap(subscription.name,",
         SESSION,
     ),
     Bug(
-        "status change not told",
+        "status change not reported",
         "session/repair.py",
         "                book.set_status(BookStatus.STALE)\n                "
         "self._output.status_changed.add(ticker)\n",
@@ -225,7 +225,7 @@ BUGS: Final = (
         DISPATCH,
     ),
     Bug(
-        "event out of its place on overflow",
+        "event out of place on overflow",
         "dispatch/mailbox.py",
         "                        box.head.append(entry)\n",
         "                        box.head.appendleft(entry)\n",
@@ -261,7 +261,7 @@ BUGS: Final = (
         CHUNKS,
     ),
     Bug(
-        "what follows a large frame lost",
+        "bytes after a large frame lost",
         "connection/read_ahead.py",
         "bytes(self._growing), 0",
         "bytes(self._growing[: self._needed]), 0",
