@@ -29,6 +29,12 @@ if _missing := [name for name in _NEEDED if find_spec(name) is None]:
 from tests.support import open_descriptors, wait_until
 
 
+def pytest_collection_finish() -> None:
+    """The modules and the tests themselves stay: collections, and those who search for objects, pass over them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Set up before the test's own fixtures and checked after them; what wider fixtures opened is not
