@@ -1,19 +1,48 @@
-"""Checked for every test: it leaves no thread of the package and no descriptor behind.
+"""What holds for every run and every test.
 
-pytest itself checks that no thread dies of an exception and no destructor raises: it warns, and warnings are
-errors.
+A run says what it needs, how long it takes and what it leaves out. A test leaves no thread of the package and no
+descriptor behind; pytest itself checks that no thread dies of an exception and no destructor raises: it warns,
+and warnings are errors.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from tests.support import open_descriptors, wait_until
+
+# Before pytest reads its own options: without pytest-xdist it would only say that it does not know "-n".
+_NEEDED = (
+    "celery",
+    "click",
+    "coverage",
+    "django",
+    "flask",
+    "hypothesis",
+    "orjson",
+    "prometheus_client",
+    "psycopg",
+)
+_NEEDED += ("pyarrow", "rich", "trustme", "websocket", "websockets", "xdist", "zstandard")
+if _missing := [name for name in _NEEDED if find_spec(name) is None]:
+    pytest.exit(
+        f'the tests need the extra "test", and {", ".join(_missing)} cannot be imported. In the checkout: '
+        f"{sys.executable} -m pip install -e '.[test]'",
+        returncode=4,
+    )
+
+
+def pytest_collection_finish() -> None:
+    """The modules and the tests themselves stay: collections, and those who search for objects, pass over them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
