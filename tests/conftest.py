@@ -1,8 +1,8 @@
 """What holds for every run and every test.
 
-A run says what it needs, how long it takes and what it leaves out. A test leaves no thread of the package and no
-descriptor behind; pytest itself checks that no thread dies of an exception and no destructor raises: it warns,
-and warnings are errors.
+A run says what it needs, how long it takes and what it leaves out. A test leaves no thread of the package and
+no descriptor behind; pytest itself checks that no thread dies of an exception and no destructor raises: it
+warns, and warnings are errors.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ import pytest
 
 from tests.support import open_descriptors, wait_until
 
-# Before pytest reads its own options: without pytest-xdist it would only say that it does not know "-n".
-_NEEDED = (
-    "celery",
-    "click",
-    "coverage",
-    "django",
-    "flask",
-    "hypothesis",
-    "orjson",
-    "prometheus_client",
-    "psycopg",
+QUICK = (
+    "The quick tests: about 4 minutes on two cores. Left out: the slow ones (pytest -m slow; all: pytest -m '')."
 )
-_NEEDED += ("pyarrow", "rich", "trustme", "websocket", "websockets", "xdist", "zstandard")
+SLOW = "The slow tests: about 4 minutes on two cores."
+EVERYTHING = "A selection of the tests; all of them take about 8 minutes on two cores."
+
+# Before pytest reads its own options: without pytest-xdist it would only say that it does not know "-n".
+_NEEDED = """
+    celery click coverage django flask hypothesis orjson prometheus_client psycopg pyarrow rich trustme
+    websocket websockets xdist zstandard
+""".split()
 if _missing := [name for name in _NEEDED if find_spec(name) is None]:
     pytest.exit(
         f'the tests need the extra "test", and {", ".join(_missing)} cannot be imported. In the checkout: '
@@ -39,8 +37,18 @@ if _missing := [name for name in _NEEDED if find_spec(name) is None]:
     )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say what a run of everything means, before the first dot."""
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    is_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if reporter is not None and is_all and not hasattr(config, "workerinput"):
+        which = {"not slow": QUICK, "slow": SLOW}.get(config.option.markexpr, EVERYTHING)
+        reporter.write_line(which)
+
+
 def pytest_collection_finish() -> None:
-    """The modules and the tests themselves stay: collections, and those who search for objects, pass over them."""
+    """Modules and tests live as long as the run: the garbage collector need not look at them again."""
     gc.collect()
     gc.freeze()
 
