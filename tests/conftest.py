@@ -19,7 +19,8 @@ import pytest
 from tests.support import open_descriptors, wait_until
 
 QUICK = (
-    "The quick tests: about 4 minutes on two cores. Left out: the slow ones (pytest -m slow; all: pytest -m '')."
+    "The quick tests: about 4 minutes on two cores. "
+    "The slow ones are left out: pytest -m slow runs them, pytest -m '' runs all."
 )
 SLOW = "The slow tests: about 4 minutes on two cores."
 EVERYTHING = "A selection of the tests; all of them take about 8 minutes on two cores."

@@ -102,7 +102,7 @@ def run(bug: Bug | None, tests: Iterable[str]) -> tuple[int | None, str, float]:
         plugins = ("-p", "no:cacheprovider", "-p", "tests.faults.seeded_bugs.the_copy")
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *plugins, *tests],
+                [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-m", "", *plugins, *tests],
                 cwd=place, env=os.environ | ours, timeout=BOUND, text=True, check=False,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
