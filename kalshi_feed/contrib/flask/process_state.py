@@ -5,10 +5,12 @@ Owns ProcessState. Must not import Flask.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ...books.book import BookStatus
 from ...books.store import OrderBook
+from ...connection.environment import DEMO_URL, PRODUCTION_URL
 from ...errors import StaleBookError, UnknownMarketError
 from ...feed import KalshiFeed
 from .settings import Settings
@@ -16,6 +18,8 @@ from .streams import Slots
 from .tape import Tape
 
 __all__ = ["ProcessState"]
+
+_EXCHANGES: Final = {urlsplit(PRODUCTION_URL).netloc: "production", urlsplit(DEMO_URL).netloc: "demo"}
 
 
 class ProcessState:
@@ -63,6 +67,11 @@ class ProcessState:
         """What changes seldom: the feed's state and its health."""
         return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
 
+    def exchange(self) -> str:
+        """"production", "demo", or the host of any other exchange."""
+        host = urlsplit(self.feed.url).netloc
+        return _EXCHANGES.get(host, host)
+
     def figures(self) -> dict[str, Any]:
         """status() and the figures that a page shows; times in seconds."""
         stats = self.feed.stats()
@@ -74,6 +83,7 @@ class ProcessState:
             "reconnects": stats.reconnects,
             "gaps": stats.gaps,
             "heartbeat": self.settings.stream_heartbeat,
+            "exchange": self.exchange(),
         }
 
 

@@ -1,18 +1,29 @@
-// Live ladders: reads the server-sent events of "stream" (or polls "books" where the server has no threads for streams) and
-// draws them. No library, no build. All text goes through textContent, all styles through the CSSOM: a strict policy holds.
+// Live ladders: reads the server-sent events of "stream" (or polls "books" if the server has no threads for streams) and
+// draws them. The address names what is shown: "#TICKER" is one market in detail, nothing is all of them. No library, no
+// build step. All text goes through textContent and all styles through the CSSOM, so a strict policy holds.
 "use strict";
 
 const DEPTH = 9; // levels drawn of each side
+const DEEP = 20; // the same in a market's own view: as many as the server sends
 const WINDOW = 300; // seconds of the price line
 const POINTS = 1500; // of the price line, kept
-const TRADES = 50; // kept of each market
+const ROWS = 12; // trades drawn
+const TRADES = 50; // kept of each market, and drawn in its own view
 const SVG = "http://www.w3.org/2000/svg";
 const LOST = "SERVER LOST";
 
 const byId = (id) => document.getElementById(id);
 const seconds = () => performance.now() / 1000;
-const price = (number) => (Number.isFinite(number) ? number.toFixed(4) : "–");
-const size = (text) => Number(text).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+// As the terminal trims them: at least cents, and beyond them only what is not zero; decimals of sizes only if there are any.
+const price = (number) => (Number.isFinite(number) ? number.toFixed(5).replace(/0{1,3}$/, "") : "–");
+const grouped = (number, digits) => number.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const isWhole = (text) => Number.isInteger(Number(text));
+
+function size(text) {
+  const number = Number(text);
+  if (number >= 1e7) return `${grouped(number / 1e6, 3)}M`;
+  return grouped(number, isWhole(text) ? 0 : 2);
+}
 const milliseconds = (value) => (value === null ? "–" : (value * 1000).toFixed(value < 0.01 ? 2 : 0));
 
 function ageText(age) {
@@ -32,25 +43,30 @@ function mark(element, name, value) {
 // One side's rows, made once and filled again and again: the best level is next to the middle.
 class Side {
   constructor(body, isAsk) {
+    this.body = body;
     this.isAsk = isAsk;
     this.rows = [];
-    for (let i = 0; i < DEPTH; i++) {
-      const row = body.insertRow(isAsk ? 0 : -1);
-      const cells = Array.from({ length: 4 }, () => row.insertCell());
-      const bar = document.createElement("div");
-      const text = document.createElement("span");
-      bar.className = "bar";
-      text.className = "size";
-      cells[isAsk ? 3 : 0].append(bar, text);
-      this.rows.push({ bar, text, yes: cells[1], no: cells[2] });
-    }
+  }
+
+  addRow() {
+    const row = this.body.insertRow(this.isAsk ? 0 : -1);
+    const cells = Array.from({ length: 4 }, () => row.insertCell());
+    const bar = document.createElement("div");
+    const text = document.createElement("span");
+    bar.className = "bar";
+    text.className = "size";
+    cells[this.isAsk ? 3 : 0].append(bar, text);
+    this.rows.push({ row, bar, text, yes: cells[1], no: cells[2] });
   }
 
   fill(levels, largest) {
+    while (this.rows.length < Math.max(levels.length, DEPTH)) this.addRow(); // empty ones too, so that the middle stays put
+    const blank = levels.every((level) => isWhole(level[1])) ? "" : "   "; // keeps the decimal points in a column
     this.rows.forEach((row, i) => {
       const level = levels[i];
       const own = level ? Number(level[0]) : NaN;
-      put(row.text, level ? size(level[1]) : "");
+      row.row.hidden = !level && i >= DEPTH;
+      put(row.text, level ? size(level[1]) + (isWhole(level[1]) ? blank : "") : "");
       put(row.yes, level ? price(this.isAsk ? 1 - own : own) : "");
       put(row.no, level ? price(this.isAsk ? own : 1 - own) : "");
       row.bar.style.width = level ? `${Math.max(1, (100 * Number(level[1])) / largest)}%` : "0";
@@ -59,9 +75,9 @@ class Side {
 }
 
 function tradeRow(side, ...texts) {
-  const row = document.createElement("li");
+  const row = document.createElement("tr");
   row.className = side;
-  for (const text of texts) row.append(Object.assign(document.createElement("b"), { textContent: text }));
+  for (const text of texts) put(row.insertCell(), text);
   return row;
 }
 
@@ -69,8 +85,8 @@ class Market {
   constructor(ticker) {
     this.ticker = ticker;
     this.book = null;
-    this.at = 0; // when the book came, by this page's clock
-    this.prices = []; // [Unix time, mid of yes, whether it was not known for a while before]
+    this.at = 0; // when the book arrived, by this page's clock
+    this.prices = []; // [Unix time, mid of yes, whether it was unknown for a while before]
     this.isBroken = false;
     this.trades = []; // newest first
     this.isNew = false;
@@ -79,7 +95,12 @@ class Market {
     this.part = (name) => root.querySelector(name);
     this.asks = new Side(this.part(".asks"), true);
     this.bids = new Side(this.part(".bids"), false);
-    put(this.part(".ticker"), ticker);
+    this.link = this.part(".ticker a");
+    this.link.href = `#${encodeURIComponent(ticker)}`;
+    put(this.link, ticker);
+    this.part(".ladder").setAttribute("aria-label", `Order book of ${ticker}`);
+    this.part(".chart").setAttribute("aria-label", `Price of yes in ${ticker}, last five minutes`);
+    this.part(".trades").setAttribute("aria-label", `Last trades in ${ticker}`);
     root.dataset.market = ticker;
     byId("markets").append(root);
   }
@@ -109,11 +130,18 @@ class Market {
     this.isNew = true;
   }
 
+  show(isShown, isAlone) {
+    this.root.hidden = !isShown;
+    this.isAlone = isAlone; // in its own view
+    this.isNew = true;
+  }
+
   draw(lost) {
-    if (this.book === null) return;
-    const status = lost ? "STALE" : this.book.status;
+    if (this.book === null || this.root.hidden) return;
+    const status = lost && this.book.status === "LIVE" ? "STALE" : this.book.status;
     put(this.part(".status"), status);
     mark(this.part(".status"), "is", status);
+    mark(this.root, "status", status);
     mark(this.root, "live", String(status === "LIVE"));
     const age = this.book.age === null ? null : this.book.age + seconds() - this.at;
     put(this.part(".age"), this.book.error || age === null ? "" : `changed ${ageText(age)} ago`);
@@ -127,8 +155,9 @@ class Market {
   }
 
   drawLadder() {
-    const bids = this.book.yes.slice(0, DEPTH);
-    const asks = this.book.no.slice(0, DEPTH);
+    const depth = this.isAlone ? DEEP : DEPTH;
+    const bids = this.book.yes.slice(0, depth);
+    const asks = this.book.no.slice(0, depth);
     const sizes = (levels) => levels.map((level) => Number(level[1]));
     const largest = Math.max(...sizes(bids), ...sizes(asks), 0.01);
     this.bids.fill(bids, largest);
@@ -138,15 +167,15 @@ class Market {
     const mid = this.book.mid === null ? NaN : Number(this.book.mid);
     put(this.part(".mid"), price(mid));
     put(this.part(".no-mid"), price(1 - mid));
-    put(this.part(".spread"), this.book.spread === null ? "one side is empty" : `spread ${this.book.spread}`);
+    const isKnown = bid || ask || this.book.status === "LIVE"; // a book that is still PENDING is not an empty one
+    const empty = isKnown ? (bid ? "no asks" : ask ? "no bids" : "no orders") : "";
+    put(this.part(".spread"), this.book.spread === null ? empty : `spread ${price(Number(this.book.spread))}`);
     put(this.part(".imbalance"), bid + ask ? `imb. ${((bid - ask) / (bid + ask)).toFixed(2).replace("-", "−")}` : "");
   }
 
   drawTrades() {
-    const list = this.part(".trades");
-    list.replaceChildren(
-      tradeRow("", "traded at", "taker", "yes", "contracts"),
-      ...this.trades.slice(0, 12).map((trade) =>
+    this.part(".trades tbody").replaceChildren(
+      ...this.trades.slice(0, this.isAlone ? TRADES : ROWS).map((trade) =>
         tradeRow(
           trade.taker_outcome_side === "no" ? "no" : "yes",
           new Date(trade.time * 1000).toTimeString().slice(0, 8),
@@ -169,32 +198,32 @@ class Market {
     const trades = this.trades.filter((trade) => now - trade.time <= WINDOW && trade.time >= points[0][0]);
     const values = [...points.map(([, mid]) => mid), ...trades.map((trade) => Number(trade.yes_price))];
     let [low, high] = [Math.min(...values), Math.max(...values)];
-    const least = 0.02 - (high - low); // a line that does not move is drawn in the middle, and a tick is no mountain
+    const least = 0.02 - (high - low); // a line that does not move is drawn in the middle, and a tick is not a mountain
     if (least > 0) [low, high] = [low - least / 2, high + least / 2];
     const start = Math.min(points[0][0], now - 10);
     const x = (time) => (314 * (time - start)) / (now - start);
-    const y = (value) => 138 - (126 * (value - low)) / (high - low);
+    const y = (value) => 152 - (144 * (value - low)) / (high - low);
     let [line, area, from] = ["", "", ""];
     points.forEach(([time, mid, isBroken], i) => {
       const [left, top] = [x(time).toFixed(1), y(mid).toFixed(1)];
       if (i === 0 || isBroken) {
-        area += from && `V150H${from}Z`;
+        area += from && `V160H${from}Z`;
         from = left;
       }
       const step = from === left ? `M${left} ${top}` : `H${left}V${top}`;
       line += step;
       area += step;
     });
-    const end = isLive ? "H314" : ""; // what the price is now nobody knows while the book is not LIVE
+    const end = isLive ? "H314" : ""; // while the book is not LIVE, the price now is unknown
     this.part(".line").setAttribute("d", line + end);
-    this.part(".area").setAttribute("d", `${area}${end}V150H${from}Z`);
+    this.part(".area").setAttribute("d", `${area}${end}V160H${from}Z`);
     const last = this.trades[0];
     const level = last ? y(Math.min(high, Math.max(low, Number(last.yes_price)))).toFixed(1) : "-9";
     this.part(".last-price").setAttribute("y1", level);
     this.part(".last-price").setAttribute("y2", level);
     this.part(".dots").replaceChildren(
       ...trades.map((trade) => {
-        const dot = document.createElementNS(SVG, "path"); // of no length with round ends: stays round when stretched
+        const dot = document.createElementNS(SVG, "path"); // zero length with round ends: stays round when stretched
         dot.setAttribute("d", `M${x(trade.time).toFixed(1)} ${y(Number(trade.yes_price)).toFixed(1)}h.01`);
         dot.setAttribute("class", trade.taker_outcome_side === "no" ? "no" : "yes");
         return dot;
@@ -208,23 +237,64 @@ class Market {
 }
 
 const markets = new Map();
-let feed = null; // the last figures
-let heard = seconds(); // when anything last came
-let moved = -Infinity; // when a book or a trade last came
+let feed = null; // its last metrics
+let heard = seconds(); // when anything last arrived
+let moved = -Infinity; // when a book or a trade last arrived
 let isOpen = false;
 let source = null;
+let opened = chosen(); // the market in its own view
 
 function marketOf(ticker) {
   if (!markets.has(ticker)) {
-    byId("empty")?.remove();
     markets.set(ticker, new Market(ticker));
+    arrange();
   }
   return markets.get(ticker);
 }
 
-function setFeed(figures) {
-  feed = figures;
+function setFeed(metrics) {
+  feed = metrics;
   feed.at = seconds();
+}
+
+// The ticker in the address: the market in its own view; empty for all markets.
+function chosen() {
+  const name = location.hash.slice(1);
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // a stray "%"
+  }
+}
+
+// Shows what the address and the filter name.
+function arrange() {
+  const ticker = chosen();
+  const filter = byId("filter").value.trim();
+  let shown = 0;
+  for (const market of markets.values()) {
+    const isShown = ticker ? market.ticker === ticker : market.ticker.toLowerCase().includes(filter.toLowerCase());
+    market.show(isShown, Boolean(ticker));
+    shown += isShown;
+  }
+  mark(document.body, "view", ticker ? "market" : "all");
+  document.title = ticker ? `${ticker} · kalshi_feed` : "kalshi_feed";
+  put(byId("count"), filter ? `${shown} of ${markets.size}` : "");
+  const waits = feed?.state === "CONNECTED" ? "No books are subscribed to: set KALSHI_TICKERS" : "Waiting for books …";
+  put(byId("note"), !markets.size ? waits : ticker ? `There is no market ${ticker} here` : `No market's ticker contains “${filter}”`);
+  byId("note").hidden = shown > 0;
+}
+
+function turnTo() {
+  const before = document.body.dataset.view === "market" ? markets.get(opened) : undefined;
+  opened = chosen();
+  arrange();
+  if (opened) {
+    byId("back").focus({ preventScroll: true });
+    scrollTo(0, 0);
+  } else {
+    before?.link.focus(); // back to where it was opened
+  }
 }
 
 function drawFeed(lost) {
@@ -232,11 +302,10 @@ function drawFeed(lost) {
   const state = lost ? LOST : feed === null ? "CONNECTING" : feed.state === "CONNECTED" && health.status === "degraded" ? "DEGRADED" : feed.state;
   put(byId("state"), state);
   mark(byId("state"), "is", state);
-  put(byId("reason"), lost ? "the page hears nothing from its server and tries again" : health.reasons.join("; "));
-  byId("reason").title = byId("reason").textContent;
+  put(byId("reason"), lost ? "no answer from this page's server; retrying" : health.reasons.join("; "));
   if (feed !== null) {
-    const empty = byId("empty");
-    if (empty && feed.state === "CONNECTED") put(empty, "No books are subscribed to: set KALSHI_TICKERS");
+    if (!markets.size) arrange();
+    put(byId("exchange"), feed.exchange);
     put(byId("rate"), feed.rate_1s.toFixed(0));
     put(byId("latency"), `${milliseconds(feed.processing_latency_p50)} / ${milliseconds(feed.processing_latency_p99)} ms`);
     put(byId("message-age"), feed.last_message_age === null ? "–" : ageText(Math.min(feed.last_message_age + seconds() - feed.at, seconds() - moved)));
@@ -247,7 +316,7 @@ function drawFeed(lost) {
 
 function draw() {
   const lost = !isOpen || seconds() - heard > 3 * (feed?.heartbeat ?? 2) + 1;
-  if (lost && isOpen) follow(); // a connection that is open and says nothing is a dead one
+  if (lost && isOpen) follow(); // a connection that is open and silent is dead
   drawFeed(lost && feed !== null);
   for (const market of markets.values()) market.draw(lost);
 }
@@ -278,15 +347,15 @@ function follow() {
   hear("feed", setFeed);
 }
 
-// Where there are no streams: once a second, and now and then a try whether there are.
+// Without streams: asks once a second, and tries every now and then whether there are streams by now.
 async function poll() {
   for (let i = 0; i < 20; i++) {
     try {
-      const answer = await fetch(`books?depth=${DEPTH}`, { cache: "no-store" });
-      const { feed: figures, books } = await answer.json();
+      const answer = await fetch(`books?depth=${DEEP}`, { cache: "no-store" });
+      const { feed: metrics, books } = await answer.json();
       isOpen = true;
       heard = seconds();
-      setFeed(figures);
+      setFeed(metrics);
       for (const book of books) {
         const market = marketOf(book.market_ticker);
         market.setBook(book);
@@ -301,5 +370,17 @@ async function poll() {
   follow();
 }
 
+byId("filter").addEventListener("input", arrange);
+addEventListener("hashchange", turnTo);
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.isComposing) return;
+  if (chosen()) {
+    location.hash = "";
+  } else {
+    byId("filter").value = "";
+    arrange();
+  }
+});
+arrange();
 setInterval(draw, 100);
 follow();
