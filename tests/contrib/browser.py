@@ -1,16 +1,18 @@
-"""A real browser for tests and pictures: the system's Chromium, driven by Playwright (extra ``browser``)."""
+"""A real browser for tests and pictures: the system's Chromium, driven by Playwright, and axe-core for what
+it shows (extra ``browser``)."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
-__all__ = ["missing", "open_browser"]
+__all__ = ["axe_violations", "missing", "open_browser"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -30,21 +32,22 @@ def executable() -> str | None:
 
 
 def missing() -> str:
-    """What there is not; empty if a browser can be had."""
+    """What is missing for a browser; empty if nothing is."""
     try:
+        import axe_playwright_python  # noqa: F401
         import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return "no browser test: playwright is not installed (pip install 'kalshi-feed[browser]')"
+    except ImportError as error:
+        return f"no browser test: {error.name} is not installed (pip install '.[browser]')"
     return (
         ""
         if executable()
-        else f"no browser test: none of {', '.join(NAMES)} is there (apt-get install chromium)"
+        else f"no browser test: none of {', '.join(NAMES)} found (apt-get install chromium)"
     )
 
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """A browser of its own, with a new and empty profile."""
+    """A new browser with an empty profile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -53,3 +56,11 @@ def open_browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def axe_violations(page: Page) -> list[str]:
+    """What axe-core finds wrong with the page as it is now, of any impact: rule, impact and the first element
+    of each."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8") + "\nundefined")
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]

@@ -68,7 +68,7 @@ class ProcessState:
         return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
 
     def exchange(self) -> str:
-        """"production", "demo", or the host of any other exchange."""
+        """ "production", "demo", or the host of any other exchange."""
         host = urlsplit(self.feed.url).netloc
         return _EXCHANGES.get(host, host)
 

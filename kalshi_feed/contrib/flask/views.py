@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, abort, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 
 from ...books.book import BookStatus
@@ -53,8 +53,8 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 
 
 def _books() -> ResponseReturnValue:
-    """Every book that is served, whatever its status, and the feed's figures."""
-    state, depth = process_state_of(), request.args.get("depth", type=int)
+    """Every book that is served, whatever its status, and the feed's metrics."""
+    state, depth = process_state_of(), _depth()
     books = [
         state.book(book, depth)
         for ticker in state.market_tickers()
@@ -68,7 +68,7 @@ def _book(market_ticker: str) -> ResponseReturnValue:
 
     404 for a market that is not served, or that the exchange does not know.
     """
-    state, depth = process_state_of(), request.args.get("depth", type=int)
+    state, depth = process_state_of(), _depth()
     book = state.served(market_ticker)
     if book is None:
         return _no_market(market_ticker)
@@ -130,6 +130,17 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     answer.call_on_close(state.slots.give_back)
     answer.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return _fresh(answer)
+
+
+def _depth() -> int | None:
+    """How many levels of each side the request asks for; None: all. Ends the request with 400 if it makes no
+    sense."""
+    text = request.args.get("depth")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        abort(make_response(jsonify(error=f"depth must be a whole number from 1, not {text[:20]!r}"), 400))
+    return int(text)
 
 
 def _no_market(market_ticker: str) -> ResponseReturnValue:

@@ -21,8 +21,8 @@ const isWhole = (text) => Number.isInteger(Number(text));
 
 function size(text) {
   const number = Number(text);
-  if (number >= 1e7) return `${grouped(number / 1e6, 3)}M`;
-  return grouped(number, isWhole(text) ? 0 : 2);
+  const whole = grouped(number, isWhole(text) ? 0 : 2);
+  return whole.length > 10 ? `${grouped(number / 1e6, 3)}M` : whole;
 }
 const milliseconds = (value) => (value === null ? "–" : (value * 1000).toFixed(value < 0.01 ? 2 : 0));
 
@@ -138,7 +138,7 @@ class Market {
 
   draw(lost) {
     if (this.book === null || this.root.hidden) return;
-    const status = lost && this.book.status === "LIVE" ? "STALE" : this.book.status;
+    const status = lost && this.book.status !== "UNKNOWN" ? "STALE" : this.book.status;
     put(this.part(".status"), status);
     mark(this.part(".status"), "is", status);
     mark(this.root, "status", status);
