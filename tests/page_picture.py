@@ -41,7 +41,7 @@ def main() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             with open_browser() as browser:
-                page = browser.new_page(viewport={"width": 1280, "height": 560})
+                page = browser.new_page(viewport={"width": 1280, "height": 600}, color_scheme="dark")
                 page.goto(f"http://127.0.0.1:{server.port}/")
                 page.wait_for_timeout(SECONDS * 1000)
                 page.screenshot(path=sys.argv[1] if len(sys.argv) > 1 else PICTURE)

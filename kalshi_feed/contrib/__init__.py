@@ -1,7 +1,6 @@
-"""What joins the feed to other libraries, each module behind an extra of the same name; imports nothing by
-itself.
+"""Bridges between the feed and other libraries; importing this package imports none of them.
 
-flask: FeedExtension, live books in a Flask application. process: ProcessFeed, one feed in each process of a
-server that forks. prometheus: FeedCollector, a feed's figures for a Prometheus server. The feed itself knows
-none of them.
+flask: FeedExtension, live books in a Flask application (extra ``flask``). prometheus: FeedCollector, a feed's
+metrics for a Prometheus server (extra ``prometheus``). process: ProcessFeed, one feed in each process of a
+server that forks.
 """

@@ -1,4 +1,4 @@
-"""A feed's figures for Prometheus: a collector in the library's own conventions.
+"""A feed's metrics for Prometheus: a collector that follows prometheus_client's conventions.
 
     from prometheus_client import start_http_server
     from kalshi_feed.contrib.prometheus import FeedCollector
@@ -6,8 +6,8 @@
     FeedCollector(feed)
     start_http_server(9464)  # http://…:9464/metrics
 
-Needs the extra ``prometheus`` (prometheus-client). Owns the metrics' names. Uses feed.stats(), feed.health()
-and feed.books, when somebody scrapes: between scrapes it costs nothing, and what it asks takes none of the
+Needs the extra ``prometheus`` (prometheus-client). Owns the metrics' names. It reads feed.stats(),
+feed.health() and feed.books during a scrape only: between scrapes it costs nothing, and it holds none of the
 feed's locks for long.
 """
 
@@ -39,15 +39,16 @@ _HEALTH: Final = ("ok", "degraded", "down")
 
 
 class FeedCollector(Collector):
-    """The metrics of one feed, or of several by name; registers itself, as the library's own collectors do.
-    Thread-safe.
+    """The metrics of one feed, or of several by name; registers itself, as prometheus_client's own collectors
+    do. Thread-safe.
 
     ``feeds``: a KalshiFeed (its ``feed`` label is "default"), or a mapping of names to feeds. ``registry``:
-    where to register; None: nowhere. A feed may be IDLE, closed, FAILED or of another process (after a fork):
-    the scrape goes on, and ``kalshi_feed_health`` says "down". The values of all labels come from fixed
-    lists, but for the names of the feeds.
+    where to register; None: nowhere. A feed may be IDLE, closed, FAILED or another process's (after a fork):
+    the scrape still succeeds, and ``kalshi_feed_health`` says "down". Except for the names of the feeds, all
+    label values come from fixed lists.
 
-    Raises ValueError if the registry has a FeedCollector already: give one all the feeds.
+    Raises ValueError if the registry already has a FeedCollector (give all feeds to one collector), and
+    TypeError for anything that is not a KalshiFeed.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class FeedCollector(Collector):
         for feed in self._feeds.values():
             if not isinstance(feed, KalshiFeed):
                 raise TypeError(
-                    "FeedCollector takes a KalshiFeed, or a mapping of names to such, not "
+                    "FeedCollector takes a KalshiFeed, or a mapping of names to KalshiFeeds, not "
                     f"{type(feed).__name__}"
                 )
         if registry is not None:
@@ -68,7 +69,7 @@ class FeedCollector(Collector):
         return _Metrics().all
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now. Raises nothing that a feed may raise."""
+        """The metrics as they are now. An error of one feed does not end the scrape."""
         metrics = _Metrics()
         for name, feed in self._feeds.items():
             try:
@@ -76,7 +77,7 @@ class FeedCollector(Collector):
                 books = Counter(
                     book.status for ticker in feed.books if (book := feed.books.get(ticker)) is not None
                 )
-            except KalshiFeedError:  # of another process
+            except KalshiFeedError:  # another process's feed
                 metrics.health.add_metric([name], dict.fromkeys(_HEALTH, False) | {"down": True})
             else:
                 metrics.add(name, health, stats, books)
@@ -84,7 +85,7 @@ class FeedCollector(Collector):
 
 
 class _Metrics:
-    """The families of one scrape. Not thread-safe; owned by the scrape."""
+    """The metric families of one scrape. Not thread-safe; the scrape owns it."""
 
     def __init__(self) -> None:
         self.all: list[Metric] = []
@@ -138,7 +139,7 @@ class _Metrics:
         return family
 
     def add(self, feed: str, health: Health, stats: FeedStats, books: Mapping[BookStatus, int]) -> None:
-        """One feed's figures."""
+        """Add one feed's samples."""
         label = [feed]
         self.health.add_metric(label, {status: status == health.status for status in _HEALTH})
         self._state.add_metric(label, {state.value: state is stats.state for state in FeedState})
@@ -200,8 +201,8 @@ def _unit(name: str) -> str:
 
 
 def _bounded(counts: Mapping[str, int]) -> Counter[str]:
-    """The counts by wire type, all types unknown to this version together: an exchange must not make labels
-    at will."""
+    """The counts by wire type; types unknown to this version share one label, as an exchange must not be able
+    to create labels at will."""
     bounded: Counter[str] = Counter()
     for type_, count in counts.items():
         bounded[type_ if type_ in _TYPES else "other"] += count

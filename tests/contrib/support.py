@@ -1,5 +1,4 @@
-"""Flask applications of the tests: their configuration, a server in this process, and a reader of server-sent
-events."""
+"""Flask applications for the tests: configuration, a server in this process, a server-sent events reader."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ __all__ = ["Event", "application", "desk_of", "events_of", "get", "needs_fork", 
 
 
 def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtension]:
-    """An application that is led to an exchange of the tests by its configuration; close the extension after
-    it."""
+    """An application configured for the tests' exchange; close the extension afterwards."""
     app = flask.Flask("of_the_tests")
     app.testing = True
     app.config.update(
@@ -42,21 +40,21 @@ def application(access: Access, **config: Any) -> tuple[flask.Flask, FeedExtensi
 
 
 def desk_of(app: flask.Flask) -> ProcessState:
-    """This process's state of the application."""
+    """The application's state in this process."""
     found: ProcessState = app.extensions["kalshi_feed"].state()
     return found
 
 
 @contextmanager
 def serving(app: flask.Flask, feeds: FeedExtension) -> Iterator[int]:
-    """Flask's own server on a port of its own; closes the feed too."""
+    """Run Flask's own server and return its port; closes the feed too."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield server.port
     finally:
-        server.shutdown()  # first: a browser comes again and again, and would start another feed
+        server.shutdown()  # first: a browser reconnects, and would start another feed
         thread.join(5)
         slots = desk_of(app).slots
         feeds.close(app)
@@ -75,14 +73,14 @@ def get(port: int, path: str) -> tuple[int, Any]:
 
 
 class Event(NamedTuple):
-    """One event of a stream; a comment is one of kind ":"."""
+    """One event of a stream; a comment is of kind ":"."""
 
     kind: str
     data: Any
 
 
 def events_of(chunk: str) -> list[Event]:
-    """The events in a text of whole ones."""
+    """The events in a string of complete ones."""
     found = []
     for block in chunk.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -95,7 +93,7 @@ def events_of(chunk: str) -> list[Event]:
 
 @contextmanager
 def stream(port: int, path: str = "/stream") -> Iterator[Iterator[Event]]:
-    """The events of an open stream, one by one; it is left at the end."""
+    """The events of an open stream, one by one; closes it at the end."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -116,4 +114,4 @@ def stream(port: int, path: str = "/stream") -> Iterator[Iterator[Event]]:
         connection.close()
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork()")

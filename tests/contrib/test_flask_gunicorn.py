@@ -1,5 +1,4 @@
-"""samples/gunicorn.conf.py with flask_app.py: streams from real workers, and an end that they do not hold
-up."""
+"""samples/gunicorn.conf.py with flask_app.py: streams from real workers, which do not delay the shutdown."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from tests.support import wait_until
 
 from .support import get, stream
 
-pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tested")
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -28,7 +27,7 @@ def test_streams_of_workers_and_their_end(
     with started(*command, *preload, "flask_app:create_app()", **environ) as process:
 
         def both_have_answered() -> bool:
-            """One that is still starting would not hear the signal."""
+            """A worker that is still starting would miss the signal."""
             try:
                 return get(port, "/books/KX-A")[0] == 200 and access.exchange.connections == 2
             except OSError:
@@ -44,7 +43,7 @@ def test_streams_of_workers_and_their_end(
             asked = time.monotonic()
             process.send_signal(end)
             for events in (found, other):
-                assert list(events) is not None  # it ends
+                assert list(events) is not None  # the stream ends
         _, err = process.communicate(timeout=25)
         assert process.returncode == 0, err
         assert time.monotonic() - asked < 20, "not killed after graceful_timeout (30 s)"

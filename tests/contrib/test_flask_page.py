@@ -29,9 +29,7 @@ READ = """(side) => Array.from(document.querySelectorAll(`[data-market="KX-A"] .
     .filter((row) => row[0])"""  # noqa: E501
 
 
-def test_S39_the_page_says_what_may_be_wrong_with_an_unknown_market(
-    page: Page, faults: list[str], access: Access
-) -> None:
+def test_S39_the_page_explains_an_unknown_market(page: Page, faults: list[str], access: Access) -> None:
     app, feeds = application(access, KALSHI_TICKERS="kx-nobody")
     with serving(app, feeds) as port:
         page.goto(f"http://127.0.0.1:{port}/")
@@ -40,7 +38,7 @@ def test_S39_the_page_says_what_may_be_wrong_with_an_unknown_market(
         wait_until(
             lambda: "write it in capitals: KX-NOBODY" in (market.locator(".error").text_content() or ""),
             5,
-            "the words",
+            "the explanation",
         )
         assert market.locator(".error").is_visible() and not market.locator(".body").is_visible()
         assert not page.locator("#note").is_visible() and faults == []
@@ -137,14 +135,14 @@ def test_stale_and_live_again_by_itself(page: Page, faults: list[str], quiet: Ac
         assert page.text_content(f"{A} .status") == "STALE"
         page.wait_for_selector("#state[data-is=RECONNECTING]")
         assert "RECONNECTING" in (page.text_content("#reason") or "")
-        assert ladder(page)["bids"], "what was last known is still there, dimmed"
+        assert ladder(page)["bids"], "what was last known is still there, grayed out"
         quiet.exchange.behave()
         page.wait_for_selector(f"{A}[data-live=true]", timeout=30_000)
         page.wait_for_selector("#state[data-is=CONNECTED]")
         assert faults == []
 
 
-def test_its_own_server_lost_and_found(page: Page, quiet: Access) -> None:
+def test_its_server_is_lost_and_comes_back(page: Page, quiet: Access) -> None:
     app, feeds = application(quiet)
     with serving(app, feeds) as port:
         page.goto(f"http://127.0.0.1:{port}/")
@@ -156,7 +154,7 @@ def test_its_own_server_lost_and_found(page: Page, quiet: Access) -> None:
     assert page.text_content(f"{A} .status") == "STALE"
 
 
-def test_it_polls_where_there_are_no_streams(page: Page, quiet: Access) -> None:
+def test_it_polls_without_streams(page: Page, quiet: Access) -> None:
     app, feeds = application(quiet)
     inner = app.wsgi_app
 

@@ -1,4 +1,4 @@
-"""What the application's configuration and the environment say, and which of them is heard."""
+"""The application's configuration and the environment, and which of them wins."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_the_environment_is_enough(access: Access) -> None:
 
 def test_the_configuration_comes_first(config: dict[str, Any], access: Access) -> None:
     environ = {
-        "KALSHI_API_KEY_ID": "somebody",
-        "KALSHI_PRIVATE_KEY": "another kind of naming it",
+        "KALSHI_API_KEY_ID": "another-id",
+        "KALSHI_PRIVATE_KEY": "another way to name the key",
         "KALSHI_URL": "wss://elsewhere/",
         "KALSHI_TICKERS": "OTHER",
         "KALSHI_CA_FILE": str(access.ca_file),
@@ -40,7 +40,7 @@ def test_the_configuration_comes_first(config: dict[str, Any], access: Access) -
     found = Settings.read(config | {"KALSHI_ENV": "demo", "KALSHI_TICKERS": ["KX-A"]}, environ)
     assert found.feed["credentials"].api_key_id == access.exchange.api_key_id
     assert found.feed["url"] == DEMO_URL, (
-        "the environment's url would have won over the configuration's KALSHI_ENV"
+        "the environment's KALSHI_URL must not win over the configuration's KALSHI_ENV"
     )
     assert found.market_tickers == ("KX-A",) and found.channels == ("orderbook_delta", "trade")
     assert found.feed["ssl_context"].cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
@@ -80,9 +80,9 @@ def test_what_cannot_work_stops_the_server_when_it_starts(
     assert "kalshi_feed" not in app.extensions
 
 
-def test_keys_that_are_not_there_and_arguments_that_cannot_be(config: dict[str, Any], tmp_path: Path) -> None:
+def test_missing_keys_and_impossible_arguments(config: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="not set in the environment: KALSHI_API_KEY_ID"):
-        FeedExtension(flask.Flask("nobody"))
+        FeedExtension(flask.Flask("no_key"))
     app = flask.Flask("wrong")
     app.config.update(config)
     with pytest.raises(ConfigurationError, match="workers"):

@@ -1,4 +1,4 @@
-"""Server-sent events: the newest and nothing queued, few clients, slow and gone ones let go."""
+"""Server-sent events: always the newest, nothing queued, limited clients, slow and lost ones dropped."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support import wait_until
 
 from .support import Event, application, desk_of, events_of, get, serving, stream
 
-BIG = 60  # markets, so that a stream has something to say
+BIG = 60  # markets, so that a stream has plenty to send
 
 
 @pytest.fixture
 def quiet(tmp_path: Path) -> Iterator[Access]:
-    """An exchange in which nothing happens but what the test makes happen."""
+    """An exchange in which only the test makes things happen."""
     with Exchange() as exchange:
         for ticker in ("KX-A", "KX-B"):
             exchange.add_market(ticker, yes={"0.40": 100}, no={"0.50": 100})
@@ -32,7 +32,7 @@ def quiet(tmp_path: Path) -> Iterator[Access]:
 
 
 def until(found: Iterator[Event], kind: str, **wanted: Any) -> Event:
-    """The first event of a kind with these values."""
+    """The first event of this kind with these values."""
     return next(
         event
         for event in found
@@ -40,7 +40,7 @@ def until(found: Iterator[Event], kind: str, **wanted: Any) -> Event:
     )
 
 
-def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
+def test_each_look_sends_only_the_newest(quiet: Access) -> None:
     app, feeds = application(quiet, KALSHI_STREAM_INTERVAL=0.001)
     state = desk_of(app)
     for ticker in ("KX-A", "KX-B"):
@@ -56,7 +56,7 @@ def test_each_look_gives_the_newest_and_no_more(quiet: Access) -> None:
         ("feed", None),
     ]
     version = state.feed.book("KX-A").version
-    for _ in range(500):  # while this client takes nothing
+    for _ in range(500):  # while this client reads nothing
         quiet.exchange.change("KX-A", "yes", "0.41", "1")
     wait_until(lambda: state.feed.book("KX-A").version == version + 500, 10, "all changes")
     changed = [event for event in events_of(next(client)) if event.kind == "book"]
@@ -83,11 +83,11 @@ def test_trades_between_two_looks_all_come_once(access: Access) -> None:
     feeds.close(app)
 
 
-def test_prices_and_trades_of_before_are_there_at_once(access: Access) -> None:
+def test_earlier_prices_and_trades_come_first(access: Access) -> None:
     app, feeds = application(access)
     state = desk_of(app)
     wait_until(
-        lambda: len(state.tape.prices("KX-A")) > 2 and len(state.tape.trades("KX-A")) > 2, 15, "a past"
+        lambda: len(state.tape.prices("KX-A")) > 2 and len(state.tape.trades("KX-A")) > 2, 15, "a history"
     )
     history = events_of("".join(itertools.islice(events(state, "KX-A"), 2)))[0]
     assert history.kind == "history" and len(history.data["prices"]) > 2 and len(history.data["trades"]) > 2
@@ -104,7 +104,7 @@ def test_a_stream_follows_its_book_and_says_when_it_is_stale(quiet: Access) -> N
         assert next(event for event in found if event.kind == ":").data == ": heartbeat"
         quiet.exchange.change("KX-B", "yes", "0.41", "7")
         quiet.exchange.change("KX-A", "yes", "0.42", "7")
-        assert until(found, "book").data["yes"][0] == ["0.4200", "7.00"], "and nothing of other markets"
+        assert until(found, "book").data["yes"][0] == ["0.4200", "7.00"], "and nothing about other markets"
         quiet.exchange.reject_next(1000, 503)
         quiet.exchange.reset()
         missing = {"STALE", "down"}
@@ -126,13 +126,13 @@ def test_only_so_many_at_once(quiet: Access) -> None:
             next(first), next(second)
             status, said = get(port, "/stream")
             assert status == 503 and "2 streams are open" in said["error"]
-            assert get(port, "/books")[0] == 200, "others are answered"
-        wait_until(lambda: desk_of(app).slots.taken == 0, 5, "clients that went away to be missed")
+            assert get(port, "/books")[0] == 200, "other requests are answered"
+        wait_until(lambda: desk_of(app).slots.taken == 0, 5, "the server to notice that the clients are gone")
         with stream(port) as again:
             next(again)
 
 
-def test_a_client_that_does_not_read_is_let_go(tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_is_dropped(tmp_path: Path) -> None:
     with Exchange(markets=BIG, rate=1500) as exchange:
         access = Access(exchange, tmp_path / "access")
         app, feeds = application(
@@ -150,7 +150,7 @@ def test_a_client_that_does_not_read_is_let_go(tmp_path: Path) -> None:
             slots = desk_of(app).slots
             wait_until(lambda: slots.taken == 2, 10, "both streams")
             deadline = time.monotonic() + 20
-            for event in reader:  # goes on getting what is new
+            for event in reader:  # still gets everything new
                 if slots.taken == 1:
                     break
                 assert time.monotonic() < deadline, f"the slow client is still there, {event}"

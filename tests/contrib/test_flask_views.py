@@ -1,4 +1,4 @@
-"""The urls, asked through Flask's own test client."""
+"""The URLs, through Flask's own test client."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import flask
 import pytest
 from flask.testing import FlaskClient
 
-from kalshi_feed import KalshiFeed
+from kalshi_feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
 from kalshi_feed.contrib.flask import FeedExtension, feed_blueprint
+from kalshi_feed.contrib.flask.process_state import ProcessState
+from kalshi_feed.contrib.flask.settings import Settings
 from tests.cli.support import Access
 from tests.support import wait_until
 
@@ -46,7 +48,7 @@ def test_nothing_runs_before_the_first_request(access: Access) -> None:
 
 def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
     access.exchange.quiesce()
-    desk_of(client.application).feed.list_subscriptions(5)  # all that was sent before has been taken
+    desk_of(client.application).feed.list_subscriptions(5)  # its answer comes after everything sent before
     for ticker, truth in access.exchange.books().items():
         found = client.get(f"/books/{ticker}")
         book = found.get_json()
@@ -71,10 +73,25 @@ def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
     }
 
 
+@pytest.mark.parametrize("depth", ["0", "-5", "many", "", "1.5", "9" * 30])
+def test_a_depth_that_makes_no_sense(client: FlaskClient, depth: str) -> None:
+    for path in ("/books", "/books/KX-A"):
+        found = client.get(path, query_string={"depth": depth})
+        assert found.status_code == 400
+        assert found.get_json()["error"].startswith(f"depth must be a whole number from 1, not '{depth[:20]}")
+
+
+@pytest.mark.parametrize(("url", "name"), [(PRODUCTION_URL, "production"), (DEMO_URL, "demo"), (None, "")])
+def test_the_metrics_say_which_exchange(access: Access, url: str | None, name: str) -> None:
+    feed = KalshiFeed(access.exchange.credentials, url=url or "wss://exchange.example:8443/ws?secret=1")
+    state = ProcessState(feed, Settings.read({}, access.environ))
+    assert state.metrics()["exchange"] == (name or "exchange.example:8443")
+
+
 def test_the_last_trade(client: FlaskClient, access: Access) -> None:
     access.exchange.pause()
     for subscription in desk_of(client.application).feed.subscriptions:
-        subscription.wait(10)  # books may be there before the trades are subscribed
+        subscription.wait(10)  # there may be books before the trades are subscribed
     msg = {
         "market_ticker": "KX-A",
         "trade_id": "d91bc706-ee49-470d-82d8-11418bda6fed",
@@ -98,7 +115,7 @@ def test_the_last_trade(client: FlaskClient, access: Access) -> None:
     assert (found["count"], found["taker_outcome_side"], found["time"]) == ("12.00", "no", 1795649006.5)
 
 
-def test_nobodys_url_subscribes_to_anything(client: FlaskClient, access: Access) -> None:
+def test_no_url_subscribes_to_anything(client: FlaskClient, access: Access) -> None:
     for path in ("/books/OTHER", "/stream/OTHER"):
         found = client.get(path, environ_overrides=THREADS)
         assert (found.status_code, found.get_json()) == (404, {"error": "no market OTHER here"})
@@ -118,10 +135,10 @@ def test_S39_a_market_that_the_exchange_does_not_know(access: Access) -> None:
     asked = len(access.exchange.commands)
     for _ in range(5):
         assert client.get("/books/GONE").status_code == 404
-    assert len(access.exchange.commands) == asked, "a request makes this server ask nothing"
+    assert len(access.exchange.commands) == asked, "a request does not make this server ask the exchange"
     assert client.get("/health").get_json()["status"] == "degraded"
     assert client.get("/stream/GONE", environ_overrides=THREADS).status_code == 200
-    access.exchange.add_market("GONE", yes={"0.40": 10})  # listed in the end
+    access.exchange.add_market("GONE", yes={"0.40": 10})  # listed at last
     desk_of(app).feed.wait_for_book("GONE", timeout=10)
     wait_until(lambda: client.get("/books/GONE").status_code == 200, 10, "the book")
     feeds.close(app)
@@ -135,7 +152,7 @@ def test_a_cut_feed_and_its_return(client: FlaskClient, access: Access) -> None:
     found = client.get("/books/KX-A")
     book = found.get_json()
     assert (found.status_code, book["status"]) == (503, "STALE") and book["yes"], (
-        "what was last known is there"
+        "what was last known is still there"
     )
     assert "not connected to wss://127.0.0.1" in book["error"]
     assert client.get("/books").get_json()["books"][0]["status"] == "STALE"
@@ -144,7 +161,7 @@ def test_a_cut_feed_and_its_return(client: FlaskClient, access: Access) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_a_feed_that_has_failed_is_told_of_everywhere(access: Access) -> None:
+def test_a_feed_that_has_failed_is_reported_everywhere(access: Access) -> None:
     access.exchange.reject_next(1000, 403)
     app, feeds = application(access, KALSHI_PATIENCE=0.3, KALSHI_STREAM_INTERVAL=0.01)
     client = app.test_client()
@@ -170,7 +187,7 @@ def test_callbacks_are_registered_before_the_start(access: Access) -> None:
         feed.on_snapshot(lambda snapshot: seen.append(snapshot.market_ticker))
 
     feeds.init_app(app)
-    assert seen == [], "of the one that is made to see whether it can be, nobody hears"
+    assert seen == [], "the trial feed that only checks the configuration reaches no callback"
     with app.app_context():
         assert feeds.feed.wait_for_book("KX-B", timeout=10).is_live
         wait_until(lambda: len(seen) == 3, 5, "both snapshots")
@@ -196,7 +213,7 @@ def test_two_applications_have_a_feed_each(access: Access) -> None:
 
 
 def test_a_server_without_threads_gets_no_streams(client: FlaskClient) -> None:
-    """One stream would be all that a gunicorn worker of the kind "sync" does for ever."""
+    """One stream would keep a sync worker of gunicorn busy for good."""
     found = client.get("/stream")
     assert found.status_code == 501 and "--threads" in found.get_json()["error"]
     assert desk_of(client.application).slots.taken == 0
@@ -206,7 +223,7 @@ def test_a_server_without_threads_gets_no_streams(client: FlaskClient) -> None:
 
 def test_metrics(client: FlaskClient) -> None:
     pytest.importorskip(
-        "kalshi_feed.contrib.prometheus", reason="no prometheus_client: metrics are not tried"
+        "kalshi_feed.contrib.prometheus", reason="prometheus_client is not installed: /metrics is not tested"
     )
     for _ in range(2):
         found = client.get("/metrics")
@@ -227,7 +244,7 @@ def test_metrics_without_the_extra_say_what_to_install(
 
 
 def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
-    """Also where the blueprint has a prefix; no inline script or style, which the policy forbids."""
+    """Also if the blueprint has a prefix. The policy forbids inline scripts and styles."""
     found = client.get("/", buffered=True)
     policy = found.headers["Content-Security-Policy"]
     assert (
@@ -248,7 +265,7 @@ def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
                 r"(?:https?:)?//[\w.]+", re.sub(r"^\s*//.*| // .*", "", file.read_text("utf-8"), flags=re.M)
             )
         )
-        assert outside <= {"http://www.w3.org"}, file.name  # the name of SVG, which nobody fetches
+        assert outside <= {"http://www.w3.org"}, file.name  # SVG's namespace, which is never fetched
 
 
 def test_a_prefix_and_a_name(access: Access) -> None:

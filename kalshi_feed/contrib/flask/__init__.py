@@ -1,5 +1,5 @@
-"""Flask: one live feed in each process that answers, its books as JSON and as server-sent events, and a page
-that shows them.
+"""Flask: one live feed in each server process, its books as JSON and as server-sent events, and a page that
+shows them.
 
     feeds = FeedExtension(app)                      # app.config["KALSHI_TICKERS"] …
     app.register_blueprint(feed_blueprint(), url_prefix="/kalshi")

@@ -1,6 +1,6 @@
-"""FeedExtension: Flask's way to a feed of each process.
+"""FeedExtension: one feed per process for a Flask application.
 
-Owns the extension and what it keeps of each application. Must not import the views.
+Owns the extension and what it keeps for each application.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class FeedExtension:
     """A live feed for Flask applications: ``FeedExtension(app)``, or ``init_app(app)`` in an application
     factory.
 
-    Configured by ``app.config``, or else by environment variables of the same names: KALSHI_API_KEY_ID,
+    Configured by ``app.config``, or by environment variables of the same names: KALSHI_API_KEY_ID,
     KALSHI_PRIVATE_KEY_PATH or KALSHI_PRIVATE_KEY, KALSHI_PRIVATE_KEY_PASSWORD, KALSHI_ENV or KALSHI_URL,
-    KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS (lists, or texts with commas). ``feed_arguments`` are
+    KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS (lists, or strings with commas). ``feed_arguments`` are
     further arguments of KalshiFeed, such as ``workers=4``.
 
-    No thread is started before the process's first request: the debug reloader's watching parent and
-    gunicorn's master, with --preload or without, hold no feed, and every worker has its own. It is closed
-    when the interpreter ends. Thread-safe.
+    No thread is started before the process's first request: the debug reloader's parent and gunicorn's master
+    (with or without --preload) hold no feed, and every worker has its own. It is closed when the interpreter
+    exits. Thread-safe.
     """
 
     def __init__(self, app: Flask | None = None, **feed_arguments: Any) -> None:
@@ -43,27 +43,30 @@ class FeedExtension:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read the configuration. Raises ConfigurationError and CredentialsError: what is wrong stops the
+        """Read the configuration. Raises ConfigurationError and CredentialsError, so that a mistake stops the
         server when it starts."""
         of_app = _FeedOfApp(Settings.read(app.config, os.environ), self._arguments, self._prepare)
-        of_app.bare()  # and dropped: what cannot work has been refused
+        of_app.bare()  # made only to check the arguments, then dropped
         app.extensions[_KEY] = of_app
         app.before_request(of_app.start)
 
     def on_start(self, function: C) -> C:
-        """Run ``function(feed)`` with the feed of every process before it is started: the place for callbacks
-        and subscriptions."""
+        """Call ``function(feed)`` with each process's feed before it starts: the place for callbacks and
+        subscriptions."""
         self._prepare.append(function)
         return function
 
     @property
     def feed(self) -> KalshiFeed:
-        """The feed of this process and of the current application, started. Needs an application context."""
+        """The current application's feed in this process, started. Needs an application context.
+
+        A view that returns its metrics writes ``jsonify(feeds.feed.stats().to_dict())``.
+        """
         return process_state_of().feed
 
     def end_streams(self, app: Flask) -> None:
-        """End the streams of this process, and begin no other: for a server that is told to stop and would
-        wait for them.
+        """End this process's streams and allow no new ones: for a server that is about to stop and would wait
+        for them.
 
         May be called from a signal handler; takes no lock.
         """
@@ -77,7 +80,7 @@ class FeedExtension:
 
 
 class _FeedOfApp:
-    """One application's settings, and the feed and state of whichever process asks. Thread-safe."""
+    """One application's settings, and its feed and state in the current process. Thread-safe."""
 
     def __init__(
         self, settings: Settings, arguments: dict[str, Any], prepare: list[Callable[[KalshiFeed], object]]
@@ -85,11 +88,11 @@ class _FeedOfApp:
         self._settings = settings
         self._arguments = arguments
         self._prepare = prepare
-        self._state: ProcessState | None = None  # written by make() only, before the process has its feed
+        self._state: ProcessState | None = None  # written by make() only, before get() returns the feed
         self.process = ProcessFeed(self.make)
 
     def bare(self) -> KalshiFeed:
-        """A feed with what the settings say, not started."""
+        """A feed with the configured arguments and subscriptions, not started."""
         settings = self._settings
         feed = KalshiFeed(**{**settings.feed, **self._arguments})
         if settings.channels:
@@ -97,7 +100,7 @@ class _FeedOfApp:
         return feed
 
     def make(self) -> KalshiFeed:
-        """A feed with its state, not started."""
+        """A feed with its state and the application's callbacks, not started."""
         feed = self.bare()
         self._state = ProcessState(feed, self._settings)
         for prepare in self._prepare:
@@ -105,28 +108,27 @@ class _FeedOfApp:
         return feed
 
     def start(self) -> None:
-        """Before each request; does something before a process's first one."""
+        """Runs before each request; starts the feed before the process's first one."""
         self.process.get()
 
     def end_streams(self) -> None:
-        """Of the state that is there, if there is one."""
+        """End the streams of this process, if it has a feed."""
         if self._state is not None:
             self._state.slots.ended = True
 
     def state(self) -> ProcessState:
-        """This process's."""
+        """This process's state; starts its feed if necessary."""
         self.process.get()
         assert self._state is not None
         return self._state
 
 
 def process_state_of() -> ProcessState:
-    """The current application's state in this process. Raises RuntimeError when the extension was
-    forgotten."""
+    """The current application's state in this process. Raises RuntimeError if it has no FeedExtension."""
     of_app = current_app.extensions.get(_KEY)
     if of_app is None:
         raise RuntimeError(
-            "no feed belongs to this application: write FeedExtension(app), or init_app(app), as well"
+            "this application has no feed: write FeedExtension(app), or init_app(app), as well"
         )
     found: ProcessState = of_app.state()
     return found

@@ -1,5 +1,4 @@
-"""The feed's figures in Prometheus's text format. Needs the extra ``prometheus``: imported when somebody asks
-for them.
+"""The feed's metrics in Prometheus's text format. Needs the extra ``prometheus``, so imported on demand.
 
 Owns exposition().
 """
@@ -16,8 +15,8 @@ __all__ = ["exposition"]
 
 
 def exposition(feed: KalshiFeed) -> tuple[bytes, str]:
-    """What a scraper gets of this feed, and its content type."""
-    # of its own: the library's global one would keep the feed of before a fork
+    """Return this feed's metrics as a scraper gets them, and their content type."""
+    # a new one: the library's global registry would keep a feed from before a fork
     registry = CollectorRegistry()
     FeedCollector(feed, registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST

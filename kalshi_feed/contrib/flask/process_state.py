@@ -1,6 +1,6 @@
-"""What one process holds for one application: its feed, what is kept beside it, and how both look as JSON.
+"""What one process holds for one application: its feed, its tape and its streams, and how they look as JSON.
 
-Owns ProcessState. Must not import Flask.
+Owns ProcessState.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXCHANGES: Final = {urlsplit(PRODUCTION_URL).netloc: "production", urlsplit(DEM
 
 
 class ProcessState:
-    """One feed, its tape and its streams. Thread-safe."""
+    """One feed, its tape and its stream slots. Thread-safe."""
 
     def __init__(self, feed: KalshiFeed, settings: Settings) -> None:
         self.feed = feed
@@ -32,11 +32,11 @@ class ProcessState:
         self.slots = Slots(settings.stream_clients)
 
     def served(self, market_ticker: str) -> OrderBook | None:
-        """The market's book, if it is wanted.
+        """The market's book, if the application subscribed to it.
 
-        Nothing else is ever subscribed: a stranger's url must not make this server want things.
+        Nothing else is ever subscribed: an unauthenticated URL must not create subscriptions.
         """
-        # not feed.book(), which has nothing to say once the feed has failed
+        # not feed.book(), which raises once the feed has FAILED
         return self.feed.books.get(market_ticker)
 
     def market_tickers(self) -> list[str]:
@@ -44,10 +44,10 @@ class ProcessState:
         return list(self.feed.books)
 
     def book(self, book: OrderBook, depth: int | None = None) -> dict[str, Any]:
-        """The book at this instant as BookView.to_dict() has it, cut to ``depth``, with spread, mid, age and
-        the last trade.
+        """The book now: BookView.to_dict() cut to ``depth`` levels of each side, with spread and mid in
+        dollars, age in seconds, and the last trade.
 
-        Of a market that the exchange does not know (UNKNOWN), ``error`` says what may be wrong.
+        If the exchange does not know the market (UNKNOWN), ``error`` says what may be wrong.
         """
         view = book.view()
         spread, mid, age = view.spread(), view.mid(), view.age()
@@ -64,7 +64,7 @@ class ProcessState:
         }
 
     def status(self) -> dict[str, Any]:
-        """What changes seldom: the feed's state and its health."""
+        """The feed's state and its health, which rarely change."""
         return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
 
     def exchange(self) -> str:
@@ -72,8 +72,8 @@ class ProcessState:
         host = urlsplit(self.feed.url).netloc
         return _EXCHANGES.get(host, host)
 
-    def figures(self) -> dict[str, Any]:
-        """status() and the figures that a page shows; times in seconds."""
+    def metrics(self) -> dict[str, Any]:
+        """status() and the metrics that the page shows; times in seconds."""
         stats = self.feed.stats()
         return self.status() | {
             "rate_1s": stats.rate_1s,
@@ -88,7 +88,7 @@ class ProcessState:
 
 
 def _why(book: OrderBook) -> StaleBookError:
-    """What is wrong with a book that was UNKNOWN a moment ago."""
+    """Why a book is UNKNOWN, or was a moment ago."""
     try:
         book.view(require_live=True)
     except StaleBookError as error:

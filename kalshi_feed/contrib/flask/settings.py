@@ -1,6 +1,6 @@
-"""What ``app.config["KALSHI_…"]`` and the environment say, as checked values.
+"""``app.config["KALSHI_…"]`` and the environment, as checked values.
 
-Owns Settings. Must not import Flask. Thread-safe: immutable.
+Owns Settings.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ...session.channels import names
 
 __all__ = ["Settings"]
 
-# Names of which one is enough: where the application's configuration gives one, the environment's others do
-# not count.
+# Groups of which one name is enough: if the application's configuration has one of a group, the environment's
+# are ignored for that group.
 _ALTERNATIVES: Final = (
     ("KALSHI_API_KEY_ID",),
     ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_PRIVATE_KEY"),
@@ -31,7 +31,10 @@ _CHANNELS: Final = ("orderbook_delta", "trade")
 
 @dataclass(frozen=True)
 class Settings:
-    """How feeds are made and streams are run. ``feed`` are arguments of KalshiFeed; times in seconds."""
+    """How feeds are made and streams are run. Immutable, hence thread-safe.
+
+    ``feed`` holds arguments of KalshiFeed; times are in seconds.
+    """
 
     feed: Mapping[str, Any]
     market_tickers: tuple[str, ...]
@@ -46,7 +49,7 @@ class Settings:
     @classmethod
     @without_locals
     def read(cls, config: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """Raises ConfigurationError and CredentialsError, which say what to set."""
+        """Read them. Raises ConfigurationError and CredentialsError, which say what to set."""
         found: dict[str, str] = {}
         for alternatives in _ALTERNATIVES:
             source: Mapping[str, Any] = config if any(config.get(name) for name in alternatives) else environ
@@ -71,7 +74,7 @@ class Settings:
 
 
 def _listed(config: Mapping[str, Any], environ: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """A list, or a text with commas between the names."""
+    """A list of names, or one string with commas between them."""
     value = config.get(name) or environ.get(name) or ()
     if isinstance(value, str):
         value = [item for part in value.split(",") if (item := part.strip())]

@@ -1,7 +1,7 @@
-"""Server-sent events: what a client is sent, how many clients there may be, and how a slow one is let go.
+"""Server-sent events: what a client is sent, how many clients there may be, and how a slow one is dropped.
 
-Owns Slots, events() and let_go_if_slow(). Nothing is queued for a client: each looks at the books when it can
-take something, so what it gets is always the newest. Must not import Flask.
+Owns Slots, events() and drop_if_slow(). Nothing is queued for a client: its stream looks at the books
+whenever the client can take more, so it always gets the newest.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ...books.store import OrderBook
     from .process_state import ProcessState
 
-__all__ = ["Slots", "events", "let_go_if_slow"]
+__all__ = ["Slots", "drop_if_slow", "events"]
 
-_SEND_BUFFER: Final = 64 * 1024  # bytes; the system's own would hide for megabytes that nobody reads
-# where these servers give their connection to the application
+_SEND_BUFFER: Final = 64 * 1024  # bytes; the system's default hides a slow client for megabytes
+# where these servers put their connection into the WSGI environment
 _SOCKETS: Final = (
     "gunicorn.socket",
     "werkzeug.socket",
@@ -37,10 +37,10 @@ class Slots:
         self._lock = threading.Lock()  # guards the count; nothing is called under it
         self._size = size
         self.taken = 0
-        self.ended = False  # all are to end, and no other is to begin
+        self.ended = False  # all streams are to end, and no new one may begin
 
     def take(self) -> bool:
-        """False if there is none to be had."""
+        """Take a slot; False if there is none."""
         with self._lock:
             if self.ended or self.taken >= self._size:
                 return False
@@ -48,15 +48,15 @@ class Slots:
             return True
 
     def give_back(self) -> None:
-        """Of one that was taken."""
+        """Give back a slot that was taken."""
         with self._lock:
             self.taken -= 1
 
 
-def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
-    """Have the server break this connection when its client takes no bytes for ``timeout`` seconds.
+def drop_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
+    """Make the server drop this connection if its client takes no bytes for ``timeout`` seconds.
 
-    A server that does not give its socket to the application (Waitress, uWSGI) has limits of its own.
+    A server that does not share its socket with the application (Waitress, uWSGI) has limits of its own.
     """
     for name in _SOCKETS:
         connection = environ.get(name)
@@ -67,12 +67,12 @@ def let_go_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
 
 
 def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
-    """What one client is sent, for ever: of one market, or of all with the feed's figures.
+    """The events for one client: of one market, or of all markets with the feed's metrics.
 
-    ``history`` (once for each market: prices and trades until now), ``book`` (the newest, at most one in
-    ``stream_interval`` seconds), ``trade`` (each; of many between two looks the last fifty), ``feed`` (state
-    and health, when they change), and after ``stream_heartbeat`` seconds a comment, or for all markets the
-    figures. Ends with the feed, or when all are to end.
+    ``history`` (once per market: prices and trades until now), ``book`` (the newest, at most one in
+    ``stream_interval`` seconds), ``trade`` (each one, at most the last fifty between two looks), ``feed``
+    (state and health, when they change), and every ``stream_heartbeat`` seconds a comment, or for all markets
+    the metrics. Ends when the feed is CLOSED, or when all streams are to end.
     """
     settings = state.settings
     books: dict[str, OrderBook] = {}
@@ -87,7 +87,7 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             book = books.get(ticker) or state.served(ticker)
             if book is None:
                 continue
-            version = book.version  # before the book is read: at worst the same is sent twice
+            version = book.version  # before the book is read: at worst one book is sent twice
             if ticker not in books:
                 books[ticker] = book
                 past = state.tape.trades(ticker)
@@ -107,14 +107,14 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
         now, before, status = time.monotonic(), status, state.status()
         is_due = now - beat >= settings.stream_heartbeat
         if status != before or (is_due and market_ticker is None):
-            parts.append(_event("feed", state.figures()))
+            parts.append(_event("feed", state.metrics()))
         elif is_due and not parts:
             parts.append(": heartbeat\n\n")
         if is_due:
             beat = now
         if parts:
             yield "".join(parts)
-        # one that has FAILED is looked at on, so that the page can say so
+        # keep streaming after FAILED, so that the page can show it
         if state.slots.ended or state.feed.state is FeedState.CLOSED:
             return
         time.sleep(settings.stream_interval)

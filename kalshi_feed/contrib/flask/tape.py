@@ -1,6 +1,6 @@
-"""What the page draws beside the books: each market's last trades, and its price of the last minutes.
+"""What the page draws beside the books: each market's last trades, and its price over the last minutes.
 
-Owns Tape. Must not import Flask.
+Owns Tape.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ...messages import Trade
 
 __all__ = ["Tape"]
 
-_TRADES: Final = 50  # kept of each market
+_TRADES: Final = 50  # kept per market
 _PRICES: Final = 300  # a second apart: five minutes
 _APART: Final = 1.0
 
 
 class _Market:
-    """Guarded by the tape's lock."""
+    """One market's trades and prices. Guarded by the tape's lock."""
 
     __slots__ = ("prices", "sampled", "trade_count", "trades")
 
@@ -34,7 +34,7 @@ class _Market:
 
 
 class Tape:
-    """Written by the feed's callbacks, read by requests. Thread-safe."""
+    """Last trades and prices by market, written by the feed's callbacks, read by requests. Thread-safe."""
 
     def __init__(self, feed: KalshiFeed) -> None:
         self._lock = threading.Lock()  # guards the markets and what they hold; nothing is called under it
@@ -51,8 +51,8 @@ class Tape:
             return list(market.trades)[after - market.trade_count :]
 
     def prices(self, market_ticker: str) -> list[tuple[float, str]]:
-        """(Unix time in seconds, mid of yes in dollars) of the last five minutes, oldest first, a second
-        apart."""
+        """(Unix time in seconds, mid of yes in dollars) over the last five minutes, oldest first, at least a
+        second apart."""
         with self._lock:
             market = self._markets.get(market_ticker)
             return list(market.prices) if market is not None else []
@@ -79,13 +79,13 @@ class Tape:
 
     def _changed(self, view: BookView) -> None:
         mid, updated_at = view.mid() if view.is_live else None, view.updated_at
-        now = updated_at.timestamp() if updated_at is not None else 0.0  # of a replay, too
+        now = updated_at.timestamp() if updated_at is not None else 0.0  # in a replay, its time
         with self._lock:
-            if view.status is BookStatus.CLOSED:  # nobody wants it any more
+            if view.status is BookStatus.CLOSED:  # no longer subscribed
                 self._markets.pop(view.market_ticker, None)
                 return
             market = self._market(view.market_ticker)
-            # abs: a clock set back must not stop it
+            # abs: a clock that is set back must not stop the sampling
             if mid is not None and abs(now - market.sampled) >= _APART:
                 market.sampled = now
                 market.prices.append((round(now, 3), str(mid)))

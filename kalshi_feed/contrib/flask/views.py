@@ -1,8 +1,8 @@
 """The blueprint: books, health, metrics and streams of the current application's feed, and the page that
 shows them.
 
-Owns the urls. They show market data to whoever may reach them: put your own login before them
-(``blueprint.before_request``) where that matters.
+Owns the URLs. They show market data to anyone who can reach them: if that matters, put your own login in
+front of them (``blueprint.before_request``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from ...books.book import BookStatus
 from ...errors import KalshiFeedError
 from .extension import process_state_of
-from .streams import events, let_go_if_slow
+from .streams import drop_if_slow, events
 
 __all__ = ["feed_blueprint"]
 
@@ -26,13 +26,16 @@ _POLICY: Final = (
 
 
 def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
-    """A new blueprint for ``app.register_blueprint(…, url_prefix=…)``, of an application that has a
-    FeedExtension.
+    """A new blueprint for ``app.register_blueprint(…, url_prefix=…)``; the application needs a FeedExtension.
 
     ``/`` the page, ``/books`` and ``/books/<ticker>`` (``?depth=`` levels of each side), ``/health``,
     ``/metrics`` (extra ``prometheus``), ``/stream`` and ``/stream/<ticker>``.
+
+    Each open stream, and so each open page, occupies one thread of the server: start it with more threads
+    than that. Waitress has four by default, so four open pages would leave none for other requests
+    (``waitress-serve --threads=40``; KALSHI_STREAM_CLIENTS limits the streams).
     """
-    # the files are not under /static: without a url_prefix that is the application's own
+    # not under /static: without a url_prefix that would be the application's own
     blueprint = Blueprint(name, __name__, static_folder="page", static_url_path="/page")
 
     @blueprint.get("/")
@@ -60,11 +63,11 @@ def _books() -> ResponseReturnValue:
         for ticker in state.market_tickers()
         if (book := state.served(ticker)) is not None
     ]
-    return _fresh(jsonify(feed=state.figures(), books=books))
+    return _fresh(jsonify(feed=state.metrics(), books=books))
 
 
 def _book(market_ticker: str) -> ResponseReturnValue:
-    """200 with the book; 503 with the reason and what was last known while it is not LIVE.
+    """200 with the book; 503 with the reason and the last known book while it is not LIVE.
 
     404 for a market that is not served, or that the exchange does not know.
     """
@@ -72,7 +75,7 @@ def _book(market_ticker: str) -> ResponseReturnValue:
     book = state.served(market_ticker)
     if book is None:
         return _no_market(market_ticker)
-    # not waited for: a stranger's request must not make this server ask again
+    # no waiting: that would make the server ask the exchange again, and any client could trigger it
     if book.status is BookStatus.UNKNOWN:
         return _fresh(jsonify(state.book(book, depth))), 404
     try:
@@ -107,13 +110,13 @@ def _metrics() -> ResponseReturnValue:
 
 
 def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
-    """Server-sent events of one market or of all; see events()."""
+    """Server-sent events of one market or of all of them; see events()."""
     state = process_state_of()
     if market_ticker is not None and state.served(market_ticker) is None:
         return _no_market(market_ticker)
     if not request.environ.get("wsgi.multithread"):
         return jsonify(
-            error="a stream would keep this server from answering anybody else; use threads: gunicorn "
+            error="a stream would keep this server from answering other requests; use threads: gunicorn "
             "--threads 16"
         ), 501
     if request.method == "HEAD":
@@ -121,11 +124,11 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     if not state.slots.take():
         answer = jsonify(
             error=f"{state.slots.taken} streams are open (KALSHI_STREAM_CLIENTS), or this server is about to "
-            "end"
+            "stop"
         )
         answer.headers["Retry-After"] = "5"
         return answer, 503
-    let_go_if_slow(request.environ, state.settings.stream_timeout)
+    drop_if_slow(request.environ, state.settings.stream_timeout)
     answer = Response(events(state, market_ticker), mimetype="text/event-stream")
     answer.call_on_close(state.slots.give_back)
     answer.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back

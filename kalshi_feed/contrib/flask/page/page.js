@@ -60,7 +60,7 @@ class Side {
   }
 
   fill(levels, largest) {
-    while (this.rows.length < Math.max(levels.length, DEPTH)) this.addRow(); // empty ones too, so that the middle stays put
+    while (this.rows.length < Math.max(levels.length, DEPTH)) this.addRow(); // empty rows too: the middle stays where it is
     const blank = levels.every((level) => isWhole(level[1])) ? "" : "   "; // keeps the decimal points in a column
     this.rows.forEach((row, i) => {
       const level = levels[i];
