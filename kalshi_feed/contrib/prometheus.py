@@ -96,33 +96,33 @@ class _Metrics:
             StateSetMetricFamily("kalshi_feed_health", "What feed.health() says.", labels=["feed"])
         )
         self._state = self._family(
-            StateSetMetricFamily("kalshi_feed_state", "Where the feed stands.", labels=["feed"])
+            StateSetMetricFamily("kalshi_feed_state", "The feed's state.", labels=["feed"])
         )
         self._messages = self._counter(
             "messages", "Messages received, by wire type; types unknown here are 'other'.", "type"
         )
         self._bytes = self._counter("bytes", "Bytes of the messages received, by wire type.", "type")
-        self._faults = self._counter("faults", "What on_error was told of, by kind.", "kind")
+        self._faults = self._counter("faults", "Faults reported to on_error, by kind.", "kind")
         self._ignored = self._counter(
-            "ignored", "Frames left out, by reason; late and doubled ones, mostly.", "reason"
+            "ignored", "Frames ignored, by reason; mostly late ones and duplicates.", "reason"
         )
-        self._gaps = self._counter("gaps", "Times that messages were missing.")
-        self._resyncs = self._counter("resyncs", "Times that books were made right again by fresh snapshots.")
+        self._gaps = self._counter("gaps", "Times messages were missing.")
+        self._resyncs = self._counter("resyncs", "Times books were repaired by fresh snapshots.")
         self._reconnects = self._counter("reconnects", "Connections after the first one.")
-        self._dropped = self._counter("dropped", "Messages left out because callbacks were too slow.")
+        self._dropped = self._counter("dropped", "Messages dropped because callbacks were too slow.")
         self._callback_errors = self._counter("callback_errors", "Callbacks that raised.")
         self._callback_seconds = self._counter("callback_seconds", "Time spent in callbacks.")
-        self._queue_depth = self._gauge("queue_depth", "Messages that wait for callbacks.")
+        self._queue_depth = self._gauge("queue_depth", "Messages waiting for callbacks.")
         self._queue_high_water = self._gauge(
-            "queue_high_water", "The most messages that have ever waited for callbacks."
+            "queue_high_water", "The most messages that ever waited for callbacks at once."
         )
-        self._books = self._gauge("books", "Books that are wanted, by status.", "status")
+        self._books = self._gauge("books", "Subscribed books, by status.", "status")
         self._age = self._gauge(
             "last_message_age_seconds", "Time since the last message; absent before the first."
         )
         self._since = self._gauge(
             "connection_start_time_seconds",
-            "When the present connection was made, Unix time; absent without one.",
+            "When the current connection was made, Unix time; absent without one.",
         )
         self._skew = self._gauge(
             "clock_skew_seconds", "This machine's clock minus the exchange's; absent while unknown."

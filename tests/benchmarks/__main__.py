@@ -21,7 +21,7 @@ PACKAGES = ("kalshi-feed", "msgspec", "websocket-client", "orjson", "flask", "cr
 
 
 def circumstances() -> dict[str, Any]:
-    """When, where and with what."""
+    """When, where and with which versions the run was made."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -38,7 +38,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the sections that are asked for, print their tables, and keep what is to be kept."""
+    """Run the requested sections, print their tables, and save the results if asked to."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description="What the feed costs, measured on loopback."
     )

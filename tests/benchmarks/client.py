@@ -1,4 +1,4 @@
-"""A client under measurement, a process of its own: ``python -m tests.benchmarks.client ORDERS-AS-JSON``;
+"""A client under measurement, in its own process: ``python -m tests.benchmarks.client ORDERS-AS-JSON``;
 prints JSON."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 from tests.benchmarks.orders import Orders
 
-CLIENTS = {  # a client imports nothing that it does not measure
+CLIENTS = {  # a client imports only what it measures
     "floor": "floor_clients",
     "websocket_client": "floor_clients",
     "throughput": "feed_clients",
@@ -22,7 +22,7 @@ CLIENTS = {  # a client imports nothing that it does not measure
 
 
 def main() -> None:
-    """Do what the orders say and print what came of it."""
+    """Carry out the orders and print the results."""
     given = json.loads(sys.argv[1])
     orders = Orders(**{**given, "channels": tuple(given.get("channels", Orders._field_defaults["channels"]))})
     if orders.core >= 0:

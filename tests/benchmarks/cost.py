@@ -1,4 +1,4 @@
-"""What a feed costs at rest, with many books, and when its books are read."""
+"""What a feed costs when idle, with many books, and when its books are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REST_RATE = 10
 
 
 def run(scale: Scale) -> Figures:
-    """Rest, growth and reading."""
+    """Measure a feed at rest, with many books, and while a book is read."""
     with Bench() as bench:
         seconds = 2 * scale.seconds
         want = int(REST_RATE * seconds)
@@ -24,7 +24,7 @@ def run(scale: Scale) -> Figures:
         growth = []
         for levels in (100, 20, 102):
             say(f"{scale.books} books of {levels} levels")
-            # each its own: a server ends its first connection only
+            # a new server for each: a server ends only its first connection
             runs = []
             for copy in range(3):
                 url = bench.server(markets=scale.books, levels=levels, cut=0.5 + copy / 100)
@@ -43,7 +43,7 @@ def _core_percent(figures: Figures) -> float:
 
 
 def text(figures: Figures) -> str:
-    """The tables."""
+    """The tables of these results."""
     rest, reading = figures["rest"], figures["reading"]
     growth = [
         (

@@ -1,4 +1,4 @@
-"""What a feed costs that has little to do or many books, and what it costs to read a book."""
+"""What a feed with little to do costs, what one with many books costs, and what reading a book costs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.benchmarks.orders import Orders
 
 
 def rest(orders: Orders) -> dict[str, Any]:
-    """The share of a core that a trickle of messages takes, everything of the feed's process counted."""
+    """The share of a core that a trickle of messages takes, for the feed's whole process."""
     done, seen = threading.Event(), 0
 
     def counted(_: object) -> None:
@@ -37,7 +37,7 @@ def rest(orders: Orders) -> dict[str, Any]:
 
 def growth(orders: Orders) -> dict[str, Any]:
     """Many books: seconds until they are LIVE, the memory they take, and the same after a lost connection."""
-    logging.getLogger("kalshi_feed").setLevel(logging.ERROR)  # the loss is wanted
+    logging.getLogger("kalshi_feed").setLevel(logging.ERROR)  # the loss is part of the test
     feed = make_feed(orders, reconnect=ReconnectPolicy(initial_delay=0.05, jitter=False))
     connected = threading.Event()
     moments: list[float] = []
@@ -95,7 +95,7 @@ def _resident_megabytes() -> float:
 
 
 def reading(orders: Orders) -> dict[str, Any]:
-    """Microseconds of one question to a book, asked in a callback: the quickest of many rounds."""
+    """Microseconds per call on a book, made in a callback: the quickest of many rounds."""
     figures: dict[str, float] = {}
     failed: list[BaseException] = []
     done = threading.Event()

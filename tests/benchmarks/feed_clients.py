@@ -1,4 +1,4 @@
-"""kalshi_feed, whole, with its defaults: every check, the books, the queue, the callbacks."""
+"""All of kalshi_feed with its defaults: every check, the books, the queue, the callbacks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def make_feed(orders: Orders, **options: Any) -> KalshiFeed:
 
 
 def throughput(orders: Orders) -> dict[str, Any]:
-    """As fast as the server sends. The end is the last message's first callback, without callbacks that of a
-    marker behind it."""
+    """As fast as the server sends. Ends with the first callback of the last message; without callbacks, with
+    that of a marker after it."""
     clock, done, seen, views = Clock(), threading.Event(), count(1), count(1)
     feed = make_feed(orders)
-    # those before the stream
+    # the snapshots before the stream count, too
     want = orders.want + (orders.markets if orders.kind == "orderbook_snapshot" else 0)
 
     def finish(_: object) -> None:

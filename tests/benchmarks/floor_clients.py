@@ -1,4 +1,4 @@
-"""What the feed is held against: the least a Python client can do, and websocket-client as its documentation
+"""What the feed is compared with: the least a Python client can do, and websocket-client as its documentation
 shows it."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from tests.benchmarks.orders import Clock, Orders
 
 
 def _connected(orders: Orders) -> tuple[socket.socket, bytes]:
-    """A socket behind the upgrade and a subscribe command, and the bytes that came with the upgrade's
-    answer."""
+    """A socket after the upgrade and a subscribe command, and the bytes that came with the answer to the
+    upgrade."""
     address = urlsplit(orders.url)
     sock = socket.create_connection((address.hostname or "", address.port or 0))
     if orders.ca:
@@ -35,14 +35,14 @@ def _connected(orders: Orders) -> tuple[socket.socket, bytes]:
 
 
 def _marks(orders: Orders) -> tuple[int, int, int]:
-    """How many frames have come at the three moments of the Clock."""
+    """How many frames have arrived at the three moments of the Clock."""
     subscribed = len(orders.channels)
     begin = subscribed + orders.markets + 1
     return subscribed, begin, begin + orders.want
 
 
 def floor(orders: Orders) -> dict[str, float]:
-    """Large reads, frames cut out of them, orjson.loads: it looks at nothing of what it has parsed."""
+    """Large reads, frames cut out of them, orjson.loads; ignores the parsed messages."""
     import orjson
 
     loads: Callable[[bytes], object] = orjson.loads
@@ -86,5 +86,5 @@ def websocket_client(orders: Orders) -> dict[str, float]:
             json.loads(ws.recv())
             seen += 1
         clock.mark()
-    ws.sock.close()  # in the middle of the stream: no farewell
+    ws.sock.close()  # in the middle of the stream: no close frame
     return clock.figures()

@@ -1,4 +1,4 @@
-"""Frames as the exchange sent them in late 2026 (PROTOCOL.md 5 and 6), encoded before anything is measured.
+"""Frames as the exchange sent them in late 2026 (PROTOCOL.md 5 and 6), encoded before the measurement.
 
 Owns the made-up markets. The same seed gives the same markets, so every client sees the same changes; only
 the price scale of the no side follows what the client asked for.
@@ -45,8 +45,8 @@ _TIME = "2026-11-22T18:26:53.361842Z"
 
 
 class Plan(NamedTuple):
-    """What one connection is sent. ``chunk``: markets its first command named, which decides where the oks
-    stand."""
+    """What one connection is sent. ``chunk``: the number of markets in its first command, which decides where
+    the ok replies go."""
 
     markets: int
     deltas: int
@@ -58,13 +58,13 @@ class Plan(NamedTuple):
     chunk: int
 
     def first_seq(self, chunk_index: int) -> int:
-        """The number of the first frame that answers the command ``chunk_index``: an ok, but for the first
-        one."""
+        """The seq of the first frame that answers command ``chunk_index``: an ok, except for the first
+        command."""
         return 1 + chunk_index * (self.chunk + 1) - (chunk_index > 0)
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A server's text frame."""
+    """A text frame from the server."""
     size = len(payload)
     if size < 126:
         return bytes((0x81, size)) + payload
@@ -74,12 +74,12 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def prices_of(levels: int) -> str:
-    """Which prices so many levels of both sides together stand at: there are 50 cents for each side."""
+    """The kind of prices that this many levels of both sides together need: each side has 50 whole cents."""
     return "whole cents" if levels <= 100 else "finer prices"
 
 
 class World:
-    """The markets of one plan and how they move."""
+    """The markets of one plan, and how they move."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -102,7 +102,7 @@ class World:
         return f"{scaled / 10_000:.4f}"
 
     def snapshot(self, market: int, seq: int) -> bytes:
-        """The market's snapshot as it is now."""
+        """The market's current snapshot."""
         sides = []
         for side in ("yes", "no"):
             levels = sorted(
@@ -117,12 +117,12 @@ class World:
         )
 
     def delta(self, seq: int, clock: str | int) -> bytes:
-        """The next change of some market."""
+        """The next change, in a random market."""
         chance = self._random
         market, side = chance.randrange(self._plan.markets), "yes" if chance.random() < 0.5 else "no"
         levels, price = self._books[market][side], chance.choice(self._prices)
         held = levels.get(price, 0)
-        # people trade round sizes: of 37,000 captured deltas 96 in 100 have the size of an earlier one
+        # people trade round sizes: 96 % of 37,000 captured deltas have the size of an earlier one
         change = (
             chance.randint(1, 2_000_000)
             if self._plan.kind == "new sizes" or chance.random() < 0.05
@@ -142,13 +142,13 @@ class World:
         )
 
     def _touch(self) -> tuple[int, str, str]:
-        """Some market with its best yes bid and ask: what tickers and trades say agrees with the books."""
+        """A random market with its best yes bid and ask, so that tickers and trades agree with the books."""
         market = self._random.randrange(self._plan.markets)
         yes, no = self._books[market]["yes"], self._books[market]["no"]
         return market, f"{max(yes, default=0) / 10_000:.4f}", f"{1 - max(no, default=0) / 10_000:.4f}"
 
     def trade(self, seq: int) -> bytes:
-        """A trade somewhere, at the bid."""
+        """A trade in a random market, at the bid."""
         market, bid, _ = self._touch()
         return text_frame(
             (
@@ -183,8 +183,8 @@ def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
 
 
 def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
-    """``plan.deltas`` frames, numbered on from the snapshots. ``clocks``: with a placeholder for the time of
-    sending."""
+    """``plan.deltas`` frames; their numbers continue those of the snapshots. ``clocks``: with a placeholder
+    for the time of sending."""
     oks = -(-plan.markets // plan.chunk) - 1
     seq, trades = plan.markets + oks, 0
     for number in range(plan.deltas):

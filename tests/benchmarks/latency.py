@@ -1,4 +1,4 @@
-"""From the server's send to the callback, at paced rates, alone and beside other work in the same process."""
+"""From the server's send to the callback, at fixed rates, alone and with other work in the same process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _runs() -> list[Run]:
                 {"load": "computing", "switch_interval": interval},
             )
         )
-    # where there is a core for it, it takes the interpreter whenever the reader lets go of it
+    # on a core of its own, it takes the GIL whenever the reader releases it
     for interval in (
         0.0,
         0.0005,
@@ -56,7 +56,7 @@ def _runs() -> list[Run]:
 
 
 def run(scale: Scale) -> Figures:
-    """The best of some repeats by p99: what the code does when nothing else wants the machine."""
+    """The best of some repeats by p99: what the code can do on an idle machine."""
     figures: Figures = {}
     with Bench() as bench:
         for repeat in range(REPEATS if scale.rounds > 5 else 1):

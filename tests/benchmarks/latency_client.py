@@ -1,5 +1,4 @@
-"""How long a message is under way, from the server's send to the callback or to the end of
-book.wait_for_update()."""
+"""How long a message takes from the server's send to the callback, or to book.wait_for_update()'s return."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ def latency(orders: Orders) -> dict[str, Any]:
 
 
 def _wait_for_updates(feed: KalshiFeed, want: int, delays: list[int]) -> None:
-    """One market: every update that wait_for_update() shows (several changes may be in one)."""
+    """One market: every update that wait_for_update() returns (one may hold several changes)."""
     clock = time.monotonic_ns
     book = feed.wait_for_book("MKT-0", timeout=60)
     version, last = book.version, book.version + want
@@ -59,7 +58,7 @@ def _flask(feed: KalshiFeed) -> Iterator[None]:
     from flask import Flask
     from werkzeug.serving import make_server
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs a line per request
     app = Flask(__name__)
     app.get("/<ticker>")(lambda ticker: feed.book(ticker).view().to_dict())
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -87,7 +86,7 @@ def _ask(port: int) -> None:
 
 @contextmanager
 def _computing(_: KalshiFeed) -> Iterator[None]:
-    """Another thread of this process computes in Python without end."""
+    """Another thread of this process computes in Python all the time."""
     stop: list[None] = []
 
     def compute() -> None:

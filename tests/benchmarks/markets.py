@@ -1,4 +1,4 @@
-"""The same stream spread over 1 to 10,000 markets: deltas alone, and all of it with the snapshots."""
+"""The same stream spread over 1 to 10,000 markets: deltas alone, and everything including the snapshots."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FINE_LEVELS = 102
 
 
 def run(scale: Scale) -> Figures:
-    """By the number of markets. The floor of each has the same frames to read."""
+    """Measure by number of markets. The floor of each case reads the same frames."""
     counts = [n for n in (1, 10, 100, 1_000, 10_000) if n <= scale.books]
     cases = []
     for markets in counts:
-        # silence between snapshots and deltas: the deltas alone are timed; "whole" is of the runs without it
+        # with a pause before the deltas, only they are timed; "whole" comes from the runs without it
         for pause in (0.3, 0.0) if markets == counts[-1] else (0.3,):
             server: dict[str, Any] = {"markets": markets, "deltas": scale.deltas, "pause": pause}
             floor, name = f"floor, {markets}", f"{markets}"

@@ -1,5 +1,4 @@
-"""What a client is told to do, and the clock it runs. Shared by all clients; imports nothing of
-kalshi_feed."""
+"""A client's orders, and the clock it runs. Shared by all clients; imports nothing from kalshi_feed."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 
 class Orders(NamedTuple):
-    """What a client is to do. ``want``: messages of the stream it waits for."""
+    """What a client must do. ``want``: how many messages of the stream it waits for."""
 
     client: str
     url: str = ""
@@ -25,8 +24,8 @@ class Orders(NamedTuple):
     on_book: bool = False
     workers: int = 1
     wait: bool = False  # in book.wait_for_update, instead of in a callback
-    load: str = ""  # what else goes on in the process: "", "flask" or "computing"
-    switch_interval: float = 0.0  # seconds; 0 leaves Python's own
+    load: str = ""  # what else the process does: "", "flask" or "computing"
+    switch_interval: float = 0.0  # seconds; 0 keeps Python's default
 
     @property
     def tickers(self) -> list[str]:
@@ -46,12 +45,12 @@ class Clock:
         self._marks: list[tuple[float, float]] = []
 
     def mark(self, *_: object) -> None:
-        """One of the moments is now."""
+        """Record one of the moments."""
         self._marks.append((time.perf_counter(), time.process_time()))
 
     def figures(self) -> dict[str, float]:
-        """Seconds of the stream, and of everything since the confirmation (with the snapshots). CPU is that
-        of all threads."""
+        """Seconds for the stream, and for everything since the confirmation (with the snapshots). CPU time
+        covers all threads."""
         subscribed, begun, ended = self._marks
         return {
             "seconds": ended[0] - begun[0],

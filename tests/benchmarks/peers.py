@@ -26,11 +26,11 @@ DRIVERS = Path(__file__).parent / "peer_drivers"
 
 
 class Peer(NamedTuple):
-    """A client and what it needs. Its driver is named after it."""
+    """A client and its requirements. Its driver is named after it."""
 
     name: str
     requirements: tuple[str, ...]
-    python: tuple[str, ...] = ()  # names to look for; the running one if empty
+    python: tuple[str, ...] = ()  # names to look for; empty: the running one
 
     @property
     def driver(self) -> Path:
@@ -51,7 +51,7 @@ PEERS = (
 
 
 def run(scale: Scale) -> Figures:
-    """The feed, the floor and every peer in turns. ``missing`` says why a peer has no figures."""
+    """The feed, the floor and every peer in turn. ``missing`` says why a peer has no results."""
     missing: dict[str, str] = {}
     pythons = {}
     for peer in PEERS:
@@ -98,7 +98,7 @@ def run(scale: Scale) -> Figures:
 
 
 def _environment(peer: Peer) -> str:
-    """The python of the peer's own virtual environment, made if it is not there."""
+    """The Python of the peer's own virtual environment, which is made if necessary."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kalshi_feed-benchmarks"
     home = cache / "-".join(peer.requirements[0].split("=="))
     python = home / "bin" / "python"

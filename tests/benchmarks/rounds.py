@@ -1,4 +1,4 @@
-"""Cases that are compared: run in turns, round after round, and what comes out of the rounds."""
+"""Cases to compare: run in turn, round after round, and the results of the rounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Figures = dict[str, Any]
 
 
 class Scale(NamedTuple):
-    """How much of everything."""
+    """How much of everything a run does."""
 
     rounds: int
     deltas: int
-    seconds: float  # of a paced stream
-    books: int  # of the sections about many
+    seconds: float  # length of a paced stream
+    books: int  # in the sections about many books
 
 
 FULL = Scale(rounds=11, deltas=200_000, seconds=5.0, books=10_000)
@@ -26,21 +26,21 @@ QUICK = Scale(rounds=3, deltas=40_000, seconds=1.0, books=1_000)
 
 
 class Case(NamedTuple):
-    """One client on one server. ``want``: messages counted, by which times are divided."""
+    """One client on one server. ``want``: the number of messages, by which times are divided."""
 
     name: str
     client: str
     server: dict[str, Any]
     want: int
     orders: dict[str, Any] = {}  # noqa: RUF012  # a NamedTuple's default, never changed
-    held_against: str = ""  # the case whose figures this one's are divided by
+    held_against: str = ""  # the case by whose results this one's are divided
 
 
 def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
     """Microseconds of a message by case, the quickest and the median round; and as ratios to the case held
     against.
 
-    ``ratio`` is quickest by quickest: what the code can do when nothing else wants the machine.
+    ``ratio`` is quickest by quickest: what the code can do on an idle machine.
     ``ratio_median`` is the median of the ratios within a round.
     """
     seen: dict[str, list[Figures]] = {case.name: [] for case in cases}
@@ -84,6 +84,6 @@ def _summary(case: Case, seen: dict[str, list[Figures]], wants: dict[str, int]) 
 
 
 def say(text: str) -> None:
-    """What is going on, on a terminal."""
+    """Show the progress, if stderr is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text[:100]}", end="", file=sys.stderr, flush=True)

@@ -1,9 +1,9 @@
-"""The exchange of the benchmarks: a process that answers subscribe commands and then sends what it has
-encoded before.
+"""The exchange of the benchmarks: a process that answers subscribe commands, then sends frames that it
+encoded beforehand.
 
 Started by spawn.py with its orders as JSON; prints its port; serves one client after another and ends when
-its standard input does. It knows just enough of WebSocket and of the exchange's protocol, and no code of
-kalshi_feed.
+its standard input does. It speaks just enough of WebSocket and of the exchange's protocol, and uses no code
+of kalshi_feed.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ PLACEHOLDER = b"9" * 19
 
 
 class Orders(NamedTuple):
-    """What the server is to do."""
+    """What the server must do."""
 
     markets: int = 100
     deltas: int = 0
     levels: int = 94
     kind: str = "deltas"
     channels: tuple[str, ...] = ("orderbook_delta",)
-    rate: float = 0.0  # messages a second; 0 as fast as the client reads
+    rate: float = 0.0  # messages per second; 0: as fast as the client reads
     pause: float = 0.0  # seconds of silence after the client has read the snapshots
     markers: bool = True  # a frame of its own type before and after the stream
-    cut: float = 0.0  # seconds after its stream at which the first connection is ended; 0 never
+    cut: float = 0.0  # seconds after its stream until the first connection is ended; 0: never
     cert: str = ""
     core: int = -1
 
 
 class Made(NamedTuple):
-    """Everything a connection is sent, ready."""
+    """Everything a connection is sent, encoded."""
 
     plan: Plan
     snapshots: list[bytes]  # one for each command
-    frames: list[bytes]  # joined into one, but for a paced stream
+    frames: list[bytes]  # joined into one, except for a paced stream
 
 
 @lru_cache(maxsize=3)
@@ -67,7 +67,7 @@ def made(plan: Plan, paced: bool) -> Made:
 
 
 class Gone(Exception):
-    """The client has had enough."""
+    """The client closed the connection."""
 
 
 class Peer:
@@ -96,7 +96,7 @@ class Peer:
         )
 
     def command(self) -> dict[str, Any]:
-        """The next text frame of the client's; others are passed over."""
+        """The client's next text frame; skips others."""
         while True:
             while (frame := self._take_frame()) is None:
                 self.read()
@@ -138,7 +138,7 @@ class Peer:
 
 
 def subscribe(peer: Peer, orders: Orders) -> Made:
-    """Answer the client's commands until everything is subscribed; snapshots on the way."""
+    """Answer the client's commands until everything is subscribed, and send the snapshots."""
     asked, index, missing = 0, 0, set(orders.channels)
     ready: Made | None = None
     while missing or asked < orders.markets:
@@ -146,9 +146,9 @@ def subscribe(peer: Peer, orders: Orders) -> Made:
         params = command.get("params", {})
         tickers = len(params.get("market_tickers", ()))
         opened = [channel for channel in params.get("channels", ()) if channel in missing]
-        # encode first what is not yet: the client's clock starts with the answer
+        # encode first: the client's clock starts with the answer
         if "orderbook_delta" in opened:
-            # who asks for one market after the other is sent all of them at once
+            # a client that asks for one market at a time is sent all of them at once
             chunk = tickers if tickers > 1 else orders.markets
             plan = Plan(
                 orders.markets,
@@ -188,7 +188,7 @@ def subscribe(peer: Peer, orders: Orders) -> Made:
 
 
 def send_paced(peer: Peer, frames: list[bytes], rate: float) -> None:
-    """One frame after the other at its time, each with the moment of its sending in it."""
+    """Send each frame at its time, with the time of sending in it."""
     clock, sock = time.monotonic_ns, peer.sock
     split = [frame.split(PLACEHOLDER) for frame in frames]
     begin, step = clock() + 50_000_000, 1e9 / rate
@@ -196,7 +196,7 @@ def send_paced(peer: Peer, frames: list[bytes], rate: float) -> None:
         due = begin + int(number * step)
         if due - clock() > 2_000_000:
             time.sleep((due - clock() - 1_000_000) / 1e9)
-        while (now := clock()) < due:  # a sleep would be late by more than what is measured
+        while (now := clock()) < due:  # a sleep would be late by more than the latency measured
             pass
         sock.sendall(head + str(CLOCK_BASE + now).encode() + tail)
 
@@ -221,11 +221,11 @@ def serve(peer: Peer, orders: Orders, is_first: bool) -> None:
         time.sleep(orders.cut)
         return
     while True:
-        peer.command()  # until the client goes
+        peer.command()  # until the client leaves
 
 
 def main() -> None:
-    """Serve until the standard input ends."""
+    """Serve until standard input ends."""
     given = json.loads(sys.argv[1])
     orders = Orders(**{**given, "channels": tuple(given.get("channels", Orders._field_defaults["channels"]))})
     if orders.core >= 0 and hasattr(os, "sched_setaffinity"):
@@ -235,7 +235,7 @@ def main() -> None:
     if orders.cert:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(orders.cert)
-    for yes_price in (True, False):  # what most clients will want, before they come
+    for yes_price in (True, False):  # what most clients will ask for, before they connect
         made(
             Plan(
                 orders.markets, orders.deltas, orders.levels, orders.kind, yes_price, min(orders.markets, 500)

@@ -1,4 +1,4 @@
-"""Processes: the server and the clients, which core each runs on, and the throw-away key and certificate.
+"""Processes: the server, the clients, which core each runs on, and the throwaway key and certificate.
 
 Owns everything it starts: nothing outlives the Bench.
 """
@@ -23,7 +23,7 @@ CLIENT_SECONDS = 300
 
 
 def cores() -> tuple[int, int]:
-    """The client's and the server's core; -1 where there is only one, or where processes cannot be bound."""
+    """The client's and the server's core; -1 if there is only one, or if processes cannot be bound."""
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (usable[0], usable[-1]) if len(usable) > 1 else (-1, -1)
 
@@ -60,13 +60,13 @@ class Bench:
         self._stack.close()
 
     def server(self, *, tls: bool = False, **orders: Any) -> str:
-        """The url of a server with these orders; started once."""
+        """The URL of a server with these orders, started once."""
         if tls:
             orders["cert"] = str(self.folder / "server.pem")
         text = json.dumps({**orders, "core": self._server_core}, sort_keys=True)
         if text not in self._servers:
             process = _python("tests.benchmarks.server", text, stdin=subprocess.PIPE)
-            self._stack.callback(process.communicate)  # the end of its input ends it
+            self._stack.callback(process.communicate)  # it ends with its input
             assert process.stdout is not None
             port = process.stdout.readline().strip()
             if not port:
@@ -75,7 +75,7 @@ class Bench:
         return self._servers[text]
 
     def client(self, client: str, url: str, **orders: Any) -> dict[str, Any]:
-        """Run a client to its end; what it measured."""
+        """Run a client to its end and return its measurements."""
         orders = {
             "core": self.client_core,
             **orders,

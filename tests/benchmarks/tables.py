@@ -1,4 +1,4 @@
-"""Figures as text: one kind of table, for the terminal and for the README."""
+"""Results as Markdown tables, for the terminal and for the README."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Row = Sequence[str]
 
 
 def table(head: Row, rows: Iterable[Row]) -> str:
-    """A Markdown table whose columns stand straight in a terminal too."""
+    """A Markdown table whose columns also line up in a terminal."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     texts = [
@@ -21,7 +21,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure with three digits that count (more before the point), a dash for none."""
+    """A number with three significant digits (more before the point); a dash for None."""
     if value is None:
         return "–"
     places = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0

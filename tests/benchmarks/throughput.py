@@ -12,7 +12,7 @@ SNAPSHOT_LEVELS = (20, 200, 2_000)
 
 
 def run(scale: Scale) -> Figures:
-    """All of it."""
+    """Run all cases."""
     return {
         "feed": compare(_feed(scale.deltas), scale.rounds),
         "extras": compare(_extras(scale.deltas), max(scale.rounds // 2, 2)),
@@ -80,7 +80,7 @@ def text(figures: Figures) -> str:
 
 
 def rows(cases: dict[str, Figures]) -> str:
-    """One row a case."""
+    """One row per case."""
     return table(
         ("", "µs a message", "median", "CPU µs", "× floor", "median", "CPU", "messages/s", "dropped"),
         [

@@ -82,7 +82,7 @@ def test_a_child_has_its_own_even_if_its_parent_was_busy(access: Access) -> None
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with feeds._lock:  # as when another thread of the parent is making one at that moment
+        with feeds._lock:  # as if another thread of the parent were just making one
             held.set()
             forked.wait(10)
 
@@ -91,7 +91,7 @@ def test_a_child_has_its_own_even_if_its_parent_was_busy(access: Access) -> None
     held.wait(10)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(20)  # should it hang, it ends, and the test with it
+        signal.alarm(20)  # if it hangs, it ends here, and the test with it
         said = "nothing"
         try:
             feed = feeds.get()

@@ -93,7 +93,7 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
         exchange.change(A, "yes", "0.10", "5")
         exchange.lose(1)
         exchange.change(A, "yes", "0.11", "5")
-        exchange.change(A, "yes", "0.12", "5")  # shows the gap
+        exchange.change(A, "yes", "0.12", "5")  # reveals the gap
         wait_until(lambda: feed.stats().resyncs == 1)
         exchange.reset()
         wait_until(lambda: feed.stats().reconnects == 1)
@@ -136,8 +136,8 @@ def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
 
 
 def test_names_keep_the_rules(exchange: Exchange, feed: KalshiFeed) -> None:
-    """What `promtool check metrics` complains of: help, counters' and units' endings, quantiles outside of
-    summaries."""
+    """What `promtool check metrics` complains about: missing help, endings of counters and units, quantiles
+    outside of summaries."""
     with feed:
         feed.wait_for_book(A, 5)
         families = list(FeedCollector(feed, registry=None).collect())
@@ -255,7 +255,7 @@ def test_registering(feed: KalshiFeed) -> None:
     registry.unregister(collector)
     FeedCollector({"again": feed}, registry=registry)
     assert scrape(registry).on("state", "again") != "CLOSED"
-    with pytest.raises(TypeError, match="a KalshiFeed, or a mapping of names to such, not str"):
+    with pytest.raises(TypeError, match="a KalshiFeed, or a mapping of names to KalshiFeeds, not str"):
         FeedCollector("feed")  # type: ignore[arg-type]
 
 
@@ -268,7 +268,7 @@ def panels() -> list[dict[str, Any]]:
 
 
 def known(feed: KalshiFeed) -> dict[str, set[str]]:
-    """The labels of every sample there may be, by its name."""
+    """The labels of every possible sample, by its name."""
     labels: dict[str, set[str]] = {}
     for family in FeedCollector(feed, registry=None).collect():
         for sample in family.samples:

@@ -19,7 +19,7 @@ from .tape import Tape
 
 __all__ = ["ProcessState"]
 
-_EXCHANGES: Final = {urlsplit(PRODUCTION_URL).netloc: "production", urlsplit(DEMO_URL).netloc: "demo"}
+_EXCHANGES: Final = {urlsplit(PRODUCTION_URL).hostname: "production", urlsplit(DEMO_URL).hostname: "demo"}
 
 
 class ProcessState:
@@ -69,8 +69,8 @@ class ProcessState:
 
     def exchange(self) -> str:
         """ "production", "demo", or the host of any other exchange."""
-        host = urlsplit(self.feed.url).netloc
-        return _EXCHANGES.get(host, host)
+        url = urlsplit(self.feed.url)
+        return _EXCHANGES.get(url.hostname, url.netloc)
 
     def metrics(self) -> dict[str, Any]:
         """status() and the metrics that the page shows; times in seconds."""

@@ -104,6 +104,8 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             if versions.get(ticker) != version:
                 parts.append(_event("book", state.book(book, settings.stream_depth)))
                 versions[ticker] = version
+        # before the status is read, so that a stream that ends with its feed has sent CLOSED
+        is_over = state.slots.ended or state.feed.state is FeedState.CLOSED
         now, before, status = time.monotonic(), status, state.status()
         is_due = now - beat >= settings.stream_heartbeat
         if status != before or (is_due and market_ticker is None):
@@ -114,8 +116,7 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             beat = now
         if parts:
             yield "".join(parts)
-        # keep streaming after FAILED, so that the page can show it
-        if state.slots.ended or state.feed.state is FeedState.CLOSED:
+        if is_over:  # not after FAILED: the page keeps showing that
             return
         time.sleep(settings.stream_interval)
 

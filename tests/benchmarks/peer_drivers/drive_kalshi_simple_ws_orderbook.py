@@ -2,10 +2,9 @@
 
 It cannot run as published:
 
-- It installs its modules at the top level but uses relative imports, so they are wrapped in a package here. -
-It reads ``yes``, ``price`` and ``delta``, the integer cents that the exchange no longer sends, so a subclass
-turns the
-  current fields into scaled integers and passes them to the peer's own handlers.
+- It installs its modules at the top level but uses relative imports, so they are wrapped in a package here.
+- It reads ``yes``, ``price`` and ``delta``, the integer cents that the exchange no longer sends, so a
+  subclass turns the current fields into scaled integers and passes them to the peer's own handlers.
 - Its URL comes from an enum, so ``WS_BASE_URL`` is set on the client.
 - It declares no dependencies, so peers.py lists them.
 """
