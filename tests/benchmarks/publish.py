@@ -1,5 +1,5 @@
-"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made from the same
-results."""
+"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made of the same
+figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## )", re.DOTALL)
 
 
 def publish(report: dict[str, Any]) -> None:
-    """Save the results, and redraw and rewrite what shows them."""
+    """Keep it all."""
     from tests.benchmarks import plot
 
     RESULTS.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def section(report: dict[str, Any]) -> str:
     about = report["circumstances"]
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     loads = f"{about['load_before'][0]:.1f} before and {about['load_after'][0]:.1f} after"
-    # the run itself keeps two processes busy, so only the load before it is telling
+    # the run itself keeps two processes going, so only the load before tells
     is_busy = about["load_before"][0] > 1
     warning = (
         "; other work ran beside it, so the times are rough and only the ratios of CPU hold"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, abort, jsonify, make_response, request
+from flask import Blueprint, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from ...books.book import BookStatus
@@ -136,13 +136,14 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
 
 
 def _depth() -> int | None:
-    """How many levels of each side the request asks for; None: all. Ends the request with 400 if it makes no
-    sense."""
+    """The query's ``depth``, or None. Answers 400 to anything but a positive whole number."""
     text = request.args.get("depth")
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        abort(make_response(jsonify(error=f"depth must be a whole number from 1, not {text[:20]!r}"), 400))
+        answer = jsonify(error=f"depth must be a positive whole number, not {text[:40]!r}")
+        answer.status_code = 400
+        abort(answer)
     return int(text)
 
 
