@@ -78,7 +78,9 @@ def test_a_depth_that_makes_no_sense(client: FlaskClient, depth: str) -> None:
     for path in ("/books", "/books/KX-A"):
         found = client.get(path, query_string={"depth": depth})
         assert found.status_code == 400
-        assert found.get_json()["error"].startswith(f"depth must be a positive whole number, not '{depth[:40]}")
+        assert found.get_json()["error"].startswith(
+            f"depth must be a positive whole number, not '{depth[:40]}"
+        )
 
 
 @pytest.mark.parametrize(("url", "name"), [(PRODUCTION_URL, "production"), (DEMO_URL, "demo"), (None, "")])
