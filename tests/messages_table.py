@@ -1,4 +1,4 @@
-"""The tables of channels, callbacks and messages: a short one in README.md, with all fields in samples/messages.md.
+"""The tables of messages: a short one in README.md, one with all fields in samples/messages.md.
 
 ``python -m tests.messages_table`` rewrites both.
 """

@@ -1,5 +1,4 @@
-"""README.md and the guides say what is true: their Python runs against the simulator, and the errors they quote
-are the package's."""
+"""README.md and the guides say what is true: their Python runs against the simulator, their errors exist."""
 
 from __future__ import annotations
 
@@ -60,11 +59,13 @@ def python_blocks() -> list[Any]:
 def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
     """The exchange that every feed in the pages' code connects to."""
     with Exchange(markets=(TICKER, "A", "B", "C"), rate=200) as exchange:
-        key_file, _ = exchange.write_credentials(tmp_path)
+        key_file, ca_file = exchange.write_credentials(tmp_path)
         for name in ("KALSHI_ENV", "KALSHI_PRIVATE_KEY", "KALSHI_PRIVATE_KEY_PASSWORD"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("KALSHI_API_KEY_ID", exchange.api_key_id)
         monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", str(key_file))
+        monkeypatch.setenv("KALSHI_URL", exchange.url)
+        monkeypatch.setenv("KALSHI_CA_FILE", str(ca_file))
         yield exchange
 
 
@@ -120,6 +121,22 @@ def test_python_runs(
             feed.wait_for("orderbook_delta", timeout=5)
     names["feed"].close()
     assert faults == []
+
+
+def test_the_flask_guides_routes_answer(exchange: Exchange) -> None:
+    """Also for a market that is not served, and at the first request, before the first snapshot."""
+    pytest.importorskip("flask")
+    code = next(code for _, kind, code in blocks_of(TEXTS[TOP / "samples" / "flask.md"]) if kind == "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    client = names["app"].test_client()
+    try:
+        first = client.get(f"/spread/{TICKER}")
+        assert first.status_code == 200 and float(first.get_json()["spread"]) > 0, first.get_json()
+        assert client.get("/spread/NOPE").status_code == 404
+        assert client.get("/stats").get_json()["state"] == "CONNECTED"
+    finally:
+        names["feeds"].close(names["app"])
 
 
 def run_pytest(folder: Path) -> None:

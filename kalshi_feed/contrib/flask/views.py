@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from ...books.book import BookStatus
@@ -54,7 +54,7 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 
 def _books() -> ResponseReturnValue:
     """Every book that is served, whatever its status, and the feed's figures."""
-    state, depth = process_state_of(), request.args.get("depth", type=int)
+    state, depth = process_state_of(), _depth()
     books = [
         state.book(book, depth)
         for ticker in state.market_tickers()
@@ -68,7 +68,7 @@ def _book(market_ticker: str) -> ResponseReturnValue:
 
     404 for a market that is not served, or that the exchange does not know.
     """
-    state, depth = process_state_of(), request.args.get("depth", type=int)
+    state, depth = process_state_of(), _depth()
     book = state.served(market_ticker)
     if book is None:
         return _no_market(market_ticker)
@@ -130,6 +130,18 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     answer.call_on_close(state.slots.give_back)
     answer.headers["X-Accel-Buffering"] = "no"  # nginx would hold the events back
     return _fresh(answer)
+
+
+def _depth() -> int | None:
+    """The query's ``depth``, or None. Answers 400 to anything but a positive whole number."""
+    text = request.args.get("depth")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        answer = jsonify(error=f"depth must be a positive whole number, not {text[:40]!r}")
+        answer.status_code = 400
+        abort(answer)
+    return int(text)
 
 
 def _no_market(market_ticker: str) -> ResponseReturnValue:
