@@ -57,7 +57,7 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
-            chosen = {"url": URLS[options.env]} if options.env else {}  # wins over KALSHI_URL and KALSHI_ENV
+            chosen = {"url": URLS[options.env]} if options.env else {}  # overrides KALSHI_URL and KALSHI_ENV
             feed = KalshiFeed.from_env(**chosen)
             feed.on_state(changes.append)
             yield feed, options.tickers
@@ -65,12 +65,12 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         sys.exit(f"{type(error).__name__}: {error}")
     if not any(change.state is FeedState.CONNECTED for change in changes):
         lost = [change.reason for change in changes if change.state is FeedState.RECONNECTING]
-        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt had not ended'}")
+        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt was still under way'}")
 
 
 @contextlib.contextmanager
 def simulated_exchange() -> Iterator[None]:
-    """A simulated exchange, which the environment variables lead to: for programs with processes of their own."""
+    """Run a simulated exchange and point the environment variables at it."""
     from kalshi_feed.simulator import Exchange
 
     with tempfile.TemporaryDirectory() as folder, Exchange(markets=3, rate=60) as exchange:
@@ -86,7 +86,7 @@ def simulated_exchange() -> Iterator[None]:
 
 
 def say(line: str, feed: KalshiFeed) -> None:
-    """Print a line at once, from any thread. If the reader of a pipe is gone (`| head -2`), close the feed."""
+    """Print a line at once, from any thread. Close the feed if the pipe is closed (`| head -2`)."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

@@ -6,8 +6,8 @@ KALSHI_TICKERS=TICKER,OTHER celery --workdir samples -A celery_worker worker --c
     from celery_worker import quote
     quote.delay("TICKER").get(timeout=10)            # {"bid": "0.3700", "ask": "0.3900"}
 
-Broker and results are Celery's own settings: CELERY_BROKER_URL and CELERY_RESULT_BACKEND, or a module named by
-CELERY_CONFIG_MODULE.
+Broker and results are Celery's own settings: CELERY_BROKER_URL and CELERY_RESULT_BACKEND, or the module that
+CELERY_CONFIG_MODULE names.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What is kept of a run: results/latest.json, results/latest.png, and the tables in README.md beside this file
-and in the project's README, all made from the same results."""
+"""What is kept of a run: results/latest.json, results/latest.png, and the tables of the two READMEs."""
 
 from __future__ import annotations
 

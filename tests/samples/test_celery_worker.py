@@ -89,7 +89,7 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
             "'bid': '0." in line and "'ask': '0." in line for line in answers
         ), answers
         assert len(access.exchange.handshakes) == access.exchange.connections == 2, (
-            "none in the parent, and none anew"
+            "none in the parent, and no second one"
         )
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
