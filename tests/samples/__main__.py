@@ -1,9 +1,7 @@
-"""python -m tests.samples: the samples' tests, each sample in an environment where only what
-samples/README.md names is installed.
+"""python -m tests.samples: test each sample with only what samples/README.md lists for it.
 
-The tests themselves run in this environment; the samples in one made for them, from a wheel of this checkout:
-first with what the table's last column says, and then, where they are tried with --simulate, with the extra
-"simulator" besides.
+The tests themselves run in this environment. Each sample runs in its own, made from a wheel of this checkout:
+first with the packages in the table's last column; then, for --simulate, with the extra "simulator" as well.
 """
 
 from __future__ import annotations
