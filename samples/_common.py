@@ -1,9 +1,9 @@
-"""What the samples share: their options, and a feed of the real exchange or, with --simulate, of a simulated
-one.
+"""What the samples share: their options, and a feed connected to the real exchange or, with --simulate, to a
+simulated one.
 
 The real one needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment; KALSHI_ENV or --env
-chooses production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate: what
-`kalshi-feed exchange` prints.
+chooses production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate, as
+`kalshi-feed exchange` prints them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -23,25 +24,27 @@ URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options every sample has."""
+    """Return a parser with the options that every sample has."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument(
         "tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC"
     )
     found.add_argument(
-        "--simulate", action="store_true", help="a simulated exchange; no key and no TICKER needed"
+        "--simulate", action="store_true", help="use a simulated exchange: needs no key and no TICKER"
     )
     found.add_argument(
-        "--env", choices=list(URLS), help="by default KALSHI_URL's or KALSHI_ENV's, or production"
+        "--env", choices=list(URLS), help="which exchange (default: KALSHI_URL or KALSHI_ENV, or production)"
     )
-    found.add_argument("--seconds", type=float, help="how long; by default until Ctrl-C")
+    found.add_argument("--seconds", type=float, help="how long to run (default: until Ctrl-C)")
     return found
 
 
 @contextlib.contextmanager
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
-    """A feed that was not started, and the markets to watch; errors, and never to have connected, end the
-    program with one line."""
+    """Yield a feed, not started yet, and the markets to watch.
+
+    Errors end the program with one line; so does a feed that has never connected.
+    """
     changes: list[StateChange] = []
     try:
         if options.simulate:
@@ -54,7 +57,7 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
-            chosen = {"url": URLS[options.env]} if options.env else {}  # wins over KALSHI_URL and KALSHI_ENV
+            chosen = {"url": URLS[options.env]} if options.env else {}  # overrides KALSHI_URL and KALSHI_ENV
             feed = KalshiFeed.from_env(**chosen)
             feed.on_state(changes.append)
             yield feed, options.tickers
@@ -62,20 +65,37 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         sys.exit(f"{type(error).__name__}: {error}")
     if not any(change.state is FeedState.CONNECTED for change in changes):
         lost = [change.reason for change in changes if change.state is FeedState.RECONNECTING]
-        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt had not ended'}")
+        sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt was still under way'}")
+
+
+@contextlib.contextmanager
+def simulated_exchange() -> Iterator[None]:
+    """Run a simulated exchange and point the environment variables at it."""
+    from kalshi_feed.simulator import Exchange
+
+    with tempfile.TemporaryDirectory() as folder, Exchange(markets=3, rate=60) as exchange:
+        key_file, ca_file = exchange.write_credentials(folder)
+        os.environ |= {
+            "KALSHI_API_KEY_ID": exchange.api_key_id,
+            "KALSHI_PRIVATE_KEY_PATH": str(key_file),
+            "KALSHI_URL": exchange.url,
+            "KALSHI_CA_FILE": str(ca_file),
+        }
+        os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
+        yield
 
 
 def say(line: str, feed: KalshiFeed) -> None:
-    """Print a line at once, in any thread. When nobody reads any more (`| head -2`), the feed is closed."""
+    """Print a line at once, from any thread. Close the feed if the pipe is closed (`| head -2`)."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where what is still buffered goes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         feed.close()
 
 
 def end_as_ctrl_c() -> None:
-    """SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() needs none of it."""
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() does this on its own."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # a lost session sends SIGHUP more than once
@@ -88,8 +108,7 @@ def end_as_ctrl_c() -> None:
 
 
 def close_after(feed: KalshiFeed, seconds: float | None) -> None:
-    """Close the feed in so many seconds, from another thread; run_forever() then returns as it does after
-    Ctrl-C."""
+    """Close the feed after ``seconds``, from another thread; run_forever() then returns as after Ctrl-C."""
     if seconds is not None:
         timer = threading.Timer(seconds, feed.close)
         timer.daemon = True

@@ -1,12 +1,11 @@
-"""Every change of some order books into SQLite, in batches; nothing is lost at Ctrl-C or SIGTERM, and gaps
-are on record.
+"""Every change of some order books into SQLite, in batches. Ctrl-C and SIGTERM lose nothing.
 
 python samples/batch_to_sqlite.py --simulate --file deltas.db
 python samples/batch_to_sqlite.py KXNFLGAME-25OCT13-SF-KC --file deltas.db     (KALSHI_API_KEY_ID … set)
 
 A batch is written after --batch rows or --every seconds, whichever comes first. ``run`` and ``n`` order the
-rows of all tables: a snapshot followed by its market's deltas gives the book at any point, and a row in
-``holes`` says that something is missing there.
+rows of all tables: a snapshot followed by its market's deltas gives the book at any point. A row in ``holes``
+marks where something is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from _common import close_after, feed_for, parser, say
 from kalshi_feed.sinks import Batcher, SinkTrouble, SQLiteSink
 
 
-def tell(trouble: SinkTrouble) -> None:
+def report(trouble: SinkTrouble) -> None:
     print(trouble.message, file=sys.stderr)
 
 
@@ -31,18 +30,18 @@ def main() -> None:
         "--patience",
         type=float,
         default=10.0,
-        help="seconds to try, at the end, what could not be written yet",
+        help="seconds to keep trying, at the end, to write what is left",
     )
     chosen = options.parse_args()
     with feed_for(chosen) as (feed, tickers):
         batcher = Batcher(
-            SQLiteSink(chosen.file), batch_rows=chosen.batch, batch_seconds=chosen.every, on_trouble=tell
+            SQLiteSink(chosen.file), batch_rows=chosen.batch, batch_seconds=chosen.every, on_trouble=report
         )
         batcher.subscribe_to(feed)
         try:
             feed.subscribe("orderbook_delta", tickers)
             close_after(feed, chosen.seconds)
-            # Ctrl-C or SIGTERM closes the feed; what it has read is still given to the batcher
+            # Ctrl-C or SIGTERM closes the feed; the batcher still gets what it has read
             feed.run_forever()
         finally:
             feed.close()

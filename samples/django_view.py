@@ -1,10 +1,10 @@
-"""Django: live order books as JSON, from one feed in each process. All of a project in one file; yours has
-the parts in its own.
+"""Django: live order books as JSON, from one feed in each process. This is a whole project in one file.
 
+python samples/django_view.py --simulate            then open http://127.0.0.1:8000/books/KXSIM-001
 KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -w 2 --threads 8 django_view:application
 KALSHI_TICKERS=TICKER,OTHER python samples/django_view.py runserver
 
-    /books/<ticker>      200, 404 for a market that is not served, 503 while its book is not LIVE
+    /books/<ticker>      200; 404 for a market that isn't served; 503 while its book is not LIVE
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 
 import django
+from _common import end_as_ctrl_c, simulated_exchange
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
@@ -21,8 +22,6 @@ from django.urls import path
 
 from kalshi_feed import KalshiFeed, KalshiFeedError
 from kalshi_feed.contrib.process import ProcessFeed
-
-TICKERS = os.environ.get("KALSHI_TICKERS", "").split(",")
 
 # -- settings.py
 
@@ -39,9 +38,13 @@ if not settings.configured:
 # -- feeds.py
 
 
+def tickers() -> list[str]:
+    return os.environ.get("KALSHI_TICKERS", "").split(",")
+
+
 def make_feed() -> KalshiFeed:
     feed = KalshiFeed.from_env()
-    feed.subscribe("orderbook_delta", TICKERS)
+    feed.subscribe("orderbook_delta", tickers())
     return feed
 
 
@@ -51,11 +54,11 @@ feeds = ProcessFeed(make_feed)  # nothing starts here: the first request of each
 
 
 def book(request: HttpRequest, ticker: str) -> JsonResponse:
-    if ticker not in TICKERS:  # a stranger's url must not make this server subscribe to things
+    if ticker not in tickers():  # a visitor's URL must not make this server subscribe to more
         return JsonResponse({"error": f"no market {ticker} here"}, status=404)
     try:
         view = feeds.get().wait_for_book(ticker, timeout=2).view(require_live=True)
-    except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
+    except KalshiFeedError as error:  # not connected, no snapshot, STALE, a refused key …
         return JsonResponse({"error": str(error)}, status=503)
     return JsonResponse(view.to_dict())
 
@@ -67,4 +70,12 @@ application = get_wsgi_application()
 
 if __name__ == "__main__":
     sys.modules["django_view"] = sys.modules["__main__"]
-    execute_from_command_line(sys.argv)
+    if sys.argv[1:2] == ["--simulate"]:
+        end_as_ctrl_c()
+        with simulated_exchange():
+            try:
+                execute_from_command_line([sys.argv[0], "runserver", "--noreload", *sys.argv[2:]])
+            finally:
+                feeds.close()  # before the exchange ends
+    else:
+        execute_from_command_line(sys.argv)

@@ -1,5 +1,4 @@
-"""gunicorn's settings for flask_app.py: workers with threads for the streams, and streams that end when a
-worker is to end.
+"""gunicorn's settings for flask_app.py: threads for the streams, which end when their worker should.
 
 KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
 """
@@ -10,15 +9,14 @@ import signal
 from types import FrameType
 from typing import Any
 
-workers = 2  # each has a feed of its own
+workers = 2  # each has its own feed
 worker_class = "gthread"
-# each open page or stream holds one: more than KALSHI_STREAM_CLIENTS (32), so that others are answered too
+# each open page or stream occupies one: more than KALSHI_STREAM_CLIENTS (32), to answer others too
 threads = 40
 
 
 def post_worker_init(worker: Any) -> None:
-    """Streams never end by themselves: without this a worker waits for them until it is killed, and its feed
-    is not closed."""
+    """End the streams on SIGTERM: otherwise a worker waits for them until it is killed with its feed open."""
     before: Any = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, frame: FrameType | None) -> None:

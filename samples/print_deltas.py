@@ -1,7 +1,7 @@
-"""Callbacks in a script: every change of some order books, as it comes.
+"""Callbacks in a script: every change of some order books, as it arrives.
 
-python samples/print_deltas.py --simulate python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC
-(KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+python samples/print_deltas.py --simulate
+python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from kalshi_feed import Gap, OrderbookDelta, StateChange, Trade
 options = parser("Print every change of some order books.").parse_args()
 
 with feed_for(options) as (feed, tickers):
-    # Callbacks run on a worker thread of the feed, one at a time and in order: no locks needed in here.
+    # Callbacks run on a worker thread of the feed, one at a time and in order: no locks needed here.
 
     @feed.on_delta
     def moved(delta: OrderbookDelta) -> None:
-        book = feed.book(delta.market_ticker)  # is at this delta or newer
+        book = feed.book(delta.market_ticker)  # at this delta or newer
         best = book.best_bid()
         say(
             f"{delta.market_ticker} {delta.side} {delta.price} {delta.delta:+} best bid "
@@ -43,4 +43,4 @@ with feed_for(options) as (feed, tickers):
 
     feed.subscribe(["orderbook_delta", "trade"], tickers)
     close_after(feed, options.seconds)
-    feed.run_forever()  # until Ctrl-C or SIGTERM; a wrong key or the like is raised here
+    feed.run_forever()  # until Ctrl-C or SIGTERM; raises if the key is refused, for example

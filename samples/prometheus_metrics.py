@@ -1,9 +1,9 @@
-"""Metrics for Prometheus: a feed whose figures a Prometheus server (and Grafana behind it) can fetch.
+"""Metrics for Prometheus: a feed that a Prometheus server, and Grafana behind it, can scrape.
 
 python samples/prometheus_metrics.py --simulate              then: curl http://127.0.0.1:9464/metrics
 python samples/prometheus_metrics.py TICKER --listen 0.0.0.0:9464
 
-Needs the extra ``prometheus``. grafana_dashboard.json, beside this file, shows all of it.
+Needs the extra ``prometheus``. grafana_dashboard.json, next to this file, shows all metrics.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ arguments.add_argument(
     "--listen",
     default="127.0.0.1:9464",
     metavar="ADDRESS:PORT",
-    help="default: %(default)s; port 0: a free one",
+    help="default: %(default)s; port 0 takes a free one",
 )
 options = arguments.parse_args()
 address, _, port = options.listen.rpartition(":")

@@ -1,7 +1,7 @@
-"""Blocking calls only: wait for a book, then for each of its changes. No callback anywhere.
+"""Blocking calls only: wait for a book, then for each of its changes. No callbacks.
 
-python samples/wait_for_book.py --simulate python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC
-(KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set)
+python samples/wait_for_book.py --simulate
+python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ options = parser("Print the top of one order book whenever it changes.").parse_a
 
 
 def top(view: BookView) -> str:
-    bid, ask = view.best_bid("yes"), view.best_ask("yes")  # None where nobody bids
+    bid, ask = view.best_bid("yes"), view.best_ask("yes")  # None if a side is empty
     return f"yes {bid.price if bid else '-'} / {ask.price if ask else '-'}, spread {view.spread()}"
 
 
-with feed_for(options) as (feed, tickers), feed, feed.closing_on_signals():  # closed by SIGTERM as well
+with feed_for(options) as (feed, tickers), feed, feed.closing_on_signals():  # SIGTERM closes it too
     end = time.monotonic() + (options.seconds or math.inf)
     try:
-        # Subscribes, and returns once the book is LIVE. A wrong key is raised at once, not after the ten
-        # seconds.
+        # Subscribes, and returns once the book is LIVE. If the key is refused it raises at once.
         book = feed.wait_for_book(tickers[0], timeout=10)
-        view = book.view()  # the whole book at one instant
+        view = book.view()  # the whole book at one moment
         say(f"{book.market_ticker} {view.status.value}: {top(view)}", feed)
         while (left := end - time.monotonic()) > 0:
             before = view
@@ -36,7 +35,7 @@ with feed_for(options) as (feed, tickers), feed, feed.closing_on_signals():  # c
             except WaitTimeout:
                 continue  # a quiet market
             if not view.is_live:
-                say(f"{book.market_ticker} {view.status.value}: not to be relied on", feed)
+                say(f"{book.market_ticker} {view.status.value}: do not rely on it", feed)
             elif top(view) != top(before) or not before.is_live:
                 say(f"{book.market_ticker} {view.status.value}: {top(view)}", feed)
     except (KeyboardInterrupt, FeedClosedError):

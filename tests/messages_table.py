@@ -1,5 +1,7 @@
-"""The README's table of channels, callbacks, messages and fields; ``python -m tests.messages_table`` writes
-it anew."""
+"""The tables of messages: a short one in README.md, one with all fields in samples/messages.md.
+
+``python -m tests.messages_table`` rewrites both.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,14 @@ from kalshi_feed.messages import MESSAGE_TYPES, ready_fields, wire_fields
 from kalshi_feed.session.channels import CHANNELS
 
 README = Path(__file__).parent.parent / "README.md"
+REFERENCE = README.parent / "samples" / "messages.md"
 _HEAD = "<!-- made by: python -m tests.messages_table -->\n"
-_PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## )", re.DOTALL)
+_PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## |\Z)", re.DOTALL)
+_SHOWN = 3  # classes of a channel that the short table names
 
 
 class _Kinds(Callbacks):
-    """Tells the kinds that a registration covers instead of registering."""
+    """Returns the kinds that a registration covers instead of registering."""
 
     def _on(self, kinds: Any, callback: Any, market_tickers: Any) -> Any:
         return tuple(kinds)
@@ -36,7 +40,7 @@ def callback_of(wire_type: str) -> str:
 
 
 def table() -> str:
-    """All of it, a row a message type; fields of the old integer format are left out."""
+    """A row per message type with all fields, except those of the old integer format."""
     rows = ["| channel | callback | message | ready values | wire fields |", "|---|---|---|---|---|"]
     for channel in CHANNELS.values():
         for wire_type in channel.types:
@@ -53,15 +57,29 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def short_table() -> str:
+    """A row per channel: its callbacks and its classes, the first few of them."""
+    rows = ["| channel | callbacks | messages |", "|---|---|---|"]
+    for channel in CHANNELS.values():
+        callbacks = dict.fromkeys(callback_of(wire_type) for wire_type in channel.types)
+        classes = [f"`{MESSAGE_TYPES[wire_type].__name__}`" for wire_type in channel.types]
+        shown = ", ".join(classes[:_SHOWN]) + (" …" if len(classes) > _SHOWN else "")
+        named = ", ".join(name for name in callbacks if not name.startswith("`on("))
+        rows.append(f"| `{channel.name}` | {named} | {shown} |")
+    return "\n".join(rows) + "\n"
+
+
 def _listed(names: Any) -> str:
     return " ".join(f"`{name}`" for name in names)
 
 
-def written(text: str) -> str:
-    """README's text with the table as it must be."""
-    assert _PLACE.search(text), "README has no place for the table"
-    return _PLACE.sub(lambda _: _HEAD + "\n" + table(), text)
+def written(page: Path) -> str:
+    """The page's text with the table as it must be."""
+    text, made = page.read_text(encoding="utf-8"), short_table() if page == README else table()
+    assert _PLACE.search(text), f"{page} has no place for the table"
+    return _PLACE.sub(lambda _: _HEAD + "\n" + made, text)
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    for one in (README, REFERENCE):
+        one.write_text(written(one), encoding="utf-8")

@@ -1,10 +1,11 @@
-"""The benchmarks run, their server answers properly, and README shows the figures that were kept."""
+"""The benchmarks run, their server answers properly, and the pages show the results that were kept."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,9 +75,10 @@ def test_the_command_line_says_what_it_takes() -> None:
     assert ran.returncode == 2 and "no such section: no-such" in ran.stderr
 
 
-def test_readme_shows_the_figures_that_were_kept() -> None:
-    readme = publish.README.read_text()
-    assert publish.written(readme, json.loads(publish.FIGURES.read_text())) == readme
+@pytest.mark.parametrize("page", [publish.README, publish.PAGE], ids=["README", "benchmarks"])
+def test_pages_show_the_results_that_were_kept(page: Path) -> None:
+    kept = json.loads(publish.FIGURES.read_text())
+    assert publish.written(page, kept) == page.read_text(encoding="utf-8"), "run publish.publish(kept)"
     assert (publish.RESULTS / "latest.png").exists()
 
 

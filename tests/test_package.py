@@ -7,6 +7,7 @@ import configparser
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,26 @@ def test_pytest_plugin_without_its_extra_disturbs_nobody(missing: str, tmp_path:
     )
     assert "1 passed, 1 error" in result.stdout, result.stdout + result.stderr
     assert "kalshi-feed[simulator]" in result.stdout
+
+
+@pytest.mark.parametrize("url", ["", "https://git.example/desk/kalshi_feed"])
+def test_readmes_links_are_absolute_once_there_is_an_address(tmp_path: Path, url: str) -> None:
+    """In the metadata, which is what an index page shows. HEAD is the default branch, whatever its name."""
+    pytest.importorskip("setuptools", reason="setuptools is not installed: the metadata cannot be made")
+    for name in ("setup.py", "README.md", "LICENSE"):
+        shutil.copy(TOP / name, tmp_path)
+    settings = (TOP / "setup.cfg").read_text(encoding="utf-8")
+    settings = settings.replace("attr: kalshi_feed.version.__version__", "1")
+    (tmp_path / "setup.cfg").write_text(settings.replace("[metadata]", f"[metadata]\nurl = {url}", 1))
+    command = [sys.executable, "setup.py", "-q", "egg_info"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    text = (tmp_path / "kalshi_feed.egg-info" / "PKG-INFO").read_text(encoding="utf-8")
+    assert "# kalshi_feed\n" in text and "Description-Content-Type: text/markdown" in text
+    relative = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    if url:
+        assert relative == []
+        assert (
+            f"]({url}/raw/HEAD/samples/pictures/watch.svg)" in text and f"]({url}/blob/HEAD/LICENSE)" in text
+        )
+    else:
+        assert "samples/pictures/watch.svg" in relative

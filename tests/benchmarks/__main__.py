@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="refresh README's section and the plot in tests/benchmarks/results",
+        help="rewrite the tables in the two READMEs and the plot in tests/benchmarks/results",
     )
     options = parser.parse_args()
     chosen = options.sections or list(SECTIONS)

@@ -1,5 +1,4 @@
-"""What is kept of a run: results/latest.json, results/latest.png and README's section, all made of the same
-figures."""
+"""What is kept of a run: results/latest.json, results/latest.png, and the tables of the two READMEs."""
 
 from __future__ import annotations
 
@@ -13,11 +12,12 @@ from tests.benchmarks.markets import FINE
 from tests.benchmarks.spawn import TOP
 from tests.benchmarks.tables import number, table
 
-README = TOP / "README.md"
+README = TOP / "README.md"  # four rows
+PAGE = Path(__file__).with_name("README.md")  # all of them
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS / "latest.json"
 _HEAD = "<!-- made by: python -m tests.benchmarks --publish -->\n"
-_PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## )", re.DOTALL)
+_PLACE = re.compile(re.escape(_HEAD) + r".*?(?=\n## |\Z)", re.DOTALL)
 
 
 def publish(report: dict[str, Any]) -> None:
@@ -27,13 +27,37 @@ def publish(report: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(report, indent=1) + "\n")
     plot.draw(report, RESULTS / "latest.png")
-    README.write_text(written(README.read_text(), report))
+    for page in (README, PAGE):
+        page.write_text(written(page, report), encoding="utf-8")
 
 
-def written(readme: str, report: dict[str, Any]) -> str:
-    """README's text with the section as it must be."""
-    assert _PLACE.search(readme), "README has no place for the benchmarks"
-    return _PLACE.sub(lambda _: _HEAD + "\n" + section(report), readme)
+def written(page: Path, report: dict[str, Any]) -> str:
+    """The page's text with its table as it must be."""
+    text, made = page.read_text(encoding="utf-8"), summary(report) if page == README else section(report)
+    assert _PLACE.search(text), f"{page} has no place for the benchmarks"
+    return _PLACE.sub(lambda _: _HEAD + "\n" + made, text)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Four rows for the project's README."""
+    feed, latency = report["throughput"]["feed"], report["latency"]["callback, 1,000/s"]
+    most = max(report["cost"]["growth"], key=lambda one: (one["books"], one["levels"] == 100))
+    rows = (
+        (
+            "deltas a second: decoded, checked, in the books, in one callback",
+            f"{1e6 / feed['feed']['us']:,.0f}",
+        ),
+        ("the same over TLS", f"{1e6 / feed['feed, TLS']['us']:,.0f}"),
+        (
+            "from the server's send to the callback, at 1,000 messages a second",
+            f"p50 {number(latency['p50'])} µs, p99 {number(latency['p99'])} µs",
+        ),
+        (
+            f"memory of {most['books']:,} books of {most['levels']} levels at {prices_of(most['levels'])}",
+            f"{most['megabytes']:.0f} MB",
+        ),
+    )
+    return table(("", "measured"), rows)
 
 
 def section(report: dict[str, Any]) -> str:
@@ -52,7 +76,7 @@ def section(report: dict[str, Any]) -> str:
         table(("", "measured"), _rows(report))
         + f"\n{about['date'][:10]}, {about['machine']}, {about['python']}, {about['openssl']}, {packages}; "
         + f"load average {loads}{warning}.\n"
-        + "\n![throughput, latency, markets and other clients](tests/benchmarks/results/latest.png)\n"
+        + "\n![throughput, latency, markets and other clients](results/latest.png)\n"
     )
 
 
@@ -117,5 +141,6 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
                     f"{number(one['cpu_us'])} µs of CPU a delta, {number(one['cpu_ratio'])} × kalshi_feed's",
                 )
             )
-    rows += [(name, why) for name, why in report["peers"]["missing"].items()]
+    # why is in the results: it may be the benchmark's own fault
+    rows += [(name, "no result in this run") for name in report["peers"]["missing"]]
     return rows

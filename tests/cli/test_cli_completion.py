@@ -1,4 +1,4 @@
-"""Completion by the shell, turned on as `kalshi-feed --help` and the README say."""
+"""Completion by the shell, turned on as `kalshi-feed --help` and samples/terminal.md say."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_commands_options_and_channels() -> None:
     assert completions("kalshi-feed watch X --channel order") == ["orderbook_delta", "order_group_updates"]
 
 
-def test_the_lines_are_in_the_help_and_in_the_readme() -> None:
+def test_the_lines_are_in_the_help_and_in_the_guide() -> None:
     text = CliRunner().invoke(group, ["--help"], prog_name="kalshi-feed").output
     lines = re.findall(r"^ *(bash|zsh|fish) +(.*_KALSHI_FEED_COMPLETE=.*)$", text, re.MULTILINE)
     assert [shell for shell, _ in lines] == ["bash", "zsh", "fish"]
-    readme = (TOP / "README.md").read_text(encoding="utf-8")
-    assert lines[0][1] in readme
+    guide = (TOP / "samples" / "terminal.md").read_text(encoding="utf-8")
+    assert lines[0][1] in guide
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")

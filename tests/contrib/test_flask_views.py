@@ -65,6 +65,9 @@ def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
         )
         cut = client.get(f"/books/{ticker}?depth=2").get_json()
         assert (cut["yes"], cut["no"]) == (book["yes"][:2], book["no"][:2])
+        for depth in ("0", "-5", "x", "", "1e3", "9" * 5000):
+            refused = client.get(f"/books/{ticker}?depth={depth}")
+            assert refused.status_code == 400 and "positive whole number" in refused.get_json()["error"]
     all_of_them = client.get("/books").get_json()
     assert [book["market_ticker"] for book in all_of_them["books"]] == ["KX-A", "KX-B"]
     assert all_of_them["feed"]["state"] == "CONNECTED" and all_of_them["feed"]["health"] == {

@@ -1,9 +1,7 @@
-"""python -m tests.samples: the samples' tests, each sample in an environment where only what
-samples/README.md names is installed.
+"""python -m tests.samples: test each sample with only what samples/README.md lists for it.
 
-The tests themselves run in this environment; the samples in one made for them, from a wheel of this checkout:
-first with what the table's last column says, and then, where they are tried with --simulate, with the extra
-"simulator" besides.
+The tests themselves run in this environment. Each sample runs in its own, made from a wheel of this checkout:
+first with the packages in the table's last column; then, for --simulate, with the extra "simulator" as well.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 TOP: Final = Path(__file__).parents[2]
-NO_TESTS: Final = 5  # pytest's exit code when there is none to run
+NO_TESTS: Final = 5  # pytest's exit code if there was nothing to run
 _ROW = re.compile(r"^\|.*\[`(?P<sample>\w+(?:\.conf)?\.py)`\].*\|(?P<needs>[^|]+)\|$", re.MULTILINE)
 
 
@@ -42,7 +40,7 @@ class Sample(NamedTuple):
 
 
 def samples() -> list[Sample]:
-    """As samples/README.md lists them. Raises ValueError where one is not listed."""
+    """The samples that samples/README.md lists. Raises ValueError if one is missing there."""
     text = (TOP / "samples" / "README.md").read_text(encoding="utf-8")
     found = [
         Sample(row["sample"], tuple(re.findall(r"`([^`]+)`", row["needs"]))) for row in _ROW.finditer(text)
@@ -56,7 +54,7 @@ def samples() -> list[Sample]:
 
 
 def tried(sample: Sample, wheel: Path, folder: Path) -> str:
-    """What is wrong with the sample; nothing if all is well."""
+    """Return what is wrong with the sample, or an empty string."""
     home = folder / sample.name
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     code, said = _run([sys.executable, "-m", "venv", str(home)])
@@ -89,7 +87,7 @@ def tried(sample: Sample, wheel: Path, folder: Path) -> str:
 
 
 def _run(command: list[str], **environ: str) -> tuple[int, str]:
-    """The exit code, and all that was said."""
+    """Return the exit code and the output."""
     ran = subprocess.run(
         command, cwd=TOP, env=os.environ | environ, text=True, check=False, timeout=300,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -98,7 +96,7 @@ def _run(command: list[str], **environ: str) -> tuple[int, str]:
 
 
 def main() -> int:
-    """Try them all, two at a time."""
+    """Test all samples, two at a time."""
     with tempfile.TemporaryDirectory(prefix="samples-") as place:
         folder, began = Path(place), time.monotonic()
         code, text = _run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", place, str(TOP)])

@@ -1,4 +1,4 @@
-"""An exchange of each test's own, which samples reach through the environment."""
+"""An exchange for each test, which samples reach through the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the samples as their readers do: a process of its own."""
+"""Run the samples as their readers do: each in its own process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ SAMPLES = TOP / "samples"
 
 
 def with_access(access: Access) -> dict[str, str]:
-    """The environment that leads a sample to an exchange of the tests."""
+    """The environment that points a sample at the test's exchange."""
     return access.environ | {"KALSHI_URL": access.exchange.url, "KALSHI_CA_FILE": str(access.ca_file)}
 
 
 @cache
 def gunicorn() -> tuple[str, ...]:
-    """Gunicorn on the samples; without its control socket, which is one for all of a user's, where it has one
-    (since 25)."""
+    """Gunicorn on the samples, without the control socket (since 25) that a user's instances share."""
     knows = subprocess.run(
         [PYTHON, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True, timeout=30
     ).stdout
@@ -36,7 +35,7 @@ def free_port() -> int:
 
 
 def sample(name: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a sample to its end, in the present folder."""
+    """Run a sample to its end, in the current folder."""
     return subprocess.run(
         [PYTHON, "-W", "error", str(SAMPLES / name), *arguments],
         env=environment(**environ),

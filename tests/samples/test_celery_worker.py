@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.support import PYTHON, Access, environment
 
-from .support import SAMPLES, started, with_access
+from .support import SAMPLES, sample, started, with_access
 
 pytest.importorskip("celery", reason="celery is not installed: its sample is not tried")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -89,7 +89,7 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
             "'bid': '0." in line and "'ask': '0." in line for line in answers
         ), answers
         assert len(access.exchange.handshakes) == access.exchange.connections == 2, (
-            "none in the parent, and none anew"
+            "none in the parent, and no second one"
         )
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -98,3 +98,12 @@ def test_each_process_of_the_pool_has_its_feed(access: Access, tmp_path: Path) -
         assert "Traceback" not in err and time.monotonic() - before < 25, err
     assert states.read_text().split().count("CLOSED") == 2, "closed, and not just gone"
     access.exchange.wait_for_connections(0)
+
+
+@pytest.mark.simulates
+def test_simulate_needs_no_broker() -> None:
+    result = sample("celery_worker.py", "--simulate")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["KXSIM-001", "KXSIM-002", "KXSIM-003"]
+    assert "Traceback" not in result.stderr and "'bid': '0." in lines[0], result.stderr

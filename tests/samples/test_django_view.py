@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.cli.support import Access
@@ -60,3 +62,21 @@ def test_each_process_that_answers_has_its_feed(access: Access, how: str) -> Non
         wait_until(lambda: asked() == 503, 10, "the cut to be seen")
         access.exchange.behave()
         wait_until(lambda: asked() == 200, 25, "the book again")
+
+
+@pytest.mark.simulates
+def test_simulate_serves_and_ends() -> None:
+    port = free_port()
+    with started(str(SAMPLES / "django_view.py"), "--simulate", f"127.0.0.1:{port}") as process:
+
+        def answer() -> int:
+            try:
+                return get(port, "/books/KXSIM-001")[0]
+            except OSError:
+                return 0
+
+        wait_until(lambda: answer() == 200, 25, "the book")
+        assert get(port, "/books/OTHER")[0] == 404
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert "Traceback" not in err and "closed with code" not in err, err

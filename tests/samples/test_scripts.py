@@ -1,4 +1,4 @@
-"""print_deltas.py and wait_for_book.py: what they print, how they end, what they say without a key."""
+"""print_deltas.py and wait_for_book.py: their output, their end, and their errors without a key."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_errors_are_one_line(
     access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where deltas.db is made
-    nobody = sample(name, "KX-A")
-    assert nobody.returncode == 1 and nobody.stderr.startswith(
+    no_key = sample(name, "KX-A")
+    assert no_key.returncode == 1 and no_key.stderr.startswith(
         "CredentialsError: not set in the environment: "
     )
-    assert nobody.stderr.count("\n") == 1
+    assert no_key.stderr.count("\n") == 1
     access.exchange.reject_next(1, 403)
     refused = sample(name, "KX-A", **with_access(access))
     assert refused.returncode == 1
