@@ -1,11 +1,10 @@
 """The messages about single RFQs and their quotes, on the communications channel: rfq_created, rfq_deleted,
 quote_created, quote_accepted, quote_executed (PROTOCOL.md 6.11, 8).
 
-Owns the types, their common base and the leg of a combo. Must not import anything of the package but
-messages.base and messages.flat.
+Owns the types, their common base and the leg of a combo.
 
-Every field may be None; a creator's id may be a placeholder that all hidden creators share. ``*_ts`` are RFC
-3339 texts here. The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and
+Every field may be None; a creator's id may be a placeholder that all hidden creators share. Here, ``*_ts``
+are RFC 3339 strings. The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and
 ``*_centi_cents`` (1/10,000 dollar); the ``*_dollars`` came on 2025-10-09, the ``*_fp`` on 2026-01-22.
 """
 
@@ -53,11 +52,11 @@ class Leg(Part, frozen=True, gc=False, kw_only=True):
     market_ticker: str | None = None
     side: Side | None = None
     yes_settlement_value_dollars: MoneyText = None
-    """What a yes contract of the leg paid, in dollars; only if it is settled."""
+    """What a yes contract of the leg paid, in dollars; only after its settlement."""
 
     @property
     def yes_settlement_value(self) -> Decimal | None:
-        """What a yes contract of the leg paid, in dollars; None while it is not settled."""
+        """What a yes contract of the leg paid, in dollars; None until it is settled."""
         return ready_money(self.yes_settlement_value_dollars)
 
 
@@ -85,7 +84,7 @@ class _Rfq(Communication, frozen=True, gc=False, kw_only=True):
 
 
 class RfqCreated(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_created"):
-    """Somebody asks for quotes. Thread-safe: immutable."""
+    """Someone asks for quotes. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_created"
 
@@ -132,8 +131,7 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
     market_ticker: TickerText = None
     event_ticker: str | None = None
     subaccount: Id | None = None
-    """Only on your own quotes, if it was a subaccount's (since 2026-07-30; on the accepted ones
-    2026-03-26)."""
+    """Only on a subaccount's own quotes (since 2026-07-30; on accepted ones since 2026-03-26)."""
     yes_bid_dollars: PriceText = None
     """Dollars; 0 is no bid."""
     no_bid_dollars: PriceText = None
@@ -223,9 +221,9 @@ class QuoteExecuted(
     market_ticker: TickerText = None
     executed_ts: Time = None
     subaccount: Id | None = None
-    """Only if it was a subaccount's (since 2026-03-26)."""
+    """Only if it was for a subaccount (since 2026-03-26)."""
     rfq_batch_id: str | None = None
-    """Only if the RFQ was one of a batch (since 2026-10-22)."""
+    """Only if the RFQ was part of a batch (since 2026-10-22)."""
 
     @property
     def executed_at(self) -> datetime | None:

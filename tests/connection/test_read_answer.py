@@ -103,7 +103,7 @@ def test_P07_without_a_page_the_status_lines_words(dialer: Dialer) -> None:
 def test_P07_without_credentials_they_are_asked_for(dialer: Dialer) -> None:
     with (
         RawServer(sends(head("HTTP/1.1 407 No", LENGTH) + PAGE)) as server,
-        pytest.raises(ProxyError, match="write them into"),
+        pytest.raises(ProxyError, match="put them into"),
     ):
         dialer(1, proxy=Proxy("127.0.0.1", server.port))
 

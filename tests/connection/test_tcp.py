@@ -110,7 +110,7 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
         assert open_sockets() == before
     text = str(caught.value)
     assert (
-        "nothing listens there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed"
+        "nothing is listening there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed"
         in text
     )
     assert text.endswith("(127.0.0.1)") and caught.value.retryable
@@ -122,7 +122,7 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
 
 def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to(monkeypatch)
-    with pytest.raises(ConnectionFailed, match="the name has no address"):
+    with pytest.raises(ConnectionFailed, match="the host name has no address"):
         dialer(1, endpoint=parse_url("wss://nowhere.example/"))
 
 

@@ -232,7 +232,7 @@ def test_H10_a_body_that_never_comes_costs_half_a_second(dialer: Dialer) -> None
 def test_N25_what_was_not_asked_for_is_refused(dialer: Dialer, header: str) -> None:
     with (
         RawServer(lambda peer: peer.handshake(header.encode() + b"\r\n")) as server,
-        pytest.raises(ConnectionFailed, match="not asked for"),
+        pytest.raises(ConnectionFailed, match="we did not ask for"),
     ):
         dialer(server)
 
