@@ -103,8 +103,7 @@ def find_proxy(
 
     ``explicit`` wins if given: a url (for loopback, too), or ``""`` or False for none. Otherwise it is the
     environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or the host
-    is on loopback. So ws://, which is for loopback only, never gets one from there. Raises
-    ConfigurationError.
+    is on loopback. So ws://, for loopback only, never gets one from there. Raises ConfigurationError.
     """
     if explicit is not None:
         if explicit is False or explicit == "":

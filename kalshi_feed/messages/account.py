@@ -118,7 +118,9 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
 
 class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="user_order"):
     """The state of one of your orders after it was placed or changed (channel user_orders, since 2026-02-03).
-    Thread-safe: immutable."""
+
+    Thread-safe: immutable.
+    """
 
     type: ClassVar[str] = "user_order"
 

@@ -76,8 +76,7 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
 Time = Int64 | str | None
-"""``ts`` (PROTOCOL.md 7): Unix seconds on ticker, trade and fill, an RFC 3339 string on deltas; we read
-both."""
+"""``ts``: Unix seconds or, on deltas, an RFC 3339 string; both are read everywhere (PROTOCOL.md 7)."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -59,9 +59,9 @@ class DeltaBody(Body, frozen=True, gc=False, kw_only=True):
 class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_delta"):
     """One change of one price level: ``delta`` contracts more (or fewer) at ``price`` on ``side``.
 
-    ``price_dollars`` and ``delta_fp`` are the wire's strings, ``price_cents`` and ``delta_int`` its integers until March
-    2026. A message from Decoder.decode_batch() may hold an invalid number, for which units(), ``price`` and ``delta`` raise
-    ValueError; the feed never delivers such a message. Thread-safe: immutable.
+    ``price_dollars`` and ``delta_fp`` are the wire's strings, ``price_cents`` and ``delta_int`` its integers
+    until March 2026. A message from Decoder.decode_batch() may hold an invalid number, for which units(),
+    ``price`` and ``delta`` raise ValueError; the feed never delivers such a message. Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "orderbook_delta"
@@ -205,8 +205,7 @@ class OrderbookSnapshot(
     msg: SnapshotBody
 
     def book_sides(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Return (yes, no), each as {own price in 1/10,000 dollar: size in 1/100 contract}, without zero
-        sizes.
+        """Return (yes, no), each {own price in 1/10,000 dollar: size in 1/100 contract}, without zero sizes.
 
         Each call returns new dicts. Raises ValueError for an invalid number or two levels at one price.
         """

@@ -2,8 +2,7 @@
 
 Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …).
 
-A subclass of FlatMessage declares each wire field once, as an annotated field, and the annotation is the
-rule:
+A subclass of FlatMessage declares each wire field once; its annotation is the rule:
 
     fee_cost: MoneyText = None  # an amount: a string, or an exact JSON number
     yes_price_cents: OldCents = field(default=None, name="msg.yes_price")  # a ready value has the wire's name

@@ -116,8 +116,7 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
     additional_metadata: Annotated[MarketMetadata | None, STRICT] = None
     """With "created"."""
     price_level_structure: str | None = None
-    """The name of the price ranges, or ""; with "created" and "price_level_structure_updated"
-    (2026-03-12)."""
+    """The name of the price ranges, or ""; sent like ``price_ranges`` (since 2026-03-12)."""
 
     @property
     def settlement(self) -> Decimal | None:
@@ -229,8 +228,10 @@ class EventLifecycle(
 class EventFeeUpdate(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_fee_update"
 ):
-    """An event's fees differ from its series' from now on (channel market_lifecycle_v2, since 2026-05-29).
-    Thread-safe: immutable. A None means that the override was taken away."""
+    """From now on, an event's fees differ from its series' (channel market_lifecycle_v2, since 2026-05-29).
+
+    None means that the override was removed. Thread-safe: immutable.
+    """
 
     type: ClassVar[str] = "event_fee_update"
 

@@ -1,7 +1,6 @@
 """The exchange's answers to commands: subscribed, unsubscribed, ok, error (PROTOCOL.md 4, 8).
 
-Owns the four types and their older forms. The meaning of the codes, and what to do about them, is up to the
-session.
+Owns the four types and their older forms. The session knows the codes and what to do about them.
 """
 
 from __future__ import annotations

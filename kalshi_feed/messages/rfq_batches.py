@@ -196,8 +196,7 @@ class BatchQuoteCreated(
 class RfqBatchBestQuotes(
     Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_best_quotes"
 ):
-    """The best quotes so far for your batch; ignore one whose ``version`` is not higher. Thread-safe:
-    immutable."""
+    """The best quotes for your batch; ignore one whose ``version`` is not higher. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_best_quotes"
 

@@ -102,8 +102,7 @@ class ScientificNumber:
     """A JSON number written with an exponent: ``text`` as in the frame. Thread-safe: immutable.
 
     It has its own class so that nothing mistakes it for an amount: the grammar has no exponents, and a
-    Decimal would not distinguish 10e-1 from 1.0. Some, such as 1e99999999999999999999, do not fit into any
-    number.
+    Decimal would not distinguish 10e-1 from 1.0. Some, such as 1e99999999999999999999, do not fit into one.
     """
 
     __slots__ = ("text",)
@@ -243,10 +242,10 @@ def index_value(text: str) -> Decimal:
 
 
 def json_number(number: object) -> Decimal:
-    """A decoded JSON number (int, Decimal or ScientificNumber) to a Decimal: at most 60 digits, 1e-60 to
-    1e60.
+    """A decoded JSON number (int, Decimal or ScientificNumber) to a Decimal with all its digits.
 
-    Also accepts a string without an exponent, because a spec's example has one (floor_strike).
+    At most 60 digits, from 1e-60 to 1e60. Also accepts a string without an exponent, because a spec's example
+    has one (floor_strike).
     """
     if isinstance(number, ScientificNumber):
         try:

@@ -326,9 +326,9 @@ def test_last_market_deleted_unsubscribes(exchange: Exchange, feed: KalshiFeed) 
 
 def test_changing_what_cannot_be_changed_is_refused(feed: KalshiFeed) -> None:
     everything = feed.subscribe("trade")
-    with pytest.raises(ConfigurationError, match="does not select by market_tickers"):
+    with pytest.raises(ConfigurationError, match="this subscription has no market_tickers"):
         everything.add_markets(A)
-    with pytest.raises(ConfigurationError, match="only a subscription of orderbook_delta"):
+    with pytest.raises(ConfigurationError, match="only a subscription to orderbook_delta"):
         everything.request_snapshot()
     some = feed.subscribe("orderbook_delta", A)
     with pytest.raises(ConfigurationError, match=f"{B} not in this subscription"):
