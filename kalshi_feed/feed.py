@@ -263,8 +263,7 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def error(self) -> KalshiFeedError | None:
-        """The fatal error of a feed that has FAILED, otherwise None; a new copy each time, to raise or
-        keep."""
+        """The fatal error of a feed that has FAILED, otherwise None; a new copy each time."""
         fatal = self._own_engine.error
         return None if fatal is None else fatal.fresh()
 

@@ -1,4 +1,4 @@
-"""Foreign exceptions and HTTP answers as our errors: the cases that no server of the other tests produces."""
+"""Foreign exceptions and HTTP answers as our errors: the cases that other tests' servers never produce."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""S39, markets that the exchange does not know: the feed as its users see it. R35, R36: books that nobody
-wants any more."""
+"""S39: markets that the exchange does not know, as users see them. R35, R36: books no longer wanted."""
 
 from __future__ import annotations
 
@@ -246,7 +245,7 @@ def test_R35_on_book_is_told_of_the_end_however_late_it_is(exchange: Exchange, f
 
 
 def test_R35_handles_are_made_and_dropped_by_many_threads(exchange: Exchange, feed: KalshiFeed) -> None:
-    """A market's handle is one object for all that hold it at a time."""
+    """A market's handle is one object for everyone who holds it."""
     exchange.set_book(A, yes={"0.30": 3})
     stop, wrong = threading.Event(), list[Any]()
 
