@@ -44,9 +44,10 @@ class ByteStream:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.is_behind = False  # the last read was so large that more is waiting
-        self._unsent = bytearray()
+        self._unsent = bytearray()  # queued; over TLS it is ciphertext
 
     def fileno(self) -> int:
+        """The socket's descriptor; -1 after ``close``."""
         return self.sock.fileno()
 
     @property
@@ -56,6 +57,7 @@ class ByteStream:
 
     @property
     def unsent_bytes(self) -> int:
+        """How many bytes are waiting for the socket to take them."""
         return len(self._unsent)
 
     @property
@@ -103,6 +105,7 @@ class TlsByteStream(ByteStream):
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> None:
         super().__init__(sock)
+        # ciphertext: from the socket, and for it
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._plaintext = b""  # what OpenSSL did not take yet (a renegotiation is under way)
@@ -156,6 +159,12 @@ class TlsByteStream(ByteStream):
             pass
 
     def receive(self) -> bytes:
+        """Return the plaintext of one read of the socket, decrypted record by record.
+
+        Bytes that came before an end or an error are returned first; ``_failure`` keeps it for the next call.
+        So the last messages of a connection that was reset are not lost. A socket's own end or error is more
+        informative than OpenSSL's complaint about it, and wins.
+        """
         if self._failure is not None:
             raise self._failure
         try:
@@ -191,6 +200,7 @@ class TlsByteStream(ByteStream):
         self.flush()
 
     def _encrypt(self) -> None:
+        """Pass plaintext to OpenSSL; what it does not take waits for the next ``receive`` or ``write``."""
         try:
             while self._plaintext:
                 count = self._tls.write(self._plaintext)

@@ -99,7 +99,7 @@ class _Attempt:
         self._ssl_context = ssl_context
         self._deadline = deadline
         self._progress = progress
-        self._stream: ByteStream | None = None
+        self._stream: ByteStream | None = None  # to close if the dial fails
         self._doing = "connecting"
         self._at_proxy = proxy is not None  # whether a failure is the proxy's fault
 

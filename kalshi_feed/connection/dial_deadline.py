@@ -28,7 +28,7 @@ class DialDeadline:
         self.deadline = deadline
         self.wakeup = wakeup
         self._cancelled = cancelled
-        self._was_woken = False
+        self._was_woken = False  # whether a wake was drained that the reader's loop may still need
 
     def wait(
         self, fileno: int | None, *, read: bool = True, write: bool = False, until: float | None = None

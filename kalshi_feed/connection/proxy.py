@@ -33,6 +33,7 @@ class Proxy:
 
     @property
     def authority(self) -> str:
+        """``host:port``, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property

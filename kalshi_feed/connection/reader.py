@@ -106,7 +106,12 @@ class Reader(FeedingThread):
         return 0.0
 
     def _serve(self, transport: Transport) -> None:
-        """Read and write until stop(). Raises ConnectionLost."""
+        """Read and write until stop(). Raises ConnectionLost.
+
+        Each round is one turn: the host handles what the last read brought and returns commands, due pings
+        and timeouts follow, and everything is flushed. Then the thread waits for the socket, a wake or the
+        next deadline, unless the transport already has more, and reads again.
+        """
         host = self._host
         host.connected(transport, time.monotonic())
         payloads: list[bytes] = []
@@ -126,7 +131,7 @@ class Reader(FeedingThread):
             payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
-        """Wait before the next dial, unless stop() comes first."""
+        """Wait ``delay`` seconds before the next dial, unless stop() comes first."""
         until = time.monotonic() + delay
         while not self._stopping:
             remaining = until - time.monotonic()

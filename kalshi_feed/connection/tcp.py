@@ -55,10 +55,10 @@ class _Race:
 
     def __init__(self, addresses: Sequence[Address], deadline: DialDeadline) -> None:
         self._deadline = deadline
-        self._untried = deque(addresses)
+        self._untried = deque(addresses)  # addresses without an attempt yet
         # by descriptor, in the order they started: the socket, and the address it connects to
         self._running: dict[int, tuple[socket.socket, str]] = {}
-        self._failures: list[tuple[str, Exception]] = []
+        self._failures: list[tuple[str, Exception]] = []  # of attempts that have ended
         # shorter with many addresses or little time: half of the time is left when the last attempt starts
         self._head_start = min(
             HEAD_START, (deadline.deadline - time.monotonic()) / 2 / max(len(addresses), 1)

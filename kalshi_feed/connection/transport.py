@@ -72,22 +72,22 @@ class Transport:
     ) -> None:
         self._stream = stream
         self._ahead = ReadAhead(stream, max_message_size, data)
-        self._client = client  # a websocket.WebSocket
+        self._client = client  # a websocket.WebSocket, which reads from the buffer instead of a socket
         self._client.sock = self._ahead
-        self._idle_timeout = idle_timeout
-        self._write_timeout = write_timeout
-        self._via = via
-        self._owner = threading.get_ident()
+        self._idle_timeout = idle_timeout  # seconds without a byte until the connection is lost
+        self._write_timeout = write_timeout  # seconds without progress until a stalled write is a loss
+        self._via = via  # " (through the proxy …)" for the reason of a loss, or ""
+        self._owner = threading.get_ident()  # the dialing thread
         self.server_time = server_time
         self.clock_skew = clock_skew
-        self.last_received = now
+        self.last_received = now  # when a byte last came, or when resume() excused the silence
         self.slept = 0.0  # seconds the machine slept since the owner last reset this to 0
-        self.bytes_received = len(data)
-        self.binary_ignored = 0
+        self.bytes_received = len(data)  # after decryption, including frame headers
+        self.binary_ignored = 0  # binary messages so far
 
         self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at yet
         self._fragments: bytearray | None = None  # the message under way; None between messages
-        self._fragments_opcode = 0
+        self._fragments_opcode = 0  # its first frame's: TEXT or BINARY
         self._slow_frames = 0  # taken one by one; counted to see whether the stream makes progress
         self._partial_since: float | None = None  # when the message that is incomplete now started
         self._progress = (0.0, 0)  # of that message: watched since when, and how much of it there was then
@@ -95,18 +95,19 @@ class Transport:
         self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the stream
         self._pong: bytes | None = None  # the newest one the socket was not ready for
         self._unsent_since: float | None = None  # the last progress while something waits to be written
-        self._pinged = False  # since the last byte received
-        self._watch = watch or ClockWatch()
+        self._pinged = False  # whether we have sent a ping since the last byte received
+        self._watch = watch or ClockWatch()  # looks at the clocks at each read
         self._last_byte = now, time.time()  # when the last byte came, in monotonic and in Unix seconds
         self._jump: Jump | None = None  # the jump whose ping has not been answered yet
         self._jumped_at = 0.0  # when that ping was sent
         # the same before that jump: the first bytes after it may have been sent long before
         self._last_byte_before = self._last_byte
-        self._ending = Ending()
+        self._ending = Ending()  # how far the end has come
 
     # Reading
 
     def fileno(self) -> int:
+        """The socket's descriptor, to wait on; -1 once it is closed."""
         return self._stream.fileno()
 
     @property
@@ -253,7 +254,11 @@ class Transport:
                 return
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
-        """Note since when the first message is incomplete; single frames of a fragmented one do not count."""
+        """Note since when the first message is incomplete, for the stall rule at the top of this module.
+
+        The time starts again with each complete message. Inside a fragmented message, single frames do not
+        count as progress, only bytes do: enough of them in FRAME_SECONDS start a new period.
+        """
         fragmented, arrived = self._fragments is not None, self._arrived()
         if not fragmented and not arrived:
             self._partial_since = None

@@ -123,10 +123,10 @@ class _HandshakeSocket:
     def __init__(self, stream: ByteStream, deadline: DialDeadline) -> None:
         self._stream = stream
         self._deadline = deadline
-        self._received = bytearray()
-        self._served: bytes | None = None
-        self._position = 0
-        self.answer: Answer | None = None
+        self._received = bytearray()  # what was read and is not part of the head
+        self._served: bytes | None = None  # the answer's head, once it was read completely
+        self._position = 0  # how much of it websocket-client has read
+        self.answer: Answer | None = None  # a 101, parsed
         self.failure: Exception | None = None  # websocket-client replaces it with its own type
 
     def send(self, data: bytes) -> int:
@@ -138,6 +138,7 @@ class _HandshakeSocket:
         return len(data)
 
     def recv(self, size: int) -> bytes:
+        """Serve the answer's head; the first call reads all of it. Raises _Refused and read errors."""
         if self._served is None:
             try:
                 self._served = self._read_answer()

@@ -41,6 +41,7 @@ class Endpoint:
 
     @property
     def is_secure(self) -> bool:
+        """Whether it is wss://."""
         return self.scheme == "wss"
 
     @property

@@ -29,7 +29,7 @@ class Wakeup:
         self._reader, self._writer = map(close_in_child, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._closing = False
+        self._closing = False  # set by close(); a wake() that is running then closes in its place
         # Keeps the two sockets from being closed while a byte is sent (their descriptor could already be
         # another file). Only non-blocking socket calls happen under it. It is reentrant because a signal
         # handler may wake while its thread is waking; and close() does not wait for it because that handler

@@ -166,11 +166,11 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
     expiration_ts_ms: Milliseconds | None = None
     """Unix time in milliseconds, if the order expires (since 2026-04-15)."""
     created_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     last_update_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     expiration_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     side: str | None = None
     """ "yes" or "no"; deprecated."""
     is_yes: bool | None = None

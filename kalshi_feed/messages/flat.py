@@ -173,6 +173,8 @@ def json_object(text: bytes | None) -> dict[str, Any] | None:
 
 
 class _Field(NamedTuple):
+    """A wire field: the attribute that holds it, its name in ``msg``, and how to read it."""
+
     attribute: str
     name: str
     read: Callable[[Any], Any] | None

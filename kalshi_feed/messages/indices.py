@@ -75,6 +75,8 @@ class IndexMessage(FlatMessage, frozen=True, gc=False, kw_only=True):
 
 
 class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
+    """A message that carries CF Benchmarks' own JSON. Thread-safe: immutable."""
+
     index_id: TickerText = None
     """Such as "BRTI"."""
     data: str | None = None
@@ -180,6 +182,8 @@ class PythValue(IndexMessage, frozen=True, gc=False, kw_only=True, tag_field="ty
 
 
 class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
+    """An answer that lists what can be subscribed. Thread-safe: immutable."""
+
     id: Id | None = field(default=None, name="id")
     """The command's; None if it had none."""
 

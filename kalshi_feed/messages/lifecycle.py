@@ -95,6 +95,8 @@ class MarketMetadata(Part, frozen=True, gc=False, kw_only=True):
 
 
 class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
+    """What the lifecycle messages of markets and combos share. Thread-safe: immutable."""
+
     market_ticker: TickerText = None
     event_type: str | None = None
     exchange_index: Id | None = None

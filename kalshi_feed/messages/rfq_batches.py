@@ -56,13 +56,15 @@ class BatchRfq(Part, frozen=True, gc=False, kw_only=True):
 
 
 class _Quote(Part, frozen=True, gc=False, kw_only=True):
+    """The two bids for one RFQ of a batch. Thread-safe: immutable."""
+
     rfq_id: str | None = None
     market_ticker: str | None = None
     event_ticker: str | None = None
     yes_bid_dollars: PriceText = None
-    """Dollars; 0 or None is no bid."""
+    """Dollars; 0 or None means no bid."""
     no_bid_dollars: PriceText = None
-    """Dollars; 0 or None is no bid."""
+    """Dollars; 0 or None means no bid."""
     yes_contracts_offered_fp: CountText = None
     no_contracts_offered_fp: CountText = None
     rfq_target_cost_dollars: MoneyText = None
@@ -70,12 +72,12 @@ class _Quote(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def yes_bid(self) -> Decimal | None:
-        """Dollars; 0 or None is no bid."""
+        """Dollars; 0 or None means no bid."""
         return ready_price(self.yes_bid_dollars)
 
     @property
     def no_bid(self) -> Decimal | None:
-        """Dollars; 0 or None is no bid."""
+        """Dollars; 0 or None means no bid."""
         return ready_price(self.no_bid_dollars)
 
     @property
@@ -255,6 +257,8 @@ class BatchQuoteAccepted(
 
 
 class _Executed(Communication, frozen=True, gc=False, kw_only=True):
+    """The outcome of an accepted batch. Thread-safe: immutable."""
+
     rfq_batch_id: str | None = None
     rfq_creator_id: str | None = None
     executed_rfq_ids: tuple[str, ...] | None = None

@@ -61,6 +61,8 @@ class Leg(Part, frozen=True, gc=False, kw_only=True):
 
 
 class _Rfq(Communication, frozen=True, gc=False, kw_only=True):
+    """An RFQ. Thread-safe: immutable."""
+
     id: str | None = None
     creator_id: str | None = None
     market_ticker: TickerText = None
@@ -124,6 +126,8 @@ class RfqDeleted(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", ta
 
 
 class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
+    """A quote for an RFQ. Thread-safe: immutable."""
+
     quote_id: str | None = None
     rfq_id: str | None = None
     quote_creator_id: str | None = None
@@ -133,9 +137,9 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
     subaccount: Id | None = None
     """Only on a subaccount's own quotes (since 2026-07-30; on accepted ones since 2026-03-26)."""
     yes_bid_dollars: PriceText = None
-    """Dollars; 0 is no bid."""
+    """Dollars; 0 means no bid."""
     no_bid_dollars: PriceText = None
-    """Dollars; 0 is no bid."""
+    """Dollars; 0 means no bid."""
     yes_contracts_offered_fp: CountText = None
     no_contracts_offered_fp: CountText = None
     rfq_target_cost_dollars: MoneyText = None
@@ -148,12 +152,12 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
 
     @property
     def yes_bid(self) -> Decimal | None:
-        """Dollars; 0 is no bid."""
+        """Dollars; 0 means no bid."""
         return ready_price(self.yes_bid_dollars, self.yes_bid_cents)
 
     @property
     def no_bid(self) -> Decimal | None:
-        """Dollars; 0 is no bid."""
+        """Dollars; 0 means no bid."""
         return ready_price(self.no_bid_dollars, self.no_bid_cents)
 
     @property
