@@ -52,7 +52,7 @@ class ReadAhead:
     def __init__(self, stream: ByteStream, max_message_size: int, data: bytes = b"") -> None:
         self._stream = stream
         self._max_message_size = max_message_size
-        self._buffer = data  # what was received; never changed in place, so slices of it stay valid
+        self._buffer = data  # what was received; replaced, never changed in place
         self._position = 0  # how much of it was taken
         # the first frame while it is large and incomplete; _buffer is empty then
         self._growing: bytearray | None = None

@@ -45,7 +45,7 @@ OUR_PING: Final = b"kalshi_feed"
 
 
 class Transport:
-    """An open connection. Not thread-safe: owned by the dialing thread; all methods but ``abort`` check that.
+    """An open connection. Not thread-safe: owned by the dialing thread (checked), except for ``abort``.
 
     ``now`` is always time.monotonic(). ``server_time`` is the Date of the handshake's answer, or None;
     ``clock_skew`` is our clock minus the server's at that moment, in seconds (the server's has whole seconds
@@ -133,7 +133,7 @@ class Transport:
     def read(self, now: float) -> list[bytes]:
         """Return the complete text messages that have arrived, in order, each valid UTF-8. Never blocks.
 
-        Raises ConnectionLost once everything before the end was returned, ``slept`` included.
+        Raises ConnectionLost once everything before it was returned, and the owner has reset ``slept``.
         """
         self._check_owner()
         ending = self._ending
