@@ -274,7 +274,7 @@ WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "password empty": (LOCKED_PKCS8, "", "password="),
     "password wrong": (LOCKED_PKCS8, WRONG_PASSWORD, "password"),
     "password wrong, PKCS#1": (LOCKED_PKCS1, WRONG_PASSWORD, "password"),
-    "password that is no text": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
+    "password that is not text": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
     "too large": (RSA_PEM + "x" * 70_000, None, ""),
 }
 

@@ -150,7 +150,7 @@ def test_P07_bytes_that_come_with_the_200_are_never_the_exchanges(
 
     with (
         RawServer(sends(OK + early)) as server,
-        pytest.raises(ProxyError, match="nobody asked for") as caught,
+        pytest.raises(ProxyError, match="a web page, not a tunnel") as caught,
     ):
         dialer(1, proxy=Proxy("127.0.0.1", server.port), scheme=scheme, headers=headers)
     assert caught.value.status == 200 and caught.value.retryable

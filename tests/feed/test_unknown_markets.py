@@ -41,7 +41,7 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
     with pytest.raises(UnknownMarketError):
         book.view(require_live=True)
     assert not book.view().is_live and book.to_dict()["status"] == "UNKNOWN"
-    assert feed.wait_for_book(A, timeout=5).is_live, "others are none the worse"
+    assert feed.wait_for_book(A, timeout=5).is_live, "the others are unharmed"
     assert (
         feed.health().reasons == (f"1 market is unknown to the exchange: {TYPO}",)
         and feed.health().status == "degraded"
