@@ -211,7 +211,7 @@ def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str 
 
 
 def _key_from_pem(
-    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key"
+    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the given key"
 ) -> _Key:
     _check_key_id(api_key_id)
     if password is not None and not isinstance(password, (str, bytes)):
@@ -316,7 +316,7 @@ def _why_no_key(text: str, source: str, label: str) -> str:
         return f"{source} has no -----BEGIN and -----END lines: copy the key with them"
     if "\n" not in text and len(text) < 256 and ("/" in text or text.endswith((".pem", ".key", ".txt"))):
         return f"{source} looks like a path: use from_file(), or {PATH_VARIABLE} in the environment"
-    return f"{source} contains no private key in PEM form (-----BEGIN … PRIVATE KEY-----)"
+    return f"{source} is not a private key in PEM form (-----BEGIN … PRIVATE KEY-----)"
 
 
 def _load(label: str, block: bytes, password: bytes | None, source: str) -> object:

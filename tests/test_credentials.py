@@ -246,7 +246,7 @@ def test_signing_from_many_threads_at_once() -> None:
 WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "empty": ("", None, "is empty"),
     "blank": (' "\n" ', None, "is empty"),
-    "garbage": ("not a key at all", None, "no private key in PEM form"),
+    "garbage": ("not a key at all", None, "not a private key in PEM form"),
     "binary": (DER, None, "UTF-8"),
     "latin-1": (RSA_PEM.encode() + "clé".encode("latin-1"), None, "UTF-8"),
     "utf-16": (RSA_PEM.encode("utf-16"), None, "UTF-8"),
