@@ -95,7 +95,10 @@ class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
 class CfBenchmarksValue(
     _Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value"
 ):
-    """A CF Benchmarks index's value and averages, once a second (since 2026-06). Thread-safe: immutable."""
+    """A CF Benchmarks index's value and averages, about every second (since 2026-06).
+
+    Thread-safe: immutable.
+    """
 
     type: ClassVar[str] = "cfbenchmarks_value"
 
