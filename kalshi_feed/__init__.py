@@ -1,7 +1,6 @@
-"""kalshi_feed: Kalshi's WebSocket feed for synchronous programs: a reader thread, live order books,
-callbacks, blocking waits.
+"""Kalshi's WebSocket feed for synchronous programs: reader thread, live order books, callbacks and waits.
 
-Owns the public names; everything else is inside.
+Owns the public names; everything else is internal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m kalshi_feed`` is ``kalshi-feed``."""
+"""``python -m kalshi_feed`` runs the command ``kalshi-feed``."""
 
 from __future__ import annotations
 

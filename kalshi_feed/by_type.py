@@ -1,8 +1,7 @@
 """The messages of one wire type: for a callback, for a thread that waits, or as a stream.
 
-Owns on(), wait_for() and messages(), and the WARNING about a type that this version does not know. The
-overloads, one for each type, are written by ``python -m tests.message_overloads``. Must not import the
-connection. Thread-safe.
+Owns on(), wait_for() and messages(), and the WARNING about a type that this version does not know. ``python
+-m tests.message_overloads`` writes the overloads, one for each type. Thread-safe.
 """
 
 from __future__ import annotations
@@ -33,13 +32,12 @@ _logger: Final = logging.getLogger("kalshi_feed")
 class ByType:
     """The registrations, waits and streams for one wire type. Thread-safe.
 
-    Type checkers know the class of each type's messages. What is not a known type is taken to be an
-    UnknownMessage's.
+    Type checkers know the message class of each wire type; for any other name it is UnknownMessage.
     """
 
     _engine: Engine
     _dispatcher: Dispatcher
-    _doubtful_types: set[str]  # what was warned about; only grows, by single operations
+    _doubtful_types: set[str]  # types warned about; only grows, by single operations
 
     # fmt: off
     # <on> made by: python -m tests.message_overloads
@@ -205,11 +203,11 @@ class ByType:
         market_tickers: Tickers = None,
         allow_unknown: bool = False,
     ) -> Any:
-        """Every message of a wire type, also a reply ("subscribed", "ok", "error" …).
+        """Register for every message of a wire type, including replies ("subscribed", "ok", "error" …).
 
-        Raises ConfigurationError for what cannot be a type, and for a name that is close to a known type or
-        is a channel's ("user_orders": the type is "user_order"). Any other unknown name is accepted with one
-        WARNING in the log. ``allow_unknown=True`` accepts every name without a word.
+        Raises ConfigurationError if it cannot be a type, is close to a known one, or is a channel's name
+        ("user_orders": the type is "user_order"). Any other unknown name is accepted, with one WARNING in the
+        log; ``allow_unknown=True`` accepts every name silently.
         """
         if not isinstance(type, str) or not type:
             raise ConfigurationError(
@@ -313,10 +311,11 @@ class ByType:
         market_tickers: Tickers = None,
         allow_unknown: bool = False,
     ) -> Any:
-        """The next message of a wire type for which ``predicate`` (run in this thread) is true. Raises as
-        every wait does.
+        """Wait for the next message of a wire type for which ``predicate`` is true, and return it.
 
-        Names of types are checked as by on().
+        ``predicate`` runs in this thread. ``timeout`` is in seconds; None waits indefinitely. Raises
+        WaitTimeout, the feed's fatal error, FeedClosedError, and ConfigurationError for names of types as
+        on() does.
         """
         checked_timeout(timeout)
         dispatcher = self._dispatcher
@@ -412,17 +411,17 @@ class ByType:
     def messages(
         self, type: str, market_tickers: Tickers = None, maxsize: int = 10_000, *, allow_unknown: bool = False
     ) -> MessageStream[Any]:
-        """A blocking iterator over the messages of a wire type from now on, with a bounded queue of its own.
+        """Return a blocking iterator over a wire type's messages from now on, with its own bounded queue.
 
-        Names of types are checked as by on().
+        ``maxsize``: messages that may wait in it; then the oldest are dropped. Raises ConfigurationError for
+        names of types as on() does.
         """
         dispatcher = self._dispatcher
         self._check_type(type, allow_unknown)
         return dispatcher.stream(type, market_tickers, maxsize)
 
     def _check_type(self, type: str, allow_unknown: bool) -> None:
-        """Refuse what is surely a mistake, warn once of what may be one. The dispatcher refuses what is not a
-        name at all."""
+        """Refuse obvious mistakes and warn once about possible ones. The dispatcher refuses non-strings."""
         if (
             allow_unknown
             or not isinstance(type, str)
@@ -435,6 +434,7 @@ class ByType:
         log_safely(
             _logger,
             logging.WARNING,
-            "this version knows no message type %r: nothing comes unless the exchange sends it; allow_unknown=True says it is meant",
+            "this version knows no message type %r: nothing comes unless the exchange sends it; "
+            "pass allow_unknown=True if you mean it",
             type,
         )

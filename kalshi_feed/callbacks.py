@@ -1,7 +1,6 @@
-"""Registering callbacks: one method for each thing that can be told.
+"""Registering callbacks: one method for each kind of message and event.
 
-Owns the names of the registrations and which wire types each covers. Must not import the connection or the
-engine. Thread-safe.
+Owns the names of the registrations, and which wire types each one covers. Thread-safe.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from .session.channels import CHANNELS
 
 __all__ = ["Callbacks"]
 
-# What each registration takes, and gives back as it was
+# The callback each registration takes and returns unchanged
 OnSnapshot = TypeVar("OnSnapshot", bound=Callable[[OrderbookSnapshot], object])
 OnDelta = TypeVar("OnDelta", bound=Callable[[OrderbookDelta], object])
 OnBook = TypeVar("OnBook", bound=Callable[[BookView], object])
@@ -62,12 +61,15 @@ _INDICES: Final = ("cfbenchmarks_value", "cfbenchmarks_value_5hz", "pyth_value")
 class Callbacks:
     """The registrations of a feed. Thread-safe.
 
-    Every callback takes exactly one immutable object and runs on the worker thread, in order, under no lock;
-    in a replay on the thread that plays, which goes on when it returns, so that it finds every book as it was
-    at that message. Each method returns the function it was given, so all of them are decorators, also with
-    arguments: ``@feed.on_delta(market_tickers=[...])``. With ``market_tickers`` only messages of these
-    markets are passed, and none without a ticker. A callback that raises is logged, counted and reported to
-    on_error; the others and the feed go on.
+    Every callback takes exactly one immutable object and runs on the worker thread, in order, without any
+    lock held. In a replay it runs on the player's thread, which continues when it returns: it finds every
+    book as it was at that message.
+
+    Each method returns the function it was given, so all of them are decorators, with arguments, too:
+    ``@feed.on_delta(market_tickers=[...])``. With ``market_tickers``, the callback gets only messages of
+    these markets, and none without a ticker. A callback that raises is logged, counted and reported to
+    on_error; the other callbacks and the feed carry on. Each method raises ConfigurationError for arguments
+    that cannot work.
     """
 
     _dispatcher: Delivery
@@ -79,7 +81,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnSnapshot], OnSnapshot]: ...
     def on_snapshot(self, callback: OnSnapshot | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every OrderbookSnapshot, also those of a repair (a Gap came before)."""
+        """Register for every OrderbookSnapshot, including those of a repair (a Gap came before)."""
         return self._on(("orderbook_snapshot",), callback, market_tickers)
 
     @overload
@@ -89,8 +91,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnDelta], OnDelta]: ...
     def on_delta(self, callback: OnDelta | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every OrderbookDelta that was applied to its book; the book is at it or newer, in a replay at
-        it."""
+        """Register for every OrderbookDelta applied; its book is at it or newer, in a replay at it."""
         return self._on(("orderbook_delta",), callback, market_tickers)
 
     @overload
@@ -100,9 +101,10 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnBook], OnBook]: ...
     def on_book(self, callback: OnBook | None = None, *, market_tickers: Tickers = None) -> Any:
-        """A BookView when a book or its status has changed.
+        """Register for a BookView whenever a book or its status changes.
 
-        Conflated: the newest one of each market, however far the worker is behind. In a replay every one.
+        Views are conflated: you get each market's newest one, no matter how far behind the worker is; in a
+        replay, every one.
         """
         return self._on((BOOKS,), callback, market_tickers)
 
@@ -113,7 +115,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnTrade], OnTrade]: ...
     def on_trade(self, callback: OnTrade | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every Trade."""
+        """Register for every Trade."""
         return self._on(("trade",), callback, market_tickers)
 
     @overload
@@ -123,7 +125,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnTicker], OnTicker]: ...
     def on_ticker(self, callback: OnTicker | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every Ticker."""
+        """Register for every Ticker."""
         return self._on(("ticker",), callback, market_tickers)
 
     @overload
@@ -133,9 +135,9 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnFill], OnFill]: ...
     def on_fill(self, callback: OnFill | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every Fill of the account.
+        """Register for every Fill of the account.
 
-        After a reconnect read what may be missing over REST (StateChange tells the interval).
+        After a reconnect, read what may be missing over REST (StateChange has the interval).
         """
         return self._on(("fill",), callback, market_tickers)
 
@@ -146,7 +148,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnOrder], OnOrder]: ...
     def on_order(self, callback: OnOrder | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every change of one of the account's orders (channel user_orders)."""
+        """Register for every change of the account's orders (channel user_orders): UserOrder."""
         return self._on(("user_order",), callback, market_tickers)
 
     @overload
@@ -156,7 +158,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnPosition], OnPosition]: ...
     def on_position(self, callback: OnPosition | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every change of one of the account's positions (channel market_positions)."""
+        """Register for every change of the account's positions (channel market_positions): MarketPosition."""
         return self._on(("market_position",), callback, market_tickers)
 
     @overload
@@ -166,7 +168,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnLifecycle], OnLifecycle]: ...
     def on_lifecycle(self, callback: OnLifecycle | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Markets being created, determined, settled … (the two lifecycle channels)."""
+        """Register for markets being created, determined, settled … (the two lifecycle channels)."""
         return self._on(_LIFECYCLE, callback, market_tickers)
 
     @overload
@@ -176,7 +178,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnEvent], OnEvent]: ...
     def on_event(self, callback: OnEvent | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Events being created, and changes of their fees (on the lifecycle channels)."""
+        """Register for new events and changes of their fees (on the lifecycle channels)."""
         return self._on(_EVENTS, callback, market_tickers)
 
     @overload
@@ -186,7 +188,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnOrderGroup], OnOrderGroup]: ...
     def on_order_group(self, callback: OnOrderGroup | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Changes of the account's order groups."""
+        """Register for changes of the account's order groups: OrderGroupUpdate."""
         return self._on(("order_group_updates",), callback, market_tickers)
 
     @overload
@@ -200,7 +202,7 @@ class Callbacks:
     def on_communication(
         self, callback: OnCommunication | None = None, *, market_tickers: Tickers = None
     ) -> Any:
-        """RFQs and quotes of all twelve types (channel communications)."""
+        """Register for RFQs and quotes, all twelve types (channel communications)."""
         return self._on(CHANNELS["communications"].types, callback, market_tickers)
 
     @overload
@@ -210,7 +212,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnIndex], OnIndex]: ...
     def on_index(self, callback: OnIndex | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Values of CF Benchmarks indices and Pyth underlyings."""
+        """Register for values of CF Benchmarks indices and Pyth underlyings."""
         return self._on(_INDICES, callback, market_tickers)
 
     @overload
@@ -220,33 +222,31 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnMessage], OnMessage]: ...
     def on_message(self, callback: OnMessage | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Every data message of whatever type, also unknown ones; replies to commands are none."""
+        """Register for data messages of every type, also unknown ones; replies to commands are not data."""
         return self._on((ALL_DATA,), callback, market_tickers)
 
     def on_state(self, callback: OnState) -> OnState:
-        """StateChange: every change of the feed's state."""
+        """Register for every change of the feed's state: StateChange."""
         self._dispatcher.register(StateChange, callback)
         return callback
 
     def on_gap(self, callback: OnGap) -> OnGap:
-        """Gap: messages are missing; the books named are STALE until their next snapshot."""
+        """Register for Gap: messages are missing; the books it names are STALE until their next snapshot."""
         self._dispatcher.register(Gap, callback)
         return callback
 
     def on_lagged(self, callback: OnLagged) -> OnLagged:
-        """Lagged: callbacks were too slow, and messages were left out at this place."""
+        """Register for Lagged: callbacks were too slow, and messages were dropped at this point."""
         self._dispatcher.register(Lagged, callback)
         return callback
 
     def on_error(self, callback: OnError) -> OnError:
-        """FeedFault: what went wrong without ending the feed: unreadable frames, refusals, callbacks that
-        raised."""
+        """Register for FeedFault, a problem that does not end the feed: an unreadable frame, a refusal …"""
         self._dispatcher.register(FeedFault, callback)
         return callback
 
     def off(self, callback: Callable[[Any], object]) -> int:
-        """Remove every registration of ``callback``, from the next message on; returns how many there
-        were."""
+        """Remove all registrations of ``callback``, from the next message on; return how many there were."""
         return self._dispatcher.off(callback)
 
     def _on(

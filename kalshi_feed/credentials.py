@@ -1,11 +1,9 @@
 """An API key: the private key in, the three signed handshake headers out (PROTOCOL.md 1.2).
 
-The only importer of cryptography; must not import anything of the package but errors.
-
-How the key stays secret: everything that sees key text or password runs inside ``_attempt``, which hands back
-an error as a value, cut loose from the frames it came through. The public constructors drop their own
-arguments and only then raise it, so a traceback that shows locals (Sentry, Flask's debugger) finds no key in
-a frame of ours.
+Owns Credentials, and how a key stays secret. Everything that sees the key or its password runs inside
+``_attempt``, which returns an error as a value, cut loose from the frames it came through. The public
+constructors drop their own arguments before they raise it, so a traceback that shows locals (Sentry, Flask's
+debugger) finds no key in our frames.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ PASSWORD_VARIABLE = "KALSHI_PRIVATE_KEY_PASSWORD"
 _MAX_KEY_BYTES = 65536  # a 16384-bit RSA key is 13 kB
 _MIN_RSA_BITS = 2048
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-# base64 of a DER SEQUENCE, as every PEM key without its BEGIN line
+# base64 of a DER SEQUENCE: any PEM key without its BEGIN line
 _PEM_BODY = re.compile(r"M[A-Za-z0-9+/=\s]{47,}")
 _OPENSSH_LABEL = "OPENSSH PRIVATE KEY"
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
@@ -48,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class _Key(NamedTuple):
-    """What the constructors make and Credentials keeps. Immutable."""
+    """What the constructors make and Credentials keeps. Thread-safe: immutable."""
 
     api_key_id: str
     private_key: RSAPrivateKey | Ed25519PrivateKey
@@ -56,10 +54,9 @@ class _Key(NamedTuple):
 
 @final
 class Credentials:
-    """An API key id with its private key, RSA (2048 bits or more) or Ed25519; signs, and never shows the key.
+    """An API key id and its private key, RSA (2048 bits or more) or Ed25519; signs, and never shows the key.
 
-    Thread-safe: immutable. Make one with from_file(), from_pem() or from_env(). It cannot be pickled or
-    copied.
+    Made by from_file(), from_pem() or from_env(). Cannot be pickled or copied. Thread-safe: immutable.
     """
 
     __slots__ = ("_api_key_id", "_private_key")
@@ -68,16 +65,16 @@ class Credentials:
     _private_key: RSAPrivateKey | Ed25519PrivateKey
 
     def __new__(cls, *_: object, **__: object) -> Credentials:
-        del _, __  # perhaps a key: not in a traceback
+        del _, __  # perhaps a key: keep it out of the traceback
         raise TypeError("make Credentials with Credentials.from_file(), .from_pem() or .from_env()")
 
     @classmethod
     def from_file(
         cls, api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None = None
     ) -> Credentials:
-        """The key in the PEM file ``path`` (PKCS#8, PKCS#1 or OpenSSH); ``password`` if it is encrypted.
+        """Load the key from a PEM file (PKCS#8, PKCS#1 or OpenSSH); pass ``password`` if it is encrypted.
 
-        A file that others may read draws one warning in the log. Raises CredentialsError.
+        A file that other users may read is logged as a warning, once. Raises CredentialsError.
         """
         outcome = _attempt(_key_from_file, api_key_id, path, password)
         del api_key_id, path, password
@@ -85,10 +82,9 @@ class Credentials:
 
     @classmethod
     def from_pem(cls, api_key_id: str, pem: str | bytes, password: str | bytes | None = None) -> Credentials:
-        r"""The key in the PEM text ``pem``; ``password`` if it is encrypted.
+        r"""Load the key from the PEM string ``pem``; ``password`` if it is encrypted.
 
-        Literal ``\n`` or blanks for line breaks, quotes and a BOM around it do no harm. Raises
-        CredentialsError.
+        Literal ``\n`` or spaces for line breaks, quotes and a BOM are fine. Raises CredentialsError.
         """
         outcome = _attempt(_key_from_pem, api_key_id, pem, password)
         del api_key_id, pem, password
@@ -96,11 +92,11 @@ class Credentials:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Credentials:
-        """The key that the environment names.
+        """Load the key named by the environment.
 
-        KALSHI_API_KEY_ID; either KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY (the PEM text), never
-        both; and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. An empty variable counts as unset. Raises
-        CredentialsError.
+        Reads KALSHI_API_KEY_ID; either KALSHI_PRIVATE_KEY_PATH (a file) or KALSHI_PRIVATE_KEY (the PEM
+        itself), never both; and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted. An empty variable counts as
+        unset. Raises CredentialsError.
         """
         outcome = _attempt(_key_from_env, environ)
         del environ
@@ -117,17 +113,16 @@ class Credentials:
 
     @property
     def api_key_id(self) -> str:
-        """The API key id, whole."""
+        """The whole API key id."""
         return self._api_key_id
 
     @property
     def key_type(self) -> Literal["RSA", "Ed25519"]:
-        """The kind of the private key, which decides the kind of signature."""
+        """The type of the private key, which decides how to sign."""
         return "RSA" if isinstance(self._private_key, RSAPrivateKey) else "Ed25519"
 
     def sign(self, text: str) -> str:
-        """The base64 signature of ``text``: RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519 (PROTOCOL.md
-        1.2)."""
+        """Sign ``text`` (PROTOCOL.md 1.2): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) or Ed25519, in base64."""
         if isinstance(self._private_key, RSAPrivateKey):
             signature = self._private_key.sign(text.encode(), _PSS, hashes.SHA256())
         else:
@@ -135,15 +130,15 @@ class Credentials:
         return base64.b64encode(signature).decode("ascii")
 
     def headers(self, path: str, now_ms: int) -> dict[str, str]:
-        """The three headers of one handshake attempt (PROTOCOL.md 1.2).
+        """Return the three headers for one handshake attempt (PROTOCOL.md 1.2).
 
-        ``path`` is the url's, without its query; ``now_ms`` is Unix time in milliseconds.
-        Raises ConfigurationError for a path or a time that the exchange would answer with 401.
+        ``path`` is the url's, without its query; ``now_ms`` is Unix time in milliseconds. Raises
+        ConfigurationError for a path or a time that the exchange would answer with 401.
         """
         if not path.startswith("/") or "?" in path or "#" in path:
-            raise ConfigurationError(f"sign the url's path alone, like '/trade-api/ws/v2', not {path!r}")
+            raise ConfigurationError(f"sign only the url's path, like '/trade-api/ws/v2', not {path!r}")
         if not isinstance(now_ms, int):
-            raise ConfigurationError(f"now_ms is Unix time in whole milliseconds (int), not {now_ms!r}")
+            raise ConfigurationError(f"now_ms must be Unix time in whole milliseconds (int), not {now_ms!r}")
         return {
             "KALSHI-ACCESS-KEY": self._api_key_id,
             "KALSHI-ACCESS-SIGNATURE": self.sign(f"{now_ms}GET{path}"),
@@ -158,23 +153,23 @@ class Credentials:
         raise AttributeError(f"Credentials are immutable: make new ones instead of setting {name!r}")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"Credentials are immutable: {name!r} stays")
+        raise AttributeError(f"Credentials are immutable: {name!r} cannot be deleted")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # pickle, copy and deepcopy all ask this
         raise TypeError(
-            "Credentials cannot be pickled or copied: they hold a private key; load it again where it is "
-            "needed"
+            "Credentials cannot be pickled or copied, because they hold a private key; "
+            "load the key again where you need it"
         )
 
 
 def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
-    """What ``build`` gives, or its error without the frames, contexts and causes that saw the secrets."""
+    """Return ``build(*secrets)``, or its error without the frames, contexts and causes that saw them."""
     try:
         return build(*secrets)
     except CredentialsError as error:
         problem = error
-    except Exception as error:  # whatever cryptography may come up with
+    except Exception as error:  # whatever cryptography raises
         problem = CredentialsError(
             f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?"
         )
@@ -191,12 +186,12 @@ def _key_from_env(environ: Mapping[str, str]) -> _Key:
     )
     missing = [] if api_key_id else [KEY_ID_VARIABLE]
     if not path and not pem:
-        missing.append(f"{PATH_VARIABLE} (the key file) or {PEM_VARIABLE} (the key's text)")
+        missing.append(f"{PATH_VARIABLE} (the key file) or {PEM_VARIABLE} (the key itself)")
     if missing:
         raise CredentialsError(f"not set in the environment: {' and '.join(missing)}")
     if path and pem:
         raise CredentialsError(
-            f"{PATH_VARIABLE} and {PEM_VARIABLE} are both set: unset the one that is not meant"
+            f"{PATH_VARIABLE} and {PEM_VARIABLE} are both set: unset the one you do not mean"
         )
     return _key_from_file(api_key_id, path, password) if path else _key_from_pem(api_key_id, pem, password)
 
@@ -207,16 +202,16 @@ def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str 
         raise CredentialsError(f"path must be a str or a Path, not {type(path).__name__}")
     name = os.path.expanduser(os.fspath(path))
     if "-----BEGIN" in name or _PEM_BODY.fullmatch(name.strip()):
-        raise CredentialsError("the path is the key's own text: give the path of its file, or use from_pem()")
+        raise CredentialsError("the path is the key itself: pass the path of its file, or use from_pem()")
     if not name or "\0" in name:
         raise CredentialsError(
-            "the path of the private key is empty" if not name else "the path holds a NUL character"
+            "the path of the private key is empty" if not name else "the path contains a NUL character"
         )
     return _key_from_pem(api_key_id, _read(name), password, f"the file {name!r}")
 
 
 def _key_from_pem(
-    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the private key's text"
+    api_key_id: str, pem: str | bytes, password: str | bytes | None, source: str = "the given key"
 ) -> _Key:
     _check_key_id(api_key_id)
     if password is not None and not isinstance(password, (str, bytes)):
@@ -227,21 +222,21 @@ def _key_from_pem(
 
 
 def _check_key_id(api_key_id: str) -> None:
-    """The id goes into a header as it is: visible ASCII, nothing else."""
+    """Check the id: it goes into a header unchanged, so it must be visible ASCII."""
     if not isinstance(api_key_id, str):
         raise CredentialsError(f"api_key_id must be a str, not {type(api_key_id).__name__}")
     if not api_key_id:
         raise CredentialsError("the API key id is empty: copy it from Kalshi's API keys page")
     if "-----BEGIN" in api_key_id:
-        raise CredentialsError("the API key id holds a PEM text: are the two arguments swapped?")
+        raise CredentialsError("the API key id is a PEM key: did you swap the two arguments?")
     if not all("!" <= character <= "~" for character in api_key_id):
         raise CredentialsError(
-            "the API key id has blanks, line breaks or characters that are not ASCII: remove them"
+            "the API key id contains spaces, line breaks or non-ASCII characters: remove them"
         )
 
 
 def _read(name: str) -> bytes:
-    """The content of the file, which must be small; warns if others may read it too."""
+    """Return the file's content, which must be small; warn if other users may read it, too."""
     try:
         with open(name, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -249,10 +244,12 @@ def _read(name: str) -> bytes:
     except FileNotFoundError as error:
         raise CredentialsError(f"there is no private key file {name!r}") from error
     except IsADirectoryError as error:
-        raise CredentialsError(f"{name!r} is a directory: name the private key file in it") from error
+        raise CredentialsError(
+            f"{name!r} is a directory: pass the path of the private key file in it"
+        ) from error
     except PermissionError as error:
         raise CredentialsError(
-            f"the private key file {name!r} may not be read by this user: change its owner"
+            f"this user may not read the private key file {name!r}: change its owner"
         ) from error
     except OSError as error:
         raise CredentialsError(f"the private key file {name!r} cannot be read: {error.strerror}") from error
@@ -260,7 +257,7 @@ def _read(name: str) -> bytes:
         raise CredentialsError(f"the file {name!r} is too large for a private key")
     if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077 and _first_time(os.path.realpath(name)):
         logger.warning(
-            "the private key file %r is open to other users (mode %04o): chmod 600 it", name, mode & 0o777
+            "other users can read the private key file %r (mode %04o): chmod 600 it", name, mode & 0o777
         )
     return content
 
@@ -277,17 +274,16 @@ def _first_time(name: str) -> bool:
 
 
 def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
-    """The label and the text of the first private key in ``pem``, as lines again whatever became of its line
-    breaks."""
+    """Return label and content of the first private key in ``pem``, with its line breaks restored."""
     if not isinstance(pem, (str, bytes)):
         raise CredentialsError(f"pem must be str or bytes, not {type(pem).__name__}")
     if isinstance(pem, bytes):
         try:
             pem = pem.decode()
-        except UnicodeDecodeError:  # its object is the content: not kept as a cause
+        except UnicodeDecodeError:  # it holds the content, so it is not kept as the cause
             raise CredentialsError(
-                f"{source} is not text in UTF-8 (binary DER, or UTF-16?): save it as PEM, e.g. with `openssl "
-                "pkey`"
+                f"{source} is not UTF-8 (binary DER, or UTF-16?): save it as PEM, for example with "
+                "`openssl pkey`"
             ) from None
     text = pem.replace("\\r", "").replace("\\n", "\n").strip("\ufeff\"' \t\r\n")
     if not text:
@@ -297,7 +293,7 @@ def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
         label = block[1]
         if label.endswith("PRIVATE KEY"):
             body = block[2].strip()
-            # "Proc-Type: 4,ENCRYPTED" and an empty line stand before the body of an encrypted PKCS#1 key
+            # an encrypted PKCS#1 key has "Proc-Type: 4,ENCRYPTED" and an empty line before its body
             lines = [line.strip() for line in body.splitlines()] if ":" in body else body.split()
             return label, "\n".join(
                 (f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")
@@ -306,26 +302,25 @@ def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
 
 
 def _why_no_key(text: str, source: str, label: str) -> str:
-    """What a text without a whole private key seems to be."""
+    """Say what a string without a complete private key seems to be."""
     if "PUBLIC KEY" in label or text.startswith(("ssh-", "ecdsa-")):
         return (
-            f"{source} holds a public key: the private key is needed, which Kalshi shows once, when the "
-            "API key is made"
+            f"{source} is a public key: you need the private key, which Kalshi shows once, when you create "
+            "the API key"
         )
     if label.endswith("CERTIFICATE"):
-        return f"{source} holds a certificate, not a private key"
+        return f"{source} is a certificate, not a private key"
     if "-----BEGIN" in text and not label:
         return f"{source} is cut off: its -----END line is missing or does not match"
     if _PEM_BODY.fullmatch(text):
         return f"{source} has no -----BEGIN and -----END lines: copy the key with them"
     if "\n" not in text and len(text) < 256 and ("/" in text or text.endswith((".pem", ".key", ".txt"))):
         return f"{source} looks like a path: use from_file(), or {PATH_VARIABLE} in the environment"
-    return f"{source} holds no private key in PEM form (-----BEGIN … PRIVATE KEY-----)"
+    return f"{source} is not a private key in PEM form (-----BEGIN … PRIVATE KEY-----)"
 
 
 def _load(label: str, block: bytes, password: bytes | None, source: str) -> object:
-    """The key object, of any kind. A password for a plain key is ignored: the environment may always set
-    one."""
+    """Load a key of any type. A password for an unencrypted key is ignored: the environment may have one."""
     load = (
         serialization.load_ssh_private_key if label == _OPENSSH_LABEL else serialization.load_pem_private_key
     )
@@ -339,9 +334,8 @@ def _load(label: str, block: bytes, password: bytes | None, source: str) -> obje
         ) from error
     except UnsupportedAlgorithm as error:
         raise CredentialsError(
-            f"{source} has a kind of key or of encryption that is not supported here: rewrite it with "
-            "`openssl pkey`"
-            " (OpenSSH format: `ssh-keygen -p -m PKCS8`)"
+            f"{source} has an unsupported type of key or encryption: rewrite it with `openssl pkey` "
+            "(OpenSSH format: `ssh-keygen -p -m PKCS8`)"
         ) from error
     except ValueError as error:
         if (
@@ -351,7 +345,7 @@ def _load(label: str, block: bytes, password: bytes | None, source: str) -> obje
         ):
             raise CredentialsError(f"the password of {source} is wrong, or the key is damaged") from error
         raise CredentialsError(
-            f"{source} is damaged or cut off: its BEGIN and END lines are there, but no key is between them"
+            f"{source} is damaged or cut off: there is no key between its BEGIN and END lines"
         ) from error
 
 
@@ -361,8 +355,8 @@ def _checked_key(key: object, source: str) -> RSAPrivateKey | Ed25519PrivateKey:
     if isinstance(key, RSAPrivateKey):
         if key.key_size < _MIN_RSA_BITS:
             raise CredentialsError(
-                f"{source} is an RSA key of {key.key_size} bits: at least {_MIN_RSA_BITS} are needed"
+                f"{source} is an RSA key of {key.key_size} bits: it needs at least {_MIN_RSA_BITS}"
             )
         return key
     kind = type(key).__name__.removesuffix("PrivateKey").lstrip("_")
-    raise CredentialsError(f"{source} is a key of type {kind}: Kalshi takes RSA and Ed25519 keys")
+    raise CredentialsError(f"{source} is a key of type {kind}: Kalshi accepts RSA and Ed25519 keys")

@@ -1,8 +1,8 @@
-"""The exception tree: every error a user of this package can meet.
+"""The exception tree: every error that a user of this package can get.
 
     KalshiFeedError
-      ConfigurationError (ValueError)     an argument, a url, an environment variable
-        CredentialsError                  the api key id or the private key
+      ConfigurationError (ValueError)     a wrong argument, url or environment variable
+        CredentialsError                  the API key id or the private key
       ConnectionFailed                    a connection could not be made
         HandshakeRejected                 the server answered the upgrade with something other than 101
           AuthenticationError             401 or 403
@@ -11,15 +11,14 @@
       ConnectionLost                      a connection that was made has ended
       ProtocolError                       a frame that is not what the protocol allows
       SubscriptionError                   the exchange refused a subscription
-      StaleBookError                      a live book was asked for and the book is not live
-        UnknownMarketError                because the exchange knows no such market, or no longer
-      WaitTimeout (TimeoutError)          a wait ran out of time; the message says what was missing
+      StaleBookError                      a live book was requested, and the book is not live
+        UnknownMarketError                because the exchange knows no such market, or no longer does
+      WaitTimeout (TimeoutError)          a wait timed out; the message says what was missing
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
       SinkError                           a store cannot be opened or written (kalshi_feed.sinks)
 
-Owns no logic but the composing of messages; must not import anything else of the package. The data of an
-error is on its attributes; every class can be copied and pickled.
+Owns the errors and their messages. Their data is in attributes; every class can be copied and pickled.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ __all__ = [
 
 
 class KalshiFeedError(Exception):
-    """Root of the package's errors. ``retryable`` says whether the feed itself tries again after it."""
+    """Base of the package's errors. ``retryable`` says whether the feed itself retries after it."""
 
     retryable = False
 
     def fresh(self) -> KalshiFeedError:
-        """A copy to raise in another thread: the same data and cause, a traceback of its own."""
+        """Return a copy to raise in another thread: same data and cause, its own traceback."""
         twin = copy.copy(self)
         twin.__cause__ = self.__cause__
         twin.__suppress_context__ = True
@@ -62,15 +61,15 @@ class KalshiFeedError(Exception):
 
 
 class ConfigurationError(KalshiFeedError, ValueError):
-    """An argument that cannot work; the message says what to write instead."""
+    """An argument or a setting that cannot work; the message says what to write instead."""
 
 
 class CredentialsError(ConfigurationError):
-    """The api key id or the private key cannot be used. Never holds any part of the key."""
+    """The API key id or the private key cannot be used. Never contains any part of the key."""
 
 
 class ConnectionFailed(KalshiFeedError):
-    """No connection could be made: DNS, TCP, a timeout, or an answer that is no WebSocket handshake."""
+    """No connection could be made: DNS, TCP, a timeout, or an answer that is not a WebSocket handshake."""
 
     retryable = True
 
@@ -78,8 +77,8 @@ class ConnectionFailed(KalshiFeedError):
 class HandshakeRejected(ConnectionFailed):
     """The server answered the upgrade request with a status other than 101.
 
-    ``status`` is the HTTP status, ``reason`` the server's own text (shortened), ``retry_after`` its wish in
-    seconds or None, ``server_time`` the answer's Date header as an aware datetime or None.
+    ``status`` is the HTTP status, ``reason`` the server's own words (shortened), ``retry_after`` its
+    Retry-After in seconds or None, ``server_time`` its Date header as an aware datetime or None.
     """
 
     def __init__(
@@ -98,8 +97,7 @@ class HandshakeRejected(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """408, 429, 5xx, a 200 page (a captive portal) and a redirect (a page about maintenance) may pass;
-        every other status stays as it is."""
+        """True for 408, 429, 5xx, a 200 page (captive portal) and a redirect (maintenance): they may pass."""
         return self.status in (200, 408, 429) or 300 <= self.status < 400 or self.status >= 500
 
     def __str__(self) -> str:
@@ -111,9 +109,9 @@ class AuthenticationError(HandshakeRejected):
 
 
 class TLSError(ConnectionFailed):
-    """The server's certificate is not accepted, or it speaks no TLS from 1.2 up.
+    """The server's certificate is not accepted, or the server does not speak TLS 1.2 or newer.
 
-    Final at first; after a healthy session it is tried again, slowly.
+    It is fatal at first; after a healthy session the feed retries, slowly.
     """
 
     retryable = False
@@ -122,8 +120,7 @@ class TLSError(ConnectionFailed):
 class ProxyError(ConnectionFailed):
     """The proxy refused, answered nonsense or did not answer.
 
-    ``status`` is its HTTP status, or None; ``reason`` is the proxy's own text (shortened), empty if there is
-    none.
+    ``status`` is its HTTP status, or None; ``reason`` is its own words (shortened), or "".
     """
 
     def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
@@ -133,8 +130,10 @@ class ProxyError(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """407, or 401 from some proxies (it wants other credentials), does not pass by itself; after a
-        healthy session it is tried slowly."""
+        """False for 407 and, from some proxies, 401: it wants other credentials.
+
+        After a healthy session the feed retries even these, slowly.
+        """
         return self.status not in (401, 407)
 
     def __str__(self) -> str:
@@ -142,8 +141,7 @@ class ProxyError(ConnectionFailed):
 
 
 class ConnectionLost(KalshiFeedError):
-    """An open connection ended. ``code`` is the WebSocket close code, None if there was none; ``reason`` its
-    text."""
+    """An open connection ended. ``code`` is the WebSocket close code, or None; ``reason`` says why."""
 
     retryable = True
 
@@ -163,8 +161,8 @@ class ConnectionLost(KalshiFeedError):
 class ProtocolError(KalshiFeedError):
     """A frame that is not what the protocol allows.
 
-    ``frame`` is its text, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are what
-    could still be read of it, else None.
+    ``frame`` is its content, cut to 200 characters; ``type``, ``sid``, ``seq`` and ``market_ticker`` are None
+    if they could not be read.
     """
 
     def __init__(
@@ -190,8 +188,8 @@ class ProtocolError(KalshiFeedError):
 class SubscriptionError(KalshiFeedError):
     """The exchange refused a subscription or a change of it.
 
-    ``code`` is the exchange's number (PROTOCOL.md 4.1) and ``message`` its text; ``channel`` and
-    ``market_tickers`` say what was asked for, and may be None.
+    ``code`` and ``message`` are the exchange's (PROTOCOL.md 4.1); ``channel`` and ``market_tickers`` are what
+    was requested, and may be None.
     """
 
     def __init__(
@@ -217,7 +215,7 @@ class SubscriptionError(KalshiFeedError):
 
 
 class StaleBookError(KalshiFeedError):
-    """A live book was asked for, and the book of ``market_ticker`` is ``status``."""
+    """A live book was requested, and the book of ``market_ticker`` is ``status``."""
 
     def __init__(self, market_ticker: str, status: str) -> None:
         super().__init__(market_ticker, status)
@@ -227,27 +225,24 @@ class StaleBookError(KalshiFeedError):
     def __str__(self) -> str:
         text = f"the book of {self.market_ticker} is {self.status}, not LIVE; "
         if self.status == "PENDING":
-            return (
-                text + "no snapshot of it has come: wait_for_book() subscribes to it if nobody has, and waits"
-            )
+            return text + "its snapshot has not come yet: wait_for_book() subscribes if necessary, and waits"
         if self.status == "CLOSED":
             return (
                 text
-                + "nobody wants it any more: subscribe('orderbook_delta', …) or wait_for_book() brings it "
+                + "it is no longer subscribed: subscribe('orderbook_delta', …) or wait_for_book() brings it "
                 "back"
             )
         return (
             text
-            + "wait_for_book() waits until it is right again, view() without require_live shows what was "
-            "last known"
+            + "wait_for_book() waits until it is right again; view() without require_live shows its last "
+            "known state"
         )
 
 
 class UnknownMarketError(StaleBookError):
-    """The exchange has answered that it knows no market ``market_ticker``, or no longer (PROTOCOL.md 5.4).
+    """The exchange says that it knows no market ``market_ticker``, or no longer does (PROTOCOL.md 5.4).
 
-    ``was_known`` says that it did once: the book was LIVE, or the market's close has passed. ``advice`` is
-    what may be wrong and what to do about it, a sentence each.
+    ``was_known``: it did once, because the book was LIVE or the market's close has passed.
     """
 
     def __init__(self, market_ticker: str, was_known: bool = False) -> None:
@@ -257,7 +252,7 @@ class UnknownMarketError(StaleBookError):
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What may be wrong, and what to do about it."""
+        """What may be wrong and what to do about it, a sentence each."""
         if self.was_known:
             return ("the market is over; unsubscribe from it",)
         ticker = self.market_ticker
@@ -267,7 +262,7 @@ class UnknownMarketError(StaleBookError):
         return (
             spelling,
             "production and demo have different markets",
-            "a market that is over is gone some time after it was settled",
+            "a market that is over disappears some time after its settlement",
         )
 
     def __str__(self) -> str:
@@ -276,11 +271,11 @@ class UnknownMarketError(StaleBookError):
 
 
 class WaitTimeout(KalshiFeedError, TimeoutError):
-    """A wait ran out of time; the message says what was still missing."""
+    """A wait timed out; the message says what was still missing."""
 
 
 class FeedClosedError(KalshiFeedError):
-    """The feed was closed while, or before, something was waited for."""
+    """The feed was closed before or during the call."""
 
 
 class FeedForkedError(KalshiFeedError):
@@ -289,18 +284,16 @@ class FeedForkedError(KalshiFeedError):
     def __init__(
         self,
         message: str = "this feed was made before fork(): its threads and its socket stayed in the parent "
-        "process. "
-        "Make a new KalshiFeed in this process (after the fork)",
+        "process. Make a new KalshiFeed in this process (after the fork)",
     ) -> None:
         super().__init__(message)
 
 
 class SinkError(KalshiFeedError):
-    """A store cannot be opened or written, or its Batcher is closed; the message says which. Never holds a
-    password.
+    """A store cannot be opened or written, or its Batcher is closed. Never contains a password.
 
-    A sink raises it with ``retryable=False`` where the store works but refuses what a row holds: writing the
-    same rows again would fail forever.
+    A sink raises it with ``retryable=False`` if the store works but refuses the content of a row: writing the
+    same rows again would always fail.
     """
 
     retryable = True

@@ -1,4 +1,4 @@
-"""KalshiFeed: the face of the package. Validates and delegates; holds no logic of its own. Thread-safe."""
+"""KalshiFeed: the face of the package. Checks arguments and delegates; has no other logic. Thread-safe."""
 
 from __future__ import annotations
 
@@ -55,23 +55,29 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 class KalshiFeed(Callbacks, ByType):
     """Kalshi's WebSocket feed for synchronous programs. Thread-safe.
 
-    ``credentials``: who signs the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address
-    (ws:// on loopback only). ``ssl_context``: an ssl.SSLContext; by default certifi's authorities and TLS 1.2
-    at least. ``proxy``: "http://host:port"; by default the environment's (HTTPS_PROXY, NO_PROXY).
-    ``connect_timeout``: seconds for all of a dial, from DNS to the upgrade. ``idle_timeout``: seconds without
-    any byte after which a connection is given up (the exchange pings every 10 s). ``queue_size``: messages
-    that may wait for callbacks; ``overflow``: "drop_oldest" (with a Lagged in their place) or "block"
-    (reading pauses: lossless until the exchange gives up; while a callback itself waits for the feed, the
-    queue may grow). ``workers``: threads for callbacks, each market stays in order. ``max_message_size``:
-    bytes. ``use_yes_price``: how the exchange is asked to send prices of the no side; books and messages read
-    the same either way. ``name``: prefix of the threads' names.
+    ``credentials`` sign the handshake. ``url``: PRODUCTION_URL, DEMO_URL or another wss:// address (ws:// on
+    loopback only). ``ssl_context``: an ssl.SSLContext; by default certifi's CAs and TLS 1.2 or newer.
+    ``proxy``: "http://host:port"; by default the environment's (HTTPS_PROXY, NO_PROXY). ``reconnect``: when
+    to dial again.
+
+    ``connect_timeout``: seconds for a whole dial, from DNS to the upgrade. ``idle_timeout``: seconds without
+    a single byte after which the connection counts as lost (the exchange pings every 10 s).
+    ``max_message_size``: bytes.
+
+    ``queue_size``: messages that may wait for callbacks. ``overflow``, when it is full: "drop_oldest" (a
+    Lagged takes their place) or "block" (reading pauses: nothing is lost until the exchange gives up; while a
+    callback itself waits for the feed, the queue may grow). ``workers``: threads for callbacks; each market's
+    messages stay in order.
+
+    ``use_yes_price``: how to ask the exchange for prices of the no side; books and messages read the same
+    either way. ``name``: prefix of the threads' names.
 
     Raises ConfigurationError for arguments that cannot work.
     """
 
     _timing = Timing()
 
-    @without_locals  # the url, the proxy, or whatever was taken for credentials
+    @without_locals  # the url, the proxy, or anything passed as credentials by mistake
     def __init__(
         self,
         credentials: Credentials,
@@ -101,11 +107,11 @@ class KalshiFeed(Callbacks, ByType):
             check_context(ssl_context, endpoint)
             if endpoint.is_secure and weakness(ssl_context):
                 _logger.warning(
-                    "%s will not be verified, which loopback alone is spared: %s",
+                    "TLS verification is off for %s (allowed on loopback only): %s",
                     endpoint,
                     weakness(ssl_context),
                 )
-        # a bad one is refused now, not at three in the morning
+        # a bad proxy is refused now, not at three in the morning
         route = find_proxy(endpoint, proxy, os.environ)
         _check_seconds("connect_timeout", connect_timeout)
         _check_seconds("idle_timeout", idle_timeout)
@@ -115,12 +121,12 @@ class KalshiFeed(Callbacks, ByType):
             or max_message_size < 1024
         ):
             raise ConfigurationError(
-                f"max_message_size must be a number of bytes of at least 1024, not {max_message_size!r}"
+                f"max_message_size must be at least 1024 (bytes), not {max_message_size!r}"
             )
         if not isinstance(use_yes_price, bool):
             raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
         if name is not None and (not isinstance(name, str) or not name):
-            raise ConfigurationError(f"name must be a text, not {name!r}")
+            raise ConfigurationError(f"name must be a non-empty string, not {name!r}")
         engine = LiveEngine(
             credentials,
             endpoint,
@@ -145,7 +151,7 @@ class KalshiFeed(Callbacks, ByType):
 
     @classmethod
     def _of_engine(cls, engine: Engine) -> KalshiFeed:
-        """A feed around an engine that is there already."""
+        """Make a feed around an existing engine."""
         feed = cls.__new__(cls)
         feed._run_by(engine)
         return feed
@@ -160,11 +166,11 @@ class KalshiFeed(Callbacks, ByType):
     @classmethod
     @without_locals
     def from_env(cls, *, environ: Mapping[str, str] = os.environ, **overrides: Any) -> KalshiFeed:
-        """A feed with the credentials and the exchange that the environment names.
+        """Make a feed with the credentials and the exchange named by the environment.
 
-        Reads what Credentials.from_env() reads; KALSHI_URL, or else KALSHI_ENV: "production" (the default) or
-        "demo"; and KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's. ``overrides`` are
-        arguments of KalshiFeed, and each of them wins over the environment. Raises ConfigurationError.
+        Reads what Credentials.from_env() reads; KALSHI_URL or, without it, KALSHI_ENV: "production" (the
+        default) or "demo"; and KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's.
+        ``overrides`` are arguments of KalshiFeed; each wins over the environment. Raises ConfigurationError.
         """
         if "url" not in overrides:
             overrides["url"] = exchange_url(environ)
@@ -187,25 +193,31 @@ class KalshiFeed(Callbacks, ByType):
         workers: int = 1,
         name: str | None = None,
     ) -> KalshiFeed:
-        """A recording as a feed, without a key and a connection: the same callbacks, books and waits as when
-        it was made.
+        """Make a feed that plays a recording, without a key or a connection: same callbacks, books and waits.
 
-        ``path``: the file that record() wrote (the first of several plays them all, a numbered part plays
-        alone), a list of files (plays what it lists), or a capture (lines of frames, or of ``{"recv_ms": …,
-        "event": frame}``). One message is played at a time, and its callbacks run to their end before the
-        next: a callback finds every book as it was at its own message, nothing is dropped, ``on_book`` gets
-        every change, and ``queue_size`` and ``workers`` change nothing. A callback cannot wait for the feed
-        (KalshiFeedError): it would wait for itself. ``speed``: 1 is as it was, 10 ten times as fast, "max" as
-        fast as your callbacks are. "wait" is for programs that block: the recording's time passes only while
-        every thread that has ever waited for the feed does, so that each sees every change; timeouts are in
-        that time. A thread leaves when it ends, or with stepping_out(). ``at``: callbacks and waits begin at
-        this moment (an aware datetime, or seconds after the beginning); the books are right by then.
-        ``until``: it ends before this moment. Raises ConfigurationError for one before the beginning; an
-        ``at`` after the end is known when that is reached, and then run_forever() raises it. ``gaps``:
-        "strict" as live, where missing numbers make books STALE; "ignore" for captures that hold some of a
-        subscription's markets only. ``use_yes_price``: what a capture was made with (default False); a
-        recording knows it. run_forever() returns at the end. subscribe() sends nothing: what was recorded
-        comes. Raises ConfigurationError.
+        ``path``: a file that record() wrote (the first of several plays them all, a numbered part plays
+        alone), a list of files (plays exactly these), or a capture (lines of frames, or of ``{"recv_ms": …,
+        "event": frame}``).
+
+        It plays one message at a time, and runs its callbacks to their end before the next. So a callback
+        finds every book exactly as it was at its own message, nothing is dropped, ``on_book`` gets every
+        change, and ``queue_size`` and ``workers`` change nothing. A callback cannot wait for the feed
+        (KalshiFeedError): it would wait for itself. subscribe() sends nothing; you get what was recorded.
+        run_forever() returns at the end.
+
+        ``speed``: 1 is the original speed, 10 is ten times as fast, "max" as fast as your callbacks are.
+        "wait" is for programs that block: the recording's time passes only while every thread that has ever
+        waited for the feed is waiting again, so that each of them sees every change, and timeouts are in that
+        time. A thread leaves when it ends, or for a while with stepping_out().
+
+        ``at``: callbacks and waits begin at this moment (an aware datetime, or seconds from the beginning);
+        the books are right by then. ``until``: the replay ends before this moment. A moment before the
+        beginning raises ConfigurationError here; an ``at`` after the end is noticed only there, and
+        run_forever() raises it.
+
+        ``gaps``: "strict" is as live, where missing numbers make books STALE; "ignore" is for captures that
+        have only some of a subscription's markets. ``use_yes_price``: what a capture was made with (default
+        False); a recording knows it. ``name``: prefix of the threads' names. Raises ConfigurationError.
         """
         if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
             raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
@@ -233,7 +245,7 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def _own_engine(self) -> Engine:
-        """The engine; raises FeedForkedError in a child process, where it has neither threads nor sockets."""
+        """The engine. Raises FeedForkedError in a forked child, where it has neither threads nor sockets."""
         self._engine.store.check_fork()
         return self._engine
 
@@ -246,67 +258,65 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def url(self) -> str:
-        """The exchange's address without what may be secret in it; in a replay the recording's name."""
+        """The exchange's url, without parts that may be secret; in a replay, the recording's name."""
         return self._own_engine.peer
 
     @property
     def error(self) -> KalshiFeedError | None:
-        """What the feed has FAILED with, None in every other state: a new copy each time, to look at or to
-        raise."""
+        """The fatal error of a feed that has FAILED, otherwise None; a new copy each time."""
         fatal = self._own_engine.error
         return None if fatal is None else fatal.fresh()
 
     def start(self) -> KalshiFeed:
-        """Start the threads and return the feed; does not wait for the connection. Also after close().
-        Idempotent.
+        """Start the threads and return the feed, without waiting for the connection. Idempotent.
 
-        Raises the fatal error of a feed that has FAILED (close() it first), FeedForkedError, and what the
-        system says if it has no thread or descriptor to give (RuntimeError, OSError); nothing runs then. A
-        close() that comes meanwhile wins.
+        A closed feed can be started again. Raises the fatal error of a feed that has FAILED (close() it
+        first), FeedForkedError, and RuntimeError or OSError if the system has no thread or descriptor left;
+        nothing runs then. A close() that comes meanwhile wins.
         """
         self._engine.start()
         return self
 
     def wait_until_connected(self, timeout: float | None = None) -> KalshiFeed:
-        """Wait for the handshake and return the feed. Raises WaitTimeout, the fatal error,
-        FeedClosedError."""
+        """Wait for the handshake and return the feed.
+
+        ``timeout``: seconds; None waits indefinitely. Raises WaitTimeout, the fatal error, FeedClosedError.
+        """
         self._engine.wait_until_connected(timeout)
         return self
 
     def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
-        """Start a feed that never was, and wait until it is closed. Raises the fatal error if it fails.
+        """Start the feed if it never ran, and wait until it is closed. Raises the fatal error if it fails.
 
         Ctrl-C closes it. So do SIGTERM and SIGHUP (on Windows SIGBREAK) while this runs in the main thread,
         unless the program handles or ignores them; a second one ends the process. ``signals=()`` leaves them
-        alone. Returns at once if the feed has been closed: a callback that closes it may be faster than this
-        call. Raises ConfigurationError for signals that cannot be handled.
+        alone. Returns at once if the feed was already closed: a callback that closes it may be faster than
+        this call. Raises ConfigurationError for signals that cannot be handled.
         """
         try:
             with closing(self._engine, signals) as scope:
                 if self._engine.state is FeedState.IDLE:
                     self._engine.start()
-                if not scope.is_asked:  # just before the start, which it did not keep from happening
+                if not scope.is_asked:  # a signal just before the start, which it did not prevent
                     self._engine.wait_until_ended()
         except KeyboardInterrupt:
             self.close()
 
     def closing_on_signals(self) -> AbstractContextManager[object]:
-        """A block in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed, for programs that do not
-        run_forever().
+        """Return a context manager in which SIGTERM and SIGHUP (on Windows SIGBREAK) close the feed.
 
-        As in run_forever(): in the main thread, unless the program handles or ignores them. Waits end with
-        FeedClosedError and streams end; the end of the block waits until the feed is closed. Without a signal
-        the feed stays as it is. Raises FeedForkedError.
+        For programs that do not call run_forever(), and under the same conditions: in the main thread, unless
+        the program handles or ignores the signals. Waits end with FeedClosedError, and streams end; the end
+        of the block waits until the feed is closed. Without a signal, it stays open. Raises FeedForkedError.
         """
         return closing(self._own_engine)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the connection and end the threads within ``timeout`` seconds. Idempotent; nothing to do in a
-        child process.
+        """Close the connection and end the threads within ``timeout`` seconds. Idempotent.
 
-        What is queued is still delivered, up to the timeout. May be called from any thread; from a callback
-        or a signal handler it returns at once where it would have to wait for itself. Subscriptions and
-        callbacks stay for the next start().
+        Queued messages are still delivered, up to the timeout. Call it from any thread; from a callback or a
+        signal handler it returns at once if it would have to wait for itself. In a forked child it does
+        nothing. Subscriptions and callbacks stay for the next start().
         """
         seconds = checked_timeout(timeout)
         self._engine.close(seconds if seconds is not None else math.inf)
@@ -336,11 +346,11 @@ class KalshiFeed(Callbacks, ByType):
         underlying_tickers: str | Iterable[str] | None = None,
         allow_unknown: bool = False,
     ) -> Subscription:
-        """Want these channels, of these markets (without any: of all, where the channel allows that).
+        """Subscribe to these channels for these markets (without any: for all, if the channel allows that).
 
-        Never blocks; before or after start(), from any thread and from callbacks. The parameters are the
-        exchange's own (PROTOCOL.md 3.1). Raises ConfigurationError, at once, for what cannot work, and says
-        what to write instead.
+        Never blocks. Call it before or after start(), from any thread and from callbacks. The parameters are
+        the exchange's own (PROTOCOL.md 3.1). Raises ConfigurationError at once for anything that cannot work,
+        and says what to write instead.
         """
         self._engine.check()
         wanted_channels = channel_names(channels, allow_unknown=allow_unknown)
@@ -353,7 +363,7 @@ class KalshiFeed(Callbacks, ByType):
         selectors = {name: names(value, name) for name, value in given.items() if value is not None}
         if len(selectors) > 1:
             raise ConfigurationError(
-                f"{' and '.join(selectors)} at once: the exchange takes one kind; make a subscription of each"
+                f"{' and '.join(selectors)} at once: the exchange accepts only one; subscribe separately"
             )
         asked = {
             "send_initial_snapshot": send_initial_snapshot,
@@ -371,35 +381,38 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """Every subscription that was not ended by unsubscribe()."""
+        """All subscriptions that were not ended by unsubscribe()."""
         engine = self._own_engine
         wants = engine.requests.look(lambda: tuple(engine.wanted.wants))
         return tuple(Subscription(engine.requests, want) for want in wants)
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
-        """Ask the exchange which channels are open, as (channel, sid). Raises as every wait does."""
+        """Ask the exchange which channels are open; return (channel, sid) pairs.
+
+        ``timeout``: seconds; None waits indefinitely. Raises WaitTimeout, the fatal error, FeedClosedError.
+        """
         self._engine.check()
         return self._engine.requests.list_subscriptions(timeout)
 
     # -- books and waiting -----------------------------------------------------------------------------------
 
     def book(self, market_ticker: str) -> OrderBook:
-        """The market's one handle; PENDING if nobody has wanted its book yet."""
+        """Return the market's one handle; its status is PENDING if the book was never subscribed."""
         self._engine.check()
         return self._engine.store.handle(_one_ticker(market_ticker))
 
     @property
     def books(self) -> Mapping[str, OrderBook]:
-        """The wanted books by market ticker, read-only."""
+        """The subscribed books by market ticker, read-only."""
         self._engine.store.check_fork()
         return self._books
 
     def wait_for_book(self, market_ticker: str, timeout: float | None = None) -> OrderBook:
-        """Wait until the market's book is LIVE and return it; subscribes if nobody has.
+        """Wait until the market's book is LIVE and return it; subscribe to it if necessary.
 
-        Raises WaitTimeout (it says what was missing), UnknownMarketError (the exchange answers that it knows
-        no such market), StaleBookError (somebody unsubscribes meanwhile), SubscriptionError, the fatal error,
-        FeedClosedError.
+        ``timeout`` is in seconds; None waits indefinitely. Raises WaitTimeout (which says what was missing),
+        UnknownMarketError (the exchange says that it knows no such market), StaleBookError (unsubscribed
+        meanwhile), SubscriptionError, the fatal error, FeedClosedError.
         """
         checked_timeout(timeout)
         ticker = _one_ticker(market_ticker)
@@ -409,40 +422,37 @@ class KalshiFeed(Callbacks, ByType):
     # -- time ------------------------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """What time it is, as an aware datetime (UTC): by the wall clock, in a replay the moment of the
-        recording."""
+        """Return the time as an aware datetime (UTC): the wall clock's, in a replay the recording's."""
         return self._own_engine.store.now()
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so long, in a replay of the recording's time; less if the feed is closed or its recording
-        ends meanwhile.
+        """Sleep for ``seconds``, in a replay the recording's; shorter if the feed or the recording ends.
 
-        Raises FeedClosedError if it was closed before, and the fatal error.
+        Raises FeedClosedError if the feed was closed before the call, and the fatal error.
         """
         if checked_timeout(seconds) is None:
             raise ConfigurationError(
-                "sleep() takes a number of seconds; to wait for the end of the feed, call run_forever()"
+                "sleep() needs a number of seconds; to wait for the end of the feed, call run_forever()"
             )
         self._engine.check()
         store = self._engine.store
         store.sleep_until(store.timer_ns() + round(seconds * 1e9))
 
     def every(self, seconds: float) -> Iterator[datetime]:
-        """now(), again and again every ``seconds`` seconds, in a replay of the recording's time; ends when
-        the feed does.
+        """Return an iterator that gives now() every ``seconds`` seconds, until the feed ends.
 
-        If the loop's body takes longer, moments are left out. Raises ConfigurationError, and the fatal error.
+        In a replay, the seconds are the recording's. If the loop's body takes longer, some moments are
+        skipped. Raises ConfigurationError, and the fatal error.
         """
         _check_seconds("seconds", seconds)
         self._engine.check()
         return self._engine.store.every(max(round(seconds * 1e9), 1))
 
     def stepping_out(self) -> AbstractContextManager[None]:
-        """With a replay of speed="wait": its time passes without this thread while the ``with`` block lasts;
-        else nothing.
+        """Return a context manager in which a replay with speed="wait" does not wait for this thread.
 
-        For whatever blocks and is no wait for the feed: ``join()``, ``input()``, a queue that another thread
-        fills.
+        Use it around anything that blocks but does not wait for the feed: ``join()``, ``input()``, a queue
+        that another thread fills. With any other feed it does nothing.
         """
         return self._own_engine.store.stepping_out()
 
@@ -455,14 +465,14 @@ class KalshiFeed(Callbacks, ByType):
         rotate_bytes: int | None = None,
         rotate_seconds: float | None = None,
     ) -> Recording:
-        """Write every frame from now on to a new file, with its receive time in ns; KalshiFeed.replay() plays
-        it.
+        """Write every frame from now on, with its receive time in ns, to a new file that replay() can play.
 
-        ``path`` ends in .ndjson, .ndjson.gz or .ndjson.zst (extra ``zstd``). ``rotate_bytes``,
-        ``rotate_seconds``: after so much a next file begins, NAME.0002.ndjson.gz; each can be replayed by
-        itself. Before or after start(); it ends with close() of either. A disk that is slow or full never
-        disturbs the feed: what is missing is counted (``missed``) and told to on_error. Raises
-        ConfigurationError: the file exists, cannot be made, or the feed is being recorded.
+        ``path`` ends in .ndjson, .ndjson.gz or .ndjson.zst (extra ``zstd``). After ``rotate_bytes`` or
+        ``rotate_seconds`` it goes on in a new file, NAME.0002.ndjson.gz and so on; each can be replayed by
+        itself. Call it before or after start(); the recording ends with its own close() or the feed's. A slow
+        or full disk never disturbs the feed: missing frames are counted (``missed``) and reported to
+        on_error. Raises ConfigurationError if the file exists or cannot be created, or the feed is already
+        being recorded.
         """
         self._engine.check()
         self._engine.check_recordable()
@@ -470,17 +480,17 @@ class KalshiFeed(Callbacks, ByType):
 
     @property
     def replayed(self) -> float | None:
-        """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        """How much of its recording a replay has read, from 0 to 1; None for a live feed."""
         return self._own_engine.progress
 
     # -- looking inside --------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
-        """The feed's figures at this instant."""
+        """Return the feed's metrics now."""
         return self._own_engine.stats()
 
     def health(self) -> Health:
-        """A verdict for load balancers: status "ok", "degraded" or "down", with reasons."""
+        """Return a verdict for load balancers: status "ok", "degraded" or "down", with reasons."""
         return self._own_engine.health()
 
     @property
@@ -489,7 +499,7 @@ class KalshiFeed(Callbacks, ByType):
         return self._engine.dispatcher
 
     def __repr__(self) -> str:
-        # half made: a debugger shows it while its constructor refuses an argument
+        # half constructed: a debugger shows it while the constructor refuses an argument
         if not hasattr(self, "_engine"):
             return "<KalshiFeed>"
         return (
@@ -499,18 +509,18 @@ class KalshiFeed(Callbacks, ByType):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a KalshiFeed holds threads, a socket and a key: it cannot be pickled or copied; make a new one "
-            "instead"
+            "a KalshiFeed cannot be pickled or copied, because it holds threads, a socket and a key; "
+            "make a new one"
         )
 
 
 def _one_ticker(market_ticker: object) -> str:
     if not isinstance(market_ticker, str):
-        raise ConfigurationError(f"market_ticker must be one text, not {type(market_ticker).__name__}")
+        raise ConfigurationError(f"market_ticker must be a string, not {type(market_ticker).__name__}")
     return _checked_ticker(market_ticker)
 
 
-@lru_cache(maxsize=4096)  # a callback asks for the same books again and again
+@lru_cache(maxsize=4096)  # callbacks ask for the same books again and again
 def _checked_ticker(market_ticker: str) -> str:
     return names(market_ticker, "market_ticker")[0]
 
@@ -526,8 +536,7 @@ def _check_seconds(name: str, value: object) -> None:
 
 
 def _check_options(options: Mapping[str, object]) -> None:
-    """What the exchange would answer with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1), or JSON could not
-    hold."""
+    """Refuse what the exchange answers with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1)."""
     for name in ("send_initial_snapshot", "skip_ticker_ack"):
         if not isinstance(options.get(name, False), bool):
             raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
@@ -538,13 +547,13 @@ def _check_options(options: Mapping[str, object]) -> None:
         raise ConfigurationError(f"shard_factor must be a whole number from 1 to 100, not {factor!r}")
     key = options.get("shard_key", 0)
     if "shard_key" in options and "shard_factor" not in options:
-        raise ConfigurationError("shard_key needs a shard_factor: how many parts the stream is split into")
+        raise ConfigurationError("shard_key needs shard_factor, the number of parts the stream is split into")
     if type(key) is not int or not 0 <= key < factor:
         raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")
 
 
 def _forgotten(engine: Engine) -> None:
-    """The last reference to a feed is gone while its threads run."""
+    """Called when the last reference to a feed is gone; warns if its threads still run."""
     if engine.abandonable:
         engine.stop(time.monotonic())
         warnings.warn(

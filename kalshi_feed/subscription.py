@@ -1,7 +1,6 @@
-"""Subscription: the handle a user holds on what was subscribed.
+"""Subscription: the handle that subscribe() returns.
 
-Owns the handle and SubscriptionState; what it says is read from the feed. Must not import the connection.
-Thread-safe.
+Owns the handle and SubscriptionState; everything it says is read from the feed. Thread-safe.
 """
 
 from __future__ import annotations
@@ -22,8 +21,11 @@ __all__ = ["Subscription", "SubscriptionState"]
 
 
 class SubscriptionState(enum.Enum):
-    """PENDING until the exchange has confirmed every channel (again after each reconnect), then ACTIVE;
-    FAILED once it has refused one; CLOSED after unsubscribe()."""
+    """How far a subscription has come.
+
+    PENDING until the exchange has confirmed every channel (and again after each reconnect), then ACTIVE;
+    FAILED once the exchange has refused one; CLOSED after unsubscribe().
+    """
 
     PENDING = "PENDING"
     ACTIVE = "ACTIVE"
@@ -32,9 +34,11 @@ class SubscriptionState(enum.Enum):
 
 
 class Subscription:
-    """What one subscribe() call asked for. Thread-safe; no method but wait() blocks.
+    """What one subscribe() call requested. Thread-safe; only wait() blocks.
 
-    It outlives reconnects, close() and start(): what it wants is asked for again on every connection.
+    It outlives reconnects, close() and start(): it is subscribed again on every connection. All methods raise
+    FeedForkedError in a forked child; those that change it raise ConfigurationError for arguments that cannot
+    work, and after unsubscribe().
     """
 
     __slots__ = ("_requests", "_want")
@@ -45,24 +49,24 @@ class Subscription:
 
     @property
     def _checked_want(self) -> Want:
-        """What is wanted; raises FeedForkedError in a child process, where nobody looks after it."""
+        """The Want; raises FeedForkedError in a child process, where no thread looks after it."""
         self._requests.check_fork()
         return self._want
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels asked for."""
+        """The requested channels."""
         return self._checked_want.channels
 
     @property
     def market_tickers(self) -> tuple[str, ...]:
-        """The markets asked for, in order; empty if there is no filter by ticker."""
+        """The requested markets, in order; empty without a filter by ticker."""
         want = self._checked_want
         return self._requests.look(lambda: tuple(want.keys) if want.selector == "market_tickers" else ())
 
     @property
     def sids(self) -> Mapping[str, int]:
-        """The exchange's present number of each confirmed channel."""
+        """Channel to sid, the exchange's current number for it; confirmed channels only."""
         want = self._checked_want
         found = self._requests.look(
             lambda: {name: self._requests.sid_of(name) for name in want.live_channels()}
@@ -71,12 +75,12 @@ class Subscription:
 
     @property
     def error(self) -> SubscriptionError | None:
-        """What the exchange refused, or None."""
+        """The exchange's refusal, or None."""
         return self._checked_want.error
 
     @property
     def state(self) -> SubscriptionState:
-        """See SubscriptionState."""
+        """PENDING, ACTIVE, FAILED or CLOSED, see SubscriptionState."""
         self._requests.check_fork()
         return self._state()
 
@@ -91,83 +95,81 @@ class Subscription:
         return SubscriptionState.ACTIVE if self._requests.confirmed(self._want) else SubscriptionState.PENDING
 
     def wait(self, timeout: float | None = None) -> Subscription:
-        """Wait until the exchange has confirmed every channel and market; returns the subscription.
+        """Wait until the exchange has confirmed every channel and market; return the subscription.
 
-        Raises SubscriptionError if it refused one, WaitTimeout, the feed's fatal error, FeedClosedError.
+        ``timeout`` is in seconds; None waits indefinitely. Raises SubscriptionError if the exchange refused
+        one, WaitTimeout, the feed's fatal error, FeedClosedError.
         """
         self._requests.wait_for_confirmation(self._want, timeout)
         return self
 
     def add_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
-        """Want more markets. Raises ConfigurationError where there is no filter to add to."""
+        """Add markets. Raises ConfigurationError if the subscription has no filter by ticker."""
         found = self._checked(market_tickers, "add_markets")
         self._requests.add_markets(self._want, found)
         return self
 
     def delete_markets(self, *market_tickers: str | Iterable[str]) -> Subscription:
-        """Want fewer markets. Raises ConfigurationError for markets that are not in it."""
+        """Remove markets. Raises ConfigurationError for markets that are not in the subscription."""
         found = self._checked(market_tickers, "delete_markets")
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
             raise ConfigurationError(
-                f"{', '.join(unknown[:5])} not in this subscription; see its market_tickers"
+                f"not in this subscription: {', '.join(unknown[:5])}; see its market_tickers"
             )
         self._requests.delete_markets(self._want, found)
         return self
 
     def subscribe_indices(self, *index_ids: str | Iterable[str]) -> Subscription:
-        """Want more CF Benchmarks indices (channels cfbenchmarks_value, cfbenchmarks_value_5hz)."""
+        """Add CF Benchmarks indices (channels cfbenchmarks_value, cfbenchmarks_value_5hz)."""
         self._requests.add_markets(self._want, self._checked(index_ids, "subscribe_indices", "index_ids"))
         return self
 
     def unsubscribe_indices(self, *index_ids: str | Iterable[str]) -> Subscription:
-        """Want fewer CF Benchmarks indices."""
+        """Remove CF Benchmarks indices."""
         self._requests.delete_markets(
             self._want, self._checked(index_ids, "unsubscribe_indices", "index_ids")
         )
         return self
 
     def subscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
-        """Want more Pyth underlyings (channel pyth_value)."""
+        """Add Pyth underlyings (channel pyth_value)."""
         self._requests.add_markets(
             self._want, self._checked(tickers, "subscribe_underlyings", "underlying_tickers")
         )
         return self
 
     def unsubscribe_underlyings(self, *tickers: str | Iterable[str]) -> Subscription:
-        """Want fewer Pyth underlyings."""
+        """Remove Pyth underlyings."""
         self._requests.delete_markets(
             self._want, self._checked(tickers, "unsubscribe_underlyings", "underlying_tickers")
         )
         return self
 
     def indexlist(self) -> Subscription:
-        """Ask which indices there are; the answer is a message:
-        feed.wait_for("cfbenchmarks_value_indexlist")."""
+        """Ask for all indices; the answer is a message: feed.wait_for("cfbenchmarks_value_indexlist")."""
         return self._ask("indexlist", "index_ids")
 
     def underlying_list(self) -> Subscription:
-        """Ask which underlyings there are; the answer is a message:
-        feed.wait_for("pyth_value_underlying_list")."""
+        """Ask for all underlyings; the answer is a message: feed.wait_for("pyth_value_underlying_list")."""
         return self._ask("underlying_list", "underlying_tickers")
 
     def request_snapshot(self, *market_tickers: str | Iterable[str]) -> Subscription:
-        """Ask the exchange for fresh order book snapshots of these markets, or of all of the
-        subscription's."""
+        """Ask the exchange for fresh order book snapshots of these markets, or of all the subscription's."""
         self._requests.check()
         if BOOK_CHANNEL not in self._want.live_channels():
-            raise ConfigurationError(f"only a subscription of {BOOK_CHANNEL} has snapshots to ask for")
+            raise ConfigurationError(f"only a subscription to {BOOK_CHANNEL} has snapshots to request")
         found = self._checked(market_tickers, "request_snapshot") if market_tickers else self.market_tickers
         unknown = [ticker for ticker in found if ticker not in self._want.keys]
         if unknown:
             raise ConfigurationError(
-                f"{', '.join(unknown[:5])} not in this subscription; add_markets() first"
+                f"not in this subscription: {', '.join(unknown[:5])}; call add_markets() first"
             )
         self._requests.request_snapshots(found)
         return self
 
     def unsubscribe(self) -> None:
-        """Want it no longer. Idempotent; other subscriptions of the same markets stay."""
+        """Unsubscribe. Idempotent; other subscriptions to the same markets stay."""
         self._requests.check()
         self._requests.unsubscribe(self._want)
 
@@ -187,7 +189,7 @@ class Subscription:
             raise ConfigurationError(f"{what}: the subscription was ended by unsubscribe(); subscribe again")
         if self._want.selector != selector:
             raise ConfigurationError(
-                f"{what}: this subscription does not select by {selector}; subscribe with {selector}=[…]"
+                f"{what}: this subscription has no {selector}; subscribe with {selector}=[…]"
             )
         return names(
             [key for some in given for key in ([some] if isinstance(some, str) else names(some, selector))],
@@ -201,6 +203,6 @@ class Subscription:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a Subscription belongs to its feed: it cannot be pickled or copied; "
-            "take its channels and market_tickers, and subscribe() where they are needed"
+            "a Subscription belongs to its feed and cannot be pickled or copied; "
+            "pass on its channels and market_tickers, and subscribe() where they are needed"
         )

@@ -1,3 +1,3 @@
-"""The version, where everything can import it. Must not import anything."""
+"""The version of the package."""
 
 __version__ = "0.1.0"

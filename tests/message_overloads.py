@@ -29,7 +29,7 @@ _SIGNATURES = {
 
 
 def block(method: str) -> str:
-    """The overloads of one method: a type's name its class, and the last is for every other string."""
+    """The overloads of one method: each wire type with its class, and a last one for every other string."""
     known = [
         (f'Literal["{wire_type}"]', f"wire.{cls.__name__}", f"wire.{cls.__name__}")
         for wire_type, cls in MESSAGE_TYPES.items()
@@ -43,7 +43,7 @@ def block(method: str) -> str:
 
 
 def written(text: str) -> str:
-    """The module's text with the overloads as they must be."""
+    """The module's source with up-to-date overloads."""
     return _PLACES.sub(lambda place: place[1] + block(place[2]) + place[3], text)
 
 

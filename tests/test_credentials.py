@@ -1,4 +1,4 @@
-"""Credentials: every way in, the signatures that come out, every wrong key, and that the secret stays inside.
+"""Credentials: every way in, the signatures, every wrong key, and that the secret stays inside.
 
 K02 to K07 are rows of the fault matrix.
 """
@@ -50,7 +50,7 @@ def pem_of(key: Any, form: serialization.PrivateFormat = PKCS8, password: str = 
 
 
 def body(pem: str) -> list[str]:
-    """The lines of a PEM text that are secret."""
+    """The secret lines of a PEM key."""
     return [line for line in pem.splitlines() if line and not line.startswith("-----") and ":" not in line]
 
 
@@ -73,8 +73,7 @@ HEAD, *LINES, TAIL = RSA_PEM.splitlines()
 
 
 def signed_by(credentials: Credentials, key: Any, text: str = "text", signature: str | None = None) -> bool:
-    """Whether a signature of ``text`` verifies under the public half of ``key``, as the exchange would check
-    it."""
+    """Whether ``key``'s public half verifies the signature of ``text``, as the exchange would check."""
     raw = base64.b64decode(signature or credentials.sign(text), validate=True)
     try:
         if isinstance(key, RSAPrivateKey):
@@ -89,8 +88,7 @@ def signed_by(credentials: Credentials, key: Any, text: str = "text", signature:
 
 @contextmanager
 def refused(*words: str) -> Iterator[None]:
-    """The block raises a CredentialsError with ``words`` in its message and no secret anywhere along with it
-    (K02)."""
+    """The block raises a CredentialsError with ``words`` in its message and no secret anywhere (K02)."""
     with pytest.raises(CredentialsError) as caught:
         yield
     for word in words:
@@ -109,8 +107,7 @@ def refused(*words: str) -> Iterator[None]:
 
 
 def carried_by(error: BaseException) -> str:
-    """All that a debugger shows of an error: texts, arguments, causes, and the locals of every frame but the
-    tests'."""
+    """All that a debugger shows of an error: messages, arguments, causes and locals, without the tests'."""
     parts = [f"{error} {error!r} {error.args!r} {vars(error)}"]
     for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
         if frame.filename != __file__:
@@ -249,7 +246,7 @@ def test_signing_from_many_threads_at_once() -> None:
 WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "empty": ("", None, "is empty"),
     "blank": (' "\n" ', None, "is empty"),
-    "garbage": ("not a key at all", None, "no private key in PEM form"),
+    "garbage": ("not a key at all", None, "not a private key in PEM form"),
     "binary": (DER, None, "UTF-8"),
     "latin-1": (RSA_PEM.encode() + "clé".encode("latin-1"), None, "UTF-8"),
     "utf-16": (RSA_PEM.encode("utf-16"), None, "UTF-8"),
@@ -277,7 +274,7 @@ WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "password empty": (LOCKED_PKCS8, "", "password="),
     "password wrong": (LOCKED_PKCS8, WRONG_PASSWORD, "password"),
     "password wrong, PKCS#1": (LOCKED_PKCS1, WRONG_PASSWORD, "password"),
-    "password that is no text": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
+    "password that is not text": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
     "too large": (RSA_PEM + "x" * 70_000, None, ""),
 }
 
@@ -318,12 +315,12 @@ def test_arguments_of_the_wrong_type(value: Any) -> None:
     ("api_key_id", "word"),
     [
         ("", "empty"),
-        (" ", "blanks"),
+        (" ", "spaces"),
         (KEY_ID + "\n", "line breaks"),
         (KEY_ID + "\r\nX-Other: 1", "line breaks"),
-        (" " + KEY_ID, "blanks"),
+        (" " + KEY_ID, "spaces"),
         (KEY_ID + "é", "ASCII"),
-        (RSA_PEM, "swapped"),
+        (RSA_PEM, "swap the two"),
     ],
     ids=count(),
 )
@@ -372,7 +369,7 @@ def test_K06_file_of_another_user(tmp_path: Path) -> None:
     if as_root:
         os.seteuid(65534)
     try:
-        with refused("may not be read", str(file)):
+        with refused("may not read", str(file)):
             Credentials.from_file(KEY_ID, file)
     finally:
         if as_root:
@@ -405,7 +402,7 @@ def credentials() -> Credentials:
 
 
 def test_K02_the_search_for_secrets_finds_them() -> None:
-    """The check of `refused` can fail: json's frames hold the text they were given."""
+    """The check in `refused` can fail: json's frames hold the string they were given."""
     import json
 
     with pytest.raises(ValueError) as caught:
@@ -425,7 +422,7 @@ def test_K04_what_is_shown_of_them(credentials: Credentials) -> None:
 
 @dataclasses.dataclass
 class Holder:
-    """What an application may put credentials into."""
+    """A config object into which an application may put credentials."""
 
     credentials: Credentials
 

@@ -1,5 +1,4 @@
-"""Everything public says what it is: each name of the public modules, and each method and property of the
-public classes."""
+"""Everything public has a docstring: the names in public modules, the methods and properties of classes."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import pytest
 
 import kalshi_feed
 
-FOLDERS = ("kalshi_feed.contrib", "kalshi_feed.sinks")  # whose modules are all public
+FOLDERS = ("kalshi_feed.contrib", "kalshi_feed.sinks")  # all their modules are public
 
 
 def public_modules() -> list[str]:
@@ -32,7 +31,7 @@ def public_modules() -> list[str]:
 
 
 def undocumented(module: ModuleType) -> Iterator[str]:
-    """What has no docstring, of its own or of what it overrides. Constants cannot have one."""
+    """Names without a docstring, their own or an inherited one. Constants cannot have one."""
     for name in getattr(module, "__all__", ()):
         thing = getattr(module, name)
         if inspect.isclass(thing):
@@ -46,7 +45,7 @@ def undocumented(module: ModuleType) -> Iterator[str]:
 
 
 def _members(cls: type) -> Iterator[str]:
-    """The public methods and properties that this package has written."""
+    """The public methods and properties that this package defines."""
     for name in dir(cls):
         if not name.startswith("_"):
             found: Any = inspect.getattr_static(cls, name)

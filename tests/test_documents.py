@@ -1,5 +1,4 @@
-"""What documents and comments point to is there: links, files, sections of PROTOCOL.md, rows of the fault
-matrix."""
+"""Documents and comments refer to things that exist: links, files, PROTOCOL.md sections, fault rows."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ MAPS = ("kalshi_feed/README.md", "tests/faults/README.md")
 
 @cache
 def tracked() -> tuple[str, ...]:
-    """Every text file of the repository; what was installed from a copy without git is all there is."""
+    """Every text file in the repository; without git, every text file in the folder."""
     named = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, capture_output=True, text=True, check=False
     ).stdout.split()
@@ -38,8 +37,7 @@ def text(name: str) -> str:
 
 
 def anchors(name: str) -> set[str]:
-    """The fragments that links into the page may name: its headings as GitHub spells them, and explicit
-    anchors."""
+    """The fragments that links to the page may have: headings as GitHub spells them, and explicit anchors."""
     headings = re.findall(r"^#+ +(.+?) *$", text(name), re.MULTILINE)
     plain = [
         re.sub(r"[^\w\- ]", "", re.sub(r"`|\*", "", heading).lower()).replace(" ", "-")
@@ -71,7 +69,7 @@ def test_relative_links_lead_somewhere(page: str) -> None:
 
 
 def test_no_file_refers_to_one_outside_of_the_repository() -> None:
-    """The captures of production traffic are the exception: their tests are skipped where they are not."""
+    """The captures of production traffic are the exception: their tests are skipped without them."""
     found = [
         f"{name}:{number}: {line.strip()[:100]}"
         for name in tracked()
@@ -112,7 +110,7 @@ def test_cited_faults_have_a_row() -> None:
 
 @pytest.mark.parametrize("page", MAPS)
 def test_maps_name_files_that_exist(page: str) -> None:
-    """A path in backquotes stands for a file of the package, of the tests, or next to the page."""
+    """A path in backquotes is a file in the package, in the tests, or next to the page."""
     named = set(re.findall(r"`([\w/]+\.(?:py|md|cfg|toml))`", text(page)))
     assert len(named) > 10
     roots = (TOP, TOP / "kalshi_feed", TOP / "tests", (TOP / page).parent)

@@ -1,5 +1,4 @@
-"""What setup.cfg promises: the dependencies that are really imported, extras that are really optional, entry
-points."""
+"""What setup.cfg promises: dependencies that are really imported, extras that are optional, entry points."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from tests.imports import PACKAGE, all_imports, within
 
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
-PACKAGE_OF = {  # where the import has another name than the package
+PACKAGE_OF = {  # if the import has another name than the package
     "prometheus_client": "prometheus-client",
     "websocket": "websocket-client",
 }
@@ -43,12 +42,12 @@ def config() -> configparser.ConfigParser:
 
 
 def names(requirements: str) -> set[str]:
-    """The packages in a list of requirements; "kalshi-feed[a,b]" stays whole."""
+    """The packages in a list of requirements; "kalshi-feed[a,b]" is not split."""
     return {re.split(r"\s*[<>=~!]", line)[0] for line in requirements.split("\n") if line}
 
 
 def required(config: configparser.ConfigParser, extra: str) -> set[str]:
-    """What an extra brings, with the extras it is made of."""
+    """The packages of an extra, including those of the extras in it."""
     listed = names(config["options.extras_require"][extra])
     ours = {one for one in listed if one.startswith("kalshi-feed[")}
     inner = {name for one in ours for name in one.partition("[")[2].strip("]").split(",")}
@@ -67,7 +66,7 @@ def test_what_is_imported_is_required(config: configparser.ConfigParser) -> None
     for found in all_imports():
         library = found.target.partition(".")[0]
         extras = [extra for part, extra in EXTRA_OF.items() if within(found.module, part)]
-        if library in LIBRARIES or library == "pytest":  # the plugin runs where pytest does
+        if library in LIBRARIES or library == "pytest":  # the plugin runs where pytest runs
             continue
         package = PACKAGE_OF.get(library, library)
         used.add(package)

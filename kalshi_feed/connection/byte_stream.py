@@ -1,11 +1,11 @@
 """One connected, non-blocking socket as a stream of bytes, plain or TLS.
 
-TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``: one ``recv`` of the socket then
-brings many TLS records (an SSLSocket needs two system calls and a Python call for each; measured 3.2 instead
-of 5.1 us for a record of one frame), and what waits to be written is ciphertext, so a stalled write has no
-rule about repeating the same buffer.
+TLS runs over memory buffers (``ssl.MemoryBIO``), not over an ``SSLSocket``. One ``recv`` of the socket then
+brings many TLS records; an SSLSocket needs two system calls and a Python call for each (measured: 3.2 µs
+instead of 5.1 for a record of one frame). And what waits to be written is ciphertext, so a stalled write need
+not be repeated with the same buffer.
 
-Owns the socket; must not import anything of the package.
+Owns the socket.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from typing import Any, Final
 
 __all__ = ["CHUNK_BYTES", "ByteStream", "EndOfStream", "TlsByteStream"]
 
-CHUNK_BYTES: Final = (
-    131_072  # one turn's reading: large enough to be cheap, small enough that timers are served in between
-)
-# a read of so much has more behind it (a window may be smaller than a chunk)
+# one turn's reading: large enough to be cheap, small enough to serve timers in between
+CHUNK_BYTES: Final = 131_072
+# after a read of this size there is more to come (the TCP window may be smaller than a chunk)
 BEHIND_BYTES: Final = CHUNK_BYTES // 4
 RECORD_BYTES: Final = 16_384  # a TLS record holds no more
 
 
 class EndOfStream(Exception):
-    """The peer closed the stream; ``clean`` is False when TLS was cut off without its closing alert."""
+    """The peer closed the stream; ``clean`` is False if TLS was cut off without its closing alert."""
 
     def __init__(self, clean: bool) -> None:
         super().__init__(clean)
@@ -36,28 +35,29 @@ class EndOfStream(Exception):
 
 
 class ByteStream:
-    """A plain socket. Not thread-safe; owned by the thread that dialed. ``receive`` and ``flush`` never
-    block.
+    """A plain socket; ``receive`` and ``flush`` never block. Not thread-safe; owned by the dialing thread.
 
-    ``sock`` may be handed on to a TlsByteStream, which then takes this one's place. Errors of the socket
-    (OSError, ssl.SSLError) come out as they are; after one of them only ``close`` makes sense.
+    ``sock`` may be handed to a TlsByteStream, which then replaces this object. Errors of the socket (OSError,
+    ssl.SSLError) are raised as they are; after one of them only ``close`` makes sense.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.is_behind = False  # the last read brought so much that more is to be expected at once
-        self._unsent = bytearray()
+        self.is_behind = False  # the last read was so large that more is waiting
+        self._unsent = bytearray()  # queued; over TLS it is ciphertext
 
     def fileno(self) -> int:
+        """The socket's descriptor; -1 after ``close``."""
         return self.sock.fileno()
 
     @property
     def wants_write(self) -> bool:
-        """Whether bytes wait for the socket to take them."""
+        """Whether bytes are waiting for the socket to take them."""
         return bool(self._unsent)
 
     @property
     def unsent_bytes(self) -> int:
+        """How many bytes are waiting for the socket to take them."""
         return len(self._unsent)
 
     @property
@@ -66,8 +66,7 @@ class ByteStream:
         return False
 
     def receive(self) -> bytes:
-        """What has arrived, at most CHUNK_BYTES; empty when nothing has. Raises EndOfStream when the peer has
-        closed."""
+        """Return what has arrived, at most CHUNK_BYTES, or b"". Raises EndOfStream if the peer has closed."""
         try:
             data = self.sock.recv(CHUNK_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -79,12 +78,12 @@ class ByteStream:
         return data
 
     def write(self, data: bytes) -> None:
-        """Queue ``data`` and send what the socket takes now."""
+        """Queue ``data`` and send as much as the socket takes now."""
         self._unsent += data
         self.flush()
 
     def flush(self) -> int:
-        """Send what the socket takes; gives the number of bytes it took."""
+        """Send as much as the socket takes; return the number of bytes it took."""
         taken = 0
         try:
             while self._unsent:
@@ -96,21 +95,21 @@ class ByteStream:
         return taken
 
     def close(self) -> None:
-        """Close the descriptor at once, without a farewell (safe for a socket forks through fork).
-        Idempotent."""
+        """Close the descriptor at once, without a goodbye (so it is safe in a forked child). Idempotent."""
         self._unsent.clear()
         self.sock.close()
 
 
 class TlsByteStream(ByteStream):
-    """TLS over a connected socket. Call ``handshake`` until it gives True before anything else."""
+    """TLS over a connected socket. Before anything else, call ``handshake`` until it returns True."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str) -> None:
         super().__init__(sock)
+        # ciphertext: from the socket, and for it
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._plaintext = b""  # what OpenSSL would not take yet (a renegotiation is under way)
-        self._failure: Exception | None = None  # met after bytes that had to be handed out first
+        self._plaintext = b""  # what OpenSSL did not take yet (a renegotiation is under way)
+        self._failure: Exception | None = None  # raised once the bytes before it were handed out
 
     @property
     def wants_write(self) -> bool:
@@ -125,8 +124,7 @@ class TlsByteStream(ByteStream):
         return self._failure is not None
 
     def handshake(self) -> bool:
-        """One step of the TLS handshake; True when it is complete. Raises EndOfStream, OSError,
-        ssl.SSLError."""
+        """Do one step; True when the handshake is complete. Raises EndOfStream, OSError, ssl.SSLError."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -144,7 +142,7 @@ class TlsByteStream(ByteStream):
             self._incoming.write(data)
 
     def agreed(self) -> str:
-        """What the handshake has led to, in words: the TLS version, and whose certificate was accepted."""
+        """What the handshake agreed on, in words: the TLS version, and who issued the certificate."""
         certificate: dict[str, Any] = self._tls.getpeercert() or {}
         issuer = {name: value for part in certificate.get("issuer", ()) for name, value in part}
         by = issuer.get("organizationName") or issuer.get("commonName")
@@ -154,13 +152,19 @@ class TlsByteStream(ByteStream):
         )
 
     def _last_words(self) -> None:
-        """Send the alert that tells the server why, if the socket takes it."""
+        """Send the alert that tells the server what is wrong, if the socket takes it."""
         try:
             self.flush()
         except OSError:
             pass
 
     def receive(self) -> bytes:
+        """Return the plaintext of one read of the socket, decrypted record by record.
+
+        Bytes that came before an end or an error are returned first; ``_failure`` keeps it for the next call.
+        So the last messages of a connection that was reset are not lost. A socket's own end or error is more
+        informative than OpenSSL's complaint about it, and wins.
+        """
         if self._failure is not None:
             raise self._failure
         try:
@@ -179,7 +183,7 @@ class TlsByteStream(ByteStream):
                 chunks.append(data)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLEOFError:  # the socket's own end or error says more
+        except ssl.SSLEOFError:  # the socket's own end or error is more informative
             if self._failure is None or isinstance(self._failure, EndOfStream):
                 self._failure = EndOfStream(clean=False)
         except ssl.SSLError as error:
@@ -196,6 +200,7 @@ class TlsByteStream(ByteStream):
         self.flush()
 
     def _encrypt(self) -> None:
+        """Pass plaintext to OpenSSL; what it does not take waits for the next ``receive`` or ``write``."""
         try:
             while self._plaintext:
                 count = self._tls.write(self._plaintext)

@@ -1,7 +1,6 @@
-"""TLS settings: the default context and the checks on one that the user brings.
+"""TLS settings: the default context, and the checks of one that the user passes in.
 
-Owns what this package demands of a certificate check; must not import anything but the errors and the url
-rules.
+Owns what this package requires of certificate verification.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ NEW_ENOUGH: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3, ssl.TLSVers
 
 
 def default_context() -> ssl.SSLContext:
-    """What ``ssl.create_default_context(cafile=certifi.where())`` gives, TLS 1.2 at least.
+    """Return what ``ssl.create_default_context(cafile=certifi.where())`` would, with TLS 1.2 or newer.
 
-    Put together by hand because that function also obeys SSLKEYLOGFILE, which writes the session keys to a
-    file (T11). Raises ConfigurationError when certifi's certificates cannot be read.
+    Built by hand because that function also obeys SSLKEYLOGFILE, which writes the session keys to a file
+    (T11). Raises ConfigurationError if certifi's certificates cannot be read.
     """
     context = _empty_context()
     cafile = certifi.where()
@@ -36,21 +35,21 @@ def default_context() -> ssl.SSLContext:
     else:
         return context
     raise ConfigurationError(
-        f"the CA certificates of certifi cannot be read from {cafile} ({problem}); "
+        f"certifi's CA certificates cannot be read from {cafile} ({problem}); "
         "reinstall certifi, or pass ssl_context=ssl.create_default_context(cafile=…)"
     ) from problem
 
 
 def ca_context(ca_file: str, source: str = "") -> ssl.SSLContext:
-    """A context that trusts the certificates of this PEM file and no others. Raises ConfigurationError.
+    """Return a context that trusts only the certificates in this PEM file. Raises ConfigurationError.
 
-    ``source`` follows "the CA file" in the message, such as " of KALSHI_CA_FILE".
+    ``source`` follows "the CA file" in the error message: " of KALSHI_CA_FILE", for example.
     """
     context = _empty_context()
     try:
         context.load_verify_locations(cafile=os.path.expanduser(ca_file))
     except ssl.SSLError:
-        problem = "it holds no certificate in PEM form"
+        problem = "it contains no PEM certificate"
     except OSError as error:
         problem = error.strerror or str(error)
     else:
@@ -59,7 +58,7 @@ def ca_context(ca_file: str, source: str = "") -> ssl.SSLContext:
 
 
 def _empty_context() -> ssl.SSLContext:
-    """Verifies certificate and host name, and trusts nobody yet."""
+    """Return a context that verifies certificate and host name, and trusts no CA yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if sys.version_info >= (3, 13):
@@ -68,11 +67,10 @@ def _empty_context() -> ssl.SSLContext:
 
 
 def check_context(context: object, endpoint: Endpoint) -> None:
-    """Refuse a context that does not verify the server or takes old TLS, unless the server is on loopback
-    (T06, T10).
+    """Refuse a context that does not verify the server or allows old TLS, except on loopback (T06, T10).
 
-    ``None`` is fine (the default context). A context can be changed later, so the dial asks again. Raises
-    ConfigurationError.
+    ``None`` is fine: it stands for the default context. A context can be changed later, so the dial checks
+    again. Raises ConfigurationError.
     """
     if context is None:
         return
@@ -81,19 +79,18 @@ def check_context(context: object, endpoint: Endpoint) -> None:
             f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}"
         )
     if context.protocol == ssl.PROTOCOL_TLS_SERVER:
-        raise ConfigurationError("ssl_context is one for servers; use ssl.create_default_context(cafile=…)")
+        raise ConfigurationError("ssl_context is for servers; use ssl.create_default_context(cafile=…)")
     weak = weakness(context)
     if weak and endpoint.is_secure and not endpoint.is_loopback:
         raise ConfigurationError(weak)
 
 
 def weakness(context: ssl.SSLContext) -> str:
-    """How ``context`` lets somebody in between, and what to do about it; empty if it does not."""
+    """How ``context`` allows a man in the middle, and what to do about it; empty if it does not."""
     if context.verify_mode != ssl.CERT_REQUIRED:
         return (
-            "ssl_context does not require a certificate (verify_mode); anybody could then read the signed "
-            "headers: "
-            "leave ssl_context out, or use ssl.create_default_context(cafile=…) with your own CA"
+            "ssl_context does not require a certificate (verify_mode), so anyone could read the signed "
+            "headers; leave ssl_context out, or use ssl.create_default_context(cafile=…) with your own CA"
         )
     if not context.check_hostname:
         return (
@@ -101,5 +98,5 @@ def weakness(context: ssl.SSLContext) -> str:
             "or use ssl.create_default_context(cafile=…) with your own CA"
         )
     if context.minimum_version not in NEW_ENOUGH:
-        return "ssl_context takes TLS older than 1.2 (minimum_version); set it to ssl.TLSVersion.TLSv1_2"
+        return "ssl_context allows TLS older than 1.2; set its minimum_version to ssl.TLSVersion.TLSv1_2"
     return ""

@@ -1,8 +1,8 @@
-"""From a url to an open connection: DNS, TCP, proxy, TLS and the upgrade, under one deadline, cancelled at
-once.
+"""From a url to an open connection: DNS, TCP, proxy, TLS and upgrade, with one deadline and cancellable.
 
-Owns the order of the steps. Headers are signed by the callable it is given, right before the request is
-written and only once the server is verified; no frame that holds them is part of what is raised (K02).
+Owns the order of the steps. The headers come from a callable, which is called right before the request is
+written and only after the server was verified; the traceback of an error never includes a frame that holds
+them (K02).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .wakeup import Wakeup
 
 __all__ = ["STEPS", "DialCancelled", "Progress", "dial"]
 
-# in order; with a proxy the first two are the way to it
+# in order; with a proxy the first two lead to the proxy
 STEPS: Final = (
     "dns",
     "tcp",
@@ -56,12 +56,12 @@ def dial(
     transport: type[T] = Transport,  # type: ignore[assignment]
     progress: Progress | None = None,
 ) -> T:
-    """Connect; gives an open Transport (or what is derived from it), owned by the calling thread.
+    """Connect and return an open Transport (or the given subclass of it), owned by the calling thread.
 
-    ``deadline`` is a time.monotonic() for all the steps together. ``headers`` is called once, when TLS is up.
-    ``cancelled`` is asked before every wait and after every ``wakeup``; wakes that come meanwhile are given
-    back at the end. ``progress`` is told of each step that is done: its name in STEPS and what was found.
-    Raises ConnectionFailed and its kinds, CredentialsError, and DialCancelled. Leaves no descriptor behind
+    ``deadline`` is a time.monotonic() for all steps together. ``headers`` is called once, when TLS is up.
+    ``cancelled`` is called before every wait and after every wake; wakes that come meanwhile are given back
+    at the end. ``progress`` is called after each step with the step's name in STEPS and what was found.
+    Raises ConnectionFailed and its subclasses, CredentialsError, and DialCancelled. Leaves no descriptor open
     when it raises.
     """
     attempt = _Attempt(endpoint, proxy, ssl_context, DialDeadline(deadline, wakeup, cancelled), progress)
@@ -99,12 +99,12 @@ class _Attempt:
         self._ssl_context = ssl_context
         self._deadline = deadline
         self._progress = progress
-        self._stream: ByteStream | None = None
+        self._stream: ByteStream | None = None  # to close if the dial fails
         self._doing = "connecting"
-        self._at_proxy = proxy is not None  # whom a failure is to be blamed on
+        self._at_proxy = proxy is not None  # whether a failure is the proxy's fault
 
     def run(self, headers: Callable[[], Mapping[str, str]]) -> tuple[Upgraded, ByteStream] | Exception:
-        """The open connection, or what to raise."""
+        """Return the open connection, or the error to raise."""
         outcome: Upgraded | Exception | None = None
         try:
             stream = self._connect()
@@ -140,7 +140,7 @@ class _Attempt:
         addresses = self._resolve(host, port)
         found = ", ".join(str(address[0]) for _, address in addresses)
         self._done(
-            "dns", lambda: f"{host} is at {found}" if found != host else f"{host} is an address, no name"
+            "dns", lambda: f"{host} is at {found}" if found != host else f"{host} is already an IP address"
         )
         self._doing = "connecting"
         stream = ByteStream(connect_first(addresses, self._deadline))
@@ -152,7 +152,7 @@ class _Attempt:
             self._done("proxy", lambda: f"{proxy} leads to {endpoint.authority}")
         if endpoint.is_secure:
             self._doing = "the TLS handshake"
-            check_context(self._ssl_context, endpoint)  # it may have been changed since the feed was made
+            check_context(self._ssl_context, endpoint)  # it may have changed since the feed was made
             secure = TlsByteStream(stream.sock, self._ssl_context or default_context(), endpoint.host)
             self._stream = stream = secure
             while not secure.handshake():
@@ -172,20 +172,19 @@ class _Attempt:
             raise lookup.result
         if not self._endpoint.is_loopback or self._at_proxy:
             return lookup.result
-        # a url on loopback may be plain or unverified: it must not lead anywhere else, whatever a hosts file
-        # says
+        # a loopback url may be plain or unverified: it must not lead elsewhere, whatever the hosts file says
         nearby = [(family, address) for family, address in lookup.result if is_loopback_host(address[0])]
         if not nearby:
-            raise OSError(f"{host} leads to no loopback address; check the hosts file")
+            raise OSError(f"{host} does not resolve to a loopback address; check the hosts file")
         return nearby
 
     def _tunnel(self, stream: ByteStream, proxy: Proxy) -> None:
-        """CONNECT through the proxy. Raises ProxyError, and what the reading raises."""
+        """Open the proxy's tunnel with CONNECT. Raises ProxyError, and what reading the answer raises."""
         self._doing = "CONNECT"
         stream.write(connect_request(self._endpoint, proxy))
         received = bytearray()
         _, answer = read_head(stream, self._deadline, received)
-        # a tunnel is silent until we speak in it: what comes with a 200 is a page, and must not pass for the
-        # exchange's words
+        # a tunnel is silent until we speak: anything after a 200 is a web page, and must not pass for the
+        # exchange's bytes
         if received or not 200 <= answer.status < 300:
             raise proxy_refused(read_body(stream, self._deadline, answer, received), proxy)

@@ -1,6 +1,6 @@
-"""The dial's waits: one deadline for everything, and an end at once when the dial is cancelled.
+"""The dial's waits: one deadline for all of them, and an immediate end when the dial is cancelled.
 
-Owns nothing but the deadline.
+Owns the deadline.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ __all__ = ["DialCancelled", "DialDeadline"]
 
 
 class DialCancelled(Exception):
-    """The dial was cancelled by its owner. Not part of the public tree: no user ever sees it."""
+    """The dial was cancelled by its owner. Not in the public tree: users never see it."""
 
 
 class DialDeadline:
     """One dial's waiting. Not thread-safe; owned by the dialing thread.
 
-    Wakes that were meant for the reader's loop are eaten here; ``restore`` gives them back when the dial is
-    over.
+    Wakes that were meant for the reader's loop are swallowed here; ``restore`` gives them back when the dial
+    is over.
     """
 
     def __init__(self, deadline: float, wakeup: Wakeup, cancelled: Callable[[], bool]) -> None:
         self.deadline = deadline
         self.wakeup = wakeup
         self._cancelled = cancelled
-        self._was_woken = False
+        self._was_woken = False  # whether a wake was drained that the reader's loop may still need
 
     def wait(
         self, fileno: int | None, *, read: bool = True, write: bool = False, until: float | None = None
     ) -> None:
-        """Return when the socket is ready, or after a wake (then look again). Raises DialCancelled,
-        TimeoutError.
+        """Return when the socket is ready, or after a wake: look again. Raises DialCancelled, TimeoutError.
 
-        ``until`` (time.monotonic) ends this wait before the dial's deadline.
+        ``until`` (time.monotonic()) ends this wait before the dial's deadline.
         """
         remaining = self._remaining(self.deadline if until is None else min(until, self.deadline))
         _, _, woken = wait_ready(fileno, self.wakeup, read=read, write=write, timeout=remaining)
         self._heed(woken)
 
     def wait_for_connects(self, filenos: Collection[int], until: float | None) -> set[int]:
-        """Return those of the sockets whose connect has ended; none after a wake, or at ``until``
-        (time.monotonic), which is not a failure. Raises DialCancelled, TimeoutError."""
+        """Return the sockets whose connect has ended: none after a wake, or at ``until`` (time.monotonic()).
+
+        Reaching ``until`` is not a failure. Raises DialCancelled, TimeoutError.
+        """
         remaining = self._remaining(self.deadline)
         pause = remaining if until is None else min(remaining, max(until - time.monotonic(), 0.0))
         ended, woken = wait_connects(filenos, self.wakeup, pause)

@@ -1,8 +1,7 @@
 """Which exchange the environment names: KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
 Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty
-variable counts as unset. Must not import anything but the errors and the TLS settings. Thread-safe: functions
-only.
+variable counts as unset. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
 def exchange_url(environ: Mapping[str, str]) -> str:
-    """The address of the exchange: KALSHI_URL, or else what KALSHI_ENV names, "production" (the default) or
-    "demo".
+    """Return the exchange's url: KALSHI_URL if set, otherwise that of KALSHI_ENV ("production", the default,
+    or "demo").
 
-    Raises ConfigurationError for another KALSHI_ENV. The url itself is not checked here.
+    Raises ConfigurationError for any other KALSHI_ENV. The url itself is not checked here.
     """
     url, env = (environ.get(name, "") for name in EXCHANGE_VARIABLES)
     if url:
@@ -38,7 +37,7 @@ def exchange_url(environ: Mapping[str, str]) -> str:
 
 
 def exchange_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """A context that trusts the certificates of KALSHI_CA_FILE (PEM) and no others; None if it is not set.
+    """Return a context that trusts only the certificates in KALSHI_CA_FILE (PEM), or None if that is not set.
 
     Raises ConfigurationError for a file that cannot be used.
     """

@@ -1,8 +1,7 @@
-"""What went wrong, in the package's own errors: the one place where foreign exceptions and HTTP answers are
-translated.
+"""What went wrong, as the package's own errors: foreign exceptions and HTTP answers are translated here only.
 
-Owns the texts that tell users what to check. No function here raises; what they give
-carries no traceback and no secret.
+Owns the messages that tell users what to check. The functions return errors and never raise; the errors they
+return carry no traceback and no secret.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ __all__ = [
 ]
 
 REASON_LENGTH: Final = 200
-MOST_ADDRESSES: Final = 3  # that are named of those to which the same happened
-SKEW_SECONDS: Final = 5.0  # a difference below this is the network and the whole seconds of Date
+MOST_ADDRESSES: Final = 3  # listed of those with the same error
+SKEW_SECONDS: Final = 5.0  # a smaller difference is the network, and Date having whole seconds only
 TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE")
@@ -53,18 +52,16 @@ OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PR
 def connection_failed(
     error: Exception, doing: str, endpoint: Endpoint, proxy: Proxy | None, secrets: Iterable[str] = ()
 ) -> KalshiFeedError:
-    """The error for a dial that ended with ``error`` while ``doing`` something ("connecting", "the TLS
-    handshake" …)."""
+    """The error for a dial that failed with ``error`` in the step ``doing`` ("connecting", "CONNECT" …)."""
     failure: KalshiFeedError
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
     if proxy is not None and isinstance(error, ssl.SSLError) and error.reason in WRONG_PROTOCOL:
         failure = ProxyError(
-            f"what came through the proxy {proxy} is not TLS ({error.reason}): it answers in the place of "
-            f"{endpoint.authority}, "
-            "perhaps with a login page; or the url's port is wrong. Check the proxy, or pass proxy='' to "
-            "connect directly"
+            f"the answer that came through the proxy {proxy} is not TLS ({error.reason}): the proxy answers "
+            f"in place of {endpoint.authority}, perhaps with a login page, or the url's port is wrong. "
+            "Check the proxy, or pass proxy='' to connect directly"
         )
     elif isinstance(error, ssl.SSLError) and _is_lasting(error):
         failure = TLSError(_tls_message(error, endpoint))
@@ -77,8 +74,7 @@ def connection_failed(
 
 
 def _is_lasting(error: ssl.SSLError) -> bool:
-    """Whether it is the certificate or the kind of TLS; a handshake that broke in another way may do the next
-    time."""
+    """Whether it is about the certificate or the TLS version; any other failure may pass."""
     return isinstance(error, ssl.SSLCertVerificationError) or error.reason in (*WRONG_PROTOCOL, *OLD_TLS)
 
 
@@ -93,11 +89,11 @@ def _describe(error: Exception) -> str:
         return str(error) or "no answer in time"
     if isinstance(error, socket.gaierror):
         return (
-            f"the host name cannot be resolved ({error.strerror or error}); check the url and the "
-            "network's DNS"
+            f"the host name cannot be resolved ({error.strerror or error}); "
+            "check the url and the network's DNS"
         )
     if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: nothing listens there"
+        return "the connection was refused: nothing is listening there"
     if isinstance(error, ConnectionResetError):
         return "the connection was reset by the server or something on the way"
     if isinstance(error, ssl.SSLError):
@@ -112,7 +108,7 @@ def _describe(error: Exception) -> str:
 
 
 def _describe_each(error: NoneConnected) -> str:
-    """What happened to the addresses, each of the things that happened once."""
+    """What happened to the addresses; those with the same error are listed together."""
     hosts: dict[str, list[str]] = {}
     for host, failure in error.failures:
         hosts.setdefault(_describe(failure), []).append(host)
@@ -131,12 +127,12 @@ def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
         return f"{what}: {error.verify_message}; {_advice(error)}"
     if error.reason in OLD_TLS:
         return (
-            f"{where} offers no TLS version from 1.2 up ({error.reason}); something old stands in front "
-            "of the exchange"
+            f"{where} does not offer TLS 1.2 or newer ({error.reason}); "
+            "something outdated is between you and the exchange"
         )
     return (
-        f"{where} does not speak TLS on this port ({error.reason}); check the url's port, or what stands "
-        "between"
+        f"{where} does not speak TLS on this port ({error.reason}); "
+        "check the url's port, and whatever is in between"
     )
 
 
@@ -144,26 +140,25 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
     code = error.verify_code
     if code in (9, 10):
         return (
-            "check this machine's clock; if it is right, the server's certificate has run out or is not "
+            "check this machine's clock; if it is right, the server's certificate has expired or is not "
             "valid yet"
         )
     if code in (62, 64):
         return (
-            "check the url's host; a proxy or captive portal on the way also answers with a certificate "
-            "of its own"
+            "check the url's host; a proxy or captive portal on the way also answers with its own certificate"
         )
     if code in (18, 19, 20, 21):
         return (
             "its issuer is not known. Behind a company proxy that inspects TLS, pass "
             "ssl_context=ssl.create_default_context(cafile='the company CA.pem')"
         )
-    return "check what answers under this name, and the CA file of ssl_context"
+    return "check which server answers at this name, and the CA file of ssl_context"
 
 
 def rejected(
     answer: Answer, endpoint: Endpoint, now: datetime, secrets: Iterable[str] = ()
 ) -> HandshakeRejected:
-    """The error for an upgrade that was answered with a status other than 101."""
+    """The error for an upgrade that was answered with a status other than 101; ``now`` is the wall clock."""
     secrets = tuple(secrets)
     status, reason, server_time = answer.status, peer_words(answer.text, secrets), answer.server_time
     said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
@@ -174,16 +169,14 @@ def rejected(
         kind = AuthenticationError
         advice = (
             "the request itself is not allowed. Check whether a proxy or firewall on the way adds an Origin "
-            "header or "
-            "blocks WebSockets, whether this network or country may use the exchange, and whether the key "
-            "may use the "
-            "WebSocket api"
+            "header or blocks WebSockets, whether this network or country may use the exchange, and whether "
+            "the key may use the WebSocket API"
         )
     elif 300 <= status < 400:
         advice = (
             f"it redirects to {_target(answer, secrets)}, and the signed headers are not sent anywhere else. "
-            "Mostly this is a page "
-            "about maintenance or a login on the way, and passes; if the exchange has moved, give its new url"
+            "Usually this is a maintenance or login page on the way, and temporary; if the exchange has "
+            "moved, pass its new url"
         )
     elif status == 404:
         advice = (
@@ -191,19 +184,18 @@ def rejected(
         )
     elif status == 200:
         advice = (
-            "an ordinary web page: not a WebSocket endpoint, or a captive portal or proxy answered in "
-            "its place"
+            "an ordinary web page: this is not a WebSocket endpoint, or a captive portal or proxy "
+            "answered in its place"
         )
     elif status == 429:
-        advice = "too many connections or requests; the feed waits before it tries again"
+        advice = "too many connections or requests; the feed waits before it retries"
     elif status in (400, 426):
         advice = (
-            "the server did not take the request for a WebSocket handshake; check the url, and a proxy on "
-            "the way that "
-            "drops the Upgrade header"
+            "the server did not recognize the request as a WebSocket handshake; check the url, and whether a "
+            "proxy on the way drops the Upgrade header"
         )
     elif status >= 500:
-        advice = "the exchange, or what stands in front of it, has a problem"
+        advice = "the exchange, or a server in front of it, has a problem"
     else:
         advice = "check the url and the key"
     return kind(f"{said}: {advice}", status, reason, answer.retry_after(now), server_time)
@@ -211,7 +203,7 @@ def rejected(
 
 def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetime) -> str:
     if ".demo." in f".{endpoint.host}" or "demo-" in endpoint.host:
-        advice = "a production key does not work in this, the demo environment"
+        advice = "this is the demo environment, and a production key does not work here"
     else:
         advice = "a demo key works with KALSHI_ENV=demo only"
     advice = (
@@ -219,15 +211,14 @@ def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetim
         "to that key id"
     )
     if server_time is None:
-        return f"{advice}, or this machine's clock is wrong; check the three"
+        return f"{advice}, or this machine's clock is wrong; check all three"
     skew = (now - server_time).total_seconds()
     if abs(skew) < SKEW_SECONDS:
         return f"{advice}; this machine's clock agrees with the server's"
     direction = "ahead of" if skew > 0 else "behind"
     return (
         f"this machine's clock is {abs(skew):.0f} s {direction} the server's, which makes the signature "
-        "invalid: "
-        f"set the clock. Otherwise {advice}"
+        f"invalid: set the clock. Otherwise, {advice}"
     )
 
 
@@ -242,7 +233,7 @@ def _target(answer: Answer, secrets: Iterable[str]) -> str:
 
 
 def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
-    """The error for a proxy that cannot be reached or does not answer as a proxy does."""
+    """The error for a proxy that cannot be reached or does not behave like one."""
     if isinstance(error, KalshiFeedError):
         detach(error)
         return error
@@ -255,26 +246,25 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
 
 
 def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
-    """The error for a CONNECT that was answered with a status other than 2xx, or with a page."""
+    """The error for a CONNECT that was answered with a status other than 2xx, or with a web page."""
     reason = peer_words(answer.text, proxy.secrets)
     said = f"the proxy {proxy} answered CONNECT with {answer.status}" + (f" ({reason})" if reason else "")
     if answer.status in (401, 407) and proxy.username is not None:
         advice = "it does not accept the user name and password in the proxy's url"
     elif answer.status in (401, 407):
         advice = (
-            "it wants a user name and password: write them into the proxy's url, "
+            "it requires a user name and password: put them into the proxy's url, "
             "http://user:password@host:port"
         )
     elif answer.status == 403:
-        advice = "it does not allow this host; ask whoever runs it, or pass proxy='' to connect directly"
+        advice = "it does not allow this host; ask its administrator, or pass proxy='' to connect directly"
     elif 200 <= answer.status < 300:
         advice = (
-            "that is not a tunnel but a page, which nobody asked for: perhaps a login that a browser has to "
-            "answer first, or a web "
-            "server; check the proxy, or pass proxy='' to connect directly"
+            "that is a web page, not a tunnel: perhaps a login page that needs a browser, or an ordinary "
+            "web server; check the proxy, or pass proxy='' to connect directly"
         )
     else:
-        advice = "the proxy could not reach the exchange, or has a problem of its own"
+        advice = "the proxy could not reach the exchange, or has its own problem"
     return ProxyError(f"{said}: {advice}", answer.status, reason)
 
 
@@ -293,16 +283,16 @@ def lost_reason(error: Exception, in_frame: bool) -> str:
 
 
 def peer_words(text: str, secrets: Iterable[str] = ()) -> str:
-    """What a peer said, fit to be shown: it may echo what it was sent (K11)."""
+    """What a peer said, made fit to show: it may echo what we sent (K11)."""
     return _clip(redact(text, secrets))
 
 
 def _clip(text: str) -> str:
-    """Fit for a line of a log: short, and without control characters."""
+    """Make ``text`` fit for a log line: short, and without control characters."""
     text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"
 
 
 def local_time() -> datetime:
-    """The wall clock, for the comparison with a Date header only."""
+    """The wall clock, only for comparing it with a Date header."""
     return datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""The head of an HTTP answer: status, headers, and what they say about time.
+"""HTTP answers: the status, the headers and what they say about time, and the beginning of the body.
 
 Owns the parsing of a proxy's and a server's answer.
 """
@@ -14,22 +14,21 @@ from typing import Final
 __all__ = ["Answer", "NotHttp", "parse_answer"]
 
 RETRY_AFTER_MAX: Final = 60.0
-# a Date before this is a device without a clock
+# an earlier Date comes from a device without a clock
 OLDEST_DATE: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
-# A script or style sheet without an end is one that was cut off.
+# A script or style sheet without an end tag was cut off.
 _TAGS: Final = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _CHUNK: Final = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]*\r\n")
 
 
 class NotHttp(Exception):
-    """What came is no HTTP answer, or one longer than anybody needs."""
+    """The peer's answer is not HTTP, or is far too long."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Status line and headers (names in lower case, the last of a repeated one) and the first bytes of the
-    body."""
+    """Status line, headers (names in lower case, the last one wins) and the first bytes of the body."""
 
     status: int
     phrase: str
@@ -38,12 +37,12 @@ class Answer:
 
     @property
     def server_time(self) -> datetime | None:
-        """The Date header as an aware datetime; None when it is missing or not to be believed (H11)."""
+        """The Date header as an aware datetime; None if it is missing or implausible (H11)."""
         time = _http_date(self.headers.get("date", ""))
         return time if time is not None and time >= OLDEST_DATE else None
 
     def retry_after(self, now: datetime) -> float | None:
-        """Retry-After in seconds, at most 60; None when it is missing or junk (H04)."""
+        """Retry-After in seconds, at most 60; None if it is missing or nonsense (H04)."""
         value = self.headers.get("retry-after", "").strip()
         if re.fullmatch("[0-9]+", value):
             return RETRY_AFTER_MAX if len(value) > 9 else min(float(value), RETRY_AFTER_MAX)
@@ -54,7 +53,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The server's own words on one line: the body, else the status line's phrase."""
+        """The server's own words on one line: the body, or the status line's phrase if the body is empty."""
         body = self.body
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             body = _unchunked(body)
@@ -64,7 +63,7 @@ class Answer:
 
 
 def parse_answer(head: bytes) -> Answer | None:
-    """``head`` up to its empty line; None if it does not begin like an HTTP/1 answer."""
+    """Parse ``head``, which ends with the empty line; None if it does not start like an HTTP/1 answer."""
     status_line, _, rest = head.partition(b"\r\n")
     found = _STATUS_LINE.fullmatch(status_line)
     if found is None:
@@ -83,7 +82,7 @@ def parse_answer(head: bytes) -> Answer | None:
 
 
 def _unchunked(body: bytes) -> bytes:
-    """The content of a chunked body, as far as it is there and makes sense."""
+    """The content of a chunked body, as far as it has arrived and makes sense."""
     content, at = bytearray(), 0
     while found := _CHUNK.match(body, at):
         size = int(found[1], 16)

@@ -1,8 +1,7 @@
-"""HTTP proxies: which one to use, and what is said to it.
+"""HTTP proxies: which one to use, and what to send it.
 
-Owns the proxy url, the environment's rules and the CONNECT request; the bytes are moved by ``dial``. Must not
-import the transport. Nothing of Kalshi's headers is ever sent to a proxy: they go through the tunnel, inside
-TLS.
+Owns the proxy url, the environment's rules and the CONNECT request; ``dial`` moves the bytes. A proxy never
+sees Kalshi's headers: they travel through the tunnel, inside TLS.
 """
 
 from __future__ import annotations
@@ -34,18 +33,19 @@ class Proxy:
 
     @property
     def authority(self) -> str:
+        """``host:port``, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def basic(self) -> str:
-        """The credentials as Proxy-Authorization wants them; empty without any."""
+        """The credentials in base64, as Proxy-Authorization takes them; empty if there are none."""
         if self.username is None:
             return ""
         return base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show, in case the proxy echoes it."""
+        """The strings to redact if the proxy echoes them."""
         return self.username or "", self.password or "", self.basic
 
     def __str__(self) -> str:
@@ -53,15 +53,15 @@ class Proxy:
 
 
 def parse_proxy(url: str, source: str = "proxy") -> Proxy:
-    """Take a proxy's url apart; ``source`` names where it came from in the error.
+    """Split a proxy's url into its parts; ``source`` is where it came from, for the error.
 
-    Raises ConfigurationError, which never shows the url: it may hold a password.
+    Raises ConfigurationError, which never shows the url: it may contain a password.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or not url.isascii():
         raise ConfigurationError(
-            f"{source} holds a blank, a control or a non-ASCII character; write it percent-encoded"
+            f"{source} contains a space, a control or a non-ASCII character; percent-encode it"
         )
     scheme, separator, _ = url.partition("://")
     if not separator:
@@ -69,13 +69,13 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     scheme = scheme.lower()
     if scheme.startswith("socks"):
         raise ConfigurationError(
-            f"{source} is a SOCKS proxy, which is not supported; give an http:// proxy, or {HOW_TO_BYPASS}"
+            f"{source} is a SOCKS proxy, which is not supported; use an http:// proxy, or {HOW_TO_BYPASS}"
         )
     if scheme == "https":
         raise ConfigurationError(
             f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "
-            "write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), or "
-            f"{HOW_TO_BYPASS}"
+            "write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), "
+            f"or {HOW_TO_BYPASS}"
         )
     if scheme != "http":
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}")
@@ -86,7 +86,7 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     except ValueError:
         host = None
     if not host or port == 0:
-        raise ConfigurationError(f"{source} cannot be read as a url like {EXAMPLE!r}")
+        raise ConfigurationError(f"{source} cannot be parsed as a url like {EXAMPLE!r}")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigurationError(f"{source} has more than a host and a port; write it like {EXAMPLE!r}")
     return Proxy(
@@ -100,22 +100,20 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
 def find_proxy(
     endpoint: Endpoint, explicit: str | Proxy | bool | None, environ: Mapping[str, str]
 ) -> Proxy | None:
-    """The proxy to use for ``endpoint``, or None for a direct connection.
+    """Return the proxy to use for ``endpoint``, or None for a direct connection.
 
-    ``explicit`` decides if it is given: a url (also for loopback), or ``""`` or False for none. Otherwise the
-    environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or it is on
-    loopback (so ws://, which is loopback only, never gets one from the environment). Raises
-    ConfigurationError.
+    ``explicit`` wins if given: a url (for loopback, too), or ``""`` or False for none. Otherwise it is the
+    environment's https_proxy, then all_proxy (lower case first), unless no_proxy lists the host or the host
+    is on loopback. So ws://, for loopback only, never gets one from there. Raises ConfigurationError.
     """
     if explicit is not None:
         if explicit is False or explicit == "":
             return None
         proxy = explicit if isinstance(explicit, Proxy) else parse_proxy(explicit)  # type: ignore[arg-type]  # True is refused there
         if endpoint.is_loopback and not is_loopback_host(proxy.host):
-            # what loopback may do, plain ws:// and unverified TLS, would happen on the way to another machine
+            # what is allowed on loopback, plain ws:// and unverified TLS, would then leave this machine
             raise ConfigurationError(
-                "url is on loopback, and proxy is another machine with a loopback of its own; "
-                f"{HOW_TO_BYPASS}"
+                f"url is on loopback, but proxy is another machine, with its own loopback; {HOW_TO_BYPASS}"
             )
         return proxy
     if endpoint.is_loopback or _is_excluded(
@@ -138,7 +136,7 @@ def _is_excluded(endpoint: Endpoint, no_proxy: str) -> bool:
 def _matches(endpoint: Endpoint, entry: str) -> bool:
     try:
         return ipaddress.ip_address(endpoint.host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:  # one of them is a name
+    except ValueError:  # one of the two is a name
         pass
     name, colon, port = entry.rpartition(":")
     if colon and port.isdigit() and "]" not in port:
@@ -150,7 +148,7 @@ def _matches(endpoint: Endpoint, entry: str) -> bool:
 
 
 def connect_request(endpoint: Endpoint, proxy: Proxy) -> bytes:
-    """The CONNECT request: the target, the proxy's own credentials, nothing else."""
+    """Build the CONNECT request: the target and the proxy's own credentials, nothing else."""
     lines = [f"CONNECT {endpoint.authority} HTTP/1.1", f"Host: {endpoint.authority}"]
     if proxy.basic:
         lines.append(f"Proxy-Authorization: Basic {proxy.basic}")

@@ -1,11 +1,10 @@
-"""The read buffer: whole text frames are sliced out of it, every other frame is served from it to
-websocket-client.
+"""The read buffer: whole text frames are sliced out of it; websocket-client reads all others from it.
 
-Nearly every frame of a market-data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes,
-and those cost one ``unpack_from`` and one slice each. Every header is checked here against RFC 6455 and the
-size limit before one byte of its payload is waited for.
+Nearly every frame of a market data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes,
+and such a frame costs one ``unpack_from`` and one slice. Every header is checked here against RFC 6455 and
+the size limit before we wait for a single byte of its payload.
 
-Owns the bytes between the stream and the frames; must not import anything of the package but the stream.
+Owns the bytes between the stream and the frames.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ FIN_TEXT: Final = FIN | TEXT
 
 PROTOCOL_ERROR: Final = 1002
 MESSAGE_TOO_BIG: Final = 1009
-GROW_BYTES: Final = 65_536  # a frame larger than this is collected in place, so that growing stays linear
+GROW_BYTES: Final = 65_536  # a larger frame is collected in place, so that its cost stays linear
 
 _TWO_SHORTS = Struct(">HH").unpack_from
 _SHORT = Struct(">H").unpack_from
@@ -45,30 +44,28 @@ class FrameError(Exception):
 
 
 class ReadAhead:
-    """Stands in for the socket of a websocket.WebSocket: reads large, serves small. Not thread-safe; owned by
-    the reader thread.
+    """Stands in for the socket of a websocket.WebSocket: reads large, serves small.
 
-    ``data`` is what arrived behind the handshake.
+    ``data`` is what arrived after the handshake. Not thread-safe; owned by the reader thread.
     """
 
     def __init__(self, stream: ByteStream, max_message_size: int, data: bytes = b"") -> None:
         self._stream = stream
         self._max_message_size = max_message_size
-        self._buffer = data
-        self._position = 0
-        self._growing: bytearray | None = (
-            None  # the head frame while it is large and incomplete; _buffer is then empty
-        )
-        self._needed = 0  # its whole length
+        self._buffer = data  # what was received; replaced, never changed in place
+        self._position = 0  # how much of it was taken
+        # the first frame while it is large and incomplete; _buffer is empty then
+        self._growing: bytearray | None = None
+        self._needed = 0  # the whole length of that frame
 
     @property
     def available(self) -> int:
-        """Bytes received and not taken yet."""
+        """The number of bytes received and not taken yet."""
         growing = 0 if self._growing is None else len(self._growing)
         return len(self._buffer) - self._position + growing
 
     def fill(self) -> int:
-        """Take in what has arrived; gives the number of bytes. Raises what ``ByteStream.receive`` raises."""
+        """Read what has arrived; return the number of bytes. Raises what ``ByteStream.receive`` raises."""
         data = self._stream.receive()
         if not data:
             return 0
@@ -84,12 +81,11 @@ class ReadAhead:
         return len(data)
 
     def take_text_frames(self, out: list[bytes]) -> None:
-        """Append the payloads of the whole text frames with a 16-bit length at the head; stops before
-        anything else.
+        """Append the payloads of whole text frames with a 16-bit length to ``out``, up to anything else.
 
-        The hot path; everything it leaves, other text frames too, is for ``head``.
+        This is the hot path. Everything that it leaves, including other text frames, is for ``head``.
         """
-        if self._max_message_size < 65_535:  # then every length has to be compared with it
+        if self._max_message_size < 65_535:  # then every length must be compared with it
             return
         buffer, at, end = self._buffer, self._position, len(self._buffer)
         append, unpack = out.append, _TWO_SHORTS
@@ -108,10 +104,10 @@ class ReadAhead:
         self._position = at
 
     def head(self, in_fragments: bool, assembled: int) -> tuple[int, int, int] | None:
-        """The frame at the head as (first byte, payload's start, payload's end); None while it is incomplete.
+        """Return the next frame as (first byte, payload's start, its end), or None while it is incomplete.
 
         The header is checked as soon as it is there. ``in_fragments`` says whether a fragmented message is
-        under way and ``assembled`` how many bytes of it there are. Raises FrameError.
+        under way, and ``assembled`` how many bytes of it there are. Raises FrameError.
         """
         buffer, at = self._buffer, self._position
         have = len(buffer) - at
@@ -174,17 +170,17 @@ class ReadAhead:
         self._position = stop
         return self._buffer[start:stop]
 
-    # What websocket-client wants of a socket:
+    # What websocket-client needs from a socket:
 
     def recv(self, size: int) -> bytes:
-        """Serve from the buffer; only ever asked for a frame that is wholly there."""
+        """Serve from the buffer; only called for a frame that is complete."""
         at = self._position
         data = self._buffer[at : at + size]
         self._position = at + len(data)
         return data
 
     def gettimeout(self) -> float:
-        """0: websocket-client then calls ``recv`` directly and never waits by itself."""
+        """Return 0: websocket-client then calls ``recv`` directly and never waits by itself."""
         return 0.0
 
     def fileno(self) -> int:

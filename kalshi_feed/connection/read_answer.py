@@ -1,9 +1,8 @@
-"""Reading an HTTP answer: the head of the final answer, and then, if it is a refusal, as much of its body as
-is worth a wait.
+"""Reading an HTTP answer: its head and, if it is a refusal, as much of its body as is worth waiting for.
 
-Owns the rules that hold for a proxy's answer to CONNECT as well as for a server's answer to the upgrade, and
-the caps on what the peer can make us hold. How the answer is cut into segments makes no difference: the
-status counts, whatever the body does.
+Owns the rules for a proxy's answer to CONNECT and a server's answer to the upgrade, and the limits on what
+the peer can make us hold. How the answer is split into segments makes no difference, and the status counts
+whatever the body is.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ from .http import Answer, NotHttp, parse_answer
 
 __all__ = ["read_body", "read_head"]
 
-HEAD_BYTES: Final = 65_536  # of all heads together: interim answers count, too
-BODY_BYTES: Final = 4_096  # of a refusal: enough for its reason
-BODY_SECONDS: Final = 0.5  # the status is known by then; its reason is worth a short wait
+HEAD_BYTES: Final = 65_536  # for all heads together, including interim answers
+BODY_BYTES: Final = 4_096  # of a refusal's body: enough for its reason
+BODY_SECONDS: Final = 0.5  # the status is known by then; the reason is worth a short wait
 _SWITCHING_PROTOCOLS: Final = 101
 
 
 def read_head(stream: ByteStream, deadline: DialDeadline, received: bytearray) -> tuple[bytes, Answer]:
-    """The head of the final answer, as bytes and parsed; ``received`` then holds what came behind it.
+    """Return the head of the final answer, as bytes and parsed; ``received`` then holds the bytes after it.
 
-    Interim answers (100 Continue, 103 Early Hints) are skipped, as RFC 9110 (15.2) asks of every client.
-    Raises what the stream raises, TimeoutError, DialCancelled, and NotHttp when it is not HTTP or longer than
-    HEAD_BYTES.
+    Interim answers (100 Continue, 103 Early Hints) are skipped, as RFC 9110 (15.2) requires of every client.
+    Raises what the stream raises, TimeoutError, DialCancelled, and NotHttp if it is not HTTP or too long.
     """
     budget = HEAD_BYTES
     while True:
@@ -45,7 +43,7 @@ def read_head(stream: ByteStream, deadline: DialDeadline, received: bytearray) -
 
 
 def _head_length(stream: ByteStream, deadline: DialDeadline, received: bytearray, budget: int) -> int:
-    """Read until ``received`` begins with a whole head; gives the head's length."""
+    """Read until ``received`` starts with a whole head; return the head's length."""
     searched = 0
     while True:
         end = received.find(b"\r\n\r\n", max(searched - 3, 0))
@@ -64,8 +62,7 @@ def _head_length(stream: ByteStream, deadline: DialDeadline, received: bytearray
 
 
 def read_body(stream: ByteStream, deadline: DialDeadline, answer: Answer, received: bytearray) -> Answer:
-    """``answer`` with the beginning of its body, of which ``received`` is what has come so far. Raises
-    DialCancelled."""
+    """Return ``answer`` with the start of its body; ``received`` is what came of it. Raises DialCancelled."""
     length = answer.headers.get("content-length", "")
     known = length.isascii() and length.isdigit() and len(length) < 6
     wanted = min(int(length), BODY_BYTES) if known else BODY_BYTES
@@ -78,10 +75,10 @@ def read_body(stream: ByteStream, deadline: DialDeadline, answer: Answer, receiv
             if not data:
                 deadline.wait(stream.fileno(), until=until)
     except EndOfStream:
-        is_whole = not known  # without a length it is the end that says so
+        is_whole = not known  # without a length, the end of the stream ends the body
     except OSError:  # TimeoutError among them
         is_whole = False
     body = bytes(received[:wanted])
-    if not is_whole:  # half a word may be half a secret, which no redaction finds
+    if not is_whole:  # half a word may be half a secret, which redaction would not find
         body = body[: max(body.rfind(b" "), body.rfind(b"\n"), body.rfind(b">")) + 1]
     return replace(answer, body=body)

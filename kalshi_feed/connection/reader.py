@@ -1,8 +1,7 @@
 """The reader thread: one thread that dials, reads, writes and dials again.
 
-Owns the socket from the dial to the close, and the loop. What the bytes mean is the host's business (the
-engine, above); must not import session, books or dispatch. The thread is a daemon: a program that ends
-without close() is not held up.
+Owns the socket from the dial to the close, and the loop. What the bytes mean is up to the host (the engine).
+The thread is a daemon: it does not keep a program that ends without close() from exiting.
 """
 
 from __future__ import annotations
@@ -21,37 +20,40 @@ from .wakeup import Wakeup, wait_ready
 __all__ = ["Host", "Reader"]
 
 _LONGEST_WAIT: Final = 60.0
-_PAUSE: Final = (
-    1.0  # seconds a turn may take before the peer's silence meanwhile is no longer its own (overflow="block")
-)
+# seconds a turn may take; after a longer one (overflow="block") the silence is not the peer's fault
+_PAUSE: Final = 1.0
 
 
 class Host(Protocol):
-    """Who makes sense of the connection. Every method is called on the reader thread."""
+    """Makes sense of the connection. Every method is called on the reader thread."""
 
     def connected(self, transport: Transport, now: float) -> None:
-        """A connection stands."""
+        """A connection is open."""
 
     def turn(self, payloads: list[bytes], now: float) -> Iterable[bytes]:
-        """What one read brought (often nothing); returns commands to send. Raises ConnectionLost to have it
-        replaced."""
+        """Handle one read (often empty) and return commands to send. Raises ConnectionLost for a new dial."""
 
     def next_deadline(self) -> float:
-        """When turn() must be called next though nothing is read."""
+        """When turn() must be called next even if nothing is read (time.monotonic())."""
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
-        """A dial failed or a connection ended: seconds until the next dial. Raises the error to end with."""
+        """A dial failed or a connection ended: return the seconds until the next dial.
+
+        Raises the error that the thread ends with.
+        """
 
     def failed(self, defect: Exception, now: float) -> float:
-        """Our own code raised, and the connection is gone: seconds until the next dial. Raises the error to
-        end with."""
+        """Our own code raised, and the connection is gone: return the seconds until the next dial.
+
+        Raises the error that the thread ends with.
+        """
 
     def on_end(self, error: BaseException | None) -> None:
-        """The last call: the thread ends, by request (None) or with this error."""
+        """The last call: the thread ends, on request (None) or with this error."""
 
 
 class Reader(FeedingThread):
-    """Runs the loop in a thread of its own; see FeedingThread for who may call what."""
+    """Runs the loop in its own thread. FeedingThread says which thread may call what."""
 
     def __init__(self, name: str, dial: Callable[[Reader], Transport], host: Host) -> None:
         super().__init__(name)
@@ -60,7 +62,7 @@ class Reader(FeedingThread):
         self.wakeup = Wakeup()
 
     def wake(self) -> None:
-        """See FeedingThread."""
+        """End the thread's current wait, or the next one. Thread-safe, and safe in a signal handler."""
         self.wakeup.wake()
 
     def _work(self) -> None:
@@ -74,9 +76,9 @@ class Reader(FeedingThread):
         self.wakeup.close()
 
     def _one_connection(self) -> float:
-        """Dial, and serve the connection to its end. Returns the seconds until the next dial.
+        """Dial and serve the connection until it ends. Returns the seconds until the next dial.
 
-        A defect of ours costs the connection, not the feed: it is dialed again, with a fresh session.
+        A bug in our code costs the connection, not the feed: we dial again, with a fresh session.
         """
         try:
             return self._dial_and_serve()
@@ -104,7 +106,12 @@ class Reader(FeedingThread):
         return 0.0
 
     def _serve(self, transport: Transport) -> None:
-        """Read and write until stop(). Raises ConnectionLost."""
+        """Read and write until stop(). Raises ConnectionLost.
+
+        Each round is one turn: the host handles what the last read brought and returns commands, due pings
+        and timeouts follow, and everything is flushed. Then the thread waits for the socket, a wake or the
+        next deadline, unless the transport already has more, and reads again.
+        """
         host = self._host
         host.connected(transport, time.monotonic())
         payloads: list[bytes] = []
@@ -119,12 +126,12 @@ class Reader(FeedingThread):
             transport.flush(now)
             if not transport.has_more:
                 until = min(host.next_deadline(), transport.next_deadline())
-                # time itself may stand still meanwhile (N44)
+                # never for longer: meanwhile the monotonic clock may stand still (N44)
                 self._wait(min(until - time.monotonic(), LOOK_EVERY), transport)
             payloads = transport.read(time.monotonic())
 
     def _pause(self, delay: float) -> None:
-        """Wait before the next dial, unless stop() comes first."""
+        """Wait ``delay`` seconds before the next dial, unless stop() comes first."""
         until = time.monotonic() + delay
         while not self._stopping:
             remaining = until - time.monotonic()
@@ -133,8 +140,7 @@ class Reader(FeedingThread):
             self._wait(remaining, None)
 
     def _wait(self, seconds: float, transport: Transport | None) -> None:
-        """Until the socket is ready, somebody wakes, or the time is over. Needs no descriptor of its own
-        (N42)."""
+        """Wait for the socket, a wake or the end of the time. Needs no descriptor of its own (N42)."""
         fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
         _, _, woken = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
         if woken:

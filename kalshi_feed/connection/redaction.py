@@ -1,8 +1,8 @@
-"""Keeps secrets out of texts and tracebacks: the server's echoes of our headers, what websocket-client logs
-when tracing is on, and the locals of frames that were handed a secret.
+"""Keeps secrets out of messages and tracebacks.
 
-Owns the patterns, the log filter and what becomes of a traceback (K02, K03, K11); must not import anything of
-the package.
+They could get there through a server that echoes our headers, through what websocket-client logs when tracing
+is on, and through the local variables of frames that were given a secret. Owns the patterns, the log filter
+and what happens to a traceback (K02, K03, K11).
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ _HEADERS: Final = re.compile(
     r"|((?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=]\s*(?:b?[\"'])?)[^\r\n\"',}<]+",
     re.IGNORECASE,
 )
-# A long unbroken run is a signature, a token or a key; no reader of an error needs it.
-# The marks after the dash are how JSON, HTML and urls write "/", "+" and "=".
+# A long unbroken run is a signature, a token or a key; nobody who reads an error needs it.
+# The characters after the dash are how JSON, HTML and urls escape "/", "+" and "=".
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9+/=_%\-\\&#;]{40,}")
-_LEAST_LENGTH: Final = 4  # of a secret; to hide "ab" would mangle every text
+_LEAST_LENGTH: Final = 4  # of a secret; hiding "ab" would mangle every message
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the given secrets, without the values of secret headers and without long opaque
-    runs."""
+    """Mask the given secrets, the values of secret headers and long opaque runs in ``text``."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST_LENGTH:
             text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)
@@ -46,10 +45,9 @@ def holds_secret(text: str, secrets: Iterable[str] = ()) -> bool:
 
 
 def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException | None:
-    """``error`` fit to travel as a ``__cause__``: no traceback anywhere in its chain, so no frame with
-    headers or keys.
+    """Strip ``error`` to travel as a ``__cause__``: no traceback in its chain, so no frame with secrets.
 
-    None when its own text, or that of an error behind it, holds a secret.
+    Returns None if its message, or that of an error in its chain, contains a secret.
     """
     secrets = tuple(secrets)
     seen: list[BaseException] = []
@@ -61,13 +59,12 @@ def detach(error: BaseException, secrets: Iterable[str] = ()) -> BaseException |
     if any(holds_secret(f"{link} {link.args!r}", secrets) for link in seen):
         return None
     for link in seen:
-        link.__context__ = None  # what was meant to be seen is a __cause__
+        link.__context__ = None  # what was meant to be seen is in __cause__
     return error
 
 
 def without_locals(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """For functions that are handed secrets: what they raise keeps its traceback, and no frame of it a local
-    variable."""
+    """Decorate a function that is given secrets: its errors keep their traceback, but no local variables."""
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -82,12 +79,12 @@ def without_locals(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks the secret headers in records of the ``websocket`` logger. Thread-safe: holds no state."""
+    """Masks the secret headers in records of the ``websocket`` logger. Thread-safe: it has no state."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-        except Exception:  # a record that cannot be formatted is logging's to report
+        except Exception:  # logging itself reports a record that cannot be formatted
             return True
         clean = _HEADERS.sub(rf"\1\2{MASK}", text)
         if clean != text:
@@ -96,8 +93,7 @@ class RedactingFilter(logging.Filter):
 
 
 def install_log_filter() -> None:
-    """Put the filter on websocket-client's logger, once: ``websocket.enableTrace(True)`` prints the signed
-    headers."""
+    """Add the filter to websocket-client's logger, once: ``enableTrace(True)`` prints the signed headers."""
     logger = logging.getLogger("websocket")
     if not any(isinstance(present, RedactingFilter) for present in logger.filters):
         logger.addFilter(RedactingFilter())

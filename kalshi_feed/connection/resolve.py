@@ -1,7 +1,7 @@
-"""Host name to addresses, in a way that can be given up.
+"""Host name to addresses, as a lookup that can be abandoned.
 
-``getaddrinfo`` cannot be interrupted, so it runs in a short-lived daemon thread that nobody waits for when
-the dial is cancelled or out of time (N05). Owns the lookup; must not import anything of the package.
+``getaddrinfo`` cannot be interrupted, so it runs in a short-lived daemon thread, which is abandoned when the
+dial is cancelled or times out (N05). Owns the lookup.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from ..threads import ServiceThread
 
 __all__ = ["Address", "Lookup", "literal_address"]
 
-Address = tuple[int, Any]  # family, and what connect() takes for it
+Address = tuple[int, Any]  # the family, and what connect() takes for it
 
 
 def literal_address(host: str, port: int) -> Address | None:
-    """The address when ``host`` is one already: nothing to look up."""
+    """The address if ``host`` already is an IP address; None if it has to be looked up."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
         return None
     if version == 4:
         return socket.AF_INET, (host, port)
-    if "%" in host:  # a scope, whose number the system knows
+    if "%" in host:  # a scope (fe80::1%eth0): only the system knows its number
         return None
     return socket.AF_INET6, (host, port, 0, 0)
 
 
 class Lookup:
-    """One lookup in a thread of its own; ``done`` is called there when ``result`` is set. Thread-safe by that
-    one assignment.
+    """One lookup in its own thread, which calls ``done`` once ``result`` is set.
 
-    ``result`` is None, then the addresses (families alternating, so that one dead family costs one try) or
-    the exception.
+    ``result`` is None at first, then the addresses (families alternating, so that a dead family costs one
+    attempt) or the exception. Thread-safe: ``result`` is assigned once.
     """
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:
@@ -45,14 +44,14 @@ class Lookup:
         self._host, self._port, self._done = host, port, done
 
     def start(self) -> None:
-        """Raises RuntimeError when the system gives no thread."""
+        """Start the lookup. Raises RuntimeError if the system cannot start another thread."""
         ServiceThread(target=self._run, name="kalshi-feed-resolver", daemon=True).start()
 
     def _run(self) -> None:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             self.result = _alternate([(int(family), address) for family, _, _, _, address in found])
-        except Exception as error:  # also UnicodeError for a label that is too long
+        except Exception as error:  # including UnicodeError for a label that is too long
             self.result = error
         self._done()
 

@@ -1,8 +1,8 @@
 """TCP: the first of a host's addresses that accepts a connection (RFC 8305, "Happy Eyeballs").
 
-Owns the attempts while they run. They all run in the dialing thread: connects that do not block, and one wait
-for all of them, which the wake-up ends, too. A dead address costs the others a head start, not its share of
-the deadline (N43).
+Owns the attempts while they run. All of them run in the dialing thread: non-blocking connects, and one wait
+for all of them, which the wake-up also ends. A dead address delays the others by its head start, not by its
+share of the deadline (N43).
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from .resolve import Address
 
 __all__ = ["NoneConnected", "connect_first"]
 
-HEAD_START: Final = (
-    0.25  # seconds that an attempt has to itself before the next one begins beside it (RFC 8305, section 8)
-)
+# seconds that an attempt runs alone before the next one starts alongside it (RFC 8305, section 8)
+HEAD_START: Final = 0.25
 _UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN, errno.EINTR)
 
 
 class NoneConnected(Exception):
-    """No address of several accepted a connection. ``failures`` has each address and what happened to it.
-    Immutable, so thread-safe."""
+    """None of several addresses accepted a connection. ``failures`` pairs each address with its exception.
+
+    Thread-safe: immutable.
+    """
 
     def __init__(self, failures: Sequence[tuple[str, Exception]]) -> None:
         super().__init__(failures)
@@ -40,11 +41,11 @@ class NoneConnected(Exception):
 
 
 def connect_first(addresses: Sequence[Address], deadline: DialDeadline) -> socket.socket:
-    """A non-blocking socket that is connected to the first of ``addresses`` to accept; all other attempts are
-    given up.
+    """Return a non-blocking socket connected to the first of ``addresses`` that accepts; the other attempts
+    are dropped.
 
-    The addresses come in the order of preference. Raises what happened to the address (OSError, TimeoutError)
-    if there was only one, else NoneConnected; and DialCancelled. Leaves no descriptor behind when it raises.
+    ``addresses`` are in order of preference. Raises the one address's own error (OSError, TimeoutError) if
+    there was only one, otherwise NoneConnected; and DialCancelled. Leaves no descriptor open when it raises.
     """
     return _Race(addresses, deadline).run()
 
@@ -54,19 +55,18 @@ class _Race:
 
     def __init__(self, addresses: Sequence[Address], deadline: DialDeadline) -> None:
         self._deadline = deadline
-        self._untried = deque(addresses)
-        # by descriptor, in the order in which they began: the socket, and the address it goes to
+        self._untried = deque(addresses)  # addresses without an attempt yet
+        # by descriptor, in the order they started: the socket, and the address it connects to
         self._running: dict[int, tuple[socket.socket, str]] = {}
-        self._failures: list[tuple[str, Exception]] = []
-        # with many addresses or little time it is shorter: half of the time remains when the last attempt
-        # begins
+        self._failures: list[tuple[str, Exception]] = []  # of attempts that have ended
+        # shorter with many addresses or little time: half of the time is left when the last attempt starts
         self._head_start = min(
             HEAD_START, (deadline.deadline - time.monotonic()) / 2 / max(len(addresses), 1)
         )
-        self._next_start = -1.0  # time.monotonic() from which the next attempt may begin
+        self._next_start = -1.0  # time.monotonic() from which the next attempt may start
 
     def run(self) -> socket.socket:
-        """See ``connect_first``."""
+        """Run the attempts; ``connect_first`` says what is returned and raised."""
         try:
             while self._untried or self._running:
                 if self._untried and (not self._running or time.monotonic() >= self._next_start):
@@ -83,12 +83,12 @@ class _Race:
         raise self._defeat()
 
     def _begin(self) -> None:
-        """Start the next attempt. One that fails right here lets the one after it start at once."""
+        """Start the next attempt. If it fails right here, the one after it may start at once."""
         family, address = self._untried.popleft()
         self._next_start = time.monotonic() + self._head_start
         try:
             sock = close_in_child(socket.socket(family, socket.SOCK_STREAM))
-        except OSError as error:  # no descriptor left, or a family that this machine does not have
+        except OSError as error:  # no descriptor left, or a family this machine does not support
             self._failed(address[0], error)
             return
         self._running[sock.fileno()] = sock, address[0]
@@ -102,7 +102,7 @@ class _Race:
             self._lose(sock.fileno(), error)
 
     def _wait(self) -> socket.socket | None:
-        """The attempt that has succeeded; None when it is time to look again."""
+        """Return the socket of an attempt that succeeded, or None when it is time to look again."""
         ended = self._deadline.wait_for_connects(self._running, self._next_start if self._untried else None)
         for fileno in [fileno for fileno in self._running if fileno in ended]:
             code = self._running[fileno][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -124,7 +124,7 @@ class _Race:
         if len(self._failures) == 1:
             return self._failures[0][1]
         if not self._failures:
-            return OSError("the name has no address")
+            return OSError("the host name has no address")
         defeat = NoneConnected(tuple(self._failures))
         defeat.__cause__ = self._failures[0][1]
         return defeat

@@ -1,19 +1,18 @@
 """The open connection: messages in, commands out, pings answered, silence and stalls noticed.
 
-Nothing here blocks but ``close``. Everything received before the end is handed out first: a ``read`` that
-gave messages never also raises; the next one does.
+Only ``close`` blocks. Everything received before the end is handed out first: a ``read`` that returns
+messages never also raises; the next one does.
 
-A message has to be complete within FRAME_SECONDS, or MIN_BYTES_PER_SECOND of it have come in that time, and
-in each such time after it: a large snapshot on a slow line is life, a frame dripping in byte by byte is not
-(N14, N40).
+A message must be complete within FRAME_SECONDS, unless MIN_BYTES_PER_SECOND of it keep arriving, measured
+over periods of that length: a large snapshot on a slow line is a sign of life, a frame that drips in byte by
+byte is not (N14, N40).
 
-When the clocks have jumped (the machine slept, or the wall clock was set), nobody knows whether the peer is
-still there: one ping is sent, and the connection is lost if it is not answered within ANSWER_SECONDS (N44,
-N45).
+After a jump of the clocks (the machine slept, or the wall clock was set) it is unknown whether the peer is
+still there: we send one ping, and the connection is lost without an answer within ANSWER_SECONDS (N44, N45).
 
-Owns the liveness rules and the closing handshake, and acts on what an Ending knows; must not import the
-session. Code 1002, 1007 and 1009 in a ConnectionLost is the code this side closed with because of what the
-peer sent; any other code came from the peer.
+Owns the liveness rules and the closing handshake, and acts on what an Ending knows. A ConnectionLost with
+code 1002, 1007 or 1009 means that we closed with that code because of what the peer sent; any other code came
+from the peer.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = ["Transport"]
 
 FRAME_SECONDS: Final = 10.0
 MIN_BYTES_PER_SECOND: Final = 1_000
-ANSWER_SECONDS: Final = 3.0  # for the ping after a jump of the clocks
+ANSWER_SECONDS: Final = 3.0  # to answer the ping after a jump of the clocks
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 INVALID_TEXT: Final = 1007
@@ -46,16 +45,15 @@ OUR_PING: Final = b"kalshi_feed"
 
 
 class Transport:
-    """An open connection. Not thread-safe; owned by the thread that dialed (checked), all but ``abort``.
+    """An open connection. Not thread-safe: owned by the dialing thread (checked), except for ``abort``.
 
-    ``now`` is time.monotonic() everywhere. ``server_time`` is the Date of the handshake's answer or None,
-    ``clock_skew`` our clock minus the server's at that moment in seconds (whole seconds on the server's side)
-    or None.
+    ``now`` is always time.monotonic(). ``server_time`` is the Date of the handshake's answer, or None;
+    ``clock_skew`` is our clock minus the server's at that moment, in seconds (the server's has whole seconds
+    only), or None.
     """
 
-    _slow_frames_per_read = (
-        256  # frames that are not plain text: then the reader's other duties get their turn (N16)
-    )
+    # after this many frames that are not plain text, the reader's other duties get their turn (N16)
+    _slow_frames_per_read = 256
 
     def __init__(
         self,
@@ -74,68 +72,68 @@ class Transport:
     ) -> None:
         self._stream = stream
         self._ahead = ReadAhead(stream, max_message_size, data)
-        self._client = client  # a websocket.WebSocket
+        self._client = client  # a websocket.WebSocket, which reads from the buffer instead of a socket
         self._client.sock = self._ahead
-        self._idle_timeout = idle_timeout
-        self._write_timeout = write_timeout
-        self._via = via
-        self._owner = threading.get_ident()
+        self._idle_timeout = idle_timeout  # seconds without a byte until the connection is lost
+        self._write_timeout = write_timeout  # seconds without progress until a stalled write is a loss
+        self._via = via  # " (through the proxy …)" for the reason of a loss, or ""
+        self._owner = threading.get_ident()  # the dialing thread
         self.server_time = server_time
         self.clock_skew = clock_skew
-        self.last_received = now
-        self.slept = 0.0  # seconds the machine slept since whoever owns the connection has set this back to 0
-        self.bytes_received = len(data)
-        self.binary_ignored = 0
+        self.last_received = now  # when a byte last came, or when resume() excused the silence
+        self.slept = 0.0  # seconds the machine slept since the owner last reset this to 0
+        self.bytes_received = len(data)  # after decryption, including frame headers
+        self.binary_ignored = 0  # binary messages so far
 
-        self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at
+        self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at yet
         self._fragments: bytearray | None = None  # the message under way; None between messages
-        self._fragments_opcode = 0
-        self._slow_frames = 0  # taken one by one; counted to see whether the head of the stream moves on
-        self._partial_since: float | None = None  # when the message that is incomplete now began
-        self._progress = (0.0, 0)  # of that message: since when it is watched, and how much of it there was
+        self._fragments_opcode = 0  # its first frame's: TEXT or BINARY
+        self._slow_frames = 0  # taken one by one; counted to see whether the stream makes progress
+        self._partial_since: float | None = None  # when the message that is incomplete now started
+        self._progress = (0.0, 0)  # of that message: watched since when, and how much of it there was then
 
         self._outbox: deque[bytes] = deque()  # encoded frames not yet handed to the stream
-        self._pong: bytes | None = None  # the newest one, if the socket was not ready for it
-        self._unsent_since: float | None = None  # last progress while something waits to be written
-        self._pinged = False  # since the last byte received
-        self._watch = watch or ClockWatch()
+        self._pong: bytes | None = None  # the newest one the socket was not ready for
+        self._unsent_since: float | None = None  # the last progress while something waits to be written
+        self._pinged = False  # whether we have sent a ping since the last byte received
+        self._watch = watch or ClockWatch()  # looks at the clocks at each read
         self._last_byte = now, time.time()  # when the last byte came, in monotonic and in Unix seconds
-        self._jump: Jump | None = None  # whose ping has no answer yet
+        self._jump: Jump | None = None  # the jump whose ping has not been answered yet
         self._jumped_at = 0.0  # when that ping was sent
-        # that jump: what comes first after it may have been sent long before
+        # the same before that jump: the first bytes after it may have been sent long before
         self._last_byte_before = self._last_byte
-        self._ending = Ending()
+        self._ending = Ending()  # how far the end has come
 
     # Reading
 
     def fileno(self) -> int:
+        """The socket's descriptor, to wait on; -1 once it is closed."""
         return self._stream.fileno()
 
     @property
     def arriving_since(self) -> float | None:
-        """When the message began that is incomplete now; None when there is none."""
+        """When the message that is incomplete now started (time.monotonic()); None if there is none."""
         return self._partial_since
 
     @property
     def has_more(self) -> bool:
-        """Whether ``read`` has something to give or to raise without waiting for the socket."""
+        """Whether ``read`` has something to return or raise without waiting for the socket."""
         return self._unparsed or self._ending.has_begun or self._stream.has_failed
 
     @property
     def last_byte(self) -> tuple[float, float]:
-        """When the last byte came that shows the peer to be there: time.monotonic() and time.time() as they
-        were then."""
+        """When the last byte came that proves the peer is there, as (time.monotonic(), time.time())."""
         return self._last_byte if self._jump is None else self._last_byte_before
 
     @property
     def is_behind(self) -> bool:
-        """Whether the last ``read`` brought so much that what is waited for may lie behind it, unread."""
+        """Whether the last ``read`` was so large that an expected message may still be unread."""
         return self._stream.is_behind
 
     def read(self, now: float) -> list[bytes]:
-        """One turn, never blocking: the whole text messages that have arrived, each valid UTF-8, in order.
+        """Return the complete text messages that have arrived, in order, each valid UTF-8. Never blocks.
 
-        Raises ConnectionLost once everything before the end has been given, also that the machine ``slept``.
+        Raises ConnectionLost once everything before it was returned, and the owner has reset ``slept``.
         """
         self._check_owner()
         ending = self._ending
@@ -181,12 +179,12 @@ class Transport:
         if count:
             self.last_received = now
             self._last_byte = now, wall
-            # what was on its way has come by now
+            # by now, everything that was on its way has come
             if self._jump is not None and now >= self._jumped_at + ANSWER_SECONDS:
                 self._jump = None
             self.bytes_received += count
             self._pinged = False
-        elif ending.write_error is not None:  # the socket is dead and there is nothing more to read from it
+        elif ending.write_error is not None:  # the socket is dead, and there is nothing left to read from it
             ending.stop_reading(ending.write_error)
 
     def _parse(self, messages: list[bytes], now: float) -> None:
@@ -243,7 +241,7 @@ class Transport:
         self._fragments = None
 
     def _take_binary(self, payload: bytes) -> None:
-        """The exchange sends none: counted, and that is all. tests/autobahn replaces this, to echo them."""
+        """Only count it: the exchange never sends any. tests/autobahn overrides this, to echo them."""
         self.binary_ignored += 1
 
     def _check_text(self, messages: list[bytes], now: float) -> None:
@@ -256,8 +254,11 @@ class Transport:
                 return
 
     def _watch_partial(self, now: float, new_message: bool, new_frame: bool) -> None:
-        """Note since when the message at the head is incomplete; of a fragmented one, single frames do not
-        count."""
+        """Note since when the first message is incomplete, for the stall rule at the top of this module.
+
+        The time starts again with each complete message. Inside a fragmented message, single frames do not
+        count as progress, only bytes do: enough of them in FRAME_SECONDS start a new period.
+        """
         fragmented, arrived = self._fragments is not None, self._arrived()
         if not fragmented and not arrived:
             self._partial_since = None
@@ -271,7 +272,7 @@ class Transport:
             self._progress = now, arrived
 
     def _fail(self, code: int, reason: str, now: float) -> None:
-        """The peer broke the protocol: say so to it, and end the connection."""
+        """End the connection because the peer broke the protocol, and tell the peer so."""
         self._ending.lose(ConnectionLost(code, reason))
         self._send_close(code.to_bytes(2, "big"), now)
 
@@ -279,15 +280,14 @@ class Transport:
 
     @property
     def wants_write(self) -> bool:
-        """Whether to wait for the socket to be writable too, and then to call ``flush``."""
+        """Whether to wait for the socket to become writable, too, and then call ``flush``."""
         if self._ending.write_error is not None:
             return False
         queued = bool(self._outbox) or self._pong is not None
         return self._stream.wants_write or (queued and not self._stream.unsent_bytes)
 
     def send_text(self, data: bytes) -> None:
-        """Queue one text message (valid UTF-8); ``flush`` sends. Dropped silently once the connection is
-        ending."""
+        """Queue a text message (valid UTF-8) for ``flush``; silently dropped once the end has begun."""
         self._send(data, TEXT)
 
     def _send(self, data: bytes, opcode: int) -> None:
@@ -296,8 +296,7 @@ class Transport:
             self._outbox.append(_encode(data, opcode))
 
     def flush(self, now: float) -> None:
-        """Send what the socket takes. Never raises: a dead socket shows in ``read``, after what it had
-        received."""
+        """Send what the socket takes. Never raises: ``read`` reports a dead socket, after its messages."""
         self._check_owner()
         self._flush(now)
 
@@ -337,7 +336,7 @@ class Transport:
     # Time
 
     def next_deadline(self) -> float:
-        """When ``tick`` is due if nothing happens before."""
+        """When ``tick`` is due if nothing happens before (time.monotonic())."""
         when = self.last_received + (self._idle_timeout if self._pinged else self._idle_timeout / 2)
         if self._unsent_since is not None:
             when = min(when, self._unsent_since + self._write_timeout)
@@ -348,7 +347,7 @@ class Transport:
         return when
 
     def tick(self, now: float) -> None:
-        """See to what is due: send the ping, or raise ConnectionLost for silence or something that stalls."""
+        """Do what is due: send the ping, or raise ConnectionLost for silence or a stall."""
         self._check_owner()
         if self._ending.loss is not None or now < self.next_deadline():
             return
@@ -362,13 +361,13 @@ class Transport:
         self._flush(now)
 
     def resume(self, now: float) -> None:
-        """Reading was paused by us: the silence until ``now`` was not the peer's."""
+        """Note that we paused reading: the peer is not to blame for the silence until ``now``."""
         self.last_received = now
         self._pinged = False
         self._progress = now, self._arrived()
 
     def _overdue(self, now: float) -> str:
-        """Why the connection is given up; empty when only the ping is due."""
+        """Why to give up the connection; empty if only the ping is due."""
         if now >= self.last_received + self._idle_timeout:
             return f"no byte for {self._idle_timeout:g} s"
         if self._unsent_since is not None and now >= self._unsent_since + self._write_timeout:
@@ -389,7 +388,7 @@ class Transport:
         self._flush(now)
 
     def _arrived(self) -> int:
-        """How much there is of the message that is incomplete now."""
+        """How many bytes there are of the message that is incomplete now."""
         return self._ahead.available + (0 if self._fragments is None else len(self._fragments))
 
     # Closing
@@ -397,7 +396,7 @@ class Transport:
     def close(self, deadline: float, code: int = NORMAL) -> None:
         """Say goodbye, wait for the peer's answer until ``deadline`` at most, and close the descriptor.
 
-        Everything that still arrives is discarded. Idempotent; never raises.
+        Whatever still arrives is discarded. Idempotent; never raises.
         """
         self._check_owner()
         try:
@@ -428,7 +427,7 @@ class Transport:
                     pass
 
     def abort(self) -> None:
-        """Close the descriptor at once, without a farewell. Idempotent."""
+        """Close the descriptor at once, without a goodbye. Idempotent."""
         if self._ending.stage is not EndingStage.CLOSED:
             self._ending.close()
             self._client.sock = None

@@ -1,9 +1,8 @@
-"""The WebSocket upgrade: websocket-client writes the request and checks the answer, over a stand-in for its
-socket.
+"""The WebSocket upgrade: websocket-client writes the request and checks the answer, but never has the socket.
 
-The stand-in reads the answer's head itself, under the dial's deadline and a byte budget, so websocket-client
-only ever sees a complete 101, and every other status keeps its meaning whatever its body does. Cookies are
-taken out both ways: websocket-client's jar is shared by the whole process. Owns the upgrade.
+The stand-in reads the answer's head itself, within the dial's deadline and a byte limit. So websocket-client
+only ever sees a complete 101, and every other status is reported as such, whatever its body looks like.
+Cookies are removed in both directions: websocket-client's cookie jar is shared by the whole process.
 """
 
 from __future__ import annotations
@@ -38,7 +37,10 @@ install_log_filter()
 
 @dataclass(frozen=True)
 class Upgraded:
-    """An upgrade that succeeded: websocket-client's object, the answer, and the bytes that came behind it."""
+    """An upgrade that succeeded: websocket-client's object, the answer, and the bytes that came after it.
+
+    ``clock_skew`` is our clock minus the server's in seconds, None without a Date. Thread-safe: immutable.
+    """
 
     websocket: Any  # websocket.WebSocket, which has no types
     answer: Answer
@@ -47,7 +49,7 @@ class Upgraded:
 
 
 class _Refused(Exception):
-    """Any answer but 101; carries it through websocket-client's frames."""
+    """An answer other than 101, on its way out through websocket-client's frames."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -61,8 +63,10 @@ def upgrade(
     proxy: Proxy | None,
     headers: Callable[[], Mapping[str, str]],
 ) -> Upgraded | KalshiFeedError | DialCancelled:
-    """Sign, send the request and check the answer. Gives the error instead of raising it: this frame holds
-    the headers (K02)."""
+    """Sign, send the request and check the answer.
+
+    Errors are returned, not raised, because this frame holds the headers (K02).
+    """
     signed = _sign(headers)
     if isinstance(signed, KalshiFeedError):
         return signed
@@ -82,15 +86,14 @@ def upgrade(
     except Exception as error:
         return connection_failed(stand_in.failure or error, DOING, endpoint, proxy, secrets)
     answer = stand_in.answer
-    # not as things stand; but nothing else may ever pass for a connection
+    # cannot happen today; but nothing else must ever pass for a connection
     if answer is None or client.getstatus() != 101:
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
     for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
         if name in answer.headers:
             return ConnectionFailed(
-                f"{endpoint.redacted}: {DOING} failed: the server turned on something that was not asked for "
-                f"({name}); "
-                "a proxy on the way may have added it"
+                f"{endpoint.redacted}: {DOING} failed: the server turned on something we did not ask for "
+                f"({name}); a proxy on the way may have added it"
             )
     skew = None if answer.server_time is None else (local_time() - answer.server_time).total_seconds()
     return Upgraded(client, answer, stand_in.rest(), skew)
@@ -102,34 +105,32 @@ def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFe
     except KalshiFeedError as error:
         detach(error)  # the signer's frames hold the key
         return error
-    except Exception as error:  # no cause: nobody knows what a signer's exception holds
+    except Exception as error:  # not kept as the cause: a signer's exception may hold anything
         return CredentialsError(
             f"the handshake could not be signed ({type(error).__name__}); check the private key"
         )
     for name, value in signed.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
             return CredentialsError(
-                "a handshake header holds control or non-ASCII characters; check the api key id"
+                "a handshake header contains control or non-ASCII characters; check the API key id"
             )
     return signed
 
 
 class _HandshakeSocket:
-    """What websocket-client takes for its socket during ``connect``. Not thread-safe; owned by the dialing
-    thread."""
+    """websocket-client's socket during ``connect``. Not thread-safe; owned by the dialing thread."""
 
     def __init__(self, stream: ByteStream, deadline: DialDeadline) -> None:
         self._stream = stream
         self._deadline = deadline
-        self._received = bytearray()
-        self._served: bytes | None = None
-        self._position = 0
-        self.answer: Answer | None = None
-        self.failure: Exception | None = None  # before websocket-client gives it another name
+        self._received = bytearray()  # what was read and is not part of the head
+        self._served: bytes | None = None  # the answer's head, once it was read completely
+        self._position = 0  # how much of it websocket-client has read
+        self.answer: Answer | None = None  # a 101, parsed
+        self.failure: Exception | None = None  # websocket-client replaces it with its own type
 
     def send(self, data: bytes) -> int:
-        """All of ``data``, which is the whole request: websocket-client does not look at how much was
-        sent."""
+        """Send all of ``data``, the whole request: websocket-client ignores how much was sent."""
         self._stream.write(_COOKIES.sub(b"", data))
         while self._stream.wants_write:
             self._deadline.wait(self._stream.fileno(), read=False, write=True)
@@ -137,6 +138,7 @@ class _HandshakeSocket:
         return len(data)
 
     def recv(self, size: int) -> bytes:
+        """Serve the answer's head; the first call reads all of it. Raises _Refused and read errors."""
         if self._served is None:
             try:
                 self._served = self._read_answer()
@@ -155,12 +157,12 @@ class _HandshakeSocket:
         return _COOKIES.sub(b"", head)
 
     def rest(self) -> bytes:
-        """What came behind the answer: the first frames."""
+        """The bytes that came after the answer: the first frames."""
         return bytes(self._received)
 
     def gettimeout(self) -> float:
-        """0: websocket-client then calls ``send`` and ``recv`` directly and never waits by itself."""
+        """Return 0: websocket-client then calls ``send`` and ``recv`` directly and never waits by itself."""
         return 0.0
 
     def close(self) -> None:
-        """Nothing: the dial closes the stream."""
+        """Do nothing: the dial closes the stream."""

@@ -1,6 +1,6 @@
-"""Which server: checks a feed's url once, at construction, and takes it apart for the dial.
+"""Which server to dial: a feed's url is checked once, when the feed is made, and split into its parts.
 
-Owns the rules for urls (wss everywhere, ws on loopback only); must not import anything but the errors.
+Owns the rules for urls: wss:// everywhere, ws:// on loopback only.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Endpoint:
 
     @property
     def is_secure(self) -> bool:
+        """Whether it is wss://."""
         return self.scheme == "wss"
 
     @property
@@ -50,7 +51,7 @@ class Endpoint:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show, in case the server echoes it: the query may hold a token."""
+        """The strings to redact if the server echoes them: the query may hold a token."""
         query = self.path.partition("?")[2]
         return query, *(value for _, value in parse_qsl(query))
 
@@ -67,25 +68,25 @@ class Endpoint:
 
 
 def parse_url(url: str) -> Endpoint:
-    """Check ``url`` and take it apart.
+    """Check ``url`` and split it into its parts.
 
-    Raises ConfigurationError with what to write instead; its text never holds a userinfo or a query.
+    Raises ConfigurationError, which says what to write instead and never shows a password or the query.
     """
     if not isinstance(url, str):
         raise ConfigurationError(f"url must be a str like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
         raise ConfigurationError(
-            "url holds a blank, a control character or a backslash; write them percent-encoded"
+            "url contains a space, a control character or a backslash; percent-encode it"
         )
     if not url.isascii():
         raise ConfigurationError(
-            "url holds non-ASCII characters; write the host in punycode (xn--…) and the path percent-encoded"
+            "url contains non-ASCII characters; write the host in punycode (xn--…), percent-encode the path"
         )
     parts = _split(url)
     _check_scheme(parts, url)
     if "@" in parts.netloc:
         raise ConfigurationError(
-            "url holds a user name or password; Kalshi wants signed headers: pass credentials= instead"
+            "url contains a user name or password; Kalshi expects signed headers: pass credentials= instead"
         )
     if parts.fragment or url.endswith("#"):
         raise ConfigurationError("url has a fragment (#…), which a WebSocket url cannot have; remove it")
@@ -93,15 +94,17 @@ def parse_url(url: str) -> Endpoint:
         raise ConfigurationError("url has a ';' in its path; write it as %3B")
     host = parts.hostname
     if not host:
-        raise ConfigurationError(f"url names no host; write one like {EXAMPLE!r}")
+        raise ConfigurationError(f"url has no host; write one like {EXAMPLE!r}")
     if not _can_be_looked_up(host):
-        raise ConfigurationError("url's host is no name: the parts between its dots have 1 to 63 characters")
+        raise ConfigurationError(
+            "url's host is not a valid name: each part between its dots must have 1 to 63 characters"
+        )
     port = _port(parts)
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
         raise ConfigurationError(
-            f"ws:// would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback "
-            "only)"
+            f"ws:// would send the signed headers to {host} unencrypted; "
+            "write wss:// (ws:// is for loopback only)"
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = f"[{host}]" if ":" in host else host
@@ -110,7 +113,7 @@ def parse_url(url: str) -> Endpoint:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether ``host`` is ``localhost`` or a loopback address; no name is looked up."""
+    """Whether ``host`` is ``localhost`` or a loopback address; does no lookup."""
     if host == "localhost":
         return True
     try:
@@ -132,7 +135,7 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # unbalanced brackets and the like
         pass
-    raise ConfigurationError(f"url cannot be read; write one like {EXAMPLE!r}")
+    raise ConfigurationError(f"url cannot be parsed; write one like {EXAMPLE!r}")
 
 
 def _check_scheme(parts: SplitResult, url: str) -> None:

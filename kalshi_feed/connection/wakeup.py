@@ -1,5 +1,4 @@
-"""Waiting: the descriptor that ends a wait from outside, and the waits on one socket, or on several connects,
-plus that descriptor.
+"""Waiting for a socket, or for several connects, with a wake-up descriptor that ends the wait from outside.
 
 Owns the wake-up socket pair.
 """
@@ -20,22 +19,21 @@ _HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors a
 
 
 class Wakeup:
-    """Ends the reader's wait. Thread-safe; ``wake`` may also be called from a signal handler and after
-    ``close``.
+    """Ends the reader's wait. Thread-safe; ``wake`` also works in a signal handler and after ``close``.
 
-    Latched: a wake before the wait ends the next wait at once. Level-triggered: it stays until ``drain``, so
-    drain first and look at what was posted afterwards, then nothing is missed.
+    It is latched: a wake before a wait ends that wait at once. It is level-triggered: it stays until
+    ``drain``. So drain first and look at what was posted afterwards, and nothing is missed.
     """
 
     def __init__(self) -> None:
         self._reader, self._writer = map(close_in_child, socket.socketpair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._closing = False
-        # Guards the two sockets against being closed while a byte is sent (the number could by then be
-        # another file). Only non-blocking socket calls happen under it. Re-entrant, because a signal handler
-        # may wake while its thread is waking; and close() does not wait for it, because that handler may wait
-        # for the thread that closes.
+        self._closing = False  # set by close(); a wake() that is running then closes in its place
+        # Keeps the two sockets from being closed while a byte is sent (their descriptor could already be
+        # another file). Only non-blocking socket calls happen under it. It is reentrant because a signal
+        # handler may wake while its thread is waking; and close() does not wait for it because that handler
+        # may be waiting for the thread that closes.
         self._lock = threading.RLock()
 
     def fileno(self) -> int:
@@ -50,11 +48,10 @@ class Wakeup:
             self.close()
 
     def give_back(self) -> None:
-        """A wake by the thread that drains and closes: needs no lock, which a thread may hold that is in a
-        signal handler."""
+        """Wake from the thread that drains and closes. Takes no lock: a signal handler may hold it."""
         try:
             self._writer.send(b"\0")
-        except OSError:  # full: already woken; closed: nobody waits
+        except OSError:  # full: already woken; closed: no one waits
             pass
 
     def drain(self) -> None:
@@ -66,7 +63,7 @@ class Wakeup:
             pass
 
     def close(self) -> None:
-        """Release both descriptors; at the latest when whoever wakes just now has done so. Idempotent."""
+        """Release both descriptors, or leave that to a ``wake`` that is running right now. Idempotent."""
         self._closing = True
         if self._lock.acquire(blocking=False):
             try:
@@ -84,11 +81,10 @@ def wait_ready(
     write: bool = False,
     timeout: float | None = None,
 ) -> tuple[bool, bool, bool]:
-    """Wait until the socket is ready, the wake-up was signalled or ``timeout`` seconds are over (None: for
-    ever).
+    """Wait until the socket is ready, the wake-up is signaled or ``timeout`` seconds have passed.
 
-    Gives (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked,
-    writable: the next call on the socket then tells what it is.
+    Returns (readable, writable, woken). An error or a hang-up on the socket counts as readable and, if asked
+    for, writable: the next call on the socket then raises it.
     """
     woken_fd = -1 if wakeup is None else wakeup.fileno()
     socket_fd = -1 if fileno is None else fileno
@@ -107,7 +103,7 @@ def _poll(
         poll.register(woken_fd, select.POLLIN)
     if socket_fd >= 0 and (read or write):
         poll.register(socket_fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-    # poll() counts whole milliseconds: round up, or the last one is a busy loop
+    # poll() takes whole milliseconds: round up, or the last one becomes a busy loop
     events = dict(poll.poll(None if timeout is None else int(timeout * 1000) + (timeout > 0)))
     found = events.get(socket_fd, 0)
     broken = bool(found & (select.POLLERR | select.POLLHUP | select.POLLNVAL))
@@ -129,8 +125,9 @@ def _select(
 
 
 def wait_connects(filenos: Collection[int], wakeup: Wakeup, timeout: float) -> tuple[set[int], bool]:
-    """Wait until the connect of one of the sockets has ended, well or badly (SO_ERROR then tells), the
-    wake-up was signalled or ``timeout`` seconds are over. Gives (the sockets whose connect has ended, woken).
+    """Wait until one of the connects has ended, the wake-up is signaled or ``timeout`` seconds have passed.
+
+    Returns (the sockets whose connect has ended, woken); SO_ERROR says how each one ended.
     """
     woken_fd = wakeup.fileno()
     if _HAS_POLL:

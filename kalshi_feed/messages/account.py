@@ -1,11 +1,8 @@
-"""The messages of the account's own channels: fill, user_order, market_position, order_group_updates
-(PROTOCOL.md 6.5, 6.6, 6.9, 6.10, 8).
+"""The messages of the account's channels: fill, user_order, market_position, order_group_updates (PROTOCOL.md
+6.5, 6.6, 6.9, 6.10, 8).
 
-Owns the types. Must not import anything of the package but messages.base and messages.flat. None of these
-channels has a snapshot or a replay: what happened while the connection was away must be read over REST
-(PROTOCOL.md 5.6).
-
-Every field may be None. Dates say since when the exchange sends a field.
+Owns the types. None of these channels has a snapshot or a replay: read what happened while the connection was
+down over REST (PROTOCOL.md 5.6). Every field may be None. Dates say since when the exchange has sent a field.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ __all__ = ["Fill", "MarketPosition", "OrderGroupUpdate", "UserOrder"]
 
 
 class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="fill"):
-    """One fill of one of your orders; tell repeats by ``trade_id``. Thread-safe: immutable.
+    """One fill of one of your orders; ``trade_id`` identifies repeats. Thread-safe: immutable.
 
     Read the direction from ``outcome_side`` and ``book_side`` only: buying yes is selling no. The wire's
     integers until 2026-03-12 are ``yes_price_cents``, ``count_int`` and ``post_position_int``.
@@ -58,7 +55,7 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
 
     market_ticker: TickerText = None
     trade_id: str | None = None
-    """Has uuid form but is no valid uuid (PROTOCOL.md 9.10)."""
+    """Looks like a UUID but is not a valid one (PROTOCOL.md 9.10)."""
     order_id: str | None = None
     client_order_id: str | None = None
     """What you named the order, if you did."""
@@ -66,7 +63,7 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
     """The exchange shard (since 2026-08-20)."""
     is_taker: bool | None = None
     yes_price_dollars: TradedPrice = None
-    """Dollars, of the yes side whichever you traded (since 2025-09-09)."""
+    """Dollars; the yes price, no matter which side you traded (since 2025-09-09)."""
     count_fp: TradedCount = None
     """Contracts (since 2026-01-22)."""
     fee_cost: MoneyText = None
@@ -78,13 +75,13 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
     book_side: BookSide | None = None
     """ "bid" is buying yes or selling no (since 2026-05-06)."""
     subaccount: Id | None = None
-    """Only if the order was a subaccount's (since 2026-01-27)."""
+    """Only if a subaccount placed the order (since 2026-01-27)."""
     ts_ms: Milliseconds | None = None
     """Unix time in milliseconds (since 2026-04-15)."""
     ts: Time = None
     """Unix time in seconds; deprecated."""
     side: str | None = None
-    """Deprecated, and not as on orders: read ``outcome_side``."""
+    """Deprecated, and not the same as on orders: read ``outcome_side``."""
     action: str | None = None
     """ "buy", "sell", "sell_partial", "sell_to_close" or ""; deprecated."""
     purchased_side: str | None = None
@@ -115,12 +112,13 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
 
     @property
     def time(self) -> datetime | None:
-        """When the fill happened (``ts_ms``, else ``ts``), aware."""
+        """When the fill happened (``ts_ms`` or ``ts``), as an aware datetime."""
         return ready_time(self.ts_ms, self.ts)
 
 
 class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="user_order"):
     """The state of one of your orders after it was placed or changed (channel user_orders, since 2026-02-03).
+
     Thread-safe: immutable.
     """
 
@@ -139,7 +137,7 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
     book_side: BookSide | None = None
     """ "bid" is buying yes or selling no (since 2026-05-06)."""
     yes_price_dollars: PriceText = None
-    """Limit price in dollars, of the yes side whichever is traded."""
+    """Limit price in dollars; the yes price, no matter which side is traded."""
     fill_count_fp: CountText = None
     """Contracts filled so far."""
     remaining_count_fp: CountText = None
@@ -147,9 +145,9 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
     initial_count_fp: CountText = None
     """Contracts ordered."""
     taker_fill_cost_dollars: MoneyText = None
-    """Dollars paid for what was filled as taker."""
+    """Dollars paid for contracts filled as taker."""
     maker_fill_cost_dollars: MoneyText = None
-    """Dollars paid for what was filled as maker."""
+    """Dollars paid for contracts filled as maker."""
     taker_fees_dollars: MoneyText = None
     maker_fees_dollars: MoneyText = None
     client_order_id: str | None = None
@@ -168,11 +166,11 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
     expiration_ts_ms: Milliseconds | None = None
     """Unix time in milliseconds, if the order expires (since 2026-04-15)."""
     created_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     last_update_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     expiration_time: Time = None
-    """RFC 3339 text; deprecated."""
+    """An RFC 3339 string; deprecated."""
     side: str | None = None
     """ "yes" or "no"; deprecated."""
     is_yes: bool | None = None
@@ -184,7 +182,7 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
 
     @property
     def yes_price(self) -> Decimal | None:
-        """Limit price in dollars, of the yes side."""
+        """Limit price in dollars; the yes price."""
         return ready_price(self.yes_price_dollars)
 
     @property
@@ -239,18 +237,17 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
 
     @property
     def time(self) -> datetime | None:
-        """When the order changed last, else when it was created, aware."""
+        """When the order last changed or, without that, was created, as an aware datetime."""
         return self.last_updated_at or self.created_at
 
 
 class MarketPosition(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_position"
 ):
-    """Your position in one market after it changed (channel market_positions). It has no time. Thread-safe:
-    immutable.
+    """Your position in one market after it changed (channel market_positions). Thread-safe: immutable.
 
-    The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int`` (contracts) and the
-    ``*_centi_cents`` (1/10,000 dollar).
+    It has no time. The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int`` (contracts)
+    and the ``*_centi_cents`` (1/10,000 dollar).
     """
 
     type: ClassVar[str] = "market_position"
@@ -258,13 +255,13 @@ class MarketPosition(
     user_id: str | None = None
     market_ticker: TickerText = None
     subaccount: Id | None = None
-    """Only if the position is a subaccount's (since 2026-01-27)."""
+    """Only if a subaccount holds the position (since 2026-01-27)."""
     position_fp: SizeText = None
     """Contracts held; negative is a position in no (since 2026-01-22)."""
     volume_fp: CountText = None
     """Contracts traded (since 2026-01-22)."""
     position_cost_dollars: MoneyText = None
-    """Since 2026-03-09, as the three below."""
+    """Dollars (since 2026-03-09, like the three below)."""
     realized_pnl_dollars: MoneyText = None
     fees_paid_dollars: MoneyText = None
     position_fee_cost_dollars: MoneyText = None
@@ -309,7 +306,7 @@ class MarketPosition(
 class OrderGroupUpdate(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="order_group_updates"
 ):
-    """One of your order groups was created or has changed (since 2026-01-29). Thread-safe: immutable."""
+    """One of your order groups was created or changed (since 2026-01-29). Thread-safe: immutable."""
 
     type: ClassVar[str] = "order_group_updates"
 
@@ -328,5 +325,5 @@ class OrderGroupUpdate(
 
     @property
     def time(self) -> datetime | None:
-        """When it happened, aware."""
+        """When it happened, as an aware datetime."""
         return ready_time(self.ts_ms)

@@ -1,8 +1,9 @@
-"""Amounts that are not strings, in the messages that are decoded in one step: books, tickers and trades.
+"""Amounts that are JSON numbers instead of strings, in the messages that are decoded in one step: books,
+tickers and trades.
 
-Owns the second look at such a frame. The first one demands strings, because that is what the exchange sends
-and what is quickest; a frame that fails it comes here as plain Python values, with every number exact
-(messages.flat, wire_number()). Must not import anything of the package but the message types and the values.
+Owns the second look at such a frame. The first one requires strings, because that is what the exchange sends,
+and because it is fastest. A frame that fails it comes here as plain Python values, with every number exact
+(wire_number() in messages.flat).
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ _LEVELS_WITH_INTS: Final = ("yes_dollars", "no_dollars")  # whose sizes are whol
 
 
 def spelled_out(cls: type[Message], body: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``msg`` in which the amounts that are JSON numbers are strings; whatever else it holds stays
-    what it is."""
+    """Return a copy of ``msg`` in which amounts that are JSON numbers are strings; all else is unchanged."""
     found = dict(body)
     if issubclass(cls, OrderbookDelta | Ticker | Trade):
         for name in found.keys() & (_PRICES | _SIZES):
@@ -50,8 +50,7 @@ def spelled_out(cls: type[Message], body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_aside(cls: type[Message], body: dict[str, Any]) -> list[str]:
-    """Take out of ``body`` the amounts of a Ticker that cannot be read; returns their names. Other types have
-    none to spare."""
+    """Remove a Ticker's unreadable amounts from ``body``; return their names. Other types need all theirs."""
     odd: list[str] = []
     if cls is Ticker:
         for name, check in _TICKER_CHECKS.items():
@@ -80,7 +79,9 @@ def _level(pair: object, *, sizes: bool) -> object:
 
 
 def _unless_empty(check: Callable[[str], object]) -> Callable[[Any], object]:
-    return lambda value: value == "" or check(value)  # "" was sent where nobody had traded (PROTOCOL.md 6.3)
+    return lambda value: (
+        value == "" or check(value)
+    )  # "" was sent if there was no trade yet (PROTOCOL.md 6.3)
 
 
 def _whole(most: int) -> Callable[[Any], object]:

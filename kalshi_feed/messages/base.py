@@ -1,12 +1,11 @@
-"""What all messages have in common, and the message of a type that this package does not know.
+"""What all messages have in common, and the message for types that this package does not know.
 
-Owns Message, UnknownMessage, which of a class's attributes to_dict() tells, and the checked integers of the
-wire. Must not import anything of the package but messages.plain and messages.values.
+Owns Message, UnknownMessage, the choice of attributes for to_dict(), and the wire's checked integers.
 
-A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec; properties
-read through to the body under the wire's own names, beside ready values. Bodies may be read directly on hot
-paths (``delta.msg.side``). The messages of the less busy channels have the fields on themselves, see
-messages.flat. ``gc=False`` is safe: all fields are immutable, so no reference cycle can form.
+A message is the wire's envelope with its body inside (``msg``), decoded in one step by msgspec. Properties
+give access to the body under the wire's own names, next to the ready values. Hot paths may read the body
+directly (``delta.msg.side``). Messages of the quieter channels hold the fields themselves, see messages.flat.
+``gc=False`` is safe: all fields are immutable, so there can be no reference cycles.
 """
 
 from __future__ import annotations
@@ -56,17 +55,20 @@ __all__ = [
 ]
 
 MAX_ID = 2**53 - 1
-"""The largest sid, seq or id. A Gap and a repaired sequence name the next number too, and all of them must
-fit into a signed 64-bit column, and into a double: in JavaScript and in a pandas column with missing values
-every number is one. At a million messages a second a count takes 285 years to get there; seqs beyond 13
-million are seen (PROTOCOL.md 5.2)."""
+"""The largest sid, seq or id.
+
+It must fit into a signed 64-bit column and, with the next number (a Gap and a repaired sequence name that
+one, too), into a double: every number is one in JavaScript, and in a pandas column with missing values. At a
+million messages a second, it takes 285 years to count that far; seqs above 13 million have been seen
+(PROTOCOL.md 5.2).
+"""
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
-"""sid, seq, id and other small counts; never negative."""
+"""A sid, seq, id or other small count; never negative."""
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Clock = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""The exchange's clock: nobody has seen one (PROTOCOL.md 11), and in nanoseconds it would be above MAX_ID."""
+"""The exchange's clock. None has been seen yet (PROTOCOL.md 11); in nanoseconds it would exceed MAX_ID."""
 Cents = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**13)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # the end of the year 9999
@@ -74,8 +76,7 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 Side = Literal["yes", "no"]
 BookSide = Literal["bid", "ask"]
 Time = Int64 | str | None
-"""``ts``: seconds on ticker, trade and fill, RFC 3339 text on deltas (PROTOCOL.md 7); either is read
-everywhere."""
+"""``ts``: Unix seconds or, on deltas, an RFC 3339 string; both are read everywhere (PROTOCOL.md 7)."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -94,12 +95,12 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def market_ticker(self) -> str | None:
-        """The market this message is about, None where it is about none or several."""
+        """The market this message is about; None if it is about none or several."""
         return None
 
     @property
     def time(self) -> datetime | None:
-        """When what the message tells happened, aware; None where it does not say."""
+        """When the event happened, as an aware datetime; None if the message does not say."""
         return None
 
     @property
@@ -109,17 +110,19 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What ``msg`` held that no field took (messages.flat); always empty for replies, books, tickers and
-        trades."""
+        """The rest of ``msg``: unknown keys and unreadable values (messages.flat).
+
+        Always empty for replies, books and trades.
+        """
         return {}
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The message as plain data, the same keys for every message of a type: ``type``, the ready values
-        under their names, the wire fields that have no ready value, and ``extra``.
+        """Return the message as plain data, with the same keys for every message of a type.
 
-        Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
-        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or ``Decimal`` (as it is).
-        Raises ConfigurationError otherwise.
+        The keys are ``type``, the names of the ready values, the wire fields without a ready value, and
+        ``extra``. Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
+        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas), ``Decimal`` (unchanged)
+        or your own function. Raises ConfigurationError if ``number`` is not callable.
         """
         return {"type": self.type} | fields_to_dict(self, number)
 
@@ -127,8 +130,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         return self._shown()
 
     def _shown(self, first: str = "", but: tuple[str, ...] = ()) -> str:
-        """The repr: the market, ``first``, and all that to_dict() tells but what is None and what ``first``
-        says (``but``)."""
+        """The repr: the market, ``first``, and what to_dict() has, without None and the names in ``but``."""
         left_out = {"market_ticker", *but}
         names = [name for name in field_names(type(self)) if name not in left_out]
         head = [shown(self.market_ticker)] if self.market_ticker is not None else []
@@ -142,7 +144,7 @@ class Body(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
 _UNITS: Final = ("_dollars_fp", "_dollars", "_fp", "_centi_cents", "_cents", "_int", "_json")
 _TIMES: Final = ("_ts_ms", "_ts", "_time", "_date")
-# ready values that are not called after their wire field, see the docstring of messages
+# ready values that are not named after their wire field, see the docstring of messages
 _OTHERWISE: Final = {
     "data": "upstream",
     "end": "end_price",
@@ -168,8 +170,8 @@ _OTHERWISE: Final = {
     "value_usd": "value",
     "window_end_ts_exclusive": "window_end_at",
 }
-_LEFT_OUT: Final = {"msg", "wire"}  # the fields are told one by one
-# 1: ready values, 4: as sent
+_LEFT_OUT: Final = {"msg", "wire"}  # its fields are listed one by one
+# the order in repr and to_dict(); 1: the other ready values, 4: fields as sent
 _PLACES: Final = {
     "market_ticker": 0,
     "seq": 2,
@@ -181,7 +183,7 @@ _PLACES: Final = {
 
 
 def _ready_name(attribute: str) -> str:
-    """What the ready value of a wire field would be called; "" where it can have none."""
+    """The name that the ready value of a wire field would have; "" if it cannot have one."""
     if attribute in _OTHERWISE:
         return _OTHERWISE[attribute]
     for ending in _UNITS:
@@ -193,13 +195,13 @@ def _ready_name(attribute: str) -> str:
 
 
 def struct_names(cls: type[msgspec.Struct]) -> dict[str, str]:
-    """The keys of a struct on the wire, each with its attribute."""
+    """A struct's keys on the wire, each with its attribute."""
     return dict(zip(cls.__struct_encode_fields__, cls.__struct_fields__, strict=True))
 
 
 @cache
 def bodies(cls: type[msgspec.Struct]) -> tuple[type[Body], ...]:
-    """The types of ``msg`` that a plain message may have; none for a FlatMessage."""
+    """The possible types of ``msg`` in a plain message; none for a FlatMessage."""
     hint = get_type_hints(cls).get("msg")
     return tuple(
         part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Body)
@@ -208,9 +210,7 @@ def bodies(cls: type[msgspec.Struct]) -> tuple[type[Body], ...]:
 
 @cache
 def field_names(cls: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The attributes that tell all that a message, or a part of one, says, each thing once: the ready values,
-    and what was sent and has no ready value.
-    """
+    """The attributes that hold all of a message, or of a Part, once: ready values, and fields without one."""
     sent = [name for struct in (cls, *bodies(cls)) for name in struct.__struct_fields__]
     properties = [
         name
@@ -225,73 +225,72 @@ def field_names(cls: type[msgspec.Struct]) -> tuple[str, ...]:
 
 
 def fields_to_dict(owner: msgspec.Struct, number: Number) -> dict[str, Any]:
-    """What to_dict() tells of a message or a part of one, but for the type."""
+    """What to_dict() returns for a message, except for its type, or for a Part."""
     passed = number_function(number)
     return {name: plain(getattr(owner, name), passed) for name in field_names(type(owner))}
 
 
 class UnknownMessage(Message, frozen=True, gc=False, kw_only=True):
-    """A message of a type without a class of its own: ``type`` is the wire's, ``frame`` the whole frame as
-    received.
+    """A message whose type has no class of its own: ``type`` is the wire's, ``frame`` the whole frame.
 
     Thread-safe: immutable.
     """
 
     type: str  # type: ignore[misc]  # the one class whose type is data
-    market_ticker: str | None = None  # a field in place of the property
+    market_ticker: str | None = None  # a field instead of the property
     frame: bytes = b""
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The whole frame as plain Python values, decoded anew at each call: the caller's own copy."""
+        """The whole frame as plain Python values, decoded at each call: the caller's own copy."""
         value: dict[str, Any] = msgspec.json.decode(self.frame)
         return value
 
     @property
     def msg(self) -> Any:
-        """The frame's ``msg`` as plain Python values (a copy), None if it has none."""
+        """The frame's ``msg`` as plain Python values (a copy); None if it has none."""
         return self.raw.get("msg")
 
 
 def ready_price(text: str | None, cents: int | None = None) -> Decimal | None:
-    """Decimal dollars from the present or else the old field, None if the wire had neither (or "")."""
+    """Decimal dollars from the current field or, without it, the old one; None if both are missing or "".
+
+    ``text`` is dollars, ``cents`` whole cents. Raises ValueError for an invalid number.
+    """
     if text:
         return price_decimal(price_units(text))
     return None if cents is None else price_decimal(cents_units(cents))
 
 
 def ready_size(text: str | None, count: int | None = None) -> Decimal | None:
-    """Decimal contracts from the present or else the old field, None if the wire had neither (or "")."""
+    """Like ready_price, for sizes: both fields are contracts."""
     if text:
         return size_decimal(count_units(text))
     return None if count is None else size_decimal(count * 100)
 
 
 def ready_money(text: str | None, centi_cents: int | None = None) -> Decimal | None:
-    """Decimal dollars with 6 decimals from the present or else the old field (1/10,000 dollar), None if the
-    wire had neither."""
+    """Like ready_price, for money: dollars with 6 decimals; the old field is in 1/10,000 dollar."""
     if text is not None:
         return money_decimal(money_units(text))
     return None if centi_cents is None else money_decimal(centi_cents * 100)
 
 
 def ready_signed(text: str | None, count: int | None = None) -> Decimal | None:
-    """As ready_size, for sizes that may be negative."""
+    """Like ready_size, for sizes that may be negative."""
     if text is not None:
         return size_decimal(size_units(text))
     return None if count is None else size_decimal(count * 100)
 
 
 def ready_time(ts_ms: int | None, *others: int | str | None) -> datetime | None:
-    """The first of the wire's times that can be read: milliseconds, else seconds or RFC 3339 text."""
+    """The first of the wire's times that can be read: milliseconds, then seconds or RFC 3339 strings."""
     if ts_ms is not None:
         return from_ms(ts_ms)
     for other in others:
         try:
             if other is not None:
                 return parse_time(other) if isinstance(other, str) else from_seconds(other)
-        except (
-            ValueError
-        ):  # times are deprecated ornaments here: an odd one is no reason to fail in a callback
+        except ValueError:  # these times are deprecated extras: an odd one must not fail in a callback
             continue
     return None

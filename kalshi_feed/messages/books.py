@@ -1,9 +1,7 @@
-"""The messages of the orderbook_delta channel: orderbook_snapshot and orderbook_delta (PROTOCOL.md 6.1, 6.2,
-8).
+"""The orderbook_delta channel's messages: orderbook_snapshot and orderbook_delta (PROTOCOL.md 6.1, 6.2, 8).
 
-Owns the two types and the reading of their levels in all wire generations. Must not import anything of the
-package but messages.base and messages.values. Both sides are bids; every ready price is in the side's own
-price.
+Owns the two types and the reading of their levels in all wire generations. Both sides are bids, and every
+ready price is the side's own price.
 """
 
 from __future__ import annotations
@@ -60,11 +58,10 @@ class DeltaBody(Body, frozen=True, gc=False, kw_only=True):
 
 class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_delta"):
     """One change of one price level: ``delta`` contracts more (or fewer) at ``price`` on ``side``.
-    Thread-safe: immutable.
 
-    ``price_dollars`` and ``delta_fp`` are the wire's texts; ``price_cents`` and ``delta_int`` the wire's
-    integers until March 2026. A message that Decoder.decode_batch() made may still hold a number that
-    units(), ``price`` and ``delta`` refuse with ValueError; the feed delivers none of those.
+    ``price_dollars`` and ``delta_fp`` are the wire's strings, ``price_cents`` and ``delta_int`` its integers
+    until March 2026. A message from Decoder.decode_batch() may hold an invalid number, for which units(),
+    ``price`` and ``delta`` raise ValueError; the feed never delivers such a message. Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "orderbook_delta"
@@ -73,8 +70,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
     msg: DeltaBody
 
     def units(self) -> tuple[int, int]:
-        """(own price in 1/10,000 dollar, signed size in 1/100 contract). Raises ValueError for an invalid
-        number."""
+        """Return (own price in 1/10,000 dollar, signed size in 1/100 contract). Raises ValueError."""
         body = self.msg
         price = PRICES.get(body.price_dollars)  # type: ignore[arg-type]  # None is simply not in it
         if price is None:
@@ -103,7 +99,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def price(self) -> Decimal:
-        """Dollars, in the side's own price: a no bid at 0.54 is 0.54 whatever use_yes_price was."""
+        """Dollars, the side's own price: a no bid at 0.54 is 0.54, with or without use_yes_price."""
         return price_decimal(self.units()[0])
 
     @property
@@ -113,7 +109,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def time(self) -> datetime | None:
-        """When the exchange made the change (``ts_ms``, else ``ts``), aware; None if not sent."""
+        """When the exchange made the change (``ts_ms`` or ``ts``), as an aware datetime; None if not sent."""
         return ready_time(self.msg.ts_ms, self.msg.ts)
 
     @property
@@ -152,7 +148,7 @@ class OrderbookDelta(Message, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def ts(self) -> int | str | None:
-        """RFC 3339 text (since 2026-01-31); deprecated."""
+        """An RFC 3339 string (since 2026-01-31); deprecated."""
         return self.msg.ts
 
     @property
@@ -193,13 +189,13 @@ class SnapshotBody(Body, frozen=True, gc=False, kw_only=True):
 class OrderbookSnapshot(
     Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="orderbook_snapshot"
 ):
-    """All levels of one market; it replaces the book, whenever it comes (PROTOCOL.md 5.5). Thread-safe:
-    immutable.
+    """All levels of one market. It replaces the book, whenever it comes (PROTOCOL.md 5.5).
 
-    ``id`` is set when it answers a get_snapshot that had one. ``yes_dollars_fp`` / ``no_dollars_fp`` are the
-    wire's levels, ``yes_dollars`` / ``no_dollars`` and ``yes_cents`` / ``no_cents`` those of the older
-    generations; per side the newest generation present is read. A side that is missing or null is empty. What
-    OrderbookDelta says of numbers in a batch holds for book_sides(), ``yes`` and ``no``.
+    ``id`` is set if it answers a get_snapshot that had one. ``yes_dollars_fp`` and ``no_dollars_fp`` are the
+    wire's levels; ``yes_dollars``, ``no_dollars``, ``yes_cents`` and ``no_cents`` are those of older
+    generations. For each side, the newest generation that is present counts. A side that is missing or null
+    is empty. As in OrderbookDelta, book_sides(), ``yes`` and ``no`` of a message from decode_batch() may
+    raise ValueError. Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "orderbook_snapshot"
@@ -209,9 +205,9 @@ class OrderbookSnapshot(
     msg: SnapshotBody
 
     def book_sides(self) -> tuple[dict[int, int], dict[int, int]]:
-        """(yes, no) as {own price in 1/10,000 dollar: size in 1/100 contract}; zero sizes are left out.
+        """Return (yes, no), each {own price in 1/10,000 dollar: size in 1/100 contract}, without zero sizes.
 
-        The dicts are new at each call. Raises ValueError for an invalid number or two levels at one price.
+        Each call returns new dicts. Raises ValueError for an invalid number or two levels at one price.
         """
         body = self.msg
         yes = _side_units(body.yes_dollars_fp, body.yes_dollars, body.yes_cents, "yes", False)
@@ -244,22 +240,22 @@ class OrderbookSnapshot(
 
     @property
     def yes_dollars_fp(self) -> _FpLevels | None:
-        """The wire's bids of yes: texts of dollars and contracts."""
+        """The wire's yes bids: dollars and contracts as strings."""
         return self.msg.yes_dollars_fp
 
     @property
     def no_dollars_fp(self) -> _FpLevels | None:
-        """The wire's bids of no: texts of dollars and contracts."""
+        """The wire's no bids: dollars and contracts as strings."""
         return self.msg.no_dollars_fp
 
     @property
     def yes_dollars(self) -> _DollarLevels | None:
-        """The wire's bids of yes of September 2025: texts of dollars, whole contracts."""
+        """The wire's yes bids of September 2025: dollars as strings, whole contracts."""
         return self.msg.yes_dollars
 
     @property
     def no_dollars(self) -> _DollarLevels | None:
-        """The wire's bids of no of September 2025: texts of dollars, whole contracts."""
+        """The wire's no bids of September 2025: dollars as strings, whole contracts."""
         return self.msg.no_dollars
 
     @property
@@ -309,15 +305,14 @@ def _side_units(
 
 
 def _all_sizes(texts: list[str]) -> list[int]:
-    """count_units() of every text: what the exchange sends is checked and read in two steps for all of
-    them."""
+    """count_units() of every string; what the exchange really sends is checked and read in just two steps."""
     joined = ",".join(texts)
     if _usual_sizes(joined):
         try:
-            # 158.53e2 is exactly 15853, also as a float on the way: below 2**53. Three times as quick as
-            # int() for each
+            # 158.53e2 is exactly 15853, even if it becomes a float on the way: it is below 2**53. This is
+            # three times as fast as an int() for each
             sizes = _integers(f"[{joined.replace(',', 'e2,')}e2]")
-        except ValueError:  # zeros in front are no JSON
+        except ValueError:  # leading zeros are not JSON
             sizes = []
         if len(sizes) == len(texts):
             return sizes

@@ -1,13 +1,12 @@
-"""Frames in, messages out: decode(), Decoder and what becomes of frames that are not right.
+"""Frames in, messages out: decode(), Decoder, and what happens to frames that are not right.
 
-Owns the choice between strict and lenient reading: books, trades and fills are strict, the wire is loose.
-Must not import anything of the package but errors and the message types; knows no socket, thread, clock or
-log. A frame is first decoded in one step into its type; only when that fails is it looked at again as plain
-Python, to take an amount that is a JSON number, to leave out an odd field that nothing depends on, to find an
-unknown type, or to say what is wrong. A FlatMessage does the first two itself.
+Owns the choice between strict and lenient reading: books, trades and fills are strict, the wire is loose. A
+frame is first decoded straight into its type. Only if that fails do we look at it again as plain Python
+values: to accept an amount that is a JSON number, to leave out an odd field that nothing depends on, to find
+an unknown type, or to say what is wrong. A FlatMessage does the first two itself.
 
-Duplicate keys: the last one wins. Unknown keys are skipped, unread (not even their UTF-8 is looked at), but
-for those in ``msg`` of a FlatMessage, which are in its ``extra``.
+Duplicate keys: the last one wins. Unknown keys are skipped unread (not even their UTF-8 is checked), except
+for those in ``msg`` of a FlatMessage, which end up in its ``extra``.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ _TYPES: tuple[type[Message], ...] = (
 )
 
 MESSAGE_TYPES: dict[str, type[Message]] = {cls.type: cls for cls in _TYPES}
-"""Wire type to class, for every type that has one; the others become UnknownMessage."""
+"""Wire type to class, for every type that has one; all others become UnknownMessage."""
 
 _YES_SCALE_TYPES: dict[str, type[Message]] = {
     **MESSAGE_TYPES,
@@ -78,12 +77,11 @@ _YES_SCALE_TYPES: dict[str, type[Message]] = {
 
 _FRAME_CHARS = 200
 _MESSAGE_CHARS = 300  # msgspec quotes a wrong value in full
-_OWN_NAMES = (
-    "msg."  # how a FlatMessage names the fields of msg (messages.flat); on top of a frame they mean nothing
-)
+# how a FlatMessage names the fields of msg (messages.flat); at the top level of a frame they mean nothing
+_OWN_NAMES = "msg."
 
-# Fields that no price, size, sequence or address depends on: an unreadable one is left out. All others are
-# strict.
+# Fields that no price, size, sequence or address depends on: if unreadable, they are left out. All others
+# are strict.
 _LOOSE = frozenset(
     {
         "Clock",
@@ -117,13 +115,12 @@ _LOOSE = frozenset(
         "underlying_tickers",
     }
 )
-# msgspec ends its message with the path, if there is one; input quoted in the message cannot reach that
-# place.
+# msgspec's message ends with the path, if there is one; input that it quotes cannot be at that place.
 _error_path = re.compile(r"(?s).* - at `\$((?:\.msg)?)\.([A-Za-z_]+)[^`]*`").fullmatch
 
 
 class Decoder:
-    """Decodes the frames of one connection. Thread-safe: it has no state.
+    """Decodes the frames of one connection. Thread-safe: it never changes.
 
     ``use_yes_price``: what the orderbook_delta subscription asked for (PROTOCOL.md 3.1).
     """
@@ -140,20 +137,19 @@ class Decoder:
         self._typed = msgspec.json.Decoder(union, float_hook=wire_number).decode
 
     def decode(self, frame: str | bytes) -> Message:
-        """The message of one frame, every number checked. Raises ProtocolError."""
+        """Return the message of one frame, with every number checked. Raises ProtocolError."""
         message = self._decode(frame)
         if isinstance(message, ProtocolError):
             raise message
         return message
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Message | ProtocolError]:
-        """The messages of many frames, in order, one for each; a bad frame's place holds its ProtocolError.
-        Never raises.
+        """Return one message for each frame, in order; a ProtocolError for a bad one. Never raises.
 
-        Numbers are checked but for those of OrderbookDelta and OrderbookSnapshot: whoever takes the batch
-        computes units() or book_sides() anyway and treats its ValueError as that frame's error, see
-        undecodable(). Each frame is decoded by itself: joined with others it could be JSON when it is not,
-        and that would not be quicker either.
+        Numbers are checked, except for those of OrderbookDelta and OrderbookSnapshot: the caller computes
+        units() or book_sides() anyway and must treat their ValueError as that frame's error, see
+        undecodable(). Each frame is decoded by itself: two frames that are JSON only when joined must not
+        pass, and joining would not be faster.
         """
         try:
             return list(map(self._typed, payloads))
@@ -161,19 +157,18 @@ class Decoder:
             return self._decode_each(payloads)
 
     def _decode_each(self, payloads: Sequence[bytes]) -> list[Message | ProtocolError]:
-        """Where one of them needs a second look, or several."""
+        """decode_batch() when at least one frame needs a second look."""
         messages: list[Message | ProtocolError] = []
         remaining = iter(payloads)
         while len(messages) < len(payloads):
             try:
-                messages.extend(map(self._typed, remaining))  # those before one that fails stay in
+                messages.extend(map(self._typed, remaining))  # keeps those before one that fails
             except (ValueError, RecursionError):
                 messages.append(self._decode(payloads[len(messages)]))
         return messages
 
     def _decode(self, frame: str | bytes) -> Message | ProtocolError:
-        """Errors are returned, not raised: an error kept in a list must not hold this frame by its
-        traceback."""
+        """Return errors instead of raising them: one kept in a list must not keep this stack frame alive."""
         try:
             message: Message = self._typed(frame)
             _check_numbers(message)
@@ -208,16 +203,15 @@ _yes_scale = Decoder(use_yes_price=True)
 
 
 def decode(frame: str | bytes, use_yes_price: bool = False) -> Message:
-    """The message of one frame. ``use_yes_price``: what its subscription asked for (PROTOCOL.md 3.1).
+    """Return the message of one frame. ``use_yes_price``: what its subscription asked for (PROTOCOL.md 3.1).
 
-    Raises ProtocolError for what is no message; a type without a class of its own becomes UnknownMessage.
+    Raises ProtocolError if it is not a message. A type without a class of its own becomes an UnknownMessage.
     """
     return (_yes_scale if use_yes_price else _own_scale).decode(frame)
 
 
 def undecodable(message: Message, error: Exception) -> ProtocolError:
-    """The ProtocolError of a decoded message that cannot be used after all: its units() or book_sides()
-    raised."""
+    """The ProtocolError for a decoded message whose units() or book_sides() raised ``error``."""
     frame = msgspec.json.encode(message).decode("utf-8", "replace")
     broken = ProtocolError(
         f"{message.type}: {error}",
@@ -232,8 +226,9 @@ def undecodable(message: Message, error: Exception) -> ProtocolError:
 
 
 def unread(message: Message) -> dict[str, Any]:
-    """The prices, sizes and sums of the message that were sent but cannot be read, by their names on the
-    wire: they are None in the message, and in its ``extra``. {} for nearly all.
+    """The message's amounts that were sent but cannot be read, by wire name; {} for nearly all messages.
+
+    They are None in the message, and in its ``extra``.
     """
     if isinstance(message, FlatMessage):
         return unread_amounts(message) if message.extra_json else {}
@@ -241,8 +236,7 @@ def unread(message: Message) -> dict[str, Any]:
 
 
 def _converted(plain: dict[str, Any], cls: type[Message]) -> Message:
-    """The message of a frame as plain values: its amounts spelled out, without what is odd and nothing
-    depends on.
+    """Convert a frame's plain values to a message: amounts spelled out, odd fields of no importance left out.
 
     Raises ValueError.
     """
@@ -269,7 +263,7 @@ def _converted(plain: dict[str, Any], cls: type[Message]) -> Message:
 
 
 def _check_numbers(message: Message) -> None:
-    """The numbers that a message type leaves to whoever computes with them. Raises ValueError."""
+    """Check the numbers that a message type leaves to its user. Raises ValueError."""
     if isinstance(message, books.OrderbookDelta):
         message.units()
     elif isinstance(message, books.OrderbookSnapshot):
@@ -280,7 +274,7 @@ _plain_values = msgspec.json.Decoder(float_hook=wire_number).decode
 
 
 def _plain(frame: str | bytes) -> Any:
-    """The frame as plain Python values, None where it is no JSON."""
+    """The frame as plain Python values; None if it is not JSON."""
     try:
         return _plain_values(frame)
     except (ValueError, RecursionError):
@@ -306,7 +300,7 @@ def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Messa
     sent_ms = plain.get("sending_ts_ms")
     try:
         sent_ms = msgspec.convert(sent_ms, Milliseconds) if type(sent_ms) is int else None
-        msgspec.json.decode(frame)  # as its ``raw`` will
+        msgspec.json.decode(frame)  # as its ``raw`` will do
     except ValueError as error:
         return _protocol_error(f"{wire_type}: {error}", frame, error, plain)
     return UnknownMessage(
@@ -322,7 +316,7 @@ def _unknown(wire_type: str, frame: str | bytes, plain: dict[str, Any]) -> Messa
 def _protocol_error(
     what: str, frame: str | bytes, cause: Exception | None, plain: Any = None
 ) -> ProtocolError:
-    """A ProtocolError with what ``plain``, the frame as far as it is JSON, still tells."""
+    """A ProtocolError with what can be read from ``plain``, the frame as plain values if it is JSON."""
     start = frame[: _FRAME_CHARS * 4]
     if isinstance(start, str):
         start = start.encode("utf-8", "replace")  # lone surrogates

@@ -1,7 +1,6 @@
-"""What a message class can be asked: its wire fields and its ready values, for tables and tests.
+"""The attributes of a message class: its wire fields and its ready values, for tables and tests.
 
-Owns no facts of its own, it reads the classes. Must not import anything of the package but messages.base and
-messages.flat.
+Owns no facts: it reads the classes.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ __all__ = ["ready_fields", "wire_fields"]
 
 
 def wire_fields(cls: type[Message]) -> dict[str, str]:
-    """The keys of ``msg`` that the class reads, each with the attribute that holds its value as it was sent.
+    """The keys of ``msg`` that the class reads, each with the attribute that holds its value as sent.
 
-    The two differ where a ready value has the wire's name: ``{"yes_price": "yes_price_cents"}``.
+    The two differ if a ready value has the wire's name: ``{"yes_price": "yes_price_cents"}``.
     """
     if issubclass(cls, FlatMessage):
         return wire_names(cls)
@@ -25,8 +24,7 @@ def wire_fields(cls: type[Message]) -> dict[str, str]:
 
 
 def ready_fields(cls: type[Message]) -> tuple[str, ...]:
-    """The attributes that the class has beside those that hold what was sent: Decimals, datetimes and the
-    like."""
+    """The class's attributes other than those that hold what was sent: Decimals, datetimes and so on."""
     plain = {*wire_fields(cls).values(), *_COMMON}
     found: dict[str, None] = {}
     for base in reversed(cls.__mro__):
@@ -39,7 +37,7 @@ def ready_fields(cls: type[Message]) -> tuple[str, ...]:
 
 
 def _is_documented_by(cls: type[Message], base: type[Any], name: str) -> bool:
-    """A property that a subclass made a field of is none; ``time`` counts where a class has its own."""
+    """Whether the property counts: not if a subclass made it a field; ``time`` only if overridden."""
     return isinstance(getattr(cls, name), property) and (
         base is not Message or getattr(cls, name) is not vars(base)[name]
     )

@@ -1,28 +1,24 @@
-"""How the messages of all channels but the busiest three are read: the fields of ``msg`` become the message's
-own.
+"""How messages of all but the three busiest channels are read: the fields of ``msg`` become the message's.
 
-Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …). Must not import anything
-of the package but messages.base, messages.plain and messages.values.
+Owns FlatMessage, Part and the kinds of field (PriceText, MoneyText, JsonNumber …).
 
-A subclass of FlatMessage declares each wire field once, as a plain annotated field; the annotation is the
-rule:
+A subclass of FlatMessage declares each wire field once; its annotation is the rule:
 
-    fee_cost: MoneyText = None                                             # an amount: a string, or an exact
-    JSON number yes_price_cents: OldCents = field(default=None, name="msg.yes_price")  # the wire's name is
-    that of a ready value order_id: str | None = None                                            # what is not
-    a string goes to ``extra``
+    fee_cost: MoneyText = None  # an amount: a string, or an exact JSON number
+    yes_price_cents: OldCents = field(default=None, name="msg.yes_price")  # a ready value has the wire's name
+    order_id: str | None = None  # anything but a string goes to ``extra``
 
-What is *strict* refuses the frame when it cannot be read: tickers, strikes, lists of parts, and the price and
-the size of a fill (TradedPrice, TradedCount). All else is loose: None, and its value in ``extra``, together
-with the keys that this version has no field for. Which of them are amounts, unread_amounts() says, so that
-they are reported. Inside a Part only amounts are loose: the Part has None there, and ``extra`` has the whole
-field that it stands in. A Part's unknown keys are skipped.
+A *strict* field makes the frame invalid if it cannot be read: tickers, strikes, lists of parts, and the price
+and size of a fill (TradedPrice, TradedCount). All other fields are loose: they become None, and the value
+goes to ``extra``, together with the keys that this version does not know. unread_amounts() says which of them
+are amounts, so that they are reported. Inside a Part only amounts are loose: they become None in the Part,
+and ``extra`` gets the whole field that holds the Part. A Part's unknown keys are skipped.
 
-What keeping ``extra`` costs: ``msg`` is first decoded to a dict and converted from there. Measured (2026-11,
-one loaded core): a fill takes 17 µs in place of 7.6, a message with unknown keys 4 µs more than without, all
-others 4 to 25 µs; nothing is held but a text of the unknown keys, if there were any. An orderbook_delta would
-take 10 µs in place of 1.4, so it, orderbook_snapshot, ticker and trade are no FlatMessages: their unknown
-keys are skipped. No frame is decoded twice because of a key that is new or a value that is odd.
+The price of ``extra``: ``msg`` is first decoded to a dict and converted from there. Measured (2026-11, one
+loaded core), a fill takes 17 µs instead of 7.6, a message with unknown keys 4 µs more than without, all
+others 4 to 25 µs; the only thing kept is a string with the unknown keys, if there are any. An orderbook_delta
+would take 10 µs instead of 1.4, so orderbook_delta, orderbook_snapshot, ticker and trade are not
+FlatMessages: their unknown keys are skipped. No frame is decoded twice because of a new key or an odd value.
 """
 
 from __future__ import annotations
@@ -81,8 +77,10 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """What an annotation says of a field: ``read`` takes the wire's value and gives the field's or raises
-    ValueError; ``strict``: an unreadable value refuses the frame. ``is_amount``: a price, a size, or money.
+    """What an annotation says about a field.
+
+    ``read`` turns the wire's value into the field's, or raises ValueError. ``strict``: an unreadable value
+    makes the frame invalid. ``is_amount``: a price, a size, or money.
     """
 
     read: Callable[[Any], Any] | None = None
@@ -107,13 +105,12 @@ def _json_text(value: dict[str, Any] | bytes) -> bytes:
 
 
 def wire_number(text: str) -> Decimal | ScientificNumber:
-    """The float_hook of everything that reads a frame: a number with a fraction or an exponent, none
-    rounded."""
+    """The float_hook for frames: a number with a fraction or an exponent, never rounded."""
     return ScientificNumber(text) if "e" in text or "E" in text else Decimal(text)
 
 
 def exact_number(text: str) -> Decimal | str:
-    """The float_hook of what users are given: a number with a fraction or an exponent."""
+    """The float_hook for values that users get: a number with a fraction or an exponent, as a Decimal."""
     try:
         return Decimal(text)
     except ArithmeticError:  # an exponent of 20 digits
@@ -133,9 +130,9 @@ MoneyText = Annotated[str | None, _amount(check_money)]
 IndexText = Annotated[str | None, _amount(index_value)]
 """An index value: dollars, or percent, with at most 8 decimals, signed."""
 TradedPrice = Annotated[str | None, _amount(check_prices, strict=True)]
-"""PriceText of a fill: without it there is no message."""
+"""PriceText of a fill; strict."""
 TradedCount = Annotated[str | None, _amount(check_counts, strict=True)]
-"""CountText of a fill: without it there is no message."""
+"""CountText of a fill; strict."""
 TickerText = Annotated[str | None, STRICT]
 
 OldCents = Annotated[Cents | None, _OLD_AMOUNT]
@@ -148,9 +145,9 @@ TradedOldCount = Annotated[Count | None, STRICT]
 
 if TYPE_CHECKING:
     JsonNumber = Decimal | None
-    """A number of the JSON text, with all its digits."""
+    """A JSON number, with all its digits."""
     JsonText = bytes | None
-    """An object of the JSON text as JSON again: immutable. See json_object()."""
+    """A JSON object, kept as JSON and therefore immutable; json_object() reads it."""
 else:
     JsonNumber = Annotated[Any, Kind(json_number)]
     JsonText = Annotated[dict[str, Any] | None, Kind(_json_text, strict=False)]
@@ -161,14 +158,14 @@ def _raw(number: ScientificNumber) -> msgspec.Raw:
 
 
 json_text = msgspec.json.Encoder(decimal_format="number", order="deterministic", enc_hook=_raw).encode
-"""Plain Python values as they are in a frame, back into JSON."""
+"""Plain Python values, as read from a frame, back into JSON."""
 decoded = msgspec.json.Decoder(float_hook=exact_number).decode
-# msgspec ends its message with the path; input quoted in the message cannot reach that place.
+# msgspec's message ends with the path; input that it quotes cannot be at that place.
 _error_name = re.compile(r"(?s).* - at `\$\.([A-Za-z0-9_]+)[^`]*`").fullmatch
 
 
 def json_object(text: bytes | None) -> dict[str, Any] | None:
-    """The object of a JsonText, numbers with a fraction as Decimal: the caller's own copy."""
+    """The object in a JsonText, numbers with a fraction as Decimals: the caller's own copy."""
     if text is None:
         return None
     value: dict[str, Any] = decoded(text)
@@ -176,6 +173,8 @@ def json_object(text: bytes | None) -> dict[str, Any] | None:
 
 
 class _Field(NamedTuple):
+    """A wire field: the attribute that holds it, its name in ``msg``, and how to read it."""
+
     attribute: str
     name: str
     read: Callable[[Any], Any] | None
@@ -187,8 +186,8 @@ _Reads = tuple[tuple[str, Callable[[Any], Any]], ...]
 class _Plan(NamedTuple):
     """How a FlatMessage class is read: ``body`` is a Struct of its wire fields under their wire names.
 
-    ``parts``: the fields that hold Parts with amounts inside, each with what reads those. ``amounts``: the
-    fields that are amounts or hold some.
+    ``parts``: the fields that hold Parts with amounts, each with the functions that read those. ``amounts``:
+    the fields that are amounts or hold some.
     """
 
     body: type[msgspec.Struct]
@@ -238,12 +237,12 @@ def _plan(cls: type[FlatMessage]) -> _Plan:
 
 
 def _is_read_amount(kind: Kind) -> bool:
-    """Then the reader says what it takes, not the type."""
+    """Whether ``read``, and not the field's type, decides what is accepted."""
     return kind.is_amount and kind.read is not None
 
 
 def _parts(hint: Any) -> list[type[Part]]:
-    """The kinds of Part that a field of this type holds."""
+    """The Part types that a field of this type holds."""
     if isinstance(hint, type) and issubclass(hint, Part):
         return [hint]
     return [part for inner in get_args(hint) for part in _parts(inner)]
@@ -258,8 +257,7 @@ def _amounts(cls: type[Part]) -> _Reads:
 
 
 def _read_parts(value: Any, reads: _Reads) -> tuple[Any, bool]:
-    """What was sent for a Part or a list of them, its numbers written out as strings; whether an amount had
-    to be left out."""
+    """Return a Part (or a list) as sent, amounts as strings, and whether an amount had to be left out."""
     if isinstance(value, list):
         pairs = [_read_parts(part, reads) for part in value]
         return [part for part, _ in pairs], any(is_odd for _, is_odd in pairs)
@@ -283,13 +281,12 @@ def _inside(attribute: str) -> str:
 
 
 class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
-    """Base of the messages whose wire fields are their own fields. Thread-safe: immutable.
+    """Base of the messages that have the wire's fields as their own. Thread-safe: immutable.
 
-    Every field is None where the exchange left it out, sent null or (unless the field is strict) something
-    unreadable.
+    A field is None if the exchange left it out or sent null or, unless it is strict, something unreadable.
     """
 
-    wire: dict[str, Any] | UnsetType = field(name="msg")  # only while it is read
+    wire: dict[str, Any] | UnsetType = field(name="msg")  # only while it is being read
     extra_json: bytes = b""
 
     def __post_init__(self) -> None:
@@ -315,7 +312,7 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
                     raise ValueError(str(error).replace(" - at `$.", " - at `$.msg.")) from None
                 extra[found[1]] = wire[found[1]]
                 wire = {name: value for name, value in wire.items() if name != found[1]}
-        # all of them, None too: what stood on top of the frame under a field's own encoding is not taken
+        # all of them, None included: a key "msg.…" at the frame's top level must not set a field
         for (attribute, name, read), value in zip(plan.fields, astuple(body), strict=True):
             if read is not None and value is not None:
                 try:
@@ -332,15 +329,12 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What ``msg`` held beside the fields that could be read: unknown keys and odd values, as plain
-        Python values (a copy)."""
+        """The rest of ``msg``, as plain Python values (a copy): unknown keys and unreadable values."""
         return json_object(self.extra_json or None) or {}
 
     @property
     def msg(self) -> dict[str, Any]:
-        """``msg`` as it was sent, as plain Python values under the wire's names (a copy); what was null is
-        left out, and an amount that was sent as a number is a string.
-        """
+        """``msg`` as sent, as plain Python values (a copy), without nulls; amounts are strings."""
         sent: dict[str, Any] = {}
         for attribute, name, _ in _plan(type(self)).fields:
             value = getattr(self, attribute)
@@ -350,8 +344,7 @@ class FlatMessage(Message, frozen=True, gc=False, kw_only=True, rename=_inside):
 
 
 def unread_amounts(message: FlatMessage) -> dict[str, Any]:
-    """The prices, sizes and sums in ``extra``: they were sent but cannot be read. A Part's come as the whole
-    field it stands in."""
+    """The amounts in ``extra``: sent, but unreadable. For an amount in a Part, it is the whole field."""
     amounts = _plan(type(message)).amounts
     return {name: value for name, value in message.extra.items() if name in amounts}
 
@@ -364,10 +357,9 @@ def _reads(cls: type[Part]) -> _Reads:
 
 
 class Part(Body, frozen=True, gc=False, kw_only=True):
-    """Base of what lies inside a message: legs, price ranges, the RFQs and quotes of a batch. Thread-safe:
-    immutable.
+    """Base of the objects inside a message: legs, price ranges, the RFQs and quotes of a batch.
 
-    Every field may be None, as in the messages.
+    Every field may be None, as in the messages. Thread-safe: immutable.
     """
 
     def __post_init__(self) -> None:
@@ -377,7 +369,7 @@ class Part(Body, frozen=True, gc=False, kw_only=True):
                 force_setattr(self, name, read(value))
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The part as plain data, as Message.to_dict() has it."""
+        """Return the part as plain data; ``number`` is as in Message.to_dict(). Raises ConfigurationError."""
         return fields_to_dict(self, number)
 
     def __repr__(self) -> str:

@@ -1,9 +1,7 @@
 """The messages of the reference feeds: cfbenchmarks_value, cfbenchmarks_value_5hz, pyth_value and their lists
 (PROTOCOL.md 6.12).
 
-Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.values.
-
-Every field may be None. ``*_ts_ms`` and ``received_at`` are Unix times in milliseconds.
+Owns the types. Every field may be None. ``*_ts_ms`` and ``received_at`` are Unix times in milliseconds.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ __all__ = [
 
 
 class IndexAverage(Part, frozen=True, gc=False, kw_only=True):
-    """The average of an index over a window of time. Thread-safe: immutable. ``value`` is the wire's text."""
+    """An index's average over a window of time; ``value`` is the wire's string. Thread-safe: immutable."""
 
     value: IndexText = None
     window_size: Count | None = None
     """How many values were averaged."""
     window_start_ts_ms: Milliseconds | None = None
     window_end_ts_exclusive: Milliseconds | None = None
-    """Milliseconds too; the first moment after the window."""
+    """The first millisecond after the window."""
 
     @property
     def average(self) -> Decimal | None:
@@ -52,12 +50,12 @@ class IndexAverage(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def window_end_at(self) -> datetime | None:
-        """The first moment after the window."""
+        """The first moment after the window, UTC."""
         return ready_time(self.window_end_ts_exclusive)
 
 
 class IndexMessage(FlatMessage, frozen=True, gc=False, kw_only=True):
-    """Base of the three that tell an index's value. Thread-safe: immutable.
+    """Base of the three messages with an index's value. Thread-safe: immutable.
 
     ``received_at`` is the wire's number of milliseconds; as a datetime it is ``received_time``.
     """
@@ -72,20 +70,21 @@ class IndexMessage(FlatMessage, frozen=True, gc=False, kw_only=True):
 
     @property
     def received_time(self) -> datetime | None:
-        """When the exchange got the value (``received_at``), aware."""
+        """When the exchange got the value (``received_at``), as an aware datetime."""
         return ready_time(self.received_at)
 
 
 class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
+    """A message that carries CF Benchmarks' own JSON. Thread-safe: immutable."""
+
     index_id: TickerText = None
     """Such as "BRTI"."""
     data: str | None = None
-    """What CF Benchmarks sent: JSON text, not checked. Read ``upstream``."""
+    """The JSON that CF Benchmarks sent, unchecked. Read ``upstream``."""
 
     @property
     def upstream(self) -> dict[str, Any] | None:
-        """``data`` read, numbers with a fraction as Decimal: a new dict at each call, None where it is no
-        JSON object."""
+        """``data`` as a new dict, numbers with a fraction as Decimals; None if it is not a JSON object."""
         try:
             value = decoded(self.data or "")
         except (ValueError, RecursionError):
@@ -96,8 +95,10 @@ class _Upstream(IndexMessage, frozen=True, gc=False, kw_only=True):
 class CfBenchmarksValue(
     _Upstream, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value"
 ):
-    """A value of a CF Benchmarks index with its averages, about one a second (since 2026-06). Thread-safe:
-    immutable."""
+    """A CF Benchmarks index's value and averages, about every second (since 2026-06).
+
+    Thread-safe: immutable.
+    """
 
     type: ClassVar[str] = "cfbenchmarks_value"
 
@@ -108,7 +109,7 @@ class CfBenchmarksValue(
 
     @property
     def value(self) -> Decimal | None:
-        """Dollars, from ``data``: None where that has no readable "value"."""
+        """Dollars, from ``data``; None if that has no readable "value"."""
         value = (self.upstream or {}).get("value")
         try:
             return index_value(value) if isinstance(value, str) else json_number(value)
@@ -117,7 +118,7 @@ class CfBenchmarksValue(
 
     @property
     def time(self) -> datetime | None:
-        """When CF Benchmarks made the value ("time" in ``data``), else when the exchange got it, aware."""
+        """When CF Benchmarks made the value ("time" in ``data``) or, without that, the exchange got it."""
         made = (self.upstream or {}).get("time")
         if type(made) is int:
             try:
@@ -151,7 +152,7 @@ class CfBenchmarks5HzValue(
 
     @property
     def time(self) -> datetime | None:
-        """When CF Benchmarks made the value, else when the exchange got it, aware."""
+        """When CF Benchmarks made the value or, without that, the exchange got it, as an aware datetime."""
         return self.source_at or self.received_time
 
 
@@ -179,11 +180,13 @@ class PythValue(IndexMessage, frozen=True, gc=False, kw_only=True, tag_field="ty
 
     @property
     def time(self) -> datetime | None:
-        """When Pyth made the value, else when the exchange got it, aware."""
+        """When Pyth made the value or, without that, the exchange got it, as an aware datetime."""
         return self.source_at or self.received_time
 
 
 class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
+    """An answer that lists what can be subscribed. Thread-safe: immutable."""
+
     id: Id | None = field(default=None, name="id")
     """The command's; None if it had none."""
 
@@ -191,7 +194,7 @@ class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
 class CfBenchmarksIndexList(
     _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_indexlist"
 ):
-    """The answer to "indexlist": all indices there are. Thread-safe: immutable."""
+    """The answer to "indexlist": all indices. Thread-safe: immutable."""
 
     type: ClassVar[str] = "cfbenchmarks_value_indexlist"
 
@@ -201,7 +204,7 @@ class CfBenchmarksIndexList(
 class CfBenchmarks5HzIndexList(
     _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="cfbenchmarks_value_5hz_indexlist"
 ):
-    """The answer to "indexlist" on the 5 Hz channel: all indices there are. Thread-safe: immutable."""
+    """The answer to "indexlist" on the 5 Hz channel: all indices. Thread-safe: immutable."""
 
     type: ClassVar[str] = "cfbenchmarks_value_5hz_indexlist"
 
@@ -211,7 +214,7 @@ class CfBenchmarks5HzIndexList(
 class PythUnderlyingList(
     _List, frozen=True, gc=False, kw_only=True, tag_field="type", tag="pyth_value_underlying_list"
 ):
-    """The answer to "underlying_list": all underlyings there are. Thread-safe: immutable."""
+    """The answer to "underlying_list": all underlyings. Thread-safe: immutable."""
 
     type: ClassVar[str] = "pyth_value_underlying_list"
 

@@ -1,10 +1,8 @@
 """The messages of the lifecycle channels: market_lifecycle_v2, multivariate_market_lifecycle,
 event_lifecycle, event_fee_update (PROTOCOL.md 6.7, 6.8).
 
-Owns the types. Must not import anything of the package but messages.base and messages.flat. Nothing tells the
-scheduled open or close of a market: there is no such message.
-
-Every field may be None. ``*_ts`` are Unix times in seconds; dates say since when the exchange sends a field.
+Owns the types. There is no message when a market opens or closes as scheduled. Every field may be None.
+``*_ts`` are Unix times in seconds; dates say since when the exchange has sent a field.
 """
 
 from __future__ import annotations
@@ -40,9 +38,9 @@ __all__ = [
 
 
 class PriceRange(Part, frozen=True, gc=False, kw_only=True):
-    """From one price to another the market's prices are multiples of a tick. Thread-safe: immutable.
+    """Between two prices, the market's prices are multiples of a tick. Thread-safe: immutable.
 
-    The wire's texts are ``start``, ``end`` and ``step``.
+    The wire's strings are ``start``, ``end`` and ``step``.
     """
 
     start: PriceText = None
@@ -66,7 +64,7 @@ class PriceRange(Part, frozen=True, gc=False, kw_only=True):
 
 
 class MarketMetadata(Part, frozen=True, gc=False, kw_only=True):
-    """What a "created" says of the market in words. Thread-safe: immutable."""
+    """A market's description in a "created". Thread-safe: immutable."""
 
     name: str | None = None
     title: str | None = None
@@ -87,7 +85,7 @@ class MarketMetadata(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def custom_strike(self) -> dict[str, Any] | None:
-        """A strike that is no number, by names (a copy)."""
+        """A strike that is not a number, as names and values (a copy)."""
         return json_object(self.custom_strike_json)
 
     @property
@@ -97,6 +95,8 @@ class MarketMetadata(Part, frozen=True, gc=False, kw_only=True):
 
 
 class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
+    """What the lifecycle messages of markets and combos share. Thread-safe: immutable."""
+
     market_ticker: TickerText = None
     event_type: str | None = None
     exchange_index: Id | None = None
@@ -118,8 +118,7 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
     additional_metadata: Annotated[MarketMetadata | None, STRICT] = None
     """With "created"."""
     price_level_structure: str | None = None
-    """A name for the price ranges, may be ""; with "created" and "price_level_structure_updated" (since
-    2026-03-12)."""
+    """The name of the price ranges, or ""; sent like ``price_ranges`` (since 2026-03-12)."""
 
     @property
     def settlement(self) -> Decimal | None:
@@ -148,19 +147,18 @@ class _Lifecycle(FlatMessage, frozen=True, gc=False, kw_only=True):
 
     @property
     def time(self) -> datetime | None:
-        """``determination_at`` or ``settled_at``; the other events do not say when they happened."""
+        """``determination_at`` or ``settled_at``; other events do not say when they happened."""
         return self.determination_at or self.settled_at
 
 
 class MarketLifecycle(
     _Lifecycle, frozen=True, gc=False, kw_only=True, tag_field="type", tag="market_lifecycle_v2"
 ):
-    """Something happened to a market, ``event_type`` says what (channel market_lifecycle_v2). Thread-safe:
-    immutable.
+    """Something happened to a market (channel market_lifecycle_v2). Thread-safe: immutable.
 
     ``event_type`` is "created", "activated", "deactivated", "close_date_updated", "determined", "settled",
-    "price_level_structure_updated" (since 2026-03-12), "metadata_updated" (since 2026-05-05) or what the
-    exchange adds; "fractional_trading_updated" came from 2026-03-12 to 2026-04-17. Each has its own fields,
+    "price_level_structure_updated" (since 2026-03-12), "metadata_updated" (since 2026-05-05) or one the
+    exchange adds; "fractional_trading_updated" came from 2026-03-12 to 2026-04-17. Each has its own fields;
     the others are None. An "activated" after a "deactivated" means that all resting orders are gone. Combos
     are on multivariate_market_lifecycle.
     """
@@ -168,10 +166,9 @@ class MarketLifecycle(
     type: ClassVar[str] = "market_lifecycle_v2"
 
     price_ranges: Annotated[tuple[PriceRange, ...] | None, STRICT] = None
-    """With "created" and "price_level_structure_updated": what decides a market's ticks (since
-    2026-07-02)."""
+    """They decide the ticks; with "created" and "price_level_structure_updated" (since 2026-07-02)."""
     strike_type: str | None = None
-    """With "metadata_updated", as the four below: only what has changed."""
+    """With "metadata_updated", like the four below: only what has changed."""
     floor_strike: JsonNumber = None
     """The lower strike in the market's own unit."""
     cap_strike: JsonNumber = None
@@ -182,7 +179,7 @@ class MarketLifecycle(
 
     @property
     def custom_strike(self) -> dict[str, Any] | None:
-        """A strike that is no number, by names (a copy; since 2026-06-18)."""
+        """A strike that is not a number, as names and values (a copy; since 2026-06-18)."""
         return json_object(self.custom_strike_json)
 
 
@@ -191,7 +188,7 @@ class MultivariateMarketLifecycle(
 ):
     """MarketLifecycle of a combo (KXMVE…; its own channel since 2026-03-19). Thread-safe: immutable.
 
-    Without the events of metadata and price levels.
+    It has no events for metadata and price levels.
     """
 
     type: ClassVar[str] = "multivariate_market_lifecycle"
@@ -200,7 +197,7 @@ class MultivariateMarketLifecycle(
 class EventLifecycle(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_lifecycle"
 ):
-    """An event was created or has changed; on both lifecycle channels. Thread-safe: immutable."""
+    """An event was created or changed; on both lifecycle channels. Thread-safe: immutable."""
 
     type: ClassVar[str] = "event_lifecycle"
 
@@ -209,7 +206,7 @@ class EventLifecycle(
     """The exchange shard (since 2026-07-30)."""
     title: str | None = None
     subtitle: str | None = None
-    """Also what the older specs call ``sub_title``."""
+    """Older specs call it ``sub_title``; that is read, too."""
     collateral_return_type: str | None = None
     """ "MECNET", "DIRECNET" or ""."""
     series_ticker: str | None = None
@@ -226,15 +223,16 @@ class EventLifecycle(
 
     @property
     def strike_at(self) -> datetime | None:
-        """``strike_date``, aware."""
+        """``strike_date`` as an aware datetime."""
         return ready_time(None, self.strike_date)
 
 
 class EventFeeUpdate(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="event_fee_update"
 ):
-    """An event's fees differ from its series' from now on (channel market_lifecycle_v2, since 2026-05-29).
-    Thread-safe: immutable. A None means that the override was taken away.
+    """From now on, an event's fees differ from its series' (channel market_lifecycle_v2, since 2026-05-29).
+
+    None means that the override was removed. Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "event_fee_update"
@@ -243,4 +241,4 @@ class EventFeeUpdate(
     fee_type_override: str | None = None
     """Such as "quadratic" or "flat"; the exchange may add others."""
     fee_multiplier_override: JsonNumber = None
-    """A factor, exactly as in the JSON text."""
+    """A factor, exactly as in the JSON."""

@@ -1,7 +1,6 @@
 """The messages of the public market channels: ticker and trade (PROTOCOL.md 6.3, 6.4, 8).
 
-Owns the two types. Must not import anything of the package but messages.base, messages.flat and
-messages.values.
+Owns the two types.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
     open_interest_int: Count | None = field(default=None, name="open_interest")
 
     def __post_init__(self) -> None:
-        # "" was sent for a market that never traded (PROTOCOL.md 6.3): absent
+        # "" was sent for a market that had never traded (PROTOCOL.md 6.3): it counts as missing
         check_prices(self.price_dollars or None, self.yes_bid_dollars or None, self.yes_ask_dollars or None)
         check_counts(
             self.volume_fp or None,
@@ -72,22 +71,22 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
 class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ticker"):
     """A market's last price, best yes prices and volumes. Thread-safe: immutable.
 
-    Ready values are None where the wire had nothing, "" or what cannot be read; the last is in ``extra``. An
-    empty book side shows as a bid of 0 or an ask of 1: not a level. The wire's integers until March 2026 are
-    ``price_cents``, ``yes_bid_cents``, ``yes_ask_cents``, ``volume_int`` and ``open_interest_int``; its text
-    ``time`` is ``time_text``, its ``Clock`` is ``clock``.
+    Ready values are None if the wire had nothing, "" or something unreadable; the latter is in ``extra``. An
+    empty side of the book shows as a bid of 0 or an ask of 1, which is not a level. The wire's integers until
+    March 2026 are ``price_cents``, ``yes_bid_cents``, ``yes_ask_cents``, ``volume_int`` and
+    ``open_interest_int``; its string ``time`` is ``time_text``, its ``Clock`` is ``clock``.
     """
 
     type: ClassVar[str] = "ticker"
 
     msg: TickerBody
-    # The decoder alone fills it, after the decoding: of the wire's own values it takes the empty one, which
-    # changes nothing
+    # Only the decoder fills it, after decoding. From the wire it accepts the empty value only, which changes
+    # nothing
     extra_json: Annotated[bytes, Meta(max_length=0)] = b""
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """The prices and sizes that could not be read, as they were sent (a copy)."""
+        """The prices and sizes that could not be read, as sent (a copy)."""
         return json_object(self.extra_json or None) or {}
 
     @property
@@ -97,12 +96,12 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def yes_bid(self) -> Decimal | None:
-        """Dollars; 0 where nobody bids."""
+        """Dollars; 0 if there is no bid."""
         return ready_price(self.msg.yes_bid_dollars, self.msg.yes_bid_cents)
 
     @property
     def yes_ask(self) -> Decimal | None:
-        """Dollars; 1 where nobody offers."""
+        """Dollars; 1 if there is no ask."""
         return ready_price(self.msg.yes_ask_dollars, self.msg.yes_ask_cents)
 
     @property
@@ -132,7 +131,7 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def time(self) -> datetime | None:
-        """``ts_ms``, else ``ts``, else the wire's ``time``, aware; None if not sent."""
+        """``ts_ms``, the wire's ``time`` or ``ts``, as an aware datetime; None if not sent."""
         return ready_time(self.msg.ts_ms, self.msg.time_text, self.msg.ts)
 
     @property
@@ -146,7 +145,7 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def price_dollars(self) -> str | None:
-        """Dollars as sent (since 2025-09-09); "" in 2025 where nobody had traded."""
+        """Dollars as sent (since 2025-09-09); "" in 2025 if there was no trade yet."""
         return self.msg.price_dollars
 
     @property
@@ -206,7 +205,7 @@ class Ticker(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag
 
     @property
     def time_text(self) -> str | None:
-        """RFC 3339 text, on the wire ``time`` (since 2026-02-11); deprecated, often missing."""
+        """An RFC 3339 string, on the wire ``time`` (since 2026-02-11); deprecated, often missing."""
         return self.msg.time_text
 
     @property
@@ -264,11 +263,9 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
 
 
 class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):
-    """One trade, public. Thread-safe: immutable.
+    """One public trade. Thread-safe: immutable.
 
-    ``trade_id`` has uuid form but is no valid uuid (PROTOCOL.md 9.10). The wire's integers until March 2026
-    are ``yes_price_cents``, ``no_price_cents`` and ``count_int``. ``taker_side`` is deprecated: read
-    ``taker_outcome_side``.
+    The wire's integers until March 2026 are ``yes_price_cents``, ``no_price_cents`` and ``count_int``.
     """
 
     type: ClassVar[str] = "trade"
@@ -292,7 +289,7 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def time(self) -> datetime | None:
-        """When the trade happened (``ts_ms``, else ``ts``), aware; None if not sent."""
+        """When the trade happened (``ts_ms`` or ``ts``), as an aware datetime; None if not sent."""
         return ready_time(self.msg.ts_ms, self.msg.ts)
 
     @property
@@ -301,7 +298,7 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def trade_id(self) -> str | None:
-        """Has uuid form but is no valid uuid; tells repeats."""
+        """Looks like a UUID but is not a valid one (PROTOCOL.md 9.10); identifies repeats."""
         return self.msg.trade_id
 
     @property
@@ -336,7 +333,7 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def is_block_trade(self) -> bool | None:
-        """Since 2026-08-13."""
+        """Whether it was a block trade (since 2026-08-13)."""
         return self.msg.is_block_trade
 
     @property

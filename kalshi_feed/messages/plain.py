@@ -1,7 +1,6 @@
-"""Plain data: what to_dict() makes of a value, and what a repr shows of it.
+"""Plain data: how to_dict() converts a value, and how a repr shows it.
 
-Owns both conversions, for messages, events, figures and books alike. Must not import anything of the package
-but errors. Thread-safe: pure functions.
+Owns both conversions, for messages, events, metrics and books alike. Thread-safe: pure functions.
 """
 
 from __future__ import annotations
@@ -18,17 +17,15 @@ from ..errors import ConfigurationError
 __all__ = ["Number", "number_function", "plain", "shown", "shown_fields"]
 
 Number = Callable[[Decimal], object]
-"""What becomes of each Decimal: ``str`` (exact, ready for JSON), ``float`` (for pandas), ``Decimal`` (as it
-is)."""
+"""Converts each Decimal: ``str`` (exact, ready for JSON), ``float`` (for pandas), ``Decimal`` (unchanged)."""
 
-_MOST_DIGITS = 400  # of a number written out; a peer may send 1e999999999, whose digits would fill the memory
+_MOST_DIGITS = 400  # of a number written out; a peer may send 1e999999999, whose digits would fill memory
 _SHOWN = 60  # characters of a string in a repr
 _MOST_SHOWN = 300  # characters of anything else
 
 
 def number_function(number: Number) -> Number:
-    """The function to pass Decimals through; ``str`` never writes an exponent. Raises ConfigurationError if
-    it is not callable."""
+    """Return the function for Decimals; ``str`` writes no exponents. Raises ConfigurationError."""
     if number is str:
         return _exact
     if not callable(number):
@@ -44,11 +41,10 @@ def _exact(value: Decimal) -> str:
 
 
 def plain(value: Any, number: Number) -> Any:
-    """The value as None, bool, int, float, str, list or dict, Decimals as ``number`` (of number_function())
-    makes them.
+    """Return the value as None, bool, int, float, str, list or dict, each Decimal as ``number(decimal)``.
 
-    Times become ISO 8601 strings in UTC, an enum its value, an error its string, NaN and infinities None,
-    tuples lists.
+    ``number`` comes from number_function(). Times become ISO 8601 strings in UTC, tuples lists, NaN and
+    infinities None, an enum its value, an error its string.
     """
     if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum)):
         return value
@@ -74,8 +70,7 @@ def plain(value: Any, number: Number) -> Any:
 
 
 def _string(value: object) -> str:
-    """Its string, or its type's name where it has none: an error of a callback is the user's, and its
-    ``__str__`` may raise."""
+    """``str(value)``, or the type's name if that is empty or raises: it may be an error of the user's."""
     try:
         return str(value) or type(value).__name__
     except Exception:
@@ -83,14 +78,13 @@ def _string(value: object) -> str:
 
 
 def shown_fields(owner: object, names: Iterable[str]) -> list[str]:
-    """``name value`` of each attribute that is neither None nor empty. Never raises: what cannot be read is a
-    "?"."""
+    """``name value`` for each attribute that is not None or empty; "?" if it cannot be read. Never raises."""
     found = []
     for name in names:
         try:
             value = getattr(owner, name)
         except Exception:
-            # a message of a batch that is not checked yet, or one that is half made: a debugger asks too
+            # not checked yet, in a batch, or half constructed: a debugger shows these, too
             found.append(f"{name} ?")
             continue
         if value is not None and value != () and value != {}:
@@ -99,8 +93,7 @@ def shown_fields(owner: object, names: Iterable[str]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """One value in a repr: numbers and times plain, strings bare where they are one printable word, long ones
-    cut."""
+    """One value in a repr: numbers and times plain, a printable word without quotes, long values cut."""
     if isinstance(value, str):
         is_word = value.isprintable() and value and not any(c.isspace() or c in "(),'\"" for c in value)
         return (

@@ -1,7 +1,6 @@
 """The exchange's answers to commands: subscribed, unsubscribed, ok, error (PROTOCOL.md 4, 8).
 
-Owns the four types and their older forms. Must not import anything of the package but messages.base. What the
-codes mean and what to do about them is the session's business.
+Owns the four types and their older forms. The session knows the codes and what to do about them.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ __all__ = [
 
 
 class Reply(Message, frozen=True, gc=False, kw_only=True):
-    """Base of the answers: ``id`` is the command's, None if the exchange left it out. Thread-safe:
-    immutable."""
+    """Base of the answers; ``id`` is the command's, or None if not sent. Thread-safe: immutable."""
 
     id: Id | None = None
 
@@ -41,7 +39,7 @@ class SubscribedBody(Body, frozen=True, gc=False, kw_only=True):
 class Subscribed(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="subscribed"):
     """One channel was opened as subscription ``sid``. Thread-safe: immutable.
 
-    The form of the 2025 guide has ``channel`` on top and no sid.
+    In the form of the 2025 guide, ``channel`` is at the top level, and there is no sid.
     """
 
     type: ClassVar[str] = "subscribed"
@@ -50,7 +48,7 @@ class Subscribed(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", t
     msg: SubscribedBody | None = None
 
     def __post_init__(self) -> None:
-        # On the wire both are inside msg; they are lifted here, while nobody else has seen the object.
+        # On the wire both are inside msg. They are copied here, before anyone else has seen the object.
         if self.msg is not None:
             if self.msg.channel is not None:
                 force_setattr(self, "channel", self.msg.channel)
@@ -83,9 +81,9 @@ class OkBody(Body, frozen=True, gc=False, kw_only=True):
 class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok"):
     """A command was carried out. Thread-safe: immutable.
 
-    After a change ``market_tickers`` (or ``market_ids``, ``index_ids``, ``underlying_tickers``) is the
-    subscription's full list, None if the exchange left it out (skip_ticker_ack). After list_subscriptions
-    ``subscriptions`` is a tuple of (channel, sid), else None.
+    After a change, ``market_tickers`` (or ``market_ids``, ``index_ids``, ``underlying_tickers``) is the
+    subscription's full list, or None if the exchange left it out (skip_ticker_ack). After list_subscriptions,
+    ``subscriptions`` is a tuple of (channel, sid); otherwise it is None.
     """
 
     type: ClassVar[str] = "ok"
@@ -104,7 +102,7 @@ class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok")
 
     @property
     def market_ids(self) -> tuple[str, ...] | None:
-        """The subscription's markets after the change, where they are named by id."""
+        """The subscription's markets after the change, if they were given by id."""
         return self.msg.market_ids if isinstance(self.msg, OkBody) else None
 
     @property
@@ -119,7 +117,7 @@ class Ok(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ok")
 
     @property
     def subscriptions(self) -> tuple[tuple[str, int], ...] | None:
-        """The answer to list_subscriptions as (channel, sid), None in any other."""
+        """The answer to list_subscriptions as (channel, sid); None after any other command."""
         entries = self.msg if isinstance(self.msg, tuple) else self.top_subscriptions
         return None if entries is None else tuple((entry.channel, entry.sid) for entry in entries)
 
@@ -141,12 +139,10 @@ class ErrorBody(Body, frozen=True, gc=False, kw_only=True):
 
 
 class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type", tag="error"):
-    """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25). Thread-safe:
-    immutable.
+    """The exchange refused a command, or ended subscription ``sid`` (codes 10 and 25).
 
-    ``code`` is the number of PROTOCOL.md 4.1 (any other is passed on as it is) and ``message`` its text. What
-    stands inside ``msg`` counts, and else what stands on top of the frame; a ``msg`` that is a string is the
-    text.
+    Values inside ``msg`` win over those at the frame's top level; a ``msg`` that is a string is the message.
+    Thread-safe: immutable.
     """
 
     type: ClassVar[str] = "error"
@@ -164,23 +160,23 @@ class ErrorMessage(Reply, frozen=True, gc=False, kw_only=True, tag_field="type",
 
     @property
     def code(self) -> int | None:
-        """The number of PROTOCOL.md 4.1; any other is passed on as it is."""
+        """The error's number, see PROTOCOL.md 4.1; unknown ones are passed on unchanged."""
         inside = self._body().code
         return self.top_code if inside is None else inside
 
     @property
     def message(self) -> str | None:
-        """The exchange's text."""
+        """The exchange's message."""
         return self._body().msg or self._body().message or self.top_message
 
     @property
     def market_ticker(self) -> str | None:
-        """The market that the error is about."""
+        """The market the error is about."""
         return self._body().market_ticker or self.top_market_ticker
 
     @property
     def market_tickers(self) -> tuple[str, ...] | None:
-        """The markets that the error is about."""
+        """The markets the error is about."""
         return self._body().market_tickers or self.top_market_tickers
 
 

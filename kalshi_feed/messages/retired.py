@@ -1,9 +1,7 @@
-"""The messages that the exchange no longer sends but old recordings hold: ticker_v2 (until 2026-02-12) and
+"""Messages that the exchange no longer sends but old recordings hold: ticker_v2 (until 2026-02-12) and
 multivariate_lookup (channel multivariate, until 2026-08-06) (PROTOCOL.md 2).
 
-Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs.
-
-Every field may be None.
+Owns the types. Every field may be None.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ __all__ = ["MultivariateLookup", "TickerV2"]
 
 
 class TickerV2(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="ticker_v2"):
-    """What changed in a market since its last ticker_v2; None is no change. Thread-safe: immutable.
+    """What changed in a market since its last ticker_v2; None means no change. Thread-safe: immutable.
 
     The wire's integers are ``price_cents``, ``volume_delta_int`` and ``open_interest_delta_int``.
     """
@@ -69,7 +67,7 @@ class TickerV2(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type
 class MultivariateLookup(
     FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", tag="multivariate_lookup"
 ):
-    """Somebody looked up a combo. Thread-safe: immutable."""
+    """Someone looked up a combo. Thread-safe: immutable."""
 
     type: ClassVar[str] = "multivariate_lookup"
 

@@ -2,10 +2,8 @@
 rfq_batch_deleted, batch_quote_created, rfq_batch_best_quotes, batch_quote_accepted, rfq_batch_executed,
 batch_quote_executed (PROTOCOL.md 6.11).
 
-Owns the types. Must not import anything of the package but messages.base, messages.flat and messages.rfqs.
-They are about several markets: ``market_ticker`` is None, the RFQs and quotes inside have one each.
-
-Every field may be None; ``*_ts`` are RFC 3339 texts.
+Owns the types. They are about several markets: ``market_ticker`` is None, and each RFQ or quote inside has
+its own. Every field may be None; ``*_ts`` are RFC 3339 strings.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ class BatchRfq(Part, frozen=True, gc=False, kw_only=True):
     """Dollars to be spent."""
     mve_collection_ticker: str | None = None
     leg_indices: tuple[Id, ...] | None = None
-    """Its legs' places in the batch's ``legs``, from 0."""
+    """The indices of its legs in the batch's ``legs``, from 0."""
 
     @property
     def contracts(self) -> Decimal | None:
@@ -58,13 +56,15 @@ class BatchRfq(Part, frozen=True, gc=False, kw_only=True):
 
 
 class _Quote(Part, frozen=True, gc=False, kw_only=True):
+    """The two bids for one RFQ of a batch. Thread-safe: immutable."""
+
     rfq_id: str | None = None
     market_ticker: str | None = None
     event_ticker: str | None = None
     yes_bid_dollars: PriceText = None
-    """Dollars; 0 or None is no bid."""
+    """Dollars; 0 or None means no bid."""
     no_bid_dollars: PriceText = None
-    """Dollars; 0 or None is no bid."""
+    """Dollars; 0 or None means no bid."""
     yes_contracts_offered_fp: CountText = None
     no_contracts_offered_fp: CountText = None
     rfq_target_cost_dollars: MoneyText = None
@@ -72,12 +72,12 @@ class _Quote(Part, frozen=True, gc=False, kw_only=True):
 
     @property
     def yes_bid(self) -> Decimal | None:
-        """Dollars; 0 or None is no bid."""
+        """Dollars; 0 or None means no bid."""
         return ready_price(self.yes_bid_dollars)
 
     @property
     def no_bid(self) -> Decimal | None:
-        """Dollars; 0 or None is no bid."""
+        """Dollars; 0 or None means no bid."""
         return ready_price(self.no_bid_dollars)
 
     @property
@@ -124,7 +124,7 @@ class BestQuote(_Quote, frozen=True, gc=False, kw_only=True):
 class RfqBatchCreated(
     Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_created"
 ):
-    """Somebody asks for quotes on several combos at once. Thread-safe: immutable."""
+    """Someone asks for quotes on several combos at once. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_created"
 
@@ -132,7 +132,7 @@ class RfqBatchCreated(
     creator_id: str | None = None
     created_ts: Time = None
     legs: Annotated[tuple[Leg, ...] | None, STRICT] = None
-    """All legs of the batch; each RFQ names its own by their places."""
+    """All legs of the batch; each RFQ refers to its own by index."""
     rfqs: Annotated[tuple[BatchRfq, ...] | None, STRICT] = None
 
     @property
@@ -182,7 +182,7 @@ class BatchQuoteCreated(
     created_ts: Time = None
     quotes: Annotated[tuple[BatchQuote, ...] | None, STRICT] = None
     subaccount: Id | None = None
-    """Only if it was a subaccount's."""
+    """Only if it was for a subaccount."""
 
     @property
     def created_at(self) -> datetime | None:
@@ -198,8 +198,7 @@ class BatchQuoteCreated(
 class RfqBatchBestQuotes(
     Communication, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_best_quotes"
 ):
-    """The best quotes so far for a batch of yours; pass over one whose ``version`` is not higher.
-    Thread-safe: immutable."""
+    """The best quotes for your batch; ignore one whose ``version`` is not higher. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_best_quotes"
 
@@ -215,7 +214,7 @@ class RfqBatchBestQuotes(
     """Whether every RFQ has a no bid."""
     rfqs: Annotated[tuple[BestQuote, ...] | None, STRICT] = None
     subaccount: Id | None = None
-    """Only if it was a subaccount's."""
+    """Only if it was for a subaccount."""
 
     @property
     def updated_at(self) -> datetime | None:
@@ -244,7 +243,7 @@ class BatchQuoteAccepted(
     quotes: Annotated[tuple[BatchQuote, ...] | None, STRICT] = None
     """Only the accepted ones."""
     subaccount: Id | None = None
-    """Only if it was a subaccount's."""
+    """Only if it was for a subaccount."""
 
     @property
     def accepted_at(self) -> datetime | None:
@@ -258,6 +257,8 @@ class BatchQuoteAccepted(
 
 
 class _Executed(Communication, frozen=True, gc=False, kw_only=True):
+    """The outcome of an accepted batch. Thread-safe: immutable."""
+
     rfq_batch_id: str | None = None
     rfq_creator_id: str | None = None
     executed_rfq_ids: tuple[str, ...] | None = None
@@ -266,7 +267,7 @@ class _Executed(Communication, frozen=True, gc=False, kw_only=True):
     close_reason: str | None = None
     """ "executed", "execution failed" or "partially executed"; the exchange may add others."""
     subaccount: Id | None = None
-    """Only if it was a subaccount's."""
+    """Only if it was for a subaccount."""
 
     @property
     def executed_at(self) -> datetime | None:
@@ -282,7 +283,7 @@ class _Executed(Communication, frozen=True, gc=False, kw_only=True):
 class RfqBatchExecuted(
     _Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_batch_executed"
 ):
-    """Your batch was executed, as far as it was. Thread-safe: immutable."""
+    """Your batch was executed, at least in part. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_batch_executed"
 
@@ -293,7 +294,7 @@ class RfqBatchExecuted(
 class BatchQuoteExecuted(
     _Executed, frozen=True, gc=False, kw_only=True, tag_field="type", tag="batch_quote_executed"
 ):
-    """Your quote for a batch was executed, as far as it was. Thread-safe: immutable."""
+    """Your quote for a batch was executed, at least in part. Thread-safe: immutable."""
 
     type: ClassVar[str] = "batch_quote_executed"
 

@@ -1,11 +1,10 @@
 """The messages about single RFQs and their quotes, on the communications channel: rfq_created, rfq_deleted,
 quote_created, quote_accepted, quote_executed (PROTOCOL.md 6.11, 8).
 
-Owns the types, their common base and the leg of a combo. Must not import anything of the package but
-messages.base and messages.flat.
+Owns the types, their common base and the leg of a combo.
 
-Every field may be None; a creator's id may be a placeholder that all hidden creators share. ``*_ts`` are RFC
-3339 texts here. The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and
+Every field may be None; a creator's id may be a placeholder that all hidden creators share. Here, ``*_ts``
+are RFC 3339 strings. The wire's integers until 2026-03-12 are ``*_cents``, ``*_int`` (contracts) and
 ``*_centi_cents`` (1/10,000 dollar); the ``*_dollars`` came on 2025-10-09, the ``*_fp`` on 2026-01-22.
 """
 
@@ -53,15 +52,17 @@ class Leg(Part, frozen=True, gc=False, kw_only=True):
     market_ticker: str | None = None
     side: Side | None = None
     yes_settlement_value_dollars: MoneyText = None
-    """What a yes contract of the leg paid, in dollars; only if it is settled."""
+    """What a yes contract of the leg paid, in dollars; only after its settlement."""
 
     @property
     def yes_settlement_value(self) -> Decimal | None:
-        """What a yes contract of the leg paid, in dollars; None while it is not settled."""
+        """What a yes contract of the leg paid, in dollars; None until it is settled."""
         return ready_money(self.yes_settlement_value_dollars)
 
 
 class _Rfq(Communication, frozen=True, gc=False, kw_only=True):
+    """An RFQ. Thread-safe: immutable."""
+
     id: str | None = None
     creator_id: str | None = None
     market_ticker: TickerText = None
@@ -85,7 +86,7 @@ class _Rfq(Communication, frozen=True, gc=False, kw_only=True):
 
 
 class RfqCreated(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", tag="rfq_created"):
-    """Somebody asks for quotes. Thread-safe: immutable."""
+    """Someone asks for quotes. Thread-safe: immutable."""
 
     type: ClassVar[str] = "rfq_created"
 
@@ -125,6 +126,8 @@ class RfqDeleted(_Rfq, frozen=True, gc=False, kw_only=True, tag_field="type", ta
 
 
 class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
+    """A quote for an RFQ. Thread-safe: immutable."""
+
     quote_id: str | None = None
     rfq_id: str | None = None
     quote_creator_id: str | None = None
@@ -132,12 +135,11 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
     market_ticker: TickerText = None
     event_ticker: str | None = None
     subaccount: Id | None = None
-    """Only on your own quotes, if it was a subaccount's (since 2026-07-30; on the accepted ones
-    2026-03-26)."""
+    """Only on a subaccount's own quotes (since 2026-07-30; on accepted ones since 2026-03-26)."""
     yes_bid_dollars: PriceText = None
-    """Dollars; 0 is no bid."""
+    """Dollars; 0 means no bid."""
     no_bid_dollars: PriceText = None
-    """Dollars; 0 is no bid."""
+    """Dollars; 0 means no bid."""
     yes_contracts_offered_fp: CountText = None
     no_contracts_offered_fp: CountText = None
     rfq_target_cost_dollars: MoneyText = None
@@ -150,12 +152,12 @@ class _QuoteBody(Communication, frozen=True, gc=False, kw_only=True):
 
     @property
     def yes_bid(self) -> Decimal | None:
-        """Dollars; 0 is no bid."""
+        """Dollars; 0 means no bid."""
         return ready_price(self.yes_bid_dollars, self.yes_bid_cents)
 
     @property
     def no_bid(self) -> Decimal | None:
-        """Dollars; 0 is no bid."""
+        """Dollars; 0 means no bid."""
         return ready_price(self.no_bid_dollars, self.no_bid_cents)
 
     @property
@@ -223,9 +225,9 @@ class QuoteExecuted(
     market_ticker: TickerText = None
     executed_ts: Time = None
     subaccount: Id | None = None
-    """Only if it was a subaccount's (since 2026-03-26)."""
+    """Only if it was for a subaccount (since 2026-03-26)."""
     rfq_batch_id: str | None = None
-    """Only if the RFQ was one of a batch (since 2026-10-22)."""
+    """Only if the RFQ was part of a batch (since 2026-10-22)."""
 
     @property
     def executed_at(self) -> datetime | None:

@@ -1,10 +1,10 @@
-"""Exact values: dollars, contracts and times, from the wire's texts to integers, Decimals and datetimes.
+"""Exact values: dollars, contracts and times, from the wire's strings to integers, Decimals and datetimes.
 
 Owns the one grammar of numbers (PROTOCOL.md 7): ASCII digits and at most one point with digits on both sides;
-no exponent, plus sign, blank or underscore; a leading "-" on signed values only. Inside the package a price
+no exponent, plus sign, space or underscore; a leading "-" on signed values only. Inside the package, a price
 is an int of 1/10,000 dollar, a size an int of 1/100 contract, money an int of 1/1,000,000 dollar. Every
-function raises ValueError for what it refuses; callers turn that into ProtocolError. Must not import anything
-of the package but messages.plain. Thread-safe: the caches only ever gain the same entries, or lose them.
+function raises ValueError for invalid input; callers turn it into a ProtocolError. Thread-safe: a cache entry
+is the same no matter who adds it.
 """
 
 from __future__ import annotations
@@ -51,20 +51,18 @@ ONE_DOLLAR = 10_000
 EXACT = Context(prec=60, traps=[])
 """Arithmetic of our own, so that a program's decimal context neither rounds nor traps our values."""
 
-# books share one object for each price: less memory, and it is found by its address
+# books share one int object per price: less memory, and comparing finds it by identity
 _UNITS = tuple(range(ONE_DOLLAR + 1))
 OTHER_SIDE = _UNITS[::-1]
 """``OTHER_SIDE[price]`` is ``ONE_DOLLAR - price``."""
 
 PRICES: dict[str, int] = {}
-"""Price texts seen, with their units: the session's short cut. The grammar bounds it to about 11,000
-texts."""
+"""Price strings seen so far, with their units: the session's shortcut. The grammar allows about 11,000."""
 
 SIZES: dict[str, int] = {}
-"""Size texts seen lately, with their units: likewise. People trade round sizes: of 37,000 captured deltas 96
-in 100 repeat one."""
+"""Size strings seen recently, with their units. People trade round sizes: 96% of 37,000 deltas repeat one."""
 
-_MOST_SIZES = 16_384  # then they are forgotten: 2 MB
+_MOST_SIZES = 16_384  # then the cache is cleared: 2 MB
 _price_decimals: dict[int, Decimal] = {}
 _CENT = Decimal("0.01")
 _multiply = EXACT.multiply
@@ -94,18 +92,17 @@ class Level(NamedTuple):
     def to_dict(self, number: Number = str) -> dict[str, Any]:
         """``{"price": …, "quantity": …}``, each passed through ``number`` as in Message.to_dict().
 
-        Inside of anything else a level is [price, quantity].
+        Inside anything else, a level is [price, quantity].
         """
         passed = number_function(number)
         return {"price": plain(self.price, passed), "quantity": plain(self.quantity, passed)}
 
 
 class ScientificNumber:
-    """A JSON number that is written with an exponent: ``text`` as it stands in the frame. Thread-safe:
-    immutable.
+    """A JSON number written with an exponent: ``text`` as in the frame. Thread-safe: immutable.
 
-    A class of its own, so that nothing takes it for an amount: the grammar has no exponent, and a Decimal
-    would not tell 10e-1 from 1.0. Some, such as 1e99999999999999999999, fit into no number at all.
+    It has its own class so that nothing mistakes it for an amount: the grammar has no exponents, and a
+    Decimal would not distinguish 10e-1 from 1.0. Some, such as 1e99999999999999999999, do not fit into one.
     """
 
     __slots__ = ("text",)
@@ -118,10 +115,9 @@ class ScientificNumber:
 
 
 def number_text(value: object) -> str:
-    """An amount as the wire would write it: a string is returned as it is, a JSON number (int or Decimal)
-    with all its digits.
+    """Return an amount as the wire would write it: strings unchanged, an int or Decimal with all its digits.
 
-    Raises ValueError for anything else. Whether the string is an amount, price_units() and its siblings say.
+    Raises ValueError for anything else. price_units() and its siblings check whether the string is an amount.
     """
     if isinstance(value, str):
         return value
@@ -133,7 +129,7 @@ def number_text(value: object) -> str:
 
 
 def price_units(text: str) -> int:
-    """Price text in dollars ("0.5400", 0 to 1, at most 4 decimals) to 1/10,000 dollar."""
+    """A price in dollars ("0.5400", 0 to 1, at most 4 decimals) to 1/10,000 dollar."""
     units = PRICES.get(text)
     if units is None:
         match = _PRICE.fullmatch(text)
@@ -147,15 +143,14 @@ def price_units(text: str) -> int:
 
 
 def cents_units(cents: int) -> int:
-    """Price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
+    """A price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
     if not 0 <= cents <= 100:
         raise ValueError(f"price of {cents} cents is not in 0 to 100")
     return _UNITS[cents * 100]
 
 
 def size_units(text: str) -> int:
-    """Signed size text in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100
-    contract."""
+    """A signed size in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
     units = SIZES.get(text)
     if units is None:
         if _usual_size(text):  # what the exchange sends always has two decimals
@@ -169,7 +164,7 @@ def size_units(text: str) -> int:
 
 
 def count_units(text: str) -> int:
-    """As size_units, for sizes that cannot be negative."""
+    """Like size_units, for sizes that cannot be negative."""
     units = size_units(text)
     if text[0] == "-":
         raise ValueError(f"size {text[:40]!r} is negative")
@@ -177,35 +172,35 @@ def count_units(text: str) -> int:
 
 
 def check_prices(*texts: str | None) -> None:
-    """Raises the ValueError of price_units for the first text that it refuses; None is passed over."""
+    """Raise price_units' ValueError for the first string that is not a price; None is skipped."""
     for text in texts:
         if text is not None and text not in PRICES:
             price_units(text)
 
 
 def check_counts(*texts: str | None) -> None:
-    """Raises the ValueError of count_units for the first text that it refuses; None is passed over."""
+    """Raise count_units' ValueError for the first string that is not a count; None is skipped."""
     for text in texts:
         if text is not None and not _usual_count(text):
             count_units(text)
 
 
 def check_sizes(*texts: str | None) -> None:
-    """Raises the ValueError of size_units for the first text that it refuses; None is passed over."""
+    """Raise size_units' ValueError for the first string that is not a size; None is skipped."""
     for text in texts:
         if text is not None and not _usual_size(text):
             size_units(text)
 
 
 def check_money(*texts: str | None) -> None:
-    """Raises the ValueError of money_units for the first text that it refuses; None is passed over."""
+    """Raise money_units' ValueError for the first string that is not an amount; None is skipped."""
     for text in texts:
         if text is not None and not _usual_money(text):
             money_units(text)
 
 
 def money_units(text: str) -> int:
-    """Signed money text in dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
+    """Signed money in dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
     return _scaled(_MONEY.fullmatch(text), text, 6, "amount", "dollars")
 
 
@@ -240,18 +235,17 @@ def money_decimal(units: int) -> Decimal:
 
 
 def index_value(text: str) -> Decimal:
-    """Text of an index value (dollars or percent, at most 8 decimals and 15 digits before them, signed) to a
-    Decimal."""
+    """A signed index value (dollars or percent, at most 15 digits and 8 decimals) to a Decimal."""
     if _INDEX.fullmatch(text) is None:
         raise ValueError(f"index value {text[:40]!r} is not a number with at most 8 decimals")
     return Decimal(text)
 
 
 def json_number(number: object) -> Decimal:
-    """A JSON number as decoded (int, Decimal or ScientificNumber) to a Decimal with all its digits: at most
-    60, from 1e-60 to 1e60.
+    """A decoded JSON number (int, Decimal or ScientificNumber) to a Decimal with all its digits.
 
-    Also a text without exponent, because a spec's example has one (floor_strike).
+    At most 60 digits, from 1e-60 to 1e60. Also accepts a string without an exponent, because a spec's example
+    has one (floor_strike).
     """
     if isinstance(number, ScientificNumber):
         try:
@@ -279,7 +273,7 @@ def level(price: int, size: int) -> Level:
 
 
 def parse_time(text: str) -> datetime:
-    """RFC 3339 text to an aware datetime in UTC.
+    """An RFC 3339 string to an aware datetime in UTC.
 
     Go trims the zeros of a fraction, so 0 to 9 digits are accepted (PROTOCOL.md 7) and cut to microseconds.
     """

@@ -1,9 +1,8 @@
-"""The book messages of a subscription made with use_yes_price: no prices on the wire are on the yes scale
-(0.30 is sent as 0.70).
+"""The book messages of a subscription with use_yes_price: the wire's no prices are on the yes scale (0.30 is
+sent as 0.70).
 
-Owns two types that differ from those of messages.books in one class variable, so that which scale it was
-costs nothing per message. They bear the same names, are instances of them, and pickle by this module's path.
-Must not import anything of the package but messages.books.
+Owns two types that differ from those in messages.books by one class variable, so that remembering the scale
+costs nothing per message. They have the same names, are instances of those types, and pickle by this module.
 """
 
 from __future__ import annotations
@@ -24,6 +23,6 @@ class OrderbookDelta(books.OrderbookDelta, frozen=True, gc=False, kw_only=True, 
 class OrderbookSnapshot(
     books.OrderbookSnapshot, frozen=True, gc=False, kw_only=True, tag="orderbook_snapshot"
 ):
-    """books.OrderbookSnapshot whose no levels on the wire are on the yes scale. Thread-safe: immutable."""
+    """books.OrderbookSnapshot whose wire no levels are on the yes scale. Thread-safe: immutable."""
 
     use_yes_price: ClassVar[bool] = True

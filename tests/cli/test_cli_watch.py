@@ -166,7 +166,7 @@ WRONG = {
         ("--ca-file", os.devnull),
         {},
         2,
-        "the CA file '/dev/null' cannot be used: it holds no certif",
+        "the CA file '/dev/null' cannot be used: it contains no PEM",
     ),
     "channel": (("--channel", "orderbook_snapshot"), {}, 2, "it is a message type, not a channel"),
     "old style": (("--channel", "ticker:KX-A"), {}, 2, "write subscribe('ticker', ['KX-A'])"),

@@ -1,4 +1,4 @@
-"""Fixtures of the connection's tests: certificates, and a dialer that closes what it opened."""
+"""Fixtures for the connection tests: certificates, and a dialer that closes what it opened."""
 
 from __future__ import annotations
 

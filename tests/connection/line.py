@@ -17,7 +17,7 @@ PIECE = 64 * 1024
 
 
 class Line:
-    """A transport, and the peer's end of its socket. The time is ``now`` and passes when the test says so."""
+    """A transport, and the peer's end of its socket. The time is ``now``; only the test lets it pass."""
 
     def __init__(self, max_message_size: int = 16 << 20, watch: ClockWatch | None = None) -> None:
         here, self.peer = socket.socketpair()
@@ -50,7 +50,7 @@ class Line:
             self.turns()
 
     def turns(self) -> None:
-        """Turns of the reader until nothing is left."""
+        """Turn like the reader until nothing is left."""
         received = -1
         while self.transport.has_more or received != self.transport.bytes_received:
             received = self.transport.bytes_received
@@ -58,7 +58,7 @@ class Line:
             self.transport.tick(self.now)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, waking when the transport wants to. Raises ConnectionLost."""
+        """Let time pass, ticking whenever the transport is due. Raises ConnectionLost."""
         until = self.now + seconds
         while self.transport.next_deadline() <= until:
             self.now = max(self.now, self.transport.next_deadline())
@@ -66,7 +66,7 @@ class Line:
         self.now = until
 
     def heard(self) -> bytes:
-        """What the peer has received and not looked at."""
+        """What the peer has received and not read yet."""
         self.peer.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             return self.peer.recv(1 << 20)

@@ -1,5 +1,4 @@
-"""A raw-socket peer for the tests: one thread per connection runs a handler that writes whatever bytes it
-likes."""
+"""A raw-socket peer for the tests: one thread per connection runs a handler that may write any bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ class Peer:
         self._buffer = b""
 
     def read_request(self) -> dict[str, str]:
-        """The request's headers; read from the socket once."""
+        """The request's headers, read from the socket once."""
         if not self.request:
             while b"\r\n\r\n" not in self._buffer:
                 data = self.sock.recv(65_536)
@@ -104,8 +103,7 @@ class Peer:
 
 
 class RawServer:
-    """Listens on loopback; ``handler(peer)`` runs in a thread per connection. What it raises fails the test
-    at the end."""
+    """Listens on loopback and runs ``handler(peer)`` in a thread per connection; its errors fail the test."""
 
     def __init__(self, handler: Callable[[Peer], None], context: ssl.SSLContext | None = None) -> None:
         self._handler = handler
@@ -161,7 +159,7 @@ class RawServer:
                 sock = self._context.wrap_socket(sock, server_side=True)
                 self._sockets.append(sock)
             self._handler(Peer(sock))
-        except OSError:  # the client went away: most tests end so
+        except OSError:  # the client went away: most tests end like this
             pass
         except BaseException as error:
             self.failures.append(error)

@@ -1,5 +1,4 @@
-"""What the tests of the connection share: servers that only talk, servers that never read, and addresses
-where nobody answers."""
+"""Shared by the connection tests: servers that only talk or never read, and addresses without an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ SCHEMES = pytest.mark.parametrize("scheme", ["ws", "wss"])
 
 
 def sends(data: bytes) -> RawServer:
-    """A server that says ``data`` right behind the handshake and then listens until the client goes."""
+    """A server that sends ``data`` right after the handshake and then reads until the client goes."""
 
     def handler(peer: Peer) -> None:
         peer.handshake()

@@ -76,7 +76,7 @@ def test_T06_a_context_that_takes_old_tls(oldest: str) -> None:
 
 def test_a_context_for_servers() -> None:
     for endpoint in (REMOTE, LOOPBACK):
-        with pytest.raises(ConfigurationError, match="one for servers"):
+        with pytest.raises(ConfigurationError, match="is for servers"):
             check_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), endpoint)
 
 

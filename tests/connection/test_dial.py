@@ -261,7 +261,7 @@ def test_T06_only_old_tls(dialer: Dialer, ca: trustme.CA) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1
-    refused(dialer, context, "no TLS version from 1.2 up")
+    refused(dialer, context, "does not offer TLS 1.2 or newer")
 
 
 def test_not_tls_at_all(dialer: Dialer) -> None:
@@ -316,7 +316,7 @@ def test_P04_a_dropped_tunnel_names_the_proxy(dialer: Dialer) -> None:
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", 502, "502"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", None, "not HTTP"),
         (b"HTTP/1.1 abc\r\n\r\n", None, "not HTTP"),
-        (OK + b"unasked", 200, "not a tunnel but a page"),
+        (OK + b"unasked", 200, "a web page, not a tunnel"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, None, "longer than 65536"),
     ],
 )
@@ -353,7 +353,7 @@ def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.S
         dialer(server, scheme="wss", proxy=proxy, progress=lambda *step: told.append(step)).abort()
     assert tuple(name for name, _ in told) == STEPS
     found = dict(told)
-    assert found["dns"] == "127.0.0.1 is an address, no name"
+    assert found["dns"] == "127.0.0.1 is already an IP address"
     assert found["tcp"] == f"connected to 127.0.0.1 port {proxy_server.port}"
     assert found["proxy"] == f"{proxy} leads to localhost:{server.port}"
     assert (

@@ -1,4 +1,4 @@
-"""Foreign exceptions and answers in the package's own words: what no server of the other tests says."""
+"""Foreign exceptions and HTTP answers as our errors: the cases that other tests' servers never produce."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
         (18, "issuer"),
         (62, "url's host"),
         (64, "url's host"),
-        (23, "what answers"),
+        (23, "which server answers"),
     ],
 )
 def test_T01_T02_T03_each_certificate_error_has_its_advice(code: int, words: str) -> None:

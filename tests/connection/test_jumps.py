@@ -1,5 +1,4 @@
-"""A connection after the clocks have jumped (N44, N45): the test is the peer, and says what the clocks
-say."""
+"""A connection after the clocks have jumped (N44, N45): the test is the peer, and sets the clocks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What a peer can make the receive path hold or do: a cap on every size it controls, and time that is only
-passed in.
+"""What a peer can make the receive path hold or do: every size that it controls has a limit.
 
-(The handshake's caps are in test_upgrade.py: 64 KiB of headers, 4 KiB of a refusal.)
+(The handshake's limits are in test_upgrade.py: 64 KiB of headers, 4 KiB of a refusal.)
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from .line import PIECE, Line
 from .raw_server import BINARY, CONT, PING, PONG, TEXT, frame
 
 MIB = 1 << 20
-CAP = 16 * MIB  # the feed's default, and the line's
+CAP = 16 * MIB  # the default of the feed and of the line
 
 
 class Peak:
-    """The most memory that was held at once."""
+    """The peak memory."""
 
     mib = 0.0
 
@@ -45,7 +44,7 @@ def test_N19_a_huge_length_is_refused_on_its_header() -> None:
         with pytest.raises(ConnectionLost) as caught:
             line.send(frame(TEXT, declared=1 << 40))
         assert caught.value.code == 1009
-        for _ in range(20):  # and what drips behind it is not even read
+        for _ in range(20):  # and the bytes that drip in after it are not even read
             line.peer.sendall(b"x" * 1_000)
             with pytest.raises(ConnectionLost):
                 line.transport.read(0.0)
@@ -103,7 +102,7 @@ def test_N37_of_many_pings_one_answer_waits() -> None:
 def test_N10_pings_alone_are_life_for_hours() -> None:
     with Line() as line:
         for _ in range(1_000):
-            line.pass_time(10.0)  # as the exchange pings
+            line.pass_time(10.0)  # as often as the exchange pings
             line.send(frame(PING, b"heartbeat"))
             assert PONG in {part & 0x0F for part in line.heard()[:1]}
         assert line.now == 10_000

@@ -1,5 +1,4 @@
-"""A proxy's and a server's answer, however it is cut into segments: the status counts, then what the page
-says (P07)."""
+"""A proxy's and a server's answer, in any segments: the status counts, and then what the page says (P07)."""
 
 from __future__ import annotations
 
@@ -103,7 +102,7 @@ def test_P07_without_a_page_the_status_lines_words(dialer: Dialer) -> None:
 def test_P07_without_credentials_they_are_asked_for(dialer: Dialer) -> None:
     with (
         RawServer(sends(head("HTTP/1.1 407 No", LENGTH) + PAGE)) as server,
-        pytest.raises(ProxyError, match="write them into"),
+        pytest.raises(ProxyError, match="put them into"),
     ):
         dialer(1, proxy=Proxy("127.0.0.1", server.port))
 
@@ -117,8 +116,7 @@ def test_P07_without_credentials_they_are_asked_for(dialer: Dialer) -> None:
 def test_P07_a_page_in_place_of_the_tunnel_may_pass(
     dialer: Dialer, scheme: str, segments: Sequence[bytes]
 ) -> None:
-    """As a captive portal answers: never taken for the exchange's words, and not for ever, however the
-    segments are cut."""
+    """A captive portal's answer: never mistaken for the exchange, and not fatal, in any segments."""
     with RawServer(sends(*segments)) as server, pytest.raises(ConnectionFailed) as caught:
         dialer(1, proxy=Proxy("127.0.0.1", server.port), scheme=scheme)
     assert caught.value.retryable and f"the proxy http://127.0.0.1:{server.port}" in str(caught.value)
@@ -143,7 +141,7 @@ def test_P07_a_page_in_place_of_the_tunnel_may_pass(
 def test_P07_bytes_that_come_with_the_200_are_never_the_exchanges(
     dialer: Dialer, early: bytes, scheme: str
 ) -> None:
-    """A TLS server does not speak first: a hello or an alert at this point is the proxy's own."""
+    """A TLS server does not speak first: a hello or an alert at this point comes from the proxy."""
     signed: list[int] = []
 
     def headers() -> dict[str, str]:
@@ -152,7 +150,7 @@ def test_P07_bytes_that_come_with_the_200_are_never_the_exchanges(
 
     with (
         RawServer(sends(OK + early)) as server,
-        pytest.raises(ProxyError, match="nobody asked for") as caught,
+        pytest.raises(ProxyError, match="a web page, not a tunnel") as caught,
     ):
         dialer(1, proxy=Proxy("127.0.0.1", server.port), scheme=scheme, headers=headers)
     assert caught.value.status == 200 and caught.value.retryable
@@ -200,14 +198,14 @@ def test_P07_101_is_no_tunnel(dialer: Dialer) -> None:
 def test_P07_P05_half_a_password_at_the_end_of_what_is_read(
     dialer: Dialer, ending: Callable[[Peer], object]
 ) -> None:
-    """Redaction knows whole secrets only."""
+    """Redaction recognizes only whole secrets."""
     secret = PASSWORD.encode()
     start, end = b"<style>", b"</style>No entry for "
     begun = start + end + secret[:8]
     unfinished = refused(
         dialer, sends(head("HTTP/1.1 403 Forbidden", "Content-Length: 4000") + begun, then=ending)
     )
-    # what is read ends in the password
+    # what is read ends inside the password
     filled = start + b"x" * (4_096 - len(begun)) + end + secret + b" " + b"y" * 5_000
     long = refused(
         dialer, sends(head("HTTP/1.1 403 Forbidden", "Content-Length: 90000") + filled, then=ending)

@@ -1,4 +1,4 @@
-"""The switch interval: short while bytes are taken in, and the program's own at any other time."""
+"""The switch interval: short while bytes are read, and the program's own at any other time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN = 0.004
 
 @pytest.fixture(autouse=True)
 def own() -> Iterator[float]:
-    """What this program has set, as Python gives it back."""
+    """What this program has set, as Python returns it."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(OWN)
     yield sys.getswitchinterval()
@@ -45,7 +45,7 @@ def test_it_is_short_and_then_as_before(own: float) -> None:
 
 
 def test_two_feeds_at_once(own: float) -> None:
-    """However their turns are mixed, the program's own comes back."""
+    """No matter how their turns interleave, the program's own value comes back."""
     for turns in (
         (shorten, shorten, restore, restore),
         (shorten, restore, shorten, restore),
@@ -86,7 +86,7 @@ def test_a_child_has_the_programs_own(own: float) -> None:
 
 
 class Witness(ByteStream):
-    """A stream that notes the interval whenever it is asked for bytes."""
+    """A stream that notes the interval at each read."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -98,7 +98,7 @@ class Witness(ByteStream):
 
 
 def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None:
-    """Also when there is nothing to receive, and at the end."""
+    """Even if there is nothing to receive, and at the end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with theirs:
@@ -126,7 +126,7 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
 
 
 def test_a_feed_beside_a_thread_that_computes(exchange: Exchange, make_feed: FeedMaker, own: float) -> None:
-    """Books are right, and the interval is the program's after it."""
+    """Books are right, and afterwards the interval is the program's."""
     stop = threading.Event()
 
     def compute() -> None:

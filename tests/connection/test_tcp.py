@@ -1,4 +1,4 @@
-"""N43: addresses are tried side by side, in one thread and under one deadline, and the losers are closed."""
+"""N43: addresses are tried in parallel, in one thread and under one deadline, and the losers are closed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_N43_a_failure_lets_the_next_one_start_at_once(
     with RawServer(hello) as server:
         nowhere = free_port()
         refusing = [(f"127.0.0.{number}", nowhere) for number in range(2, 12)]
-        # an address that this machine cannot even try
+        # an address this machine cannot even try
         resolves_to(monkeypatch, ("255.255.255.255", 1), *refusing, ("127.0.0.1", server.port))
         began = time.monotonic()
         dialer(server, host="localhost", timeout=10).abort()
@@ -66,11 +66,11 @@ def test_N43_a_failure_lets_the_next_one_start_at_once(
 
 
 def test_N43_one_that_began_early_may_still_win(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not given up when the next one begins."""
+    """It is not abandoned when the next one starts."""
     with black_holes(2) as dead, socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # there is no room for another one
+        # there is no room for another connection
         stack.enter_context(socket.create_connection(listener.getsockname()))
         accepted: list[socket.socket] = []
 
@@ -110,8 +110,8 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
         assert open_sockets() == before
     text = str(caught.value)
     assert (
-        "nothing listens there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); no answer in the time allowed"
-        in text
+        "nothing is listening there (127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more); "
+        "no answer in the time allowed" in text
     )
     assert text.endswith("(127.0.0.1)") and caught.value.retryable
     cause = caught.value.__cause__
@@ -122,14 +122,14 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
 
 def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to(monkeypatch)
-    with pytest.raises(ConnectionFailed, match="the name has no address"):
+    with pytest.raises(ConnectionFailed, match="the host name has no address"):
         dialer(1, endpoint=parse_url("wss://nowhere.example/"))
 
 
 def test_N43_N05_cancelled_with_all_of_them_under_way(
     dialer: Dialer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a child that was forked at that moment would close every one of them."""
+    """And a child that is forked at that moment would close all of them."""
     known: dict[Any, Any] = {}
     monkeypatch.setattr(forks, "_registered", known)
 

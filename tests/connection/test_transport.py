@@ -1,5 +1,4 @@
-"""Frames from raw servers, by the ids of the fault matrix: what arrives whole, and what ends the
-connection."""
+"""Frames from raw servers, by the ids of the fault matrix: what arrives, and what ends the connection."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ def test_messages_arrive_whole_and_in_order(
 ) -> None:
     def handler(peer: Peer) -> None:
         data = b"".join(frame(TEXT, message) for message in MESSAGES)
-        peer.handshake(behind=data[:1_000])  # bytes behind the handshake are not lost
+        peer.handshake(behind=data[:1_000])  # bytes right after the handshake are not lost
         peer.send(data[1_000:])
         assert peer.read_frame() == (TEXT, b"hello")
         assert peer.read_frame() == (TEXT, b"y" * 300_000)

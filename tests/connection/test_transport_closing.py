@@ -1,4 +1,4 @@
-"""Closing a connection: politely, and in bounded time whatever the peer does."""
+"""Closing a connection: politely, and in bounded time no matter what the peer does."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"0", fin=False))
-        for _ in range(40):  # at no moment is everything complete
+        for _ in range(40):  # there is never a moment when everything is complete
             time.sleep(0.02)
             peer.send(frame(CONT, b"1") + frame(TEXT, b"0", fin=False))
         peer.wait_closed()
@@ -144,7 +144,7 @@ def test_N38_N39_a_peer_that_stops_reading_is_dropped(
         assert "took no byte for 0.3 s" in lost.reason
         transport.abort()
         given_up.set()
-    # nothing else, and above all nothing behind the part of the last one
+    # nothing else, above all nothing after the partial frame
     assert frames == [(TEXT, b"x" * 100_000)] * len(frames)
     assert len(frames) < 100
 
@@ -165,7 +165,7 @@ def test_N37_a_ping_flood_to_a_peer_that_never_reads(dialer: Dialer) -> None:
 def test_N37_only_the_newest_ping_is_answered_when_the_socket_is_full(dialer: Dialer) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
-        assert peer.read_frame()[0] == TEXT  # the large one is under way
+        assert peer.read_frame()[0] == TEXT  # the large one is on its way
         peer.send(b"".join(frame(PING, b"%d" % number) for number in range(50)))
         peer.send(frame(TEXT, b"read now"))
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""How a connection ends without our doing: resets, end of stream, TLS cut off, any bytes."""
+"""How a connection ends without our help: resets, end of stream, TLS cut off, random bytes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_N06_a_reset_that_a_write_meets_first(
         transport.flush(time.monotonic())
         assert wait_ready(transport.fileno(), None, timeout=5)
         transport.send_text(b"once more")
-        # the socket tells its reset here, and to the read only that it has ended
+        # the socket reports the reset here, and to the read only its end
         transport.flush(time.monotonic())
         lost = run_to_end(transport)[1]
     assert "reset" in lost.reason and isinstance(lost.__cause__, ConnectionResetError)
@@ -135,7 +135,7 @@ def test_T05_tls_closed_on_a_connection_that_stays_open(
         assert isinstance(peer.sock, ssl.SSLSocket)
         peer.sock.settimeout(0.01)
         with contextlib.suppress(OSError):
-            peer.sock.unwrap()  # sends the closing alert, and would then wait for ours
+            peer.sock.unwrap()  # sends the closing alert and would then wait for ours
         sent.set()
         release.wait(10)
 
@@ -180,7 +180,7 @@ def test_a_write_that_fails_ends_a_connection_that_still_reads(dialer: Dialer) -
     with frozen(release, frame(TEXT, b"x")) as server:
         transport = dialer(server)
         assert collect(transport, 1) == [b"x"]
-        transport._stream.sock.shutdown(socket.SHUT_WR)  # the peer says nothing to that
+        transport._stream.sock.shutdown(socket.SHUT_WR)  # the peer does not answer
         transport.send_text(b"never")
         _, lost = run_to_end(transport)
         transport.send_text(b"dropped")

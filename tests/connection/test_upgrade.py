@@ -1,5 +1,4 @@
-"""What servers answer to the upgrade, by the fault ids of the fault matrix; and that no error carries a
-secret."""
+"""Servers' answers to the upgrade, by the ids of the fault matrix; and no error carries a secret."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ def answers(data: bytes) -> Callable[[Peer], None]:
 
 
 def error_of(dialer: Dialer, data: bytes, **options: Any) -> KalshiFeedError:
-    """What the dial raises; it and its frames are searched for secrets."""
+    """The error that the dial raises; it and its frames are searched for secrets."""
     with RawServer(answers(data)) as server:
         try:
             dialer(server, **options)
@@ -53,7 +52,7 @@ def error_of(dialer: Dialer, data: bytes, **options: Any) -> KalshiFeedError:
 
 def assert_no_secret(error: BaseException) -> None:
     trace = error.__traceback__
-    # the tests' own frames hold the answer
+    # the test's own frames hold the answer
     while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
         trace = trace.tb_next
     assert trace is not None, "the error was not raised by the package"
@@ -232,7 +231,7 @@ def test_H10_a_body_that_never_comes_costs_half_a_second(dialer: Dialer) -> None
 def test_N25_what_was_not_asked_for_is_refused(dialer: Dialer, header: str) -> None:
     with (
         RawServer(lambda peer: peer.handshake(header.encode() + b"\r\n")) as server,
-        pytest.raises(ConnectionFailed, match="not asked for"),
+        pytest.raises(ConnectionFailed, match="we did not ask for"),
     ):
         dialer(server)
 
@@ -303,5 +302,5 @@ def test_K01_K03_nothing_is_logged_even_when_websocket_client_traces(
             assert collect(dialer(server), 1) == [b"hello"]
     finally:
         websocket.enableTrace(False)
-    assert "KALSHI-ACCESS-SIGNATURE" in caplog.text  # the trace was really on
+    assert "KALSHI-ACCESS-SIGNATURE" in caplog.text  # tracing was really on
     assert SIGNATURE not in caplog.text and KEY_ID not in caplog.text

@@ -83,12 +83,12 @@ def test_a_short_wait_is_no_busy_loop() -> None:
 
 
 def test_R09_close_does_not_wait_for_a_thread_that_wakes() -> None:
-    """Which may be in a signal handler that waits for the closing thread; the last of the two closes."""
+    """A signal handler may wake and then wait for the closing thread; the later of the two closes."""
     wakeup = Wakeup()
     waking, go_on = threading.Event(), threading.Event()
 
     def wake() -> None:
-        with wakeup._lock:  # in the midst of wake()
+        with wakeup._lock:  # in the middle of wake()
             waking.set()
             assert go_on.wait(5)
         wakeup.wake()

@@ -1,5 +1,4 @@
-"""An HTTP proxy for the tests: a handler of RawServer that opens tunnels, or answers CONNECT as it is
-told."""
+"""An HTTP proxy for the tests: a RawServer handler that opens tunnels, or answers CONNECT as configured."""
 
 from __future__ import annotations
 
@@ -16,8 +15,10 @@ OK: Final = b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n"
 
 
 class Tunnel:
-    """Says ``answer`` to CONNECT, and if that is OK forwards to its target, or always to ``port`` of this
-    machine. ``seen``: what was sent to it after CONNECT, and what it passed on in either direction."""
+    """Answers CONNECT with ``answer`` and, if that is OK, forwards to the target, or to the local ``port``.
+
+    ``seen``: what was sent to it after CONNECT, and what it forwarded in either direction.
+    """
 
     def __init__(self, answer: bytes = OK, port: int | None = None) -> None:
         self.answer = answer

@@ -63,7 +63,7 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
             {"KALSHI_CA_FILE": "/no/such.pem"},
             "the CA file of KALSHI_CA_FILE '/no/such.pem' cannot be used: No such file or directory",
         ),
-        ({"KALSHI_CA_FILE": __file__}, "it holds no certificate in PEM form"),
+        ({"KALSHI_CA_FILE": __file__}, "it contains no PEM certificate"),
         ({"KALSHI_STREAM_CLIENTS": "many"}, "KALSHI_STREAM_CLIENTS must be a positive number, not 'many'"),
         ({"KALSHI_STREAM_INTERVAL": 0}, "KALSHI_STREAM_INTERVAL must be a positive number, not 0"),
         ({"KALSHI_PATIENCE": True}, "KALSHI_PATIENCE must be a positive number, not True"),

@@ -96,7 +96,7 @@ def test_H14_the_policy_decides_as_of_any_other_loss(
     monkeypatch.setattr("kalshi_feed.session.retry._SLOW_DELAY", 0.02)
     exchange.reject_next(9, 302, {"Location": "https://elsewhere.example/"})
     feed = make_feed(reconnect=policy)
-    with pytest.raises(HandshakeRejected, match="if the exchange has moved, give its new url") as caught:
+    with pytest.raises(HandshakeRejected, match="if the exchange has moved, pass its new url") as caught:
         feed.start().wait_until_connected(10)
     assert caught.value.status == 302 and len(exchange.handshakes) == dials
     assert feed.state is FeedState.FAILED

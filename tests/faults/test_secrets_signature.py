@@ -50,7 +50,7 @@ def test_K08_localhost_that_leads_elsewhere(make_feed: FeedMaker, monkeypatch: p
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     feed = make_feed(url="ws://localhost/", ssl_context=None, reconnect=NEVER)
-    with pytest.raises(ConnectionFailed, match="localhost leads to no loopback address"):
+    with pytest.raises(ConnectionFailed, match="localhost does not resolve to a loopback address"):
         feed.start().wait_until_connected(5)
 
 

@@ -1,5 +1,4 @@
-"""A user who believes the feed and finds out whether that was right: the invariants of kalshi_feed/README.md,
-seen by callbacks."""
+"""A user who trusts the feed and checks it: kalshi_feed/README.md's invariants, as callbacks see them."""
 
 from __future__ import annotations
 
@@ -15,11 +14,9 @@ __all__ = ["Bookkeeper"]
 
 
 class Bookkeeper:
-    """Keeps books of callbacks alone, and notes what contradicts the invariants. Register it before the feed
-    is started.
+    """Keeps books from callbacks alone, and notes violations of the invariants. Register it before start().
 
-    Appended to by the feed's worker, read by the test: ``told`` is everything in order, ``wrong`` what may
-    not be.
+    The feed's worker appends, the test reads: ``told`` is everything in order, ``wrong`` the violations.
     """
 
     def __init__(self, feed: KalshiFeed, policy: ReconnectPolicy | None = None) -> None:
@@ -28,7 +25,7 @@ class Bookkeeper:
         self._last: dict[int | None, int] = {}  # the last seq by sid
         self.told: list[Any] = []
         self.wrong: list[str] = []
-        self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}  # of those markets whose base is known
+        self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}  # of the markets whose base is known
         for register in (feed.on_state, feed.on_gap, feed.on_lagged, feed.on_error, feed.on_message):
             register(self._take)
 
@@ -84,7 +81,7 @@ class Bookkeeper:
 
     @property
     def losses(self) -> list[StateChange]:
-        """The announced ends of connections, and failed attempts, so far."""
+        """The announced ends of connections and the failed attempts so far."""
         return [
             item
             for item in self.told
@@ -100,8 +97,7 @@ class Bookkeeper:
         return [item for item in self.told if getattr(item, "type", None) == type_]
 
     def wait_right(self, exchange: Exchange, *tickers: str, timeout: float = 10.0) -> None:
-        """Until the feed's books and those made of callbacks are LIVE and the exchange's; nothing was wrong
-        on the way."""
+        """Wait until the feed's and the callbacks' books are LIVE and right; nothing was wrong on the way."""
         wait_equal(self._feed, exchange, *tickers, timeout=timeout)
         wait_until(
             lambda: all(self.books.get(ticker) == exchange.book(ticker) for ticker in tickers),

@@ -22,7 +22,7 @@ class Fold:
         self.sides: Sides = {"yes": {}, "no": {}}
         low: dict[tuple[str, Decimal], Decimal] = {}
         level: dict[tuple[str, Decimal], Decimal] = {}
-        for frame in frames:  # what must have been there for the deltas before the first snapshot
+        for frame in frames:  # what must have been there before the deltas that precede the first snapshot
             if frame["type"] == "orderbook_snapshot":
                 break
             if frame["type"] == "orderbook_delta":

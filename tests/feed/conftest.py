@@ -1,4 +1,4 @@
-"""An exchange of the test's own, and feeds that are closed after it."""
+"""Each test's own exchange, and feeds that are closed after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def exchange() -> Iterator[Exchange]:
 
 @pytest.fixture
 def make_feed(exchange: Exchange) -> Iterator[FeedMaker]:
-    """Makes feeds of the exchange (not started); whatever the test leaves open is closed."""
+    """Makes feeds for the exchange (not started) and closes those that the test leaves open."""
     feeds: list[KalshiFeed] = []
 
     def make(cls: Callable[..., KalshiFeed] = KalshiFeed, **options: Any) -> KalshiFeed:
@@ -47,5 +47,5 @@ def make_feed(exchange: Exchange) -> Iterator[FeedMaker]:
 
 @pytest.fixture
 def feed(make_feed: FeedMaker) -> KalshiFeed:
-    """One feed of the exchange, started."""
+    """One feed for the exchange, started."""
     return make_feed().start()

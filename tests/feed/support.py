@@ -1,4 +1,4 @@
-"""What the tests of the whole feed share: names, recorders, and the book as plain dicts."""
+"""Shared by the tests of the whole feed: names, recorders, and the book as plain dicts."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ FeedMaker = Callable[..., KalshiFeed]
 
 
 class HurriedFeed(KalshiFeed):
-    """A feed whose session waits for nothing long."""
+    """A feed whose session has only short waits."""
 
     _timing = Timing(ack=0.3, snapshot=0.3, retry_initial=0.02, retry_max=0.1, healthy=0.5, healthy_live=0.2)
 
 
 class CuriousFeed(KalshiFeed):
-    """Asks soon again."""
+    """A feed that asks again soon."""
 
     _timing = Timing(ask_unknown=0.05, ask_unknown_max=0.2, ask_unknown_pace=0.01)
 
 
 class Recorder:
-    """Everything the feed tells, in order. Appended to by the worker, read by the test."""
+    """Everything that the feed reports, in order. The worker appends, the test reads."""
 
     def __init__(self, feed: KalshiFeed) -> None:
         self.told: list[Any] = []
@@ -104,13 +104,13 @@ class Held:
 
 
 def sides(book: OrderBook | BookView) -> dict[str, dict[Decimal, Decimal]]:
-    """A book as the simulator tells its truth."""
+    """A book as the simulator knows it."""
     view = book.view() if isinstance(book, OrderBook) else book
     return {side: dict(view.bids(side)) for side in ("yes", "no")}
 
 
 def wait_equal(feed: KalshiFeed, exchange: Exchange, *tickers: str, timeout: float = 5.0) -> None:
-    """Until the books are LIVE and the exchange's."""
+    """Wait until the books are LIVE and equal the exchange's."""
     for ticker in tickers:
         book = feed.book(ticker)
         wait_until(
@@ -121,7 +121,7 @@ def wait_equal(feed: KalshiFeed, exchange: Exchange, *tickers: str, timeout: flo
 
 
 def impossible_delta(ticker: str) -> dict[str, Any]:
-    """A delta, whole and in order, that takes away more than can be there."""
+    """A complete delta, in order, that removes more than can be there."""
     return {
         "market_ticker": ticker,
         "market_id": "4f5c2e39-5132-4147-ba3f-b3485ad89427",
@@ -135,7 +135,7 @@ def impossible_delta(ticker: str) -> dict[str, Any]:
 
 
 def own_threads() -> list[str]:
-    """The names of the feeds' threads that run now."""
+    """The names of the feeds' threads that are running now."""
     return sorted(thread.name for thread in threading.enumerate() if "kalshi-feed" in thread.name)
 
 
@@ -152,14 +152,14 @@ feed = make()
 
 
 def program(exchange: Exchange, folder: Path, body: str) -> list[str]:
-    """The command of a program of its own with a feed of the exchange; ``make()`` gives it further ones."""
+    """The command line of a separate program with a feed for the exchange; ``make()`` makes more of them."""
     key, ca = exchange.write_credentials(folder)
     code = f"import sys\nsys.path.insert(0, {str(_ROOT)!r})" + _PROGRAM + textwrap.dedent(body)
     return [sys.executable, "-W", "error", "-c", code, exchange.url, exchange.api_key_id, str(key), str(ca)]
 
 
 class in_thread:
-    """Runs a call in a thread of its own; ``result()`` gives what it returned or raised, bounded."""
+    """Runs a call in its own thread; ``result()`` returns or raises what it did, within a time limit."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._outcome: Any = None
@@ -179,7 +179,7 @@ class in_thread:
         return self._thread.is_alive()
 
     def ended(self, timeout: float = 5.0) -> BaseException | None:
-        """What it raised, None if it returned. Fails the test if it still runs after ``timeout``."""
+        """What it raised, or None if it returned. Fails the test if it still runs after ``timeout``."""
         self._thread.join(timeout)
         assert not self._thread.is_alive(), f"the call still runs after {timeout} s"
         return self._error
@@ -193,19 +193,19 @@ class in_thread:
 
 
 def channels_of(exchange: Exchange) -> list[str]:
-    """The channels that are open at the exchange."""
+    """The channels that are open on the exchange."""
     return sorted(s["channel"] for s in exchange.subscriptions)
 
 
 def markets_of(exchange: Exchange, channel: str) -> list[str] | None:
-    """What the exchange has on a channel: tickers, None for all of them. Fails if the channel is not open."""
+    """The tickers the exchange has on a channel, None for all. Fails if the channel is not open."""
     (found,) = [s for s in exchange.subscriptions if s["channel"] == channel]
     markets = found["market_tickers"]
     return None if markets is None else sorted(markets)
 
 
 def wait_markets(exchange: Exchange, channel: str, markets: list[str] | None) -> None:
-    """Until the exchange has exactly these markets on the channel; None for all of them."""
+    """Wait until the exchange has exactly these markets on the channel; None means all of them."""
     wait_until(
         lambda: channel in channels_of(exchange) and markets_of(exchange, channel) == markets,
         what=f"{channel} of {markets} at the exchange: {exchange.subscriptions}",

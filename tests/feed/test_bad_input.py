@@ -1,5 +1,4 @@
-"""Frames that break websocket's own rules, or our limit: the connection is replaced, the books are right
-again."""
+"""Frames that break WebSocket's rules or our limit: a new connection, and the books are right again."""
 
 from __future__ import annotations
 

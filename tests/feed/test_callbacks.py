@@ -89,7 +89,7 @@ def _channel_of(type_: str) -> str:
 
 @pytest.mark.parametrize("name", DATA)
 def test_each_registration_gets_its_types(name: str, exchange: Exchange, feed: KalshiFeed) -> None:
-    """Plain, as a decorator, as a decorator with arguments; each hands the function back."""
+    """Plain, as a decorator, as a decorator with arguments; each returns the function."""
     _, types = DATA[name]
     plain: list[Any] = []
     bare: list[Any] = []
@@ -179,7 +179,7 @@ def test_on_any_type_also_replies_and_unknown_ones(exchange: Exchange, feed: Kal
     subscription.unsubscribe()
     wait_until(lambda: "unsubscribed" in heard)
     assert heard == ["subscribed", "ok", "trade", "trade of B", "novelty", "error", "unsubscribed"]
-    assert data == ["trade", "novelty"]  # replies are no data
+    assert data == ["trade", "novelty"]  # replies are not data
 
 
 def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -264,7 +264,7 @@ def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchan
 
     def look(kind: str, message: Any) -> None:
         names.add(threading.current_thread().name)
-        # another thread gets at everything
+        # another thread gets all locks
         assert in_thread(lambda: (feed.book(A).view(), feed.stats())).result(1)
         order.append(f"{kind} {getattr(message, 'count', message.type)}")
 
@@ -306,7 +306,7 @@ def test_R01_R02_raising_callback(
     assert isinstance(fault.error, raised)
     assert fault.context["market_ticker"] == A
     logged = [r for r in caplog.records if r.levelno >= logging.ERROR]
-    assert len(logged) == 1  # the first of them; then every thousandth
+    assert len(logged) == 1  # the first one, then every thousandth
     assert "broken" in logged[0].getMessage()
 
 
@@ -360,7 +360,7 @@ def test_on_book_is_conflated(exchange: Exchange, feed: KalshiFeed) -> None:
     for ticker in (A, B):
         newest = feed.book(ticker).version
         wait_until(lambda: [v for v in views if v.market_ticker == ticker and v.version == newest])  # noqa: B023
-    assert len(views) <= 5  # one that was being shown, and the newest of each; not 400
+    assert len(views) <= 5  # the one that was being shown, and the newest of each; not 400
     assert all(isinstance(view, BookView) and view.is_live for view in views)
     last = {view.market_ticker: view for view in views}
     assert sides(last[A]) == exchange.book(A)

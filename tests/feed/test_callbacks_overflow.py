@@ -42,7 +42,7 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
         exchange.change(A, "yes", "0.30", 1)
         if n == total // 2:
             exchange.send_raw("{")  # a control event in the middle
-    wait_equal(feed, exchange, A)  # the book is right all the time
+    wait_equal(feed, exchange, A)  # the book is always right
     assert feed.stats().queue_depth <= 50
     assert feed.health().status == "degraded"
     go_on.set()
@@ -57,7 +57,7 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
     assert len(heard.of("orderbook_delta")) + stats.dropped + ignored >= total - 1
     assert all(lag.market_tickers == (A,) and lag.at.tzinfo is not None for lag in heard.lags)
     assert "protocol" in heard.kinds()
-    # announced in its place: no jump in seq but across a Lagged (or a Gap)
+    # announced in its place: seq jumps only across a Lagged (or a Gap)
     seq, announced = None, False
     for item in heard.told:
         if isinstance(item, (Lagged, Gap)):
@@ -95,8 +95,7 @@ def test_R04_block_loses_nothing(exchange: Exchange, make_feed: FeedMaker) -> No
 
 
 def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """A slow consumer with "block": whatever waits unread before the answer, the connection is not given up
-    for it."""
+    """A slow consumer with "block": unread bytes in front of the answer do not cost the connection."""
     feed = make_feed(HurriedFeed, queue_size=10, overflow="block")
     entered, go_on = threading.Event(), threading.Event()
     seen: list[Any] = []
@@ -120,7 +119,7 @@ def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed
         exchange.wait_for_command("update_subscription", 5)
         began = len(seen)
         feed.wait_for_book(B, 20)
-        assert len(seen) - began > 900  # they lay before the answer: well over two acks of time
+        assert len(seen) - began > 900  # they were in front of the answer, for well over two ack times
         wait_until(lambda: len(seen) == 2000, 20)
         assert (feed.stats().gaps, feed.stats().reconnects) == (0, 0)
         assert sum(command["cmd"] == "update_subscription" for command in exchange.commands) == 1
@@ -157,7 +156,7 @@ def test_R03_close_while_a_callback_holds_everything_up(
     closing.result(3)
     assert feed.state is FeedState.CLOSED
     exchange.wait_for_connections(0)
-    held.go_on.set()  # the thread that was left behind ends
+    held.go_on.set()  # the abandoned thread ends
 
 
 # -- several workers -----------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
-"""Real input: every recording of ../shared/capture through the exchange, TLS and the feed, against a plain
-fold of its frames."""
+"""Real input: all of ../shared/capture through exchange, TLS and feed, against a fold of its frames."""
 
 # mypy: no-strict-equality
 

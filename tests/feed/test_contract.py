@@ -1,4 +1,4 @@
-"""The rest of the contract: constructor, environment, books, figures, proxies, clock, life."""
+"""The rest of the contract: constructor, environment, books, metrics, proxies, clock, life."""
 
 # mypy: no-strict-equality
 
@@ -97,7 +97,7 @@ def test_signatures() -> None:
 
 
 def test_the_readme_program(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """The first program that users see, but for the ticker and the exchange."""
+    """The first program that users see, except for the ticker and the exchange."""
     printed: list[Any] = []
     with make_feed() as feed:
 
@@ -394,7 +394,7 @@ def test_fills_and_the_other_private_channels(exchange: Exchange, feed: KalshiFe
     exchange.send("user_orders", {"order_id": "o-1", "ticker": A, "status": "resting"}, check=False)
     exchange.send("market_positions", {"market_ticker": B, "position_fp": "-3.00"}, check=False)
     exchange.send("order_group_updates", {"event_type": "created", "order_group_id": "g"}, check=False)
-    wait_until(lambda: len(heard.messages) == 7)  # each fill tells its position too
+    wait_until(lambda: len(heard.messages) == 7)  # each fill has its position, too
     assert [fill.market_ticker for fill in heard.of("fill")] == [A, B]
     (fill,) = fills
     assert (fill.count, fill.fee, fill.yes_price, fill.outcome_side) == (
@@ -407,12 +407,12 @@ def test_fills_and_the_other_private_channels(exchange: Exchange, feed: KalshiFe
     assert heard.of("user_order")[0].msg["order_id"] == "o-1"
     assert heard.of("market_position")[-1].market_ticker == B
     assert heard.gaps == heard.faults == []
-    exchange.reset()  # after a reconnect the interval tells what to read over REST
+    exchange.reset()  # after a reconnect, the interval says what to read over REST
     wait_until(lambda: feed.stats().reconnects == 1)
     wait_until(lambda: heard.states[-1].gap_ended is not None)
 
 
-# -- figures and health --------------------------------------------------------------------------------------
+# -- metrics and health --------------------------------------------------------------------------------------
 
 
 def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -509,7 +509,7 @@ def test_pings_are_answered_and_sent(exchange: Exchange, make_feed: FeedMaker) -
     exchange.heartbeat = 0.05
     feed = make_feed(idle_timeout=0.6).start().wait_until_connected(5)
     wait_until(lambda: exchange.pongs >= 3)
-    assert exchange.pings_received == 0  # the exchange's own are life enough
+    assert exchange.pings_received == 0  # the exchange's own pings are enough
     exchange.pings = False
     wait_until(lambda: exchange.pings_received >= 2)  # after half of idle_timeout in silence
     assert feed.stats().reconnects == 0

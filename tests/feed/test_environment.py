@@ -1,5 +1,4 @@
-"""KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE mean the same everywhere: from_env(), every command, Flask, the
-samples."""
+"""KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE mean the same in from_env(), commands, Flask and samples."""
 
 from __future__ import annotations
 
@@ -64,8 +63,7 @@ def test_an_env_that_is_none(access: Access, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_ca_file(access: Access, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever is led to the exchange by its url needs its certificate too, and an argument wins over the
-    environment's."""
+    """A url from the environment needs a certificate from there, too, and an argument wins over both."""
     environ = with_access(access)
     with KalshiFeed.from_env(environ=environ) as feed:
         feed.wait_until_connected(5)

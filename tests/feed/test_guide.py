@@ -1,4 +1,4 @@
-"""The flows of the exchange's integration guide of 2025-10-11, each as a user meets it."""
+"""The flows of the exchange's integration guide of 2025-10-11, each as a user sees it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_handshake_is_signed_and_without_origin(exchange: Exchange, make_feed: F
     assert handshake.path == "/trade-api/ws/v2"
     assert handshake.api_key_id == exchange.api_key_id
     assert abs(int(handshake.timestamp_ms) - time.time() * 1000) < 5000
-    assert "ORIGIN" not in handshake.headers  # Known Issue #1: it drew the 403
+    assert "ORIGIN" not in handshake.headers  # Known Issue #1: it caused the 403
 
 
 def test_environment_is_enough(exchange: Exchange, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_H01_H03_refused_handshake_ends_every_wait_at_once(
     ):
         with pytest.raises(AuthenticationError):
             later()
-    assert len(exchange.handshakes) == 1  # a refusal of the key is not tried again
+    assert len(exchange.handshakes) == 1  # a refused key is not retried
     health = feed.health()
     assert health.status == "down"
     assert str(status) in health.reasons[0]
@@ -286,7 +286,7 @@ def test_S23_server_errors_reach_the_subscription(
     assert text in heard.faults[0].message
     assert heard.faults[0].context["code"] == code
     assert A not in feed.books
-    # the feed is none the worse
+    # the feed is unharmed
     assert feed.wait_for_book(B, timeout=5).is_live
 
 
@@ -365,7 +365,7 @@ def test_reconnects_by_itself_and_every_book_is_right_again(exchange: Exchange, 
     assert back.gap_started == lost.gap_started
     assert back.gap_ended is not None and back.gap_ended >= back.gap_started
     first, second = exchange.handshakes
-    assert first.signature_sha256 != second.signature_sha256  # signed anew
+    assert first.signature_sha256 != second.signature_sha256  # signed again
 
 
 def test_a_healthy_session_resets_the_count(exchange: Exchange, make_feed: FeedMaker) -> None:
@@ -374,7 +374,7 @@ def test_a_healthy_session_resets_the_count(exchange: Exchange, make_feed: FeedM
     )
     heard = Recorder(feed)
     feed.start()
-    for _ in range(4):  # twice as many as the policy allows without a healthy session
+    for _ in range(4):  # twice as many as the policy allows without a healthy session in between
         feed.wait_for_book(A, timeout=5)
         connected = feed.stats().connected_since
         assert connected is not None
@@ -411,7 +411,7 @@ def test_heavy_work_never_makes_a_book_late(exchange: Exchange, feed: KalshiFeed
 
 
 def test_batches_with_a_list_and_a_stream(exchange: Exchange, feed: KalshiFeed) -> None:
-    """The guide's write_queue: ten at a time from a thread of the user's own, nothing lost."""
+    """The guide's write_queue: ten at a time from the user's own thread, nothing lost."""
     batches: list[list[Any]] = []
     stream = feed.messages("orderbook_delta", market_tickers=[A])
 

@@ -1,5 +1,4 @@
-"""start, close and everything between, in every order; nothing is left behind, not even by a process that
-just ends."""
+"""start, close and everything in between, in any order; nothing is left over when a process just ends."""
 
 # mypy: no-strict-equality
 
@@ -82,7 +81,7 @@ def test_context_manager(exchange: Exchange, make_feed: FeedMaker) -> None:
         assert feed.wait_for_book(A, timeout=5).is_live
     assert feed.state is FeedState.CLOSED
     with pytest.raises(ZeroDivisionError), feed:
-        assert feed.wait_for_book(A, timeout=5).is_live  # it may be entered again
+        assert feed.wait_for_book(A, timeout=5).is_live  # it can be entered again
         1 / 0  # noqa: B018
     assert feed.state is FeedState.CLOSED
 
@@ -146,7 +145,7 @@ def test_R16_close_twice_and_before_start(exchange: Exchange, make_feed: FeedMak
 
 
 def test_R16_close_waits_for_threads_that_have_not_begun(make_feed: FeedMaker) -> None:
-    def late(*_: Any) -> None:  # the first that a new thread runs
+    def late(*_: Any) -> None:  # the first code that a new thread runs
         sys.setprofile(None)
         time.sleep(0.05)
 

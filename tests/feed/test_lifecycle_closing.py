@@ -77,13 +77,13 @@ def test_close_ends_run_forever_of_another_thread(exchange: Exchange, feed: Kals
 
 
 def test_run_forever_of_a_closed_feed_returns_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """Else a callback that closes the feed before the main thread gets there would be undone."""
+    """Otherwise a close() in a callback, before the main thread gets there, would be undone."""
     feed = make_feed().start().wait_until_connected(5)
     feed.close()
     in_thread(feed.run_forever).result(1)
     assert feed.state is FeedState.CLOSED
     assert own_threads() == []
-    running = in_thread(feed.start().run_forever)  # started again it waits again
+    running = in_thread(feed.start().run_forever)  # started again, it waits again
     feed.wait_until_connected(5)
     assert running.is_running
     feed.close()
@@ -172,7 +172,7 @@ def test_R04_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_f
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
 def test_R09_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_feed: FeedMaker) -> None:
-    """The handler comes on top of whatever the main thread is doing; nothing hangs, and the feed ends."""
+    """The handler interrupts whatever the main thread is doing; nothing hangs, and the feed ends."""
     feed = make_feed()
     handled: list[float] = []
 
@@ -216,8 +216,7 @@ def test_R09_close_from_a_signal_handler_at_any_moment(exchange: Exchange, make_
 
 
 def test_R09_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchange, feed: KalshiFeed) -> None:
-    """The handler cannot wait for a reader that waits for the lock its own thread holds: it asks, and
-    returns."""
+    """The handler cannot wait for a reader that waits for its own thread's lock: it asks and returns."""
     feed.wait_until_connected(5)
     took: list[float] = []
 
@@ -228,7 +227,7 @@ def test_R09_close_from_a_signal_handler_on_top_of_a_held_lock(exchange: Exchang
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        with inside.store(feed).lock:  # as in the middle of any call
+        with inside.store(feed).lock:  # as in the middle of a call
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)

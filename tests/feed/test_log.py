@@ -1,5 +1,4 @@
-"""The feed's log: quiet by default, the whole conversation at DEBUG, never a delta, never a secret, never
-under the lock."""
+"""The feed's log: quiet by default, the conversation at DEBUG; no deltas, no secrets, no lock held."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ LOG = logging.getLogger("kalshi_feed")
 
 
 class Keeper(logging.Handler):
-    """Keeps the records; ``held``: whether any came under the feed's lock."""
+    """Keeps the records; ``held``: whether any was logged under the feed's lock."""
 
     def __init__(self, feed: KalshiFeed) -> None:
         super().__init__()
@@ -41,7 +40,7 @@ class Keeper(logging.Handler):
         return [record.getMessage() for record in self.records]
 
     def data(self, event: str) -> list[dict[str, Any]]:
-        """The structured part of the records of one kind."""
+        """The structured part of one kind of records."""
         found = [record.kalshi for record in self.records if hasattr(record, "kalshi")]
         return [one for one in found if one["event"] == event]
 
@@ -149,7 +148,7 @@ def test_warning_and_above_looks_at_nothing(exchange: Exchange, make_feed: FeedM
 
 def test_a_handler_that_raises_does_not_end_the_feed(exchange: Exchange, make_feed: FeedMaker) -> None:
     class Broken(logging.Handler):
-        """Raises at every record."""
+        """Raises for every record."""
 
         def emit(self, record: logging.LogRecord) -> None:
             raise OSError("the disk is full")
@@ -180,7 +179,7 @@ with Exchange(markets=1, rate=100) as exchange:
 
 @pytest.mark.parametrize(("body", "said"), [("pass", ""), ("1 / 0", "ZeroDivisionError")])
 def test_quiet_without_configuration_but_for_a_callback_that_raises(body: str, said: str) -> None:
-    """No NullHandler: what a beginner most needs to see must not need a configured log."""
+    """No NullHandler: what a beginner needs most must be visible without configuring logging."""
     program = [sys.executable, "-W", "error", "-c", PROGRAM.format(body=body)]
     result = subprocess.run(program, cwd=TOP, env=environment(), capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stdout) == (0, "")

@@ -1,5 +1,4 @@
-"""Plain data of what a running feed says: events, figures, books; what cannot be copied; names of types; url
-and error."""
+"""Plain data from a running feed: events, metrics, books; what cannot be copied; type names; url, error."""
 
 from __future__ import annotations
 
@@ -56,7 +55,7 @@ def test_events_and_figures_are_plain(thing: Any) -> None:
         assert flask.jsonify(told).get_json() == told
 
 
-@pytest.mark.filterwarnings("ignore")  # of pandas about its own future
+@pytest.mark.filterwarnings("ignore")  # from pandas, about its own future
 def test_pandas_takes_them() -> None:
     pandas = pytest.importorskip("pandas")
     for thing in (*EVENTS, *FIGURES):
@@ -241,7 +240,7 @@ def test_url_and_error(exchange: Exchange, make_feed: FeedMaker) -> None:
     with pytest.raises(AuthenticationError) as raised:
         feed.start().wait_until_connected(5)
     assert isinstance(feed.error, AuthenticationError) and str(feed.error) == str(raised.value)
-    assert feed.error is not feed.error  # each copy has a traceback of its own
+    assert feed.error is not feed.error  # each copy has its own traceback
     feed.close()
     assert feed.error is None
 

@@ -1,5 +1,4 @@
-"""Moving markets and random faults: the invariants of kalshi_feed/README.md, as a user of callbacks sees
-them."""
+"""Moving markets and random faults: the invariants in kalshi_feed/README.md, as seen by callbacks."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ MARKETS = 20
 
 
 def _strike(exchange: Exchange, dice: random.Random, tickers: list[str]) -> None:
-    """One fault, or one rare thing that is none."""
+    """One fault, or one rare event that is not a fault."""
     ticker = dice.choice(tickers)
     strikes: list[Callable[[], None]] = [
         lambda: exchange.lose(dice.randint(1, 5)),

@@ -1,5 +1,4 @@
-"""subscribe() and Subscription: what is wanted is asked for, overlaps are counted, changes are made at run
-time."""
+"""subscribe() and Subscription: wanted channels are requested, overlaps counted, changes made at run time."""
 
 # mypy: no-strict-equality
 
@@ -174,7 +173,7 @@ def test_use_yes_price_is_always_said(use_yes_price: bool, exchange: Exchange, m
         ({"channels": "trade", "market_tickers": ["A B"]}, "without blanks or commas"),
         ({"channels": "trade", "market_tickers": [""]}, "text of its own"),
         ({"channels": "trade", "market_tickers": 5}, "market_tickers must be"),
-        ({"channels": "trade", "market_tickers": A, "market_ids": "x"}, "one kind"),
+        ({"channels": "trade", "market_tickers": A, "market_ids": "x"}, "only one"),
         ({"channels": "orderbook_delta", "market_ids": "x"}, "market_tickers"),
         ({"channels": ["ticker", "orderbook_delta"]}, "Params required"),
         ({"channels": "communications", "shard_key": 1}, "shard_factor"),
@@ -206,7 +205,7 @@ def test_conflicting_options_are_refused_and_change_nothing(exchange: Exchange, 
     feed.subscribe("communications", shard_factor=2, shard_key=0).wait(5)
     first.unsubscribe()
     feed.subscriptions[0].unsubscribe()
-    feed.subscribe("communications", shard_factor=2, shard_key=1).wait(5)  # now nobody else wants it
+    feed.subscribe("communications", shard_factor=2, shard_key=1).wait(5)  # now no one else wants it
 
 
 def test_ids_and_tickers_on_one_channel_are_refused(feed: KalshiFeed) -> None:
@@ -266,7 +265,7 @@ def test_all_wins_over_a_filter(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.trade(B, "yes", "0.5", 1)
     wait_until(lambda: len(heard.of("trade")) == 1)
     everything.unsubscribe()
-    wait_markets(exchange, "trade", [A])  # a filter only: unsubscribed, and subscribed again
+    wait_markets(exchange, "trade", [A])  # only a filter is left: unsubscribe, and subscribe again
     some.wait(5)
     exchange.trade(B, "yes", "0.5", 2)
     exchange.trade(A, "yes", "0.5", 3)
@@ -308,7 +307,7 @@ def test_add_and_delete_markets(exchange: Exchange, feed: KalshiFeed) -> None:
     handle, version = feed.book(A), feed.book(A).version
     subscription.add_markets(A).wait(5)
     wait_equal(feed, exchange, A)
-    assert feed.book(A) is handle  # wanted again: the same handle lives on
+    assert feed.book(A) is handle  # wanted again: the same handle comes back
     assert handle.version > version
     assert heard.gaps == heard.faults == []
 
@@ -326,12 +325,12 @@ def test_last_market_deleted_unsubscribes(exchange: Exchange, feed: KalshiFeed) 
 
 def test_changing_what_cannot_be_changed_is_refused(feed: KalshiFeed) -> None:
     everything = feed.subscribe("trade")
-    with pytest.raises(ConfigurationError, match="does not select by market_tickers"):
+    with pytest.raises(ConfigurationError, match="this subscription has no market_tickers"):
         everything.add_markets(A)
-    with pytest.raises(ConfigurationError, match="only a subscription of orderbook_delta"):
+    with pytest.raises(ConfigurationError, match="only a subscription to orderbook_delta"):
         everything.request_snapshot()
     some = feed.subscribe("orderbook_delta", A)
-    with pytest.raises(ConfigurationError, match=f"{B} not in this subscription"):
+    with pytest.raises(ConfigurationError, match=f"not in this subscription: {B}"):
         some.delete_markets(B)
     with pytest.raises(ConfigurationError, match="add_markets"):
         some.request_snapshot(B)

@@ -1,4 +1,4 @@
-"""Subscriptions that are refused, end, or outlive their connection: told, and asked for again."""
+"""Subscriptions that are refused, end, or outlive their connection: reported, and requested again."""
 
 # mypy: no-strict-equality
 

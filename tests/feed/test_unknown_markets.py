@@ -1,5 +1,4 @@
-"""S39, markets that the exchange does not know: the feed as its users see it. R35, R36: books that nobody
-wants any more."""
+"""S39: markets that the exchange does not know, as users see them. R35, R36: books no longer wanted."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
     with pytest.raises(UnknownMarketError):
         book.view(require_live=True)
     assert not book.view().is_live and book.to_dict()["status"] == "UNKNOWN"
-    assert feed.wait_for_book(A, timeout=5).is_live, "others are none the worse"
+    assert feed.wait_for_book(A, timeout=5).is_live, "the others are unharmed"
     assert (
         feed.health().reasons == (f"1 market is unknown to the exchange: {TYPO}",)
         and feed.health().status == "degraded"
@@ -148,7 +147,7 @@ def test_R36_wait_for_update_ends_when_nobody_wants_the_book_any_more(
     wait_until(lambda: inside.waiters(feed) == 1)
     feed.subscriptions[0].unsubscribe()
     assert call.result().status is BookStatus.CLOSED, "that is the update"
-    with pytest.raises(StaleBookError, match=rf"book of {A} is CLOSED.*nobody wants it any more"):
+    with pytest.raises(StaleBookError, match=rf"book of {A} is CLOSED.*no longer subscribed"):
         book.wait_for_update()
     waiting = in_thread(lambda: book.wait_for_update(after=10**9))
     assert isinstance(waiting.ended(), StaleBookError)
@@ -164,7 +163,7 @@ def test_R36_a_wait_for_more_than_the_end_is_woken_too(exchange: Exchange, feed:
 
 
 def test_R36_wait_for_update_of_a_book_that_nobody_ever_wanted(exchange: Exchange, feed: KalshiFeed) -> None:
-    with pytest.raises(StaleBookError, match=r"PENDING.*subscribes to it if nobody has"):
+    with pytest.raises(StaleBookError, match=r"PENDING.*subscribes if necessary"):
         feed.book(B).wait_for_update()
 
 
@@ -246,7 +245,7 @@ def test_R35_on_book_is_told_of_the_end_however_late_it_is(exchange: Exchange, f
 
 
 def test_R35_handles_are_made_and_dropped_by_many_threads(exchange: Exchange, feed: KalshiFeed) -> None:
-    """A market's handle is one object for all that hold it at a time."""
+    """A market's handle is one object for everyone who holds it."""
     exchange.set_book(A, yes={"0.30": 3})
     stop, wrong = threading.Event(), list[Any]()
 

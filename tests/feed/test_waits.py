@@ -1,5 +1,4 @@
-"""Every blocking call: its value, its timeout and what that says, the feed's end, Ctrl-C, many threads at
-once."""
+"""Every blocking call: value, timeout and its message, the feed's end, Ctrl-C, many threads at once."""
 
 # mypy: no-strict-equality
 
@@ -40,7 +39,7 @@ THREADS = 20
 
 
 def test_wait_for_book_from_twenty_threads(exchange: Exchange, make_feed: FeedMaker) -> None:
-    exchange.refuse_commands(27, cmd="subscribe")  # put off once, so that all of them wait
+    exchange.refuse_commands(27, cmd="subscribe")  # delayed once, so that all of them wait
     feed = make_feed()
     calls = [in_thread(lambda: feed.wait_for_book(A, timeout=10)) for _ in range(THREADS)]
     feed.start()
@@ -67,7 +66,9 @@ def test_R07_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed)
 
     @feed.on_snapshot(market_tickers=A)
     def first(snapshot: Any) -> None:
-        got.append(feed.wait_for_book(B, timeout=5))  # its snapshot comes though this worker is busy here
+        got.append(
+            feed.wait_for_book(B, timeout=5)
+        )  # its snapshot comes even though this worker is busy here
 
     feed.subscribe("orderbook_delta", A)
     wait_until(lambda: got)
@@ -95,7 +96,7 @@ def test_R11_a_fatal_error_ends_twenty_waits(exchange: Exchange, make_feed: Feed
     exchange.start()
     errors = [call.ended() for call in calls]
     assert all(type(error) is AuthenticationError for error in errors)
-    assert len({id(error) for error in errors}) == THREADS  # each has one, and a traceback, of its own
+    assert len({id(error) for error in errors}) == THREADS  # each has its own error and traceback
 
 
 def test_book_that_is_live_already_needs_no_wait(exchange: Exchange, feed: KalshiFeed) -> None:
@@ -122,7 +123,7 @@ def test_refused_book_says_so_and_can_be_asked_for_again(exchange: Exchange, fee
             feed.wait_for_book(A, timeout=30)
     assert feed.wait_for_book(A, timeout=5).is_live
     assert len([c for c in exchange.commands if c["cmd"] == "subscribe"]) == 3
-    assert [sub.state.value for sub in feed.subscriptions] == ["ACTIVE"]  # asking again leaves no litter
+    assert [sub.state.value for sub in feed.subscriptions] == ["ACTIVE"]  # asking again leaves nothing behind
     assert feed.health().is_ok
 
 
@@ -235,7 +236,9 @@ def test_wait_for_update_after_a_version_misses_nothing(exchange: Exchange, feed
     seen = book.version
     exchange.change(A, "yes", "0.40", 1)
     wait_until(lambda: book.version > seen)
-    assert book.wait_for_update(timeout=0, after=seen).version == seen + 1  # it has changed since: no wait
+    assert (
+        book.wait_for_update(timeout=0, after=seen).version == seen + 1
+    )  # it has changed since then: no wait
     with pytest.raises(WaitTimeout):
         book.wait_for_update(timeout=0.01, after=book.version)
 
@@ -328,7 +331,7 @@ def test_calls_after_close_say_closed(exchange: Exchange, feed: KalshiFeed) -> N
         book.wait_for_update,
     ):
         assert isinstance(in_thread(call).ended(), FeedClosedError)
-    assert len(feed.subscriptions) == 1  # waiting for B at a closed feed has subscribed nothing
+    assert len(feed.subscriptions) == 1  # waiting for B on a closed feed did not subscribe to anything
     assert sides(book) == exchange.book(A)
 
 
@@ -345,7 +348,7 @@ def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_f
     patient = in_thread(lambda: feed.list_subscriptions(10))
     wait_until(lambda: len(inside.wanted(feed).lists) == 1)
     with pytest.raises(WaitTimeout):
-        feed.list_subscriptions(0.01)  # gives up: only its own question goes away
+        feed.list_subscriptions(0.01)  # gives up: only its own request goes away
     feed.start()
     assert patient.result() == ()
 
@@ -358,7 +361,7 @@ def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_f
     "wait", ["book", "connected", "subscription", "message", "stream", "update", "list", "close"]
 )
 def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: FeedMaker) -> None:
-    """SIGINT while the main thread waits; the feed is none the worse."""
+    """SIGINT while the main thread waits; the feed is unharmed."""
     feed = make_feed()
     if wait != "connected":
         feed.start().wait_until_connected(5)
@@ -382,7 +385,7 @@ def test_R10_ctrl_c_ends_every_wait(wait: str, exchange: Exchange, make_feed: Fe
 
     before = signal.signal(signal.SIGALRM, interrupt)
     gc.collect()
-    gc.disable()  # Python loses what a signal's handler raises on top of a destructor
+    gc.disable()  # Python loses what a signal handler raises during a destructor
     began = time.monotonic()
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)

@@ -1,4 +1,4 @@
-"""Frames for the tests of messages: real shapes, invented content."""
+"""Frames for the message tests: real shapes, invented content."""
 
 from __future__ import annotations
 
@@ -382,7 +382,7 @@ FLAT: dict[str, dict[str, Any]] = {
         for type_, body in _BODIES.items()
     },
 }
-"""One frame of each type whose fields are its message's own, with every field of the newest schema."""
+"""One frame of each FlatMessage type, with every field of the newest schema."""
 
 OLD: dict[str, dict[str, Any]] = {
     "fill": {"yes_price": 75, "count": 278, "post_position": -500},
@@ -413,11 +413,11 @@ OLD: dict[str, dict[str, Any]] = {
     },
     "ticker_v2": {"price": 48, "volume_delta": 100, "open_interest_delta": -10},
 }
-"""What the integer format had in place of the texts, with the same values (PROTOCOL.md 8)."""
+"""What the integer format had instead of the strings, with the same values (PROTOCOL.md 8)."""
 
 
 class _Absent:
-    def __repr__(self) -> str:  # part of tests' names, which have to be the same in every process
+    def __repr__(self) -> str:  # part of test names, which must be the same in every process
         return "ABSENT"
 
 
@@ -425,8 +425,7 @@ ABSENT: Any = _Absent()
 
 
 def text(frame: dict[str, Any], top: dict[str, Any] | None = None, **body: Any) -> str:
-    """The frame as JSON with ``body`` fields of msg and ``top`` fields changed, or left out where they are
-    ABSENT."""
+    """The frame as JSON, with fields of msg (``body``) and ``top`` changed, or left out if ABSENT."""
     merged = {**frame, **(top or {})}
     if body:
         merged["msg"] = {key: value for key, value in {**frame["msg"], **body}.items() if value is not ABSENT}

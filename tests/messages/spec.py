@@ -1,5 +1,4 @@
-"""The published schemas as data for tests: the server's messages, instances of them, and where their numbers
-are."""
+"""The published schemas as data for tests: the server's messages, examples of them, and their numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ TEXTS_OF_NUMBERS = ("fee_cost", "settlement_value", "value", "value_usd", "start
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its reference followed; what stands beside the reference stays."""
+    """The schema with its reference resolved; keys next to the reference are kept."""
     if "$ref" not in schema:
         return schema
     target = facts()["schemas"][schema["$ref"].rsplit("/", 1)[1]]
@@ -27,7 +26,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def server_messages() -> dict[str, dict[str, Any]]:
-    """By the spec's name of the message: the resolved schema of every JSON message that the server sends."""
+    """Message name in the spec to resolved schema, for every JSON message that the server sends."""
     found = {name: resolved(message["payload"]) for name, message in facts()["messages"].items()}
     return {name: schema for name, schema in found.items() if "type" in schema.get("properties", {})}
 
@@ -83,7 +82,7 @@ def _text(schema: dict[str, Any], name: str) -> str:
 
 
 def is_number(name: str) -> bool:
-    """Whether a text of that name is money, a size or an index value."""
+    """Whether a string of that name is money, a size or an index value."""
     return name.endswith(("_dollars", "_fp")) or name in TEXTS_OF_NUMBERS
 
 
@@ -97,7 +96,7 @@ def frame_of(name: str, full: bool) -> dict[str, Any]:
 
 
 def places(value: Any, at: Place = ()) -> Iterator[Place]:
-    """Every place in the value, the value itself left out."""
+    """Every path in the value, except for the value itself."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield (*at, key)
@@ -111,7 +110,7 @@ def at(value: Any, place: Place) -> Any:
 
 
 def changed(frame: dict[str, Any], place: Place, value: Any) -> dict[str, Any]:
-    """A copy with another value at the place."""
+    """A copy with another value at that path."""
     found = copy.deepcopy(frame)
     at(found, place[:-1])[place[-1]] = value
     return found
@@ -124,8 +123,7 @@ def without(frame: dict[str, Any], place: Place) -> dict[str, Any]:
 
 
 def same(read: Any, wire: Any) -> bool:
-    """Whether what a message holds is what the wire had: strings as they were, parts by their fields, numbers
-    exactly."""
+    """Whether a message holds what the wire had: strings unchanged, parts by field, numbers exactly."""
     if isinstance(wire, dict):
         if isinstance(read, Part):
             names = dict(zip(read.__struct_encode_fields__, read.__struct_fields__, strict=True))
@@ -148,6 +146,6 @@ def same(read: Any, wire: Any) -> bool:
 
 
 def attribute_of(message: Message, key: str) -> str:
-    """Where a message holds what ``msg`` had under that key."""
+    """The attribute that holds what ``msg`` had under that key."""
     name = wire_fields(type(message)).get(key, key)
     return name.removesuffix("_json")

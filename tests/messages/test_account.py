@@ -1,4 +1,4 @@
-"""The account's own messages: fill in both generations, orders, positions, order groups."""
+"""The account's messages: fill in both generations, orders, positions, order groups."""
 
 from __future__ import annotations
 

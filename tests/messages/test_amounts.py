@@ -1,5 +1,4 @@
-"""Amounts that come as JSON numbers, and those that cannot be read: the field is lost, not the message. Row
-S41."""
+"""Amounts that are JSON numbers or unreadable: at most the field is lost, not the message. Row S41."""
 
 from __future__ import annotations
 
@@ -43,13 +42,13 @@ INEXACT = [
 
 
 def with_literal(frame: dict[str, Any], name: str, literal: str) -> bytes:
-    """The frame with JSON text of our own in that place of ``msg``."""
+    """The frame with our own JSON at that key of ``msg``."""
     mark = "--here--"
     return text(frame, **{name: mark}).replace(json.dumps(mark), literal).encode()
 
 
 def taken(frame: bytes) -> Message:
-    """The message: the same alone, and in a batch."""
+    """The message, the same alone and in a batch."""
     (batched,) = Decoder().decode_batch([frame])
     assert batched == decode(frame)
     assert isinstance(batched, Message)

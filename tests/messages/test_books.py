@@ -84,7 +84,9 @@ def test_delta_generations_are_equal() -> None:
         assert getattr(new, name) == getattr(old, name)
         assert str(getattr(new, name)) == str(getattr(old, name))
     assert new.units() == old.units() == (5400, -5400)
-    both = delta(price=54, delta=-54)  # February 2026 sent both: the texts are the exact ones
+    both = delta(
+        price=54, delta=-54
+    )  # in February 2026 the exchange sent both: the strings are the exact ones
     assert both.units() == (5400, -5450)
 
 
@@ -293,7 +295,7 @@ def test_snapshot_round_trip(yes: dict[int, int], no: dict[int, int]) -> None:
 
 
 def test_sizes_of_a_snapshot_are_exact() -> None:
-    """They are read all in one step, by way of floats."""
+    """They are all read in one step, through floats."""
     chance = random.Random(5)
     units = [chance.randrange(1, 10**digits) for digits in range(1, 16) for _ in range(60)] + [
         1,
@@ -303,5 +305,5 @@ def test_sizes_of_a_snapshot_are_exact() -> None:
     ]
     levels = [[f"{i / 10_000:.4f}", f"{size // 100}.{size % 100:02}"] for i, size in enumerate(units)]
     assert list(snapshot(yes_dollars_fp=levels).book_sides()[0].values()) == units
-    levels[7][1] = "007.00"  # which JSON does not know
+    levels[7][1] = "007.00"  # which JSON does not have
     assert snapshot(yes_dollars_fp=levels).book_sides()[0][7] == 700

@@ -1,4 +1,4 @@
-"""What decode() and Decoder refuse, what they pass over, and what their errors tell. Faults S14 to S22."""
+"""What decode() and Decoder refuse and ignore, and what their errors say. Faults S14 to S22."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ DEEP = "[" * 100_000
 
 
 def refused(frame: str | bytes) -> ProtocolError:
-    """The error of one frame, the same from decode(), and from a batch in which its neighbours are not
-    hurt."""
+    """One frame's error: the same from decode() and from a batch, where its neighbors are unharmed."""
     with pytest.raises(ProtocolError) as caught:
         decode(frame)
     error = caught.value
@@ -43,7 +42,7 @@ def refused(frame: str | bytes) -> ProtocolError:
     assert isinstance(before, Trade)
     assert isinstance(after, Trade)
     if not isinstance(in_batch, ProtocolError):
-        assert isinstance(in_batch, OrderbookDelta)  # its numbers are whoever computes units() to check
+        assert isinstance(in_batch, OrderbookDelta)  # its numbers are checked by the caller's units()
         with pytest.raises(ValueError):
             in_batch.units()
     assert len(error.frame) <= 200
@@ -266,7 +265,7 @@ def test_odd_fields_do_not_excuse_bad_money() -> None:
 
 
 def test_a_field_quoted_in_an_error_is_not_taken_for_its_place() -> None:
-    """msgspec quotes wrong values in its message; only the path at the end may say what is left out."""
+    """msgspec quotes wrong values in its message; only the path at the end decides what is left out."""
     assert refused(text(DELTA, side="x` - at `$.msg.ts`")).seq == 3
     assert refused(text(TRADE, count_fp="x - at `$.msg.ts`")).seq == 2
 
@@ -455,7 +454,7 @@ values = st.recursive(
 def test_any_value_anywhere_gives_a_message_or_a_protocol_error(
     frame: dict[str, Any], data: st.DataObject
 ) -> None:
-    """S19, S20: nothing but ProtocolError escapes, and a message that comes out can be read throughout."""
+    """S19, S20: nothing but ProtocolError is raised, and every attribute of a message can be read."""
     changed = copy.deepcopy(frame)
     for _ in range(data.draw(st.integers(1, 3))):
         in_body = data.draw(st.booleans()) and isinstance(changed["msg"], dict) and changed["msg"]

@@ -1,4 +1,4 @@
-"""What the tables of the documentation are made from."""
+"""wire_fields() and ready_fields(), from which the tables in the documentation are made."""
 
 from __future__ import annotations
 

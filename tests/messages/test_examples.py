@@ -1,5 +1,4 @@
-"""Every server frame of the project's collection of examples decodes to the type it names, in every spec
-version."""
+"""Every server frame in the project's collection of examples decodes to its type, in every spec version."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ def test_examples(use_yes_price: bool) -> None:
         assert message.type == example["type"]
         assert isinstance(message, MESSAGE_TYPES[example["type"]]), frame
         assert pickle.loads(pickle.dumps(message)) == message
-        # nothing was left out: whatever the frame has can be read back, but for keys without a field
+        # nothing was left out: the whole frame can be read back, except for keys without a field
         for key, value in example["frame"].items():
             if key in ("sid", "seq", "sending_ts_ms"):
                 assert getattr(message, key) == value
@@ -50,7 +49,7 @@ def test_examples_in_one_batch() -> None:
 
 
 def test_all_that_the_examples_have_is_in_the_messages() -> None:
-    """Every key of every msg, in all generations, can be read as it was sent, and none is left over."""
+    """Every key of every msg, in all generations, can be read as sent, and none is left over."""
     for example in examples():
         message = decode(json.dumps(example["frame"]))
         assert not message.extra

@@ -1,4 +1,4 @@
-"""What holds for every message whose wire fields are its own fields: the mechanism of messages.flat."""
+"""What holds for every FlatMessage: the mechanism of messages.flat."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ EVENTS = {("event_lifecycle", "event_ticker"), ("event_fee_update", "event_ticke
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_odd_values_are_extra_or_refused(type_: str) -> None:
-    """Only what nobody's money depends on is passed over, and then it is not lost."""
+    """Only fields that nobody's money depends on may be odd, and they are not lost."""
     for key in FLAT[type_]["msg"]:
         for odd in ODD:
             payload = text(FLAT[type_], **{key: odd})
@@ -212,8 +212,7 @@ def test_a_literal_side_is_closed() -> None:
 
 @pytest.mark.parametrize("type_", sorted(OLD))
 def test_generations_are_equal(type_: str) -> None:
-    """The integer format, the present one and both in one frame give equal values; in doubt the present one
-    counts."""
+    """The integer format, the current one and both in one frame give equal values; the current one wins."""
     gone: dict[str, Any] = {key: ABSENT for key in FLAT[type_]["msg"] if key.endswith(NEW_FORM)}
     new, old, mixed = flat(type_), flat(type_, **{**gone, **OLD[type_]}), flat(type_, **OLD[type_])
     for name, value in OLD[type_].items():
@@ -261,7 +260,7 @@ def test_what_is_no_strike(wrong: Any) -> None:
 
 
 def test_fields_on_top_are_not_those_of_msg() -> None:
-    """A key named as the struct's own encoding of a field cannot smuggle an unchecked value in."""
+    """A key named like the struct's own encoding of a field cannot smuggle in an unchecked value."""
     payload = (
         '{"type":"fill","msg.yes_price_dollars":"NaN","msg.extra_json":"AAAA","msg.order_id":"x","msg":{}}'
     )
@@ -283,7 +282,7 @@ def test_deep_nesting() -> None:
 
 
 def test_no_frame_of_any_type_is_looked_at_twice() -> None:
-    """Also with unknown keys and odd values; and one that must be does not make its neighbors be."""
+    """Not even with unknown keys or odd values; and one that must be does not affect its neighbors."""
     frames = [text(FLAT[type_], brand_new=1.5, subaccount="odd").encode() for type_ in TYPES]
 
     class Counting(Decoder):

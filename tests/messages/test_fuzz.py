@@ -1,7 +1,6 @@
-"""Frames with anything in any place, against an oracle of json, re and Decimal: no exception but
-ProtocolError, no other value.
+"""Frames with anything anywhere, against an oracle of json, re and Decimal: right, or a ProtocolError.
 
-Some seconds as it stands; ``KALSHI_EFFORT=200`` runs for about ten minutes, with other frames each time.
+It takes some seconds; ``KALSHI_EFFORT=200`` runs for about ten minutes, with other frames each time.
 """
 
 from __future__ import annotations
@@ -155,11 +154,11 @@ STRICT = {
 
 
 class Literal(str):
-    """A number of the JSON text, as it stands there."""
+    """A number, as the JSON has it."""
 
 
 class NotJson(ValueError):
-    """The oracle says so."""
+    """The oracle says that it is invalid."""
 
 
 # -- the oracle ----------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ def is_amount(type_: str, name: str) -> bool:
 
 
 def amount(name: str, value: Any) -> Decimal | None:
-    """What the value means as an amount of that name; None: nothing."""
+    """The value as an amount of that name; None if it is not one."""
     if not isinstance(value, str):
         return None
     text = "0" if isinstance(value, Literal) and value == "-0" else value
@@ -211,7 +210,7 @@ def levels(value: Any) -> dict[Decimal, Decimal]:
 
 
 def check_whole_number(held: int | None, sent: Any) -> None:
-    """sid, seq or id: equal, or there was none."""
+    """A sid, seq or id: equal, or there was none."""
     if held is None:
         assert sent is None
     else:
@@ -266,8 +265,7 @@ def check(message: Message, frame: dict[str, Any]) -> None:
 
 
 def is_acceptable(frame: dict[str, Any], places: set[tuple[str, ...]]) -> bool:
-    """Whether the frame, changed in these places only, must be taken: all are amounts, and can be read or
-    spared."""
+    """Whether a frame changed only at these paths must be accepted: readable or unneeded amounts."""
     type_ = frame.get("type")
     if not isinstance(type_, str) or type_ not in MESSAGE_TYPES or type_ == "orderbook_snapshot":
         return False
@@ -288,7 +286,7 @@ def is_acceptable(frame: dict[str, Any], places: set[tuple[str, ...]]) -> bool:
 
 
 class Raw(str):
-    """JSON text of ours, put into the frame as it is."""
+    """Our own JSON, put into the frame unchanged."""
 
 
 def dumped(value: Any) -> str:
@@ -313,7 +311,7 @@ def anything(rng: random.Random) -> Raw:
 
 
 def some_place(rng: random.Random, value: Any, at: tuple[Any, ...] = ()) -> tuple[Any, ...]:
-    """A place inside the value, rather not far down; now and then one that is not there yet."""
+    """A path in the value, preferably not deep; now and then one that does not exist yet."""
     if isinstance(value, dict):
         if rng.random() < 0.06:
             return (
@@ -346,7 +344,7 @@ def some_place(rng: random.Random, value: Any, at: tuple[Any, ...] = ()) -> tupl
 
 
 def fuzzed(rng: random.Random) -> tuple[str, set[tuple[Any, ...]]]:
-    """A frame's text, and where it was changed."""
+    """A frame's JSON, and where it was changed."""
     frame = copy.deepcopy(rng.choice(FRAMES))
     places = set()
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
@@ -390,7 +388,7 @@ def try_one(text: str, places: set[tuple[Any, ...]], batched: Message | Protocol
     if isinstance(found, ProtocolError):
         COUNTS["refused"] += 1
         assert not (isinstance(frame, dict) and places and is_acceptable(frame, places)), f"{text}: {found}"
-        # a batch leaves the numbers of books to whoever computes with them
+        # a batch leaves the numbers of books to the caller
         if not isinstance(batched, ProtocolError):
             assert isinstance(batched, (OrderbookDelta, OrderbookSnapshot)), text
             try:
@@ -416,13 +414,13 @@ def test_S41_S44_S47_any_frame_is_a_message_that_is_right_or_a_protocol_error(nu
     assert len(found) == len(frames)
     for (text, places), batched in zip(frames, found, strict=True):
         try_one(text, places, batched)
-    text, _ = frames[0]  # and cut in two, a frame is none
+    text, _ = frames[0]  # and half a frame is not a frame
     cut = rng.randrange(1, max(2, len(text)))
     halves = [text[:cut].encode(), text[cut:].encode()]
     assert [str(one) for one in Decoder().decode_batch(halves)] == [str(outcome(half)) for half in halves]
 
 
 def test_all_outcomes_were_seen() -> None:
-    """Runs after the one above, whose figures it prints."""
+    """Runs after the one above, and prints its counts."""
     print("fuzzed frames:", dict(COUNTS))
     assert not COUNTS or min(COUNTS[what] for what in ("taken", "refused", "not JSON")) > 50

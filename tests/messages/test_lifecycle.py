@@ -1,4 +1,4 @@
-"""Lifecycle of markets and events: each kind of event with its own fields."""
+"""The lifecycle of markets and events: each kind of event with its own fields."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_strikes_keep_their_digits() -> None:
     message = decode(f'{{"type":"market_lifecycle_v2","msg":{{"floor_strike":{digits},"cap_strike":1e-7}}}}')
     assert isinstance(message, MarketLifecycle)
     assert (str(message.floor_strike), message.cap_strike) == (digits, Decimal("0.0000001"))
-    # in an example of a spec it is a text
+    # it is a string in a spec's example
     assert lifecycle(floor_strike="4487.5").floor_strike == Decimal("4487.5")
 
 

@@ -1,4 +1,4 @@
-"""ticker and trade in both generations."""
+"""The ticker and trade messages in both generations."""
 
 from __future__ import annotations
 

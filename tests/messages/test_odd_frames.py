@@ -1,5 +1,5 @@
-"""Frames that are odd as a whole: names on top, numbers no store can hold, JSON only when joined. Rows S42,
-S44, S45, S47."""
+"""Frames that are odd as a whole: names at the top level, numbers that no store can hold, frames that are
+JSON only when joined. Rows S42, S44, S45, S47."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .frames import DATA, DELTA, FLAT, text
 
 
 def outcome(frame: bytes) -> Message | ProtocolError:
-    """What becomes of the frame: the same alone and in a batch between two others."""
+    """The frame's outcome, the same alone and in a batch between two others."""
     good = text(DATA["trade"]).encode()
     before, batched, after = Decoder().decode_batch([good, frame, good])
     assert before == after == decode(good)
@@ -97,7 +97,7 @@ def test_S44_the_session_lives_on() -> None:
     assert driver.faults().count("protocol") > 0
 
 
-LARGEST = 2**53 - 1  # what a double, and so JavaScript and a pandas column, still holds
+LARGEST = 2**53 - 1  # what a double can hold, and so JavaScript and a pandas column
 
 
 @pytest.mark.parametrize("seq", [2**53, 2**63 - 2, 2**63 - 1, 2**63, 10**30])

@@ -1,5 +1,4 @@
-"""to_dict() and repr of every message class: plain data that JSON, Flask and pandas take, and nothing that
-was sent is missing."""
+"""to_dict() and repr of every message class: plain data for JSON, Flask and pandas, with nothing missing."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ from .frames import ABSENT, DATA, DELTA, FILL, FLAT, OLD, SNAPSHOT, TRADE, text
 
 
 def all_messages() -> Iterator[Message]:
-    """Every class, with every field, in the old format, with nothing, and all that the exchange has
-    published."""
+    """Every class with every field, in the old format, empty, and as the exchange has published it."""
     for type_, frame in {**DATA, **FLAT}.items():
         yield decode(text(frame), use_yes_price=True)
         yield decode(text(frame, msg={}) if type_ not in DATA else text(frame))
@@ -73,7 +71,7 @@ def test_a_type_has_the_same_keys_always(message: Message) -> None:
     assert all(keys == message.to_dict().keys() for keys in same)
 
 
-@pytest.mark.filterwarnings("ignore")  # of pandas about its own future
+@pytest.mark.filterwarnings("ignore")  # from pandas, about its own future
 def test_pandas_takes_them() -> None:
     pandas = pytest.importorskip("pandas")
     for type_ in MESSAGE_TYPES:
@@ -85,8 +83,7 @@ def test_pandas_takes_them() -> None:
 
 @pytest.mark.parametrize("type_", sorted({**DATA, **FLAT}))
 def test_nothing_that_was_sent_is_missing(type_: str) -> None:
-    """Whichever field is left out, to_dict() shows it: no field has got lost between the ready values and the
-    others."""
+    """Whichever field is missing, to_dict() shows it: none is lost between ready values and other fields."""
     # the same moment again, with fewer digits
     spare = (
         "ts",
@@ -247,7 +244,7 @@ class HalfMade:
 
 
 def test_a_repr_of_what_is_half_made_does_not_raise() -> None:
-    """A debugger, or whatever shows the locals of a traceback, asks for it."""
+    """Debuggers, and tools that show a traceback's locals, ask for it."""
     assert shown_fields(HalfMade(), ["custom_strike"]) == ["custom_strike ?"]
 
 

@@ -1,4 +1,4 @@
-"""Answers to commands, in their present and older forms (PROTOCOL.md 4, 8)."""
+"""Answers to commands, in their current and older forms (PROTOCOL.md 4, 8)."""
 
 from __future__ import annotations
 

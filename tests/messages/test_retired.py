@@ -1,4 +1,4 @@
-"""What only old recordings hold."""
+"""Messages that only old recordings hold."""
 
 from __future__ import annotations
 

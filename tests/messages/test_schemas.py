@@ -1,5 +1,4 @@
-"""Every message of the published schemas, and every example of them, is typed; and what is done to one field
-is noticed."""
+"""Every message and example in the published schemas has a type, and a changed field is noticed."""
 
 from __future__ import annotations
 
@@ -41,10 +40,10 @@ from .spec import (
     without,
 )
 
-# Types that this package knows and the newest spec no longer has.
+# Types that this package knows but the newest spec no longer has.
 RETIRED = {"list_subscriptions", "ticker_v2", "multivariate_lookup"}
 
-# Without these a frame is no message: everything else may be missing (PROTOCOL.md 9.8).
+# Without these a frame is not a message: everything else may be missing (PROTOCOL.md 9.8).
 ESSENTIAL = {
     ("orderbook_delta", "market_ticker"),
     ("orderbook_delta", "side"),
@@ -53,7 +52,7 @@ ESSENTIAL = {
     ("orderbook_snapshot", "market_ticker"),
 }
 
-READY_UNDER_THE_NAME = {("ticker", "time")}  # a datetime; the text is time_text
+READY_UNDER_THE_NAME = {("ticker", "time")}  # a datetime; the string is time_text
 
 NOT_NUMBERS: list[Any] = [
     "NaN", "-Infinity", "1e400", "1E2", "1_000.00", " 1.00", "1.00 ", "1.00\n", "+1.00", "--1.00", "1.", ".5", "0x1", "\u0661.00",  # noqa: E501
@@ -85,8 +84,7 @@ DECODER = Decoder()
 
 
 def read(frame: dict[str, Any]) -> Message | ProtocolError:
-    """The frame's message, or its error: the same alone and in a batch, and nothing but a ProtocolError is
-    raised."""
+    """The frame's message or ProtocolError, the same alone and in a batch; nothing else is raised."""
     payload = json.dumps(frame).encode()
     try:
         message: Message | ProtocolError = decode(payload)
@@ -94,7 +92,7 @@ def read(frame: dict[str, Any]) -> Message | ProtocolError:
         message = error
     (batched,) = DECODER.decode_batch([payload])
     if isinstance(message, ProtocolError):
-        # a batch leaves the numbers of books to whoever computes with them
+        # a batch leaves the numbers of books to the caller
         if not isinstance(batched, ProtocolError):
             with pytest.raises(ValueError):
                 batched.units() if isinstance(batched, OrderbookDelta) else batched.book_sides()
@@ -109,7 +107,7 @@ def read(frame: dict[str, Any]) -> Message | ProtocolError:
 
 
 def assert_holds(message: Message | ProtocolError, frame: dict[str, Any]) -> None:
-    """All that the frame has is in the message, under the wire's names."""
+    """The message has everything that the frame has, under the wire's names."""
     assert not isinstance(message, ProtocolError), message
     assert type(message) is MESSAGE_TYPES[frame["type"]]
     for key, value in frame.items():
@@ -264,8 +262,7 @@ def test_money_sizes_and_values_that_cannot_be_read(name: str) -> None:
 
 
 def is_left_out(frame: dict[str, Any], place: Place) -> bool:
-    """The message is refused where that is what an unreadable amount costs, else the field is None and its
-    value in ``extra``."""
+    """The message is refused if it needs the amount, otherwise it is None and its value in ``extra``."""
     message, key = read(frame), str(place[1])
     is_strict = frame["type"].startswith("orderbook") or (
         frame["type"] in ("trade", "fill") and key in ("yes_price_dollars", "no_price_dollars", "count_fp")
@@ -323,8 +320,7 @@ def test_sid_seq_and_id_are_strict(name: str) -> None:
 
 
 def test_mutations(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each field of every full instance and example retyped and set to extremes: absent, equal or refused,
-    never another number."""
+    """Each field with another type and extreme values: absent, equal or refused, but never another number."""
     counts: Counter[str] = Counter()
     published = [frame for name in server_messages() for frame in examples(name)]
     for frame in [frame_of(name, True) for name in server_messages()] + published:
@@ -360,13 +356,15 @@ def check_mutant(message: Message, clean: Message, mutant: dict[str, Any], place
         assert getattr(message, "message") in (None, odd)  # noqa: B009
         return
     got = getattr(message, attribute_of(message, key))
-    skipped = odd == {"a": [1]} or (odd is None and len(place) > 2)  # a part holds no unknown key and no null
+    skipped = odd == {"a": [1]} or (
+        odd is None and len(place) > 2
+    )  # a part keeps no unknown keys and no nulls
     skipped = skipped or (isinstance(message, FlatMessage) and len(place) > 2 and key in message.extra)
     assert got is None or skipped or same(got, mutant["msg"][key]), (place, odd, got)
     for other in mutant["msg"]:
         if other not in (key, "msg"):
             name = attribute_of(message, other)
             assert getattr(message, name) == getattr(clean, name), (place, odd, other)
-    # what no field took is in extra, so nothing is lost
+    # the rest is in extra, so nothing is lost
     if isinstance(message, FlatMessage) and len(place) == 2 and not skipped:
         assert same(message.msg, {name: value for name, value in mutant["msg"].items() if value is not None})

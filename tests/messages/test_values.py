@@ -36,7 +36,7 @@ from kalshi_feed.messages.values import (
 
 few = settings(derandomize=True, max_examples=100, deadline=None)
 
-# Most of these Decimal(), float() or int() would accept.
+# Decimal(), float() or int() would accept most of these.
 NOT_NUMBERS = [
     "",
     " ",
@@ -54,7 +54,7 @@ NOT_NUMBERS = [
     "0.5 ",
     " 1 ",
     "0.5\n",
-    "\u0661",  # ARABIC-INDIC DIGIT ONE: isdigit() and int() take it
+    "\u0661",  # ARABIC-INDIC DIGIT ONE: isdigit() and int() accept it
     "0.\u0661",
     "\u0661\u0661.\u0661\u0661",
     "\uff11.00",
@@ -219,7 +219,7 @@ def test_size_round_trip(units: int) -> None:
 @few
 @given(st.text(alphabet="0123456789.-+e_ \u0661", max_size=8))
 def test_what_is_accepted_is_what_decimal_says(text: str) -> None:
-    """Only ever narrower than Decimal, and never another number."""
+    """Always stricter than Decimal, and never another number."""
     for function, scale in (
         (price_units, 10_000),
         (size_units, 100),
@@ -261,7 +261,7 @@ def test_time(text: str, expected: datetime) -> None:
     [
         "",
         "2022-11-22",
-        "2022-11-22T20:44:01",  # no zone
+        "2022-11-22T20:44:01",  # no time zone
         "2022-11-22 20:44:01Z",
         "2022-11-22T20:44Z",
         "2022-11-22T20:44:01.Z",

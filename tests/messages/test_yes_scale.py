@@ -1,4 +1,4 @@
-"""use_yes_price: the same book messages whichever scale the wire used for the no side."""
+"""use_yes_price: the same book messages on either scale of the wire's no side."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_delta_on_the_no_side() -> None:
     own, scaled = both(text(DELTA, price_dollars="0.3000"), text(DELTA, price_dollars="0.7000"))
     assert own.price == scaled.price == Decimal("0.3")
     assert own.units() == scaled.units() == (3000, -5450)
-    assert scaled.price_dollars == "0.7000"  # the wire's text as it is
-    assert own != scaled  # other wire, other message
+    assert scaled.price_dollars == "0.7000"  # the wire's string, unchanged
+    assert own != scaled  # another wire, another message
 
 
 def test_delta_on_the_yes_side() -> None:

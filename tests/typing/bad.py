@@ -1,4 +1,4 @@
-"""What type checkers must refuse: each line that ends in ``# refused``, and no other."""
+"""What type checkers must refuse: each line that ends with ``# refused``, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that uses the typed API as it is meant: mypy --strict has nothing to say about it."""
+"""A program that uses the typed API as intended: mypy --strict has no complaints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def untyped(message):  # type: ignore[no-untyped-def]
 
 
 def registrations(feed: KalshiFeed) -> None:
-    assert_type(feed.on_trade(traded)(feed.wait_for("trade")), int)  # the function as it was given
+    assert_type(feed.on_trade(traded)(feed.wait_for("trade")), int)  # the function, unchanged
     feed.on_trade(anything)
     feed.on_trade(untyped)
     feed.on_trade(lambda trade: trade.yes_price)

@@ -1,5 +1,4 @@
-"""What type checkers see of the public API: a good program passes mypy --strict, and each wrong line is
-refused."""
+"""The public API as type checkers see it: a good program passes mypy --strict, wrong lines are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ TOP = HERE.parents[1]
 
 
 def refused(tmp_path: Path, *names: str) -> dict[str, set[int]]:
-    """The lines of each program that mypy --strict has an error for."""
+    """The lines of each program for which mypy --strict reports an error."""
     command = [
         sys.executable,
         "-m",
