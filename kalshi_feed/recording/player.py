@@ -60,6 +60,11 @@ class ReplayClock:
         """Unix time in nanoseconds."""
         return self._times[0]
 
+    @property
+    def offset_ns(self) -> int:
+        """Unix time less the session's, in nanoseconds."""
+        return self._times[1]
+
     def monotonic(self) -> float:
         """The session's time, in seconds."""
         ns, offset_ns = self._times

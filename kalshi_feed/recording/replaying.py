@@ -100,9 +100,9 @@ class ReplayEngine(Engine):
         self._turn_reading = QUIET
         self._has_begun = self._was_restored = False
         self._is_silent = False  # the moment of ``at`` has not come yet
-        self._began: tuple[float, float] | None = (
-            None  # when the first moment was played: monotonic seconds, Unix ns
-        )
+        # When the first moment was played, of this recording if several are played one after the other:
+        # this machine's monotonic time, and the session's, both in seconds
+        self._began: tuple[float, float] | None = None
 
     def _new_store(self, clock: Clock) -> ReplayStore:
         self._waits = ReplayStore(
@@ -151,34 +151,48 @@ class ReplayEngine(Engine):
         self._waits.play(player.wake)
         self._hand_on([], ())
         self._is_silent = self._at_ns is not None
+        recording = self.source.header.recording
         for header, record in self.source.records():
             if isinstance(record, Trouble):
                 self._trouble(record.text)
                 continue
             if self._until_ns is not None and record.ns >= self._until_ns:
                 break
-            if not self._reach(record.ns, player):
+            offset_ns = header.clock_offset_ns
+            if header.recording != recording:
+                recording = header.recording
+                if self._began is not None:
+                    self._began = (time.monotonic(), (record.ns - offset_ns) / 1e9)
+            if not self._reach(record.ns, offset_ns, player):
                 return
-            self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns), player)
+            self._take_safely(record, self.clock.set(record.ns, offset_ns), player)
         if self._is_silent:
             raise ConfigurationError(f"at is after the end of the recording, {moment_of(self.clock.ns)}")
-        if self._until_ns is None or self._reach(self._until_ns, player):
+        if self._until_ns is None or self._reach(self._until_ns, self.clock.offset_ns, player):
             self._end(player)
 
-    def _reach(self, ns: int, player: Player) -> bool:
-        """Let the recording's time pass up to ``ns``, and wake whoever waits for a moment on the way. False:
-        stop()."""
+    def _reach(self, ns: int, offset_ns: int, player: Player) -> bool:
+        """Let the recording's time pass up to ``ns`` (Unix), and on the way wake each thread that waits for a
+        moment before it. False: stop().
+
+        At a set speed the pace is that of the session's clock, ``offset_ns`` behind Unix time at ``ns``.
+        Where the wall clock was set, or the machine slept, Unix time jumps; the session's clock does not, and
+        no one wants to wait for hours in which nothing happened. A thread's moment may lie within such a
+        jump: it has come when the jump has.
+        """
         if self._is_silent:
             if self._at_ns is not None and ns < self._at_ns:
                 return self._goes_on(player)
             self._speak()
         while self._all_wait(player):
             due = self._waits.next_due()
-            moment = min(due, ns)
+            at = (ns - offset_ns) / 1e9
+            if due < ns:
+                at = min(at, (due - self.clock.offset_ns) / 1e9)
             if self._began is None:
-                self._began = (time.monotonic(), moment)
+                self._began = (time.monotonic(), at)
             if self._pace is not None and not player.nap(
-                self._began[0] + (moment - self._began[1]) / 1e9 / self._pace
+                self._began[0] + (at - self._began[1]) / self._pace
             ):
                 continue  # there may be another moment to stop at
             if due >= ns:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import pytest
 
 import kalshi_feed
 from kalshi_feed.simulator import Exchange
@@ -18,9 +21,13 @@ def test_the_package_offers_its_public_names_only() -> None:
 
 def test_the_books_offer_their_tickers(make_feed: FeedMaker) -> None:
     feed = make_feed()
-    assert feed.books._ipython_key_completions_() == []
+    books: Any = feed.books
+    assert books._ipython_key_completions_() == []
     feed.subscribe("orderbook_delta", [B, A])
-    assert feed.books._ipython_key_completions_() == [B, A]
+    assert books._ipython_key_completions_() == [B, A]
+    assert not isinstance(type(feed).books, property), "IPython evaluates no property when it completes"
+    with pytest.raises(AttributeError, match=r"feed\.books cannot be set"):
+        feed.books = {}
 
 
 def test_a_notebook_shows_a_book_as_a_table(exchange: Exchange, make_feed: FeedMaker) -> None:

@@ -216,3 +216,42 @@ def test_S40_a_late_frame_of_a_gap_in_the_part_before(
         assert heard.gaps == [] and heard.faults == [] and again.stats().ignored["late"] == 1
         assert {ticker: sides(again.book(ticker)) for ticker in (A, B)} == books
         assert all(book.is_live for book in again.books.values())
+
+
+# -- clocks between two parts --------------------------------------------------------------------------------
+
+
+def moved(path: Path, seconds: int, recording: str = "") -> None:
+    """Change a part as if the wall clock had been set before it, or as if it were of another ``recording``
+    made at another time."""
+    ns = seconds * 1_000_000_000
+    lines = [msgspec.json.decode(text) for text in path.read_bytes().splitlines()]
+    header = lines[0]["kalshi_feed_recording"]
+    header["clock_offset_ns"] += ns
+    header["recording"] = recording or header["recording"]
+    for line in lines:
+        if "recv_ns" in line:
+            line["recv_ns"] += ns
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("seconds", [7 * 3600, -7 * 3600])
+def test_R38_a_clock_that_was_set_between_two_parts_is_not_waited_out(
+    parts: list[Path], seconds: int
+) -> None:
+    everything, _ = seqs(parts[0])
+    lasted = (bounds(parts[2])[1] - bounds(parts[0])[0]).total_seconds()
+    for part in parts[1:]:
+        moved(part, seconds)
+    begins = time.monotonic()
+    assert seqs(parts[0], speed=2.0) == (everything, [])
+    assert lasted / 2 - 0.01 <= time.monotonic() - begins < lasted / 2 + 10
+
+
+def test_R38_hours_between_two_recordings_are_not_waited_out(parts: list[Path]) -> None:
+    alone = [seqs([part])[0] for part in parts]
+    moved(parts[1], 7 * 3600, "another")
+    moved(parts[2], 14 * 3600, "a third")
+    begins = time.monotonic()
+    assert seqs(parts, speed=50.0)[0] == alone[0] + alone[1] + alone[2]
+    assert time.monotonic() - begins < 10
