@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.recording import reading
-from kalshi_feed.recording.reading import Source, Trouble, file_lines, is_native
+from kalshi_feed.recording.reading import FileLines, Source, Trouble, read_header
 from kalshi_feed.recording.replaying import StepEngine
 from kalshi_feed.recording.tables import Converter
 from kalshi_feed.session.memory import SessionMemory
@@ -63,12 +63,12 @@ def test_R33_a_line_without_end(tmp_path: Path, packed: bool) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         (text,) = troubles(heard)
-        assert "a line longer than 64 MiB is left out" in text and all(
+        assert "1 line longer than 64 MiB skipped" in text and all(
             book.is_live for book in feed.books.values()
         )
     assert peak < size, f"{peak / MIB:.0f} MiB"
     assert time.process_time() - begun < 60
-    with pytest.raises(ConfigurationError, match=r"not a recording|holds nothing"):
+    with pytest.raises(ConfigurationError, match=r"not a recording|is empty"):
         path.write_bytes(b"x" * 65 * MIB)
         KalshiFeed.replay(path)
 
@@ -81,7 +81,7 @@ def test_R33_the_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         best = float("inf")
         for _ in range(3):
             begun = time.process_time()
-            assert sum(map(len, file_lines(path))) == size
+            assert sum(map(len, FileLines(path))) == size
             best = min(best, time.process_time() - begun)
         times.append(best)
     assert times[1] < 10 * times[0], times
@@ -90,7 +90,7 @@ def test_R33_the_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_R33_the_lines_behind_a_long_one_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LONGEST_LINE", 100_000)
     for size in (99_999, 100_000, 100_001, 250_000):
-        lines = file_lines(written(tmp_path / "long", [b"a", b"b" * size, b"c", b"", b"d" * size, b"e"]))
+        lines = FileLines(written(tmp_path / "long", [b"a", b"b" * size, b"c", b"", b"d" * size, b"e"]))
         found = [line[:1] for line in lines]
         assert found == ([b"a", b"b", b"c", b"d", b"e"] if size <= 100_000 else [b"a", b"c", b"e"])
         assert lines.too_long == (2 if size > 100_000 else 0) and not lines.is_cut_line
@@ -141,7 +141,7 @@ def test_R34_lines_of_another_shape_are_left_out_and_reported(tmp_path: Path, sh
             tmp_path / "wrong.ndjson", [*lines[:13], line.encode(errors="surrogateescape"), *lines[13:]]
         )
         with played(path) as (feed, heard):
-            assert troubles(heard) == [f"1 line of {path} cannot be read and is left out"], line
+            assert troubles(heard) == [f"1 line of {path} cannot be read and was skipped"], line
             assert (
                 heard.messages,
                 {name: book.view().to_dict() for name, book in feed.books.items()},
@@ -194,7 +194,7 @@ def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
         tmp_path / "odd.ndjson", [json.dumps({"kalshi_feed_recording": {"format": number}}).encode()]
     )
     with pytest.raises(ConfigurationError, match=r"the header of .* cannot be read: its format is"):
-        is_native(path)
+        read_header(path)
 
 
 # -- any damage ----------------------------------------------------------------------------------------------
@@ -352,5 +352,5 @@ def test_R34_damaged_captures_of_other_programs(
 def test_nothing_is_said_of_recordings_that_are_whole() -> None:
     for name in EXPECTED:
         paths = files_of(name)
-        headers = [header for path in paths if (header := is_native(path)) is not None]
+        headers = [header for path in paths if (header := read_header(path)) is not None]
         assert not [record for _, record in Source(paths, headers).records() if isinstance(record, Trouble)]

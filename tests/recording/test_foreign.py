@@ -162,13 +162,13 @@ def test_several_files(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "holds nothing"),
-    "blank": (b"\n\n", "holds nothing"),
-    "empty gzip": (gzip.compress(b""), "holds nothing"),
-    "half a gzip header": (gzip.compress(b"x" * 99)[:10], r"holds nothing \(it ends in the middle"),
+    "empty": (b"", "is empty"),
+    "blank": (b"\n\n", "is empty"),
+    "empty gzip": (gzip.compress(b""), "is empty"),
+    "half a gzip header": (gzip.compress(b"x" * 99)[:10], r"is empty \(it ends in the middle"),
     "csv": (
         b"a,b\n1,2\n",
-        "is not a recording, its first line is 'a,b': a recording is made by `kalshi-feed record`",
+        "is not a recording: its first line is 'a,b'. Give a file made by `kalshi-feed record`",
     ),
     "binary": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is not a recording"),
     "other json": (b'{"price": 1}\n', "is not a recording"),
@@ -202,7 +202,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=f"{text}: give the file that"):
             KalshiFeed.replay(path)
-    with pytest.raises(ConfigurationError, match="no recording is named"):
+    with pytest.raises(ConfigurationError, match="no recording was given"):
         KalshiFeed.replay([])
     header = json.dumps({"kalshi_feed_recording": {"format": 1}})
     other = json.dumps({"kalshi_feed_recording": {"format": 1, "use_yes_price": False}})

@@ -54,7 +54,7 @@ def test_R38_the_first_file_plays_all_parts(parts: list[Path]) -> None:
 def test_R38_a_part_that_is_missing_is_reported(parts: list[Path]) -> None:
     parts[1].unlink()
     (text,) = seqs(parts[0])[1]
-    assert "is part 3 of its recording, what came before it is part 1" in text
+    assert "is part 3 of its recording, but follows part 1" in text
 
 
 def test_R38_files_of_other_recordings_are_not_taken_for_parts(parts: list[Path]) -> None:
@@ -118,12 +118,12 @@ def test_R31_a_part_that_holds_nothing_is_reported(parts: list[Path], tmp_path: 
         found, (text,) = seqs(paths)
         assert (
             found == everything
-            and f"the recording {str(empty)!r} holds nothing" in text
-            and text.endswith("it is left out")
+            and f"the recording {str(empty)!r} is empty" in text
+            and text.endswith("; skipping it")
         )
-    with pytest.raises(ConfigurationError, match="holds nothing"):
+    with pytest.raises(ConfigurationError, match="is empty"):
         KalshiFeed.replay(empty)
-    with pytest.raises(ConfigurationError, match="holds nothing"):
+    with pytest.raises(ConfigurationError, match="is empty"):
         KalshiFeed.replay([empty, empty])
 
 
@@ -173,7 +173,7 @@ def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
                 and all(book.is_live for book in feed.books.values())
                 and len(heard.messages) > 10
             )
-            assert all("as far as it goes" in text or "holds nothing" in text for text in troubles(heard))
+            assert all("as far as it goes" in text or "is empty" in text for text in troubles(heard))
 
 
 # -- a gap across two parts ----------------------------------------------------------------------------------

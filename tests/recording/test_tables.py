@@ -162,12 +162,12 @@ def test_what_cannot_be_done(
     path = recorded[0]
     (tmp_path / "moving.trades.csv").write_text("precious")
     with pytest.raises(
-        ConfigurationError, match=r"moving.trades.csv' is there already, and is not overwritten"
+        ConfigurationError, match=r"moving.trades.csv' already exists and will not be overwritten"
     ):
         Converter(path, "csv", tmp_path)
     with pytest.raises(ConfigurationError, match="tables are written as 'parquet' or 'csv', not 'xlsx'"):
         Converter(path, "xlsx", tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"the tables cannot be made: .*Not a directory"):
+    with pytest.raises(ConfigurationError, match=r"the tables cannot be created: .*Not a directory"):
         run(Converter(path, "csv", path / "below"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigurationError, match=r"kalshi-feed\[arrow\]"):

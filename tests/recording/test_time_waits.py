@@ -241,13 +241,13 @@ def test_R26_who_keeps_the_time_standing_is_named_once(
         assert feed.now() == START and feed.state is FeedState.CONNECTING
         feed.wait_for_book(A, timeout=5)
         wait_until(
-            lambda: "MainThread keeps the replay's time standing" in caplog.text, what="the thread's name"
+            lambda: "MainThread is holding the replay's time still" in caplog.text, what="the thread's name"
         )
         feed.book(A).wait_for_update(5)
         time.sleep(0.3)
     assert (
         caplog.text.count("none has come yet") == 1
-        and caplog.text.count("keeps the replay's time standing") == 1
+        and caplog.text.count("is holding the replay's time still") == 1
     )
 
 

@@ -21,7 +21,7 @@ from kalshi_feed.recording import queue as queue
 from kalshi_feed.recording import writing
 from kalshi_feed.recording.files import RecordingFile
 from kalshi_feed.recording.lines import encode_line, encode_turn
-from kalshi_feed.recording.reading import Source, Turn, is_native
+from kalshi_feed.recording.reading import Source, Turn, read_header
 from kalshi_feed.simulator import Exchange
 from tests.cli.support import environment
 from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
@@ -90,7 +90,7 @@ def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
     path.write_bytes(
         header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns))
     )
-    found = is_native(path)
+    found = read_header(path)
     assert found is not None
     records = [record for _, record in Source([path], [found]).records()]
     assert [record.reading for record in records if isinstance(record, Turn)] == readings
@@ -154,8 +154,8 @@ def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
     )
     texts = [message for kind, message in said["faults"] if kind == "recording"]
     assert len(texts) == 2, texts  # once each: not at every try
-    assert "cannot be written: File too large; it is tried again" in texts[0]
-    assert f"the recording goes on in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
+    assert "cannot be written: File too large; retrying" in texts[0]
+    assert f"the recording continues in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
     assert said["paths"] == [str(path), str(tmp_path / "full.0002.ndjson.gz")]
     # no empty ones of the tries between
     assert sorted(os.listdir(tmp_path)) == [
@@ -199,7 +199,7 @@ def test_a_folder_that_goes_away(
         wait_equal(feed, exchange, A)
         levels = sides(feed.book(A))
         recording.close()
-    assert any("No such file or directory; it is tried again" in text for text in troubles(heard))
+    assert any("No such file or directory; retrying" in text for text in troubles(heard))
     assert recording.missed == 2
     with played(recording.paths[-1]) as (again, _):
         assert sides(again.book(A)) == levels
@@ -219,7 +219,7 @@ def test_a_queue_at_its_bound(
             wait_until(lambda: recording.missed, what="a loss")
             wait_equal(feed, exchange, A)
             wait_until(
-                lambda: any("was written too slowly" in text for text in troubles(heard)),
+                lambda: any("could not be written fast enough" in text for text in troubles(heard)),
                 what="it to be told",
             )
             count = 300
@@ -254,7 +254,7 @@ def test_a_loss_at_the_very_end(
     levels = sides(feed.book(A))
     (recording if who == "recording" else feed).close()
     if who == "recording":
-        wait_until(lambda: any("1 messages are missing" in text for text in troubles(heard)))
+        wait_until(lambda: any("1 messages were lost" in text for text in troubles(heard)))
     feed.close()
     with played(recording.path) as (again, reheard):
         assert troubles(reheard) == ["1 messages before this moment were not recorded"]
@@ -286,7 +286,7 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
         books = books_of(feed)
     names = [path.name for path in recording.paths]
     assert names[:4] == ["a.ndjson", "a.0002.ndjson", "a.0004.ndjson", "a.0005.ndjson"]
-    headers = [is_native(path) for path in recording.paths]
+    headers = [read_header(path) for path in recording.paths]
     assert [header.part for header in headers if header] == list(range(1, len(names) + 1))
     assert len({header.recording for header in headers if header}) == 1
     with played(list(reversed(recording.paths))) as (again, heard):  # in whatever order they are named
@@ -308,7 +308,7 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
 def test_life(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
     feed = make_feed()
     recording = feed.record(tmp_path / "a.ndjson")
-    with pytest.raises(ConfigurationError, match="is being recorded already"):
+    with pytest.raises(ConfigurationError, match="is already being recorded"):
         feed.record(tmp_path / "b.ndjson")
     assert not (tmp_path / "b.ndjson").exists() and recording.is_open and "ended" not in repr(recording)
     recording.close()
@@ -355,8 +355,8 @@ def test_wrong_names(
     for name, text in (
         ("a.json", "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
         (".ndjson", "ends in .ndjson"),
-        ("there.ndjson", "is there already, and is not overwritten"),
-        ("no/such/folder.ndjson", "cannot be made: No such file or directory"),
+        ("there.ndjson", "already exists and will not be overwritten"),
+        ("no/such/folder.ndjson", "cannot be created: No such file or directory"),
     ):
         with pytest.raises(ConfigurationError, match=text):
             feed.record(tmp_path / name)

@@ -111,7 +111,7 @@ def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) 
                 counts.append(len(heard.messages))
         except ConfigurationError as error:  # not even the header is there
             assert (
-                "holds nothing" in str(error)
+                "is empty" in str(error)
                 or "is not a recording" in str(error)
                 or "cannot be read" in str(error)
             )
