@@ -396,9 +396,8 @@ def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
         yield Trouble(f"{lines.path} was read as far as it goes: {why}")
 
 
-_WISHES: Final[
-    dict[str, Callable[[WishLine], bool]]
-] = {  # which wishes there are, and whether one is complete
+# every kind of wish, and whether a line has all that it needs
+_WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {
     "subscribe": lambda wish: wish.want is not None,
     "add_markets": lambda wish: wish.number is not None,
     "delete_markets": lambda wish: wish.number is not None,

@@ -106,9 +106,7 @@ class ReplayEngine(Engine):
             },
         )
         self.store.is_past = True
-        self._recorded = (
-            self.requests
-        )  # the recorded users' requests; those of the replay's users go elsewhere
+        self._recorded = self.requests  # applies recorded requests; below, those of the replay's own users
         self.requests = ReplayRequests(
             self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
         )

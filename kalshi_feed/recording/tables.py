@@ -130,7 +130,7 @@ class Converter:
         gaps: str = "strict",
     ) -> None:
         if kind not in ("parquet", "csv"):
-            raise ConfigurationError(f"tables can be written as 'parquet' or 'csv', not {kind!r}")
+            raise ConfigurationError(f"tables are written as 'parquet' or 'csv', not {kind!r}")
         if kind == "parquet":
             _pyarrow()
         self._engine = StepEngine(paths, gaps=gaps, timing=Timing())

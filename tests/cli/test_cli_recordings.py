@@ -118,7 +118,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["record", "KX-A", "-o", "THERE"],
         "already exists and will not be overwritten: choose another name or move it",
     ),
-    "suffix": (["record", "KX-A", "-o", "a.json"], "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
+    "suffix": (["record", "KX-A", "-o", "a.json"], "must end in .ndjson, .ndjson.gz or .ndjson.zst"),
     "channel": (["record", "KX-A", "-o", "a.ndjson", "--channel", "book"], "unknown channel 'book'"),
     "no file": (["replay", "nowhere.ndjson"], "the recording 'nowhere.ndjson' does not exist"),
     "no recording": (

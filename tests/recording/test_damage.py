@@ -161,7 +161,7 @@ def test_R34_times_that_are_out_of_order(tmp_path: Path) -> None:
             with played(path) as (feed, heard):
                 assert (heard.messages, heard.gaps, feed.stats().messages) == expected, (place, time_)
                 assert place in (1, len(lines) - 1) or any(
-                    "was taken from the line before it" in text for text in troubles(heard)
+                    "had a wrong time, and got that of the line before" in text for text in troubles(heard)
                 )
 
 

@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list": (b"[1, 2]\n", "is not a recording"),
     "later": (
         b'{"kalshi_feed_recording":{"format":2}}\n',
-        "later version: it is of format 2, this version reads up to 1; upgrade",
+        "later version: its format is 2, and this version reads up to 1; upgrade",
     ),
     "no header": (b'{"kalshi_feed_recording":7}\n', "the header of .* cannot be read: its format is None"),
     "odd header": (

@@ -353,8 +353,8 @@ def test_wrong_names(
     feed = make_feed()
     (tmp_path / "there.ndjson").write_text("precious")
     for name, text in (
-        ("a.json", "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
-        (".ndjson", "ends in .ndjson"),
+        ("a.json", "must end in .ndjson, .ndjson.gz or .ndjson.zst"),
+        (".ndjson", "must end in .ndjson"),
         ("there.ndjson", "already exists and will not be overwritten"),
         ("no/such/folder.ndjson", "cannot be created: No such file or directory"),
     ):

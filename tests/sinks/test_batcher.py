@@ -108,8 +108,8 @@ def test_an_outage_loses_nothing(sink: Stubborn) -> None:
     assert [item.seq for item in sink.items] == list(range(8))
     assert [trouble.kind for trouble in told] == ["failing", "writing"], "each is told once"
     assert told[0].message == (
-        "stubborn cannot be written: OSError('no disk'); tried again until it can be, up to 200000 rows are "
-        "kept"
+        "stubborn cannot be written: OSError('no disk'); retrying until it succeeds, keeping up to 200000 "
+        "rows"
     )
     assert told[0].error is not None
     assert not batcher.stats().is_failing
@@ -128,7 +128,7 @@ def test_the_bound_drops_the_newest_and_says_so_in_its_place(
         for seq, market in ((6, "KX-B"), (7, "KX-C"), (8, "KX-B")):
             batcher.put(delta(seq, market))
     assert [trouble.kind for trouble in told] == ["failing", "full"]
-    assert [record.message for record in caplog.records if "as many as may" in record.message] == [
+    assert [record.message for record in caplog.records if ", the limit: " in record.message] == [
         told[1].message
     ]
     stats = batcher.stats()
@@ -140,7 +140,7 @@ def test_the_bound_drops_the_newest_and_says_so_in_its_place(
     assert [getattr(item, "seq", item) for item in sink.items] == [*range(6), Dropped(3, ("KX-B", "KX-C")), 9]
     assert sink.numbers == list(range(1, 9))
     assert [trouble.kind for trouble in told] == ["failing", "full", "writing", "room"]
-    assert "3 rows were dropped in all" in told[3].message
+    assert "3 rows were dropped in total" in told[3].message
     stats = batcher.stats()
     assert (stats.received, stats.written, stats.pending, stats.dropped) == (10, 7, 0, 3)
 
@@ -229,7 +229,7 @@ def test_close_says_what_could_not_be_written(sink: Stubborn, caplog: pytest.Log
     assert [(row.n, row.item.seq) for row in left] == [(n + 1, n) for n in range(7)]
     assert all(isinstance(row, Row) for row in left)
     wait_until(lambda: sink.closed == 1)
-    wait_until(lambda: "closed, and 7 rows are not in stubborn (no disk)" in caplog.text)
+    wait_until(lambda: "closed, but 7 rows are not in stubborn (no disk)" in caplog.text)
     tries = len(sink.tries)
     assert batcher.close() == left and len(sink.tries) == tries
 
@@ -332,7 +332,7 @@ def test_what_a_sink_takes() -> None:
 
 def test_arguments_that_cannot_work() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"batch_rows": 0}, "batch_rows must be a whole number of rows of 1 or more, not 0"),
+        ({"batch_rows": 0}, "batch_rows must be a whole number of rows, at least 1, not 0"),
         ({"batch_rows": True}, "batch_rows"),
         ({"batch_seconds": 0}, "batch_seconds must be a positive number"),
         ({"batch_seconds": "1"}, "must be a number of seconds"),
@@ -352,7 +352,7 @@ def test_arguments_that_cannot_work() -> None:
     ):
         Batcher(7)  # type: ignore[arg-type]
     assert threading.active_count() == threads
-    with Batcher(sink), pytest.raises(ConfigurationError, match="stubborn has a Batcher already"):
+    with Batcher(sink), pytest.raises(ConfigurationError, match="stubborn already has a Batcher"):
         Batcher(sink)
 
 

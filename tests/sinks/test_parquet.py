@@ -110,7 +110,7 @@ def test_runs_of_one_microsecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="cannot be made"):
+    with pytest.raises(SinkError, match="cannot be created"):
         ParquetSink(tmp_path / "file")
 
 
@@ -127,12 +127,12 @@ def test_kill_9_of_the_writer(tmp_path: Path) -> None:
         (
             "pyarrow",
             "ParquetSink('x')",
-            "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'",
+            "Parquet needs the package pyarrow: pip install pyarrow",
         ),
         (
             "psycopg",
             "PostgresSink('x')",
-            "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'",
+            "PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'",
         ),
     ],
 )

@@ -263,7 +263,7 @@ def test_tables_of_somebody_else(server: PostgresServer, schema: str) -> None:
     server.ask(f"create schema {schema}")
     server.ask(f"create table {schema}.trades (n bigint, run bigint, price numeric)")
     with pytest.raises(
-        SinkError, match=rf"the table {schema}.trades is not one of ours: it has no column count, "
+        SinkError, match=rf"the table {schema}.trades was not made by this sink: it has no column count, "
     ):
         PostgresSink(server.address(), schema=schema)
 
@@ -344,6 +344,6 @@ def test_an_address_that_cannot_be_read() -> None:
     wrong: list[Any] = ["postgresql://[::1/db", "host=x nonsense"]
     for address in wrong:
         with pytest.raises(
-            ConfigurationError, match="cannot be read: write postgresql://user@host:port/database"
+            ConfigurationError, match="cannot be parsed: write postgresql://user@host:port/database"
         ):
             PostgresSink(address)

@@ -70,7 +70,7 @@ def test_what_is_in_the_tables(file: Path) -> None:
                 6,
                 at,
                 "dropped",
-                "the store was too slow or away: 3 rows dropped",
+                "the store was too slow or down: 3 rows dropped",
                 *[None] * 4,
                 3,
                 '["KX-B"]',
@@ -119,8 +119,8 @@ def test_a_locked_database_loses_nothing(file: Path) -> None:
                 batcher.put(delta(seq))
             wait_until(lambda: batcher.stats().retried >= 3, what="some tries")
             assert told[0].message == (
-                f"SQLite file {file} cannot be written: database is locked; tried again until it can be, up "
-                "to 200000 rows are kept"
+                f"SQLite file {file} cannot be written: database is locked; retrying until it succeeds, "
+                "keeping up to 200000 rows"
             )
             assert batcher.stats().written == 1
             other.execute("rollback")
@@ -194,7 +194,7 @@ def test_tables_of_somebody_else(file: Path) -> None:
         database.execute("create table trades (n integer primary key, price real)")
     with pytest.raises(
         SinkError,
-        match="cannot be opened: its table trades is not one of ours, it has no column count, market_tick",
+        match="its table trades was not made by this sink: it has no column count, market_tick",
     ):
         SQLiteSink(file)
 
