@@ -84,7 +84,7 @@ def test_postgres_killed_and_back(access: Access, server: PostgresServer) -> Non
         assert process.stderr is not None
         assert "cannot be written" in process.stderr.readline()
         server.start()
-        assert "is writable again" in process.stderr.readline()
+        assert "can be written again" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")

@@ -1,5 +1,4 @@
-"""Damaged recordings: what can be used is used, the rest is left out and reported, and nothing looks like a
-defect of ours."""
+"""Damaged recordings: usable lines are used, others skipped and reported; nothing looks like our bug."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ MIB = 2**20
 
 
 def lines_of(name: str) -> list[bytes]:
-    """The lines of a recording in the corpus."""
+    """Return the lines of a recording in the corpus."""
     data = (CORPUS / name).read_bytes()
     return (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
 
@@ -74,7 +73,7 @@ def test_R33_a_line_without_end(tmp_path: Path, packed: bool) -> None:
 
 
 def test_R33_the_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times the line takes about four times as long, not sixteen."""
+    """A line four times as long takes about four times as long, not sixteen."""
     path, times = tmp_path / "long.ndjson", []
     for size in (8 * MIB, 32 * MIB):
         path.write_bytes(gzip.compress(b"x" * size, 1))
@@ -131,7 +130,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *LINES])
-def test_R34_lines_of_another_shape_are_left_out_and_reported(tmp_path: Path, shape: str) -> None:
+def test_R34_lines_of_another_shape_are_skipped_and_reported(tmp_path: Path, shape: str) -> None:
     lines = lines_of("eventful.ndjson")
     with played(CORPUS / "eventful.ndjson") as (feed, heard):
         expected = (heard.messages, {name: book.view().to_dict() for name, book in feed.books.items()})
@@ -202,7 +201,7 @@ def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
 
 @cache
 def base_lines() -> list[bytes]:
-    """Every kind of line that there is: two recordings, and a checkpoint with everything in it."""
+    """Every kind of line there is: two recordings, and a checkpoint with everything in it."""
     memory = SessionMemory()
     full_session().save(memory)
     checkpoint = msgspec.json.decode(lines_of("rotated.0002.ndjson")[1])
@@ -238,14 +237,14 @@ JUNK = st.sampled_from([None, True, False, *NUMBERS, "", "x", "\0", "💥", "9" 
 
 
 def places_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value something could be put."""
+    """List the places in a JSON value where something could be put."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, one in inner for place in places_of(one, (*path, key)))]
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> list[bytes]:
-    """The lines, some of them damaged."""
+    """Return the lines, some of them damaged."""
     lines = list(base_lines())
     for _ in range(draw(st.integers(1, 4))):
         number = draw(st.integers(0, len(lines) - 1))
@@ -286,7 +285,7 @@ def damaged(draw: st.DrawFn) -> list[bytes]:
 
 
 class Complaints(logging.Handler):
-    """What was logged as an error."""
+    """Return what was logged as an error."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -311,7 +310,7 @@ def test_R34_any_damage_is_survived(tmp_path_factory: pytest.TempPathFactory, li
             with played(path):
                 pass
         except ConfigurationError as error:
-            assert str(path) in str(error)  # its first line is no header any more
+            assert str(path) in str(error)  # its first line is not a header any more
     finally:
         logging.getLogger("kalshi_feed").removeHandler(complaints)
     assert complaints.found == []
@@ -349,7 +348,7 @@ def test_R34_damaged_captures_of_other_programs(
         assert str(path) in str(error)
 
 
-def test_nothing_is_said_of_recordings_that_are_whole() -> None:
+def test_intact_recordings_cause_no_reports() -> None:
     for name in EXPECTED:
         paths = files_of(name)
         headers = [header for path in paths if (header := read_header(path)) is not None]

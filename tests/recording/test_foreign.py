@@ -1,4 +1,4 @@
-"""Captures of other programs, in every shape they have; and files that are none."""
+"""Captures of other programs, in every shape they have; and files that are not captures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_gaps_strict_and_ignored(tmp_path: Path) -> None:
         assert heard.gaps == [] and feed.book(A).is_live and feed.book(A).depth_at("yes", "0.4") == 8
 
 
-def test_gaps_ignored_still_leave_out_duplicates(tmp_path: Path) -> None:
+def test_gaps_ignored_still_skip_duplicates(tmp_path: Path) -> None:
     lines = frames(seq=100, step=3)
     with played(capture(tmp_path / "a.ndjson", [*lines, lines[-1], lines[-2]]), gaps="ignore") as (
         feed,
@@ -93,7 +93,7 @@ CONVERSATION = [
 
 
 def test_a_whole_conversation(tmp_path: Path) -> None:
-    """Replies use up numbers, and answer somebody else."""
+    """Replies use up sequence numbers, and answer another program."""
     with played(capture(tmp_path / "a.ndjson", CONVERSATION)) as (feed, heard):
         assert heard.gaps == [] and [fault.kind for fault in heard.faults] == ["exchange_error"]
         assert feed.book(A).depth_at("yes", "0.4") == 9 and feed.state is FeedState.CLOSED
@@ -101,7 +101,7 @@ def test_a_whole_conversation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [CONVERSATION, frames(), frames(sid=3), [trade(A, 1, 1), *frames(sid=2)]])
 def test_another_connection_in_the_same_file(tmp_path: Path, again: list[Any]) -> None:
-    """A second subscribe, numbers from the beginning, another sid: whoever captured it had reconnected."""
+    """A second subscribe, numbers from the beginning, another sid: the other program had reconnected."""
     with played(capture(tmp_path / "a.ndjson", in_ms([*CONVERSATION, *again]))) as (feed, heard):
         assert feed.stats().reconnects == 1 and heard.gaps == []
         assert feed.book(A).is_live and feed.book(A).depth_at("yes", "0.4") == (
@@ -140,7 +140,7 @@ def test_odd_lines(tmp_path: Path) -> None:
     with played(capture(tmp_path / "a.ndjson", lines)) as (feed, heard):
         assert any("1 lines of" in text for text in troubles(heard)), heard.events
         assert feed.stats().messages["news"] == 1 and "protocol" in feed.stats().faults
-        assert feed.book(A).status is BookStatus.STALE  # what could not be read may have been a delta
+        assert feed.book(A).status is BookStatus.STALE  # the unreadable line may have been a delta
 
 
 def test_use_yes_price(tmp_path: Path) -> None:

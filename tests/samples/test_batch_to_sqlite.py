@@ -101,5 +101,5 @@ def test_an_outage_is_told_and_what_it_leaves_as_well(access: Access, tmp_path: 
         err = "".join(before) + err
     assert process.returncode == 1 and "Traceback" not in err
     assert f"SQLite file {file} cannot be written: no such table: deltas; retrying until it succeeds" in err
-    assert f"SQLite file {file} is writable again" in err
+    assert f"SQLite file {file} can be written again" in err
     assert re.search(rf"^\d+ rows are not in {file}: ", err, re.MULTILINE), err
