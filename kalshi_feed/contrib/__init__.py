@@ -2,6 +2,6 @@
 itself.
 
 flask: FeedExtension, live books in a Flask application. process: ProcessFeed, one feed in each process of a
-server that forks. prometheus: FeedCollector, a feed's figures for a Prometheus server. The feed itself knows
-none of them.
+server that forks. prometheus: FeedCollector, a feed's figures for a Prometheus server. pyinstaller: the
+hook that a frozen program needs. The feed itself knows none of them.
 """
