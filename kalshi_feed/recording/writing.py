@@ -90,8 +90,8 @@ class Recording:
     def start(self) -> Recording:
         """Create the file and begin to record.
 
-        Raises ConfigurationError if the file exists or cannot be created, or the feed is already being
-        recorded.
+        Raises ConfigurationError if the file exists or cannot be created, or if another recording of the feed
+        is open.
         """
         engine = self._engine
         try:

@@ -1,7 +1,6 @@
 """Rows into PostgreSQL: with COPY, one transaction per batch, and each batch exactly once.
 
-Owns PostgresSink, its schema and its connection. psycopg (extra ``postgres``) is imported when a sink is
-made.
+Owns PostgresSink, its schema and its connection. Only making a sink imports psycopg (extra ``postgres``).
 
 Exactly once means this. The table ``runs`` has the number of the last row of each run, and is updated in the
 same transaction that brings the rows. If a connection breaks during the commit, we cannot know whether the

@@ -222,8 +222,7 @@ def test_S40_a_late_frame_of_a_gap_in_the_part_before(
 
 
 def moved(path: Path, seconds: int, recording: str = "") -> None:
-    """Change a part as if the wall clock had been set before it, or as if it were of another ``recording``
-    made at another time."""
+    """Move a part in time: the wall clock was set before it, or it is of another ``recording``."""
     ns = seconds * 1_000_000_000
     lines = [msgspec.json.decode(text) for text in path.read_bytes().splitlines()]
     header = lines[0]["kalshi_feed_recording"]

@@ -159,8 +159,10 @@ def _account() -> pwd.struct_passwd:
 
 
 class CutAtCommit:
-    """A proxy before the server. Once ``armed``, it passes the next COMMIT on, waits until the server has
-    done it, and cuts the connection without the answer: the client cannot know.
+    """A proxy in front of the server that loses the answer to one COMMIT.
+
+    Once ``armed``, it passes the next COMMIT on, waits until the server has done it, and cuts the connection
+    without the answer: the client cannot know whether the transaction was committed.
     """
 
     def __init__(self, port: int) -> None:
