@@ -113,3 +113,8 @@ __all__ = [
     "WaitTimeout",
     "__version__",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names only, so that Tab after ``kalshi_feed.`` does not offer the inner modules."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, overload
 
 from .books.store import Books, OrderBook
 from .by_type import ByType
@@ -50,6 +50,23 @@ _MIB: Final = 1024 * 1024
 _EXIT_TIMEOUT: Final = 1.5
 _logger: Final = logging.getLogger("kalshi_feed")
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class _BooksAttribute:
+    """The wanted books by market ticker, a read-only mapping.
+
+    Not a property, because IPython evaluates no property to complete ``feed.books["``.
+    """
+
+    @overload
+    def __get__(self, feed: None, owner: type) -> _BooksAttribute: ...
+    @overload
+    def __get__(self, feed: KalshiFeed, owner: type) -> Mapping[str, OrderBook]: ...
+    def __get__(self, feed: KalshiFeed | None, owner: type) -> Mapping[str, OrderBook] | _BooksAttribute:
+        return self if feed is None else feed._checked_books()
+
+    def __set__(self, feed: KalshiFeed, value: object) -> NoReturn:
+        raise AttributeError("feed.books cannot be set")
 
 
 class KalshiFeed(Callbacks, ByType):
@@ -243,6 +260,10 @@ class KalshiFeed(Callbacks, ByType):
             )
         )
 
+    def _checked_books(self) -> Books:
+        self._engine.store.check_fork()
+        return self._books
+
     @property
     def _own_engine(self) -> Engine:
         """The engine. Raises FeedForkedError in a forked child, where it has neither threads nor sockets."""
@@ -401,11 +422,8 @@ class KalshiFeed(Callbacks, ByType):
         self._engine.check()
         return self._engine.store.handle(_one_ticker(market_ticker))
 
-    @property
-    def books(self) -> Mapping[str, OrderBook]:
-        """The subscribed books by market ticker, read-only."""
-        self._engine.store.check_fork()
-        return self._books
+    books = _BooksAttribute()
+    """The subscribed books by market ticker, a read-only mapping."""
 
     def wait_for_book(self, market_ticker: str, timeout: float | None = None) -> OrderBook:
         """Wait until the market's book is LIVE and return it; subscribe to it if necessary.

@@ -28,6 +28,7 @@ from ..messages.values import (
     size_decimal,
 )
 from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
+from .notebook import html_of
 
 __all__ = ["Book", "BookStatus", "BookView", "NegativeSize"]
 
@@ -266,6 +267,9 @@ class BookView:
 
     def __repr__(self) -> str:
         return _repr(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
     @property
     def is_live(self) -> bool:

@@ -422,6 +422,9 @@ class OrderBook:
     def __repr__(self) -> str:
         return f"<OrderBook {self.market_ticker} {self._book.status.value} version {self._book.version}>"
 
+    def _repr_html_(self) -> str:
+        return self.view()._repr_html_()
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
             "an OrderBook is a handle on a live book: it cannot be pickled or copied; take its view(), which "
@@ -451,6 +454,10 @@ class Books(Mapping[str, OrderBook]):
 
     def __len__(self) -> int:
         return len(self._checked_wanted())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """What IPython and Jupyter offer after ``feed.books["``: the tickers."""
+        return list(self)
 
     def _checked_wanted(self) -> tuple[str, ...]:
         self._store.check_fork()

@@ -2,5 +2,5 @@
 
 flask: FeedExtension, live books in a Flask application (extra ``flask``). prometheus: FeedCollector, a feed's
 metrics for a Prometheus server (extra ``prometheus``). process: ProcessFeed, one feed in each process of a
-server that forks.
+server that forks. pyinstaller: the hook that a frozen program needs.
 """

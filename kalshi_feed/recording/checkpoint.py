@@ -1,8 +1,13 @@
-"""What a session knows at one moment, as lines, and a session that goes on from such lines.
+"""Checkpoints: what a session knows at one moment, and a session that goes on from there.
 
-Owns both directions: what a session remembers is its own business (session/memory.py), the wants and the
-books are added here. take_checkpoint() and restore() are called with the store's lock held; lines_of() is
-not, and does the slow part.
+Owns both directions. A checkpoint has three parts: what the session itself remembers (session/memory.py knows
+what that is: sids, sequence numbers, holes, commands in flight), what is wanted, and the books. A recording
+has one at the beginning of each file and after each loss, so that a replay can start there without anything
+before it. Where a file goes on exactly where the last one ended, the replay ignores the checkpoint: its
+session already knows all of it.
+
+take_checkpoint() and restore() are called with the store's lock held, and only copy. lines_of() does the slow
+part, formatting every level of every book, on the writer's thread without the lock.
 """
 
 from __future__ import annotations
@@ -35,14 +40,14 @@ __all__ = [
 
 
 class Numbers:
-    """Numbers for subscriptions, so that a wish can name its own. Not thread-safe."""
+    """Numbers for subscriptions, so that a later wish can say which one it means. Not thread-safe."""
 
     def __init__(self) -> None:
         self._numbers: dict[Want, int] = {}
         self._next = 1
 
     def of(self, want: Want) -> int:
-        """The subscription's number, a new one if it has none."""
+        """Return the subscription's number, a new one if it has none."""
         number = self._numbers.get(want)
         if number is None:
             number = self._numbers[want] = self._next
@@ -50,12 +55,12 @@ class Numbers:
         return number
 
     def forget(self, want: Want) -> None:
-        """The subscription has ended."""
+        """Drop the number of a subscription that has ended."""
         self._numbers.pop(want, None)
 
 
 class BookCopy(NamedTuple):
-    """A book as it was."""
+    """A book at the moment of a checkpoint. Immutable, and its levels are its own copy."""
 
     market_ticker: str
     status: BookStatus
@@ -67,7 +72,7 @@ class BookCopy(NamedTuple):
 
 
 class SessionCopy(NamedTuple):
-    """A checkpoint as it was taken, its books yet to be written out."""
+    """A checkpoint as it was taken; its books are not formatted yet."""
 
     session: SessionLine
     books: list[BookCopy]
@@ -75,7 +80,7 @@ class SessionCopy(NamedTuple):
 
 @dataclass
 class Checkpoint:
-    """A checkpoint as it was read."""
+    """A checkpoint as it was read from a file."""
 
     ns: int
     session: SessionLine
@@ -83,7 +88,7 @@ class Checkpoint:
 
 
 def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool) -> SessionCopy:
-    """What the engine's session knows now; see SessionLine for ``missed`` and ``cut``."""
+    """Copy what the engine's session knows now; see SessionLine for ``missed`` and ``cut``."""
     books, tickers = engine.store.books, engine.requests.wanted_books_locked()
     wants = [line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))]
     line = SessionLine(state=engine.state.value, books=len(tickers), missed=missed, cut=cut, wants=wants)
@@ -98,7 +103,7 @@ def _copy(book: Book) -> BookCopy:
 
 
 def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
-    """The books of a checkpoint, written out."""
+    """Format the books of a checkpoint."""
     for book in copy.books:
         yield BookLine(
             book.market_ticker,
@@ -113,7 +118,7 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
 
 
 def book_of(line: BookLine) -> BookCopy:
-    """The book of a line. Raises ValueError for levels that cannot be."""
+    """Read a book from its line. Raises ValueError for impossible levels."""
     yes, no = (
         {price_units(price): count_units(size) for price, size in side}
         for side in (line.yes_dollars_fp, line.no_dollars_fp)
@@ -126,7 +131,7 @@ def book_of(line: BookLine) -> BookCopy:
 
 
 def _want_lines(want: Want, number: int) -> list[WantLine]:
-    """One for each channel: what the exchange has refused of it is no longer wanted."""
+    """One line per channel of the subscription, without the markets that the exchange refused there."""
     return [
         WantLine(
             number,
@@ -140,16 +145,19 @@ def _want_lines(want: Want, number: int) -> list[WantLine]:
 
 
 def want_of(line: WantLine) -> Want:
-    """The subscription of a line."""
+    """Make a subscription from its line."""
     return Want(tuple(line.channels), line.selector, line.keys, line.options)
 
 
 def restore(
     checkpoint: Checkpoint, store: BookStore, wanted: Wanted, session: Session, now: float
 ) -> tuple[dict[int, list[Want]], list[str]]:
-    """Make the session what it was then, whatever it was before.
+    """Bring the session to the state of the checkpoint, whatever it was before.
 
-    Returns the subscriptions by their numbers, and what is wrong with the checkpoint.
+    First everything wanted so far is dropped; then the subscriptions of the checkpoint are added, which makes
+    their books PENDING; the session forgets its connection; the books get their levels and status back; and
+    last the session takes up what it remembered. Returns the subscriptions by number, and what is wrong with
+    the checkpoint.
     """
     line, changed, troubles = checkpoint.session, session.output.status_changed, []
     for old in tuple(wanted.wants):
@@ -160,7 +168,7 @@ def restore(
         try:
             tickers = wanted.add(want)
         except ConfigurationError as error:
-            troubles.append(f"a subscription of a checkpoint cannot be, and is left out: {error}")
+            troubles.append(f"a subscription in a checkpoint is not valid and was skipped: {error}")
             continue
         for ticker in tickers:
             book = store.book_locked(ticker)
@@ -179,7 +187,7 @@ def restore(
         changed.add(copy.market_ticker)
     if line.books > len(checkpoint.books):
         troubles.append(f"{line.books - len(checkpoint.books)} books of a checkpoint are missing")
-    if line.state == "CONNECTED" and line.connected_at is None:  # older recordings do not say since when
+    if line.state == "CONNECTED" and line.connected_at is None:  # older recordings lack the time
         line.connected_at = now
     session.restore(line, now)
     return wants, troubles

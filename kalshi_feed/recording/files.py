@@ -1,6 +1,6 @@
 """Files of lines, compressed or not: written so that a kill costs the last second, read as far as they go.
 
-Owns names, opening and (de)compression. Must not import anything of the package but errors. Not thread-safe.
+Owns the names of files, opening and (de)compression. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.
 _GZIP: Final = 31  # zlib's wbits for a gzip header
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_BYTES: Final = 65_536
-_PACKED_BYTES: Final = 512  # unpacked at a time: what a damage costs
+_PACKED_BYTES: Final = 512  # decompressed at a time: at most so much before a damaged byte is lost
 
 
 def check_name(path: str | os.PathLike[str]) -> Path:
-    """The path of a recording to be written. Raises ConfigurationError where the name says no format."""
+    """Return the path of a new recording. Raises ConfigurationError if its name does not say the format."""
     found = Path(path)
     if not _NAME.fullmatch(found.name):
         raise ConfigurationError(
-            f"the recording {os.fspath(path)!r} needs a name that ends in .ndjson, .ndjson.gz or .ndjson.zst"
+            f"the name of the recording {os.fspath(path)!r} must end in .ndjson, .ndjson.gz or .ndjson.zst"
         )
     if found.name.endswith(".zst"):
         _zstandard()
@@ -46,13 +46,13 @@ def check_name(path: str | os.PathLike[str]) -> Path:
 
 
 def plain_stem(path: Path) -> str:
-    """The file's name without what says its format."""
+    """Return the file's name without the suffixes that say its format."""
     parts = _NAME.fullmatch(path.name)
     return parts["stem"] if parts is not None else path.name.partition(".")[0]
 
 
 def next_name(first: Path, number: int) -> Path:
-    """The name of a further part: NAME.0002.ndjson.gz; the first number from ``number`` on that is free."""
+    """Return the name of a later part: NAME.0002.ndjson.gz, or the next number that is free."""
     parts = _NAME.fullmatch(first.name)
     assert parts is not None, "checked by check_name"
     while True:
@@ -63,7 +63,7 @@ def next_name(first: Path, number: int) -> Path:
 
 
 def further_parts(first: Path) -> list[Path]:
-    """The files that next_name() may have named after ``first``, in their order."""
+    """Return the files that next_name() may have named after ``first``, in order."""
     parts = _NAME.fullmatch(first.name)
     if parts is None:
         return []
@@ -81,21 +81,23 @@ class FileFailed(Exception):
 
 
 class RecordingFile:
-    """A new file of lines. Raises FileExistsError or another OSError when made, SinkFailed afterwards. Not
-    thread-safe."""
+    """A new file of lines. Not thread-safe.
+
+    The constructor raises FileExistsError or another OSError, the methods raise FileFailed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.bytes = 0  # on the disk
+        self.bytes = 0  # on disk, so compressed ones
         self._pack = _packer(path.name)
         self._file = open(path, "xb", buffering=0)
 
     def write(self, data: bytes) -> None:
-        """Compress and write; what is not flushed may stay in the compressor."""
+        """Compress and write. Until flush(), some of it may stay in the compressor."""
         self._put(self._pack.compress(data) if self._pack else data)
 
     def flush(self) -> None:
-        """From now on everything written so far can be read, whatever becomes of this process."""
+        """Make everything written so far readable, even if this process is killed now."""
         if self._pack:
             self._put(self._pack.sync())
 
@@ -112,7 +114,7 @@ class RecordingFile:
         try:
             self._file.close()
         except OSError:
-            pass  # some file systems tell only now
+            pass  # some file systems report a failed write only now
 
     def _put(self, data: bytes) -> None:
         view = memoryview(data)
@@ -159,20 +161,20 @@ def _zstandard() -> Any:
         import zstandard
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "recordings in .zst need the package zstandard: pip install 'kalshi-feed[zstd]'"
+            "recordings in .zst need the package zstandard: pip install zstandard"
         ) from error
     return zstandard
 
 
 class CutOff(Exception):
-    """The file ends, or is damaged, in the middle; everything before that was read."""
+    """The file ends or is damaged in the middle; everything before that was read."""
 
 
 def read_chunks(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
-    """The text of a file, whatever its name says of its compression; ``progress`` is told the bytes of it
-    that were read.
+    """Yield the text of a file, decompressed as its content requires, whatever its name says.
 
-    Raises ConfigurationError for what cannot be opened, and CutOff at the end of what can be read.
+    ``progress`` is called with the number of bytes read from disk so far. Raises ConfigurationError if the
+    file cannot be opened, and CutOff where it cannot be read any further.
     """
     try:
         file = open(path, "rb")
@@ -225,4 +227,4 @@ def _unpacked(file: Any, kind: str) -> Iterator[bytes]:
             if unpack.eof:
                 data, unpack, is_within = unpack.unused_data, make(), False
     if is_within:
-        raise CutOff("it ends in the middle: whoever wrote it was killed, or still writes")
+        raise CutOff("it ends in the middle, because its writer was killed or is still at it")

@@ -1,10 +1,9 @@
-"""Captures of other programs: lines of the exchange's frames, as they are or as ``{"recv_ms": …, "event":
-frame}``.
+"""Captures of other programs: one of the exchange's frames per line, bare or in a wrapper.
 
-Owns the two readings of such a file: the first finds out which subscriptions there were, for nobody wrote
-that down; the second gives the frames. Where a sid turns up as another channel's, a channel under another
-sid, or a snapshot with a number far back, another connection had been made. Must not import anything that
-runs.
+The wrapper is ``{"recv_ms": …, "event": frame}``. Owns the two passes over such a file. The first one finds
+out which subscriptions there were, which nobody wrote down; the second one yields the frames. A new
+connection is assumed where a sid turns up for another channel, a channel under another sid, or a snapshot
+whose sequence number went back.
 """
 
 from __future__ import annotations
@@ -20,15 +19,13 @@ from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE, is_name
 from ..session.memory import SubscriptionMemory
 from .checkpoint import Checkpoint
 from .lines import ChangeLine, HeaderLine, Ns, SessionLine, WantLine
-from .reading import Connected, Lost, Record, Trouble, Turn, file_lines
+from .reading import Connected, FileLines, Lost, Record, Trouble, Turn
 
 __all__ = ["ForeignSource"]
 
-_MOST_AT_ONCE: Final = 256  # frames of one time given as one turn
-_SHARED: Final = ("event_lifecycle",)  # of two channels
-
-
-_LAST_MS: Final = 9_223_372_036_854  # as a time in ns it fits into 64 bits
+_MOST_AT_ONCE: Final = 256  # frames with the same time that become one turn
+_SHARED: Final = ("event_lifecycle",)  # types that two channels send, so they do not tell the channel
+_LAST_MS: Final = 9_223_372_036_854  # in ns it still fits into 64 bits
 
 
 class _Wrapper(msgspec.Struct):
@@ -58,7 +55,7 @@ _frame: Final = msgspec.json.Decoder(_Frame).decode
 
 @dataclass
 class _Connection:
-    """What was subscribed on one connection, and from which frame of the file on."""
+    """What was subscribed on one connection, and the number of its first frame in the file."""
 
     first_frame: int
     sids: dict[str, int] = field(default_factory=dict)
@@ -67,7 +64,10 @@ class _Connection:
 
 
 class ForeignSource:
-    """The frames of these files. Not thread-safe. Reads them once when made; raises ConfigurationError."""
+    """The frames of these files. Not thread-safe.
+
+    The constructor reads them once to learn the subscriptions. Raises ConfigurationError.
+    """
 
     def __init__(self, paths: list[Path], use_yes_price: bool) -> None:
         self.paths = paths
@@ -81,7 +81,7 @@ class ForeignSource:
         self.header = HeaderLine(format=0, channels=sorted(self._tickers), use_yes_price=use_yes_price)
 
     def records(self) -> Iterator[tuple[HeaderLine, Record]]:
-        """See Source."""
+        """Yield every record, as Source does; the header is the same for all."""
         for record in self._records():
             yield self.header, record
 
@@ -90,7 +90,7 @@ class ForeignSource:
         pending: list[bytes] = []
         ns = last = 0
         for number, (ns, payload) in enumerate(self._frames()):
-            ns = max(ns, last)  # without a time it is when the one before it was
+            ns = max(ns, last)  # a frame without a time gets that of the frame before
             connection = starts.get(number)
             if pending and (ns != last or connection is not None or len(pending) >= _MOST_AT_ONCE):
                 yield Turn(last, pending, None)
@@ -106,8 +106,8 @@ class ForeignSource:
             yield Turn(last, pending, None)
         if self._unreadable:
             yield Trouble(
-                f"{self._unreadable} lines of {self.paths[0]} are not frames, or of no possible time, and "
-                "are left out"
+                f"{self._unreadable} lines of {self.paths[0]} were skipped: not frames, or their time is "
+                "impossible"
             )
 
     def _checkpoint(self, connection: _Connection, ns: int) -> Checkpoint:
@@ -126,7 +126,7 @@ class ForeignSource:
         try:
             frame = _frame(payload)
         except (ValueError, RecursionError):
-            return  # the session will say what it thinks of it
+            return  # the session will report it
         body = frame.msg or _Body()
         connection = self._connections[-1]
         if frame.type == "subscribed" and body.channel:
@@ -140,7 +140,7 @@ class ForeignSource:
         if channel is None or frame.sid is None or frame.type in _SHARED:
             return
         tickers = self._tickers.setdefault(channel, {})
-        # else the session will say what it thinks of it
+        # the session reports any other ticker
         if body.market_ticker and is_name(body.market_ticker):
             tickers[body.market_ticker] = None
         went_back = frame.seq is not None and frame.seq < connection.last_seq.get(frame.sid, 0)
@@ -164,11 +164,11 @@ class ForeignSource:
         connection.channels[sid] = channel
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
-        """Every frame with the time in ns that its line tells, 0 if none."""
+        """Yield every frame with the time of its line in ns, 0 if the line has none."""
         self.read_bytes = self._unreadable = 0
         done = 0
         for path in self.paths:
-            lines = file_lines(path)
+            lines = FileLines(path)
             for text in lines:
                 self.read_bytes = done + lines.read_bytes
                 try:
@@ -188,6 +188,6 @@ def _time_of(wrapper: _Wrapper) -> int:
 
 
 def _sent_at(frame: _Frame) -> int:
-    """Of a bare frame only the exchange's own time is known."""
+    """A bare frame has only the exchange's own time."""
     ms = frame.sending_ts_ms or (frame.msg.ts_ms if frame.msg is not None else None) or 0
     return ms * 1_000_000 if 0 < ms <= _LAST_MS else 0

@@ -1,21 +1,22 @@
-"""The lines of a recording: one JSON object each, and what they mean.
+"""The lines of a recording: one JSON object each, and what they mean. Owns the format.
 
-Owns the format. The first line of a file is its header; a checkpoint follows (what the session knew then: a
-`session` line and its `book` lines); then come the session's inputs in order: frames as they were received,
-what was sent, what users wished, connections made and lost. Lines of one turn of the reader have the same
-``recv_ns``. Must not import anything that runs.
+The first line of a file is its header. A checkpoint follows, which is what the session knew at that moment: a
+``session`` line and its ``book`` lines. Then come the session's inputs in order: frames as they were
+received, commands that were sent, users' requests (a ``wish``), connections made and lost. All lines of one
+turn of the reader have the same ``recv_ns``.
 
-``recv_ns`` is the Unix time in ns; less the header's ``clock_offset_ns`` it is time.monotonic_ns(), the
-session's clock. When the two clocks part (the machine slept, or the wall clock was set), a line with
-``clock_offset_ns`` says so; it holds from there on.
+``recv_ns`` is Unix time in ns. Subtract ``clock_offset_ns`` and you have time.monotonic_ns(), which is the
+session's clock. The header has the first offset. When the two clocks part, because the machine slept or the
+wall clock was set, a line with a new ``clock_offset_ns`` says so, and holds from there on.
 
-The header holds the format's number, FORMAT. While it stays the same, older and newer versions read each
-other's recordings: a field that is added is optional, and has a default that means "as before"; fields that a
-version does not know are skipped. A change that an older version would misread gets the next number: an older
-version refuses such a file and asks for an upgrade, and a newer one goes on reading every number below.
-tests/recording/corpus holds recordings of earlier versions.
+The header also has the number of the format, FORMAT. As long as that stays the same, older and newer versions
+read each other's recordings: a new field is optional and its default means "as before", and fields that a
+version does not know are ignored. A change that an older version would misread gets the next number. An older
+version then refuses the file and asks for an upgrade; a newer one still reads every lower number.
+tests/recording/corpus holds recordings made by earlier versions.
 
-The types here say which values can be: a line with any other is left out when it is read, and reported.
+The types below also say which values are valid: a line with any other value is skipped and reported when it
+is read.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _Binaries = Annotated[int, msgspec.Meta(ge=0, le=100_000)]  # more than one read
 
 
 class HeaderLine(msgspec.Struct, omit_defaults=True):
-    """What the file is: ``part`` counts the files of one ``recording``."""
+    """What the file is. ``recording`` identifies the recording, and ``part`` numbers its files from 1."""
 
     format: int
     version: str = ""
@@ -71,7 +72,7 @@ class HeaderLine(msgspec.Struct, omit_defaults=True):
 
 
 class WantLine(msgspec.Struct, omit_defaults=True):
-    """A subscription; ``number`` names it in later wishes."""
+    """A subscription. Later wishes refer to it by ``number``."""
 
     number: int
     channels: list[str]
@@ -81,8 +82,11 @@ class WantLine(msgspec.Struct, omit_defaults=True):
 
 
 class WishLine(msgspec.Struct, omit_defaults=True):
-    """A request of a user, see Change. One that was applied twice stands there twice in a row, with the same
-    ``serial``."""
+    """A user's request; its fields are those of session.wanted.Change.
+
+    A request that Ctrl-C interrupted halfway may be applied and written twice, with the same
+    ``serial`` both times; a replay applies it once.
+    """
 
     do: str
     want: WantLine | None = None
@@ -92,8 +96,10 @@ class WishLine(msgspec.Struct, omit_defaults=True):
 
 
 class ChangeLine(msgspec.Struct, omit_defaults=True):
-    """A StateChange; the gap's bounds in Unix ns. ``clock_skew``: seconds our clock was ahead of the
-    exchange's; ``next_id``: of the first command on the connection.
+    """A StateChange, with the bounds of the gap in Unix ns.
+
+    ``clock_skew`` is how many seconds our clock was ahead of the exchange's, ``next_id`` the id of the first
+    command on the connection.
     """
 
     reason: str = ""
@@ -106,7 +112,7 @@ class ChangeLine(msgspec.Struct, omit_defaults=True):
 
 
 class ReadingLine(msgspec.Struct, omit_defaults=True):
-    """See tap.Reading."""
+    """What the connection said about a turn besides its frames: the fields of engine.tap.Reading."""
 
     is_behind: bool = False
     arriving_since: float | None = None
@@ -116,9 +122,10 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
 
 
 class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
-    """A checkpoint: all that is needed to go on from here, ``books`` more lines of books included.
+    """A checkpoint: with the next ``books`` lines of books it is everything a session needs to go on.
 
-    ``missed`` messages before it are not in the recording; ``cut``: other inputs may be missing, too.
+    ``missed`` messages just before it are not in the recording. ``cut`` says that other inputs may be missing
+    as well.
     """
 
     state: str
@@ -129,8 +136,10 @@ class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
 
 
 class BookLine(msgspec.Struct, omit_defaults=True):
-    """A book of a checkpoint, both sides in their own prices, as the wire writes them; ``updated`` on the
-    session's clock."""
+    """A book in a checkpoint.
+
+    Each side has its own prices, written as on the wire. ``updated`` is a time on the session's clock.
+    """
 
     market_ticker: str
     status: BookStatus
@@ -143,15 +152,16 @@ class BookLine(msgspec.Struct, omit_defaults=True):
 
 
 class CommandId(msgspec.Struct):
-    """What matters of a command that was sent."""
+    """The one part of a sent command that a replay needs."""
 
     id: int = 0
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """Any line: the fields that are there say which. ``event`` is the frame, byte for byte; ``text`` one that
-    is no JSON object; ``reading``: what the connection told beside it. ``clock_offset_ns`` takes the place of
-    the header's from here on.
+    """Any line; the fields that are present say which kind it is.
+
+    ``event`` is a frame, byte for byte, or ``text`` if the frame is not a JSON object; ``reading`` is what
+    the connection said besides. ``clock_offset_ns`` replaces the header's from here on.
     """
 
     recv_ns: Ns | None = None
@@ -174,13 +184,13 @@ _decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def encode_line(line: Line, ns: int | None = None) -> bytes:
-    """Any line."""
+    """Encode a line that is received or done at ``ns`` (Unix); the header has no time."""
     line.recv_ns = ns
     return _encode(line) + b"\n"
 
 
 def encode_turn(ns: int, payloads: Sequence[bytes], reading: Reading = QUIET) -> bytes:
-    """The frames of one turn, each a line, byte for byte if it is a JSON object on one line."""
+    """Encode the frames of one turn, each as a line: byte for byte, if it is a JSON object on one line."""
     if reading is not QUIET:
         last = encode_line(Line(reading=ReadingLine(*reading)), ns)
         return (encode_turn(ns, payloads) if payloads else b"") + last
@@ -199,7 +209,7 @@ def _frame(ns: int, payload: bytes) -> bytes:
 
 
 def _are_objects(payloads: Sequence[bytes]) -> bool:
-    """Whether each payload is a JSON object by itself, with nothing around it and no line break in it."""
+    """Whether each payload by itself is a JSON object, without whitespace around it or line breaks in it."""
     joined = b",".join(payloads)
     if b"\n" in joined or not all(payload[:1] == b"{" and payload[-1:] == b"}" for payload in payloads):
         return False
@@ -211,12 +221,12 @@ def _are_objects(payloads: Sequence[bytes]) -> bool:
 
 
 def encode_sent(ns: int, commands: Sequence[bytes]) -> bytes:
-    """What a turn sent."""
+    """Encode the commands that a turn sent."""
     return b'{"recv_ns":%d,"sent":[%b]}\n' % (ns, b",".join(commands))
 
 
 def change_line(change: StateChange) -> ChangeLine:
-    """A change of the feed's state."""
+    """Return the change of the feed's state as a line holds it."""
     return ChangeLine(
         change.reason,
         change.attempt,

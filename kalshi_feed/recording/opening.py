@@ -1,5 +1,4 @@
-"""Which recording some files are, and which of its files there are. Owns open_source(); must not import
-anything that runs."""
+"""Which recording a path means: its kind, its parts and their order. Owns open_source()."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from ..errors import ConfigurationError
 from .files import further_parts
 from .foreign import ForeignSource
 from .lines import HeaderLine
-from .reading import NothingRecorded, Source, Trouble, is_native, paths_of
+from .reading import NothingRecorded, Source, Trouble, paths_of, read_header
 
 __all__ = ["beginning_of", "open_source"]
 
@@ -19,12 +18,12 @@ __all__ = ["beginning_of", "open_source"]
 def open_source(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], use_yes_price: bool | None = None
 ) -> Source | ForeignSource:
-    """The recording in these files, a native one or a capture. Raises ConfigurationError.
+    """Open the recording in these files, our own format or another program's capture.
 
-    One path that is the first file of a recording in several parts means all of them, as far as they are in
-    the same folder under the names they were given. A list means what it lists, and a later part by itself
-    that part. Parts that hold nothing, because their recorder was killed when it had just made them, are left
-    out and reported.
+    A single path to the first file of a rotated recording means all of its parts, provided they are in the
+    same folder under their original names. A list means exactly what it lists, and a later part by itself
+    means that part. An empty part, left by a recorder that was killed just after creating it, is skipped and
+    reported. Raises ConfigurationError.
     """
     found = paths_of(paths)
     headers, troubles = _headers_of(found)
@@ -46,36 +45,36 @@ def open_source(
 
 
 def beginning_of(source: Source | ForeignSource) -> int | None:
-    """The time of the first line in Unix ns; None if there is none."""
+    """Return the time of the first line in Unix ns, or None if there is none."""
     return next((record.ns for _, record in source.records() if not isinstance(record, Trouble)), None)
 
 
 def _headers_of(paths: list[Path]) -> tuple[dict[Path, HeaderLine | None], list[str]]:
-    """The header of each file, None for a capture's, and what is to be said of the others."""
+    """Return each usable file's header (None for a capture), and a report for each file that is empty."""
     headers: dict[Path, HeaderLine | None] = {}
     troubles: list[str] = []
     nothing: NothingRecorded | None = None
     for path in paths:
         try:
-            headers[path] = is_native(path)
+            headers[path] = read_header(path)
         except NothingRecorded as error:
             nothing = nothing or error
-            troubles.append(f"{error}: it is left out")
+            troubles.append(f"{error}; skipping it")
     if not headers and nothing is not None:
         raise nothing
     return headers, troubles
 
 
 def _add_series(headers: dict[Path, HeaderLine | None], troubles: list[str]) -> None:
-    """Add the further parts of a recording whose first part is there."""
+    """If the only file is the first part of a recording, add the later parts."""
     ((first, header),) = headers.items()
     if header is None or not header.recording or header.part != 1:
         return
     for path in further_parts(first):
         try:
-            further = is_native(path)
+            further = read_header(path)
         except ConfigurationError as error:
-            troubles.append(f"{error}: it is left out")
+            troubles.append(f"{error}; skipping it")
             continue
         if further is not None and further.recording == header.recording:
             headers[path] = further

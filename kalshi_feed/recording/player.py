@@ -1,8 +1,4 @@
-"""The thread that plays a recording, and what time it is meanwhile.
-
-Owns the thread and the clock. What is played is its host's business (replaying.py). Must not import anything
-of the package but threads and waiting.
-"""
+"""The thread that plays a recording, and the clock it sets. Its host (replaying.py) says what is played."""
 
 from __future__ import annotations
 
@@ -15,50 +11,57 @@ from ..waiting import Signal
 
 __all__ = ["Player", "ReplayClock", "moment_of", "ns_of"]
 
-_LONGEST_NAP: Final = 1.0  # seconds; then the time is looked at again
+_LONGEST_NAP: Final = 1.0  # seconds until the clock is read again
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def moment_of(ns: int) -> datetime:
-    """The aware datetime (UTC) of Unix nanoseconds."""
+    """Return Unix nanoseconds as an aware datetime (UTC)."""
     return _EPOCH + timedelta(microseconds=ns // 1000)
 
 
 def ns_of(moment: datetime) -> int:
-    """The Unix nanoseconds of an aware datetime."""
+    """Return an aware datetime as Unix nanoseconds."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 class Played(Protocol):
-    """What is played. Both are called on the player's thread."""
+    """What a player plays. Both methods are called on the player's thread."""
 
     def play(self, player: Player) -> None:
-        """Everything, to the end or until the player is stopping."""
+        """Play everything, to the end or until the player is stopping."""
 
     def on_end(self, error: BaseException | None) -> None:
-        """The last call."""
+        """The last call: playing has ended, with ``error`` if it failed."""
 
 
 class ReplayClock:
-    """The time in a recording. Written by the player, read by any thread: one attribute, replaced in one
-    step."""
+    """The time in a recording, on both of its clocks: Unix time, and the session's monotonic one.
+
+    The player sets it, any thread reads it: it is one attribute, replaced in one step.
+    """
 
     def __init__(self, ns: int = 0) -> None:
-        self._times = (ns, 0)  # Unix ns, and what the session's clock is behind it
+        self._times = (ns, 0)  # Unix ns, and how far the session's clock is behind it
 
     def set(self, ns: int, offset_ns: int) -> float:
-        """It is ``ns`` (Unix); returns the session's time."""
+        """Set the clock to the time of a record, ``ns`` (Unix); returns the session's time."""
         self._times = (ns, offset_ns)
         return self.monotonic()
 
     def advance(self, ns: int) -> None:
-        """It is ``ns`` (Unix), and nothing has been received."""
+        """Set the clock to ``ns`` (Unix), a moment between two records."""
         self._times = (ns, self._times[1])
 
     @property
     def ns(self) -> int:
         """Unix time in nanoseconds."""
         return self._times[0]
+
+    @property
+    def offset_ns(self) -> int:
+        """Unix time less the session's, in nanoseconds."""
+        return self._times[1]
 
     def monotonic(self) -> float:
         """The session's time, in seconds."""
@@ -71,9 +74,9 @@ class ReplayClock:
 
 
 class Player(FeedingThread):
-    """Plays in a thread of its own; see FeedingThread for who may call what.
+    """The thread that plays a recording: what connection.reader.Reader is to a live feed.
 
-    What connection.reader.Reader is to an engine on a connection.
+    FeedingThread says which thread may call which method.
     """
 
     def __init__(self, name: str, host: Played) -> None:
@@ -82,7 +85,7 @@ class Player(FeedingThread):
         self._nap = Signal()
 
     def wake(self) -> None:
-        """See FeedingThread."""
+        """End a nap, so that the player looks again at what it waits for. Any thread may call this."""
         self._nap.set()
 
     def _work(self) -> None:
@@ -92,7 +95,7 @@ class Player(FeedingThread):
         self._host.on_end(error)
 
     def nap(self, until: float) -> bool:
-        """Wait until time.monotonic() is ``until``; False if wake() came first, as stop() does."""
+        """Wait until time.monotonic() is ``until``; False if wake() came first, as it does with stop()."""
         while (left := until - time.monotonic()) > 0:
             if self._nap.wait(min(left, _LONGEST_NAP)):
                 return False

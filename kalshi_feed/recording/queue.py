@@ -1,7 +1,7 @@
-"""What a feed's threads leave for the writer of a recording: a bounded queue that nobody waits for.
+"""The queue between a feed's threads and the writer of its recording: bounded, and no one waits for it.
 
-Owns RecordingQueue, the Tap. Appending to a deque takes no lock and wakes nobody: the writer looks a few
-times a second.
+Owns RecordingQueue, which is the engine's Tap. Appending to a deque takes no lock and wakes no thread: the
+writer looks a few times a second.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .lines import Line, WantLine, WishLine, change_line
 __all__ = ["CheckpointItem", "ClockItem", "Item", "LineItem", "RecordingQueue", "SentItem", "TurnItem"]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
-_ITEM_BYTES: Final = 64  # what an item costs beside its payloads
-_CLOCK_MOVED_NS: Final = 100_000_000  # less is not worth a line
+_ITEM_BYTES: Final = 64  # the cost of an item besides its payloads
+_CLOCK_MOVED_NS: Final = 100_000_000  # a smaller step of the wall clock is not worth a line
 
 
 class TurnItem(NamedTuple):
-    """What one turn received; ``now`` is time.monotonic() here and below."""
+    """What one turn of the reader received. ``now`` is time.monotonic(), here and below."""
 
     now: float
     payloads: Sequence[bytes]
@@ -35,24 +35,24 @@ class TurnItem(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the queue's bound that it uses."""
+        """How many bytes of the queue's bound the item uses."""
         return sum(map(len, self.payloads)) + _ITEM_BYTES
 
 
 class SentItem(NamedTuple):
-    """What that turn sent."""
+    """The commands that the turn before it sent."""
 
     now: float
     commands: Sequence[bytes]
 
     @property
     def size(self) -> int:
-        """See TurnItem."""
+        """How many bytes of the queue's bound the item uses."""
         return sum(map(len, self.commands)) + _ITEM_BYTES
 
 
 class LineItem(NamedTuple):
-    """Any other line, which has no time yet."""
+    """Any other line; the writer sets its time."""
 
     now: float
     line: Line
@@ -60,7 +60,7 @@ class LineItem(NamedTuple):
 
 
 class CheckpointItem(NamedTuple):
-    """A checkpoint; ``new_part``: at the beginning of a file. ``missed`` messages before it were left out."""
+    """A checkpoint, at the beginning of a file (``new_part``) or after a loss within one."""
 
     now: float
     copy: SessionCopy
@@ -70,7 +70,7 @@ class CheckpointItem(NamedTuple):
 
 
 class ClockItem(NamedTuple):
-    """The wall clock less the monotonic one, from here on."""
+    """The wall clock was set or the machine slept: the wall clock less the monotonic one, from here on."""
 
     now: float
     clock_offset_ns: int
@@ -81,10 +81,10 @@ Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem
 
 
 class RecordingQueue:
-    """The tap. Its state belongs to whoever holds the store's lock, but for ``pop``, which the writer alone
-    calls.
+    """The tap. Its state is guarded by the store's lock, except that the writer alone calls ``pop``.
 
-    After a loss nothing is taken in until the next checkpoint: a recording is whole from each checkpoint on.
+    After a loss it accepts nothing until the next checkpoint, so a recording is complete from each checkpoint
+    up to the next loss.
     """
 
     def __init__(self, engine: Engine, on_end: Callable[[], object], join: Callable[[float], object]) -> None:
@@ -92,19 +92,19 @@ class RecordingQueue:
         self._on_end = on_end
         self._join = join
         self._queue: deque[Item] = deque()
-        self._queued = 0  # bytes ever queued; less _taken it is what waits
-        self._taken = 0
+        self._queued = 0  # bytes ever queued; minus _taken, that is what is waiting
+        self._taken = 0  # bytes ever taken out; written by the writer alone
         self._numbers = Numbers()
-        self._now = 0.0
-        self._clock_offset_ns = 0  # what the writer computes the wall time with
-        self.accepts = False  # only behind a checkpoint there is anything to add to
-        self.missed = 0  # messages that were left out, here or because they could not be written
-        self._missed_before = 0  # at the last checkpoint
-        self._was_cut = False  # whether anything was left out since the last checkpoint
+        self._now = 0.0  # of the turn in progress, for sent()
+        self._clock_offset_ns = 0  # what the writer computes the wall time of a line with
+        self.accepts = False  # False before the first checkpoint, and from a loss to the next one
+        self.missed = 0  # messages lost, here or because they could not be written
+        self._missed_before = 0  # the value of ``missed`` at the last checkpoint
+        self._was_cut = False  # whether anything was lost since the last checkpoint
         self.ended = False
 
     def pop(self) -> Item | None:
-        """The next item; None for nothing now."""
+        """Return the next item, or None if there is none at the moment."""
         try:
             item = self._queue.popleft()
         except IndexError:
@@ -113,7 +113,7 @@ class RecordingQueue:
         return item
 
     def checkpoint_locked(self, new_part: bool) -> None:
-        """Take one; from here on there is something to add to."""
+        """Queue a checkpoint of the session as it is now; from here on inputs are accepted."""
         copy = take_checkpoint(
             self._engine, self._numbers, self.missed - self._missed_before, cut=self._was_cut
         )
@@ -127,26 +127,25 @@ class RecordingQueue:
         self.accepts, self._was_cut = True, False
 
     def lose_locked(self, messages: int) -> None:
-        """What was taken in could not be written, so many messages among it: take in nothing more until the
-        next checkpoint."""
+        """The writer lost inputs with this many messages: accept nothing more until the next checkpoint."""
         self.accepts, self._was_cut = False, True
         self.missed += messages
 
     # -- Tap -------------------------------------------------------------------------------------------------
 
     def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
-        """See Tap."""
+        """Queue what a turn of the reader received."""
         self._now = now
         self._look_at_clocks(now)
         if not self._add(TurnItem(now, payloads, reading)):
             self.missed += len(payloads)
 
     def sent(self, commands: Sequence[bytes]) -> None:
-        """See Tap."""
+        """Queue the commands that this turn sends."""
         self._add(SentItem(self._now, commands))
 
     def wish(self, change: Change) -> None:
-        """See Tap."""
+        """Queue a user's request."""
         want, words = change.want, list(change.words)
         if want is None:
             wish = WishLine(change.kind, words=words, serial=change.serial)
@@ -168,50 +167,49 @@ class RecordingQueue:
         self._add(LineItem(now, Line(wish=wish)))
 
     def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
-        """See Tap."""
+        """Queue that a connection was made."""
         self._look_at_clocks(now)
         line = change_line(change)
         line.clock_skew, line.next_id = clock_skew, self._engine.session.next_id
         self._add(LineItem(now, Line(connected=line)))
 
     def lost(self, now: float, change: StateChange) -> None:
-        """See Tap."""
+        """Queue that a connection was lost, or a dial failed."""
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(lost=change_line(change))))
 
     def renewed(self, now: float) -> None:
-        """See Tap."""
+        """A fresh session took over after a bug: what it knows is a new checkpoint."""
         self.checkpoint_locked(new_part=False)
 
     def end(self, now: float) -> None:
-        """See Tap."""
+        """The feed was closed or has failed: end the recording, after a checkpoint if inputs were lost."""
         if self.ended:
             return
         self._look_at_clocks(now)
         if self.missed > self._missed_before:
             self.checkpoint_locked(new_part=False)
         mark = LineItem(now, Line(end=True))
-        self._queued += mark.size  # whatever waits already
+        self._queued += mark.size  # even if the queue is full
         self._queue.append(mark)
         self.accepts = False
         self.ended = True
         self._on_end()
 
     def abandon(self) -> None:
-        """See Tap."""
+        """The feed object is gone: end without waiting and without a lock."""
         self.ended = True
         self._on_end()
 
     def join(self, timeout: float) -> None:
-        """See Tap."""
+        """Wait until everything is written, at most ``timeout`` seconds."""
         self._join(timeout)
 
     def _look_at_clocks(self, now: float) -> None:
-        """Before anything else is taken in at ``now``: should the wall clock have moved against the
-        session's, note it (N44)."""
+        """If the wall clock moved against the session's, queue that before the input of ``now`` (N44)."""
         if -_CLOCK_MOVED_NS < time.time_ns() - time.monotonic_ns() - self._clock_offset_ns < _CLOCK_MOVED_NS:
             return
-        offset_ns = read_clocks().wall_offset_ns  # this thread may have been held up between the two
+        offset_ns = read_clocks().wall_offset_ns  # a careful look: this thread may have paused in between
         if abs(offset_ns - self._clock_offset_ns) >= _CLOCK_MOVED_NS:
             self._clock_offset_ns = offset_ns
             self._add(ClockItem(now, offset_ns))

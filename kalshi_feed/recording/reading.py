@@ -1,7 +1,10 @@
 """A recording read back: the inputs of a session, in order, as far as the file goes.
 
-Owns Source (native recordings) and the records it gives. A file that ends in the middle, or has lines that
-cannot be read, gives what it has and says so (Trouble). Must not import anything that runs.
+Owns Source, which reads our own format, and the records it yields. Reading happens in four stages, each a
+generator over the one before: FileLines cuts the file into lines, _decoded() drops lines that cannot be read,
+_in_time() mends times that cannot be true, _records() puts lines together into turns and checkpoints. Source
+then joins the parts of a recording. Nothing that is wrong with a file stops a replay: each stage passes on
+what it can use, and reports the rest as a Trouble in its place.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ __all__ = [
     "LONGEST_LINE",
     "Connected",
     "End",
+    "FileLines",
     "Lost",
     "NothingRecorded",
     "Record",
@@ -32,9 +36,8 @@ __all__ = [
     "Trouble",
     "Turn",
     "Wish",
-    "file_lines",
-    "is_native",
     "paths_of",
+    "read_header",
 ]
 
 _decoder: Final = msgspec.json.Decoder(Line)
@@ -43,13 +46,14 @@ _BEGINNING: Final = b'{"kalshi_feed_recording":'
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Bytes: four times the longest message that a feed accepts by default."""
 
-# ns: threads write their lines in the order of a lock, with the times of before they had it
+# How far a line's time may be from the one before it, in ns. Back: a thread reads the clock, then waits for
+# the lock that orders the lines. Ahead: a running feed has something to record at least once a day.
 _MOST_BACK: Final = 60 * 1_000_000_000
-_MOST_AHEAD: Final = 24 * 3600 * 1_000_000_000  # ns: for longer nothing happens in a feed that runs
+_MOST_AHEAD: Final = 24 * 3600 * 1_000_000_000
 
 
 class Turn(NamedTuple):
-    """One turn of the reader. ``first_id``: of the first command it sent, None if it sent none."""
+    """One turn of the reader. ``first_id`` is the id of the first command it sent, None if it sent none."""
 
     ns: int
     payloads: list[bytes]
@@ -58,14 +62,14 @@ class Turn(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """A user's call."""
+    """A user's request."""
 
     ns: int
     wish: WishLine
 
 
 class Connected(NamedTuple):
-    """A connection stood."""
+    """A connection was made."""
 
     ns: int
     change: ChangeLine
@@ -79,20 +83,20 @@ class Lost(NamedTuple):
 
 
 class ClockMoved(NamedTuple):
-    """The wall clock went on from another time; ``clock_offset_ns`` takes the place of the header's."""
+    """The wall clock was set, or the machine slept: ``clock_offset_ns`` replaces the header's."""
 
     ns: int
     clock_offset_ns: int
 
 
 class Trouble(NamedTuple):
-    """Something of the file cannot be used."""
+    """A part of the file cannot be used; ``text`` says which and why."""
 
     text: str
 
 
 class End(NamedTuple):
-    """The recording was ended, not cut off."""
+    """The recording ended in good order; without this it was cut off."""
 
     ns: int
 
@@ -101,10 +105,10 @@ Record = Turn | Wish | Connected | Lost | Checkpoint | Trouble | End
 
 
 def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """One file or several. Raises ConfigurationError for none, or none that is there."""
+    """Return the paths as a list. Raises ConfigurationError if there are none, or one is not a file."""
     found = [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
     if not found:
-        raise ConfigurationError("no recording is named")
+        raise ConfigurationError("no recording was given: name at least one file")
     for path in found:
         if not path.is_file():
             what = (
@@ -118,18 +122,20 @@ def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
 
 
 class FileLines:
-    """The lines of a file, and how far it was read. Iterate once. A line longer than LONGEST_LINE is left out
-    and counted."""
+    """The lines of a file, and how far it was read. Iterate only once. Not thread-safe.
+
+    A line longer than LONGEST_LINE is skipped and counted.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.read_bytes = 0
-        self.too_long = 0
-        self.is_cut_line = False  # whether the last line has no end
-        self.cut_off = ""  # why the file ended before its end
+        self.read_bytes = 0  # of the file as it is on disk, so compressed ones
+        self.too_long = 0  # lines that were skipped
+        self.is_cut_line = False  # whether the last line has no line break
+        self.cut_off = ""  # why the file could not be read to its end
 
     def __iter__(self) -> Iterator[bytes]:
-        pieces: list[bytes] = []  # of the line that has no end yet
+        pieces: list[bytes] = []  # of the line whose end has not come yet
         size = 0  # of that line; its pieces are dropped once it is too long
         try:
             for chunk in self._chunks():
@@ -155,7 +161,7 @@ class FileLines:
             yield line
 
     def _chunks(self) -> Iterator[bytes]:
-        """The text of the file without the mark that editors on Windows put at its beginning."""
+        """The file's text without the byte order mark that editors on Windows put at its beginning."""
         chunks = read_chunks(self.path, self._progress)
         yield next(chunks, b"").removeprefix(BOM_UTF8)
         yield from chunks
@@ -164,38 +170,33 @@ class FileLines:
         self.read_bytes = position
 
 
-def file_lines(path: Path) -> FileLines:
-    """The file's lines."""
-    return FileLines(path)
-
-
 class NothingRecorded(ConfigurationError):
-    """A file without a whole line, as a recorder leaves it that was killed when it had just made it."""
+    """A file without a single complete line, left by a recorder that was killed just after creating it."""
 
 
-def is_native(path: Path) -> HeaderLine | None:
-    """The header of a recording of ours; None for other lines of JSON.
+def read_header(path: Path) -> HeaderLine | None:
+    """Return the header of a recording in our own format, or None for a capture of another program.
 
-    Raises ConfigurationError for what is no recording at all, and for one that a later version has made.
+    Raises ConfigurationError for a file that is neither, and for a recording made by a later version.
     """
-    lines = file_lines(path)
+    lines = FileLines(path)
     first = next(iter(lines), None)
     if first is None:
         why = (
             f" ({lines.cut_off})"
             if lines.cut_off
-            else " but one line that is too long"
+            else " except for a line that is too long"
             if lines.too_long
             else ""
         )
-        raise NothingRecorded(f"the recording {str(path)!r} holds nothing{why}")
+        raise NothingRecorded(f"the recording {str(path)!r} is empty{why}")
     plain: Any = None
     try:
         plain = msgspec.json.decode(first)
     except (ValueError, RecursionError):
         if lines.is_cut_line and first.startswith(_BEGINNING[: len(first)]):
             raise NothingRecorded(
-                f"the recording {str(path)!r} holds nothing but the beginning of its first line"
+                f"the recording {str(path)!r} is empty except for the beginning of its first line"
             ) from None
     if not isinstance(plain, dict) or not plain.keys() & {
         "kalshi_feed_recording",
@@ -206,9 +207,9 @@ def is_native(path: Path) -> HeaderLine | None:
     }:
         shown = first[:_SHOWN].decode("utf-8", "replace")
         raise ConfigurationError(
-            f"{str(path)!r} is not a recording, its first line is {shown!r}: a recording is made by "
-            "`kalshi-feed record`, or is "
-            'lines of the exchange\'s frames, as they are or as {"recv_ms": …, "event": frame}'
+            f"{str(path)!r} is not a recording: its first line is {shown!r}. Give a file made by "
+            "`kalshi-feed record`, or a capture with one of the exchange's frames per line, bare or as "
+            '{"recv_ms": …, "event": frame}'
         )
     if "kalshi_feed_recording" not in plain:
         return None
@@ -219,9 +220,8 @@ def is_native(path: Path) -> HeaderLine | None:
     )
     if type(number) is int and number > FORMAT:
         raise ConfigurationError(
-            f"{str(path)!r} was recorded by a later version: it is of format {number}, this version reads up "
-            f"to {FORMAT}; upgrade "
-            "kalshi-feed"
+            f"{str(path)!r} was recorded by a later version: its format is {number}, and this version reads "
+            f"up to {FORMAT}; upgrade kalshi-feed"
         )
     if type(number) is not int or number < 1:
         raise ConfigurationError(f"the header of {str(path)!r} cannot be read: its format is {number!r}")
@@ -234,8 +234,10 @@ def is_native(path: Path) -> HeaderLine | None:
 
 
 class Source:
-    """The recording in these files, parts of one or one after the other; ``troubles`` is said of it first.
-    Not thread-safe."""
+    """The recording in these files: parts of one, or several recordings one after the other.
+
+    ``troubles`` are reported before anything else. Not thread-safe.
+    """
 
     def __init__(self, paths: list[Path], headers: list[HeaderLine], troubles: Iterable[str] = ()) -> None:
         self.paths = paths
@@ -247,15 +249,15 @@ class Source:
 
     @property
     def read_bytes(self) -> int:
-        """How much of ``size`` was read."""
+        """How many of the ``size`` bytes were read."""
         return self._done_bytes + (self._lines.read_bytes if self._lines is not None else 0)
 
     def records(self) -> Iterator[tuple[HeaderLine, Record]]:
-        """Everything, each with its file's header.
+        """Yield every record with the header that holds for it.
 
-        Within a recording the time never goes back: where the wall clock was set back it stands still until
-        that has caught up. The header's ``clock_offset_ns`` is the one that holds for the record, so that the
-        session's clock goes on in any case.
+        Unix time never goes back within a recording: if the wall clock was set back, it stands still here
+        until it has caught up. The ``clock_offset_ns`` of the header that comes with a record is adjusted
+        accordingly, so the session's clock keeps running at its own rate all the while.
         """
         latest = 0
         recording = ""
@@ -279,7 +281,7 @@ class Source:
             yield self.header, Trouble(text)
         before: HeaderLine | None = None
         for path in self.paths:
-            lines = self._lines = file_lines(path)
+            lines = self._lines = FileLines(path)
             header: HeaderLine | None = None
             for record in _records(lines):
                 if isinstance(record, HeaderLine):
@@ -290,17 +292,16 @@ class Source:
                         and header.part > before.part + 1
                     ):
                         text = (
-                            f"{path} is part {header.part} of its recording, what came before it is part "
-                            f"{before.part}: "
+                            f"{path} is part {header.part} of its recording, but follows part {before.part}: "
                         )
-                        yield header, Trouble(text + "what was between them is missing")
+                        yield header, Trouble(text + "everything between them is missing")
                 elif isinstance(record, ClockMoved):
                     header = header and msgspec.structs.replace(
                         header, clock_offset_ns=record.clock_offset_ns
                     )
                 elif header is not None:
                     if isinstance(record, Checkpoint) and _goes_on(before, header, record):
-                        before = None  # at the seam alone
+                        before = None  # only at the seam between two parts
                         continue
                     yield header, record
             self._done_bytes += lines.read_bytes
@@ -308,27 +309,27 @@ class Source:
 
 
 def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoint) -> bool:
-    """Whether nothing is missing between two parts: the session knows all of this already."""
+    """Whether nothing is missing between two parts, so that the session already knows this checkpoint."""
     if before is None or checkpoint.session.missed or checkpoint.session.cut:
         return False
     return (before.recording, before.part + 1) == (header.recording, header.part)
 
 
 def _at(record: Turn | Wish | Connected | Lost | Checkpoint | End, ns: int) -> Record:
-    """The record, at another time."""
+    """Return the record with another time."""
     return dataclasses.replace(record, ns=ns) if isinstance(record, Checkpoint) else record._replace(ns=ns)
 
 
 def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
-    """The lines, their times in order: a damaged digit must neither stop a replay for years nor cost what
-    comes after it.
+    """Yield the lines with times that can be true.
 
-    A time far ahead is believed if the next line's is as late. One that is not, or that goes back, becomes
-    the one before it. Lines of several threads may be a little out of order, and where the clock moved, a
-    line says so.
+    One damaged digit must neither stop a replay for years nor spoil everything after it. So a time far ahead
+    is held back until the next line: if that is as late, both are believed. If it is not, or if a time goes
+    far back, the line gets the time of the one before it. Lines of several threads may be a little out of
+    order. A step of the wall clock is announced by a line of its own, after which any time is believed.
     """
-    last: int | None = None
-    ahead: Line | None = None
+    last: int | None = None  # the time of the last line that was believed, ns; None where any is
+    ahead: Line | None = None  # a line with a time far ahead, held back
     wrong = 0
     for line in lines:
         if (
@@ -364,13 +365,12 @@ def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
         yield ahead
     if wrong:
         yield Trouble(
-            f"the time of {wrong} line{'' if wrong == 1 else 's'} was wrong, and was taken from the line "
-            "before it"
+            f"{wrong} line{'' if wrong == 1 else 's'} had a wrong time, and got that of the line before"
         )
 
 
 def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
-    """The lines that can be used."""
+    """Yield the lines that can be used, and report the others."""
     bad = 0
     for text in lines:
         try:
@@ -386,17 +386,18 @@ def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
         yield line
     if lines.too_long:
         yield Trouble(
-            f"{lines.path}: a line longer than {LONGEST_LINE // 2**20} MiB is left out ({lines.too_long} of "
-            "them)"
+            f"{lines.path}: {lines.too_long} line{'' if lines.too_long == 1 else 's'} longer than "
+            f"{LONGEST_LINE // 2**20} MiB skipped"
         )
     if bad > lines.is_cut_line:
         yield Trouble(_unreadable(bad - lines.is_cut_line, lines.path))
     if lines.cut_off or (bad and lines.is_cut_line):
-        why = lines.cut_off or "its last line is incomplete: whoever wrote it was killed, or still writes"
+        why = lines.cut_off or "its last line is incomplete, because its writer was killed or is still at it"
         yield Trouble(f"{lines.path} was read as far as it goes: {why}")
 
 
-_WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {  # what a wish must say
+# every kind of wish, and whether a line has all that it needs
+_WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {
     "subscribe": lambda wish: wish.want is not None,
     "add_markets": lambda wish: wish.number is not None,
     "delete_markets": lambda wish: wish.number is not None,
@@ -410,7 +411,7 @@ _WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {  # what a wish must sa
 
 
 def _is_usable(line: Line) -> bool:
-    """Whether the line is one that this version writes, or at least one of a moment."""
+    """Whether this version can do something with the line; every line but a header must have a time."""
     if line.kalshi_feed_recording is not None:
         return True
     if line.wish is not None:
@@ -421,9 +422,13 @@ def _is_usable(line: Line) -> bool:
 
 
 def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
-    """The records of one file."""
-    turn: Turn | None = None
-    checkpoint: Checkpoint | None = None  # whose books are still coming
+    """Put the lines of one file together into records.
+
+    A turn is finished by the commands it sent or by the first line of another moment, a checkpoint by the
+    first line that is not a book.
+    """
+    turn: Turn | None = None  # that may still get more frames
+    checkpoint: Checkpoint | None = None  # that may still get more books
     for line in _in_time(_decoded(lines)):
         if isinstance(line, Trouble):
             yield line
@@ -435,7 +440,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
                     checkpoint.books.append(book_of(line.book))
                 except ValueError as error:
                     yield Trouble(
-                        f"the book of {line.book.market_ticker!r:.80} in {lines.path} is left out: {error}"
+                        f"the book of {line.book.market_ticker!r:.80} in {lines.path} was skipped: {error}"
                     )
                 continue
             yield checkpoint
@@ -489,5 +494,5 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
 def _unreadable(count: int, path: Path) -> str:
     return (
         f"{count} line{'' if count == 1 else 's'} of {path} cannot be read and "
-        f"{'is' if count == 1 else 'are'} left out"
+        f"{'was' if count == 1 else 'were'} skipped"
     )

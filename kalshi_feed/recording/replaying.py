@@ -1,9 +1,24 @@
 """A recording as a feed: an engine whose reader takes its inputs from a file.
 
-Owns ReplayEngine and StepEngine. The recording's receive times are the session's clock; what the session
-would send goes nowhere, and the recorded answers come all the same. The session takes one message at a time:
-its callbacks run to their end, on the same thread, then those who wait for it (waits.py), then comes the
-next. Must not import the feed or the connection.
+Owns ReplayEngine and StepEngine. Everything a feed does follows from what its session takes in and when, so a
+replay needs no logic of its own for books, gaps or repairs: it hands the recorded inputs to an ordinary
+session, with the recorded times as its clock. What that session would send goes nowhere; the recorded answers
+come anyway. Only what the session cannot know is taken from the file as it stands: the ids of commands, and
+why and when connections were made and lost.
+
+A live feed takes in a whole read at once and lets callbacks catch up. A replay takes one message at a time,
+which is what makes it a time machine. Each step goes like this, all of it on the player's thread:
+
+1. The time passes up to the message (``_reach``): at a set speed that means a nap, with speed="wait" it means
+   waiting for all participants, and on the way threads are woken whose moment comes first (waits.py).
+2. The clock is set, and the session takes the message under the store's lock (``_messages``).
+3. The callbacks run to their end (``_hand_on``), and find every book exactly as it was at this message.
+4. The threads that wait for something are woken, if it is there now (``_step_done``). With speed="wait" the
+   player then waits until all of them wait again before it goes on, even within one recorded read.
+
+A checkpoint in the file (``_restore``) puts the session where it was then, at the beginning and after a loss.
+With replay(at=…) everything before that moment is played silently: the session takes it all in, so that the
+books are right, but no callback runs and no wait is answered until ``_speak`` ends the silence.
 """
 
 from __future__ import annotations
@@ -36,13 +51,13 @@ from .waits import ReplayStore
 
 __all__ = ["ReplayEngine", "StepEngine"]
 
-_LOOK: Final = 0.02  # seconds between two looks whether a thread that keeps the time standing has ended
+_LOOK: Final = 0.02  # seconds between two looks whether a thread that holds the time still has ended
 
 
 class ReplayEngine(Engine):
-    """A recording as a feed's inside. Thread-safe; play() and what it calls are for the player's thread.
+    """The engine of a replayed feed. Thread-safe; play() and all that it calls run on the player's thread.
 
-    ``speed``: recorded seconds a second, "max", or "wait" (see waits.py). Raises ConfigurationError.
+    ``speed`` is recorded seconds per second, "max", or "wait" (waits.py). Raises ConfigurationError.
     """
 
     def __init__(
@@ -66,8 +81,8 @@ class ReplayEngine(Engine):
         self._at_ns = _unix_ns("at", at, self._begins_ns)
         self._until_ns = _unix_ns("until", until, self._begins_ns)
         if self._until_ns is not None and self._until_ns <= (self._at_ns or self._begins_ns):
-            raise ConfigurationError("until must be later than at, and than the recording's beginning")
-        self._pace = speed if isinstance(speed, float) else None
+            raise ConfigurationError("until must be later than at, and later than the recording's beginning")
+        self._pace = speed if isinstance(speed, float) else None  # None: as fast as possible, or by turns
         self._by_turns = speed == "wait"
         self._is_foreign = isinstance(self.source, ForeignSource)
         self.clock = ReplayClock(self._begins_ns)
@@ -91,18 +106,21 @@ class ReplayEngine(Engine):
             },
         )
         self.store.is_past = True
-        self._recorded = self.requests
+        self._recorded = self.requests  # applies recorded requests; below, those of the replay's own users
         self.requests = ReplayRequests(
             self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
         )
-        self._wants: dict[int, list[Want]] = {}
-        self._last_serial: int | None = None  # of the request that was taken last
-        self._turn_reading = QUIET
-        self._has_begun = self._was_restored = False
-        self._is_silent = False  # the moment of ``at`` has not come yet
-        self._began: tuple[float, float] | None = (
-            None  # when the first moment was played: monotonic seconds, Unix ns
-        )
+        # From here on the player's, set afresh by each play().
+        self._wants: dict[int, list[Want]] = {}  # the recorded subscriptions by number, one for each channel
+        self._last_serial: int | None = None  # of the last recorded request; the same one again is skipped
+        self._turn_reading = QUIET  # what the connection said besides, in the turn being played
+        self._has_begun = False  # play() was called, so there is progress to report
+        self._was_restored = False  # a checkpoint was taken, so the next connection is not the first
+        self._is_silent = False  # the moment of ``at`` has not come yet: callbacks hear nothing
+        # Where the pace is counted from: a moment on this machine's monotonic clock, and the session's time
+        # at that moment, both in seconds. None until the first moment is played; set again where another
+        # recording begins.
+        self._began: tuple[float, float] | None = None
 
     def _new_store(self, clock: Clock) -> ReplayStore:
         self._waits = ReplayStore(
@@ -115,7 +133,7 @@ class ReplayEngine(Engine):
         return self._waits
 
     def _new_dispatcher(self, **options: Any) -> InlineDispatcher:
-        """A replay has no queue and no workers, however many were asked for."""
+        """A replay has no queue and no workers: callbacks run on the player's thread."""
         waits = self._waits
         return InlineDispatcher(
             blocking=waits, view_of=waits.view, report_fault=self._count_fault, now=waits.now
@@ -123,14 +141,14 @@ class ReplayEngine(Engine):
 
     @property
     def progress(self) -> float:
-        """See Engine."""
+        """How much of the recording was read, 0 to 1."""
         if not self._has_begun:
             return 0.0
         return self.source.read_bytes / self.source.size if self.source.size else 1.0
 
     def check_recordable(self) -> None:
-        """See Engine."""
-        raise ConfigurationError("a replay cannot be recorded: it is a recording already, copy the file")
+        """Raise ConfigurationError: there is nothing to record that is not in the file."""
+        raise ConfigurationError("a replay cannot be recorded: it is already a recording, so copy the file")
 
     def _starting_locked(self) -> None:
         self.clock.advance(self._begins_ns)
@@ -145,42 +163,55 @@ class ReplayEngine(Engine):
     # -- the player's side: time -----------------------------------------------------------------------------
 
     def play(self, player: Player) -> None:
-        """Everything, to the end of the recording or to stop()."""
+        """Play everything, to the end of the recording or until stop()."""
         self._has_begun, self._was_restored, self._is_silent = True, False, False
         self._began = self._last_serial = None
         self._waits.play(player.wake)
         self._hand_on([], ())
         self._is_silent = self._at_ns is not None
+        recording = self.source.header.recording
         for header, record in self.source.records():
             if isinstance(record, Trouble):
                 self._trouble(record.text)
                 continue
             if self._until_ns is not None and record.ns >= self._until_ns:
                 break
-            if not self._reach(record.ns, player):
+            offset_ns = header.clock_offset_ns
+            if header.recording != recording:
+                recording = header.recording
+                if self._began is not None:
+                    self._began = (time.monotonic(), (record.ns - offset_ns) / 1e9)
+            if not self._reach(record.ns, offset_ns, player):
                 return
-            self._take_safely(record, self.clock.set(record.ns, header.clock_offset_ns), player)
+            self._take_safely(record, self.clock.set(record.ns, offset_ns), player)
         if self._is_silent:
             raise ConfigurationError(f"at is after the end of the recording, {moment_of(self.clock.ns)}")
-        if self._until_ns is None or self._reach(self._until_ns, player):
+        if self._until_ns is None or self._reach(self._until_ns, self.clock.offset_ns, player):
             self._end(player)
 
-    def _reach(self, ns: int, player: Player) -> bool:
-        """Let the recording's time pass up to ``ns``, and wake whoever waits for a moment on the way. False:
-        stop()."""
+    def _reach(self, ns: int, offset_ns: int, player: Player) -> bool:
+        """Let the recording's time pass up to ``ns`` (Unix); returns False if stop() came first.
+
+        On the way there it stops at each earlier moment at which a thread is due, and wakes that thread.
+
+        At a set speed the pace is that of the session's clock, which at ``ns`` is ``offset_ns`` behind Unix
+        time. Where the wall clock was set, or the machine slept, Unix time jumps. The session's clock does
+        not, and no one wants to wait for hours in which nothing was recorded. A thread's moment may lie
+        within such a jump, and then comes with it.
+        """
         if self._is_silent:
             if self._at_ns is not None and ns < self._at_ns:
                 return self._goes_on(player)
             self._speak()
         while self._all_wait(player):
             due = self._waits.next_due()
-            moment = min(due, ns)
+            at = (ns - offset_ns) / 1e9
+            if due < ns:
+                at = min(at, (due - self.clock.offset_ns) / 1e9)
             if self._began is None:
-                self._began = (time.monotonic(), moment)
-            if self._pace is not None and not player.nap(
-                self._began[0] + (moment - self._began[1]) / 1e9 / self._pace
-            ):
-                continue  # there may be another moment to stop at
+                self._began = (time.monotonic(), at)
+            if self._pace is not None and not player.nap(self._began[0] + (at - self._began[1]) / self._pace):
+                continue  # woken: there may be an earlier moment to stop at now
             if due >= ns:
                 return True
             self.clock.advance(int(due))
@@ -188,7 +219,7 @@ class ReplayEngine(Engine):
         return False
 
     def _all_wait(self, player: Player) -> bool:
-        """With speed="wait": wait until every participant does. False: stop()."""
+        """With speed="wait", wait until every participant waits; returns False if stop() came first."""
         while self._goes_on(player):
             in_the_way = self._waits.in_the_way()
             if not in_the_way:
@@ -202,7 +233,11 @@ class ReplayEngine(Engine):
         return not (player.stopping() or self.store.forked)
 
     def _speak(self) -> None:
-        """The moment has come that was asked for: from here on callbacks are told, and those who wait."""
+        """End the silence: the moment of ``at`` has come, and now callbacks run and waits are answered.
+
+        The books were built in silence, so each of them counts as changed. Of all changes of state only the
+        last one is reported.
+        """
         self._is_silent = self._waits.is_silent = False
         del self._state.undelivered[:-1]
         self._hand_on([], self.requests.wanted_books())
@@ -219,7 +254,7 @@ class ReplayEngine(Engine):
         self._step_done()
 
     def _step_done(self) -> None:
-        """Callbacks hear of what is left, then those who wait."""
+        """End a step: callbacks hear of changes of state still unreported, then waiting threads are woken."""
         if self._is_silent:
             return
         if self._state.undelivered:
@@ -249,14 +284,14 @@ class ReplayEngine(Engine):
             self._waits.hold()
             self.turn([], now)
         except ConnectionLost:
-            self.session.output.give_up = None  # if the connection was given up, the recording says so too
+            self.session.output.give_up = None  # if the live feed gave up the connection, that was recorded
         except (ValueError, LookupError, ArithmeticError):
             raise  # the file was edited
-        except Exception as defect:  # the recorded feed may have met it too: then its next connection follows
+        except Exception as defect:  # if the live feed met this bug as well, its next connection follows
             self.renew_session(defect, now)
 
     def _messages(self, payloads: list[bytes], now: float) -> Iterator[None]:
-        """The messages of one read, each to its end before the next."""
+        """Take the messages of one read, and yield after each one, when its callbacks and waits are done."""
         store, waits, session = self.store, self._waits, self.session
         items: list[Message | Event] = []
         for message, payload in zip(session.decoder.decode_batch(payloads), payloads, strict=True):
@@ -366,7 +401,7 @@ class ReplayEngine(Engine):
             self.dispatcher.put(items, read_at if read_at is not None else time.perf_counter(), changed)
 
     def _end(self, player: Player) -> None:
-        """Everything was played; the books stay as they are."""
+        """End the replay after everything was played. The books stay as they are."""
         if not self._all_wait(player):
             return
         self._waits.hold()
@@ -376,7 +411,11 @@ class ReplayEngine(Engine):
         self._hand_on([], ())
 
     def on_end(self, error: BaseException | None) -> None:
-        """See Host."""
+        """The last call on the player's thread: end all waits and streams.
+
+        After a failure or stop() the feed ends as a live one does, and closes its books. At the end of the
+        recording it keeps them as they were, and the waits say why they ended.
+        """
         self._waits.is_silent = False
         if self._is_silent:
             self._is_silent = False
@@ -388,7 +427,7 @@ class ReplayEngine(Engine):
             text = "the recording has ended"
             if not self._by_turns:
                 text += (
-                    ', while this thread waited: with KalshiFeed.replay(…, speed="wait") its time '
+                    ', while this thread was waiting: with KalshiFeed.replay(…, speed="wait") its time '
                     "passes only while you wait"
                 )
             ended = FeedClosedError(text)
@@ -402,8 +441,7 @@ class ReplayEngine(Engine):
 
 
 class StepEngine(ReplayEngine):
-    """A recording taken frame by frame in the caller's thread, with the books as they are after each. Not
-    thread-safe."""
+    """A recording taken frame by frame on the caller's thread, without callbacks. Not thread-safe."""
 
     def __init__(
         self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, gaps: str, timing: Timing
@@ -423,10 +461,9 @@ class StepEngine(ReplayEngine):
         self._collected: tuple[list[Message | Event], dict[str, Any]] = ([], {})
 
     def steps(self) -> Iterator[tuple[int, list[Message | Event], Iterable[str]]]:
-        """After each frame: the time in Unix ns, what it brought, and the markets whose books changed their
-        status.
+        """Yield after each frame: its time (Unix ns), what it brought, markets whose book changed status.
 
-        While the caller holds the last, the store finds these books, also those that nobody wants any more.
+        As long as the caller keeps the last of these, the store finds those books, even unwanted ones.
         """
         ns = 0
         for header, record in self.source.records():
@@ -455,8 +492,10 @@ class StepEngine(ReplayEngine):
 
 
 def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int | None:
-    """A moment of a recording; a number is seconds after its beginning. Raises ConfigurationError for one
-    before it."""
+    """Return a moment of a recording in Unix ns; a number means seconds after its beginning.
+
+    Raises ConfigurationError for a moment before the beginning.
+    """
     if not isinstance(moment, datetime):
         return None if moment is None else begins_ns + round(moment * 1e9)
     ns = ns_of(moment)
@@ -472,11 +511,10 @@ def _moment_of(ns: int | None) -> datetime | None:
 def _standing(thread: Thread | None) -> str:
     if thread is None:
         return (
-            'with speed="wait" a replay waits for a thread that waits for it, and none has come yet: '
-            "call run_forever(), say"
+            'with speed="wait" a replay plays only while a thread waits for it, and none has come yet: call '
+            "run_forever(), for example"
         )
     return (
-        f"the thread {thread.name} keeps the replay's time standing: it has not waited for the feed for 10 "
-        "s; "
-        "with feed.stepping_out() time passes without it"
+        f"thread {thread.name} is holding the replay's time still: it has not waited for the feed for 10 s; "
+        "use feed.stepping_out() to let time pass without it"
     )

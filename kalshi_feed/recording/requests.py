@@ -1,7 +1,4 @@
-"""What users ask of a replay.
-
-Owns ReplayRequests. Thread-safe.
-"""
+"""What users ask of a replay, which can send nothing. Owns ReplayRequests. Thread-safe."""
 
 from __future__ import annotations
 
@@ -14,26 +11,27 @@ __all__ = ["ReplayRequests"]
 
 
 class ReplayRequests(UserRequests):
-    """What users ask of a replay: nothing is sent, and what they get is what was recorded. Thread-safe.
+    """User requests to a replay: nothing is sent, and the answers are those that were recorded. Thread-safe.
 
-    A subscription is confirmed when the recorded one was, so that programs written for a live feed run as
-    they are.
+    What a user subscribes to here is kept apart from what was subscribed when the recording was made
+    (``recorded``, which the player alone changes). A user's subscription counts as confirmed while the
+    recorded one was, so a program written for a live feed runs unchanged.
     """
 
     def __init__(self, recorded: UserRequests, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._recorded = recorded
         self.can_ask = False
-        self._users = Wanted()
+        self._users = Wanted()  # what the users of the replay want; guarded by the store's lock
 
     def want_book(self, market_ticker: str) -> None:
-        """The book is in the recording, or will never come."""
+        """Do nothing: the book is in the recording, or will never come."""
 
     def _check_locked(self, want: Want) -> None:
         self._users.check(want)
 
     def _apply_locked(self, change: Change) -> None:
-        """Snapshots and lists are those that were recorded."""
+        """Note what users want now. Snapshots and lists are not asked for: they come as recorded."""
         want = change.want
         if want is None:
             return
@@ -47,13 +45,15 @@ class ReplayRequests(UserRequests):
             self._users.remove(want)
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
-        """What was open at this moment of the recording."""
-        self._store.wait(lambda: True, timeout, str)  # answered already, and a wait like any other
+        """Return what was open at this moment of the recording."""
+        self._store.wait(lambda: True, timeout, str)  # the answer is known, but this counts as a wait
         return self.look(self.session.open_subscriptions)
 
     def confirmed(self, want: Want) -> bool:
-        """See UserRequests; False of channels that nobody wanted when it was recorded, and at its end as it
-        was then."""
+        """Whether the recorded feed had this confirmed at the time; False for channels it never wanted.
+
+        At the end of the recording the answer stays what it was then.
+        """
         wanted = self._recorded.wanted.channels
         return all(
             name in wanted and self.session.confirmed(name, want.keys_of(name))
@@ -61,4 +61,4 @@ class ReplayRequests(UserRequests):
         )
 
     def reopen_books_locked(self) -> None:
-        """The recording says when."""
+        """Do nothing: the recording says when books were reopened."""

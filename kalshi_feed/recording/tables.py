@@ -1,7 +1,7 @@
 """A recording as tables: every delta, every trade, and the top of each book whenever it has changed.
 
-Owns the columns and the writing, Parquet by pyarrow and CSV without it; a few thousand rows are in memory at
-a time. Must not import the feed or the connection.
+Owns the columns and the writing: Parquet with pyarrow, CSV without it. Only a few thousand rows are in memory
+at a time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from .replaying import StepEngine
 
 __all__ = ["COLUMNS", "Converter"]
 
-_ROWS: Final = 8192  # in memory for each table
+_ROWS: Final = 8192  # in memory per table
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-# name: kind. "time" is UTC in microseconds, "price" decimal(6,4) dollars, "size" decimal(18,2) contracts
+# Each table's columns and their kinds: "time" is UTC in microseconds, "price" decimal(6,4) in dollars, "size"
+# decimal(18,2) in contracts.
 COLUMNS: Final[dict[str, dict[str, str]]] = {
     "deltas": {
         "received_at": "time",
@@ -115,8 +116,10 @@ class _Parquet:
 
 
 class Converter:
-    """One conversion. Raises ConfigurationError for files that cannot be read or made, and a missing package.
-    Not thread-safe."""
+    """One conversion of a recording to tables. Not thread-safe.
+
+    Raises ConfigurationError for files that cannot be read or created, and if a package is missing.
+    """
 
     def __init__(
         self,
@@ -136,19 +139,19 @@ class Converter:
         for path in self._files.values():
             if path.exists():
                 raise ConfigurationError(
-                    f"{str(path)!r} is there already, and is not overwritten: move it, or choose another "
+                    f"{str(path)!r} already exists and will not be overwritten: move it or choose another "
                     "folder"
                 )
         self._make: type[_Parquet | _Csv] = _Parquet if kind == "parquet" else _Csv
-        self._waiting: dict[str, list[tuple[Any, ...]]] = {name: [] for name in COLUMNS}
-        self._tops: dict[str, tuple[Any, ...]] = {}
+        self._waiting: dict[str, list[tuple[Any, ...]]] = {name: [] for name in COLUMNS}  # rows to be written
+        self._tops: dict[str, tuple[Any, ...]] = {}  # the last top of each book, by ticker
         self.messages = 0
         self.rows: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0))
-        self.trouble: list[str] = []
+        self.trouble: list[str] = []  # what is wrong with the recording
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files of the tables."""
+        """The files that the tables are written to."""
         return tuple(self._files.values())
 
     @property
@@ -157,7 +160,7 @@ class Converter:
         return self._engine.progress
 
     def steps(self) -> Iterator[None]:
-        """Convert; stops now and then, so that progress can be told. Raises OSError."""
+        """Convert the recording; yields now and then, so that progress can be shown. Raises OSError."""
         tables: dict[str, _Table] = {}
         try:
             try:
@@ -166,7 +169,7 @@ class Converter:
                 for name, path in self._files.items():
                     tables[name] = self._make(path, COLUMNS[name])
             except OSError as error:
-                raise ConfigurationError(f"the tables cannot be made: {error}") from error
+                raise ConfigurationError(f"the tables cannot be created: {error}") from error
             for ns, items, changed in self._engine.steps():
                 self._take(ns, items, changed)
                 if any(len(rows) >= _ROWS for rows in self._waiting.values()):
@@ -256,6 +259,6 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'; --to csv needs none"
+            "Parquet needs the package pyarrow: pip install pyarrow; --to csv needs nothing"
         ) from error
     return pyarrow, pyarrow.parquet

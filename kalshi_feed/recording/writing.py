@@ -1,10 +1,12 @@
-"""Recording: a feed's inputs written to a file, by a thread of its own.
+"""Recording: a feed's inputs, written to a file by a thread of its own.
 
-Owns the writer thread and the files. Must not import the feed, the connection or the dispatcher.
+Owns the writer thread and the files. The feed never waits for the disk: its threads append to a queue
+(queue.py), and the writer empties it a few times a second.
 
-When the queue's queue has reached its bound, or a file cannot be written, what comes is left out, counted and
-told to on_error, until a new checkpoint (see checkpoint.py) makes a fresh start: in the same file, or in a
-next part.
+If the queue reaches its bound, or a file cannot be written, inputs are lost. They are counted and reported to
+on_error, and nothing more is accepted until a new checkpoint (checkpoint.py) makes a fresh start: in the same
+file after a full queue, in a new part after a failed file. So a recording is complete from each checkpoint up
+to the next loss, and a replay never has to guess what was missing.
 """
 
 from __future__ import annotations
@@ -36,17 +38,17 @@ if TYPE_CHECKING:
 __all__ = ["Recording"]
 
 _LOOK: Final = 0.1  # seconds between two looks at the queue
-_FLUSH: Final = 0.5  # seconds; with the look and the writing, a kill costs less than the last second
+_FLUSH: Final = 0.5  # seconds; with the look and the write, a kill costs less than the last second
 _WRITE_BYTES: Final = 256 * 1024
-_FIRST_RETRY: Final = 1.0  # seconds until a file that cannot be written is tried again
+_FIRST_RETRY: Final = 1.0  # seconds until the first retry after a file could not be written
 _LAST_RETRY: Final = 30.0
 
 
 class Recording:
-    """A recording under way, a context manager. Thread-safe.
+    """A recording in progress; also a context manager. Thread-safe.
 
-    ``path`` is the first file, ``paths`` all of them. It ends with close(), or with the feed. If the feed has
-    been started and never been connected by then, there is nothing in it and its file is removed.
+    ``path`` is the first file, ``paths`` are all of them. A recording ends with close(), or with the feed. If
+    the feed was started but never connected, the recording holds nothing and its file is removed.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Recording:
         rotate_bytes: int | None = None,
         rotate_seconds: float | None = None,
     ) -> None:
-        """Raises ConfigurationError."""
+        """Check the arguments; start() makes the file. Raises ConfigurationError."""
         first = check_name(path)
         _check_bound("rotate_bytes", rotate_bytes)
         _check_bound("rotate_seconds", rotate_seconds)
@@ -68,39 +70,42 @@ class Recording:
         self._id = uuid.uuid4().hex
         self._wake = Signal()
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
-        # the writer's, from start() on
-        self._tries_in_vain = (
-            False  # whether the feed has been started, and nothing of a connection has been recorded
-        )
-        self._offset_ns = 0
-        self._part = 0
-        self._part_began = 0.0
-        self._flushed_at = 0.0
-        self._rotating = False
+        # From start() on, everything below belongs to the writer thread; properties read it without a lock.
+        self._never_connected = False  # the feed was started, and no connection has been recorded since
+        self._offset_ns = 0  # the wall clock less the monotonic one, as the last line written knows it
+        self._part = 0  # number of the part being written, 0 before the first checkpoint
+        self._part_began = 0.0  # monotonic seconds, for rotate_seconds
+        self._flushed_at = 0.0  # monotonic seconds of the last flush
+        self._rotating = False  # a checkpoint for the next part is queued and not written yet
+        # after a failure: when to try the next file (monotonic seconds), and the delay after that
         self._retry_at, self._retry_delay = 0.0, _FIRST_RETRY
-        self._unflushed = 0  # messages written and not flushed
-        self._sink: RecordingFile | None = None
+        self._unflushed = 0  # messages written since the last flush; lost if the file fails now
+        self._sink: RecordingFile | None = None  # the open file; None after a failure and at the end
+        # messages and bytes before compression, of all files; bytes on disk of the files that are closed
         self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
-        self._error: Exception | None = None
+        self._error: Exception | None = None  # why the last file failed; None while files can be written
         self._thread = ServiceThread(target=self._run, name="kalshi-feed-recorder", daemon=True)
 
     def start(self) -> Recording:
-        """Begin. Raises ConfigurationError: the file is there or cannot be made, or the feed is being
-        recorded already."""
+        """Create the file and begin to record.
+
+        Raises ConfigurationError if the file exists or cannot be created, or if another recording of the feed
+        is open.
+        """
         engine = self._engine
         try:
             self._sink = self._open(self._first)
             with engine.store.lock:
                 if engine.tap is not None and not engine.tap.ended:
                     raise ConfigurationError(
-                        "this feed is being recorded already: close() that recording first"
+                        "this feed is already being recorded: close() that recording first"
                     )
-                self._tries_in_vain = engine.state in (FeedState.CONNECTING, FeedState.RECONNECTING)
+                self._never_connected = engine.state in (FeedState.CONNECTING, FeedState.RECONNECTING)
                 engine.record(self._intake)
                 self._intake.checkpoint_locked(new_part=True)
             self._thread.start()
-        except BaseException:  # also Ctrl-C, or whatever a signal handler raises
+        except BaseException:  # including Ctrl-C, and anything a signal handler raises
             if not self._thread.is_alive():
                 engine.stop_recording(self._intake)
                 self._remove_empty_file()
@@ -108,7 +113,7 @@ class Recording:
         return self
 
     def _remove_empty_file(self) -> None:
-        """Nothing was written to the file that was made, and it must not be in the way of the next try."""
+        """Remove the new, empty file: it would block the next attempt under the same name."""
         if self._sink is not None:
             self._drop_sink()
             with suppress(OSError):
@@ -128,47 +133,47 @@ class Recording:
 
     @property
     def messages(self) -> int:
-        """The exchange's messages written so far; up to a second's worth of them may not be on the disk
-        yet."""
+        """How many of the exchange's messages were written; the last second's may not be on disk yet."""
         return self._messages
 
     @property
     def missed(self) -> int:
-        """Messages that are not in the recording: the disk was too slow, or full."""
+        """How many messages are missing from the recording because the disk was too slow or full."""
         return self._intake.missed
 
     @property
     def file_bytes(self) -> int:
-        """Bytes of all files together."""
+        """The size of all files together, in bytes."""
         sink = self._sink
         return self._done_bytes + (sink.bytes if sink is not None else 0)
 
     @property
     def text_bytes(self) -> int:
-        """Bytes before compression."""
+        """How many bytes were written, before compression."""
         return self._text_bytes
 
     @property
     def error(self) -> Exception | None:
-        """Why nothing is being written just now (it is tried again), or None."""
+        """Why nothing can be written at the moment, or None. The recording keeps trying."""
         return self._error
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """Whether the recording is still running."""
         return self._thread.is_alive()
 
     def join(self, timeout: float) -> None:
-        """Wait until everything is written, at most ``timeout`` seconds, after the end has come from
-        somewhere."""
+        """Once the recording was told to end, wait at most ``timeout`` seconds until all of it is written."""
         if threading.current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log(logging.WARNING, "the recording %s was not written within %.1f s", self._first, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the recording; the feed goes on. Waits until everything is written, at most ``timeout``
-        seconds. Idempotent."""
+        """End the recording, and wait at most ``timeout`` seconds until all of it is written.
+
+        The feed goes on. Idempotent.
+        """
         self._engine.stop_recording(self._intake)
         self.join(timeout)
 
@@ -187,7 +192,7 @@ class Recording:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            "a Recording holds a thread and an open file: it cannot be pickled or copied; take its path, and "
+            "a Recording holds a thread and an open file: it cannot be pickled or copied; take its path and "
             "replay() that"
         )
 
@@ -203,14 +208,14 @@ class Recording:
                 self._look_after(time.monotonic())
                 self._wake.wait(_LOOK)
             self._finish()
-        except Exception as error:  # a defect of ours must not go unnoticed
+        except Exception as error:  # a bug in this package must not go unnoticed
             self._drop_sink()
             self._error = error
             self._engine.stop_recording(self._intake)
-            self._tell(f"a defect in kalshi_feed ended the recording {self._first}: {error!r}", error)
+            self._report(f"a defect in kalshi_feed ended the recording {self._first}: {error!r}", error)
 
     def _drain(self) -> None:
-        """Write what waits."""
+        """Write everything that is queued."""
         size = messages = 0
         texts: list[bytes] = []
         while (item := self._intake.pop()) is not None:
@@ -238,9 +243,9 @@ class Recording:
 
     def _note_connection(self, line: Line) -> None:
         if line.connected is not None:
-            self._tries_in_vain = False
-        elif line.wish is not None and line.wish.do == "reopen_books":  # by start()
-            self._tries_in_vain = True
+            self._never_connected = False
+        elif line.wish is not None and line.wish.do == "reopen_books":  # the feed's start() asks for that
+            self._never_connected = True
 
     def _ns(self, now: float) -> int:
         return round(now * 1e9) + self._offset_ns
@@ -248,7 +253,7 @@ class Recording:
     def _write(self, texts: list[bytes], messages: int = 0) -> None:
         if not texts:
             return
-        if self._sink is None:  # it has failed, and this came before that was known
+        if self._sink is None:  # the file failed while this was already queued
             with self._engine.store.lock:
                 self._intake.lose_locked(messages)
             return
@@ -264,7 +269,7 @@ class Recording:
             self._flush_if_due(time.monotonic())
 
     def _begin(self, fresh: CheckpointItem) -> None:
-        """A checkpoint, at the beginning of a part or where messages are missing."""
+        """Write a checkpoint, at the beginning of a part or after a loss within one."""
         if fresh.new_part:
             self._rotating = False
             self._offset_ns = fresh.clock_offset_ns
@@ -282,17 +287,17 @@ class Recording:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
                 self._error, self._retry_delay = None, _FIRST_RETRY
-                self._tell(
-                    f"the recording goes on in {self._sink.path}; {self.missed} messages are missing so far"
+                self._report(
+                    f"the recording continues in {self._sink.path}; {self.missed} messages were lost so far"
                 )
         elif self._sink is not None:
-            self._tell(
-                f"the recording {self._sink.path} was written too slowly: {self.missed} messages are missing "
-                "so far"
+            self._report(
+                f"the recording {self._sink.path} could not be written fast enough: {self.missed} messages "
+                "were lost so far"
             )
 
     def _next_part(self, now: float) -> bool:
-        """Open the next file, unless it is the first, which is open."""
+        """Open the next file. The first one is already open: start() did that."""
         self._part_began = now
         if self._part == 0:
             self._part = 1
@@ -316,7 +321,7 @@ class Recording:
         return True
 
     def _look_after(self, now: float) -> None:
-        """What is due by the clock: a flush, the next part, another try."""
+        """Do what is due by the clock: a flush, the next part, or a retry."""
         self._flush_if_due(now)
         if self._sink is None:
             if now >= self._retry_at:
@@ -363,8 +368,11 @@ class Recording:
                 self._remove_if_nothing_came()
 
     def _remove_if_nothing_came(self) -> None:
-        """A key that is refused, say: an empty file would only be in the way of the next try."""
-        if not self._tries_in_vain:
+        """Remove the files of a feed that never connected, for example because its key was refused.
+
+        They hold nothing, and would block the next attempt under the same name.
+        """
+        if not self._never_connected:
             return
         for path in self._paths:
             with suppress(OSError):
@@ -372,7 +380,7 @@ class Recording:
         self._paths.clear()
 
     def _fail(self, failure: Exception) -> None:
-        """Nothing more can be written: leave the file as it is, and try another one later."""
+        """Leave the file as it is, since no more can be written to it, and try another one later."""
         cause = failure.__cause__ or failure
         path = self._sink.path if self._sink is not None else self._first
         with self._engine.store.lock:
@@ -385,9 +393,9 @@ class Recording:
         is_new, self._error = self._error is None, cause if isinstance(cause, Exception) else failure
         if is_new:
             what = getattr(cause, "strerror", None) or cause
-            self._tell(
-                f"the recording {path} cannot be written: {what}; it is tried again, messages are missing "
-                "meanwhile",
+            self._report(
+                f"the recording {path} cannot be written: {what}; retrying, messages are lost until it "
+                "succeeds",
                 cause,
             )
 
@@ -402,9 +410,9 @@ class Recording:
             sink.path.unlink(missing_ok=True)
             if sink.path in self._paths[1:]:
                 self._paths.remove(sink.path)
-                self._part -= 1  # a number that is missing among the files is a file that is missing
+                self._part -= 1  # a number missing among the files would look like a missing file
 
-    def _tell(self, text: str, error: BaseException | None = None) -> None:
+    def _report(self, text: str, error: BaseException | None = None) -> None:
         log(logging.ERROR if error is not None else logging.WARNING, "%s", text)
         self._engine.tell("recording", text, error)
 
@@ -413,12 +421,12 @@ class Recording:
             return RecordingFile(path)
         except FileExistsError:
             raise ConfigurationError(
-                f"the recording {str(path)!r} is there already, and is not overwritten: give another name, "
-                "or move it away"
+                f"the recording {str(path)!r} already exists and will not be overwritten: choose another "
+                "name or move it"
             ) from None
         except OSError as error:
             raise ConfigurationError(
-                f"the recording {str(path)!r} cannot be made: {error.strerror or error}"
+                f"the recording {str(path)!r} cannot be created: {error.strerror or error}"
             ) from error
 
     def _header(self) -> HeaderLine:

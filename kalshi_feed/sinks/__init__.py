@@ -1,5 +1,4 @@
-"""Into a database: the feed's messages in batches, kept in memory while the store is away, and every loss on
-record.
+"""The feed's messages into a database: in batches, kept in memory while it is down, every loss on record.
 
     from kalshi_feed.sinks import Batcher, PostgresSink
 
@@ -9,8 +8,8 @@ record.
         feed.run_forever()
 
 A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``),
-ParquetSink (extra ``arrow``) or one of your own. Owns the public names; imports the core only, and the
-stores' libraries where a sink is made. Layers, downwards: url > (sqlite, postgres, parquet, batcher) > rows.
+ParquetSink (extra ``arrow``) or one of your own. Owns the public names. The library of a store is imported
+only when its sink is made. Layers, from the top: url > (sqlite, postgres, parquet, batcher) > rows.
 """
 
 from __future__ import annotations

@@ -1,14 +1,18 @@
-"""Collecting what comes and giving it to a sink in batches, from a thread of its own.
+"""Batcher: collects messages and events, and writes them to a sink in batches from a thread of its own.
 
-Owns Batcher: what waits, when a batch is due, when one is tried again, what is told. Must not import a
-store's library.
+Owns the queue of rows, when a batch is due, when one is retried, and what is reported.
 
-What is promised: what put() accepted is kept in memory until the sink has stored it; an outage of the store,
-however long, loses none of it. Memory is bounded: at most ``max_pending`` rows wait. At the bound put() waits
-(``when_full="block"``), or leaves the newest out (``"drop_newest"``), which is told once for each time it
-happens, counted, and stored as a Dropped in the place of what is missing. A row that the store refuses for
-what it holds is dropped in the same way, so that it does not hold up all that come after it. What is not
-promised: memory does not survive its process; a kill loses what was pending.
+The promise: what put() accepted stays in memory until the sink has stored it, and no outage of the store,
+however long, loses any of it. Memory is bounded by ``max_pending`` rows. When that many are waiting, put()
+either waits (``when_full="block"``) or drops the newest (``"drop_newest"``). Drops are counted, reported once
+each time they begin, and stored as a Dropped in the place of what is missing. A row whose content the store
+refuses is dropped in the same way, so that it does not hold up everything behind it. Not promised: memory
+does not survive the process, so a kill loses what was pending.
+
+The way of a row: put() appends it to the pending ones (or, when full, adds it to the _Drops that stands last
+among them). When a batch is due, the thread takes it in hand. From there it leaves only by being stored, or
+by being refused and dropped; a write that fails for another reason is repeated with the same rows, after
+growing delays. close() has the thread try at once and until a deadline, and returns what is left.
 """
 
 from __future__ import annotations
@@ -39,12 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Batcher", "BatcherStats", "SinkTrouble"]
 
-# a store that is back is not to be waited for
+# short delays: once the store is back, there is no reason to wait
 _RETRY: Final = ReconnectPolicy(initial_delay=0.1, max_delay=2.0)
 _MAX_TICKERS: Final = 1_000
-_MOST_REFUSED: Final = (
-    10  # rows refused one after the other, with none stored in between: then it is the table that is wrong
-)
+# Rows refused in a row, with none stored in between: after so many the table must be wrong, not the rows.
+_MOST_REFUSED: Final = 10
 _EXIT_TIMEOUT: Final = 5.0
 _logger: Final = logging.getLogger("kalshi_feed.sinks")
 _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
@@ -52,11 +55,11 @@ _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 
 @dataclass(frozen=True)
 class BatcherStats:
-    """A Batcher's figures at one instant: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
+    """A Batcher's counters at one moment: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
 
-    ``dropped`` counts the rows there was no room for, and those that the store refused. ``retried`` counts
-    writes that failed and were tried again as they were, ``batches`` those that did not fail. ``is_failing``:
-    the last one failed, for the reason ``last_error``.
+    ``dropped`` counts rows that there was no room for, and rows that the store refused. ``batches`` counts
+    writes that succeeded, ``retried`` writes that failed and were repeated. ``is_failing`` says that the last
+    write failed, and ``last_error`` why.
     """
 
     received: int
@@ -71,9 +74,11 @@ class BatcherStats:
 
 @dataclass(frozen=True)
 class SinkTrouble:
-    """Told once at each change. ``kind`` is "failing" (the store cannot be written), "writing" (it can
-    again), "full" (the bound is reached) or "room" (less than half of it waits again); and "refused" for each
-    row that the store does not take for what it holds: it was dropped. Immutable.
+    """What ``on_trouble`` is called with, once for each change. Immutable.
+
+    ``kind`` is "failing" (the store cannot be written to), "writing" (now it can again), "full" (the bound
+    was reached), "room" (no more than half of it is pending again), or "refused" for each row that was
+    dropped because the store does not accept its content.
     """
 
     kind: Literal["failing", "writing", "full", "room", "refused"]
@@ -83,7 +88,7 @@ class SinkTrouble:
 
 
 class _Drops:
-    """What is left out at one place of the queue, while it grows. Under the Batcher's lock."""
+    """What was dropped at one place of the queue; it grows while it stands last. Under the Batcher's lock."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -99,14 +104,14 @@ class _Drops:
 
 
 class Batcher:
-    """Collects messages and events and writes them to ``sink`` in batches. Thread-safe; a thread of its own
-    writes.
+    """Collects messages and events, and writes them to ``sink`` in batches. Thread-safe.
 
-    A batch is written when ``batch_rows`` wait or the oldest has waited ``batch_seconds`` (by default as the
-    sink says), and again after a failure, with growing delays (``retry``), until it is stored.
-    ``max_pending``: rows that may wait. ``when_full``: see the module. ``on_trouble`` is called with a
-    SinkTrouble, from the thread it happens in; the log ``kalshi_feed.sinks`` is told as well. The sink
-    belongs to the Batcher from now on. Raises ConfigurationError.
+    A batch is written when ``batch_rows`` are pending, or the oldest has been for ``batch_seconds`` (the
+    defaults are the sink's). After a failure it is written again, with growing delays (``retry``), until it
+    is stored. ``max_pending`` rows may be pending; then ``when_full`` decides: "drop_newest" drops and counts
+    new ones, "block" makes put() wait. ``on_trouble`` is called with a SinkTrouble, on the thread where it
+    happens; the log ``kalshi_feed.sinks`` has the same. From now on the sink belongs to the Batcher. Raises
+    ConfigurationError.
     """
 
     def __init__(
@@ -143,12 +148,12 @@ class Batcher:
             raise ConfigurationError(f"when_full must be 'drop_newest' or 'block', not {when_full!r}")
         if not isinstance(retry, ReconnectPolicy) or retry.max_retries is not None:
             raise ConfigurationError(
-                "retry must be a ReconnectPolicy without max_retries: what was accepted is tried on"
+                "retry must be a ReconnectPolicy without max_retries: accepted rows are never given up"
             )
         if isinstance(sink, Sink):
             if sink.batcher is not None:
                 raise ConfigurationError(
-                    f"{sink} has a Batcher already: make another sink for another Batcher"
+                    f"{sink} already has a Batcher: make another sink for another Batcher"
                 )
             sink.batcher = self
         self._sink = sink
@@ -158,21 +163,26 @@ class Batcher:
         self._retry = retry
         self._on_trouble = on_trouble
         self._pid = os.getpid()
-        # guards all below; told of whatever changes. Never held while the sink writes or somebody is told.
+        # Guards everything below, and is notified of each change. It is never held while the sink writes, or
+        # while on_trouble or the log is called.
         self._changed = threading.Condition()
-        # the item of a row may be a _Drops, which grows while it is the last one
-        self._pending: deque[Row] = deque()
-        self._in_hand: list[Row] = []  # what the sink is writing, or is to be given again
-        self._oldest_at = 0.0  # when the first of the pending came, in monotonic seconds
-        self._last_n = self._flush_to = self._stored_n = 0
-        self._accepted = self._written = self._retried = self._dropped = self._batches = 0
-        self._last_error: Exception | None = None  # of a write; None once one has succeeded
-        self._is_full = self._has_ended = False
-        self._give_up_at: float | None = None  # set by close()
-        self._refused = 0  # rows since the last one stored; the writing thread's
-        self._gap_started: object = (
-            None  # the last one stored, so that an outage is not stored at each of its retries
+        self._pending: deque[Row] = deque()  # the item of the last one may be a _Drops, which still grows
+        self._in_hand: list[Row] = []  # the batch that the sink is writing, or will be given again
+        self._oldest_at = 0.0  # when the first of the pending rows came, monotonic seconds
+        self._last_n = 0  # number of the last row that was queued
+        self._flush_to = 0  # flush() asked for everything up to this row
+        self._stored_n = 0  # number of the last row that was stored, or refused and dropped
+        self._accepted = self._written = self._retried = self._dropped = self._batches = 0  # see BatcherStats
+        self._last_error: Exception | None = None  # of the last write; None if it succeeded
+        self._is_full = False  # "full" was reported, and "room" not yet
+        self._has_ended = False  # the writing thread has done its last write
+        self._give_up_at: float | None = (
+            None  # monotonic seconds; set by close(), and then nothing can be put
         )
+        # rows refused since the last one was stored; the writing thread's
+        self._refused = 0
+        # the start of the last outage that was stored, so that it is not stored again at each retry
+        self._gap_started: object = None
         self._thread = ServiceThread(target=self._run, name=name, daemon=True)
         self._thread.start()
         _batchers.add(self)
@@ -180,8 +190,9 @@ class Batcher:
     # -- what comes ------------------------------------------------------------------------------------------
 
     def subscribe_to(self, feed: KalshiFeed, *, market_tickers: str | Iterable[str] | None = None) -> None:
-        """Have every message of the feed put that the sink takes, and every loss: Gap, Lagged, the intervals
-        of StateChanges, frames that could not be read.
+        """Register callbacks that put every message of the feed that the sink takes, and every loss.
+
+        A loss is a Gap, a Lagged, a StateChange with an interval, or a frame that could not be read.
         """
         feed.on_message(self._put_taken, market_tickers=market_tickers)
         feed.on_gap(self._put_taken)
@@ -205,11 +216,10 @@ class Batcher:
             self._put_taken(fault)
 
     def put(self, item: Any) -> None:
-        """Accept a message or an event; usable as a callback. Never waits, but at the bound with
-        ``when_full="block"``.
+        """Accept a message or an event; can be used as a callback.
 
-        Raises SinkError after close(), TypeError for what the sink does not take, FeedForkedError in a forked
-        child.
+        It waits only if the Batcher is full and ``when_full="block"``. Raises SinkError after close(),
+        TypeError for a type that the sink does not take, FeedForkedError in a forked child.
         """
         if not isinstance(item, self._takes):
             raise TypeError(
@@ -225,7 +235,7 @@ class Batcher:
                 return
             is_news, self._is_full = not self._is_full, True
         if is_news:
-            self._tell_full()
+            self._report_full()
         with self._changed:
             while self._blocks and self._give_up_at is None and not self._has_room():
                 self._changed.wait()
@@ -260,20 +270,20 @@ class Batcher:
 
     def _check_open(self) -> None:
         if self._give_up_at is not None:
-            raise SinkError("the Batcher is closed, nothing more can be put; close the feed first")
+            raise SinkError("the Batcher is closed, so nothing more can be put; close the feed first")
 
     def _check_fork(self) -> None:
-        # before the lock, which somebody may have held while the process was forked
+        # before the lock, which another thread may have held while the process was forked
         if os.getpid() != self._pid:
             raise FeedForkedError(
                 "this Batcher was made before fork(): its thread stayed in the parent process. Make a new "
                 "Batcher in this process"
             )
 
-    # -- what is asked ---------------------------------------------------------------------------------------
+    # -- statistics and the end ------------------------------------------------------------------------------
 
     def stats(self) -> BatcherStats:
-        """The figures at this instant."""
+        """Return the counters as they are now."""
         self._check_fork()
         with self._changed:
             return self._stats()
@@ -291,8 +301,7 @@ class Batcher:
         )
 
     def flush(self, timeout: float | None = None) -> None:
-        """Have everything written that was accepted so far, and wait for it. Raises WaitTimeout, which says
-        why not."""
+        """Write everything that was accepted so far, and wait for it. Raises WaitTimeout, which says why."""
         seconds = checked_timeout(timeout)
         self._check_fork()
         with self._changed:
@@ -309,11 +318,11 @@ class Batcher:
         return f"{stats.pending} rows are not in {self._sink}{why}"
 
     def close(self, timeout: float = 10.0) -> list[Row]:
-        """Write what is pending, close the sink, and return what could not be written in ``timeout`` seconds:
-        [] is good.
+        """Write what is pending, close the sink, and return the rows that could not be written.
 
-        Tried at once, then with the usual delays. What is returned is no longer tried; only a write that is
-        under way at that moment may still succeed. Idempotent. From on_trouble it does not wait.
+        It tries at once, then with the usual delays, for ``timeout`` seconds. An empty list means that
+        everything was stored. Returned rows are not tried any more, except that a write in progress at that
+        moment may still succeed. Idempotent. Called from on_trouble it does not wait.
         """
         seconds = checked_timeout(timeout)
         if os.getpid() != self._pid:
@@ -366,10 +375,10 @@ class Batcher:
             left, waiting = self._accepted - self._written, self._waiting()
             self._changed.notify_all()
         if left:
-            log_safely(_logger, logging.ERROR, "closed, and %s", waiting)
+            log_safely(_logger, logging.ERROR, "closed, but %s", waiting)
 
     def _next_batch(self) -> bool:
-        """Wait until a batch is due and take it in hand; False when there will be none."""
+        """Wait until a batch is due, and take it in hand; False if there will be no more."""
         with self._changed:
             while not self._is_due():
                 if self._give_up_at is not None:
@@ -399,9 +408,12 @@ class Batcher:
         )
 
     def _write(self) -> bool:
-        """Give what is in hand to the sink until it is stored; False when close() does not wait any longer.
+        """Pass the rows in hand to the sink until they are stored; False if close() gives up on them.
 
-        All at once, but where the store refuses a row: then half of them, until that row is alone.
+        They go all at once. If the store refuses a row, half of them are tried, then half of that, until the
+        bad row is alone, and is dropped. From there each success doubles the number again. After ten refusals
+        in a row, with nothing stored in between, the table must be wrong and not the rows, so the next one
+        counts as a failure of the store and is retried.
         """
         failures, count = 0, len(self._in_hand)
         while self._in_hand:
@@ -425,8 +437,7 @@ class Batcher:
         return True
 
     def _drop_refused(self, error: Exception) -> None:
-        """Drop the first row in hand; a Dropped is stored in its place, unless that is what the store
-        refuses."""
+        """Drop the first row in hand. A Dropped takes its place, unless the store refuses just that."""
         with self._changed:
             row = self._in_hand[0]
             ticker = getattr(row.item, "market_ticker", None)
@@ -444,8 +455,8 @@ class Batcher:
             stats = self._stats()
             self._changed.notify_all()
         what = type(row.item).__name__ + (f" of {ticker}" if ticker else "")
-        self._tell(
-            "refused", f"{error}; that row, a {what}, is dropped, and the others are stored", stats, error
+        self._report(
+            "refused", f"{error}; dropped that row, a {what}; the others will be stored", stats, error
         )
 
     def _stored(self, count: int) -> None:
@@ -465,16 +476,18 @@ class Batcher:
             stats = self._stats()
             self._changed.notify_all()
         if was_failing:
-            self._tell("writing", f"{self._sink} is written again: {stats.pending} rows are waiting", stats)
+            self._report(
+                "writing", f"{self._sink} can be written again; {stats.pending} rows are pending", stats
+            )
         if has_room:
-            self._tell(
+            self._report(
                 "room",
-                f"there is room again for {self._sink}; {stats.dropped} rows were dropped in all",
+                f"there is room again for {self._sink}; {stats.dropped} rows were dropped in total",
                 stats,
             )
 
     def _wait_to_retry(self, error: Exception, failures: int) -> bool:
-        """After a failure: whether to try again, when it is time for it."""
+        """After a failure, wait until it is time to try again; False if close() gives up first."""
         with self._changed:
             self._retried += 1
             is_new, self._last_error = self._last_error is None, error
@@ -483,33 +496,33 @@ class Batcher:
             reason = (
                 f"{error}" if isinstance(error, SinkError) else f"{self._sink} cannot be written: {error!r}"
             )
-            self._tell(
+            self._report(
                 "failing",
-                f"{reason}; tried again until it can be, up to {self._max_pending} rows are kept",
+                f"{reason}; retrying until it succeeds, keeping up to {self._max_pending} rows",
                 stats,
                 error,
             )
         delay = self._retry.delay(failures, random.random())
         with self._changed:
             left = math.inf if self._give_up_at is None else self._give_up_at - time.monotonic()
-            # close() has it tried at once
+            # close() has it try at once
             self._changed.wait_for(
                 lambda: not closing and self._give_up_at is not None, max(0.0, min(delay, left))
             )
             return self._give_up_at is None or time.monotonic() < self._give_up_at
 
-    # -- telling ---------------------------------------------------------------------------------------------
+    # -- reports ---------------------------------------------------------------------------------------------
 
-    def _tell_full(self) -> None:
+    def _report_full(self) -> None:
         stats = self.stats()
         then = (
-            "put() waits for room"
-            if self._blocks
-            else "the newest are dropped, and counted, until there is room"
+            "put() waits for room" if self._blocks else "new ones are dropped and counted until there is room"
         )
-        self._tell("full", f"{self._max_pending} rows wait for {self._sink}, as many as may: {then}", stats)
+        self._report(
+            "full", f"{self._max_pending} rows are pending for {self._sink}, the limit: {then}", stats
+        )
 
-    def _tell(
+    def _report(
         self,
         kind: Literal["failing", "writing", "full", "room", "refused"],
         message: str,
@@ -535,7 +548,7 @@ class Batcher:
 
 def _whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number of rows of 1 or more, not {value!r}")
+        raise ConfigurationError(f"{name} must be a whole number of rows, at least 1, not {value!r}")
     return value
 
 

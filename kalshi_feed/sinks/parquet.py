@@ -1,7 +1,6 @@
-"""Rows into Parquet files, for pandas, polars, DuckDB: every batch makes one file in each table's folder.
+"""Rows into Parquet files, for pandas, polars or DuckDB: each batch becomes one file in each table's folder.
 
-Owns ParquetSink and the names of the files. Must not import anything of the package but errors and rows;
-pyarrow (extra ``arrow``) is imported when a sink is made.
+Owns ParquetSink and the names of the files. pyarrow (extra ``arrow``) is imported when a sink is made.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ __all__ = ["ParquetSink"]
 
 
 class ParquetSink(Sink):
-    """Writes below ``folder``: ``deltas/RUN-N.parquet`` and so on, N being the batch's first row. Used by one
-    thread at a time.
+    """Writes into ``folder``, as ``deltas/RUN-N.parquet`` and so on. Used by one thread at a time.
 
-    The batch is what rotates the files: a new one after ``batch_rows`` or ``batch_seconds`` of the Batcher.
-    Each has another name (".….tmp") until it is whole and on disk; a batch that is written again replaces its
-    own files. So a kill loses no file and leaves none that cannot be read, and what is not in a file yet is
-    pending in memory. A kill in the middle of a batch may leave it in some of the tables only: it was not yet
-    counted as written. Raises SinkError, and ConfigurationError if pyarrow is missing.
+    N is the number of the batch's first row. The Batcher's ``batch_rows`` and ``batch_seconds`` decide when a
+    new file begins. A file has a temporary name (".….tmp") until it is complete and on disk, and a batch that
+    is written again replaces its own files. So a kill neither loses a file nor leaves one that cannot be
+    read; what is not in a file yet is pending in memory. A kill in the middle of a batch may leave the batch
+    in some of the tables only; it was not counted as written then. Raises SinkError, and ConfigurationError
+    if pyarrow is missing.
     """
 
     batch_rows = 50_000
@@ -38,9 +37,7 @@ class ParquetSink(Sink):
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'"
-            ) from error
+            raise ConfigurationError("Parquet needs the package pyarrow: pip install pyarrow") from error
         self._pyarrow: Any = pyarrow
         self._parquet: Any = pyarrow.parquet
         kinds = {
@@ -59,11 +56,11 @@ class ParquetSink(Sink):
         try:
             self._run = _new_run(self._folder / "runs")
         except OSError as error:
-            raise SinkError(f"{self} cannot be made: {error}") from error
+            raise SinkError(f"{self} cannot be created: {error}") from error
 
     def write(self, rows: Sequence[Row]) -> None:
-        """See Sink. Raises SinkError."""
-        try:  # all of it before the first file is written: a batch that is refused leaves none
+        """Write the rows, one file for each table they belong to. Raises SinkError."""
+        try:  # convert all of it before the first file is written, so that a refused batch leaves no file
             tables = {
                 table: self._columns(table, lines) for table, lines in by_table(self._run, rows).items()
             }
@@ -76,7 +73,7 @@ class ParquetSink(Sink):
             raise SinkError(f"{self} cannot be written: {error}") from error
 
     def _columns(self, table: str, lines: Sequence[Values]) -> Any:
-        """The lines as pyarrow's table."""
+        """Return the rows as a pyarrow table."""
         schema = self._schemas[table]
         columns = [
             self._pyarrow.array(column, field.type)
@@ -105,7 +102,7 @@ class ParquetSink(Sink):
 
 
 def _new_run(folder: Path) -> int:
-    """Claimed with an empty file of that name."""
+    """Return a number for this run, claimed by creating an empty file of that name."""
     folder.mkdir(parents=True, exist_ok=True)
     run = time.time_ns() // 1000
     while True:
@@ -113,12 +110,12 @@ def _new_run(folder: Path) -> int:
             open(folder / str(run), "x").close()
             return run
         except FileExistsError:
-            run += 1  # another program's began in the same microsecond
+            run += 1  # another program began its run in the same microsecond
 
 
 def _sync_folder(folder: Path) -> None:
-    """The new name is on disk as well."""
-    with contextlib.suppress(OSError):  # Windows opens no folders
+    """Make sure that the new name is on disk as well."""
+    with contextlib.suppress(OSError):  # Windows cannot open a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,12 +1,13 @@
-"""Rows into PostgreSQL: COPY, one transaction a batch, and each batch once, whatever breaks in between.
+"""Rows into PostgreSQL: with COPY, one transaction per batch, and each batch exactly once.
 
-Owns PostgresSink, its schema and its connection. Must not import anything of the package but errors, rows and
-what keeps passwords out of errors; psycopg (extra ``postgres``) is imported when a sink is made.
+Owns PostgresSink, its schema and its connection. Only making a sink imports psycopg (extra ``postgres``).
 
-Once: the table ``runs`` holds the last row of each run, changed in the transaction that brings the rows. A
-connection that breaks while it commits leaves open whether it did; the next one asks that table, under a lock
-on its line, which an earlier transaction that still runs holds as well. So no row comes twice (KEY is a
-primary key besides) and none is left out.
+Exactly once means this. The table ``runs`` has the number of the last row of each run, and is updated in the
+same transaction that brings the rows. If a connection breaks during the commit, we cannot know whether the
+batch was stored. So the next connection first reads that number, with a lock on its row; if the earlier
+transaction is still running on the server, it holds that lock, and the sink has to try again later. A batch
+that turns out to be stored is not sent again, and one that is not is. No row comes twice (KEY is also a
+primary key), and none is left out.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ _TYPES: Final = {
     "text": "text",
     "json": "jsonb",
 }
-# What a connection that leads nowhere is given, where the address does not say otherwise (libpq's names and
-# units)
+# How long to wait for a server that does not answer, unless the address says otherwise (libpq's names, units)
 _PATIENCE: Final = {
     "connect_timeout": "10",
     "tcp_user_timeout": "30000",
@@ -42,18 +42,19 @@ _PATIENCE: Final = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
-_LOCK_TIMEOUT: Final = "10s"  # for somebody who has locked a table of ours
-_LOCK: Final = 0x6B616C736869  # of pg_advisory_xact_lock: two programs that make the tables at once
+_LOCK_TIMEOUT: Final = "10s"  # if another session has locked one of our tables
+_LOCK: Final = 0x6B616C736869  # for pg_advisory_xact_lock, so that two programs never create tables at once
 
 
 class PostgresSink(Sink):
-    """Writes to the PostgreSQL database at ``address`` ("postgresql://user@host/database", or libpq's "host=…
-    dbname=…"; the password may be in it, in PGPASSWORD or in ~/.pgpass), into tables of ``schema``, which are
-    made if they are not there. Used by one thread at a time.
+    """Writes to a PostgreSQL database. Used by one thread at a time.
 
-    After an error it connects anew at the next write. A batch counts as stored when PostgreSQL has it on
-    disk: where synchronous_commit is off it is switched on for our transactions. Raises SinkError, and
-    ConfigurationError for an address that cannot be read or if psycopg is missing.
+    ``address`` is "postgresql://user@host/database" or libpq's "host=… dbname=…". The password may be in it,
+    in PGPASSWORD or in ~/.pgpass. ``schema`` and its tables are created if they do not exist.
+
+    After an error the next write connects again. A batch counts as stored once PostgreSQL has it on disk: if
+    synchronous_commit is off, it is switched on for these transactions. Raises SinkError, and
+    ConfigurationError for an address that cannot be parsed or if psycopg is missing.
     """
 
     @without_locals
@@ -63,18 +64,18 @@ class PostgresSink(Sink):
             import psycopg.conninfo
         except ImportError as error:
             raise ConfigurationError(
-                "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'"
+                "PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'"
             ) from error
         self._psycopg = psycopg
         try:
             given = psycopg.conninfo.conninfo_to_dict(address)
-        except psycopg.ProgrammingError:  # which may show the password
+        except psycopg.ProgrammingError:  # its message may show the password
             given = {}
         if not given:
             raise ConfigurationError(
-                "the address of the PostgreSQL database cannot be read: write "
-                "postgresql://user@host:port/database "
-                "(with %40 for an @ in a name or password), and only options that libpq knows"
+                "the address of the PostgreSQL database cannot be parsed: write "
+                "postgresql://user@host:port/database (with %40 for an @ in a name or password), and use "
+                "only options that libpq knows"
             )
         self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
         self._address = psycopg.conninfo.make_conninfo("", **{**_PATIENCE, **given})
@@ -89,7 +90,7 @@ class PostgresSink(Sink):
         self._try("cannot be opened", self._begin)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """See Sink. Raises SinkError."""
+        """Store all rows in one transaction, unless they already are. Raises SinkError."""
         try:
             tables = by_table(self._run, rows)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -97,7 +98,7 @@ class PostgresSink(Sink):
         self._try("cannot be written", self._store, tables, rows[-1].n)
 
     def close(self) -> None:
-        """See Sink."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(self._psycopg.Error):
@@ -106,14 +107,14 @@ class PostgresSink(Sink):
     def _begin(self) -> None:
         self._connection = self._connect()
         while not self._add_run(self._connection):
-            self._run += 1  # another program's began in the same microsecond
+            self._run += 1  # another program began its run in the same microsecond
 
     def _store(self, tables: dict[str, list[Values]], last_n: int) -> None:
         if self._connection is None:
             self._connection = self._connect()
         with self._connection.transaction(), self._connection.cursor() as cursor:
             if self._last_n(cursor) >= last_n:
-                return  # the last try got further than it knew
+                return  # the last attempt committed, but never heard back
             for table, lines in tables.items():
                 columns = ", ".join(map(_quoted, KEY | TABLES[table]))
                 with cursor.copy(f"copy {self._schema}.{table} ({columns}) from stdin") as copy:
@@ -122,8 +123,10 @@ class PostgresSink(Sink):
             cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (last_n, self._run))
 
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
-        """The last row of this run that is stored, under a lock. Raises the server's error where somebody
-        else has it."""
+        """Return the number of this run's last stored row, and lock it.
+
+        Raises the server's error if another transaction has the lock.
+        """
         found = cursor.execute(
             "select last_n, set_config('lock_timeout', %s, true), case current_setting('synchronous_commit') "
             "when 'off' then "
@@ -131,12 +134,12 @@ class PostgresSink(Sink):
             "update nowait",
             (_LOCK_TIMEOUT, self._run),
         ).fetchone()
-        if found is None:  # somebody emptied the table
+        if found is None:  # the table was emptied
             self._add_run(cursor)
         return 0 if found is None else int(found[0])
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # no prepared statements: a pooler in between may not know them
+        # no prepared statements: a connection pooler in between may not support them
         connection = self._psycopg.connect(self._address, autocommit=True, prepare_threshold=None)
         try:
             with connection.transaction():
@@ -147,7 +150,7 @@ class PostgresSink(Sink):
         return connection
 
     def _make_tables(self, connection: psycopg.Connection[Any]) -> None:
-        """What is missing only: who may write the tables may not be allowed to make them."""
+        """Create only what is missing: not every user that may write to tables may create them."""
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         there: dict[str, set[str]] = {}
         for table, column in connection.execute(
@@ -170,36 +173,35 @@ class PostgresSink(Sink):
                 connection.execute(f"create table {self._schema}.{table} ({', '.join(listed)})")
             elif missing := types.keys() - there[table]:
                 raise self._psycopg.ProgrammingError(
-                    f"the table {self._schema_name}.{table} is not one of ours: it has no column "
-                    f"{', '.join(sorted(missing))}; "
-                    "choose another schema"
+                    f"the table {self._schema_name}.{table} was not made by this sink: it has no column "
+                    f"{', '.join(sorted(missing))}; choose another schema"
                 )
 
     def _add_run(self, connection: psycopg.Connection[Any] | psycopg.Cursor[Any]) -> bool:
-        """Whether it was new."""
+        """Add this run to the table ``runs``; False if it was already there."""
         added = connection.execute(
             f"insert into {self._schema}.runs values (%s, 0) on conflict do nothing", (self._run,)
         )
         return added.rowcount == 1
 
     def _try(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
-        """psycopg's errors as SinkErrors, without a password; the connection is given up."""
+        """Call, and turn psycopg's errors into SinkErrors without a password. Each costs the connection."""
         try:
             call(*arguments)
             return
         except self._psycopg.Error as error:
             self.close()
-            # those after it are hints
+            # the other lines are hints
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             text = redact(first_line, self._secrets)
-            # about what a row holds
+            # these two are about the content of a row
             if isinstance(error, (self._psycopg.DataError, self._psycopg.IntegrityError)):
                 failure = SinkError(f"{self} refuses a row: {text}", retryable=False)
             else:
                 failure = SinkError(f"{self} {what}: {text}")
-            # psycopg's own holds the connection, whose repr shows the password
+            # psycopg's own error holds the connection, whose repr shows the password
             failure.__cause__ = type(error)(text)
-        raise failure  # here, where the error is not its context
+        raise failure  # here, so that psycopg's error is not its context
 
     def __repr__(self) -> str:
         return self._name
@@ -210,7 +212,7 @@ def _quoted(name: str) -> str:
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL's texts cannot hold a NUL, also not as JSON's escape."""
+    """Replace NULs: a PostgreSQL text cannot contain one, not even as an escape in JSON."""
     if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
         return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
     return value

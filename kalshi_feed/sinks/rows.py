@@ -1,7 +1,6 @@
-"""What is stored: the tables, their columns, and the values of each message and event in them.
+"""What is stored: the tables, their columns, and the values that a message or event has in them.
 
-Owns Row, Sink, Dropped and TABLES. Must not import a store's library, threads or the feed. Pure, hence
-thread-safe.
+Owns Row, Sink, Dropped and TABLES. Pure, hence thread-safe.
 """
 
 from __future__ import annotations
@@ -24,18 +23,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Dropped(Event):
-    """A Batcher was full, or the store refused a row: ``dropped`` messages and events were left out at this
-    place, for this ``reason``; at most 1,000 tickers are named.
+    """``dropped`` messages and events are missing at this place, because of ``reason``.
+
+    The Batcher was full, or the store refused a row. At most 1,000 tickers are named. Immutable.
     """
 
     dropped: int
     market_tickers: tuple[str, ...]
-    reason: str = "the store was too slow or away"
+    reason: str = "the store was too slow or down"
 
 
 class Row(NamedTuple):
-    """What a sink is given: ``item`` is the message or event, ``n`` its number in the order of put() (from 1,
-    none left out), ``received_ns`` when put() had it, in nanoseconds since 1970. Thread-safe: immutable.
+    """One message or event on its way into a store.
+
+    ``item`` is the message or event itself, ``n`` its number in the order of put() (from 1, without holes),
+    ``received_ns`` the time of that put() in nanoseconds since 1970. Thread-safe: immutable.
     """
 
     n: int
@@ -44,40 +46,42 @@ class Row(NamedTuple):
 
 
 class Sink(ABC):
-    """Where a Batcher writes. Used by its one writing thread, so it need not be thread-safe.
+    """What a Batcher writes to. Only the Batcher's thread uses it, so it need not be thread-safe.
 
-    A sink belongs to one Batcher, which closes it. Derive from it, or write any class with these methods.
+    A sink belongs to one Batcher, which closes it. Subclass this, or write any class with these methods.
     """
 
     takes: ClassVar[tuple[type[Any], ...]] = (OrderbookDelta, OrderbookSnapshot, Trade, Ticker, Event)
-    """What may be put; anything else is refused by put() and not passed on by subscribe_to()."""
+    """The types it can store. put() refuses anything else, and subscribe_to() does not pass it on."""
 
     batch_rows: ClassVar[int] = 1_000
     batch_seconds: ClassVar[float] = 1.0
-    """What a Batcher takes for a batch if it is not told otherwise."""
+    """The defaults for the Batcher's arguments of the same names."""
 
     batcher: object = None
-    """Its Batcher, once it has one."""
+    """The Batcher it belongs to, once it has one."""
 
     @abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Store all of ``rows``, or none of them and raise: the same rows are then given again, until they
-        are stored.
+        """Store all of ``rows``, or none and raise; then the same rows come again until they are stored.
 
-        Raise ``SinkError(…, retryable=False)`` where the store refuses what a row holds: the Batcher then
-        gives fewer rows at a time until it has found the row, and drops that one.
+        Raise ``SinkError(…, retryable=False)`` if the store refuses the content of a row. The Batcher then
+        passes fewer rows at a time until it has found that row, and drops it.
         """
 
     def close(self) -> None:  # noqa: B027  # not every sink holds something
-        """Nothing more will be written."""
+        """Release what the sink holds; nothing more will be written."""
 
 
-# Kinds: "int" 64 bits, "time" UTC in microseconds, "price" dollars with 4 decimals, "size" contracts with 2,
-# "text", "json" a text of JSON: levels as [["0.5400", "12.00"], …] best first in the side's own prices,
-# tickers as ["A", …]
+# The kinds of columns: "int" has 64 bits; "time" is UTC in microseconds; "price" is dollars with 4 decimals;
+# "size" is contracts with 2; "text" is a string; "json" is a string of JSON: levels as
+# [["0.5400", "12.00"], …], best first, in the side's own prices, and tickers as ["A", …].
 KEY: Final[dict[str, str]] = {"run": "int", "n": "int"}
-"""``run`` is one writing from start to end (its start in microseconds since 1970), ``n`` orders the rows of
-all its tables."""
+"""The first columns of every table, and its primary key.
+
+``run`` is one sink from start to end, named by its start in microseconds since 1970; ``n`` orders the rows of
+all its tables.
+"""
 
 TABLES: Final[dict[str, dict[str, str]]] = {
     "deltas": {
@@ -135,13 +139,13 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "gap_ended": "time",
     },
 }
-"""The tables by name, each with its columns after KEY and their kinds."""
+"""The tables by name, each with the columns that follow KEY, and their kinds."""
 
 Values = tuple[Any, ...]
 
 
 def by_table(run: int, rows: Sequence[Row]) -> dict[str, list[Values]]:
-    """The rows as values of their tables' columns, KEY first."""
+    """Sort the rows by table, each as the values of the table's columns, KEY first."""
     found: dict[str, list[Values]] = {}
     for n, received_ns, item in rows:
         table, values_of = _place(type(item))
@@ -232,7 +236,7 @@ def _event(event: Event) -> Values:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()  # a Decimal becomes a text with all its digits
+    return msgspec.json.encode(value).decode()  # a Decimal becomes a string with all of its digits
 
 
 _PLACES: Final[dict[type[Any], tuple[str, Callable[[Any], Values]]]] = {

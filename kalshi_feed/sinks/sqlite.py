@@ -1,8 +1,7 @@
-"""Rows into an SQLite file: in WAL mode, so that others read while it is written; one transaction a batch, on
-disk when done.
+"""Rows into an SQLite file: one transaction per batch, in WAL mode, so that others can read meanwhile.
 
-Owns SQLiteSink and the file's schema. Must not import anything of the package but errors and rows. Decimals
-and times are kept as texts ("0.5400", "2026-11-25T23:16:43.123456+00:00"): exact, and in order.
+Owns SQLiteSink and the file's schema. Decimals and times are stored as strings ("0.5400",
+"2026-11-25T23:16:43.123456+00:00"), which are exact and sort in the right order.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ _AFFINITIES: Final = {
 
 
 class SQLiteSink(Sink):
-    """Writes to the SQLite file ``path``, which is made if it is not there. Used by one thread at a time.
+    """Writes to the SQLite file ``path``, and creates it if necessary. Used by one thread at a time.
 
-    A batch is there whole or not at all, and once, also after a kill or a power cut (``synchronous = full``);
-    ``runs`` says which row of each run was the last. ``busy_timeout``: seconds that a write waits for another
-    program's lock. Raises SinkError.
+    A batch is stored completely or not at all, and only once, even after a kill or a power cut
+    (``synchronous = full``); the table ``runs`` has the last row of each run. ``busy_timeout`` is how many
+    seconds a write waits for another program's lock. Raises SinkError.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._path = os.fspath(path)
         self._busy_timeout = busy_timeout
-        self._file: tuple[int, int] | None = None  # which one is open
+        self._file: tuple[int, int] | None = None  # device and inode of the open file
         self._database: sqlite3.Connection | None = None
         try:
             self._database = self._open()
@@ -52,10 +51,10 @@ class SQLiteSink(Sink):
             raise SinkError(f"{self} cannot be opened: {error}") from error
 
     def write(self, rows: Sequence[Row]) -> None:
-        """See Sink. Raises SinkError."""
+        """Store all rows in one transaction, unless they already are. Raises SinkError."""
         try:
             if self._database is not None and self._file != _identity(self._path):
-                self.close()  # somebody moved or deleted it
+                self.close()  # the file was moved or deleted
             if self._database is None:
                 self._database = self._open()
             self._insert(self._database, rows)
@@ -77,14 +76,14 @@ class SQLiteSink(Sink):
         return SinkError(f"{self} refuses a row: {error}", retryable=False)
 
     def close(self) -> None:
-        """See Sink."""
+        """Close the file."""
         database, self._database = self._database, None
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
 
     def _open(self) -> sqlite3.Connection:
-        # used by one thread at a time, but made in another; transactions are begun by hand
+        # the thread that made the sink is not the one that uses it; transactions are begun by hand
         database = sqlite3.connect(
             self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
@@ -110,16 +109,18 @@ class SQLiteSink(Sink):
             there = {name for _, name, *_ in database.execute(f"pragma table_info({table})")}
             if missing := types.keys() - there:
                 raise sqlite3.OperationalError(
-                    f"its table {table} is not one of ours, it has no column {', '.join(sorted(missing))}; "
-                    "choose another file"
+                    f"its table {table} was not made by this sink: it has no column "
+                    f"{', '.join(sorted(missing))}; choose another file"
                 )
 
     def _insert(self, database: sqlite3.Connection, rows: Sequence[Row]) -> None:
         with _transaction(database):
-            database.execute("insert or ignore into runs values (?, 0)", (self._run,))  # in a file made anew
+            database.execute(
+                "insert or ignore into runs values (?, 0)", (self._run,)
+            )  # if the file was made again
             (last_n,) = database.execute("select last_n from runs where run = ?", (self._run,)).fetchone()
             if last_n >= rows[-1].n:
-                return  # the last try got further than it knew
+                return  # the last attempt committed, but did not notice
             for table, lines in by_table(self._run, rows).items():
                 marks = ", ".join("?" * (len(KEY) + len(TABLES[table])))
                 database.executemany(
@@ -147,12 +148,12 @@ def _transaction(database: sqlite3.Connection) -> Any:
 def _new_run(database: sqlite3.Connection) -> int:
     run = time.time_ns() // 1000
     while not database.execute("insert or ignore into runs values (?, 0)", (run,)).rowcount:
-        run += 1  # another program's began in the same microsecond
+        run += 1  # another program began its run in the same microsecond
     return run
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """The file's, None where there is none."""
+    """Return the device and inode of the file, or None if it does not exist."""
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -1,5 +1,4 @@
-"""A sink by its address, as the command line names it. Owns open_sink(). Must not hold what a store knows
-about itself."""
+"""A sink by its address, as ``kalshi-feed record --to`` takes it. Owns open_sink()."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ __all__ = ["open_sink"]
 
 @without_locals  # the url may hold a password
 def open_sink(url: str) -> Sink:
-    """The sink of ``postgresql://user@host/database``, ``sqlite:///file`` (``sqlite:////absolute/file``) or
-    ``parquet:folder``.
+    """Open the sink at an address.
 
-    Raises ConfigurationError for another address or a package that is missing, SinkError if the store cannot
-    be opened.
+    That is ``postgresql://user@host/database``, ``sqlite:///file`` (``sqlite:////absolute/file``) or
+    ``parquet:folder``. Raises ConfigurationError for any other address and if a package is missing, SinkError
+    if the store cannot be opened.
     """
     if url.startswith(("postgresql://", "postgres://")):
         return PostgresSink(url)
@@ -31,6 +30,6 @@ def open_sink(url: str) -> Sink:
     elif kind == "parquet" and place:
         return ParquetSink(place)
     raise ConfigurationError(
-        "the address of a store is postgresql://user@host/database, sqlite:///file "
+        "the address of a store must be postgresql://user@host/database, sqlite:///file "
         "(sqlite:////absolute/file) or parquet:folder"
     )

@@ -116,14 +116,14 @@ def test_parts_and_ctrl_c(access: Access, tmp_path: Path) -> None:
 WRONG: dict[str, tuple[list[str], str]] = {
     "exists": (
         ["record", "KX-A", "-o", "THERE"],
-        "is there already, and is not overwritten: give another name, or move it away",
+        "already exists and will not be overwritten: choose another name or move it",
     ),
-    "suffix": (["record", "KX-A", "-o", "a.json"], "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
+    "suffix": (["record", "KX-A", "-o", "a.json"], "must end in .ndjson, .ndjson.gz or .ndjson.zst"),
     "channel": (["record", "KX-A", "-o", "a.ndjson", "--channel", "book"], "unknown channel 'book'"),
     "no file": (["replay", "nowhere.ndjson"], "the recording 'nowhere.ndjson' does not exist"),
     "no recording": (
         ["replay", "README.md"],
-        "'README.md' is not a recording, its first line is '# kalshi_feed'",
+        "'README.md' is not a recording: its first line is '# kalshi_feed'",
     ),
     "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a number nor 'max'"),
     "no speed": (
@@ -150,7 +150,7 @@ def test_errors_are_one_message(access: Access, recorded: Path, case: str) -> No
 
 def test_a_full_disk(recorded: Path) -> None:
     result = CliRunner().invoke(group, ["convert", str(recorded), "--to", "csv", "-o", "/dev/null/x"])
-    assert result.exit_code == 2 and "the tables cannot be made: " in result.output
+    assert result.exit_code == 2 and "the tables cannot be created: " in result.output
 
 
 def test_summaries() -> None:

@@ -84,7 +84,7 @@ def test_postgres_killed_and_back(access: Access, server: PostgresServer) -> Non
         assert process.stderr is not None
         assert "cannot be written" in process.stderr.readline()
         server.start()
-        assert "is written again" in process.stderr.readline()
+        assert "can be written again" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
@@ -118,7 +118,7 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
         and said["unwritten"] > 0
         and said["trouble"] == [f"SQLite file {file} cannot be written: database is locked"]
     )
-    assert "database is locked; tried again until it can be" in err and "Traceback" not in err
+    assert "database is locked; retrying until it succeeds" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
             2,
             "--rotate-mb and --rotate-minutes are for -o FILE",
         ),
-        (["--to", "mysql://host/db"], 2, "the address of a store is postgresql://user@host/database"),
+        (["--to", "mysql://host/db"], 2, "the address of a store must be postgresql://user@host/database"),
         (
             ["--to", "sqlite:///no/where/a.db"],
             1,

@@ -1,5 +1,4 @@
-"""A recording of many markets, made with the simulator, and the books after each of its messages, told by the
-file alone."""
+"""A recording of many markets, and the books after each message, folded from the file alone."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ Levels = dict[str, dict[Decimal, Decimal]]
 
 
 class Moment(NamedTuple):
-    """A book message as it stands in the file, and the books after it."""
+    """A book message in the file, and the books after it."""
 
     ns: int
     type: str
@@ -36,7 +35,7 @@ class Moment(NamedTuple):
 
 
 def make_recording(path: Path, *, markets: int, messages: int, rate: float) -> Path:
-    """Record until there are so many messages. Prices are recorded on each side's own scale."""
+    """Record that many messages. Prices are recorded on each side's own scale."""
     with Exchange(markets, rate=rate, seed=11, key_type="ed25519") as exchange:
         feed = KalshiFeed(
             exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, use_yes_price=False
@@ -50,7 +49,7 @@ def make_recording(path: Path, *, markets: int, messages: int, rate: float) -> P
 
 
 def moments(path: Path) -> Iterator[Moment]:
-    """A fold of the file's frames; knows nothing of the package."""
+    """Fold the file's frames into books, without any code of the package."""
     books: defaultdict[str, Levels] = defaultdict(lambda: {"yes": {}, "no": {}})
     seqs: dict[str, int] = {}
     for line in path.read_text().splitlines():
@@ -74,13 +73,13 @@ def moments(path: Path) -> Iterator[Moment]:
 
 
 def levels_of(book: OrderBook) -> Levels:
-    """A feed's book in the same form."""
+    """Return a feed's book in the same form."""
     view = book.view()
     return {side: {level.price: level.quantity for level in view.bids(side)} for side in ("yes", "no")}
 
 
 def moved_to_2019(path: Path, to: Path) -> Path:
-    """The same recording as if it had been made then: every Unix time in ns is moved."""
+    """Return the same recording as if it had been made in 2019: every Unix time in ns is moved."""
     text = path.read_text()
     begins = min(int(ns) for ns in re.findall(r'"recv_ns":(\d+)', text))
     assert begins > time.time_ns() - 3_600_000_000_000

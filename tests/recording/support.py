@@ -1,5 +1,4 @@
-"""Hearing all that a feed tells, live or replayed, so that the two can be compared; recordings read and
-captures made by hand."""
+"""What a feed reports, live or replayed, in a form to compare; reading recordings, making captures."""
 
 from __future__ import annotations
 
@@ -22,22 +21,22 @@ __all__ = [
     "Heard",
     "books_of",
     "capture",
-    "figures",
     "files_of",
     "frames",
     "lines_of",
     "played",
+    "statistics",
     "text_of",
     "troubles",
 ]
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED: dict[str, Any] = json.loads((CORPUS / "expected.json").read_text())
-"""By recording: the exchange's books at its end, the gaps, and its parts if it has several."""
+"""For each recording: the exchange's books at its end, the gaps, and its parts if it has several."""
 
 
 def files_of(name: str) -> list[Path]:
-    """All parts of a recording of the corpus."""
+    """Return all parts of a recording of the corpus."""
     return [CORPUS / part for part in EXPECTED[name].get("parts", [name])]
 
 
@@ -45,7 +44,7 @@ SUFFIXES = [".ndjson", ".ndjson.gz", ".ndjson.zst"]
 
 
 class Heard:
-    """Messages and events in order, events as plain values. Appended to by the worker, read by the test."""
+    """Messages and events in order, events as plain values. A worker appends, the test reads."""
 
     def __init__(self, feed: KalshiFeed) -> None:
         self.messages: list[Any] = []
@@ -57,7 +56,7 @@ class Heard:
         feed.on_error(self._fault)
 
     def _changed(self, change: StateChange) -> None:
-        if change.state is not FeedState.CLOSED:  # for what reason differs
+        if change.state is not FeedState.CLOSED:  # its reason differs
             self.events.append((change.previous, change.state, change.reason, change.attempt, change.delay))
 
     def _fault(self, fault: FeedFault) -> None:
@@ -70,12 +69,12 @@ class Heard:
 
 
 def troubles(heard: Heard) -> list[str]:
-    """What was said of the recording itself."""
+    """Return the reports about the recording itself."""
     return [fault.message for fault in heard.faults if fault.kind == "recording"]
 
 
-def figures(feed: KalshiFeed) -> dict[str, Any]:
-    """The statistics that do not depend on this machine's speed."""
+def statistics(feed: KalshiFeed) -> dict[str, Any]:
+    """Return the statistics that do not depend on this machine's speed."""
     stats = feed.stats()
     names = (
         "messages",
@@ -92,13 +91,13 @@ def figures(feed: KalshiFeed) -> dict[str, Any]:
 
 
 def books_of(feed: KalshiFeed) -> dict[str, Any]:
-    """Every wanted book: status, version, seq and levels."""
+    """Return status, version, seq and levels of every wanted book."""
     return {ticker: (book.status, book.version, book.seq, sides(book)) for ticker, book in feed.books.items()}
 
 
 @contextmanager
 def played(path: Any, **options: Any) -> Iterator[tuple[KalshiFeed, Heard]]:
-    """A recording played to its end, its books as they were then."""
+    """Play a recording to its end; its books stay as they were then."""
     feed = KalshiFeed.replay(path, **options)
     heard = Heard(feed)
     try:
@@ -111,14 +110,14 @@ def played(path: Any, **options: Any) -> Iterator[tuple[KalshiFeed, Heard]]:
 
 
 def capture(path: Path, lines: list[dict[str, Any] | str]) -> Path:
-    """A file of these lines."""
+    """Write a capture of these lines."""
     text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
 
 
 def frames(seq: int = 1, sid: int = 1, step: int = 1) -> list[dict[str, Any]]:
-    """Both books, and three deltas of A."""
+    """Return frames: both books, and three deltas of A."""
     levels = {"yes": {4000: 500}}
     return [
         snapshot(A, sid, seq, levels),
@@ -128,7 +127,7 @@ def frames(seq: int = 1, sid: int = 1, step: int = 1) -> list[dict[str, Any]]:
 
 
 def text_of(path: Path) -> bytes:
-    """A recording's text, as far as it can be read."""
+    """Return a recording's text, as far as it can be read."""
     chunks = []
     try:
         for chunk in read_chunks(path, lambda position: None):
@@ -139,5 +138,5 @@ def text_of(path: Path) -> bytes:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a recording, decoded."""
+    """Return the complete lines of a recording, decoded."""
     return [json.loads(line) for line in text_of(path).split(b"\n")[:-1]]

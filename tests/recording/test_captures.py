@@ -1,4 +1,4 @@
-"""Real input: every capture of ../shared/capture replayed, against the fold of the feed's own tests."""
+"""Real input: every capture in ../shared/capture, replayed and compared with the feed tests' fold."""
 
 # mypy: no-strict-equality
 
@@ -15,14 +15,14 @@ from kalshi_feed.recording.replaying import StepEngine
 from kalshi_feed.session.timing import Timing
 from tests.feed.captures import FILES, Fold, frames_of
 from tests.feed.support import sides
-from tests.recording.support import figures, played
+from tests.recording.support import played, statistics
 
 pytestmark = pytest.mark.skipif(not FILES, reason="no recordings in ../shared/capture")
 each = pytest.mark.parametrize("path", FILES, ids=[path.name[:27] for path in FILES])
 
 
 def known(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """From the first snapshot on, with the trades before it: of a book without a base nothing is known."""
+    """From the first snapshot on, with the trades before it: without a snapshot there is no book."""
     start = next(i for i, frame in enumerate(frames) if frame["type"] == "orderbook_snapshot")
     return [frame for frame in frames[:start] if frame["type"] == "trade"] + frames[start:]
 
@@ -52,7 +52,7 @@ def test_it_replays_to_its_fold(path: Path) -> None:
                 frames[0]["type"] == "orderbook_delta"
             )
             assert feed.stats().messages_total == len(frames) and feed.stats().dropped == 0
-            outcomes.append((heard.messages, sides(book), book.version, figures(feed)))
+            outcomes.append((heard.messages, sides(book), book.version, statistics(feed)))
     assert outcomes[0] == outcomes[1]
 
 
@@ -79,8 +79,7 @@ def test_its_book_is_right_after_every_frame(path: Path) -> None:
 
 @each
 def test_strictly_it_is_full_of_holes(path: Path) -> None:
-    """Only some of the subscription's markets are in it: so every jump in seq makes the book STALE until its
-    next snapshot."""
+    """The file has only some of the subscription's markets, so each jump in seq makes the book STALE."""
     frames = frames_of(path)
     snapshots = sum(frame["type"] == "orderbook_snapshot" for frame in frames)
     sent = [frame["seq"] for frame in frames if frame["type"] == "orderbook_delta"]

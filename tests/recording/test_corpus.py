@@ -1,5 +1,4 @@
-"""Recordings made by earlier versions replay to the books that the exchange had; corpus/README.md says how
-they were made."""
+"""Recordings of earlier versions replay to the exchange's books; corpus/README.md says how to make them."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from tests.recording.support import EXPECTED, books_of, files_of, played, troubl
 
 
 def levels(name: str) -> dict[str, Any]:
-    """The exchange's books at its end."""
+    """Return the exchange's books at the end of a recording."""
     return {
         ticker: {
             side: {Decimal(price): Decimal(size) for price, size in book.items()}

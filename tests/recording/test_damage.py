@@ -1,5 +1,4 @@
-"""Damaged recordings: what can be used is used, the rest is left out and reported, and nothing looks like a
-defect of ours."""
+"""Damaged recordings: usable lines are used, others skipped and reported; nothing looks like our bug."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 
 from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.recording import reading
-from kalshi_feed.recording.reading import Source, Trouble, file_lines, is_native
+from kalshi_feed.recording.reading import FileLines, Source, Trouble, read_header
 from kalshi_feed.recording.replaying import StepEngine
 from kalshi_feed.recording.tables import Converter
 from kalshi_feed.session.memory import SessionMemory
@@ -33,7 +32,7 @@ MIB = 2**20
 
 
 def lines_of(name: str) -> list[bytes]:
-    """The lines of a recording in the corpus."""
+    """Return the lines of a recording in the corpus."""
     data = (CORPUS / name).read_bytes()
     return (gzip.decompress(data) if name.endswith(".gz") else data).splitlines()
 
@@ -63,25 +62,25 @@ def test_R33_a_line_without_end(tmp_path: Path, packed: bool) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         (text,) = troubles(heard)
-        assert "a line longer than 64 MiB is left out" in text and all(
+        assert "1 line longer than 64 MiB skipped" in text and all(
             book.is_live for book in feed.books.values()
         )
     assert peak < size, f"{peak / MIB:.0f} MiB"
     assert time.process_time() - begun < 60
-    with pytest.raises(ConfigurationError, match=r"not a recording|holds nothing"):
+    with pytest.raises(ConfigurationError, match=r"not a recording|is empty"):
         path.write_bytes(b"x" * 65 * MIB)
         KalshiFeed.replay(path)
 
 
 def test_R33_the_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times the line takes about four times as long, not sixteen."""
+    """A line four times as long takes about four times as long, not sixteen."""
     path, times = tmp_path / "long.ndjson", []
     for size in (8 * MIB, 32 * MIB):
         path.write_bytes(gzip.compress(b"x" * size, 1))
         best = float("inf")
         for _ in range(3):
             begun = time.process_time()
-            assert sum(map(len, file_lines(path))) == size
+            assert sum(map(len, FileLines(path))) == size
             best = min(best, time.process_time() - begun)
         times.append(best)
     assert times[1] < 10 * times[0], times
@@ -90,7 +89,7 @@ def test_R33_the_time_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_R33_the_lines_behind_a_long_one_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LONGEST_LINE", 100_000)
     for size in (99_999, 100_000, 100_001, 250_000):
-        lines = file_lines(written(tmp_path / "long", [b"a", b"b" * size, b"c", b"", b"d" * size, b"e"]))
+        lines = FileLines(written(tmp_path / "long", [b"a", b"b" * size, b"c", b"", b"d" * size, b"e"]))
         found = [line[:1] for line in lines]
         assert found == ([b"a", b"b", b"c", b"d", b"e"] if size <= 100_000 else [b"a", b"c", b"e"])
         assert lines.too_long == (2 if size > 100_000 else 0) and not lines.is_cut_line
@@ -131,7 +130,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *LINES])
-def test_R34_lines_of_another_shape_are_left_out_and_reported(tmp_path: Path, shape: str) -> None:
+def test_R34_lines_of_another_shape_are_skipped_and_reported(tmp_path: Path, shape: str) -> None:
     lines = lines_of("eventful.ndjson")
     with played(CORPUS / "eventful.ndjson") as (feed, heard):
         expected = (heard.messages, {name: book.view().to_dict() for name, book in feed.books.items()})
@@ -141,7 +140,7 @@ def test_R34_lines_of_another_shape_are_left_out_and_reported(tmp_path: Path, sh
             tmp_path / "wrong.ndjson", [*lines[:13], line.encode(errors="surrogateescape"), *lines[13:]]
         )
         with played(path) as (feed, heard):
-            assert troubles(heard) == [f"1 line of {path} cannot be read and is left out"], line
+            assert troubles(heard) == [f"1 line of {path} cannot be read and was skipped"], line
             assert (
                 heard.messages,
                 {name: book.view().to_dict() for name, book in feed.books.items()},
@@ -161,7 +160,7 @@ def test_R34_times_that_are_out_of_order(tmp_path: Path) -> None:
             with played(path) as (feed, heard):
                 assert (heard.messages, heard.gaps, feed.stats().messages) == expected, (place, time_)
                 assert place in (1, len(lines) - 1) or any(
-                    "was taken from the line before it" in text for text in troubles(heard)
+                    "had a wrong time, and got that of the line before" in text for text in troubles(heard)
                 )
 
 
@@ -194,7 +193,7 @@ def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
         tmp_path / "odd.ndjson", [json.dumps({"kalshi_feed_recording": {"format": number}}).encode()]
     )
     with pytest.raises(ConfigurationError, match=r"the header of .* cannot be read: its format is"):
-        is_native(path)
+        read_header(path)
 
 
 # -- any damage ----------------------------------------------------------------------------------------------
@@ -202,7 +201,7 @@ def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
 
 @cache
 def base_lines() -> list[bytes]:
-    """Every kind of line that there is: two recordings, and a checkpoint with everything in it."""
+    """Every kind of line there is: two recordings, and a checkpoint with everything in it."""
     memory = SessionMemory()
     full_session().save(memory)
     checkpoint = msgspec.json.decode(lines_of("rotated.0002.ndjson")[1])
@@ -238,14 +237,14 @@ JUNK = st.sampled_from([None, True, False, *NUMBERS, "", "x", "\0", "💥", "9" 
 
 
 def places_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value something could be put."""
+    """List the places in a JSON value where something could be put."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(place for key, one in inner for place in places_of(one, (*path, key)))]
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> list[bytes]:
-    """The lines, some of them damaged."""
+    """Return the lines, some of them damaged."""
     lines = list(base_lines())
     for _ in range(draw(st.integers(1, 4))):
         number = draw(st.integers(0, len(lines) - 1))
@@ -286,7 +285,7 @@ def damaged(draw: st.DrawFn) -> list[bytes]:
 
 
 class Complaints(logging.Handler):
-    """What was logged as an error."""
+    """Return what was logged as an error."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -311,7 +310,7 @@ def test_R34_any_damage_is_survived(tmp_path_factory: pytest.TempPathFactory, li
             with played(path):
                 pass
         except ConfigurationError as error:
-            assert str(path) in str(error)  # its first line is no header any more
+            assert str(path) in str(error)  # its first line is not a header any more
     finally:
         logging.getLogger("kalshi_feed").removeHandler(complaints)
     assert complaints.found == []
@@ -349,8 +348,8 @@ def test_R34_damaged_captures_of_other_programs(
         assert str(path) in str(error)
 
 
-def test_nothing_is_said_of_recordings_that_are_whole() -> None:
+def test_intact_recordings_cause_no_reports() -> None:
     for name in EXPECTED:
         paths = files_of(name)
-        headers = [header for path in paths if (header := is_native(path)) is not None]
+        headers = [header for path in paths if (header := read_header(path)) is not None]
         assert not [record for _, record in Source(paths, headers).records() if isinstance(record, Trouble)]

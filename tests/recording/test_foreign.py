@@ -1,4 +1,4 @@
-"""Captures of other programs, in every shape they have; and files that are none."""
+"""Captures of other programs, in every shape they have; and files that are not captures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_gaps_strict_and_ignored(tmp_path: Path) -> None:
         assert heard.gaps == [] and feed.book(A).is_live and feed.book(A).depth_at("yes", "0.4") == 8
 
 
-def test_gaps_ignored_still_leave_out_duplicates(tmp_path: Path) -> None:
+def test_gaps_ignored_still_skip_duplicates(tmp_path: Path) -> None:
     lines = frames(seq=100, step=3)
     with played(capture(tmp_path / "a.ndjson", [*lines, lines[-1], lines[-2]]), gaps="ignore") as (
         feed,
@@ -93,7 +93,7 @@ CONVERSATION = [
 
 
 def test_a_whole_conversation(tmp_path: Path) -> None:
-    """Replies use up numbers, and answer somebody else."""
+    """Replies use up sequence numbers, and answer another program."""
     with played(capture(tmp_path / "a.ndjson", CONVERSATION)) as (feed, heard):
         assert heard.gaps == [] and [fault.kind for fault in heard.faults] == ["exchange_error"]
         assert feed.book(A).depth_at("yes", "0.4") == 9 and feed.state is FeedState.CLOSED
@@ -101,7 +101,7 @@ def test_a_whole_conversation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [CONVERSATION, frames(), frames(sid=3), [trade(A, 1, 1), *frames(sid=2)]])
 def test_another_connection_in_the_same_file(tmp_path: Path, again: list[Any]) -> None:
-    """A second subscribe, numbers from the beginning, another sid: whoever captured it had reconnected."""
+    """A second subscribe, numbers from the beginning, another sid: the other program had reconnected."""
     with played(capture(tmp_path / "a.ndjson", in_ms([*CONVERSATION, *again]))) as (feed, heard):
         assert feed.stats().reconnects == 1 and heard.gaps == []
         assert feed.book(A).is_live and feed.book(A).depth_at("yes", "0.4") == (
@@ -140,7 +140,7 @@ def test_odd_lines(tmp_path: Path) -> None:
     with played(capture(tmp_path / "a.ndjson", lines)) as (feed, heard):
         assert any("1 lines of" in text for text in troubles(heard)), heard.events
         assert feed.stats().messages["news"] == 1 and "protocol" in feed.stats().faults
-        assert feed.book(A).status is BookStatus.STALE  # what could not be read may have been a delta
+        assert feed.book(A).status is BookStatus.STALE  # the unreadable line may have been a delta
 
 
 def test_use_yes_price(tmp_path: Path) -> None:
@@ -162,20 +162,20 @@ def test_several_files(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "holds nothing"),
-    "blank": (b"\n\n", "holds nothing"),
-    "empty gzip": (gzip.compress(b""), "holds nothing"),
-    "half a gzip header": (gzip.compress(b"x" * 99)[:10], r"holds nothing \(it ends in the middle"),
+    "empty": (b"", "is empty"),
+    "blank": (b"\n\n", "is empty"),
+    "empty gzip": (gzip.compress(b""), "is empty"),
+    "half a gzip header": (gzip.compress(b"x" * 99)[:10], r"is empty \(it ends in the middle"),
     "csv": (
         b"a,b\n1,2\n",
-        "is not a recording, its first line is 'a,b': a recording is made by `kalshi-feed record`",
+        "is not a recording: its first line is 'a,b'. Give a file made by `kalshi-feed record`",
     ),
     "binary": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is not a recording"),
     "other json": (b'{"price": 1}\n', "is not a recording"),
     "a list": (b"[1, 2]\n", "is not a recording"),
     "later": (
         b'{"kalshi_feed_recording":{"format":2}}\n',
-        "later version: it is of format 2, this version reads up to 1; upgrade",
+        "later version: its format is 2, and this version reads up to 1; upgrade",
     ),
     "no header": (b'{"kalshi_feed_recording":7}\n', "the header of .* cannot be read: its format is None"),
     "odd header": (
@@ -202,7 +202,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=f"{text}: give the file that"):
             KalshiFeed.replay(path)
-    with pytest.raises(ConfigurationError, match="no recording is named"):
+    with pytest.raises(ConfigurationError, match="no recording was given"):
         KalshiFeed.replay([])
     header = json.dumps({"kalshi_feed_recording": {"format": 1}})
     other = json.dumps({"kalshi_feed_recording": {"format": 1, "use_yes_price": False}})

@@ -1,5 +1,4 @@
-"""A recording of a feed that never connects leaves no empty file behind, which would be in the way of the
-next try."""
+"""A feed that never connects leaves no empty recording behind, which would block the next attempt."""
 
 from __future__ import annotations
 

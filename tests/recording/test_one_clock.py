@@ -1,4 +1,4 @@
-"""R25: whatever a replay says about time is the recording's time, in the API and on the command line."""
+"""R25: every time a replay reports is the recording's, in the API and on the command line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def is_then(moment: datetime | None) -> bool:
 def test_R25_everything_is_on_the_recording_s_clock(of_2019: Path, speed: Any) -> None:
     feed = KalshiFeed.replay(of_2019, speed=speed)
     assert feed.now() == BEGINS
-    kept = feed.messages("orderbook_delta", maxsize=1)  # nobody reads it: the rest is dropped, which is told
+    kept = feed.messages("orderbook_delta", maxsize=1)  # no one reads it: the rest is dropped and reported
     states: list[StateChange] = []
     lagged: list[Any] = []
     nows: list[datetime] = []
@@ -102,7 +102,7 @@ def test_R25_every_line_has_its_own_book_and_the_recording_s_time(
         is_then(datetime.fromisoformat(time[:-1] + "+00:00")) for time in times
     )
     assert {"CONNECTED", "RECONNECTING:", "CLOSED:", "gap"} <= {line.split()[1] for line in lines}
-    # what is shown of a STALE book is its next snapshot
+    # a STALE book shows up again with its next snapshot
     assert any(" | STALE yes" in line for line in lines) is False
     middle = times[len(times) // 2]
     later = [line for line in lines if line.split()[0] >= middle]

@@ -28,12 +28,12 @@ PARTS = EXPECTED["rotated.ndjson"]["parts"]
 
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Path]:
-    """A recording in three parts, the first of them first."""
+    """A recording in three parts, in order."""
     return [Path(shutil.copy(CORPUS / name, tmp_path / name)) for name in PARTS]
 
 
 def seqs(path: Any, **options: Any) -> tuple[list[int], list[str]]:
-    """The numbers of the book messages, and what is said of the recording."""
+    """Return the seqs of the book messages, and the reports about the recording."""
     with played(path, **options) as (_, heard):
         assert heard.gaps == []
         return [message.seq for message in heard.messages if message.type.startswith("orderbook")], troubles(
@@ -42,8 +42,8 @@ def seqs(path: Any, **options: Any) -> tuple[list[int], list[str]]:
 
 
 def test_R38_the_first_file_plays_all_parts(parts: list[Path]) -> None:
-    everything, told = seqs(parts)
-    assert told == [] and everything == list(range(1, everything[-1] + 1))
+    everything, reported = seqs(parts)
+    assert reported == [] and everything == list(range(1, everything[-1] + 1))
     assert seqs(parts[0]) == seqs(str(parts[0])) == (everything, [])
     alone = [seqs([path])[0] for path in parts]
     assert all(alone) and alone[0] + alone[1] + alone[2] == everything, "a list plays what it lists"
@@ -54,15 +54,15 @@ def test_R38_the_first_file_plays_all_parts(parts: list[Path]) -> None:
 def test_R38_a_part_that_is_missing_is_reported(parts: list[Path]) -> None:
     parts[1].unlink()
     (text,) = seqs(parts[0])[1]
-    assert "is part 3 of its recording, what came before it is part 1" in text
+    assert "is part 3 of its recording, but follows part 1" in text
 
 
 def test_R38_files_of_other_recordings_are_not_taken_for_parts(parts: list[Path]) -> None:
     first = seqs([parts[0]])[0]
     shutil.copy(CORPUS / "eventful.ndjson", parts[1])
     parts[2].write_text("name,price\n")
-    found, told = seqs(parts[0])
-    assert found == first and len(told) == 1 and f"{str(parts[2])!r} is not a recording" in told[0]
+    found, reported = seqs(parts[0])
+    assert found == first and len(reported) == 1 and f"{str(parts[2])!r} is not a recording" in reported[0]
     parts[2].unlink()
     assert seqs(parts[0]) == (first, [])
 
@@ -75,7 +75,7 @@ def test_R38_convert_takes_all_parts(parts: list[Path], tmp_path: Path) -> None:
 
 
 def bounds(path: Path) -> tuple[datetime, datetime]:
-    """The first and the last time in a recording."""
+    """Return the first and the last time in a recording."""
     times = [
         line["recv_ns"]
         for text in path.read_bytes().splitlines()
@@ -110,7 +110,7 @@ def test_R38_at_must_lie_within_the_recording() -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b'{"kalshi_feed_reco', b'{"kalshi_feed_recording":{"format":1,"ver'])
-def test_R31_a_part_that_holds_nothing_is_reported(parts: list[Path], tmp_path: Path, left: bytes) -> None:
+def test_R31_an_empty_part_is_reported(parts: list[Path], tmp_path: Path, left: bytes) -> None:
     everything = seqs(parts)[0]
     empty = tmp_path / "rotated.0004.ndjson"
     empty.write_bytes(left)
@@ -118,12 +118,12 @@ def test_R31_a_part_that_holds_nothing_is_reported(parts: list[Path], tmp_path: 
         found, (text,) = seqs(paths)
         assert (
             found == everything
-            and f"the recording {str(empty)!r} holds nothing" in text
-            and text.endswith("it is left out")
+            and f"the recording {str(empty)!r} is empty" in text
+            and text.endswith("; skipping it")
         )
-    with pytest.raises(ConfigurationError, match="holds nothing"):
+    with pytest.raises(ConfigurationError, match="is empty"):
         KalshiFeed.replay(empty)
-    with pytest.raises(ConfigurationError, match="holds nothing"):
+    with pytest.raises(ConfigurationError, match="is empty"):
         KalshiFeed.replay([empty, empty])
 
 
@@ -132,9 +132,9 @@ def test_R31_a_part_cut_off_anywhere_still_replays(parts: list[Path]) -> None:
     before = seqs(parts[:2])[0]
     for size in range(0, len(last), 37):
         parts[2].write_bytes(last[:size])
-        found, told = seqs(parts)
-        assert found[: len(before)] == before and len(told) <= 1, (size, told)
-        assert told or last[size - 1 : size + 1].count(b"\n"), f"silent at {size}"
+        found, reported = seqs(parts)
+        assert found[: len(before)] == before and len(reported) <= 1, (size, reported)
+        assert reported or last[size - 1 : size + 1].count(b"\n"), f"silent at {size}"
 
 
 ROTATING = """
@@ -163,7 +163,7 @@ def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
         with process:
             try:
                 assert process.stdout is not None and process.stdout.readline() == b"rotating\n"
-                time.sleep(number * 0.037)  # when the kill comes is the test's only choice
+                time.sleep(number * 0.037)  # the moment of the kill is all that the test chooses
             finally:
                 process.send_signal(signal.SIGKILL)
         assert len(os.listdir(path.parent)) >= 3
@@ -173,7 +173,7 @@ def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
                 and all(book.is_live for book in feed.books.values())
                 and len(heard.messages) > 10
             )
-            assert all("as far as it goes" in text or "holds nothing" in text for text in troubles(heard))
+            assert all("as far as it goes" in text or "is empty" in text for text in troubles(heard))
 
 
 # -- a gap across two parts ----------------------------------------------------------------------------------
@@ -216,3 +216,41 @@ def test_S40_a_late_frame_of_a_gap_in_the_part_before(
         assert heard.gaps == [] and heard.faults == [] and again.stats().ignored["late"] == 1
         assert {ticker: sides(again.book(ticker)) for ticker in (A, B)} == books
         assert all(book.is_live for book in again.books.values())
+
+
+# -- clocks between two parts --------------------------------------------------------------------------------
+
+
+def moved(path: Path, seconds: int, recording: str = "") -> None:
+    """Move a part in time: the wall clock was set before it, or it is of another ``recording``."""
+    ns = seconds * 1_000_000_000
+    lines = [msgspec.json.decode(text) for text in path.read_bytes().splitlines()]
+    header = lines[0]["kalshi_feed_recording"]
+    header["clock_offset_ns"] += ns
+    header["recording"] = recording or header["recording"]
+    for line in lines:
+        if "recv_ns" in line:
+            line["recv_ns"] += ns
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+@pytest.mark.parametrize("seconds", [7 * 3600, -7 * 3600])
+def test_R38_a_clock_that_was_set_between_two_parts_is_not_waited_out(
+    parts: list[Path], seconds: int
+) -> None:
+    everything, _ = seqs(parts[0])
+    lasted = (bounds(parts[2])[1] - bounds(parts[0])[0]).total_seconds()
+    for part in parts[1:]:
+        moved(part, seconds)
+    begins = time.monotonic()
+    assert seqs(parts[0], speed=2.0) == (everything, [])
+    assert lasted / 2 - 0.01 <= time.monotonic() - begins < lasted / 2 + 10
+
+
+def test_R38_hours_between_two_recordings_are_not_waited_out(parts: list[Path]) -> None:
+    alone = [seqs([part])[0] for part in parts]
+    moved(parts[1], 7 * 3600, "another")
+    moved(parts[2], 14 * 3600, "a third")
+    begins = time.monotonic()
+    assert seqs(parts, speed=50.0)[0] == alone[0] + alone[1] + alone[2]
+    assert time.monotonic() - begins < 10

@@ -1,4 +1,4 @@
-"""A replay is the run again: messages, books, gaps, waits and figures."""
+"""A replay is the same run again: messages, books, gaps, waits and statistics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from kalshi_feed import (
 )
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, in_thread, sides, wait_equal
-from tests.recording.support import SUFFIXES, Heard, books_of, capture, figures, played, troubles
+from tests.recording.support import SUFFIXES, Heard, books_of, capture, played, statistics, troubles
 from tests.support import wait_until
 
 
 def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
-    """A life with all that happens to a feed: changes of wishes, a gap, a refusal, a reconnect."""
+    """A run with everything that happens to a feed: changed subscriptions, a gap, a refusal, a reconnect."""
     first = feed.subscribe(["orderbook_delta", "trade"], [A])
     feed.wait_for_book(B, timeout=5)
     ticker = feed.subscribe("ticker")
@@ -65,7 +65,7 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_replay_is_the_run_again(
+def test_a_replay_is_the_same_run_again(
     exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"run{suffix}"
@@ -74,21 +74,21 @@ def test_a_replay_is_the_run_again(
     recording = feed.record(path)
     with feed:
         eventful(exchange, feed)
-        books, told = books_of(feed), figures(feed)
+        books, reported = books_of(feed), statistics(feed)
     assert not recording.is_open and recording.missed == 0
-    assert recording.messages == sum(told["messages"].values())
+    assert recording.messages == sum(reported["messages"].values())
     outcomes = []
     for _ in range(2):
         with played(path) as (again, heard):
             assert heard.messages == live.messages
             assert heard.events == live.events
             assert books_of(again) == books
-            assert figures(again) == told
+            assert statistics(again) == reported
             outcomes.append(
-                (heard.messages, heard.events, books_of(again), figures(again), again.stats().rate_60s)
+                (heard.messages, heard.events, books_of(again), statistics(again), again.stats().rate_60s)
             )
     assert outcomes[0] == outcomes[1]
-    # it asks for less than was asked for then, and takes the answers all the same
+    # it asks for less than the live feed did, and gets its answers all the same
     with played(path, gaps="ignore") as (
         again,
         heard,
@@ -128,7 +128,7 @@ def test_a_recording_begun_in_the_middle(exchange: Exchange, make_feed: FeedMake
         ]
         assert heard.messages == live.messages[:-1]
         assert heard.gaps == [] and heard.faults == []
-        assert figures(again)["reconnects"] == 0
+        assert statistics(again)["reconnects"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -157,10 +157,10 @@ def test_programs_for_a_live_feed_run_on_a_replay(short: Path) -> None:
         book = feed.wait_for_book(A, timeout=5)
         feed.run_forever()
         assert feed.state is FeedState.CLOSED and book.is_live
-        # as a program that was late would
+        # as a program that came late would
         assert feed.subscribe("trade", A).wait(5).state is SubscriptionState.ACTIVE
         assert book.depth_at("yes", "0.41") == 30
-        assert feed.wait_for_book(A, timeout=5) is book  # what there was can still be asked for
+        assert feed.wait_for_book(A, timeout=5) is book  # a book from before is still there
         assert dict(feed.list_subscriptions(1)).keys() == {"orderbook_delta", "trade"}
         assert feed.subscribe("fill").state is SubscriptionState.PENDING
         subscription.add_markets(B).delete_markets(B).request_snapshot(A).unsubscribe()
@@ -331,7 +331,7 @@ def test_a_file_that_goes_away_ends_the_feed(short: Path, tmp_path: Path) -> Non
     feed.close()
 
 
-def test_lines_that_somebody_has_changed_are_told(short: Path, tmp_path: Path) -> None:
+def test_edited_lines_are_reported(short: Path, tmp_path: Path) -> None:
     lines = short.read_text().splitlines()
     wrong = ["{}", '{"recv_ns":5,"wish":{"do":"ask"}}']
     spoilt = [lines[0], lines[1].replace('"orderbook_delta"', '"orderbook_'), *lines[2:5], *wrong, *lines[5:]]

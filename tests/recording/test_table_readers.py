@@ -1,5 +1,4 @@
-"""What convert and the Parquet sink write, as pandas, polars and DuckDB read it: the same rows, times in UTC,
-Decimals exact."""
+"""Tables as pandas, polars and DuckDB read them: the same rows, times in UTC, Decimals exact."""
 
 from __future__ import annotations
 
@@ -77,7 +76,7 @@ READERS = [with_pandas, with_polars, with_duckdb]
 def reader(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[list[Path]], Rows]:
-    """One that has read before: what a library opens once for all, polars does, is not the test's."""
+    """A reader that was used before: polars opens some files once for good, which is not a leak."""
     file = tmp_path_factory.mktemp("first") / "one.parquet"
     pyarrow.parquet.write_table(
         pyarrow.table({"received_at": pyarrow.array([1], pyarrow.timestamp("us", "UTC"))}), file
@@ -89,7 +88,7 @@ def reader(
 
 @pytest.fixture
 def tables(make_feed: FeedMaker, tmp_path: Path) -> dict[str, list[Path]]:
-    """The files of each table: those of a recording that was converted, and of a sink, in several parts."""
+    """The files of each table, from a converted recording and from a sink, the latter in several parts."""
     with Exchange(markets=2, rate=600, seed=5) as exchange:
         feed = make_feed(credentials=exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
         recording = feed.record(tmp_path / "game.ndjson.gz")

@@ -1,4 +1,4 @@
-"""convert: the tables hold what was heard, in types that others read."""
+"""convert: the tables hold what callbacks got, in types that other programs read."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    """A CSV file, with its header."""
+    """Read a CSV file, with its header."""
     with path.open(newline="") as file:
         return list(csv.reader(file))
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a CSV file."""
+    """Return a value as a CSV file has it."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds")
     return "" if value is None else str(value)
@@ -45,7 +45,7 @@ def run(converter: Converter) -> None:
 
 @pytest.fixture
 def recorded(make_feed: FeedMaker, tmp_path: Path) -> tuple[Path, Heard, dict[str, Any]]:
-    """A second of a moving exchange, with a loss: the file, what was heard, and the last books."""
+    """A second of a moving exchange, with a loss: the file, what callbacks got, and the last books."""
     with Exchange(markets=3, rate=600, seed=5) as exchange:
         feed = make_feed(credentials=exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
         heard = Heard(feed)
@@ -83,10 +83,10 @@ def test_parquet(
     assert deltas.schema.field("price").type == pa.decimal128(6, 4) and deltas.schema.field(
         "delta"
     ).type == pa.decimal128(18, 2)
-    told = [m for m in heard.messages if m.type == "orderbook_delta"]
+    reported = [m for m in heard.messages if m.type == "orderbook_delta"]
     assert [
         tuple(row.values()) for row in deltas.drop_columns(["received_at", "received_ns"]).to_pylist()
-    ] == [(m.time, m.market_ticker, m.side, m.price, m.delta, m.sid, m.seq) for m in told]
+    ] == [(m.time, m.market_ticker, m.side, m.price, m.delta, m.sid, m.seq) for m in reported]
     dealt = [m for m in heard.messages if m.type == "trade"]
     assert trades["trade_id"].to_pylist() == [m.trade_id for m in dealt] and trades["count"].to_pylist() == [
         m.count for m in dealt
@@ -109,7 +109,7 @@ def test_parquet(
         assert (row["yes_bid"], row["yes_bid_size"]) == (bid, levels["yes"][bid])
         assert (row["yes_ask"], row["yes_ask_size"]) == (ask, levels["no"][1 - ask])
     assert (
-        converter.rows == {"deltas": len(told), "trades": len(dealt), "top": len(top)}
+        converter.rows == {"deltas": len(reported), "trades": len(dealt), "top": len(top)}
         and converter.trouble == []
     )
 
@@ -127,7 +127,7 @@ def test_csv_is_the_same(recorded: tuple[Path, Heard, dict[str, Any]], tmp_path:
 
 
 def test_the_top_is_exact_within_one_read(tmp_path: Path) -> None:
-    """Frames that came in the same read each have their own row."""
+    """Frames that came in the same read each get their own row."""
     lines = [{"recv_ms": 5, "event": frame} for frame in frames()]
     converter = Converter(capture(tmp_path / "a.ndjson", lines), "csv", tmp_path)
     run(converter)
@@ -162,15 +162,15 @@ def test_what_cannot_be_done(
     path = recorded[0]
     (tmp_path / "moving.trades.csv").write_text("precious")
     with pytest.raises(
-        ConfigurationError, match=r"moving.trades.csv' is there already, and is not overwritten"
+        ConfigurationError, match=r"moving.trades.csv' already exists and will not be overwritten"
     ):
         Converter(path, "csv", tmp_path)
     with pytest.raises(ConfigurationError, match="tables are written as 'parquet' or 'csv', not 'xlsx'"):
         Converter(path, "xlsx", tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"the tables cannot be made: .*Not a directory"):
+    with pytest.raises(ConfigurationError, match=r"the tables cannot be created: .*Not a directory"):
         run(Converter(path, "csv", path / "below"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigurationError, match=r"kalshi-feed\[arrow\]"):
+    with pytest.raises(ConfigurationError, match="pip install pyarrow; --to csv"):
         Converter(path, "parquet", tmp_path / "new")
-    run(Converter(path, "csv", tmp_path / "new"))  # needs none
+    run(Converter(path, "csv", tmp_path / "new"))  # CSV needs no package
     assert (tmp_path / "moving.trades.csv").read_text() == "precious"

@@ -1,5 +1,4 @@
-"""R24: a callback of a replay finds every book as it was at its own message, at every speed; and what else a
-callback may do."""
+"""R24: in a replay, callbacks find every book as it was at their message, at every speed."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Moment]]:
 
 
 class Checker:
-    """Compares in every callback of a book message every book with the fold."""
+    """In the callback of each book message, compares every book with the fold."""
 
     def __init__(self, feed: KalshiFeed, expected: list[Moment]) -> None:
         self.wrong: list[Any] = []
@@ -120,7 +119,7 @@ def test_R24_a_hundred_thousand_messages(tmp_path: Path) -> None:
     feed.close()
 
 
-#: one read at 1 s with a gap in its middle, another one at 2 s
+# one read at 1 s with a gap in the middle, another one at 2 s
 GAP: list[Any] = [
     snapshot(1, 1000),
     delta(2, 1000),
@@ -134,17 +133,17 @@ GAP: list[Any] = [
 @pytest.mark.parametrize("speed", ["max", "wait", 100])
 def test_R24_events_stand_among_the_messages(tmp_path: Path, speed: Any) -> None:
     feed = KalshiFeed.replay(capture(tmp_path / "gap.ndjson", GAP), speed=speed)
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def tell(what: Any) -> Callable[[Any], None]:
-        return lambda item: told.append((what(item), feed.book(A).status.value, feed.book(A).seq))
+        return lambda item: reported.append((what(item), feed.book(A).status.value, feed.book(A).seq))
 
     feed.on_message(tell(lambda message: message.seq))
     feed.on_gap(tell(lambda gap: gap.received))
     feed.on_state(tell(lambda change: change.state.value))
     feed.on_book(tell(lambda view: f"book {view.seq} {view.status.value}"))
     feed.run_forever()
-    assert told == [
+    assert reported == [
         ("CONNECTING", "PENDING", None),
         ("CONNECTED", "PENDING", None),
         ("book None PENDING", "PENDING", None),
@@ -167,13 +166,13 @@ def test_R24_events_stand_among_the_messages(tmp_path: Path, speed: Any) -> None
 def test_R24_a_callback_cannot_wait_for_itself(tmp_path: Path, speed: Any) -> None:
     feed = KalshiFeed.replay(capture(tmp_path / "gap.ndjson", GAP), speed=speed)
     stream = feed.messages("orderbook_delta")
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def attempt(wait: Callable[[], Any]) -> None:
         try:
-            told.append(wait())
+            reported.append(wait())
         except Exception as error:
-            told.append(type(error))
+            reported.append(type(error))
             assert type(error) is not KalshiFeedError or "a callback of a replay cannot wait" in str(error)
 
     def at_the_second(message: OrderbookDelta) -> None:
@@ -200,7 +199,7 @@ def test_R24_a_callback_cannot_wait_for_itself(tmp_path: Path, speed: Any) -> No
 
     feed.on_delta(at_the_second)
     feed.run_forever()
-    assert told == [True, 2, True, 2, *[KalshiFeedError] * 10]
+    assert reported == [True, 2, True, 2, *[KalshiFeedError] * 10]
     feed.close()
 
 

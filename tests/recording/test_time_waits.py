@@ -1,5 +1,4 @@
-"""R26: programs that block run on a replay with speed="wait": time passes only while all who take part
-wait."""
+"""R26: programs that block, on a replay with speed="wait": time passes only while all participants wait."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from tests.support import wait_until
 
 MARKETS = [f"KXSIM-{number:03d}" for number in range(1, 5)]
 START = datetime.fromtimestamp(1, timezone.utc)
-#: one read of three messages at 1 s, then one message every second until 9 s
+# one read of three messages at 1 s, then one message every second until 9 s
 FRAMES: list[Any] = [
     snapshot(1, 1000),
     delta(2, 1000),
@@ -47,30 +46,29 @@ def frames(tmp_path: Path) -> Path:
 
 
 def together(*works: Callable[[], object]) -> None:
-    """Run these in threads of their own and wait for all of them."""
+    """Run each of these in a thread of its own, and wait for all of them."""
     threads = [in_thread(work) for work in works]
     for thread in threads:
         thread.result(60)
 
 
 def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
-    """A thread that follows a book, and one that takes a stream and looks at another book, now and then with
-    a timeout."""
+    """One thread follows a book; another takes a stream and reads another book, some waits with a timeout."""
     feed = KalshiFeed.replay(path, speed="wait")
     both = threading.Barrier(2)
-    told: tuple[list[Any], list[Any]] = ([], [])
+    reported: tuple[list[Any], list[Any]] = ([], [])
 
     def follow() -> None:
-        feed.sleep(0)  # takes part from here on, so that none of the two misses the beginning
+        feed.sleep(0)  # takes part from here on, so that neither misses the beginning
         both.wait(20)
         book = feed.wait_for_book(MARKETS[0], timeout=5)
-        told[0].append((book.seq, feed.now(), levels_of(book)))
+        reported[0].append((book.seq, feed.now(), levels_of(book)))
         while True:
             try:
                 view = book.wait_for_update()
             except FeedClosedError:
                 return
-            told[0].append((view.seq, feed.now(), levels_of(book), feed.book(MARKETS[1]).seq))
+            reported[0].append((view.seq, feed.now(), levels_of(book), feed.book(MARKETS[1]).seq))
 
     def stream() -> None:
         with feed.messages("orderbook_delta", MARKETS[1]) as messages:
@@ -78,7 +76,7 @@ def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
             both.wait(20)
             while True:
                 try:
-                    told[1].append(
+                    reported[1].append(
                         (
                             messages.get(timeout=0.003).seq,
                             feed.now(),
@@ -87,13 +85,13 @@ def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
                         )
                     )
                 except WaitTimeout:
-                    told[1].append(("nothing", feed.now()))
+                    reported[1].append(("nothing", feed.now()))
                 except FeedClosedError:
                     return
 
     with feed:
         together(follow, stream)
-    return told
+    return reported
 
 
 def test_R26_two_threads_see_every_change_and_the_same_twice(past: tuple[Path, list[Moment]]) -> None:
@@ -183,7 +181,7 @@ def test_R26_polling(frames: Path, make_feed: FeedMaker) -> None:
             feed.sleep(1)
     with KalshiFeed.replay(
         frames, speed=50
-    ) as feed:  # also at the other speeds, though the books may be newer then
+    ) as feed:  # at the other speeds too, although the books may be newer then
         feed.sleep(2)
         assert feed.now() >= START + timedelta(seconds=2)
     with make_feed() as live:
@@ -206,7 +204,7 @@ def test_R26_stepping_out_and_threads_that_end(frames: Path) -> None:
 
         def leaves() -> None:
             seen.append(feed.book(A).wait_for_update().seq)
-            time.sleep(0.05)  # the thread ends without a word
+            time.sleep(0.05)  # the thread ends without saying so
 
         thread = threading.Thread(target=leaves)
         thread.start()
@@ -230,24 +228,24 @@ def test_R26_stepping_out_and_threads_that_end(frames: Path) -> None:
         assert feed.book(A).seq == 3
 
 
-def test_R26_who_keeps_the_time_standing_is_named_once(
+def test_R26_a_thread_that_holds_the_time_still_is_named_once(
     frames: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert waits._NAMED_AFTER == 10.0
     monkeypatch.setattr(waits, "_NAMED_AFTER", 0.1)
     with KalshiFeed.replay(frames, speed="wait") as feed:
-        wait_until(lambda: "none has come yet" in caplog.text, what="the hint that nobody waits")
+        wait_until(lambda: "none has come yet" in caplog.text, what="the hint that no thread waits")
         time.sleep(0.3)
         assert feed.now() == START and feed.state is FeedState.CONNECTING
         feed.wait_for_book(A, timeout=5)
         wait_until(
-            lambda: "MainThread keeps the replay's time standing" in caplog.text, what="the thread's name"
+            lambda: "MainThread is holding the replay's time still" in caplog.text, what="the thread's name"
         )
         feed.book(A).wait_for_update(5)
         time.sleep(0.3)
     assert (
         caplog.text.count("none has come yet") == 1
-        and caplog.text.count("keeps the replay's time standing") == 1
+        and caplog.text.count("is holding the replay's time still") == 1
     )
 
 
@@ -286,7 +284,7 @@ def test_R26_at_other_speeds_the_end_names_it(frames: Path) -> None:
         waits_for = in_thread(lambda: feed.wait_for("trade", timeout=20))
         with pytest.raises(KalshiFeedError, match=r'the recording has ended.*speed="wait"'):
             waits_for.result(10)
-        feed.run_forever()  # says nothing
+        feed.run_forever()  # raises nothing
         with feed.stepping_out():
             pass
 

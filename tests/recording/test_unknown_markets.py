@@ -1,5 +1,4 @@
-"""S39 in a recording: what was asked for again replays the same, and recordings from before that was done are
-not disturbed."""
+"""S39 in a recording: a market that was asked for again replays the same, and older recordings as before."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ TYPO = "KXTYPO-26-A"
 
 
 class Curious(KalshiFeed):
-    """Asks soon again."""
+    """Asks again soon."""
 
     _timing = Timing(ask_unknown=0.1, ask_unknown_max=0.2, ask_unknown_pace=0.01)
 
 
 class Incurious(KalshiFeed):
-    """Asks never again, as versions before this did."""
+    """Never asks again, like earlier versions."""
 
     _timing = Timing(ask_unknown=1e6, ask_unknown_max=1e6)
 
@@ -35,7 +34,7 @@ def live(exchange: Exchange, kind: type[KalshiFeed]) -> KalshiFeed:
     return kind(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
 
 
-def told(feed: KalshiFeed) -> Callable[[], list[Any]]:
+def reported(feed: KalshiFeed) -> Callable[[], list[Any]]:
     heard = Recorder(feed)
     return lambda: (
         [(m.type, m.market_ticker, getattr(m, "seq", None)) for m in heard.messages] + heard.kinds()
@@ -44,7 +43,7 @@ def told(feed: KalshiFeed) -> Callable[[], list[Any]]:
 
 def replayed(path: Path, kind: type[KalshiFeed] = Curious) -> tuple[KalshiFeed, list[Any]]:
     feed = kind.replay(path)
-    found = told(feed)
+    found = reported(feed)
     feed.run_forever()
     return feed, found()
 
@@ -55,12 +54,12 @@ def test_S39_what_was_asked_again_replays_the_same(begun: str, tmp_path: Path) -
     with Exchange() as exchange, live(exchange, Curious) as feed:
         exchange.add_market(A, yes={"0.40": 10})
         if begun == "before":
-            recording, found = feed.record(path), told(feed)
+            recording, found = feed.record(path), reported(feed)
         feed.subscribe("orderbook_delta", [A, TYPO])
         feed.wait_for_book(A, timeout=5)
         wait_until(lambda: feed.book(TYPO).status is BookStatus.UNKNOWN)
         if begun == "while":
-            recording, found = feed.record(path), told(feed)
+            recording, found = feed.record(path), reported(feed)
         with pytest.raises(UnknownMarketError):
             feed.wait_for_book(TYPO, timeout=5)
         wait_until(lambda: len(exchange.commands) > 6)
@@ -74,7 +73,7 @@ def test_S39_what_was_asked_again_replays_the_same(begun: str, tmp_path: Path) -
         feed.close()
         lived = found()
     again, heard = replayed(path)
-    if begun == "while":  # the replay begins with what the checkpoint says
+    if begun == "while":  # the replay begins with the checkpoint
         lived = lived[-len(heard) :]
     assert len(heard) >= 5 and heard == lived
     book = again.book(TYPO)
@@ -87,7 +86,7 @@ def test_S39_a_recording_from_before_is_not_disturbed(tmp_path: Path) -> None:
         exchange.add_market(A, yes={"0.40": 10})
         exchange.add_market(B, yes={"0.10": 1})
         exchange.quirks.unknown_markets_flow = True
-        recording, found = feed.record(path), told(feed)
+        recording, found = feed.record(path), reported(feed)
         subscription = feed.subscribe("orderbook_delta", [A, TYPO])
         feed.wait_for_book(A, timeout=5)
         wait_until(lambda: feed.book(TYPO).status is BookStatus.UNKNOWN)
@@ -104,8 +103,7 @@ def test_S39_a_recording_from_before_is_not_disturbed(tmp_path: Path) -> None:
     for line in lines:
         if "session" in line:
             del line["session"]["unknown_markets"]
-    # slowed down by seconds, so that a session that asks again would do so; lines of one turn have the same
-    # time
+    # stretched by seconds, so that a session that asks again would do so; lines of one turn share a time
     times = {ns: n for n, ns in enumerate(sorted({line["recv_ns"] for line in lines if "recv_ns" in line}))}
     shifted = [
         line

@@ -1,4 +1,4 @@
-"""What is written: every frame byte for byte, in parts, to slow and full disks."""
+"""Writing: every frame byte for byte, in parts, to slow and full disks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kalshi_feed.recording import queue as queue
 from kalshi_feed.recording import writing
 from kalshi_feed.recording.files import RecordingFile
 from kalshi_feed.recording.lines import encode_line, encode_turn
-from kalshi_feed.recording.reading import Source, Turn, is_native
+from kalshi_feed.recording.reading import Source, Turn, read_header
 from kalshi_feed.simulator import Exchange
 from tests.cli.support import environment
 from tests.feed.support import A, B, FeedMaker, own_threads, sides, wait_equal
@@ -30,7 +30,7 @@ from tests.support import wait_until
 
 
 def without_version(books: dict[str, Any]) -> dict[str, Any]:
-    """A version counts the changes that were seen."""
+    """A version counts changes that were seen, so it is left out."""
     return {ticker: (status, seq, levels) for ticker, (status, _, seq, levels) in books.items()}
 
 
@@ -80,7 +80,7 @@ ODD = [
 
 @pytest.mark.parametrize("together", [True, False])
 def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
-    """Also those that would break a line, or are no JSON, alone and among others."""
+    """Even those that would break a line, or are not JSON, alone and among others."""
     from kalshi_feed.recording.lines import HeaderLine, Line
 
     path = tmp_path / "odd.ndjson"
@@ -90,7 +90,7 @@ def test_frames_come_back_byte_for_byte(tmp_path: Path, together: bool) -> None:
     path.write_bytes(
         header + b"".join(encode_turn(1000 + n, turn, readings[n]) for n, turn in enumerate(turns))
     )
-    found = is_native(path)
+    found = read_header(path)
     assert found is not None
     records = [record for _, record in Source([path], [found]).records()]
     assert [record.reading for record in records if isinstance(record, Turn)] == readings
@@ -136,7 +136,7 @@ with Exchange(markets=3, rate=2000, seed=2) as exchange:
 """  # noqa: E501
 
 
-def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_feed_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "full.ndjson.gz"
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)],
@@ -153,20 +153,20 @@ def test_a_full_disk_is_told_and_the_feed_goes_on(tmp_path: Path) -> None:
         and (said["gaps"], said["reconnects"]) == (0, 0)
     )
     texts = [message for kind, message in said["faults"] if kind == "recording"]
-    assert len(texts) == 2, texts  # once each: not at every try
-    assert "cannot be written: File too large; it is tried again" in texts[0]
-    assert f"the recording goes on in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
+    assert len(texts) == 2, texts  # once each, not at every attempt
+    assert "cannot be written: File too large; retrying" in texts[0]
+    assert f"the recording continues in {tmp_path / 'full.0002.ndjson.gz'}" in texts[1]
     assert said["paths"] == [str(path), str(tmp_path / "full.0002.ndjson.gz")]
-    # no empty ones of the tries between
+    # no empty files of the attempts in between
     assert sorted(os.listdir(tmp_path)) == [
         "full.0002.ndjson.gz",
         "full.ndjson.gz",
     ]
     assert said["missed"] >= 1000
     with played([Path(name) for name in said["paths"]]) as (feed, heard):
-        told = troubles(heard)
-        assert any("was read as far as it goes" in text for text in told)
-        assert f"{said['missed']} messages before this moment were not recorded" in told
+        reported = troubles(heard)
+        assert any("was read as far as it goes" in text for text in reported)
+        assert f"{said['missed']} messages before this moment were not recorded" in reported
         assert {ticker: book.to_dict()["yes"] for ticker, book in feed.books.items()} == said["books"]
         assert all(book.is_live for book in feed.books.values()) and heard.gaps == []
         replayed = feed.stats().messages_total
@@ -199,7 +199,7 @@ def test_a_folder_that_goes_away(
         wait_equal(feed, exchange, A)
         levels = sides(feed.book(A))
         recording.close()
-    assert any("No such file or directory; it is tried again" in text for text in troubles(heard))
+    assert any("No such file or directory; retrying" in text for text in troubles(heard))
     assert recording.missed == 2
     with played(recording.paths[-1]) as (again, _):
         assert sides(again.book(A)) == levels
@@ -219,11 +219,11 @@ def test_a_queue_at_its_bound(
             wait_until(lambda: recording.missed, what="a loss")
             wait_equal(feed, exchange, A)
             wait_until(
-                lambda: any("was written too slowly" in text for text in troubles(heard)),
-                what="it to be told",
+                lambda: any("could not be written fast enough" in text for text in troubles(heard)),
+                what="the report",
             )
             count = 300
-            while not recording.messages:  # it goes on, with the book as it is then
+            while not recording.messages:  # it continues with the book as it is then
                 exchange.change(A, "no", "0.41", 1)
                 count += 1
                 wait_until(lambda: recording.messages + recording.missed == count)  # noqa: B023
@@ -231,12 +231,12 @@ def test_a_queue_at_its_bound(
             levels = sides(feed.book(A))
     assert feed.stats().gaps == 0 and recording.messages + recording.missed == count
     with played(recording.path) as (again, reheard):
-        told = [
+        reported = [
             int(text.split()[0])
             for text in troubles(reheard)
             if "before this moment were not recorded" in text
         ]
-        assert sum(told) == recording.missed and len(told) == len(troubles(reheard))
+        assert sum(reported) == recording.missed and len(reported) == len(troubles(reheard))
         assert sides(again.book(A)) == levels and reheard.gaps == []
 
 
@@ -254,7 +254,7 @@ def test_a_loss_at_the_very_end(
     levels = sides(feed.book(A))
     (recording if who == "recording" else feed).close()
     if who == "recording":
-        wait_until(lambda: any("1 messages are missing" in text for text in troubles(heard)))
+        wait_until(lambda: any("1 messages were lost" in text for text in troubles(heard)))
     feed.close()
     with played(recording.path) as (again, reheard):
         assert troubles(reheard) == ["1 messages before this moment were not recorded"]
@@ -269,7 +269,7 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
     bound: dict[str, Any] = {"rotate_bytes": 4_000} if by == "bytes" else {"rotate_seconds": 0.3}
     feed = make_feed()
     live = Heard(feed)
-    (tmp_path / "a.0003.ndjson").touch()  # somebody else's, left alone
+    (tmp_path / "a.0003.ndjson").touch()  # another program's file, left alone
     recording = feed.record(tmp_path / "a.ndjson", **bound)
     ends = {}
     with feed:
@@ -286,10 +286,10 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
         books = books_of(feed)
     names = [path.name for path in recording.paths]
     assert names[:4] == ["a.ndjson", "a.0002.ndjson", "a.0004.ndjson", "a.0005.ndjson"]
-    headers = [is_native(path) for path in recording.paths]
+    headers = [read_header(path) for path in recording.paths]
     assert [header.part for header in headers if header] == list(range(1, len(names) + 1))
     assert len({header.recording for header in headers if header}) == 1
-    with played(list(reversed(recording.paths))) as (again, heard):  # in whatever order they are named
+    with played(list(reversed(recording.paths))) as (again, heard):  # in any order
         assert heard.messages == live.messages and heard.events == live.events
         assert books_of(again) == books
     for path in recording.paths[1:]:
@@ -308,7 +308,7 @@ def test_parts(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, by: str
 def test_life(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
     feed = make_feed()
     recording = feed.record(tmp_path / "a.ndjson")
-    with pytest.raises(ConfigurationError, match="is being recorded already"):
+    with pytest.raises(ConfigurationError, match="is already being recorded"):
         feed.record(tmp_path / "b.ndjson")
     assert not (tmp_path / "b.ndjson").exists() and recording.is_open and "ended" not in repr(recording)
     recording.close()
@@ -322,7 +322,9 @@ def test_life(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
     feed.start()
     feed.wait_for_book(A, timeout=5)
     closed: list[Any] = []
-    feed.on_delta(lambda delta: closed.append(feed.close()))  # from a callback: it ends by itself
+    feed.on_delta(
+        lambda delta: closed.append(feed.close())
+    )  # in a callback close() only asks, and the recording ends by itself
     exchange.change(A, "yes", "0.41", 1)
     wait_until(lambda: closed and not own_threads(), what="the threads' end")
     assert not last.is_open and last.messages >= 3 and feed.state is FeedState.CLOSED
@@ -353,10 +355,10 @@ def test_wrong_names(
     feed = make_feed()
     (tmp_path / "there.ndjson").write_text("precious")
     for name, text in (
-        ("a.json", "ends in .ndjson, .ndjson.gz or .ndjson.zst"),
-        (".ndjson", "ends in .ndjson"),
-        ("there.ndjson", "is there already, and is not overwritten"),
-        ("no/such/folder.ndjson", "cannot be made: No such file or directory"),
+        ("a.json", "must end in .ndjson, .ndjson.gz or .ndjson.zst"),
+        (".ndjson", "must end in .ndjson"),
+        ("there.ndjson", "already exists and will not be overwritten"),
+        ("no/such/folder.ndjson", "cannot be created: No such file or directory"),
     ):
         with pytest.raises(ConfigurationError, match=text):
             feed.record(tmp_path / name)
@@ -369,7 +371,7 @@ def test_wrong_names(
         with pytest.raises(ConfigurationError, match="must be a positive number"):
             feed.record(tmp_path / "a.ndjson", **bounds)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(ConfigurationError, match=r"kalshi-feed\[zstd\]"):
+    with pytest.raises(ConfigurationError, match="pip install zstandard"):
         feed.record(tmp_path / "a.ndjson.zst")
     assert (tmp_path / "there.ndjson").read_text() == "precious" and os.listdir(tmp_path) == ["there.ndjson"]
 

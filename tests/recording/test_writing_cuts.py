@@ -1,4 +1,4 @@
-"""What is left of a recording whose process was killed, or that was cut off or damaged."""
+"""What is left of a recording after its process was killed, or after it was cut off or damaged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> No
                 20,
                 "something in the file",
             )
-            if suffix != ".ndjson":  # which is written whenever its buffer is full
+            if suffix != ".ndjson":  # a compressed file is written only when a buffer is full
                 wait_until(
                     lambda: time.time_ns() - lines_of(path)[-1]["recv_ns"] > 300_000_000,
                     20,
@@ -72,7 +72,7 @@ def test_kill_9_loses_at_most_the_last_second(tmp_path: Path, suffix: str) -> No
 
 @pytest.fixture(scope="module", params=SUFFIXES)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording of a few frames."""
+    """Make a recording of a few frames."""
     path = tmp_path_factory.mktemp("whole") / f"whole{request.param}"
     with Exchange(key_type="ed25519") as exchange:
         exchange.add_market(A, yes={"0.40": 10}, no={"0.54": 7})
@@ -109,9 +109,9 @@ def test_a_file_cut_off_anywhere_gives_what_it_has(whole: Path, tmp_path: Path) 
                 if path.suffix != ".ndjson":
                     assert troubles(heard), f"silent at {size} of {len(data)} bytes"
                 counts.append(len(heard.messages))
-        except ConfigurationError as error:  # not even the header is there
+        except ConfigurationError as error:  # not even the header is left
             assert (
-                "holds nothing" in str(error)
+                "is empty" in str(error)
                 or "is not a recording" in str(error)
                 or "cannot be read" in str(error)
             )

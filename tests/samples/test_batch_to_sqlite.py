@@ -100,6 +100,6 @@ def test_an_outage_is_told_and_what_it_leaves_as_well(access: Access, tmp_path: 
             _, err = process.communicate(timeout=20)
         err = "".join(before) + err
     assert process.returncode == 1 and "Traceback" not in err
-    assert f"SQLite file {file} cannot be written: no such table: deltas; tried again until it can be" in err
-    assert f"SQLite file {file} is written again" in err
+    assert f"SQLite file {file} cannot be written: no such table: deltas; retrying until it succeeds" in err
+    assert f"SQLite file {file} can be written again" in err
     assert re.search(rf"^\d+ rows are not in {file}: ", err, re.MULTILINE), err

@@ -1,5 +1,4 @@
-"""One PostgreSQL server for all tests of this folder (each has a schema of its own); the exchange and feeds
-of tests/feed."""
+"""One PostgreSQL server for all tests here, a schema for each; the fixtures of tests/feed."""
 
 from __future__ import annotations
 
@@ -17,18 +16,18 @@ __all__ = ["cluster", "exchange", "make_feed", "schema", "server"]
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[PostgresServer]:
-    """Made once, at the first test that wants it."""
+    """The server, made once, for the first test that needs it."""
     yield from running_server()
 
 
 @pytest.fixture
 def server(cluster: PostgresServer) -> PostgresServer:
-    """Running, whatever another test has left behind."""
+    """The server, running, whatever state another test left it in."""
     cluster.start()
     return cluster
 
 
 @pytest.fixture
 def schema(request: pytest.FixtureRequest) -> str:
-    """The test's own."""
+    """The name of the test's own schema."""
     return re.sub(r"\W", "_", request.node.name).lower()[:60]

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: on loopback, with a password, in a folder that goes with it."""
+"""A PostgreSQL server for the tests: on loopback, with a password, in a folder that is removed with it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ USER = "keeper"
 
 
 def program(name: str) -> str | None:
-    """Debian keeps them apart by version and off the PATH."""
+    """Find a program of PostgreSQL; Debian keeps them in a folder for each version, off the PATH."""
     places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[4]))
     return shutil.which(name) or (str(places[-1]) if places else None)
 
 
 class PostgresServer:
-    """One cluster. initdb and postgres refuse to run as root, so they run as postgres or nobody then."""
+    """One cluster. initdb and postgres refuse to run as root, so then the user is postgres or nobody."""
 
     def __init__(self) -> None:
         self._initdb, self._postgres = program("initdb"), program("postgres")
@@ -78,7 +78,7 @@ class PostgresServer:
         return f"postgresql://{USER}:{quoted}@127.0.0.1:{port or self.port}/postgres?sslmode=disable{options}"
 
     def start(self) -> None:
-        """Start it and wait until it answers; after a kill its old processes have to be gone first."""
+        """Start it and wait until it answers; after a kill, its old processes have to be gone first."""
         assert self._postgres is not None
         words = (
             "-D",
@@ -108,7 +108,7 @@ class PostgresServer:
         wait_until(is_up, 60, f"the server (its log is {self.folder / 'log'})")
 
     def kill(self) -> None:
-        """kill -9, of the server and whoever works for it."""
+        """kill -9 the server and all of its processes."""
         assert self._process is not None
         workers = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self._process.pid)],
@@ -123,7 +123,7 @@ class PostgresServer:
         self._process.wait(20)
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What the server answers, over a connection of its own."""
+        """Return the server's answer, over a connection of its own."""
         psycopg = pytest.importorskip(
             "psycopg", reason="psycopg is not installed: the PostgreSQL sink is not tried"
         )
@@ -143,7 +143,7 @@ class PostgresServer:
 
 
 def _free_port() -> int:
-    """None that the system gives to a client while the server is down: they begin at 32768, or higher."""
+    """Return a port that the system never gives to a client while the server is down: one below 32768."""
     while True:
         port = random.randrange(15_000, 32_000)
         with socket.socket() as sock, contextlib.suppress(OSError):
@@ -159,8 +159,10 @@ def _account() -> pwd.struct_passwd:
 
 
 class CutAtCommit:
-    """A proxy before the server. Once ``armed``, it passes the next COMMIT on, waits until the server has
-    done it, and cuts the connection without the answer: the client cannot know.
+    """A proxy in front of the server that loses the answer to one COMMIT.
+
+    Once ``armed``, it passes the next COMMIT on, waits until the server has done it, and cuts the connection
+    without the answer: the client cannot know whether the transaction was committed.
     """
 
     def __init__(self, port: int) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the sinks share: messages, a sink that does as it is told, and what the tables hold."""
+"""Shared by the tests of the sinks: messages, a sink that obeys the test, and the books that tables hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Books = dict[str, dict[str, dict[Decimal, Decimal]]]
 
 
 def decoded(type_: str, body: dict[str, Any], **envelope: Any) -> Any:
-    """The message of a frame."""
+    """Return the message of a frame."""
     return Decoder().decode(json.dumps({"type": type_, "sid": 1, **envelope, "msg": body}).encode())
 
 
@@ -87,8 +87,7 @@ def gap(reason: str = "sequence gap") -> Gap:
 
 
 class Stubborn(Sink):
-    """Keeps what it is given, in memory; fails as long as ``error`` is set, and waits while ``go_on`` is
-    not."""
+    """Keeps rows in memory. It fails as long as ``error`` is set, and waits while ``go_on`` is not."""
 
     batch_rows = 5
     batch_seconds = 60.0
@@ -130,7 +129,7 @@ def folded(
     deltas: Iterable[Sequence[Any]],
     parse: Callable[[Any], Any] = json.loads,
 ) -> Books:
-    """The books that the tables give: (n, ticker, yes, no) and (n, ticker, side, price, delta), in order."""
+    """Fold snapshots (n, ticker, yes, no) and deltas (n, ticker, side, price, delta) into books, in order."""
     books: Books = {}
     for _, market, *rest in sorted((*snapshots, *deltas), key=lambda row: row[0]):
         if len(rest) == 2:
@@ -145,7 +144,7 @@ def folded(
 
 
 def killed_writer(address: str, at_least: int = 1_000) -> int:
-    """Run writer.py into the store, kill -9 it in the middle; how many rows it had announced as written."""
+    """Run writer.py and kill -9 it in the middle; returns how many rows it had reported as written."""
     announced = 0
     with started("-m", "tests.sinks.writer", address, PGAPPNAME="kalshi-writer") as process:
         assert process.stdout is not None

@@ -1,5 +1,4 @@
-"""Batcher: when a batch is due, what an outage costs (nothing), what the bound costs, and what close()
-says."""
+"""Batcher: when a batch is due, what an outage costs (nothing), the bound, and what close() returns."""
 
 from __future__ import annotations
 
@@ -91,9 +90,9 @@ def test_close_writes_what_is_pending_and_closes_the_sink(sink: Stubborn) -> Non
 
 
 def test_an_outage_loses_nothing(sink: Stubborn) -> None:
-    told: list[SinkTrouble] = []
+    reported: list[SinkTrouble] = []
     sink.error = OSError("no disk")
-    with Batcher(sink, retry=QUICK, on_trouble=told.append) as batcher:
+    with Batcher(sink, retry=QUICK, on_trouble=reported.append) as batcher:
         for seq in range(8):
             batcher.put(delta(seq))
         wait_until(lambda: len(sink.tries) >= 5, what="five tries")
@@ -106,30 +105,30 @@ def test_an_outage_loses_nothing(sink: Stubborn) -> None:
         sink.error = None
         wait_until(lambda: batcher.stats().written == 5, what="the batch")
     assert [item.seq for item in sink.items] == list(range(8))
-    assert [trouble.kind for trouble in told] == ["failing", "writing"], "each is told once"
-    assert told[0].message == (
-        "stubborn cannot be written: OSError('no disk'); tried again until it can be, up to 200000 rows are "
-        "kept"
+    assert [trouble.kind for trouble in reported] == ["failing", "writing"], "each is reported once"
+    assert reported[0].message == (
+        "stubborn cannot be written: OSError('no disk'); retrying until it succeeds, keeping up to 200000 "
+        "rows"
     )
-    assert told[0].error is not None
+    assert reported[0].error is not None
     assert not batcher.stats().is_failing
 
 
 def test_the_bound_drops_the_newest_and_says_so_in_its_place(
     sink: Stubborn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[SinkTrouble] = []
+    reported: list[SinkTrouble] = []
     sink.error = OSError("no disk")
-    batcher = Batcher(sink, max_pending=6, retry=QUICK, on_trouble=told.append)
+    batcher = Batcher(sink, max_pending=6, retry=QUICK, on_trouble=reported.append)
     for seq in range(6):
         batcher.put(delta(seq))
-    wait_until(lambda: [trouble.kind for trouble in told] == ["failing"])
+    wait_until(lambda: [trouble.kind for trouble in reported] == ["failing"])
     with caplog.at_level(logging.WARNING, "kalshi_feed.sinks"):
         for seq, market in ((6, "KX-B"), (7, "KX-C"), (8, "KX-B")):
             batcher.put(delta(seq, market))
-    assert [trouble.kind for trouble in told] == ["failing", "full"]
-    assert [record.message for record in caplog.records if "as many as may" in record.message] == [
-        told[1].message
+    assert [trouble.kind for trouble in reported] == ["failing", "full"]
+    assert [record.message for record in caplog.records if ", the limit: " in record.message] == [
+        reported[1].message
     ]
     stats = batcher.stats()
     assert (stats.received, stats.pending, stats.dropped) == (9, 6, 3)
@@ -139,8 +138,8 @@ def test_the_bound_drops_the_newest_and_says_so_in_its_place(
     assert batcher.close() == []
     assert [getattr(item, "seq", item) for item in sink.items] == [*range(6), Dropped(3, ("KX-B", "KX-C")), 9]
     assert sink.numbers == list(range(1, 9))
-    assert [trouble.kind for trouble in told] == ["failing", "full", "writing", "room"]
-    assert "3 rows were dropped in all" in told[3].message
+    assert [trouble.kind for trouble in reported] == ["failing", "full", "writing", "room"]
+    assert "3 rows were dropped in total" in reported[3].message
     stats = batcher.stats()
     assert (stats.received, stats.written, stats.pending, stats.dropped) == (10, 7, 0, 3)
 
@@ -152,7 +151,7 @@ def test_what_was_dropped_has_its_place_between_others_of_its_batch(sink: Stubbo
         batcher.put(delta(seq))
     sink.entered.wait(5)  # five in hand
     for seq in range(5, 10):
-        batcher.put(delta(seq))  # and three that wait, and two that are dropped
+        batcher.put(delta(seq))  # three pending, and two dropped
     assert batcher.stats().dropped == 2
     sink.go_on.set()
     wait_until(lambda: batcher.stats().written == 5)
@@ -167,36 +166,36 @@ def test_what_was_dropped_has_its_place_between_others_of_its_batch(sink: Stubbo
     ]
 
 
-def test_full_is_told_again_only_after_there_was_room(sink: Stubborn) -> None:
-    told: list[str] = []
+def test_full_is_reported_again_only_after_there_was_room(sink: Stubborn) -> None:
+    reported: list[str] = []
     sink.go_on.clear()
     with Batcher(
-        sink, batch_rows=1, max_pending=4, on_trouble=lambda trouble: told.append(trouble.kind)
+        sink, batch_rows=1, max_pending=4, on_trouble=lambda trouble: reported.append(trouble.kind)
     ) as batcher:
         for seq in range(6):
             batcher.put(delta(seq))
         sink.go_on.set()
         batcher.flush(5)
-        wait_until(lambda: told == ["full", "room"])
+        wait_until(lambda: reported == ["full", "room"])
         sink.go_on.clear()
         for seq in range(6, 12):
             batcher.put(delta(seq))
-        assert told == ["full", "room", "full"]
+        assert reported == ["full", "room", "full"]
         sink.go_on.set()
     drops = [item.dropped for item in sink.items if isinstance(item, Dropped)]
     assert drops == [2, 2] and batcher.stats().dropped == 4
 
 
 def test_the_bound_can_make_put_wait(sink: Stubborn) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     sink.go_on.clear()
     with Batcher(
-        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind)
+        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: reported.append(trouble.kind)
     ) as batcher:
         for seq in range(5):
             batcher.put(delta(seq))
         waiting = in_thread(lambda: batcher.put(delta(5)))
-        wait_until(lambda: told == ["full"])
+        wait_until(lambda: reported == ["full"])
         assert waiting.is_running and batcher.stats().received == 5
         sink.go_on.set()
         waiting.result()
@@ -204,20 +203,20 @@ def test_the_bound_can_make_put_wait(sink: Stubborn) -> None:
 
 
 def test_a_put_that_waits_ends_with_close(sink: Stubborn) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     sink.go_on.clear()
     batcher = Batcher(
-        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: told.append(trouble.kind)
+        sink, max_pending=5, when_full="block", on_trouble=lambda trouble: reported.append(trouble.kind)
     )
     for seq in range(5):
         batcher.put(delta(seq))
     waiting = in_thread(lambda: batcher.put(delta(5)))
-    wait_until(lambda: told == ["full"])
+    wait_until(lambda: reported == ["full"])
     left = batcher.close(0.05)
     assert isinstance(waiting.ended(), SinkError)
     assert [row.item.seq for row in left] == list(range(5)) and batcher.stats().pending == 5
     sink.go_on.set()
-    wait_until(lambda: batcher.stats().pending == 0, what="the write that was under way")
+    wait_until(lambda: batcher.stats().pending == 0, what="the write in progress")
 
 
 def test_close_says_what_could_not_be_written(sink: Stubborn, caplog: pytest.LogCaptureFixture) -> None:
@@ -229,13 +228,13 @@ def test_close_says_what_could_not_be_written(sink: Stubborn, caplog: pytest.Log
     assert [(row.n, row.item.seq) for row in left] == [(n + 1, n) for n in range(7)]
     assert all(isinstance(row, Row) for row in left)
     wait_until(lambda: sink.closed == 1)
-    wait_until(lambda: "closed, and 7 rows are not in stubborn (no disk)" in caplog.text)
+    wait_until(lambda: "closed, but 7 rows are not in stubborn (no disk)" in caplog.text)
     tries = len(sink.tries)
     assert batcher.close() == left and len(sink.tries) == tries
 
 
 def test_close_tries_at_once(sink: Stubborn) -> None:
-    """Not after what is left of a long delay."""
+    """It does not wait for the rest of a long delay."""
     sink.error = OSError("no disk")
     batcher = Batcher(sink, batch_rows=1, retry=ReconnectPolicy(initial_delay=600, max_delay=600))
     batcher.put(delta())
@@ -263,7 +262,7 @@ def test_close_from_on_trouble_does_not_wait_for_itself(sink: Stubborn) -> None:
     assert len(left) == 1
 
 
-def test_what_raises_beside_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_in_on_trouble_and_close_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Worse(Stubborn):
         def close(self) -> None:
             raise OSError("cannot close")
@@ -332,7 +331,7 @@ def test_what_a_sink_takes() -> None:
 
 def test_arguments_that_cannot_work() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"batch_rows": 0}, "batch_rows must be a whole number of rows of 1 or more, not 0"),
+        ({"batch_rows": 0}, "batch_rows must be a whole number of rows, at least 1, not 0"),
         ({"batch_rows": True}, "batch_rows"),
         ({"batch_seconds": 0}, "batch_seconds must be a positive number"),
         ({"batch_seconds": "1"}, "must be a number of seconds"),
@@ -352,7 +351,7 @@ def test_arguments_that_cannot_work() -> None:
     ):
         Batcher(7)  # type: ignore[arg-type]
     assert threading.active_count() == threads
-    with Batcher(sink), pytest.raises(ConfigurationError, match="stubborn has a Batcher already"):
+    with Batcher(sink), pytest.raises(ConfigurationError, match="stubborn already has a Batcher"):
         Batcher(sink)
 
 
@@ -388,7 +387,7 @@ def test_after_a_fork(sink: Stubborn) -> None:
     assert len(sink.items) == 1
 
 
-def test_what_nobody_closed_is_written_at_exit(tmp_path: Any) -> None:
+def test_a_batcher_left_open_is_written_at_exit(tmp_path: Any) -> None:
     code = """
 import sys
 from kalshi_feed.sinks import Batcher, SQLiteSink

@@ -1,5 +1,4 @@
-"""From a feed into a store: the tables give the exchange's own books, and every loss is on record where it
-happened."""
+"""From a feed into a store: the tables give the exchange's books, every loss on record in its place."""
 
 from __future__ import annotations
 
@@ -86,10 +85,10 @@ def test_everything_in_the_order_of_the_callbacks(make_feed: FeedMaker, exchange
         wait_until(lambda: feed.stats().reconnects == 1, 10, "the reconnect")
         wait_equal(feed, exchange, A, B)
         feed.close()
-    told = [
+    reported = [
         item for item in recorder.told if not isinstance(item, StateChange) or item.gap_started is not None
     ]
-    assert sink.items == told
+    assert sink.items == reported
     assert [item.state for item in sink.items if isinstance(item, StateChange)] == [
         FeedState.RECONNECTING,
         FeedState.CONNECTED,
@@ -110,7 +109,7 @@ def test_only_some_markets(make_feed: FeedMaker, exchange: Exchange) -> None:
 
 
 def test_a_full_batcher_that_blocks_shows_as_lagged(make_feed: FeedMaker, exchange: Exchange) -> None:
-    """The store's slowness reaches the feed's own bound, and the loss is on record as the feed's."""
+    """A slow store fills the feed's own queue, and the loss is on record as the feed's."""
     sink = Stubborn()
     feed = make_feed(queue_size=16)
     sink.go_on.clear()

@@ -1,4 +1,4 @@
-"""ParquetSink: what is in the files, and that there is never one that cannot be read."""
+"""ParquetSink: the files' content, and that there is never a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_outage_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 def test_no_unfinished_file_is_left_behind_by_a_failure(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path)
     name = f"{sink._run}-000000000001.parquet"
-    (tmp_path / "deltas" / name).mkdir(parents=True)  # os.replace() will fail, after all was written
+    (tmp_path / "deltas" / name).mkdir(parents=True)  # os.replace() will fail, after everything was written
     with pytest.raises(SinkError, match=r"Parquet folder .* cannot be written"):
         sink.write([Row(1, NS, delta())])
     assert [file.name for file in (tmp_path / "deltas").iterdir()] == [name]
@@ -108,9 +108,9 @@ def test_runs_of_one_microsecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SinkError, match="cannot be made"):
+    with pytest.raises(SinkError, match="cannot be created"):
         ParquetSink(tmp_path / "file")
 
 
@@ -127,12 +127,12 @@ def test_kill_9_of_the_writer(tmp_path: Path) -> None:
         (
             "pyarrow",
             "ParquetSink('x')",
-            "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'",
+            "Parquet needs the package pyarrow: pip install pyarrow",
         ),
         (
             "psycopg",
             "PostgresSink('x')",
-            "PostgreSQL needs the package psycopg: pip install 'kalshi-feed[postgres]'",
+            "PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'",
         ),
     ],
 )

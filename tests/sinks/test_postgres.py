@@ -1,5 +1,4 @@
-"""PostgresSink against a real server: what is in the tables, and what a kill, a cut at the worst moment and
-other users cost."""
+"""PostgresSink and a real server: the tables' content; kills, a cut at the worst moment, other users."""
 
 from __future__ import annotations
 
@@ -110,12 +109,11 @@ def test_a_batch_that_comes_again_is_stored_once(server: PostgresServer, schema:
 
 
 def test_kill_9_of_the_server_in_the_middle(server: PostgresServer, schema: str) -> None:
-    """What was put is there, once, in order; what had been announced as written before the kill was there
-    already."""
-    told: list[SinkTrouble] = []
+    """Every row is there once and in order; those reported as written before the kill were already there."""
+    reported: list[SinkTrouble] = []
     sink = PostgresSink(server.address(), schema=schema)
     ended = threading.Event()
-    with Batcher(sink, batch_rows=20, batch_seconds=0.01, retry=QUICK, on_trouble=told.append) as batcher:
+    with Batcher(sink, batch_rows=20, batch_seconds=0.01, retry=QUICK, on_trouble=reported.append) as batcher:
 
         def put() -> int:
             seq = 0
@@ -131,17 +129,17 @@ def test_kill_9_of_the_server_in_the_middle(server: PostgresServer, schema: str)
             wait_until(lambda: batcher.stats().written > before + 200, 20, "rows")  # noqa: B023
             server.kill()
             announced = batcher.stats().written
-            wait_until(lambda: len(told) == 2 * outage + 1, 10, "the outage to be noticed")  # noqa: B023
+            wait_until(lambda: len(reported) == 2 * outage + 1, 10, "the outage to be noticed")  # noqa: B023
             server.start()
             assert len(numbers(server, schema)) >= announced
-            wait_until(lambda: len(told) == 2 * outage + 2, 20, "the rows to be written again")  # noqa: B023
+            wait_until(lambda: len(reported) == 2 * outage + 2, 20, "the rows to be written again")  # noqa: B023
         ended.set()
         put_in_all = putting.result()
         batcher.flush(20)
     assert server.ask(f"select n, seq from {schema}.deltas order by n") == [
         (n, n) for n in range(1, put_in_all + 1)
     ]
-    assert [trouble.kind for trouble in told] == ["failing", "writing"] * 2
+    assert [trouble.kind for trouble in reported] == ["failing", "writing"] * 2
     assert batcher.stats().dropped == 0 and batcher.stats().retried >= 2
 
 
@@ -160,7 +158,7 @@ def test_a_connection_cut_after_the_commit_doubles_nothing(
 
 
 def test_an_earlier_transaction_that_still_runs_is_waited_for(server: PostgresServer, schema: str) -> None:
-    """The line of the run is locked: nobody can know yet whether those rows will be there."""
+    """The row of the run is locked: it is not known yet whether the batch will be there."""
     psycopg = pytest.importorskip("psycopg")
     sink = PostgresSink(server.address(), schema=schema)
     with Batcher(sink, batch_rows=1, retry=QUICK) as batcher:
@@ -174,7 +172,7 @@ def test_an_earlier_transaction_that_still_runs_is_waited_for(server: PostgresSe
     assert server.ask(f"select n, seq from {schema}.deltas") == [(1, None)]
 
 
-def test_a_table_that_somebody_has_locked(
+def test_a_table_locked_by_another_session(
     server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     psycopg = pytest.importorskip("psycopg")
@@ -183,7 +181,7 @@ def test_a_table_that_somebody_has_locked(
         other.execute(f"lock table {schema}.deltas")
         batcher.put(delta(1))
         wait_until(lambda: server.ask("select 1 from pg_locks where not granted"), 10, "the COPY to wait")
-        (left,) = in_thread(lambda: batcher.close(0.2)).result(5)  # though the write is under way
+        (left,) = in_thread(lambda: batcher.close(0.2)).result(5)  # although a write is in progress
         assert left.item.seq == 1
     wait_until(lambda: batcher.stats().written == 1, 10, "the write that was under way")
 
@@ -240,7 +238,7 @@ def test_rows_are_on_disk_where_the_server_would_not_wait(server: PostgresServer
     assert server.ask(f"select how from {schema}.seen") == [("on",)]
 
 
-def test_who_may_write_need_not_be_allowed_to_make(server: PostgresServer, schema: str) -> None:
+def test_a_user_that_may_write_need_not_be_allowed_to_create(server: PostgresServer, schema: str) -> None:
     PostgresSink(server.address(), schema=schema).close()
     for order in (
         f"create role {schema} login password 'secret'",
@@ -259,16 +257,16 @@ def test_who_may_write_need_not_be_allowed_to_make(server: PostgresServer, schem
         PostgresSink(address, schema="another")
 
 
-def test_tables_of_somebody_else(server: PostgresServer, schema: str) -> None:
+def test_tables_of_another_program(server: PostgresServer, schema: str) -> None:
     server.ask(f"create schema {schema}")
     server.ask(f"create table {schema}.trades (n bigint, run bigint, price numeric)")
     with pytest.raises(
-        SinkError, match=rf"the table {schema}.trades is not one of ours: it has no column count, "
+        SinkError, match=rf"the table {schema}.trades was not made by this sink: it has no column count, "
     ):
         PostgresSink(server.address(), schema=schema)
 
 
-def test_tables_dropped_while_it_runs_are_made_anew(server: PostgresServer, schema: str) -> None:
+def test_tables_dropped_while_it_runs_are_created_again(server: PostgresServer, schema: str) -> None:
     with Batcher(PostgresSink(server.address(), schema=schema), batch_rows=1, retry=QUICK) as batcher:
         batcher.put(delta(1))
         batcher.flush(10)
@@ -295,11 +293,11 @@ def test_the_password_is_never_seen(
     secrets = Secrets()
     secrets.add(PASSWORD, "hunter2", wrong, "not%20the")
     caplog.set_level(logging.DEBUG)
-    nobody = server.address().replace(str(server.port), "1")
+    unreachable = server.address().replace(str(server.port), "1")
     broken = server.address() + "&nonsense=1"
     attempts = [
         server.address(password=wrong),
-        nobody,
+        unreachable,
         broken,
         f"postgresql://u:{wrong}@[::1/db",
         f"host=x password={wrong} x",
@@ -330,13 +328,13 @@ def test_the_password_is_never_seen(
     secrets.check(caplog.text, "the log")
 
 
-def test_where_no_server_is(server: PostgresServer) -> None:
-    nobody = server.address().replace(str(server.port), "1")
+def test_no_server(server: PostgresServer) -> None:
+    unreachable = server.address().replace(str(server.port), "1")
     with pytest.raises(
         SinkError,
         match=r"PostgreSQL database postgres at 127.0.0.1 port 1 cannot be opened: connection failed",
     ):
-        PostgresSink(nobody)
+        PostgresSink(unreachable)
 
 
 def test_an_address_that_cannot_be_read() -> None:
@@ -344,6 +342,6 @@ def test_an_address_that_cannot_be_read() -> None:
     wrong: list[Any] = ["postgresql://[::1/db", "host=x nonsense"]
     for address in wrong:
         with pytest.raises(
-            ConfigurationError, match="cannot be read: write postgresql://user@host:port/database"
+            ConfigurationError, match="cannot be parsed: write postgresql://user@host:port/database"
         ):
             PostgresSink(address)

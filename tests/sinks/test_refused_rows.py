@@ -1,5 +1,4 @@
-"""A row that a store refuses for what it holds is dropped, counted and told, and holds up no other. Row S45,
-the stores' half."""
+"""S45 in a store: a row that it refuses is dropped, counted and reported, and holds up no other row."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from .postgres_server import PostgresServer
 from .support import QUICK, Stubborn, delta, gap
 
 BAD = Gap("trade", 1, 2**63, None, ("KX-A",), "a number that fits into no column of 64 bits")
-# what makes the sink; deltas' seqs, holes' texts
+# what makes the sink; how to read back the seqs of the deltas and the reasons of the holes
 Store = tuple[Callable[[], Sink], Callable[[], tuple[list[int], list[str]]]]
 
 
@@ -62,8 +61,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, schema: str) -> Store:
 @pytest.mark.parametrize("place", [0, 1, 37, 98, 99])
 def test_S45_a_refused_row_costs_that_row(store: Store, place: int) -> None:
     make, read = store
-    told: list[SinkTrouble] = []
-    batcher = Batcher(make(), batch_rows=200, batch_seconds=60, retry=QUICK, on_trouble=told.append)
+    reported: list[SinkTrouble] = []
+    batcher = Batcher(make(), batch_rows=200, batch_seconds=60, retry=QUICK, on_trouble=reported.append)
     for seq in range(100):
         batcher.put(BAD if seq == place else delta(seq))
     batcher.flush(30)
@@ -77,11 +76,11 @@ def test_S45_a_refused_row_costs_that_row(store: Store, place: int) -> None:
         1,
         False,
     )
-    assert [trouble.kind for trouble in told] == ["refused"]
+    assert [trouble.kind for trouble in reported] == ["refused"]
     assert (
-        "refuses a row" in told[0].message
-        and "a Gap" in told[0].message
-        and isinstance(told[0].error, SinkError)
+        "refuses a row" in reported[0].message
+        and "a Gap" in reported[0].message
+        and isinstance(reported[0].error, SinkError)
     )
     seqs, holes = read()
     assert seqs == [seq for seq in range(101) if seq != place]
@@ -101,7 +100,7 @@ def test_S45_several_and_those_alone(store: Store) -> None:
 
 
 class Picky(Stubborn):
-    """Refuses what it is told to."""
+    """Refuses the rows that the test names."""
 
     def __init__(self, refuses: Callable[[Any], bool]) -> None:
         super().__init__()
@@ -115,11 +114,11 @@ class Picky(Stubborn):
 
 
 def test_a_table_that_takes_nothing_does_not_cost_everything() -> None:
-    """Somebody has changed it: it is not the rows' fault, and they are kept until it is changed back."""
+    """The table was altered. That is not the rows' fault, so they are kept until it is altered back."""
     sink = Picky(lambda item: not isinstance(item, Gap))
-    sink.takes = (type(delta()),)  # type: ignore[misc]  # no marks of what is dropped
-    told: list[SinkTrouble] = []
-    batcher = Batcher(sink, batch_rows=100, retry=QUICK, on_trouble=told.append)
+    sink.takes = (type(delta()),)  # type: ignore[misc]  # it cannot store a Dropped
+    reported: list[SinkTrouble] = []
+    batcher = Batcher(sink, batch_rows=100, retry=QUICK, on_trouble=reported.append)
     for seq in range(100):
         batcher.put(delta(seq))
     wait_until(lambda: batcher.stats().is_failing, what="that it is the store")
@@ -127,7 +126,7 @@ def test_a_table_that_takes_nothing_does_not_cost_everything() -> None:
     sink.refuses = lambda item: False
     assert batcher.close() == []
     assert [item.seq for item in sink.items] == list(range(10, 100))
-    assert [trouble.kind for trouble in told] == ["refused"] * 10 + ["failing", "writing"]
+    assert [trouble.kind for trouble in reported] == ["refused"] * 10 + ["failing", "writing"]
 
 
 def test_an_error_that_does_not_say_so_is_no_reason_to_drop_anything() -> None:

@@ -1,4 +1,4 @@
-"""SQLiteSink: what is in the file, and what a lock, a full disk, a lost file and a kill cost."""
+"""SQLiteSink: the file's content; and a lock, a full disk, a lost file, a kill."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def ask(file: Path, query: str) -> list[Any]:
 
 @contextmanager
 def batcher_for(sink: SQLiteSink, **arguments: Any) -> Iterator[tuple[Batcher, list[SinkTrouble]]]:
-    told: list[SinkTrouble] = []
-    with Batcher(sink, batch_seconds=0.01, retry=QUICK, on_trouble=told.append, **arguments) as batcher:
-        yield batcher, told
+    reported: list[SinkTrouble] = []
+    with Batcher(sink, batch_seconds=0.01, retry=QUICK, on_trouble=reported.append, **arguments) as batcher:
+        yield batcher, reported
 
 
 def test_what_is_in_the_tables(file: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_is_in_the_tables(file: Path) -> None:
                 6,
                 at,
                 "dropped",
-                "the store was too slow or away: 3 rows dropped",
+                "the store was too slow or down: 3 rows dropped",
                 *[None] * 4,
                 3,
                 '["KX-B"]',
@@ -97,7 +97,7 @@ def test_a_batch_that_comes_again_is_stored_once(file: Path) -> None:
 
 
 def test_each_run_has_its_own_numbers(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time_ns", lambda: NS)  # at once, as programs may be
+    monkeypatch.setattr("time.time_ns", lambda: NS)  # at the same moment, as can happen
     sinks = [SQLiteSink(file) for _ in range(3)]
     for sink in sinks:
         sink.write([Row(1, NS, delta())])
@@ -110,7 +110,7 @@ def test_each_run_has_its_own_numbers(file: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_locked_database_loses_nothing(file: Path) -> None:
-    with batcher_for(SQLiteSink(file, busy_timeout=0.01)) as (batcher, told):
+    with batcher_for(SQLiteSink(file, busy_timeout=0.01)) as (batcher, reported):
         batcher.put(delta(1))
         batcher.flush(5)
         with closing(sqlite3.connect(file)) as other:
@@ -118,20 +118,20 @@ def test_a_locked_database_loses_nothing(file: Path) -> None:
             for seq in range(2, 50):
                 batcher.put(delta(seq))
             wait_until(lambda: batcher.stats().retried >= 3, what="some tries")
-            assert told[0].message == (
-                f"SQLite file {file} cannot be written: database is locked; tried again until it can be, up "
-                "to 200000 rows are kept"
+            assert reported[0].message == (
+                f"SQLite file {file} cannot be written: database is locked; retrying until it succeeds, "
+                "keeping up to 200000 rows"
             )
             assert batcher.stats().written == 1
             other.execute("rollback")
         batcher.flush(5)
     assert ask(file, "select seq from deltas order by n") == [(seq,) for seq in range(1, 50)]
-    assert [trouble.kind for trouble in told] == ["failing", "writing"]
+    assert [trouble.kind for trouble in reported] == ["failing", "writing"]
 
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """As a full disk is: what is written beyond fails (Python ignores SIGXFSZ)."""
+    """Like a full disk: a write beyond that size fails (Python ignores SIGXFSZ)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -141,7 +141,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_loses_nothing(file: Path) -> None:
-    with batcher_for(SQLiteSink(file), batch_rows=100) as (batcher, told):
+    with batcher_for(SQLiteSink(file), batch_rows=100) as (batcher, reported):
         batcher.put(delta(1))
         batcher.flush(5)
         with no_file_larger_than(os.path.getsize(f"{file}-wal") + 20_000):
@@ -150,10 +150,10 @@ def test_a_full_disk_loses_nothing(file: Path) -> None:
             wait_until(lambda: batcher.stats().retried >= 3, 10, "some tries")
         batcher.flush(10)
     assert ask(file, "select seq from deltas order by n") == [(seq,) for seq in range(1, 2001)]
-    assert {trouble.kind for trouble in told} == {"failing", "writing"} and told[0].error is not None
+    assert {trouble.kind for trouble in reported} == {"failing", "writing"} and reported[0].error is not None
 
 
-def test_a_file_that_was_moved_is_made_anew(file: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_moved_is_created_again(file: Path, tmp_path: Path) -> None:
     with batcher_for(SQLiteSink(file)) as (batcher, _):
         batcher.put(delta(1))
         batcher.flush(5)
@@ -167,8 +167,8 @@ def test_a_file_that_was_moved_is_made_anew(file: Path, tmp_path: Path) -> None:
     assert ask(file, "select seq from deltas") == [(2,)]
 
 
-def test_a_table_that_was_dropped_is_made_anew(file: Path) -> None:
-    with batcher_for(SQLiteSink(file)) as (batcher, told):
+def test_a_table_that_was_dropped_is_created_again(file: Path) -> None:
+    with batcher_for(SQLiteSink(file)) as (batcher, reported):
         batcher.put(delta(1))
         batcher.flush(5)
         with closing(sqlite3.connect(file, timeout=5)) as database:
@@ -176,7 +176,7 @@ def test_a_table_that_was_dropped_is_made_anew(file: Path) -> None:
         batcher.put(delta(2))
         batcher.flush(5)
     assert ask(file, "select seq from deltas") == [(2,)]
-    assert "no such table: deltas" in told[0].message and told[-1].kind == "writing"
+    assert "no such table: deltas" in reported[0].message and reported[-1].kind == "writing"
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
@@ -184,17 +184,19 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         SinkError, match=r"SQLite file .*rows.db cannot be opened: unable to open database file"
     ):
         SQLiteSink(tmp_path / "nowhere" / "rows.db")
-    (tmp_path / "text").write_text("this is no database, and longer than its header " * 10, encoding="utf-8")
+    (tmp_path / "text").write_text(
+        "this is not a database, and longer than its header " * 10, encoding="utf-8"
+    )
     with pytest.raises(SinkError, match="file is not a database"):
         SQLiteSink(tmp_path / "text")
 
 
-def test_tables_of_somebody_else(file: Path) -> None:
+def test_tables_of_another_program(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database:
         database.execute("create table trades (n integer primary key, price real)")
     with pytest.raises(
         SinkError,
-        match="cannot be opened: its table trades is not one of ours, it has no column count, market_tick",
+        match="its table trades was not made by this sink: it has no column count, market_tick",
     ):
         SQLiteSink(file)
 
@@ -205,6 +207,6 @@ def test_kill_9_of_the_writer(file: Path) -> None:
     assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= announced
     assert len(numbers) % 50 == 0 or len(numbers) < announced + 500, "batches are there whole"
     assert ask(file, "select seq from deltas where seq <> n") == []
-    with Batcher(SQLiteSink(file)) as batcher:  # and it goes on from there
+    with Batcher(SQLiteSink(file)) as batcher:  # and it continues from there
         batcher.put(delta())
     assert ask(file, "select count(*) from deltas") == [(len(numbers) + 1,)]

@@ -31,6 +31,7 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(
-        ConfigurationError, match="the address of a store is postgresql://user@host/database, sqlite:///file"
+        ConfigurationError,
+        match="the address of a store must be postgresql://user@host/database, sqlite:///file",
     ):
         open_sink(url)

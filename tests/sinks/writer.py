@@ -1,4 +1,4 @@
-"""A program that is killed: puts deltas into a store without end, and prints how many are written."""
+"""A program to be killed: puts deltas into a store endlessly, and prints how many were written."""
 
 from __future__ import annotations
 

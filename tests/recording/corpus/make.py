@@ -1,4 +1,4 @@
-"""Makes the recordings of this folder anew, with the code that PYTHONPATH names. See README.md for when,
+"""Makes the recordings of this folder again, with the code that PYTHONPATH names. See README.md for when,
 which is rarely.
 
 python tests/recording/corpus/make.py FOLDER
@@ -28,7 +28,7 @@ def wait_until(check: Callable[[], object], what: str) -> None:
 
 
 def quiet_exchange() -> Exchange:
-    """Two markets whose books move only when they are told to."""
+    """Two markets whose books move only when the test moves them."""
     exchange = Exchange(key_type="ed25519")
     exchange.add_market(A, yes={"0.40": 10, "0.3950": "2.5"}, no={"0.54": 7, "0.50": 100})
     exchange.add_market(B, yes={"0.10": 1}, no={"0.80": 3})
@@ -36,7 +36,7 @@ def quiet_exchange() -> Exchange:
 
 
 def feed_of(exchange: Exchange, **options: Any) -> KalshiFeed:
-    """A feed that dials again at once."""
+    """A feed that reconnects at once."""
     policy = ReconnectPolicy(initial_delay=0.02, max_delay=0.1)
     return KalshiFeed(
         exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context, reconnect=policy, **options
@@ -117,7 +117,7 @@ def rotated(path: Path) -> dict[str, Any]:
 
 
 def cents(path: Path) -> dict[str, Any]:
-    """Book messages as they were before March 2026: prices in whole cents, sizes in whole contracts."""
+    """Record book messages of before March 2026: prices in whole cents, sizes in whole contracts."""
     frames = [
         {"type": "orderbook_snapshot", "sid": 1, "seq": 1,
          "msg": {"market_ticker": A, "yes": [[8, 300], [22, 333]], "no": [[54, 20], [56, 146]]}},
