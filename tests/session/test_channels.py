@@ -1,4 +1,4 @@
-"""What a user may write for channels and markets, and what the refusal says."""
+"""What a user may write for channels and markets, and what the error says otherwise."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def test_unknown_channel_passes_when_allowed() -> None:
         (None, "not NoneType"),
         (b"KXA", "not bytes"),
         (bytearray(b"KXA"), "not bytearray"),
-        ([b"KXA"], "must hold texts, not bytes"),
-        (["A", 5], "must hold texts, not int"),
+        ([b"KXA"], "must contain strings, not bytes"),
+        (["A", 5], "must contain strings, not int"),
         ([], "empty"),
         ("", "''"),
         (["A", ""], "''"),
         ("A,B", "'A,B'"),
         ("A B", "'A B'"),
-        ("A\n", "without blanks"),
-        ("A\x00", "without blanks"),
+        ("A\n", "without spaces"),
+        ("A\x00", "without spaces"),
     ],
 )
 def test_bad_lists_are_refused(value: object, text: str) -> None:
