@@ -18,14 +18,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core import Handshake
     from .exchange import Exchange
+    from .reception import Handshake
     from .replay import Replay
-    from .session import Quirks
+    from .settings import Quirks
 
 __all__ = ["Exchange", "Handshake", "Quirks", "Replay"]
 
-_HOMES = {"Exchange": "exchange", "Handshake": "core", "Quirks": "session", "Replay": "replay"}
+_HOMES = {"Exchange": "exchange", "Handshake": "reception", "Quirks": "settings", "Replay": "replay"}
 
 
 def __getattr__(name: str) -> Any:

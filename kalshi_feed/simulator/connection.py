@@ -77,10 +77,6 @@ class Hub(Venue, Protocol):
     """What a connection asks of the exchange."""
 
     lock: threading.Lock
-    heartbeat: float
-    pings: bool
-    max_buffer: int
-    seed: int | None
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None: ...
     def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None: ...
@@ -105,7 +101,7 @@ class Connection:
         self.session = ServerSession(hub, self)  # (lock)
         self.faults = Faults()  # (lock)
         # (lock) the order of its answers
-        self.chance = random.Random(number if hub.seed is None else hub.seed + number)
+        self.chance = random.Random(number + (hub.settings.seed or 0))
         self.muted = False  # (lock) sends nothing
         self.deaf = False  # (lock) reads nothing
         self.dirty = False  # (lock) has something new for its thread
@@ -151,7 +147,7 @@ class Connection:
 
     @property
     def overflowing(self) -> bool:
-        return self.buffered > self._hub.max_buffer
+        return self.buffered > self._hub.settings.max_buffer
 
     def set_state(self, *, muted: bool, deaf: bool) -> None:
         self.muted, self.deaf, self.dirty = muted, deaf, True
@@ -223,10 +219,10 @@ class Connection:
                 raise _Ended
             now = time.monotonic()
             if self._request is not None and (next_ping is None or now >= next_ping):
-                if next_ping is not None and self._hub.pings and not self.muted:
+                if next_ping is not None and self._hub.settings.pings and not self.muted:
                     with self._hub.lock:
                         self.queue(wire.frame(wire.PING, b"heartbeat"))
-                next_ping = now + self._hub.heartbeat
+                next_ping = now + self._hub.settings.heartbeat
             more = not self.muted and self._flush()
             deadlines = [at for at in (self._deadline, self._stop_at) if at is not None]
             if deadlines and now >= min(deadlines):

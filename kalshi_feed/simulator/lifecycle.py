@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import schemas, wire
+from .core import Core
+from .listing import Listing
 from .markets import Market
 from .matching import Matching
 from .wire import DOLLAR, Number, Side, levels_units, price_units
@@ -20,13 +22,18 @@ STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of the structures wi
 HOUR = 3600
 
 
-class Lifecycle(Matching):
-    """What happens to markets and events. Thread-safe; methods with a leading underscore run under
-    ``lock``."""
+class Lifecycle:
+    """The lives of markets and events. Thread-safe."""
+
+    def __init__(self, core: Core, listing: Listing, matching: Matching) -> None:
+        self._core = core
+        self._listing = listing
+        self._matching = matching
 
     # -- markets ---------------------------------------------------------------------------------------------
     def create_market(
         self,
+        /,
         market_ticker: str,
         yes: Side = None,
         no: Side = None,
@@ -49,7 +56,7 @@ class Lifecycle(Matching):
         market.exchange_index = exchange_index
         if event_ticker is not None:
             market.event_ticker = event_ticker
-        opens = self.now_us() // 1_000_000 if open_ts is None else open_ts
+        opens = self._core.now_us() // 1_000_000 if open_ts is None else open_ts
         closes = opens + HOUR if close_ts is None else close_ts
         msg: dict[str, Any] = {
             "open_ts": opens,
@@ -72,35 +79,35 @@ class Lifecycle(Matching):
         if not _multivariate(market_ticker):
             msg["price_ranges"] = _ranges(price_level_structure, price_ranges)
         self._check(market_ticker, "created", msg)
-        with self._step():
-            self._list_market(market)
-            self._tell_market(market, "created", msg)
-            self._publish_snapshot(market)
+        with self._core.step():
+            self._matching.list_market(market)
+            self._report(market, "created", msg)
+            self._listing.send_snapshot(market)
 
     def deactivate(self, market_ticker: str) -> None:
         """Pause a market: it stands still and takes no orders. Raises ValueError, LookupError."""
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "active")
             market.status, market.moving_again, market.moving = "inactive", market.moving, False
-            self._tell_market(market, "deactivated", {"is_deactivated": True})
+            self._report(market, "deactivated", {"is_deactivated": True})
 
     def activate(self, market_ticker: str) -> None:
         """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot wipes the book.
 
         Raises ValueError, LookupError.
         """
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "inactive", "closed")
             market.status, market.moving = "active", market.moving_again
-            self._replace_book(market, {}, {}, "HaltCancel")
-            self._tell_market(market, "activated", {"is_deactivated": False})
+            self._matching.replace_book(market, {}, {}, "HaltCancel")
+            self._report(market, "activated", {"is_deactivated": False})
 
     def update_close(self, market_ticker: str, close_ts: int) -> None:
         """Another close time. Raises LookupError."""
-        with self._step():
-            self._tell_market(self._market(market_ticker), "close_date_updated", {"close_ts": close_ts})
+        with self._core.step():
+            self._report(self._listing.market(market_ticker), "close_date_updated", {"close_ts": close_ts})
 
     def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
         """The outcome is known: the market closes if it has not (its book is wiped), then ``determined``.
@@ -111,29 +118,29 @@ class Lifecycle(Matching):
         if settlement_value is None and result not in ("yes", "no"):
             raise ValueError(f"a result other than yes or no ({result!r}) needs a settlement_value")
         value = price_units(settlement_value if settlement_value is not None else int(result == "yes"))
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             market.moving = market.moving_again = False
             market.status, market.settlement_value = "determined", value
-            self._replace_book(market, {}, {}, "CloseCancel")
+            self._matching.replace_book(market, {}, {}, "CloseCancel")
             msg = {
-                "determination_ts": self.now_us() // 1_000_000,
+                "determination_ts": self._core.now_us() // 1_000_000,
                 "result": result,
                 "settlement_value": wire.price_text(value),
             }
-            self._tell_market(market, "determined", msg)
+            self._report(market, "determined", msg)
 
     def settle_market(self, market_ticker: str) -> None:
         """Pay out a determined market: ``settled``, and the account's positions in it are closed.
 
         Raises ValueError if it is not determined, LookupError.
         """
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "determined")
             market.status = "settled"
-            self._tell_market(market, "settled", {"settled_ts": self.now_us() // 1_000_000})
-            self._settle_positions(market, market.settlement_value)
+            self._report(market, "settled", {"settled_ts": self._core.now_us() // 1_000_000})
+            self._matching.settle_positions(market, market.settlement_value)
 
     def update_price_levels(
         self,
@@ -150,20 +157,20 @@ class Lifecycle(Matching):
         ranges = _ranges(price_level_structure, price_ranges)
         msg = {"price_level_structure": price_level_structure, "price_ranges": ranges}
         self._check(market_ticker, "price_level_structure_updated", msg)
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             market.tick = min(price_units(item["step"]) for item in ranges)
-            self._tell_market(market, "price_level_structure_updated", msg)
+            self._report(market, "price_level_structure_updated", msg)
 
-    def update_metadata(self, market_ticker: str, **fields: Any) -> None:
+    def update_metadata(self, /, market_ticker: str, **fields: Any) -> None:
         """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
         yes_sub_title.
 
         Raises ValueError (also for multivariate markets), LookupError.
         """
         self._check(market_ticker, "metadata_updated", fields)
-        with self._step():
-            self._tell_market(self._market(market_ticker), "metadata_updated", fields)
+        with self._core.step():
+            self._report(self._listing.market(market_ticker), "metadata_updated", fields)
 
     # -- events ----------------------------------------------------------------------------------------------
     def create_event(
@@ -192,8 +199,8 @@ class Lifecycle(Matching):
         if strike_period is not None:
             msg["strike_period"] = strike_period
         schemas.check("event_lifecycle", msg)
-        with self._step():
-            self._publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
+        with self._core.step():
+            self._core.publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
 
     def update_event_fees(
         self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None
@@ -205,8 +212,8 @@ class Lifecycle(Matching):
             "fee_multiplier_override": fee_multiplier,
         }
         schemas.check("event_fee_update", msg)
-        with self._step():
-            self._publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
+        with self._core.step():
+            self._core.publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
 
     # -- under the lock, but _check --------------------------------------------------------------------------
     def _check(self, market_ticker: str, event_type: str, msg: Mapping[str, Any]) -> None:
@@ -214,10 +221,10 @@ class Lifecycle(Matching):
             _channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg}
         )
 
-    def _tell_market(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
+    def _report(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
         channel = _channel(market.ticker)
         whole = {"market_ticker": market.ticker, "event_type": event_type, **msg}
-        self._publish(channel, None, channel, lambda: whole)
+        self._core.publish(channel, None, channel, lambda: whole)
 
 
 def _need(market: Market, *statuses: str) -> None:

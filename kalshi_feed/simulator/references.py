@@ -122,16 +122,12 @@ class Reference:
         }
 
 
-class References(Core):
-    """The reference feeds of the exchange. Thread-safe; methods with a leading underscore run under ``lock``.
+class References:
+    """The reference feeds of the exchange. Thread-safe; methods named ``…_locked`` need the exchange's lock
+    held."""
 
-    ``references_move``: True moves the values while somebody is subscribed, False never, None (at first)
-    while the exchange's ``rate`` is above zero. A pause stops them too.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.references_move: bool | None = None
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._indices = {name: Reference(name, dollars * UNIT) for name, dollars in INDICES.items()}
         self._underlyings = {name: Reference(name, dollars * UNIT) for name, dollars in UNDERLYINGS.items()}
 
@@ -141,15 +137,15 @@ class References(Core):
         ``value``: None repeats the present one. A new ``index_id`` becomes available. Raises ValueError,
         LookupError.
         """
-        with self._step():
+        with self._core.step():
             self._publish_index(self._reference(self._indices, index_id, value), slow=True)
 
     def publish_underlying(self, underlying_ticker: str, value: Number | None = None) -> None:
         """A value of a Pyth underlying; as ``publish_index``."""
-        with self._step():
+        with self._core.step():
             self._publish_underlying(self._reference(self._underlyings, underlying_ticker, value))
 
-    def reference_names(self, channel: str) -> list[str]:
+    def names_locked(self, channel: str) -> list[str]:
         """What a reference channel offers (under the lock)."""
         if channel == "pyth_value":
             return sorted(self._underlyings)
@@ -168,11 +164,11 @@ class References(Core):
         return known[name]
 
     def _publish_named(self, channel: str, name: str, msg: dict[str, Any]) -> None:
-        listeners = [pair for pair in self._subscribed(channel) if pair[1].wants_name(name)]
-        self._tell(listeners, channel, lambda: msg)
+        listeners = [pair for pair in self._core.subscribed(channel) if pair[1].wants_name(name)]
+        self._core.send(listeners, channel, lambda: msg)
 
     def _publish_index(self, index: Reference, *, slow: bool) -> None:
-        now_ms = self.now_us() // 1000
+        now_ms = self._core.now_us() // 1000
         if slow:
             index.record(now_ms)
             self._publish_named("cfbenchmarks_value", index.name, index.index_message(now_ms))
@@ -181,15 +177,15 @@ class References(Core):
 
     def _publish_underlying(self, underlying: Reference) -> None:
         self._publish_named(
-            "pyth_value", underlying.name, underlying.underlying_message(self.now_us() // 1000)
+            "pyth_value", underlying.name, underlying.underlying_message(self._core.now_us() // 1000)
         )
 
     def _heard_names(self, channel: str, known: dict[str, Reference]) -> list[Reference]:
         """Which of the reference values somebody listens to."""
-        listeners = self._subscribed(channel)
+        listeners = self._core.subscribed(channel)
         return [item for name, item in known.items() if any(one.wants_name(name) for _, one in listeners)]
 
-    def _move_references(self, pick: random.Random, beat: int) -> None:
+    def move_locked(self, pick: random.Random, beat: int) -> None:
         """The values' own movement: five pulses a second, and every fifth is for the slow channels too."""
         slow = beat % PULSES_PER_SECOND == 0
         heard = dict.fromkeys(self._heard_names("cfbenchmarks_value_5hz", self._indices))

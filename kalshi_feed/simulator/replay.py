@@ -12,18 +12,20 @@ market whose first book frame is a snapshot is empty until that frame.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from .core import Core
+from .listing import Listing
 from .markets import Market
+from .matching import Matching
 from .schemas import types_of
 from .subscriptions import SEQUENCED
 from .wire import WireMessage, price_units, size_units
@@ -122,18 +124,6 @@ def base_book(frames: list[Frame], ticker: str) -> dict[str, dict[int, int]]:
     return book
 
 
-class Stage(Protocol):
-    """What a replay asks of the exchange."""
-
-    lock: threading.Lock
-    changed: threading.Condition
-
-    def _step(self) -> contextlib.AbstractContextManager[None]: ...
-    def _backlog(self) -> int: ...
-    def _heard(self, markets: Iterable[Market]) -> bool: ...
-    def _play(self, market: Market | None, channel: str, message: WireMessage) -> None: ...
-
-
 class Replay:
     """A recording being played. Thread-safe; its thread ``kalshi-exchange-replay`` ends with the file or the
     exchange.
@@ -141,7 +131,7 @@ class Replay:
 
     def __init__(
         self,
-        stage: Stage,
+        core: Core,
         frames: list[Frame],
         markets: dict[str, Market],
         *,
@@ -150,7 +140,7 @@ class Replay:
     ) -> None:
         self.frames = len(frames)  # how many there are
         self.anomalies = 0  # deltas that went below zero: the recording has a hole; the level was removed
-        self._stage = stage
+        self._core = core
         self._frames = frames
         self._markets = markets
         self._speed = speed
@@ -179,10 +169,10 @@ class Replay:
 
     def pause_at(self, position: int) -> None:
         """Play up to ``position`` frames and no further (never back). Returns at once."""
-        with self._stage.changed:
+        with self._core.changed:
             self._limit = max(self._position, min(position, self.frames))
             self._origin = None
-            self._stage.changed.notify_all()
+            self._core.changed.notify_all()
 
     def resume(self) -> None:
         """Play on to the end. Returns at once."""
@@ -191,19 +181,19 @@ class Replay:
     def run_to(self, position: int, timeout: float = 10.0) -> None:
         """Play up to ``position`` frames, subscriber or not, and return when they are out. Raises
         TimeoutError."""
-        with self._stage.changed:
+        with self._core.changed:
             self._waiting = False
         self.pause_at(position)
         target = min(position, self.frames)
-        with self._stage.changed:
-            self._stage.changed.wait_for(lambda: self._position >= target or self._stopped, timeout)
+        with self._core.changed:
+            self._core.changed.wait_for(lambda: self._position >= target or self._stopped, timeout)
             if self._position < target:
                 raise TimeoutError(f"the replay is at frame {self._position} of {target} after {timeout:g} s")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the file; False if it did not come in time."""
-        with self._stage.changed:
-            self._stage.changed.wait_for(lambda: self.done or self._stopped, timeout)
+        with self._core.changed:
+            self._core.changed.wait_for(lambda: self.done or self._stopped, timeout)
             return self.done
 
     def start(self) -> None:
@@ -212,33 +202,33 @@ class Replay:
 
     def stop(self, timeout: float) -> None:
         """End the thread (bounded); what was not played is not played."""
-        with self._stage.changed:
+        with self._core.changed:
             self._stopped = True
-            self._stage.changed.notify_all()
+            self._core.changed.notify_all()
         self._thread.join(timeout)
 
     # -- the replay's thread ---------------------------------------------------------------------------------
     def _run(self) -> None:
         while True:
-            with self._stage.changed:
+            with self._core.changed:
                 while not (self._stopped or self._may_play()):
-                    self._stage.changed.wait()
+                    self._core.changed.wait()
                 if self._stopped:
                     return
                 pause = self._pause()
                 if pause:
-                    self._stage.changed.wait(pause)
+                    self._core.changed.wait(pause)
                     continue
-            with self._stage._step():
+            with self._core.step():
                 self._play_batch()
-                self._stage.changed.notify_all()
+                self._core.changed.notify_all()
                 if self._position >= self.frames:
                     return
 
     def _may_play(self) -> bool:
-        if self._waiting and self._stage._heard(self._markets.values()):
+        if self._waiting and self._core.heard(self._markets.values()):
             self._waiting = False
-        return self._position < self._limit and not self._waiting and self._stage._backlog() <= AHEAD_BYTES
+        return self._position < self._limit and not self._waiting and self._core.backlog() <= AHEAD_BYTES
 
     def _pause(self) -> float:
         """Seconds until the next frame is due."""
@@ -256,8 +246,16 @@ class Replay:
             market = self._markets.get(frame.ticker)
             if market is not None:
                 self._apply(market, frame)
-            self._stage._play(market, frame.channel, WireMessage(frame.type, frame.msg, frame.raw))
+            self._send(market, frame)
             self._position += 1
+
+    def _send(self, market: Market | None, frame: Frame) -> None:
+        """Send a frame to the subscriptions that want its market, or its index or underlying."""
+        message = WireMessage(frame.type, frame.msg, frame.raw)
+        name = frame.msg.get("index_id") or frame.msg.get("underlying_ticker")
+        for session, subscription in self._core.subscribed(frame.channel, market):
+            if name is None or subscription.wants_name(name):
+                session.publish(subscription, message)
 
     def _apply(self, market: Market, frame: Frame) -> None:
         msg = frame.msg
@@ -280,6 +278,51 @@ class Replay:
                 market.book[msg["side"]].pop(price, None)
         elif frame.type == "trade":
             market.record_trade(price_units(msg["yes_price_dollars"]), size_units(msg["count_fp"]))
+
+
+class Replays:
+    """The recordings that an exchange plays. Thread-safe."""
+
+    def __init__(self, core: Core, listing: Listing, matching: Matching) -> None:
+        self._core = core
+        self._listing = listing
+        self._matching = matching
+        self._players: list[Replay] = []  # guarded by the exchange's lock
+
+    def start(
+        self,
+        path: str | os.PathLike[str],
+        speed: float | None,
+        market_ticker: str | None,
+        wait_for_subscriber: bool,
+    ) -> Replay:
+        """List a recording's markets and begin to play it; see ``Exchange.replay``. Raises OSError,
+        ValueError."""
+        if speed is not None and not speed > 0:
+            raise ValueError(f"speed must be above zero or None, got {speed!r}")
+        frames = read(path, market_ticker)
+        markets = {}
+        for ticker, market_id in tickers_of(frames):
+            market = Market(ticker, market_id=market_id)
+            market.status = "replayed"  # its book is the recording's: it takes no orders
+            market.clock = None
+            market.book = base_book(frames, ticker)
+            markets[ticker] = market
+        player = Replay(self._core, frames, markets, speed=speed, wait_for_subscriber=wait_for_subscriber)
+        with self._core.step():
+            for market in markets.values():
+                self._matching.list_market(market)
+                self._listing.send_snapshot(market)
+            self._players.append(player)
+        player.start()
+        return player
+
+    def stop(self, deadline: float) -> None:
+        """End every replay's thread, until ``deadline`` on the monotonic clock."""
+        with self._core.lock:
+            players, self._players = self._players, []
+        for player in players:
+            player.stop(max(0.0, deadline - time.monotonic()))
 
 
 def tickers_of(frames: list[Frame]) -> Iterator[tuple[str, str | None]]:

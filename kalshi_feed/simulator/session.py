@@ -7,61 +7,27 @@ and only queues bytes. Imports commands, subscriptions, markets and wire; knows 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from . import commands, wire
 from .commands import TERMINAL, TEXTS, CommandError
 from .markets import Market, unknown_snapshot
+from .settings import ExchangeSettings
 from .subscriptions import ALL, FILTERED, INDEX_ACTIONS, SEQUENCED, OpenChannel
 from .wire import WireMessage
-
-
-@dataclass
-class Quirks:
-    """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other
-    answer."""
-
-    missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (PROTOCOL.md 3.1)
-    get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
-    echo_id: bool = True  # whether ``subscribed`` carries the command's id (PROTOCOL.md 9.15)
-    snapshot_before_subscribed: bool = False
-    replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
-    replies_repeat_seq: bool = False  # whether that is the last one again and not the next
-    get_snapshot_seq: Literal["next", "last", "none"] = (
-        "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
-    )
-    unknown_markets_flow: bool = (
-        False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
-    )
-    answers_in_order: bool = (
-        False  # whether commands that come together are answered in the order they came in (PROTOCOL.md 4)
-    )
-    lists_in_order: bool = (
-        False  # whether an ``ok`` lists markets in the order they were added, and not sorted
-    )
-    use_yes_price: bool | None = (
-        None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
-    )
 
 
 class Venue(Protocol):
     """What a session asks of the exchange."""
 
-    quirks: Quirks
-    market_limit: int | None
-    tickers_per_command: int | None
-    dead_books: Collection[str]
-    mute_books: Collection[str]
-    command_limit: int | None
-    not_entitled: Collection[str]
-    early_ends: dict[str, list[int]]
+    settings: ExchangeSettings
 
     def now_us(self) -> int: ...
     def find_market(self, ticker: str) -> Market | None: ...
     def find_market_by_id(self, market_id: str) -> Market | None: ...
     def reference_names(self, channel: str) -> list[str]: ...
+    def early_end(self, channel: str) -> int | None: ...
 
 
 class Outlet(Protocol):
@@ -125,16 +91,16 @@ class ServerSession:
     def snapshot(
         self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next"
     ) -> None:
-        if ticker in self._venue.mute_books:
+        if ticker in self._venue.settings.mute_books:
             return
         market = self._venue.find_market(ticker)
         msg = unknown_snapshot(ticker) if market is None else market.snapshot(subscription.use_yes_price)
         self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_, numbered)
 
     def _reply_seq(self, subscription: OpenChannel, always: bool = False) -> int | None:
-        if not self._venue.quirks.replies_have_seq or not (subscription.sequenced or always):
+        if not self._venue.settings.quirks.replies_have_seq or not (subscription.sequenced or always):
             return None
-        return subscription.seq if self._venue.quirks.replies_repeat_seq else subscription.next_seq()
+        return subscription.seq if self._venue.settings.quirks.replies_repeat_seq else subscription.next_seq()
 
     def _ok(self, subscription: OpenChannel, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
@@ -150,7 +116,7 @@ class ServerSession:
         self._emit("ok", msg, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription))
 
     def _listed(self, names: Iterable[str]) -> list[str]:
-        return list(names) if self._venue.quirks.lists_in_order else sorted(names)
+        return list(names) if self._venue.settings.quirks.lists_in_order else sorted(names)
 
     # -- commands --------------------------------------------------------------------------------------------
     def command(self, command: dict[str, Any]) -> None:
@@ -187,11 +153,11 @@ class ServerSession:
             raise CommandError(3)
         if any(channel not in SEQUENCED for channel in channels):
             raise CommandError(8)
-        if any(channel in self._venue.not_entitled for channel in channels):
+        if any(channel in self._venue.settings.not_entitled for channel in channels):
             raise CommandError(9)
         tickers, ids = commands.markets(params)
         if "orderbook_delta" in channels and not tickers:
-            raise CommandError(self._venue.quirks.missing_ticker_code)
+            raise CommandError(self._venue.settings.quirks.missing_ticker_code)
         if ids and channels != ["ticker"]:
             raise CommandError(11)
         commands.check_shards(params)
@@ -233,10 +199,10 @@ class ServerSession:
         self._include_names(subscription, params)
         self.subscriptions[channel] = subscription
         new = subscription.include(tickers, ids)
-        if codes := self._venue.early_ends.get(channel):
-            # it is dead; what is sent from here on is its ``subscribed`` alone
-            self.fail(subscription, codes.pop(0))
-        quirks = self._venue.quirks
+        code = self._venue.early_end(channel)
+        if code is not None:
+            self.fail(subscription, code)  # from here on only its ``subscribed`` is sent: it is dead
+        quirks = self._venue.settings.quirks
         if quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)
         reply = {"channel": channel, "sid": subscription.sid}
@@ -260,7 +226,7 @@ class ServerSession:
         self._send_initial(subscription, *new, initial)
 
     def _scale(self, asked_for: bool) -> bool:
-        always = self._venue.quirks.use_yes_price
+        always = self._venue.settings.quirks.use_yes_price
         return asked_for if always is None else always
 
     def _include_names(self, subscription: OpenChannel, params: dict[str, Any]) -> None:
@@ -270,14 +236,14 @@ class ServerSession:
             )
 
     def _check_limit(self, subscription: OpenChannel, tickers: list[str], ids: list[str]) -> None:
-        limit, at_once = self._venue.market_limit, self._venue.tickers_per_command
+        limit, at_once = self._venue.settings.market_limit, self._venue.settings.tickers_per_command
         if limit is not None and subscription.market_count(tickers, ids) > limit:
             raise CommandError(26)
         if at_once is not None and len(tickers) + len(ids) > at_once:
             raise CommandError(26)
 
     def _check_rate(self, subscription: OpenChannel) -> None:
-        limit = self._venue.command_limit
+        limit = self._venue.settings.command_limit
         if limit is not None and not subscription.may_change(self._venue.now_us(), limit):
             raise CommandError(27)
 
@@ -286,7 +252,10 @@ class ServerSession:
     ) -> None:
         if subscription.channel == "orderbook_delta":
             for ticker in tickers:
-                if self._venue.find_market(ticker) is None and not self._venue.quirks.unknown_markets_flow:
+                if (
+                    self._venue.find_market(ticker) is None
+                    and not self._venue.settings.quirks.unknown_markets_flow
+                ):
                     subscription.deaf.add(ticker)
                 self.snapshot(subscription, ticker)
         elif subscription.channel == "ticker" and initial:
@@ -357,10 +326,10 @@ class ServerSession:
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
             raise CommandError(14)
-        if self._venue.quirks.get_snapshot_ok:
+        if self._venue.settings.quirks.get_snapshot_ok:
             self._ok(subscription, id_)
         for ticker in dict.fromkeys(tickers):
-            self.snapshot(subscription, ticker, id_, self._venue.quirks.get_snapshot_seq)
+            self.snapshot(subscription, ticker, id_, self._venue.settings.quirks.get_snapshot_seq)
 
     def _update_names(
         self, subscription: OpenChannel, action: Any, params: dict[str, Any], id_: int | None

@@ -8,8 +8,8 @@ import time
 from decimal import Decimal
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.generator import Mover
 from kalshi_feed.simulator.markets import Market
+from kalshi_feed.simulator.mover import Mover
 
 from .peer import Fold, Peer, wait_until
 

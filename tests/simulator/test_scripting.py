@@ -361,5 +361,5 @@ def test_a_slow_reader_gets_error_25_and_stalls_nobody(exchange: Exchange) -> No
 
 
 def test_no_delay_on_the_socket(exchange: Exchange, peer: Peer) -> None:
-    (connection,) = exchange._open
+    (connection,) = exchange._core.open
     assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

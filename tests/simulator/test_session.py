@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.session import Quirks
+from kalshi_feed.simulator.settings import Quirks
 from kalshi_feed.simulator.subscriptions import SEQUENCED
 
 from .peer import Fold, Peer

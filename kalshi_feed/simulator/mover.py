@@ -7,12 +7,7 @@ only.
 
 from __future__ import annotations
 
-import contextlib
 import random
-import threading
-import time
-from collections.abc import Sequence
-from typing import Protocol
 
 from .markets import SIDES, Change, Market, other
 from .wire import CONTRACT, DOLLAR
@@ -111,74 +106,3 @@ class Mover:
             if size < CONTRACT or self.random.random() < 0.16
             else max(CONTRACT, part // CONTRACT * CONTRACT)
         )
-
-
-class Floor(Protocol):
-    """What the generator asks of the exchange."""
-
-    rate: float
-    paused: bool
-
-    def _step(self) -> contextlib.AbstractContextManager[None]: ...
-    def _moving(self) -> Sequence[Market]: ...
-    def _change(self, market: Market, changes: Sequence[Change]) -> None: ...
-    def _sweep(self, market: Market, taker_side: str, hits: Sequence[tuple[int, int]]) -> None: ...
-    def _touch(self, market: Market) -> None: ...
-    def _send_tickers(self) -> None: ...
-    def _pulse(self, beat: int) -> None: ...
-
-
-class Generator:
-    """The thread ``kalshi-exchange-markets`` that moves markets at ``floor.rate`` changes a second."""
-
-    def __init__(self, floor: Floor, mover: Mover) -> None:
-        self._floor = floor
-        self._mover = mover
-        self._stop = threading.Event()
-        self._next_tickers = 0.0
-        self._next_pulse = 0.0
-        self._beat = 0
-        self.thread = threading.Thread(target=self._run, name="kalshi-exchange-markets", daemon=True)
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def _run(self) -> None:
-        owed, last = 0.0, time.monotonic()
-        while not self._stop.wait(TICK_SECONDS):
-            now = time.monotonic()
-            rate = self._floor.rate
-            owed = min(owed + rate * (now - last), rate * 0.25)  # a pause is not made up for by a burst
-            last = now
-            while owed >= 1 and not self._stop.is_set():
-                made = self._batch(min(int(owed), STEPS_AT_ONCE))
-                if not made:
-                    owed = 0.0
-                owed -= made
-            if now >= self._next_pulse:
-                self._next_pulse = now + PULSE_SECONDS
-                self._beat += 1
-                with self._floor._step():
-                    self._floor._pulse(self._beat)
-
-    def _batch(self, count: int) -> int:
-        """Make about ``count`` level changes in one step of the exchange; 0 if nothing may move."""
-        floor, mover, made = self._floor, self._mover, 0
-        with floor._step():
-            markets = () if floor.paused else floor._moving()
-            for _ in range(count if markets else 0):
-                market = markets[int(mover.random.random() * len(markets))]
-                changes, trades = mover.step(market)
-                if trades:
-                    floor._sweep(market, trades[0][0], [(price, -delta) for _, price, delta in changes])
-                elif changes:
-                    floor._change(market, changes)
-                if changes:
-                    floor._touch(market)
-                made += max(1, len(changes))
-                if made >= count:
-                    break
-            if time.monotonic() >= self._next_tickers:
-                floor._send_tickers()
-                self._next_tickers = time.monotonic() + TICKER_SECONDS
-        return made
