@@ -330,14 +330,12 @@ class Exchange(ExchangeSettings):
 
     @property
     def orders(self) -> list[dict[str, Any]]:
-        """The account's orders as user_order messages, oldest first (the last few thousand of the finished
-        ones)."""
+        """The account's orders as user_order messages, oldest first (only the last few thousand finished)."""
         return self._trading.orders
 
     @property
     def fills(self) -> list[dict[str, Any]]:
-        """The account's last 10,000 fills as they were sent, oldest first, including those no client listened
-        to."""
+        """The account's last 10,000 fills, oldest first, even those that no client was subscribed to."""
         return self._trading.fills
 
     @property

@@ -1,8 +1,8 @@
-"""The lives of markets and events, and the messages that tell of them (PROTOCOL.md 6.7, 6.8).
+"""The lives of markets and events, and the messages that report them (PROTOCOL.md 6.7, 6.8).
 
-Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of
-on ``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled
-open or close. Times in seconds since 1970. Imports matching, markets, schemas and wire.
+Owns no state: it changes the markets. Multivariate markets and events (``KXMVE...``) are reported on
+``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message reports a scheduled open
+or close. Times are in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .matching import Matching
 from .wire import DOLLAR, Number, Side, levels_units, price_units
 
 MULTIVARIATE = "KXMVE"
-STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of the structures with one step from 0 to 1
+STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of structures with a single step from 0 to 1
 HOUR = 3600
 
 
@@ -46,10 +46,10 @@ class Lifecycle:
         exchange_index: int = 0,
         **metadata: Any,
     ) -> None:
-        """A new market, told by ``created``; then as ``add_market``.
+        """Create a market: a ``created`` message, then as with ``add_market``.
 
-        ``open_ts``, ``close_ts``: now and in an hour. ``metadata``: fields of ``additional_metadata`` in
-        place of the made-up ones. Raises ValueError.
+        ``open_ts``, ``close_ts``: by default now, and an hour later. ``metadata``: fields of
+        ``additional_metadata`` that replace the made-up ones. Raises ValueError.
         """
         market = Market(market_ticker)
         market.set_book(levels_units(yes), levels_units(no))
@@ -93,7 +93,8 @@ class Lifecycle:
             self._report(market, "deactivated", {"is_deactivated": True})
 
     def activate(self, market_ticker: str) -> None:
-        """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot wipes the book.
+        """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot empties the
+        book.
 
         Raises ValueError, LookupError.
         """
@@ -105,14 +106,14 @@ class Lifecycle:
             self._report(market, "activated", {"is_deactivated": False})
 
     def update_close(self, market_ticker: str, close_ts: int) -> None:
-        """Another close time. Raises LookupError."""
+        """Change a market's close time. Raises LookupError."""
         with self._core.step():
             self._report(self._listing.market(market_ticker), "close_date_updated", {"close_ts": close_ts})
 
     def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
-        """The outcome is known: the market closes if it has not (its book is wiped), then ``determined``.
+        """Make the outcome known: the market closes if it is open (its book is emptied), then ``determined``.
 
-        ``settlement_value``: what a yes contract is worth; 1 for yes, 0 for no. Raises ValueError,
+        ``settlement_value``: what a yes contract is worth; by default 1 for yes, 0 for no. Raises ValueError,
         LookupError.
         """
         if settlement_value is None and result not in ("yes", "no"):
@@ -148,11 +149,10 @@ class Lifecycle:
         price_level_structure: str,
         price_ranges: Sequence[Mapping[str, str]] | None = None,
     ) -> None:
-        """Another price grid. ``price_ranges`` ({start, end, step}) may be left out for linear_cent and
-        deci_cent.
+        """Change a market's price grid.
 
-        The book is not touched. Raises ValueError (also for multivariate markets, which have no such
-        message), LookupError.
+        ``price_ranges`` ({start, end, step}) may be left out for linear_cent and deci_cent. The book does not
+        change. Raises ValueError (also for multivariate markets, which have no such message), LookupError.
         """
         ranges = _ranges(price_level_structure, price_ranges)
         msg = {"price_level_structure": price_level_structure, "price_ranges": ranges}
@@ -163,7 +163,7 @@ class Lifecycle:
             self._report(market, "price_level_structure_updated", msg)
 
     def update_metadata(self, /, market_ticker: str, **fields: Any) -> None:
-        """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
+        """Send ``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
         yes_sub_title.
 
         Raises ValueError (also for multivariate markets), LookupError.
@@ -185,7 +185,7 @@ class Lifecycle:
         strike_date: int | None = None,
         strike_period: str | None = None,
     ) -> None:
-        """``event_lifecycle`` for a new event. Raises ValueError."""
+        """Send ``event_lifecycle`` for a new event. Raises ValueError."""
         msg: dict[str, Any] = {
             "event_ticker": event_ticker,
             "exchange_index": exchange_index,
@@ -205,7 +205,7 @@ class Lifecycle:
     def update_event_fees(
         self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None
     ) -> None:
-        """``event_fee_update``; None clears an override. Raises ValueError."""
+        """Send ``event_fee_update``; None clears an override. Raises ValueError."""
         msg = {
             "event_ticker": event_ticker,
             "fee_type_override": fee_type,
@@ -215,7 +215,7 @@ class Lifecycle:
         with self._core.step():
             self._core.publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
 
-    # -- under the lock, but _check --------------------------------------------------------------------------
+    # -- under the lock, except _check -----------------------------------------------------------------------
     def _check(self, market_ticker: str, event_type: str, msg: Mapping[str, Any]) -> None:
         schemas.check(
             _channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg}

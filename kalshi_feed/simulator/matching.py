@@ -1,9 +1,9 @@
-"""How the account's orders meet the books, and what is told of it.
+"""How the account's orders meet the books, and the messages that report it.
 
-Owns the matching: the account's orders stand behind all others of their price, and among themselves in order
-of arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The order book deltas
-that an own order causes carry its ``client_order_id`` and ``subaccount``; then come ``trade``, ``fill``,
-``user_order`` and ``market_position``. Imports core, portfolio, markets and wire.
+Owns the matching: the account's orders stand behind all others at their price, and among themselves in order
+of arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The book deltas
+caused by one of the account's orders carry its ``client_order_id`` and ``subaccount``; ``trade``, ``fill``,
+``user_order`` and ``market_position`` follow.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .markets import SIDES, Change, Market, other
 from .portfolio import Order, OrderGroup, Portfolio, taker_fee, yes_price
 from .wire import CONTRACT, DOLLAR
 
-ACTIVITY = "activity-"  # how client_order_ids of the account's own activity begin
-ACTIVITY_ORDERS = 5  # how many of its orders are open at once
+ACTIVITY = "activity-"  # prefix of the client_order_ids of the account's own activity
+ACTIVITY_ORDERS = 5  # the most of its orders that are open at once
 
 Part = tuple[Order, int]  # an order and how much of it is filled
 
@@ -37,7 +37,7 @@ class Matching:
 
     # -- orders in -------------------------------------------------------------------------------------------
     def submit(self, market: Market, order: Order, post_only: bool = False) -> None:
-        """Take a new order in. Raises ValueError if the exchange would not."""
+        """Accept a new order. Raises ValueError if the exchange would refuse it."""
         if market.status != "active":
             raise ValueError(f"{market.ticker} takes no orders: it is {market.status}")
         if order.order_group_id is not None and self.group(order.order_group_id).triggered:
@@ -50,7 +50,7 @@ class Matching:
             self.enter(market, order)
 
     def enter(self, market: Market, order: Order) -> None:
-        """Match an order, then rest what is left of it; all its deltas are one action."""
+        """Match an order, then let the rest of it rest; all its deltas are one action."""
         maker, left, stopped = other(order.side), order.remaining, False
         changes: list[Change] = []
         hits: list[tuple[int, int]] = []
@@ -82,7 +82,7 @@ class Matching:
         self._check_groups([order])
 
     def sweep(self, market: Market, taker_side: str, hits: Sequence[tuple[int, int]]) -> None:
-        """Somebody else takes from levels (price, count) of the other side."""
+        """Another trader takes from levels (price, count) of the other side."""
         maker = other(taker_side)
         changes: list[Change] = []
         orders: list[Order | None] = []
@@ -110,7 +110,7 @@ class Matching:
     def fill_parts(
         self, market: Market, taker_side: str, price: int, count: int, parts: Sequence[Part], **fields: Any
     ) -> None:
-        """A trade at a maker's ``price`` that fills these resting orders of it, and touches nothing else."""
+        """Make a trade at a maker's ``price`` that fills these resting orders and touches nothing else."""
         if parts:
             changes = [(order.side, order.price, -part) for order, part in parts]
             self._listing.change(market, changes, [order for order, _ in parts])
@@ -130,10 +130,10 @@ class Matching:
         trade_id: str,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """One fill at the order's own ``price``: the order and the position change, and all is told.
+        """Make one fill at the order's own ``price``: order and position change, and their messages are sent.
 
-        ``fields`` replace what the fill message would say. An order the portfolio does not hold is not told
-        of.
+        ``fields`` replace those of the fill message. No ``user_order`` is sent for an order that is not in
+        the portfolio.
         """
         fields = fields or {}
         is_taker = bool(fields.get("is_taker", is_taker))
@@ -160,7 +160,8 @@ class Matching:
             group.matched += count
 
     def settle_positions(self, market: Market, yes_value: int) -> None:
-        """Pay out what the account holds of a market (that a message tells of it is inferred)."""
+        """Pay out the account's positions in a market. (That the exchange sends a message for this is
+        inferred.)"""
         user_id = self._portfolio.user_id
         for position in list(self._portfolio.positions.values()):
             if position.market_ticker == market.ticker and position.quantity:
@@ -171,6 +172,7 @@ class Matching:
 
     # -- orders out ------------------------------------------------------------------------------------------
     def open_order(self, order_id: str) -> Order:
+        """The resting order with this id. Raises LookupError if there is none."""
         order = self._portfolio.orders.get(order_id)
         if order is None or order.status != "resting":
             state = "unknown" if order is None else order.status
@@ -178,19 +180,19 @@ class Matching:
         return order
 
     def cancel(self, order: Order, reason: str | None) -> None:
-        """Off the book, with its delta."""
+        """Take an order off the book, with its delta."""
         market = self._listing.market(order.market_ticker)
         self._listing.change(market, [(order.side, order.price, -order.remaining)], [order])
         self._end_order(market, order, reason)
 
     def _withdraw(self, market: Market, reason: str) -> None:
-        """Cancel the account's orders in a market whose book is about to be replaced: without deltas."""
+        """Cancel the account's orders in a market whose book is replaced, so without deltas."""
         market.own = {"yes": {}, "no": {}}
         for order in self._portfolio.resting(market.ticker):
             self._end_order(market, order, reason)
 
     def replace_book(self, market: Market, yes: dict[int, int], no: dict[int, int], reason: str) -> None:
-        """Another book, told by an unsolicited snapshot; the account's orders are cancelled."""
+        """Replace a book and send it as an unsolicited snapshot; the account's orders are cancelled."""
         market.set_book(yes, no)
         market.tick_clock()
         self._listing.show(market)
@@ -203,6 +205,7 @@ class Matching:
         self.publish_order(market, order)
 
     def publish_order(self, market: Market, order: Order) -> None:
+        """Send an order as it is now."""
         self._core.publish(
             "user_orders", market, "user_order", lambda: order.message(self._portfolio.user_id)
         )
@@ -216,12 +219,14 @@ class Matching:
 
     # -- order groups ----------------------------------------------------------------------------------------
     def group(self, order_group_id: str) -> OrderGroup:
+        """The order group with this id. Raises LookupError if there is none."""
         try:
             return self._portfolio.groups[order_group_id]
         except KeyError:
             raise LookupError(f"the account has no order group {order_group_id!r}") from None
 
     def publish_group(self, group: OrderGroup, event_type: str) -> None:
+        """Send an event of an order group."""
         now_us = self._core.now_us()
         self._core.publish(
             "order_group_updates", None, "order_group_updates", lambda: group.message(event_type, now_us)
@@ -235,19 +240,20 @@ class Matching:
                 self.trigger(group)
 
     def trigger(self, group: OrderGroup) -> None:
+        """Cancel a group's orders; it takes no new ones until it is reset."""
         group.triggered = True
         self.cancel_group(group)
         self.publish_group(group, "triggered")
 
     def cancel_group(self, group: OrderGroup) -> None:
+        """Cancel a group's resting orders."""
         for order in self._portfolio.resting():
             if order.order_group_id == group.order_group_id:
                 self.cancel(order, None)
 
     # -- activity --------------------------------------------------------------------------------------------
     def act(self, pick: random.Random, markets: Sequence[Market]) -> None:
-        """A little of the account's own activity: an order at a market's best price, or an old one
-        cancelled."""
+        """Let the account act a little: place an order at a market's best price, or cancel an old one."""
         mine = [order for order in self._portfolio.resting() if order.client_order_id.startswith(ACTIVITY)]
         if mine and (len(mine) >= ACTIVITY_ORDERS or pick.random() < 0.3):
             return self.cancel(mine[0], None)

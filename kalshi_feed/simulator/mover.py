@@ -1,8 +1,6 @@
 """Markets that move by themselves: two-sided books around a drifting price that never cross.
 
-Owns the choice of the next change (``Mover``, pure but for its random source) and the thread that makes them
-at a rate and gives the exchange its pulse (``Generator``). Imports markets; knows the exchange as ``Floor``
-only.
+Owns the choice of what a market does next. Pure, except for its random source.
 """
 
 from __future__ import annotations
@@ -30,9 +28,9 @@ class Mover:
         self.random = random.Random(seed)
 
     def fill(self, market: Market) -> None:
-        """A first book: some ten levels a side around a random price."""
+        """Give a market its first book: about ten levels per side around a random price."""
         pick = self.random
-        # so the sides leave one tick between
+        # so that one tick is left between the sides
         market.mid = pick.randrange(2_000, 8_000, market.tick) + market.tick / 2
         for side in SIDES:
             price, levels = self._fair(market, side), market.book[side]
@@ -51,7 +49,7 @@ class Mover:
         if roll < TRADE_SHARE and len(levels) >= MIN_LEVELS:
             return self._take(market, side)
         best = max(levels, default=0)
-        if best > self._fair(market, side) and roll < 0.6:  # left behind by the price
+        if best > self._fair(market, side) and roll < 0.6:  # the price has left it behind
             others = market.others(side, best)
             return ([(side, best, -others)], []) if others else self._take(market, side)
         if len(levels) < MIN_LEVELS or (roll < 0.55 and len(levels) < MAX_LEVELS):
@@ -93,13 +91,13 @@ class Mover:
         return changes, trades
 
     def _size(self) -> int:
-        """In 1/100 contract; mostly whole contracts, about one in six not."""
+        """A size in 1/100 contract: about one in six is not of whole contracts."""
         draw = self.random.random
         whole = LOTS[int(draw() * len(LOTS))] * int(1 + draw() * 6) * CONTRACT
         return whole + int(1 + draw() * 99) if draw() < 0.16 else whole
 
     def _part(self, size: int) -> int:
-        """Some of a level, never more than all of it."""
+        """Part of a level, at most all of it."""
         part = int(1 + self.random.random() * size)
         return (
             part

@@ -1,10 +1,9 @@
 """The ``communications`` channel: RFQs, quotes, batches, and their execution (PROTOCOL.md 6.11).
 
 Owns the open requests and quotes. A quote is private to its requester and its maker, and the account is
-always one of the two: on a request of its own the quotes are somebody else's, on another's request they are
-the account's. Who hears which message of a batch is inferred from their fields: the requester best quotes and
-``rfq_batch_executed``, the maker the ``batch_quote_...`` messages. Imports matching, rfqs, portfolio, markets
-and wire.
+always one of the two: the quotes on its own requests come from other traders, and the quotes on other
+traders' requests are its own. Which of the two gets which message of a batch is inferred from the fields: the
+requester gets the best quotes and ``rfq_batch_executed``, the maker gets the ``batch_quote_...`` messages.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ Leg = tuple[str, str]  # market ticker, side
 
 
 class Quoting:
-    """Requests and quotes of the account and of others. Thread-safe; with a leading underscore: under
-    ``lock``."""
+    """Requests and quotes of the account and of others. Thread-safe."""
 
     def __init__(self, core: Core, listing: Listing, matching: Matching, portfolio: Portfolio) -> None:
         self._core = core
@@ -51,9 +49,10 @@ class Quoting:
         collection_ticker: str | None = None,
         subaccount: int = 0,
     ) -> str:
-        """A request for ``contracts`` or for contracts of a ``target_cost`` (dollars); returns its rfq_id.
+        """Create a request for ``contracts``, or for contracts of a ``target_cost`` (dollars); returns its
+        rfq_id.
 
-        ``own``: the account asks; False: somebody else does, whose id is hidden. ``legs``: (market ticker,
+        ``own``: the account asks; False: another trader does, whose id is hidden. ``legs``: (market ticker,
         side) of a combo. Raises ValueError, LookupError for an unknown market.
         """
         with self._core.step():
@@ -73,7 +72,7 @@ class Quoting:
             self._send("rfq_deleted", rfq.key, rfq.own, msg, request=True)
 
     def quote(self, rfq_id: str, yes_bid: Number = 0, no_bid: Number = 0, *, subaccount: int = 0) -> str:
-        """A maker's bids for a request (0: none for that outcome); returns the quote_id.
+        """Quote a maker's bids for a request (0: no bid for that outcome); returns the quote_id.
 
         ``subaccount``: the account's, when it is the maker. Raises ValueError, LookupError.
         """
@@ -85,8 +84,9 @@ class Quoting:
         return quote.quote_id
 
     def accept(self, quote_id: str, side: str = "yes") -> None:
-        """The requester accepts the bid for ``side``: the maker will gain that outcome. Raises ValueError,
-        LookupError.
+        """Have the requester accept the bid for ``side``: the maker will gain that outcome.
+
+        Raises ValueError, LookupError.
         """
         with self._core.step():
             quote = self._open_quote(quote_id)
@@ -95,9 +95,9 @@ class Quoting:
             self._send("quote_accepted", quote.rfq.key, quote.rfq.own, msg)
 
     def execute(self, quote_id: str) -> str:
-        """Carry out an accepted quote: a trade, the account's order, fill and position; returns the order_id.
+        """Carry out an accepted quote: a trade, the account's order, fill and position. Returns the order_id.
 
-        The request is closed; no message tells that. Raises ValueError if it is not accepted, LookupError.
+        The request is closed; no message reports that. Raises ValueError if it is not accepted, LookupError.
         """
         with self._core.step():
             quote = self._open_quote(quote_id)
@@ -117,7 +117,7 @@ class Quoting:
         collection_ticker: str | None = None,
         subaccount: int = 0,
     ) -> str:
-        """A request for each of these combo markets with its legs, all of one size; returns the batch's id.
+        """Create a request of one size for each of these combo markets with its legs; returns the batch's id.
 
         Raises ValueError, LookupError for an unknown market.
         """
@@ -142,7 +142,7 @@ class Quoting:
             return {rfq.market_ticker: rfq.rfq_id for rfq in self._batch(batch_id).rfqs}
 
     def delete_rfq_batch(self, batch_id: str) -> None:
-        """Withdraw a batch and what of it is open. Raises LookupError."""
+        """Withdraw a batch and those of its requests that are open. Raises LookupError."""
         with self._core.step():
             batch = self._batch(batch_id)
             del self._batches[batch_id]
@@ -160,9 +160,9 @@ class Quoting:
     def quote_batch(
         self, batch_id: str, bids: Mapping[str, tuple[Number, Number]], *, subaccount: int = 0
     ) -> str:
-        """A maker's (yes, no) bids for market tickers of a batch; returns the batch_quote_id.
+        """Quote a maker's (yes, no) bids for market tickers of a batch; returns the batch_quote_id.
 
-        The maker hears ``batch_quote_created``, the requester ``rfq_batch_best_quotes``. Raises ValueError,
+        The maker gets ``batch_quote_created``, the requester ``rfq_batch_best_quotes``. Raises ValueError,
         LookupError.
         """
         with self._core.step():
@@ -193,9 +193,9 @@ class Quoting:
         return made.batch_quote_id
 
     def accept_batch(self, batch_quote_id: str, side: str = "yes") -> None:
-        """The requester accepts the bids for ``side``, of all requests that have one; only the maker is told.
+        """Have the requester accept every bid for ``side`` of the batch; only the maker gets a message.
 
-        Raises ValueError if there is none, LookupError.
+        Raises ValueError if there is no such bid, LookupError.
         """
         with self._core.step():
             made = self._batch_quote(batch_quote_id)
@@ -219,7 +219,7 @@ class Quoting:
                 self._send("batch_quote_accepted", made.batch.batch_id, False, msg)
 
     def execute_batch(self, batch_quote_id: str, failed: Sequence[str] = ()) -> list[str]:
-        """Carry out an accepted batch quote, but for the market tickers that ``failed``; returns the
+        """Carry out an accepted batch quote, except for the market tickers in ``failed``; returns the
         order_ids.
 
         Each request's ``quote_executed`` comes first. Raises ValueError if it is not accepted, LookupError.
@@ -245,8 +245,8 @@ class Quoting:
 
     # -- under the lock --------------------------------------------------------------------------------------
     def _send(self, type_: str, key: str, own: bool, msg: dict[str, Any], *, request: bool = False) -> None:
-        """To who listens to that shard; ``own`` and ``request`` as in
-        ``Subscription.wants_communication``."""
+        """Send to the subscriptions to that shard; ``own`` and ``request`` as in
+        ``OpenChannel.wants_communication``."""
         listeners = self._core.subscribed("communications")
         self._core.send(
             [pair for pair in listeners if pair[1].wants_communication(key, own, request)], type_, lambda: msg
@@ -298,9 +298,7 @@ class Quoting:
     def _new_quote(self, rfq: Rfq, yes_bid: Number, no_bid: Number, subaccount: int) -> Quote:
         bids = dict(zip(SIDES, (price_units(yes_bid), price_units(no_bid)), strict=True))
         if not 0 < sum(bids.values()) <= DOLLAR or DOLLAR in bids.values():
-            raise ValueError(
-                f"a quote needs bids below 1 that are together above 0 and at most 1, got {bids!r}"
-            )
+            raise ValueError(f"a quote needs bids below 1 whose sum is above 0 and at most 1, got {bids!r}")
         if not all(rfq.offered(bid) for bid in bids.values() if bid):
             raise ValueError(f"the request's target_cost buys no 0.01 contract at these bids: {bids!r}")
         quote = Quote(rfq, bids, subaccount)
@@ -350,13 +348,13 @@ class Quoting:
     def _open_rfq(self, rfq_id: str) -> Rfq:
         rfq = self._rfqs.get(rfq_id)
         if rfq is None or not rfq.open or rfq.batch is not None:
-            raise LookupError(f"there is no open request {rfq_id!r} (those of a batch go with it)")
+            raise LookupError(f"there is no open request {rfq_id!r} (requests of a batch do not count)")
         return rfq
 
     def _open_quote(self, quote_id: str) -> Quote:
         quote = self._quotes.get(quote_id)
         if quote is None or not quote.rfq.open or quote.rfq.batch is not None:
-            raise LookupError(f"there is no open quote {quote_id!r} (those of a batch go with it)")
+            raise LookupError(f"there is no open quote {quote_id!r} (quotes of a batch do not count)")
         return quote
 
     def _batch(self, batch_id: str) -> RfqBatch:

@@ -1,8 +1,8 @@
-"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens
+"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while a client listens
 (PROTOCOL.md 6.12).
 
-Owns the values and their messages. The values of an index are the same on both cfbenchmarks channels. Imports
-core and wire. Values are ints of 1/100,000,000 dollar inside.
+Owns the values and their messages. An index has the same values on both cfbenchmarks channels. Inside, values
+are ints of 1/100,000,000 dollar.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNDERLYINGS = {
 PULSES_PER_SECOND = 5
 WINDOW_MS = 60_000
 MINUTE_MS = 60_000
-DRIFT = 0.0001  # how far a value moves in a second, as a part of itself
+DRIFT = 0.0001  # how far a value moves in a second, as a fraction of itself
 
 
 def value_units(value: Number) -> int:
@@ -67,17 +67,18 @@ class Reference:
         self.seen: deque[tuple[int, int]] = deque()  # (ms, value) as published in the last 60 seconds
 
     def move(self, pick: random.Random, seconds: float) -> None:
-        """A random step, in whole 1/10,000 dollar."""
+        """Take a random step of whole 1/10,000 dollars."""
         step = round(self.value * pick.gauss(0.0, DRIFT * seconds) / 10_000) * 10_000
         self.value += step
 
     def record(self, now_ms: int) -> None:
+        """Remember the value as published now, for the averages."""
         self.seen.append((now_ms, self.value))
         while self.seen[0][0] < now_ms - WINDOW_MS:
             self.seen.popleft()
 
     def upstream(self, now_ms: int) -> str:
-        """The raw frame of the source, as text."""
+        """The raw frame of the source, as a string."""
         frame = {"type": "value", "id": self.name, "time": now_ms, "value": value_text(self.value)[:-4]}
         return wire.encode_json(frame).decode()
 
@@ -132,21 +133,21 @@ class References:
         self._underlyings = {name: Reference(name, dollars * UNIT) for name, dollars in UNDERLYINGS.items()}
 
     def publish_index(self, index_id: str, value: Number | None = None) -> None:
-        """A value of a CF Benchmarks index on both channels (the 5 Hz one carries only some of them).
+        """Publish a value of a CF Benchmarks index on both channels (the 5 Hz one carries only some of them).
 
-        ``value``: None repeats the present one. A new ``index_id`` becomes available. Raises ValueError,
+        ``value``: None repeats the current one. A new ``index_id`` becomes available. Raises ValueError,
         LookupError.
         """
         with self._core.step():
             self._publish_index(self._reference(self._indices, index_id, value), slow=True)
 
     def publish_underlying(self, underlying_ticker: str, value: Number | None = None) -> None:
-        """A value of a Pyth underlying; as ``publish_index``."""
+        """Publish a value of a Pyth underlying, as ``publish_index`` does. Raises ValueError, LookupError."""
         with self._core.step():
             self._publish_underlying(self._reference(self._underlyings, underlying_ticker, value))
 
     def names_locked(self, channel: str) -> list[str]:
-        """What a reference channel offers (under the lock)."""
+        """The indices or underlyings that a channel offers, sorted."""
         if channel == "pyth_value":
             return sorted(self._underlyings)
         return sorted(name for name in self._indices if channel == "cfbenchmarks_value" or name in FIVE_HZ)
@@ -156,7 +157,7 @@ class References:
         if name not in known:
             if units is None:
                 raise LookupError(
-                    f"the exchange has no reference value {name!r}: give it one, or use {sorted(known)}"
+                    f"the exchange has no reference value {name!r}: pass a value, or use {sorted(known)}"
                 )
             known[name] = Reference(name, units)
         elif units is not None:
@@ -181,12 +182,13 @@ class References:
         )
 
     def _heard_names(self, channel: str, known: dict[str, Reference]) -> list[Reference]:
-        """Which of the reference values somebody listens to."""
+        """The reference values that a client listens to."""
         listeners = self._core.subscribed(channel)
         return [item for name, item in known.items() if any(one.wants_name(name) for _, one in listeners)]
 
     def move_locked(self, pick: random.Random, beat: int) -> None:
-        """The values' own movement: five pulses a second, and every fifth is for the slow channels too."""
+        """Move the values that a client listens to; of five pulses a second, every fifth is for the slow
+        channels, too."""
         slow = beat % PULSES_PER_SECOND == 0
         heard = dict.fromkeys(self._heard_names("cfbenchmarks_value_5hz", self._indices))
         if slow:

@@ -1,12 +1,11 @@
-"""Recorded frames served as markets: a file is played into the exchange's truth and out to its subscribers.
+"""Recorded frames served as markets: a file is played into the exchange's books and out to their subscribers.
 
-Owns the reading of the file and the thread that plays it. Imports markets, subscriptions, schemas and wire;
-knows the exchange as ``Stage`` only.
+Owns the reading of the file, the recordings being played, and their threads.
 
-A frame's own fields go out as they were recorded; sid and seq are the subscriber's, ``sending_ts_ms`` is now,
-and the no side is turned for a subscriber with ``use_yes_price``. A market whose first book frame in the file
-is a delta had levels before the file began: the exchange gives it the smallest book on which every delta up
-to its first snapshot applies without going below zero, so that a subscriber has a snapshot to start from. A
+A frame's fields go out as they were recorded, but sid and seq are the subscriber's, ``sending_ts_ms`` is now,
+and the no side is converted for a subscriber with ``use_yes_price``. A market whose first book frame in the
+file is a delta had levels before the file began: it gets the smallest book to which every delta before its
+first snapshot can be applied without going below zero, so that a subscriber has a snapshot to start from. A
 market whose first book frame is a snapshot is empty until that frame.
 """
 
@@ -34,7 +33,7 @@ FRAMES_AT_ONCE = 200
 AHEAD_BYTES = 1024 * 1024  # how far a replay runs ahead of the slowest reader
 
 CHANNELS = {type_: channel for channel in reversed(SEQUENCED) for type_ in types_of(channel)}
-"""The channel of each message type (of event_lifecycle the one that is not multivariate)."""
+"""The channel of each message type (for event_lifecycle, the one that is not multivariate)."""
 
 REPLIES = {
     "subscribed",
@@ -61,7 +60,7 @@ class Frame:
 
     recv_ms: int | None
     type: str
-    raw: bytes  # the recorded text of msg
+    raw: bytes  # msg as it was recorded
     msg: dict[str, Any]
 
     @property
@@ -82,7 +81,7 @@ def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list
     order.
 
     Lines are raw frames or ``{"recv_ms": ..., "event": {...}}``; frames without ``msg`` are left out. Raises
-    ValueError with the line's number for a line that is neither.
+    ValueError with the line number for a line that is neither, OSError.
     """
     opener: Any = gzip.open if str(path).endswith(".gz") else open
     frames = []
@@ -106,7 +105,7 @@ def read(path: str | os.PathLike[str], market_ticker: str | None = None) -> list
 
 
 def base_book(frames: list[Frame], ticker: str) -> dict[str, dict[int, int]]:
-    """The smallest book on which the market's deltas before its first snapshot can be applied."""
+    """The smallest book to which the market's deltas before its first snapshot can be applied."""
     level: dict[tuple[str, int], int] = {}
     lowest: dict[tuple[str, int], int] = {}
     for frame in frames:
@@ -126,8 +125,7 @@ def base_book(frames: list[Frame], ticker: str) -> dict[str, dict[int, int]]:
 
 class Replay:
     """A recording being played. Thread-safe; its thread ``kalshi-exchange-replay`` ends with the file or the
-    exchange.
-    """
+    exchange."""
 
     def __init__(
         self,
@@ -138,13 +136,13 @@ class Replay:
         speed: float | None,
         wait_for_subscriber: bool,
     ) -> None:
-        self.frames = len(frames)  # how many there are
-        self.anomalies = 0  # deltas that went below zero: the recording has a hole; the level was removed
+        self.frames = len(frames)  # how many the file has
+        self.anomalies = 0  # deltas below zero: the recording has a hole, the level was removed
         self._core = core
         self._frames = frames
         self._markets = markets
         self._speed = speed
-        self._waiting = wait_for_subscriber  # guarded, like the three below, by the exchange's lock
+        self._waiting = wait_for_subscriber  # guarded by the exchange's lock, like the four below
         self._position = 0
         self._limit = self.frames
         self._stopped = False
@@ -154,7 +152,7 @@ class Replay:
     # -- any thread ------------------------------------------------------------------------------------------
     @property
     def position(self) -> int:
-        """How many frames have been played (sent to whoever subscribed, and applied to the truth)."""
+        """How many frames have been played: sent to subscribers, and applied to the exchange's books."""
         return self._position
 
     @property
@@ -168,19 +166,21 @@ class Replay:
         return tuple(self._markets)
 
     def pause_at(self, position: int) -> None:
-        """Play up to ``position`` frames and no further (never back). Returns at once."""
+        """Play up to ``position`` frames and no further (it never goes back). Returns at once."""
         with self._core.changed:
             self._limit = max(self._position, min(position, self.frames))
             self._origin = None
             self._core.changed.notify_all()
 
     def resume(self) -> None:
-        """Play on to the end. Returns at once."""
+        """Play to the end of the file. Returns at once."""
         self.pause_at(self.frames)
 
     def run_to(self, position: int, timeout: float = 10.0) -> None:
-        """Play up to ``position`` frames, subscriber or not, and return when they are out. Raises
-        TimeoutError."""
+        """Play up to ``position`` frames, with or without a subscriber, and return once they are out.
+
+        Raises TimeoutError.
+        """
         with self._core.changed:
             self._waiting = False
         self.pause_at(position)
@@ -191,7 +191,7 @@ class Replay:
                 raise TimeoutError(f"the replay is at frame {self._position} of {target} after {timeout:g} s")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the file; False if it did not come in time."""
+        """Wait for the end of the file; False if the timeout (seconds) passed before it."""
         with self._core.changed:
             self._core.changed.wait_for(lambda: self.done or self._stopped, timeout)
             return self.done
@@ -201,7 +201,7 @@ class Replay:
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """End the thread (bounded); what was not played is not played."""
+        """End the thread, wherever it is in the file; waits at most ``timeout`` seconds."""
         with self._core.changed:
             self._stopped = True
             self._core.changed.notify_all()
@@ -326,7 +326,7 @@ class Replays:
 
 
 def tickers_of(frames: list[Frame]) -> Iterator[tuple[str, str | None]]:
-    """The markets of a recording with their ids (None if no frame tells one), in order of appearance."""
+    """The markets of a recording with their ids (None if no frame has one), in order of appearance."""
     ids: dict[str, str | None] = {}
     for frame in frames:
         if frame.ticker:

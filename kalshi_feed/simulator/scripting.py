@@ -35,16 +35,17 @@ class Scripting:
                 item.faults.arm(Fault(kind, type_, n, **more))
 
     def lose(self, n: int = 1, type: str | None = None, *, connection: int | None = None) -> None:
-        """The next ``n`` frames of a type are numbered but not sent (None: any sequenced data frame); truth
-        goes on."""
+        """Lose the next ``n`` frames of a type (None: any sequenced data frame): numbered, but not sent. The
+        truth goes on.
+        """
         self._arm(connection, "lose", type, n)
 
     def duplicate(self, n: int = 1, type: str | None = None, *, connection: int | None = None) -> None:
-        """The next ``n`` frames are sent twice, with the same number."""
+        """Send the next ``n`` frames twice, with the same number."""
         self._arm(connection, "duplicate", type, n)
 
     def swap(self, type: str | None = None, *, connection: int | None = None) -> None:
-        """The next frame is sent after the one that follows it."""
+        """Send the next frame after the one that follows it."""
         self._arm(connection, "swap", type, 1)
 
     def corrupt(
@@ -56,13 +57,12 @@ class Scripting:
         n: int = 1,
         connection: int | None = None,
     ) -> None:
-        """In the next ``n`` frames these fields of ``msg`` (or sid, seq, type, id, msg themselves) are
-        replaced or removed.
-        """
+        """Replace or remove these fields of ``msg`` (or sid, seq, type, id, msg themselves) in the next ``n``
+        frames."""
         self._arm(connection, "corrupt", type, n, fields=dict(fields), remove=remove)
 
     def restart_seq(self, channel: str, *, connection: int | None = None) -> None:
-        """The channel's next frame has number 1 again, on the same sid."""
+        """Give the channel's next frame number 1 again, on the same sid."""
         with self._core.step():
             for _, subscription in self._core.subscribed(channel, None, connection):
                 subscription.seq = 0
@@ -83,12 +83,11 @@ class Scripting:
         connection: int | None = None,
         check: bool = True,
     ) -> None:
-        """A data message with the channel's sid and next number to everyone subscribed to it; truth is not
-        touched.
+        """Send a data message with the channel's sid and next number to all its subscribers; the truth does
+        not change.
 
-        ``type``: None is the channel's usual one. ``check``: raise ValueError, naming the field, for a
-        message that the exchange would not write like this (PROTOCOL.md 6); a type nobody knows is not
-        checked.
+        ``type``: None is the channel's usual one. ``check``: raise ValueError, which names the field, for a
+        message that the exchange would not write like this (PROTOCOL.md 6); unknown types are not checked.
         """
         if channel not in SEQUENCED:
             raise ValueError(f"unknown channel {channel!r}")
@@ -100,12 +99,12 @@ class Scripting:
                 session.publish(subscription, message)
 
     def send_raw(self, text: str | bytes, *, connection: int | None = None) -> None:
-        """A text frame with exactly this payload."""
+        """Send a text frame with exactly this payload."""
         payload = text.encode() if isinstance(text, str) else text
         self.send_bytes(wire.frame(wire.TEXT, payload), connection=connection)
 
     def send_bytes(self, raw: bytes, *, connection: int | None = None) -> None:
-        """Raw bytes on the stream, below websocket framing (above TLS)."""
+        """Send raw bytes, below websocket framing and above TLS."""
         with self._core.step():
             for item in self._core.chosen(connection):
                 item.queue(bytes(raw))
@@ -113,9 +112,8 @@ class Scripting:
     def error(
         self, code: int, msg: str | None = None, channel: str | None = None, *, connection: int | None = None
     ) -> None:
-        """An error frame: of the channel's sid, numbered (10, 17 and 25 end the subscription); without a
-        channel, of nothing.
-        """
+        """Send an error frame: with the channel's sid and a number (10, 17 and 25 end the subscription), or,
+        without a channel, with neither."""
         with self._core.step():
             if channel is None:
                 for item in self._core.chosen(connection):
@@ -125,28 +123,28 @@ class Scripting:
                     session.fail(subscription, code, msg)
 
     def end_subscription(self, channel: str, *, connection: int | None = None) -> None:
-        """An ``unsubscribed`` nobody asked for."""
+        """End a subscription with an ``unsubscribed`` that the client did not ask for."""
         with self._core.step():
             for session, subscription in self._core.subscribed(channel, None, connection):
                 session.end(subscription)
 
     # -- faults of connections -------------------------------------------------------------------------------
     def reset(self, *, connection: int | None = None) -> None:
-        """RST at once; what was queued is not sent."""
+        """End the connection with RST at once; queued frames are not sent."""
         with self._core.step():
             for item in self._core.chosen(connection):
                 item.reset()
 
     def disconnect(self, *, connection: int | None = None) -> None:
-        """FIN after what was queued, without a close frame and without TLS's goodbye."""
+        """End the connection with FIN after everything queued, without a close frame and without TLS
+        close_notify."""
         self._finish(connection, Fin(notify=False))
 
     def close_connections(
         self, code: int | None = 1000, reason: str = "", *, connection: int | None = None
     ) -> None:
-        """A close frame after what was queued (any code, None for none), then the closing handshake, bounded
-        to a second.
-        """
+        """Send a close frame after everything queued (any code; None: without one), then wait up to a second
+        for the answer."""
         self._finish(connection, Close(code, reason))
 
     def _finish(self, connection: int | None, how: Close | Fin) -> None:
@@ -156,7 +154,7 @@ class Scripting:
                 item.queue(how)
 
     def silence(self, *, connection: int | None = None) -> None:
-        """Send nothing more, also no pings and pongs; commands are still read and answered when thawed."""
+        """Send nothing, not even pings and pongs; commands are still read, and ``thaw`` sends the answers."""
         self._set_states(connection, muted=True, deaf=False)
 
     def freeze(self, *, connection: int | None = None) -> None:
@@ -164,7 +162,7 @@ class Scripting:
         self._set_states(connection, muted=True, deaf=True)
 
     def thaw(self, *, connection: int | None = None) -> None:
-        """End ``silence`` and ``freeze``; what has piled up is sent."""
+        """End ``silence`` and ``freeze``; everything that has piled up is sent."""
         self._set_states(connection, muted=False, deaf=False)
 
     def _set_states(self, connection: int | None, *, muted: bool, deaf: bool) -> None:
@@ -187,8 +185,8 @@ class Scripting:
 
     @property
     def subscriptions(self) -> list[dict[str, Any]]:
-        """What is subscribed now: connection, channel, sid, seq (the last one used), market_tickers (None:
-        all)."""
+        """The open subscriptions: connection, channel, sid, seq (the last one used), market_tickers (None:
+        all), use_yes_price."""
         with self._core.lock:
             return [
                 {
@@ -220,7 +218,7 @@ class Scripting:
         self._core.wait_for(lambda: len(self._core.open) == n, timeout, f"{n} open connections")
 
     def wait_until_sent(self, timeout: float = 5.0) -> None:
-        """Wait until the sockets have taken all that was queued (muted connections aside). Raises
+        """Wait until the sockets have taken everything queued (except on muted connections). Raises
         TimeoutError."""
 
         def sent() -> bool:

@@ -1,8 +1,7 @@
 """The exchange's side of one connection: commands in, numbered messages out (PROTOCOL.md 3-5). Sans-IO.
 
 Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock
-and only queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol
-``Venue`` only.
+and only queues bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .wire import WireMessage
 
 
 class Venue(Protocol):
-    """What a session asks of the exchange."""
+    """What a session needs of the exchange."""
 
     settings: ExchangeSettings
 
@@ -53,14 +52,14 @@ class ServerSession:
         self._outlet.emit(type_, wire.envelope(type_, encoded, self._venue.now_us() // 1000, **parts))
 
     def publish(self, subscription: OpenChannel, message: WireMessage) -> None:
-        """A data message with the subscription's next number."""
+        """Send a data message with the subscription's next number."""
         self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
 
     def _deliver(
         self, subscription: OpenChannel, type_: str, msg: bytes, id_: int | None, numbered: str = "next"
     ) -> None:
         if self.subscriptions.get(subscription.channel) is not subscription:
-            return  # an overflow ended it while several messages were on their way
+            return  # an overflow has ended it between two messages
         seq: int | None = None
         if subscription.sequenced and numbered != "none":
             seq = subscription.next_seq() if numbered == "next" else subscription.seq
@@ -70,7 +69,7 @@ class ServerSession:
             self.fail(subscription, 25)
 
     def fail(self, subscription: OpenChannel, code: int, text: str | None = None) -> None:
-        """An error that belongs to a subscription; a terminal one ends it."""
+        """Send an error about a subscription; a terminal one ends it."""
         seq = subscription.next_seq() if subscription.sequenced else None
         msg = {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}
         self._emit("error", msg, sid=subscription.sid, seq=seq)
@@ -78,11 +77,11 @@ class ServerSession:
             self.subscriptions.pop(subscription.channel, None)
 
     def error(self, code: int, text: str | None = None, id_: int | None = None) -> None:
-        """An error that belongs to a command, or to nothing."""
+        """Send an error about a command, or about nothing in particular."""
         self._emit("error", {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}, id_=id_)
 
     def end(self, subscription: OpenChannel, id_: int | None = None) -> None:
-        """``unsubscribed``; takes a number (PROTOCOL.md 4)."""
+        """Send ``unsubscribed``, which takes a number (PROTOCOL.md 4)."""
         self.subscriptions.pop(subscription.channel, None)
         self._emit(
             "unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True)
@@ -91,6 +90,7 @@ class ServerSession:
     def snapshot(
         self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next"
     ) -> None:
+        """Send a market's snapshot; that of an unknown market is empty and has no id (PROTOCOL.md 5.4)."""
         if ticker in self._venue.settings.mute_books:
             return
         market = self._venue.find_market(ticker)
@@ -120,7 +120,7 @@ class ServerSession:
 
     # -- commands --------------------------------------------------------------------------------------------
     def command(self, command: dict[str, Any]) -> None:
-        """Answer one command. Whatever it holds, the answer is a message, never an exception."""
+        """Answer one command. Whatever it contains, the answer is a message, never an exception."""
         id_ = command.get("id")
         if isinstance(id_, bool) or not isinstance(id_, int | None) or (id_ or 0) < 0:
             return self.error(1)
@@ -166,7 +166,7 @@ class ServerSession:
             if channel in INDEX_ACTIONS:
                 commands.strings(params, INDEX_ACTIONS[channel][3])
         for name in ("use_yes_price", "skip_ticker_ack", "send_initial_snapshot"):
-            commands.flag(params, name)  # refuse the whole command, not its second half
+            commands.flag(params, name)  # refuse the whole command, not just its second half
         for channel in channels:
             existing = self.subscriptions.get(channel)
             if channel in FILTERED:
@@ -218,7 +218,7 @@ class ServerSession:
         params: dict[str, Any],
         id_: int | None,
     ) -> None:
-        """``ok`` with the whole list, then snapshots for what is new only (PROTOCOL.md 5.3, 3.3)."""
+        """Send ``ok`` with the whole list, then snapshots of the new markets only (PROTOCOL.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
         self._include_names(subscription, params)
@@ -321,7 +321,7 @@ class ServerSession:
             raise CommandError(13)
 
     def _get_snapshot(self, subscription: OpenChannel, params: dict[str, Any], id_: int | None) -> None:
-        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md
+        """Send one snapshot per market, with the command's id; only ``market_tickers`` counts (PROTOCOL.md
         3.3)."""
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
@@ -337,7 +337,7 @@ class ServerSession:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
         if action == list_:
             type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()
-            # what there is, not what is subscribed
+            # everything the exchange offers, not what is subscribed
             msg = {key: self._venue.reference_names(subscription.channel)}
             return self._emit(type_, msg, id_=id_, sid=subscription.sid, seq=seq)
         if action not in (add, drop):

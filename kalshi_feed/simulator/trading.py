@@ -1,7 +1,6 @@
-"""The account as a script drives it: orders, fills, positions, order groups.
+"""The account as a test drives it: orders, fills, positions, order groups.
 
-Owns no state: every method is one step of ``core``; what happens in it is in ``matching``. Imports matching,
-portfolio, markets and wire.
+Owns no state: every method is one step of ``core``, and ``matching`` does the work.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ class Trading:
         self_trade_prevention_type: Prevention = "taker_at_cross",
         expiration_ts_ms: int | None = None,
     ) -> str:
-        """A limit order of the account for ``count`` contracts of ``side`` at its own ``price``; returns its
-        order_id.
+        """Place a limit order of the account for ``count`` contracts of ``side`` at that side's ``price``;
+        returns its order_id.
 
-        It takes what crosses it and rests with the remainder. ``post_only``: it is cancelled instead of
-        taking. ``client_order_id``: made up if None. ``expiration_ts_ms`` is only told; to expire the order,
-        cancel it with ``reason="ExpiryCancel"``. Raises ValueError for what the exchange would refuse,
-        LookupError for an unknown market or group.
+        It takes what crosses it, and the remainder rests. ``post_only``: it is cancelled instead of taking.
+        ``client_order_id``: made up if None. ``expiration_ts_ms`` only appears in messages; to expire the
+        order, cancel it with ``reason="ExpiryCancel"``. Raises ValueError for an order that the exchange
+        would refuse, LookupError for an unknown market or group.
         """
         own, size = price_units(price), size_units(count)
         gained = known_side(side)
@@ -93,7 +92,7 @@ class Trading:
     def cancel_order(self, order_id: str, *, reason: str | None = None) -> None:
         """Take a resting order off the book; ``reason`` is its ``last_update_reason`` (PROTOCOL.md 6.6).
 
-        Raises LookupError if it does not rest.
+        Raises LookupError if it is not resting.
         """
         with self._core.step():
             self._matching.cancel(self._matching.open_order(order_id), reason)
@@ -101,7 +100,7 @@ class Trading:
     def amend_order(self, order_id: str, *, price: Number | None = None, count: Number | None = None) -> None:
         """Give a resting order another ``price`` (of the outcome it gains) or total ``count``.
 
-        It goes to the back of its price's queue and takes what it now crosses. Raises ValueError,
+        It moves to the back of its price's queue and takes what it now crosses. Raises ValueError,
         LookupError.
         """
         with self._core.step():
@@ -112,8 +111,7 @@ class Trading:
             if not 0 < new_price < DOLLAR or left <= 0:
                 raise ValueError(
                     "the order needs a price between 0 and 1 and a count above the "
-                    f"{wire.size_text(order.filled)} "
-                    f"that are filled, got {price!r} and {count!r}"
+                    f"{wire.size_text(order.filled)} already filled, got {price!r} and {count!r}"
                 )
             self._listing.change(market, [(order.side, order.price, -order.remaining)], [order])
             order.price, order.remaining = new_price, left
@@ -125,7 +123,7 @@ class Trading:
             self._matching.enter(market, order)
 
     def decrease_order(self, order_id: str, by: Number) -> None:
-        """Make a resting order smaller; it keeps its place. With nothing left it is cancelled.
+        """Make a resting order smaller; it keeps its place in the queue. If nothing is left, it is cancelled.
 
         Raises ValueError, LookupError.
         """
@@ -146,9 +144,10 @@ class Trading:
 
     # -- trades and fills ------------------------------------------------------------------------------------
     def trade(self, market_ticker: str, side: str, price: Number, count: Number) -> None:
-        """A trade message: ``side`` is the taker's outcome, ``price`` its own price.
+        """Send a trade: ``side`` is the taker's outcome, ``price`` the price of that outcome.
 
-        The book is not touched, but for the account's own orders that rest at that price: they are filled.
+        The book does not change, except that the account's own orders resting at that price are filled.
+        Raises ValueError, LookupError.
         """
         maker_price, size = DOLLAR - price_units(price), size_units(count)
         with self._core.step():
@@ -157,7 +156,7 @@ class Trading:
             self._matching.fill_parts(market, side, maker_price, size, parts)
 
     def take(self, market_ticker: str, side: str, count: Number, limit: Number = 1) -> None:
-        """Somebody else buys up to ``count`` contracts of ``side`` from the book, at prices up to
+        """Have another trader buy up to ``count`` contracts of ``side`` from the book, at prices up to
         ``limit``."""
         left, floor = size_units(count), DOLLAR - price_units(limit)
         with self._core.step():
@@ -181,13 +180,13 @@ class Trading:
         count: Number | None = None,
         **fields: Any,
     ) -> None:
-        """A fill of the account, and its position after it.
+        """Send a fill of the account, and its position after it.
 
-        With the ``order_id`` of a resting order: of that order, at its price (``count``: all that is left),
-        with the trade and the deltas that belong to it. Otherwise ``count`` contracts (1) of the outcome
-        ``side`` (yes) bought at its own ``price`` (0.5), and the book is not touched. Other fields of the
-        wire (``is_taker``, ``fee_cost`` ...) replace the made-up ones in the fill message. Raises ValueError,
-        LookupError.
+        With the ``order_id`` of a resting order, that order is filled at its price (``count``: by default all
+        that is left), with the trade and the deltas that belong to it. Otherwise the account buys ``count``
+        contracts (1) of the outcome ``side`` (yes) at that outcome's ``price`` (0.5), and the book does not
+        change. Other fields of the wire (``is_taker``, ``fee_cost`` ...) replace the made-up ones in the fill
+        message. Raises ValueError, LookupError.
         """
         with self._core.step():
             market = self._listing.market(market_ticker)
@@ -196,7 +195,7 @@ class Trading:
                 size = order.remaining if count is None else size_units(count)
                 if order.market_ticker != market_ticker or side is not None or price is not None:
                     raise ValueError(
-                        f"a fill of order {order_id} takes its market, side and price: leave them out"
+                        f"a fill of order {order_id} uses the order's market, side and price: leave them out"
                     )
                 if not 0 < size <= order.remaining:
                     raise ValueError(
@@ -226,14 +225,13 @@ class Trading:
     # -- looking ---------------------------------------------------------------------------------------------
     @property
     def orders(self) -> list[dict[str, Any]]:
-        """The account's orders as user_order messages, oldest first (of the finished ones the last
-        thousands)."""
+        """The account's orders as user_order messages, oldest first (only the last few thousand finished)."""
         with self._core.lock:
             return [order.message(self._portfolio.user_id) for order in self._portfolio.orders.values()]
 
     @property
     def fills(self) -> list[dict[str, Any]]:
-        """The account's last 10,000 fills as they were told, oldest first, also those nobody listened to."""
+        """The account's last 10,000 fills, oldest first, even those that no client was subscribed to."""
         with self._core.lock:
             return list(self._portfolio.fills)
 
@@ -245,10 +243,10 @@ class Trading:
 
     # -- order groups ----------------------------------------------------------------------------------------
     def create_order_group(self, contracts_limit: Number) -> str:
-        """A group whose orders are cancelled once ``contracts_limit`` contracts of them are filled; returns
-        its id.
+        """Create a group whose orders are cancelled once ``contracts_limit`` contracts of them are filled.
 
-        The real exchange counts over a rolling time; here the count runs until ``reset_order_group``.
+        Returns its id. The real exchange counts over a rolling window; here the count runs until
+        ``reset_order_group``. Raises ValueError.
         """
         group = OrderGroup(str(uuid.uuid4()), size_units(contracts_limit))
         with self._core.step():
@@ -257,7 +255,7 @@ class Trading:
         return group.order_group_id
 
     def update_order_group_limit(self, order_group_id: str, contracts_limit: Number) -> None:
-        """Another limit; below what is filled already it triggers the group. Raises LookupError,
+        """Change a group's limit; one that is already reached triggers the group. Raises LookupError,
         ValueError."""
         limit = size_units(contracts_limit)
         with self._core.step():
@@ -268,19 +266,19 @@ class Trading:
                 self._matching.trigger(group)
 
     def trigger_order_group(self, order_group_id: str) -> None:
-        """Cancel the group's orders and take no new ones until it is reset. Raises LookupError."""
+        """Cancel the group's orders; it takes no new ones until it is reset. Raises LookupError."""
         with self._core.step():
             self._matching.trigger(self._matching.group(order_group_id))
 
     def reset_order_group(self, order_group_id: str) -> None:
-        """Count from zero again, and take orders. Raises LookupError."""
+        """Let the group count from zero and take orders again. Raises LookupError."""
         with self._core.step():
             group = self._matching.group(order_group_id)
             group.matched, group.triggered = 0, False
             self._matching.publish_group(group, "reset")
 
     def delete_order_group(self, order_group_id: str) -> None:
-        """Cancel the group's orders and forget it. Raises LookupError."""
+        """Cancel the group's orders and delete it. Raises LookupError."""
         with self._core.step():
             group = self._matching.group(order_group_id)
             self._matching.cancel_group(group)

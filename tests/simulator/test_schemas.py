@@ -134,12 +134,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         "trade",
         {**TRADE, "yes_price_dollars": 0.4},
-        "trade.yes_price_dollars must be decimal text from '0' to '1'",
+        "trade.yes_price_dollars must be a decimal string from '0' to '1'",
     ),
     ("trade", {**TRADE, "yes_price_dollars": "1.0001"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "0.40000"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "NaN"}, "yes_price_dollars"),
-    ("trade", {**TRADE, "count_fp": "1"}, "trade.count_fp must be decimal text with two decimals"),
+    ("trade", {**TRADE, "count_fp": "1"}, "trade.count_fp must be a decimal string with two decimals"),
     ("trade", {**TRADE, "count_fp": "-1.00"}, "count_fp"),
     ("trade", {**TRADE, "count_fp": "١.00"}, "count_fp"),
     ("trade", {**TRADE, "taker_side": "maybe"}, "trade.taker_side must be one of 'yes', 'no', got 'maybe'"),
@@ -155,7 +155,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {**FEES, "fee_multiplier_override": "1"},
         "fee_multiplier_override must be number or null",
     ),
-    ("orderbook_snapshot", {**SNAPSHOT, "clock": -1}, "clock must be an int from 0"),
+    ("orderbook_snapshot", {**SNAPSHOT, "clock": -1}, "clock must be an int of at least 0"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": [["0.40"]]}, r"yes_dollars_fp\[0\] must be a pair"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": {}}, "yes_dollars_fp must be a list"),
     (
@@ -164,7 +164,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         r"legs\[0\] lacks the field 'market_ticker'",
     ),
     ("rfq_batch_created", {**BATCH, "legs": ["E"]}, r"legs\[0\] must be an object"),
-    ("rfq_batch_created", {**BATCH, "created_ts": "now"}, "created_ts must be RFC 3339"),
+    ("rfq_batch_created", {**BATCH, "created_ts": "now"}, "created_ts must be an RFC 3339 string"),
     (
         "market_lifecycle_v2",
         {"market_ticker": "A", "event_type": "metadata_updated", "close_ts": 1},
