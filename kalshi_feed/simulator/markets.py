@@ -72,9 +72,10 @@ class Market:
         levels, owned = self.book[side], self.own[side]
         size = levels.get(price, 0) + delta
         if size < 0:
+            at = f"on the {side} side at {wire.price_text(price)}"
             raise ValueError(
-                f"{self.ticker}: {wire.size_text(delta)} on the {side} side at {wire.price_text(price)} "
-                f"would leave {wire.size_text(size)}; to send such a delta without applying it, use Exchange.send"
+                f"{self.ticker}: {wire.size_text(delta)} {at} would leave {wire.size_text(size)}; to send "
+                "such a delta without applying it, use Exchange.send"
             )
         if own or owned:
             self._apply_own(side, price, size, own)

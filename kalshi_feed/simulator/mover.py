@@ -12,7 +12,7 @@ from .wire import CONTRACT, DOLLAR
 
 TICK_SECONDS = 0.005
 TICKER_SECONDS = 0.05  # how often a moving market's ticker goes out, at most
-PULSE_SECONDS = 0.2  # how often the exchange is asked to do what else moves: 5 Hz
+
 STEPS_AT_ONCE = 100  # then others get the exchange's lock
 MIN_LEVELS, MAX_LEVELS = 5, 25
 TRADE_SHARE = 0.07

@@ -1,5 +1,4 @@
-"""Markets that move: never crossed, mostly right in their mixture, quiet when told, and true for every
-reader."""
+"""Markets that move: never crossed, a plausible mixture, still when paused, and the same for every reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of fields: equal to the published schemas, and what ``send`` refuses by it."""
+"""The table of fields: it equals the published schemas, and ``send`` refuses messages that do not fit it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec() -> Spec:
 
 
 def differences(spec: Spec, where: str, fields: Fields, schema: dict[str, Any]) -> list[str]:
-    """Where the table's fields and an object schema differ."""
+    """The differences between the table's fields and an object schema."""
     found = []
     properties = schema["properties"]
     for name in sorted(fields.keys() | properties.keys()):
@@ -196,7 +196,7 @@ def test_send_knows_which_channel_a_type_is_of(exchange: Exchange, peer: Peer) -
     exchange.send("trade", TRADE)
     exchange.send("market_lifecycle_v2", FEES, type="event_fee_update")
     exchange.send("communications", BATCH, type="rfq_batch_created")
-    exchange.send("trade", {"anything": 1}, type="trade_v9")  # a type nobody knows is not checked
+    exchange.send("trade", {"anything": 1}, type="trade_v9")  # an unknown type is not checked
     got = peer.barrier()
     assert [message["type"] for message in got] == [
         "trade",
