@@ -136,6 +136,7 @@ class Exchange(ExchangeSettings):
         # Guards start and close against each other; they join threads under it, and nothing else takes it.
         self._life = threading.Lock()
 
+        # The parts. They know the exchange itself as its settings only.
         self._core = core = Core(self)
         self._listing = listing = Listing(core)
         portfolio = Portfolio()
