@@ -23,7 +23,6 @@ from kalshi_feed.cli.model import Figures, NoteLine, Room, Screen
 from kalshi_feed.cli.monitor import Monitor
 from kalshi_feed.cli.render import draw
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.generator import Generator
 
 FOLDER = Path(__file__).parents[1] / "samples" / "pictures"
 MARKETS = (
@@ -67,7 +66,7 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
             for ticker in MARKETS:
                 feed.wait_for_book(ticker, timeout=10)
             for count in (CHANGES, MARKED):
-                Generator(exchange, exchange._mover)._batch(count)
+                exchange._movement.batch(count, tickers=True)
                 feed.list_subscriptions(10)  # its answer comes behind everything sent before
                 _wait(lambda: _gathered(monitor))
                 if count == CHANGES:

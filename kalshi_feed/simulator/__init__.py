@@ -1,16 +1,24 @@
-"""A loopback exchange that speaks Kalshi's feed protocol: for tests, for the demo, and for users' own tests.
+"""A loopback exchange that speaks Kalshi's feed protocol: for tests (yours, too) and for the demo.
 
-    from . import Exchange
+```python
+from kalshi_feed import KalshiFeed
+from kalshi_feed.simulator import Exchange
 
-    with Exchange(markets=("KXSIM-A",), rate=200) as exchange:
-        ...  # connect to exchange.url with exchange.credentials and exchange.ssl_context
+with Exchange(markets=["KXSIM-A"], rate=200) as exchange:
+    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed:
+        feed.subscribe("orderbook_delta", "KXSIM-A")
+        book = feed.wait_for_book("KXSIM-A", timeout=10)
+        print(f"KXSIM-A: yes {book.best_bid().price} bid, {book.best_ask().price} asked")
+```
 
-Needs the extra ``simulator`` (websockets, trustme). The names are loaded when they are first asked for, so
-that the pytest plugin in this package can be found and imported where the extra is missing. Layers,
-downwards: exchange > scripting, quoting, lifecycle, references > trading > matching > core > connection >
-session > (commands, faults) > subscriptions, rfqs, portfolio > markets > wire, schemas; beside core stand
-generator and replay, accounts and certificates. Only ``exchange`` touches the package outside this folder
-(credentials, imported when asked for).
+In pytest, the fixture ``kalshi_exchange`` is a started exchange. Needs the extra ``simulator`` (websockets,
+trustme). The names are loaded when they are first used, so that the pytest plugin in this package can be
+found and imported where the extra is missing.
+
+``exchange.py`` has the list of the parts. Layers, downward: exchange > serving > movement, replay, scripting,
+market_control, trading, quoting, lifecycle > matching, reception > listing, references > core > connection >
+session, faults, reordering > commands, subscriptions, rfqs, portfolio, mover > markets > wire, schemas,
+settings. Beside them stand accounts, certificates and kept_keys.
 """
 
 from __future__ import annotations
@@ -18,14 +26,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core import Handshake
     from .exchange import Exchange
+    from .reception import Handshake
     from .replay import Replay
-    from .session import Quirks
+    from .settings import Quirks
 
 __all__ = ["Exchange", "Handshake", "Quirks", "Replay"]
 
-_HOMES = {"Exchange": "exchange", "Handshake": "core", "Quirks": "session", "Replay": "replay"}
+_HOMES = {"Exchange": "exchange", "Handshake": "reception", "Quirks": "settings", "Replay": "replay"}
 
 
 def __getattr__(name: str) -> Any:

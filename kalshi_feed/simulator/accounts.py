@@ -1,8 +1,6 @@
-"""The account the exchange knows: a key pair made for this run, and the check of what a client signed with
-it.
+"""The account of the exchange: a throw-away key pair, and the check of a client's signature.
 
-Owns the private key (a throw-away) and the rules of PROTOCOL.md 1.2. Imports nothing of the package;
-thread-safe (immutable).
+Owns the private key and the rules of PROTOCOL.md 1.2.
 """
 
 from __future__ import annotations
@@ -29,8 +27,8 @@ _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.
 class Account:
     """One account: its api key id and its key pair. Immutable, so safe in any thread. ``repr`` shows no key.
 
-    ``private_key_pem``: a key that private_key_pem() gave earlier, in place of a new one; the id follows from
-    the key. Raises ValueError if it is not one.
+    ``private_key_pem``: a key that private_key_pem() returned earlier, instead of a new one; the id is
+    derived from the key. Raises ValueError if it is not a private key.
     """
 
     def __init__(self, key_type: KeyType = "rsa", private_key_pem: bytes | None = None) -> None:
@@ -60,7 +58,7 @@ class Account:
     def refusal(self, headers: Mapping[str, str], path: str, now_ms: int, tolerance_ms: float) -> str | None:
         """Why these handshake headers are refused (the ``details`` of the 401), or None if they are right.
 
-        ``NOT_FOUND`` is the captured one; the others are this simulator's own words.
+        ``NOT_FOUND`` was captured from the real exchange; the others are the simulator's own words.
         """
         key_id, timestamp, signature = (
             headers.get(name, "") for name in (KEY_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
@@ -78,7 +76,7 @@ class Account:
         return None
 
     def verify(self, text: str, signature: str) -> bool:
-        """Whether ``signature`` (base64) is this account's over ``text``."""
+        """Whether ``signature`` (base64) is this account's signature of ``text``."""
         try:
             raw = base64.b64decode(signature, validate=True)
             if isinstance(self._key, rsa.RSAPrivateKey):
@@ -96,5 +94,5 @@ def _loaded(private_key_pem: bytes) -> rsa.RSAPrivateKey | ed25519.Ed25519Privat
     except (ValueError, TypeError):  # TypeError: it is encrypted
         key = None
     if not isinstance(key, (rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)):
-        raise ValueError("it holds no RSA or Ed25519 private key without a password") from None
+        raise ValueError("it does not contain an RSA or Ed25519 private key without a password") from None
     return key

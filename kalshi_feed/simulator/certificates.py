@@ -1,6 +1,6 @@
 """A throw-away certificate authority and the TLS contexts made from it.
 
-Owns the CA of one exchange. Imports nothing of the package; thread-safe (immutable after construction).
+Owns the CA of one exchange.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 class Certificates:
     """One CA with one certificate for localhost, 127.0.0.1 and ::1. Immutable, so safe in any thread.
 
-    ``ca_pem`` with ``server_pem``: those of an earlier exchange, in place of new ones. Raises ValueError if
+    ``ca_pem`` and ``server_pem``: those of an earlier exchange instead of new ones. Raises ValueError if
     they do not belong together.
     """
 
@@ -46,14 +46,14 @@ class Certificates:
             ) from error
 
     def client_context(self) -> ssl.SSLContext:
-        """A fresh default context that trusts this CA only, TLS 1.2 at least."""
+        """A new default context that trusts this CA only, with TLS 1.2 or later."""
         context = ssl.create_default_context(cadata=self.ca_pem.decode("ascii"))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
 
 def _load_chain(context: ssl.SSLContext, server_pem: bytes) -> None:
-    """Through a file, which is the only way; it is gone when this returns."""
+    """Load the chain through a file, which is the only way; the file is gone when this returns."""
     descriptor, name = tempfile.mkstemp(prefix="kalshi-exchange-", suffix=".pem")  # mode 0600
     try:
         with open(descriptor, "wb") as file:

@@ -1,7 +1,6 @@
-"""Reading commands: their parameters, and the error codes for what is wrong with them (PROTOCOL.md 3 and
-4.1).
+"""Reading commands: their parameters, and the error codes for wrong ones (PROTOCOL.md 3 and 4.1).
 
-Owns the rules a command must keep before anything is done. Pure functions; imports nothing of the package.
+Owns the rules that a command must keep before it is carried out. Pure functions.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TEXTS = {
     27: "Too many requests",
     28: "Underlying tickers required",
 }
-TERMINAL = frozenset({10, 17, 25})  # these end the sid they are about
+TERMINAL = frozenset({10, 17, 25})  # these end the subscription they are about
 
 
 class CommandError(Exception):
@@ -60,6 +59,7 @@ def parse(text: str | bytes) -> dict[str, Any] | None:
 
 
 def strings(params: dict[str, Any], key: str) -> list[str]:
+    """A list of strings; empty if it is missing. Raises CommandError."""
     value = params.get(key)
     if value is None:
         return []
@@ -69,6 +69,7 @@ def strings(params: dict[str, Any], key: str) -> list[str]:
 
 
 def integers(params: dict[str, Any], key: str) -> list[int]:
+    """A list of ints; empty if it is missing. Raises CommandError."""
     value = params.get(key)
     if value is None:
         return []
@@ -80,6 +81,7 @@ def integers(params: dict[str, Any], key: str) -> list[int]:
 
 
 def flag(params: dict[str, Any], key: str) -> bool:
+    """A bool; False if it is missing. Raises CommandError."""
     value = params.get(key, False)
     if not isinstance(value, bool):
         raise CommandError(1)
@@ -97,8 +99,8 @@ def _one_or_many(params: dict[str, Any], one: str, many: str) -> list[str]:
 
 
 def markets(params: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The named tickers and ids: at most one of the two kinds, and each in one spelling only (PROTOCOL.md
-    3.1)."""
+    """The tickers and ids: only one kind of the two, and only in one spelling (PROTOCOL.md 3.1). Raises
+    CommandError."""
     tickers = _one_or_many(params, "market_ticker", "market_tickers")
     ids = _one_or_many(params, "market_id", "market_ids")
     if tickers and ids:
@@ -112,6 +114,7 @@ def markets(params: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def check_shards(params: dict[str, Any]) -> None:
+    """Check shard_factor and shard_key. Raises CommandError."""
     factor, key = params.get("shard_factor"), params.get("shard_key")
     for value in (factor, key):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -127,5 +130,6 @@ def check_shards(params: dict[str, Any]) -> None:
 
 
 def check_user_filter(params: dict[str, Any]) -> None:
+    """Check user_filter. Raises CommandError."""
     if params.get("user_filter") not in (None, "", "self"):
         raise CommandError(11)

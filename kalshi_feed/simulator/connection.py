@@ -1,9 +1,8 @@
 """One client's socket: TLS, the opening handshake, frames, pings, and the ways a connection can end.
 
-Owns the socket and the thread that serves it. One thread does all of it, without blocking: an SSLSocket read
-and written by two threads crashes (fault T08), which rules out websockets.sync.server (it reads and writes in
-different threads), so this uses the sans-I/O ServerProtocol of the same package. Imports session, faults and
-wire; knows the exchange as ``Hub`` only.
+Owns the socket and the thread that serves it. One thread does everything, without blocking: an SSLSocket that
+two threads read and write crashes (fault T08). That rules out websockets.sync.server, which reads and writes
+in different threads; this uses the sans-I/O ServerProtocol of the same package.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 MAX_COMMAND_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
-CHUNKS_AT_ONCE = 32  # then look at the socket and the clock again
-COMMANDS_AT_ONCE = 256  # as many are handed to the exchange together, at most
+CHUNKS_AT_ONCE = 32  # then the socket and the clock get a look
+COMMANDS_AT_ONCE = 256  # at most this many are handed to the exchange together
 
-# websockets logs request headers at DEBUG, and they hold a signature.
+# websockets logs request headers at DEBUG, and they contain a signature.
 _silent = logging.getLogger("kalshi_feed.simulator.protocol")
 _silent.setLevel(logging.CRITICAL + 1)
 
@@ -65,7 +64,7 @@ class Close:
 
 @dataclass(frozen=True)
 class Fin:
-    """End our direction of the TCP connection; ``notify``: say goodbye in TLS before."""
+    """End our direction of the TCP connection; ``notify``: with a TLS close_notify before it."""
 
     notify: bool
 
@@ -74,13 +73,9 @@ Item = bytes | Close | Fin
 
 
 class Hub(Venue, Protocol):
-    """What a connection asks of the exchange."""
+    """What a connection needs of the exchange."""
 
     lock: threading.Lock
-    heartbeat: float
-    pings: bool
-    max_buffer: int
-    seed: int | None
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None: ...
     def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None: ...
@@ -91,58 +86,60 @@ class Hub(Venue, Protocol):
 
 
 class _Ended(Exception):
-    """The socket is of no more use."""
+    """The socket is no longer of use."""
 
 
 class Connection:
-    """One client. Its own thread owns the socket; fields marked (lock) are guarded by the exchange's lock."""
+    """One client. Its own thread owns the socket; attributes marked (lock) are guarded by the exchange's
+    lock."""
 
     def __init__(self, hub: Hub, sock: socket.socket, context: ssl.SSLContext | None, number: int) -> None:
         self._hub = hub
         self._sock = sock
         self._context = context
-        self.index: int | None = None  # (lock) place among the accepted ones
+        self.index: int | None = None  # (lock) its place among the upgraded ones
         self.session = ServerSession(hub, self)  # (lock)
         self.faults = Faults()  # (lock)
-        # (lock) the order of its answers
-        self.chance = random.Random(number if hub.seed is None else hub.seed + number)
+        # (lock) picks the order of its answers
+        self.chance = random.Random(number + (hub.settings.seed or 0))
         self.muted = False  # (lock) sends nothing
         self.deaf = False  # (lock) reads nothing
-        self.dirty = False  # (lock) has something new for its thread
-        self.buffered = 0  # (lock) bytes queued and not yet taken by the socket
-        self.unheard: list[bytes] = []  # (lock) commands read, as it turned out, when it was deaf already
+        self.dirty = False  # (lock) there is something new for its thread
+        self.buffered = 0  # (lock) bytes queued that the socket has not taken yet
+        self.unheard: list[bytes] = []  # (lock) commands that were read just after it became deaf
         self.pongs = 0  # (lock)
         self.pings_received = 0  # (lock)
         self._outbox: deque[Item] = deque()  # (lock)
-        self._stop_at: float | None = None  # (lock) the exchange closes: end by then
+        self._stop_at: float | None = None  # (lock) the exchange is closing: end by then
         self._reset = False  # (lock) drop it with RST
         self._taken: deque[Item] = deque()
         self._current = memoryview(b"")
         self._fragments: list[bytes] = []
-        self._read: list[bytes] = []  # commands that came together, not yet handed to the exchange
+        self._read: list[bytes] = []  # commands that arrived together, not yet handed to the exchange
         self._request: Request | None = None
         self._deadline: float | None = None
-        self._ending = False  # close frame or FIN is out: nothing more is sent
+        self._ending = False  # close frame or FIN has been sent: nothing more follows
         self._protocol = ServerProtocol(extensions=None, max_size=MAX_COMMAND_BYTES, logger=_silent)
         self._selector = selectors.DefaultSelector()
         self._interest = 0
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        # Guards the life of the wake-up socket, so that no byte goes to a descriptor used anew; only
-        # send/close under it.
+        # Guards the life of the wake-up socket, so that no byte goes to a descriptor that is in use again.
+        # Only send and close run under it.
         self._wake_lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"kalshi-exchange-{number}", daemon=True)
 
     # -- any thread, under the exchange's lock ---------------------------------------------------------------
     def queue(self, item: Item) -> None:
+        """Put bytes, or an end, behind everything queued so far."""
         self._outbox.append(item)
         if isinstance(item, bytes):
             self.buffered += len(item)
         self.dirty = True
 
     def emit(self, type_: str, payload: bytes) -> None:
-        """A message, through the armed faults."""
+        """Queue a message, after the armed faults have had their way with it."""
         for out in self.faults.apply(type_, payload):
             framed = wire.frame(wire.TEXT, out)
             self._outbox.append(framed)
@@ -151,23 +148,26 @@ class Connection:
 
     @property
     def overflowing(self) -> bool:
-        return self.buffered > self._hub.max_buffer
+        """Whether the client is further behind than ``max_buffer``."""
+        return self.buffered > self._hub.settings.max_buffer
 
     def set_state(self, *, muted: bool, deaf: bool) -> None:
+        """``muted``: send nothing; ``deaf``: read nothing."""
         self.muted, self.deaf, self.dirty = muted, deaf, True
 
     def reset(self) -> None:
-        """End with RST at once; what is queued is not sent."""
+        """End with RST at once; queued bytes are not sent."""
         self._reset = self.dirty = True
 
     def stop(self, timeout: float) -> None:
-        """Say goodbye and end within ``timeout``, whatever the peer does."""
+        """Close the connection and end within ``timeout`` seconds, whatever the peer does."""
         self.set_state(muted=False, deaf=False)
         self._stop_at = time.monotonic() + timeout
         self.queue(Close(1001))
 
     # -- any thread, without the lock ------------------------------------------------------------------------
     def wake(self) -> None:
+        """Have the connection's thread look at what is new."""
         with self._wake_lock, contextlib.suppress(OSError):  # full: it is awake anyway; closed: it has ended
             self._wake_out.send(b"x")
 
@@ -193,11 +193,11 @@ class Connection:
             self._hub.ended(self)
 
     def _shake_hands(self, context: ssl.SSLContext) -> None:
-        # raises if it is reset already; wrap_socket would raise too, and leave a socket open
+        # raises if the client has reset it already; wrap_socket would raise, too, and leave a socket open
         self._sock.getpeername()
         try:
             self._sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
-        except OSError as error:  # reset since
+        except OSError as error:  # reset just now
             for frame, _ in traceback.walk_tb(error.__traceback__):
                 left_open = frame.f_locals.get("self")
                 if isinstance(left_open, ssl.SSLSocket):
@@ -223,10 +223,10 @@ class Connection:
                 raise _Ended
             now = time.monotonic()
             if self._request is not None and (next_ping is None or now >= next_ping):
-                if next_ping is not None and self._hub.pings and not self.muted:
+                if next_ping is not None and self._hub.settings.pings and not self.muted:
                     with self._hub.lock:
                         self.queue(wire.frame(wire.PING, b"heartbeat"))
-                next_ping = now + self._hub.heartbeat
+                next_ping = now + self._hub.settings.heartbeat
             more = not self.muted and self._flush()
             deadlines = [at for at in (self._deadline, self._stop_at) if at is not None]
             if deadlines and now >= min(deadlines):
@@ -240,7 +240,7 @@ class Connection:
                 self._receive()
 
     def _wait(self, interest: int, until: float | None) -> int:
-        """Wait for the socket, a wake-up or the time; returns what the socket is ready for."""
+        """Wait for the socket, a wake-up or the time; returns the events that the socket is ready for."""
         self._set_interest(interest)
         timeout = None if until is None else max(0.0, until - time.monotonic())
         ready = 0
@@ -265,7 +265,8 @@ class Connection:
 
     # -- sending ---------------------------------------------------------------------------------------------
     def _flush(self) -> bool:
-        """Write what there is until the socket is full; True if there may be more."""
+        """Write until nothing is left (False), the socket is full (False), or it is time for other work
+        (True)."""
         for _ in range(CHUNKS_AT_ONCE):
             if not self._current and not self._next_chunk():
                 return False
@@ -284,7 +285,7 @@ class Connection:
                 self._hub.drained(self)
 
     def _next_chunk(self) -> bool:
-        """Take the next bytes to send into ``_current``; carries out what is not bytes on the way."""
+        """Put the next bytes to send into ``_current``; an end among the items is begun on the way."""
         parts: list[bytes] = []
         size = 0
         while size < CHUNK_BYTES:
@@ -304,7 +305,7 @@ class Connection:
                     size += len(item)
                 continue
             if parts:
-                break  # first what came before it
+                break  # first send the bytes before it
             self._taken.popleft()
             closing = self._end(item)
             if closing:
@@ -330,7 +331,7 @@ class Connection:
         if how.notify and isinstance(self._sock, ssl.SSLSocket):
             with contextlib.suppress(OSError, ValueError):
                 self._sock.unwrap()
-        # of the TCP connection: SSLSocket.shutdown would end reading
+        # the TCP connection's direction only: SSLSocket.shutdown would also end reading
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
         return b""
 
@@ -342,13 +343,13 @@ class Connection:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """The commands read so far came together: the exchange may answer them in another order."""
+        """Hand over the commands read so far: they arrived together, and may be answered in another order."""
         if self._read:
             payloads, self._read = self._read, []
             self._hub.received(self, payloads)
 
     def _read_all(self) -> None:
-        """Take in what the socket has now; a TLS record, often one command, at a time."""
+        """Read everything the socket has now, one TLS record (often one command) at a time."""
         while True:
             try:
                 data = self._sock.recv(CHUNK_BYTES)
@@ -364,7 +365,7 @@ class Connection:
                     self._take_frame(event)
             replies = self._protocol.data_to_send()
             if replies or len(self._read) >= COMMANDS_AT_ONCE:
-                self._hand_over()  # what was asked for before a close frame is answered before it
+                self._hand_over()  # a command before a close frame is answered before it
             with self._hub.lock:
                 for out in replies:
                     self.queue(bytes(out) if out else Fin(notify=True))
@@ -379,7 +380,7 @@ class Connection:
             response = _response(refusal)
         date = email.utils.formatdate(self._hub.now_us() / 1e6, usegmt=True)
         if refusal is None and "Date" in response.headers:
-            del response.headers["Date"]  # of the real clock
+            del response.headers["Date"]  # it is from the machine's clock
         response.headers.setdefault("Date", date)
         self._hub.handshaken(path, headers, response.status_code)
         self._protocol.send_response(response)

@@ -1,66 +1,103 @@
-"""``Exchange``: a loopback exchange in a few threads. The face users import.
+"""``Exchange``: a loopback exchange in a few threads. This is what users import.
 
-Owns the listening socket, the threads' lives, the files of key and CA. What the exchange says and does is in
-``core`` and ``session``, what tests make it do in ``scripting``. Imports the package's ``credentials`` when
-they are asked for.
+Owns the parts and puts them together; each part owns what it does:
+
+    part              class          module             what it does
+    ---------------   ------------   ----------------   ---------------------------------------------------
+    _market_control   MarketControl  market_control     markets and books as a test sets them
+    _trading          Trading        trading            the account's orders, fills, positions, order groups
+    _quoting          Quoting        quoting            RFQs, quotes and batches
+    _lifecycle        Lifecycle      lifecycle          the lives of markets and events
+    _references       References     references         indices and underlyings
+    _scripting        Scripting      scripting          faults, frames and ends of connections
+    _reception        Reception      reception          handshakes and commands, and scripted answers to them
+    _movement         Movement       movement           what moves by itself
+    _replays          Replays        replay             recordings that are played
+
+They stand on ``Core`` (lock, clock, connections), ``Listing`` (which markets there are) and ``Matching`` (the
+account's orders in the books). They use each other's public methods only, and get what they need when they
+are made.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
-import random
-import selectors
-import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from . import replay as replaying
 from .accounts import Account, KeyType
 from .certificates import Certificates
-from .connection import Connection
-from .core import PATH
-from .generator import Generator, Mover
+from .core import Core
 from .kept_keys import keys_in, write_private
 from .lifecycle import Lifecycle
-from .markets import Market
+from .listing import Listing
+from .market_control import MarketControl
+from .matching import Matching
+from .movement import Movement
+from .portfolio import Portfolio
 from .quoting import Quoting
+from .reception import PATH, Handshake, Reception
 from .references import References
+from .replay import Replay, Replays
 from .scripting import Scripting
-from .wire import WireMessage
+from .serving import Serving
+from .settings import ExchangeSettings
+from .trading import Trading
 
 if TYPE_CHECKING:
     from ..credentials import Credentials
 
-CLOSE_SECONDS = 1.5  # connections get a second of it to end well
-ACTIVITY_SHARE = 0.4  # of the pulses (5 a second) the account acts in
+CLOSE_SECONDS = 1.5
 SUBPENNY_EVERY = 5  # every fifth market has a tick of 0.001 dollar
 
+_Part = TypeVar("_Part")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
 
-class Exchange(Scripting, Quoting, Lifecycle, References):
+
+def _delegate(
+    part: Callable[[Exchange], _Part], method: Callable[Concatenate[_Part, _Params], _Result]
+) -> Callable[Concatenate[Exchange, _Params], _Result]:
+    """A method of the exchange that calls this method of one of its parts; it has its signature and its
+    docstring."""
+
+    @functools.wraps(method)
+    def delegating(exchange: Exchange, /, *args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
+        return method(part(exchange), *args, **kwargs)
+
+    delegating.__qualname__ = f"Exchange.{method.__name__}"
+    return delegating
+
+
+class Exchange(ExchangeSettings):
     """A loopback exchange that speaks Kalshi's feed protocol. Thread-safe; a context manager.
 
-    ``markets``: tickers, or how many to make up (KXSIM-001 ...); they get two-sided books and move when
+    ``markets``: tickers, or how many to make up (KXSIM-001 ...). They get two-sided books, which move when
     ``rate`` (level changes per second over all of them) is above zero. ``seed`` makes books and moves
-    repeatable, and picks the order in which commands that come together are answered (repeatable in any case;
-    ``quirks.answers_in_order``). ``heartbeat``: seconds between pings. ``max_clock_skew``: how far, in
-    seconds, a signed timestamp may be from the exchange's clock (the real tolerance is unknown).
+    repeatable, and picks the order in which commands that arrive together are answered (repeatable in any
+    case; ``quirks.answers_in_order``). ``heartbeat``: seconds between pings. ``max_clock_skew``: how many
+    seconds a signed timestamp may be off the exchange's clock (the real tolerance is unknown).
     ``max_buffer``: bytes a connection may be behind before error 25 ends the subscription.
     ``account_activity``: while the markets move, the account places and cancels orders in them. ``keys``: a
-    folder that keeps the account's key and the certificates, so that the next exchange made with it is the
-    same one to its clients; ValueError if its files do not match.
+    folder that keeps the account's key and the certificates, so that the next exchange made with it looks the
+    same to its clients; ValueError if its files do not match.
 
-    Attributes to change at any time: ``rate``, ``account_activity``, ``references_move`` (None: indices and
-    underlyings move while ``rate`` is above zero), ``pings``, ``heartbeat``, ``clock_offset`` (seconds),
-    ``max_clock_skew``, ``max_buffer``, ``quirks``; ``market_limit`` (markets one subscription may name, then
-    error 26), ``command_limit`` (changes of one subscription per second, then error 27),
-    ``tickers_per_command`` (then error 26), ``not_entitled`` (channels that draw error 9), ``dead_books``
-    (markets whose deltas stop: no number is missing), ``mute_books`` (markets that get no snapshot).
+    The attributes of ``ExchangeSettings`` can be changed at any time: ``rate``, ``account_activity``,
+    ``references_move``, ``pings``, ``heartbeat``, ``clock_offset``, ``max_clock_skew``, ``max_buffer``,
+    ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``, ``not_entitled``,
+    ``dead_books``, ``mute_books``.
+
+    In all methods, prices are dollars and sizes contracts, as str, Decimal or int; ``connection`` is the
+    index of one connection (0 for the first that was ever accepted; LookupError if it is not open), and None
+    means all open ones.
     """
 
     def __init__(
@@ -79,61 +116,70 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         account_activity: bool = False,
         keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        account, certificates = (
-            (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
-        )
         super().__init__(
-            account=account,
+            rate=rate,
+            account_activity=account_activity,
             heartbeat=heartbeat,
             max_clock_skew=max_clock_skew,
             max_buffer=max_buffer,
             seed=seed,
         )
-        self.rate = rate
-        self.account_activity = account_activity
-        self.paused = False
+        self._account, self._certificates = (
+            (Account(key_type), Certificates()) if keys is None else keys_in(keys, key_type)
+        )
         self._host = host
         self._port = port
         self._tls = tls
-        self._certificates = certificates
-        self._mover = Mover(seed)
-        # of what moves besides, so that the markets' moves stay repeatable
-        self._chance = random.Random(seed)
-        self._touched: dict[str, Market] = {}  # moved since their last ticker
-        self._replays: list[replaying.Replay] = []
-        self._running: _Running | None = None
-        self._accepted = 0
+        # between start and close; guarded by _life
+        self._serving: Serving | None = None
+        self._numbers = itertools.count(1)  # of the connections, over all runs
         # Guards start and close against each other; they join threads under it, and nothing else takes it.
-        self._lifecycle = threading.Lock()
-        tickers = (
-            [f"KXSIM-{number:03d}" for number in range(1, markets + 1)]
-            if isinstance(markets, int)
-            else markets
-        )
-        if isinstance(tickers, str):
-            raise TypeError(f"markets must be a list of tickers or a number, not the text {tickers!r}")
-        for number, ticker in enumerate(tickers, 1):
-            market = Market(ticker, tick=100 if number % SUBPENNY_EVERY else 10, moving=True)
-            self._mover.fill(market)
-            self._list_market(market)
+        self._life = threading.Lock()
+
+        # The parts. They know the exchange itself as its settings only.
+        self._core = core = Core(self)
+        self._listing = listing = Listing(core)
+        portfolio = Portfolio()
+        matching = Matching(core, listing, portfolio)
+        self._market_control = MarketControl(core, listing, matching)
+        self._trading = Trading(core, listing, matching, portfolio)
+        self._quoting = Quoting(core, listing, matching, portfolio)
+        self._lifecycle = Lifecycle(core, listing, matching)
+        self._references = References(core)
+        self._reception = Reception(core, listing, self._references, self._account)
+        self._scripting = Scripting(core, self._reception)
+        self._movement = Movement(core, listing, matching, self._references, seed)
+        self._replays = Replays(core, listing, matching)
+
+        if isinstance(markets, str):
+            raise TypeError(f"markets must be a list of tickers or a number, not the string {markets!r}")
+        if isinstance(markets, int):
+            markets = [f"KXSIM-{number:03d}" for number in range(1, markets + 1)]
+        for number, ticker in enumerate(markets, 1):
+            self._movement.add_moving_market(ticker, tick=100 if number % SUBPENNY_EVERY else 10)
 
     # -- life ------------------------------------------------------------------------------------------------
     def start(self) -> Exchange:
-        """Listen and serve; also after ``close``, on the same port. Returns itself. Raises OSError if the
-        port is taken.
+        """Listen and serve; after ``close`` it starts again on the same port. Returns itself.
+
+        Raises OSError if the port is taken.
         """
-        with self._lifecycle:
-            if self._running is None:
-                self._running = _Running(self, self._host, self._port)
-                self._port = self._running.port
+        with self._life:
+            if self._serving is None:
+                context = self._certificates.server_context if self._tls else None
+                address = (self._host, self._port)
+                self._serving = Serving(
+                    self._core, self._reception, self._movement, address, context, self._numbers
+                )
+                self._port = self._serving.port
         return self
 
     def close(self) -> None:
         """Close every connection (code 1001) and end every thread, within two seconds. Idempotent."""
-        with self._lifecycle:
-            running, self._running = self._running, None
-            if running is not None:
-                running.close(time.monotonic() + CLOSE_SECONDS)
+        with self._life:
+            serving, self._serving = self._serving, None
+            if serving is not None:
+                serving.close(self._replays, time.monotonic() + CLOSE_SECONDS)
 
     def __enter__(self) -> Exchange:
         return self.start()
@@ -144,13 +190,13 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._running is None else self.url
-        return f"<Exchange {state}, {len(self._markets)} markets>"
+        state = "closed" if self._serving is None else self.url
+        return f"<Exchange {state}, {len(self.market_tickers)} markets>"
 
     # -- how to reach it -------------------------------------------------------------------------------------
     @property
     def port(self) -> int:
-        """The port it listens on; kept over ``close`` and ``start``. 0 before the first start."""
+        """The port it listens on; the same after ``close`` and ``start``. 0 before the first start."""
         return self._port
 
     @property
@@ -163,12 +209,12 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
 
     @property
     def api_key_id(self) -> str:
-        """The key id of the account the exchange knows."""
+        """The key id of the exchange's one account."""
         return self._account.api_key_id
 
     @property
     def private_key_pem(self) -> bytes:
-        """Its private key, PEM."""
+        """The account's private key, PEM."""
         return self._account.private_key_pem()
 
     @property
@@ -178,19 +224,21 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
-        """A fresh client context that trusts this exchange's CA and no other."""
+        """A new client context that trusts this exchange's CA and no other."""
         return self._certificates.client_context()
 
     @property
     def credentials(self) -> Credentials:
-        """The credentials of the account the exchange knows."""
+        """The account's credentials."""
         from ..credentials import Credentials
 
         return Credentials.from_pem(self.api_key_id, self.private_key_pem)
 
     def write_credentials(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write ``key.pem`` (mode 0600) and ``ca.pem`` into the folder (made if missing); returns their
-        paths."""
+        """Write ``key.pem`` (mode 0600) and ``ca.pem`` into the folder, which is made if it is missing.
+
+        Returns their paths. Raises OSError.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         key, ca = folder / "key.pem", folder / "ca.pem"
@@ -200,46 +248,24 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         ca.write_bytes(self.ca_pem)
         return key, ca
 
-    # -- movement --------------------------------------------------------------------------------------------
-    def pause(self) -> None:
-        """Stop the markets' own movement; when it returns nothing more is generated."""
-        with self._step():
-            self.paused = True
-            self._send_tickers()
+    def now_us(self) -> int:
+        """The exchange's time in microseconds since 1970; ``clock_offset`` is part of it."""
+        return self._core.now_us()
 
-    def resume(self) -> None:
-        """Let the markets move again."""
-        with self.lock:
-            self.paused = False
+    # -- movement and replay ---------------------------------------------------------------------------------
+    pause = _delegate(lambda exchange: exchange._movement, Movement.pause)
+    resume = _delegate(lambda exchange: exchange._movement, Movement.resume)
+
+    @property
+    def paused(self) -> bool:
+        """Whether ``pause`` has stopped everything that moves by itself."""
+        return self._movement.paused
 
     def quiesce(self, timeout: float = 5.0) -> None:
         """``pause``, and wait until every frame is on its way. Raises TimeoutError."""
         self.pause()
         self.wait_until_sent(timeout)
 
-    def _touch(self, market: Market) -> None:
-        self._touched[market.ticker] = market
-
-    def _send_tickers(self) -> None:
-        for market in self._touched.values():
-            self._ticker(market)
-        self._touched.clear()
-
-    def _pulse(self, beat: int) -> None:
-        if self.paused:
-            return
-        if self.references_move if self.references_move is not None else self.rate > 0:
-            self._move_references(self._chance, beat)
-        if self.rate <= 0:
-            return
-        markets = self._moving() if self.account_activity else ()
-        if markets and self._chance.random() < ACTIVITY_SHARE:
-            self._act(self._chance, markets)
-
-    def _moving(self) -> Sequence[Market]:
-        return [market for market in self._markets.values() if market.moving]
-
-    # -- replay ----------------------------------------------------------------------------------------------
     def replay(
         self,
         path: str | os.PathLike[str],
@@ -247,105 +273,169 @@ class Exchange(Scripting, Quoting, Lifecycle, References):
         speed: float | None = None,
         market_ticker: str | None = None,
         wait_for_subscriber: bool = True,
-    ) -> replaying.Replay:
-        """Serve a recording (``.ndjson``, ``.ndjson.gz``) as its markets; see ``replay`` for what is sent.
+    ) -> Replay:
+        """Serve a recording (``.ndjson``, ``.ndjson.gz``) as markets of its own.
 
-        ``speed``: None plays as fast as the slowest client reads, 1.0 in real time, 10.0 ten times as fast.
-        ``market_ticker``: only that market of the file. ``wait_for_subscriber``: play the first frame when
-        somebody has subscribed to the book or the trades of one of the markets; False plays at once. Raises
-        OSError, ValueError.
+        A frame's fields go out as they were recorded; sid, seq and the sending time are new. ``speed``: None
+        plays as fast as the slowest client reads, 1.0 in real time, 10.0 ten times as fast.
+        ``market_ticker``: only that market of the file. ``wait_for_subscriber``: play the first frame once a
+        client has subscribed to the book or the trades of one of the markets; False plays at once. Raises
+        OSError, ValueError, RuntimeError if the exchange is not running.
         """
-        if self._running is None:
+        if self._serving is None:
             raise RuntimeError("the exchange is not running: call start() or use it in a with statement")
-        if speed is not None and not speed > 0:
-            raise ValueError(f"speed must be above zero or None, got {speed!r}")
-        frames = replaying.read(path, market_ticker)
-        markets = {}
-        for ticker, market_id in replaying.tickers_of(frames):
-            market = Market(ticker, market_id=market_id)
-            market.status = "replayed"  # its book is the recording's: it takes no orders
-            market.clock = None
-            market.book = replaying.base_book(frames, ticker)
-            markets[ticker] = market
-        player = replaying.Replay(self, frames, markets, speed=speed, wait_for_subscriber=wait_for_subscriber)
-        with self._step():
-            for market in markets.values():
-                self._list_market(market)
-                self._publish_snapshot(market)
-            self._replays.append(player)
-        player.start()
-        return player
+        return self._replays.start(path, speed, market_ticker, wait_for_subscriber)
 
-    def _backlog(self) -> int:
-        return max((item.buffered for item in self._open if not item.muted), default=0)
+    # -- markets ---------------------------------------------------------------------------------------------
+    add_market = _delegate(lambda exchange: exchange._market_control, MarketControl.add_market)
+    remove_market = _delegate(lambda exchange: exchange._market_control, MarketControl.remove_market)
+    set_book = _delegate(lambda exchange: exchange._market_control, MarketControl.set_book)
+    settle = _delegate(lambda exchange: exchange._market_control, MarketControl.settle)
+    snapshot = _delegate(lambda exchange: exchange._market_control, MarketControl.snapshot)
+    change = _delegate(lambda exchange: exchange._market_control, MarketControl.change)
+    ticker = _delegate(lambda exchange: exchange._market_control, MarketControl.ticker)
+    book = _delegate(lambda exchange: exchange._market_control, MarketControl.book)
+    books = _delegate(lambda exchange: exchange._market_control, MarketControl.books)
+    watch = _delegate(lambda exchange: exchange._market_control, MarketControl.watch)
 
-    def _heard(self, markets: Iterable[Market]) -> bool:
-        return any(
-            self._subscribed(channel, market)
-            for market in markets
-            for channel in ("orderbook_delta", "trade")
-        )
+    @property
+    def market_tickers(self) -> tuple[str, ...]:
+        """Every market of the exchange."""
+        return self._market_control.market_tickers
 
-    def _play(self, market: Market | None, channel: str, message: WireMessage) -> None:
-        name = message.msg.get("index_id") or message.msg.get("underlying_ticker")
-        for session, subscription in self._subscribed(channel, market):
-            if name is None or subscription.wants_name(name):
-                session.publish(subscription, message)
+    # -- lives of markets and events -------------------------------------------------------------------------
+    create_market = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.create_market)
+    deactivate = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.deactivate)
+    activate = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.activate)
+    update_close = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.update_close)
+    determine = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.determine)
+    settle_market = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.settle_market)
+    update_price_levels = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.update_price_levels)
+    update_metadata = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.update_metadata)
+    create_event = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.create_event)
+    update_event_fees = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.update_event_fees)
 
+    # -- the account -----------------------------------------------------------------------------------------
+    place_order = _delegate(lambda exchange: exchange._trading, Trading.place_order)
+    cancel_order = _delegate(lambda exchange: exchange._trading, Trading.cancel_order)
+    amend_order = _delegate(lambda exchange: exchange._trading, Trading.amend_order)
+    decrease_order = _delegate(lambda exchange: exchange._trading, Trading.decrease_order)
+    trade = _delegate(lambda exchange: exchange._trading, Trading.trade)
+    take = _delegate(lambda exchange: exchange._trading, Trading.take)
+    fill = _delegate(lambda exchange: exchange._trading, Trading.fill)
+    create_order_group = _delegate(lambda exchange: exchange._trading, Trading.create_order_group)
+    update_order_group_limit = _delegate(lambda exchange: exchange._trading, Trading.update_order_group_limit)
+    trigger_order_group = _delegate(lambda exchange: exchange._trading, Trading.trigger_order_group)
+    reset_order_group = _delegate(lambda exchange: exchange._trading, Trading.reset_order_group)
+    delete_order_group = _delegate(lambda exchange: exchange._trading, Trading.delete_order_group)
 
-class _Running:
-    """What exists between start and close: the listening socket and the threads. Owned by whoever starts and
-    closes."""
+    @property
+    def orders(self) -> list[dict[str, Any]]:
+        """The account's orders as user_order messages, oldest first (only the last few thousand finished)."""
+        return self._trading.orders
 
-    def __init__(self, exchange: Exchange, host: str, port: int) -> None:
-        self._exchange = exchange
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=128)
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._closing = False
-        self._generator = Generator(exchange, exchange._mover)
-        self._thread = threading.Thread(target=self._accept, name="kalshi-exchange-accept", daemon=True)
-        self._thread.start()
-        self._generator.thread.start()
+    @property
+    def fills(self) -> list[dict[str, Any]]:
+        """The account's last 10,000 fills, oldest first, even those that no client was subscribed to."""
+        return self._trading.fills
 
-    def _accept(self) -> None:
-        exchange = self._exchange
-        context = exchange._certificates.server_context if exchange._tls else None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._wake_in, selectors.EVENT_READ)
-            while True:
-                selector.select()
-                if self._closing:
-                    return
-                try:
-                    sock, _ = self._listener.accept()
-                except OSError:
-                    continue  # gone again, or out of descriptors: the next one may do
-                exchange._accepted += 1
-                connection = Connection(exchange, sock, context, exchange._accepted)
-                with exchange.lock:
-                    exchange._all.add(connection)
-                connection.thread.start()
+    @property
+    def positions(self) -> list[dict[str, Any]]:
+        """The account's positions as market_position messages."""
+        return self._trading.positions
 
-    def close(self, deadline: float) -> None:
-        exchange = self._exchange
-        self._closing = True
-        self._wake_out.send(b"x")
-        self._thread.join()
-        self._listener.close()
-        self._generator.stop()
-        with exchange._step():
-            connections = list(exchange._all)
-            replays, exchange._replays = exchange._replays, []
-            for connection in connections:
-                connection.stop(1.0)
-        for player in replays:
-            player.stop(max(0.0, deadline - time.monotonic()))
-        for connection in connections:
-            connection.thread.join(max(0.0, deadline - time.monotonic()))
-        self._generator.thread.join(max(0.0, deadline - time.monotonic()))
-        self._wake_in.close()
-        self._wake_out.close()
+    # -- requests and quotes ---------------------------------------------------------------------------------
+    create_rfq = _delegate(lambda exchange: exchange._quoting, Quoting.create_rfq)
+    delete_rfq = _delegate(lambda exchange: exchange._quoting, Quoting.delete_rfq)
+    quote = _delegate(lambda exchange: exchange._quoting, Quoting.quote)
+    accept = _delegate(lambda exchange: exchange._quoting, Quoting.accept)
+    execute = _delegate(lambda exchange: exchange._quoting, Quoting.execute)
+    create_rfq_batch = _delegate(lambda exchange: exchange._quoting, Quoting.create_rfq_batch)
+    batch_rfq_ids = _delegate(lambda exchange: exchange._quoting, Quoting.batch_rfq_ids)
+    delete_rfq_batch = _delegate(lambda exchange: exchange._quoting, Quoting.delete_rfq_batch)
+    quote_batch = _delegate(lambda exchange: exchange._quoting, Quoting.quote_batch)
+    accept_batch = _delegate(lambda exchange: exchange._quoting, Quoting.accept_batch)
+    execute_batch = _delegate(lambda exchange: exchange._quoting, Quoting.execute_batch)
+
+    # -- reference values ------------------------------------------------------------------------------------
+    publish_index = _delegate(lambda exchange: exchange._references, References.publish_index)
+    publish_underlying = _delegate(lambda exchange: exchange._references, References.publish_underlying)
+
+    # -- faults of frames, sending ---------------------------------------------------------------------------
+    lose = _delegate(lambda exchange: exchange._scripting, Scripting.lose)
+    duplicate = _delegate(lambda exchange: exchange._scripting, Scripting.duplicate)
+    swap = _delegate(lambda exchange: exchange._scripting, Scripting.swap)
+    corrupt = _delegate(lambda exchange: exchange._scripting, Scripting.corrupt)
+    restart_seq = _delegate(lambda exchange: exchange._scripting, Scripting.restart_seq)
+    send = _delegate(lambda exchange: exchange._scripting, Scripting.send)
+    send_raw = _delegate(lambda exchange: exchange._scripting, Scripting.send_raw)
+    send_bytes = _delegate(lambda exchange: exchange._scripting, Scripting.send_bytes)
+    error = _delegate(lambda exchange: exchange._scripting, Scripting.error)
+    end_subscription = _delegate(lambda exchange: exchange._scripting, Scripting.end_subscription)
+
+    # -- faults of connections -------------------------------------------------------------------------------
+    reset = _delegate(lambda exchange: exchange._scripting, Scripting.reset)
+    disconnect = _delegate(lambda exchange: exchange._scripting, Scripting.disconnect)
+    close_connections = _delegate(lambda exchange: exchange._scripting, Scripting.close_connections)
+    silence = _delegate(lambda exchange: exchange._scripting, Scripting.silence)
+    freeze = _delegate(lambda exchange: exchange._scripting, Scripting.freeze)
+    thaw = _delegate(lambda exchange: exchange._scripting, Scripting.thaw)
+
+    # -- handshakes and commands -----------------------------------------------------------------------------
+    reject_next = _delegate(lambda exchange: exchange._reception, Reception.reject_next)
+    refuse_commands = _delegate(lambda exchange: exchange._reception, Reception.refuse_commands)
+    ignore_commands = _delegate(lambda exchange: exchange._reception, Reception.ignore_commands)
+    end_before_subscribed = _delegate(lambda exchange: exchange._reception, Reception.end_before_subscribed)
+
+    def behave(self) -> None:
+        """End every armed fault, scripted answer and silence, and let pings, deltas and snapshots go out
+        again."""
+        with self._core.step():
+            self.pings = True
+            self.dead_books = self.mute_books = ()
+            self._reception.behave_locked()
+            self._scripting.behave_locked()
+
+    # -- looking ---------------------------------------------------------------------------------------------
+    forget = _delegate(lambda exchange: exchange._reception, Reception.forget)
+    wait_for_command = _delegate(lambda exchange: exchange._reception, Reception.wait_for_command)
+    wait_for_handshakes = _delegate(lambda exchange: exchange._reception, Reception.wait_for_handshakes)
+    wait_for_connections = _delegate(lambda exchange: exchange._scripting, Scripting.wait_for_connections)
+    wait_until_sent = _delegate(lambda exchange: exchange._scripting, Scripting.wait_until_sent)
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """Every command received, in order, with ``connection`` (its index); one that is not a JSON object is
+        under ``raw``."""
+        return self._reception.commands
+
+    @property
+    def handshakes(self) -> list[Handshake]:
+        """Every upgrade request answered, in order."""
+        return self._reception.handshakes
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._scripting.connections
+
+    @property
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """The open subscriptions: connection, channel, sid, seq (the last one used), market_tickers (None:
+        all), use_yes_price."""
+        return self._scripting.subscriptions
+
+    @property
+    def lost(self) -> int:
+        """How many frames ``lose`` has swallowed so far."""
+        return self._scripting.lost
+
+    @property
+    def pongs(self) -> int:
+        """Pongs received from clients."""
+        return self._scripting.pongs
+
+    @property
+    def pings_received(self) -> int:
+        """Pings received from clients."""
+        return self._scripting.pings_received

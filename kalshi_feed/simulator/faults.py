@@ -1,7 +1,6 @@
-"""What goes wrong with the frames of one connection: lost, doubled, swapped, corrupted.
+"""Faults of a connection's frames: they are lost, duplicated, swapped or corrupted.
 
-Owns the armed faults and applies them to finished messages. Sans-IO. Imports subscriptions, schemas and
-wire.
+Owns the armed faults and applies them to finished messages. Sans-IO.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ SEQUENCED_DATA = frozenset(
     for type_ in schemas.types_of(channel)
     if not type_.endswith("list")
 )
-"""What is numbered and no answer to a command."""
+"""The types that are numbered and do not answer a command."""
 
 
 @dataclass
 class Fault:
-    """One armed fault: what it does, to which message type (None: any sequenced data message), to how many of
-    them."""
+    """One armed fault: its kind, its message type (None: any sequenced data message), how many it strikes."""
 
     kind: Literal["lose", "duplicate", "swap", "corrupt"]
     type: str | None
@@ -37,11 +35,12 @@ class Fault:
     remove: tuple[str, ...] = ()
 
     def matches(self, type_: str) -> bool:
+        """Whether the fault is for messages of this type."""
         return type_ == self.type if self.type is not None else type_ in SEQUENCED_DATA
 
 
 class Faults:
-    """The armed faults of one connection, first armed first served. Not thread-safe: the exchange's lock
+    """The armed faults of one connection, first armed, first served. Not thread-safe: the exchange's lock
     guards it."""
 
     def __init__(self) -> None:
@@ -50,13 +49,15 @@ class Faults:
         self._held: bytes | None = None  # the first half of a swap
 
     def arm(self, fault: Fault) -> None:
+        """Put a fault behind those already armed."""
         self.armed.append(fault)
 
     def clear(self) -> None:
+        """Disarm every fault."""
         self.armed.clear()
 
     def apply(self, type_: str, payload: bytes) -> Sequence[bytes]:
-        """What goes out in place of ``payload``."""
+        """The messages to send instead of ``payload``."""
         if not self.armed and self._held is None:
             return (payload,)
         held, self._held = self._held, None
@@ -85,8 +86,8 @@ class Faults:
 
 
 def _corrupted(payload: bytes, fields: Mapping[str, Any], remove: tuple[str, ...]) -> bytes:
-    """Fields of ``msg`` replaced or removed; ``sid``, ``seq``, ``type``, ``id``, ``msg`` mean the
-    envelope's."""
+    """The message with fields of ``msg`` replaced or removed; ``sid``, ``seq``, ``type``, ``id`` and ``msg``
+    are those of the envelope."""
     message: dict[str, Any] = msgspec.json.decode(payload)
     msg = message.get("msg")
     for name, value in fields.items():

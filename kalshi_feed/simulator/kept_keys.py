@@ -1,8 +1,8 @@
-"""A folder that keeps an exchange's keys, so that its next start is the same exchange to its clients.
+"""A folder that keeps an exchange's keys, so that the next one looks the same to its clients.
 
-Owns the folder's files: ``key.pem``, the private key of the account; ``ca.pem``, the certificate that clients
-trust; ``server.pem``, the server's own key and certificate. All of them or none. Not thread-safe: used while
-an exchange is made.
+Owns the folder's files: ``key.pem``, the account's private key; ``ca.pem``, the certificate that clients
+trust; ``server.pem``, the server's own key and certificate. Either all of them exist or none. Not
+thread-safe: used while an exchange is made.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _FILES: Final = ("key.pem", "ca.pem", "server.pem")
 
 
 def keys_in(folder: str | os.PathLike[str], key_type: KeyType) -> tuple[Account, Certificates]:
-    """The account and the certificates of the folder; new ones, which are written to it (mode 0600), if it
-    has none.
+    """The account and the certificates in the folder; if it has none, new ones, which are written to it (mode
+    0600).
 
-    Raises ValueError for a folder whose files do not match, and OSError for one that cannot be read or
-    written. Never overwrites a file.
+    Never overwrites a file. Raises ValueError for a folder whose files do not match, OSError for one that
+    cannot be read or written.
     """
     folder = Path(folder)
     found = [name for name in _FILES if (folder / name).exists()]
@@ -39,21 +39,20 @@ def keys_in(folder: str | os.PathLike[str], key_type: KeyType) -> tuple[Account,
     missing = [name for name in _FILES if name not in found]
     if missing:
         raise ValueError(
-            f"the folder {str(folder)!r} has {' and '.join(found)} and not {' and '.join(missing)}: name the "
-            "folder of an earlier "
-            "exchange, or a new one"
+            f"the folder {str(folder)!r} has {' and '.join(found)}, but not {' and '.join(missing)}: use the "
+            "folder of an earlier exchange, or a new one"
         )
     key, ca, server = ((folder / name).read_bytes() for name in _FILES)
     try:
         return Account(private_key_pem=key), Certificates(ca, server)
     except ValueError as error:
         raise ValueError(
-            f"the files of {str(folder)!r} do not match: {error}; name another folder, or remove these files"
+            f"the files in {str(folder)!r} do not match: {error}; use another folder, or remove these files"
         ) from error
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A new file that its owner alone can read. Raises OSError, also if it exists."""
+    """Write a new file that only its owner can read. Raises OSError, also if it exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)

@@ -1,8 +1,8 @@
-"""The lives of markets and events, and the messages that tell of them (PROTOCOL.md 6.7, 6.8).
+"""The lives of markets and events, and the messages that report them (PROTOCOL.md 6.7, 6.8).
 
-Owns no state but what it writes into the markets. Multivariate markets and events (``KXMVE...``) are told of
-on ``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message tells of the scheduled
-open or close. Times in seconds since 1970. Imports matching, markets, schemas and wire.
+Owns no state: it changes the markets. Multivariate markets and events (``KXMVE...``) are reported on
+``multivariate_market_lifecycle``, all others on ``market_lifecycle_v2``. No message reports a scheduled open
+or close. Times are in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -11,22 +11,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import schemas, wire
+from .core import Core
+from .listing import Listing
 from .markets import Market
 from .matching import Matching
 from .wire import DOLLAR, Number, Side, levels_units, price_units
 
 MULTIVARIATE = "KXMVE"
-STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of the structures with one step from 0 to 1
+STEPS = {"linear_cent": "0.0100", "deci_cent": "0.0010"}  # of structures with a single step from 0 to 1
 HOUR = 3600
 
 
-class Lifecycle(Matching):
-    """What happens to markets and events. Thread-safe; methods with a leading underscore run under
-    ``lock``."""
+class Lifecycle:
+    """The lives of markets and events. Thread-safe."""
+
+    def __init__(self, core: Core, listing: Listing, matching: Matching) -> None:
+        self._core = core
+        self._listing = listing
+        self._matching = matching
 
     # -- markets ---------------------------------------------------------------------------------------------
     def create_market(
         self,
+        /,
         market_ticker: str,
         yes: Side = None,
         no: Side = None,
@@ -39,17 +46,17 @@ class Lifecycle(Matching):
         exchange_index: int = 0,
         **metadata: Any,
     ) -> None:
-        """A new market, told by ``created``; then as ``add_market``.
+        """Create a market: a ``created`` message, then as with ``add_market``.
 
-        ``open_ts``, ``close_ts``: now and in an hour. ``metadata``: fields of ``additional_metadata`` in
-        place of the made-up ones. Raises ValueError.
+        ``open_ts``, ``close_ts``: by default now, and an hour later. ``metadata``: fields of
+        ``additional_metadata`` that replace the made-up ones. Raises ValueError.
         """
         market = Market(market_ticker)
         market.set_book(levels_units(yes), levels_units(no))
         market.exchange_index = exchange_index
         if event_ticker is not None:
             market.event_ticker = event_ticker
-        opens = self.now_us() // 1_000_000 if open_ts is None else open_ts
+        opens = self._core.now_us() // 1_000_000 if open_ts is None else open_ts
         closes = opens + HOUR if close_ts is None else close_ts
         msg: dict[str, Any] = {
             "open_ts": opens,
@@ -72,68 +79,69 @@ class Lifecycle(Matching):
         if not _multivariate(market_ticker):
             msg["price_ranges"] = _ranges(price_level_structure, price_ranges)
         self._check(market_ticker, "created", msg)
-        with self._step():
-            self._list_market(market)
-            self._tell_market(market, "created", msg)
-            self._publish_snapshot(market)
+        with self._core.step():
+            self._matching.list_market(market)
+            self._report(market, "created", msg)
+            self._listing.send_snapshot(market)
 
     def deactivate(self, market_ticker: str) -> None:
         """Pause a market: it stands still and takes no orders. Raises ValueError, LookupError."""
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "active")
             market.status, market.moving_again, market.moving = "inactive", market.moving, False
-            self._tell_market(market, "deactivated", {"is_deactivated": True})
+            self._report(market, "deactivated", {"is_deactivated": True})
 
     def activate(self, market_ticker: str) -> None:
-        """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot wipes the book.
+        """End a pause or reopen a closed market: all resting orders are cancelled, a snapshot empties the
+        book.
 
         Raises ValueError, LookupError.
         """
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "inactive", "closed")
             market.status, market.moving = "active", market.moving_again
-            self._replace_book(market, {}, {}, "HaltCancel")
-            self._tell_market(market, "activated", {"is_deactivated": False})
+            self._matching.replace_book(market, {}, {}, "HaltCancel")
+            self._report(market, "activated", {"is_deactivated": False})
 
     def update_close(self, market_ticker: str, close_ts: int) -> None:
-        """Another close time. Raises LookupError."""
-        with self._step():
-            self._tell_market(self._market(market_ticker), "close_date_updated", {"close_ts": close_ts})
+        """Change a market's close time. Raises LookupError."""
+        with self._core.step():
+            self._report(self._listing.market(market_ticker), "close_date_updated", {"close_ts": close_ts})
 
     def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
-        """The outcome is known: the market closes if it has not (its book is wiped), then ``determined``.
+        """Make the outcome known: the market closes if it is open (its book is emptied), then ``determined``.
 
-        ``settlement_value``: what a yes contract is worth; 1 for yes, 0 for no. Raises ValueError,
+        ``settlement_value``: what a yes contract is worth; by default 1 for yes, 0 for no. Raises ValueError,
         LookupError.
         """
         if settlement_value is None and result not in ("yes", "no"):
             raise ValueError(f"a result other than yes or no ({result!r}) needs a settlement_value")
         value = price_units(settlement_value if settlement_value is not None else int(result == "yes"))
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             market.moving = market.moving_again = False
             market.status, market.settlement_value = "determined", value
-            self._replace_book(market, {}, {}, "CloseCancel")
+            self._matching.replace_book(market, {}, {}, "CloseCancel")
             msg = {
-                "determination_ts": self.now_us() // 1_000_000,
+                "determination_ts": self._core.now_us() // 1_000_000,
                 "result": result,
                 "settlement_value": wire.price_text(value),
             }
-            self._tell_market(market, "determined", msg)
+            self._report(market, "determined", msg)
 
     def settle_market(self, market_ticker: str) -> None:
         """Pay out a determined market: ``settled``, and the account's positions in it are closed.
 
         Raises ValueError if it is not determined, LookupError.
         """
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             _need(market, "determined")
             market.status = "settled"
-            self._tell_market(market, "settled", {"settled_ts": self.now_us() // 1_000_000})
-            self._settle_positions(market, market.settlement_value)
+            self._report(market, "settled", {"settled_ts": self._core.now_us() // 1_000_000})
+            self._matching.settle_positions(market, market.settlement_value)
 
     def update_price_levels(
         self,
@@ -141,29 +149,28 @@ class Lifecycle(Matching):
         price_level_structure: str,
         price_ranges: Sequence[Mapping[str, str]] | None = None,
     ) -> None:
-        """Another price grid. ``price_ranges`` ({start, end, step}) may be left out for linear_cent and
-        deci_cent.
+        """Change a market's price grid.
 
-        The book is not touched. Raises ValueError (also for multivariate markets, which have no such
-        message), LookupError.
+        ``price_ranges`` ({start, end, step}) may be left out for linear_cent and deci_cent. The book does not
+        change. Raises ValueError (also for multivariate markets, which have no such message), LookupError.
         """
         ranges = _ranges(price_level_structure, price_ranges)
         msg = {"price_level_structure": price_level_structure, "price_ranges": ranges}
         self._check(market_ticker, "price_level_structure_updated", msg)
-        with self._step():
-            market = self._market(market_ticker)
+        with self._core.step():
+            market = self._listing.market(market_ticker)
             market.tick = min(price_units(item["step"]) for item in ranges)
-            self._tell_market(market, "price_level_structure_updated", msg)
+            self._report(market, "price_level_structure_updated", msg)
 
-    def update_metadata(self, market_ticker: str, **fields: Any) -> None:
-        """``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
+    def update_metadata(self, /, market_ticker: str, **fields: Any) -> None:
+        """Send ``metadata_updated`` with any of strike_type, floor_strike, cap_strike, custom_strike,
         yes_sub_title.
 
         Raises ValueError (also for multivariate markets), LookupError.
         """
         self._check(market_ticker, "metadata_updated", fields)
-        with self._step():
-            self._tell_market(self._market(market_ticker), "metadata_updated", fields)
+        with self._core.step():
+            self._report(self._listing.market(market_ticker), "metadata_updated", fields)
 
     # -- events ----------------------------------------------------------------------------------------------
     def create_event(
@@ -178,7 +185,7 @@ class Lifecycle(Matching):
         strike_date: int | None = None,
         strike_period: str | None = None,
     ) -> None:
-        """``event_lifecycle`` for a new event. Raises ValueError."""
+        """Send ``event_lifecycle`` for a new event. Raises ValueError."""
         msg: dict[str, Any] = {
             "event_ticker": event_ticker,
             "exchange_index": exchange_index,
@@ -192,32 +199,32 @@ class Lifecycle(Matching):
         if strike_period is not None:
             msg["strike_period"] = strike_period
         schemas.check("event_lifecycle", msg)
-        with self._step():
-            self._publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
+        with self._core.step():
+            self._core.publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
 
     def update_event_fees(
         self, event_ticker: str, fee_type: str | None = None, fee_multiplier: float | int | None = None
     ) -> None:
-        """``event_fee_update``; None clears an override. Raises ValueError."""
+        """Send ``event_fee_update``; None clears an override. Raises ValueError."""
         msg = {
             "event_ticker": event_ticker,
             "fee_type_override": fee_type,
             "fee_multiplier_override": fee_multiplier,
         }
         schemas.check("event_fee_update", msg)
-        with self._step():
-            self._publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
+        with self._core.step():
+            self._core.publish("market_lifecycle_v2", None, "event_fee_update", lambda: msg)
 
-    # -- under the lock, but _check --------------------------------------------------------------------------
+    # -- under the lock, except _check -----------------------------------------------------------------------
     def _check(self, market_ticker: str, event_type: str, msg: Mapping[str, Any]) -> None:
         schemas.check(
             _channel(market_ticker), {"market_ticker": market_ticker, "event_type": event_type, **msg}
         )
 
-    def _tell_market(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
+    def _report(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
         channel = _channel(market.ticker)
         whole = {"market_ticker": market.ticker, "event_type": event_type, **msg}
-        self._publish(channel, None, channel, lambda: whole)
+        self._core.publish(channel, None, channel, lambda: whole)
 
 
 def _need(market: Market, *statuses: str) -> None:

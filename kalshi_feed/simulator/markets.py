@@ -1,7 +1,6 @@
-"""A market of the simulated exchange: its book, its clock, its figures, and the messages that tell of them.
+"""A market of the simulated exchange: its book, its clock, its numbers, and the messages that report them.
 
-Owns the ground truth. Pure data and arithmetic: no threads, sockets or clocks (times come as arguments).
-Imports only wire.
+Owns the ground truth. Pure data and arithmetic: times are arguments.
 """
 
 from __future__ import annotations
@@ -20,10 +19,12 @@ SIDES = ("yes", "no")
 
 
 def other(side: str) -> str:
+    """The opposite outcome."""
     return "no" if side == "yes" else "yes"
 
 
 def known_side(side: str) -> str:
+    """The side itself. Raises ValueError if it is not yes or no."""
     if side not in SIDES:
         raise ValueError(f"side must be 'yes' or 'no', got {side!r}")
     return side
@@ -41,13 +42,13 @@ class Market:
         self.moving = moving
         self.mid = 5_000.0  # the generator's idea of a fair yes price
         self.book: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
-        self.own: dict[str, dict[int, int]] = {"yes": {}, "no": {}}  # what of the book is the account's
+        self.own: dict[str, dict[int, int]] = {"yes": {}, "no": {}}  # the account's part of the book
         self.status = "active"  # or inactive, closed, determined, settled, replayed
-        self.moving_again = moving  # whether it moves when it is active again
+        self.moving_again = moving  # whether it moves once it is active again
         self.settlement_value = 0  # of a yes contract, once determined
         self.event_ticker = ticker.rpartition("-")[0] or ticker
         self.exchange_index = 0
-        self.clock: int | None = 0  # None: a replayed market whose frames carry none
+        self.clock: int | None = 0  # None: a replayed market whose frames have no clock
         self.last_price = 0
         self.last_size = 0
         self.volume = 0
@@ -56,6 +57,7 @@ class Market:
 
     # -- the book --------------------------------------------------------------------------------------------
     def set_book(self, yes: dict[int, int], no: dict[int, int]) -> None:
+        """Replace the levels. Raises ValueError for a size that is not above zero."""
         for side in (yes, no):
             if any(size <= 0 for size in side.values()):
                 raise ValueError(f"{self.ticker}: a level's size must be above zero")
@@ -64,15 +66,16 @@ class Market:
     def apply(self, side: str, price: int, delta: int, own: int = 0) -> int:
         """Change one level and return its new size; ``own``: how much of the change is the account's.
 
-        Raises ValueError if the level or the others' part of it would go below zero (nothing is changed).
+        Raises ValueError if the level, or the part of it that is not the account's, would go below zero;
+        nothing is changed then.
         """
         levels, owned = self.book[side], self.own[side]
         size = levels.get(price, 0) + delta
         if size < 0:
+            at = f"on the {side} side at {wire.price_text(price)}"
             raise ValueError(
-                f"{self.ticker}: {wire.size_text(delta)} on the {side} side at {wire.price_text(price)} "
-                "would leave "
-                f"{wire.size_text(size)}; to send such a delta without applying it use Exchange.send"
+                f"{self.ticker}: {wire.size_text(delta)} {at} would leave {wire.size_text(size)}; to send "
+                "such a delta without applying it, use Exchange.send"
             )
         if own or owned:
             self._apply_own(side, price, size, own)
@@ -88,8 +91,7 @@ class Market:
         if size < kept:
             raise ValueError(
                 f"{self.ticker}: {wire.size_text(kept)} on the {side} side at {wire.price_text(price)} are "
-                "the "
-                f"account's own: use cancel_order, or trade to fill them"
+                "the account's own: use cancel_order, or trade to fill them"
             )
         if kept:
             owned[price] = kept
@@ -101,10 +103,12 @@ class Market:
         return self.book[side].get(price, 0) - self.own[side].get(price, 0)
 
     def tick_clock(self) -> None:
+        """Count one action of the exchange in this market."""
         if self.clock is not None:
             self.clock += 1
 
     def best(self, side: str) -> int | None:
+        """The highest price of a side, None if the side is empty."""
         return max(self.book[side], default=None)
 
     def truth(self) -> Book:
@@ -146,6 +150,7 @@ class Market:
         return msg
 
     def record_trade(self, yes_price: int, count: int) -> None:
+        """Include a trade in the market's numbers."""
         self.last_price = yes_price
         self.last_size = count
         self.volume += count
@@ -193,6 +198,6 @@ class Market:
 
 
 def unknown_snapshot(ticker: str) -> dict[str, Any]:
-    """What the exchange says of a market it does not know: no side, an empty ``market_id`` (PROTOCOL.md
+    """The ``msg`` for a market that the exchange does not know: no side, an empty ``market_id`` (PROTOCOL.md
     5.4)."""
     return {"market_ticker": ticker, "market_id": "", "clock": 0}

@@ -1,9 +1,9 @@
-"""How the account's orders meet the books, and what is told of it.
+"""How the account's orders meet the books, and the messages that report it.
 
-Owns the matching: the account's orders stand behind all others of their price, and among themselves in order
-of arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The order book deltas
-that an own order causes carry its ``client_order_id`` and ``subaccount``; then come ``trade``, ``fill``,
-``user_order`` and ``market_position``. Imports core, portfolio, markets and wire.
+Owns the matching: the account's orders stand behind all others at their price, and among themselves in order
+of arrival. Everything here runs under the exchange's lock, inside one step of ``core``. The book deltas
+caused by one of the account's orders carry its ``client_order_id`` and ``subaccount``; ``trade``, ``fill``,
+``user_order`` and ``market_position`` follow.
 """
 
 from __future__ import annotations
@@ -16,39 +16,41 @@ from typing import Any
 
 from . import wire
 from .core import Core
+from .listing import Listing
 from .markets import SIDES, Change, Market, other
 from .portfolio import Order, OrderGroup, Portfolio, taker_fee, yes_price
 from .wire import CONTRACT, DOLLAR
 
-ACTIVITY = "activity-"  # how client_order_ids of the account's own activity begin
-ACTIVITY_ORDERS = 5  # how many of its orders are open at once
+ACTIVITY = "activity-"  # prefix of the client_order_ids of the account's own activity
+ACTIVITY_ORDERS = 5  # the most of its orders that are open at once
 
 Part = tuple[Order, int]  # an order and how much of it is filled
 
 
-class Matching(Core):
-    """Orders and fills of the account. All methods run under ``lock``."""
+class Matching:
+    """The account's orders at work. Not thread-safe: every method needs the exchange's lock held."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._portfolio = Portfolio()
+    def __init__(self, core: Core, listing: Listing, portfolio: Portfolio) -> None:
+        self._core = core
+        self._listing = listing
+        self._portfolio = portfolio
 
     # -- orders in -------------------------------------------------------------------------------------------
-    def _submit(self, market: Market, order: Order, post_only: bool = False) -> None:
-        """Take a new order in. Raises ValueError if the exchange would not."""
+    def submit(self, market: Market, order: Order, post_only: bool = False) -> None:
+        """Accept a new order. Raises ValueError if the exchange would refuse it."""
         if market.status != "active":
             raise ValueError(f"{market.ticker} takes no orders: it is {market.status}")
-        if order.order_group_id is not None and self._group(order.order_group_id).triggered:
+        if order.order_group_id is not None and self.group(order.order_group_id).triggered:
             raise ValueError(f"the order group {order.order_group_id} is triggered: reset_order_group first")
         self._portfolio.add(order)
         if post_only and order.price + (market.best(other(order.side)) or 0) >= DOLLAR:
             self._end_order(market, order, "PostOnlyCrossCancel")
         else:
-            self._tell_order(market, order)
-            self._enter(market, order)
+            self.publish_order(market, order)
+            self.enter(market, order)
 
-    def _enter(self, market: Market, order: Order) -> None:
-        """Match an order, then rest what is left of it; all its deltas are one action."""
+    def enter(self, market: Market, order: Order) -> None:
+        """Match an order, then let the rest of it rest; all its deltas are one action."""
         maker, left, stopped = other(order.side), order.remaining, False
         changes: list[Change] = []
         hits: list[tuple[int, int]] = []
@@ -66,21 +68,21 @@ class Matching(Core):
                 if stopped:
                     break
                 for mine, _ in list(self._portfolio.queue(market.ticker, maker, price, own)):
-                    self._cancel(mine, "SelfTradeCancel")
+                    self.cancel(mine, "SelfTradeCancel")
         if left and not stopped:
             changes.append((order.side, order.price, left))
         if changes:
-            self._change(market, changes, [order] * len(changes))
+            self._listing.change(market, changes, [order] * len(changes))
         for price, part in hits:
             own_price = DOLLAR - price
-            trade_id = self._trade(market, order.side, yes_price(order.side, own_price), part)
-            self._execute(market, order, own_price, part, True, trade_id)
+            trade_id = self._listing.trade(market, order.side, yes_price(order.side, own_price), part)
+            self.execute(market, order, own_price, part, True, trade_id)
         if stopped and order.remaining:
             self._end_order(market, order, "SelfTradeCancel")
         self._check_groups([order])
 
-    def _sweep(self, market: Market, taker_side: str, hits: Sequence[tuple[int, int]]) -> None:
-        """Somebody else takes from levels (price, count) of the other side."""
+    def sweep(self, market: Market, taker_side: str, hits: Sequence[tuple[int, int]]) -> None:
+        """Another trader takes from levels (price, count) of the other side."""
         maker = other(taker_side)
         changes: list[Change] = []
         orders: list[Order | None] = []
@@ -98,27 +100,27 @@ class Matching(Core):
                 orders.append(order)
             filled.append(mine)
         if changes:
-            self._change(market, changes, orders)
+            self._listing.change(market, changes, orders)
         for (price, count), parts in zip(hits, filled, strict=True):
-            trade_id = self._trade(market, taker_side, yes_price(maker, price), count)
+            trade_id = self._listing.trade(market, taker_side, yes_price(maker, price), count)
             for order, part in parts:
-                self._execute(market, order, price, part, False, trade_id)
+                self.execute(market, order, price, part, False, trade_id)
         self._check_groups(order for parts in filled for order, _ in parts)
 
-    def _fill_parts(
+    def fill_parts(
         self, market: Market, taker_side: str, price: int, count: int, parts: Sequence[Part], **fields: Any
     ) -> None:
-        """A trade at a maker's ``price`` that fills these resting orders of it, and touches nothing else."""
+        """Make a trade at a maker's ``price`` that fills these resting orders and touches nothing else."""
         if parts:
             changes = [(order.side, order.price, -part) for order, part in parts]
-            self._change(market, changes, [order for order, _ in parts])
-        trade_id = self._trade(market, taker_side, yes_price(other(taker_side), price), count)
+            self._listing.change(market, changes, [order for order, _ in parts])
+        trade_id = self._listing.trade(market, taker_side, yes_price(other(taker_side), price), count)
         for order, part in parts:
-            self._execute(market, order, price, part, False, trade_id, fields)
+            self.execute(market, order, price, part, False, trade_id, fields)
         self._check_groups(order for order, _ in parts)
 
     # -- fills -----------------------------------------------------------------------------------------------
-    def _execute(
+    def execute(
         self,
         market: Market,
         order: Order,
@@ -128,17 +130,17 @@ class Matching(Core):
         trade_id: str,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """One fill at the order's own ``price``: the order and the position change, and all is told.
+        """Make one fill at the order's own ``price``: order and position change, and their messages are sent.
 
-        ``fields`` replace what the fill message would say. An order the portfolio does not hold is not told
-        of.
+        ``fields`` replace those of the fill message. No ``user_order`` is sent for an order that is not in
+        the portfolio.
         """
         fields = fields or {}
         is_taker = bool(fields.get("is_taker", is_taker))
         fee = taker_fee(price, count) if is_taker else 0
         with contextlib.suppress(ValueError):
             fee = wire.money_units(fields.get("fee_cost", wire.money_text(fee)))
-        now_us, user_id = self.now_us(), self._portfolio.user_id
+        now_us, user_id = self._core.now_us(), self._portfolio.user_id
         order.execute(count, price, fee, is_taker, now_us)
         position = self._portfolio.position(market.ticker, order.subaccount)
         position.gain(order.side, price, count, fee)
@@ -147,78 +149,86 @@ class Matching(Core):
             **fields,
         }
         self._portfolio.fills.append(msg)
-        self._publish("fill", market, "fill", lambda: msg)
+        self._core.publish("fill", market, "fill", lambda: msg)
         if self._portfolio.orders.get(order.order_id) is order:
             if not order.remaining:
                 self._portfolio.retire(order)
-            self._tell_order(market, order)
-        self._publish("market_positions", market, "market_position", lambda: position.message(user_id))
+            self.publish_order(market, order)
+        self._core.publish("market_positions", market, "market_position", lambda: position.message(user_id))
         group = self._portfolio.groups.get(order.order_group_id or "")
         if group is not None:
             group.matched += count
 
-    def _settle_positions(self, market: Market, yes_value: int) -> None:
-        """Pay out what the account holds of a market (that a message tells of it is inferred)."""
+    def settle_positions(self, market: Market, yes_value: int) -> None:
+        """Pay out the account's positions in a market. (That the exchange sends a message for this is
+        inferred.)"""
         user_id = self._portfolio.user_id
         for position in list(self._portfolio.positions.values()):
             if position.market_ticker == market.ticker and position.quantity:
                 position.settle(yes_value)
-                self._publish(
+                self._core.publish(
                     "market_positions", market, "market_position", partial(position.message, user_id)
                 )
 
     # -- orders out ------------------------------------------------------------------------------------------
-    def _open_order(self, order_id: str) -> Order:
+    def open_order(self, order_id: str) -> Order:
+        """The resting order with this id. Raises LookupError if there is none."""
         order = self._portfolio.orders.get(order_id)
         if order is None or order.status != "resting":
             state = "unknown" if order is None else order.status
             raise LookupError(f"the account has no resting order {order_id!r}: it is {state}")
         return order
 
-    def _cancel(self, order: Order, reason: str | None) -> None:
-        """Off the book, with its delta."""
-        market = self._market(order.market_ticker)
-        self._change(market, [(order.side, order.price, -order.remaining)], [order])
+    def cancel(self, order: Order, reason: str | None) -> None:
+        """Take an order off the book, with its delta."""
+        market = self._listing.market(order.market_ticker)
+        self._listing.change(market, [(order.side, order.price, -order.remaining)], [order])
         self._end_order(market, order, reason)
 
     def _withdraw(self, market: Market, reason: str) -> None:
-        """Cancel the account's orders in a market whose book is about to be replaced: without deltas."""
+        """Cancel the account's orders in a market whose book is replaced, so without deltas."""
         market.own = {"yes": {}, "no": {}}
         for order in self._portfolio.resting(market.ticker):
             self._end_order(market, order, reason)
 
-    def _replace_book(self, market: Market, yes: dict[int, int], no: dict[int, int], reason: str) -> None:
-        """Another book, told by an unsolicited snapshot; the account's orders are cancelled."""
+    def replace_book(self, market: Market, yes: dict[int, int], no: dict[int, int], reason: str) -> None:
+        """Replace a book and send it as an unsolicited snapshot; the account's orders are cancelled."""
         market.set_book(yes, no)
         market.tick_clock()
-        self._watched(market)
+        self._listing.show(market)
         self._withdraw(market, reason)
-        self._publish_snapshot(market)
+        self._listing.send_snapshot(market)
 
     def _end_order(self, market: Market, order: Order, reason: str | None) -> None:
-        order.cancel(reason, self.now_us())
+        order.cancel(reason, self._core.now_us())
         self._portfolio.retire(order)
-        self._tell_order(market, order)
+        self.publish_order(market, order)
 
-    def _tell_order(self, market: Market, order: Order) -> None:
-        self._publish("user_orders", market, "user_order", lambda: order.message(self._portfolio.user_id))
+    def publish_order(self, market: Market, order: Order) -> None:
+        """Send an order as it is now."""
+        self._core.publish(
+            "user_orders", market, "user_order", lambda: order.message(self._portfolio.user_id)
+        )
 
-    def _list_market(self, market: Market) -> None:
-        replaced = self._markets.get(market.ticker)
+    def list_market(self, market: Market) -> None:
+        """List a market; the account's orders in the one it replaces are cancelled."""
+        replaced = self._listing.find(market.ticker)
         if replaced is not None:
             self._withdraw(replaced, "HaltCancel")
-        super()._list_market(market)
+        self._listing.add(market)
 
     # -- order groups ----------------------------------------------------------------------------------------
-    def _group(self, order_group_id: str) -> OrderGroup:
+    def group(self, order_group_id: str) -> OrderGroup:
+        """The order group with this id. Raises LookupError if there is none."""
         try:
             return self._portfolio.groups[order_group_id]
         except KeyError:
             raise LookupError(f"the account has no order group {order_group_id!r}") from None
 
-    def _tell_group(self, group: OrderGroup, event_type: str) -> None:
-        now_us = self.now_us()
-        self._publish(
+    def publish_group(self, group: OrderGroup, event_type: str) -> None:
+        """Send an event of an order group."""
+        now_us = self._core.now_us()
+        self._core.publish(
             "order_group_updates", None, "order_group_updates", lambda: group.message(event_type, now_us)
         )
 
@@ -227,28 +237,31 @@ class Matching(Core):
         for key in dict.fromkeys(order.order_group_id for order in orders):
             group = self._portfolio.groups.get(key or "")
             if group is not None and group.matched >= group.limit and not group.triggered:
-                self._trigger(group)
+                self.trigger(group)
 
-    def _trigger(self, group: OrderGroup) -> None:
+    def trigger(self, group: OrderGroup) -> None:
+        """Cancel a group's orders; it takes no new ones until it is reset."""
         group.triggered = True
-        self._cancel_group(group)
-        self._tell_group(group, "triggered")
+        self.cancel_group(group)
+        self.publish_group(group, "triggered")
 
-    def _cancel_group(self, group: OrderGroup) -> None:
+    def cancel_group(self, group: OrderGroup) -> None:
+        """Cancel a group's resting orders."""
         for order in self._portfolio.resting():
             if order.order_group_id == group.order_group_id:
-                self._cancel(order, None)
+                self.cancel(order, None)
 
     # -- activity --------------------------------------------------------------------------------------------
-    def _act(self, pick: random.Random, markets: Sequence[Market]) -> None:
-        """A little of the account's own activity: an order at a market's best price, or an old one
-        cancelled."""
+    def act(self, pick: random.Random, markets: Sequence[Market]) -> None:
+        """Let the account act a little: place an order at a market's best price, or cancel an old one."""
         mine = [order for order in self._portfolio.resting() if order.client_order_id.startswith(ACTIVITY)]
         if mine and (len(mine) >= ACTIVITY_ORDERS or pick.random() < 0.3):
-            return self._cancel(mine[0], None)
+            return self.cancel(mine[0], None)
         market, side = pick.choice(markets), pick.choice(SIDES)
         best = market.best(side)
         if best and market.status == "active":
             count = pick.choice((1, 5, 20)) * CONTRACT
             name = f"{ACTIVITY}{len(self._portfolio.orders) + 1}"
-            self._submit(market, Order(market.ticker, side, best, count, self.now_us(), client_order_id=name))
+            self.submit(
+                market, Order(market.ticker, side, best, count, self._core.now_us(), client_order_id=name)
+            )

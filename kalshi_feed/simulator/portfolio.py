@@ -1,9 +1,9 @@
-"""The account's orders, order groups, fills and positions, and the messages that tell of them (PROTOCOL.md
+"""The account's orders, order groups, fills and positions, and the messages that report them (PROTOCOL.md
 6.5, 6.6, 6.9, 6.10).
 
-Owns their arithmetic. Pure data: no threads, sockets or clocks (times come as arguments). Imports only
-markets and wire. Prices, sizes and amounts are ints in wire's units; an order's ``side`` and ``price`` are
-those of the outcome it gains: selling yes at 0.40 is gaining no at 0.60 (PROTOCOL.md 6.5).
+Owns their arithmetic. Pure data: times are arguments. Prices, sizes and amounts are ints in the units of
+``wire``. An order's ``side`` and ``price`` are those of the outcome it gains: selling yes at 0.40 gains no at
+0.60 (PROTOCOL.md 6.5).
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ from . import wire
 from .markets import other
 from .wire import DOLLAR
 
-KEEP_ORDERS = 5_000  # finished orders that are remembered
+KEEP_ORDERS = 5_000  # how many finished orders are remembered
 KEEP_FILLS = 10_000
 
 
 def taker_fee(price: int, count: int) -> int:
-    """Seven percent of count x price x (1 - price), rounded up to 0.0001 dollar: a likely schedule, not a
-    checked one. Makers pay nothing.
+    """Seven percent of count x price x (1 - price), rounded up to 0.0001 dollar. Makers pay nothing.
+
+    A plausible schedule, not a verified one.
     """
     return -(-7 * count * price * (DOLLAR - price) // 100_000_000) * 100
 
 
 def book_side(side: str) -> str:
+    """What a message calls the side of the book that an outcome is on."""
     return "bid" if side == "yes" else "ask"
 
 
 def yes_price(side: str, price: int) -> int:
+    """An outcome's price as a price of yes."""
     return price if side == "yes" else DOLLAR - price
 
 
@@ -68,7 +71,7 @@ class Order:
 
     @property
     def annotation(self) -> dict[str, Any]:
-        """What an orderbook_delta that this order caused carries (PROTOCOL.md 6.2)."""
+        """The fields that an orderbook_delta caused by this order also has (PROTOCOL.md 6.2)."""
         return {"client_order_id": self.client_order_id, "subaccount": self.subaccount}
 
     def execute(self, count: int, price: int, fee: int, is_taker: bool, now_us: int) -> None:
@@ -85,17 +88,19 @@ class Order:
         self.touch("Trade", now_us)
 
     def cancel(self, reason: str | None, now_us: int) -> None:
+        """End the order."""
         self.remaining = 0
         self.status = "canceled"
         self.touch(reason, now_us)
 
     def touch(self, reason: str | None, now_us: int) -> None:
+        """Note why and when the order changed."""
         self.reason = reason
         self.updated_us = now_us
 
     def message(self, user_id: str) -> dict[str, Any]:
-        """The ``msg`` of a user_order (PROTOCOL.md 6.6). ``side`` and ``is_yes`` are as the order was
-        placed."""
+        """The ``msg`` of a user_order (PROTOCOL.md 6.6). ``side`` and ``is_yes`` are those it was placed
+        with."""
         placed = self.side if self.action == "buy" else other(self.side)
         msg: dict[str, Any] = {
             "order_id": self.order_id,
@@ -136,7 +141,7 @@ class Order:
     def fill_message(
         self, trade_id: str, count: int, price: int, fee: int, is_taker: bool, position: int, now_us: int
     ) -> dict[str, Any]:
-        """The ``msg`` of a fill (PROTOCOL.md 6.5); ``price`` is the outcome's own."""
+        """The ``msg`` of a fill (PROTOCOL.md 6.5); ``price`` is that of the outcome."""
         msg: dict[str, Any] = {
             "trade_id": trade_id,
             "order_id": self.order_id,
@@ -163,7 +168,8 @@ class Order:
 
 @dataclass
 class Position:
-    """What a subaccount holds of a market: yes above zero, no below. Not thread-safe."""
+    """A subaccount's contracts in a market: yes above zero, no below. Not thread-safe: the exchange's lock
+    guards it."""
 
     market_ticker: str
     subaccount: int
@@ -175,7 +181,7 @@ class Position:
     volume: int = 0
 
     def gain(self, side: str, price: int, count: int, fee: int) -> None:
-        """Take in a fill: contracts of the other outcome close what is held, the rest opens."""
+        """Include a fill: it first closes contracts of the other outcome, the rest opens new ones."""
         self.volume += count
         self.fees += fee
         direction = 1 if side == "yes" else -1
@@ -189,7 +195,7 @@ class Position:
         self.open_fees += fee if opened else 0
 
     def settle(self, yes_value: int) -> None:
-        """Pay out what is held; ``yes_value`` is what a yes contract is worth."""
+        """Pay out the contracts held; ``yes_value`` is what a yes contract is worth."""
         held = abs(self.quantity)
         if held:
             self._close(held, yes_value if self.quantity > 0 else DOLLAR - yes_value)
@@ -219,7 +225,8 @@ class Position:
 
 @dataclass
 class OrderGroup:
-    """Orders that are cancelled together once ``limit`` contracts of them are filled. Not thread-safe."""
+    """Orders that are cancelled together once ``limit`` contracts of them are filled. Not thread-safe: the
+    exchange's lock guards it."""
 
     order_group_id: str
     limit: int
@@ -235,7 +242,7 @@ class OrderGroup:
 
 
 class Portfolio:
-    """What the account has. Not thread-safe: the exchange's lock guards it."""
+    """Everything the account has. Not thread-safe: the exchange's lock guards it."""
 
     def __init__(self) -> None:
         self.user_id = str(uuid.uuid4())
@@ -246,6 +253,7 @@ class Portfolio:
         self._resting: dict[str, dict[str, Order]] = {}  # by market, in order of arrival
 
     def add(self, order: Order) -> None:
+        """Include a new order; the oldest finished ones are dropped in time."""
         self.orders[order.order_id] = order
         self._resting.setdefault(order.market_ticker, {})[order.order_id] = order
         if len(self.orders) > 2 * KEEP_ORDERS:
@@ -260,7 +268,7 @@ class Portfolio:
         return [order for market in self._resting.values() for order in market.values()]
 
     def retire(self, order: Order) -> None:
-        """Forget a finished order as a resting one."""
+        """Take an order off the list of resting orders."""
         self._resting.get(order.market_ticker, {}).pop(order.order_id, None)
 
     def requeue(self, order: Order) -> None:
@@ -269,7 +277,7 @@ class Portfolio:
         self._resting.setdefault(order.market_ticker, {})[order.order_id] = order
 
     def queue(self, ticker: str, side: str, price: int, count: int) -> Iterator[tuple[Order, int]]:
-        """Which resting orders of a level ``count`` contracts would fill, and how much of each."""
+        """The resting orders of a level that ``count`` contracts would fill, and how much of each."""
         for order in self._resting.get(ticker, {}).values():
             if count <= 0:
                 return
@@ -279,6 +287,7 @@ class Portfolio:
                 yield order, part
 
     def position(self, ticker: str, subaccount: int) -> Position:
+        """The position of a subaccount in a market; a new, empty one if there is none yet."""
         key = (ticker, subaccount)
         if key not in self.positions:
             self.positions[key] = Position(ticker, subaccount)

@@ -1,6 +1,6 @@
 """The pytest plugin of this package (entry point ``pytest11``): the fixture ``kalshi_exchange``.
 
-Imports nothing that the extra ``simulator`` brings until a test asks for the fixture.
+Owns the fixture. Libraries of the extra ``simulator`` are imported once a test asks for it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def kalshi_exchange() -> Iterator[Exchange]:
-    """A started loopback exchange of this test's own, with the quiet markets KXSIM-A and KXSIM-B; closed
-    after the test.
-    """
+    """A loopback exchange, started for this test and closed after it; its markets KXSIM-A and KXSIM-B do not
+    move."""
     from . import Exchange
 
     with Exchange(markets=("KXSIM-A", "KXSIM-B")) as exchange:

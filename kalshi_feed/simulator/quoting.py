@@ -1,10 +1,9 @@
 """The ``communications`` channel: RFQs, quotes, batches, and their execution (PROTOCOL.md 6.11).
 
 Owns the open requests and quotes. A quote is private to its requester and its maker, and the account is
-always one of the two: on a request of its own the quotes are somebody else's, on another's request they are
-the account's. Who hears which message of a batch is inferred from their fields: the requester best quotes and
-``rfq_batch_executed``, the maker the ``batch_quote_...`` messages. Imports matching, rfqs, portfolio, markets
-and wire.
+always one of the two: the quotes on its own requests come from other traders, and the quotes on other
+traders' requests are its own. Which of the two gets which message of a batch is inferred from the fields: the
+requester gets the best quotes and ``rfq_batch_executed``, the maker gets the ``batch_quote_...`` messages.
 """
 
 from __future__ import annotations
@@ -14,21 +13,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import wire
+from .core import Core
+from .listing import Listing
 from .markets import SIDES, known_side, other
 from .matching import Matching
-from .portfolio import Order, yes_price
+from .portfolio import Order, Portfolio, yes_price
 from .rfqs import HIDDEN_ID, OTHER_MAKER_ID, MakerBatchQuote, Quote, Rfq, RfqBatch, new_id
 from .wire import DOLLAR, Number, money_units, price_units, size_units
 
 Leg = tuple[str, str]  # market ticker, side
 
 
-class Quoting(Matching):
-    """Requests and quotes of the account and of others. Thread-safe; with a leading underscore: under
-    ``lock``."""
+class Quoting:
+    """Requests and quotes of the account and of others. Thread-safe."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, core: Core, listing: Listing, matching: Matching, portfolio: Portfolio) -> None:
+        self._core = core
+        self._listing = listing
+        self._matching = matching
+        self._portfolio = portfolio
         self._rfqs: dict[str, Rfq] = {}
         self._quotes: dict[str, Quote] = {}
         self._batches: dict[str, RfqBatch] = {}
@@ -46,55 +49,57 @@ class Quoting(Matching):
         collection_ticker: str | None = None,
         subaccount: int = 0,
     ) -> str:
-        """A request for ``contracts`` or for contracts of a ``target_cost`` (dollars); returns its rfq_id.
+        """Create a request for ``contracts``, or for contracts of a ``target_cost`` (dollars); returns its
+        rfq_id.
 
-        ``own``: the account asks; False: somebody else does, whose id is hidden. ``legs``: (market ticker,
+        ``own``: the account asks; False: another trader does, whose id is hidden. ``legs``: (market ticker,
         side) of a combo. Raises ValueError, LookupError for an unknown market.
         """
-        with self._step():
+        with self._core.step():
             rfq = self._new_rfq(market_ticker, own, contracts, target_cost, collection_ticker, subaccount)
             rfq.legs = [self._leg(*leg) for leg in legs]
             self._rfqs[rfq.rfq_id] = rfq
             msg = rfq.message(self._requester_id(own), "created_ts", self._time())
-            self._tell_communication("rfq_created", rfq.key, own, msg, request=True)
+            self._send("rfq_created", rfq.key, own, msg, request=True)
         return rfq.rfq_id
 
     def delete_rfq(self, rfq_id: str) -> None:
         """Withdraw a request. Raises LookupError if it is not open."""
-        with self._step():
+        with self._core.step():
             rfq = self._open_rfq(rfq_id)
             rfq.open = False
             msg = rfq.message(self._requester_id(rfq.own), "deleted_ts", self._time())
-            self._tell_communication("rfq_deleted", rfq.key, rfq.own, msg, request=True)
+            self._send("rfq_deleted", rfq.key, rfq.own, msg, request=True)
 
     def quote(self, rfq_id: str, yes_bid: Number = 0, no_bid: Number = 0, *, subaccount: int = 0) -> str:
-        """A maker's bids for a request (0: none for that outcome); returns the quote_id.
+        """Quote a maker's bids for a request (0: no bid for that outcome); returns the quote_id.
 
         ``subaccount``: the account's, when it is the maker. Raises ValueError, LookupError.
         """
-        with self._step():
+        with self._core.step():
             rfq = self._open_rfq(rfq_id)
             quote = self._new_quote(rfq, yes_bid, no_bid, subaccount)
             msg = {**quote.offers(), **self._parties(quote), "created_ts": self._time()}
-            self._tell_communication("quote_created", rfq.key, rfq.own, msg)
+            self._send("quote_created", rfq.key, rfq.own, msg)
         return quote.quote_id
 
     def accept(self, quote_id: str, side: str = "yes") -> None:
-        """The requester accepts the bid for ``side``: the maker will gain that outcome. Raises ValueError,
-        LookupError.
+        """Have the requester accept the bid for ``side``: the maker will gain that outcome.
+
+        Raises ValueError, LookupError.
         """
-        with self._step():
+        with self._core.step():
             quote = self._open_quote(quote_id)
             self._accept(quote, known_side(side))
             msg = {**quote.accepted_offers(), **self._parties(quote), "accepted_side": side}
-            self._tell_communication("quote_accepted", quote.rfq.key, quote.rfq.own, msg)
+            self._send("quote_accepted", quote.rfq.key, quote.rfq.own, msg)
 
     def execute(self, quote_id: str) -> str:
-        """Carry out an accepted quote: a trade, the account's order, fill and position; returns the order_id.
+        """Carry out an accepted quote: a trade, the account's order, fill and position. Returns the order_id.
 
-        The request is closed; no message tells that. Raises ValueError if it is not accepted, LookupError.
+        The request is closed; no message reports that. Raises ValueError if it is not accepted, LookupError.
         """
-        with self._step():
+        with self._core.step():
             quote = self._open_quote(quote_id)
             if quote.accepted_side is None:
                 raise ValueError(f"quote {quote_id} is not accepted: use accept first")
@@ -112,14 +117,14 @@ class Quoting(Matching):
         collection_ticker: str | None = None,
         subaccount: int = 0,
     ) -> str:
-        """A request for each of these combo markets with its legs, all of one size; returns the batch's id.
+        """Create a request of one size for each of these combo markets with its legs; returns the batch's id.
 
         Raises ValueError, LookupError for an unknown market.
         """
         if not rfqs:
             raise ValueError("a batch needs at least one request")
         legs = list(dict.fromkeys(leg for chosen in rfqs.values() for leg in chosen))
-        with self._step():
+        with self._core.step():
             batch = RfqBatch(own, [self._leg(*leg) for leg in legs], client_batch_id, subaccount)
             for ticker, chosen in rfqs.items():
                 rfq = self._new_rfq(ticker, own, contracts, target_cost, collection_ticker, subaccount)
@@ -128,17 +133,17 @@ class Quoting(Matching):
             self._rfqs.update((rfq.rfq_id, rfq) for rfq in batch.rfqs)
             self._batches[batch.batch_id] = batch
             msg = batch.created(self._requester_id(own), self._time())
-            self._tell_communication("rfq_batch_created", batch.batch_id, own, msg, request=True)
+            self._send("rfq_batch_created", batch.batch_id, own, msg, request=True)
         return batch.batch_id
 
     def batch_rfq_ids(self, batch_id: str) -> dict[str, str]:
         """The rfq_id of each market ticker of a batch. Raises LookupError."""
-        with self.lock:
+        with self._core.lock:
             return {rfq.market_ticker: rfq.rfq_id for rfq in self._batch(batch_id).rfqs}
 
     def delete_rfq_batch(self, batch_id: str) -> None:
-        """Withdraw a batch and what of it is open. Raises LookupError."""
-        with self._step():
+        """Withdraw a batch and those of its requests that are open. Raises LookupError."""
+        with self._core.step():
             batch = self._batch(batch_id)
             del self._batches[batch_id]
             ids = [rfq.rfq_id for rfq in batch.rfqs if rfq.open]
@@ -150,17 +155,17 @@ class Quoting(Matching):
                 "rfq_ids": ids,
                 "deleted_ts": self._time(),
             }
-            self._tell_communication("rfq_batch_deleted", batch_id, batch.own, msg, request=True)
+            self._send("rfq_batch_deleted", batch_id, batch.own, msg, request=True)
 
     def quote_batch(
         self, batch_id: str, bids: Mapping[str, tuple[Number, Number]], *, subaccount: int = 0
     ) -> str:
-        """A maker's (yes, no) bids for market tickers of a batch; returns the batch_quote_id.
+        """Quote a maker's (yes, no) bids for market tickers of a batch; returns the batch_quote_id.
 
-        The maker hears ``batch_quote_created``, the requester ``rfq_batch_best_quotes``. Raises ValueError,
+        The maker gets ``batch_quote_created``, the requester ``rfq_batch_best_quotes``. Raises ValueError,
         LookupError.
         """
-        with self._step():
+        with self._core.step():
             batch = self._batch(batch_id)
             by_ticker = {rfq.market_ticker: rfq for rfq in batch.rfqs if rfq.open}
             unknown = set(bids) - set(by_ticker)
@@ -174,7 +179,7 @@ class Quoting(Matching):
             batch.quotes.append(made)
             if batch.own:
                 msg = batch.best_quotes(self._time())
-                self._tell_communication("rfq_batch_best_quotes", batch_id, True, msg, request=True)
+                self._send("rfq_batch_best_quotes", batch_id, True, msg, request=True)
             else:
                 msg = {
                     "batch_quote_id": made.batch_quote_id,
@@ -184,15 +189,15 @@ class Quoting(Matching):
                     "quotes": [quote.offers() for quote in quotes],
                     "subaccount": subaccount,
                 }
-                self._tell_communication("batch_quote_created", batch_id, False, msg)
+                self._send("batch_quote_created", batch_id, False, msg)
         return made.batch_quote_id
 
     def accept_batch(self, batch_quote_id: str, side: str = "yes") -> None:
-        """The requester accepts the bids for ``side``, of all requests that have one; only the maker is told.
+        """Have the requester accept every bid for ``side`` of the batch; only the maker gets a message.
 
-        Raises ValueError if there is none, LookupError.
+        Raises ValueError if there is no such bid, LookupError.
         """
-        with self._step():
+        with self._core.step():
             made = self._batch_quote(batch_quote_id)
             chosen = [quote for quote in made.quotes if quote.bids[known_side(side)] and quote.rfq.open]
             if not chosen:
@@ -211,15 +216,15 @@ class Quoting(Matching):
                 "subaccount": made.subaccount,
             }
             if not made.batch.own:
-                self._tell_communication("batch_quote_accepted", made.batch.batch_id, False, msg)
+                self._send("batch_quote_accepted", made.batch.batch_id, False, msg)
 
     def execute_batch(self, batch_quote_id: str, failed: Sequence[str] = ()) -> list[str]:
-        """Carry out an accepted batch quote, but for the market tickers that ``failed``; returns the
+        """Carry out an accepted batch quote, except for the market tickers in ``failed``; returns the
         order_ids.
 
         Each request's ``quote_executed`` comes first. Raises ValueError if it is not accepted, LookupError.
         """
-        with self._step():
+        with self._core.step():
             made = self._batch_quote(batch_quote_id)
             batch = made.batch
             if not made.accepted:
@@ -232,25 +237,23 @@ class Quoting(Matching):
             msg = made.executed(self._requester_id(batch.own), lost, self._time())
             if batch.own:
                 msg |= batch.requester()
-                self._tell_communication("rfq_batch_executed", batch.batch_id, True, msg, request=True)
+                self._send("rfq_batch_executed", batch.batch_id, True, msg, request=True)
             else:
                 msg |= {"batch_quote_id": batch_quote_id, "subaccount": made.subaccount}
-                self._tell_communication("batch_quote_executed", batch.batch_id, False, msg)
+                self._send("batch_quote_executed", batch.batch_id, False, msg)
         return orders
 
     # -- under the lock --------------------------------------------------------------------------------------
-    def _tell_communication(
-        self, type_: str, key: str, own: bool, msg: dict[str, Any], *, request: bool = False
-    ) -> None:
-        """To who listens to that shard; ``own`` and ``request`` as in
-        ``Subscription.wants_communication``."""
-        listeners = self._subscribed("communications")
-        self._tell(
+    def _send(self, type_: str, key: str, own: bool, msg: dict[str, Any], *, request: bool = False) -> None:
+        """Send to the subscriptions to that shard; ``own`` and ``request`` as in
+        ``OpenChannel.wants_communication``."""
+        listeners = self._core.subscribed("communications")
+        self._core.send(
             [pair for pair in listeners if pair[1].wants_communication(key, own, request)], type_, lambda: msg
         )
 
     def _time(self) -> str:
-        return wire.go_time(self.now_us())
+        return wire.go_time(self._core.now_us())
 
     def _own_id(self) -> str:
         return hashlib.sha256(self._portfolio.user_id.encode()).hexdigest()
@@ -270,7 +273,7 @@ class Quoting(Matching):
         }
 
     def _leg(self, market_ticker: str, side: str) -> dict[str, Any]:
-        market = self.find_market(market_ticker)
+        market = self._listing.find(market_ticker)
         event = market_ticker.rpartition("-")[0] if market is None else market.event_ticker
         return {"event_ticker": event, "market_ticker": market_ticker, "side": known_side(side)}
 
@@ -289,15 +292,13 @@ class Quoting(Matching):
         cost = None if target_cost is None else money_units(target_cost)
         if (count or cost or 0) <= 0:
             raise ValueError("contracts and target_cost must be above zero")
-        event = self._market(ticker).event_ticker
+        event = self._listing.market(ticker).event_ticker
         return Rfq(ticker, event, own, count, cost, subaccount, collection_ticker)
 
     def _new_quote(self, rfq: Rfq, yes_bid: Number, no_bid: Number, subaccount: int) -> Quote:
         bids = dict(zip(SIDES, (price_units(yes_bid), price_units(no_bid)), strict=True))
         if not 0 < sum(bids.values()) <= DOLLAR or DOLLAR in bids.values():
-            raise ValueError(
-                f"a quote needs bids below 1 that are together above 0 and at most 1, got {bids!r}"
-            )
+            raise ValueError(f"a quote needs bids below 1 whose sum is above 0 and at most 1, got {bids!r}")
         if not all(rfq.offered(bid) for bid in bids.values() if bid):
             raise ValueError(f"the request's target_cost buys no 0.01 contract at these bids: {bids!r}")
         quote = Quote(rfq, bids, subaccount)
@@ -313,7 +314,7 @@ class Quoting(Matching):
     def _execute_quote(self, quote: Quote) -> str:
         rfq, side = quote.rfq, quote.accepted_side
         assert side is not None
-        market, bid = self._market(rfq.market_ticker), quote.bids[side]
+        market, bid = self._listing.market(rfq.market_ticker), quote.bids[side]
         requester = other(side)
         gained, price = (requester, DOLLAR - bid) if rfq.own else (side, bid)
         order = Order(
@@ -321,14 +322,14 @@ class Quoting(Matching):
             gained,
             price,
             quote.accepted,
-            self.now_us(),
+            self._core.now_us(),
             exchange_index=market.exchange_index,
             client_order_id=new_id(),
             subaccount=rfq.subaccount if rfq.own else quote.subaccount,
         )
         self._portfolio.add(order)
-        trade_id = self._trade(market, requester, yes_price(side, bid), quote.accepted)
-        self._execute(market, order, price, quote.accepted, rfq.own, trade_id)
+        trade_id = self._listing.trade(market, requester, yes_price(side, bid), quote.accepted)
+        self._matching.execute(market, order, price, quote.accepted, rfq.own, trade_id)
         rfq.open = False
         msg = {
             "quote_id": quote.quote_id,
@@ -341,19 +342,19 @@ class Quoting(Matching):
         }
         if rfq.batch is not None:
             msg["rfq_batch_id"] = rfq.batch.batch_id
-        self._tell_communication("quote_executed", rfq.key, rfq.own, msg)
+        self._send("quote_executed", rfq.key, rfq.own, msg)
         return order.order_id
 
     def _open_rfq(self, rfq_id: str) -> Rfq:
         rfq = self._rfqs.get(rfq_id)
         if rfq is None or not rfq.open or rfq.batch is not None:
-            raise LookupError(f"there is no open request {rfq_id!r} (those of a batch go with it)")
+            raise LookupError(f"there is no open request {rfq_id!r} (requests of a batch do not count)")
         return rfq
 
     def _open_quote(self, quote_id: str) -> Quote:
         quote = self._quotes.get(quote_id)
         if quote is None or not quote.rfq.open or quote.rfq.batch is not None:
-            raise LookupError(f"there is no open quote {quote_id!r} (those of a batch go with it)")
+            raise LookupError(f"there is no open quote {quote_id!r} (quotes of a batch do not count)")
         return quote
 
     def _batch(self, batch_id: str) -> RfqBatch:

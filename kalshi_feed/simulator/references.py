@@ -1,8 +1,8 @@
-"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while somebody listens
+"""Reference values: CF Benchmarks indices and Pyth underlyings, which move while a client listens
 (PROTOCOL.md 6.12).
 
-Owns the values and their messages. The values of an index are the same on both cfbenchmarks channels. Imports
-core and wire. Values are ints of 1/100,000,000 dollar inside.
+Owns the values and their messages. An index has the same values on both cfbenchmarks channels. Inside, values
+are ints of 1/100,000,000 dollar.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNDERLYINGS = {
 PULSES_PER_SECOND = 5
 WINDOW_MS = 60_000
 MINUTE_MS = 60_000
-DRIFT = 0.0001  # how far a value moves in a second, as a part of itself
+DRIFT = 0.0001  # how far a value moves in a second, as a fraction of itself
 
 
 def value_units(value: Number) -> int:
@@ -67,17 +67,18 @@ class Reference:
         self.seen: deque[tuple[int, int]] = deque()  # (ms, value) as published in the last 60 seconds
 
     def move(self, pick: random.Random, seconds: float) -> None:
-        """A random step, in whole 1/10,000 dollar."""
+        """Take a random step of whole 1/10,000 dollars."""
         step = round(self.value * pick.gauss(0.0, DRIFT * seconds) / 10_000) * 10_000
         self.value += step
 
     def record(self, now_ms: int) -> None:
+        """Remember the value as published now, for the averages."""
         self.seen.append((now_ms, self.value))
         while self.seen[0][0] < now_ms - WINDOW_MS:
             self.seen.popleft()
 
     def upstream(self, now_ms: int) -> str:
-        """The raw frame of the source, as text."""
+        """The raw frame of the source, as a string."""
         frame = {"type": "value", "id": self.name, "time": now_ms, "value": value_text(self.value)[:-4]}
         return wire.encode_json(frame).decode()
 
@@ -122,35 +123,31 @@ class Reference:
         }
 
 
-class References(Core):
-    """The reference feeds of the exchange. Thread-safe; methods with a leading underscore run under ``lock``.
+class References:
+    """The reference feeds of the exchange. Thread-safe; methods named ``…_locked`` need the exchange's lock
+    held."""
 
-    ``references_move``: True moves the values while somebody is subscribed, False never, None (at first)
-    while the exchange's ``rate`` is above zero. A pause stops them too.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.references_move: bool | None = None
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._indices = {name: Reference(name, dollars * UNIT) for name, dollars in INDICES.items()}
         self._underlyings = {name: Reference(name, dollars * UNIT) for name, dollars in UNDERLYINGS.items()}
 
     def publish_index(self, index_id: str, value: Number | None = None) -> None:
-        """A value of a CF Benchmarks index on both channels (the 5 Hz one carries only some of them).
+        """Publish a value of a CF Benchmarks index on both channels (the 5 Hz one carries only some of them).
 
-        ``value``: None repeats the present one. A new ``index_id`` becomes available. Raises ValueError,
+        ``value``: None repeats the current one. A new ``index_id`` becomes available. Raises ValueError,
         LookupError.
         """
-        with self._step():
+        with self._core.step():
             self._publish_index(self._reference(self._indices, index_id, value), slow=True)
 
     def publish_underlying(self, underlying_ticker: str, value: Number | None = None) -> None:
-        """A value of a Pyth underlying; as ``publish_index``."""
-        with self._step():
+        """Publish a value of a Pyth underlying, as ``publish_index`` does. Raises ValueError, LookupError."""
+        with self._core.step():
             self._publish_underlying(self._reference(self._underlyings, underlying_ticker, value))
 
-    def reference_names(self, channel: str) -> list[str]:
-        """What a reference channel offers (under the lock)."""
+    def names_locked(self, channel: str) -> list[str]:
+        """The indices or underlyings that a channel offers, sorted."""
         if channel == "pyth_value":
             return sorted(self._underlyings)
         return sorted(name for name in self._indices if channel == "cfbenchmarks_value" or name in FIVE_HZ)
@@ -160,7 +157,7 @@ class References(Core):
         if name not in known:
             if units is None:
                 raise LookupError(
-                    f"the exchange has no reference value {name!r}: give it one, or use {sorted(known)}"
+                    f"the exchange has no reference value {name!r}: pass a value, or use {sorted(known)}"
                 )
             known[name] = Reference(name, units)
         elif units is not None:
@@ -168,11 +165,11 @@ class References(Core):
         return known[name]
 
     def _publish_named(self, channel: str, name: str, msg: dict[str, Any]) -> None:
-        listeners = [pair for pair in self._subscribed(channel) if pair[1].wants_name(name)]
-        self._tell(listeners, channel, lambda: msg)
+        listeners = [pair for pair in self._core.subscribed(channel) if pair[1].wants_name(name)]
+        self._core.send(listeners, channel, lambda: msg)
 
     def _publish_index(self, index: Reference, *, slow: bool) -> None:
-        now_ms = self.now_us() // 1000
+        now_ms = self._core.now_us() // 1000
         if slow:
             index.record(now_ms)
             self._publish_named("cfbenchmarks_value", index.name, index.index_message(now_ms))
@@ -181,16 +178,17 @@ class References(Core):
 
     def _publish_underlying(self, underlying: Reference) -> None:
         self._publish_named(
-            "pyth_value", underlying.name, underlying.underlying_message(self.now_us() // 1000)
+            "pyth_value", underlying.name, underlying.underlying_message(self._core.now_us() // 1000)
         )
 
     def _heard_names(self, channel: str, known: dict[str, Reference]) -> list[Reference]:
-        """Which of the reference values somebody listens to."""
-        listeners = self._subscribed(channel)
+        """The reference values that a client listens to."""
+        listeners = self._core.subscribed(channel)
         return [item for name, item in known.items() if any(one.wants_name(name) for _, one in listeners)]
 
-    def _move_references(self, pick: random.Random, beat: int) -> None:
-        """The values' own movement: five pulses a second, and every fifth is for the slow channels too."""
+    def move_locked(self, pick: random.Random, beat: int) -> None:
+        """Move the values that a client listens to; of five pulses a second, every fifth is for the slow
+        channels, too."""
         slow = beat % PULSES_PER_SECOND == 0
         heard = dict.fromkeys(self._heard_names("cfbenchmarks_value_5hz", self._indices))
         if slow:

@@ -1,8 +1,7 @@
-"""In which order commands that came together are carried out and answered (PROTOCOL.md 4).
+"""The order in which commands that arrive together are carried out and answered (PROTOCOL.md 4).
 
-Owns the rule of what may overtake what: never a command that one before it may matter to. A command and its
-answer are one step, so numbers, snapshots and effects follow the new order by themselves. Pure; imports
-commands and subscriptions.
+Owns the rule of which command may overtake which: never one that could affect it. A command and its answer
+are one step, so numbers, snapshots and effects follow the new order by themselves. Pure.
 """
 
 from __future__ import annotations
@@ -16,23 +15,22 @@ from . import commands
 from .commands import CommandError
 from .subscriptions import FILTERED, OpenChannel
 
-# so many commands are worked on at once; in the production capture none was answered further from its place
+# how many commands are worked on at once; in the production capture none was answered further from its place
 WINDOW = 6
 
 Touched = Mapping[str, frozenset[str] | None]
-"""What a command reads or changes: per channel the markets, None for all of the channel."""
+"""The markets that a command reads or changes, by channel; None: all of the channel."""
 
 
 @dataclass(frozen=True)
 class PendingCommand:
-    """A command that waits for its turn. ``touched`` None: it stays behind all before it and before all
-    behind it."""
+    """A command that waits for its turn. ``touched`` None: it overtakes no other and none overtakes it."""
 
     touched: Touched | None
     carry_out: Callable[[], None]
 
     def must_follow(self, earlier: PendingCommand) -> bool:
-        """Whether ``earlier`` may matter to this one."""
+        """Whether ``earlier`` could affect this command."""
         if self.touched is None or earlier.touched is None:
             return True
         for channel in self.touched.keys() & earlier.touched.keys():
@@ -43,8 +41,7 @@ class PendingCommand:
 
 
 def reordered(pending: Sequence[PendingCommand], chance: random.Random) -> Iterator[PendingCommand]:
-    """The commands in another order that the client cannot tell from a slower or faster exchange by their
-    effects."""
+    """The commands in another order, with the same effects as in the order they arrived in."""
     waiting = list(pending)
     while len(waiting) > 1:
         place = chance.randrange(min(WINDOW, len(waiting)))
@@ -55,10 +52,10 @@ def reordered(pending: Sequence[PendingCommand], chance: random.Random) -> Itera
 
 
 def touched_by(command: Mapping[str, Any], subscriptions: Mapping[str, OpenChannel]) -> Touched | None:
-    """What a command is about, the connection having these subscriptions, by channel."""
+    """The markets that a command is about, by channel, given the connection's subscriptions."""
     name, params = command.get("cmd"), command.get("params")
     if name not in ("subscribe", "unsubscribe", "update_subscription"):
-        return None  # list_subscriptions shows what all before it have done
+        return None  # list_subscriptions shows the effects of all before it
     if not isinstance(params, dict):
         return {}
     try:
@@ -72,10 +69,10 @@ def touched_by(command: Mapping[str, Any], subscriptions: Mapping[str, OpenChann
             }
         sids = [*commands.integers(params, "sids"), *([params["sid"]] if "sid" in params else [])]
     except CommandError:
-        return {}  # an error is all it draws
+        return {}  # it draws an error and does nothing
     by_sid = {subscription.sid: channel for channel, subscription in subscriptions.items()}
     if not all(isinstance(sid, int) and sid in by_sid for sid in sids):
-        return None  # a sid that one before it may have opened
+        return None  # a command before it may have opened that sid
     channels = [by_sid[sid] for sid in sids]
     return {
         channel: markets if name != "unsubscribe" and channel in FILTERED else None for channel in channels

@@ -1,11 +1,10 @@
-"""Requests for quotes, quotes and batches of them, and the messages that tell of them (PROTOCOL.md 6.11).
+"""Requests for quotes, quotes and batches of them, and the messages that report them (PROTOCOL.md 6.11).
 
-Owns what they are and how they are written. Pure data: no threads, sockets or clocks (times come as RFC 3339
-text). Imports only markets and wire.
+Owns what they are and how they are written. Pure data: times are arguments, as RFC 3339 strings.
 
-A requester names contracts or a cost; a maker bids for yes, for no, or both; the requester accepts one bid,
-so that the maker gains that outcome at its bid and the requester the other one at 1 - bid. A bid of 0 is
-none.
+A requester names contracts or a cost; a maker bids for yes, for no, or for both; the requester accepts one
+bid. Then the maker gains that outcome at its bid, and the requester gains the other one at 1 - bid. A bid of
+0 is no bid.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from . import wire
 from .markets import SIDES
 from .wire import DOLLAR
 
-HIDDEN_ID = hashlib.sha256(b"").hexdigest()  # what all hidden creators of RFQs share
+HIDDEN_ID = hashlib.sha256(b"").hexdigest()  # all hidden creators of RFQs share it
 OTHER_MAKER_ID = hashlib.sha256(b"another maker").hexdigest()
 
 
 def new_id() -> str:
+    """A new random id."""
     return str(uuid.uuid4())
 
 
@@ -34,7 +34,7 @@ class Rfq:
 
     market_ticker: str
     event_ticker: str
-    own: bool  # the account asks; else somebody else does
+    own: bool  # whether the account asks, or another trader
     contracts: int | None = None
     target_cost: int | None = None
     subaccount: int = 0
@@ -47,7 +47,7 @@ class Rfq:
 
     @property
     def key(self) -> str:
-        """What decides the shard of its messages."""
+        """The string that decides the shard of its messages."""
         return self.market_ticker if self.batch is None else self.batch.batch_id
 
     def offered(self, bid: int) -> int:
@@ -57,6 +57,7 @@ class Rfq:
         return (self.target_cost or 0) // (DOLLAR - bid)
 
     def size(self) -> dict[str, Any]:
+        """The field that says what is asked for: contracts or a cost."""
         if self.contracts is not None:
             return {"contracts_fp": wire.size_text(self.contracts)}
         return {"target_cost_dollars": wire.money_text(self.target_cost or 0)}
@@ -78,7 +79,7 @@ class Rfq:
         return msg
 
     def child(self) -> dict[str, Any]:
-        """How an rfq_batch_created lists it."""
+        """Its entry in an rfq_batch_created."""
         msg = {
             "id": self.rfq_id,
             "market_ticker": self.market_ticker,
@@ -93,7 +94,7 @@ class Rfq:
 
 @dataclass
 class Quote:
-    """A maker's bids for one request. Not thread-safe."""
+    """A maker's bids for one request. Not thread-safe: the exchange's lock guards it."""
 
     rfq: Rfq
     bids: dict[str, int]  # by side
@@ -120,12 +121,13 @@ class Quote:
         return msg
 
     def accepted_offers(self) -> dict[str, Any]:
+        """``offers`` and how many contracts were accepted."""
         return {**self.offers(), "contracts_accepted_fp": wire.size_text(self.accepted)}
 
 
 @dataclass
 class RfqBatch:
-    """Requests that are asked and executed together. Not thread-safe."""
+    """Requests that are made and executed together. Not thread-safe: the exchange's lock guards it."""
 
     own: bool
     legs: list[dict[str, Any]]
@@ -137,6 +139,7 @@ class RfqBatch:
     version: int = 0  # of the best quotes
 
     def created(self, creator_id: str, time: str) -> dict[str, Any]:
+        """The ``msg`` of an rfq_batch_created."""
         return {
             "id": self.batch_id,
             "creator_id": creator_id,
@@ -146,7 +149,7 @@ class RfqBatch:
         }
 
     def best_quotes(self, time: str) -> dict[str, Any]:
-        """The ``msg`` of an rfq_batch_best_quotes, one version on."""
+        """The ``msg`` of the next version of rfq_batch_best_quotes."""
         self.version += 1
         entries = []
         complete = dict.fromkeys(SIDES, True)
@@ -179,7 +182,7 @@ class RfqBatch:
         }
 
     def requester(self) -> dict[str, Any]:
-        """What only the requester is told."""
+        """The fields that only the requester gets."""
         msg: dict[str, Any] = {"subaccount": self.subaccount}
         if self.client_batch_id is not None:
             msg["client_batch_id"] = self.client_batch_id
@@ -188,7 +191,7 @@ class RfqBatch:
 
 @dataclass
 class MakerBatchQuote:
-    """A maker's quotes for a batch. Not thread-safe."""
+    """A maker's quotes for a batch. Not thread-safe: the exchange's lock guards it."""
 
     batch: RfqBatch
     quotes: list[Quote]
@@ -197,7 +200,7 @@ class MakerBatchQuote:
     accepted: list[Quote] = field(default_factory=list)
 
     def executed(self, rfq_creator_id: str, failed: Sequence[str], time: str) -> dict[str, Any]:
-        """What rfq_batch_executed and batch_quote_executed share."""
+        """The fields that rfq_batch_executed and batch_quote_executed share."""
         done = [quote.rfq.rfq_id for quote in self.accepted if quote.rfq.rfq_id not in failed]
         reason = "executed" if not failed else "partially executed" if done else "execution failed"
         return {

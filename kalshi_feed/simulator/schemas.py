@@ -1,12 +1,12 @@
-"""What each data message must and may hold, and the check of a message against it (PROTOCOL.md 6, spec of
-2026-10-26).
+"""The fields that each data message must and may have, and the check of a message against them (PROTOCOL.md
+6, spec of 2026-10-26).
 
-Owns the table of fields. Pure; imports nothing of the package. A field is written ``name:kind``,
-``name?:kind`` if it may be missing, and alone if it is text. Kinds: text, time (RFC 3339), dollars (decimal
-text, signed), price (dollars from 0 to 1), contracts and signed (decimal text with two decimals), decimal
-(decimal text of any length), int, natural (an int from 0), number, bool, object; ``a|b`` is one of these
-texts (an empty alternative is the empty text), ``~kind`` may also be null, ``[kind]`` is a list, ``{name}``
-an object of STRUCTS.
+Owns the table of fields. Pure. A field is written ``name:kind``, ``name?:kind`` if it may be missing, and
+just ``name`` if it is a string. Kinds: text (a string), time (RFC 3339), dollars (a decimal string, signed),
+price (dollars from 0 to 1), contracts and signed (decimal strings with two decimals), decimal (a decimal
+string of any length), int, natural (an int from 0), number, bool, object; ``a|b`` is one of these strings (an
+empty alternative is the empty string), ``~kind`` may also be null, ``[kind]`` is a list, ``{name}`` an object
+of STRUCTS.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ CHANNEL_TYPES = {
     "cfbenchmarks_value_5hz": ("cfbenchmarks_value_5hz", "cfbenchmarks_value_5hz_indexlist"),
     "pyth_value": ("pyth_value", "pyth_value_underlying_list"),
 }
-"""The message types of a channel where they are not the channel's own name alone (PROTOCOL.md 2)."""
+"""The message types of a channel, where there are others than the channel's own name (PROTOCOL.md 2)."""
 
 Fields = Mapping[str, tuple[bool, str]]  # name -> (required, kind)
 
@@ -190,14 +190,15 @@ _PATTERNS = {
     ),
 }
 _MEANING = {
-    "dollars": "decimal text like '0.4800'",
-    "price": "decimal text from '0' to '1' with at most four decimals",
-    "contracts": "decimal text with two decimals, like '12.00'",
-    "signed": "decimal text with two decimals, like '-12.00'",
-    "decimal": "decimal text",
-    "time": "RFC 3339 text like '2026-10-26T12:00:00Z'",
-    "natural": "an int from 0",
-    "level": "a pair [price, contracts] of texts",
+    "dollars": "a decimal string like '0.4800'",
+    "price": "a decimal string from '0' to '1' with at most four decimals",
+    "contracts": "a decimal string with two decimals, like '12.00'",
+    "signed": "a decimal string with two decimals, like '-12.00'",
+    "decimal": "a decimal string",
+    "text": "a string",
+    "time": "an RFC 3339 string like '2026-10-26T12:00:00Z'",
+    "natural": "an int of at least 0",
+    "level": "a pair [price, contracts] of strings",
 }
 
 
@@ -219,7 +220,7 @@ def types_of(channel: str) -> tuple[str, ...]:
 
 
 def check_message(channel: str, type_: str, msg: Mapping[str, Any]) -> None:
-    """``check``, and whether the type is one of the channel's. Raises ValueError."""
+    """Check a message, and that its type belongs to the channel. Raises ValueError."""
     try:
         if type_ in MESSAGES and type_ not in types_of(channel):
             raise ValueError(f"{type_} is not a message of {channel} (it has {', '.join(types_of(channel))})")
@@ -229,10 +230,10 @@ def check_message(channel: str, type_: str, msg: Mapping[str, Any]) -> None:
 
 
 def check(type_: str, msg: Mapping[str, Any]) -> None:
-    """Whether ``msg`` is as the exchange would write it. Raises ValueError naming the first field that is
-    not.
+    """Check that the exchange would write ``msg`` like this. Raises ValueError that names the first wrong
+    field.
 
-    Types the table does not know pass.
+    Types that are not in the table pass.
     """
     shape = type_
     if type_ == "market_lifecycle_v2" and msg.get("event_type") == "metadata_updated":

@@ -1,67 +1,32 @@
 """The exchange's side of one connection: commands in, numbered messages out (PROTOCOL.md 3-5). Sans-IO.
 
 Owns the connection's subscriptions, sids and sequence numbers. Everything here runs under the exchange's lock
-and only queues bytes. Imports commands, subscriptions, markets and wire; knows the exchange by the protocol
-``Venue`` only.
+and only queues bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from . import commands, wire
 from .commands import TERMINAL, TEXTS, CommandError
 from .markets import Market, unknown_snapshot
+from .settings import ExchangeSettings
 from .subscriptions import ALL, FILTERED, INDEX_ACTIONS, SEQUENCED, OpenChannel
 from .wire import WireMessage
 
 
-@dataclass
-class Quirks:
-    """Answers to what the protocol leaves open; change them on ``exchange.quirks`` to play the other
-    answer."""
-
-    missing_ticker_code: int = 14  # orderbook_delta without tickers: 14 or 2 (PROTOCOL.md 3.1)
-    get_snapshot_ok: bool = False  # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
-    echo_id: bool = True  # whether ``subscribed`` carries the command's id (PROTOCOL.md 9.15)
-    snapshot_before_subscribed: bool = False
-    replies_have_seq: bool = True  # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
-    replies_repeat_seq: bool = False  # whether that is the last one again and not the next
-    get_snapshot_seq: Literal["next", "last", "none"] = (
-        "next"  # the number of the snapshots it draws (PROTOCOL.md 5.2)
-    )
-    unknown_markets_flow: bool = (
-        False  # whether a ticker that was unknown when it was added is served once it exists (5.4)
-    )
-    answers_in_order: bool = (
-        False  # whether commands that come together are answered in the order they came in (PROTOCOL.md 4)
-    )
-    lists_in_order: bool = (
-        False  # whether an ``ok`` lists markets in the order they were added, and not sorted
-    )
-    use_yes_price: bool | None = (
-        None  # the price scale of the no side whatever was asked for (PROTOCOL.md 3.1)
-    )
-
-
 class Venue(Protocol):
-    """What a session asks of the exchange."""
+    """What a session needs of the exchange."""
 
-    quirks: Quirks
-    market_limit: int | None
-    tickers_per_command: int | None
-    dead_books: Collection[str]
-    mute_books: Collection[str]
-    command_limit: int | None
-    not_entitled: Collection[str]
-    early_ends: dict[str, list[int]]
+    settings: ExchangeSettings
 
     def now_us(self) -> int: ...
     def find_market(self, ticker: str) -> Market | None: ...
     def find_market_by_id(self, market_id: str) -> Market | None: ...
     def reference_names(self, channel: str) -> list[str]: ...
+    def early_end(self, channel: str) -> int | None: ...
 
 
 class Outlet(Protocol):
@@ -87,14 +52,14 @@ class ServerSession:
         self._outlet.emit(type_, wire.envelope(type_, encoded, self._venue.now_us() // 1000, **parts))
 
     def publish(self, subscription: OpenChannel, message: WireMessage) -> None:
-        """A data message with the subscription's next number."""
+        """Send a data message with the subscription's next number."""
         self._deliver(subscription, message.type, message.encoded(subscription.use_yes_price), None)
 
     def _deliver(
         self, subscription: OpenChannel, type_: str, msg: bytes, id_: int | None, numbered: str = "next"
     ) -> None:
         if self.subscriptions.get(subscription.channel) is not subscription:
-            return  # an overflow ended it while several messages were on their way
+            return  # an overflow has ended it between two messages
         seq: int | None = None
         if subscription.sequenced and numbered != "none":
             seq = subscription.next_seq() if numbered == "next" else subscription.seq
@@ -104,7 +69,7 @@ class ServerSession:
             self.fail(subscription, 25)
 
     def fail(self, subscription: OpenChannel, code: int, text: str | None = None) -> None:
-        """An error that belongs to a subscription; a terminal one ends it."""
+        """Send an error about a subscription; a terminal one ends it."""
         seq = subscription.next_seq() if subscription.sequenced else None
         msg = {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}
         self._emit("error", msg, sid=subscription.sid, seq=seq)
@@ -112,11 +77,11 @@ class ServerSession:
             self.subscriptions.pop(subscription.channel, None)
 
     def error(self, code: int, text: str | None = None, id_: int | None = None) -> None:
-        """An error that belongs to a command, or to nothing."""
+        """Send an error about a command, or about nothing in particular."""
         self._emit("error", {"code": code, "msg": text or TEXTS.get(code, "Unknown error")}, id_=id_)
 
     def end(self, subscription: OpenChannel, id_: int | None = None) -> None:
-        """``unsubscribed``; takes a number (PROTOCOL.md 4)."""
+        """Send ``unsubscribed``, which takes a number (PROTOCOL.md 4)."""
         self.subscriptions.pop(subscription.channel, None)
         self._emit(
             "unsubscribed", None, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription, True)
@@ -125,16 +90,17 @@ class ServerSession:
     def snapshot(
         self, subscription: OpenChannel, ticker: str, id_: int | None = None, numbered: str = "next"
     ) -> None:
-        if ticker in self._venue.mute_books:
+        """Send a market's snapshot; that of an unknown market is empty and has no id (PROTOCOL.md 5.4)."""
+        if ticker in self._venue.settings.mute_books:
             return
         market = self._venue.find_market(ticker)
         msg = unknown_snapshot(ticker) if market is None else market.snapshot(subscription.use_yes_price)
         self._deliver(subscription, "orderbook_snapshot", wire.encode_json(msg), id_, numbered)
 
     def _reply_seq(self, subscription: OpenChannel, always: bool = False) -> int | None:
-        if not self._venue.quirks.replies_have_seq or not (subscription.sequenced or always):
+        if not self._venue.settings.quirks.replies_have_seq or not (subscription.sequenced or always):
             return None
-        return subscription.seq if self._venue.quirks.replies_repeat_seq else subscription.next_seq()
+        return subscription.seq if self._venue.settings.quirks.replies_repeat_seq else subscription.next_seq()
 
     def _ok(self, subscription: OpenChannel, id_: int | None) -> None:
         msg: dict[str, Any] | None = {}
@@ -150,11 +116,11 @@ class ServerSession:
         self._emit("ok", msg, id_=id_, sid=subscription.sid, seq=self._reply_seq(subscription))
 
     def _listed(self, names: Iterable[str]) -> list[str]:
-        return list(names) if self._venue.quirks.lists_in_order else sorted(names)
+        return list(names) if self._venue.settings.quirks.lists_in_order else sorted(names)
 
     # -- commands --------------------------------------------------------------------------------------------
     def command(self, command: dict[str, Any]) -> None:
-        """Answer one command. Whatever it holds, the answer is a message, never an exception."""
+        """Answer one command. Whatever it contains, the answer is a message, never an exception."""
         id_ = command.get("id")
         if isinstance(id_, bool) or not isinstance(id_, int | None) or (id_ or 0) < 0:
             return self.error(1)
@@ -187,11 +153,11 @@ class ServerSession:
             raise CommandError(3)
         if any(channel not in SEQUENCED for channel in channels):
             raise CommandError(8)
-        if any(channel in self._venue.not_entitled for channel in channels):
+        if any(channel in self._venue.settings.not_entitled for channel in channels):
             raise CommandError(9)
         tickers, ids = commands.markets(params)
         if "orderbook_delta" in channels and not tickers:
-            raise CommandError(self._venue.quirks.missing_ticker_code)
+            raise CommandError(self._venue.settings.quirks.missing_ticker_code)
         if ids and channels != ["ticker"]:
             raise CommandError(11)
         commands.check_shards(params)
@@ -200,7 +166,7 @@ class ServerSession:
             if channel in INDEX_ACTIONS:
                 commands.strings(params, INDEX_ACTIONS[channel][3])
         for name in ("use_yes_price", "skip_ticker_ack", "send_initial_snapshot"):
-            commands.flag(params, name)  # refuse the whole command, not its second half
+            commands.flag(params, name)  # refuse the whole command, not just its second half
         for channel in channels:
             existing = self.subscriptions.get(channel)
             if channel in FILTERED:
@@ -233,10 +199,10 @@ class ServerSession:
         self._include_names(subscription, params)
         self.subscriptions[channel] = subscription
         new = subscription.include(tickers, ids)
-        if codes := self._venue.early_ends.get(channel):
-            # it is dead; what is sent from here on is its ``subscribed`` alone
-            self.fail(subscription, codes.pop(0))
-        quirks = self._venue.quirks
+        code = self._venue.early_end(channel)
+        if code is not None:
+            self.fail(subscription, code)  # from here on only its ``subscribed`` is sent: it is dead
+        quirks = self._venue.settings.quirks
         if quirks.snapshot_before_subscribed:
             self._send_initial(subscription, *new, initial)
         reply = {"channel": channel, "sid": subscription.sid}
@@ -252,7 +218,7 @@ class ServerSession:
         params: dict[str, Any],
         id_: int | None,
     ) -> None:
-        """``ok`` with the whole list, then snapshots for what is new only (PROTOCOL.md 5.3, 3.3)."""
+        """Send ``ok`` with the whole list, then snapshots of the new markets only (PROTOCOL.md 5.3, 3.3)."""
         initial = commands.flag(params, "send_initial_snapshot")
         new = subscription.include(tickers, ids)
         self._include_names(subscription, params)
@@ -260,7 +226,7 @@ class ServerSession:
         self._send_initial(subscription, *new, initial)
 
     def _scale(self, asked_for: bool) -> bool:
-        always = self._venue.quirks.use_yes_price
+        always = self._venue.settings.quirks.use_yes_price
         return asked_for if always is None else always
 
     def _include_names(self, subscription: OpenChannel, params: dict[str, Any]) -> None:
@@ -270,14 +236,14 @@ class ServerSession:
             )
 
     def _check_limit(self, subscription: OpenChannel, tickers: list[str], ids: list[str]) -> None:
-        limit, at_once = self._venue.market_limit, self._venue.tickers_per_command
+        limit, at_once = self._venue.settings.market_limit, self._venue.settings.tickers_per_command
         if limit is not None and subscription.market_count(tickers, ids) > limit:
             raise CommandError(26)
         if at_once is not None and len(tickers) + len(ids) > at_once:
             raise CommandError(26)
 
     def _check_rate(self, subscription: OpenChannel) -> None:
-        limit = self._venue.command_limit
+        limit = self._venue.settings.command_limit
         if limit is not None and not subscription.may_change(self._venue.now_us(), limit):
             raise CommandError(27)
 
@@ -286,7 +252,10 @@ class ServerSession:
     ) -> None:
         if subscription.channel == "orderbook_delta":
             for ticker in tickers:
-                if self._venue.find_market(ticker) is None and not self._venue.quirks.unknown_markets_flow:
+                if (
+                    self._venue.find_market(ticker) is None
+                    and not self._venue.settings.quirks.unknown_markets_flow
+                ):
                     subscription.deaf.add(ticker)
                 self.snapshot(subscription, ticker)
         elif subscription.channel == "ticker" and initial:
@@ -352,15 +321,15 @@ class ServerSession:
             raise CommandError(13)
 
     def _get_snapshot(self, subscription: OpenChannel, params: dict[str, Any], id_: int | None) -> None:
-        """One snapshot per named market, with the command's id; only ``market_tickers`` is heard (PROTOCOL.md
+        """Send one snapshot per market, with the command's id; only ``market_tickers`` counts (PROTOCOL.md
         3.3)."""
         tickers = commands.strings(params, "market_tickers")
         if not tickers:
             raise CommandError(14)
-        if self._venue.quirks.get_snapshot_ok:
+        if self._venue.settings.quirks.get_snapshot_ok:
             self._ok(subscription, id_)
         for ticker in dict.fromkeys(tickers):
-            self.snapshot(subscription, ticker, id_, self._venue.quirks.get_snapshot_seq)
+            self.snapshot(subscription, ticker, id_, self._venue.settings.quirks.get_snapshot_seq)
 
     def _update_names(
         self, subscription: OpenChannel, action: Any, params: dict[str, Any], id_: int | None
@@ -368,7 +337,7 @@ class ServerSession:
         add, drop, list_, key, code = INDEX_ACTIONS[subscription.channel]
         if action == list_:
             type_, seq = f"{subscription.channel}_{list_}", subscription.next_seq()
-            # what there is, not what is subscribed
+            # everything the exchange offers, not what is subscribed
             msg = {key: self._venue.reference_names(subscription.channel)}
             return self._emit(type_, msg, id_=id_, sid=subscription.sid, seq=seq)
         if action not in (add, drop):

@@ -1,9 +1,9 @@
 """The channels, and one subscription: its sid, its sequence numbers, its filter.
 
-Owns what a subscriber wants and has been sent. Pure data; imports only markets.
+Owns a subscriber's filter, and the last number sent to it. Pure data.
 
-How the exchange shards is not known; here a frame of ``communications`` belongs to the shard crc32(key)
-modulo ``shard_factor``, the key being the market's ticker or the batch's id (PROTOCOL.md 3.1).
+How the exchange shards is unknown. Here, a frame of ``communications`` belongs to the shard crc32(key) modulo
+``shard_factor``; the key is the market's ticker or the batch's id (PROTOCOL.md 3.1).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEQUENCED = {
 """Every channel, and whether its messages carry ``seq`` (PROTOCOL.md 2)."""
 
 FILTERED = frozenset({"orderbook_delta", "ticker", "trade", "fill", "user_orders", "market_positions"})
-"""Channels that heed a market filter and add_markets / delete_markets."""
+"""Channels with a market filter, which add_markets and delete_markets change."""
 
 MESSAGE_TYPE = {
     "user_orders": "user_order",
@@ -52,7 +52,7 @@ INDEX_ACTIONS = {
         28,
     ),
 }
-"""Per reference feed: the actions to add, drop and list, the field they need, the error code when it is
+"""Per reference feed: the actions to add, drop and list, the field they need, and the error code if it is
 missing."""
 
 
@@ -83,13 +83,16 @@ class OpenChannel:
 
     @property
     def sequenced(self) -> bool:
+        """Whether its messages are numbered."""
         return SEQUENCED[self.channel]
 
     def next_seq(self) -> int:
+        """Take the next number."""
         self.seq += 1
         return self.seq
 
     def wants(self, market: Market) -> bool:
+        """Whether a market passes the filter."""
         if market.ticker in self.deaf:
             return False
         return self.everything or market.ticker in self.market_tickers or market.market_id in self.market_ids
@@ -99,21 +102,22 @@ class OpenChannel:
         return name in self.names or ALL in self.names
 
     def wants_communication(self, key: str, own: bool, request: bool) -> bool:
-        """``own``: the account made the RFQ or batch; ``request``: the frame is of the RFQ or batch itself,
-        which is what ``user_filter`` is about.
+        """Whether a frame passes shard and ``user_filter``, which is about the frames of requests.
+
+        ``own``: the account made the RFQ or batch; ``request``: the frame is about the RFQ or batch itself.
         """
         if self.own_only and request and not own:
             return False
         return self.shard_factor is None or zlib.crc32(key.encode()) % self.shard_factor == self.shard_key
 
     def market_count(self, tickers: list[str], ids: list[str]) -> int:
-        """How many markets the filter would name with these added."""
+        """How many markets the filter would have with these added."""
         if self.everything:
             return 0
         return len({*self.market_tickers, *tickers}) + len({*self.market_ids, *ids})
 
     def include(self, tickers: list[str], ids: list[str]) -> tuple[list[str], list[str]]:
-        """Widen the filter and return what is new; an unfiltered subscription stays unfiltered."""
+        """Widen the filter and return what is new in it; an unfiltered subscription stays unfiltered."""
         new_tickers = [ticker for ticker in dict.fromkeys(tickers) if ticker not in self.market_tickers]
         new_ids = [market_id for market_id in dict.fromkeys(ids) if market_id not in self.market_ids]
         if not self.everything:
@@ -122,7 +126,7 @@ class OpenChannel:
         return new_tickers, new_ids
 
     def may_change(self, now_us: int, limit: int) -> bool:
-        """Count a command against ``limit`` per second; False if there were that many in the last second."""
+        """Count a command against ``limit`` per second; False if the last second has had that many."""
         while self.updated_us and not 0 <= now_us - self.updated_us[0] < SECOND_US:
             self.updated_us.popleft()
         if len(self.updated_us) >= limit:

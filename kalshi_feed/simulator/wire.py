@@ -1,8 +1,7 @@
 """Numbers, times, envelopes and websocket frames as the exchange writes them.
 
-Owns the wire's text forms; pure functions, no state. Must not import anything else of the package. Prices are
-ints of 1/10,000 dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar inside the
-simulator (PROTOCOL.md 7).
+Owns how numbers and times are written; pure functions. Inside the simulator, prices are ints of 1/10,000
+dollar, sizes ints of 1/100 contract, costs and fees ints of 1/1,000,000 dollar (PROTOCOL.md 7).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ CONTRACT = 100
 MICRO = 1_000_000  # amounts of money: price x size, in 1/1,000,000 dollar
 
 Number = str | Decimal | int | float
-Side = Mapping[Number, Number] | None  # a side of a book as a script gives it: {price: size}
+Side = Mapping[Number, Number] | None  # a side of a book as a test writes it: {price: size}
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -80,15 +79,17 @@ def money_text(amount: int) -> str:
 
 
 def price_decimal(price: int) -> Decimal:
+    """A price in dollars."""
     return Decimal(price).scaleb(-4)
 
 
 def size_decimal(size: int) -> Decimal:
+    """A size in contracts."""
     return Decimal(size).scaleb(-2)
 
 
 def go_time(microseconds: int) -> str:
-    """RFC 3339 as Go writes it: microseconds, trailing zeros trimmed (PROTOCOL.md 6.2)."""
+    """RFC 3339 as Go writes it: microseconds without trailing zeros (PROTOCOL.md 6.2)."""
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{_second(seconds)}.{fraction:06d}".rstrip("0").rstrip(".") + "Z"
 
@@ -107,8 +108,7 @@ def envelope(
     seq: int | None = None,
     id_: int | None = None,
 ) -> bytes:
-    """One server message: the given parts and ``sending_ts_ms``. ``msg`` is ready JSON; None leaves it
-    out."""
+    """One server message: the given parts and ``sending_ts_ms``. ``msg`` is JSON; None leaves it out."""
     if id_ is None and sid is not None and seq is not None and msg is not None:  # nearly all of them
         return b'{"type":"%b","sid":%d,"seq":%d,"msg":%b,"sending_ts_ms":%d}' % (
             type_.encode(),
@@ -141,16 +141,13 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def close_payload(code: int | None, reason: str = "") -> bytes:
-    """The body of a close frame; ``None`` is a close frame without a code. Any code is let through, also
-    forbidden ones.
-    """
+    """The body of a close frame; None is a close frame without a code. Any code passes, even a wrong one."""
     return b"" if code is None else struct.pack("!H", code) + reason.encode()
 
 
 def levels(side: Mapping[int, int], *, complement: bool = False) -> list[list[str]]:
-    """A side of a book as a snapshot lists it: ascending in the reported price; ``complement`` is the yes
-    scale of a no side.
-    """
+    """A side of a book as a snapshot lists it, ascending in the reported price; ``complement``: a no side on
+    the yes scale."""
     items: Iterable[tuple[int, int]] = side.items()
     if complement:
         items = ((DOLLAR - price, size) for price, size in items)
@@ -158,9 +155,10 @@ def levels(side: Mapping[int, int], *, complement: bool = False) -> list[list[st
 
 
 def on_yes_scale(type_: str, msg: dict[str, Any]) -> dict[str, Any]:
-    """The message as a subscriber with ``use_yes_price`` gets it: no prices p become 1 - p (PROTOCOL.md 3.1).
+    """The message as a subscriber with ``use_yes_price`` gets it: prices p of no become 1 - p (PROTOCOL.md
+    3.1).
 
-    Prices the wire could not carry (a test may have put them there) stay as they are.
+    Prices that the wire cannot carry (a test may have put them there) stay as they are.
     """
     if type_ == "orderbook_delta" and msg.get("side") == "no":
         return {**msg, "price_dollars": _complement(msg.get("price_dollars"))}
@@ -178,8 +176,8 @@ def _complement(price: Any) -> Any:
 
 
 class WireMessage:
-    """One message for many subscribers: its JSON is made once per price scale. Used under the exchange's lock
-    only."""
+    """One message for many subscribers: its JSON is made once per price scale. Not thread-safe: the
+    exchange's lock guards it."""
 
     __slots__ = ("_plain", "_yes_scale", "msg", "type")
 
@@ -190,6 +188,7 @@ class WireMessage:
         self._yes_scale: bytes | None = None
 
     def encoded(self, use_yes_price: bool) -> bytes:
+        """The JSON of ``msg`` on one of the two price scales."""
         if use_yes_price:
             if self._yes_scale is None:
                 self._yes_scale = encode_json(on_yes_scale(self.type, self.msg))

@@ -95,14 +95,14 @@ class Told:
         self._clock = 0
 
     def snapshot(self) -> OrderbookSnapshot:
-        with self._exchange.lock:
-            msg = self._exchange._market(A).snapshot(False)
+        with self._exchange._core.lock:
+            msg = self._exchange._listing.market(A).snapshot(False)
         return self._decoded("orderbook_snapshot", msg)
 
     def change(self, delta: int = 1) -> OrderbookDelta:
         self._exchange.change(A, "yes", "0.41", delta)
-        with self._exchange.lock:
-            msg = self._exchange._market(A).delta("yes", 4100, delta * 100, 0)
+        with self._exchange._core.lock:
+            msg = self._exchange._listing.market(A).delta("yes", 4100, delta * 100, 0)
         return self._decoded("orderbook_delta", msg)
 
     def _decoded(self, type_: str, msg: dict[str, Any]) -> Any:

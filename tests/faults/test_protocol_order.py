@@ -12,7 +12,7 @@ import pytest
 
 from kalshi_feed import FeedFault, SubscriptionState
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.core import Core
+from kalshi_feed.simulator.reception import Reception
 from kalshi_feed.simulator.reordering import PendingCommand, reordered
 from tests.faults.witness import actions, number_of
 from tests.feed.support import (
@@ -45,7 +45,7 @@ def overtaken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
             orders.append(order)
         return done
 
-    monkeypatch.setattr(f"{Core.__module__}.reordered", noting)
+    monkeypatch.setattr(f"{Reception.__module__}.reordered", noting)
     return orders
 
 

@@ -14,7 +14,7 @@ from .peer import Peer, wait_until
 
 @pytest.fixture(autouse=True)
 def no_exchange_thread_left() -> Iterator[None]:
-    """After each test no thread of an exchange is left that it started (descriptors: tests/conftest.py)."""
+    """After each test, no exchange thread that it started is left (descriptors: see tests/conftest.py)."""
     before = set(threading.enumerate())  # another folder's exchange may serve the whole run
     yield
     wait_until(

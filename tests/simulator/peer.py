@@ -55,7 +55,7 @@ class Closed(Exception):
 
 
 class Refused(Exception):
-    """The upgrade was answered with something else than 101."""
+    """The upgrade was answered with a status other than 101."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(status, body)
@@ -65,8 +65,7 @@ class Refused(Exception):
 
 
 class Peer:
-    """One raw connection; a context manager. One thread at a time (websockets.sync reads and writes TLS from
-    two)."""
+    """One raw connection; a context manager. Used by one thread at a time."""
 
     def __init__(self, exchange: Exchange, signed: Mapping[str, str] | None = None, **options: Any) -> None:
         self._url: str = options.pop("url", exchange.url)
@@ -99,12 +98,12 @@ class Peer:
         try:
             self.ws.close(timeout=1)
         except OSError:
-            pass  # the exchange was quicker
+            pass  # the exchange was faster
         finally:
-            self.shutdown()  # close() leaves a socket that the other side has closed
+            self.shutdown()  # close() leaves the socket open if the other side has closed
 
     def shutdown(self) -> None:
-        """Close the socket, and say nothing."""
+        """Close the socket without a close frame."""
         self.ws.shutdown()  # type: ignore[no-untyped-call]
 
     def send(self, cmd: str | None, params: Any = None, *, id_: Any = ...) -> int:
@@ -136,8 +135,8 @@ class Peer:
     def text(self, timeout: float = DEADLINE) -> str:
         """The next text message (pings are answered on the way). Raises TimeoutError, Closed.
 
-        A reader of its own, after the handshake: websocket-client's takes ten times as long for thousands of
-        messages.
+        Reads frames by itself after the handshake: for thousands of messages, websocket-client takes ten
+        times as long.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -158,7 +157,7 @@ class Peer:
         return message
 
     def until_closed(self) -> Closed:
-        """How the exchange ended the connection, after whatever it still sent."""
+        """Read to the end of the connection; returns how the exchange ended it."""
         while True:
             try:
                 self.text()
@@ -170,7 +169,7 @@ class Peer:
         return self.recv()
 
     def error(self, cmd: str | None, params: Any = None, *, id_: Any = ...) -> int:
-        """The code of the error a command is answered with."""
+        """Send a command; returns the code of the error that answers it."""
         reply = self.ask(cmd, params, id_=id_)
         assert reply["type"] == "error", reply
         code: int = reply["msg"]["code"]
@@ -185,7 +184,7 @@ class Peer:
         )
 
     def subscribe(self, *channels: str, tickers: tuple[str, ...] = (), **more: Any) -> list[dict[str, Any]]:
-        """Subscribe anew and return everything that comes of it (the snapshots included)."""
+        """Subscribe; returns all the answers, including the snapshots."""
         params: dict[str, Any] = {"channels": list(channels), **more}
         if tickers:
             params["market_tickers"] = list(tickers)
@@ -195,7 +194,7 @@ class Peer:
         return self.take(len(channels) + extra)
 
     def barrier(self) -> list[dict[str, Any]]:
-        """Everything that came before the answer to a list_subscriptions sent now."""
+        """Everything that arrives before the answer to a list_subscriptions sent now."""
         id_ = self.send("list_subscriptions")
         messages: list[dict[str, Any]] = []
         while True:
@@ -206,7 +205,7 @@ class Peer:
 
 
 class Fold:
-    """An independent book: plain dicts of Decimals, fed with messages, checking seq."""
+    """An independent book: plain dicts of Decimals. It is fed with messages and checks seq."""
 
     def __init__(self, *, use_yes_price: bool = False) -> None:
         self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}

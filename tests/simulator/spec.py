@@ -1,5 +1,5 @@
-"""The exchange's published schemas for the tests of the simulator, and a validator for what of JSON schema
-they use."""
+"""The exchange's published schemas for the tests of the simulator, and a validator for the part of JSON
+Schema that they use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Spec:
         return self.resolve(self.facts["messages"][message]["payload"])
 
     def data_messages(self) -> dict[str, list[str]]:
-        """The names of the facts' messages of each channel."""
+        """The names of the published messages, by channel."""
         channels = self.facts["channels"].items()
         return {name: one["messages"] for name, one in channels if name not in ("root", "control_frames")}
 
@@ -57,7 +57,8 @@ class Spec:
         return [name for name in self.facts["channels"]["root"]["messages"] if name.endswith("Response")]
 
     def problems(self, schema: dict[str, Any], value: Any, where: str = "") -> list[str]:
-        """What is wrong with a value. An unknown field of an object is wrong too: the exchange made it up."""
+        """Everything wrong with a value. An unknown field of an object is wrong, too: the simulator made it
+        up."""
         schema = self.resolve(schema)
         strange = schema.keys() - _KNOWN - _NOTES
         assert not strange, f"the validator does not know {strange}"
@@ -67,16 +68,18 @@ class Spec:
             isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
             for kind in kinds
         ):
-            return [f"{where}: {value!r} is no {' or '.join(kinds)}"]
+            return [f"{where}: {value!r} is not of type {' or '.join(kinds)}"]
         found = []
         if "enum" in schema and value not in schema["enum"]:
-            found.append(f"{where}: {value!r} is none of {schema['enum']}")
+            found.append(f"{where}: {value!r} is not one of {schema['enum']}")
         if "const" in schema and value != schema["const"]:
             found.append(f"{where}: {value!r} is not {schema['const']!r}")
         if "minimum" in schema and value < schema["minimum"]:
             found.append(f"{where}: {value!r} is below {schema['minimum']}")
         if isinstance(value, str):
-            found += [f"{where}: {value!r} is no {schema['format']}"] if not _formatted(schema, value) else []
+            found += (
+                [f"{where}: {value!r} is not a {schema['format']}"] if not _formatted(schema, value) else []
+            )
         if isinstance(value, list):
             if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
                 found.append(f"{where}: {len(value)} items")
@@ -94,7 +97,8 @@ class Spec:
         return found
 
     def match(self, frame: dict[str, Any]) -> tuple[str | None, list[str]]:
-        """Which of the facts' messages a frame of the exchange is; None, and why, if it is none."""
+        """The published message that a frame of the exchange matches; None, and the reasons, if there is
+        none."""
         names = [name for names in self.data_messages().values() for name in names] + self.replies()
         reasons = []
         for name in dict.fromkeys(names):

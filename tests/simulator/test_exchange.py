@@ -85,7 +85,7 @@ def test_wrong_credentials_are_401(exchange: Exchange) -> None:
         assert response.status == 401
         assert json.loads(response.body) == {"code": "authentication_error", "details": details}
         assert abs(date(response.headers) - time.time()) < 3
-    text = f"{now}GET{PATH}?x=1"  # the query is not part of what is signed
+    text = f"{now}GET{PATH}?x=1"  # the query is not signed
     wrong_text = {**good, "KALSHI-ACCESS-SIGNATURE": sign(exchange.private_key_pem, text)}
     assert refused(exchange, wrong_text, url=f"{exchange.url}?x=1").status == 401
     with Peer(exchange, url=f"{exchange.url}?x=1"):
@@ -145,12 +145,12 @@ def test_tls_is_checked_and_can_be_left_out(exchange: Exchange) -> None:
         assert peer.ask("list_subscriptions")["type"] == "ok"
 
 
-def test_garbage_and_silence_before_the_upgrade_harm_nobody(exchange: Exchange, peer: Peer) -> None:
+def test_garbage_and_silence_before_the_upgrade_do_no_harm(exchange: Exchange, peer: Peer) -> None:
     address = ("127.0.0.1", exchange.port)
     with socket.create_connection(address) as silent, socket.create_connection(address) as rude:
         rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
         rude.settimeout(5)
-        with contextlib.suppress(ConnectionResetError):  # part of what it said was not read
+        with contextlib.suppress(ConnectionResetError):  # some bytes were left unread
             while rude.recv(100):
                 pass
         context = exchange.ssl_context
@@ -244,7 +244,7 @@ def test_a_taken_port_is_an_error(exchange: Exchange) -> None:
 
 
 def test_credentials_and_files(exchange: Exchange, tmp_path: Path) -> None:
-    for _ in range(2):  # the second time over the first
+    for _ in range(2):  # the second time overwrites the first
         key, ca = exchange.write_credentials(tmp_path / "files")
         assert key.read_bytes() == exchange.private_key_pem and ca.read_bytes() == exchange.ca_pem
         assert stat.S_IMODE(os.stat(key).st_mode) == 0o600

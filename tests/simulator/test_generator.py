@@ -1,5 +1,4 @@
-"""Markets that move: never crossed, mostly right in their mixture, quiet when told, and true for every
-reader."""
+"""Markets that move: never crossed, a plausible mixture, still when paused, and the same for every reader."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ import time
 from decimal import Decimal
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.generator import Mover
 from kalshi_feed.simulator.markets import Market
+from kalshi_feed.simulator.mover import Mover
 
 from .peer import Fold, Peer, wait_until
 

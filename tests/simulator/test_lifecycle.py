@@ -115,7 +115,7 @@ def test_events(exchange: Exchange, peer: Peer) -> None:
     assert cleared["msg"]["fee_type_override"] is cleared["msg"]["fee_multiplier_override"] is None
 
 
-def test_what_no_market_would_say_is_refused(exchange: Exchange) -> None:
+def test_an_impossible_lifecycle_message_is_refused(exchange: Exchange) -> None:
     with pytest.raises(ValueError, match="titel"):
         exchange.create_market("C", titel="x")
     with pytest.raises(ValueError, match="price_level_structure must be one of"):

@@ -1,4 +1,4 @@
-"""RFQs, quotes and batches: who hears what, and what an execution does to the account."""
+"""RFQs, quotes and batches: which client gets which message, and how an execution changes the account."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_account_quotes_on_anothers_request(exchange: Exchange, peer: Peer) 
         exchange.quote(withdrawn, "0.5")
 
 
-def test_what_makes_no_request_or_quote(exchange: Exchange) -> None:
+def test_bad_requests_and_quotes_are_refused(exchange: Exchange) -> None:
     for sizes in ({}, {"contracts": 1, "target_cost": 1}, {"contracts": 0}, {"target_cost": -1}):
         with pytest.raises(ValueError, match="contracts"):
             exchange.create_rfq("A", **sizes)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_the_maker_of_a_batch_quote_hears_of_it(exchange: Exchange, peer: Peer) 
         exchange.accept_batch(other, "no")
 
 
-def test_user_filter_hides_others_requests_but_no_quotes(exchange: Exchange, peer: Peer) -> None:
+def test_user_filter_hides_the_requests_of_others_but_not_quotes(exchange: Exchange, peer: Peer) -> None:
     communications(peer, user_filter="self")
     theirs = exchange.create_rfq("A", contracts=1, own=False)
     exchange.quote(theirs, "0.5")

@@ -30,7 +30,7 @@ def subscribe(peer: Peer, channel: str, names: list[str]) -> None:
     assert peer.recv()["type"] == "subscribed"
 
 
-def test_a_published_value_reaches_who_asked_for_it(exchange: Exchange, peer: Peer) -> None:
+def test_a_published_value_reaches_its_subscribers(exchange: Exchange, peer: Peer) -> None:
     subscribe(peer, SLOW, ["BRTI", "LTCUSD_RTI"])
     subscribe(peer, FAST, ["all"])
     subscribe(peer, PYTH, ["Metal.XAU/USD"])
@@ -59,7 +59,7 @@ def test_a_published_value_reaches_who_asked_for_it(exchange: Exchange, peer: Pe
     assert gold["msg"]["value_usd"] == "2365.12345000" and "data" not in gold["msg"]
 
 
-def test_lists_tell_what_there_is(exchange: Exchange, peer: Peer) -> None:
+def test_lists_show_everything_on_offer(exchange: Exchange, peer: Peer) -> None:
     subscribe(peer, SLOW, [])
     subscribe(peer, FAST, ["BRTI"])
     subscribe(peer, PYTH, ["Metal.XAU/USD"])
@@ -102,13 +102,13 @@ def test_names_are_added_dropped_and_all(exchange: Exchange, peer: Peer) -> None
     assert peer.barrier() == []
 
 
-def test_values_move_while_somebody_listens() -> None:
+def test_values_move_while_a_client_listens() -> None:
     with Exchange(key_type="ed25519") as exchange, Peer(exchange) as peer:
         subscribe(peer, FAST, ["BRTI"])
         subscribe(peer, SLOW, ["BRTI"])
         subscribe(peer, PYTH, ["Metal.XAU/USD"])
         time.sleep(0.3)
-        assert peer.barrier() == []  # a quiet exchange
+        assert peer.barrier() == []  # with rate=0 they do not move
         exchange.references_move = True
         got: list[dict[str, Any]] = []
 
@@ -128,7 +128,7 @@ def test_values_move_while_somebody_listens() -> None:
 
 def test_averages_of_the_last_minute_and_of_the_quarter_hour() -> None:
     index = Reference("BRTI", 100 * UNIT)
-    start = 14 * 60_000  # the last minute before a quarter
+    start = 14 * 60_000  # the last minute of a quarter-hour
     for second, dollars in ((-30, 100), (10, 200), (20, 300)):
         index.value = dollars * UNIT
         index.record(start + second * 1000)

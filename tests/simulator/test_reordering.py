@@ -1,5 +1,4 @@
-"""Commands that come together are answered in another order, and what one may owe to another stays behind
-it."""
+"""Commands that arrive together are answered in another order, never before one that could affect them."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ TOGETHER = 12
 def send_together(
     exchange: Exchange, peer: Peer, *commands: tuple[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The commands, with the ids 101, 102 ..., in one TLS record; returns all that comes of them."""
+    """Send the commands, with the ids 101, 102 ..., in one TLS record; returns all the answers."""
     before = len(exchange.commands)
     texts = [
         json.dumps({"id": id_, "cmd": cmd, "params": params})
@@ -112,7 +111,7 @@ def test_commands_about_the_same_thing_keep_their_order(exchange: Exchange, peer
     assert [one["market_tickers"] for one in exchange.subscriptions] == [["A"], ["A"]]
 
 
-def test_a_list_and_a_sid_that_was_guessed_see_what_was_done_before(exchange: Exchange, peer: Peer) -> None:
+def test_a_list_and_a_guessed_sid_see_the_effects_of_earlier_commands(exchange: Exchange, peer: Peer) -> None:
     subscribes = [
         ("subscribe", {"channels": [channel]}) for channel in ("trade", "ticker", "fill", "user_orders")
     ]
@@ -139,7 +138,7 @@ def test_the_first_commands_are_refused_whatever_the_order(
     )
 
 
-def test_no_order_lets_one_overtake_what_it_must_follow() -> None:
+def test_no_command_overtakes_one_that_it_must_follow() -> None:
     subscriptions = {"trade": OpenChannel("trade", 1, False), "ticker": OpenChannel("ticker", 2, False)}
     chance = random.Random(1)
     kinds: list[dict[str, Any]] = [

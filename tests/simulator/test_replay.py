@@ -1,4 +1,4 @@
-"""Recordings served as markets: made-up files here, and the real captures where they are at hand."""
+"""Recordings served as markets: made-up files, and the real captures if they are there."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_file_is_served_in_order_with_its_own_fields(
     replay = exchange.replay(write(tmp_path / name, FRAMES, wrapped=wrapped))
     assert (replay.frames, replay.position, replay.done) == (9, 0, False)
     assert replay.market_tickers == ("X", "Y")
-    # the smallest book that carries the deltas before the first snapshot
+    # the smallest book to which the deltas before the first snapshot can be applied
     assert exchange.book("X") == {
         "yes": {Decimal("0.05"): Decimal("27.25")},
         "no": {Decimal("0.2"): Decimal("1.5")},
@@ -96,13 +96,15 @@ def test_a_file_is_served_in_order_with_its_own_fields(
     assert all("sending_ts_ms" in message for message in messages)
 
 
-def test_run_to_stops_where_it_is_told(exchange: Exchange, tmp_path: Path) -> None:
+def test_run_to_stops_at_the_position(exchange: Exchange, tmp_path: Path) -> None:
     replay = exchange.replay(write(tmp_path / "a.ndjson", FRAMES))
     replay.run_to(5)
     assert replay.position == 5
     assert exchange.book("X")["yes"] == {Decimal("0.05"): Decimal("20.25")}
     with Peer(exchange) as peer:
-        _, first = peer.subscribe("orderbook_delta", tickers=("X",))  # a newcomer gets the book as it is
+        _, first = peer.subscribe(
+            "orderbook_delta", tickers=("X",)
+        )  # a late subscriber gets the book as it is
         assert first["msg"]["yes_dollars_fp"] == [["0.0500", "20.25"]]
         assert peer.barrier() == []
         replay.pause_at(6)
@@ -111,7 +113,7 @@ def test_run_to_stops_where_it_is_told(exchange: Exchange, tmp_path: Path) -> No
         assert not replay.wait(0.01)
         replay.resume()
         assert replay.wait(5)
-        replay.run_to(2)  # behind: nothing happens
+        replay.run_to(2)  # it is past that: nothing happens
         assert replay.position == 9
 
 
@@ -152,7 +154,7 @@ def test_a_hole_in_the_recording_is_counted(exchange: Exchange, tmp_path: Path) 
     assert exchange.book("X") == {"yes": {}, "no": {}}
 
 
-def test_what_cannot_be_played_is_refused(exchange: Exchange, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_played_is_refused(exchange: Exchange, tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"type":"orderbook_delta","msg":{"market_ticker":"X"}}\nnot json\n')
     with pytest.raises(ValueError, match="line 2"):
@@ -202,7 +204,7 @@ def test_real_captures_play_true(path: Path) -> None:
 
 
 def test_every_channel_is_replayed(exchange: Exchange, peer: Peer, tmp_path: Path) -> None:
-    """Frames go to who wants them; a replayed market's book is the recording's, so it takes no orders."""
+    """Frames go to their subscribers; a replayed market's book is the recording's, so it takes no orders."""
     frames: list[tuple[str, dict[str, Any]]] = [
         ("user_order", {"ticker": "X", "status": "resting"}),
         ("market_position", {"market_ticker": "X", "position_fp": "1.00"}),
@@ -211,7 +213,7 @@ def test_every_channel_is_replayed(exchange: Exchange, peer: Peer, tmp_path: Pat
         ("rfq_batch_created", {"id": "b"}),
         ("pyth_value", {"underlying_ticker": "Metal.XAG/USD"}),
         ("pyth_value", {"underlying_ticker": "Metal.XAU/USD"}),
-        ("pyth_value_underlying_list", {"underlying_tickers": ["Metal.XAU/USD"]}),  # an answer to somebody
+        ("pyth_value_underlying_list", {"underlying_tickers": ["Metal.XAU/USD"]}),  # an answer to a command
     ]
     path = write(tmp_path / "all.ndjson", [{"type": type_, "sid": 1, "msg": msg} for type_, msg in frames])
     peer.subscribe("user_orders", "market_positions", tickers=("X",))

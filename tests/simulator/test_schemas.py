@@ -1,4 +1,4 @@
-"""The table of fields: equal to the published schemas, and what ``send`` refuses by it."""
+"""The table of fields: it equals the published schemas, and ``send`` refuses messages that do not fit it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec() -> Spec:
 
 
 def differences(spec: Spec, where: str, fields: Fields, schema: dict[str, Any]) -> list[str]:
-    """Where the table's fields and an object schema differ."""
+    """The differences between the table's fields and an object schema."""
     found = []
     properties = schema["properties"]
     for name in sorted(fields.keys() | properties.keys()):
@@ -134,12 +134,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         "trade",
         {**TRADE, "yes_price_dollars": 0.4},
-        "trade.yes_price_dollars must be decimal text from '0' to '1'",
+        "trade.yes_price_dollars must be a decimal string from '0' to '1'",
     ),
     ("trade", {**TRADE, "yes_price_dollars": "1.0001"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "0.40000"}, "yes_price_dollars"),
     ("trade", {**TRADE, "yes_price_dollars": "NaN"}, "yes_price_dollars"),
-    ("trade", {**TRADE, "count_fp": "1"}, "trade.count_fp must be decimal text with two decimals"),
+    ("trade", {**TRADE, "count_fp": "1"}, "trade.count_fp must be a decimal string with two decimals"),
     ("trade", {**TRADE, "count_fp": "-1.00"}, "count_fp"),
     ("trade", {**TRADE, "count_fp": "١.00"}, "count_fp"),
     ("trade", {**TRADE, "taker_side": "maybe"}, "trade.taker_side must be one of 'yes', 'no', got 'maybe'"),
@@ -155,7 +155,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         {**FEES, "fee_multiplier_override": "1"},
         "fee_multiplier_override must be number or null",
     ),
-    ("orderbook_snapshot", {**SNAPSHOT, "clock": -1}, "clock must be an int from 0"),
+    ("orderbook_snapshot", {**SNAPSHOT, "clock": -1}, "clock must be an int of at least 0"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": [["0.40"]]}, r"yes_dollars_fp\[0\] must be a pair"),
     ("orderbook_snapshot", {**SNAPSHOT, "yes_dollars_fp": {}}, "yes_dollars_fp must be a list"),
     (
@@ -164,7 +164,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
         r"legs\[0\] lacks the field 'market_ticker'",
     ),
     ("rfq_batch_created", {**BATCH, "legs": ["E"]}, r"legs\[0\] must be an object"),
-    ("rfq_batch_created", {**BATCH, "created_ts": "now"}, "created_ts must be RFC 3339"),
+    ("rfq_batch_created", {**BATCH, "created_ts": "now"}, "created_ts must be an RFC 3339 string"),
     (
         "market_lifecycle_v2",
         {"market_ticker": "A", "event_type": "metadata_updated", "close_ts": 1},
@@ -196,7 +196,7 @@ def test_send_knows_which_channel_a_type_is_of(exchange: Exchange, peer: Peer) -
     exchange.send("trade", TRADE)
     exchange.send("market_lifecycle_v2", FEES, type="event_fee_update")
     exchange.send("communications", BATCH, type="rfq_batch_created")
-    exchange.send("trade", {"anything": 1}, type="trade_v9")  # a type nobody knows is not checked
+    exchange.send("trade", {"anything": 1}, type="trade_v9")  # an unknown type is not checked
     got = peer.barrier()
     assert [message["type"] for message in got] == [
         "trade",

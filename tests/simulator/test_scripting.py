@@ -47,7 +47,7 @@ def test_changes_reach_truth_and_subscribers_alike(exchange: Exchange, peer: Pee
     }
 
 
-def test_what_cannot_be_is_refused(exchange: Exchange) -> None:
+def test_impossible_books_and_changes_are_refused(exchange: Exchange) -> None:
     with pytest.raises(ValueError, match=r"would leave -1\.00"):
         exchange.change("A", "yes", "0.40", -11)
     with pytest.raises(ValueError, match="not between 0 and 1"):
@@ -87,7 +87,7 @@ def test_set_book_settle_and_snapshot_are_unsolicited_snapshots(exchange: Exchan
 # -- frames --------------------------------------------------------------------------------------------------
 
 
-def test_a_dead_book_says_nothing_and_a_mute_one_has_no_snapshot(exchange: Exchange, peer: Peer) -> None:
+def test_a_dead_book_sends_no_deltas_and_a_mute_one_no_snapshots(exchange: Exchange, peer: Peer) -> None:
     subscribe_both(peer)
     exchange.dead_books = ["A"]
     exchange.mute_books = ["B"]
@@ -132,7 +132,7 @@ def test_lost_frames_keep_their_numbers_and_the_truth(exchange: Exchange, peer: 
     id_ = peer.update(1, "add_markets", "A")
     assert id_ == exchange.wait_for_command("update_subscription")["id"]
     exchange.change("A", "yes", "0.40", 1)
-    assert peer.recv()["seq"] == 8  # 7 was the ok
+    assert peer.recv()["seq"] == 8  # the ok was 7
 
 
 def test_doubled_swapped_and_corrupted_frames(exchange: Exchange, peer: Peer) -> None:
@@ -159,7 +159,7 @@ def test_every_sequenced_channel_can_lose_frames(exchange: Exchange, peer: Peer)
     peer.recv()
     exchange.lose(4)
     for _ in range(2):
-        exchange.fill("A")  # has no number: not lost
+        exchange.fill("A")  # it has no number, so it is not lost
         exchange.create_event("E")
         exchange.create_rfq("A", contracts=1)
         exchange.create_order_group(1)
@@ -328,7 +328,7 @@ def test_silence_and_freeze(exchange: Exchange, peer: Peer) -> None:
     exchange.silence()
     exchange.change("A", "yes", "0.40", 1)
     peer.send("list_subscriptions")
-    exchange.wait_for_command("list_subscriptions")  # it does read
+    exchange.wait_for_command("list_subscriptions")  # it still reads
     with pytest.raises(TimeoutError):
         peer.recv(0.2)
     exchange.thaw()
@@ -343,7 +343,7 @@ def test_silence_and_freeze(exchange: Exchange, peer: Peer) -> None:
     assert peer.recv()["type"] == "ok"
 
 
-def test_a_slow_reader_gets_error_25_and_stalls_nobody(exchange: Exchange) -> None:
+def test_a_slow_reader_gets_error_25_and_does_not_stall_others(exchange: Exchange) -> None:
     exchange.max_buffer = 200_000
     with Peer(exchange) as slow, Peer(exchange) as quick:
         for peer in (slow, quick):
@@ -361,5 +361,5 @@ def test_a_slow_reader_gets_error_25_and_stalls_nobody(exchange: Exchange) -> No
 
 
 def test_no_delay_on_the_socket(exchange: Exchange, peer: Peer) -> None:
-    (connection,) = exchange._open
+    (connection,) = exchange._core.open
     assert connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

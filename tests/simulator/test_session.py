@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 from kalshi_feed.simulator import Exchange
-from kalshi_feed.simulator.session import Quirks
+from kalshi_feed.simulator.settings import Quirks
 from kalshi_feed.simulator.subscriptions import SEQUENCED
 
 from .peer import Fold, Peer
@@ -90,7 +90,7 @@ def test_get_snapshot_carries_the_commands_id_and_the_next_numbers(exchange: Exc
         ("orderbook_snapshot", 1, 3),
     )
     exchange.change("B", "yes", "0.10", 1)
-    assert peer.barrier() == []  # B was shown, not subscribed
+    assert peer.barrier() == []  # the snapshot of B did not subscribe to it
     assert peer.error("update_subscription", {"sid": 1, "action": "get_snapshot", "market_ticker": "A"}) == 14
     exchange.quirks.get_snapshot_ok = True
     peer.update(1, "get_snapshot", "A")
@@ -112,8 +112,10 @@ def test_an_unknown_market_has_an_empty_snapshot_without_an_id(peer: Peer) -> No
     assert snapshot["msg"] == {"market_ticker": "NOBODY", "market_id": "", "clock": 0}
 
 
-def test_a_market_that_appears_later_is_served_to_who_adds_it_again(exchange: Exchange, peer: Peer) -> None:
-    """PROTOCOL.md 5.4: nobody has shown that it is served to who asked before."""
+def test_a_market_that_appears_later_is_served_to_a_client_that_adds_it_again(
+    exchange: Exchange, peer: Peer
+) -> None:
+    """PROTOCOL.md 5.4: there is no evidence that it is served to a client that asked for it earlier."""
     sid = peer.subscribe("orderbook_delta", tickers=("A", "LATE"))[0]["msg"]["sid"]
     exchange.add_market("LATE", yes={"0.5": 1})
     exchange.change("LATE", "no", "0.3", 2)
@@ -135,7 +137,7 @@ def test_a_market_that_is_gone_is_unknown(exchange: Exchange, peer: Peer) -> Non
         exchange.remove_market("A")
 
 
-def test_a_market_that_appears_later_sends_a_snapshot_to_who_asked_before(
+def test_a_market_that_appears_later_sends_a_snapshot_to_a_client_that_asked_before(
     exchange: Exchange, peer: Peer
 ) -> None:
     exchange.quirks.unknown_markets_flow = True
@@ -147,7 +149,7 @@ def test_a_market_that_appears_later_sends_a_snapshot_to_who_asked_before(
     assert shape(delta) == ("orderbook_delta", 1, 3) and delta["msg"]["clock"] == 1
 
 
-def test_use_yes_price_turns_the_no_side(exchange: Exchange, peer: Peer) -> None:
+def test_use_yes_price_converts_the_no_side(exchange: Exchange, peer: Peer) -> None:
     exchange.set_book("A", yes={"0.40": 1}, no={"0.55": 7, "0.5": 3})
     _, snapshot = peer.subscribe("orderbook_delta", tickers=("A",), use_yes_price=True)
     assert snapshot["msg"]["yes_dollars_fp"] == [["0.4000", "1.00"]]
@@ -247,13 +249,15 @@ def test_each_wrong_command_draws_its_code_and_changes_nothing(peer: Peer) -> No
         assert (cmd, params, peer.error(cmd, params)) == (cmd, params, code)
     assert [item["sid"] for item in peer.ask("list_subscriptions")["msg"]] == [1, 2, 3, 4]
     ok = peer.ask("subscribe", ORDERBOOK)
-    assert shape(ok) == ("ok", 1, 2)  # errors of commands took no number
+    assert shape(ok) == ("ok", 1, 2)  # errors of commands take no number
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[1]", '"subscribe"', "null", "", "[" * 5000, '{"id":-1}', '{"id":"x"}', '{"id":true}']
 )
-def test_what_is_no_command_is_error_1_without_an_id(exchange: Exchange, peer: Peer, text: str) -> None:
+def test_a_frame_that_is_not_a_command_draws_error_1_without_an_id(
+    exchange: Exchange, peer: Peer, text: str
+) -> None:
     peer.ws.send(text)
     reply = peer.recv()
     assert reply["msg"] == {"code": 1, "msg": "Unable to process message"} and "id" not in reply
@@ -296,7 +300,9 @@ def test_a_subscription_is_changed_only_so_often(exchange: Exchange, peer: Peer)
     assert peer.error("subscribe", ORDERBOOK) == 27
     update = {"sid": 1, "action": "add_markets", "market_tickers": ["B"]}
     assert peer.error("update_subscription", update) == 27
-    assert peer.ask("update_subscription", {**update, "sid": 2})["type"] == "ok"  # each has its own
+    assert (
+        peer.ask("update_subscription", {**update, "sid": 2})["type"] == "ok"
+    )  # each subscription has its own limit
     exchange.clock_offset = 1.0
     assert peer.ask("update_subscription", update)["type"] == "ok"
 

@@ -1,5 +1,4 @@
-"""Everything the exchange writes is as the published schemas say, and it can write every message they
-have."""
+"""Everything the simulator writes fits the published schemas, and it can write every message in them."""
 
 from __future__ import annotations
 
@@ -69,7 +68,7 @@ def live(exchange: Exchange) -> None:
 
 
 def publish(exchange: Exchange) -> None:
-    for minute in range(15):  # one of them is the last before a quarter hour
+    for minute in range(15):  # one of them is the last of a quarter-hour
         exchange.clock_offset = 60 * minute
         exchange.publish_index("BRTI")
     exchange.clock_offset = 0
@@ -77,7 +76,7 @@ def publish(exchange: Exchange) -> None:
 
 
 def command(peer: Peer) -> list[dict[str, Any]]:
-    """Every kind of answer."""
+    """Draw every kind of answer."""
     sids = {channel: sid for sid, channel in enumerate(SEQUENCED, 1)}
     for channel, name in (("orderbook_delta", "B"), ("ticker", "B"), ("user_orders", "B")):
         peer.update(sids[channel], "add_markets", name)
@@ -168,8 +167,8 @@ def test_moving_markets_write_valid_frames() -> None:
     assert not wrong, wrong[0]
 
 
-def test_the_validator_sees_what_is_wrong(exchange: Exchange, peer: Peer) -> None:
-    """A validator that lets everything pass would prove nothing."""
+def test_the_validator_finds_the_errors(exchange: Exchange, peer: Peer) -> None:
+    """A validator that accepts everything would prove nothing."""
     spec = Spec()
     peer.subscribe("trade")
     exchange.trade("A", "yes", "0.45", 2)

@@ -1,4 +1,4 @@
-"""The account: its orders in the books, their fills, positions and groups, and what is told of them."""
+"""The account: its orders in the books, their fills, positions and groups, and the messages about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def of(messages: list[dict[str, Any]], type_: str) -> list[dict[str, Any]]:
 
 
 def listen(peer: Peer) -> Fold:
-    """Everything of A, and of the account."""
+    """Subscribe to everything about A and the account."""
     fold = Fold()
     for message in peer.subscribe("orderbook_delta", "trade", tickers=("A",)) + peer.subscribe(*ACCOUNT):
         fold.feed(message)
@@ -63,7 +63,7 @@ def test_an_order_rests_in_the_book_and_its_delta_says_whose_it_is(exchange: Exc
     assert (msg["expiration_ts_ms"], msg["expiration_time"]) == (5000, "1970-01-01T00:00:05Z")
     assert exchange.orders == [msg]
     exchange.change("A", "yes", "0.41", 1)
-    assert "client_order_id" not in peer.recv()["msg"]  # somebody else's
+    assert "client_order_id" not in peer.recv()["msg"]  # another trader's
     exchange.cancel_order(order_id)
     delta, order = peer.take(2)
     assert (delta["msg"]["delta_fp"], delta["msg"]["client_order_id"]) == ("-10.00", "mine")
@@ -85,7 +85,7 @@ def test_selling_an_outcome_is_gaining_the_other(exchange: Exchange, peer: Peer)
 
 def test_a_crossing_order_takes_and_rests_with_the_remainder(exchange: Exchange, peer: Peer) -> None:
     fold = listen(peer)
-    exchange.place_order("A", "yes", "0.46", 10, client_order_id="taker")  # 7 no rest at 0.55
+    exchange.place_order("A", "yes", "0.46", 10, client_order_id="taker")  # 7 no contracts rest at 0.55
     got = peer.barrier()
     for message in got:
         fold.feed(message)
@@ -140,7 +140,7 @@ def test_others_of_a_price_are_filled_first(exchange: Exchange, peer: Peer) -> N
     first = exchange.place_order("A", "yes", "0.41", 2)
     second = exchange.place_order("A", "yes", "0.41", 2)
     fold = listen(peer)
-    exchange.take("A", "no", 7)  # 5.5 of others, 1.5 of the first
+    exchange.take("A", "no", 7)  # 5.5 from others, 1.5 from the first
     got = peer.barrier()
     for message in got:
         fold.feed(message)
@@ -154,7 +154,7 @@ def test_others_of_a_price_are_filled_first(exchange: Exchange, peer: Peer) -> N
     )
     assert (fill["order_id"], fill["count_fp"], fill["is_taker"]) == (first, "1.50", False)
     assert fill["fee_cost"] == "0.000000"
-    exchange.take("A", "no", 100, limit="0.59")  # the rest of 0.41 and nothing of 0.40
+    exchange.take("A", "no", 100, limit="0.59")  # the rest at 0.41 and nothing at 0.40
     got = peer.barrier()
     for message in got:
         fold.feed(message)
@@ -167,14 +167,14 @@ def test_others_of_a_price_are_filled_first(exchange: Exchange, peer: Peer) -> N
     exchange.take("A", "yes", 7)
     assert [trade["count_fp"] for trade in of(peer.barrier(), "trade")] == ["7.00"]
     exchange.take("A", "yes", 7)
-    assert peer.barrier() == []  # nobody offers
+    assert peer.barrier() == []  # there are no offers
 
 
 def test_a_trade_at_an_orders_price_fills_it(exchange: Exchange, peer: Peer) -> None:
     order_id = exchange.place_order("A", "yes", "0.40", 3)
     fold = listen(peer)
     exchange.trade("A", "no", "0.60", 2)
-    exchange.trade("A", "yes", "0.45", 2)  # the other side's
+    exchange.trade("A", "yes", "0.45", 2)  # from the other side
     exchange.trade("A", "no", "0.60", 20)
     got = peer.barrier()
     for message in got:
@@ -247,7 +247,7 @@ def test_amend_and_decrease(exchange: Exchange, peer: Peer) -> None:
     assert (amended["last_update_reason"], amended["yes_price_dollars"]) == ("Amend", "0.4300")
     assert (amended["initial_count_fp"], amended["remaining_count_fp"]) == ("10.00", "9.00")
     assert (decreased["last_update_reason"], decreased["remaining_count_fp"]) == ("Decrease", "7.00")
-    exchange.amend_order(order_id, price="0.45")  # now it crosses 7 at 0.55
+    exchange.amend_order(order_id, price="0.45")  # now it crosses the 7 at 0.55
     got = peer.barrier()
     for message in got:
         fold.feed(message)
@@ -283,7 +283,7 @@ def test_post_only_and_self_trades(exchange: Exchange, peer: Peer) -> None:
     assert exchange.book("A")["no"] == {} and exchange.book("A")["yes"][D("0.45")] == 1
 
 
-def test_what_takes_the_book_away_cancels_the_orders_in_it(exchange: Exchange, peer: Peer) -> None:
+def test_replacing_a_book_cancels_the_orders_in_it(exchange: Exchange, peer: Peer) -> None:
     listen(peer)
     replacements: list[tuple[Callable[[], None], str]] = [
         (lambda: exchange.set_book("A", yes={"0.3": 1}), "HaltCancel"),
@@ -301,7 +301,7 @@ def test_what_takes_the_book_away_cancels_the_orders_in_it(exchange: Exchange, p
         exchange.place_order("A", "yes", "0.2", 1)
 
 
-def test_what_the_exchange_refuses(exchange: Exchange) -> None:
+def test_orders_that_the_exchange_refuses(exchange: Exchange) -> None:
     exchange.place_order("A", "yes", "0.42", 5)
     wrong: list[tuple[Any, Any, str]] = [
         (("A", "maybe", "0.5", 1), {}, "side"),
@@ -331,7 +331,7 @@ def test_an_order_group_cancels_its_orders_at_the_limit(exchange: Exchange, peer
     group = exchange.create_order_group(3)
     for price in ("0.43", "0.42"):
         exchange.place_order("A", "yes", price, 2, order_group_id=group)
-    exchange.place_order("A", "yes", "0.42", 2)  # of no group
+    exchange.place_order("A", "yes", "0.42", 2)  # in no group
     fold_all(fold, peer)
     exchange.take("A", "no", 3, limit="0.58")  # 2 at 0.43 and 1 at 0.42: that is the limit
     got = fold_all(fold, peer)

@@ -1,4 +1,4 @@
-"""Numbers, times and frames as the wire has them."""
+"""Numbers, times and frames as they are on the wire."""
 
 from __future__ import annotations
 

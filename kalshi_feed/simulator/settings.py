@@ -1,0 +1,73 @@
+"""What can be changed about a running exchange: its attributes, and its answers to open questions.
+
+Owns the values. Every part of the exchange reads them here at the moment they matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class Quirks:
+    """Answers to what the protocol leaves open. Set them on ``exchange.quirks`` to try the other answer."""
+
+    # what orderbook_delta without tickers draws: 14 or 2 (PROTOCOL.md 3.1)
+    missing_ticker_code: int = 14
+    # whether get_snapshot also draws an ``ok`` (PROTOCOL.md 3.3)
+    get_snapshot_ok: bool = False
+    # whether ``subscribed`` carries the command's id (PROTOCOL.md 9.15)
+    echo_id: bool = True
+    snapshot_before_subscribed: bool = False
+    # whether ``ok`` and ``unsubscribed`` take a number (PROTOCOL.md 5.2)
+    replies_have_seq: bool = True
+    # whether that number repeats the last one instead of being the next
+    replies_repeat_seq: bool = False
+    # the number of the snapshots that get_snapshot draws (PROTOCOL.md 5.2)
+    get_snapshot_seq: Literal["next", "last", "none"] = "next"
+    # whether a ticker that was unknown when it was added is served once it exists (PROTOCOL.md 5.4)
+    unknown_markets_flow: bool = False
+    # whether commands that arrive together are answered in the order they arrived in (PROTOCOL.md 4)
+    answers_in_order: bool = False
+    # whether an ``ok`` lists markets in the order they were added instead of sorted
+    lists_in_order: bool = False
+    # the price scale of the no side, whatever the client asked for; None: as asked for (PROTOCOL.md 3.1)
+    use_yes_price: bool | None = None
+
+
+@dataclass(eq=False, repr=False)
+class ExchangeSettings:
+    """The attributes of an ``Exchange`` that any thread may change at any time; a new value holds at once."""
+
+    # level changes per second over all moving markets; 0: they stand still
+    rate: float = 0.0
+    # whether the account places and cancels orders while the markets move
+    account_activity: bool = False
+    # whether indices and underlyings move while a client listens; None: while ``rate`` is above zero
+    references_move: bool | None = None
+    # whether the exchange sends pings, and how many seconds apart
+    pings: bool = True
+    heartbeat: float = 10.0
+    # seconds that the exchange's clock is ahead of the machine's
+    clock_offset: float = 0.0
+    # how many seconds a signed timestamp may be off that clock (the real tolerance is unknown)
+    max_clock_skew: float = 10.0
+    # bytes that a connection may be behind before error 25 ends the subscription
+    max_buffer: int = 64 * 1024 * 1024
+    # picks the order in which each connection's commands are answered; None is as repeatable as a number
+    seed: int | None = None
+    quirks: Quirks = field(default_factory=Quirks)
+    # markets that one subscription may name before error 26; None: any number
+    market_limit: int | None = None
+    # markets that one command may name before error 26; None: any number
+    tickers_per_command: int | None = None
+    # changes of one subscription per second before error 27; None: any number
+    command_limit: int | None = None
+    # channels that draw error 9
+    not_entitled: Collection[str] = ()
+    # markets whose changes draw no delta and take no number
+    dead_books: Collection[str] = ()
+    # markets that get no snapshot
+    mute_books: Collection[str] = ()
