@@ -1,5 +1,5 @@
 """The sans-IO core: what is wanted, what is confirmed, sid and seq, repair and retry decisions.
 
-Owns no socket, thread, clock or lock: time is passed in, bytes come in as payloads and go out as commands.
-Imports only orderbook, messages and errors. Not thread-safe; whoever holds the store's lock may use it.
+There is no socket, thread, clock or lock in here: the caller passes in the time and the payloads, and takes
+away the messages to deliver and the commands to send. Not thread-safe; hold the store's lock to use it.
 """

@@ -1,8 +1,7 @@
-"""The exchange's channels: what each is called, which filter it takes, and what a user meant who wrote
-something else.
+"""The exchange's channels: their names, the filters they take, and the likely intent behind a wrong name.
 
-Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's words; must not import anything
-of the package but errors and messages. Thread-safe: pure functions and constants.
+Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's names. Thread-safe: pure
+functions and constants.
 """
 
 from __future__ import annotations
@@ -34,8 +33,11 @@ ALL_MARKETS: Final = frozenset({"*all*"})  # stands for "no filter" where a set 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel's rules: ``selectors`` are the subscribe parameters that can filter it, ``types`` its
-    messages'."""
+    """One channel's rules.
+
+    ``types`` are the wire types of its messages, ``selectors`` the subscribe parameters that can filter it,
+    and ``options`` the channel-wide subscribe parameters.
+    """
 
     name: str
     types: tuple[str, ...]
@@ -52,7 +54,7 @@ _COMMUNICATIONS = (
     "batch_quote_created", "batch_quote_accepted", "batch_quote_executed",
 )  # fmt: skip
 
-# PROTOCOL.md section 2; types shared by two channels stand with the first one only
+# PROTOCOL.md section 2; a type that two channels share is listed with the first one only
 CHANNELS: Final[dict[str, Channel]] = {
     channel.name: channel
     for channel in (
@@ -85,29 +87,30 @@ CHANNEL_OF_TYPE: Final[dict[str, str]] = {
     type_: channel.name for channel in CHANNELS.values() for type_ in channel.types
 }
 
-_NEAR: Final = 0.75  # of difflib: "trades" and "orderbook" are near a type, "quote" and "order" are not
+_NEAR: Final = 0.75  # difflib's ratio: "trades" and "orderbook" are close to a type, "quote" and "order" are not
 
 _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
     "multivariate": "it was removed on 2026-08-06; write 'multivariate_market_lifecycle'",
     "batch_communications": "its messages come on 'communications'",
     "orderbook_snapshot": "it is a message type, not a channel; write 'orderbook_delta', whose first message "
-    "of every "
-    "market is an orderbook_snapshot",
+    "for each market is an orderbook_snapshot",
     "orderbook": "write 'orderbook_delta'",
 }
 
 
 def rule_of(name: str) -> Channel:
-    """The channel's rules; for a name let through by ``allow_unknown`` ones that forbid nothing."""
+    """The channel's rules; a name that ``allow_unknown`` let through gets rules that forbid nothing."""
     return CHANNELS.get(name) or Channel(
         name, (name,), ("market_tickers", "market_ids", "index_ids", "underlying_tickers")
     )
 
 
 def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False) -> tuple[str, ...]:
-    """The channel names of a subscribe call, each once. Raises ConfigurationError that says what to write
-    instead."""
+    """The channel names of a subscribe call, without repeats.
+
+    Raises ConfigurationError, which says what to write instead.
+    """
     found = names(channels, "channels")
     for name in found:
         if name not in CHANNELS and not allow_unknown:
@@ -116,36 +119,34 @@ def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False)
 
 
 def is_name(text: str) -> bool:
-    """Whether a market, or whatever else is subscribed to, can be called so: no blanks, commas or control
-    characters."""
+    """Whether ``text`` can name a market or any other key: no spaces, commas or control characters."""
     return bool(text) and text.isprintable() and not any(c.isspace() or c == "," for c in text)
 
 
 def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
-    """One text or several as a tuple, each once, in order.
-
-    Raises ConfigurationError for anything that is no such list.
+    """One string or several as a tuple, in order and without repeats. Raises ConfigurationError for anything
+    else.
     """
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, Iterable) or isinstance(items, (bytes, bytearray)):
-        raise ConfigurationError(f"{what} must be a text or a list of texts, not {type(value).__name__}")
+        raise ConfigurationError(f"{what} must be a string or a list of strings, not {type(value).__name__}")
     found: dict[str, None] = {}
     for item in items:
         if not isinstance(item, str):
-            raise ConfigurationError(f"{what} must hold texts, not {type(item).__name__}")
+            raise ConfigurationError(f"{what} must contain strings, not {type(item).__name__}")
         if not is_name(item):
             raise ConfigurationError(
-                f"{what} holds {item!r}: write each name as a text of its own, without blanks or commas"
+                f"{what} contains {item!r}: pass each name as a separate string, without spaces or commas"
             )
         found[item] = None
     if not found:
-        raise ConfigurationError(f"{what} is empty: name at least one, or leave the argument out")
+        raise ConfigurationError(f"{what} is empty: pass at least one, or omit the argument")
     return tuple(found)
 
 
 def is_message_type(name: str) -> bool:
-    """Whether messages of this type are known. Raises ConfigurationError for a name that is surely meant to
-    be another one."""
+    """Whether this is a known message type. Raises ConfigurationError for what is clearly a misspelled one.
+    """
     if name in MESSAGE_TYPES:
         return True
     plain = name.strip().lower().replace("-", "_")
@@ -160,7 +161,7 @@ def is_message_type(name: str) -> bool:
             return False
         what = f"did you mean {near[0]!r}?"
     raise ConfigurationError(
-        f"unknown message type {name!r}: {what} (allow_unknown=True takes the name as it is)"
+        f"unknown message type {name!r}: {what} (allow_unknown=True accepts the name as it is)"
     )
 
 
@@ -168,7 +169,7 @@ def _advice(name: str) -> str:
     channel, colon, ticker = name.partition(":")
     if colon:
         known = "orderbook_delta" if channel not in CHANNELS else channel
-        return f"the 'channel:market' form is no longer understood; write subscribe({known!r}, [{ticker!r}])"
+        return f"the 'channel:market' form is no longer supported; write subscribe({known!r}, [{ticker!r}])"
     if name in _RETIRED:
         return _RETIRED[name]
     if name in CHANNEL_OF_TYPE:

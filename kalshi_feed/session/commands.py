@@ -1,7 +1,6 @@
 """The commands the exchange understands, and their JSON (PROTOCOL.md 3).
 
-Owns Command and encode(); must not import sockets, threads or clocks. Thread-safe: immutable, and a pure
-function.
+Owns Command and encode(). Thread-safe: immutable, and a pure function.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from .channels import ALL_MARKETS
 
 __all__ = ["CHUNK", "Command", "encode"]
 
-CHUNK: Final = 500  # markets named in one command: about 16 kB of JSON, one answer at a time
+CHUNK: Final = 500  # markets in one command: about 16 kB of JSON, one answer at a time
 
-# what the exchange calls a change of a filter that is no list of markets (PROTOCOL.md 3.3)
+# the exchange's names for a change to a filter other than a list of markets (PROTOCOL.md 3.3)
 _ACTIONS: Final = {
     ("add_markets", "index_ids"): "subscribe_indices",
     ("delete_markets", "index_ids"): "unsubscribe_indices",
@@ -28,20 +27,25 @@ _ACTIONS: Final = {
 
 @dataclass(frozen=True)
 class Command:
-    """A command sent and not yet answered. ``cmd`` is the wire's, or the action of an update_subscription."""
+    """A command that was sent and not yet answered.
+
+    ``cmd`` is the wire's command, or the action of an update_subscription. ``deadline`` is on the session's
+    clock, in seconds.
+    """
 
     id: int
     cmd: str
     channel: str
     keys: tuple[str, ...]
     deadline: float
-    sid: int | None = None  # of the subscription it was sent to
-    repeated: bool = False
+    sid: int | None = None  # the subscription it was sent to
+    repeated: bool = False  # this is the second try, after the first one timed out
 
 
 def encode(command: Command, selector: str | None, options: Mapping[str, Any]) -> bytes:
-    """The command's JSON. ``selector`` is what its keys are called, ``options`` are the channel-wide
-    parameters."""
+    """The command's JSON. ``selector`` is the parameter that holds its keys, ``options`` the channel-wide
+    ones.
+    """
     message: dict[str, Any] = {"id": command.id, "cmd": command.cmd}
     named = {selector or "market_tickers": list(command.keys)}
     if command.cmd == "subscribe":

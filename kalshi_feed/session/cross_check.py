@@ -1,19 +1,19 @@
-"""Books that look wrong though no number is missing: what the exchange says elsewhere denies them, or they
-are crossed.
+"""Books that look wrong although no seq is missing: another channel contradicts them, or they are crossed.
 
-A market that dies alone leaves no hole in seq: its deltas simply stop. What tells is the ticker and the
-trades of that market, where they are subscribed. They race with the book (another stream, in no order to it),
-so one that differs means nothing; what counts is that ``_SIGNS`` of them differ from a book that has not
-changed at all for ``Timing.contradiction`` seconds, with no ticker between them that agrees. A book with more
-bid than a dollar is suspected when it is found so as often, and for as long.
+If the exchange stops sending a single market, seq shows no gap: that market's deltas simply stop. Its ticker
+and its trades, where subscribed, still come and give it away. They race with the book (they come on other
+streams, in no order relative to it), so a single mismatch means nothing. A book is suspected when ``_SIGNS``
+messages contradict it while it has not changed at all for ``Timing.contradiction`` seconds, with no ticker in
+between that agrees. A crossed book (its two best bids add up to more than a dollar) is suspected after it was
+found crossed as many times, over as long.
 
-What is suspected is asked for with get_snapshot: all of them in one command, one market once in
-``Timing.recheck``. The book stays LIVE meanwhile: nothing is known to be missing, and a false alarm must not
-stop anybody's trading. The snapshot decides: if it differs, the session tells a Gap and then the snapshot; if
-none comes, the book is no longer vouched for and left to the repair.
+Suspected books are checked with get_snapshot: all of them in one command, each market at most once per
+``Timing.recheck``. Meanwhile the book stays LIVE: nothing is known to be missing, and a false alarm must not
+stop anyone's trading. The snapshot decides. If it differs, the session reports a Gap and then delivers the
+snapshot. If none comes, the session hands the book over to the repair.
 
-Owns the suspicions; must not import sockets, threads or clocks. Not thread-safe; owned by the session. Deltas
-do not come by here: books are looked at a few at a time, once in a while.
+Owns the suspicions. Not thread-safe; owned by the session. Deltas do not pass through here: a timer looks at
+a few books at a time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = ["CrossCheck"]
 
 _NEVER: Final = float("inf")
 _SIGNS: Final = 3
-_ROUNDS: Final = 5  # looks at all books within Timing.contradiction
-_AT_ONCE: Final = 50  # books looked at in one go: about 0.1 ms
+_ROUNDS: Final = 5  # passes over all the books within Timing.contradiction
+_AT_ONCE: Final = 50  # books per look: about 0.1 ms
 
 
 class _Suspicion:
-    """Since when, and how often, there were signs against a book (of this version)."""
+    """Since when, and how often, something has contradicted a book (at this version)."""
 
     __slots__ = ("signs", "since", "version")
 
@@ -49,17 +49,17 @@ class _Suspicion:
         self.signs = signs
 
     def save(self) -> SuspicionMemory:
-        """All of it but the version, which is the book's."""
+        """Everything but the version, which is the book's, as plain values."""
         return SuspicionMemory(to_moment(self.since), self.signs)
 
     def grows(self, now: float, lasting: float) -> bool:
-        """One sign more; whether they are enough now."""
+        """Count one more sign; return whether there are enough of them now."""
         self.signs += 1
         return self.signs >= _SIGNS and now - self.since >= lasting
 
 
 class CrossCheck:
-    """Which books are doubted, and since when. Not thread-safe; see the module."""
+    """Which books are suspected, and since when. Not thread-safe; owned by the session."""
 
     def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
         self._books = books
@@ -69,20 +69,22 @@ class CrossCheck:
         self.reset()
 
     def reset(self) -> None:
-        """No connection: every book gets a new snapshot on the next one."""
-        self.not_overdue_before = 0.0  # no snapshot is overdue before
-        self.has_news = False  # books may have changed since the last look; set by the session
-        self._look_at = 0.0
-        self._to_look_at: list[Book] = []
-        self._denied: dict[str, _Suspicion] = {}
-        self._crossed: dict[str, _Suspicion] = {}  # ``since`` is _NEVER once it was told
-        self._due: dict[str, None] = {}  # to be asked for
-        self._ask_at = 0.0
-        self._asked: dict[str, float] = {}  # until when the snapshot has time
+        """Forget everything: the connection is gone, and the next one brings a new snapshot of every book."""
+        self.not_overdue_before = 0.0  # no snapshot counts as overdue before this
+        self.has_news = False  # whether books may have changed since the last look; the session sets it
+        self._look_at = 0.0  # when to look at some more books
+        self._to_look_at: list[Book] = []  # the rest of the current pass over all books
+        self._denied: dict[str, _Suspicion] = {}  # contradicted by another channel
+        self._crossed: dict[str, _Suspicion] = {}  # ``since`` is _NEVER once the fault was reported
+        self._due: dict[str, None] = {}  # markets to ask for with the next get_snapshot
+        self._ask_at = 0.0  # when that may be sent
+        self._asked: dict[str, float] = {}  # markets asked for, and when their snapshot is overdue
         self._not_before: dict[str, float] = {}  # when a market may be asked for again
 
     def save(self) -> CrossCheckMemory:
-        """All of it as plain values. A denial of an earlier version of its book means nothing any more."""
+        """Everything as plain values, except contradictions of an older version of a book, which mean nothing
+        now.
+        """
         books = self._books
         denied = {
             ticker: one.save() for ticker, one in self._denied.items() if one.version == books[ticker].version
@@ -101,8 +103,7 @@ class CrossCheck:
         )
 
     def restore(self, memory: CrossCheckMemory) -> None:
-        """Go on where ``memory`` was saved; the books are what they were then. Markets without a book are
-        left out."""
+        """Continue from ``memory``; the books are as they were then. Markets without a book are left out."""
         books = self._books
         self.not_overdue_before, self.has_news = memory.not_overdue_before, memory.has_news
         self._look_at, self._ask_at = memory.look_at, memory.ask_at
@@ -120,7 +121,7 @@ class CrossCheck:
         }
 
     def compare(self, message: Ticker | Trade, now: float) -> None:
-        """Compare the book with what the exchange says of its market on another channel."""
+        """Compare the book with what the exchange says about its market on another channel."""
         market_ticker = message.market_ticker
         book = self._books.get(market_ticker or "")
         if book is None or book.status is not BookStatus.LIVE:
@@ -137,15 +138,15 @@ class CrossCheck:
             self._ask_for(book.market_ticker, now)
 
     def answered(self, book: Book, yes: dict[int, int], no: dict[int, int]) -> bool:
-        """A snapshot has come. Whether it was asked for here and proves that the LIVE book was wrong.
+        """A snapshot has arrived: whether it was requested here and proves the LIVE book wrong.
 
-        It has its place in seq, so a book that is right is equal to it.
+        The snapshot has its place in seq, so a correct book is equal to it.
         """
         was_asked = self._asked.pop(book.market_ticker, None) is not None
         return was_asked and book.status is BookStatus.LIVE and (book.yes != yes or book.no != no)
 
     def forget(self, market_ticker: str) -> None:
-        """Nobody wants the book any more."""
+        """Forget a market whose book is no longer wanted."""
         known: tuple[dict[str, Any], ...] = (
             self._denied,
             self._crossed,
@@ -157,7 +158,7 @@ class CrossCheck:
             suspicions.pop(market_ticker, None)
 
     def next_deadline(self) -> float:
-        """When tick() has something to do next."""
+        """When tick() next has something to do."""
         look_at = self._look_at if self.has_news else _NEVER
         if not self._due and not self._asked:
             return look_at
@@ -165,7 +166,9 @@ class CrossCheck:
         return min(look_at, ask_at, max(next(iter(self._asked.values()), _NEVER), self.not_overdue_before))
 
     def tick(self, reconciler: Reconciler, now: float) -> list[str]:
-        """Do what is due; the markets that were asked for in vain, whose books are LIVE still."""
+        """Do what is due; return the markets whose snapshot did not arrive in time and whose books are still
+        LIVE.
+        """
         if self.has_news and now >= self._look_at:
             self._look(now)
         if self._due and now >= self._ask_at:
@@ -181,8 +184,7 @@ class CrossCheck:
         return silent
 
     def _look(self, now: float) -> None:
-        """Look at some books whether they are crossed; after the last one the next round comes a little
-        later."""
+        """Check some books for being crossed; the next pass starts a little after the last one has ended."""
         if not self._to_look_at:
             self._to_look_at = list(self._books.values())
         some, self._to_look_at = self._to_look_at[:_AT_ONCE], self._to_look_at[_AT_ONCE:]
@@ -195,8 +197,7 @@ class CrossCheck:
             if crossed.grows(now, self._timing.contradiction) and self._ask_for(market_ticker, now):
                 crossed.since = _NEVER
                 text = (
-                    f"the book of {market_ticker} is crossed: its best bids of yes and no add up to more "
-                    "than a dollar"
+                    f"the book of {market_ticker} is crossed: its best yes and no bids add up to more than a " "dollar"
                 )
                 self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
         if self._to_look_at:
@@ -206,7 +207,7 @@ class CrossCheck:
             self.has_news = any(crossed.since < _NEVER for crossed in self._crossed.values())
 
     def _ask_for(self, market_ticker: str, now: float) -> bool:
-        """Have the market asked for, unless that was done a moment ago."""
+        """Queue a request for the market, unless there was one a moment ago; return whether it was queued."""
         if self._not_before.get(market_ticker, now) > now:
             return False
         self._not_before[market_ticker] = now + self._timing.recheck
@@ -223,9 +224,9 @@ class CrossCheck:
 
 
 def _agrees(message: Ticker | Trade, book: Book) -> bool | None:
-    """Whether the book can be as the message says; None if the message says nothing about it.
+    """Whether the book and the message agree; None if the message says nothing about it.
 
-    How an empty side looks on a ticker is not documented (0 or 1): both are taken for one.
+    How a ticker shows an empty side is not documented (0 or 1), so both count as empty.
     """
     bid, ask = book.best_yes() or 0, ONE_DOLLAR - (book.best_no() or 0)
     if isinstance(message, Trade):

@@ -1,7 +1,6 @@
-"""What is left out of the exchange's frames: frames that belong nowhere, frames and amounts that cannot be
-read.
+"""What the session leaves out: frames that belong nowhere, and frames and amounts that cannot be read.
 
-Owns the counting of them, what of them is told only once, and when they are too many. Not thread-safe; owned
+Owns the counts, what is reported only once, and the decision that there are too many. Not thread-safe; owned
 by the session.
 """
 
@@ -21,22 +20,23 @@ from .timing import Timing
 
 __all__ = ["LeftOut"]
 
-_MOST_SIDS: Final = 100  # that are told
+_MOST_SIDS: Final = 100  # that are reported by number
 
 
 class LeftOut:
-    """What was left out. Not thread-safe; see the module."""
+    """Counts and reports what was left out. Not thread-safe; owned by the session."""
 
     def __init__(self, output: Output, timing: Timing) -> None:
         self._output = output
         self._timing = timing
-        self._bad_frames: deque[float] = deque()
-        self._unknown_sids: set[int | None] = set()
-        self._snapshotless: set[str] = set()  # PENDING markets whose deltas came before a snapshot; told once
-        self._unread_types: set[str] = set()  # message types with an amount that could not be read; told once
+        self._bad_frames: deque[float] = deque()  # when unreadable frames came, within Timing's window
+        self._unknown_sids: set[int | None] = set()  # those that were reported
+        # PENDING markets that were reported because deltas came before their snapshot
+        self._snapshotless: set[str] = set()
+        self._unread_types: set[str] = set()  # message types reported because an amount could not be read
 
     def reset(self) -> None:
-        """The connection is gone."""
+        """Forget what belongs to the connection, which is gone."""
         for known in (self._bad_frames, self._unknown_sids, self._snapshotless):
             known.clear()
 
@@ -54,7 +54,7 @@ class LeftOut:
         self._unread_types = set(memory.unread_types)
 
     def unknown_sid(self, message: Message, has_ended: bool, now: float) -> None:
-        """A frame of a subscription that is none of ours; ``has_ended``: it was one."""
+        """A frame for a subscription that is not ours; ``has_ended``: it was ours, and has ended."""
         if has_ended:
             self._output.counts.ignored["ended_subscription"] += 1
             return
@@ -62,7 +62,7 @@ class LeftOut:
         self._output.counts.ignored["unknown_sid"] += 1
         if sid not in self._unknown_sids and len(self._unknown_sids) < _MOST_SIDS:
             self._unknown_sids.add(sid)
-            text = f"{message.type} for subscription {sid}, which is none of ours, is ignored"
+            text = f"{message.type} for subscription {sid}, which is not ours, is ignored"
             self._output.fault("unknown_sid", text, now, sid=sid)
 
     def other_channel(self, message: Message, subscription: ServerSubscription, now: float) -> None:
@@ -72,21 +72,22 @@ class LeftOut:
         self._output.fault("other_channel", text, now)
 
     def unwanted(self, message: OrderbookDelta | OrderbookSnapshot, now: float) -> None:
-        """A book message of a market that nobody wants is left out. It is told where nobody can want it,
-        because of its name: no such book is ever made, so this is where all those frames end.
+        """Leave out a book message for a market that is not wanted.
+
+        It is reported only if the market's name is one that cannot be subscribed to. No book is ever made for
+        such a name, so all of its frames end up here.
         """
         self._output.counts.ignored["unwanted"] += 1
         if not is_name(message.market_ticker):
             wrong = (
-                f"market_ticker {message.market_ticker[:60]!r} holds blanks, commas or control "
-                "characters, or nothing"
+                f"market_ticker {message.market_ticker[:60]!r} is empty or contains spaces, commas or "
+                "control characters"
             )
             error = undecodable(message, ValueError(wrong))
             self._output.fault("protocol", str(error), now, error, frame=error.frame)
 
     def has_no_snapshot(self, market_ticker: str, is_expected: bool) -> bool:
-        """A delta of a PENDING book; whether to do something about it. ``is_expected``: its snapshot is under
-        way."""
+        """A delta for a PENDING book: whether to act on it. ``is_expected``: its snapshot is on the way."""
         self._output.counts.ignored["no_snapshot"] += 1
         if is_expected or market_ticker in self._snapshotless:
             return False
@@ -94,26 +95,25 @@ class LeftOut:
         return True
 
     def forget(self, market_tickers: Iterable[str]) -> None:
-        """These have their snapshots, or nobody wants them any more."""
+        """Forget these markets: they have their snapshots, or are no longer wanted."""
         self._snapshotless.difference_update(market_tickers)
 
     def unread_amount(self, message: Message, now: float) -> None:
-        """An amount that cannot be read costs its field and not the message (PROTOCOL.md 7); told once for
-        each type."""
+        """An unreadable amount costs its field, not the message (PROTOCOL.md 7); report it once per type."""
         odd = unread(message)
         if odd and message.type not in self._unread_types:
             self._unread_types.add(message.type)
             fields = ", ".join(f"{name} {str(value)[:60]!r}" for name, value in odd.items())
             text = (
-                f"{message.type}: {fields} cannot be read as an amount: None in the message, and in its "
-                "extra as it was sent"
+                f"{message.type}: {fields} cannot be read as an amount: the field is None, and extra has "
+                "what was sent"
             )
             self._output.fault(
                 "unreadable_amount", text, now, market_ticker=message.market_ticker, fields=tuple(odd)
             )
 
     def bad_frame(self, now: float) -> None:
-        """Nobody can tell what it was; too many of them, and the connection is given up."""
+        """Count a frame that could have been anything; too many of them, and the connection is replaced."""
         self._bad_frames.append(now)
         while self._bad_frames[0] < now - self._timing.bad_frames_window:
             self._bad_frames.popleft()

@@ -1,8 +1,7 @@
-"""A conversation of others, of which only the exchange's half is known: a capture of frames, made by another
-program.
+"""Another program's conversation, of which only the exchange's half is known: a capture of frames.
 
-Owns ListenOnly, which takes Reconciler's place then: it sends nothing, waits for nothing, and every reply
-answers somebody else. Not thread-safe; owned by the session.
+Owns ListenOnly, which then replaces the Reconciler: it sends nothing and waits for nothing, and every reply
+answers the other program. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -15,38 +14,40 @@ __all__ = ["ListenOnly"]
 
 
 class ListenOnly(Reconciler):
-    """Listens. Not thread-safe; see the module. Its subscriptions are given by restore()."""
+    """A Reconciler that only listens; restore() gives it its subscriptions. Not thread-safe; owned by the
+    session.
+    """
 
     def tick(self, now: float) -> None:
-        """Nothing is asked for."""
+        """Send nothing; empty the in-trays."""
         self._wanted.take_pending()
 
     def next_deadline(self) -> float:
-        """Nothing is waited for."""
+        """Never: nothing is waited for."""
         return float("inf")
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
-        """Whoever was connected has asked, or not."""
+        """Pretend that it was sent: only the program that was connected could ask."""
         return True
 
     def resubscribe(self, subscription: ServerSubscription, now: float) -> None:
-        """See get_snapshot()."""
+        """Do nothing: only the program that was connected could subscribe again."""
 
     def subscribed(self, message: Subscribed, now: float) -> None:
-        """The subscription is known."""
+        """Do nothing: the capture names the subscription."""
 
     def ok(self, message: Ok, now: float) -> None:
-        """See subscribed()."""
+        """Do nothing: the books of the markets that were added come by their snapshots."""
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
-        """What came of it is no longer kept up."""
+        """The books of the subscription no longer follow the exchange."""
         subscription = self.subscriptions.of_sid(message.sid)
         if subscription is not None:
             self._listener.markets_left(subscription, None, now)
 
     def error(self, message: ErrorMessage, now: float) -> None:
-        """Told; some of them end a subscription."""
-        code, text = message.code or 0, message.message or "no text"
+        """Report it; some errors end a subscription."""
+        code, text = message.code or 0, message.message or "no message"
         self._output.fault("exchange_error", f"the exchange says: error {code}, {text}", now, code=code)
         subscription = self.subscriptions.of_sid(message.sid)
         if code in TERMINAL and subscription is not None:

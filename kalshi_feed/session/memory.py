@@ -1,10 +1,10 @@
-"""What a session knows, as plain values: a session that is given them goes on where the other one was.
+"""What a session knows, as plain values: a session that restores them continues where the other one was.
 
-Owns the values only. Each object of the session saves and restores its own part: Session.save() and
-restore(), and so on down. What is in no part is determined by the rest; tests/session/test_memory.py names
-each such attribute, and why. The values can be written as JSON as they are, and recordings do: a new field
-needs a default, which it has in older recordings, and a name in a file (``name=``) stays. A moment that never
-comes is None, because JSON has no infinity. Thread-safe only as plain data are.
+Owns only the values. Each object of the session saves and restores its own part, from Session.save() and
+restore() on down. Everything else follows from the saved parts; tests/session/test_memory.py lists each
+attribute that is not saved, and why. Recordings write the values as JSON, so a new field needs a default
+(older recordings lack it), and a name used in a file (``name=``) must stay. A moment that never comes is
+None, because JSON has no infinity. Plain data without a lock.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _NEVER: Final = float("inf")
 
 
 def to_moment(when: float) -> float | None:
-    """A moment as it is saved."""
+    """The form in which a moment is saved."""
     return None if when == _NEVER else when
 
 
 def from_moment(saved: float | None) -> float:
-    """A moment that was saved."""
+    """The moment that was saved."""
     return _NEVER if saved is None else saved
 
 
 class SubscriptionMemory(msgspec.Struct, omit_defaults=True):
-    """A ServerSubscription. ``pending`` is the id of a command in flight."""
+    """The memory of a ServerSubscription. ``pending`` is the id of a command in flight."""
 
     channel: str
     sid: int | None = None
@@ -57,13 +57,13 @@ class SubscriptionMemory(msgspec.Struct, omit_defaults=True):
     retry_at: float = 0.0
     chunk: Annotated[int, msgspec.Meta(ge=1)] | None = None  # None: the usual one
     floor: int = 0
-    hole: tuple[int, int] = (0, 0)  # the first number that was left out, and the one behind the last
+    hole: tuple[int, int] = (0, 0)  # the first missing seq, and the one after the last
     unproven: list[str] = []
     renewing: list[str] = []
 
 
 class ReconcilerMemory(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A Reconciler, with what users have asked for that it has not looked at yet."""
+    """The memory of a Reconciler, including the users' requests that it has not looked at yet."""
 
     next_id: int = 1
     subscriptions: list[SubscriptionMemory] = msgspec.field(default_factory=list, name="links")
@@ -76,13 +76,13 @@ class ReconcilerMemory(msgspec.Struct, omit_defaults=True, kw_only=True):
     snapshots_at: float = 0.0
     questions: list[tuple[str, str]] = []
     new_books: list[str] = []
-    lists: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0  # list_subscriptions calls that were not sent yet
-    lists_sent: list[int] = []  # the ids of those that were
+    lists: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0  # list_subscriptions calls not sent yet
+    lists_sent: list[int] = []  # the ids of those sent
     not_overdue_before: float = 0.0
 
 
 class RepairMemory(msgspec.Struct, omit_defaults=True):
-    """A Repair. The moments are on the session's clock."""
+    """The memory of a Repair. The moments are on the session's clock."""
 
     due: float | None = None
     promised: float | None = None
@@ -100,14 +100,14 @@ class RepairMemory(msgspec.Struct, omit_defaults=True):
 
 
 class SuspicionMemory(msgspec.Struct, omit_defaults=True):
-    """A suspicion against a book as it is now."""
+    """The memory of a suspicion against a book at its present version."""
 
     since: float | None = None
     signs: int = 0
 
 
 class CrossCheckMemory(msgspec.Struct, omit_defaults=True):
-    """A CrossCheck. The dicts are by market."""
+    """The memory of a CrossCheck. The dicts are by market."""
 
     not_overdue_before: float = 0.0
     has_news: bool = False
@@ -122,15 +122,17 @@ class CrossCheckMemory(msgspec.Struct, omit_defaults=True):
 
 
 class UnknownMarketsMemory(msgspec.Struct, omit_defaults=True):
-    """An UnknownMarkets: by market the ``due``, ``delay``, ``not_before`` and ``waits_until`` of its
-    Question; and the closes."""
+    """The memory of an UnknownMarkets.
+
+    ``questions`` holds, by market, its Question's ``due``, ``delay``, ``not_before`` and ``waits_until``.
+    """
 
     questions: dict[str, tuple[float, float, float, float]] = {}
     closes: dict[str, int] = {}
 
 
 class OutputMemory(msgspec.Struct, omit_defaults=True):
-    """Which share of the faults was reported this second."""
+    """The memory of an Output: how many faults were reported this second."""
 
     second: int = 0
     reported: int = 0
@@ -138,8 +140,10 @@ class OutputMemory(msgspec.Struct, omit_defaults=True):
 
 
 class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
-    """A Session. ``connected_at`` is None while there is no connection; a part is None where nobody has saved
-    it."""
+    """The memory of a Session.
+
+    ``connected_at`` is None while there is no connection; a part is None if it was not saved.
+    """
 
     connected_at: float | None = None
     bad_frames: list[float] = []
@@ -149,5 +153,5 @@ class SessionMemory(ReconcilerMemory, omit_defaults=True, kw_only=True):
     replies_repeat: bool = False
     repair: RepairMemory | None = None
     cross_check: CrossCheckMemory | None = None
-    unknown_markets: UnknownMarketsMemory | None = None  # None: no such market is asked for again
+    unknown_markets: UnknownMarketsMemory | None = None  # None: unknown markets are not asked for again
     output: OutputMemory | None = None

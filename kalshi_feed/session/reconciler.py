@@ -78,8 +78,8 @@ class Reconciler:
         memory.not_overdue_before = self.not_overdue_before
 
     def restore(self, memory: ReconcilerMemory, online: bool) -> None:
-        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked
-        for."""
+        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for.
+        """
         self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
         self.in_flight = {command.id: command for command in memory.in_flight}
         self.subscriptions.restore(memory, self.in_flight)
@@ -182,8 +182,8 @@ class Reconciler:
         return True
 
     def resubscribe(self, subscription: ServerSubscription, now: float) -> None:
-        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md
-        5.2)."""
+        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md 5.2).
+        """
         if subscription.pending is None and subscription.sid is not None:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
@@ -200,8 +200,8 @@ class Reconciler:
             self._settle(BOOK_CHANNEL, now)
 
     def _revive(self, new_books: Iterable[str], now: float) -> None:
-        """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by
-        itself."""
+        """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself.
+        """
         subscription = self.subscriptions.get(BOOK_CHANNEL)
         again = [ticker for ticker in new_books if subscription is not None and subscription.keeps(ticker)]
         if again:
@@ -503,7 +503,8 @@ class Reconciler:
 
     def _is_news(self, subscription: ServerSubscription, sid: int | None) -> bool:
         """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more,
-        it must be ended."""
+        it must be ended.
+        """
         return sid is not None and sid not in self.subscriptions.retired
 
     def _closed(self, subscription: ServerSubscription, now: float) -> None:

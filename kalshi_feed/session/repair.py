@@ -57,7 +57,8 @@ class RepairState(enum.Enum):
 
 class RepairRung(enum.Enum):
     """How far up the ladder a Repair has gone since the books were last right. The third rung is a new
-    connection."""
+    connection.
+    """
 
     SNAPSHOT = (
         "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
@@ -220,8 +221,8 @@ class Repair:
     def left(
         self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float
     ) -> None:
-        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept
-        up."""
+        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up.
+        """
         named = None if market_tickers is None else set(market_tickers)
         gone = [ticker for ticker in self.live() if named is None or ticker in named]
         if subscription.name == BOOK_CHANNEL and gone:
@@ -262,8 +263,8 @@ class Repair:
                 self._ask(reconciler, now)
 
     def refused(self, code: int, is_passing: bool, reconciler: Reconciler, now: float) -> None:
-        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a
-        moment."""
+        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment.
+        """
         if self.state is not RepairState.ASKING:
             return
         if is_passing:
@@ -321,7 +322,8 @@ class Repair:
 
     def _failed(self, reason: str, reconciler: Reconciler, now: float) -> None:
         """What is left of the request in flight is not coming: one rung up, unless only these markets are
-        silent."""
+        silent.
+        """
         silent, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
         is_known, text = silent <= self._mute, f"no snapshot of {_some(silent)}: {reason}"
         others_do = reason == _SILENCE and not subscription.confirmed.isdisjoint(self.live())
@@ -343,7 +345,8 @@ class Repair:
 
     def _abandon(self, now: float) -> None:
         """No longer ASKING: the repair failed. Too many of those within a minute, and the connection is given
-        up."""
+        up.
+        """
         self._asked = set()
         self._queue.clear()
         self._failures.append(now)

@@ -1,7 +1,7 @@
 """When to dial again, and when to give up.
 
-Owns ReconnectPolicy (public, immutable) and Retries (the count of one feed). No clock: delays are
-returned, not waited. Retries is not thread-safe; the reader owns it.
+Owns ReconnectPolicy (public, immutable) and Retries (the count for one feed). Delays are returned; the caller
+waits. Retries is not thread-safe; the reader owns it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import (
 __all__ = ["ReconnectPolicy", "Retries"]
 
 _FOREVER: Final = 1e9  # seconds, 30 years
-# policy, restart, try again later: not at once, not as a herd
+# policy violation, restart, try again later: wait, so that not all clients return at once
 _SLOW_CODES: Final = frozenset({1008, 1012, 1013})
 _SLOW_DELAY: Final = 5.0
 _MAX_POLICY_CLOSES: Final = 5
@@ -32,11 +32,11 @@ _MAX_RETRY_AFTER: Final = 60.0
 
 @dataclass(frozen=True)
 class ReconnectPolicy:
-    """How often and after what delays a lost connection is dialled again.
+    """How often, and after what delays, a lost connection is dialed again.
 
-    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times longer, up to
+    The first retry waits ``initial_delay`` seconds, each further one ``multiplier`` times as long, up to
     ``max_delay``; with ``jitter`` each delay is multiplied by a random factor between ½ and 1.
-    ``max_retries`` (None: no limit) counts since the last healthy session. Raises ConfigurationError for
+    ``max_retries`` (None: no limit) counts from the last healthy session. Raises ConfigurationError for
     values that cannot work.
     """
 
@@ -49,7 +49,7 @@ class ReconnectPolicy:
     def __post_init__(self) -> None:
         if self.max_retries is not None and (type(self.max_retries) is not int or self.max_retries < 0):
             raise ConfigurationError(
-                f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}"
+                f"max_retries must be an integer of 0 or more, or None, not {self.max_retries!r}"
             )
         for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
             value = getattr(self, name)
@@ -69,11 +69,11 @@ class ReconnectPolicy:
 
     @classmethod
     def never(cls) -> ReconnectPolicy:
-        """A policy that does not reconnect: the first failure is final."""
+        """A policy that never reconnects: the first failure is final."""
         return cls(max_retries=0)
 
     def delay(self, retry: int, random: float) -> float:
-        """Seconds before retry number ``retry`` (from 1); ``random`` is a number from 0 to 1."""
+        """The seconds before retry number ``retry`` (from 1); ``random`` is a number from 0 to 1."""
         exponent = min(retry - 1, 1000)  # a float overflows long before a patient feed stops counting
         try:
             delay = min(self.initial_delay * self.multiplier**exponent, self.max_delay)
@@ -88,21 +88,21 @@ class Retries:
     def __init__(self, policy: ReconnectPolicy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self._policy_closes = 0
-        self.count = 0
-        self.ever_healthy = False
+        self._policy_closes = 0  # closes with code 1008 since the last healthy session
+        self.count = 0  # retries since the last healthy session
+        self.ever_healthy = False  # whether there ever was a healthy session
 
     def next_delay(self, error: KalshiFeedError, *, healthy: bool) -> float:
-        """Seconds until the next dial after ``error``; ``healthy`` says whether the session it ended was a
-        good one.
+        """The seconds until the next dial after ``error``; ``healthy``: whether the session that it ended
+        was.
 
-        Raises the error to end the feed with, where another dial cannot help or the policy allows none.
+        Raises the error that ends the feed if another dial cannot help or the policy does not allow one.
         """
         if healthy:
             self.count = self._policy_closes = 0
             self.ever_healthy = True
-        # what stands between us and the exchange was right once, and may be again: a certificate, a proxy's
-        # password
+        # a certificate or a proxy's password worked before, so it may work again: somebody is probably fixing
+        # it
         late = not error.retryable and self.ever_healthy and isinstance(error, (TLSError, ProxyError))
         if not error.retryable and not late:
             raise error
@@ -129,16 +129,15 @@ class Retries:
 
 
 def _is_slow(error: KalshiFeedError) -> bool:
-    """Whether another dial at once is of no use, or would be one of a herd."""
+    """Whether dialing again right away would not help, or would only add to a stampede."""
     if isinstance(error, ConnectionLost):
         return error.code in _SLOW_CODES
-    # a page or a redirect: a captive portal, where somebody has to log in, or a maintenance that takes its
-    # time
+    # a page or a redirect: a captive portal where someone has to log in, or maintenance that takes a while
     return isinstance(error, HandshakeRejected) and error.status < 400
 
 
 def _final(error: KalshiFeedError, retries: int) -> KalshiFeedError:
-    """The same error, saying that it is the last one."""
+    """The same error, with a message that says that it is the last one."""
     if retries == 0:
         return error
     tail = f"gave up after {retries} retr{'y' if retries == 1 else 'ies'}"

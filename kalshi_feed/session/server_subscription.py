@@ -155,7 +155,8 @@ class ServerSubscription:
 
     def lose_count(self, floor: int = 0) -> None:
         """Whatever number comes next is taken for the right one, but for those below ``floor``: they were
-        counted already."""
+        counted already.
+        """
         self.next_seq, self.floor = None, floor
 
     def keeps(self, key: str) -> bool:
@@ -292,7 +293,8 @@ class ServerSubscriptions:
 
     def end_early(self, sid: int | None, id_: int | None, reason: str) -> None:
         """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or
-        its command's id."""
+        its command's id.
+        """
         for kind, number in (("sid", sid), ("id", id_)):
             if number is not None and len(self._ended_early) < _MOST_ENDED_EARLY:
                 self._ended_early[kind, number] = reason

@@ -97,7 +97,8 @@ class Session:
 
     def save(self, memory: SessionMemory) -> None:
         """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the
-        session's to save."""
+        session's to save.
+        """
         self.reconciler.save(memory)
         memory.connected_at = self._connected_at
         self.left_out.save(memory)
@@ -143,7 +144,8 @@ class Session:
 
     def disconnected(self, now: float) -> bool:
         """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see
-        Timing)."""
+        Timing).
+        """
         lasted = now - self._connected_at if self._connected_at is not None else 0.0
         healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
         self._connected_at = None
@@ -201,7 +203,8 @@ class Session:
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this
-        connection."""
+        connection.
+        """
         if self.reconciler.settled(channel):
             return True
         subscription = self.reconciler.subscriptions.get(channel)
@@ -259,7 +262,8 @@ class Session:
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
         """The books' subscription with its sid and the number that must come next; None and -1 where no
-        number is known."""
+        number is known.
+        """
         subscription = self.reconciler.subscriptions.get(BOOK_CHANNEL)
         if subscription is None or subscription.sid is None or subscription.next_seq is None:
             return None, None, -1
@@ -267,7 +271,8 @@ class Session:
 
     def take(self, message: Message | ProtocolError, size: int, now: float) -> None:
         """One message of ``size`` bytes, whatever it is. A replay takes each of a read by itself, as
-        receive() would."""
+        receive() would.
+        """
         self.cross_check.has_news = True
         kind = "unreadable" if isinstance(message, ProtocolError) else message.type
         self.output.counts.add(kind, size)
@@ -323,8 +328,8 @@ class Session:
             self.left_out.unread_amount(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
-        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last
-        one."""
+        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one.
+        """
         subscription = self.reconciler.subscriptions.of_sid(message.sid)
         if subscription is not None and subscription.rule.sequenced and message.seq is not None:
             if message.seq + 1 == subscription.next_seq:
@@ -430,7 +435,8 @@ class Session:
 
     def _wrong_channel(self, subscription: ServerSubscription, message: Message, now: float) -> None:
         """A book message under the sid of a subscription that has no books: in what order it belongs, nobody
-        knows."""
+        knows.
+        """
         if subscription.rule.sequenced and message.seq is not None:
             self._in_sequence(subscription, message.seq, now)
         self.left_out.other_channel(message, subscription, now)
@@ -479,7 +485,8 @@ class Session:
 
     def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
         """The frame may have used up a number of this subscription: what comes next is in order, its books
-        are not."""
+        are not.
+        """
         if subscription.rule.sequenced:
             expected = subscription.next_seq
             subscription.lose_count(subscription.floor if expected is None else expected)

@@ -1,13 +1,13 @@
 """Markets that the exchange does not know: how their books become UNKNOWN, and when they are asked for again.
 
-A wrong or expired ticker draws no error but an empty snapshot whose ``market_id`` is "" (PROTOCOL.md 5.4).
-Nobody has shown that deltas flow for a ticker that was unknown when it was subscribed. So such a market is
-asked for again by deleting and adding it, and only a snapshot after that makes its book LIVE: after
-``Timing.ask_unknown`` seconds, then in twice the time each, and at once when there is a sign that the market
-exists now.
+A wrong or expired ticker draws no error, but an empty snapshot whose ``market_id`` is "" (PROTOCOL.md 5.4).
+It is not documented that deltas ever flow for a ticker that was unknown when it was subscribed. So the
+session asks for such a market again by deleting and adding it, and only a snapshot after that makes its book
+LIVE. It asks after ``Timing.ask_unknown`` seconds, then after twice as long each time, and as soon as there
+is a sign that the market exists now.
 
-Owns that schedule, and the closes that the lifecycle channels have told; must not import sockets, threads or
-clocks. Not thread-safe; owned by the session.
+Owns that schedule, and the close times announced on the lifecycle channels. Not thread-safe; owned by the
+session.
 """
 
 from __future__ import annotations
@@ -31,45 +31,41 @@ _OVER: Final = ("determined", "settled")
 
 
 class Question:
-    """When one market is to be asked for again. Not thread-safe; see the module."""
+    """When to ask for one market again. Not thread-safe; owned by the session."""
 
     __slots__ = ("answered", "asked", "delay", "due", "not_before", "waits_until")
 
     def __init__(self, due: float, delay: float, not_before: float = 0.0, waits_until: float = 0.0) -> None:
-        self.due = due  # the session's clock, seconds
-        self.delay = delay  # seconds, of the one after that
-        self.not_before = not_before  # a sign that the market exists is followed no sooner
-        self.waits_until = (
-            waits_until  # while an answer is under way nothing is asked: what came of it would be unclear
-        )
-        self.asked = self.answered = (
-            0  # the serial of the last question, and of the last one that was answered
-        )
+        self.due = due  # when to ask next, on the session's clock (seconds)
+        self.delay = delay  # seconds from there to the one after that
+        self.not_before = not_before  # a sign that the market exists is not acted on before this
+        # until when the answer to the last question may come; asking meanwhile would make it ambiguous
+        self.waits_until = waits_until
+        # the serials of the last question, and of the last one that was answered
+        self.asked = self.answered = 0
 
     def next_at(self) -> float:
-        """When to ask."""
+        """When to ask next."""
         return max(self.due, self.waits_until)
 
 
 class UnknownMarkets:
-    """The books that are UNKNOWN, and when their markets are asked for again. Not thread-safe; see the
-    module."""
+    """The UNKNOWN books, and when to ask for their markets again. Not thread-safe; owned by the session."""
 
     def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
         self._books = books
         self._output = output
         self._timing = timing
-        self._next = _NEVER  # no question is due before; may be too early
-        # False in a replay of what was recorded when nothing was asked for again: there, no answer would ever
-        # come
+        self._next = _NEVER  # no question is due before this; it may be too early
+        # False in a replay of a recording from before this module existed: no answer would ever come there
         self.asks_again = True
-        self.serial = 0  # of the last question of all; waits compare it, nothing else depends on it
-        self.questions: dict[str, Question] = {}  # of each market whose book is UNKNOWN
-        # of wanted markets, Unix seconds, as the lifecycle channels have told
+        self.serial = 0  # of the last question about any market; waits compare it, nothing else depends on it
+        self.questions: dict[str, Question] = {}  # by market, for each UNKNOWN book
+        # when wanted markets close, in Unix seconds, as announced on the lifecycle channels
         self.closes: dict[str, int] = {}
 
     def save(self) -> UnknownMarketsMemory | None:
-        """All that matters between two inputs."""
+        """Everything that matters between two inputs, as plain values; None if nothing is asked for again."""
         if not self.asks_again:
             return None
         questions = {
@@ -78,7 +74,7 @@ class UnknownMarkets:
         return UnknownMarketsMemory(questions, dict(self.closes))
 
     def restore(self, memory: UnknownMarketsMemory | None) -> None:
-        """Go on where ``memory`` was saved; None: when it was, nothing was asked for again."""
+        """Continue from ``memory``; None: nothing was asked for again when it was saved."""
         self.asks_again = memory is not None
         memory = memory or UnknownMarketsMemory()
         self.questions = {ticker: Question(*saved) for ticker, saved in memory.questions.items()}
@@ -88,8 +84,8 @@ class UnknownMarkets:
     def take(
         self, book: Book, message: OrderbookSnapshot, subscription: ServerSubscription, now: float
     ) -> None:
-        """The exchange has answered that it does not know the market: its book is UNKNOWN, which is told
-        once."""
+        """The exchange answered that it does not know the market: its book becomes UNKNOWN; report that once.
+        """
         ticker, was_unknown = book.market_ticker, book.status is BookStatus.UNKNOWN
         closes, sent = self.closes.get(ticker), message.sending_ts_ms
         if closes is not None and sent is not None and closes * 1000 <= sent:
@@ -112,7 +108,7 @@ class UnknownMarkets:
     def admits(self, market_ticker: str, subscription: ServerSubscription) -> bool:
         """Whether a snapshot of a market that the exchange knows may make its book LIVE.
 
-        Not if the market was unknown when it was subscribed: then it is asked for again at once.
+        Not if the market was unknown when it was subscribed: then it is asked for again as soon as possible.
         """
         if self.asks_again and market_ticker in subscription.unproven:
             self.ask_soon(market_ticker)
@@ -121,8 +117,7 @@ class UnknownMarkets:
         return True
 
     def answered(self, market_ticker: str) -> int:
-        """The serial of the last question for the market that the exchange has answered with not knowing it;
-        else 0."""
+        """The serial of the last question that the exchange answered with "unknown"; 0 if there is none."""
         question = self.questions.get(market_ticker)
         return question.answered if question is not None else 0
 
@@ -131,15 +126,15 @@ class UnknownMarkets:
         return self.serial
 
     def ask_soon(self, market_ticker: str) -> None:
-        """There is a sign that the market exists now, or somebody waits for it: ask again as soon as that is
-        decent."""
+        """Ask again as soon as the pace allows: the market seems to exist now, or someone is waiting for it.
+        """
         question = self.questions.get(market_ticker)
         if question is not None:
             question.due, question.delay = question.not_before, self._timing.ask_unknown
             self._next = min(self._next, question.next_at())
 
     def told(self, message: MarketLifecycle | MultivariateMarketLifecycle) -> None:
-        """The lifecycle channel speaks of a market."""
+        """A lifecycle message arrived: note when the market closes, and whether it exists."""
         ticker = message.market_ticker or ""
         book = self._books.get(ticker)
         if book is None:
@@ -161,7 +156,7 @@ class UnknownMarkets:
         return self._next
 
     def tick(self, reconciler: Reconciler, now: float) -> None:
-        """Ask again for what is due."""
+        """Ask again for the markets that are due."""
         if now < self._next:
             return
         due = [ticker for ticker, question in self.questions.items() if question.next_at() <= now]

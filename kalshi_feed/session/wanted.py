@@ -78,14 +78,15 @@ class Want:
 
     def keys_of(self, channel: str) -> Iterable[str]:
         """What this subscription selects on ``channel``: its markets; ALL_MARKETS where that takes no such
-        filter."""
+        filter.
+        """
         keys = self.keys if self.filters(channel) else ALL_MARKETS
         refused = self.refused.get(channel)
         return [key for key in keys if key not in refused] if refused else keys
 
     def forgive(self, channel: str, keys: Iterable[str]) -> None:
-        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer
-        counts."""
+        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer counts.
+        """
         self.refused.get(channel, set()).difference_update(keys)
         if not self.failed and not any(self.refused.values()):
             self.error = None
@@ -109,8 +110,8 @@ class WantedChannel:
 
     @property
     def keys(self) -> Iterable[str]:
-        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the
-        channel."""
+        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel.
+        """
         return ALL_MARKETS if "*all*" in self.holders else self.holders.keys()
 
     @property
@@ -121,7 +122,8 @@ class WantedChannel:
 
 class Pending(NamedTuple):
     """What users have asked for since the session last looked; the fields are those of Wanted. Not
-    thread-safe; see the module."""
+    thread-safe; see the module.
+    """
 
     changed: set[str]
     new_books: dict[str, None]
@@ -132,7 +134,8 @@ class Pending(NamedTuple):
 
 class Wanted:
     """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the
-    module."""
+    module.
+    """
 
     def __init__(self) -> None:
         self.wants: dict[Want, None] = {}
@@ -183,7 +186,8 @@ class Wanted:
         self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None
     ) -> list[str]:
         """More markets for a subscription, or once more what was refused; returns those whose books are new,
-        as add() does."""
+        as add() does.
+        """
         new = []
         for name in want.live_channels():
             if want.filters(name):
@@ -196,7 +200,8 @@ class Wanted:
         self, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None = None
     ) -> list[str]:
         """Fewer markets for a subscription; returns those whose books nobody wants any more, each given to
-        ``closed``."""
+        ``closed``.
+        """
         gone = []
         for name in want.live_channels():
             if want.filters(name):
@@ -208,7 +213,8 @@ class Wanted:
 
     def remove(self, want: Want, closed: Callable[[str], object] | None = None) -> list[str]:
         """Forget a subscription; returns the markets whose books nobody wants any more, as delete_keys()
-        does."""
+        does.
+        """
         gone = []
         for name in want.live_channels():
             channel = self.channels.get(name)
@@ -282,7 +288,8 @@ class Wanted:
         self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None
     ) -> list[str]:
         """``want`` wants these too. A market's holders are written last: until then it is new, and is done
-        once more."""
+        once more.
+        """
         new = []
         self.changed.add(channel.name)
         holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
