@@ -87,7 +87,7 @@ CHANNEL_OF_TYPE: Final[dict[str, str]] = {
     type_: channel.name for channel in CHANNELS.values() for type_ in channel.types
 }
 
-_NEAR: Final = 0.75  # difflib's ratio: "trades" and "orderbook" are close to a type, "quote" and "order" are not
+_NEAR: Final = 0.75  # "trades" and "orderbook" are close to a type, "quote" and "order" are not
 
 _RETIRED = {
     "ticker_v2": "it was removed on 2026-02-12; write 'ticker'",
@@ -124,9 +124,7 @@ def is_name(text: str) -> bool:
 
 
 def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
-    """One string or several as a tuple, in order and without repeats. Raises ConfigurationError for anything
-    else.
-    """
+    """The strings as a tuple, in order and without repeats. Raises ConfigurationError for anything else."""
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, Iterable) or isinstance(items, (bytes, bytearray)):
         raise ConfigurationError(f"{what} must be a string or a list of strings, not {type(value).__name__}")

@@ -43,9 +43,7 @@ class Command:
 
 
 def encode(command: Command, selector: str | None, options: Mapping[str, Any]) -> bytes:
-    """The command's JSON. ``selector`` is the parameter that holds its keys, ``options`` the channel-wide
-    ones.
-    """
+    """The command's JSON; ``selector`` is the parameter for its keys, ``options`` the channel-wide ones."""
     message: dict[str, Any] = {"id": command.id, "cmd": command.cmd}
     named = {selector or "market_tickers": list(command.keys)}
     if command.cmd == "subscribe":

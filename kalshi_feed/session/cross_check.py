@@ -82,9 +82,7 @@ class CrossCheck:
         self._not_before: dict[str, float] = {}  # when a market may be asked for again
 
     def save(self) -> CrossCheckMemory:
-        """Everything as plain values, except contradictions of an older version of a book, which mean nothing
-        now.
-        """
+        """Everything as plain values; contradictions of older versions of a book no longer count."""
         books = self._books
         denied = {
             ticker: one.save() for ticker, one in self._denied.items() if one.version == books[ticker].version
@@ -166,9 +164,7 @@ class CrossCheck:
         return min(look_at, ask_at, max(next(iter(self._asked.values()), _NEVER), self.not_overdue_before))
 
     def tick(self, reconciler: Reconciler, now: float) -> list[str]:
-        """Do what is due; return the markets whose snapshot did not arrive in time and whose books are still
-        LIVE.
-        """
+        """Do what is due; return the markets whose snapshot is overdue and whose books are still LIVE."""
         if self.has_news and now >= self._look_at:
             self._look(now)
         if self._due and now >= self._ask_at:
@@ -197,7 +193,8 @@ class CrossCheck:
             if crossed.grows(now, self._timing.contradiction) and self._ask_for(market_ticker, now):
                 crossed.since = _NEVER
                 text = (
-                    f"the book of {market_ticker} is crossed: its best yes and no bids add up to more than a " "dollar"
+                    f"the book of {market_ticker} is crossed: its best yes and no bids add up to more than "
+                    "a dollar"
                 )
                 self._output.fault("crossed_book", text, now, market_ticker=market_ticker)
         if self._to_look_at:

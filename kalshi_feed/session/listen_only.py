@@ -14,9 +14,7 @@ __all__ = ["ListenOnly"]
 
 
 class ListenOnly(Reconciler):
-    """A Reconciler that only listens; restore() gives it its subscriptions. Not thread-safe; owned by the
-    session.
-    """
+    """A Reconciler that only listens; restore() brings its subscriptions. Owned by the session."""
 
     def tick(self, now: float) -> None:
         """Send nothing; empty the in-trays."""

@@ -22,9 +22,7 @@ class Listener(Protocol):
     def markets_left(
         self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float
     ) -> None:
-        """The exchange no longer sends these markets (None: any of the subscription's); they may be wanted
-        again.
-        """
+        """The exchange no longer sends these markets (None: all); they may be wanted again."""
 
     def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
         """The exchange refused a get_snapshot; ``is_passing``: it may accept the next one."""

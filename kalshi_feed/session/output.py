@@ -63,9 +63,7 @@ class Output:
         self._second, self._reported, self._suppressed = memory.second, memory.reported, memory.suppressed
 
     def take(self) -> tuple[list[Message | Event], set[str], list[bytes]]:
-        """Hand over what was collected: things to deliver, markets whose book changed status, commands to
-        send.
-        """
+        """Hand over items to deliver, markets whose book changed its status, and commands to send."""
         taken = self.items, self.status_changed, self.outbox
         self.items, self.status_changed, self.outbox = [], set(), []
         return taken
@@ -73,9 +71,7 @@ class Output:
     def fault(
         self, kind: str, message: str, now: float, error: BaseException | None = None, **context: Any
     ) -> None:
-        """Count a fault, and report it unless this second's quota (for a peer that misbehaves all the time)
-        is used up.
-        """
+        """Count a fault, and report it unless a misbehaving peer has used up this second's quota."""
         self.counts.faults[kind] += 1
         if int(now) != self._second:
             self._second, self._reported = int(now), 0

@@ -1,8 +1,37 @@
-"""The conversation with the exchange: commands out, replies in, until what is confirmed is what is wanted.
+"""The conversation with the exchange: commands out, replies in, until the confirmed state is the wanted one.
 
-Owns the subscriptions (one per channel of the present connection), the commands in flight and their
-deadlines; the same code serves the first connect, every reconnect and each change at run time. Must not
-import sockets, threads or clocks. Not thread-safe; owned by the session.
+Owns the subscriptions (one per channel of the current connection), the commands in flight and their
+deadlines. First connect, reconnect and a change at run time are the same code: a channel is *unsettled* until
+what the exchange has confirmed equals what users want, and _settle() sends the one command that comes next.
+Not thread-safe; owned by the session.
+
+**Which reply answers which command.** The exchange answers in any order. A reply with an id answers the
+command with that id. Some replies have none; such a reply answers the oldest command in flight that fits its
+type and, if its sid is known, its channel. A command without an answer within ``Timing.ack`` is sent once
+more, under a new id; if that one is not answered either, the connection is replaced. (A get_snapshot is not
+sent again: its real answer is the snapshots, and the repair waits for those.) A late answer to the first try
+counts as the answer if it opens the subscription; otherwise it is reported as an unexpected reply.
+
+**What an error means** (PROTOCOL.md 4.1):
+
+    10, 17, 25   the subscription has died: its books become STALE, and it is made again after a delay
+    7            the exchange does not know the sid: the same
+    18, 27       not now: the command is sent again after a delay; after 18 (a timeout at the exchange) it may
+                 have been carried out all the same
+    6            a subscribe found the channel open: it is adopted, and the markets are added
+    26           too many markets: the same with half as many per command, as long as there are two or more
+    any other    a refusal: a subscribe or add_markets gives up the markets named, and every user who wanted
+                 one gets a SubscriptionError; an unsubscribe or delete_markets counts as done; a get_snapshot
+                 moves the repair up a rung
+
+After error 18 the affected keys are *uncertain*. ServerSubscription.next_step() then adds those that are
+wanted, which does no harm if they are there, and deletes the rest. A subscribe with error 18 is settled by
+list_subscriptions: if the channel is listed, it is open after all.
+
+**Subscriptions that end early.** The error that ends a subscription may arrive before the `subscribed` that
+opens it, so that its sid, or the id of its command, is not one of ours yet. ServerSubscriptions.end_early()
+keeps the reason. When the `subscribed` comes, the subscription is opened and dies at once, which is how its
+books and its retry are handled like those of any other that died.
 """
 
 from __future__ import annotations
@@ -40,7 +69,7 @@ _ANY: Final = (*_CHANGES, "get_snapshot", *_LIST)
 
 
 class Reconciler:
-    """Commands and replies of one feed. Not thread-safe; owned by the session."""
+    """Sends the commands of one feed and reads their replies. Not thread-safe; owned by the session."""
 
     def __init__(
         self, wanted: Wanted, output: Output, timing: Timing, use_yes_price: bool, listener: Listener
@@ -50,23 +79,23 @@ class Reconciler:
         self._timing = timing
         self._use_yes_price = use_yes_price
         self._listener = listener
-        self.next_id = 1
-        self.unsettled: set[str] = set()
-        # markets whose users asked for a fresh snapshot, and have to wait for the pace
+        self.next_id = 1  # of the next command
+        self.unsettled: set[str] = set()  # channels that may need a command, see _settle()
+        # markets for which users requested a fresh snapshot, waiting for the pace
         self._snapshots: dict[str, None] = {}
-        # (action, channel) of lists to be asked for once the sid is known
+        # (action, channel) of lists to ask for once the sid is known
         self._questions: dict[tuple[str, str], None] = {}
-        self._lists: dict[int, ListBox] = {}  # boxes that wait, by the id of their command
-        self.online = False
-        self._snapshots_at = 0.0  # when the next of those that users asked for may be sent
-        self.not_overdue_before = 0.0  # no answer is overdue before
-        # get_snapshots whose answer is overdue; an error may yet name one
+        self._lists: dict[int, ListBox] = {}  # boxes that wait for an answer, by the id of their command
+        self.online = False  # whether there is a connection
+        self._snapshots_at = 0.0  # when the next get_snapshot for users may be sent
+        self.not_overdue_before = 0.0  # no answer counts as overdue before this
+        # get_snapshots whose answer is overdue; an error may still name one
         self._expired: deque[Command] = deque(maxlen=100)
-        self.in_flight: dict[int, Command] = {}
+        self.in_flight: dict[int, Command] = {}  # by id, oldest first
         self.subscriptions = ServerSubscriptions()
 
     def save(self, memory: ReconcilerMemory) -> None:
-        """Write all of it into ``memory``, and with it what users have asked for since the last tick."""
+        """Write everything into ``memory``, including the users' requests since the last tick."""
         wanted = self._wanted
         self.subscriptions.save(memory)
         memory.next_id, memory.in_flight = self.next_id, list(self.in_flight.values())
@@ -78,8 +107,7 @@ class Reconciler:
         memory.not_overdue_before = self.not_overdue_before
 
     def restore(self, memory: ReconcilerMemory, online: bool) -> None:
-        """Go on where ``memory`` was saved. Nothing is sent; nobody waits for the lists that were asked for.
-        """
+        """Continue from ``memory``. Sends nothing; no one waits for the lists that were requested."""
         self.online, self.next_id, self.unsettled = online, memory.next_id, set(memory.unsettled)
         self.in_flight = {command.id: command for command in memory.in_flight}
         self.subscriptions.restore(memory, self.in_flight)
@@ -95,7 +123,7 @@ class Reconciler:
     # -- inputs ----------------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
-        """A new connection stands: nothing is subscribed on it."""
+        """There is a new connection, with nothing subscribed on it."""
         self.online = True
         self.not_overdue_before = 0.0
         self.unsettled = set(self._wanted.channels)
@@ -111,7 +139,7 @@ class Reconciler:
         self.subscriptions.clear()
 
     def tick(self, now: float) -> None:
-        """Send what has become due: new wishes, retries, commands whose answer is overdue."""
+        """Send what is due: users' new requests, retries, and commands whose answer is overdue."""
         if not self.online:
             return
         lists: list[ListBox] = []
@@ -143,7 +171,7 @@ class Reconciler:
             self._overdue(oldest, now)
 
     def next_deadline(self) -> float:
-        """When tick() has something to do next, as things stand."""
+        """When tick() next has something to do, as things stand."""
         due = (
             [max(next(iter(self.in_flight.values())).deadline, self.not_overdue_before)]
             if self.in_flight
@@ -158,7 +186,7 @@ class Reconciler:
         return min(due, default=float("inf"))
 
     def waits_for(self, market_ticker: str) -> bool:
-        """Whether the book market is named in a command that is not answered yet."""
+        """Whether an unanswered command concerns the market's book."""
         return any(
             market_ticker in command.keys or command.cmd == "unsubscribe"
             for command in self.in_flight.values()
@@ -166,13 +194,13 @@ class Reconciler:
         )
 
     def settled(self, channel: str) -> bool:
-        """Whether everything wanted of the channel is confirmed, and nothing more."""
+        """Whether exactly what is wanted of the channel is confirmed."""
         return self.online and channel not in self.unsettled and channel not in self._wanted.changed
 
     # -- commands --------------------------------------------------------------------------------------------
 
     def get_snapshot(self, market_tickers: tuple[str, ...], now: float) -> bool:
-        """Ask for fresh snapshots of book markets, at most CHUNK; False without a subscription to ask on."""
+        """Request snapshots of at most CHUNK markets; False if no subscription with a known sid is open."""
         subscription = self.subscriptions.get(BOOK_CHANNEL)
         if subscription is None or subscription.sid is None:
             if subscription is not None and subscription.is_open and now >= subscription.retry_at:
@@ -182,16 +210,15 @@ class Reconciler:
         return True
 
     def resubscribe(self, subscription: ServerSubscription, now: float) -> None:
-        """Unsubscribe, and so subscribe again: a new sid, seq from 1, every snapshot anew (PROTOCOL.md 5.2).
-        """
+        """Unsubscribe, to subscribe again: a new sid, seq from 1, new snapshots (PROTOCOL.md 5.2)."""
         if subscription.pending is None and subscription.sid is not None:
             self.unsettled.add(subscription.name)
             self._change(subscription, "unsubscribe", (), now)
 
     def renew(self, market_tickers: Iterable[str], now: float) -> None:
-        """Have book markets deleted and added again: fresh snapshots, and deltas for sure (PROTOCOL.md 5.4).
+        """Have book markets deleted and added again, for a snapshot and for deltas (PROTOCOL.md 5.4).
 
-        Those that the exchange has yet to confirm are on their way anyhow.
+        Nothing is done for those that the exchange has yet to confirm: their snapshots are on the way.
         """
         subscription = self.subscriptions.get(BOOK_CHANNEL)
         if subscription is not None and subscription.is_open:
@@ -200,8 +227,7 @@ class Reconciler:
             self._settle(BOOK_CHANNEL, now)
 
     def _revive(self, new_books: Iterable[str], now: float) -> None:
-        """Books wanted again before the exchange was told otherwise: no snapshot of theirs comes by itself.
-        """
+        """Books wanted again before the unsubscribe was sent: no snapshot comes by itself, so ask for one."""
         subscription = self.subscriptions.get(BOOK_CHANNEL)
         again = [ticker for ticker in new_books if subscription is not None and subscription.keeps(ticker)]
         if again:
@@ -226,7 +252,7 @@ class Reconciler:
             self._change(subscription, *step, now)
 
     def _ask_sid(self, subscription: ServerSubscription, now: float) -> None:
-        """The 2025 guide's `subscribed` names no sid; without one nothing can be changed."""
+        """Ask for the sid, which the 2025 guide's `subscribed` lacks and every change needs."""
         subscription.retry_at = now + self._timing.ack
         self._send("list_subscriptions", "", (), now)
 
@@ -245,7 +271,7 @@ class Reconciler:
     ) -> Command:
         subscription, wanted = self.subscriptions.get(channel), self._wanted.channels.get(channel)
         options = dict(wanted.options) if wanted is not None else {}
-        if channel == BOOK_CHANNEL:  # always said: the exchange's default will flip (PROTOCOL.md 3.1)
+        if channel == BOOK_CHANNEL:  # always explicit: the exchange's default will flip (PROTOCOL.md 3.1)
             options["use_yes_price"] = self._use_yes_price
         sid = subscription.sid if subscription is not None else None
         command = Command(self.next_id, cmd, channel, keys, now + self._timing.ack, sid, repeated)
@@ -257,12 +283,13 @@ class Reconciler:
         return command
 
     def _overdue(self, command: Command, now: float) -> None:
+        """The answer did not come in time: send the command again, or replace the connection."""
         del self.in_flight[command.id]
         if command.cmd == "get_snapshot":
             self._expired.append(command)
-            return  # its answer is the snapshots, and the repair watches for those
+            return  # its answer is the snapshots, and the repair waits for those
         if command.channel and self.subscriptions[command.channel].pending is not command:
-            return  # an answer to the first one settled it, or the answer is a message
+            return  # a late answer to the first try has settled it, or the answer comes as a message
         if command.repeated:
             self._output.give_up = f"no answer to {command.cmd} {command.channel}".rstrip()
         elif command.channel:
@@ -275,24 +302,28 @@ class Reconciler:
     # -- replies ---------------------------------------------------------------------------------------------
 
     def subscribed(self, message: Subscribed, now: float) -> None:
-        """A channel was opened."""
+        """A channel is open.
+
+        It is accepted even if it answers nothing in flight, as long as its sid is new: an answer to the first
+        try may come after the second was sent, and a subscription that is open but not wanted must be ended.
+        """
         command = self._answered(message.id, ("subscribe",), message.channel)
         subscription = self.subscriptions.get(command.channel if command else message.channel or "")
         if command is not None and subscription is not None:
-            subscription.uncertain.clear()  # it is a new one, and has what was asked for
+            subscription.uncertain.clear()  # it is a new subscription, with exactly the keys requested
         is_new = message.sid is not None and message.sid not in self.subscriptions.retired
         if command is None and subscription is not None and (is_new or message.sid is None):
-            command = subscription.pending  # the first answer came after the second question
+            command = subscription.pending  # a late answer to the first try
         if subscription is None or subscription.is_open or not (command or is_new):
             self._unexpected("subscribed", now)
-        else:  # even if nobody waits for it any more: what is open and unwanted must be ended
+        else:  # even if it is no longer wanted: _settle() then ends it
             ended = self.subscriptions.ended_early(message.sid, message.id)
             self._opened(subscription, message.sid, command.keys if command else (), now)
             if ended is not None:
                 self._died(subscription, ended, now)
 
     def ok(self, message: Ok, now: float) -> None:
-        """A change was made, a subscribe found its channel open already, or a list was asked for."""
+        """A change was made, a subscribe found its channel already open, or a list was requested."""
         subscription = self.subscriptions.of_sid(message.sid)
         likely = _LIST if message.subscriptions is not None else _CHANGES
         command = self._answered(
@@ -308,7 +339,7 @@ class Reconciler:
                 self._closed(subscription, now)
             elif command.cmd != "subscribe":
                 self._changed(subscription, command, now)
-            else:  # the exchange had it open: no snapshots come by themselves (PROTOCOL.md 5.3)
+            else:  # it was open already: no snapshots come by themselves (PROTOCOL.md 5.3)
                 is_new = subscription.sid is None or message.sid not in (None, subscription.sid)
                 self._opened(subscription, message.sid, command.keys + listed_keys(message), now)
                 if is_new:
@@ -316,7 +347,7 @@ class Reconciler:
                     subscription.next_seq = message.seq + 1 if message.seq is not None else None
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
-        """A subscription has ended, asked for or not."""
+        """A subscription has ended, at our request or not."""
         subscription = self.subscriptions.of_sid(message.sid)
         command = None
         if message.id or message.sid is None or subscription is not None:
@@ -334,9 +365,15 @@ class Reconciler:
             self._died(subscription, "the exchange ended the subscription", now)
 
     def error(self, message: ErrorMessage, now: float) -> None:
-        """The exchange refused a command, or a subscription of ours has died."""
+        """The exchange refused a command, or one of our subscriptions has died; see the module for the codes.
+
+        An error with an id always answers that command. One without an id may answer the oldest command in
+        flight, but not if it is terminal, or if it names a sid that is not ours: then it is about a
+        subscription. A terminal error for a sid that is not known ends a subscription that is being opened;
+        if none is, we have lost track of what is open, and the connection is replaced.
+        """
         subscription = self.subscriptions.of_sid(message.sid)
-        code, text = message.code or 0, message.message or "no text"
+        code, text = message.code or 0, message.message or "no message"
         is_terminal = code in TERMINAL
         command = None
         if message.id or not (is_terminal or (message.sid is not None and subscription is None)):
@@ -358,14 +395,15 @@ class Reconciler:
             if message.sid is not None and self._is_opening():
                 self.subscriptions.end_early(message.sid, None, f"error {code}, {text}")
             else:
-                self._output.give_up = f"error {code} for a subscription that is not known"
+                self._output.give_up = f"error {code} for an unknown subscription"
 
     def _is_opening(self) -> bool:
-        """Whether a subscribe has no answer yet, so that an unknown sid may be its."""
+        """Whether a subscribe is unanswered, so that an unknown sid may belong to it."""
         return any(command.cmd == "subscribe" for command in self.in_flight.values())
 
     def _refused(self, command: Command, message: ErrorMessage, now: float) -> None:
-        code, text = message.code or 0, message.message or "no text"
+        """Act on an error that answers ``command``; see the module for the codes."""
+        code, text = message.code or 0, message.message or "no message"
         if command.cmd == "list_subscriptions":
             box = self._lists.pop(command.id, None)
             if box is not None:
@@ -386,7 +424,7 @@ class Reconciler:
             self.unsettled.add(subscription.name)
             if code in _PUT_OFF or code in TERMINAL:
                 self._put_off(subscription, now)
-                # `subscribed` may come yet, of what has ended already
+                # its `subscribed` may still come, for a subscription that has already ended
                 if code in TERMINAL and command.cmd == "subscribe":
                     self.subscriptions.end_early(message.sid, command.id, f"error {code}, {text}")
                 if code == _TIMEOUT:
@@ -394,18 +432,18 @@ class Reconciler:
             elif command.cmd == "unsubscribe":
                 self._closed(subscription, now)
             elif command.cmd == "delete_markets":
-                self._changed(subscription, command, now)  # what comes of them all the same is ignored
+                self._changed(subscription, command, now)  # if their messages still come, they are ignored
             elif command.cmd == "subscribe" and code == _ALREADY_SUBSCRIBED:
-                # of what markets it does not say: they are added
+                # it does not say which markets it has: all of them are added
                 self._opened(subscription, message.sid, (), now)
             elif code == _MARKET_LIMIT and len(command.keys) > 1 and not named_markets(message):
-                subscription.chunk = len(command.keys) // 2  # some of them may still fit
+                subscription.chunk = len(command.keys) // 2  # half of them may still fit
                 self._settle(subscription.name, now)
             else:
                 self._forget(subscription, command, message, now)
 
     def _make_uncertain(self, subscription: ServerSubscription, command: Command, now: float) -> None:
-        """The exchange said that it was not in time; it may have carried the command out all the same."""
+        """Error 18: the exchange timed out; it may still have carried out the command."""
         subscription.make_uncertain(command)
         if command.cmd == "subscribe":
             self._send("list_subscriptions", "", (), now)
@@ -415,22 +453,22 @@ class Reconciler:
     def _forget(
         self, subscription: ServerSubscription, command: Command, message: ErrorMessage, now: float
     ) -> None:
-        """The exchange will not give these: they are wanted no longer, and whoever wanted them is told."""
+        """A final refusal: the keys are no longer wanted, and the subscriptions to them get the error."""
         wanted = self._wanted.channels.get(subscription.name)
         if message.code == _MARKET_LIMIT and wanted is not None and not named_markets(message):
-            # it is full: no other would fit either
+            # the subscription is full: no other market would fit either
             keys = tuple(key for key in wanted.keys if key not in subscription.confirmed)
         else:
             keys = tuple(key for key in command.keys if key in named_markets(message)) or command.keys
         tickers = None if keys == tuple(ALL_MARKETS) else keys
         refusal = SubscriptionError(
-            message.code or 0, message.message or "no text", subscription.name, tickers
+            message.code or 0, message.message or "no message", subscription.name, tickers
         )
         self._listener.books_unwanted(self._wanted.refuse(subscription.name, keys, refusal))
         self._settle(subscription.name, now)
 
     def _answered(self, id_: int | None, cmds: tuple[str, ...], channel: str | None) -> Command | None:
-        """The command a reply answers: by id, and for a reply without one the oldest that fits."""
+        """Take the command that a reply answers: by id, or without an id the oldest that fits."""
         candidates = (
             self.in_flight.values() if not id_ else [self.in_flight[id_]] if id_ in self.in_flight else ()
         )
@@ -442,21 +480,20 @@ class Reconciler:
     def _opened(
         self, subscription: ServerSubscription, sid: int | None, keys: tuple[str, ...], now: float
     ) -> None:
+        """The exchange has the subscription open, with these keys; ``sid`` is None if it did not say."""
         subscription.pending = None
         subscription.is_open = True
         subscription.opened_at, subscription.retry_at = now, 0.0
         if sid is not None and sid != subscription.sid:
-            # what was taken for its frames was another's
-            for wrong in (
-                subscription,
-                self.subscriptions.of_sid(sid),
-            ):
+            # frames were attributed to the wrong subscription
+            for wrong in (subscription, self.subscriptions.of_sid(sid)):
                 if wrong is not None and wrong.sid is not None:
                     self._listener.subscription_died(wrong, "the exchange names another subscription", now)
             self.subscriptions.adopt(subscription, sid)
         self._confirm(subscription, keys, now)
 
     def _changed(self, subscription: ServerSubscription, command: Command, now: float) -> None:
+        """A change to an open subscription is done."""
         subscription.pending = None
         subscription.failures = 0
         if command.cmd == "add_markets":
@@ -467,8 +504,9 @@ class Reconciler:
             self._settle(subscription.name, now)
 
     def _confirm(self, subscription: ServerSubscription, keys: tuple[str, ...], now: float) -> None:
+        """The exchange has these keys; go on to the next command."""
         subscription.confirm(keys)
-        # then there is more, and the snapshots of these are to come first
+        # a full command: more follow, but the snapshots for this one should come first
         if len(keys) >= subscription.chunk:
             subscription.retry_at = now + self._timing.pace
         self.unsettled.add(subscription.name)
@@ -479,6 +517,7 @@ class Reconciler:
     def _listed(
         self, command: Command, subscriptions: tuple[tuple[str, int], ...] | None, now: float
     ) -> None:
+        """The exchange lists its open subscriptions: settle those whose sid, or whose opening, we missed."""
         box = self._lists.pop(command.id, None)
         if box is not None:
             box.append(subscriptions or ())
@@ -497,24 +536,23 @@ class Reconciler:
                 and subscription.pending is None
                 and self._is_news(subscription, sids.get(subscription.name))
             ):
-                # of what markets it does not say: they are added
+                # it does not say which markets it has: all of them are added
                 self._opened(subscription, sids[subscription.name], (), now)
                 subscription.lose_count()
 
     def _is_news(self, subscription: ServerSubscription, sid: int | None) -> bool:
-        """Whether a listed sid is a subscription whose opening we were not told; if nobody wants it any more,
-        it must be ended.
-        """
+        """Whether a listed sid is one whose `subscribed` we missed; if it is not wanted, it must end."""
         return sid is not None and sid not in self.subscriptions.retired
 
     def _closed(self, subscription: ServerSubscription, now: float) -> None:
+        """The subscription has ended because we asked for it."""
         self._listener.markets_left(subscription, None, now)
         self._retire(subscription)
         self.unsettled.add(subscription.name)
         self._settle(subscription.name, now)
 
     def _died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
-        """Wanted, and gone: the books first, then a new subscription, each time a little later."""
+        """The subscription ended while it was wanted: its books are STALE; make it again after a delay."""
         self._listener.subscription_died(subscription, reason, now)
         if subscription.is_open and now - subscription.opened_at >= self._timing.healthy:
             subscription.failures = 0
@@ -523,16 +561,18 @@ class Reconciler:
         self._put_off(subscription, now)
 
     def _put_off(self, subscription: ServerSubscription, now: float) -> None:
+        """Send nothing for the subscription for a while, twice as long each time."""
         subscription.retry_at = now + min(
             self._timing.retry_initial * 2**subscription.failures, self._timing.retry_max
         )
         subscription.failures = min(subscription.failures + 1, 16)
 
     def _retire(self, subscription: ServerSubscription) -> None:
-        if subscription.pending is not None and subscription.is_open:  # a subscribe will have its answer yet
+        """Forget an ended subscription, and the change in flight that it will never answer."""
+        if subscription.pending is not None and subscription.is_open:  # not a subscribe: it will be answered
             self.in_flight.pop(subscription.pending.id, None)
             subscription.pending = None
         self.subscriptions.retire(subscription)
 
     def _unexpected(self, type_: str, now: float) -> None:
-        self._output.fault("unexpected_reply", f"a reply of type {type_} that answers nothing we asked", now)
+        self._output.fault("unexpected_reply", f"a reply of type {type_} answers none of our commands", now)

@@ -1,19 +1,32 @@
-"""Books that are not right, and how they become right again.
+"""Books that are wrong, or may be, and how they become right again.
 
-It asks for a snapshot, then subscribes again, then gives the connection up: the rungs of a ladder. What a
-repair is waiting for is a RepairState, and how far up it has gone is a RepairRung:
+A repair climbs a ladder of three rungs: it asks for snapshots; if that fails, it subscribes again, which
+brings a new snapshot of every market; if that fails too, it has the connection replaced. RepairRung says how
+far up it is, RepairState what it is waiting for:
 
-    IDLE       a gap -> DUE; a subscription is confirmed -> EXPECTING EXPECTING  a snapshot comes ->
-    EXPECTING, for longer; time is up -> look; a gap -> DUE DUE        the moment has come -> look (look)
-    some books lack a snapshot -> ASKING, or EXPECTING while the subscription is not open; none does -> IDLE,
-    and
-               the first rung
-    ASKING     all answered -> the next part of the request, or what was expected or due meanwhile, or IDLE;
-               silent or refused: others get theirs -> those that were silent are DUE, and the next part; else
-               one rung up
+    state      what happens -> the next state
+    IDLE       a gap -> DUE
+               a subscription is confirmed -> EXPECTING
+    EXPECTING  a snapshot comes -> EXPECTING, for longer
+               a gap -> DUE
+               time is up -> look
+    DUE        the moment has come -> look
+    (look)     some books lack a snapshot -> ASKING, or EXPECTING while the subscription is not open
+               no book does -> IDLE, on the first rung
+    ASKING     all have answered -> ASKING for the next part, or what fell due meanwhile, or IDLE
+               some are silent or refused, but others get theirs -> ASKING for the next part; the silent ones
+               are DUE
+               all are silent or refused -> one rung up
 
-Owns the marking of books as STALE and the one repair in flight; must not import sockets, threads or clocks.
-Not thread-safe; owned by the session.
+A gap first waits in DUE for ``Timing.gap_merge`` seconds, so that gaps close together share one repair. A
+request names at most CHUNK markets, so a large one goes out in parts, each when the one before is answered. A
+market that stays silent while others get their snapshots is not worth tearing anything down for: it becomes
+*mute*, and is asked for again once in a while (``Timing.mute_market``).
+
+Apart from the ladder, two counters replace the connection at once: three failed repairs, or more than a
+thousand gaps, within ``Timing.failed_repairs_window``.
+
+Owns the marking of books as STALE, and the one repair in flight. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -40,80 +53,74 @@ _NEVER: Final = float("inf")
 _WAITING: Final = (BookStatus.PENDING, BookStatus.STALE)  # for a snapshot
 _SILENCE: Final = "no answer to get_snapshot"
 _MAX_FAILURES: Final = 3
-_MAX_GAPS: Final = 1000  # within the same window; what an exchange may send that numbers nothing right
-_MOST_EXTENSIONS: Final = 6  # times Timing.snapshot, while snapshots of others come
+_MAX_GAPS: Final = 1000  # within the same window: the limit for an exchange whose seqs are nonsense
+_MOST_EXTENSIONS: Final = 6  # times Timing.snapshot, as long as snapshots of other markets come
 
 
 class RepairState(enum.Enum):
-    """What a Repair is waiting for; the first that applies, from the bottom up."""
+    """What a Repair is waiting for. If several apply, the last one listed here counts."""
 
     IDLE = "idle"  # nothing: no book is known to lack a snapshot
-    # the snapshots that a subscription brings by itself; those that do not come are asked for
+    # the snapshots that a subscription brings by itself; missing ones are asked for when time is up
     EXPECTING = "expecting"
-    # the moment to look which books lack a snapshot, and to ask for those; gaps close together share it
+    # the moment to find the books that lack a snapshot, and to ask for those
     DUE = "due"
-    ASKING = "asking"  # the answer to a get_snapshot; what falls due meanwhile has to wait for it
+    ASKING = "asking"  # the answers to a get_snapshot; whatever falls due meanwhile has to wait
 
 
 class RepairRung(enum.Enum):
-    """How far up the ladder a Repair has gone since the books were last right. The third rung is a new
-    connection.
-    """
+    """How far up the ladder a Repair is; the third rung, a new connection, ends it."""
 
-    SNAPSHOT = (
-        "snapshot"  # get_snapshot; if that fails: unsubscribe and subscribe again, which brings new ones
-    )
-    # it was subscribed again; if get_snapshot fails after that too, the connection is given up
+    SNAPSHOT = "snapshot"  # asking with get_snapshot; if that fails, the next rung is to subscribe again
+    # subscribed again since the books were last right; if get_snapshot fails now, the connection is replaced
     SUBSCRIPTION = "subscription"
 
 
 class Repair:
-    """Watches the books that wait for a snapshot. Not thread-safe; see the module."""
+    """Watches the books that wait for a snapshot. Not thread-safe; owned by the session."""
 
     def __init__(self, books: Mapping[str, Book], output: Output, timing: Timing) -> None:
         self._books = books
         self._output = output
         self._timing = timing
-        # Markets that answer no request though others do; they are asked again, but nothing is torn down for
-        # them. Kept over connections; a snapshot takes its market out.
+        # The mute markets: silent although others answered. Kept across connections; a snapshot removes its
+        # market.
         self._mute: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
-        """No connection, nothing under way."""
-        # How far up the ladder this repair is; back on the first rung when a request was answered, or no book
-        # lacks anything.
+        """Forget what is under way: there is no connection."""
+        # Back to the first rung when a request was answered, or no book lacks a snapshot.
         self._rung = RepairRung.SNAPSHOT
 
-        # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request that is to be
-        # repeated.
+        # DUE: when to look for the books that lack a snapshot. Set by a gap, and by a request to be repeated.
         self._due = _NEVER
-        # EXPECTING: until when the snapshots have time that a subscription brings by itself. Each that comes
-        # extends it.
+        # EXPECTING: when the snapshots that a subscription brings by itself are overdue. Each one extends it,
         self._promised = _NEVER
-        self._promised_at_most = _NEVER  # but not beyond this; fixed when the expecting begins
+        self._promised_at_most = _NEVER  # but not beyond this, which is fixed when the expecting begins
 
         # ASKING: the markets of the get_snapshot in flight that have not answered. Empty in every other
         # state.
         self._asked: set[str] = set()
-        self._deadline = _NEVER  # of that get_snapshot; each answer extends it
-        self._queue: list[str] = []  # what the same repair asks for next, when those have answered
-        self._some_answered = (
-            False  # in this repair: then the subscription works, and only some markets are silent
-        )
+        self._deadline = _NEVER  # when that get_snapshot is overdue; each answer extends it
+        self._queue: list[str] = []  # the markets this repair asks for next, once those have answered
+        # whether any market has answered in this repair: then the subscription works, and only some are
+        # silent
+        self._some_answered = False
 
-        # No snapshot, asked for or expected, is overdue before this: what was not read yet may contain it.
-        # Set by the session.
+        # No snapshot counts as overdue before this, because it may be among what was not read yet. Set by the
+        # session.
         self.not_overdue_before = 0.0
 
-        self._failures: deque[float] = deque()  # when repairs failed, within the window that Timing sets
+        self._failures: deque[float] = deque()  # when repairs failed, within Timing's window
         self._gaps: deque[float] = deque(maxlen=_MAX_GAPS)  # when the last gaps were
-        # The markets that the last gap of all books concerned, while none of them is LIVE again; None: look.
+        # The markets of the last gap that concerned all books, as long as none of them is LIVE again. None:
+        # unknown, go through the books.
         self._broken: tuple[str, ...] | None = None
 
     @property
     def state(self) -> RepairState:
-        """What is waited for now."""
+        """What the repair is waiting for now."""
         if self._asked:
             return RepairState.ASKING
         if self._due < _NEVER:
@@ -121,7 +128,7 @@ class Repair:
         return RepairState.EXPECTING if self._promised < _NEVER else RepairState.IDLE
 
     def save(self) -> RepairMemory:
-        """All of it as plain values."""
+        """Everything as plain values."""
         return RepairMemory(
             due=to_moment(self._due),
             promised=to_moment(self._promised),
@@ -139,7 +146,7 @@ class Repair:
         )
 
     def restore(self, memory: RepairMemory) -> None:
-        """Go on where ``memory`` was saved."""
+        """Continue from ``memory``."""
         self._due, self._promised = from_moment(memory.due), from_moment(memory.promised)
         self._promised_at_most, self._deadline = (
             from_moment(memory.promised_at_most),
@@ -154,20 +161,20 @@ class Repair:
         self._broken = tuple(memory.broken) if memory.broken is not None else None
 
     def next_deadline(self) -> float:
-        """When tick() has something to do next."""
+        """When tick() next has something to do."""
         if self._asked:
             return max(self._deadline, self.not_overdue_before)
         return min(self._due, max(self._promised, self.not_overdue_before))
 
     def expect(self, now: float) -> None:
-        """Snapshots were promised, or go on coming: look for the missing ones later, but some day."""
+        """Snapshots were promised, or keep coming: look for missing ones later, up to a limit."""
         self.books_changed()
         if self._promised == _NEVER:
             self._promised_at_most = now + _MOST_EXTENSIONS * self._timing.snapshot
         self._promised = min(now + self._timing.snapshot, self._promised_at_most)
 
     def books_changed(self) -> None:
-        """A book is LIVE again, or others are wanted: the next gap has to look which it concerns."""
+        """A book is LIVE again, or other books are wanted: the next gap has to go through the books."""
         self._broken = None
 
     def gap(
@@ -180,19 +187,18 @@ class Repair:
         market_tickers: Iterable[str] | None = None,
         started: datetime | None = None,
     ) -> None:
-        """Messages of ``subscription`` are missing: tell it, mark the books that may be wrong now, and have
-        them repaired.
+        """Messages are missing: report a Gap, mark the affected books STALE, start a repair.
 
-        ``market_tickers`` names the markets concerned where that is known; a gap in seq may hide a change of
-        any (PROTOCOL.md 5.2), also of one whose snapshot came before the exchange confirmed it. ``started``:
-        see Gap.gap_started.
+        ``market_tickers`` names the affected markets if they are known. A gap in seq may hide a change to any
+        market of the subscription (PROTOCOL.md 5.2), even to one whose snapshot came before the exchange
+        confirmed it. ``started``: see Gap.gap_started.
         """
         is_book = subscription.name == BOOK_CHANNEL
         if market_tickers is not None:
             tickers = tuple(market_tickers)
         elif not is_book:
             tickers = subscription.named()
-        elif self._broken is not None:  # a gap with every frame must not cost a look at every book
+        elif self._broken is not None:  # a gap with every frame must not cost a pass over all books
             tickers = self._broken
         else:
             tickers = self._broken = tuple(
@@ -212,7 +218,7 @@ class Repair:
             return
         if market_tickers is not None:
             self.mark_stale(tickers)
-        # ASKING: a snapshot we wait for may be among what was lost
+        # ASKING: a snapshot that we wait for may be among the lost messages
         if market_tickers is None and self._asked:
             self._abandon(now)
         if not self._asked.issuperset(tickers):
@@ -221,15 +227,14 @@ class Repair:
     def left(
         self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, reason: str, now: float
     ) -> None:
-        """The exchange no longer sends these markets (None: any); a LIVE one among them is no longer kept up.
-        """
+        """The exchange no longer sends these markets (None: any of them): their LIVE books become STALE."""
         named = None if market_tickers is None else set(market_tickers)
         gone = [ticker for ticker in self.live() if named is None or ticker in named]
         if subscription.name == BOOK_CHANNEL and gone:
             self.gap(subscription, None, None, reason, now, gone)
 
     def forget(self, market_tickers: Iterable[str]) -> None:
-        """Nobody wants these any more."""
+        """These markets are no longer wanted."""
         self.books_changed()
         self._mute.difference_update(market_tickers)
 
@@ -238,7 +243,7 @@ class Repair:
         return [ticker for ticker, book in self._books.items() if book.status is BookStatus.LIVE]
 
     def mark_stale(self, market_tickers: Iterable[str]) -> None:
-        """These books are no longer kept up: a LIVE one becomes STALE."""
+        """Make those of these books STALE that are LIVE: they no longer follow the exchange."""
         for ticker in market_tickers:
             book = self._books.get(ticker)
             if book is not None and book.status is BookStatus.LIVE:
@@ -246,15 +251,15 @@ class Repair:
                 self._output.status_changed.add(ticker)
 
     def awaits(self, market_ticker: str) -> bool:
-        """Whether the book's snapshot was asked for and has not come."""
+        """Whether the book's snapshot was requested and has not come yet."""
         return market_ticker in self._asked
 
     def answered(self, market_ticker: str, reconciler: Reconciler, now: float) -> None:
-        """A book that was not LIVE has had its snapshot."""
+        """A book that was not LIVE has received its snapshot."""
         self._mute.discard(market_ticker)
         self.books_changed()
         if self._promised < _NEVER:  # EXPECTING
-            self.expect(now)  # they are coming: give the others time too
+            self.expect(now)  # they are coming: give the rest more time
         if market_ticker in self._asked:  # ASKING
             self._asked.discard(market_ticker)
             self._some_answered = True
@@ -263,8 +268,7 @@ class Repair:
                 self._ask(reconciler, now)
 
     def refused(self, code: int, is_passing: bool, reconciler: Reconciler, now: float) -> None:
-        """The exchange did not accept the request for snapshots; ``is_passing`` if it may do so in a moment.
-        """
+        """The exchange refused the request for snapshots; ``is_passing``: it may accept one in a moment."""
         if self.state is not RepairState.ASKING:
             return
         if is_passing:
@@ -274,7 +278,7 @@ class Repair:
             self._failed(f"error {code}", reconciler, now)
 
     def tick(self, reconciler: Reconciler, now: float) -> None:
-        """Begin a repair that is due; end one that had no answer."""
+        """Begin a repair that is due, or end one that was not answered."""
         if now < self.next_deadline():
             return
         if self.state is RepairState.ASKING:
@@ -283,11 +287,11 @@ class Repair:
             self._look(reconciler, now)
 
     def _look(self, reconciler: Reconciler, now: float) -> None:
-        """Ask for the snapshots that are missing; where none is, all is well."""
+        """Ask for the missing snapshots; if none is missing, all is well."""
         self._due = self._promised = _NEVER
         subscription = reconciler.subscriptions.get(BOOK_CHANNEL)
         lacking = self._lacking(subscription.confirmed) if subscription is not None else []
-        # those that never answer come last
+        # those that never answer go last
         self._queue = sorted(lacking, key=lambda ticker: (ticker in self._mute, ticker))
         self._some_answered = False
         if self._queue:
@@ -296,19 +300,19 @@ class Repair:
             self._rung = RepairRung.SNAPSHOT
 
     def _unanswered(self, reconciler: Reconciler, now: float) -> None:
-        """The time for the request in flight is up."""
-        self._asked = set(self._lacking(self._asked))  # some may be no longer wanted
+        """The request in flight has timed out."""
+        self._asked = set(self._lacking(self._asked))  # some may no longer be wanted
         if self._asked:
             self._failed(_SILENCE, reconciler, now)
         else:
             self._ask(reconciler, now)
 
     def _lacking(self, market_tickers: Iterable[str]) -> list[str]:
-        """Which of them want a snapshot; the exchange may have named some that nobody ever wanted."""
+        """Those of the markets that lack a snapshot; the exchange may name some that were never wanted."""
         return [t for t in market_tickers if t in self._books and self._books[t].status in _WAITING]
 
     def _ask(self, reconciler: Reconciler, now: float) -> None:
-        """Send the next part of the request, or end the repair when all have answered."""
+        """Send the next part of the request, or end the repair if all have answered."""
         chunk, self._queue = self._queue[:CHUNK], self._queue[CHUNK:]
         self._asked = set(chunk)
         self._deadline = now + self._timing.snapshot
@@ -318,19 +322,17 @@ class Repair:
                 self._output.counts.resyncs += 1
         elif not reconciler.get_snapshot(tuple(chunk), now):
             self._asked.clear()
-            self.expect(now)  # the subscription is not open now; opening it brings the snapshots
+            self.expect(now)  # the subscription is not open; opening it brings the snapshots
 
     def _failed(self, reason: str, reconciler: Reconciler, now: float) -> None:
-        """What is left of the request in flight is not coming: one rung up, unless only these markets are
-        silent.
-        """
+        """The rest of the request will not be answered: one rung up, unless only these markets are silent."""
         silent, subscription = self._asked, reconciler.subscriptions[BOOK_CHANNEL]
         is_known, text = silent <= self._mute, f"no snapshot of {_some(silent)}: {reason}"
         others_do = reason == _SILENCE and not subscription.confirmed.isdisjoint(self.live())
         if self._some_answered or is_known or others_do:  # the subscription works for others
             self._mute |= silent
             self._due = min(self._due, now + (self._timing.mute_market if is_known else 0.0))
-            self._output.fault("no_snapshot", f"{text}; they are asked for again", now)
+            self._output.fault("no_snapshot", f"{text}; asking for them again", now)
             self._ask(reconciler, now)
             return
         self._abandon(now)
@@ -344,8 +346,7 @@ class Repair:
             self._output.give_up = f"the books could not be repaired: {reason}"
 
     def _abandon(self, now: float) -> None:
-        """No longer ASKING: the repair failed. Too many of those within a minute, and the connection is given
-        up.
+        """The repair failed; stop ASKING. After too many failures within the window, replace the connection.
         """
         self._asked = set()
         self._queue.clear()

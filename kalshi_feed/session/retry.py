@@ -93,8 +93,7 @@ class Retries:
         self.ever_healthy = False  # whether there ever was a healthy session
 
     def next_delay(self, error: KalshiFeedError, *, healthy: bool) -> float:
-        """The seconds until the next dial after ``error``; ``healthy``: whether the session that it ended
-        was.
+        """The seconds until the next dial after ``error``; ``healthy``: whether it ended a healthy session.
 
         Raises the error that ends the feed if another dial cannot help or the policy does not allow one.
         """

@@ -1,9 +1,8 @@
-"""The subscriptions at the exchange, one per channel of the present connection: sid, next seq, which markets
-are confirmed.
+"""The subscriptions at the exchange, one per channel of the current connection: sid, seq, markets.
 
-Owns ServerSubscription with the decision which command comes next, and ServerSubscriptions: which sid belongs
-to which channel, and which sids have ended. What is made of a set is sorted: a replay sends what the feed
-sent. Not thread-safe; owned by the session.
+Owns ServerSubscription, which decides which command comes next, and ServerSubscriptions: which sid belongs to
+which channel, and which sids have ended. Whatever is made from a set is sorted, so that a replay sends
+exactly what the feed sent. Not thread-safe; owned by the session.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from .memory import ReconcilerMemory, SubscriptionMemory
 
 __all__ = ["ServerSubscription", "ServerSubscriptions"]
 
-_MOST_ENDED_EARLY = 1_000  # of one connection: what an exchange may send that names numbers of nobody
+_MOST_ENDED_EARLY = 1_000  # per connection: the limit for an exchange that invents sids
 _MOST_RETIRED: Final = 1_000
 
 
 class ServerSubscription:
-    """One channel on the present connection. Not thread-safe; see the module."""
+    """One channel on the current connection. Not thread-safe; owned by the session."""
 
     __slots__ = (
         "_named",
@@ -49,33 +48,32 @@ class ServerSubscription:
     def __init__(self, name: str) -> None:
         self.name = name
         self.rule: Channel = rule_of(name)
-        self.failures = 0  # subscriptions that died or were put off since one stood
-        self.opened_at = 0.0
-        self.retry_at = 0.0
-        self.selector: str | None = None  # what the keys are called, from the subscribe on
-        self.pending: Command | None = (
-            None  # one change at a time: the last wish wins, and the rate stays polite
-        )
+        self.failures = 0  # how often it died or was put off since it was last healthy: doubles the delay
+        self.opened_at = 0.0  # when the exchange confirmed it, on the session's clock
+        self.retry_at = 0.0  # no command before this, on the session's clock
+        self.selector: str | None = None  # the parameter that holds the keys; set with each subscribe
+        # The change in flight. One at a time: only the latest request counts, and the rate stays polite.
+        self.pending: Command | None = None
         self.reset()
 
     def reset(self) -> None:
-        """The exchange has no such subscription."""
-        self.sid: int | None = None
-        self.is_open = False
-        self.next_seq: int | None = 1  # None: see lose_count()
-        self.floor = 0
-        # the numbers that the last gap left out; a frame with one of them is merely late
+        """The exchange has no such subscription (any more)."""
+        self.sid: int | None = None  # None: not open, or `subscribed` did not say
+        self.is_open = False  # whether the exchange has confirmed it
+        self.next_seq: int | None = 1  # the seq that the next frame must have; None: see lose_count()
+        self.floor = 0  # with next_seq None: frames below this were counted before
+        # the seqs that the last gap skipped; a frame with one of them is merely late
         self.hole = range(0)
-        self.confirmed: set[str] = set()  # changed by confirm() and drop() only
-        self.uncertain: set[str] = set()  # what the exchange may have or not; see make_uncertain()
-        # confirmed ones that the exchange did not know: whether their deltas come nobody knows
+        self.confirmed: set[str] = set()  # keys the exchange has; changed by confirm() and drop() only
+        self.uncertain: set[str] = set()  # keys the exchange may or may not have; see make_uncertain()
+        # confirmed keys that the exchange did not know: their deltas may or may not come
         self.unproven: set[str] = set()
         self.renewing: set[str] = set()  # those of them that are to be deleted and added again; see renew()
-        self._named: tuple[str, ...] | None = None
-        self.chunk = CHUNK  # keys a command; fewer near the exchange's limit of markets
+        self._named: tuple[str, ...] | None = None  # what named() returned last; None: the keys have changed
+        self.chunk = CHUNK  # keys per command; fewer near the exchange's market limit
 
     def save(self) -> SubscriptionMemory:
-        """All of it as plain values."""
+        """Everything as plain values."""
         return SubscriptionMemory(
             channel=self.name,
             sid=self.sid,
@@ -97,7 +95,7 @@ class ServerSubscription:
 
     @classmethod
     def restored(cls, memory: SubscriptionMemory, in_flight: Mapping[int, Command]) -> ServerSubscription:
-        """What save() returned, as a subscription again."""
+        """The subscription that save() saved."""
         subscription = cls(memory.channel)
         subscription.sid, subscription.is_open, subscription.next_seq = (
             memory.sid,
@@ -120,27 +118,27 @@ class ServerSubscription:
         return subscription
 
     def confirm(self, keys: Iterable[str]) -> None:
-        """The exchange has these."""
+        """The exchange has these keys."""
         self.confirmed.update(keys)
         self.uncertain.difference_update(keys)
         self._named = None
 
     def drop(self, keys: Iterable[str]) -> None:
-        """The exchange no longer has these."""
+        """The exchange no longer has these keys."""
         for known in (self.confirmed, self.uncertain, self.unproven, self.renewing):
             known.difference_update(keys)
         self._named = None
 
     def renew(self, keys: Iterable[str]) -> None:
-        """Delete these and add them again, for a snapshot and deltas anew."""
+        """Have these keys deleted and added again, for a fresh snapshot and for deltas."""
         self.renewing.update(self.confirmed.intersection(keys))
         self.unproven |= self.renewing
 
     def make_uncertain(self, command: Command) -> None:
-        """Nobody knows whether the exchange has carried ``command`` out (error 18).
+        """The exchange may or may not have carried out ``command`` (error 18).
 
-        What it named is added once more where it is wanted, which does no harm if it is there, and else
-        deleted.
+        next_step() settles it: a key that is wanted is added again, which does no harm if the exchange has
+        it; one that is not is deleted.
         """
         keys = self.confirmed.copy() if command.cmd == "unsubscribe" else set(command.keys)
         if command.cmd != "add_markets":
@@ -148,19 +146,17 @@ class ServerSubscription:
         self.uncertain |= keys
 
     def named(self) -> tuple[str, ...]:
-        """The markets confirmed; empty where all are. One tuple for as long as they are the same."""
+        """The confirmed markets, sorted; empty if all are. The same tuple as long as they do not change."""
         if self._named is None:
             self._named = tuple(sorted(self.confirmed - ALL_MARKETS))
         return self._named
 
     def lose_count(self, floor: int = 0) -> None:
-        """Whatever number comes next is taken for the right one, but for those below ``floor``: they were
-        counted already.
-        """
+        """Accept the next seq whatever it is, unless it is below ``floor``: those were counted before."""
         self.next_seq, self.floor = None, floor
 
     def keeps(self, key: str) -> bool:
-        """Whether the exchange has ``key`` and is not being asked to drop it."""
+        """Whether the exchange has ``key``, and no command in flight tells it to drop it."""
         leaving = self.pending is not None and (
             self.pending.cmd == "unsubscribe"
             or (self.pending.cmd == "delete_markets" and key in self.pending.keys)
@@ -168,11 +164,12 @@ class ServerSubscription:
         return key in self.confirmed and not leaving
 
     def next_step(self, wanted: Iterable[str], selector: str | None) -> tuple[str, tuple[str, ...]] | None:
-        """The next command (cmd, keys) on the way to ``wanted``, or None when there is nothing to do.
+        """The next command (cmd, keys) on the way to ``wanted``, or None if there is nothing to do.
 
-        Markets are added before others are deleted, so that a filter is never empty (what the exchange would
-        then send is unknown, PROTOCOL.md 3.3); the last one goes by unsubscribing, and so does a filter of
-        another kind. What is to be renewed goes like what is no longer wanted, and is added again.
+        Markets are added before others are deleted, so that a filter is never empty (it is unknown what the
+        exchange would send then, PROTOCOL.md 3.3). The last market is removed by unsubscribing; so is a
+        filter of another kind. A key to be renewed is deleted as if it were no longer wanted, and then added
+        again.
         """
         keys = wanted if isinstance(wanted, (set, frozenset)) else set(wanted)
         if not self.is_open:
@@ -197,62 +194,65 @@ class ServerSubscription:
 
 
 class ServerSubscriptions:
-    """At most one subscription per channel, and at most one per sid. Not thread-safe; see the module."""
+    """At most one subscription per channel, and at most one per sid. Not thread-safe; owned by the session.
+    """
 
     def __init__(self) -> None:
-        self._by_name: dict[str, ServerSubscription] = {}
-        self.by_sid: dict[int, ServerSubscription] = {}
-        # by ("sid" or "id", number): why, of those not confirmed yet
+        self._by_name: dict[str, ServerSubscription] = {}  # by channel
+        self.by_sid: dict[int, ServerSubscription] = {}  # those whose sid is known
+        # subscriptions that ended before they were confirmed, see end_early(): ("sid" or "id", number) to the
+        # reason
         self._ended_early: dict[tuple[str, int], str] = {}
-        # sids of this connection that have ended, the last ones: late frames of theirs mean nothing
+        # the last sids of this connection that have ended: late frames for them mean nothing
         self.retired: dict[int, None] = {}
 
     def __iter__(self) -> Iterator[ServerSubscription]:
         return iter(tuple(self._by_name.values()))
 
     def __getitem__(self, name: str) -> ServerSubscription:
-        """The channel's subscription, made if there was none."""
+        """The channel's subscription; created if there is none."""
         subscription = self._by_name.get(name)
         if subscription is None:
             subscription = self._by_name[name] = ServerSubscription(name)
         return subscription
 
     def get(self, name: str) -> ServerSubscription | None:
-        """The channel's subscription, None if nothing was ever asked of it on this connection."""
+        """The channel's subscription; None if nothing was ever sent for it on this connection."""
         return self._by_name.get(name)
 
     def save(self, memory: ReconcilerMemory) -> None:
-        """Write all of it into ``memory``."""
+        """Write everything into ``memory``."""
         memory.subscriptions = [subscription.save() for subscription in self]
         memory.retired = list(self.retired)
         memory.ended_early = [(kind, number, reason) for (kind, number), reason in self._ended_early.items()]
 
     def restore(self, memory: ReconcilerMemory, in_flight: Mapping[int, Command]) -> None:
-        """Go on where ``memory`` was saved."""
+        """Continue from ``memory``."""
         self.clear()
         self.retired.update(dict.fromkeys(memory.retired))
         self._ended_early.update({(kind, number): reason for kind, number, reason in memory.ended_early})
         for one in memory.subscriptions:
             if one.channel in self._by_name or one.sid in self.by_sid:
-                continue  # a file that was changed may say anything
+                continue  # an edited file may say anything
             subscription = ServerSubscription.restored(one, in_flight)
             self._by_name[subscription.name] = subscription
             if subscription.sid is not None:
                 self.by_sid[subscription.sid] = subscription
 
     def clear(self) -> None:
-        """The connection is gone."""
+        """Forget everything: the connection is gone."""
         for known in (self._by_name, self.by_sid, self.retired, self._ended_early):
             known.clear()
 
     def of_sid(self, sid: int | None) -> ServerSubscription | None:
-        """The subscription with this sid."""
+        """The subscription with this sid, or None."""
         return self.by_sid.get(sid) if sid is not None else None
 
     def of_frame(self, sid: int | None, type_: str) -> ServerSubscription | None:
         """The subscription a data frame belongs to, or None.
 
-        A frame may come before the `subscribed` that tells its sid (or never does): then it tells it.
+        A frame may come before the `subscribed` that states its sid, and some `subscribed` never do: then the
+        subscription takes the sid from the frame.
         """
         subscription = self.of_sid(sid)
         if subscription is not None or sid in self.retired:
@@ -267,7 +267,7 @@ class ServerSubscriptions:
         return subscription
 
     def of_command(self, command: Command) -> ServerSubscription | None:
-        """The open subscription that the command was sent to, None if there was none or it has ended."""
+        """The open subscription that the command was sent to; None if there was none or it has ended."""
         subscription = self._by_name.get(command.channel)
         return (
             subscription
@@ -276,7 +276,7 @@ class ServerSubscriptions:
         )
 
     def adopt(self, subscription: ServerSubscription, sid: int) -> None:
-        """The exchange calls the subscription ``sid``, whatever bore that number before."""
+        """``sid`` is the subscription's from now on, whichever subscription had it before."""
         if subscription.sid is not None:
             del self.by_sid[subscription.sid]
             subscription.next_seq = 1
@@ -292,15 +292,17 @@ class ServerSubscriptions:
         self.retired.pop(sid, None)
 
     def end_early(self, sid: int | None, id_: int | None, reason: str) -> None:
-        """The exchange has ended a subscription whose `subscribed` it has not sent yet, known by its sid or
-        its command's id.
+        """Note that the exchange ended a subscription before its `subscribed`.
+
+        Commands and subscriptions answer in no fixed order, so the error that ends a subscription may
+        overtake the reply that opens it. It is known by its sid or by its command's id.
         """
         for kind, number in (("sid", sid), ("id", id_)):
             if number is not None and len(self._ended_early) < _MOST_ENDED_EARLY:
                 self._ended_early[kind, number] = reason
 
     def ended_early(self, sid: int | None, id_: int | None) -> str | None:
-        """Why the subscription that is confirmed now has ended already; None if it has not."""
+        """Why the subscription that is being confirmed has already ended; None if it has not."""
         found = [
             self._ended_early.pop((kind, number), None)
             for kind, number in (("sid", sid), ("id", id_))
@@ -309,7 +311,7 @@ class ServerSubscriptions:
         return next(filter(None, found), None)
 
     def retire(self, subscription: ServerSubscription) -> None:
-        """The exchange has ended the subscription."""
+        """The subscription has ended: forget its sid, except that late frames for it mean nothing."""
         if subscription.sid is not None:
             del self.by_sid[subscription.sid]
             self.retired[subscription.sid] = None

@@ -1,7 +1,28 @@
-"""The session: payloads in, messages and commands out, books kept on the way.
+"""The session: payloads in, messages and commands out, and the books kept up to date on the way.
 
-Owns the order of things: the sequence check, the books, what is delivered and what is not. `now` is passed
-in, and effects are collected in `output`. Not thread-safe; the reader uses it, holding the store's lock.
+Owns the sequence check, the changes to the books, and what is delivered. Callers pass in `now`
+(time.monotonic(), in seconds; in a replay, the recording's clock) and take the effects from `output`. Not
+thread-safe; the reader uses it and holds the store's lock.
+
+**The sequence rules.** The exchange numbers the frames of each subscription (sid) 1, 2, 3 … in `seq`, on most
+channels. One number covers all markets of the subscription, so a missing one may hide a change to any of its
+books. `ServerSubscription.next_seq` is the number that must come next, `hole` the numbers that the last gap
+skipped. A frame that carries a seq is judged like this:
+
+    the next one                        accepted
+    greater: some frames are missing    accepted, but with a Gap: the books are STALE until repaired
+    the last one again                  ignored as a duplicate
+    lower, and in the hole              ignored as late: the gap has been reported
+    lower, and not in the hole          ignored, with a Gap ("sequence went back"): very late, or the exchange
+                                        counts from 1 again; the next frame will tell
+
+A snapshot that was requested may repeat the last number instead of taking its own; it is accepted once,
+because then its book is LIVE and no longer waits for it. Replies take a number too, or repeat the last one:
+which of the two, the session finds out from the first reply that repeats. A book message without a seq is
+unreadable. On other channels such frames are accepted without a check.
+
+After a frame that cannot be read, or a seq that went back, the count is *lost* (`next_seq` is None): the next
+frame's number is accepted whatever it is, unless it is below `floor`, and the count continues from there.
 """
 
 from __future__ import annotations
@@ -44,17 +65,16 @@ from .wanted import Wanted
 
 __all__ = ["Session"]
 
-_LONGEST_HOLE: Final = (
-    1_000  # numbers; whatever is said to be missing beyond, a lower one means that the number was wrong
-)
+# At most this many missing seqs are remembered as late; a larger jump was a bogus number.
+_LONGEST_HOLE: Final = 1_000
 
 
 class Session:
-    """One feed's session over all its connections. Not thread-safe; see the module.
+    """One feed's session across all its connections. Not thread-safe; owned by the reader.
 
-    ``books`` holds the book of every market that is wanted; ``wanted`` is changed by users between two calls.
-    ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing numbers
-    mean nothing, because only some of a subscription's frames were kept. ``asks_again``: see UnknownMarkets.
+    ``books`` holds the book of every wanted market; users change ``wanted`` between two calls.
+    ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing seqs mean
+    nothing, because only some of the frames were recorded. ``asks_again``: see UnknownMarkets.
     """
 
     def __init__(
@@ -73,10 +93,8 @@ class Session:
         self._timing = timing or Timing()
         self._strict = strict
         self.decoder = Decoder(use_yes_price)
-        self._connected_at: float | None = None
-        self._replies_repeat = (
-            False  # this exchange's replies repeat the last number and take none of their own
-        )
+        self._connected_at: float | None = None  # None: no connection
+        self._replies_repeat = False  # whether this exchange's replies repeat the last seq, see the module
         self.output = Output(self._timing.faults_a_second)
         self.reconciler = (ListenOnly if listen_only else Reconciler)(
             wanted, self.output, self._timing, use_yes_price, self
@@ -90,15 +108,13 @@ class Session:
     # -- the connection --------------------------------------------------------------------------------------
 
     def connected(self, now: float) -> None:
-        """A connection stands: everything wanted is asked for on it."""
+        """There is a connection: subscribe to everything that is wanted."""
         self._connected_at = now
         self.output.give_up = None
         self.reconciler.connected(now)
 
     def save(self, memory: SessionMemory) -> None:
-        """Write all that matters between two inputs into ``memory``. What is wanted and the books are not the
-        session's to save.
-        """
+        """Write what matters between two inputs into ``memory``, except for ``books`` and ``wanted``."""
         self.reconciler.save(memory)
         memory.connected_at = self._connected_at
         self.left_out.save(memory)
@@ -109,10 +125,9 @@ class Session:
         memory.output = self.output.save()
 
     def restore(self, memory: SessionMemory, now: float) -> None:
-        """Go on where ``memory`` was saved, whatever was before; the wants and the books are what they were
-        then.
+        """Continue from ``memory``; ``books`` and ``wanted`` are as they were when it was saved.
 
-        Nothing is sent. Where no repair was saved, the snapshots that are missing are looked for later.
+        Sends nothing. If no repair was saved, missing snapshots are looked for later.
         """
         self._connected_at = memory.connected_at
         self.left_out.restore(memory)
@@ -127,7 +142,7 @@ class Session:
 
     @property
     def next_id(self) -> int:
-        """The id of the next command. A replay sets what the recorded session used."""
+        """The id of the next command. A replay sets the recorded one."""
         return self.reconciler.next_id
 
     @next_id.setter
@@ -135,7 +150,7 @@ class Session:
         self.reconciler.next_id = id_
 
     def open_subscriptions(self) -> tuple[tuple[str, int], ...]:
-        """Which channels are open at the exchange, as (channel, sid)."""
+        """The channels that are open at the exchange, as (channel, sid)."""
         return tuple(
             (one.name, one.sid)
             for one in self.reconciler.subscriptions
@@ -143,9 +158,7 @@ class Session:
         )
 
     def disconnected(self, now: float) -> bool:
-        """The connection is gone: no book is LIVE. Returns whether the session was a healthy one (see
-        Timing).
-        """
+        """The connection is gone: no book is LIVE. Returns whether it was a healthy one (see Timing)."""
         lasted = now - self._connected_at if self._connected_at is not None else 0.0
         healthy = lasted >= self._timing.healthy or (lasted >= self._timing.healthy_live and self._all_live())
         self._connected_at = None
@@ -157,34 +170,36 @@ class Session:
         return healthy
 
     def tick(self, now: float) -> None:
-        """Do what has become due, and what users have come to want since."""
+        """Do what is due, and what users have asked for since the last call."""
         self.reconciler.tick(now)
         self.repair.tick(self.reconciler, now)
         self.unknown_markets.tick(self.reconciler, now)
         if self.cross_check.next_deadline() <= now:
             for ticker in self.cross_check.tick(self.reconciler, now):
-                text = f"the book of {ticker} is doubted, and no snapshot has come to prove it"
+                text = f"the book of {ticker} looks wrong, and no snapshot has come to check it"
                 self._fault_one_market(ticker, "doubted_book", text, None, now)
 
     def fell_behind(self, now: float) -> None:
-        """More has arrived than was read: answers may be among it, and the exchange gets its time anew.
+        """More has arrived than was read, and answers may be among it: nothing counts as overdue for a while.
 
-        So a consumer that holds up the reading (overflow="block") does not cost the connection.
+        So a slow callback that holds up the reader (overflow="block") does not cost the connection.
         """
         self.reconciler.not_overdue_before = now + self._timing.ack
         self.repair.not_overdue_before = self.cross_check.not_overdue_before = now + self._timing.snapshot
 
     def arriving(self, since: float | None, now: float) -> None:
-        """Since when the message that is incomplete now has been arriving (None: there is none).
+        """Note since when an incomplete message has been arriving (session's clock; None: there is none).
 
-        What we wait for can only come behind a large one (N40).
+        Whatever we wait for can only come after it, so nothing is overdue while a large one arrives (N40).
         """
         if since is not None and now - since > self._timing.large_message:
             self.fell_behind(now)
 
     def slept(self, seconds: float, last_byte_at: datetime, now: float) -> None:
-        """The machine slept for so long, while ``now`` stood still, and the exchange may have gone on without
-        us: no book is LIVE until its next snapshot, and each is as much older (N44).
+        """The machine slept while ``now`` stood still: no book is LIVE until its next snapshot (N44).
+
+        The exchange may have gone on without us for ``seconds``, and every book is that much older.
+        ``last_byte_at`` is when the last byte came before.
         """
         for book in self._books.values():
             if book.updated is not None and book.updated < now:
@@ -197,14 +212,12 @@ class Session:
         self.repair.mark_stale(live)
 
     def next_deadline(self) -> float:
-        """When tick() must be called next, if nothing else happens."""
+        """When tick() must be called next if nothing else happens; infinity for never."""
         parts = (self.reconciler, self.repair, self.cross_check, self.unknown_markets)
         return min(part.next_deadline() for part in parts)
 
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
-        """Whether the exchange has confirmed these markets (or ALL_MARKETS) of the channel on this
-        connection.
-        """
+        """Whether the exchange has confirmed ``keys`` (or ALL_MARKETS) of the channel on this connection."""
         if self.reconciler.settled(channel):
             return True
         subscription = self.reconciler.subscriptions.get(channel)
@@ -213,29 +226,35 @@ class Session:
         )
 
     def sid_of(self, channel: str) -> int | None:
-        """The channel's sid on the present connection."""
+        """The channel's sid on this connection; None if it is not known."""
         subscription = self.reconciler.subscriptions.get(channel)
         return subscription.sid if subscription is not None else None
 
     # -- the data --------------------------------------------------------------------------------------------
 
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
-        """Take the text messages of one read, in order. Never raises for what the exchange sends."""
+        """Process the text messages of one read, in order. Never raises for anything the exchange sends.
+
+        Nearly every frame of a busy feed is the next delta of a LIVE book. The loop handles exactly that
+        case, with the subscription's sid and next seq in local variables. Every other frame goes through
+        take(), with the seq written back before it and read again after it, because take() may change
+        anything.
+        """
         books, items, live = self._books, self.output.items, BookStatus.LIVE
         prices, sizes = PRICES.get, SIZES.get
         delta_type, yes_price = self.decoder.delta_type, self.decoder.use_yes_price
         subscription, sid, expected = self._book_subscription()
         others = other_bytes = 0
         for message, payload in zip(self.decoder.decode_batch(payloads), payloads, strict=True):
-            # The hot path: the next delta of a LIVE book. Whatever else it is, or if it cannot be applied,
-            # take() sees to it.
+            # The hot path: the next delta of a LIVE book. take() handles everything else, and a delta that
+            # cannot be applied.
             if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
                 if book is not None and book.status is live:
                     price, size = prices(body.price_dollars), sizes(body.delta_fp)  # type: ignore[arg-type]  # None is in neither
                     try:
-                        if price is None or size is None:  # a text not seen before
+                        if price is None or size is None:  # a string not seen before
                             price, size = message.units()
                         elif yes_price and body.side == "no":
                             price = OTHER_SIDE[price]
@@ -261,18 +280,14 @@ class Session:
         self.cross_check.has_news = True
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
-        """The books' subscription with its sid and the number that must come next; None and -1 where no
-        number is known.
-        """
+        """The books' subscription, its sid and its next seq; None, None and -1 if either is not known."""
         subscription = self.reconciler.subscriptions.get(BOOK_CHANNEL)
         if subscription is None or subscription.sid is None or subscription.next_seq is None:
             return None, None, -1
         return subscription, subscription.sid, subscription.next_seq
 
     def take(self, message: Message | ProtocolError, size: int, now: float) -> None:
-        """One message of ``size`` bytes, whatever it is. A replay takes each of a read by itself, as
-        receive() would.
-        """
+        """Process one message of any kind, ``size`` bytes long. A replay calls this for each message."""
         self.cross_check.has_news = True
         kind = "unreadable" if isinstance(message, ProtocolError) else message.type
         self.output.counts.add(kind, size)
@@ -285,7 +300,7 @@ class Session:
             self._other(message, now)
 
     def _delta(self, message: OrderbookDelta, now: float) -> None:
-        """A delta in its place, into its book."""
+        """Apply a delta that is in sequence to its book."""
         body = message.msg
         book = self._books.get(body.market_ticker)
         if book is None or book.status is not BookStatus.LIVE:
@@ -305,7 +320,7 @@ class Session:
             self.output.items.append(message)
 
     def _other(self, message: Message, now: float) -> None:
-        """Everything but deltas."""
+        """Process anything but a delta."""
         if isinstance(message, OrderbookSnapshot):
             try:
                 sides = message.book_sides()
@@ -324,19 +339,21 @@ class Session:
             if isinstance(message, (Ticker, Trade)):
                 self.cross_check.compare(message, now)
             elif isinstance(message, (MarketLifecycle, MultivariateMarketLifecycle)):
-                self.unknown_markets.told(message)
+                self.unknown_markets.announced(message)
             self.left_out.unread_amount(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:
-        """Replies use up a number where the channel is sequenced (PROTOCOL.md 5.2), or repeat the last one.
+        """Check a reply's seq, and pass it on: on a sequenced channel, replies take a number too.
+
+        Some exchanges repeat the last number instead (PROTOCOL.md 5.2). Once a reply to one of our commands
+        has done so, a reply with the *next* number means that the frame it repeats was lost.
         """
         subscription = self.reconciler.subscriptions.of_sid(message.sid)
         if subscription is not None and subscription.rule.sequenced and message.seq is not None:
             if message.seq + 1 == subscription.next_seq:
                 self._replies_repeat = self._replies_repeat or message.id in self.reconciler.in_flight
-            elif (
-                self._replies_repeat and message.seq == subscription.next_seq
-            ):  # it repeats the number of a frame that was lost
+            elif self._replies_repeat and message.seq == subscription.next_seq:
+                # it repeats the number of a frame that was lost
                 self.repair.gap(subscription, subscription.next_seq, message.seq + 1, "sequence gap", now)
                 subscription.next_seq = message.seq + 1
             else:
@@ -352,7 +369,7 @@ class Session:
     def _snapshot(
         self, message: OrderbookSnapshot, yes: dict[int, int], no: dict[int, int], now: float
     ) -> None:
-        """Any snapshot replaces the book, whoever asked for it; a missing side is empty (PROTOCOL.md 5.5)."""
+        """Any snapshot replaces the book, requested or not; a missing side is empty (PROTOCOL.md 5.5)."""
         ticker = message.market_ticker
         if not self._wanted.wants_book(ticker):
             self.left_out.unwanted(message, now)
@@ -364,7 +381,7 @@ class Session:
             return
         if self.cross_check.answered(book, yes, no) and not is_unknown:
             text = (
-                f"the book of {ticker} was wrong though no number is missing: a fresh snapshot of it differs"
+                f"the book of {ticker} was wrong although no seq was missing: a fresh snapshot differs"
             )
             self._fault_one_market(ticker, "doubted_book", text, None, now)
         before = book.status
@@ -380,7 +397,7 @@ class Session:
             self.repair.answered(ticker, self.reconciler, now)
 
     def ignored_binary(self, count: int, now: float) -> None:
-        """So many frames came that were no text. They are told and left out."""
+        """Report and ignore ``count`` binary frames."""
         for _ in range(count):
             self.output.fault("binary_frame", "a binary frame is ignored: the exchange sends text", now)
             self.left_out.bad_frame(now)
@@ -388,7 +405,7 @@ class Session:
     # -- sequence --------------------------------------------------------------------------------------------
 
     def _sequenced(self, message: Message, now: float) -> bool:
-        """Whether a data frame belongs to a subscription of ours and is in order, so that it can be taken."""
+        """Whether a data frame can be used: it belongs to one of our subscriptions and is in sequence."""
         subscription = self.reconciler.subscriptions.of_frame(message.sid, message.type)
         if subscription is None:
             if isinstance(message, UnknownMessage) and message.sid is None:
@@ -403,14 +420,15 @@ class Session:
         if message.seq is not None:
             is_answer = isinstance(message, OrderbookSnapshot) and self.repair.awaits(message.market_ticker)
             if is_answer and message.seq + 1 == subscription.next_seq:
-                return True  # one that takes no number of its own; what is sent twice finds its book LIVE
+                return True  # it repeats the last seq; a second copy finds its book LIVE, and is a duplicate
             return self._in_sequence(subscription, message.seq, now)
         if isinstance(message, (OrderbookDelta, OrderbookSnapshot)):
             self._unreadable(undecodable(message, ValueError("seq is missing")), now)
             return False
-        return True  # such frames came without a number until 2026: not checkable
+        return True  # until 2026 such frames had no seq: there is nothing to check
 
     def _in_sequence(self, subscription: ServerSubscription, seq: int, now: float) -> bool:
+        """Apply the sequence rules of the module's docstring; whether the frame with ``seq`` can be used."""
         expected = subscription.next_seq
         if expected is None and seq < subscription.floor:
             self.output.counts.ignored["late"] += 1
@@ -420,7 +438,7 @@ class Session:
             return True
         if seq > expected:
             subscription.next_seq = seq + 1
-            if subscription.name == BOOK_CHANNEL:  # whose repair would notice if there were more to it
+            if subscription.name == BOOK_CHANNEL:  # other channels have no repair
                 subscription.hole = range(max(expected, seq - _LONGEST_HOLE), seq)
             self.repair.gap(subscription, expected, seq, "sequence gap", now)
             return True
@@ -428,21 +446,19 @@ class Session:
             self.output.counts.ignored["duplicate"] += 1
         elif seq in subscription.hole:
             self.output.counts.ignored["late"] += 1
-        else:  # very late, or the exchange counts anew: which one the next frame tells
+        else:  # very late, or the exchange has started over: the next frame will tell
             subscription.lose_count()
             self.repair.gap(subscription, expected, seq, "sequence went back", now)
         return False
 
     def _wrong_channel(self, subscription: ServerSubscription, message: Message, now: float) -> None:
-        """A book message under the sid of a subscription that has no books: in what order it belongs, nobody
-        knows.
-        """
+        """A book message under the sid of a channel without books: count its seq, and ignore it."""
         if subscription.rule.sequenced and message.seq is not None:
             self._in_sequence(subscription, message.seq, now)
         self.left_out.other_channel(message, subscription, now)
 
     def _delta_before_snapshot(self, message: OrderbookDelta, book: Book | None, now: float) -> None:
-        """A delta of a book that is not LIVE is neither applied nor delivered."""
+        """A delta for a book that is not LIVE is neither applied nor delivered."""
         market_ticker = message.market_ticker
         if book is None or not self._wanted.wants_book(market_ticker):
             self.left_out.unwanted(message, now)
@@ -458,11 +474,16 @@ class Session:
     # -- what goes wrong -------------------------------------------------------------------------------------
 
     def _unreadable(self, error: ProtocolError, now: float) -> None:
-        """A frame that cannot be used: told, and everything that it may have been is repaired."""
+        """Report an unreadable frame, and treat everything that it may have changed as missing.
+
+        The more of its envelope could be read, the less that is. With sid, seq and market: that market.
+        Without the market: every book of the sid. Without the seq: the count of the sid is lost as well.
+        Without the sid: all of that for every open subscription.
+        """
         subscriptions = self.reconciler.subscriptions
         self.output.fault("protocol", str(error), now, error, frame=error.frame)
         if self.output.give_up is not None:
-            return  # the connection ends with this turn, and there may be thousands of them
+            return  # the connection ends with this turn, and there may be thousands of such frames
         subscription = subscriptions.of_sid(error.sid)
         if error.sid is None:
             self.left_out.bad_frame(now)
@@ -484,8 +505,7 @@ class Session:
                 )
 
     def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
-        """The frame may have used up a number of this subscription: what comes next is in order, its books
-        are not.
+        """The frame may have been this subscription's: accept whatever seq comes next, and repair its books.
         """
         if subscription.rule.sequenced:
             expected = subscription.next_seq
@@ -495,33 +515,33 @@ class Session:
     def _fault_one_market(
         self, market_ticker: str, kind: str, text: str, error: Exception | None, now: float
     ) -> None:
-        """Something touched one market only: tell it, and repair that one."""
+        """Something is wrong with one market only: report it, and repair its book."""
         self.output.fault(kind, text, now, error, market_ticker=market_ticker)
         subscription = self.reconciler.subscriptions[BOOK_CHANNEL]
         self.repair.gap(subscription, None, None, kind.replace("_", " "), now, (market_ticker,))
 
-    # -- what the conversation tells (Listener) --------------------------------------------------------------
+    # -- what the reconciler reports (Listener) --------------------------------------------------------------
 
     def snapshots_due(self, now: float) -> None:
-        """See Listener."""
+        """Give the snapshots time, then ask for those that are missing. See Listener."""
         self.repair.expect(now)
 
     def subscription_died(self, subscription: ServerSubscription, reason: str, now: float) -> None:
-        """See Listener."""
+        """Report a Gap; the books are STALE until the next subscription brings snapshots. See Listener."""
         self.repair.gap(subscription, None, None, reason, now)
 
     def markets_left(
         self, subscription: ServerSubscription, market_tickers: Iterable[str] | None, now: float
     ) -> None:
-        """See Listener."""
+        """Make those of them STALE that are LIVE. See Listener."""
         self.repair.left(subscription, market_tickers, "no longer subscribed", now)
 
     def repair_refused(self, code: int, is_passing: bool, now: float) -> None:
-        """See Listener."""
+        """Ask again a little later, or climb one rung. See Listener."""
         self.repair.refused(code, is_passing, self.reconciler, now)
 
     def books_unwanted(self, market_tickers: Iterable[str]) -> None:
-        """See Listener."""
+        """Close these books and forget everything about their markets. See Listener."""
         tickers = tuple(market_tickers)
         self.repair.forget(tickers)
         self.left_out.forget(tickers)

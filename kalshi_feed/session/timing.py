@@ -12,7 +12,7 @@ class Timing:
     """How long the session waits for each thing, in seconds. Tests scale it; users need not know it."""
 
     ack: float = 10.0  # for a command's answer; it is sent once more, then the connection is replaced
-    snapshot: float = 10.0  # for a snapshot promised or requested; each one that comes extends it for the rest
+    snapshot: float = 10.0  # for a snapshot promised or requested; each one that comes extends it
     large_message: float = 1.0  # a message that takes longer to arrive holds up the answers behind it
     gap_merge: float = 0.02  # gaps this close together share one repair
     failed_repairs_window: float = 60.0  # three failed repairs within this time lead to a reconnect
@@ -20,7 +20,7 @@ class Timing:
     pace: float = 0.02  # between the parts of a change or a request that does not fit into one command
     contradiction: float = 5.0  # a contradicted or crossed book means something if it lasts this long
     recheck: float = 60.0  # between two requests for the same suspected market
-    ask_unknown: float = 60.0  # before the first repeated request for a market that the exchange does not know
+    ask_unknown: float = 60.0  # before the first repeated request for a market unknown to the exchange
     ask_unknown_max: float = 600.0  # that delay doubles, up to this
     ask_unknown_pace: float = 1.0  # at least, between two requests for one such market
     bad_frames_window: float = 60.0

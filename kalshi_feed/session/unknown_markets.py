@@ -133,7 +133,7 @@ class UnknownMarkets:
             question.due, question.delay = question.not_before, self._timing.ask_unknown
             self._next = min(self._next, question.next_at())
 
-    def told(self, message: MarketLifecycle | MultivariateMarketLifecycle) -> None:
+    def announced(self, message: MarketLifecycle | MultivariateMarketLifecycle) -> None:
         """A lifecycle message arrived: note when the market closes, and whether it exists."""
         ticker = message.market_ticker or ""
         book = self._books.get(ticker)

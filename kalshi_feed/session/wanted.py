@@ -1,9 +1,9 @@
-"""What users want: subscriptions as they were asked for, and which of them hold each channel's markets.
+"""What users want: the subscriptions they made, and which of them want each market of each channel.
 
-Owns Change (one request of a user), Want (one subscription's record) and Wanted (all of them and the
-difference to make). Every change of Wanted is idempotent: one that an exception interrupts (Ctrl-C, a signal
-handler that raises) is simply applied again, and only then is it done. Not thread-safe; whoever holds the
-store's lock may use it: user threads change it, the session reads it.
+Owns Change (one request from a user), Want (the record of one subscription) and Wanted (all of them, and what
+has changed since the session last looked). Every change to Wanted is idempotent: if an exception interrupts
+it (Ctrl-C, a signal handler that raises), it is simply applied again. Not thread-safe; guarded by the store's
+lock: user threads change it, the session reads it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .channels import ALL_MARKETS, BOOK_CHANNEL, CHANNELS, rule_of
 
 __all__ = ["Change", "ListBox", "Pending", "Want", "Wanted", "WantedChannel"]
 
-# Where a list_subscriptions call finds its answer: (channel, sid) pairs, or the exchange's refusal
+# Where a list_subscriptions call finds its answer: (channel, sid) pairs, or the exchange's refusal.
 ListBox = list["tuple[tuple[str, int], ...] | SubscriptionError"]
 
 
-# with it fewer messages come than without
+# options that reduce the messages that come
 _NARROWING = frozenset({"user_filter", "shard_factor", "shard_key"})
 _serials = itertools.count(1)
 
 
 class Change:
-    """One request of a user, as it is queued and recorded. Immutable by convention, hence thread-safe."""
+    """One request from a user, as it is queued and recorded. Immutable by convention, and so thread-safe."""
 
     __slots__ = ("box", "kind", "serial", "want", "words")
 
@@ -52,11 +52,11 @@ class Change:
         self.want = want
         self.words = tuple(words)
         self.box = box  # of list_subscriptions
-        self.serial = next(_serials)  # by which a recording tells one that was applied twice
+        self.serial = next(_serials)  # shows a recording that a change was applied twice
 
 
 class Want:
-    """One subscription as its user asked for it. Not thread-safe; see the module."""
+    """One subscription as its user asked for it. Not thread-safe; guarded by the store's lock."""
 
     __slots__ = ("channels", "closed", "error", "failed", "keys", "options", "refused", "selector")
 
@@ -64,66 +64,61 @@ class Want:
         self, channels: tuple[str, ...], selector: str | None, keys: Iterable[str], options: Mapping[str, Any]
     ) -> None:
         self.channels = channels
-        self.selector = selector
+        self.selector = selector  # the subscribe parameter that ``keys`` are for; None: no filter
         self.keys = dict.fromkeys(keys)
         self.options = dict(options)
-        self.failed: set[str] = set()  # channels of which nothing is left
-        self.refused: dict[str, set[str]] = {}  # by channel, what the exchange would not give
-        self.error: SubscriptionError | None = None
-        self.closed = False
+        self.failed: set[str] = set()  # channels on which the exchange refused all of it
+        self.refused: dict[str, set[str]] = {}  # by channel, the keys that the exchange refused
+        self.error: SubscriptionError | None = None  # the last refusal; None again once it was forgiven
+        self.closed = False  # whether the user has unsubscribed
 
     def live_channels(self) -> tuple[str, ...]:
-        """The channels that are still wanted."""
+        """The channels that this subscription still wants."""
         return () if self.closed else tuple(name for name in self.channels if name not in self.failed)
 
     def keys_of(self, channel: str) -> Iterable[str]:
-        """What this subscription selects on ``channel``: its markets; ALL_MARKETS where that takes no such
-        filter.
-        """
+        """The keys it selects on ``channel``; ALL_MARKETS if the channel does not take its filter."""
         keys = self.keys if self.filters(channel) else ALL_MARKETS
         refused = self.refused.get(channel)
         return [key for key in keys if key not in refused] if refused else keys
 
     def forgive(self, channel: str, keys: Iterable[str]) -> None:
-        """The user has thought again about ``keys``: that they were refused on ``channel`` no longer counts.
-        """
+        """Forget that ``keys`` were refused: the user has asked for them again, or dropped them."""
         self.refused.get(channel, set()).difference_update(keys)
         if not self.failed and not any(self.refused.values()):
             self.error = None
 
     def filters(self, channel: str) -> bool:
-        """Whether this subscription's selector is one that the channel knows."""
+        """Whether the channel can be filtered by this subscription's selector."""
         return self.selector in rule_of(channel).selectors
 
 
 class WantedChannel:
-    """One channel as all subscriptions together want it. Not thread-safe; see the module."""
+    """One channel as all subscriptions together want it. Not thread-safe; guarded by the store's lock."""
 
     __slots__ = ("holders", "name", "options", "wants")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.wants: dict[Want, None] = {}
-        # by market: the subscriptions that want it, never none
+        self.wants: dict[Want, None] = {}  # the subscriptions to this channel, in order
+        # by market, the subscriptions that want it: at least one each
         self.holders: dict[str, tuple[Want, ...]] = {}
-        self.options: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}  # the channel-wide parameters of them all
 
     @property
     def keys(self) -> Iterable[str]:
-        """The markets to be subscribed; ALL_MARKETS wins over any filter; empty if nobody wants the channel.
+        """The markets to subscribe to; ALL_MARKETS wins over any filter; empty if the channel is not wanted.
         """
         return ALL_MARKETS if "*all*" in self.holders else self.holders.keys()
 
     @property
     def selector(self) -> str | None:
-        """What the keys are called in a command; None if nobody filters."""
+        """The parameter that holds the keys in a command; None if no subscription filters."""
         return next((want.selector for want in self.wants if want.filters(self.name)), None)
 
 
 class Pending(NamedTuple):
-    """What users have asked for since the session last looked; the fields are those of Wanted. Not
-    thread-safe; see the module.
-    """
+    """The users' requests since the session last looked; its fields are Wanted's. Not thread-safe."""
 
     changed: set[str]
     new_books: dict[str, None]
@@ -133,19 +128,19 @@ class Pending(NamedTuple):
 
 
 class Wanted:
-    """All subscriptions, and for each channel what must be asked of the exchange. Not thread-safe; see the
-    module.
+    """All subscriptions, and what each channel needs for them.
+
+    Not thread-safe; guarded by the store's lock.
     """
 
     def __init__(self) -> None:
-        self.wants: dict[Want, None] = {}
-        self.channels: dict[str, WantedChannel] = {}
+        self.wants: dict[Want, None] = {}  # in the order in which they were made
+        self.channels: dict[str, WantedChannel] = {}  # those with at least one subscription
         # The in-trays: users fill them, take_pending() empties them.
-        self.changed: set[str] = set()  # channels whose wishes changed since the session last looked
-        # markets whose books nobody had wanted, since the session last looked
-        self.new_books: dict[str, None] = {}
-        self.snapshots: dict[str, None] = {}  # markets whose user asked for a fresh snapshot
-        # (action, channel) of lists asked for; they come as messages
+        self.changed: set[str] = set()  # channels on which something else is wanted now
+        self.new_books: dict[str, None] = {}  # markets whose books were not wanted before
+        self.snapshots: dict[str, None] = {}  # markets for which a user requested a fresh snapshot
+        # (action, channel) of requested lists, which come as messages
         self.questions: dict[tuple[str, str], None] = {}
         self.lists: list[ListBox] = []  # boxes of list_subscriptions calls that wait for an answer
 
@@ -155,21 +150,20 @@ class Wanted:
         return bool(self.changed or self.new_books or self.snapshots or self.questions or self.lists)
 
     def take_pending(self) -> Pending:
-        """What users have asked for since the last call. It is the caller's from now on."""
+        """The users' requests since the last call, which are the caller's from now on."""
         taken = Pending(self.changed, self.new_books, self.snapshots, self.questions, self.lists)
         self.changed, self.new_books, self.snapshots, self.questions, self.lists = set(), {}, {}, {}, []
         return taken
 
     def check(self, want: Want) -> None:
-        """Raise ConfigurationError where ``want`` contradicts what is wanted already."""
+        """Raise ConfigurationError if ``want`` contradicts an existing subscription."""
         for name in want.channels:
             self._check(want, name)
 
     def add(self, want: Want, opened: Callable[[str], object] | None = None) -> list[str]:
-        """Want what ``want`` says; returns the markets whose books are wanted for the first time, each given
-        to ``opened``.
+        """Add a subscription; return the newly wanted books' markets, each passed to ``opened``.
 
-        Raises ConfigurationError, with nothing changed, where it contradicts what is wanted already.
+        Raises ConfigurationError, with nothing changed, if it contradicts an existing subscription.
         """
         if want not in self.wants:
             self.check(want)
@@ -185,9 +179,7 @@ class Wanted:
     def add_keys(
         self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None
     ) -> list[str]:
-        """More markets for a subscription, or once more what was refused; returns those whose books are new,
-        as add() does.
-        """
+        """Add markets, or retry refused ones; return the newly wanted books' markets, as add() does."""
         new = []
         for name in want.live_channels():
             if want.filters(name):
@@ -199,9 +191,7 @@ class Wanted:
     def delete_keys(
         self, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None = None
     ) -> list[str]:
-        """Fewer markets for a subscription; returns those whose books nobody wants any more, each given to
-        ``closed``.
-        """
+        """Remove markets; return those whose books are no longer wanted, each passed to ``closed``."""
         gone = []
         for name in want.live_channels():
             if want.filters(name):
@@ -212,9 +202,7 @@ class Wanted:
         return gone
 
     def remove(self, want: Want, closed: Callable[[str], object] | None = None) -> list[str]:
-        """Forget a subscription; returns the markets whose books nobody wants any more, as delete_keys()
-        does.
-        """
+        """Remove a subscription; return the markets whose books are no longer wanted."""
         gone = []
         for name in want.live_channels():
             channel = self.channels.get(name)
@@ -226,12 +214,10 @@ class Wanted:
         return gone
 
     def refuse(self, channel: str, keys: Iterable[str], error: SubscriptionError) -> list[str]:
-        """The exchange refused ``keys`` of ``channel``: whoever wanted them gets ``error``.
+        """The exchange refused ``keys`` on ``channel``: every subscription that wanted one gets ``error``.
 
-        Returns the markets whose books nobody wants any more.
-
-        A subscription left with nothing on the channel has failed there; one that keeps other markets goes on
-        with those.
+        A subscription that has nothing left on the channel has failed there; one that keeps other markets
+        continues with those. Returns the markets whose books are no longer wanted.
         """
         gone: list[str] = []
         for want in list(self.channels[channel].wants if channel in self.channels else ()):
@@ -248,7 +234,7 @@ class Wanted:
         return gone
 
     def wants_book(self, market_ticker: str) -> bool:
-        """Whether anybody wants the book of this market."""
+        """Whether any subscription wants the book of this market."""
         channel = self.channels.get(BOOK_CHANNEL)
         return channel is not None and market_ticker in channel.holders
 
@@ -257,7 +243,7 @@ class Wanted:
         if want.selector not in (None, "market_tickers", *rule.selectors):
             what = " or ".join(f"{selector}=[…]" for selector in rule.selectors) or "no filter"
             raise ConfigurationError(
-                f"{name} takes no {want.selector} but {what}; make a subscription of its own for it"
+                f"{name} does not take {want.selector} but {what}; subscribe to it in a separate call"
             )
         if rule.filter_required and want.selector not in rule.selectors:
             raise ConfigurationError(
@@ -270,8 +256,7 @@ class Wanted:
         if want.selector in rule.selectors and known.selector not in (None, want.selector):
             raise ConfigurationError(
                 f"{name} is already subscribed by {known.selector}; the exchange takes one kind of filter "
-                "for a "
-                f"channel, so write {known.selector}=… here too"
+                f"per channel, so write {known.selector}=… here too"
             )
         mine = _options_of(want, name)
         for option in (*mine, *known.options):
@@ -279,21 +264,18 @@ class Wanted:
             if (is_given_twice or option in _NARROWING) and mine.get(option) != known.options.get(option):
                 raise ConfigurationError(
                     f"{name} is already subscribed {_said(option, known.options)}; the exchange keeps one "
-                    "subscription "
-                    f"a channel, so it cannot be {_said(option, mine)} as well: unsubscribe the other one "
-                    "first"
+                    f"subscription per channel, so it cannot also be subscribed {_said(option, mine)}: "
+                    "unsubscribe the other one first"
                 )
 
     def _hold(
         self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None
     ) -> list[str]:
-        """``want`` wants these too. A market's holders are written last: until then it is new, and is done
-        once more.
-        """
+        """Add ``want``'s keys. A market's holders come last: until then, a retry finds it new."""
         new = []
         self.changed.add(channel.name)
         holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
-        alone = (want,)  # one tuple for all markets that nobody else wants
+        alone = (want,)  # one tuple for all the markets that only this one wants
         for key in keys:
             others = holders.get(key, ())
             if want in others:
@@ -309,7 +291,7 @@ class Wanted:
     def _release(
         self, channel: WantedChannel, want: Want, keys: Iterable[str], closed: Callable[[str], object] | None
     ) -> list[str]:
-        """``want`` no longer wants these; as _hold(), the other way around."""
+        """``want`` no longer wants these keys: _hold() in reverse."""
         gone = []
         self.changed.add(channel.name)
         holders, is_book = channel.holders, channel.name == BOOK_CHANNEL
@@ -338,7 +320,7 @@ def _said(option: str, options: Mapping[str, Any]) -> str:
 
 
 def _options_of(want: Want, name: str) -> dict[str, Any]:
-    """The channel-wide parameters of ``want`` that concern this channel."""
+    """The channel-wide parameters of ``want`` that apply to this channel."""
     allowed = CHANNELS[name].options if name in CHANNELS else tuple(want.options)
     return {
         option: value
