@@ -1,8 +1,7 @@
-"""The machine's clocks, and what they say about each other: the machine slept, or somebody set the wall
-clock.
+"""The machine's clocks, and what shows when they diverge: the machine slept, or the wall clock was set.
 
-time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where there is one) and the wall clock
-go on. Owns the reading of these clocks and ClockWatch. Must not import anything of the package.
+time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where it exists) and the wall clock go
+on. Owns the reading of these clocks, and ClockWatch.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from typing import Final, NamedTuple
 
 __all__ = ["ClockReadings", "ClockWatch", "Jump", "moment", "read_clocks"]
 
-LEAST_JUMP: Final = 2.0  # seconds; less is a clock being adjusted
-LOOK_EVERY: Final = (
-    1.0  # seconds between two looks at all the clocks, and the longest wait of a reader that is connected
-)
-# readings that took longer are not of one moment: another thread had the interpreter meanwhile
+LEAST_JUMP: Final = 2.0  # seconds; anything less is a clock being adjusted
+# seconds between two readings of all the clocks, and the longest wait of a connected reader
+LOOK_EVERY: Final = 1.0
+# readings that take longer are not of one moment: another thread had the interpreter in between
 _STEADY_NS: Final = 10_000_000
 _TRIES: Final = 5
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
@@ -26,8 +24,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ClockReadings(NamedTuple):
-    """The clocks at one moment, in nanoseconds. ``boot_ns`` counts the time asleep too; None where there is
-    no such clock."""
+    """The clocks at one moment, in nanoseconds.
+
+    ``boot_ns`` includes the time asleep; None where there is no such clock.
+    """
 
     monotonic_ns: int
     wall_ns: int
@@ -35,13 +35,14 @@ class ClockReadings(NamedTuple):
 
     @property
     def wall_offset_ns(self) -> int:
-        """The wall clock less the monotonic one."""
+        """The wall clock minus the monotonic clock."""
         return self.wall_ns - self.monotonic_ns
 
 
 class Jump(NamedTuple):
-    """What happened between two looks: the machine slept for ``slept`` seconds, or (``slept`` is 0) the wall
-    clock alone moved by ``stepped`` seconds.
+    """What happened between two looks.
+
+    The machine slept for ``slept`` seconds; or, if that is 0, the wall clock was set by ``stepped`` seconds.
     """
 
     slept: float
@@ -56,7 +57,7 @@ class Jump(NamedTuple):
 
 
 def read_clocks() -> ClockReadings:
-    """All clocks, read together."""
+    """Read all clocks together."""
     for _ in range(_TRIES):
         before = time.monotonic_ns()
         boot = None if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
@@ -67,23 +68,25 @@ def read_clocks() -> ClockReadings:
 
 
 def moment(unix: float) -> datetime:
-    """The aware datetime (UTC) of Unix seconds."""
+    """The aware datetime (UTC) for Unix seconds."""
     return _EPOCH + timedelta(microseconds=round(unix * 1e6))
 
 
 class ClockWatch:
-    """Notices when the clocks part. Not thread-safe; owned by whoever looks. ``read`` gives the readings to
-    compare."""
+    """Notices when the clocks diverge. Not thread-safe; owned by the thread that looks.
+
+    ``read`` returns the readings to compare.
+    """
 
     def __init__(self, read: Callable[[], ClockReadings] = read_clocks) -> None:
         self._read = read
         self._keep(read())
 
     def look(self, now: float, wall: float) -> Jump | None:
-        """What has happened since the last look. Cheap: it reads all clocks only once a second, or if these
-        two have parted.
+        """What has happened since the last look; None for nothing.
 
-        ``now`` is time.monotonic(), and ``wall`` time.time(), read just after it.
+        ``now`` is time.monotonic(), and ``wall`` is time.time(), read just after it. Cheap: it reads all the
+        clocks only once a second, or if these two have diverged.
         """
         if now < self._look_at and self._least < wall - now < self._most:
             return None
@@ -100,9 +103,6 @@ class ClockWatch:
     def _keep(self, readings: ClockReadings) -> None:
         self._last = readings
         offset = readings.wall_offset_ns / 1e9
-        # the wall clock less the monotonic one: still together
-        self._least, self._most = (
-            offset - LEAST_JUMP,
-            offset + LEAST_JUMP,
-        )
+        # within these bounds, wall clock minus monotonic clock means that nothing has happened
+        self._least, self._most = offset - LEAST_JUMP, offset + LEAST_JUMP
         self._look_at = readings.monotonic_ns / 1e9 + LOOK_EVERY

@@ -1,7 +1,6 @@
-"""What the feed itself says, beside the exchange's messages: changes of state, gaps, losses and faults.
+"""What the feed itself reports, besides the exchange's messages: state changes, gaps, losses and faults.
 
-Owns the frozen event types and FeedState; must not import anything of the package but messages.plain.
-Thread-safe: immutable.
+Owns the frozen event types and FeedState. Thread-safe: immutable.
 """
 
 from __future__ import annotations
@@ -18,26 +17,25 @@ __all__ = ["Event", "FeedFault", "FeedState", "Gap", "Lagged", "StateChange"]
 
 
 class FeedState(enum.Enum):
-    """Where the feed stands between start() and close()."""
+    """The feed's state, from start() to close()."""
 
-    IDLE = "IDLE"
-    CONNECTING = "CONNECTING"
+    IDLE = "IDLE"  # not started yet
+    CONNECTING = "CONNECTING"  # the first dial
     CONNECTED = "CONNECTED"
-    RECONNECTING = "RECONNECTING"
-    CLOSED = "CLOSED"
-    FAILED = "FAILED"
+    RECONNECTING = "RECONNECTING"  # the connection was lost, or the first dial failed
+    CLOSED = "CLOSED"  # by close(), a signal or the end of the program
+    FAILED = "FAILED"  # by an error that another dial would not fix
 
 
 @dataclass(frozen=True)
 class Event:
-    """Base of the feed's own events. Messages are dropped before them; only of faults no endless number is
-    kept."""
+    """Base class of the feed's own events. They outlive messages in a full queue; only faults are capped."""
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
         """The event as plain data, ready for JSON: its attributes under their names.
 
-        Times are ISO 8601 strings in UTC, a state is its value, an error its string. Decimals are passed
-        through ``number``.
+        Times are ISO 8601 strings in UTC, states their values, errors their messages. ``number`` converts
+        each Decimal.
         """
         passed = number_function(number)
         return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
@@ -47,9 +45,9 @@ class Event:
 class StateChange(Event):
     """The feed went from ``previous`` to ``state``.
 
-    ``attempt`` counts the dials since the last healthy session, ``delay`` is the wait in seconds before the
-    next one. ``gap_started`` and ``gap_ended`` (aware datetimes, UTC) bound the interval in which messages
-    may have been missed: the first is set when a connection is lost, both when the next one stands.
+    ``attempt`` counts the dials since the last healthy session; ``delay`` is the wait before the next one, in
+    seconds. ``gap_started`` and ``gap_ended`` (aware datetimes, UTC) bound the interval in which messages may
+    have been missed: when a connection is lost, only the first is set; when the next one is there, both are.
     """
 
     previous: FeedState
@@ -65,9 +63,8 @@ class StateChange(Event):
 class Gap(Event):
     """Messages of one subscription are missing; the books named are STALE until their next snapshot.
 
-    ``expected`` and ``received`` are sequence numbers, None where the reason is another one than a number.
-    ``gap_started`` (an aware datetime, UTC) is when the last byte was received before the machine slept, None
-    for any other reason.
+    ``expected`` and ``received`` are sequence numbers; None if the reason is a different one. ``gap_started``
+    (an aware datetime, UTC) is when the last byte came before the machine slept; None for any other reason.
     """
 
     channel: str
@@ -81,8 +78,7 @@ class Gap(Event):
 
 @dataclass(frozen=True)
 class Lagged(Event):
-    """Callbacks were too slow: ``dropped`` messages were left out at this place; at most 1,000 tickers are
-    named."""
+    """Callbacks were too slow: ``dropped`` messages were dropped here; at most 1,000 tickers are named."""
 
     dropped: int
     market_tickers: tuple[str, ...]
@@ -91,13 +87,12 @@ class Lagged(Event):
 
 @dataclass(frozen=True, eq=False)
 class FeedFault(Event):
-    """Something went wrong that did not end the feed: a frame that could not be read, a callback that raised
-    …
+    """Something went wrong that did not end the feed, such as an unreadable frame or a callback that raised.
 
-    ``kind`` is a short stable name ("protocol", "callback", "unknown_market" …), ``error`` the exception if
-    there is one, ``context`` what else is known (frame, callback's name, counts). Two faults are equal if
-    they say the same; their errors then are of one type and have the same arguments, because a copy of an
-    exception never equals it.
+    ``kind`` is a short, stable name ("protocol", "callback", "unknown_market" …), ``error`` the exception if
+    there is one, ``context`` what else is known (frame, callback's name, counts). Two faults are equal if all
+    of these are; two errors count as equal if they have the same type and arguments, because a copy of an
+    exception never equals the original.
     """
 
     kind: str

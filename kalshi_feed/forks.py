@@ -1,10 +1,8 @@
-"""What a child process must forget: fork() copies every object and descriptor, but none of the threads that
-keep them going.
+"""What a forked child must forget: fork() copies all objects and descriptors, but not the threads.
 
-Owns the package's one hook for that, and the note of what it calls, oldest first: what the modules registered
-as they were imported, then the objects in the order in which they were made. None prevents the others. Must
-not import anything of the package. Thread-safe by single operations on a dict; without a lock, which the
-child could find held for ever.
+Owns the package's one fork hook, and the list of what it calls, oldest first: what modules registered at
+import, then the objects in the order in which they were made. An error in one does not keep the others from
+being called. Thread-safe by single operations on a dict; a lock might stay held in the child forever.
 """
 
 from __future__ import annotations
@@ -20,16 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["call_in_child", "close_in_child"]
 
-# By what is called, or the weak reference to it: a function that returns what is to be called, or None where
-# its object is gone.
+# Keys: the functions to call, or weak references to methods. Values: a function that returns what to call, or
+# None if its object is gone.
 _registered: dict[Any, Callable[[], Callable[[], object] | None]] = {}
 
 
 def call_in_child(forget: Callable[[], object]) -> None:
-    """Call ``forget`` in every child process that fork() makes, before anything else of ours runs there.
+    """Call ``forget`` in every forked child, before any other code of ours runs there.
 
-    A method does not keep its object alive. It needs no lock: the child's one thread is the one that forked,
-    and a lock may be held by one that does not exist there.
+    A method does not keep its object alive. ``forget`` must not take a lock: the child has only the thread
+    that forked, and the lock may be held by one that does not exist there.
     """
     if ismethod(forget):
         method = WeakMethod(forget, lambda gone: _registered.pop(gone, None))
@@ -39,17 +37,17 @@ def call_in_child(forget: Callable[[], object]) -> None:
 
 
 def close_in_child(sock: socket.socket) -> socket.socket:
-    """``sock`` is closed in every child process, without a word to the peer: the parent's connection goes on.
-    Returns it.
+    """Close ``sock`` in every forked child, without a word to the peer; return it.
 
-    If the child kept its copy, the exchange would not see the parent's end.
+    The parent's connection goes on. If the child kept its copy open, the exchange would not notice when the
+    parent ends.
     """
     call_in_child(sock.close)
     return sock
 
 
 def _after_fork() -> None:
-    """Call all of them; what they raise is raised at the end, where Python reports it and goes on."""
+    """Call them all; raise the first error at the end, where Python prints it and goes on."""
     errors: list[BaseException] = []
     for find in list(_registered.values()):
         forget = find()
@@ -57,7 +55,7 @@ def _after_fork() -> None:
             if forget is not None:
                 forget()
         except OSError:
-            pass  # a descriptor that was closed behind the socket's back
+            pass  # the descriptor was closed without the socket's knowledge
         except BaseException as error:
             errors.append(error)
     if errors:

@@ -10,28 +10,27 @@ import math
 __all__ = ["Histogram", "Meter"]
 
 _WINDOW = 60.0
-_SUB_BITS = 4  # 16 buckets for each doubling: a value is known to 6 %
-_MAX_SHIFT = 31  # 2**36 us = 19 hours; longer ones count as that
+_SUB_BITS = 4  # 16 buckets per doubling: a value is known to 6 %
+_MAX_SHIFT = 31  # 2**36 us = 19 hours; longer durations count as that
 _BUCKETS = ((_MAX_SHIFT + 2) << _SUB_BITS) + 1
 
 
 class Histogram:
     """Durations in log-linear buckets of microseconds, kept for one to two windows of 60 s.
 
-    One thread (or one lock) adds; percentile() and rotate() may be called from any other thread, and then at
-    worst miss the values being added at that moment.
+    Only one thread at a time may call add(). Any thread may call percentile() and rotate(); at worst, they
+    miss the values being added at that moment.
     """
 
     __slots__ = ("_current", "_previous", "_started")
 
     def __init__(self) -> None:
-        self._current = [0] * _BUCKETS
-        self._previous = [0] * _BUCKETS
-        self._started: float | None = None
+        self._current = [0] * _BUCKETS  # counts per bucket in the current window
+        self._previous = [0] * _BUCKETS  # and in the one before
+        self._started: float | None = None  # when the current window began; None: no rotate() yet
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """Count ``count`` values of ``seconds``. Negative ones (clocks differ) count as zero, NaN as
-        nothing."""
+        """Add ``count`` values of ``seconds``. Negative ones (clocks differ) count as 0; NaN is ignored."""
         try:
             us = int(seconds * 1e6)
         except OverflowError:
@@ -48,8 +47,7 @@ class Histogram:
             self._current[(shift << _SUB_BITS) + (us >> shift)] += count
 
     def rotate(self, now: float) -> None:
-        """Start a new window when the current one is 60 s old; ``now`` is any monotonic clock's reading in
-        seconds."""
+        """Start a new window if the current one is 60 s old; ``now`` is any monotonic clock's, in seconds."""
         if self._started is None:
             self._started = now
             return
@@ -62,12 +60,11 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many values the two windows hold."""
+        """The number of values in the two windows."""
         return sum(self._current) + sum(self._previous)
 
     def percentile(self, percent: float) -> float | None:
-        """The value in seconds below which ``percent`` (0 to 100) of the values lie, to 6 %; None without
-        values."""
+        """The percentile (``percent`` from 0 to 100) in seconds, to 6 %; None without values."""
         counts = [a + b for a, b in zip(self._current, self._previous, strict=True)]
         total = sum(counts)
         if not total:
@@ -82,7 +79,7 @@ class Histogram:
 
 
 def _middle(index: int) -> float:
-    """The middle of a bucket, in seconds."""
+    """A bucket's midpoint, in seconds."""
     if index < 32:
         return index / 1e6
     shift = (index >> _SUB_BITS) - 1
@@ -94,18 +91,18 @@ _SLOTS = 256  # quarters of a second: 64 s
 
 
 class Meter:
-    """Messages per second over the last 1, 10 and 60 s. One thread adds, any thread reads."""
+    """Messages per second over the last 1, 10 and 60 s. One thread adds, any thread may read."""
 
     __slots__ = ("_counts", "_first", "_stamps", "total")
 
     def __init__(self) -> None:
-        self._counts = [0] * _SLOTS
-        self._stamps = [-1] * _SLOTS
-        self._first: float | None = None
+        self._counts = [0] * _SLOTS  # a ring: messages per quarter of a second
+        self._stamps = [-1] * _SLOTS  # which quarter each of them is about
+        self._first: float | None = None  # when the first message came
         self.total = 0
 
     def add(self, now: float, count: int) -> None:
-        """Count ``count`` messages at ``now`` (monotonic seconds, never negative); called once a batch."""
+        """Add ``count`` messages at ``now`` (monotonic seconds, never negative); called once per batch."""
         slot = int(now * 4)
         index = slot % _SLOTS
         if self._stamps[index] == slot:
@@ -118,8 +115,7 @@ class Meter:
         self.total += count
 
     def rate(self, now: float, seconds: int) -> float:
-        """Messages per second over the last ``seconds`` (at most 60); over what there is while the meter is
-        younger."""
+        """Messages per second over the last ``seconds`` (at most 60), or since the first message."""
         if self._first is None:
             return 0.0
         last = int(now * 4)

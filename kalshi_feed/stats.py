@@ -1,7 +1,6 @@
-"""Figures about a running feed: the FeedStats record and the Health verdict.
+"""The metrics of a running feed: the FeedStats record and the Health verdict.
 
-Owns the arithmetic only: every clock reading is passed in. Must not import anything of the package but events
-and messages.plain.
+Owns the two records and the rules for a verdict; every clock reading is passed in.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class FeedStats:
-    """The feed's figures at one moment. Immutable, hence thread-safe.
+    """The feed's metrics at one moment. Immutable, and so thread-safe.
 
-    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind, ``ignored`` (frames left out: a
-    duplicate, a delta of a STALE book …) by reason; counters go on over reconnects and restarts. Ages,
-    latencies and the skew are in seconds and None while unknown. ``processing_latency`` is from socket read
-    to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both over the last 1
-    to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
+    ``messages`` and ``bytes`` are counted by wire type, ``faults`` by kind, ``ignored`` (frames left out,
+    such as a duplicate or a delta for a STALE book) by reason; counters continue over reconnects and
+    restarts. Ages, latencies and the skew are in seconds, and None while unknown. ``processing_latency`` is
+    from socket read to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both
+    over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
     """
 
     state: FeedState
@@ -63,27 +62,26 @@ class FeedStats:
 
     @property
     def messages_total(self) -> int:
-        """Messages of all types."""
+        """The number of messages of all types."""
         return sum(self.messages.values())
 
     @property
     def bytes_total(self) -> int:
-        """Bytes of the messages of all types."""
+        """The number of bytes in messages of all types."""
         return sum(self.bytes.values())
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """Everything as plain data, ready for JSON: the state is its value, the time an ISO 8601 string in
-        UTC, NaN is None.
+        """Everything as plain data, ready for JSON.
 
-        There is no Decimal to pass through ``number``.
+        The state is its value, the time an ISO 8601 string in UTC, NaN is None. ``number`` is not used: there
+        are no Decimals.
         """
         passed = number_function(number)
         values = {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
         return values | {"messages_total": self.messages_total, "bytes_total": self.bytes_total}
 
     def __repr__(self) -> str:
-        """The state, and every figure that is not zero or unknown; counts by type and by kind as their
-        sums."""
+        """The state, and every metric that is not zero or unknown; counts by type or kind as their sums."""
         since = f" since {self.connected_since.isoformat()}" if self.connected_since else ""
         told = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
         for name in (
@@ -118,8 +116,7 @@ class Health:
         return self.status == "ok"
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """Ready for JSON: ``{"status": ..., "reasons": [...]}``. There is no Decimal to pass through
-        ``number``."""
+        """As plain data, ready for JSON: ``{"status": ..., "reasons": [...]}``. ``number`` is not used."""
         passed = number_function(number)
         return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
 
@@ -145,10 +142,10 @@ def assess(
 ) -> Health:
     """The verdict on a feed.
 
-    ``error`` is the text of the last connection error; ``books`` the number of wanted books by status name;
-    ``overdue`` the markets whose first snapshot has not come in time; ``unknown`` those that the exchange
-    does not know and never has; ``last_received_age`` the seconds since any byte came (a quiet market is not
-    dead: the exchange pings every 10 s).
+    ``error`` is the message of the last connection error; ``books`` the number of wanted books by status
+    name; ``overdue`` the markets whose first snapshot has not come in time; ``unknown`` those that the
+    exchange does not know and never did; ``last_received_age`` the seconds since any byte came (also on a
+    quiet market something does: the exchange pings every 10 s).
     """
     if state is not FeedState.CONNECTED:
         return Health("down", (f"the feed is {state.value}" + (f": {error}" if error else ""),))
@@ -164,11 +161,11 @@ def assess(
     if failed_subscriptions:
         reasons.append(f"{failed_subscriptions} subscription(s) refused by the exchange")
     if stuck_callback:
-        reasons.append(f"the callback {stuck_callback} does not return")
+        reasons.append(f"the callback {stuck_callback} is stuck")
     if dropped_recently:
-        reasons.append(f"callbacks are too slow: {dropped_recently} messages dropped lately")
+        reasons.append(f"callbacks are too slow: {dropped_recently} messages dropped recently")
     elif queue_size and queue_depth * 2 >= queue_size:
-        reasons.append(f"callbacks are behind: {queue_depth} of {queue_size} queue places taken")
+        reasons.append(f"callbacks are behind: {queue_depth} of {queue_size} queue places are taken")
     if last_received_age is not None and idle_timeout and last_received_age > idle_timeout / 2:
         reasons.append(f"nothing received for {last_received_age:.0f} s")
     if clock_skew is not None and abs(clock_skew) > 5:

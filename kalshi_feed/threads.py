@@ -1,7 +1,8 @@
-"""The package's own threads, and what a thread is blocked on: a handler of logging, or a wait for the feed.
+"""The package's own threads, and what a thread is blocked on: a logging handler, or the feed.
 
-Owns ServiceThread, FeedingThread, the two notes, and logging from the package's threads. Thread-safe without
-a lock: plain attributes, and single operations on a dict and a set, so that it works in a signal handler too.
+Owns ServiceThread, FeedingThread, the two records of blocked threads, and logging from the package's threads.
+Thread-safe without a lock: plain attributes, and single operations on a dict and a set, so that it works in a
+signal handler too.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from .forks import call_in_child
 __all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "waiting_threads"]
 
 _JOIN_SLICE: Final = 0.002  # seconds
-_LAST_STEPS: Final = 0.25  # seconds for the interpreter to be done with a thread that has nothing left to do
-_BLOCKED_AFTER: Final = 1.0  # seconds in a handler of logging
-_logging: dict[int, float] = {}  # thread ident: when it gave a record to the handlers (time.monotonic())
-# idents of the threads that wait for something the reader has yet to bring
+_LAST_STEPS: Final = 0.25  # seconds for the interpreter to clean up a thread that has returned
+_BLOCKED_AFTER: Final = 1.0  # seconds in a logging handler
+_logging: dict[int, float] = {}  # by thread ident, when it passed a record to the handlers (time.monotonic())
+# idents of the threads that wait for something that only the reader can bring
 waiting_threads: Final[set[int]] = set()
 
 
 class ServiceThread(Thread):
-    """A daemon thread of the package's own: nothing that a handler of logging raises ends it."""
+    """One of the package's own daemon threads: nothing that a logging handler raises ends it."""
 
 
 def log_safely(
@@ -37,11 +38,11 @@ def log_safely(
     error: BaseException | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> None:
-    """Log; whatever a handler raises (also SystemExit) ends no thread of ours. Never called under a lock.
+    """Log a line; nothing that a handler raises ends a thread of ours. Never called under a lock.
 
-    On a program's own thread a KeyboardInterrupt or SystemExit passes through, because it is meant for the
-    program. A handler that blocks keeps its own lock, and whoever logs next would hang on that: while one of
-    the feed's threads is stuck in there, the records of the others are left out.
+    On the program's own threads, KeyboardInterrupt and SystemExit pass through, because they are meant for
+    the program. A handler that blocks keeps its own lock, and the next thread to log would hang on it: while
+    one of the feed's threads is stuck there, records from the others are dropped.
     """
     now, me = time.monotonic(), get_ident()
     if any(now - since > _BLOCKED_AFTER for since in tuple(_logging.values())):
@@ -59,12 +60,12 @@ def log_safely(
 
 
 def is_logging(ident: int | None) -> bool:
-    """Whether that thread is inside a handler of logging."""
+    """Whether that thread is inside a logging handler."""
     return ident in _logging
 
 
 def _forget_threads() -> None:
-    """A child process has none of them."""
+    """In a forked child: none of these threads exist here."""
     _logging.clear()
     waiting_threads.clear()
 
@@ -73,49 +74,50 @@ call_in_child(_forget_threads)
 
 
 class FeedingThread(ABC):
-    """The daemon thread that makes a session's inputs until it is asked to stop.
+    """The daemon thread that feeds a session: a live feed's reader, or a replay's player.
 
-    ``stop()``, ``join()``, ``wake()`` and the looks at it are thread-safe and signal-safe; everything else
-    belongs to the thread.
+    start() and cancel() are for the thread that made it. ``stop()``, ``join()``, ``wake()`` and the
+    properties are thread-safe, also in a signal handler. Everything else belongs to the thread itself.
     """
 
     def __init__(self, name: str) -> None:
+        # Asked to stop; the thread's code has begun, or start() has returned; nothing more comes of it.
         self._stopping = self._begun = self._ended = False
-        self.close_deadline = 0.0
+        self.close_deadline = 0.0  # by when it must end, once asked to stop (time.monotonic())
         self.thread = ServiceThread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
     def wake(self) -> None:
-        """Have the thread look what is wanted now."""
+        """Have the thread look at what is wanted now."""
 
     @abstractmethod
     def _work(self) -> None:
-        """Everything, until stopping()."""
+        """Run until stopping(); the thread's whole work."""
 
     @abstractmethod
     def _report_end(self, error: BaseException | None) -> None:
-        """The thread ends, by request or having done all (None), or with this error."""
+        """The thread's last call. ``error`` is None if it was asked to stop or is done."""
 
-    def _release(self) -> None:  # noqa: B027  # not every heir holds something
-        """Nothing more comes of it: let go of what it holds."""
+    def _release(self) -> None:  # noqa: B027  # an optional hook
+        """Release what the thread holds, at its end or if it never runs."""
 
     def start(self) -> None:
-        """Start the thread. Raises RuntimeError where the system gives none."""
+        """Start the thread. Raises RuntimeError if the system cannot start one."""
         try:
             self.thread.start()
-        except Exception:  # not Ctrl-C: the thread may run already, and close() will end it
+        except Exception:  # not Ctrl-C: the thread may be running already, and close() will end it
             self.cancel()
             raise
-        self._begun = True  # it waits for nobody any more: a close() from here on may join it
+        self._begun = True  # nothing can keep it from beginning now, so close() may join it
 
     def cancel(self) -> None:
-        """Never to run after all."""
+        """Give the thread up before it has run."""
         self._stopping = True
         self._release()
         self._ended = True
 
     def stop(self, deadline: float) -> None:
-        """Ask the thread to end by ``deadline``. Touches plain attributes and wakes it only."""
+        """Ask the thread to end by ``deadline``. Only sets plain attributes and wakes it."""
         self.close_deadline = deadline
         self._stopping = True
         self.wake()
@@ -126,32 +128,38 @@ class FeedingThread(ABC):
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread has begun and not ended. Until it has, it may wait for a start() that a signal
-        interrupts."""
+        """Whether the thread has begun and not ended.
+
+        Before that, it may depend on a start() that a signal handler has interrupted, and must not be joined
+        from there.
+        """
         return self._begun and not self._ended
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more comes of it; False also before its thread has begun."""
+        """Whether the thread has ended for good; False before it has begun."""
         return self._ended
 
     def join(self, deadline: float) -> None:
-        """Wait for the end until ``deadline``. Thread.join() and is_alive() may not be interrupted by one
-        another."""
+        """Wait for the end until ``deadline``.
+
+        It polls, because Thread.join() must not be interrupted by another join() or is_alive(), as from a
+        signal handler.
+        """
         while not self._ended and (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(remaining, _JOIN_SLICE))
         if self._ended and self._begun:
             self.thread.join(_LAST_STEPS)
 
     def _run(self) -> None:
-        # start() was interrupted and has given the thread up: its caller may have started another one
+        # start() was interrupted and has given this thread up; there may be another one by now
         if self._ended:
             return
         self._begun = True
         error: BaseException | None = None
         try:
             self._work()
-        except BaseException as exc:  # a defect of ours must not leave LIVE books behind a dead thread
+        except BaseException as exc:  # a bug of ours must not leave LIVE books behind a dead thread
             error = exc
         try:
             self._report_end(error)

@@ -1,7 +1,7 @@
-"""Waiting that Ctrl-C can end and that a signal handler can safely wake: timeouts, the clock, the waiters.
+"""Waiting that Ctrl-C can interrupt and that a signal handler can safely end.
 
-Owns the one check of a timeout, Waiter (a thread that waits for the books or the state, released by the
-reader) and Signal (one thread that waits for work of its own).
+Owns the check of a timeout argument, the Clock protocol, Signal (a flag that wakes one thread) and Waiter (a
+thread that waits for the books or the state, and that the reader releases).
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from .errors import ConfigurationError
 __all__ = ["Clock", "Signal", "Waiter", "checked_timeout", "deadline_after", "seconds_until"]
 
 _FOREVER: Final = 1e9  # seconds, 30 years
-# elsewhere a lock's acquire keeps Ctrl-C from the main thread
+# on other systems, Ctrl-C does not interrupt a lock's acquire() in the main thread
 _SLICE: Final = None if os.name == "posix" else 0.1
 
 
 class Clock(Protocol):
-    """What time it is for the books: the module ``time``, or a recording's receive times."""
+    """The time for the books: the module ``time``, or a recording's receive times."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment."""
+        """Seconds since some fixed moment."""
 
     def time(self) -> float:
         """Unix time in seconds."""
 
 
 class Signal:
-    """A flag that wakes one waiter. Thread-safe; set() takes no lock, so it works in a signal handler.
+    """A flag that wakes one waiting thread. Thread-safe; set() also works in a signal handler.
 
-    A set() with nobody waiting is kept for the next wait(); several of them count once. So a waiter always
-    looks at the state it waits for first, and again after each wait().
+    If no thread is waiting, a set() is kept for the next wait(); several of them count once. So a waiting
+    thread must look at the state it waits for first, and again after each wait().
     """
 
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        # a binary semaphore, guards nothing: locked = nothing happened since the last wait()
+        # a binary semaphore that guards nothing: locked means that nothing has happened since the last wait()
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def set(self) -> None:
-        """Wake the waiter, or the next one."""
+        """Wake the waiting thread, or the next one to wait."""
         if self._lock.locked():
             try:
                 self._lock.release()
@@ -55,7 +55,7 @@ class Signal:
                 pass
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until set() or for ``timeout`` seconds; says whether it was set()."""
+        """Wait until set(), or for ``timeout`` seconds; return whether it was set."""
         if _SLICE is None or threading.current_thread() is not threading.main_thread():
             return self._lock.acquire(
                 True, -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
@@ -72,9 +72,9 @@ class Signal:
 class Waiter:
     """One thread that waits for something that changes under a lock.
 
-    Made by that thread; ``is_ready`` is asked under the lock, ``signal`` is set by whoever has changed
-    something. A waiter that is ready is set again at every change until its thread has looked: no wake-up can
-    be lost, and a second one costs nothing.
+    That thread makes it. The thread that changes something calls is_ready() under the lock, and sets
+    ``signal`` after it. A waiter that is ready is set again at every change until its thread has looked, so
+    no wake-up can be lost, and a second one costs nothing.
     """
 
     __slots__ = ("__weakref__", "_check", "signal")
@@ -84,21 +84,21 @@ class Waiter:
         self.signal = Signal()
 
     def is_ready(self) -> bool:
-        """Whether the check has something to say, also an error."""
+        """Whether the check has a result, or an error."""
         try:
             return self._check() is not None
-        except Exception:  # whatever it is, the waiting thread raises it
+        except Exception:  # the waiting thread will raise it, whatever it is
             return True
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    """A timeout in seconds, None for none. Raises ConfigurationError for what is no such number."""
+    """A timeout in seconds, None for none. Raises ConfigurationError for anything else."""
     if timeout is None:
         return None
-    # NaN is neither
+    # "not >=" also catches NaN
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise ConfigurationError(
-            f"timeout must be a number of seconds of 0 or more, or None to wait without end, not {timeout!r}"
+            f"timeout must be a number of seconds of 0 or more, or None to wait indefinitely, not {timeout!r}"
         )
     return float(timeout) if timeout < _FOREVER else None
 
@@ -106,12 +106,12 @@ def checked_timeout(timeout: float | None) -> float | None:
 def deadline_after(timeout: float | None) -> float:
     """The time.monotonic() at which ``timeout`` (seconds; None = never, 0 = at once) has passed.
 
-    Raises ConfigurationError for anything that is no such number.
+    Raises ConfigurationError for anything else.
     """
     seconds = checked_timeout(timeout)
     return math.inf if seconds is None else time.monotonic() + seconds
 
 
 def seconds_until(deadline: float) -> float | None:
-    """The seconds left until ``deadline``, not below 0; None when it never comes."""
+    """The seconds left until ``deadline``, at least 0; None if it never comes."""
     return None if deadline == math.inf else max(0.0, deadline - time.monotonic())

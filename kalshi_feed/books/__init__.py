@@ -1,2 +1,1 @@
-"""The books: levels, what one book says and does, and the store of all of them with its lock and its
-waiters."""
+"""The books: their levels, one book's arithmetic, and the store with its lock and waiters."""

@@ -1,9 +1,8 @@
 """The order book of one market: its state, its arithmetic, and the immutable view that users read.
 
-Owns BookStatus, Book and BookView. Must not import anything of the package but errors, levels and messages;
-knows no lock, thread, clock or log: times are passed in. Both sides hold bids in their own prices
-(PROTOCOL.md 6.1): a bid of the other side at p is an offer on this one at 1 - p. Inside, prices are ints of
-1/10,000 dollar and sizes ints of 1/100 contract; Decimals are made only when somebody asks.
+Owns BookStatus, Book and BookView. Both sides hold bids in their own prices (PROTOCOL.md 6.1): a bid on the
+other side at p is an offer on this one at 1 - p. Internally, prices are ints in 1/10,000 dollar and sizes
+ints in 1/100 contract; Decimals are made only for answers. Times are passed in.
 """
 
 from __future__ import annotations
@@ -31,35 +30,31 @@ from .levels import MOST, NO_SLOTS, YES_SLOTS, Levels
 
 __all__ = ["Book", "BookStatus", "BookView", "NegativeSize"]
 
-_DIVISION = EXACT.copy()  # the only values that need rounding: microprice and imbalance
+_DIVISION = EXACT.copy()  # for the only values that need rounding: microprice and imbalance
 _DIVISION.prec = 28
 _TICK = Decimal("0.0001")
 _CENT = Decimal("0.01")
 
 
 class BookStatus(enum.Enum):
-    """What a book's levels are worth."""
+    """How far a book's levels can be trusted."""
 
     PENDING = "PENDING"  # no snapshot yet
     LIVE = "LIVE"  # equal to the exchange's book at ``seq``
-    STALE = "STALE"  # what was last known: something was missed, or the connection is down
-    # empty: the exchange has answered that it knows no such market, or no longer (PROTOCOL.md 5.4)
+    STALE = "STALE"  # out of date: something was missed, or the connection is down
+    # empty: the exchange does not know the market, or no longer does (PROTOCOL.md 5.4)
     UNKNOWN = "UNKNOWN"
-    CLOSED = "CLOSED"  # nobody wants it any more
+    CLOSED = "CLOSED"  # no longer wanted
 
 
 class NegativeSize(ValueError):
-    """A delta takes more contracts from a level than there are: the book is no longer the exchange's."""
+    """A delta removes more contracts than a level has: the book has diverged from the exchange's."""
 
 
 class Book(Levels):
-    """One market's book as it changes. Not thread-safe: whoever holds the lock of the store owns it.
+    """One market's book as it changes. Not thread-safe; guarded by the store's lock.
 
-    It is its levels, not an object that has them: one place less in memory to touch for a delta. ``version``
-    counts the changes and only grows; ``seq`` and ``clock`` are those of the last message applied;
-    ``updated`` is its monotonic time in seconds, None before the first; ``wanted_at`` is that of the last
-    time it came to be wanted; ``was_known`` says that the exchange has known the market: its book was LIVE
-    once, or its close was announced and has passed.
+    It inherits from Levels instead of holding one, which saves a cache miss per delta.
     """
 
     __slots__ = ("clock", "market_ticker", "seq", "status", "updated", "version", "wanted_at", "was_known")
@@ -68,11 +63,13 @@ class Book(Levels):
         super().__init__()
         self.market_ticker = market_ticker
         self.status = BookStatus.PENDING
-        self.version = 0
-        self.seq: int | None = None
+        self.version = 0  # counts the changes; never goes back
+        self.seq: int | None = None  # of the last message applied, as is clock
         self.clock: int | None = None
-        self.updated: float | None = None
-        self.wanted_at = 0.0
+        self.updated: float | None = None  # when that was, in monotonic seconds; None before the first
+        self.wanted_at = 0.0  # when the book last became wanted, in monotonic seconds
+        # whether the exchange has known the market: its book was LIVE once, or it was announced to have
+        # closed
         self.was_known = False
 
     def __repr__(self) -> str:
@@ -81,12 +78,12 @@ class Book(Levels):
     def replace(
         self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float
     ) -> None:
-        """Takes a snapshot, any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
+        """Take any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
         self.was_known = True
         self._take(BookStatus.LIVE, yes, no, seq, clock, now)
 
     def empty(self, seq: int | None, clock: int | None, now: float) -> None:
-        """Takes the snapshot of a market that the exchange does not know: the book is empty and UNKNOWN."""
+        """Take the snapshot of a market that the exchange does not know: the book is empty and UNKNOWN."""
         self._take(BookStatus.UNKNOWN, {}, {}, seq, clock, now)
 
     def _take(
@@ -106,11 +103,10 @@ class Book(Levels):
         self.version += 1
 
     def apply(self, side: str, price: int, size: int, seq: int | None, clock: int | None, now: float) -> None:
-        """Adds ``size`` (1/100 contract, signed) to the level of ``side`` at ``price`` (own price, 1/10,000
-        dollar).
+        """Add ``size`` (1/100 contract, signed) to a level; ``price`` is ``side``'s own, in 1/10,000 dollar.
 
-        A level at zero is removed. Raises NegativeSize, and changes nothing, if it would fall below, and
-        ValueError if it would hold MOST or more.
+        A level of size zero is removed. Raises NegativeSize if the size would become negative, and ValueError
+        if it would be MOST or more; then nothing is changed.
         """
         slot = (YES_SLOTS if side == "yes" else NO_SLOTS)[price]
         if slot >= 0:
@@ -138,10 +134,10 @@ class Book(Levels):
         what = f"{self.market_ticker}: delta of {size_decimal(size)} on {side} {price_decimal(price)}"
         if size < 0:
             raise NegativeSize(f"{what}, where only {size_decimal(held)} are left")
-        raise ValueError(f"{what}, where there are {size_decimal(held)} already: no book holds so much")
+        raise ValueError(f"{what}, where there are already {size_decimal(held)}: more than any book can hold")
 
     def set_status(self, status: BookStatus) -> bool:
-        """Sets the status; whether that changed it."""
+        """Set the status; return whether that changed it."""
         if status is self.status:
             return False
         self.status = status
@@ -149,7 +145,7 @@ class Book(Levels):
         return True
 
     def best_bid(self, side: Side = "yes") -> Level | None:
-        """The highest bid of ``side`` ("yes" or "no"), None if there is none."""
+        """The highest bid on ``side`` ("yes" or "no"); None if there is none."""
         return _best_bid(self, side)
 
     def best_ask(self, side: Side = "yes") -> Level | None:
@@ -158,11 +154,11 @@ class Book(Levels):
 
     @property
     def is_crossed(self) -> bool:
-        """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask."""
+        """Whether the bid is above the ask: the best bids of both sides add up to more than a dollar."""
         return _is_crossed(self)
 
     def view(self, now: float, wall: float) -> BookView:
-        """The book at this instant: monotonic time ``now``, which is Unix time ``wall``, both in seconds."""
+        """The book at this moment: monotonic time ``now``, which is Unix time ``wall``, both in seconds."""
         return BookView(
             self.market_ticker,
             self.status,
@@ -175,7 +171,7 @@ class Book(Levels):
         )
 
     def _check(self) -> None:
-        """The invariants, as AssertionError: for tests and for debugging."""
+        """Raise AssertionError if an invariant is broken; for tests and debugging."""
         if min(self.cents) < 0:
             raise AssertionError(f"{self.market_ticker}: a negative size among {self.yes} and {self.no}")
         for fine in (self.yes_fine, self.no_fine):
@@ -193,10 +189,10 @@ class Book(Levels):
 
 
 class BookView:
-    """One market's book at one instant. Thread-safe: immutable.
+    """One market's book at one moment. Thread-safe: immutable.
 
-    All questions take ``side`` "yes" (the default where there is one) or "no", and answer in dollars of that
-    side and in contracts, exactly. None means that a side needed for the answer is empty. Bad arguments raise
+    All methods take ``side`` "yes" (mostly the default) or "no", and answer in dollars of that side and in
+    contracts, exactly. None means that a side needed for the answer is empty. Bad arguments raise
     ConfigurationError.
     """
 
@@ -222,7 +218,7 @@ class BookView:
         wall: float,
         levels: Levels,
     ) -> None:
-        """Made by Book.view(); ``levels`` is this view's own copy, never changed."""
+        """Called by Book.view(); ``levels`` is this view's own copy, which never changes."""
         put = object.__setattr__
         put(self, "market_ticker", market_ticker)
         put(self, "status", status)
@@ -252,7 +248,7 @@ class BookView:
         )
 
     def __eq__(self, other: object) -> bool:
-        """Equal market, levels, status and version; seq, clock and times do not count."""
+        """Compare market, levels, status and version; seq, clock and times do not count."""
         if not isinstance(other, BookView):
             return NotImplemented
         mine, theirs = (
@@ -269,25 +265,25 @@ class BookView:
 
     @property
     def is_live(self) -> bool:
-        """Whether the levels were the exchange's at that instant."""
+        """Whether the levels were the exchange's at that moment."""
         return self.status is BookStatus.LIVE
 
     @property
     def is_crossed(self) -> bool:
-        """Whether the best bids of both sides add up to more than a dollar, so that bid is above ask.
+        """Whether the bid is above the ask: the best bids of both sides add up to more than a dollar.
 
-        For a moment that is normal: one action of the exchange comes as several deltas. If it lasts, do not
-        trade on it; the feed tells on_error and asks for a fresh snapshot.
+        For a moment that is normal, because one action of the exchange comes as several deltas. If it lasts,
+        do not trade on it; the feed reports it to on_error and asks for a fresh snapshot.
         """
         return _is_crossed(self._levels)
 
     @property
     def updated_at(self) -> datetime | None:
-        """When the last message was applied, aware (UTC); None if there was none."""
+        """When the last message was applied, as an aware datetime (UTC); None if there was none."""
         return None if self._age is None else datetime.fromtimestamp(self._wall - self._age, timezone.utc)
 
     def age(self) -> float | None:
-        """Seconds from the last message applied to the instant of this view; None if there was none."""
+        """The seconds from the last message applied to this view; None if there was none."""
         return self._age
 
     def best_bid(self, side: Side = "yes") -> Level | None:
@@ -309,18 +305,17 @@ class BookView:
         )
 
     def mid(self, side: Side = "yes") -> Decimal | None:
-        """The middle between best bid and best ask."""
+        """The midpoint of best bid and best ask, in dollars."""
         prices = self._best_prices(side)
         return None if prices is None else EXACT.divide(price_decimal(prices[0] + prices[1]), Decimal(2))
 
     def spread(self, side: Side = "yes") -> Decimal | None:
-        """Best ask minus best bid: the same on both sides."""
+        """Best ask minus best bid, in dollars; the same on both sides."""
         prices = self._best_prices(side)
         return None if prices is None else price_decimal(prices[1] - prices[0])
 
     def microprice(self, side: Side = "yes") -> Decimal | None:
-        """The middle weighted by size: (bid x ask size + ask x bid size) / (bid size + ask size), to 28
-        digits."""
+        """(bid x ask size + ask x bid size) / (bid size + ask size), in dollars to 28 digits."""
         prices = self._best_prices(side)
         if prices is None:
             return None
@@ -331,33 +326,30 @@ class BookView:
         return _DIVISION.divide(weighted, Decimal(bid_size + ask_size))
 
     def depth_at(self, side: Side, price: str | Decimal | int | float) -> Decimal:
-        """Contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals); 0 if there is no such
-        level."""
+        """The contracts bid on ``side`` at ``price`` dollars (0 to 1, at most 4 decimals), or 0."""
         _other(side)  # checks it
         return size_decimal(self._levels.size(side, _price_argument(price)))
 
     def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
-        """(contracts bid - contracts offered) / (both), over the best ``depth`` levels of each or all: -1 to
-        1."""
+        """(contracts bid - contracts offered) / their sum, over all levels or the best ``depth``."""
         bid = sum(size for _, size in _top(_bids(self._levels, side), depth))
         offered = sum(size for _, size in _top(_bids(self._levels, _other(side)), depth))
         return _DIVISION.divide(Decimal(bid - offered), Decimal(bid + offered)) if bid + offered else None
 
     def cost_to_buy(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the offers, before fees; None if there are
-        too few."""
+        """The dollars to buy ``quantity`` contracts of ``side``, before fees; None if too few are offered."""
         offers = [(ONE_DOLLAR - price, size) for price, size in _top(_bids(self._levels, _other(side)), None)]
         return _walk(offers, _quantity_argument(quantity))
 
     def cost_to_sell(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
-        """Dollars for ``quantity`` contracts of ``side`` sold to the bids, before fees; None if there are too
-        few."""
+        """The dollars for selling ``quantity`` contracts of ``side``, before fees; None if bids lack."""
         return _walk(_top(_bids(self._levels, side), None), _quantity_argument(quantity))
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The view as plain data, ready for JSON: both sides' bids as [price, quantity], best first, each
-        number passed through ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas) or
-        ``Decimal`` (as it is).
+        """The view as plain data, ready for JSON, with both sides' bids as [price, quantity], best first.
+
+        ``number`` converts each price and quantity: ``str`` (exact, never with an exponent), ``float`` (for
+        pandas) or ``Decimal`` (as it is).
         """
         passed = number_function(number)
         updated_at = self.updated_at
@@ -374,13 +366,13 @@ class BookView:
         }
 
     def _best_prices(self, side: str) -> tuple[int, int] | None:
-        """(best bid, best ask) of ``side`` in 1/10,000 dollar, None unless both are there."""
+        """(best bid, best ask) of ``side`` in 1/10,000 dollar; None unless there are both."""
         bid, other = _best(self._levels, side), _best(self._levels, _other(side))
         return None if bid is None or other is None else (bid, ONE_DOLLAR - other)
 
 
 def _other(side: str) -> str:
-    """The other side. Raises ConfigurationError for what is none."""
+    """The other side. Raises ConfigurationError if ``side`` is neither "yes" nor "no"."""
     if side == "yes":
         return "no"
     if side == "no":
@@ -412,16 +404,16 @@ def _best_ask(levels: Levels, side: str) -> Level | None:
 
 
 def _top(levels: dict[int, int], depth: int | None) -> list[tuple[int, int]]:
-    """(price, size) of the best ``depth`` levels or all, best first."""
+    """(price, size) of the best ``depth`` levels, or of all, best first."""
     if depth is not None and (type(depth) is not int or depth < 1):
         raise ConfigurationError(
-            f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}"
+            f"depth must be an integer of at least 1, or None for all levels, not {_shown(depth)}"
         )
     return sorted(levels.items(), reverse=True)[:depth]
 
 
 def _walk(levels: list[tuple[int, int]], quantity: int) -> Decimal | None:
-    """Dollars for ``quantity`` 1/100 contracts taken from the levels in turn, None if they do not suffice."""
+    """Dollars for ``quantity`` 1/100 contracts taken from the levels in turn; None if there are too few."""
     total = 0
     for price, size in levels:
         taken = min(size, quantity)
@@ -455,8 +447,10 @@ def _quantity_argument(quantity: str | Decimal | int | float) -> int:
 
 
 def _plain_text(value: str | Decimal | int | float, step: Decimal) -> str:
-    """A number as the wire would write it; a float means its shortest text. ValueError: no whole number of
-    steps."""
+    """A number as the wire writes it. Raises ValueError if it is not a whole number of steps.
+
+    A float stands for its shortest decimal representation.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):
@@ -465,14 +459,14 @@ def _plain_text(value: str | Decimal | int | float, step: Decimal) -> str:
     if not number.is_finite():
         raise ValueError("not finite")
     stepped = EXACT.quantize(number, step)
-    if stepped != number:  # also where it has too many digits: quantize() answers NaN
+    if stepped != number:  # also if it has too many digits: quantize() returns NaN
         raise ValueError("not a whole number of steps")
     return f"{stepped:f}"
 
 
 def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) > 10**50:
-        return "a number of that size"
+        return "a number that large"
     return repr(value)[:60]
 
 

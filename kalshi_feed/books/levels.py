@@ -1,10 +1,9 @@
 """Both sides of a book: the sizes at whole cents in one flat array, those at finer prices in dicts.
 
-Owns that layout. Must not import anything of the package but messages.values; knows no lock, thread or clock.
-With 10,000 books a delta costs what memory it touches: a dict of levels is four places far from each other,
-the array is one (measured: 0.8 and 0.3 us). The array takes 1.6 kB however many cents have a level: 10,000
-books take 42 MB, where with dicts they took 21 MB at 20 levels each and 85 MB at 100. Many markets trade in
-whole cents only (PROTOCOL.md 7).
+Owns that layout. With 10,000 books, the cost of a delta is the memory that it touches: a dict of levels is
+four places far apart, the array is one (measured: 0.8 and 0.3 us). The array takes 1.6 kB, no matter how many
+cents have a level: 10,000 books take 42 MB, where dicts took 21 MB with 20 levels each and 85 MB with 100.
+Many markets trade in whole cents only (PROTOCOL.md 7).
 """
 
 from __future__ import annotations
@@ -18,26 +17,25 @@ from ..messages.values import ONE_DOLLAR
 __all__ = ["MOST", "NO_SLOTS", "YES_SLOTS", "Levels"]
 
 MOST = 10**18
-"""No level holds as much, in 1/100 contract: it fits into the array's 64 bits, and a size has at most 15
-digits."""
+"""Every level is smaller than this (1/100 contract). It fits into 64 bits; a size has at most 15 digits."""
 
-_CENTS = 101  # whole cents of one side, 100 to 0: the best bid is the first size that is not 0
+_CENTS = 101  # whole cents on one side, from 100 to 0: the best bid is the first size that is not 0
 _BYTES = 8 * _CENTS
 _CENT_PRICES = tuple(range(ONE_DOLLAR, -1, -100))
-_EMPTY = array("q", bytes(2 * _BYTES))  # yes, then no; the slot is the place of the price
-_zeros = re.compile(rb"\0*").match  # no loop in Python, and no copy
+_EMPTY = array("q", bytes(2 * _BYTES))  # yes, then no; a price's slot is its place in here
+_zeros = re.compile(rb"\0*").match  # without a loop in Python or a copy
 
 YES_SLOTS = tuple((ONE_DOLLAR - price) // 100 if price % 100 == 0 else -1 for price in range(ONE_DOLLAR + 1))
-"""The slot of a yes price, -1 for one that is no whole cent."""
+"""The slot of each yes price; -1 if it is not a whole cent."""
 
 NO_SLOTS = tuple(slot + _CENTS if slot >= 0 else -1 for slot in YES_SLOTS)
-"""The slot of a no price, likewise."""
+"""The slot of each no price; -1 if it is not a whole cent."""
 
 
 class Levels:
     """The levels of both sides: own price in 1/10,000 dollar to size in 1/100 contract. Not thread-safe.
 
-    ``cents`` has all whole cents, 0 where there is no level; ``yes_fine`` and ``no_fine`` the levels in
+    ``cents`` has all whole cents, with 0 for no level; ``yes_fine`` and ``no_fine`` have the levels in
     between.
     """
 
@@ -49,7 +47,7 @@ class Levels:
         self.no_fine: dict[int, int] = {}
 
     def put(self, yes: dict[int, int], no: dict[int, int]) -> None:
-        """Hold these levels, all of them above 0, and no others."""
+        """Replace all levels with these, whose sizes are all above 0."""
         cents = _EMPTY[:]
         yes_fine: dict[int, int] = {}
         no_fine: dict[int, int] = {}
@@ -63,7 +61,7 @@ class Levels:
         self.cents, self.yes_fine, self.no_fine = cents, yes_fine, no_fine
 
     def levels(self) -> Levels:
-        """A copy of the levels alone."""
+        """A copy of just the levels."""
         copy = Levels.__new__(Levels)
         copy.cents = self.cents[:]
         copy.yes_fine = self.yes_fine.copy()
@@ -72,20 +70,20 @@ class Levels:
 
     @property
     def yes(self) -> dict[int, int]:
-        """The yes bids, a new dict at each call."""
+        """The yes bids, as a new dict."""
         return _side(self.cents[:_CENTS], self.yes_fine)
 
     @property
     def no(self) -> dict[int, int]:
-        """The no bids in no prices, a new dict at each call."""
+        """The no bids in no prices, as a new dict."""
         return _side(self.cents[_CENTS:], self.no_fine)
 
     def best_yes(self) -> int | None:
-        """The highest yes price bid, None if there is none."""
+        """The highest yes bid, None if there is none."""
         return _best(self.cents, 0, self.yes_fine)
 
     def best_no(self) -> int | None:
-        """The highest no price bid, None if there is none."""
+        """The highest no bid, None if there is none."""
         return _best(self.cents, _BYTES, self.no_fine)
 
     def same_as(self, other: Levels) -> bool:
@@ -93,7 +91,7 @@ class Levels:
         return self.cents == other.cents and self.yes_fine == other.yes_fine and self.no_fine == other.no_fine
 
     def size(self, side: str, price: int) -> int:
-        """The size bid on ``side`` at ``price``, 0 if there is no such level."""
+        """The size bid on ``side`` at ``price``; 0 if there is no such level."""
         slot = (YES_SLOTS if side == "yes" else NO_SLOTS)[price]
         if slot >= 0:
             return self.cents[slot]

@@ -1,6 +1,6 @@
 """The live books as all threads see them: one store, its lock, its waiters, and the handles that users hold.
 
-Owns BookStore and OrderBook. Must not import sockets, the connection or dispatch. Thread-safe.
+Owns BookStore, OrderBook and Books. Thread-safe.
 """
 
 from __future__ import annotations
@@ -33,49 +33,48 @@ from .book import Book, BookStatus, BookView
 __all__ = ["BookStore", "Books", "OrderBook"]
 
 T = TypeVar("T")
-_MOST_FORGOTTEN: Final = 1_000  # names of markets, about 0.1 MB
+_MOST_FORGOTTEN: Final = 1_000  # market tickers, about 0.1 MB
 
 
 class BookStore:
-    """The wanted books of a feed, its lock, and those who wait. Thread-safe; methods ending in _locked need
-    the lock held.
+    """The wanted books of a feed, its lock, and its waiters. Thread-safe.
 
-    A book that nobody wants any more is CLOSED, and lives on for as long as somebody holds its handle.
+    Methods ending in _locked need the lock held. A book that is no longer wanted is CLOSED, and lives on as
+    long as its handle is held.
     """
 
     def __init__(
         self, clock: Clock = time, is_wanted: Callable[[str], bool] = lambda market_ticker: True
     ) -> None:
         self.clock = clock
-        # Guards the books, the session, what is wanted, and the feed's state. Under it only pure code runs:
-        # no user code, no logging, no I/O, no second lock. Re-entrant, so that a signal handler that
+        # Guards the books, the session, the wanted subscriptions, and the feed's state. Only pure code runs
+        # under it: no user code, logging or I/O, and no second lock. Reentrant, so that a signal handler that
         # interrupts a holder cannot hang on it.
         self.lock = threading.RLock()
-        self.books: dict[str, Book] = {}  # of wanted markets, and of those that are about to be forgotten
-        self.is_wanted = is_wanted  # whether anybody wants the book of a market; called under the lock
-        self.is_past = False  # a replay: whoever waits for a book that nobody wants may see it wanted later
-        self.ended: KalshiFeedError | None = None  # why nothing will change any more
-        self.forked = False  # whether this is the copy in a child process
-        # Each market's one handle, while somebody holds it. Read and written under the lock; what the garbage
-        # collector calls when a handle is gone takes no lock, and removes no other handle of the same market.
+        self.books: dict[str, Book] = {}  # of wanted markets, and of those about to be forgotten
+        self.is_wanted = is_wanted  # whether the book of a market is wanted; called under the lock
+        self.is_past = False  # a replay, in which a book that is not wanted now may still become so
+        self.ended: KalshiFeedError | None = None  # why nothing will change anymore
+        self.forked = False  # whether this is the copy in a forked child process
+        # Each market's one handle, as long as it is held. Read and written under the lock; the callback that
+        # runs when a handle is collected takes no lock, and never removes a newer handle of the same market.
         self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
-        self._forgotten: dict[str, None] = {}  # the markets that were forgotten last, guarded by the lock
-        # weak: each thread holds its own for as long as it waits
+        self._forgotten: dict[str, None] = {}  # the markets forgotten last, guarded by the lock
+        # weak: each waiting thread holds its own
         self._waiters: list[weakref.ref[Waiter]] = []
         call_in_child(self.leave_child)
 
     def leave_child(self) -> None:
-        """In a child process: nobody keeps its copy of the books, so every call is refused from now on."""
+        """In a forked child: nothing updates its copy of the books, so every call is refused from now on."""
         self.forked = True
         self.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
 
     def is_held(self) -> bool:
-        """Whether this thread has the lock already: a finalizer or a signal handler that came on top of our
-        own code."""
+        """Whether this thread holds the lock, so that the call is from a finalizer or signal handler."""
         return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what threading.Condition uses, too
 
     def check_not_held(self) -> None:
-        """Raise KalshiFeedError where is_held()."""
+        """Raise KalshiFeedError if this thread holds the lock."""
         if self.is_held():
             raise KalshiFeedError(
                 "this would wait for itself: a finalizer or a signal handler that interrupts the feed's code "
@@ -83,12 +82,12 @@ class BookStore:
             )
 
     def check_fork(self) -> None:
-        """Raise FeedForkedError in a child process."""
+        """Raise FeedForkedError in a forked child."""
         if self.forked:
             raise FeedForkedError
 
     def book_locked(self, market_ticker: str) -> Book:
-        """The book of a market that is wanted: what there is of it, or a new one."""
+        """The book of a wanted market: the existing one, or a new one."""
         book = self.books.get(market_ticker)
         if book is None:
             book = self.books[market_ticker] = self.find_locked(market_ticker) or self._new_book_locked(
@@ -98,15 +97,14 @@ class BookStore:
         return book
 
     def _new_book_locked(self, market_ticker: str) -> Book:
-        """A book that nothing is known of; CLOSED if it was forgotten lately, so that nobody waits for a
-        snapshot of it."""
+        """A new book; CLOSED if it was forgotten recently, so that no one waits for its snapshot."""
         book = Book(market_ticker)
         if market_ticker in self._forgotten:
             book.status = BookStatus.CLOSED
         return book
 
     def find_locked(self, market_ticker: str) -> Book | None:
-        """The market's book, if it is wanted or somebody holds its handle."""
+        """The market's book if it is wanted or its handle is held, otherwise None."""
         book = self.books.get(market_ticker)
         if book is not None:
             return book
@@ -124,10 +122,10 @@ class BookStore:
             return handle
 
     def release_locked(self, market_tickers: Iterable[str]) -> dict[str, OrderBook | None]:
-        """Forget the books among these that nobody wants any more, and return all of these markets.
+        """Forget those of these books that are no longer wanted; return all of the markets.
 
-        With each market that is forgotten comes its handle, for those who have yet to look at its book once
-        more.
+        A forgotten market comes with its handle, which keeps the book alive for the on_book callbacks still
+        to come.
         """
         kept: dict[str, OrderBook | None] = dict.fromkeys(market_tickers)
         for ticker in kept:
@@ -141,12 +139,12 @@ class BookStore:
         return kept
 
     def check_wanted_locked(self, book: Book) -> None:
-        """Raise StaleBookError where it would be in vain to wait for the book, because nobody wants it."""
+        """Raise StaleBookError if the book is not wanted, so that waiting for it would be pointless."""
         if self.ended is None and not self.is_past and not self.is_wanted(book.market_ticker):
             raise StaleBookError(book.market_ticker, book.status.value)
 
     def view(self, market_ticker: str) -> BookView | None:
-        """The market's book as it is now; None if nobody wants it nor holds its handle."""
+        """The market's book as it is now; None if it is not wanted and its handle is not held."""
         with self.lock:
             book = self.find_locked(market_ticker)
             return self.view_locked(book) if book is not None else None
@@ -156,16 +154,18 @@ class BookStore:
         return book.view(self.clock.monotonic(), self.clock.time())
 
     def none_live_locked(self) -> list[str]:
-        """Nobody keeps the books any more: LIVE ones become STALE. Returns their markets."""
+        """Make all LIVE books STALE, because nothing updates them anymore; return their markets."""
         live = [book for book in self.books.values() if book.status is BookStatus.LIVE]
         for book in live:
             book.set_status(BookStatus.STALE)
         return [book.market_ticker for book in live]
 
     def wait(self, check: Callable[[], T | None], timeout: float | None, missing: Callable[[], str]) -> T:
-        """Wait until ``check`` (run under the lock, by the reader too) gives a value, and return that.
+        """Wait until ``check`` returns something other than None, and return that.
 
-        Raises what check raises, the error the feed ended with, or WaitTimeout with the text of ``missing``.
+        ``check`` runs under the lock, also on the reader. ``timeout`` is in seconds, None waits indefinitely.
+        Raises whatever check raises, the error that ended the feed, or WaitTimeout with the message from
+        ``missing``.
         """
         deadline = deadline_after(timeout)
         self.check_fork()
@@ -197,22 +197,24 @@ class BookStore:
                 text = missing()
             raise WaitTimeout(f"timed out after {timeout:g} s: {text}")
         finally:
-            # also of a KeyboardInterrupt between any two lines; what one leaves behind is a dead reference
+            # also after a KeyboardInterrupt between any two lines; at worst it leaves a dead reference behind
             waiting_threads.discard(me)
             with self.lock:
                 self._waiters[:] = [other for other in self._waiters if other() is not waiter]
 
     def now(self) -> datetime:
-        """What time it is, as an aware datetime (UTC)."""
+        """The current time, as an aware datetime (UTC)."""
         return datetime.fromtimestamp(self.clock.time(), timezone.utc)
 
     def timer_ns(self) -> int:
-        """The clock that sleep_until() goes by, in nanoseconds."""
+        """The clock that sleep_until() uses, in nanoseconds."""
         return time.monotonic_ns()
 
     def sleep_until(self, timer_ns: int) -> bool:
-        """Wait until timer_ns() is that; False if the feed was closed meanwhile. Raises the fatal error, or
-        what it ended with."""
+        """Wait until timer_ns() reaches ``timer_ns``; return False if the feed was closed before that.
+
+        Raises the error that ended the feed, if it has ended before the call or failed meanwhile.
+        """
         self.check_fork()
         if self.ended is not None:
             raise self.ended.fresh()
@@ -225,8 +227,7 @@ class BookStore:
         return True
 
     def every(self, period_ns: int) -> Iterator[datetime]:
-        """The time, every so often, until the feed is closed; what the caller was too slow for is left
-        out."""
+        """Yield the time every ``period_ns`` until the feed is closed; missed periods are skipped."""
         due = self.timer_ns() + period_ns
         with suppress(FeedClosedError):
             while self.sleep_until(due):
@@ -237,13 +238,12 @@ class BookStore:
 
     @contextmanager
     def stepping_out(self) -> Iterator[None]:
-        """Nobody waits for this thread as long as it lasts; of a live feed nobody ever does."""
+        """Within this block, a replay does not wait for this thread; a live feed never does."""
         yield
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Hold the lock, and afterwards wake those who wait for what has changed. For threads that no signal
-        handler interrupts."""
+        """Hold the lock, then wake the waiters that are ready. Not for the main thread."""
         with self.lock:
             yield
             ready = self.ready_locked()
@@ -251,7 +251,7 @@ class BookStore:
             waiter.signal.set()
 
     def ready_locked(self) -> list[Waiter]:
-        """Those who have something to see now; their signals are to be set after the lock."""
+        """The waiters that are ready; set their signals after releasing the lock."""
         if not self._waiters:
             return []
         waiters = [waiter for reference in self._waiters if (waiter := reference()) is not None]
@@ -263,9 +263,9 @@ class BookStore:
 class OrderBook:
     """The live book of one market: a thread-safe handle on what the reader keeps up to date.
 
-    Prices are Decimal dollars in the asked side's own price, quantities Decimal contracts. An empty side
-    gives None. Each question is answered at one instant; for several answers of one instant take a
-    ``view()``. A STALE book answers with what was last known.
+    Prices are Decimal dollars in ``side``'s own price, quantities Decimal contracts. An empty side gives
+    None. Each call answers for one moment; for several answers about the same moment, take a ``view()``. A
+    STALE book answers with what was last known.
     """
 
     __slots__ = ("__weakref__", "_book", "_store")
@@ -276,47 +276,48 @@ class OrderBook:
 
     @property
     def _now(self) -> Book:
-        """What the reader keeps up to date; raises FeedForkedError in a child process, where nobody does."""
+        """The book that the reader keeps up to date. Raises FeedForkedError in a forked child."""
         self._store.check_fork()
         return self._book
 
     @property
     def market_ticker(self) -> str:
-        """The market."""
+        """The market's ticker."""
         return self._book.market_ticker
 
     @property
     def status(self) -> BookStatus:
-        """PENDING (no snapshot yet), LIVE (right), STALE (was right once), UNKNOWN (the exchange knows no
-        such market, or no longer), CLOSED (unwanted, or the feed is closed).
+        """PENDING, LIVE, STALE, UNKNOWN or CLOSED.
+
+        PENDING: no snapshot yet. LIVE: right. STALE: out of date. UNKNOWN: the exchange does not know the
+        market, or no longer does. CLOSED: not wanted, or the feed is closed.
         """
         return self._now.status
 
     @property
     def is_live(self) -> bool:
-        """Whether the book is the exchange's, as far as it has told."""
+        """Whether the book is the exchange's, as of the last message."""
         return self._now.status is BookStatus.LIVE
 
     @property
     def is_crossed(self) -> bool:
-        """Whether bid is above ask; see BookView.is_crossed."""
+        """Whether the best bid is above the best ask; see BookView.is_crossed."""
         with self._store.lock:
             return self._now.is_crossed
 
     @property
     def version(self) -> int:
-        """Counts the changes of this handle; only grows, over reconnects too."""
+        """The number of changes so far; it never goes back, not even over a reconnect."""
         return self._now.version
 
     @property
     def seq(self) -> int | None:
-        """The sequence number of the last change; starts again with each subscription."""
+        """The sequence number of the last change; it starts again with each subscription."""
         return self._now.seq
 
     @property
     def clock(self) -> int | None:
-        """The exchange's clock of this market at the last change (PROTOCOL.md 6.2), the same on every
-        connection."""
+        """The market's exchange clock at the last change (PROTOCOL.md 6.2), the same on every connection."""
         return self._now.clock
 
     @property
@@ -327,15 +328,16 @@ class OrderBook:
     def age(self) -> float | None:
         """Seconds since the book last changed; None if it never did.
 
-        A quiet market's book grows old and is right all the same.
+        The book of a quiet market grows old, and is right all the same.
         """
         updated = self._now.updated
         return None if updated is None else max(0.0, self._store.clock.monotonic() - updated)
 
     def view(self, *, require_live: bool = False) -> BookView:
-        """The book at this instant, immutable.
+        """The book at this moment, immutable.
 
-        Raises StaleBookError if ``require_live`` and it is not LIVE: UnknownMarketError if it is UNKNOWN.
+        With ``require_live``, raises UnknownMarketError if it is UNKNOWN, and StaleBookError if it is not
+        LIVE for another reason.
         """
         book = self._now
         with self._store.lock:
@@ -347,11 +349,10 @@ class OrderBook:
         return view
 
     def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
-        """Wait until ``version`` is greater than ``after`` (by default what it is now); the book as it is
-        then.
+        """Wait until ``version`` is above ``after`` (default: its value now); return the book of then.
 
-        Raises StaleBookError where nobody wants the book (any more), WaitTimeout, the feed's fatal error, or
-        FeedClosedError.
+        ``timeout`` is in seconds, None waits indefinitely. Raises StaleBookError if the book is not wanted
+        (anymore), WaitTimeout, the feed's fatal error, or FeedClosedError.
         """
         book, store = self._now, self._store
         base = book.version if after is None else after
@@ -367,56 +368,53 @@ class OrderBook:
         )
 
     def best_bid(self, side: Side = "yes") -> Level | None:
-        """The highest bid of ``side``."""
+        """The highest bid on ``side``."""
         with self._store.lock:
             return self._now.best_bid(side)
 
     def best_ask(self, side: Side = "yes") -> Level | None:
-        """The lowest ask of ``side``: the other side's best bid at 1 − price."""
+        """The lowest ask on ``side``: the other side's best bid at 1 − its price."""
         with self._store.lock:
             return self._now.best_ask(side)
 
     def bids(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
-        """The bids of ``side``, best first, at most ``depth``."""
+        """The bids on ``side``, best first, at most ``depth`` of them."""
         return self.view().bids(side, depth)
 
     def asks(self, side: Side = "yes", depth: int | None = None) -> tuple[Level, ...]:
-        """The asks of ``side``, best first, at most ``depth``."""
+        """The asks on ``side``, best first, at most ``depth`` of them."""
         return self.view().asks(side, depth)
 
     def mid(self, side: Side = "yes") -> Decimal | None:
-        """Half way between best bid and best ask, in dollars."""
+        """The midpoint of best bid and best ask, in dollars."""
         return self.view().mid(side)
 
     def spread(self, side: Side = "yes") -> Decimal | None:
-        """Best ask less best bid, in dollars."""
+        """Best ask minus best bid, in dollars."""
         return self.view().spread(side)
 
     def microprice(self, side: Side = "yes") -> Decimal | None:
-        """The mid weighted by the size on the opposite side, in dollars."""
+        """The midpoint weighted by size, in dollars; see BookView.microprice()."""
         return self.view().microprice(side)
 
     def depth_at(self, side: Side, price: Decimal | str | float) -> Decimal:
-        """Contracts bid for ``side`` at exactly ``price``; 0 if none."""
+        """The contracts bid on ``side`` at exactly ``price`` dollars; 0 if there are none."""
         return self.view().depth_at(side, price)
 
     def imbalance(self, depth: int | None = None, side: Side = "yes") -> Decimal | None:
-        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels, -1 to 1; None if both
-        empty."""
+        """(bids − asks) / (bids + asks) in contracts over the best ``depth`` levels; None if empty."""
         return self.view().imbalance(depth, side)
 
     def cost_to_buy(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars to buy ``quantity`` contracts of ``side`` from the asks as they stand; None if there are
-        too few."""
+        """The dollars to buy ``quantity`` contracts of ``side`` right now; None if too few are offered."""
         return self.view().cost_to_buy(side, quantity)
 
     def cost_to_sell(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
-        """Dollars for ``quantity`` contracts of ``side`` sold to the bids as they stand; None if there are
-        too few."""
+        """The dollars for selling ``quantity`` contracts of ``side`` right now; None if bids lack."""
         return self.view().cost_to_sell(side, quantity)
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """The book at this instant as plain data, ready for JSON; see BookView.to_dict()."""
+        """The book at this moment as plain data, ready for JSON; see BookView.to_dict()."""
         return self.view().to_dict(number)
 
     def __repr__(self) -> str:
@@ -430,8 +428,10 @@ class OrderBook:
 
 
 class Books(Mapping[str, OrderBook]):
-    """The wanted books by market ticker, read-only. Thread-safe; iterating goes over what was wanted at that
-    moment."""
+    """The wanted books by market ticker, read-only.
+
+    Thread-safe; an iteration covers the markets that were wanted when it began.
+    """
 
     def __init__(
         self, store: BookStore, wanted: Callable[[], tuple[str, ...]], is_wanted: Callable[[str], bool]

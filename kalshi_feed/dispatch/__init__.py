@@ -1,7 +1,7 @@
 """Callbacks, the bounded queue, the worker threads, streams and waits.
 
-Owns the hand-over from the reader to the users. Must not import anything of the package but errors, events,
-meters, threads and waiting; no sockets, no books (it is given a function that makes a view).
+Owns the way of messages from the reader to the users. It does not know the books: it is given a function that
+returns a view.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """What every dispatcher has: the registrations, the streams, and the waits for a message.
 
 Owns Delivery, the base of Dispatcher (queue and workers, for a live feed) and InlineDispatcher (for a
-replay).
-
-Signals: end_streams() may run in a signal handler on top of any other method. The registry, the streams and
-waking need no lock.
+replay). end_streams() may run in a signal handler that interrupts any other method, so the registry, the
+streams and waking work without a lock.
 """
 
 from __future__ import annotations
@@ -25,12 +23,11 @@ __all__ = ["Delivery"]
 
 
 class Delivery(ABC):
-    """Hands messages and events to callbacks and streams. Thread-safe, but for put() and watch(), which the
-    reader alone calls."""
+    """Passes messages and events to callbacks and streams. Thread-safe, except put() and watch()."""
 
     def __init__(self, blocking: Blocking | None = None) -> None:
         self.counters = Counters()
-        # Guards the mailboxes and the counters. Under it only code of mailbox.py and Histogram is called.
+        # Guards the mailboxes and the counters. Only code of mailbox.py and Histogram runs under it.
         self._lock = threading.Lock()
         self._registry = Registry()
         self._blocking = blocking or Blocking()
@@ -46,14 +43,13 @@ class Delivery(ABC):
     ) -> None:
         """Call ``callback`` with every object of ``kind``: a wire type, an Event class, BOOKS or ALL_DATA.
 
-        With ``market_tickers`` only with those of these markets, never with a message that has no ticker.
-        Takes effect from the next message on. Raises ConfigurationError.
+        With ``market_tickers``, only with those of these markets, never with a message that has no ticker.
+        Takes effect with the next message. Raises ConfigurationError.
         """
         self._registry.register(kind, callback, market_tickers)
 
     def off(self, callback: Callback) -> int:
-        """Remove every registration of ``callback``, from the next message on; returns how many there
-        were."""
+        """Remove all registrations of ``callback``, from the next message on; return how many there were."""
         return self._registry.off(callback)
 
     # -- streams and waits -----------------------------------------------------------------------------------
@@ -80,11 +76,11 @@ class Delivery(ABC):
         market_tickers: str | Iterable[str] | None = None,
         describe: Callable[[], str] | None = None,
     ) -> Any:
-        """The next message of a wire type for which ``predicate`` is true.
+        """Wait for the next message of a wire type for which ``predicate`` is true.
 
-        The predicate is called in this thread and its errors pass through. ``timeout`` in seconds, None for
-        ever. Raises WaitTimeout with the text of ``describe``, FeedClosedError, or the feed's error when it
-        has failed.
+        The predicate is called in this thread, and its errors pass through. ``timeout`` is in seconds; None
+        waits indefinitely. Raises WaitTimeout with the message from ``describe``, FeedClosedError, or the
+        error that the feed has failed with.
         """
         deadline = self._blocking.begin(timeout)
         with self.stream(type, market_tickers) as stream:
@@ -95,11 +91,10 @@ class Delivery(ABC):
                     break
                 if predicate is None or predicate(message):
                     return message
-        raise WaitTimeout(describe() if describe else f"no such {type!r} message within {timeout} s")
+        raise WaitTimeout(describe() if describe else f"no matching {type!r} message within {timeout} s")
 
     def end_streams(self, error: KalshiFeedError | None) -> None:
-        """End every stream and wait: with ``error``, or because the feed was closed. start() lets new ones
-        begin."""
+        """End every stream and wait, with ``error`` or FeedClosedError. New ones need a start()."""
         self._end = end = error or FeedClosedError("the feed was closed")
         for stream in self._open_streams():
             stream.end(end)
@@ -108,8 +103,7 @@ class Delivery(ABC):
         return [stream for reference in list(self._streams) if (stream := reference()) is not None]
 
     def _feed_streams(self, messages: Sequence[Deliverable], kinds: set[str]) -> tuple[Lag | None, list[str]]:
-        """Reader only: fill the streams; returns what they had to drop, and what is worth a warning in the
-        log."""
+        """Reader only: fill the streams; return what they had to drop, and warnings for the log."""
         warnings = []
         total: Lag | None = None
         for stream in self._open_streams():
@@ -130,8 +124,7 @@ class Delivery(ABC):
 
     @abstractmethod
     def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
-        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then
-        on.
+        """Reader only: deliver messages and events in order; the list is the dispatcher's from then on.
 
         ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book
         changed its status.
@@ -139,8 +132,7 @@ class Delivery(ABC):
 
     @abstractmethod
     def watch(self, now: float) -> None:
-        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``:
-        perf_counter()."""
+        """Reader only: log, once, a callback that has been running for over 5 s. ``now``: perf_counter()."""
 
     @abstractmethod
     def next_watch(self) -> float:
@@ -153,28 +145,28 @@ class Delivery(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Deliver from now on, also after a close(). Raises RuntimeError when the system gives no thread."""
+        """Deliver from now on, also after a close(). Raises RuntimeError if no thread can be started."""
 
     @abstractmethod
     def close(self, deadline: float) -> None:
-        """Deliver what is queued until ``deadline`` (time.monotonic()), and nothing more. Idempotent."""
+        """Deliver what is queued until ``deadline`` (time.monotonic()), then nothing more. Idempotent."""
 
     @abstractmethod
     def is_worker(self) -> bool:
-        """Whether this is called from a callback, on a thread of the dispatcher's."""
+        """Whether the caller is a callback, on one of the dispatcher's threads."""
 
     @abstractmethod
     def unblock(self) -> None:
-        """Let put() no longer wait for room: to be called before the reader is joined. Takes no lock."""
+        """Keep put() from waiting for room; call it before joining the reader. Takes no lock."""
 
     def leave_child(self) -> None:
-        """In a child process: the threads stayed in the parent, and so does what waits for them."""
+        """In a forked child: the threads stayed in the parent, and so do the messages that wait for them."""
         for stream in self._open_streams():
             stream.leave_child()
 
 
 def checked_count(what: str, number: object) -> int:
-    """A whole number of 1 or more. Raises ConfigurationError."""
+    """``number``, if it is an integer of 1 or more. Raises ConfigurationError otherwise."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ConfigurationError(f"{what} must be a whole number, at least 1, not {number!r}")
+        raise ConfigurationError(f"{what} must be an integer of at least 1, not {number!r}")
     return number

@@ -1,11 +1,10 @@
 """From the reader to the callbacks of a live feed: a bounded queue and worker threads.
 
-Owns the worker threads, the choice of what is queued for whom, and closing. Must not import anything of the
-package but errors, events, threads and its siblings; no sockets.
+Owns the worker threads, the choice of what is queued for which worker, and closing.
 
-Signals: close() may run in a signal handler on top of any other method of the Dispatcher. The lock of the
-mailboxes and counters is taken by the reader, the workers and close() only, so the main thread can be inside
-it only in close(), and a close() on top of a close() of the same thread returns at once.
+close() may run in a signal handler that interrupts any other method of the Dispatcher. That is safe because
+only the reader, the workers and close() take the lock of the mailboxes and counters: the main thread can be
+inside it only in close(), and a close() that interrupts a close() of the same thread returns at once.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ Overflow = Literal["drop_oldest", "block"]
 
 
 class _WorkerThread(ServiceThread):
-    """A thread that knows whose it is. It refers to its worker and the registry, not to the Dispatcher."""
+    """A worker's thread. It refers to its worker and the registry, not to the Dispatcher."""
 
     def __init__(self, worker: Worker, registry: Registry, name: str) -> None:
         super().__init__(target=worker.run, name=name, daemon=True)
@@ -50,15 +49,15 @@ class _WorkerThread(ServiceThread):
 
 
 class Dispatcher(Delivery):
-    """Hands the messages and events of a live feed to callbacks and streams.
+    """Passes the messages and events of a live feed to callbacks and streams.
 
-    Thread-safe, but for put() and watch(), which the reader alone calls. Callbacks run on the threads
-    ``kalshi-feed-worker-N``, in order and under no lock; with several workers each market stays in order, and
-    a control event is delivered before all later messages, but may come before older ones of a market whose
-    worker is behind.
+    Thread-safe, except put() and watch(), which only the reader calls. Callbacks run on the threads
+    ``kalshi-feed-worker-N``, in order and under no lock. With several workers, each market stays in order; a
+    control event is delivered before all later messages, but may overtake older ones of a market whose worker
+    is behind.
 
-    ``view_of`` gives a market's newest view for on_book; ``report_fault`` is told of callbacks that raise
-    (for counting: on_error gets the fault from the worker itself). Both are called on worker threads and must
+    ``view_of`` returns a market's newest view for on_book. ``report_fault`` gets the faults of callbacks that
+    raise, for counting; on_error gets them from the worker itself. Both are called on worker threads and must
     not refer to the feed.
     """
 
@@ -83,11 +82,12 @@ class Dispatcher(Delivery):
         self._view_of = view_of
         self._report_fault = report_fault
         self._queue = self._new_queue()
-        self._threads: list[tuple[threading.Thread, Mailbox]] = []
-        self._closers: set[int] = set()
-        self._next_watch = 0.0
+        self._threads: list[tuple[threading.Thread, Mailbox]] = []  # those that were started
+        self._closers: set[int] = set()  # idents of the threads in close()
+        self._next_watch = 0.0  # when watch() is due, by perf_counter()
+        # by worker, where it was when watch() last saw it move, and when that was
         self._seen: dict[Mailbox, tuple[tuple[object, ...], float]] = {}
-        self._stuck: dict[Mailbox, tuple[object, ...]] = {}
+        self._stuck: dict[Mailbox, tuple[object, ...]] = {}  # where the stuck ones are, once logged
 
     def _new_queue(self) -> MessageQueue:
         return MessageQueue(
@@ -97,13 +97,12 @@ class Dispatcher(Delivery):
     # -- the reader's side -----------------------------------------------------------------------------------
 
     def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
-        """Reader only: hand over messages and events in order; the list belongs to the dispatcher from then
-        on.
+        """Reader only: queue messages and events in order; the list is the dispatcher's from then on.
 
         ``read_at`` is the time.perf_counter() of the socket read, ``status_changed`` the markets whose book
-        changed its status; of a mapping, the values are kept until on_book was told of the market. Never
-        blocks with "drop_oldest"; with "block" it waits for room, until close(), or until a callback itself
-        waits for what the reader has yet to bring.
+        changed its status; if that is a mapping, its values are kept until on_book was called for the market.
+        Never blocks with "drop_oldest". With "block" it waits for room, but not after close(), and not while
+        a callback itself waits for something that only the reader can bring.
         """
         table = self._registry.table
         messages = items
@@ -134,17 +133,16 @@ class Dispatcher(Delivery):
             self.watch(read_at)
 
     def _while_full(self) -> bool:
-        """Reader only: the queue is full and "block" was asked for. Whether to let it grow all the same."""
+        """Reader only: whether to let a full queue grow although "block" was asked for."""
         now = time.perf_counter()
         if now >= self._next_watch:
             self.watch(now)
         return any(thread.ident in waiting_threads for thread, _ in self._threads)
 
     def watch(self, now: float) -> None:
-        """Reader only: name a callback in the log that has been running for over 5 s, once. ``now``:
-        perf_counter().
+        """Reader only: log, once, a callback that has been running for over 5 s. ``now``: perf_counter().
 
-        put() calls it once a second; a reader without messages calls it when next_watch() has come.
+        put() calls it once a second; a reader without messages calls it at next_watch().
         """
         self._next_watch = now + _WATCH_EVERY
         for box in self._queue.boxes:
@@ -158,8 +156,8 @@ class Dispatcher(Delivery):
                 log_safely(
                     _logger,
                     logging.WARNING,
-                    "the callback %s has been running for over %.0f s; its worker delivers nothing else "
-                    "meanwhile",
+                    "the callback %s has been running for over %.0f s; its worker delivers nothing until it "
+                    "returns",
                     _running(box),
                     _STUCK_AFTER,
                 )
@@ -170,7 +168,7 @@ class Dispatcher(Delivery):
 
     @property
     def stuck_callback(self) -> str | None:
-        """The callback that watch() has named and that still runs, or None."""
+        """The callback that watch() has logged and that is still running, or None."""
         for box, position in tuple(self._stuck.items()):
             if _position(box) == position:
                 return _running(box)
@@ -179,8 +177,7 @@ class Dispatcher(Delivery):
     # -- starting and closing --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the worker threads; after a close() new ones. Raises RuntimeError when the system gives no
-        thread."""
+        """Start the worker threads, new ones after a close(). Raises RuntimeError if none can be started."""
         if self._threads and not self._queue.closing:
             return
         if self._queue.closing:
@@ -204,11 +201,10 @@ class Dispatcher(Delivery):
             threads.append((thread, box))
 
     def close(self, deadline: float) -> None:
-        """Stop the workers: what is queued is delivered until ``deadline`` (time.monotonic()), then counted
-        as dropped.
+        """Stop the workers: deliver what is queued until ``deadline`` (time.monotonic()), and drop the rest.
 
-        Idempotent. Returns at once when called from a callback; the workers then end by themselves, by the
-        deadline. A callback that does not return is named in the log and its daemon thread left behind.
+        Idempotent. Returns at once if called from a callback; the workers then end on their own, by the
+        deadline. A callback that does not return is named in the log, and its daemon thread is abandoned.
         """
         queue, threads = self._queue, tuple(self._threads)
         queue.begin_close(deadline)
@@ -226,7 +222,7 @@ class Dispatcher(Delivery):
                     log_safely(
                         _logger,
                         logging.WARNING,
-                        "the callback %s did not return in time; its thread %s is left behind",
+                        "the callback %s did not return in time; abandoning its thread %s",
                         _running(box),
                         thread.name,
                     )
@@ -234,23 +230,22 @@ class Dispatcher(Delivery):
             self._closers.discard(me)
 
     def is_worker(self) -> bool:
-        """Whether this is called from a callback, on one of the worker threads."""
+        """Whether the caller is a callback, on one of the worker threads."""
         thread = threading.current_thread()
         return isinstance(thread, _WorkerThread) and thread.registry is self._registry
 
     def unblock(self) -> None:
-        """Let put() no longer wait for room ("block"): to be called before the reader is joined. Takes no
-        lock."""
+        """Keep put() from waiting for room ("block"); call it before joining the reader. Takes no lock."""
         self._queue.unblock()
 
     def leave_child(self) -> None:
-        """See Delivery."""
+        """In a forked child: nothing is delivered, because the workers stayed in the parent."""
         self._queue.leave_child()
         super().leave_child()
 
 
 def _choose(items: Sequence[Deliverable], kinds: set[str], table: Table) -> list[Any]:
-    """The messages some callback wants, by type and ticker."""
+    """The messages that some callback wants, by type and ticker."""
     wants = table.wants
     verdicts = {wants(kind) for kind in kinds}
     if verdicts == {True}:
@@ -268,7 +263,7 @@ def _choose(items: Sequence[Deliverable], kinds: set[str], table: Table) -> list
 def _changed_books(
     messages: Sequence[Deliverable], kinds: set[str], status_changed: Iterable[str], table: Table
 ) -> Mapping[str, object]:
-    """The markets of which on_book has something new to say."""
+    """The markets for which on_book has something new."""
     if kinds <= BOOK_TYPES:
         tickers: dict[str | None, object] = dict.fromkeys(map(TICKER_OF, messages))
     elif kinds & BOOK_TYPES:
@@ -285,8 +280,7 @@ def _changed_books(
 
 
 def _position(box: Mailbox) -> tuple[object, ...]:
-    """What changes whenever a worker gets on: the callback running, the piece of work, the messages left of
-    it."""
+    """What changes as a worker gets on: the running callback, the piece of work, the messages left of it."""
     return box.running, box.serial, length_hint(box.current)
 
 
@@ -298,7 +292,7 @@ def _running(box: Mailbox) -> str:
 def _join(
     threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float
 ) -> list[tuple[threading.Thread, Mailbox]]:
-    """Wait for the threads until the deadline; returns those still running."""
+    """Wait for the threads until the deadline; return those still running."""
     for thread, _ in threads:
         remaining = seconds_until(deadline)
         thread.join(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))

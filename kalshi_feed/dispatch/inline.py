@@ -1,7 +1,7 @@
-"""A replay's dispatcher: every callback runs where the session is fed, message by message.
+"""A replay's dispatcher: every callback runs on the thread that feeds the session, message by message.
 
 Owns InlineDispatcher. There is no queue and there are no workers, so a callback finds everything exactly as
-it was at its own message. Must not import anything of the package but events, threads and its siblings.
+it was at its own message.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ _STUCK_AFTER: Final = 5.0  # seconds
 
 
 class InlineDispatcher(Delivery):
-    """Calls the callbacks in put(), under no lock, and returns when all of them have. Thread-safe but for
-    put().
+    """Calls the callbacks in put(), under no lock. Thread-safe, except put(), which only the player calls.
 
-    ``blocking``: how streams wait. ``view_of`` gives a market's view for on_book; ``report_fault`` is told of
-    callbacks that raise; ``now`` says what time it is in the replay.
+    ``blocking`` is how streams wait, ``view_of`` returns a market's view for on_book, ``report_fault`` gets
+    the faults of callbacks that raise, and ``now`` returns the replay's time.
     """
 
     def __init__(
@@ -48,15 +47,15 @@ class InlineDispatcher(Delivery):
         now: Callable[[], datetime],
     ) -> None:
         super().__init__(blocking)
-        self.running: Entry | None = None  # the callback that runs now, or ran last
-        self._started = math.inf  # perf_counter() at which the message in hand was begun, inf for none
+        self.running: Entry | None = None  # the callback that is running, or ran last
+        self._started = math.inf  # perf_counter() at the start of this put(); inf outside of it
         self._thread: int | None = None  # ident of the thread that is in put()
-        self._closed = False
+        self._closed = False  # nothing is delivered anymore
         self._now = now
         self._runner = CallbackRunner(self, self._registry, self._lock, self.counters, view_of, report_fault)
 
     def put(self, items: list[Any], read_at: float, status_changed: Iterable[str] = ()) -> None:
-        """See Delivery. on_book gets every change; of several at once in the order of their names."""
+        """Call the callbacks. on_book gets every change; books that change together come sorted by market."""
         if self._closed:
             return
         registry = self._registry
@@ -87,7 +86,7 @@ class InlineDispatcher(Delivery):
             self._thread = None
             self._started = math.inf
         ended = perf_counter()
-        counters = self.counters  # whose figures of time this thread alone writes
+        counters = self.counters  # only this thread writes the times in it
         counters.callback_seconds += ended - begun
         if count:
             counters.processing.rotate(ended)
@@ -105,7 +104,7 @@ class InlineDispatcher(Delivery):
                 self._runner.show_book(market_ticker)
 
     def _fill_streams(self, items: list[Any]) -> None:
-        """What the streams drop is announced ahead of the messages."""
+        """Fill the streams; what they drop is announced before the messages."""
         messages = [item for item in items if not isinstance(item, Event)]
         lag, warnings = self._feed_streams(messages, {message.type for message in messages})
         for warning in warnings:
@@ -115,39 +114,39 @@ class InlineDispatcher(Delivery):
             self._runner.announce(replace(lag.event(), at=self._now()))
 
     def watch(self, now: float) -> None:
-        """Nothing: whoever would look is running the callback. health() names one that does not return."""
+        """Do nothing: the thread that would look is running the callback. health() reports a stuck one."""
 
     def next_watch(self) -> float:
-        """Never."""
+        """Never: there is nothing to watch from outside."""
         return math.inf
 
     @property
     def stuck_callback(self) -> str | None:
-        """See Delivery."""
+        """The callback that has been running for over 5 s, or None."""
         running = self.running
         return running.name if running is not None and perf_counter() - self._started > _STUCK_AFTER else None
 
     def start(self) -> None:
-        """See Delivery."""
+        """Deliver from now on, also after a close()."""
         self._closed, self._end = False, None
 
     def close(self, deadline: float) -> None:
-        """Nothing more is delivered. A callback that has not returned is named in the log."""
+        """Deliver nothing more. A callback that has not returned is named in the log."""
         self._closed = True
         running = self.running
         if running is not None and self._thread is not None and not self.is_worker():
-            text = "the callback %s did not return in time; the replay's thread is left behind"
+            text = "the callback %s did not return in time; abandoning the replay's thread"
             log_safely(_logger, logging.WARNING, text, running.name)
 
     def is_worker(self) -> bool:
-        """See Delivery."""
+        """Whether the caller is a callback, on the player's thread."""
         return self._thread == get_ident()
 
     def unblock(self) -> None:
-        """Nothing waits for room."""
+        """Do nothing: put() never waits for room."""
 
     def leave_child(self) -> None:
-        """See Delivery."""
+        """In a forked child: nothing is delivered, because the player stayed in the parent."""
         self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # it may be held by a thread that does not exist here
         self._closed = True
         super().leave_child()

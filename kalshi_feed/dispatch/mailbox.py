@@ -1,13 +1,12 @@
 """The bounded queue between the reader and the workers.
 
-Owns the mailboxes (one per worker), the counting of messages, the dropping of the oldest and the Lagged that
-stands in their place. Must not import anything of the package but session.events, stats and its siblings
-registry and wakeup.
+Owns the mailboxes (one per worker), the message counts, and the dropping of the oldest messages with the
+Lagged that takes their place.
 
-A mailbox is two deques. `tail` is the queue as the reader filled it. Dropping takes data from the tail's left
-end and moves the control events it meets there, in order, to `head`, where a growing Lag stands for the
-dropped messages between them. The worker empties `head` first. So dropping costs the same however much is
-queued, the order is kept, and a loss is announced before the next data message.
+A mailbox is two deques. `tail` is the queue as the reader filled it. Dropping removes data from the left end
+of `tail` and moves the control events that it meets there, in order, to `head`, where a growing Lag takes the
+place of the messages dropped between them. The worker empties `head` first. So the cost of dropping does not
+depend on how much is queued, the order is kept, and a loss is announced before the next data message.
 """
 
 from __future__ import annotations
@@ -29,22 +28,18 @@ from .registry import Entry
 __all__ = ["Batch", "Counters", "Lag", "Mailbox", "MessageQueue", "Token"]
 
 TICKER_OF = attrgetter("market_ticker")
-MAX_CHUNK = (
-    64  # messages a worker takes at once: the price of taking is shared, on_book and close() come in between
-)
-MAX_FAULTS = (
-    10_000  # control events are never dropped, but a peer that sends garbage must not fill the memory
-)
+MAX_CHUNK = 64  # messages a worker takes at once, to share the cost; on_book and close() come in between
+MAX_FAULTS = 10_000  # control events are never dropped, but garbage from a peer must not fill the memory
 MAX_TICKERS = 1_000  # named in one Lagged
 _ROOM_SLICE = 0.1  # seconds
 
 
 class Counters:
-    """The dispatcher's figures over all its runs. Written under the dispatcher's lock, read by anyone.
+    """The dispatcher's metrics over all its runs. Written under the dispatcher's lock, read by any thread.
 
-    ``depth`` is the number of messages that wait now (not the few a worker has in hand), ``high_water`` the
-    most there were, ``dropped`` the messages lost by overflow and at close; ``callback_seconds`` the time
-    spent in callbacks; ``processing`` the time from socket read to callback (rotate() it with
+    ``depth`` is the number of messages waiting now (without the few that a worker has in hand),
+    ``high_water`` its maximum, ``dropped`` the messages lost to overflow and at close, ``callback_seconds``
+    the time spent in callbacks, ``processing`` the time from socket read to callback (rotate() it with
     time.perf_counter()).
     """
 
@@ -60,8 +55,7 @@ class Counters:
 
 
 class Batch:
-    """Messages read from ``first_read_at`` to ``last_read_at``; those before ``position`` are taken or
-    dropped.
+    """Messages read from ``first_read_at`` to ``last_read_at``; those before ``position`` are gone.
 
     Guarded by the dispatcher's lock while in a mailbox.
     """
@@ -76,8 +70,7 @@ class Batch:
 
 
 class Done(NamedTuple):
-    """What a worker has to say of a chunk: how many messages, when it ended, the time in callbacks, its
-    latencies."""
+    """A worker's account of a chunk: how many messages, when it ended, time in callbacks, latencies."""
 
     messages: int
     at: float
@@ -87,8 +80,7 @@ class Done(NamedTuple):
 
 
 class Lag:
-    """Dropped messages that become one Lagged. Guarded by the dispatcher's lock until a worker has taken
-    it."""
+    """Dropped messages that become one Lagged. Guarded by the dispatcher's lock until a worker takes it."""
 
     __slots__ = ("at", "dropped", "tickers")
 
@@ -113,15 +105,17 @@ class Lag:
 
 
 class Token:
-    """A control event, one object in every mailbox: the worker that claims it runs the callbacks, the others
-    wait."""
+    """A control event, the same object in every mailbox.
+
+    The worker that claims it runs the callbacks while the others wait.
+    """
 
     __slots__ = ("_claim", "done", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self.done = False
-        # taken once, never released: guards nothing but who runs the callbacks
+        self.done = False  # the callbacks have run
+        # taken once and never released: decides which worker runs the callbacks
         self._claim = threading.Lock()
 
     def claim(self) -> bool:
@@ -129,32 +123,32 @@ class Token:
 
 
 class Mailbox:
-    """What waits for one worker. Guarded by the dispatcher's lock; the second half only the worker writes."""
+    """What waits for one worker. Guarded by the dispatcher's lock; only the worker writes the second half."""
 
     def __init__(self) -> None:
-        self.head: deque[Lag | Token] = deque()
-        self.tail: deque[Batch | Lag | Token] = deque()
+        self.head: deque[Lag | Token] = deque()  # delivered before the tail, see the module
+        self.tail: deque[Batch | Lag | Token] = deque()  # the queue as the reader filled it
         # markets whose book changed, for on_book; the values keep such a book alive
         self.dirty: dict[str, object] = {}
-        self.dirty_due = False
-        self.depth = 0
-        self.wake = Signal()
-        self.attention = False  # the reader asks for the dirty markets to be served within the chunk
-        # The worker's; read by the reader to see whether it still moves, by close() to take the rest away.
-        # the messages in hand: consuming it elsewhere ends the worker's loop
+        self.dirty_due = False  # on_book is next, even if messages wait: the two take turns
+        self.depth = 0  # messages in the tail
+        self.wake = Signal()  # there may be work
+        self.attention = False  # the reader wants the dirty markets served within the chunk in hand
+
+        # The worker's. The reader reads them to see whether it still moves; close() takes the rest away. The
+        # messages in hand: consuming this elsewhere ends the worker's loop.
         self.current: Iterator[Any] = iter(())
-        self.started = math.inf  # perf_counter() at which the chunk in hand was begun
-        self.running: Entry | None = None
-        self.serial = 0
-        self.chunk = 16
+        self.started = math.inf  # perf_counter() when the chunk in hand was begun
+        self.running: Entry | None = None  # the callback that is running, or ran last; None: nothing to do
+        self.serial = 0  # counts the pieces of work
+        self.chunk = 16  # how many messages to take next; adapts to how long callbacks take
 
 
 class MessageQueue:
-    """The mailboxes of one run of the workers, from start() to close(). Thread-safe; shares the dispatcher's
-    lock.
+    """The mailboxes of one run of the workers. Thread-safe; shares the dispatcher's lock.
 
-    With ``block`` the reader waits for room and asks ``while_full`` several times a second whether to let the
-    queue grow instead. Times given are time.monotonic(), but ``read_at``, which is time.perf_counter().
+    With ``block``, the reader waits for room, and calls ``while_full`` several times a second to ask whether
+    to let the queue grow instead. Deadlines are time.monotonic(), but ``read_at`` is time.perf_counter().
     """
 
     def __init__(
@@ -170,24 +164,24 @@ class MessageQueue:
         self._counters = counters
         self._block = block
         self._while_full = while_full
-        self._wait_allowed = True
+        self._wait_allowed = True  # False after unblock(): put() no longer waits for room
         self.queue_size = queue_size
         self.boxes = tuple(Mailbox() for _ in range(workers))
-        self.depth = 0
-        self.closing = False
-        self.deadline = math.inf
-        self.discarded = False
-        self.abandoned = False
-        self._lagging = False
-        self._flooded = False
-        self._room = Signal()
+        self.depth = 0  # messages in all mailboxes
+        self.closing = False  # workers end when all is delivered, or at the deadline
+        self.deadline = math.inf  # of that, by time.monotonic()
+        self.discarded = False  # all messages were dropped; only events and losses are still delivered
+        self.abandoned = False  # nothing at all is delivered anymore
+        self._lagging = False  # messages were dropped since half the queue was last free; warned once
+        self._flooded = False  # too many events wait, so that faults are dropped; warned once
+        self._room = Signal()  # a worker has made room
 
     # -- the reader's side -----------------------------------------------------------------------------------
 
     def put(
         self, entries: Sequence[list[Any] | Event | Lag], dirty: Mapping[str, object], read_at: float
     ) -> list[str]:
-        """Queue lists of messages and events in order; returns what is worth a warning in the log."""
+        """Queue lists of messages and events in order; return warnings for the log."""
         warnings: list[str] = []
         if dirty or any(box.dirty for box in self.boxes):
             self._mark(dirty, read_at)
@@ -225,8 +219,8 @@ class MessageQueue:
             if flooded and isinstance(entry, FeedFault):
                 if not self._flooded:
                     warnings.append(
-                        f"over {MAX_FAULTS} events wait for the callbacks: faults are no longer reported to "
-                        "on_error"
+                        f"over {MAX_FAULTS} events are waiting for callbacks: faults are no longer reported "
+                        "to on_error"
                     )
                 self._flooded = True
                 return
@@ -248,7 +242,7 @@ class MessageQueue:
                 box = self.boxes[index]
                 last = box.tail[-1] if box.tail else None
                 if isinstance(last, Batch) and len(last.items) + len(part) <= MAX_CHUNK:
-                    last.items += part  # small reads share the price of being taken
+                    last.items += part  # small reads share the cost of being taken
                     last.last_read_at = read_at
                 else:
                     box.tail.append(Batch(part, read_at, read_at))
@@ -259,16 +253,15 @@ class MessageQueue:
                 if not self._lagging:
                     self._lagging = True
                     warnings.append(
-                        f"callbacks are too slow: the queue of {self.queue_size} messages is full, "
-                        "the oldest are dropped; on_lagged says how many"
+                        f"callbacks are too slow: the queue of {self.queue_size} messages is full, and the "
+                        "oldest are dropped; on_lagged reports how many"
                     )
                 self._drop(excess)
             if self.depth > counters.high_water:
                 counters.high_water = self.depth
 
     def _by_box(self, items: Iterable[Any], ticker_of: Any) -> list[tuple[int, list[Any]]]:
-        """The items by mailbox, in order; markets are spread by hash, what has no market goes to the
-        first."""
+        """The items by mailbox, in order: markets by their hash, items without a market to the first."""
         workers = len(self.boxes)
         if workers == 1:
             return [(0, items if isinstance(items, list) else list(items))]
@@ -286,7 +279,7 @@ class MessageQueue:
             self._room.wait(_ROOM_SLICE)
 
     def _count(self, change: int) -> None:
-        """Lock held: messages came or went."""
+        """Lock held: count messages that came or went."""
         self.depth += change
         self._counters.depth += change
 
@@ -322,8 +315,7 @@ class MessageQueue:
     # -- the workers' side -----------------------------------------------------------------------------------
 
     def take(self, box: Mailbox, done: Done | None = None) -> Batch | Lag | Token | dict[str, object] | None:
-        """The next to deliver: messages, a loss, a control event, the markets with new books; None for
-        nothing now."""
+        """The next messages, loss, control event, or markets with new books; None if there is nothing."""
         with self._lock:
             if done is not None:
                 self._account(done)
@@ -359,8 +351,11 @@ class MessageQueue:
         return chunk
 
     def _account(self, done: Done) -> None:
-        """Lock held: two readings stand for all messages of a chunk, each for a half; a clock call each is
-        too dear."""
+        """Lock held: add a chunk to the counters.
+
+        Its first and last latency stand for half of its messages each: one clock call per message is too
+        expensive.
+        """
         self._counters.callback_seconds += done.spent
         if done.messages:
             processing = self._counters.processing
@@ -369,7 +364,7 @@ class MessageQueue:
             processing.add(done.last_latency, done.messages // 2)
 
     def take_dirty(self, box: Mailbox) -> dict[str, object]:
-        """The markets with new books, within a chunk."""
+        """The markets with new books, to be served within a chunk."""
         with self._lock:
             box.attention = False
             dirty, box.dirty = box.dirty, {}
@@ -378,20 +373,19 @@ class MessageQueue:
     # -- closing ---------------------------------------------------------------------------------------------
 
     def unblock(self) -> None:
-        """Let put() no longer wait for room. Takes no lock."""
+        """Keep put() from waiting for room. Takes no lock."""
         self._wait_allowed = False
         self._room.set()
 
     def begin_close(self, deadline: float) -> None:
-        """Let the workers end when all is delivered or at ``deadline``. Takes no lock."""
+        """Have the workers end when all is delivered, or at ``deadline``. Takes no lock."""
         self.deadline = min(self.deadline, deadline)
         self.closing = True
         self.unblock()
         self.wake_all()
 
     def discard(self, abandon: bool = False) -> None:
-        """Drop all messages, also those in the workers' hands; with ``abandon`` nothing more is delivered at
-        all."""
+        """Drop all messages, also those in workers' hands; with ``abandon``, deliver no events either."""
         with self._lock:
             self._discard()
             if abandon:
@@ -402,7 +396,7 @@ class MessageQueue:
         self.wake_all()
 
     def _discard(self) -> None:
-        """Lock held."""
+        """The same, with the lock held."""
         self.discarded = True
         self._drop(self.depth)
         for box in self.boxes:
@@ -410,12 +404,12 @@ class MessageQueue:
             self._drop_in_hand(box)
 
     def drop_in_hand(self, box: Mailbox) -> None:
-        """Drop what the worker has taken and not delivered yet."""
+        """Drop what the worker has taken and not yet delivered."""
         with self._lock:
             self._drop_in_hand(box)
 
     def _drop_in_hand(self, box: Mailbox) -> None:
-        """Lock held."""
+        """The same, with the lock held."""
         rest = list(box.current)
         if rest:
             self._counters.dropped += len(rest)
@@ -426,10 +420,9 @@ class MessageQueue:
             first.add(rest)
 
     def leave_child(self) -> None:
-        """In a child process: nothing is delivered any more, should a worker have forked and come back from
-        its callback.
+        """In a forked child: deliver nothing, even if a worker forked and returns from its callback here.
 
-        The lock may be held by a thread that does not exist here.
+        The lock may be held by a thread that does not exist here, so it is replaced.
         """
         self._lock._at_fork_reinit()  # type: ignore[attr-defined]
         for box in self.boxes:
@@ -443,7 +436,7 @@ class MessageQueue:
 
 
 def _append_lag(queue: deque[Any], lag: Lag) -> None:
-    """Lock held: a loss at the end of ``queue``; two in a row are one."""
+    """Lock held: put a loss at the end of ``queue``; two in a row are merged."""
     if queue and isinstance(queue[-1], Lag):
         queue[-1].merge(lag)
     else:

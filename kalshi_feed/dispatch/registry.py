@@ -1,7 +1,7 @@
-"""Who wants what: the table of callbacks.
+"""The table of callbacks: which of them wants which messages.
 
-Owns the registrations and the immutable Table made of them on every change, which the reader and the workers
-read without a lock. Must not import anything of the package but errors and session.events.
+Owns the registrations, and the immutable Table that is made from them at every change and that the reader and
+the workers read without a lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Deliverable(Protocol):
-    """What dispatch needs to know of a message."""
+    """What dispatch needs to know about a message."""
 
     @property
     def type(self) -> str: ...
@@ -40,7 +40,7 @@ class Deliverable(Protocol):
 
 
 class Special(enum.Enum):
-    """Kinds of registration that are no wire type and no event."""
+    """The kinds of registration that are neither a wire type nor an event."""
 
     BOOKS = "on_book"
     ALL_DATA = "on_message"
@@ -53,18 +53,12 @@ Kind = str | type[Event] | Special
 
 BOOK_TYPES: Final = frozenset(("orderbook_snapshot", "orderbook_delta"))
 _GONE: Final = object()
-# answers to commands: no data (PROTOCOL.md 4)
-_REPLIES = (
-    "subscribed",
-    "unsubscribed",
-    "ok",
-    "error",
-    "list_subscriptions",
-)
+# answers to commands, which are not data (PROTOCOL.md 4)
+_REPLIES = ("subscribed", "unsubscribed", "ok", "error", "list_subscriptions")
 
 
 class Entry:
-    """One registration. Immutable but for its count of errors, which is thread-safe."""
+    """One registration. Immutable except for its error count, which is thread-safe."""
 
     __slots__ = ("callback", "errors", "kind", "market_tickers", "name")
 
@@ -80,7 +74,7 @@ Route = tuple[Callback, frozenset[str] | None, Entry]
 
 
 class Table:
-    """All registrations at one moment, ready for delivery. Immutable, hence thread-safe.
+    """All registrations at one moment, ready for delivery. Immutable, and so thread-safe.
 
     ``routes`` maps a wire type to its callbacks in the order of registration; a type that is not in it goes
     to ``all_data``.
@@ -102,11 +96,11 @@ class Table:
         self.book_markets = _markets(self.books)
 
     def wants(self, wire_type: str) -> bool | frozenset[str]:
-        """Whether messages of this type are wanted: all, none, or those of the tickers returned."""
+        """Whether this type is wanted: all of it (True), none (False), or only the returned tickers."""
         return self._wants.get(wire_type, self._other_wants)
 
     def for_event(self, event_type: type[Event]) -> tuple[Route, ...]:
-        """The callbacks of an event: those registered for its class or a base of it."""
+        """The callbacks for an event: those registered for its class or one of its bases."""
         return _routes(e for e in self.entries if isinstance(e.kind, type) and issubclass(event_type, e.kind))
 
 
@@ -124,8 +118,7 @@ def _markets(routes: tuple[Route, ...]) -> bool | frozenset[str]:
 
 
 class Registry:
-    """The registrations. Thread-safe without a lock: single dict operations, and a table replaced as a
-    whole."""
+    """The registrations. Thread-safe without a lock: single dict operations, and a new table each time."""
 
     def __init__(self) -> None:
         self._entries: dict[Entry, None] = {}  # in the order of registration
@@ -138,13 +131,13 @@ class Registry:
         entry = Entry(_checked_kind(kind), _checked_callback(callback), checked_tickers(market_tickers))
         if entry.market_tickers is not None and isinstance(kind, type):
             raise ConfigurationError(
-                f"{kind.__name__} is said by the feed, not by a market; leave market_tickers out"
+                f"{kind.__name__} is a feed event and has no market; omit market_tickers"
             )
         self._entries[entry] = None
         self._rebuild()
 
     def off(self, callback: Callback) -> int:
-        """Remove every registration of ``callback``; returns how many there were."""
+        """Remove all registrations of ``callback``; return how many there were."""
         removed = 0
         for entry in list(self._entries):
             if entry.callback == callback and self._entries.pop(entry, _GONE) is None:
@@ -153,7 +146,7 @@ class Registry:
         return removed
 
     def _rebuild(self) -> None:
-        """Replace the table; again, should another thread have changed the entries meanwhile."""
+        """Replace the table, and do so again if another thread has changed the entries meanwhile."""
         while True:
             entries = tuple(self._entries)
             self.table = Table(entries)
@@ -162,7 +155,7 @@ class Registry:
 
 
 def checked_tickers(market_tickers: str | Iterable[str] | None) -> frozenset[str] | None:
-    """The filter as a set; None means every market. Raises ConfigurationError."""
+    """The filter as a set; None means all markets. Raises ConfigurationError."""
     if market_tickers is None:
         return None
     try:
@@ -170,13 +163,12 @@ def checked_tickers(market_tickers: str | Iterable[str] | None) -> frozenset[str
     except TypeError:
         raise ConfigurationError(f"market_tickers must be tickers or None, not {market_tickers!r}") from None
     if not tickers or not all(isinstance(ticker, str) and ticker for ticker in tickers):
-        raise ConfigurationError("market_tickers must name at least one market; leave it out for all markets")
+        raise ConfigurationError("market_tickers must name at least one market; omit it for all markets")
     return tickers
 
 
 def callback_name(callback: object) -> str:
-    """How logs and faults call a callback: module and name, never its repr (which may show the user's
-    data)."""
+    """A callback's name in logs and faults: module and name, never its repr (which may show user data)."""
     while isinstance(callback, functools.partial):
         callback = callback.func
     named = callback if isinstance(getattr(callback, "__qualname__", None), str) else type(callback)

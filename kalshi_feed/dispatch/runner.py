@@ -1,7 +1,6 @@
 """Calling one callback: whatever it raises, the other callbacks and the feed go on.
 
-Owns CallbackRunner, which the workers and a replay's dispatcher share. Must not import anything of the
-package but events, threads and its siblings mailbox and registry.
+Owns CallbackRunner, which the workers and a replay's dispatcher share.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ _logger = logging.getLogger("kalshi_feed.dispatch")
 
 
 class Place(Protocol):
-    """Where the runner notes which callback runs, for other threads to see."""
+    """Where the runner notes which callback is running, for other threads to see."""
 
     running: Entry | None
 
 
 class CallbackRunner:
-    """Calls callbacks on one thread, which alone uses it. Refers to the registry, never to the feed.
+    """Calls callbacks; owned by the one thread it runs on. Refers to the registry, never to the feed.
 
-    ``lock`` guards ``counters``. ``view_of`` gives a market's view for on_book, ``report_fault`` is told of
-    callbacks that raise.
+    ``lock`` guards ``counters``, ``view_of`` returns a market's view for on_book, ``report_fault`` gets the
+    faults of callbacks that raise.
     """
 
     def __init__(
@@ -54,12 +53,12 @@ class CallbackRunner:
         self._report_fault = report_fault
 
     def announce(self, event: Event) -> None:
-        """Call every callback of an event."""
+        """Call every callback for an event."""
         for route in self._registry.table.for_event(type(event)):
             self._call(route, event)
 
     def show_book(self, market_ticker: str) -> None:
-        """Call every on_book of a market with its book as it is now."""
+        """Call every on_book for a market with its book as it is now."""
         try:
             view = self._view_of(market_ticker)
         except Exception as error:
@@ -86,12 +85,12 @@ class CallbackRunner:
             self.failed(entry, item, error)
 
     def failed(self, entry: Entry, item: Any, error: BaseException) -> None:
-        """A callback raised: count it, log it (the first time and every 1,000th), tell on_error.
+        """A callback raised: count it, log it (the first time and every 1,000th), report it to on_error.
 
-        To be called in the frame that called the callback.
+        Call this in the frame that called the callback.
         """
         if error.__traceback__ is not None:
-            # without our own frame, which holds the messages in hand
+            # drop our own frame, which holds the messages in hand
             error.__traceback__ = error.__traceback__.tb_next
         count = next(entry.errors)
         with self._lock:
@@ -120,7 +119,7 @@ class CallbackRunner:
         self.announce(fault)
 
     def report(self, fault: FeedFault) -> None:
-        """Have a fault counted."""
+        """Have a fault counted; an error in that is only logged."""
         try:
             self._report_fault(fault)
         except Exception as broken:

@@ -1,7 +1,6 @@
-"""Messages for a thread that asks for them: an iterator with a bounded queue of its own.
+"""Messages for a thread that asks for them: an iterator with its own bounded queue.
 
-Owns MessageStream, and Blocking: how its reader waits. Must not import anything of the package but errors,
-threads, waiting and its siblings mailbox and registry.
+Owns MessageStream, and Blocking, the way in which a thread waits for it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,14 @@ M_co = TypeVar("M_co", covariant=True)  # the class of its messages
 
 
 class _StreamClosed(FeedClosedError, StopIteration):
-    """The end of a stream: a ``for`` loop simply ends, and ``next()`` says why."""
+    """The end of a stream: a ``for`` loop simply ends, and ``next()`` shows why."""
 
 
 class Blocking:
-    """How a thread waits for a stream: in this machine's time. Thread-safe. A replay has another one
-    (recording/waits.py)."""
+    """How a thread waits for a stream: in real time. Thread-safe. Replays: recording/waits.py."""
 
     def begin(self, timeout: float | None) -> float:
-        """A wait begins; returns its deadline, math.inf for none. Raises ConfigurationError for what is no
-        timeout."""
+        """Begin a wait; return its deadline (inf for none). Raises ConfigurationError for a bad timeout."""
         return deadline_after(timeout)
 
     def block(self, signal: Signal, has_news: Callable[[], bool], deadline: float) -> bool:
@@ -45,17 +42,17 @@ class Blocking:
             waiting_threads.discard(me)
 
     def wake(self, signal: Signal) -> None:
-        """There is news that does not come from the reader. Takes no lock."""
+        """Wake a waiter for something that does not come from the reader. Takes no lock."""
         signal.set()
 
 
 class MessageStream(Generic[M_co]):
     """A blocking iterator over the messages of one wire type. Thread-safe; takes no lock.
 
-    The reader fills it whatever the callbacks do, and lets the oldest go when ``maxsize`` wait (``dropped``
-    counts them, on_lagged tells). Iterating ends when the stream or the feed is closed, after what still
-    waits; when the feed has failed, it raises the feed's error. A stream nobody refers to any more is no
-    longer filled.
+    The reader fills it whatever the callbacks do, and drops the oldest messages when ``maxsize`` are waiting
+    (``dropped`` counts them, on_lagged reports them). When the stream or the feed is closed, iterating ends
+    after the messages still waiting; if the feed has failed, it then raises the feed's error. A stream
+    without references is no longer filled.
     """
 
     def __init__(
@@ -68,27 +65,25 @@ class MessageStream(Generic[M_co]):
         if not isinstance(type, str) or not type:
             raise ConfigurationError(f"a stream is made for a message type such as 'trade', not for {type!r}")
         if isinstance(maxsize, bool) or not isinstance(maxsize, int) or maxsize < 1:
-            raise ConfigurationError(
-                f"maxsize must be a whole number of messages, at least 1, not {maxsize!r}"
-            )
+            raise ConfigurationError(f"maxsize must be an integer of at least 1 (messages), not {maxsize!r}")
         self.type = type
         self.market_tickers = checked_tickers(market_tickers)
         self.maxsize = maxsize
         self.dropped = 0
-        self._messages: deque[Any] = deque()  # the reader appends, anyone pops: both are atomic
-        self._wake = Signal()
+        self._messages: deque[Any] = deque()  # the reader appends, any thread pops: both are atomic
+        self._wake = Signal()  # there may be a message, or the end
         self._blocking = blocking or Blocking()
-        self._end: KalshiFeedError | None = None
+        self._end: KalshiFeedError | None = None  # raised once the messages are used up; None: goes on
         self._on_close: Callable[[], object] = lambda: None
-        self._lagging = False
+        self._lagging = False  # messages were dropped since half the queue was last free
 
     # -- the user's side -------------------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None) -> M_co:
-        """The next message. ``timeout`` in seconds: None waits for ever, 0 looks once.
+        """The next message. ``timeout`` is in seconds; None waits indefinitely, 0 does not wait.
 
-        Raises WaitTimeout, FeedClosedError when the stream or the feed is closed, the feed's error when it
-        has failed.
+        Raises WaitTimeout, FeedClosedError if the stream or the feed is closed, or the error that the feed
+        has failed with.
         """
         try:
             return self.get_until(self._blocking.begin(timeout))
@@ -105,7 +100,7 @@ class MessageStream(Generic[M_co]):
             raise _StreamClosed(*end.args) from None
 
     def close(self) -> None:
-        """Stop. What waits is let go, and a thread that waits in get() or in a loop is woken."""
+        """Stop: drop the waiting messages, and wake a thread that waits in get() or in a loop."""
         self._on_close()
         if self._end is None:
             self._end = FeedClosedError(f"the stream of {self.type!r} messages was closed")
@@ -139,16 +134,16 @@ class MessageStream(Generic[M_co]):
     # -- the dispatcher's side -------------------------------------------------------------------------------
 
     def get_until(self, deadline: float) -> M_co:
-        """As get(), with a deadline of its Blocking's begin()."""
+        """Like get(), with a deadline from Blocking.begin()."""
         while True:
-            end = self._end  # read before the queue: what was put before the end is still handed out
+            end = self._end  # read before the queue, so that messages from before the end are still returned
             try:
                 message = self._messages.popleft()
             except IndexError:
                 pass
             else:
                 if self._messages or self._end is not None:
-                    self._wake.set()  # for another thread that may wait here too
+                    self._wake.set()  # for another thread that may be waiting here
                 return message  # type: ignore[no-any-return]
             if end is not None:
                 self._wake.set()
@@ -160,14 +155,13 @@ class MessageStream(Generic[M_co]):
         return bool(self._messages) or self._end is not None
 
     def on_close(self, forget: Callable[[], object]) -> None:
-        """What close() is to call."""
+        """Set what close() calls."""
         self._on_close = forget
 
     def feed(self, messages: Sequence[Any]) -> tuple[Lag | None, bool]:
-        """Reader only: append the matching ones; returns what had to be dropped for them, and whether that is
-        news.
+        """Reader only: append the matching messages; return what had to be dropped, and whether to warn.
 
-        It is news again once half the queue was free.
+        A warning is due again once half the queue was free.
         """
         wanted, tickers = self.type, self.market_tickers
         matching = [
@@ -183,7 +177,7 @@ class MessageStream(Generic[M_co]):
         for _ in range(excess):
             try:
                 oldest.append(self._messages.popleft())
-            except IndexError:  # the user took it meanwhile
+            except IndexError:  # the user has taken it meanwhile
                 break
         self._messages.extend(matching[len(gone) :])
         self._wake.set()
@@ -196,12 +190,12 @@ class MessageStream(Generic[M_co]):
         return lag, news
 
     def end(self, error: KalshiFeedError) -> None:
-        """The feed has ended: wake everyone who waits. Takes no lock."""
+        """The feed has ended: wake all waiting threads. Takes no lock."""
         if self._end is None:
             self._end = error
         self._blocking.wake(self._wake)
 
     def leave_child(self) -> None:
-        """In a child process: nothing is handed out any more. What waits is the parent's to read."""
+        """In a forked child: return no more messages; those waiting are the parent's."""
         self._messages.clear()
         self._end = FeedForkedError()

@@ -1,7 +1,7 @@
 """Running the callbacks.
 
-Owns the worker's loop: delivery in order, conflated on_book. Must not import anything of the package but
-events, threads and its siblings mailbox, registry and runner.
+Owns the worker's loop: it delivers in order, and calls on_book with the newest view only, however many
+changes led to it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _logger = logging.getLogger("kalshi_feed.dispatch")
-_LONG_CHUNK = 0.02  # seconds: a chunk that took longer makes the next ones smaller
+_LONG_CHUNK = 0.02  # seconds; a chunk that takes longer makes the next ones smaller
 
 
 class Worker:
-    """The work of one worker thread, which alone calls it. Knows its queue and the registry, never the
-    feed."""
+    """One worker thread's work; the thread owns it. Refers to queue and registry, never to the feed."""
 
     def __init__(
         self,
@@ -46,9 +45,8 @@ class Worker:
         self._box = box
         self._registry = registry
         self._runner = CallbackRunner(box, registry, lock, counters, view_of, report_fault)
-        self._done: Done | None = (
-            None  # of the last piece of work, to be accounted for when the next is taken
-        )
+        # the account of the last piece of work, handed in when the next one is taken
+        self._done: Done | None = None
 
     def run(self) -> None:
         """Deliver until the queue is closed and empty, or abandoned."""
@@ -60,16 +58,14 @@ class Worker:
                 if self._queue.closing:
                     return
                 self._box.wake.wait()
-            except (
-                BaseException
-            ) as error:  # a fault of ours: the callbacks' own are caught where they are called
+            except BaseException as error:  # a bug of ours: callbacks' errors do not get here
                 defects += 1
                 self._defect(error, defects)
                 if defects > 1:
-                    self._box.wake.wait(0.1)  # should it go on for ever
+                    self._box.wake.wait(0.1)  # in case it never stops
 
     def step(self) -> bool:
-        """Deliver the next piece of work, if there is one; says whether there was."""
+        """Deliver the next piece of work; return whether there was one."""
         done, self._done = self._done, None
         work = self._queue.take(self._box, done)
         if work is None:
@@ -78,8 +74,7 @@ class Worker:
         return True
 
     def _defect(self, error: BaseException, count: int) -> None:
-        """Ours, not a callback's: the messages in hand are lost, which is counted and announced; the next
-        ones may do better."""
+        """A bug of ours: the messages in hand are lost, which is counted and announced; then go on."""
         if count == 1 or count % 1000 == 0:
             text = "defect %d of this worker in kalshi_feed; the feed goes on, please report it"
             log_safely(_logger, logging.ERROR, text, count, error=error)
@@ -94,7 +89,7 @@ class Worker:
             log_safely(_logger, logging.ERROR, "a defect could not be counted", error=broken)
 
     def _deliver(self, chunk: Batch) -> Done:
-        """Call every callback of every message; the loop that every message passes through."""
+        """Call every callback for every message. The hot loop."""
         box, registry = self._box, self._registry
         count = len(chunk.items)
         table = registry.table
@@ -112,7 +107,7 @@ class Worker:
                     box.running = entry
                     try:
                         callback(message)
-                    except BaseException as error:  # R01, R02: whatever it is, the others and the feed go on
+                    except BaseException as error:  # R01, R02: the others and the feed go on
                         self._runner.failed(entry, message, error)
         ended = perf_counter()
         box.started = math.inf
@@ -121,11 +116,11 @@ class Worker:
             box.chunk = max(1, int(count * _LONG_CHUNK / spent))
         elif box.chunk < MAX_CHUNK:
             box.chunk = min(MAX_CHUNK, box.chunk * 2)
-        last_begun = ended - spent / count  # about: when the last message's callback was called
+        last_begun = ended - spent / count  # approximately when the last message's callback was called
         return Done(count, ended, spent, begun - chunk.first_read_at, last_begun - chunk.last_read_at)
 
     def _deliver_rare(self, work: Lag | Token | dict[str, object]) -> Done | None:
-        """A loss, a control event or the markets with new books."""
+        """Deliver a loss, a control event, or the markets with new books."""
         begun = perf_counter()
         if isinstance(work, dict):
             self._serve_books(work)
@@ -146,7 +141,7 @@ class Worker:
         return Done(0, ended, ended - begun, 0.0, 0.0)
 
     def _serve_books(self, dirty: Iterable[str]) -> None:
-        """on_book: the newest view of each market, once."""
+        """Call on_book with the newest view of each market."""
         for market_ticker in dirty:
             if self._queue.discarded or not self._registry.table.books:
                 return

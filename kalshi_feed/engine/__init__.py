@@ -1,2 +1,1 @@
-"""The parts put together: one feed's inside, its state, and what users ask of it. Guarded by the store's
-lock."""
+"""The parts put together: one feed's inside, its state, and its users' requests."""

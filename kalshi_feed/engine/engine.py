@@ -1,8 +1,17 @@
-"""The engine: the parts put together, and the feed's state.
+"""The engine: one feed's parts put together, from start() to close().
 
-Owns the feed's state, the start and end of its threads, and what the reader does with each read: session
-under the lock, then callbacks' queue and commands outside of it. Where the reads come from is up to the
-subclasses (live.py, recording/replaying.py). The threads know the engine, never the KalshiFeed. Thread-safe.
+Owns the feed's state, the start and end of its threads, and what happens with each read: turn() runs the
+session under the store's lock, and then, without it, queues messages for the callbacks and returns the
+commands to send. Where the reads come from is up to the subclasses (live.py, recording/replaying.py). The
+threads refer to the engine, never to the KalshiFeed, so that a feed that is dropped can be garbage-collected.
+Thread-safe.
+
+**Ending.** One thread does the work of ending: the reader. close() asks it to stop, and then waits for it;
+on_end() is the reader's last call, which ends the recording, makes the books CLOSED, sets the state, wakes
+every waiter, and lets the workers deliver what is queued until the deadline. So the end is the same whether
+it was requested (close(), a signal, interpreter exit), or came from an error. Only if there is no reader to
+do it (never started, already failed), close() does it itself, in _mark_closed(). README.md of this package
+goes through a close() step by step.
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ _FAILED_CLOSE: Final = 5.0  # seconds for the callbacks to take what is queued a
 
 
 class Engine(ABC):
-    """One feed's inside. Thread-safe; turn(), next_deadline() and ended() are for the reader thread alone."""
+    """One feed's inside. Thread-safe; turn(), next_deadline() and on_end() are for the reader thread only."""
 
     def __init__(
         self,
@@ -64,8 +73,8 @@ class Engine(ABC):
     ) -> None:
         self.peer = peer
         self.use_yes_price = use_yes_price
-        self.tap: Tap | None = None  # who records this feed; set under the store's lock
-        self.recording: Tap | None = None  # the last such, until it is done writing
+        self.tap: Tap | None = None  # the recording of this feed; set under the store's lock
+        self.recording: Tap | None = None  # the last one, which may still be writing
         self._idle_timeout = idle_timeout
         self._queue_size = queue_size
         self._name = name
@@ -80,12 +89,12 @@ class Engine(ABC):
             timing=timing,
             **session_options,
         )
-        self.session = self._new_session()  # replaced after a defect, under the store's lock
+        self.session = self._new_session()  # replaced after a bug, under the store's lock
         self.dispatcher = self._new_dispatcher(
             queue_size=queue_size, overflow=overflow, workers=workers, name=name
         )
-        self._reader: FeedingThread | None = None
-        self._closings = 0
+        self._reader: FeedingThread | None = None  # the last one, running or not
+        self._closings = 0  # calls of close() so far: shows start() that one came in between
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._metering = Metering(clock)
         self._state = State(peer)
@@ -97,56 +106,68 @@ class Engine(ABC):
 
     @abstractmethod
     def _new_reader(self, name: str) -> FeedingThread:
-        """The thread that makes the session's inputs, not started."""
+        """The thread that feeds the session, not started."""
 
     def _new_store(self, clock: Clock) -> BookStore:
-        """The books, and those who wait for them."""
+        """The store of the books and their waiters."""
         return BookStore(clock, self.wanted.wants_book)
 
     def _new_dispatcher(self, **options: Any) -> Delivery:
-        """What gives messages to callbacks; ``options`` are Dispatcher's."""
+        """The dispatcher, which passes messages to callbacks; ``options`` are Dispatcher's."""
         return Dispatcher(**options, view_of=self.store.view, report_fault=self._count_fault)
 
     @property
     def progress(self) -> float | None:
-        """How much of its recording a replay has read, 0 to 1; None for a live feed."""
+        """How much of its recording a replay has read, from 0 to 1; None for a live feed."""
         return None
 
-    def check_recordable(self) -> None:  # noqa: B027  # of a live feed all can be
-        """Raise ConfigurationError where there is nothing to record."""
+    def check_recordable(self) -> None:  # noqa: B027  # every live feed can
+        """Raise ConfigurationError if this feed cannot be recorded."""
 
     def _reading(self) -> Reading:
-        """What comes with the payloads of this turn, besides them."""
+        """What the connection reports with this turn's payloads."""
         return QUIET
 
     def _last_received(self) -> float | None:
-        """When the last byte came, by time.monotonic(); None without a connection."""
+        """When the last byte came (time.monotonic()); None without a connection."""
         return None
 
     def _starting_locked(self) -> None:  # noqa: B027  # an optional hook
-        """A new reader is about to start."""
+        """Called when a new reader is about to start."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> FeedState:
-        """Where the feed stands."""
+        """The feed's state."""
         return self._state.value
 
     @property
     def error(self) -> KalshiFeedError | None:
-        """What the feed has failed with."""
+        """The error the feed has failed with, or None."""
         return self._state.fatal
 
     def check(self) -> None:
-        """Raise what makes any further call pointless: the fork, or the error the feed failed with."""
+        """Raise FeedForkedError in a forked child, or the error that the feed has failed with."""
         self.store.check_fork()
         fatal = self._state.fatal
         if fatal is not None:
             raise fatal.fresh()
 
     def start(self) -> None:
-        """Start the threads; nothing to do if they run. Raises the fatal error of a feed that has failed."""
+        """Start the threads; do nothing if they are running.
+
+        May be called by several threads at once, and again after close(). Of several calls, one wins: the one
+        that finds, under the lock, the reader it saw at its beginning. Its own reader is new; the others
+        cancel theirs. A close() that comes meanwhile, say from a signal handler, wins too: it counts up
+        ``_closings``, and a start() that sees this gives up.
+
+        A reader that is still ending is given a few seconds first. After an exception in here (also Ctrl-C),
+        a reader that has not begun never will, and the feed is CLOSED; one that has begun keeps running, and
+        close() ends it.
+
+        Raises the fatal error of a feed that has failed, and KalshiFeedError if the feed is still closing.
+        """
         self.check()
         before, closings = self._reader, self._closings
         if self._state.value in _RUNNING and not (before and before.stopping()):
@@ -156,16 +177,15 @@ class Engine(ABC):
                 before.join(time.monotonic() + _FAILED_CLOSE)
             if not before.has_ended:
                 raise KalshiFeedError(
-                    "the feed is still closing; start it again later, from outside of its own callbacks"
+                    "the feed is still closing; start it again later, and not from its own callbacks"
                 )
         reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
         try:
             with self.store.lock:
-                # the first of several threads that start the feed at once, and no close() since, as from a
-                # signal handler
+                # the first of several concurrent calls, and no close() since, say from a signal handler
                 is_first = self._reader is before and self._closings == closings
                 if is_first:
-                    # once more, should a defect have kept it from that
+                    # again, in case a bug skipped it last time
                     self.session.disconnected(time.monotonic())
                     self._reader = reader
                     self._starting_locked()
@@ -179,8 +199,8 @@ class Engine(ABC):
                 reader.start()
             else:
                 reader.cancel()
-        except BaseException:  # also Ctrl-C, or whatever a signal handler raises, between any two lines
-            if not reader.is_running:  # else it is started, and close() will end it
+        except BaseException:  # also Ctrl-C, or any exception from a signal handler, between any two lines
+            if not reader.is_running:  # otherwise it has started, and close() will end it
                 reader.cancel()
                 if self._reader is reader:
                     self.dispatcher.close(time.monotonic())
@@ -188,8 +208,18 @@ class Engine(ABC):
             raise
 
     def close(self, timeout: float, *, wait: bool = True) -> None:
-        """End the threads within ``timeout`` seconds; returns at once where it would wait for itself, or is
-        not to ``wait``."""
+        """End the threads within ``timeout`` seconds, and wait for that.
+
+        It asks the reader to stop, then waits until it has ended. Four callers only ask, because waiting
+        could never end; the reader then finishes alone: a callback or a logging handler (the feed's own
+        threads); a signal handler that interrupted a close() of the same thread; one that interrupted a
+        holder of the store's lock; and any caller with ``wait=False``.
+
+        A reader that does not end in time is stuck, most likely in a logging handler: it is abandoned, being
+        a daemon thread. Then, or if there was no reader to do so, the feed is marked CLOSED here. If start()
+        has made a new reader meanwhile, the feed is running again and stays so. Last comes the wait for the
+        recording to be on disk.
+        """
         if self.store.forked:
             return
         self._closings += 1
@@ -206,20 +236,20 @@ class Engine(ABC):
                     self._leave_behind(reader, timeout)
             finally:
                 self._closers.discard(me)
-        if self._reader is reader:  # else started anew meanwhile
+        if self._reader is reader:  # otherwise it was started again meanwhile
             self._mark_closed("close")
         if wait and self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
     def _leave_behind(self, reader: FeedingThread, timeout: float) -> None:
-        """The reader is held up, by a handler of logging most likely: nobody keeps the books, nobody need
-        wait."""
+        """Abandon a reader that is stuck, most likely in a logging handler: no one need wait for it."""
         self.dispatcher.close(time.monotonic())
-        if not is_logging(reader.thread.ident):  # else this record would hang where the reader does
-            log(logging.WARNING, "the reader thread did not end within %.1f s; it is left behind", timeout)
+        if not is_logging(reader.thread.ident):  # otherwise this record would hang where the reader does
+            text = "the reader thread did not end within %.1f s; abandoning it (daemon thread)"
+            log(logging.WARNING, text, timeout)
 
     def _mark_closed(self, reason: str) -> None:
-        """CLOSED, where no reader thread is there to say so: never started, failed, or about to start."""
+        """Set CLOSED if there is no reader thread to do it: never started, failed, or about to start."""
         with self.store.lock:
             self._state.fatal = None
             self._end_tap_locked()
@@ -234,8 +264,7 @@ class Engine(ABC):
         self.dispatcher.end_streams(None)
 
     def stop(self, deadline: float) -> FeedingThread | None:
-        """Ask the threads to end by ``deadline`` without waiting for them; returns the reader if there ever
-        was one."""
+        """Ask the threads to end by ``deadline``, without waiting; return the reader, if any."""
         reader, tap = self._reader, self.tap
         if self.store.forked:
             return reader
@@ -248,14 +277,14 @@ class Engine(ABC):
 
     @property
     def abandonable(self) -> bool:
-        """Whether threads run that nobody could stop any more if the feed object went away."""
+        """Whether threads are running that would have to be stopped if the feed object went away."""
         reader = self._reader
         if reader is None:
             return self.tap is not None
         return reader.is_running and not reader.stopping()
 
     def wake(self) -> None:
-        """Have the reader look what is wanted now."""
+        """Have the reader look at what is wanted now."""
         reader = self._reader
         if reader is not None:
             reader.wake()
@@ -265,21 +294,21 @@ class Engine(ABC):
         self.store.wait(lambda: self._state.is_connected or None, timeout, self._state.why_not_connected)
 
     def wait_until_ended(self) -> None:
-        """Wait until the feed is closed (by whomever). Raises the fatal error."""
+        """Wait until the feed is closed, by any thread. Raises the fatal error."""
         try:
             self.store.wait(lambda: None, None, str)
         except FeedClosedError:
             pass
 
     def _inside(self) -> bool:
-        """Whether this is one of the feed's own threads, which must not wait for the others."""
+        """Whether the caller is one of the feed's own threads, which must not wait for the others."""
         reader = self._reader
         return threading.current_thread() is (reader and reader.thread) or self.dispatcher.is_worker()
 
     # -- the reader's side (Host) ----------------------------------------------------------------------------
 
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
-        """See Host."""
+        """Process one read: session under the lock, then waiters, log, callbacks without it. See Host."""
         read_at = time.perf_counter()
         session, output, store = self.session, self.session.output, self.store
         reading = self._reading()
@@ -317,19 +346,18 @@ class Engine(ABC):
         return outbox
 
     def _take_locked(self) -> tuple[list[Message | Event], Iterable[str], list[bytes]]:
-        """What the session has to say; the books among the changed ones that nobody wants any more are
-        forgotten."""
+        """Take the session's output, and forget those changed books that are no longer wanted."""
         items, changed, outbox = self.session.output.take()
         return items, self.store.release_locked(changed) if changed else (), outbox
 
     def next_deadline(self) -> float:
-        """See Host."""
+        """When turn() must be called next, even if nothing is received (time.monotonic())."""
         with self.store.lock:
             deadline = self.session.next_deadline()
         return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def on_end(self, error: BaseException | None) -> None:
-        """See Host."""
+        """End the feed: the reader's last call, with the error that ended it, or None for close()."""
         items, changed, defect = self._leave_session(closing=error is None)
         fatal = _as_fatal(error if error is not None else defect)
         if fatal is not None:
@@ -339,14 +367,14 @@ class Engine(ABC):
         with self.store.change():
             self._state.fatal = fatal
             self.store.ended = fatal or FeedClosedError("the feed was closed")
-            if fatal or self._state.value is not FeedState.CLOSED:  # close() has not waited for us
+            if fatal or self._state.value is not FeedState.CLOSED:  # close() may have given up on us
                 self._state.change(
                     FeedState.FAILED if fatal else FeedState.CLOSED, str(fatal) if fatal else "close"
                 )
             self._metering.ended()
         try:
             self._hand_on(items, changed)
-        except BaseException as broken:  # the dispatcher is what has failed
+        except BaseException as broken:  # the dispatcher has failed
             _as_fatal(broken)
         self.dispatcher.end_streams(fatal)
         reader = self._reader
@@ -357,11 +385,10 @@ class Engine(ABC):
     def _leave_session(
         self, *, closing: bool
     ) -> tuple[list[Message | Event], Iterable[str], BaseException | None]:
-        """What the session still had to say, whose books have changed, and its own defect: even then no book
-        stays LIVE."""
+        """End the session: its last items, the changed markets, its bug if it hit one. No book stays LIVE."""
         try:
             with self.store.change():
-                self._end_tap_locked()  # first: a recording ends with the books as they were
+                self._end_tap_locked()  # first, so that the recording ends with the books as they were
                 self.session.disconnected(time.monotonic())
                 if closing:
                     self.requests.close_books_locked()
@@ -372,10 +399,9 @@ class Engine(ABC):
                 return [], self.store.none_live_locked(), defect
 
     def renew_session(self, defect: Exception, now: float) -> None:
-        """Our own code raised in the middle of an input: nothing that the session holds can be trusted, so a
-        fresh one takes over.
+        """Replace the session after a bug in our own code: nothing in the old one can be trusted.
 
-        What it had finished before is still delivered, with the fault behind it; every LIVE book is STALE.
+        What it had finished before is still delivered, followed by the fault; every LIVE book becomes STALE.
         Reader only.
         """
         text = (
@@ -388,7 +414,7 @@ class Engine(ABC):
             self.session.output.counts = old.output.counts
             items, changed, _ = old.output.take()
             with suppress(Exception):
-                old.reconciler.disconnected()  # the lists that users wait for are asked for again
+                old.reconciler.disconnected()  # lists that users wait for are requested again
             changed.update(self.store.none_live_locked())
             self.session.output.fault("defect", text, now, detach(defect))
             more, _, _ = self.session.output.take()
@@ -398,12 +424,12 @@ class Engine(ABC):
     # -- being recorded --------------------------------------------------------------------------------------
 
     def record(self, tap: Tap) -> None:
-        """Have ``tap`` told of every input of the session from now on."""
+        """Record every input of the session with ``tap`` from now on."""
         with self.store.lock:
             self.tap = self.recording = self.requests.tap = tap
 
     def stop_recording(self, tap: Tap) -> None:
-        """Have ``tap`` told no more; nothing to do if it is another one's turn."""
+        """Stop recording with ``tap``; do nothing if another one is recording."""
         with self.store.lock:
             if self.tap is tap:
                 self._end_tap_locked()
@@ -412,12 +438,11 @@ class Engine(ABC):
         tap = self.tap
         if tap is not None:
             tap.end(time.monotonic())
-            self.tap = self.requests.tap = (
-                None  # only now: an interruption in between leaves one that has ended
-            )
+            # only now: an interruption in between leaves a tap that has ended
+            self.tap = self.requests.tap = None
 
     def tell(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        """Have on_error told. Any thread."""
+        """Report a fault to on_error. Any thread."""
         with self.store.lock:
             self.session.output.fault(kind, message, time.monotonic(), error)
         self.wake()
@@ -425,10 +450,10 @@ class Engine(ABC):
     def _hand_on(
         self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None
     ) -> None:
-        """Give what has come to the callbacks, changes of state first. Reader only, without the lock."""
+        """Pass everything on to the dispatcher, state changes first. Reader only, without the lock."""
         events: list[Message | Event] = []
         if self._state.undelivered:
-            # close() may clear them meanwhile, where it no longer waits for this thread
+            # a close() that no longer waits for this thread may clear them meanwhile
             with self.store.lock:
                 events += self._state.undelivered
                 self._state.undelivered.clear()
@@ -439,19 +464,19 @@ class Engine(ABC):
         )
 
     def _count_fault(self, fault: FeedFault) -> None:
-        """A callback has raised; on_error hears of it from the worker itself."""
+        """Count the fault of a callback; the worker itself reports it to on_error."""
         with self.store.lock:
             self.session.output.counts.faults[fault.kind] += 1
 
     # -- looking inside --------------------------------------------------------------------------------------
 
     def stats(self) -> FeedStats:
-        """The figures at this instant."""
+        """The feed's metrics at this moment."""
         with self.store.lock:
             return self._metering.stats(self._state, self.session.output.counts, self.dispatcher)
 
     def health(self) -> Health:
-        """A verdict for load balancers and monitors."""
+        """Whether the feed is well, for load balancers and monitors."""
         with self.store.lock:
             return self._metering.health(
                 self._state,
@@ -467,7 +492,7 @@ class Engine(ABC):
 
 
 def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
-    """What the feed has failed with; an error that is not ours is a defect of ours."""
+    """The error that ends the feed; an exception from outside our error tree is a bug of ours."""
     if error is None or isinstance(error, KalshiFeedError):
         return error
     log(logging.ERROR, "defect in kalshi_feed", error=error)
@@ -479,5 +504,5 @@ def _as_fatal(error: BaseException | None) -> KalshiFeedError | None:
 
 
 def log(level: int, text: str, *args: object, error: BaseException | None = None) -> None:
-    """Log; a handler that raises or blocks must not end or hold up the others. Never called under a lock."""
+    """Log a line; a handler that raises or blocks does no harm. Never called under a lock."""
     log_safely(_logger, level, text, *args, error=error)

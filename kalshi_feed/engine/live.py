@@ -1,7 +1,7 @@
-"""The engine on a real connection: how it is dialled, and what is done when it is lost.
+"""The engine on a real connection: dialing it, and what happens when it is lost.
 
-Owns the credentials, the retries and the exchange's idea of the time. Must not import the feed, the command
-line or the simulator. Thread-safe; the methods of Host are for the reader thread alone.
+Owns the credentials, the retries, and the offset between our clock and the exchange's. Thread-safe; the
+methods of Host are for the reader thread only.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .wire_log import dial_progress
 
 __all__ = ["LiveEngine"]
 
-_LEAST_SKEW: Final = 2.0  # seconds; the Date header counts whole ones
+_LEAST_SKEW: Final = 2.0  # seconds; the Date header has whole ones
 _MOST_SKEW: Final = 86_400.0
-# more than this, and the wall clock was set; less is the time between two looks at it
+# more than this means that the wall clock was set; less is the time between two readings
 _SET_BACK: Final = timedelta(seconds=0.5)
 _MOST_DEFECTS: Final = 3
 _DEFECTS_WINDOW: Final = 60.0  # seconds
 
 
 class LiveEngine(Engine):
-    """One feed's inside, connected to the exchange. Thread-safe; see the module. ``options`` are Engine's."""
+    """One feed's inside, connected to the exchange. Thread-safe like Engine, which gets ``options``."""
 
     def __init__(
         self,
@@ -62,18 +62,17 @@ class LiveEngine(Engine):
         self._max_message_size = max_message_size
         self._policy = policy
         self._retries = Retries(policy, random.random)
-        self._last_byte: tuple[float, float] | None = (
-            None  # of the connection that was lost; see Transport.last_byte
-        )
-        self._clock_offset = 0.0
-        self._transport: Transport | None = None  # the present connection; the reader's
-        self._binary_ignored = 0  # frames of it that were reported
+        # when the last byte of the lost connection came; None while connected. See Transport.last_byte
+        self._last_byte: tuple[float, float] | None = None
+        self._clock_offset = 0.0  # seconds to add to our clock in signatures
+        self._transport: Transport | None = None  # the current connection; the reader's
+        self._binary_ignored = 0  # binary frames on it that were reported
         # when our own code raised (time.monotonic())
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
-        self._clock_tried = False
+        self._clock_tried = False  # whether the exchange's time was tried since the last connection
 
     def _reading(self) -> Reading:
-        """What the connection tells beside the payloads of this turn."""
+        """What the connection reports besides this turn's payloads."""
         transport = self._transport
         if transport is None:
             return QUIET
@@ -118,13 +117,13 @@ class LiveEngine(Engine):
         )
 
     def _headers(self) -> dict[str, str]:
-        """Signed anew for every attempt, with the exchange's idea of the time once it has refused ours."""
+        """The signed headers, new for every attempt; with the exchange's time once it has refused ours."""
         return self._credentials.headers(
             self._endpoint.sign_path, int((time.time() + self._clock_offset) * 1000)
         )
 
     def connected(self, transport: Transport, now: float) -> None:
-        """See Host."""
+        """There is a connection: note it, and let the session subscribe. See Host."""
         wall = datetime.now(timezone.utc)
         self._transport = transport
         self._binary_ignored = 0
@@ -144,7 +143,10 @@ class LiveEngine(Engine):
             self.session.connected(now)
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
-        """See Host."""
+        """The connection was lost, or a dial failed: return the seconds until the next dial. See Host.
+
+        Raises the error with which the feed fails if there is to be no other dial.
+        """
         transport, self._transport = self._transport, None
         self._state.last_error = str(error)
         if self._clock_was_wrong(error):
@@ -169,7 +171,7 @@ class LiveEngine(Engine):
             )
             if self.tap is not None:
                 self.tap.lost(now, change)
-        # that one is not expected to pass by itself
+        # a level up for an error that is not expected to go away by itself
         level = logging.WARNING if error.retryable else logging.ERROR
         log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
@@ -178,8 +180,8 @@ class LiveEngine(Engine):
     def _gap_started(self, now: float, wall: datetime) -> datetime | None:
         """When the last byte came; None if there was no connection.
 
-        By the wall clock as it was then, which has gone on if the machine slept; if it was set back since, by
-        the seconds that have passed.
+        By the wall clock of that moment, because only the wall clock goes on while the machine sleeps. If it
+        was set back since then, the time is computed from the seconds that have passed.
         """
         if self._last_byte is None:
             return None
@@ -188,7 +190,7 @@ class LiveEngine(Engine):
         return by_seconds if as_it_was - by_seconds > _SET_BACK else as_it_was
 
     def failed(self, defect: Exception, now: float) -> float:
-        """See Host. The third defect within a minute of the first ends the feed: it would not get better."""
+        """Replace session and connection after a bug; the third within a minute ends the feed. See Host."""
         self._defects.append(now)
         if len(self._defects) == _MOST_DEFECTS and now - self._defects[0] < _DEFECTS_WINDOW:
             raise defect
@@ -202,13 +204,12 @@ class LiveEngine(Engine):
         return delay
 
     def on_end(self, error: BaseException | None) -> None:
-        """See Host."""
+        """Let go of the connection, and end the feed. See Host."""
         self._transport = None
         super().on_end(error)
 
     def _clock_was_wrong(self, error: KalshiFeedError) -> bool:
-        """Whether a 401 came with a Date far from our clock, so that one more try with the exchange's time is
-        worth it."""
+        """Whether a 401's Date is so far from our clock that a try with the exchange's time is worth it."""
         if (
             not isinstance(error, AuthenticationError)
             or error.status != 401

@@ -1,7 +1,7 @@
-"""What the engine measures, and how it is told: stats() and health().
+"""What the engine measures, for stats() and health().
 
-Owns the meters that the reader feeds once a read. Must not import the connection or the engine. Written by
-the reader under the store's lock, read by any thread under the same lock.
+Owns the meters, which the reader feeds once per read. Guarded by the store's lock: the reader writes, any
+thread reads.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ from .state import State
 
 __all__ = ["Metering"]
 
-_LATELY: Final = 30.0  # seconds; health() tells of messages dropped as long as the last is no older
+_LATELY: Final = 30.0  # seconds that health() reports a dropped message
 
 
 class Metering:
-    """The figures of one feed. Guarded by the store's lock."""
+    """The metrics of one feed. Guarded by the store's lock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._meter = Meter()
         self._exchange_latency = Histogram()
-        self._last_message: float | None = None
-        self._connected_at: tuple[float, datetime] | None = None
+        self._last_message: float | None = None  # when the last read was
+        self._connected_at: tuple[float, datetime] | None = None  # the last connection, by both clocks
         self._reconnects = 0
+        # messages dropped in total, when that last grew, and how many since the callbacks last kept up
         self._dropped, self._dropped_at, self._lag = 0, float("-inf"), 0
-        self.clock_skew: float | None = None  # seconds our clock is ahead of the exchange's
+        self.clock_skew: float | None = None  # seconds by which our clock is ahead of the exchange's
 
     def connected(self, now: float, wall: datetime) -> None:
-        """A connection stands."""
+        """There is a connection; every one after the first counts as a reconnect."""
         if self._connected_at is not None:
             self._reconnects += 1
         self._connected_at = (now, wall)
 
     def ended(self) -> None:
-        """The feed was closed; what comes next is no reconnect."""
+        """The feed was closed: the next connection is not a reconnect."""
         self._connected_at = None
 
     def received(self, payloads: int, items: list[Message | Event], dropped: int, now: float) -> None:
-        """One read; takes one sample of the exchange's latency from its last message."""
+        """Count one read, and sample the exchange's latency from its last message."""
         self._meter.add(now, payloads)
         self._dropped_lately(dropped, now)
         self._last_message = now
@@ -63,7 +64,7 @@ class Metering:
         self._exchange_latency.rotate(now)
 
     def _dropped_lately(self, dropped: int, now: float) -> int:
-        """How many messages the present lag has cost; a lag ends when nothing was dropped for a while."""
+        """How many messages the current lag has cost; a lag is over when nothing was dropped for a while."""
         over = now - self._dropped_at > _LATELY
         if dropped != self._dropped:
             self._lag = (0 if over else self._lag) + dropped - self._dropped
@@ -116,7 +117,7 @@ class Metering:
         last_received: float | None,
         idle_timeout: float,
     ) -> Health:
-        """A verdict; ``overdue_after``: seconds after which a book without its first snapshot is overdue."""
+        """The verdict; ``overdue_after``: seconds after which a missing first snapshot is overdue."""
         now = self._clock.monotonic()
         books = [store.books[ticker] for ticker in market_tickers]
         since = self._connected_at[0] if self._connected_at is not None else now

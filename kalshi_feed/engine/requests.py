@@ -1,11 +1,12 @@
-"""What users ask of a feed: subscriptions, their changes, and waiting for what comes of them.
+"""The users' requests: subscriptions, changes to them, and waiting for the results.
 
-Owns the queue of requests, and the way from a user's thread to what the session works on. A request is queued
-by one append and leaves the queue when it has been applied; each step of applying it may be done twice. So a
-request is either made or not: if an exception interrupts the call (Ctrl-C, a signal handler that raises),
-whoever takes the lock next finishes the work. A call that comes on top of this feed's own code, from a
-finalizer that the garbage collector runs or from a signal handler, is only queued: what it would change is
-being looked at. Thread-safe; methods ending in _locked need the store's lock held.
+Owns the queue of requests, and the way from a user's thread to the data that the session works on. A request
+enters the queue by one append, and leaves it after it has been applied; every step of applying it may be done
+twice. So a request is made completely or not at all: if an exception interrupts the call (Ctrl-C, a signal
+handler that raises), the next thread that takes the lock finishes the work. A call that interrupts this
+feed's own code (a finalizer run by the garbage collector, a signal handler) is only queued, because the
+interrupted code is using what the call would change. Thread-safe; methods ending in _locked need the store's
+lock held.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ T = TypeVar("T")
 
 
 class UserRequests:
-    """The users' side of a feed. Thread-safe. ``check`` raises what makes a call pointless, ``wake`` makes
-    the reader look."""
+    """The users' side of a feed. Thread-safe.
+
+    ``check`` raises if the feed has failed or was forked; ``wake`` makes the reader look at what is wanted.
+    """
 
     def __init__(
         self,
@@ -43,22 +46,22 @@ class UserRequests:
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self.can_ask = True  # False in a replay, where what the recording says is the answer
-        self._session = session  # the present one: it is replaced after a defect
+        self.can_ask = True  # False in a replay: the answers are in the recording
+        self._session = session  # returns the current one, which is replaced after a bug
         self._state = state
         self._wake = wake
-        # requests that are not applied yet; appended by any thread, emptied under the lock
+        # requests not applied yet; any thread appends, they are taken out under the lock
         self.queued: deque[Change] = deque()
-        self.tap: Tap | None = None  # who records the requests; set under the store's lock
+        self.tap: Tap | None = None  # the recording of the requests; set under the store's lock
         self.check = check
         self.check_fork = store.check_fork
         self.wanted = wanted
 
     def look(self, look: Callable[[], T]) -> T:
-        """What ``look`` finds under the store's lock, after every request was applied that was made before.
+        """Return what ``look`` finds under the store's lock, after applying all requests made before.
 
-        The lock itself is the context manager: leaving it is one step for a signal, which leaving one of ours
-        would not be.
+        The lock itself is the context manager: a signal cannot interrupt the leaving of it half way, as it
+        could with a context manager of our own.
         """
         is_on_top = self._store.is_held()
         with self._store.lock:
@@ -68,29 +71,29 @@ class UserRequests:
 
     @property
     def session(self) -> Session:
-        """The present session. Under the store's lock."""
+        """The current session. Under the store's lock."""
         return self._session()
 
     def sid_of(self, channel: str) -> int | None:
-        """The channel's sid on the present connection."""
+        """The channel's sid on the current connection, or None."""
         return self.session.sid_of(channel)
 
     # -- requests --------------------------------------------------------------------------------------------
 
     def subscribe(self, want: Want) -> None:
-        """Want it. Raises ConfigurationError where it contradicts what is wanted already."""
+        """Add a subscription. Raises ConfigurationError if it contradicts an existing one."""
         self._request(Change("subscribe", want))
 
     def add_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """Add markets."""
+        """Add markets to a subscription."""
         self._request(Change("add_markets", want, market_tickers))
 
     def delete_markets(self, want: Want, market_tickers: Iterable[str]) -> None:
-        """Remove markets."""
+        """Remove markets from a subscription."""
         self._request(Change("delete_markets", want, market_tickers))
 
     def unsubscribe(self, want: Want) -> None:
-        """Remove the subscription."""
+        """Remove a subscription."""
         self._request(Change("unsubscribe", want))
 
     def request_snapshots(self, market_tickers: Iterable[str]) -> None:
@@ -98,18 +101,18 @@ class UserRequests:
         self._request(Change("request_snapshots", None, market_tickers))
 
     def ask(self, action: str, channels: Iterable[str]) -> None:
-        """Ask for a list that the exchange sends as a message."""
+        """Request a list, which the exchange sends as a message."""
         self._request(Change("ask", None, (action, *channels)))
 
     def ask_again(self, market_ticker: str) -> None:
-        """Ask the exchange once more for a market that it does not know."""
+        """Ask the exchange again for a market that it does not know."""
         self._request(Change("ask_again", None, (market_ticker,)))
 
     def want_book(self, market_ticker: str) -> None:
-        """Want the market's book, unless somebody does or the feed is closed."""
+        """Subscribe to the market's book, unless it is wanted already or the feed is closed."""
         if self.look(lambda: self.wanted.wants_book(market_ticker)) or self._state.value is FeedState.CLOSED:
             return
-        with self._store.lock:  # what was refused before: the new one takes its place
+        with self._store.lock:  # the new subscription replaces one that was refused
             refused = [
                 old
                 for old in self.wanted.wants
@@ -120,7 +123,7 @@ class UserRequests:
         self.subscribe(Want((BOOK_CHANNEL,), "market_tickers", (market_ticker,), {}))
 
     def _request(self, change: Change) -> None:
-        """Queue a request, and apply it unless this thread is in the middle of using what it changes."""
+        """Queue a request, and apply it unless this call interrupts code that uses what it changes."""
         if self._store.is_held():
             self.queued.append(change)
             self._wake()
@@ -133,13 +136,13 @@ class UserRequests:
                     self.queued.append(change)
                     self.apply_queued_locked()
             finally:
-                self._wake()  # also where an exception interrupts: what was queued is for the reader then
+                self._wake()  # also if an exception interrupts: the reader then applies what was queued
 
     def _check_locked(self, want: Want) -> None:
         self.wanted.check(want)
 
     def apply_queued_locked(self) -> None:
-        """Apply the requests in their order. Never called on top of code that uses what they change."""
+        """Apply the requests in order. Must not interrupt code that uses what they change."""
         queued = self.queued
         while queued:
             change = queued[0]
@@ -149,14 +152,13 @@ class UserRequests:
             queued.popleft()
 
     def _apply_locked(self, change: Change) -> None:
-        """Every step may be done twice."""
+        """Apply one request; every step may be done twice."""
         wanted, want, kind = self.wanted, change.want, change.kind
         if kind == "subscribe" and want is not None:
             try:
                 wanted.add(want, self.open_book_locked)
-            except (
-                ConfigurationError
-            ) as error:  # it was queued on top of another change, and contradicts what came of that
+            except ConfigurationError as error:
+                # it was queued while another change was being made, and contradicts that one
                 want.error = SubscriptionError(0, str(error), want.channels[0], None)
                 want.failed.update(want.channels)
                 wanted.wants[want] = None
@@ -180,7 +182,10 @@ class UserRequests:
         self.session.books_unwanted((market_ticker,))
 
     def list_subscriptions(self, timeout: float | None) -> tuple[tuple[str, int], ...]:
-        """Ask the exchange which channels are open, as (channel, sid)."""
+        """Ask the exchange which channels are open; returns pairs of (channel, sid).
+
+        Raises the exchange's SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
+        """
         box: ListBox = []
 
         def check() -> tuple[tuple[str, int], ...] | None:
@@ -201,14 +206,13 @@ class UserRequests:
     # -- waits -----------------------------------------------------------------------------------------------
 
     def confirmed(self, want: Want) -> bool:
-        """Whether the exchange has confirmed all of a subscription."""
+        """Whether the exchange has confirmed everything in a subscription."""
         return self._state.is_connected and all(
             self.session.confirmed(name, want.keys_of(name)) for name in want.live_channels()
         )
 
     def wait_for_confirmation(self, want: Want, timeout: float | None) -> None:
-        """Wait for confirmed(). Raises the SubscriptionError, WaitTimeout, the fatal error or
-        FeedClosedError."""
+        """Wait for confirmed(). Raises SubscriptionError, WaitTimeout, the fatal error or FeedClosedError."""
 
         def check() -> bool | None:
             if want.error is not None:
@@ -226,16 +230,16 @@ class UserRequests:
         self._store.wait(check, timeout, missing)
 
     def wait_for_book(self, market_ticker: str, timeout: float | None) -> OrderBook:
-        """Want the market's book, unless somebody does, and wait until it is LIVE.
+        """Subscribe to the market's book if it is not wanted yet, and wait until it is LIVE.
 
-        Raises UnknownMarketError on the first answer that says so, StaleBookError when nobody wants the book
-        any more, the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
+        Raises UnknownMarketError on the first answer that says so, StaleBookError if the book is no longer
+        wanted, the SubscriptionError, WaitTimeout, the fatal error or FeedClosedError.
         """
         handle = self._store.handle(market_ticker)
         with self._store.lock:
             book = self._store.find_locked(market_ticker)
             assert book is not None  # its handle is held
-            # before it is wanted: an answer that comes at once is the first one, and needs no second question
+            # read before it is wanted: an answer that comes at once counts, without a second question
             is_unknown, before = book.status is BookStatus.UNKNOWN, self.session.unknown_markets.serial
         self.want_book(market_ticker)
         if is_unknown and self.can_ask:
@@ -258,10 +262,10 @@ class UserRequests:
         def missing() -> str:
             if not self.session.confirmed(BOOK_CHANNEL, (market_ticker,)):
                 return self._state.missing(
-                    f"the exchange has not confirmed {BOOK_CHANNEL} of {market_ticker}"
+                    f"the exchange has not confirmed {BOOK_CHANNEL} for {market_ticker}"
                 )
             return self._state.missing(
-                f"no snapshot of {market_ticker} has come, its book is {book.status.value}"
+                f"no snapshot of {market_ticker} has come; its book is {book.status.value}"
             )
 
         return self._store.wait(check, timeout, missing)
@@ -271,9 +275,9 @@ class UserRequests:
         return self.look(self.wanted_books_locked)
 
     def wanted_books_locked(self) -> tuple[str, ...]:
-        """As wanted_books(), with the lock held.
+        """The same with the lock held.
 
-        In a signal handler on top of a subscribe(), without the books that it has yet to make.
+        In a signal handler that interrupts a subscribe(), the books that it has yet to make are missing.
         """
         channel = self.wanted.channels.get(BOOK_CHANNEL)
         return (
@@ -283,26 +287,26 @@ class UserRequests:
         )
 
     def open_book_locked(self, market_ticker: str) -> None:
-        """A book is wanted: PENDING until its snapshot comes."""
+        """A book is wanted: it is PENDING until its snapshot comes."""
         book = self._store.book_locked(market_ticker)
         book.wanted_at = self._store.clock.monotonic()
         if book.set_status(BookStatus.PENDING):
             self.session.output.status_changed.add(market_ticker)
 
     def reopen_books_locked(self) -> None:
-        """The feed starts."""
+        """The feed starts: all wanted books are PENDING."""
         for ticker in self.wanted_books_locked():
             self.open_book_locked(ticker)
         if self.tap is not None:
             self.tap.wish(Change("reopen_books"))
 
     def close_books_locked(self) -> None:
-        """The feed is closed, and with it every book."""
+        """The feed is closed, and so is every book."""
         self.session.books_unwanted(self.wanted_books_locked())
 
     def why_no_message(self, type_: str) -> str:
-        """What to tell someone who waited in vain for a message of this type."""
+        """The message for a wait for this type that timed out."""
         channel = CHANNEL_OF_TYPE.get(type_, type_)
         if channel not in self.wanted.channels and channel in CHANNELS:
-            return f"no {type_!r} message has come, and nobody has subscribed to {channel!r}"
-        return self._state.missing(f"no {type_!r} message has come that was waited for")
+            return f"no {type_!r} message has come, and {channel!r} is not subscribed to"
+        return self._state.missing(f"no matching {type_!r} message has come")

@@ -1,10 +1,10 @@
 """Signals that end a program also close its feeds: SIGTERM (docker stop, systemd), SIGHUP (a lost ssh
-session), SIGBREAK (Windows).
+session) and SIGBREAK (a closed console on Windows).
 
-Owns the handler, and when it stands: while at least one ``closing()`` is open in the main thread, and only in
-place of the default handler, which would end the process with rows and frames still in memory. A handler of
-the program's own, or one that ignores the signal (nohup), stays. Must not import the feed. Everything here
-runs in the main thread, the only one that Python lets handle signals; elsewhere ``closing()`` does nothing.
+Owns the handler, and when it is installed: while at least one ``closing()`` is open in the main thread, and
+only in place of the default handler, which would end the process with rows and frames still in memory. The
+program's own handler, or one that ignores the signal (nohup), stays in place. Everything here runs in the
+main thread, the only one in which Python handles signals; in any other, ``closing()`` does nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from .engine import Engine
 
 __all__ = ["CLOSING_SIGNALS", "ClosingScope", "closing"]
 
-# Those that this system has, of the signals that ask a program to end. Ctrl-C is not among them: it raises
-# KeyboardInterrupt.
+# The signals of this system that ask a program to end. Ctrl-C is not among them: it raises KeyboardInterrupt.
 CLOSING_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
-_CLOSE: Final = 5.0  # seconds for a close that a signal asked for, as for close()
+_CLOSE: Final = 5.0  # seconds for a close requested by a signal; the same as close()'s default
 # Seconds in which a second SIGHUP is the same hang-up: the kernel sends one when the terminal is gone, the
-# shell another, and the kernel one more when the shell has ended.
+# shell sends another, and the kernel one more when the shell has ended.
 _SAME_HANGUP: Final = 1.0
 _HANGUP: Final[int | None] = getattr(signal, "SIGHUP", None)
 _NEVER_HANDLED: Final = tuple(
@@ -39,14 +38,13 @@ _NEVER_HANDLED: Final = tuple(
 
 
 class ClosingScope:
-    """One ``closing()`` that is open. Main thread only; ``is_asked`` may be read in any."""
+    """One open ``closing()``. Main thread only; any thread may read ``is_asked``."""
 
     def __init__(self, engine: Engine, numbers: frozenset[int]) -> None:
         self.engine = engine
-        self.numbers = numbers  # the signals it answers to
-        self.deadline: float | None = (
-            None  # time.monotonic() by which the feed is to be closed; None before any signal
-        )
+        self.numbers = numbers  # the signals it handles
+        # time.monotonic() by which the feed must be closed; None before any signal
+        self.deadline: float | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -60,12 +58,11 @@ _hung_up_at = -_SAME_HANGUP  # time.monotonic() of the last SIGHUP that closed a
 
 @contextmanager
 def closing(engine: Engine, signals: Iterable[int] = CLOSING_SIGNALS) -> Iterator[ClosingScope]:
-    """While this is open, a signal whose handler is the default one closes the feed, and does not end the
-    process.
+    """Within this block, a signal with the default handler closes the feed instead of ending the process.
 
     The handler raises nothing: it asks the feed to close and returns, and every wait for the feed ends. The
-    end of the block waits until the feed is closed (5 s at most). A second signal acts as the default. Raises
-    ConfigurationError for a signal that cannot be handled.
+    end of the block waits until the feed is closed (at most 5 s). A second signal has its default effect.
+    Raises ConfigurationError for a signal that cannot be handled.
     """
     scope = ClosingScope(engine, _checked(signals))
     _scopes.append(scope)
@@ -82,7 +79,7 @@ def closing(engine: Engine, signals: Iterable[int] = CLOSING_SIGNALS) -> Iterato
 
 
 def _checked(signals: Iterable[int]) -> frozenset[int]:
-    """The numbers. Raises ConfigurationError for what is not one, or no handler can be set for."""
+    """The signal numbers. Raises ConfigurationError for anything that cannot be handled."""
     try:
         numbers = frozenset(signals)
     except TypeError:
@@ -92,13 +89,13 @@ def _checked(signals: Iterable[int]) -> frozenset[int]:
     for number in numbers:
         if number not in signal.valid_signals() or number in _NEVER_HANDLED:
             raise ConfigurationError(
-                f"signals holds {number!r}: no signal of that number can be handled on this system"
+                f"signals contains {number!r}: a signal with that number cannot be handled on this system"
             )
     return numbers
 
 
 def _take(number: int) -> bool:
-    """Whether the signal is ours from now on: not if the program handles or ignores it."""
+    """Install the handler; False if the program handles or ignores the signal itself."""
     handler = signal.getsignal(number)
     if handler is signal.SIG_DFL:
         try:
@@ -116,7 +113,7 @@ def _leave(scope: ClosingScope) -> None:
 
 
 def _give_back(number: int) -> None:
-    """The default again, unless the program has set a handler of its own meanwhile."""
+    """Restore the default, unless the program has installed its own handler meanwhile."""
     if signal.getsignal(number) is _on_signal:
         signal.signal(number, signal.SIG_DFL)
 
@@ -130,7 +127,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if _is_same_hangup(number):
         return
     asked = [scope for scope in _scopes if number in scope.numbers and scope.deadline is None]
-    if not asked:  # a second one, or a hang-up after the last scope has been left
+    if not asked:  # a second signal, or a hang-up after the last block was left
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
         return
@@ -142,7 +139,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _leave_child() -> None:
-    """A child has no feed to close: a signal ends it as it ends any other process."""
+    """In a forked child: there is no feed to close, so signals have their default effect again."""
     ours = frozenset[int]().union(CLOSING_SIGNALS, *(scope.numbers for scope in _scopes))
     for scope in _scopes:
         scope.numbers = frozenset()

@@ -1,8 +1,7 @@
-"""Tap: who is told of every input of a session, to record it.
+"""Tap: the protocol by which the engine passes a session's inputs to a recording.
 
-Owns the protocol between the engine and a recording, and Reading; must not import either. Every method but
-abandon() and join() is called with the store's lock held, in the order of the inputs, and neither blocks,
-does I/O, nor raises.
+Owns Tap and Reading. Every method of a Tap except abandon() and join() is called with the store's lock held,
+in the order of the inputs; none of them blocks, does I/O or raises.
 """
 
 from __future__ import annotations
@@ -17,51 +16,46 @@ __all__ = ["QUIET", "Reading", "Tap"]
 
 
 class Reading(NamedTuple):
-    """What a connection tells of a turn beside its payloads: whether more had arrived than was read, since
-    when (monotonic seconds) the message has been arriving that is incomplete, how many frames were no text,
-    and for how many seconds the machine slept before this turn (0: it did not), with the Unix time of the
-    last byte before that."""
+    """What the connection reports about a turn besides its payloads."""
 
-    is_behind: bool = False
-    arriving_since: float | None = None
-    binaries: int = 0
-    slept: float = 0.0
-    last_byte_at: float = 0.0
+    is_behind: bool = False  # more had arrived than was read
+    arriving_since: float | None = None  # since when the incomplete message has been arriving (monotonic)
+    binaries: int = 0  # binary frames that were ignored
+    slept: float = 0.0  # seconds that the machine slept before this turn
+    last_byte_at: float = 0.0  # Unix time of the last byte before it slept
 
 
 QUIET: Final = Reading()
 
 
 class Tap(Protocol):
-    """What a session took in, in order; ``now`` is time.monotonic(). See the module."""
+    """Receives a session's inputs, in order; ``now`` is time.monotonic(). The module says who may call it."""
 
     ended: bool  # whether end() or abandon() was called
 
     def turn(self, payloads: Sequence[bytes], now: float, reading: Reading) -> None:
-        """One turn of the reader: what was received (often nothing); deadlines are looked at then, too."""
+        """One turn of the reader: what was received, often nothing. Deadlines are checked then, too."""
 
     def sent(self, commands: Sequence[bytes]) -> None:
-        """What that turn sends."""
+        """The commands that the turn sends."""
 
     def wish(self, change: Change) -> None:
-        """A user asked for something. The same one may come twice in a row; see Change.serial."""
+        """A user's request. The same one may come twice in a row; see Change.serial."""
 
     def connected(self, now: float, change: StateChange, clock_skew: float | None) -> None:
-        """A connection stands; ``clock_skew``: seconds our clock is ahead of the exchange's, if that is
-        known."""
+        """There is a connection; ``clock_skew``: seconds by which our clock is ahead, if known."""
 
     def lost(self, now: float, change: StateChange) -> None:
         """A connection was lost, or a dial failed."""
 
     def renewed(self, now: float) -> None:
-        """A fresh session takes over after a defect, behind lost()."""
+        """A fresh session takes over after a bug; called after lost()."""
 
     def end(self, now: float) -> None:
-        """The feed was closed, or has failed; the recording ends by itself."""
+        """The feed was closed or has failed; the recording ends by itself."""
 
     def abandon(self) -> None:
-        """The feed object is gone: end without waiting. Takes no lock, for the garbage collector may call it
-        anywhere."""
+        """The feed object is gone: end without waiting. Takes no lock; a finalizer may call it anywhere."""
 
     def join(self, timeout: float) -> None:
-        """Wait until everything is written, at most ``timeout`` seconds. Not under the lock."""
+        """Wait until everything is written, for at most ``timeout`` seconds. Not under the lock."""

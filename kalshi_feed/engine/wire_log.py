@@ -1,11 +1,11 @@
-"""What the feed's log says about the conversation, for those who debug: commands, replies, snapshots, gaps,
-faults.
+"""The feed's log of the conversation, for debugging: commands, replies, snapshots, gaps, faults.
 
-At DEBUG each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults; at
-WARNING markets that the exchange does not know. Never a line for a delta, and with the level above INFO
-nothing is looked at but what comes with a book that has changed its status. A record's ``kalshi`` attribute
-has the same as data, for structured logs. Owns these words. Must not import the engine. Called by the reader
-thread, without the store's lock; never raises.
+At DEBUG it has each step of a dial, each command sent, each reply and each snapshot; at INFO gaps and faults;
+at WARNING markets that the exchange does not know. It never has a line for a delta, and above INFO it is
+nearly free: only reads that change a book's status are looked at. A record's ``kalshi`` attribute has the
+same as data, for structured logs.
+
+Owns the wording of these lines. Called by the reader thread, without the store's lock; never raises.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ __all__ = ["dial_progress", "log_turn"]
 
 _logger: Final = logging.getLogger("kalshi_feed")
 _TOLD: Final = (Reply, OrderbookSnapshot, Gap, FeedFault)
-_LENGTH: Final = 500  # characters of a command or a text of the exchange
+_LENGTH: Final = 500  # characters of a command or of a string from the exchange
 
 
 def dial_progress() -> Callable[[str, str], object] | None:
-    """What to tell of a dial's steps; None while nobody listens."""
+    """The function that logs a dial's steps; None if DEBUG is off."""
     if not _logger.isEnabledFor(logging.DEBUG):
         return None
     return lambda step, found: _say(logging.DEBUG, "dial", f"{step}: {_clean(found)}", step=step, found=found)
 
 
 def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes], changed: Iterable[str]) -> None:
-    """Log what one read has brought and what is sent upon it; ``changed`` are the markets whose books changed
-    their status."""
+    """Log what one read brought, and what is sent; ``changed``: markets whose books changed status."""
     if changed:
         _warn(items)
     if not _logger.isEnabledFor(logging.INFO):
@@ -51,7 +50,7 @@ def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes], changed:
 
 
 def _warn(items: Sequence[Message | Event]) -> None:
-    """One line for all markets of this read that the exchange does not know."""
+    """Log one line for all the markets of this read that the exchange does not know."""
     unknown = [item for item in items if isinstance(item, FeedFault) and item.kind == "unknown_market"]
     if unknown:
         tickers = [item.context["market_ticker"] for item in unknown]
@@ -90,7 +89,7 @@ def _tell(item: Message | Event) -> None:
 
 
 def _clean(value: object) -> str:
-    """Fit for a line of a log."""
+    """``value`` as one line of a log, not too long."""
     text = "".join(character if character.isprintable() else " " for character in str(value))
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}… ({len(text)} characters)"
 

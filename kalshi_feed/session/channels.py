@@ -143,8 +143,7 @@ def names(value: str | Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def is_message_type(name: str) -> bool:
-    """Whether this is a known message type. Raises ConfigurationError for what is clearly a misspelled one.
-    """
+    """Whether this is a known message type. Raises ConfigurationError for an obvious misspelling."""
     if name in MESSAGE_TYPES:
         return True
     plain = name.strip().lower().replace("-", "_")

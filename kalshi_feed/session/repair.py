@@ -346,8 +346,7 @@ class Repair:
             self._output.give_up = f"the books could not be repaired: {reason}"
 
     def _abandon(self, now: float) -> None:
-        """The repair failed; stop ASKING. After too many failures within the window, replace the connection.
-        """
+        """The repair failed; stop ASKING. After too many failures, replace the connection."""
         self._asked = set()
         self._queue.clear()
         self._failures.append(now)

@@ -57,7 +57,7 @@ class ServerSubscription:
         self.reset()
 
     def reset(self) -> None:
-        """The exchange has no such subscription (any more)."""
+        """The exchange has no such subscription (anymore)."""
         self.sid: int | None = None  # None: not open, or `subscribed` did not say
         self.is_open = False  # whether the exchange has confirmed it
         self.next_seq: int | None = 1  # the seq that the next frame must have; None: see lose_count()
@@ -194,8 +194,7 @@ class ServerSubscription:
 
 
 class ServerSubscriptions:
-    """At most one subscription per channel, and at most one per sid. Not thread-safe; owned by the session.
-    """
+    """At most one subscription per channel, and one per sid. Not thread-safe; owned by the session."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, ServerSubscription] = {}  # by channel

@@ -380,9 +380,7 @@ class Session:
             self.output.counts.ignored["unknown_market"] += 1
             return
         if self.cross_check.answered(book, yes, no) and not is_unknown:
-            text = (
-                f"the book of {ticker} was wrong although no seq was missing: a fresh snapshot differs"
-            )
+            text = f"the book of {ticker} was wrong although no seq was missing: a fresh snapshot differs"
             self._fault_one_market(ticker, "doubted_book", text, None, now)
         before = book.status
         self.output.items.append(message)
@@ -505,8 +503,7 @@ class Session:
                 )
 
     def _break_sequence(self, subscription: ServerSubscription, error: ProtocolError, now: float) -> None:
-        """The frame may have been this subscription's: accept whatever seq comes next, and repair its books.
-        """
+        """The frame may have been this subscription's: accept any next seq, and repair its books."""
         if subscription.rule.sequenced:
             expected = subscription.next_seq
             subscription.lose_count(subscription.floor if expected is None else expected)

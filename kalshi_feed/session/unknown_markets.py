@@ -84,8 +84,7 @@ class UnknownMarkets:
     def take(
         self, book: Book, message: OrderbookSnapshot, subscription: ServerSubscription, now: float
     ) -> None:
-        """The exchange answered that it does not know the market: its book becomes UNKNOWN; report that once.
-        """
+        """The exchange does not know the market: its book becomes UNKNOWN, which is reported once."""
         ticker, was_unknown = book.market_ticker, book.status is BookStatus.UNKNOWN
         closes, sent = self.closes.get(ticker), message.sending_ts_ms
         if closes is not None and sent is not None and closes * 1000 <= sent:
@@ -126,8 +125,7 @@ class UnknownMarkets:
         return self.serial
 
     def ask_soon(self, market_ticker: str) -> None:
-        """Ask again as soon as the pace allows: the market seems to exist now, or someone is waiting for it.
-        """
+        """Ask again as soon as the pace allows: the market seems to exist, or someone waits for it."""
         question = self.questions.get(market_ticker)
         if question is not None:
             question.due, question.delay = question.not_before, self._timing.ask_unknown
@@ -147,7 +145,7 @@ class UnknownMarkets:
             self.ask_soon(ticker)
 
     def forget(self, market_ticker: str) -> None:
-        """Nobody wants the book any more."""
+        """Nobody wants the book anymore."""
         self.questions.pop(market_ticker, None)
         self.closes.pop(market_ticker, None)
 

@@ -107,8 +107,7 @@ class WantedChannel:
 
     @property
     def keys(self) -> Iterable[str]:
-        """The markets to subscribe to; ALL_MARKETS wins over any filter; empty if the channel is not wanted.
-        """
+        """The markets to subscribe to; ALL_MARKETS wins over any filter."""
         return ALL_MARKETS if "*all*" in self.holders else self.holders.keys()
 
     @property
