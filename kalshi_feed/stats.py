@@ -83,17 +83,17 @@ class FeedStats:
     def __repr__(self) -> str:
         """The state, and every metric that is not zero or unknown; counts by type or kind as their sums."""
         since = f" since {self.connected_since.isoformat()}" if self.connected_since else ""
-        told = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
+        shown = [f"{self.state.value}{since}", f"messages {self.messages_total}", f"bytes {self.bytes_total}"]
         for name in (
             item.name
             for item in fields(self)
             if item.name not in ("state", "connected_since", "messages", "bytes")
         ):
             value = getattr(self, name)
-            figure = sum(value.values()) if isinstance(value, Mapping) else value
-            if figure:
-                told.append(f"{name} {figure:.3g}" if isinstance(figure, float) else f"{name} {figure}")
-        return f"FeedStats({', '.join(told)})"
+            metric = sum(value.values()) if isinstance(value, Mapping) else value
+            if metric:
+                shown.append(f"{name} {metric:.3g}" if isinstance(metric, float) else f"{name} {metric}")
+        return f"FeedStats({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
         values = (getattr(self, item.name) for item in fields(self))

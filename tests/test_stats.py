@@ -197,7 +197,7 @@ def test_a_quiet_healthy_feed_is_ok() -> None:
         ({"books": {"STALE": 2, "LIVE": 5}}, "2 books are STALE"),
         ({"overdue": ["A", "B", "C", "D"]}, "4 books are still without a snapshot: A, B, C …"),
         ({"failed_subscriptions": 1}, "1 subscription(s) refused"),
-        ({"stuck_callback": "desk.moved"}, "desk.moved does not return"),
+        ({"stuck_callback": "desk.moved"}, "desk.moved is stuck"),
         ({"dropped_recently": 12}, "12 messages dropped"),
         ({"queue_depth": 50, "queue_size": 100}, "50 of 100"),
         ({"last_received_age": 16.0, "idle_timeout": 30.0}, "nothing received for 16 s"),

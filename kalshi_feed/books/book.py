@@ -134,7 +134,7 @@ class Book(Levels):
         what = f"{self.market_ticker}: delta of {size_decimal(size)} on {side} {price_decimal(price)}"
         if size < 0:
             raise NegativeSize(f"{what}, where only {size_decimal(held)} are left")
-        raise ValueError(f"{what}, where there are already {size_decimal(held)}: more than any book can hold")
+        raise ValueError(f"{what}, where there are {size_decimal(held)} already: more than any book can hold")
 
     def set_status(self, status: BookStatus) -> bool:
         """Set the status; return whether that changed it."""
@@ -407,7 +407,7 @@ def _top(levels: dict[int, int], depth: int | None) -> list[tuple[int, int]]:
     """(price, size) of the best ``depth`` levels, or of all, best first."""
     if depth is not None and (type(depth) is not int or depth < 1):
         raise ConfigurationError(
-            f"depth must be an integer of at least 1, or None for all levels, not {_shown(depth)}"
+            f"depth must be a whole number of at least 1, or None for all levels, not {_shown(depth)}"
         )
     return sorted(levels.items(), reverse=True)[:depth]
 

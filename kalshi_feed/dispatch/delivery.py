@@ -166,7 +166,7 @@ class Delivery(ABC):
 
 
 def checked_count(what: str, number: object) -> int:
-    """``number``, if it is an integer of 1 or more. Raises ConfigurationError otherwise."""
+    """``number``, if it is a whole number of 1 or more. Raises ConfigurationError otherwise."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ConfigurationError(f"{what} must be an integer of at least 1, not {number!r}")
+        raise ConfigurationError(f"{what} must be a whole number, at least 1, not {number!r}")
     return number

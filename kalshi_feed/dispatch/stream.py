@@ -65,7 +65,9 @@ class MessageStream(Generic[M_co]):
         if not isinstance(type, str) or not type:
             raise ConfigurationError(f"a stream is made for a message type such as 'trade', not for {type!r}")
         if isinstance(maxsize, bool) or not isinstance(maxsize, int) or maxsize < 1:
-            raise ConfigurationError(f"maxsize must be an integer of at least 1 (messages), not {maxsize!r}")
+            raise ConfigurationError(
+                f"maxsize must be a whole number of messages, at least 1, not {maxsize!r}"
+            )
         self.type = type
         self.market_tickers = checked_tickers(market_tickers)
         self.maxsize = maxsize

@@ -245,8 +245,11 @@ class Engine(ABC):
         """Abandon a reader that is stuck, most likely in a logging handler: no one need wait for it."""
         self.dispatcher.close(time.monotonic())
         if not is_logging(reader.thread.ident):  # otherwise this record would hang where the reader does
-            text = "the reader thread did not end within %.1f s; abandoning it (daemon thread)"
-            log(logging.WARNING, text, timeout)
+            log(
+                logging.WARNING,
+                "the reader thread did not end within %.1f s; abandoning it (daemon thread)",
+                timeout,
+            )
 
     def _mark_closed(self, reason: str) -> None:
         """Set CLOSED if there is no reader thread to do it: never started, failed, or about to start."""
@@ -441,7 +444,7 @@ class Engine(ABC):
             # only now: an interruption in between leaves a tap that has ended
             self.tap = self.requests.tap = None
 
-    def tell(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def report_fault(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Report a fault to on_error. Any thread."""
         with self.store.lock:
             self.session.output.fault(kind, message, time.monotonic(), error)

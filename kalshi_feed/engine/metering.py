@@ -74,7 +74,7 @@ class Metering:
         return self._lag
 
     def stats(self, state: State, counts: Counts, dispatcher: Delivery) -> FeedStats:
-        """The figures at this instant."""
+        """The feed's metrics at this moment."""
         now = self._clock.monotonic()
         counters = dispatcher.counters
         rate_1s, rate_10s, rate_60s = self._meter.rates(now)

@@ -308,5 +308,5 @@ class UserRequests:
         """The message for a wait for this type that timed out."""
         channel = CHANNEL_OF_TYPE.get(type_, type_)
         if channel not in self.wanted.channels and channel in CHANNELS:
-            return f"no {type_!r} message has come, and {channel!r} is not subscribed to"
+            return f"no {type_!r} message has come, and nobody has subscribed to {channel!r}"
         return self._state.missing(f"no matching {type_!r} message has come")

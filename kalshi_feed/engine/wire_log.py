@@ -21,7 +21,7 @@ from ..threads import log_safely
 __all__ = ["dial_progress", "log_turn"]
 
 _logger: Final = logging.getLogger("kalshi_feed")
-_TOLD: Final = (Reply, OrderbookSnapshot, Gap, FeedFault)
+_LOGGED: Final = (Reply, OrderbookSnapshot, Gap, FeedFault)
 _LENGTH: Final = 500  # characters of a command or of a string from the exchange
 
 
@@ -39,11 +39,11 @@ def log_turn(items: Sequence[Message | Event], outbox: Iterable[bytes], changed:
     if not _logger.isEnabledFor(logging.INFO):
         return
     if items:
-        kinds = {kind for kind in set(map(type, items)) if issubclass(kind, _TOLD)}
+        kinds = {kind for kind in set(map(type, items)) if issubclass(kind, _LOGGED)}
         if kinds:
             for item in items:
                 if type(item) in kinds:
-                    _tell(item)
+                    _log_item(item)
     for command in outbox:
         text = command.decode()
         _say(logging.DEBUG, "sent", f"sending {_clean(text)}", command=text)
@@ -58,7 +58,7 @@ def _warn(items: Sequence[Message | Event]) -> None:
         _say(logging.WARNING, "unknown_market", _clean(unknown[0].message) + more, market_tickers=tickers)
 
 
-def _tell(item: Message | Event) -> None:
+def _log_item(item: Message | Event) -> None:
     if isinstance(item, Gap):
         numbers = f": expected {item.expected}, received {item.received}" if item.received is not None else ""
         text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets concerned"

@@ -406,7 +406,7 @@ class Recording:
 
     def _tell(self, text: str, error: BaseException | None = None) -> None:
         log(logging.ERROR if error is not None else logging.WARNING, "%s", text)
-        self._engine.tell("recording", text, error)
+        self._engine.report_fault("recording", text, error)
 
     def _open(self, path: Path) -> RecordingFile:
         try:

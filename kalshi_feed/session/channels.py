@@ -166,7 +166,7 @@ def _advice(name: str) -> str:
     channel, colon, ticker = name.partition(":")
     if colon:
         known = "orderbook_delta" if channel not in CHANNELS else channel
-        return f"the 'channel:market' form is no longer supported; write subscribe({known!r}, [{ticker!r}])"
+        return f"the 'channel:market' form is no longer understood; write subscribe({known!r}, [{ticker!r}])"
     if name in _RETIRED:
         return _RETIRED[name]
     if name in CHANNEL_OF_TYPE:

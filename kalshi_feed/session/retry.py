@@ -49,7 +49,7 @@ class ReconnectPolicy:
     def __post_init__(self) -> None:
         if self.max_retries is not None and (type(self.max_retries) is not int or self.max_retries < 0):
             raise ConfigurationError(
-                f"max_retries must be an integer of 0 or more, or None, not {self.max_retries!r}"
+                f"max_retries must be a whole number of 0 or more, or None, not {self.max_retries!r}"
             )
         for name, least in (("initial_delay", 0.0), ("max_delay", 0.0), ("multiplier", 1.0)):
             value = getattr(self, name)

@@ -57,7 +57,7 @@ class ServerSubscription:
         self.reset()
 
     def reset(self) -> None:
-        """The exchange has no such subscription (anymore)."""
+        """The exchange has no such subscription."""
         self.sid: int | None = None  # None: not open, or `subscribed` did not say
         self.is_open = False  # whether the exchange has confirmed it
         self.next_seq: int | None = 1  # the seq that the next frame must have; None: see lose_count()

@@ -402,7 +402,7 @@ def test_no_snapshot(access: Access) -> None:
         steps, failed = checked(access, "KX-A", "--timeout", "0.5", options=options)
     assert (
         failed["step"] == "snapshot"
-        and "no snapshot of KX-A has come, its book is PENDING" in failed["found"]
+        and "no snapshot of KX-A has come; its book is PENDING" in failed["found"]
     )
     assert "--timeout" in says(failed) and steps["clock"]["found"] == "the answer had no time (Date)"
 

@@ -74,7 +74,7 @@ def test_R03_callback_that_never_returns(
     assert feed.state is FeedState.CLOSED
     assert own_threads() == ["kalshi-feed-worker-0"]
     (warning,) = _warnings(caplog, "has been running for over")
-    (left,) = _warnings(caplog, "left behind")
+    (left,) = _warnings(caplog, "abandoning its thread")
     assert "tests.feed.support.Held" in warning and "tests.feed.support.Held" in left
     stats = feed.stats()
     assert len(held.seen) + stats.dropped == stats.messages["trade"]

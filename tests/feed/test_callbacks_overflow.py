@@ -52,7 +52,7 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
     stats = feed.stats()
     assert stats.dropped == sum(lag.dropped for lag in heard.lags) > 0
     assert stats.queue_high_water <= 50 + 64
-    assert feed.health().reasons == (f"callbacks are too slow: {stats.dropped} messages dropped lately",)
+    assert feed.health().reasons == (f"callbacks are too slow: {stats.dropped} messages dropped recently",)
     ignored = inside.session(feed).output.counts.ignored.total()
     assert len(heard.of("orderbook_delta")) + stats.dropped + ignored >= total - 1
     assert all(lag.market_tickers == (A,) and lag.at.tzinfo is not None for lag in heard.lags)

@@ -132,7 +132,7 @@ def test_S39_a_wait_ends_with_its_timeout_when_nobody_answers(exchange: Exchange
     with pytest.raises(UnknownMarketError):
         feed.wait_for_book(TYPO, timeout=5)
     exchange.mute_books = {TYPO}
-    with pytest.raises(WaitTimeout, match=f"no snapshot of {TYPO} has come, its book is UNKNOWN"):
+    with pytest.raises(WaitTimeout, match=f"no snapshot of {TYPO} has come; its book is UNKNOWN"):
         feed.wait_for_book(TYPO, timeout=0.1)
 
 

@@ -187,7 +187,7 @@ def test_timeout_without_snapshot(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.lose(type="orderbook_snapshot", n=100)
     subscription = feed.subscribe("orderbook_delta", A).wait(5)
     assert subscription.sids
-    _expect(f"no snapshot of {A} has come, its book is PENDING", lambda: feed.wait_for_book(A, timeout=0.05))
+    _expect(f"no snapshot of {A} has come; its book is PENDING", lambda: feed.wait_for_book(A, timeout=0.05))
 
 
 def test_timeout_of_a_message(exchange: Exchange, feed: KalshiFeed) -> None:

@@ -179,7 +179,7 @@ def test_waits_while_it_plays(tmp_path: Path) -> None:
     with KalshiFeed.replay(capture(tmp_path / "slow.ndjson", FRAMES), speed=0.01) as feed:
         feed.wait_for_book(A, timeout=5)
         feed.wait_until_connected(5)
-        with pytest.raises(WaitTimeout, match=f"no snapshot of {B} has come, its book is PENDING"):
+        with pytest.raises(WaitTimeout, match=f"no snapshot of {B} has come; its book is PENDING"):
             feed.wait_for_book(B, timeout=0.05)
 
 

@@ -36,7 +36,7 @@ def test_terminal_error_without_a_sid() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.turn(error(25))
-    assert driver.give_up == "error 25 for a subscription that is not known"
+    assert driver.give_up == "error 25 for an unknown subscription"
     assert driver.take()[0].message.endswith(
         "(this program reads too slowly, or subscribes to too many markets on one connection)"
     )

@@ -30,7 +30,7 @@ def test_a_refusal_without_anything_in_it() -> None:
     want = driver.want("trade")
     driver.connect()
     driver.turn({"type": "error", "id": 1})
-    assert want.error is not None and (want.error.code, want.error.message) == (0, "no text")
+    assert want.error is not None and (want.error.code, want.error.message) == (0, "no message")
     assert want.error.market_tickers is None
 
 

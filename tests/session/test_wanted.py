@@ -77,11 +77,11 @@ def test_what_needs_markets() -> None:
 @pytest.mark.parametrize(
     ("channel", "selector", "text"),
     [
-        ("trade", "market_ids", "takes no market_ids but market_tickers=[…]"),
-        (BOOK, "market_ids", "takes no market_ids but market_tickers=[…]"),
-        ("ticker", "index_ids", "takes no index_ids but market_tickers=[…] or market_ids=[…]"),
-        ("communications", "market_ids", "takes no market_ids but no filter"),
-        ("cfbenchmarks_value", "underlying_tickers", "takes no underlying_tickers but index_ids=[…]"),
+        ("trade", "market_ids", "takes market_tickers=[…], not market_ids"),
+        (BOOK, "market_ids", "takes market_tickers=[…], not market_ids"),
+        ("ticker", "index_ids", "takes market_tickers=[…] or market_ids=[…], not index_ids"),
+        ("communications", "market_ids", "takes no filter, not market_ids"),
+        ("cfbenchmarks_value", "underlying_tickers", "takes index_ids=[…], not underlying_tickers"),
     ],
 )
 def test_filters_of_the_wrong_kind(channel: str, selector: str, text: str) -> None:
