@@ -1,4 +1,4 @@
-"""What the clocks say about each other."""
+"""What happens when the clocks diverge."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_sleep_is_seen_though_the_wall_clock_hides_it() -> None:
 
 
 @pytest.mark.parametrize("step", [30.0, -30.0])
-def test_a_step_of_the_wall_clock_is_no_sleep(step: float) -> None:
+def test_a_step_of_the_wall_clock_is_not_a_sleep(step: float) -> None:
     machine = Machine()
     watch = ClockWatch(machine.read)
     machine.run(0.2, stepped=step)
@@ -80,7 +80,7 @@ def test_a_sleep_without_boottime_is_a_step_of_the_wall_clock() -> None:
     assert machine.look(watch) == Jump(0.0, pytest.approx(60.0))
 
 
-def test_a_clock_that_is_adjusted_all_the_time_is_no_jump() -> None:
+def test_a_clock_that_is_adjusted_all_the_time_is_not_a_jump() -> None:
     machine = Machine()
     watch = ClockWatch(machine.read)
     for _ in range(100):
@@ -88,7 +88,7 @@ def test_a_clock_that_is_adjusted_all_the_time_is_no_jump() -> None:
         assert machine.look(watch) is None
 
 
-def test_a_thread_that_was_held_up_between_two_clocks_is_no_jump() -> None:
+def test_a_thread_that_was_held_up_between_two_clocks_is_not_a_jump() -> None:
     machine = Machine()
     watch = ClockWatch(machine.read)
     now = machine.monotonic

@@ -1,4 +1,4 @@
-"""What the feed says is frozen."""
+"""The feed's own events are frozen."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Imports point downwards only, the pure parts stay pure, and every file can be read in one sitting, tests
-too.
+"""Imports point downward only, the pure parts stay pure, and every file is short.
 
-tests/imports.py reads the source with ast, so imports inside functions are seen too. An import under ``if
+tests/imports.py reads the source with ast, so it also sees imports inside functions. An import under ``if
 TYPE_CHECKING`` counts between the package's own modules (a type from above is a dependency on above), but not
-against the libraries a module may use.
+toward the libraries a module may use.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import pytest
 
 from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
 
-MAX_LINES = 440  # of code: what explains costs nothing
+MAX_LINES = 440  # of code: explanations cost nothing
 MAX_ROOT = 16  # modules next to the folders
-MAX_TEST_LINES = 500  # of a test file, all counted
+MAX_TEST_LINES = 500  # of a test file, including blanks and comments
 TESTS = Path(__file__).parent
 
-# What each part of the package may import of the others. A part is a module or a folder; the longest name
+# What each part of the package may import from the others. A part is a module or a folder; the longest name
 # that fits a module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "clocks": "",
@@ -58,7 +57,7 @@ ON_TOP = {
 }
 MAY_IMPORT = CORE | ON_TOP
 
-# Which parts may import a library (a standard one too) when the program runs.
+# Which parts may import a library (including the standard library's modules) at run time.
 USERS = {
     "asyncio": "",
     "certifi": "connection",
@@ -110,7 +109,7 @@ def part_of(module: str) -> str | None:
     return max((part for part in MAY_IMPORT if within(module, part)), key=len, default=None)
 
 
-def test_imports_between_modules_point_downwards() -> None:
+def test_imports_between_modules_point_downward() -> None:
     wrong = []
     for found in all_imports():
         target = own_name(found.target)
@@ -171,14 +170,14 @@ def test_docstrings_and_length(module: str) -> None:
 
 
 def code_lines(module: str) -> int:
-    """The lines of the module that are neither blank nor comment nor docstring."""
+    """The number of lines that are not blank, a comment or a docstring."""
     file = PACKAGE / module.replace(".", "/")
     source = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8")
     prose = {
         line
         for node in ast.walk(modules()[module])
         if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)  # a docstring, of an attribute too
+        and isinstance(node.value, ast.Constant)  # a docstring, including one of an attribute
         for line in range(node.lineno, (node.end_lineno or 0) + 1)
     }
     lines = enumerate(source.splitlines(), 1)
@@ -196,8 +195,7 @@ def test_the_root_has_few_modules() -> None:
 
 
 def test_no_two_classes_share_a_name() -> None:
-    """One word for one thing. The messages of the yes scale are the same types to a user, so they have the
-    same names."""
+    """One word for one thing. Messages on the yes scale are the same types to a user, so they share names."""
     found: dict[str, list[str]] = {}
     for module, tree in modules().items():
         for node in ast.walk(tree):
@@ -210,7 +208,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def test_test_files_can_be_read_in_one_sitting() -> None:
-    """The contract test is the exception: it stands in one piece."""
+    """The contract test is the exception: it stays in one piece."""
     lengths = {
         str(file.relative_to(TESTS)): len(file.read_text("utf-8").splitlines())
         for file in TESTS.rglob("test_*.py")
@@ -221,7 +219,7 @@ def test_test_files_can_be_read_in_one_sitting() -> None:
 
 
 def test_nothing_is_imported_from_a_test_module() -> None:
-    """What tests share is in their folder's support.py, or in a module named after what it is."""
+    """Shared code is in a folder's support.py, or in a module whose name says what it is."""
     wrong = []
     for file in sorted(TESTS.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"), str(file))):

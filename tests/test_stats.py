@@ -124,7 +124,7 @@ def test_what_is_over_does_not_count() -> None:
     assert 7 <= meter.rate(102.0, 10) <= 9
     assert meter.rate(163.0, 60) == 0.0
     assert meter.rates(10_000.0) == (0.0, 0.0, 0.0)
-    meter.add(10_000.0, 7)  # the ring's places are used again
+    meter.add(10_000.0, 7)  # the ring's slots are reused
     assert meter.rate(10_000.0, 1) == pytest.approx(7.0)
 
 

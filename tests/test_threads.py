@@ -1,4 +1,4 @@
-"""Logging from the feed's threads: what handlers may do to them."""
+"""Logging from the feed's threads, and what handlers may do to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOGGER = logging.getLogger("tests.threads")
 
 
 class Handler(logging.Handler):
-    """Keeps what it is given, and stands still for one text."""
+    """A handler that keeps its records, and blocks on one message."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def test_a_signal_ends_a_wait_without_timeout() -> None:
 
 
 @pytest.mark.parametrize("timeout", ["5", math.nan, True, [], object(), -1, -math.inf])
-def test_a_timeout_that_is_no_number_is_refused(timeout: Any) -> None:
+def test_a_timeout_that_is_not_a_number_is_refused(timeout: Any) -> None:
     with pytest.raises(ConfigurationError):
         deadline_after(timeout)
 

@@ -1,4 +1,4 @@
-"""Book: applying, replacing, and the check of its own consistency. Faults S11, S12."""
+"""Book: applying, replacing, and checking its own consistency. Faults S11, S12."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_apply() -> None:
     made.apply("yes", 4600, -550, 8, 71, 101.0)
     assert made.yes == {4000: 10_000, 4500: 5000, 4600: 2000}
     assert (made.version, made.seq, made.clock, made.updated) == (2, 8, 71, 101.0)
-    made.apply("no", 100, 1, 9, None, 102.0)  # an absent level is made
+    made.apply("no", 100, 1, 9, None, 102.0)  # a missing level is created
     assert made.no == {**NO, 100: 1}
     assert (made.version, made.seq, made.clock, made.updated) == (3, 9, None, 102.0)
     made._check()

@@ -22,7 +22,7 @@ from tests.books.support import NO, YES, book, level, view
 # --- BookView: state
 
 
-def test_view_is_of_one_instant() -> None:
+def test_view_is_of_one_moment() -> None:
     made = book()
     seen = made.view(102.5, 1_785_901_540.0)
     made.apply("yes", 4600, -2550, 8, 71, 103.0)
@@ -387,7 +387,7 @@ def test_answers_do_not_depend_on_the_programs_context() -> None:
         assert answers() == normal
 
 
-# --- against a slow and obvious model (the book as it changes: tests/faults/test_book_model.py)
+# --- against a slow and obvious model (for the book as it changes, see tests/faults/test_book_model.py)
 
 levels = st.dictionaries(st.integers(1, 9999), st.integers(1, 10**6), max_size=8)
 sides = st.sampled_from(["yes", "no"])

@@ -1,4 +1,4 @@
-"""The store that all threads share: its waiters, its handles, and what a child process finds."""
+"""The store that all threads share: its waiters, its handles, and what a forked child finds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def store() -> BookStore:
 
 
 def write(store: BookStore, ticker: str = "A", **sides: dict[int, int]) -> None:
-    """What the reader does with a snapshot: under the lock, and the waiters released after it."""
+    """What the reader does with a snapshot: apply it under the lock, then release the waiters."""
     with store.change():
         store.book_locked(ticker).replace(sides.get("yes", {}), sides.get("no", {}), 7, 3, time.monotonic())
 
@@ -52,13 +52,13 @@ def announce(store: BookStore) -> int:
 
 def test_wait_returns_what_is_there_already(store: BookStore) -> None:
     assert store.wait(lambda: 5, 0, str) == 5
-    assert store.wait(lambda: 0, None, str) == 0  # false is a value
+    assert store.wait(lambda: 0, None, str) == 0  # False is a value, too
 
 
 def test_wait_returns_the_value_when_it_comes(store: BookStore) -> None:
     values: list[int] = []
     with waiting(store, lambda: store.wait(lambda: values[0] if values else None, 5, str)) as found:
-        assert announce(store) == 0  # nothing to see yet: nobody is woken
+        assert announce(store) == 0  # nothing to see yet: no thread is woken
         values.append(3)
         assert announce(store) == 1
     assert found.ends == [3]
@@ -84,7 +84,7 @@ def test_wait_ends_by_its_deadline_and_says_what_was_missing(store: BookStore, t
 
 
 def test_a_value_that_comes_with_the_deadline_counts(store: BookStore) -> None:
-    """Nobody announced it, and still it is there."""
+    """It was not announced, but it is there."""
     values: list[int] = []
     with waiting(store, lambda: store.wait(lambda: values[0] if values else None, 0.3, str)) as found:
         values.append(3)
@@ -92,7 +92,7 @@ def test_a_value_that_comes_with_the_deadline_counts(store: BookStore) -> None:
 
 
 def test_a_value_that_goes_again_does_not_end_the_wait(store: BookStore) -> None:
-    """The reader saw it, the waiting thread no longer does: it waits on, and can be woken again."""
+    """The reader saw it, but the waiting thread no longer does: it keeps waiting, and can be woken again."""
     values: list[int] = []
     looked = threading.Event()
 
@@ -138,8 +138,8 @@ def test_the_end_of_the_feed_ends_every_wait(store: BookStore) -> None:
             store.ended = FeedClosedError("closed")
         assert announce(store) == 20
     assert [type(end) for end in found.ends] == [FeedClosedError] * 20
-    assert len({id(end) for end in found.ends}) == 20  # a traceback of its own for each
-    assert store.wait(lambda: 1, 0, str) == 1  # what is there can still be had
+    assert len({id(end) for end in found.ends}) == 20  # each has its own traceback
+    assert store.wait(lambda: 1, 0, str) == 1  # an existing value is still returned
     with pytest.raises(FeedClosedError, match="closed"):
         store.wait(lambda: None, 5, str)
 
@@ -159,7 +159,7 @@ def test_twenty_waiters_for_one_book(store: BookStore) -> None:
 
 
 def test_waiters_and_a_writer_in_a_hurry(store: BookStore) -> None:
-    """Every one of many short waits ends with its value, however the two threads meet."""
+    """Each of many short waits ends with its value, however the two threads interleave."""
     handle = store.handle("A")
     done = threading.Event()
 
@@ -180,7 +180,7 @@ def test_waiters_and_a_writer_in_a_hurry(store: BookStore) -> None:
 @pytest.mark.parametrize(
     "timeout", [-1, -0.001, float("nan"), float("-inf"), "5", True, b"", [], -(10**400)], ids=str
 )
-def test_timeouts_that_are_none(store: BookStore, timeout: Any) -> None:
+def test_bad_timeouts(store: BookStore, timeout: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout must be a number of seconds of 0 or more, or None"):
         store.wait(lambda: 1, timeout, str)
 
@@ -193,7 +193,7 @@ def test_timeouts() -> None:
 
 
 def test_waiting_in_slices(store: BookStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows, where Ctrl-C is let in between them."""
+    """As on Windows, where Ctrl-C gets its chance between them."""
     monkeypatch.setattr("kalshi_feed.waiting._SLICE", 0.005)
     values: list[int] = []
     with waiting(store, lambda: store.wait(lambda: values[0] if values else None, None, str)) as found:
@@ -207,7 +207,7 @@ def test_waiting_in_slices(store: BookStore, monkeypatch: pytest.MonkeyPatch) ->
 # -- handles -------------------------------------------------------------------------------------------------
 
 
-def test_one_handle_a_market(store: BookStore) -> None:
+def test_one_handle_per_market(store: BookStore) -> None:
     handle = store.handle("A")
     assert store.handle("A") is handle and handle.market_ticker == "A"
     assert store.handle("B") is not handle
@@ -274,7 +274,7 @@ def test_age_and_updated_at(store: BookStore) -> None:
     assert age is not None and 0 <= age < 5
     assert updated_at is not None and updated_at.tzinfo is timezone.utc
     assert abs((datetime.now(timezone.utc) - updated_at).total_seconds()) < 5
-    store.books["A"].updated = time.monotonic() + 100  # of a clock that was read before this one
+    store.books["A"].updated = time.monotonic() + 100  # from a clock that was read before this one
     assert book.age() == 0
 
 
@@ -283,7 +283,7 @@ def test_require_live(store: BookStore) -> None:
     book = store.handle("A")
     with store.lock:
         store.books["A"].set_status(BookStatus.STALE)
-    assert book.view().best_bid() == level("0.40", "1")  # what was last known
+    assert book.view().best_bid() == level("0.40", "1")  # as last known
     with pytest.raises(StaleBookError, match="book of A is STALE, not LIVE") as stale:
         book.view(require_live=True)
     assert (stale.value.market_ticker, stale.value.status) == ("A", "STALE")
@@ -318,7 +318,7 @@ def test_a_change_of_status_is_an_update(store: BookStore) -> None:
 # -- the mapping of the wanted ones --------------------------------------------------------------------------
 
 
-def test_a_store_that_nobody_keeps_has_no_live_book(store: BookStore) -> None:
+def test_a_store_without_a_reader_has_no_live_book(store: BookStore) -> None:
     write(store, "A", yes={4000: 100})
     with store.lock:
         store.book_locked("B")
@@ -337,7 +337,7 @@ def test_books_is_a_mapping_of_what_is_wanted(store: BookStore) -> None:
     with pytest.raises(KeyError):
         mapping["C"]
     for ticker in mapping:
-        wanted.append(f"{ticker}{ticker}")  # wanted while somebody looks
+        wanted.append(f"{ticker}{ticker}")  # wanted in the middle of an iteration
     assert dict(mapping).keys() == {"A", "B", "AA", "BB"}
     assert repr(mapping) == "<Books A, B, AA, BB>"
     wanted += ["X", "Y"]
@@ -349,8 +349,7 @@ def test_books_is_a_mapping_of_what_is_wanted(store: BookStore) -> None:
 
 
 def in_child(look: Callable[[], object]) -> int:
-    """The exit code of a forked child: 0 where ``look`` raises FeedForkedError, 1 where it returns, 2 for
-    another end."""
+    """The exit code of a forked child: 0 if ``look`` raises FeedForkedError, 1 if it returns, 2 otherwise."""
     child = os.fork()
     if child == 0:
         code = 2
@@ -395,7 +394,7 @@ def test_after_a_fork(store: BookStore) -> None:
     ]  # fmt: skip
     try:
         assert [in_child(look) for look in looks] == [0] * len(looks)
-        assert in_child(lambda: store.view("A")) == 1  # for what dispatch has still to end
+        assert in_child(lambda: store.view("A")) == 1  # for the streams that dispatch must still end
     finally:
         done.set()
         holder.join(5)

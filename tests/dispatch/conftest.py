@@ -15,7 +15,7 @@ Make = Callable[..., Dispatcher]
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Makes dispatchers and closes them after the test."""
+    """Makes dispatchers, and closes them after the test."""
     made: list[Dispatcher] = []
 
     def build(start: bool = True, **settings: Any) -> Dispatcher:
@@ -33,7 +33,7 @@ def make() -> Iterator[Make]:
 
 @pytest.fixture
 def short_switches() -> Iterator[None]:
-    """Threads take turns as often as they can."""
+    """Makes threads switch as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

@@ -1,4 +1,4 @@
-"""What the dispatch tests share: real messages, and a callback that remembers and can be waited for."""
+"""What the dispatch tests share: real messages, and a callback that records its calls and can be awaited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kalshi_feed.events import FeedState, StateChange
 from kalshi_feed.messages import decode
 
 CONNECTED = StateChange(FeedState.CONNECTING, FeedState.CONNECTED)
-LONG = 10.0  # seconds: no wait of these tests comes near it unless something is broken
+LONG = 10.0  # seconds; no wait comes near this unless something is broken
 
 
 def delta(market_ticker: str, seq: int = 0) -> Any:
@@ -72,7 +72,7 @@ class Collector:
 
 
 class Gate:
-    """A callback that stands still until opened, to fill the queue behind it."""
+    """A callback that blocks until it is opened, to fill the queue behind it."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()

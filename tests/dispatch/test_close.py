@@ -154,14 +154,14 @@ def test_R03_a_callback_that_never_returns_does_not_hold_up_close(
     (record,) = caplog.records
     assert "Gate" in record.getMessage() and "kalshi-feed-worker-0" in record.getMessage()
     assert dispatcher.counters.dropped == 9
-    dispatcher.start()  # works beside the thread left behind
+    dispatcher.start()  # works alongside the abandoned thread
     got = Collector()
     dispatcher.register("orderbook_delta", got)
     put(dispatcher, delta("A", 5))
     assert seqs(got.wait(1)) == [5]
     gate.open()
     wait_until(lambda: len(workers()) == 1)
-    assert len(gate.items) == 1  # once let go it delivered nothing more
+    assert len(gate.items) == 1  # once released, it delivered nothing more
     assert after.items == []
     assert dispatcher.counters.dropped == 9
 
@@ -204,8 +204,7 @@ def test_R17_many_threads_close_at_once(make: Make) -> None:
 
 
 def test_R09_close_in_a_signal_handler_on_top_of_any_method(make: Make) -> None:
-    """The main thread hammers the dispatcher; a signal closes it every half millisecond, up to three on top
-    of one another."""
+    """The main thread hammers the dispatcher; signals close it every 0.5 ms, nested up to three deep."""
     dispatcher = make()
     dispatcher.register("trade", Collector())
     closed = depth = 0
@@ -222,7 +221,7 @@ def test_R09_close_in_a_signal_handler_on_top_of_any_method(make: Make) -> None:
         if not depth:
             signal_soon()
 
-    def signal_soon() -> None:  # not by an interval: a machine too slow for it would do nothing else
+    def signal_soon() -> None:  # not with an interval timer: a machine too slow for it would do nothing else
         if not stop.is_set():
             signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
@@ -280,7 +279,9 @@ def test_R15_the_threads_know_neither_the_feed_nor_the_dispatcher(make: Make) ->
     dispatcher.close(soon())
 
 
-def test_R21_no_thread_to_be_had_leaves_nothing_running(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R21_a_thread_that_cannot_be_started_leaves_nothing_running(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dispatcher = make(start=False, workers=3)
     started = 0
     start = threading.Thread.start
@@ -327,8 +328,7 @@ def test_R14_a_program_ends_without_close_even_in_a_callback() -> None:
 
 
 def test_R13_a_child_process_delivers_nothing_and_needs_no_lock(make: Make) -> None:
-    """What fork() calls in the child, here in the parent: the lock is held by a thread that the child does
-    not have."""
+    """What fork() calls in the child, called in the parent: the lock's holder does not exist in the child."""
     gate = Gate()
     dispatcher = make()
     dispatcher.register("trade", gate)

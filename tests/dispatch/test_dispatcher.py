@@ -55,7 +55,7 @@ def test_filters_pass_their_markets_and_nothing_without_a_ticker(make: Make) -> 
     assert filtered.items == [sent[0], sent[3]]
 
 
-def test_what_nobody_wants_is_not_queued(make: Make) -> None:
+def test_unwanted_messages_are_not_queued(make: Make) -> None:
     dispatcher = make(start=False)
     put(dispatcher, trade("A"), CONNECTED)
     assert dispatcher.counters.depth == 0
@@ -207,7 +207,7 @@ def test_on_book_filters_by_market(make: Make) -> None:
 
 
 def test_on_book_is_not_starved_by_a_backlog_of_deltas(make: Make) -> None:
-    """One chunk at first, and then every 50 ms: long before the 600 deltas of 5 ms each are delivered."""
+    """After one chunk, then every 50 ms: long before the 600 deltas, 5 ms each, are delivered."""
     dispatcher = make(start=False)
     book_seen = threading.Event()
     deltas = 0
@@ -310,7 +310,7 @@ def test_with_several_workers_an_event_is_announced_once_and_before_what_follows
     put(dispatcher, gap, *(trade(f"K{n}", n) for n in range(40)))
     assert in_event.wait(LONG)
     wait_until(lambda: not any(isinstance(box.tail[0], Token) for box in dispatcher._queue.boxes if box.tail))
-    assert not stop.wait(0.05)  # all workers have met the event: time enough to pass it, if they could
+    assert not stop.wait(0.05)  # all workers have met the event: enough time to get past it, if they could
     assert got.items == []
     go_on.set()
     got.wait(40)
@@ -327,10 +327,10 @@ def test_with_several_workers_on_book_is_called_once_for_each_market(make: Make)
     assert len(got.items) == 30
 
 
-# --- figures
+# --- metrics
 
 
-def test_the_figures(make: Make) -> None:
+def test_the_metrics(make: Make) -> None:
     dispatcher = make()
     got = Collector()
 
@@ -371,6 +371,6 @@ def test_faults_of_the_session_reach_on_error(make: Make) -> None:
     dispatcher = make()
     got = Collector()
     dispatcher.register(FeedFault, got)
-    fault = FeedFault("protocol", "a frame that is no JSON")
+    fault = FeedFault("protocol", "a frame that is not JSON")
     put(dispatcher, fault)
     assert got.wait(1) == [fault]

@@ -1,4 +1,4 @@
-"""The queue without threads: what is dropped, what stands in its place, and in which order."""
+"""The queue without threads: what is dropped, what takes its place, and in which order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_batch_larger_than_the_queue() -> None:
     assert counters(queue).high_water == 3
 
 
-def test_one_warning_for_one_row_of_losses() -> None:
+def test_one_warning_for_one_run_of_losses() -> None:
     queue = new_queue(size=8)
     warnings = [w for n in range(100) for w in queue.put([items(n)], {}, 0.0)]
     assert len(warnings) == 1
@@ -170,7 +170,7 @@ def test_small_reads_are_taken_together() -> None:
     assert (len(work.items), work.first_read_at, work.last_read_at) == (10, 0.0, 9.0)
 
 
-def test_faults_stop_when_nobody_takes_them_and_other_events_do_not() -> None:
+def test_faults_stop_if_no_one_takes_them_and_other_events_do_not() -> None:
     queue = new_queue(size=1)
     fault = FeedFault("protocol", "bad frame")
     warnings = [w for _ in range(MAX_FAULTS + 5) for w in queue.put([fault], {}, 0.0)]
@@ -191,7 +191,7 @@ def test_after_discard_everything_is_counted() -> None:
     in_hand = len(taken.items)
     assert next(box.current) == Item(0)
     queue.discard()
-    assert list(box.current) == []  # the worker's loop ends after the message it is at
+    assert list(box.current) == []  # the worker's loop ends after the current message
     assert counters(queue).dropped == 49
     lagged = drain(queue)
     assert [event.dropped for event in lagged] == [in_hand - 1 + 50 - in_hand]

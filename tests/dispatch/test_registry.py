@@ -100,7 +100,7 @@ def test_registrations_from_many_threads_are_all_there(short_switches: None) -> 
 
 
 def test_a_change_in_the_midst_of_another_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interleaving of two threads, forced: the second registers while the first builds its table."""
+    """A forced interleaving of two threads: the second registers while the first builds its table."""
     registry = Registry()
     first_time = iter([True])
 

@@ -60,7 +60,7 @@ def test_overflow_drops_the_oldest_and_is_announced(make: Make, caplog: pytest.L
     assert stream.dropped == dispatcher.counters.dropped == 14
     items = lags.wait_until(lambda items: sum(item.dropped for item in items) == 14)
     assert {ticker for item in items for ticker in item.market_tickers} == {f"K{n}" for n in range(7)} | {"B"}
-    assert len(caplog.records) == 2  # one for each row of losses
+    assert len(caplog.records) == 2  # one per run of losses
 
 
 def test_the_losses_of_streams_and_callbacks_add_up(make: Make) -> None:
@@ -130,7 +130,7 @@ def test_a_fatal_error_is_raised_by_everyone_who_waits(make: Make) -> None:
     for thread in threads:
         thread.join(LONG)
     assert [type(error) for error in raised] == [AuthenticationError] * 5
-    assert len({id(error) for error in raised}) == 5  # each its own, with its own traceback
+    assert len({id(error) for error in raised}) == 5  # each has its own, with its own traceback
     assert fatal not in raised
 
 
@@ -162,7 +162,9 @@ def test_one_put_wakes_as_many_threads_as_it_has_messages(make: Make) -> None:
     threads = [threading.Thread(target=lambda: taken(stream.get(LONG))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert not threading.Event().wait(0.1)  # let them begin to wait: too short would only make the test blind
+    assert not threading.Event().wait(
+        0.1
+    )  # let them begin to wait; too short a pause would only make the test blind
     put(dispatcher, *(trade("A", n) for n in range(4)))
     try:
         wait_until(lambda: sorted(seqs(taken.items)) == [0, 1, 2, 3], timeout=LONG / 2)
@@ -183,7 +185,7 @@ def test_a_closed_stream_ends_its_waiters_and_is_fed_no_more(make: Make) -> None
         stream.get(0)
 
 
-def test_a_stream_nobody_refers_to_is_fed_no_more(make: Make) -> None:
+def test_a_stream_without_references_is_no_longer_fed(make: Make) -> None:
     dispatcher = make()
     stream = dispatcher.stream("trade", maxsize=2)
     put(dispatcher, trade("A", 1))

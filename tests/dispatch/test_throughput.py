@@ -1,5 +1,4 @@
-"""N16 and the price of a message: the bound is far above what is measured (under 1 us), to hold on a busy
-machine."""
+"""N16 and the cost of a message: the bound is far above the measured one (under 1 us), for busy machines."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from .support import CONNECTED, LONG, Collector, Gate, delta, put, seqs, soon, t
 def test_R01_R02_a_callback_that_raises_is_isolated(
     make: Make, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[FeedFault] = []
-    dispatcher = make(report_fault=told.append)
+    reported: list[FeedFault] = []
+    dispatcher = make(report_fault=reported.append)
     faults, others = Collector(), Collector()
 
     def broken(message: Any) -> None:
@@ -42,7 +42,7 @@ def test_R01_R02_a_callback_that_raises_is_isolated(
     assert "broken" in fault.message and "trade" in fault.message and error.__name__ in fault.message
     assert isinstance(fault.error, error)
     assert fault.context["market_ticker"] == "A"
-    assert told == faults.items
+    assert reported == faults.items
     assert dispatcher.counters.callback_errors == 2
     (record,) = caplog.records
     assert record.levelname == "ERROR"
@@ -210,7 +210,7 @@ def test_R03_many_short_calls_and_idleness_are_not_stuck(
 
 
 def test_under_thread_switches_everywhere_sums_and_order_hold(make: Make, short_switches: None) -> None:
-    """A reader, a worker that errs and lags, and users that register and remove all the while."""
+    """A reader, a worker that fails and lags, and users that register and remove callbacks all the time."""
     dispatcher = make(queue_size=64)
     last_seq = -1
     disorder: list[int] = []

@@ -1,7 +1,7 @@
-"""Drives a session without sockets, threads or clocks: a Venue plays the exchange, a Driver the reader.
+"""Drives a session without sockets, threads or clocks: a Venue plays the exchange, a Driver plays the reader.
 
-The Driver audits after every step what must hold whatever happens: no delta without its base, no command
-forgotten, no deadline in the past, a LIVE book equal to the venue's at its seq.
+After every step, the Driver audits what must always hold: no delta without its base, no command forgotten, no
+deadline in the past, and every LIVE book equal to the venue's at its seq.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def delta(
     side: str = "yes",
     **more: Any,
 ) -> Frame:
-    """``size`` in 1/100 contract; ``price`` the side's own, written on the yes scale as the driver
-    subscribes."""
+    """``size`` is in 1/100 contract; ``price`` is the side's own, and written on the yes scale."""
     wire = 10_000 - price if side == "no" else price
     msg = {
         "market_ticker": market_ticker,
@@ -131,7 +130,9 @@ class Subscription:
         self.channel = channel
         self.sid = sid
         self.keys = dict.fromkeys(keys)
-        self.deaf: set[str] = set()  # keys that were unknown when they were added: no delta of theirs is sent
+        self.deaf: set[str] = (
+            set()
+        )  # keys that were unknown when they were added: no deltas are sent for them
         self.seq = 0
 
     def next_seq(self) -> int | None:
@@ -209,7 +210,7 @@ class Venue:
         return ok(id_, subscription.sid, self._reply_seq(subscription), subscription.keys)
 
     def change(self, market_ticker: str, size: int, price: int = 4000, side: str = "yes") -> list[Frame]:
-        """A change of the true book (1/100 contract), and the frames of it."""
+        """Change the true book (1/100 contract); return the frames about it."""
         levels = self.books.setdefault(market_ticker, {"yes": {}, "no": {}})[side]
         size = max(size, -levels.get(price, 0))
         levels[price] = levels.get(price, 0) + size
@@ -255,21 +256,21 @@ class Venue:
 
 
 class Driver:
-    """A session with its books and what is wanted, at a time that only the test moves."""
+    """A session with its books and subscriptions; only the test moves its time."""
 
     def __init__(self, timing: Timing | None = None, use_yes_price: bool = True) -> None:
-        self.timing = timing or Timing(pace=0.0)  # most tests are not about it
+        self.timing = timing or Timing(pace=0.0)  # most tests are not about this
         self.now = 1000.0
         self.books: dict[str, Book] = {}
         self.wanted = Wanted()
         self.session = Session(self.books, self.wanted, timing=self.timing, use_yes_price=use_yes_price)
         self.venue = Venue()
-        self.inbox: list[Frame] = []  # commands sent and not looked at
-        self.told: list[Message | Event] = []  # delivered and not looked at
+        self.inbox: list[Frame] = []  # commands sent, not yet looked at
+        self.delivered: list[Message | Event] = []  # delivered, not yet looked at
         self.all_sent: list[Frame] = []
         self._based: set[str] = set()  # markets whose deltas may be delivered
-        self._statuses: dict[str, BookStatus] = {}  # as was told
-        self._versions: dict[str, int] = {}  # as were audited
+        self._statuses: dict[str, BookStatus] = {}  # as reported
+        self._versions: dict[str, int] = {}  # as audited
 
     # what users do
 
@@ -302,7 +303,7 @@ class Driver:
     # what the reader does
 
     def connect(self) -> list[Frame]:
-        """A new connection; the commands it draws."""
+        """A new connection; returns the commands it draws."""
         self.venue.reset()
         self.session.connected(self.now)
         return self.turn()
@@ -316,7 +317,7 @@ class Driver:
         return healthy
 
     def turn(self, *frames: Frame | bytes) -> list[Frame]:
-        """One read of the reader; the commands it draws, each reported once."""
+        """One read of the reader; returns the commands it draws, each of them once."""
         payloads = [frame if isinstance(frame, bytes) else encoded(frame) for frame in frames]
         if payloads:
             self.session.receive(payloads, self.now)
@@ -327,7 +328,7 @@ class Driver:
         return sent
 
     def pass_time(self, seconds: float) -> list[Frame]:
-        """Let time pass, waking up at each deadline as the reader does; the commands sent meanwhile."""
+        """Let time pass, waking at each deadline as the reader does; return the commands sent meanwhile."""
         until, sent = self.now + seconds, []
         while self.session.next_deadline() <= until and self.give_up is None:
             self.now = max(self.now, self.session.next_deadline())
@@ -336,8 +337,7 @@ class Driver:
         return sent + self.turn()
 
     def play(self, commands: list[Frame] | None = None) -> None:
-        """Have the venue answer these commands (by default what a turn draws now) until nothing more is
-        sent."""
+        """Have the venue answer these commands (default: those of a turn) until nothing more is sent."""
         commands = self.turn() if commands is None else commands
         for _ in range(1000):
             if not commands:
@@ -346,13 +346,13 @@ class Driver:
         raise AssertionError("commands go on and on")
 
     def play_time(self, seconds: float, step: float = 0.5) -> None:
-        """Let time pass with the venue answering."""
+        """Let time pass while the venue answers."""
         until = self.now + seconds
         while self.now < until:
             self.play(self.pass_time(min(step, until - self.now)))
 
     def change(self, market_ticker: str, size: int = 100, price: int = 4000, side: str = "yes") -> None:
-        """The venue's book changes, and the session hears of it."""
+        """Change the venue's book, and let the session receive it."""
         self.play(self.turn(*self.venue.change(market_ticker, size, price, side)))
 
     def go_live(self, *market_tickers: str) -> Want:
@@ -374,9 +374,9 @@ class Driver:
         return {name for name, book in self.books.items() if book.status is BookStatus.LIVE}
 
     def take(self, kind: type = object) -> list[Any]:
-        """What was delivered since the last look (of one kind; the others are dropped)."""
-        told, self.told = self.told, []
-        return [item for item in told if isinstance(item, kind)]
+        """What was delivered since the last call (of one kind; the rest is dropped)."""
+        delivered, self.delivered = self.delivered, []
+        return [item for item in delivered if isinstance(item, kind)]
 
     def faults(self) -> list[str]:
         return [fault.kind for fault in self.take(FeedFault)]
@@ -393,7 +393,7 @@ class Driver:
 
     @property
     def seq(self) -> int:
-        """The next number of the venue's book subscription, used up."""
+        """Use up the next seq of the venue's book subscription."""
         seq = self.venue.subscriptions[BOOK].next_seq()
         assert seq is not None
         return seq
@@ -416,10 +416,10 @@ class Driver:
                 self._based.add(item.market_ticker)
             elif isinstance(item, OrderbookDelta):
                 assert item.market_ticker in self._based, f"{item} without a base"
-        self.told += items
+        self.delivered += items
         for name, book in self.books.items():
             is_told = name in changed or book.status in (self._statuses.get(name), BookStatus.PENDING)
-            assert is_told, f"nobody hears that {book} changed its status"
+            assert is_told, f"it was not reported that {book} changed its status"
             self._statuses[name] = book.status
 
     def _audit(self) -> None:
@@ -429,7 +429,7 @@ class Driver:
                 break
             session.tick(self.now)
             self._collect()
-        if self.give_up is None:  # else the reader ends the connection now
+        if self.give_up is None:  # otherwise the reader ends the connection now
             assert session.next_deadline() > self.now, "the reader would spin"
         for subscription in reconciler.subscriptions:
             is_known = (
@@ -443,7 +443,7 @@ class Driver:
         assert all(subscription.sid == sid for sid, subscription in reconciler.subscriptions.by_sid.items())
         for book in self.books.values():
             if len(self.books) > 100 and self._versions.get(book.market_ticker) == book.version:
-                continue  # of many only those that have changed, or some tests would take a minute
+                continue  # if there are many, only those that have changed, or some tests would take a minute
             self._versions[book.market_ticker] = book.version
             book._check()
             states = self.venue.history.get((session.sid_of(BOOK) or 0, book.market_ticker), {})
@@ -452,5 +452,5 @@ class Driver:
 
 
 def encoded(frame: Frame) -> bytes:
-    """JSON as the exchange writes it: what is None is left out."""
+    """JSON as the exchange writes it: None values are left out."""
     return json.dumps({key: value for key, value in frame.items() if value is not None}).encode()

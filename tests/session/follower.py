@@ -1,5 +1,4 @@
-"""A user's program that follows the messages, and fails when it was told something wrong or nothing of a
-loss."""
+"""A user's program that follows the messages, and fails if one is wrong or a loss was not reported."""
 
 from __future__ import annotations
 
@@ -9,16 +8,16 @@ from tests.session.driver import BOOK, Levels, Venue
 
 __all__ = ["Follower"]
 
-# What is very late looks like numbering anew; and what was taken for a channel's frames may come once more
+# A very late frame looks like a new count; and frames attributed to the wrong channel may come again
 ANYTHING_MAY_COME = ("sequence went back", "unreadable frame", "the exchange names another subscription")
 
 
 class Follower:
-    """A user's program: it knows nothing but what it is told, in that order, on one connection."""
+    """A user's program: all it knows is what was delivered, in that order, on one connection."""
 
     def __init__(self, venue: Venue, trades: dict[int, list[int]]) -> None:
         self._venue = venue
-        self._trades = trades  # by sid, the numbers the exchange gave to trades
+        self._trades = trades  # by sid, the seqs of its trades
         self.books: dict[str, Levels] = {}
         self._last_book: dict[int, int] = {}
         self._last_trade: dict[int, int] = {}
@@ -59,6 +58,6 @@ class Follower:
         assert self.books[item.market_ticker] == truth, f"a change before {item} was lost in silence"
 
     def number_anew(self, sid: int) -> None:
-        """The exchange counts this subscription's messages from 1 again."""
+        """The exchange starts this subscription's seq at 1 again."""
         for known in (self._last_book, self._last_trade):
             known.pop(sid, None)

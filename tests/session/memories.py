@@ -1,4 +1,4 @@
-"""A session in which everything that is saved has a value of its own."""
+"""A session in which every saved attribute has its own distinctive value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTED = Command(6, "list_subscriptions", "", (), 1011.0)
 LATE = Command(4, "get_snapshot", BOOK, (B,), 990.25, 1)
 NEVER = float("inf")
 
-# Every attribute that is saved, with a value that is not the one it has at first.
+# Every attribute that is saved, with a value that differs from its initial one.
 SAVED: dict[str, dict[str, Any]] = {
     "Session": {
         "_connected_at": 980.5,
@@ -89,7 +89,7 @@ SAVED: dict[str, dict[str, Any]] = {
         "has_news": True,
         "_look_at": 1009.0,
         "_to_look_at": [B, C],  # as books
-        "_denied": {A: (1000.5, 2)},  # as suspicions against the present version
+        "_denied": {A: (1000.5, 2)},  # as suspicions at the current version
         "_crossed": {B: (NEVER, 3), C: (999.5, 1)},
         "_due": {C: None, A: None},
         "_ask_at": 1009.5,
@@ -107,7 +107,7 @@ SAVED: dict[str, dict[str, Any]] = {
 
 
 def parts_of(session: Session) -> dict[str, Any]:
-    """The session's objects that have a state, by class."""
+    """The session's objects that have state, by class."""
     subscriptions = session.reconciler.subscriptions
     return {
         "Session": session,
@@ -134,7 +134,7 @@ def new_session() -> Session:
 
 
 def put(part: Any, name: str, value: Any, books: Any) -> None:
-    """Set an attribute; the cross check's own kinds of values are made here."""
+    """Set an attribute, converting the cross check's values to its own classes."""
     if name == "_to_look_at":
         value = [books[market_ticker] for market_ticker in value]
     elif name in ("_denied", "_crossed"):
@@ -145,7 +145,7 @@ def put(part: Any, name: str, value: Any, books: Any) -> None:
 
 
 def full_session() -> Session:
-    """One in which every saved attribute has the value of SAVED."""
+    """A session in which every saved attribute has its value from SAVED."""
     session = new_session()
     for kind, part in parts_of(session).items():
         for name, value in SAVED[kind].items():

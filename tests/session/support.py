@@ -1,4 +1,4 @@
-"""What the session's tests share: reading commands, and the situations that they begin with."""
+"""What the session's tests share: reading commands, and the situations in which they begin."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def confirmed(driver: Driver, channel: str = BOOK) -> set[str]:
 
 
 def lose(driver: Driver, market_ticker: str = "A") -> None:
-    """A change of the market is lost, the next one comes."""
+    """One change to the market is lost, and the next one arrives."""
     assert driver.venue.change(market_ticker, 100)
     driver.turn(*driver.venue.change(market_ticker, 100))
 
 
 def with_trades(*market_tickers: str) -> Driver:
-    """The books LIVE on sid 1, all trades on sid 2."""
+    """Books LIVE on sid 1, all trades on sid 2."""
     driver = Driver()
     driver.go_live(*market_tickers)
     driver.want("trade")

@@ -9,8 +9,7 @@ from tests.session.driver import BOOK, Driver, snapshot, subscribed
 
 
 def arrive(driver: Driver, seconds: int, since: float | None) -> list[object]:
-    """So many turns, one a second, of a connection on which a message has been arriving; the commands they
-    draw."""
+    """One turn per second while a message is arriving; returns the commands they draw."""
     sent: list[object] = []
     for _ in range(seconds):
         driver.now += 1.0
@@ -30,7 +29,7 @@ def test_N40_answers_behind_a_large_message_get_the_time_it_takes() -> None:
     driver.turn(subscribed(1, BOOK, 1), snapshot("A", 1, 1, {}))
     began = driver.now
     assert arrive(driver, 300, began) == [] and driver.give_up is None  # of the other snapshot
-    assert arrive(driver, 10, None) != []  # it is asked for, ten seconds after the large one has come
+    assert arrive(driver, 10, None) != []  # it is requested ten seconds after the large one has come
     assert driver.faults() == []
 
 
@@ -39,7 +38,7 @@ def test_N40_messages_that_come_one_after_another_hold_up_nothing() -> None:
     driver.want(BOOK, "A")
     driver.connect()
     for _ in range(9):
-        assert arrive(driver, 1, driver.now) == []  # each a second old at most
+        assert arrive(driver, 1, driver.now) == []  # each at most a second old
     assert arrive(driver, 1, driver.now) != []  # asked again after ten seconds
 
 
@@ -54,7 +53,7 @@ def test_N23_binary_frames_are_counted_and_too_many_of_them_are_too_many() -> No
     assert driver.live() == {"A"} and driver.give_up is None
     driver.now += 2.0
     driver.session.ignored_binary(6, driver.now)
-    assert driver.give_up is None  # the first six are more than a minute ago
+    assert driver.give_up is None  # the first six were more than a minute ago
     driver.session.ignored_binary(1, driver.now)
     assert driver.give_up == "11 unreadable frames within 60 s"
 

@@ -1,4 +1,4 @@
-"""What a user may write for channels and markets, and what the refusal says."""
+"""What a user may write for channels and markets, and what the error says otherwise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every client frame of the published examples is one that our commands make.
+"""Every client frame in the published examples is one that our commands produce.
 
-One command of several channels, or of several sids, is one command each here; `market_ticker` and `sid` are
-lists of one.
+A command with several channels or sids becomes several commands here; `market_ticker` and `sid` become lists
+of one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CHANGES |= {"subscribe_underlyings": "add_markets", "unsubscribe_underlyings": "
 def client_frames() -> list[dict[str, Any]]:
     rows = [row for row in example_frames() if row["direction"] == "client"]
     frames = [row["frame"] for row in rows if isinstance(row["frame"], dict)]
-    return [frame for frame in frames if "cmd" in frame]  # the 2025 guide's two wrong ones have none
+    return [frame for frame in frames if "cmd" in frame]  # the two wrong ones in the 2025 guide have none
 
 
 def normal(frame: dict[str, Any]) -> list[dict[str, Any]]:
-    """The frame as our commands say it: lists for single values, one channel or sid each, no id."""
+    """The frame as our commands write it: lists for single values, one channel or sid each, no id."""
     params = dict(frame.get("params", {}))
     for one, many in (("market_ticker", "market_tickers"), ("market_id", "market_ids"), ("sid", "sids")):
         if one in params:
@@ -48,7 +48,7 @@ def normal(frame: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def ours(frame: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the session sends for the same wish."""
+    """What the session sends for the same request."""
     (first, *_), params = normal(frame), dict(frame.get("params", {}))
     selector = next((name for name in SELECTORS if name in first.get("params", {})), None)
     keys = tuple(first["params"][selector]) if selector else ()
@@ -69,7 +69,7 @@ def ours(frame: dict[str, Any]) -> list[dict[str, Any]]:
     for command in commands:
         del command["id"]
         if command.get("params", {}).get("channels") == ["orderbook_delta"] and "use_yes_price" not in params:
-            del command["params"]["use_yes_price"]  # ours always says it
+            del command["params"]["use_yes_price"]  # ours are always explicit
     return commands
 
 

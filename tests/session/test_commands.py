@@ -1,4 +1,4 @@
-"""Commands as the exchange wants them (PROTOCOL.md 3)."""
+"""Commands as the exchange expects them (PROTOCOL.md 3)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_only_what_is_added_gets_an_initial_snapshot() -> None:
 @pytest.mark.parametrize(
     ("selector", "word"), [("index_ids", "indices"), ("underlying_tickers", "underlyings")]
 )
-def test_filters_that_are_no_markets_have_actions_of_their_own(selector: str, word: str) -> None:
+def test_filters_other_than_markets_have_their_own_actions(selector: str, word: str) -> None:
     assert sent("add_markets", "X", selector=selector)["params"] == {
         "sids": [7], selector: ["X"], "action": f"subscribe_{word}",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Books that look wrong though no number is missing: asked for with patience, told when it is certain."""
+"""Books that look wrong although no seq is missing: checked with patience, reported when it is certain."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.session.support import asked, lose, params
 
 TICKER_SID = 2
 DENIAL = {"yes_bid_dollars": "0.5000", "yes_ask_dollars": "0.9000"}
-TRUTH = {"yes_bid_dollars": "0.4000", "yes_ask_dollars": "1.0000"}  # what go_live() makes, and nobody offers
+TRUTH = {"yes_bid_dollars": "0.4000", "yes_ask_dollars": "1.0000"}  # what go_live() makes, without an offer
 
 
 def uncertain(*market_tickers: str, channel: str = "ticker") -> Driver:
-    """The books are LIVE with one contract at 0.40, and the other channel (sid 2) is subscribed."""
+    """The books are LIVE with one contract at 0.40; another channel (sid 2) is subscribed."""
     driver = Driver()
     driver.go_live(*market_tickers)
     driver.want(channel)
@@ -31,7 +31,7 @@ def uncertain(*market_tickers: str, channel: str = "ticker") -> Driver:
 def deny(
     driver: Driver, times: int = 3, over: float = 5.0, market_ticker: str = "A", **fields: Any
 ) -> list[Frame]:
-    """Tickers at equal distances; what they draw."""
+    """Tickers at regular intervals; returns the commands they draw."""
     sent = driver.turn(ticker(market_ticker, TICKER_SID, **(fields or DENIAL)))
     for _ in range(times - 1):
         sent += driver.pass_time(over / (times - 1))
@@ -44,10 +44,13 @@ def deny(
 
 def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
     driver = uncertain("A", "B")
-    driver.venue.change("A", 100, 5000)  # the exchange says nothing of it, and takes no number
+    driver.venue.change("A", 100, 5000)  # the exchange does not send it, and skips no seq
     driver.venue.subscriptions[BOOK].seq -= 1
     commands = deny(driver)
-    assert asked(commands) == {"A"} and driver.live() == {"A", "B"}  # in doubt, LIVE until it is known better
+    assert asked(commands) == {"A"} and driver.live() == {
+        "A",
+        "B",
+    }  # suspected, but LIVE until there is proof
     assert driver.take(FeedFault) == []
     driver.play(commands)
     assert driver.live() == {"A", "B"} and driver.books["A"].yes == {4000: 100, 5000: 100}
@@ -61,7 +64,7 @@ def test_a_book_that_tickers_deny_is_asked_for_and_replaced() -> None:
     assert asked(driver.pass_time(30)) == set()
 
 
-def test_a_false_alarm_is_not_told_and_not_repeated_within_a_minute() -> None:
+def test_a_false_alarm_is_not_reported_and_not_repeated_within_a_minute() -> None:
     driver = uncertain("A")
     commands = deny(driver)
     version = driver.books["A"].version
@@ -69,7 +72,7 @@ def test_a_false_alarm_is_not_told_and_not_repeated_within_a_minute() -> None:
     assert driver.books["A"].version == version + 1 and driver.live() == {"A"}
     assert driver.take(FeedFault) == [] and driver.session.output.counts.gaps == 0
     sent: list[Frame] = []
-    for _ in range(100):  # ten minutes of a ticker that means something else than we think
+    for _ in range(100):  # ten minutes of a ticker that does not mean what we think
         commands = deny(driver, over=6.0)
         driver.play(commands)
         sent += commands
@@ -80,7 +83,7 @@ def test_a_false_alarm_is_not_told_and_not_repeated_within_a_minute() -> None:
     "fields",
     [
         TRUTH,
-        TRUTH | {"yes_ask_dollars": "0.0000"},  # nobody offers, said otherwise
+        TRUTH | {"yes_ask_dollars": "0.0000"},  # no offers, written in another way
         {"yes_bid_dollars": "0.4000"},
         {"yes_ask_dollars": "1.0000"},
         {"yes_bid": 40, "yes_ask": 100},
@@ -122,7 +125,7 @@ def test_a_ticker_that_agrees_ends_the_doubt() -> None:
 
 
 def test_a_book_that_changes_is_not_dead() -> None:
-    """The ticker of a busy market may be behind all the time."""
+    """The ticker of a busy market may lag all the time."""
     driver = uncertain("A")
     for _ in range(20):
         assert asked(deny(driver, times=3, over=4.0)) == set()
@@ -241,7 +244,7 @@ def test_many_doubted_books_are_asked_for_together_and_in_parts() -> None:
 
 
 def test_with_no_sid_to_ask_on_nothing_is_asked() -> None:
-    """The 2025 guide's subscribed names none."""
+    """The 2025 guide's `subscribed` does not name one."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.want("ticker")
@@ -276,7 +279,7 @@ def cross(driver: Driver, market_ticker: str = "A", size: int = 100) -> list[Fra
     return driver.turn(*driver.venue.change(market_ticker, size, 6500, "no"))
 
 
-def test_a_crossed_book_is_told_and_asked_for_once() -> None:
+def test_a_crossed_book_is_reported_and_asked_for_once() -> None:
     driver = Driver()
     driver.go_live("A", "B")
     assert cross(driver) == [] and driver.books["A"].is_crossed
@@ -292,11 +295,11 @@ def test_a_crossed_book_is_told_and_asked_for_once() -> None:
     driver.play(commands)
     driver.change("A", 100, 6500, "no")
     driver.play_time(300, step=30)
-    assert driver.books["A"].is_crossed and driver.faults() == []  # it is the exchange's: told once
+    assert driver.books["A"].is_crossed and driver.faults() == []  # it is the exchange's: reported once
     assert driver.session.next_deadline() == float("inf")
 
 
-def test_half_updated_books_are_not_told() -> None:
+def test_half_updated_books_are_not_reported() -> None:
     driver = Driver()
     driver.go_live("A")
     for _ in range(5):
@@ -308,7 +311,7 @@ def test_half_updated_books_are_not_told() -> None:
     assert driver.faults() == [] and driver.session.next_deadline() == float("inf")
 
 
-def test_crossed_again_is_told_again_but_not_within_a_minute() -> None:
+def test_crossed_again_is_reported_again_but_not_within_a_minute() -> None:
     driver = Driver()
     driver.go_live("A")
     for _ in range(3):

@@ -1,5 +1,4 @@
-"""An error that ends a subscription overtakes its `subscribed`: it is subscribed again, not taken for one
-that stands."""
+"""An error that ends a subscription overtakes its `subscribed`: the session subscribes again."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ def test_S46_an_error_before_its_subscribed(channel: str, code: int, names: str)
     assert want.error is None and driver.give_up is None
 
 
-def test_an_exchange_that_ends_subscriptions_of_nobody_fills_no_memory() -> None:
+def test_an_exchange_that_ends_unknown_subscriptions_does_not_fill_the_memory() -> None:
     driver = Driver()
     driver.want("trade", "A")
     driver.connect()

@@ -1,4 +1,4 @@
-"""One market history told in every wire generation: equal books, equal messages (PROTOCOL.md 8)."""
+"""One market history in every generation of the wire format: equal books, equal messages (PROTOCOL.md 8)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_old(frame: Frame) -> Frame:
 
 
 def as_both(frame: Frame) -> Frame:
-    """Both in one frame, as from January to March 2026."""
+    """Both forms in one frame, as from January to March 2026."""
     return {**frame, "msg": {**as_old(frame)["msg"], **frame["msg"]}}
 
 
@@ -114,8 +114,8 @@ def history(seed: int, length: int = 400) -> Iterator[Frame]:
             )  # fmt: skip
 
 
-def told(frames: list[Frame]) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
-    """What a session delivers of these frames, as ready values, and the books it ends with."""
+def delivered(frames: list[Frame]) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+    """What a session delivers from these frames, as plain values, and its final books."""
     driver = Driver(use_yes_price=False)  # the old format knew only the side's own prices
     driver.want(("orderbook_delta", "trade", "ticker", "fill"), *MARKETS)
     sids = {"orderbook_delta": BOOK_SID, "trade": TRADE_SID, "ticker": TICKER_SID, "fill": FILL_SID}
@@ -130,11 +130,11 @@ def told(frames: list[Frame]) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_generation_tells_the_same(seed: int) -> None:
+def test_every_generation_says_the_same(seed: int) -> None:
     new = list(history(seed))
     mixed = [random.Random(seed).choice([as_old, as_both, dict])(frame) for frame in new]
-    messages, books = told(new)
+    messages, books = delivered(new)
     assert len(messages) == len(new) and all(book["status"] == "LIVE" for book in books.values())
     for frames in ([as_old(frame) for frame in new], [as_both(frame) for frame in new], mixed):
         assert frames != new
-        assert told(frames) == (messages, books)
+        assert delivered(frames) == (messages, books)

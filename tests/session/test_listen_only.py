@@ -1,5 +1,4 @@
-"""Sessions that go on from the middle of a connection, that overhear others, and that take missing numbers
-for nothing."""
+"""Sessions that continue from the middle of a connection, listen to others, or ignore missing seqs."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ A, B = "KX-A", "KX-B"
 
 
 def listening(**options: bool) -> Session:
-    """A session of two books, in the middle of a connection: sid 1 the books, the next number unknown."""
+    """A session with two books in the middle of a connection: the books on sid 1, the next seq unknown."""
     wanted = Wanted()
     books = {ticker: Book(ticker) for ticker in wanted.add(Want((BOOK,), "market_tickers", (A, B), {}))}
     session = Session(books, wanted, timing=Timing(), **options)
@@ -46,7 +45,7 @@ def test_it_goes_on_where_another_stopped() -> None:
     assert session.output.counts.gaps == 0
 
 
-def test_one_that_overhears_asks_for_nothing() -> None:
+def test_one_that_only_listens_asks_for_nothing() -> None:
     session = listening(listen_only=True)
     session._wanted.add(Want(("trade",), None, (), {}))
     session._wanted.snapshots[A] = None
@@ -58,7 +57,7 @@ def test_one_that_overhears_asks_for_nothing() -> None:
         snapshot(B, 1, 52),
     )
     assert len(items) == 4 and session.output.counts.faults == {}
-    assert type(take(session, delta(A, 1, 60))[0]) is Gap  # what would have asked for a snapshot
+    assert type(take(session, delta(A, 1, 60))[0]) is Gap  # this would have requested a snapshot
     for now in range(2, 200):
         session.tick(float(now))
         assert session.output.take()[2] == []
@@ -76,7 +75,7 @@ def test_what_ends_for_the_others_ends() -> None:
         assert len(gaps) == 1 and session._books[A].status is BookStatus.STALE
 
 
-def test_missing_numbers_mean_nothing_where_not_strict() -> None:
+def test_missing_seqs_mean_nothing_unless_strict() -> None:
     session = listening(strict=False)
     take(session, snapshot(A, 1, 50, {"yes": {4000: 100}}), delta(A, 1, 60), delta(A, 1, 60), delta(A, 1, 75))
     assert session._books[A].yes == {4000: 300} and session._books[A].status is BookStatus.LIVE

@@ -1,10 +1,8 @@
 """The session against an exchange that is right and a wire that is not.
 
-Whatever is lost, doubled, delayed or garbled, a LIVE book is the exchange's at its seq, whoever follows the
-messages has the same books and hears of every loss before the next message, and all is well again once the
-wire is.
-
-The Driver checks after every step too; see there.
+Whatever is lost, duplicated, delayed or garbled, a LIVE book is the exchange's at its seq, a program that
+follows the messages has the same books and learns of every loss before the next message, and all is well
+again once the wire is. The Driver, too, checks after every step.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ change_of_a_level = st.tuples(
 event = st.one_of(
     *[change_of_a_level] * 3,
     st.just("trade"),
-    st.sampled_from(["trade", "ticker", "snapshot", "unknown type", "of nobody"]),
+    st.sampled_from(["trade", "ticker", "snapshot", "unknown type", "unknown sid"]),
 )
 SPOILS = (
     "[]",
@@ -55,7 +53,7 @@ PASSING, FINAL, LIMIT, TERMINAL = (18, 27), (8, 11, 14, 16), 26, (10, 17, 25)
 
 
 class Wire(RuleBasedStateMachine):
-    """Commands and frames are on their way for as long as hypothesis likes."""
+    """Commands and frames are in transit for as long as Hypothesis likes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,9 +82,9 @@ class Wire(RuleBasedStateMachine):
         return commands
 
     def _hear(self, frames: int) -> None:
-        told = self.driver.take()
-        assert len(told) <= 4 * frames + 20, f"{frames} frames, and {len(told)} things told"
-        for item in told:
+        taken = self.driver.take()
+        assert len(taken) <= 4 * frames + 20, f"{frames} frames, and {len(taken)} reports"
+        for item in taken:
             assert not (self.is_spotless and isinstance(item, Gap) and item.expected), (
                 f"{item}, and nothing was lost"
             )
@@ -97,8 +95,7 @@ class Wire(RuleBasedStateMachine):
         self.up.extend(self.driver.connect())
 
     def _reconnect(self) -> None:
-        """A session was healthy if it lasted, or had all that was wanted; only such a one makes the next dial
-        an early one."""
+        """Only after a healthy session (long, or with everything wanted) the next dial comes early."""
         driver = self.driver
         lasted, books = (
             driver.now - self.connected_at,
@@ -157,7 +154,7 @@ class Wire(RuleBasedStateMachine):
         ):
             return
         if code not in PASSING and set(params.get("channels", ())) & self.venue.subscriptions.keys():
-            return  # a second subscribe of what is there is answered "already subscribed"
+            return  # a second subscribe to an open channel is answered "already subscribed"
         self.is_spotless = False
         self.up.popleft()
         refusal = error(code, command["id"])
@@ -172,7 +169,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(is_deaf=st.booleans())
     def exchange_ignores(self, is_deaf: bool) -> None:
-        """A command is never answered, nor carried out; or for some time no get_snapshot is."""
+        """A command is neither answered nor carried out; or no get_snapshot is, for some time."""
         self.is_spotless = False
         if is_deaf:
             self.venue.ignored ^= {"get_snapshot"}
@@ -181,8 +178,8 @@ class Wire(RuleBasedStateMachine):
 
     @rule(name=market)
     def repair_meets_silence(self, name: str) -> None:
-        """A delta is lost, and whoever asks for the snapshot that mends it hears nothing."""
-        if self.venue.counts_replies:  # else see _hurt_next
+        """A delta is lost, and the get_snapshot that would repair it is not answered."""
+        if self.venue.counts_replies:  # otherwise see _hurt_next
             self.is_spotless = False
             self.venue.ignored.add("get_snapshot")
             self.venue.change(name, 100)
@@ -197,7 +194,7 @@ class Wire(RuleBasedStateMachine):
         waits=st.booleans(),
     )
     def much_happens(self, burst: list[tuple[Any, str]], spoil: str, waits: bool) -> None:
-        """And some of it has bad luck on the wire."""
+        """Some of it is damaged on the wire."""
         for what, fault in burst:
             for frame in self._happens(what):
                 lot, self.down = self.down, deque([encoded(frame)])
@@ -214,7 +211,7 @@ class Wire(RuleBasedStateMachine):
         if isinstance(what, tuple):
             return self.venue.change(*what)
         subscription = self.venue.subscriptions.get(what if what in CHANNELS else BOOK)
-        if what == "of nobody":  # taken for a channel's that waits to hear its sid
+        if what == "unknown sid":  # attributed to a channel whose sid is not known yet
             self.is_spotless = False
             return [trade("A", 99, 1)]
         if subscription is None:
@@ -246,7 +243,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(changes=st.lists(change_of_a_level, min_size=1, max_size=3))
     def counts_anew(self, changes: list[tuple[str, int, int, str]]) -> None:
-        """The sid's numbers start again at 1: seen only when no number in between is lost."""
+        """The sid's seq starts again at 1: noticed only if no seq in between is lost."""
         theirs, ours = (
             self.venue.subscriptions.get(BOOK),
             self.driver.session.reconciler.subscriptions.get(BOOK),
@@ -294,7 +291,7 @@ class Wire(RuleBasedStateMachine):
             fault = "duplicate"
         end_of = self.ends.get(frame)
         if end_of and (fault == "drop" or (fault == "garble" and end_of != BOOK)):
-            # else nothing would show that an end was lost: only books are asked for after a bad frame
+            # otherwise nothing would show that an end was lost: only books are requested after a bad frame
             fault = "duplicate"
         if fault == "duplicate":
             self.down.extendleft([frame, frame])
@@ -313,7 +310,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.01, 0.03, 0.6, 6.0, 11.0, 40.0]), asleep=st.booleans())
     def clock(self, seconds: float, asleep: bool) -> None:
-        """It goes on; ``asleep``: the machine was suspended, and nobody looked meanwhile."""
+        """Time goes on; ``asleep``: the machine was suspended, and nothing ran meanwhile."""
         self.is_spotless &= seconds < 1.0  # an answer may be overdue
         if asleep:
             self.driver.now += seconds
@@ -323,7 +320,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(offset=st.sampled_from([-0.001, 0.0, 0.001]))
     def deadline(self, offset: float) -> None:
-        """Just before it nothing is done, at it something may be."""
+        """Just before a deadline nothing is done; at the deadline, something may be."""
         self._turn()
         due = self.driver.session.next_deadline()
         if due < math.inf and due + offset > self.driver.now:
@@ -356,7 +353,7 @@ class Wire(RuleBasedStateMachine):
 
     @rule(name=st.none() | market)
     def look(self, name: str | None) -> None:
-        """A turn, now that users may have asked for other things; one of them asks for a snapshot too."""
+        """A turn after users have changed their requests; one of them requests a snapshot, too."""
         if name is not None and self.driver.wanted.wants_book(name):
             self.driver.wanted.snapshots[name] = None
         self._turn()
@@ -374,8 +371,7 @@ class Wire(RuleBasedStateMachine):
             assert {"yes": book.yes, "no": book.no} == self.follower.books[name]
 
     def teardown(self) -> None:
-        """The wire behaves again. Each market changes now and then: a loss at the very end could not be
-        seen."""
+        """The wire behaves again. Markets change now and then: a loss at the very end goes unnoticed."""
         self.venue.ignored.clear()
         for _ in range(40):
             self._quiet_tick(5.0)
@@ -427,11 +423,10 @@ class Wire(RuleBasedStateMachine):
 
 
 def _spoilt(frame: bytes, spoil: str) -> bytes:
-    """Some other text in the frame's place, or the frame with a field put in once more: of two the last
-    counts."""
+    """A different string in place of the frame, or the frame with a field repeated: the last one counts."""
     text = frame.decode()
     if "seq" in spoil and '"orderbook_delta"' not in text:
-        spoil = '"seq":"x"'  # a message that is believed would come with a number that is none
+        spoil = '"seq":"x"'  # a message that is accepted would have a seq that is not a number
     if spoil.startswith(('"m', '"d')) and text.endswith("}}"):
         return f"{text[:-2]},{spoil}}}}}".encode()
     return f"{text[:-1]},{spoil}}}".encode() if spoil.startswith('"') else spoil.encode()

@@ -1,5 +1,4 @@
-"""A session saves and restores itself whole: no attribute is forgotten, and a restored one goes on as the
-other would have."""
+"""A session saves and restores itself completely: a restored one continues as the first would have."""
 
 from __future__ import annotations
 
@@ -18,14 +17,14 @@ from kalshi_feed.session.session import Session
 from tests.session.driver import BOOK, Driver, delta, snapshot, ticker, trade
 from tests.session.memories import SAVED, A, B, full_session, new_session, parts_of
 
-# What users have asked for since the last tick is saved with what the reconciler has of the same kind.
+# Users' requests since the last tick are saved with the reconciler's of the same kind.
 JOINED = {
     "changed": ("unsettled", {"ticker"}),
     "snapshots": ("_snapshots", {B: None}),
     "questions": ("_questions", {("l", "c"): None}),
 }
 
-# Every other attribute, with what makes it known without being saved.
+# Every other attribute, with the reason why it need not be saved.
 DERIVABLE: dict[str, dict[str, str]] = {
     "Session": {
         "_books": "the store's, which are restored before",
@@ -87,7 +86,7 @@ def attributes(thing: Any) -> set[str]:
 
 
 def restored(session: Session, onto: Session, now: float = 1000.0) -> Session:
-    """``onto``, made what ``session`` is, by way of JSON."""
+    """``onto``, made equal to ``session`` by way of JSON."""
     memory = SessionMemory()
     session.save(memory)
     onto.restore(msgspec.json.decode(msgspec.json.encode(memory), type=SessionMemory), now)
@@ -95,7 +94,7 @@ def restored(session: Session, onto: Session, now: float = 1000.0) -> Session:
 
 
 def seen(part: Any, name: str) -> Any:
-    """An attribute as SAVED has it."""
+    """An attribute in the form that it has in SAVED."""
     value = getattr(part, name)
     if name == "_to_look_at":
         return [book.market_ticker for book in value]
@@ -155,8 +154,10 @@ def test_a_denial_of_a_book_that_has_changed_is_dropped() -> None:
 
 
 def script(driver: Driver, seed: int, between: Callable[[], None]) -> list[Any]:
-    """A life of a session by this seed; ``between`` is called after each step. What was reported and sent,
-    step by step."""
+    """A session's life, from this seed; ``between`` is called after each step.
+
+    Returns what was reported and sent, step by step.
+    """
     dice, history = random.Random(seed), []
     markets = [f"M{number}" for number in range(4)]
     for name in markets:

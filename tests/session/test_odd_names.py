@@ -1,5 +1,4 @@
-"""One rule for names, live and in captures: what feed.book() refuses to name is not kept as a book. Row
-S48."""
+"""One rule for names, live and in captures: no book is kept for a name that feed.book() refuses. Row S48."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults are all counted, and told as long as a peer that misbehaves all the time leaves room."""
+"""All faults are counted, and reported unless a peer misbehaves all the time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kalshi_feed import FeedFault
 from kalshi_feed.session.output import Output
 
 
-def told(output: Output) -> list[Any]:
+def reported(output: Output) -> list[Any]:
     found, _, _ = output.take()
     return found
 
@@ -17,10 +17,10 @@ def test_fault_rate_limit() -> None:
     output = Output(faults_a_second=3)
     for n in range(10):
         output.fault("protocol", str(n), 5.0 + n / 100)
-    assert [fault.message for fault in told(output)] == ["0", "1", "2"]
+    assert [fault.message for fault in reported(output)] == ["0", "1", "2"]
     output.fault("protocol", "later", 6.0, market_ticker="A")
     output.fault("other", "last", 6.1)
-    later, last = told(output)
+    later, last = reported(output)
     assert later == FeedFault("protocol", "later", None, {"market_ticker": "A", "suppressed": 7})
     assert last.context == {}
     assert output.counts.faults == {"protocol": 11, "other": 1}
@@ -31,7 +31,7 @@ def test_fault_in_the_first_second_of_time() -> None:
     error = ValueError("x")
     output.fault("protocol", "first", 0.0, error)
     output.fault("protocol", "second", 0.5)
-    (fault,) = told(output)
+    (fault,) = reported(output)
     assert fault.error is error
 
 

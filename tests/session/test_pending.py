@@ -1,4 +1,4 @@
-"""What users have asked for has one owner, and one method empties it."""
+"""Users' requests have one owner, and one method empties them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The conversation: what is wanted becomes commands, whatever the order of the wishes; lists and snapshots on
-request."""
+"""The conversation: requests become commands, in whatever order they come; lists and snapshots on request."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ def test_first_connect_reconnect_and_run_time_go_the_same_way() -> None:
 
 
 @pytest.mark.parametrize("use_yes_price", [True, False])
-def test_use_yes_price_is_always_said(use_yes_price: bool) -> None:
+def test_use_yes_price_is_always_explicit(use_yes_price: bool) -> None:
     driver = Driver(use_yes_price=use_yes_price)
     driver.want((BOOK, "trade"), "A", skip_ticker_ack=True)
     book, trades = driver.connect()
@@ -90,7 +89,7 @@ def test_the_parts_come_at_a_pace() -> None:
         assert driver.turn(*frames) == [] == driver.pass_time(0.019)
         commands = driver.pass_time(0.001)
         assert actions(commands) == ["add_markets"]
-    driver.play(commands)  # the rest fits into one command, so nothing is waited for
+    driver.play(commands)  # the rest fits into one command, so there is no wait
     assert driver.live() == set(MANY)
     driver.add(want, "Z")
     assert actions(driver.turn()) == ["add_markets"]
@@ -113,7 +112,7 @@ def test_snapshots_that_users_ask_for_come_at_a_pace() -> None:
     assert driver.session.next_deadline() == float("inf")
 
 
-def test_the_final_wish_wins() -> None:
+def test_the_last_request_wins() -> None:
     """S38: subscribe, unsubscribe, subscribe, within one answer."""
     driver = Driver()
     want = driver.want(BOOK, "A")
@@ -148,7 +147,7 @@ def test_wanted_again_while_it_is_being_ended() -> None:
     assert actions(commands) == ["unsubscribe"]
     driver.want(BOOK, "A")
     assert driver.turn() == [] and driver.status("A") == "PENDING"
-    assert driver.turn(*driver.venue.change("A", 100)) == []  # a late change of the old subscription
+    assert driver.turn(*driver.venue.change("A", 100)) == []  # a late change from the old subscription
     driver.play(commands)
     assert driver.live() == {"A"} and driver.session.sid_of(BOOK) == 2
     assert driver.faults() == []
@@ -165,14 +164,14 @@ def test_wanted_again_while_it_is_being_deleted() -> None:
     assert driver.turn(late) == [] and driver.status("A") == "LIVE"
     driver.take()
     (add,) = driver.turn(*driver.venue.answer(commands[0]))
-    assert action(add) == "add_markets" and driver.status("A") == "STALE"  # nothing of it comes now
+    assert action(add) == "add_markets" and driver.status("A") == "STALE"  # nothing comes for it now
     assert [gap.market_tickers for gap in driver.take(Gap)] == [("A",)]
     driver.play([add])
     assert driver.live() == {"A", "B"}
 
 
-def test_wanted_again_before_the_exchange_was_told_otherwise() -> None:
-    """No command would bring a snapshot, so one is asked for; a change before it is no fault."""
+def test_wanted_again_before_the_unsubscribe_was_sent() -> None:
+    """No command would bring a snapshot, so one is requested; a change before it is not a fault."""
     driver = Driver()
     want = driver.go_live("A", "B")
     driver.unwant(want)
@@ -203,7 +202,9 @@ def test_all_and_some() -> None:
     assert confirmed(driver, "trade") == {"*all*"} and not driver.venue.subscriptions["trade"].keys
     assert driver.session.confirmed("trade", some.keys_of("trade"))
     driver.add(some, "B")
-    assert driver.session.confirmed("trade", some.keys_of("trade"))  # all means those too, before the turn
+    assert driver.session.confirmed(
+        "trade", some.keys_of("trade")
+    )  # "all" includes those, even before the turn
     driver.play()
     driver.unwant(all_)
     driver.play()
@@ -236,7 +237,7 @@ def test_ticker_by_market_ids_and_then_by_tickers() -> None:
 
 
 def test_a_repeated_command_says_the_same() -> None:
-    """Though what is wanted has changed meanwhile, even the kind of filter."""
+    """Even if what is wanted has changed meanwhile, even the kind of filter."""
     driver = Driver()
     by_id = driver.want("ticker", "u1", selector="market_ids")
     (first,) = driver.connect()

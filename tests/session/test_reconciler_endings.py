@@ -12,7 +12,7 @@ from tests.session.support import actions
 @pytest.mark.parametrize("code", [10, 17, 25])
 @pytest.mark.parametrize("pending", [True, False])
 def test_terminal_error_with_a_sid(code: int, pending: bool) -> None:
-    """S24: whatever is in flight, the subscription is dead and its books are not LIVE."""
+    """S24: whatever is in flight, the subscription is dead, and its books are not LIVE."""
     driver = Driver()
     want = driver.go_live("A", "B")
     late = None
@@ -62,7 +62,7 @@ def test_terminal_error_that_names_an_overdue_get_snapshot() -> None:
     assert driver.live() == {"A"}
 
 
-def test_terminal_error_told_twice() -> None:
+def test_terminal_error_reported_twice() -> None:
     driver = Driver()
     driver.go_live("A")
     frame = error(10, sid=driver.sid, seq=driver.seq)
@@ -106,7 +106,7 @@ def test_a_subscription_that_dies_while_its_answer_is_awaited() -> None:
     assert driver.live() == {"A"} and driver.sid == 2
 
 
-def test_a_subscription_that_dies_again_and_again_is_asked_for_ever_more_slowly() -> None:
+def test_a_subscription_that_dies_again_and_again_is_made_more_and_more_slowly() -> None:
     driver = Driver()
     driver.go_live("A")
     waits = []
@@ -121,12 +121,11 @@ def test_a_subscription_that_dies_again_and_again_is_asked_for_ever_more_slowly(
     assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     driver.play_time(31)
     driver.turn(error(25, sid=driver.sid))
-    assert actions(driver.pass_time(0.5)) == ["subscribe"]  # it stood long enough to be forgiven
+    assert actions(driver.pass_time(0.5)) == ["subscribe"]  # it was open long enough for a fresh start
 
 
 def test_unsubscribed_unprompted() -> None:
-    """S30: still wanted, so the books are STALE and it is subscribed again; replies with and without a
-    number."""
+    """S30: still wanted, so the books are STALE, and it is subscribed again; with or without a seq."""
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B")

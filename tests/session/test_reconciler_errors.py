@@ -58,7 +58,7 @@ def test_a_refusal_that_names_markets_concerns_only_those(named: dict[str, Any])
 
 
 def test_near_the_limit_of_markets_what_fits_is_taken_and_the_rest_refused() -> None:
-    """Code 26 names no number: the command is halved until it fits (PROTOCOL.md 5.7)."""
+    """Code 26 does not state the limit: the command is halved until it fits (PROTOCOL.md 5.7)."""
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B", "C", "D", "E", "F")
@@ -174,7 +174,7 @@ def test_what_a_command_that_timed_out_may_have_added_is_deleted_when_it_is_unwa
         driver.add(want, "B")
         (command,) = driver.turn()
     assert action(command) == refused
-    listing = driver.turn(error(18, command["id"]))  # and yet the exchange has B now
+    listing = driver.turn(error(18, command["id"]))  # yet the exchange has B now
     driver.delete(want, "B")
     if refused == "subscribe":
         (add,) = driver.turn({"id": listing[0]["id"], "type": "ok", "msg": [{"channel": BOOK, "sid": 3}]})
@@ -188,7 +188,7 @@ def test_what_a_command_that_timed_out_may_have_added_is_deleted_when_it_is_unwa
 
 @pytest.mark.parametrize("is_done", [True, False])
 def test_a_subscribe_to_all_that_timed_out_and_then_fewer_are_wanted(is_done: bool) -> None:
-    """What it may have brought ends first; if it was not carried out, nothing is in doubt any more."""
+    """Whatever it may have opened is ended first; if it opened nothing, there is nothing uncertain left."""
     driver = Driver()
     want = driver.want("trade")
     driver.connect()
@@ -207,8 +207,7 @@ def test_a_subscribe_to_all_that_timed_out_and_then_fewer_are_wanted(is_done: bo
 
 @pytest.mark.parametrize("is_done", [True, False])
 def test_a_delete_that_timed_out_and_is_regretted(is_done: bool) -> None:
-    """Nobody knows whether the market is still sent: it is asked for once more, and its book is not LIVE
-    before."""
+    """Whether the market is still sent is unknown: it is added again, and its book is not LIVE until then."""
     driver = Driver()
     want = driver.want(BOOK, "A", "B")
     driver.connect()
@@ -229,7 +228,7 @@ def test_a_delete_that_timed_out_and_is_regretted(is_done: bool) -> None:
 
 
 def test_an_end_that_timed_out_and_is_regretted() -> None:
-    """Of a filter it is tried whether it still stands; all markets are ended for certain, and begun anew."""
+    """With a filter, the session tries whether it is still there; "all markets" is ended and opened again."""
     driver = Driver()
     for channel, selected in (("fill", ("A",)), ("trade", ())):
         want = driver.want(channel, *selected)
@@ -252,7 +251,7 @@ def test_an_end_that_timed_out_and_is_regretted() -> None:
     ]
 
 
-def test_books_are_stale_while_nobody_knows_whether_their_subscription_ended() -> None:
+def test_books_are_stale_while_it_is_unknown_whether_their_subscription_ended() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -277,7 +276,9 @@ def test_a_list_of_indices_is_asked_for_once_the_channel_is_open() -> None:
     assert action(subscribe) == "subscribe"
     (question,) = driver.turn(subscribed(subscribe["id"], "cfbenchmarks_value", 1))
     assert params(question) == {"sids": [1], "action": "indexlist"}
-    assert driver.turn() == [] and driver.pass_time(100) == []  # the answer is a message; none is waited for
+    assert (
+        driver.turn() == [] and driver.pass_time(100) == []
+    )  # the answer is a message; the session does not wait for it
 
 
 def test_already_subscribed_and_unwanted() -> None:
@@ -285,7 +286,7 @@ def test_already_subscribed_and_unwanted() -> None:
     want = driver.want("trade", "A")
     driver.connect()
     driver.unwant(want)
-    list_, end = driver.turn(error(6, 1), trade("A", 3, 9))  # the frame tells the sid sooner than the list
+    list_, end = driver.turn(error(6, 1), trade("A", 3, 9))  # the frame reveals the sid sooner than the list
     assert action(list_) == "list_subscriptions"
     assert (action(end), params(end)) == ("unsubscribe", {"sids": [3]})
 
@@ -373,10 +374,10 @@ def test_errors_without_id_and_sid_concern_the_oldest_command() -> None:
     want = driver.want("trade", "A")
     other = driver.want("fill", "A")
     driver.connect()
-    driver.turn(error(8, None, sid=44))  # a sid that is none of ours: nobody's
+    driver.turn(error(8, None, sid=44))  # a sid that is not ours
     assert want.error is None and other.error is None
     driver.turn(error(8))
-    assert other.error is not None and want.error is None  # fill was asked first
+    assert other.error is not None and want.error is None  # fill was sent first
 
 
 def test_errors_with_our_sid_concern_its_oldest_command() -> None:

@@ -26,8 +26,7 @@ def test_subscribed_with_nothing_but_a_sid() -> None:
 
 
 def test_the_2025_guide_names_no_sid() -> None:
-    """Nor does it nest the channel. The first data frame tells the sid; before any, list_subscriptions
-    does."""
+    """Nor is the channel nested. The first data frame reveals the sid, or list_subscriptions does."""
     driver = Driver()
     want = driver.want((BOOK, "trade"), "A")
     driver.connect()
@@ -46,7 +45,7 @@ def test_the_2025_guide_names_no_sid() -> None:
     assert (action(add_trade), params(add_trade)["sids"]) == ("add_markets", [6])
 
 
-def test_a_sid_that_nobody_tells_is_asked_for_to_repair() -> None:
+def test_a_sid_that_is_not_stated_is_asked_for_to_repair() -> None:
     driver = Driver()
     driver.want(BOOK, "A", "B")
     driver.connect()
@@ -108,13 +107,13 @@ def test_ok_with_neither_id_nor_sid() -> None:
     driver.add(want, "B")
     driver.turn()
     driver.turn(ok(None))
-    assert confirmed(driver) == {"A", "B"} and box == []  # a list looks otherwise
+    assert confirmed(driver) == {"A", "B"} and box == []  # a list looks different
     driver.turn({"type": "ok", "msg": [{"channel": BOOK, "sid": 1}]})
     assert box == [((BOOK, 1),)]
 
 
 def test_ok_for_a_channel_that_was_open_already() -> None:
-    """Protocol 5.3: no snapshot comes, so it is asked for; the numbers go on from there."""
+    """PROTOCOL.md 5.3: no snapshot comes, so it is requested; seq continues from there."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -146,7 +145,7 @@ def test_that_ok_may_list_more_than_was_asked() -> None:
 
 
 def test_ok_to_a_repeated_subscribe_does_not_hide_a_loss() -> None:
-    """The first answer was lost, the frames were not: numbers are checked all the way."""
+    """The first answer was lost, but not the frames: seq is checked throughout."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -157,7 +156,7 @@ def test_ok_to_a_repeated_subscribe_does_not_hide_a_loss() -> None:
     assert driver.status("A") == "STALE"
 
 
-def test_subscribed_to_the_first_of_two_questions() -> None:
+def test_subscribed_to_the_first_of_two_tries() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
     (first,) = driver.connect()
@@ -187,8 +186,8 @@ def test_the_second_answer_may_be_an_error() -> None:
     assert driver.live() == {"A"} and want.error is None
 
 
-def test_two_subscriptions_of_two_questions() -> None:
-    """The first had ended when the second was answered: it must not be left open unwanted."""
+def test_two_subscriptions_from_two_tries() -> None:
+    """The first had ended when the second was answered: the second must not stay open unwanted."""
     driver = Driver()
     want = driver.want("trade", "A")
     (first,) = driver.connect()
@@ -200,7 +199,7 @@ def test_two_subscriptions_of_two_questions() -> None:
     assert params(end) == {"sids": [2]}
 
 
-def test_a_subscription_that_nobody_waits_for_any_more() -> None:
+def test_a_subscription_that_is_no_longer_waited_for() -> None:
     driver = Driver()
     want = driver.want("trade", "A")
     (first,) = driver.connect()
@@ -214,8 +213,8 @@ def test_a_subscription_that_nobody_waits_for_any_more() -> None:
     assert params(end) == {"sids": [2]}
 
 
-def test_subscribed_for_the_past_is_no_answer() -> None:
-    """A repeated frame, after the channel was subscribed anew."""
+def test_subscribed_from_the_past_is_not_an_answer() -> None:
+    """A repeated frame, after the channel was subscribed again."""
     driver = Driver()
     want = driver.go_live("A")
     driver.unwant(want)
@@ -251,7 +250,7 @@ def test_replies_of_the_wrong_type_leave_the_command_waiting() -> None:
     assert driver.live() == {"A", "B"} and box == [((BOOK, 1),)]
 
 
-def test_replies_to_nobody() -> None:
+def test_replies_that_answer_nothing() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.turn(ok(99), ok(None), unsubscribed(None, 44), unsubscribed(None, None), unsubscribed(99, 45))
@@ -260,7 +259,7 @@ def test_replies_to_nobody() -> None:
 
 
 def test_an_end_of_another_subscription_does_not_end_this_one() -> None:
-    """`unsubscribed` without id for a sid that is none of ours, while an unsubscribe waits for its answer."""
+    """`unsubscribed` without an id for a sid that is not ours, while an unsubscribe waits for its answer."""
     driver = Driver()
     want = driver.want("trade", "A")
     driver.play(driver.connect())
@@ -270,7 +269,7 @@ def test_an_end_of_another_subscription_does_not_end_this_one() -> None:
     assert driver.session.sid_of("trade") == 1
     driver.turn(unsubscribed(None, None))
     assert driver.session.sid_of("trade") is None
-    driver.turn(unsubscribed(end["id"], 1))  # once more
+    driver.turn(unsubscribed(end["id"], 1))  # again
     assert driver.faults() == ["unexpected_reply"]
 
 
@@ -304,7 +303,7 @@ def test_get_snapshot_may_be_answered_by_ok_too() -> None:
 
 
 def test_frames_before_subscribed() -> None:
-    """S08: they tell the sid, and if `subscribed` names another one they were not of this subscription."""
+    """S08: they reveal the sid; if `subscribed` names another one, they belong to another subscription."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -314,7 +313,7 @@ def test_frames_before_subscribed() -> None:
     assert driver.live() == {"A"} and driver.session.confirmed(BOOK, ["A"]) and driver.take(Gap) == []
 
 
-def test_frames_of_a_stranger_before_subscribed() -> None:
+def test_frames_of_another_subscription_before_subscribed() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -333,7 +332,7 @@ def test_one_sid_given_to_two_channels() -> None:
     driver.connect()
     driver.turn(subscribed(1, BOOK, 1), snapshot("A", 1, 1), subscribed(2, "trade", 1))
     assert driver.session.sid_of(BOOK) is None and driver.session.sid_of("trade") == 1
-    assert driver.status("A") == "STALE"  # what comes under that sid is no longer taken for a book's
+    assert driver.status("A") == "STALE"  # frames with that sid no longer belong to the books
     (list_,) = driver.pass_time(10)  # no snapshot has come, and there is no sid to ask with
     driver.turn(
         {

@@ -1,4 +1,4 @@
-"""The conversation: commands that get no answer, or a late one."""
+"""The conversation: commands with no answer, or a late one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_answer_is_asked_once_more_and_then_the_connection_is_given_up(cmd: s
 
 
 def test_an_answer_that_may_lie_unread_is_not_overdue() -> None:
-    """Behind a consumer that holds up the reading: no answer is missed before all has been read."""
+    """While a callback holds up the reader: no answer counts as missing before everything was read."""
     driver = Driver()
     driver.want(BOOK, "A")
     (command,) = driver.connect()
@@ -58,7 +58,7 @@ def test_an_answer_that_may_lie_unread_is_not_overdue() -> None:
     assert driver.give_up == "no answer to list_subscriptions"
 
 
-def test_no_answer_to_a_list_that_nobody_but_the_session_asked_for() -> None:
+def test_no_answer_to_a_list_that_only_the_session_asked_for() -> None:
     driver = Driver()
     want = driver.want("trade", "A")
     driver.connect()
@@ -70,7 +70,7 @@ def test_no_answer_to_a_list_that_nobody_but_the_session_asked_for() -> None:
     assert driver.give_up == "no answer to list_subscriptions"
 
 
-def test_a_late_answer_to_the_first_question_about_a_change() -> None:
+def test_a_late_answer_to_the_first_try_of_a_change() -> None:
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B")

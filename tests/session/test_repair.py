@@ -1,5 +1,4 @@
-"""Books that are not right: STALE at once, told before anything later, and repaired by the mildest means that
-works."""
+"""Wrong books: STALE at once, reported before anything later, repaired by the mildest means that works."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ MANY = [f"M{n}" for n in range(1200)]
 
 
 def test_gap_makes_every_book_of_the_sid_stale_and_is_repaired() -> None:
-    """S01. Told before anything later; deltas neither applied nor delivered until each market's snapshot."""
+    """S01. Reported before anything later; no deltas applied or delivered until each market's snapshot."""
     driver = Driver()
     driver.go_live("A", "B")
     before = dict(driver.books["A"].yes)
@@ -37,8 +36,8 @@ def test_gap_makes_every_book_of_the_sid_stale_and_is_repaired() -> None:
     market = first["msg"]["market_ticker"]
     driver.turn(first)
     assert driver.live() == {market}
-    (told,) = driver.take()
-    assert isinstance(told, OrderbookSnapshot)
+    (item,) = driver.take()
+    assert isinstance(item, OrderbookSnapshot)
     driver.turn(*driver.venue.change("A", 100), *driver.venue.change("B", 100))
     driver.take()
     driver.turn(delta("A", 1, second["seq"] + 3))  # after the second snapshot was lost
@@ -78,7 +77,7 @@ def test_the_snapshot_that_shows_the_gap_is_good_itself() -> None:
 
 
 def test_a_gap_concerns_a_book_that_is_not_confirmed_yet() -> None:
-    """Its snapshot came before the `ok`, and what the gap hides may be a change of it."""
+    """Its snapshot came before the `ok`, and the gap may hide a change to it."""
     driver = Driver()
     want = driver.go_live("A")
     driver.add(want, "B")
@@ -124,8 +123,7 @@ def test_many_gaps_in_a_long_time_are_bearable() -> None:
 
 
 def test_markets_that_only_the_exchange_names_do_no_harm() -> None:
-    """A list of more than was asked for, and then a gap, a look for missing snapshots, a repair that
-    fails."""
+    """A list of more markets than requested; then a gap, a look for missing snapshots, a failed repair."""
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -148,7 +146,7 @@ def test_a_connection_that_is_lost_leaves_no_book_live_not_even_an_unconfirmed_o
     assert driver.status("A") == "STALE"
 
 
-def test_a_gap_on_another_channel_is_told_and_no_more() -> None:
+def test_a_gap_on_another_channel_is_only_reported() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.want("trade")
@@ -198,7 +196,7 @@ def test_three_failed_repairs_within_a_minute_are_too_many() -> None:
     assert driver.give_up is None and driver.live() == {"A", "B"}
     lose(driver)
     driver.pass_time(0.02)
-    lose(driver)  # the new connection begins with none
+    lose(driver)  # the new connection starts from zero
     assert driver.give_up is None
 
 
@@ -256,7 +254,7 @@ def test_get_snapshot_put_off(code: int) -> None:
     assert driver.live() == {"A"}
 
 
-def test_a_refusal_of_what_a_user_asked_for_is_no_failed_repair() -> None:
+def test_a_refused_user_request_is_not_a_failed_repair() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.wanted.snapshots["A"] = None
@@ -284,7 +282,7 @@ def test_negative_size_touches_one_market() -> None:
 
 
 def test_delta_before_snapshot() -> None:
-    """S07: neither applied nor delivered, told once, asked for."""
+    """S07: neither applied nor delivered, reported once; the snapshot is requested."""
     driver = Driver()
     driver.venue.mute.add("A")
     driver.want(BOOK, "A")
@@ -301,7 +299,7 @@ def test_delta_before_snapshot() -> None:
     assert len(driver.take(OrderbookDelta)) == 1
 
 
-def test_deltas_before_snapshots_are_no_failed_repairs() -> None:
+def test_deltas_before_snapshots_are_not_failed_repairs() -> None:
     driver = Driver()
     driver.venue.mute |= {"A", "B", "C", "D"}
     driver.want(BOOK, "A", "B", "C", "D")
@@ -325,7 +323,7 @@ def test_an_unreadable_snapshot_is_asked_for_again_but_not_in_a_storm() -> None:
     assert driver.live() == {"A", "B"} and driver.sid == 1
 
 
-def test_markets_that_end_on_another_channel_hurt_no_book() -> None:
+def test_markets_that_end_on_another_channel_do_not_affect_books() -> None:
     driver = Driver()
     driver.go_live("A")
     want = driver.want("trade", "A")

@@ -1,4 +1,4 @@
-"""The states and the rungs that a repair goes through, by name."""
+"""The states and rungs of a repair, by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_first_snapshots_are_expected_and_then_nothing_is_left_to_do() -> None:
     driver.want(BOOK, "A")
     driver.play(driver.connect())
     assert driver.live() == {"A"}
-    assert state_of(driver)[0] is RepairState.EXPECTING  # the others of a larger subscription would be
+    assert state_of(driver)[0] is RepairState.EXPECTING  # in a larger subscription, the others would be
     driver.pass_time(10)
     assert state_of(driver) == (RepairState.IDLE, RepairRung.SNAPSHOT)
 

@@ -24,7 +24,7 @@ def test_snapshots_that_may_lie_unread_are_not_overdue() -> None:
     assert driver.live() == {"A"}
     lose(driver)
     driver.session.fell_behind(driver.now)
-    assert asked(driver.pass_time(0.02)) == {"A"}  # asking does not wait
+    assert asked(driver.pass_time(0.02)) == {"A"}  # the request itself does not wait
     assert actions(driver.pass_time(10)) == ["unsubscribe"]
 
 
@@ -60,8 +60,8 @@ def test_no_answer_then_a_new_subscription_then_a_new_connection() -> None:
     assert driver.live() == {"A", "B"}
 
 
-def test_an_exchange_that_never_behaves_is_not_dialled_for_ever() -> None:
-    """After a new connection did not help either, the markets are asked for once in a while."""
+def test_an_exchange_that_never_behaves_is_not_dialed_forever() -> None:
+    """If a new connection does not help either, the markets are requested once in a while."""
     driver = Driver()
     driver.go_live("A")
     driver.venue.mute.add("A")
@@ -78,7 +78,7 @@ def test_an_exchange_that_never_behaves_is_not_dialled_for_ever() -> None:
     driver.venue.mute.add("A")
     lose(driver)
     driver.play_time(11)
-    assert driver.sid == 2  # it has answered, so it is no longer known as one that does not
+    assert driver.sid == 2  # it has answered, so it is no longer mute
 
 
 def test_the_ladder_begins_at_the_bottom_after_it_has_helped() -> None:
@@ -103,7 +103,7 @@ def test_no_new_subscription_over_a_change_in_flight() -> None:
     assert driver.faults() == ["no_snapshot"]
 
 
-def test_no_new_subscription_where_there_is_none() -> None:
+def test_no_new_subscription_if_there_is_none() -> None:
     driver = Driver()
     want = driver.go_live("A")
     lose(driver)
@@ -120,7 +120,7 @@ def test_no_new_subscription_where_there_is_none() -> None:
     assert driver.live() == {"A"}
 
 
-def test_books_that_nobody_wants_any_more_end_the_repair() -> None:
+def test_books_that_are_no_longer_wanted_end_the_repair() -> None:
     driver = Driver()
     want = driver.go_live("A", "B")
     lose(driver)
@@ -153,8 +153,7 @@ def test_a_market_that_never_answers_tears_nothing_down() -> None:
 
 
 def test_mute_markets_do_not_hold_up_the_others() -> None:
-    """1,200 markets, of which one in each chunk answers nothing: the others are repaired chunk after
-    chunk."""
+    """1,200 markets, one per chunk of which never answers: the others are repaired chunk by chunk."""
     driver = Driver()
     driver.go_live(*MANY)
     driver.venue.mute |= {MANY[0], MANY[600], MANY[1199]}
@@ -163,7 +162,7 @@ def test_mute_markets_do_not_hold_up_the_others() -> None:
     driver.play_time(31)
     assert driver.live() == set(MANY) - driver.venue.mute and driver.give_up is None and driver.sid == 1
     lose(driver, MANY[5])
-    driver.play_time(1)  # those that did not answer are asked last
+    driver.play_time(1)  # those that did not answer go last
     assert len(driver.live()) == len(MANY) - 3
     driver.venue.mute.clear()
     driver.play_time(75)
@@ -171,7 +170,7 @@ def test_mute_markets_do_not_hold_up_the_others() -> None:
 
 
 def test_an_answer_may_repeat_the_last_number() -> None:
-    """Then it is no duplicate; and a duplicate is none."""
+    """Such an answer is not a duplicate; and a duplicate is not an answer."""
     driver = Driver()
     driver.go_live("A", "B")
     lose(driver)
@@ -202,7 +201,7 @@ def test_chunks_of_a_repair_follow_one_another() -> None:
 
 
 def test_a_promised_snapshot_that_does_not_come_is_asked_for() -> None:
-    """S29; others that come prolong the patience, but not without end."""
+    """S29; others that come extend the deadline, up to a limit."""
     driver = Driver()
     driver.venue.mute.add("A")
     want = driver.want(BOOK, "A")

@@ -166,7 +166,7 @@ def test_retry_after_is_heeded_and_capped() -> None:
 
 
 @pytest.mark.parametrize("code", [1008, 1012, 1013])
-def test_restarts_and_refusals_are_not_dialled_at_once(code: int) -> None:
+def test_restarts_and_refusals_are_not_dialed_at_once(code: int) -> None:
     assert delays(retries(chance=0.0), 1, ConnectionLost(code)) == [2.5]
     assert delays(retries(chance=1.0), 1, ConnectionLost(code)) == [5]
     assert delays(retries(ReconnectPolicy(initial_delay=20, jitter=False)), 1, ConnectionLost(code)) == [20]

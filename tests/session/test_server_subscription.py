@@ -1,4 +1,4 @@
-"""Which command comes next on the way from what is confirmed to what is wanted."""
+"""Which command comes next on the way from the confirmed state to the wanted one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_then_add_and_only_then_delete() -> None:
 
 def test_the_last_one_goes_by_unsubscribing() -> None:
     assert step(subscription("A")) == ("unsubscribe", ())
-    assert step(subscription()) == ("unsubscribe", ())  # open, nobody knows for what
+    assert step(subscription()) == ("unsubscribe", ())  # open, but it is not known for which markets
     assert step(subscription(), "A") == ("add_markets", ("A",))
 
 

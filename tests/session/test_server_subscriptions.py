@@ -1,4 +1,4 @@
-"""Whose sid is whose."""
+"""Which sid belongs to which channel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def opened(subscriptions: ServerSubscriptions, name: str, sid: int | None = None
         subscriptions.adopt(subscriptions[name], sid)
 
 
-def test_frames_find_their_link_by_sid_and_by_type_before_it_is_known() -> None:
+def test_frames_find_their_subscription_by_sid_and_by_type_before_it_is_known() -> None:
     subscriptions = ServerSubscriptions()
     assert subscriptions.of_frame(1, "trade") is None
     subscriptions["trade"]
-    assert subscriptions.of_frame(1, "trade") is None  # nothing was asked for
+    assert subscriptions.of_frame(1, "trade") is None  # nothing was requested
     subscriptions["trade"].pending = Command(1, "subscribe", "trade", (), 0.0)
     assert subscriptions.of_frame(None, "trade") is subscriptions["trade"]
     assert subscriptions.of_frame(1, "trade") is subscriptions["trade"]
@@ -27,14 +27,14 @@ def test_frames_find_their_link_by_sid_and_by_type_before_it_is_known() -> None:
     assert subscriptions.of_frame(None, "trade") is subscriptions["trade"]
 
 
-def test_a_retired_sid_is_nobodys() -> None:
+def test_a_retired_sid_belongs_to_no_channel() -> None:
     subscriptions = ServerSubscriptions()
     opened(subscriptions, "trade", 1)
     subscriptions.retire(subscriptions["trade"])
     subscriptions["trade"].is_open = True
     assert subscriptions.of_frame(1, "trade") is None
     assert subscriptions.of_sid(1) is None
-    opened(subscriptions, "trade", 1)  # until it is given anew
+    opened(subscriptions, "trade", 1)  # until the exchange uses it again
     assert subscriptions.of_frame(1, "trade") is subscriptions["trade"]
     assert not subscriptions.retired
 
@@ -46,11 +46,11 @@ def test_retiring_what_had_no_sid() -> None:
     assert not subscriptions["trade"].is_open and not subscriptions.retired
 
 
-def test_one_sid_belongs_to_one_link() -> None:
+def test_one_sid_belongs_to_one_subscription() -> None:
     subscriptions = ServerSubscriptions()
     opened(subscriptions, "trade", 1)
     opened(subscriptions, "fill", 1)
-    # whatever comes next
+    # whatever seq comes next is accepted
     assert subscriptions["trade"].sid is None and subscriptions["trade"].next_seq is None
     subscriptions["user_orders"].next_seq = 5
     subscriptions.adopt(subscriptions["user_orders"], 1)

@@ -1,4 +1,4 @@
-"""Frames in: the sequence check, what is applied, and what is delivered; the verdict on a connection."""
+"""Frames in: the sequence check, what is applied, what is delivered; whether a connection was healthy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_snapshot_and_deltas() -> None:
 
 
 def test_the_other_price_convention() -> None:
-    """S35: whatever use_yes_price was, the book holds own prices."""
+    """S35: whatever use_yes_price is, the book holds each side's own prices."""
     driver = Driver(use_yes_price=False)
     driver.want(BOOK, "A")
     driver.connect()
@@ -70,7 +70,7 @@ def test_unsolicited_snapshot_replaces_the_book_and_an_empty_one_empties_it() ->
     assert len(driver.take(OrderbookSnapshot)) == 3 and driver.pass_time(100) == []
 
 
-def test_books_that_nobody_wants_are_left_alone() -> None:
+def test_books_that_are_not_wanted_are_left_alone() -> None:
     driver = Driver()
     want = driver.go_live("A", "B")
     driver.delete(want, "A")
@@ -105,8 +105,8 @@ def test_books_that_nobody_wants_are_left_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("others", [0, 3])
-def test_numbers_that_are_none_touch_one_market(fields: dict[str, str], others: int) -> None:
-    """S14; alone, and in a batch with good frames."""
+def test_bad_numbers_affect_one_market(fields: dict[str, str], others: int) -> None:
+    """S14: alone, and in a batch with good frames."""
     driver = Driver()
     driver.go_live("A", "B")
     good = [driver.venue.change("B", 100)[0] for _ in range(others)]
@@ -114,7 +114,7 @@ def test_numbers_that_are_none_touch_one_market(fields: dict[str, str], others: 
     bad["msg"].update(fields)
     driver.turn(*good, bad)
     assert driver.live() == {"B"} and driver.books["A"].yes == {4000: 100}
-    assert [fault.kind for fault in driver.told if isinstance(fault, FeedFault)] == ["protocol"]
+    assert [fault.kind for fault in driver.delivered if isinstance(fault, FeedFault)] == ["protocol"]
     (fault, gap) = driver.take()[-2:]
     assert isinstance(fault, FeedFault) and isinstance(fault.error, ProtocolError)
     assert isinstance(gap, Gap) and gap.market_tickers == ("A",)
@@ -126,8 +126,7 @@ def test_numbers_that_are_none_touch_one_market(fields: dict[str, str], others: 
     "bad", ["negative size", "no number", "no side", "market that is none", "bad snapshot", "unknown type"]
 )
 def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None:
-    """The others of the read are applied and delivered, in order: those before it on the quick way, and those
-    behind it."""
+    """The rest of the read is applied and delivered in order, before it on the fast path and after it."""
     driver = with_trades("A", "B")
     changes = [
         driver.venue.change("B", size, price)[0] for size, price in ((100, 4000), (55, 1700), (-200, 4000))
@@ -146,9 +145,9 @@ def test_a_bad_frame_in_the_middle_of_a_read_costs_only_itself(bad: str) -> None
         driver.venue.change("B", size, price, "no")[0] for size, price in ((300, 4100), (1, 4200), (5, 4100))
     ]
     driver.turn(*changes[:3], frame, trade("B", 2, 1), *changes[3:])
-    told = [item for item in driver.take() if isinstance(item, (OrderbookDelta, Trade))]
+    taken = [item for item in driver.take() if isinstance(item, (OrderbookDelta, Trade))]
     seqs = [change["seq"] for change in changes]
-    assert [(item.type, item.seq) for item in told] == [
+    assert [(item.type, item.seq) for item in taken] == [
         *(("orderbook_delta", seq) for seq in seqs[:3]),
         ("trade", 1),
         *(("orderbook_delta", seq) for seq in seqs[3:]),
@@ -186,7 +185,7 @@ def test_swapped_frames_are_a_gap_and_the_late_one_is_ignored() -> None:
 
 
 def test_numbers_that_start_again() -> None:
-    """S04: never taken for old duplicates for ever, and never merged."""
+    """S04: not mistaken for old duplicates indefinitely, and never merged."""
     driver = Driver()
     driver.go_live("A", "B")
     for _ in range(10):
@@ -201,7 +200,7 @@ def test_numbers_that_start_again() -> None:
 
 
 def test_numbers_that_start_again_long_after_a_gap() -> None:
-    """While a market that does not answer waits to be asked again."""
+    """While a mute market waits to be asked for again."""
     driver = Driver()
     driver.venue.mute.add("C")
     driver.want(BOOK, "A", "B", "C")
@@ -220,12 +219,12 @@ def test_numbers_that_start_again_long_after_a_gap() -> None:
     assert driver.live() == {"A", "B", "C"} and driver.sid == 1
 
 
-def test_a_trade_that_went_back_is_dropped_and_told() -> None:
+def test_a_trade_that_went_back_is_dropped_and_reported() -> None:
     driver = with_trades("A")
     driver.turn(*[trade("A", 2, n) for n in (1, 2, 3, 1, 2, 4)])
-    told = driver.take()
-    assert [m.seq for m in told if isinstance(m, Trade)] == [1, 2, 3, 2, 4]
-    assert [g.reason for g in told if isinstance(g, Gap)] == ["sequence went back", "sequence gap"]
+    taken = driver.take()
+    assert [m.seq for m in taken if isinstance(m, Trade)] == [1, 2, 3, 2, 4]
+    assert [g.reason for g in taken if isinstance(g, Gap)] == ["sequence went back", "sequence gap"]
     assert driver.live() == {"A"}
 
 
@@ -243,7 +242,7 @@ def test_a_snapshot_whose_number_is_far_ahead_is_not_believed_for_long() -> None
     assert driver.live() == {"A"} and driver.books["A"].yes == driver.venue.books["A"]["yes"]
 
 
-def test_a_number_far_ahead_does_not_silence_the_trades() -> None:
+def test_a_seq_far_ahead_does_not_silence_the_trades() -> None:
     driver = with_trades("A")
     driver.turn(*[trade("A", 2, n) for n in (1, 10**12, 2, 3, 4)])
     assert [m.seq for m in driver.take(Trade)] == [1, 10**12, 3, 4]
@@ -269,8 +268,7 @@ def test_replies_use_up_a_number_or_repeat_the_last_one(counts: bool) -> None:
 
 
 def test_a_reply_that_repeats_numbers_shows_a_loss_too() -> None:
-    """Once this exchange has been seen to repeat the last number, one that we still expect is of a lost
-    frame."""
+    """Once replies are known to repeat the last seq, one with the next seq shows that a frame was lost."""
     driver = Driver()
     driver.venue.counts_replies = False
     want = driver.go_live("A", "B")
@@ -299,15 +297,15 @@ def test_a_reply_shows_a_loss() -> None:
     assert driver.live() == {"A", "B", "C"}
 
 
-def test_numbers_on_a_channel_that_has_none_mean_nothing() -> None:
+def test_seqs_on_an_unsequenced_channel_mean_nothing() -> None:
     driver = Driver()
     driver.want("fill", "A")
     driver.play(driver.connect())
     fill = {"type": "fill", "sid": 1, "msg": {"market_ticker": "A", "trade_id": "t"}}
     driver.turn(ok(None, 1, 44), fill | {"seq": 3}, fill | {"seq": 2}, fill)
-    told = driver.take()
-    assert sum(isinstance(message, Fill) for message in told) == 3
-    assert not any(isinstance(event, Gap) for event in told)
+    taken = driver.take()
+    assert sum(isinstance(message, Fill) for message in taken) == 3
+    assert not any(isinstance(event, Gap) for event in taken)
 
 
 def test_a_book_frame_without_a_number_may_be_anything() -> None:
@@ -352,7 +350,7 @@ def test_verdict_without_books() -> None:
     driver.connect()
     driver.now += 5
     assert driver.disconnect()
-    assert not driver.disconnect()  # a dial that failed is no session
+    assert not driver.disconnect()  # a failed dial is not a session
 
 
 def test_nothing_is_due_while_nothing_is_wanted() -> None:

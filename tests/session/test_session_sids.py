@@ -1,4 +1,7 @@
-"""Frames in: whose they are. What is nobody's, of the past, or of another channel is left out and told."""
+"""Frames in: to which subscription they belong.
+
+Those that belong to none, to one that has ended, or to another channel are left out and reported.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tests.session.driver import BOOK, Driver, delta, snapshot, subscribed, tick
 from tests.session.support import with_trades
 
 
-def test_unknown_sid_is_told_once() -> None:
+def test_unknown_sid_is_reported_once() -> None:
     """S05."""
     driver = with_trades("A")
     driver.turn(delta("A", 999, 5), delta("A", 999, 6), snapshot("A", 999, 7), trade("A", 998, 1))
@@ -22,7 +25,7 @@ def test_unknown_sid_is_told_once() -> None:
     assert len(driver.faults()) == 98  # memory is bounded
 
 
-def test_frames_of_a_channel_nobody_asked_for() -> None:
+def test_frames_of_a_channel_that_was_not_requested() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.turn(trade("A", None, None), ticker("A", None), trade("A", 7, 1))
@@ -64,8 +67,8 @@ def test_the_same_sid_after_a_reconnect_is_another_subscription() -> None:
 
 
 @pytest.mark.parametrize("channel", ["trade", "ticker"])
-def test_a_book_message_under_anothers_sid(channel: str) -> None:
-    """Neither applied nor delivered: in what order it belongs nobody knows."""
+def test_a_book_message_under_another_channels_sid(channel: str) -> None:
+    """Neither applied nor delivered: its ordering is undefined."""
     driver = Driver()
     driver.go_live("A")
     driver.want(channel)
@@ -81,7 +84,7 @@ def test_a_book_message_under_anothers_sid(channel: str) -> None:
 
 
 def test_events_that_two_channels_share() -> None:
-    """event_lifecycle comes on both lifecycle channels; it must not give one the other's sid for good."""
+    """event_lifecycle comes on both lifecycle channels, and must not mix up their sids for good."""
     driver = Driver()
     driver.want(("market_lifecycle_v2", "multivariate_market_lifecycle"))
     driver.connect()
@@ -100,14 +103,14 @@ def test_events_that_two_channels_share() -> None:
 
 
 def test_unknown_types() -> None:
-    """S21: counted, delivered, and their numbers count."""
+    """S21: counted, delivered, and their seqs count."""
     driver = Driver()
     driver.go_live("A", "B")
     hello = {"type": "hello_v9", "sid": 1, "seq": driver.seq, "msg": {"x": 1}}
     driver.turn(hello, *driver.venue.change("A", 100), {"type": "hello_v9"}, {"type": "hello_v9", "sid": 77})
     assert driver.live() == {"A", "B"} and driver.books["A"].yes == {4000: 200}
     assert len(driver.take(UnknownMessage)) == 2 and driver.ignored("unknown_sid") == 1
-    driver.turn({"type": "hello_v9", "sid": 1})  # without a number: not checkable, and no book message
+    driver.turn({"type": "hello_v9", "sid": 1})  # without a seq: cannot be checked, and not a book message
     assert driver.live() == {"A", "B"} and len(driver.take(UnknownMessage)) == 1
     driver.turn({"type": "hello_v9", "sid": 1, "seq": driver.seq + 1})
     assert driver.live() == set()

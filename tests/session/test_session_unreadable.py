@@ -1,4 +1,4 @@
-"""Frames in: those that cannot be read, or hold numbers that are none."""
+"""Frames in: those that cannot be read, or whose numbers are not numbers."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_a_frame_that_may_have_been_anything_is_a_gap_on_every_sequenced_sid(pay
     driver.play()
     driver.take()
     driver.turn(payload, *driver.venue.change("A", 100), trade("A", 2, 5))
-    told = driver.take()
-    assert {gap.channel for gap in told if isinstance(gap, Gap)} == {BOOK, "trade"}
-    (fault,) = [fault for fault in told if isinstance(fault, FeedFault)]
+    taken = driver.take()
+    assert {gap.channel for gap in taken if isinstance(gap, Gap)} == {BOOK, "trade"}
+    (fault,) = [fault for fault in taken if isinstance(fault, FeedFault)]
     assert fault.kind == "protocol" and "frame" in fault.context and isinstance(fault.error, ProtocolError)
-    assert driver.live() == set() and any(isinstance(message, Trade) for message in told)
+    assert driver.live() == set() and any(isinstance(message, Trade) for message in taken)
     driver.play_time(1)
     assert driver.live() == {"A"} and driver.session.output.counts.messages["unreadable"] == 1
 
 
-def test_also_on_a_subscription_whose_sid_nobody_has_told() -> None:
+def test_also_on_a_subscription_whose_sid_is_not_known_yet() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -55,7 +55,7 @@ def test_also_on_a_subscription_whose_sid_nobody_has_told() -> None:
     assert driver.live() == set()
 
 
-def test_deltas_on_a_subscription_whose_sid_nobody_has_told() -> None:
+def test_deltas_on_a_subscription_whose_sid_is_not_known_yet() -> None:
     driver = Driver()
     driver.want(BOOK, "A")
     driver.connect()
@@ -85,13 +85,13 @@ def test_more_than_ten_in_a_minute_are_too_many() -> None:
 
 
 def test_after_the_last_straw_unreadable_frames_are_only_counted() -> None:
-    """Twenty thousand of them may come with one read."""
+    """One read may bring twenty thousand of them."""
     driver = Driver()
     driver.go_live("A", "B")
     driver.turn(*[b"x"] * 5000)
     assert driver.give_up is not None
-    told = driver.take()
-    assert len([item for item in told if isinstance(item, Gap)]) == 11 and len(told) < 150
+    taken = driver.take()
+    assert len([item for item in taken if isinstance(item, Gap)]) == 11 and len(taken) < 150
     counts = driver.session.output.counts
     assert counts.faults["protocol"] == counts.messages["unreadable"] == 5000
 
@@ -121,7 +121,7 @@ def test_an_unreadable_frame_without_its_number() -> None:
     driver.go_live("A", "B")
     seq = driver.seq
     driver.turn({"type": "orderbook_delta", "sid": 1, "seq": "7"}, delta("A", 1, seq + 1))
-    assert driver.live() == set() and len(driver.take(Gap)) == 1  # what comes next is in order
+    assert driver.live() == set() and len(driver.take(Gap)) == 1  # the next frame is in order
     driver.turn(snapshot("A", 1, seq + 2))
     assert driver.live() == {"A"} and driver.take(Gap) == []
 
@@ -134,7 +134,7 @@ def test_a_frame_from_before_an_unreadable_one_is_late() -> None:
     assert [m.seq for m in driver.take(Trade)] == [1, 2, 4] and driver.ignored("late") == 1
 
 
-def test_an_unreadable_frame_of_nobody_and_of_a_channel_without_numbers() -> None:
+def test_an_unreadable_frame_of_an_unknown_sid_and_of_a_channel_without_seqs() -> None:
     driver = Driver()
     driver.go_live("A")
     driver.want("ticker")
@@ -157,7 +157,7 @@ def test_an_unreadable_frame_concerns_no_subscription_that_has_ended() -> None:
     assert {gap.channel for gap in driver.take(Gap)} == {BOOK, "trade"}
 
 
-def test_an_unreadable_frame_in_a_channel_without_numbers_only() -> None:
+def test_an_unreadable_frame_with_only_an_unsequenced_channel() -> None:
     driver = Driver()
     driver.want("ticker")
     driver.play(driver.connect())
@@ -165,7 +165,7 @@ def test_an_unreadable_frame_in_a_channel_without_numbers_only() -> None:
     assert driver.take(Gap) == []
 
 
-def test_faults_are_told_at_a_bounded_rate() -> None:
+def test_faults_are_reported_at_a_bounded_rate() -> None:
     driver = Driver(Timing(faults_a_second=5))
     driver.go_live("A")
     driver.turn(*[{"type": "ticker", "sid": 88, "msg": 5}] * 50)
@@ -189,7 +189,7 @@ def test_odd_numbers_end_nothing(field: str, value: Any) -> None:
     if driver.give_up is not None:
         driver.disconnect()
         driver.play(driver.connect())
-    driver.venue.subscriptions.pop(BOOK, None)  # wherever the session stands, it asks again
+    driver.venue.subscriptions.pop(BOOK, None)  # whatever state the session is in, it asks again
     driver.session.receive([encoded(unsubscribed(None, driver.session.sid_of(BOOK)))], driver.now)
     driver.play_time(60)
     driver.change("A")

@@ -1,5 +1,4 @@
-"""S39, markets that the exchange does not know (PROTOCOL.md 5.4): the books' status, and when they are asked
-for again."""
+"""S39, markets that the exchange does not know (PROTOCOL.md 5.4): status, and when they are retried."""
 
 from __future__ import annotations
 
@@ -50,7 +49,9 @@ def test_S39_an_empty_snapshot_without_an_id_makes_the_book_unknown() -> None:
     assert fault.kind == "unknown_market" and fault.context == {"market_ticker": "TYPO"}
     assert isinstance(fault.error, UnknownMarketError) and str(fault.error) == fault.message
     assert not driver.books["TYPO"].was_known
-    assert driver.pass_time(59) == [] and driver.take() == [], "nothing is repaired, and nothing told again"
+    assert driver.pass_time(59) == [] and driver.take() == [], (
+        "nothing is repaired, and nothing is reported again"
+    )
 
 
 @pytest.mark.parametrize("more", [{"market_id": None}, {"market_id": "u"}], ids=["missing", "known"])
@@ -93,7 +94,7 @@ def test_S39_it_is_asked_for_again_by_deleting_and_adding_in_twice_the_time_each
 
 
 def test_S39_the_last_market_is_asked_for_again_by_a_new_subscription() -> None:
-    """PROTOCOL.md 3.3: a filter is never left empty."""
+    """PROTOCOL.md 3.3: a filter is never empty."""
     driver = unknown("T1", "T2", live=())
     sent = driver.pass_time(61)
     assert changes(sent) == [("unsubscribe", [])]
@@ -114,7 +115,7 @@ def test_S39_more_markets_than_fit_into_one_command() -> None:
 
 
 def test_S39_only_a_snapshot_after_that_makes_it_live() -> None:
-    """Deltas of a market that was unknown when it was subscribed may never come."""
+    """Deltas for a market that was unknown when it was subscribed may never come."""
     driver = unknown("NEW")
     driver.take()
     driver.venue.unknown.clear()
@@ -224,7 +225,7 @@ def test_S39_nothing_is_asked_for_while_there_is_no_connection() -> None:
     assert driver.pass_time(500) == []
 
 
-def test_S39_nobody_wants_it_any_more() -> None:
+def test_S39_it_is_no_longer_wanted() -> None:
     driver = unknown("TYPO")
     (want,) = driver.wanted.wants
     driver.delete(want, "TYPO")
@@ -307,7 +308,7 @@ def test_S39_where_nothing_was_asked_again_a_snapshot_makes_the_book_live() -> N
     assert driver.live() == {"NEW"}
 
 
-def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> None:
+def test_R35_what_the_session_knows_about_markets_goes_when_they_are_not_wanted() -> None:
     driver = Driver(Timing(pace=0.0))
     keeper = driver.go_live("KEEP")
     driver.venue.unknown.update(f"T{n}" for n in range(0, 50, 2))
@@ -331,7 +332,7 @@ def test_R35_what_the_session_knows_of_markets_goes_when_nobody_wants_them() -> 
 
 
 def _sizes_above(session: Any, bound: int) -> dict[str, int]:
-    """The containers of the session and its parts that hold more than ``bound``."""
+    """The containers of the session and its parts with more than ``bound`` items."""
     found: dict[str, int] = {}
     parts = {
         "session": session,

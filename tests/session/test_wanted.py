@@ -1,4 +1,4 @@
-"""What is wanted: counted per channel and market, and what contradicts itself is refused."""
+"""What is wanted: counted per channel and market; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_filters_of_the_wrong_kind(channel: str, selector: str, text: str) -> No
     assert text in str(refused.value)
 
 
-def test_one_kind_of_filter_a_channel() -> None:
+def test_one_kind_of_filter_per_channel() -> None:
     wanted = Wanted()
     tickers = want("ticker", "A")
     wanted.add(tickers)
@@ -99,11 +99,11 @@ def test_one_kind_of_filter_a_channel() -> None:
     assert keys(wanted, "ticker") == {"A"}
     wanted.add(want("ticker"))
     wanted.remove(tickers)
-    wanted.add(want("ticker", "uuid", selector="market_ids"))  # nobody filters by tickers any more
+    wanted.add(want("ticker", "uuid", selector="market_ids"))  # no subscription filters by tickers anymore
     assert wanted.channels["ticker"].selector == "market_ids"
 
 
-def test_nothing_changes_where_one_channel_of_several_is_refused() -> None:
+def test_nothing_changes_if_one_of_several_channels_is_refused() -> None:
     wanted = Wanted()
     wanted.add(want("ticker", "A"))
     wanted.changed.clear()
@@ -167,7 +167,7 @@ def test_refused_markets_leave_the_others() -> None:
     assert list(one.keys_of(BOOK)) == ["A"]
     assert wanted.refuse(BOOK, ("A",), error) == ["A"]
     assert one.failed == {BOOK}
-    assert wanted.refuse(BOOK, ("A",), error) == []  # nobody wants it any more
+    assert wanted.refuse(BOOK, ("A",), error) == []  # it is no longer wanted
     assert wanted.remove(one) == wanted.remove(two) == []
 
 
@@ -193,7 +193,7 @@ def test_an_error_stays_while_something_else_is_refused() -> None:
     error = SubscriptionError(26, "limit")
     wanted.refuse(BOOK, ("A", "B"), error)
     wanted.refuse("trade", ("A",), error)
-    assert wanted.add_keys(one, ["A"]) == []  # the failed channel is not wanted any more
+    assert wanted.add_keys(one, ["A"]) == []  # the failed channel is no longer wanted
     assert one.error is error and keys(wanted, "trade") == {"A", "B"} and BOOK not in wanted.channels
 
 
