@@ -55,7 +55,7 @@ RULES: Final = (
     Rule(r"\banew\b", "it is asked for anew", "it is asked for again"),
     Rule(r"\bwho(?:m)?ever\b", "whoever holds the lock", "the thread that holds the lock"),
     Rule(
-        r"\b(?:no|some)body (?:else )?(?:wants?|waits?|holds?|keeps?|looks?|hears?|tells?|refers?|does|is to)\b",
+        r"\b(?:no|some)body (?:else )?(?:wants?|waits?|holds?|keeps?|looks?|hears?|tells?|refers?|does)\b",
         "nobody wants it any more, unless somebody does",
         "it is no longer wanted; nobody has subscribed to it; nobody knows; someone waits for it",
     ),
