@@ -54,7 +54,7 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
     ("wrong", "said"),
     [
         ({"KALSHI_TICKERS": 5}, "KALSHI_TICKERS must be a string or a list of strings, not int"),
-        ({"KALSHI_TICKERS": ["A B"]}, "KALSHI_TICKERS holds 'A B'"),
+        ({"KALSHI_TICKERS": ["A B"]}, "KALSHI_TICKERS contains 'A B'"),
         ({"KALSHI_CHANNELS": "orderbok_delta"}, "orderbook_delta"),
         ({"KALSHI_CHANNELS": "orderbook_delta"}, "orderbook_delta needs markets"),
         ({"KALSHI_ENV": "test"}, "KALSHI_ENV is 'test'"),

@@ -177,7 +177,7 @@ def test_timeout_of_a_feed_that_is_not_connected(exchange: Exchange, make_feed: 
 def test_timeout_without_confirmation(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.ignore_commands(n=None)
     feed.wait_until_connected(5)
-    _expect(f"has not confirmed orderbook_delta of {A}", lambda: feed.wait_for_book(A, timeout=0.05))
+    _expect(f"has not confirmed orderbook_delta for {A}", lambda: feed.wait_for_book(A, timeout=0.05))
     _expect("has not confirmed trade", lambda: feed.subscribe("trade", [A]).wait(0.05))
     _expect("no answer to list_subscriptions", lambda: feed.list_subscriptions(0.05))
 
@@ -194,7 +194,7 @@ def test_timeout_of_a_message(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.wait_until_connected(5)
     _expect("nobody has subscribed to 'trade'", lambda: feed.wait_for("trade", timeout=0.05))
     feed.subscribe("trade", [A]).wait(5)
-    _expect("no 'trade' message has come", lambda: feed.wait_for("trade", timeout=0.05))
+    _expect("no matching 'trade' message has come", lambda: feed.wait_for("trade", timeout=0.05))
 
 
 def test_timeout_of_an_update(exchange: Exchange, feed: KalshiFeed) -> None:
