@@ -157,10 +157,11 @@ class Engine(ABC):
     def start(self) -> None:
         """Start the threads; do nothing if they are running.
 
-        May be called by several threads at once, and again after close(). Of several calls, one wins: the one
-        that finds, under the lock, the reader it saw at its beginning. Its own reader is new; the others
-        cancel theirs. A close() that comes meanwhile, say from a signal handler, wins too: it counts up
-        ``_closings``, and a start() that sees this gives up.
+        May be called by several threads at once, and again after close(). Each call makes a reader. The first
+        one to take the lock still finds there the reader that it saw at its beginning, and replaces it with
+        its own; the others find a different one, and cancel theirs. A close() that comes in between, say from
+        a signal handler, wins over all of them: it counts up ``_closings``, and a start() that sees this
+        gives up.
 
         A reader that is still ending is given a few seconds first. After an exception in here (also Ctrl-C),
         a reader that has not begun never will, and the feed is CLOSED; one that has begun keeps running, and
@@ -210,10 +211,10 @@ class Engine(ABC):
     def close(self, timeout: float, *, wait: bool = True) -> None:
         """End the threads within ``timeout`` seconds, and wait for that.
 
-        It asks the reader to stop, then waits until it has ended. Four callers only ask, because waiting
-        could never end; the reader then finishes alone: a callback or a logging handler (the feed's own
-        threads); a signal handler that interrupted a close() of the same thread; one that interrupted a
-        holder of the store's lock; and any caller with ``wait=False``.
+        It asks the reader to stop, then waits until it has ended. With ``wait=False`` it only asks, and the
+        reader finishes alone. So it does where waiting would never end: in a callback or a logging handler
+        (on the feed's own threads), and in a signal handler that interrupted a close() or a holder of the
+        store's lock.
 
         A reader that does not end in time is stuck, most likely in a logging handler: it is abandoned, being
         a daemon thread. Then, or if there was no reader to do so, the feed is marked CLOSED here. If start()

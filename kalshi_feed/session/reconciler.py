@@ -19,7 +19,7 @@ counts as the answer if it opens the subscription; otherwise it is reported as a
     18, 27       not now: the command is sent again after a delay; after 18 (a timeout at the exchange) it may
                  have been carried out all the same
     6            a subscribe found the channel open: it is adopted, and the markets are added
-    26           too many markets: the same with half as many per command, as long as there are two or more
+    26           too many markets: sent again with half as many per command, down to one
     any other    a refusal: a subscribe or add_markets gives up the markets named, and every user who wanted
                  one gets a SubscriptionError; an unsubscribe or delete_markets counts as done; a get_snapshot
                  moves the repair up a rung

@@ -242,7 +242,7 @@ class Wanted:
         if want.selector not in (None, "market_tickers", *rule.selectors):
             what = " or ".join(f"{selector}=[…]" for selector in rule.selectors) or "no filter"
             raise ConfigurationError(
-                f"{name} takes {what}, not {want.selector}; subscribe to it in a separate call"
+                f"{name} takes {what}, so {want.selector} cannot be used; subscribe to it in a separate call"
             )
         if rule.filter_required and want.selector not in rule.selectors:
             raise ConfigurationError(

@@ -77,11 +77,15 @@ def test_what_needs_markets() -> None:
 @pytest.mark.parametrize(
     ("channel", "selector", "text"),
     [
-        ("trade", "market_ids", "takes market_tickers=[…], not market_ids"),
-        (BOOK, "market_ids", "takes market_tickers=[…], not market_ids"),
-        ("ticker", "index_ids", "takes market_tickers=[…] or market_ids=[…], not index_ids"),
-        ("communications", "market_ids", "takes no filter, not market_ids"),
-        ("cfbenchmarks_value", "underlying_tickers", "takes index_ids=[…], not underlying_tickers"),
+        ("trade", "market_ids", "takes market_tickers=[…], so market_ids cannot be used"),
+        (BOOK, "market_ids", "takes market_tickers=[…], so market_ids cannot be used"),
+        ("ticker", "index_ids", "takes market_tickers=[…] or market_ids=[…], so index_ids cannot be used"),
+        ("communications", "market_ids", "takes no filter, so market_ids cannot be used"),
+        (
+            "cfbenchmarks_value",
+            "underlying_tickers",
+            "takes index_ids=[…], so underlying_tickers cannot be used",
+        ),
     ],
 )
 def test_filters_of_the_wrong_kind(channel: str, selector: str, text: str) -> None:
