@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from ..extras import how_to_install
+
 __all__ = ["main"]
 
 
@@ -28,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing not in ("click", "rich"):
             raise
         print(
-            f"kalshi-feed needs the package {missing!r}, which is not installed: pip install "
-            "'kalshi-feed[demo]' "
-            "(or 'kalshi-feed[cli]' for the watch command alone)",
+            f"kalshi-feed needs the package {missing!r}; {how_to_install('demo')}\n"
+            "(the extra cli instead of demo leaves out the simulator)",
             file=sys.stderr,
         )
         return 2

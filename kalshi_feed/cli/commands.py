@@ -36,7 +36,7 @@ def _exchange(markets: int, rate: float, port: int = 0, keys: str | None = None)
     try:
         from ..simulator import Exchange
     except ImportError as error:
-        raise Misused(f"{error} (or 'kalshi-feed[demo]' for everything the command line can do)") from error
+        raise Misused(str(error)) from error
     try:
         return Exchange(markets=markets, rate=rate, port=port, keys=keys)
     except ValueError as error:

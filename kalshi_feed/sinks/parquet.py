@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, SinkError
+from ..extras import how_to_install
 from .rows import KEY, TABLES, Row, Sink, Values, by_table
 
 __all__ = ["ParquetSink"]
@@ -39,7 +40,7 @@ class ParquetSink(Sink):
             import pyarrow.parquet
         except ModuleNotFoundError as error:
             raise ConfigurationError(
-                "Parquet needs the package pyarrow: pip install 'kalshi-feed[arrow]'"
+                f"Parquet needs the package pyarrow; {how_to_install('arrow')}"
             ) from error
         self._pyarrow: Any = pyarrow
         self._parquet: Any = pyarrow.parquet

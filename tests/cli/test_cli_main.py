@@ -37,10 +37,10 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("missing", "command", "text"),
     [
-        ("click", "demo", "pip install 'kalshi-feed[demo]'"),
-        ("rich", "watch", "'kalshi-feed[cli]'"),
-        ("websockets", "demo", "pip install 'kalshi-feed[simulator]' (or 'kalshi-feed[demo]'"),
-        ("trustme", "exchange", "pip install 'kalshi-feed[simulator]' (or 'kalshi-feed[demo]'"),
+        ("click", "demo", "install kalshi-feed[demo]: pip install "),
+        ("rich", "watch", "install kalshi-feed[demo]: pip install "),
+        ("websockets", "demo", "install kalshi-feed[simulator]: pip install "),
+        ("trustme", "exchange", "install kalshi-feed[simulator]: pip install "),
     ],
 )
 def test_a_missing_extra_is_named(missing: str, command: str, text: str) -> None:

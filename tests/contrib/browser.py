@@ -34,7 +34,7 @@ def missing() -> str:
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
-        return "no browser test: playwright is not installed (pip install 'kalshi-feed[browser]')"
+        return "no browser test: playwright is not installed (pip install '.[browser]')"
     return (
         ""
         if executable()
