@@ -36,7 +36,7 @@ def _origin() -> dict[str, Any]:
 def _command(extra: str, origin: dict[str, Any]) -> str:
     url = origin.get("url")
     if not url:
-        return f"pip install '.[{extra}]' in a checkout, or pip install '{_NAME}[{extra}] @ git+URL' with its url"
+        return f"pip install '.[{extra}]' in a checkout, or pip install '{_NAME}[{extra}] @ git+URL'"
     if origin.get("dir_info", {}).get("editable"):
         return f"pip install -e {shlex.quote(unquote(urlsplit(url).path) + f'[{extra}]')}"
     vcs = origin.get("vcs_info")

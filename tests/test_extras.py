@@ -17,7 +17,7 @@ URL, COMMIT = "https://git.example/kalshi_feed.git", "0123abcd"
     [
         (
             {},
-            "pip install '.[demo]' in a checkout, or pip install 'kalshi-feed[demo] @ git+URL' with its url",
+            "pip install '.[demo]' in a checkout, or pip install 'kalshi-feed[demo] @ git+URL'",
         ),
         (
             {"url": "file:///work/a%20b", "dir_info": {"editable": True}},

@@ -43,7 +43,7 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
 def url_for(env: str | None, url: str | None) -> str:
     """The address of the options, else of the environment. Raises ConfigurationError."""
     if env is not None and url is not None:
-        raise ConfigurationError("--env and --url both name an exchange: give one of them")
+        raise ConfigurationError("--env and --url contradict each other: give one of them")
     if url is not None:
         return url
     return exchange_url(os.environ if env is None else {"KALSHI_ENV": env})

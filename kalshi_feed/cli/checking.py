@@ -34,6 +34,7 @@ from ..session.retry import ReconnectPolicy
 from .access import context_for, credentials_for, url_for
 from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
 from .model import printable, quote
+from .options import exchange_options, json_option, refuse_both
 
 __all__ = ["check", "run"]
 
@@ -45,21 +46,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
 
 @click.command(short_help="Why does it not work? Step by step.")
 @click.argument("ticker", required=False)
-@click.option(
-    "--env",
-    type=click.Choice(["production", "demo"]),
-    help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.",
-)
-@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option(
-    "--ca-file",
-    type=click.Path(),
-    help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.",
-)
-@click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option(
-    "--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's."
-)
+@exchange_options
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -67,7 +54,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
     show_default=True,
     help="Seconds for connecting, for the confirmation and for the snapshot each.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on standard output.")
+@json_option(False, "the result")
 def check(
     ticker: str | None,
     env: str | None,
@@ -100,8 +87,7 @@ def check(
       kalshi-feed check KXNFLGAME-25OCT13-SF-KC --env demo
       kalshi-feed check TICKER --json | jq .failed
     """
-    if env is not None and url is not None:
-        raise click.UsageError("--env and --url both name an exchange: give one of them")
+    refuse_both("--env", "--url", env is not None and url is not None)
     shown = None if as_json else _Shown()
     report = Report((lambda step: None) if shown is None else shown.step)
     with contextlib.nullcontext() if shown is None else shown:

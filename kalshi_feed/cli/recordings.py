@@ -139,13 +139,13 @@ def _where(recording: Recording, feed: KalshiFeed) -> str:
     return f"{_size(recording.file_bytes)}{parts}{missed}{state}"
 
 
-def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[str, Any]:
-    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody
-    reads the output."""
+def replay(feed: KalshiFeed, *, plain: bool, as_json: bool, view: bool) -> dict[str, Any]:
+    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError if the output
+    is closed."""
     feed.on_error(_report_fault)
-    printer = ChangePrinter(feed) if plain else None
+    printer = ChangePrinter(feed, as_json=as_json) if plain or as_json else None
     monitor = Monitor(feed, (), f"replay of {feed.url}") if view else None
-    progress, begun = Progress(quiet or plain or view), time.monotonic()
+    progress, begun = Progress(plain or as_json or view), time.monotonic()
     with quiet_log(), feed:
         with contextlib.suppress(KeyboardInterrupt, FeedClosedError):
             while feed.state is not FeedState.CLOSED:
@@ -157,7 +157,9 @@ def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[st
                 else:
                     time.sleep(_LOOK)
                 progress.look(feed.stats().messages_total, f"{feed.replayed or 0.0:.0%} of the recording")
-            feed.run_forever()  # what is queued is still delivered
+            feed.run_forever()  # until everything queued has been delivered
+        if printer is not None:
+            printer.check()
         progress.end()
         stats, elapsed = feed.stats(), time.monotonic() - begun
         views = [book.view() for book in feed.books.values()]

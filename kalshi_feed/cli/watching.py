@@ -85,13 +85,17 @@ class ChangePrinter:
             register(self._event)
 
     def wait(self, seconds: float | None, check: Callable[[], object]) -> None:
-        """Wait for ``seconds``, or for ever. Raises what ``check`` raises, and OSError when the output is
-        gone."""
+        """Wait for ``seconds``, or indefinitely. Raises what ``check`` raises, and what this object's own
+        check() does."""
         end = None if seconds is None else time.monotonic() + seconds
         while end is None or time.monotonic() < end:
             check()
             if self._ended.wait(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic()))):
                 break
+        self.check()
+
+    def check(self) -> None:
+        """Raise the OSError or ClickException that ended the output, if one did."""
         if self._broken is not None:
             raise self._broken
 

@@ -58,7 +58,7 @@ def test_R37_record_stores_what_was_accepted(
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
-    replayed = json.loads(kalshi_feed("replay", str(file), "--json").stdout)
+    replayed = json.loads(kalshi_feed("replay", str(file), "--json").stdout.splitlines()[-1])
     assert told["missed"] == 0 and replayed["messages"] == told["messages"] > 0
 
 
@@ -223,7 +223,7 @@ def test_a_pipe_that_closes_is_no_traceback(name: str, buffered: bool, access: A
         assert process.stderr is not None
         err = process.stderr.read()
     assert err == b"", err.decode()
-    assert process.returncode in (0, 1)
+    assert process.returncode == (0 if name.endswith(".py") or name == "demo" else 141)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_never_connected_until_ctrl_c(access: Access, tmp_path: Path) -> None:
             peer.close()
     assert (
         process.returncode == 1
-        and "never connected: the first attempt had not ended" in err
+        and "never connected: the first attempt had not finished" in err
         and "Traceback" not in err
     )
     assert not file.exists()

@@ -127,7 +127,7 @@ def test_nobody_reads_any_more(access: Access, how: str) -> None:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() and process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(20) == 141
         assert process.stderr.read() == ""
 
 
@@ -169,7 +169,15 @@ WRONG = {
         "the CA file '/dev/null' cannot be used: it holds no certif",
     ),
     "channel": (("--channel", "orderbook_snapshot"), {}, 2, "it is a message type, not a channel"),
-    "old style": (("--channel", "ticker:KX-A"), {}, 2, "write subscribe('ticker', ['KX-A'])"),
+    "old style": (("--channel", "ticker:KX-A"), {}, 2, "write KX-A --channel ticker"),
+    "unknown channel": (
+        ("--channel", "tickers"),
+        {},
+        2,
+        "'--channel': unknown channel 'tickers': did you mean",
+    ),
+    "two in one": (("KX-A,KX-B",), {}, 2, "write each ticker as an argument of its own"),
+    "a password in the url": (("-", "--url", "wss://a:b@x.example/"), {}, 2, "--url holds a user name"),
     "unknown key": (("--key-id", "somebody"), {}, 1, "answered the handshake with 401"),
     "not our CA": (("-", "--url", "URL"), {}, 1, "--ca-file"),
 }
@@ -186,6 +194,7 @@ def test_errors_are_one_message(access: Access, case: str) -> None:
         assert result.exit_code == code, result.output
         assert "Error: " in result.output and text in result.output
         assert isinstance(result.exception, SystemExit), result.exception
+        assert not re.search(r"\w+=\w|\w\(|market_tickers", result.output), result.output  # Python's terms
 
 
 def test_an_error_in_a_process_of_its_own(access: Access) -> None:
@@ -201,7 +210,7 @@ def test_forbidden(access: Access) -> None:
     assert result.returncode == 1
     assert "answered the handshake with 403" in result.stderr and "Traceback" not in result.stderr
     assert (
-        result.stderr.endswith("(`kalshi-feed check` looks into it step by step)\n")
+        result.stderr.endswith("(`kalshi-feed check` tests the connection step by step)\n")
         and result.stderr.count("\n") == 1
     )
 
