@@ -24,6 +24,7 @@ _TERMS: Final = tuple(
         (r"^(url|speed|at|until)\b", r"--\1"),
         (r", 'max' or 'wait',", " or max,"),
         (r"; unsubscribe from it", ""),
+        (r"\bKALSHI_ENV=", "--env "),
     )
 )
 _URL: Final = re.compile(r"\b(https?|wss?)://\S+?(:? |$)")

@@ -103,6 +103,14 @@ def test_other_channels_and_several_markets(access: Access) -> None:
     assert " delta " not in result.stdout
 
 
+def test_trades_without_a_book_show_trades(access: Access) -> None:
+    words = ("watch", "KX-A", "--channel", "trade", "--seconds", "2.5")
+    result = kalshi_feed(*words, *access.options, **access.environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.search(r"  CONNECTED  0 deltas \(0/s\)  [1-9]\d* trades  KX-A last 0\.\d{4}\n", result.stdout)
+    assert "PENDING" not in result.stdout
+
+
 def test_piped_without_plain_is_a_line_a_second(access: Access) -> None:
     result = kalshi_feed("watch", "KX-A", "KX-A", "--seconds", "1.2", *access.options, **access.environ)
     assert (result.returncode, result.stderr) == (0, "")

@@ -40,8 +40,8 @@ URL = "wss://example.com:443/trade-api/ws/v2"
             "the connection was refused: nothing listens there",
         ),
         (
-            f"{URL}: looking up example.com failed: the host name cannot be resolved (Name or service not known); "
-            "check the url and the network's DNS",
+            f"{URL}: looking up example.com failed: the host name cannot be resolved "
+            "(Name or service not known); check the url and the network's DNS",
             "the host name cannot be resolved (Name or service not known)",
         ),
         (
