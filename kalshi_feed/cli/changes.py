@@ -66,8 +66,8 @@ def message_json(message: Message, book: BookView | None) -> str:
 
 
 def event_json(event: StateChange | Gap | Lagged | FeedFault, now: datetime) -> str:
-    """event.to_dict() as JSON, with ``type`` ("feed_state", "feed_gap" …), ``time``, and ``text``, the line for
-    people."""
+    """event.to_dict() as JSON, with ``type`` ("feed_state", "feed_gap" …), ``time``, and ``text``, the line
+    for people."""
     names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
     record = {"type": names[type(event)], "time": now.isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))

@@ -143,8 +143,6 @@ class Screen:
     title: str
     state: str
     elapsed: float
-    retry: str = ""
-    reason: str = ""
     ladder: Ladder | None = None
     selected: int = 0
     markets: int = 0
@@ -154,6 +152,8 @@ class Screen:
     notes: tuple[NoteLine, ...] = ()
     figures: Figures = Figures()
     statuses: dict[str, int] = field(default_factory=dict)
+    retry: str = ""
+    reason: str = ""
 
 
 def ladder_of(view: BookView, depth: int, *, before: BookView | None = None) -> Ladder:

@@ -72,7 +72,7 @@ class Monitor:
         return self.market_tickers or tuple(self.feed.books)
 
     def screen(self, room: Room, selected: int = 0) -> Screen:
-        """What the view shows now, as far as there is ``room``, with the ladder of the ``selected`` market."""
+        """What the view shows now, as much as ``room`` allows, with the ladder of the ``selected`` market."""
         stats, tickers, books = self.feed.stats(), self.shown, self.feed.books
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))

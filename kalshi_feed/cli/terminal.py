@@ -173,8 +173,8 @@ class _Keyboard:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Get keys at once and without echo. Ctrl-C and Ctrl-Z work as usual; Ctrl-\\ is off, because it would
-        leave the terminal like this."""
+        """Get keys at once and without echo. Ctrl-C and Ctrl-Z work as usual; Ctrl-\\ is off, because
+        it would leave the terminal like this."""
         if not HAS_KEYS or sys.stdin is None:
             return
         with contextlib.suppress(OSError, ValueError, termios.error):
