@@ -144,7 +144,7 @@ def test_two_exchanges_are_a_mistake_of_the_command(access: Access) -> None:
 
 
 def test_401_unknown_key(access: Access) -> None:
-    steps, failed = checked(access, "KX-A", "--key-id", "somebody")
+    steps, failed = checked(access, "KX-A", "--key-id", "unknown-key")
     assert failed["step"] == "handshake" and steps["clock"]["status"] == "ok"
     assert "answered the handshake with 401" in failed["found"]
     assert "NOT_FOUND means that this environment does not know the key id" in says(failed)
@@ -187,7 +187,7 @@ def test_clock_that_is_off_but_let_pass(mine: Access) -> None:
 
 def test_clock_is_not_blamed_for_an_unknown_key(mine: Access) -> None:
     mine.exchange.clock_offset = 60
-    steps, failed = checked(mine, "--key-id", "somebody")
+    steps, failed = checked(mine, "--key-id", "unknown-key")
     assert failed["step"] == "handshake" and steps["clock"]["status"] == "warning"
 
 
@@ -431,7 +431,7 @@ def test_bad_ticker(access: Access) -> None:
 
 
 def test_a_line_a_step_where_it_is_piped(access: Access) -> None:
-    result = kalshi_feed("check", "KX-A", "--key-id", "somebody", *access.options, **access.environ)
+    result = kalshi_feed("check", "KX-A", "--key-id", "unknown-key", *access.options, **access.environ)
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[:8]] == list(check.STEPS[:8])

@@ -46,7 +46,7 @@ def test_json_is_an_object_per_change(access: Access) -> None:
     books = [record for record in records if "book" in record]
     assert books[0]["type"] == "orderbook_snapshot" and books[0]["market_ticker"] == "KX-A"
     levels = {side: {price: float(size) for price, size in books[0][side]} for side in ("yes", "no")}
-    for record in books[1:]:  # whoever folds them gets the book that is told beside them
+    for record in books[1:]:  # folding them gives the book that is printed with them
         side, price = levels[record["side"]], record["price"]
         side[price] = round(side.get(price, 0) + float(record["delta"]), 2)
         if not side[price]:
@@ -66,7 +66,7 @@ FRAMES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame["type"])
-def test_json_is_what_to_dict_tells(frame: dict[str, Any]) -> None:
+def test_json_is_what_to_dict_gives(frame: dict[str, Any]) -> None:
     message = decode(json.dumps(frame))
     assert json.loads(message_json(message, None)) == message.to_dict()
 
@@ -130,7 +130,7 @@ def test_signals_end_it_quietly(access: Access, plain: tuple[str, ...], how: sig
 
 
 @pytest.mark.parametrize("how", ["--plain", "--json"])
-def test_nobody_reads_any_more(access: Access, how: str) -> None:
+def test_a_pipe_that_closes_ends_it(access: Access, how: str) -> None:
     with start("watch", "KX-A", how, *access.options, **access.environ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() and process.stdout.readline()
@@ -186,7 +186,7 @@ WRONG = {
     ),
     "two in one": (("KX-A,KX-B",), {}, 2, "write each ticker as an argument of its own"),
     "a password in the url": (("-", "--url", "wss://a:b@x.example/"), {}, 2, "--url holds a user name"),
-    "unknown key": (("--key-id", "somebody"), {}, 1, "answered the handshake with 401"),
+    "unknown key": (("--key-id", "unknown-key"), {}, 1, "answered the handshake with 401"),
     "not our CA": (("-", "--url", "URL"), {}, 1, "--ca-file"),
 }
 
