@@ -97,12 +97,13 @@ def _settled(screen: Screen, cut: bool) -> Screen:
     if cut:
         counted = replace(counted, rates=(0.0, 129.0, 193.0))
         notes.append(
-            NoteLine("20:15:14.871", "RECONNECTING: the connection was reset; attempt 1 in 0.5 s", "bad")
+            NoteLine("20:15:14.871", "RECONNECTING: the connection was reset; attempt 3 in 5.2 s", "bad")
         )
     assert screen.ladder is not None
     return replace(
         screen,
         elapsed=18.0 if cut else 14.0,
+        retry="in 2 s" if cut else "",
         ladder=replace(screen.ladder, age=3.6 if cut else 0.2),
         figures=counted,
         trades=tuple(

@@ -25,6 +25,7 @@ CORE = {
     "clocks": "",
     "errors": "",
     "events": "messages.plain",
+    "extras": "",
     "forks": "",
     "meters": "",
     "version": "",
@@ -39,7 +40,7 @@ CORE = {
     "connection": "clocks threads forks errors",
     "engine": "clocks connection dispatch session books stats meters messages credentials events waiting "
     "threads forks errors",
-    "recording": "clocks engine dispatch session books messages events waiting threads errors version",
+    "recording": "clocks engine dispatch session books messages events extras waiting threads errors version",
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",

@@ -1,9 +1,9 @@
 """The command ``kalshi-feed``: demo, watch, check, record, replay, convert and exchange.
 
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else
-is imported until it runs. Layers, downwards: commands > (demo, watching, checking, storing, serve) >
-recordings > show > (terminal, render, changes) > (monitor, layout, keys) > (model, access, check,
-first_connection). Nothing imports this package but ``__main__``.
+is imported until it runs. Layers, downwards: commands > (demo, checking, storing, serve, recording_commands)
+> recordings > watching > show > (terminal, render, changes, unknown, first_connection) > (monitor, layout,
+keys, options, errors) > (model, access, check, wording). Only ``__main__`` imports this package.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from ..extras import how_to_install
+
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with ``arguments`` (by default the process's). Main thread only; usually ends with
-    SystemExit."""
+    """Run the command with ``arguments``, by default those of the process. Main thread only; usually ends
+    with SystemExit."""
     try:
         from .commands import group
     except ModuleNotFoundError as error:
@@ -28,30 +30,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing not in ("click", "rich"):
             raise
         print(
-            f"kalshi-feed needs the package {missing!r}, which is not installed: pip install "
-            "'kalshi-feed[demo]' "
-            "(or 'kalshi-feed[cli]' for the watch command alone)",
+            f"kalshi-feed needs the package {missing!r}; {how_to_install('demo')}\n"
+            "(the extra cli instead of demo leaves out the simulator)",
             file=sys.stderr,
         )
         return 2
     _end_as_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # closed, or none of the system's
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a locale without × ends no command
+        with contextlib.suppress(AttributeError):  # closed, or replaced by something else
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # for locales without ×
     try:
         group.main(None if arguments is None else list(arguments), prog_name="kalshi-feed")
     finally:
-        _drop_what_nobody_reads()
+        _discard_unread_output()
     return 0
 
 
 def _end_as_ctrl_c() -> None:
-    """Whatever ends a program ends a command as Ctrl-C does: with its summary, the terminal restored and the
-    files removed.
+    """Make SIGTERM and SIGHUP end a command as Ctrl-C does: with its summary, the terminal restored, and
+    temporary files removed.
 
-    A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. A signal that is
-    ignored stays so (nohup), except Ctrl-C: a shell that starts a job in the background may have had it
-    ignored.
+    A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. An ignored
+    signal stays ignored (nohup), except Ctrl-C, which some shells ignore for background jobs.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -65,14 +65,14 @@ def _end_as_ctrl_c() -> None:
             signal.signal(number, end)
 
 
-def _drop_what_nobody_reads() -> None:
-    """A pipe has closed (`| head`, or Ctrl-C that ended `grep` too): what is still buffered would end in a
-    traceback at exit."""
+def _discard_unread_output() -> None:
+    """Discard what is buffered for a closed pipe (`| head`, or `| grep` after Ctrl-C): writing it at exit
+    would print a traceback."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none of the system's
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)

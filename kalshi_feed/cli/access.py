@@ -1,7 +1,6 @@
-"""Which exchange and whose key: what the options and the environment ask for.
+"""Which exchange and whose key, from the options and the environment.
 
-Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Must not import click or rich.
-Thread-safe: functions only.
+Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ __all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
 def feed_for(
     *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
 ) -> KalshiFeed:
-    """The feed that options and environment ask for. Raises ConfigurationError."""
+    """Make the feed that the options and the environment ask for. Raises ConfigurationError."""
     address = url_for(env, url)
     return KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
 
 
 def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
-    """The key of the options, where they are left out that of the environment. Raises CredentialsError."""
+    """The key from the options, or from the environment where they are left out. Raises CredentialsError."""
     environ = dict(os.environ)
     if key_id is not None:
         environ["KALSHI_API_KEY_ID"] = key_id
@@ -41,15 +40,15 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
 
 
 def url_for(env: str | None, url: str | None) -> str:
-    """The address of the options, else of the environment. Raises ConfigurationError."""
+    """The url from the options, or else from the environment. Raises ConfigurationError."""
     if env is not None and url is not None:
-        raise ConfigurationError("--env and --url both name an exchange: give one of them")
+        raise ConfigurationError("--env and --url contradict each other: give one of them")
     if url is not None:
         return url
     return exchange_url(os.environ if env is None else {"KALSHI_ENV": env})
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """What trusts the certificates in the option's file, else in the environment's; None without one. Raises
-    ConfigurationError."""
+    """A context that trusts the certificates in the option's file, or else in the environment's; None without
+    either. Raises ConfigurationError."""
     return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

@@ -1,6 +1,6 @@
-"""A message or an event of the feed in one line: as text for people, as a JSON object for programs.
+"""A message or a feed event in one line: text for people, a JSON object for programs.
 
-Must not import the feed, click or rich; pure functions.
+Pure functions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .monitor import fill_text, note_of, trade_text
 
 __all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
 
-_RAW: Final = 300  # characters shown of a message this package does not know
+_RAW: Final = 300  # characters shown of a message type this package does not know
 
 
 def message_text(message: Message, book: BookView | None, time: str) -> str:
-    """The time, what the message says, and what the ``book`` is after it."""
+    """The time, the message, and the ``book`` after it."""
     text = f"{time} {change_text(message)}"
     return (
         text
@@ -32,7 +32,7 @@ def message_text(message: Message, book: BookView | None, time: str) -> str:
 
 
 def event_text(event: StateChange | Gap | Lagged | FeedFault, time: str) -> str:
-    """The time and what the feed says."""
+    """The time and the event."""
     return f"{time} {note_of(event)[0]}"
 
 
@@ -53,7 +53,7 @@ def change_text(message: Message) -> str:
 
 
 def message_json(message: Message, book: BookView | None) -> str:
-    """What message.to_dict() tells, and beside it ``book``: status and best prices after it."""
+    """message.to_dict() as JSON, with ``book`` added: its status and best prices after the message."""
     record = message.to_dict()
     if book is not None:
         record["book"] = {
@@ -66,8 +66,8 @@ def message_json(message: Message, book: BookView | None) -> str:
 
 
 def event_json(event: StateChange | Gap | Lagged | FeedFault, now: datetime) -> str:
-    """What event.to_dict() tells; ``type`` is "feed_state", "feed_gap" …, ``text`` what the other form
-    says."""
+    """event.to_dict() as JSON, with ``type`` ("feed_state", "feed_gap" …), ``time``, and ``text``, the line
+    for people."""
     names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
     record = {"type": names[type(event)], "time": now.isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""What ``kalshi-feed check`` finds, step by step, and what it says about it.
+"""The findings of ``kalshi-feed check``, step by step, and its advice.
 
-Owns the order of the steps, the verdict, and the words of advice that only the command line can give; what an
-error itself says to do is said in errors and connection. Must not import click, rich or anything that runs.
+Owns the order of the steps, the verdict, and the advice that only the command line can give; advice that
+fits every program is part of the errors themselves.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ..errors import (
 
 __all__ = ["NOT_REACHED", "STEPS", "UNKNOWN_KEY", "Report", "Step", "advice", "clock", "unknown_market"]
 
-# As they can be known, one after the other. The clock can be compared only when the exchange has answered the
-# handshake: its answer, also a refusal, has the exchange's time. It is judged first, because a wrong clock is
+# In the order in which they can be known. The clock can be compared only once the exchange has answered the
+# handshake: the answer carries its time, even a refusal. The clock is judged first, because a wrong clock is
 # a reason for a refusal.
 STEPS: Final = ("key", "url", "dns", "tcp", "proxy", "tls", "clock", "handshake", "subscribe", "snapshot")
 NOT_REACHED: Final = "not reached"
 UNKNOWN_KEY: Final = (
-    "NOT_FOUND"  # in a 401's text: the key id is not known to this environment (PROTOCOL.md 1.2)
+    "NOT_FOUND"  # in a 401's body: this environment does not know the key id (PROTOCOL.md 1.2)
 )
 _NOT_NEEDED: Final = {
     "proxy": "none is set for this host",
@@ -47,8 +47,8 @@ _SET_CLOCK: Final = (
 
 @dataclass(frozen=True)
 class Step:
-    """One step: ``found`` is what is so, ``advice`` what to do about it, ``seconds`` how long it took (None:
-    not measured)."""
+    """One step: ``found`` says how things are, ``advice`` what to do about it, ``seconds`` how long it took
+    (None: not measured). Immutable."""
 
     name: str
     status: Literal["ok", "warning", "failed", "skipped"]
@@ -69,25 +69,25 @@ class Step:
 
 @dataclass
 class Report:
-    """The steps so far, in the order of STEPS; ``tell`` hears of each. Not thread-safe."""
+    """The steps so far, in the order of STEPS; ``listener`` is called with each. Main thread only."""
 
-    tell: Callable[[Step], object]
+    listener: Callable[[Step], object]
     steps: list[Step] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
-        """The next step; those in between were not needed."""
+        """Add a step; steps skipped in between were not needed."""
         for name in STEPS[len(self.steps) : STEPS.index(step.name)]:
             self._append(Step(name, "skipped", _NOT_NEEDED.get(name, "not needed")))
         self._append(step)
 
     def end(self, why: str) -> None:
-        """Nothing more is done."""
+        """Skip all remaining steps."""
         for name in STEPS[len(self.steps) :]:
             self._append(Step(name, "skipped", why))
 
     def _append(self, step: Step) -> None:
         self.steps.append(step)
-        self.tell(step)
+        self.listener(step)
 
     @property
     def failed(self) -> Step | None:
@@ -95,9 +95,9 @@ class Report:
         return next((step for step in self.steps if step.status == "failed"), None)
 
     def verdict(self) -> str:
-        """The end of it, in one line."""
+        """The result in one line."""
         if self.failed is not None:
-            return f"the first that fails: {self.failed.name}"
+            return f"the first step that fails: {self.failed.name}"
         warned = [step.name for step in self.steps if step.status == "warning"]
         return "all is well" + (f", but see: {', '.join(warned)}" if warned else "")
 
@@ -112,12 +112,13 @@ class Report:
 
 
 def clock(skew: float, refused: bool) -> Step:
-    """The clock's step. ``skew``: our clock minus the exchange's, in seconds; ``refused``: with 401."""
+    """The clock's step. ``skew`` is our clock minus the exchange's in seconds; ``refused`` says whether the
+    handshake was answered with 401."""
     if abs(skew) < SKEW_SECONDS:
         return Step("clock", "ok", "agrees with the exchange's, to a few seconds")
     found = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the exchange's"
     if not refused:
-        return Step("clock", "warning", f"{found}; this time it was let pass", (_SET_CLOCK,))
+        return Step("clock", "warning", f"{found}; this time it was accepted", (_SET_CLOCK,))
     found += ", and the exchange refuses signatures that are not of its own time"
     return Step(
         "clock",
@@ -129,32 +130,32 @@ def clock(skew: float, refused: bool) -> Step:
 
 def unknown_market(error: UnknownMarketError) -> Step:
     """The snapshot's step for a market that the exchange does not know."""
-    found = f"the exchange knows no market {error.market_ticker}: its snapshot is empty and has no market id"
-    return Step("snapshot", "failed", found, (*error.advice, "which of the two it is: --env"))
+    found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
+    return Step("snapshot", "failed", found, (*error.advice, "choose between the two with --env"))
 
 
 def advice(
     step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None
 ) -> tuple[str, ...]:
-    """What to do on this command line and this machine about a step that failed with ``error``."""
+    """What to do, with this command and on this machine, about a step that failed with ``error``."""
     if step == "key":
         return (
-            "give it with KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or with --key-id "
+            "set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or use --key-id "
             "and --key-file",
         )
     if endpoint is None or isinstance(error, ConfigurationError):
         return ()
     if isinstance(error, ProxyError):
         return (
-            "the proxy is the environment's: HTTPS_PROXY=http://user:password@host:port, or ALL_PROXY",
-            f"to go without it: NO_PROXY={endpoint.host}",
+            "the environment sets the proxy: HTTPS_PROXY=http://user:password@host:port, or ALL_PROXY",
+            f"to bypass it: NO_PROXY={endpoint.host}",
         )
     if isinstance(error, AuthenticationError):
         return _unauthorized(error, endpoint) if error.status == 401 else _forbidden(error, proxy)
     if isinstance(error, TLSError):
         return (
             f"see who answers: openssl s_client -connect {endpoint.authority} -servername {endpoint.host}",
-            "trust another authority's certificates: --ca-file FILE",
+            "to trust another authority: --ca-file FILE",
         )
     if isinstance(error, SubscriptionError):
         return ("the key works, but not for this: look at what the account and the key may do, and at --env",)
@@ -170,9 +171,9 @@ def advice(
 
 def _redirected(endpoint: Endpoint) -> tuple[str, ...]:
     return (
-        "a feed never follows a redirect: it tries again, a few seconds later at first, and logs a warning "
+        "a feed never follows a redirect: it tries again, at first after a few seconds, and logs a warning "
         "each time",
-        f"see what answers in a browser's place: curl -si https://{endpoint.authority}{endpoint.sign_path}",
+        f"see what answers: curl -si https://{endpoint.authority}{endpoint.sign_path}",
     )
 
 
@@ -182,20 +183,20 @@ def _unreachable(step: str, endpoint: Endpoint) -> tuple[str, ...]:
     if step in ("dns", "tcp"):
         return (
             f"try by hand: curl -v https://{endpoint.authority}/",
-            "where the web is reached through a proxy only: export HTTPS_PROXY=http://host:port",
+            "if this network requires a proxy: export HTTPS_PROXY=http://host:port",
         )
-    return ("a firewall on the way may break it: try from another network, or with a longer --timeout",)
+    return ("a firewall may interfere: try from another network, or with a longer --timeout",)
 
 
 def _unauthorized(error: AuthenticationError, endpoint: Endpoint) -> tuple[str, ...]:
     lines = []
     if UNKNOWN_KEY in error.reason:
         lines.append(
-            f"{UNKNOWN_KEY} says that the key id is not known there: the wrong key id, or the wrong "
-            "environment"
+            f"{UNKNOWN_KEY} means that this environment does not know the key id: the wrong key id, or the "
+            "wrong environment"
         )
     else:
-        lines.append("the key file must be the one that was given out together with this key id")
+        lines.append("the key file must be the one that was issued together with this key id")
     if endpoint.host.endswith("kalshi.com"):
         lines.append("a key made on the demo site works there only: kalshi-feed check --env demo")
     elif endpoint.host.endswith("kalshi.co"):
@@ -207,12 +208,11 @@ def _forbidden(error: AuthenticationError, proxy: Proxy | None) -> tuple[str, ..
     lines = []
     if error.reason.lower().startswith("forbidden"):
         lines.append(
-            "this is how the exchange answers an Origin header; none was sent, so something on the way adds "
-            "one: "
-            "see above who issued the certificate, it is not the exchange's if a firewall opens the "
-            "connection"
+            "this is how the exchange answers an Origin header; none was sent, so something in between adds "
+            "one: the tls step above names the certificate's issuer, which is not the exchange's if a "
+            "firewall opens the connection"
         )
     if proxy is not None:
         lines.append(f"try without the proxy {proxy}: NO_PROXY=*")
-    lines.append("try from another network: some networks and countries are refused")
+    lines.append("try another network: some networks and countries are refused")
     return tuple(lines)

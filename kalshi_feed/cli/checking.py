@@ -1,7 +1,6 @@
-"""``kalshi-feed check``: the steps from the key to the first snapshot, made with the product's own dial and
-feed.
+"""``kalshi-feed check``: goes from the key to the first snapshot, with the package's own dial and feed.
 
-Owns the command, the steps' making and their showing. Main thread only.
+Owns the command, runs the steps and shows them. Main thread only.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ from ..session.retry import ReconnectPolicy
 from .access import context_for, credentials_for, url_for
 from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
 from .model import printable, quote
+from .options import exchange_options, json_option, refuse_both
+from .wording import in_own_terms
 
 __all__ = ["check", "run"]
 
@@ -43,23 +44,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": 
 _WORDS = {"failed": "FAILED", "skipped": "-"}
 
 
-@click.command(short_help="Why does it not work? Step by step.")
+@click.command(short_help="Find out why it does not work, step by step.")
 @click.argument("ticker", required=False)
-@click.option(
-    "--env",
-    type=click.Choice(["production", "demo"]),
-    help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.",
-)
-@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option(
-    "--ca-file",
-    type=click.Path(),
-    help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.",
-)
-@click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option(
-    "--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's."
-)
+@exchange_options
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -67,7 +54,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
     show_default=True,
     help="Seconds for connecting, for the confirmation and for the snapshot each.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on standard output.")
+@json_option(False, "the result")
 def check(
     ticker: str | None,
     env: str | None,
@@ -78,21 +65,21 @@ def check(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Find out why it does not work: the way to the exchange, step by step.
+    """Find out why it does not work: test the way to the exchange, step by step.
 
     \b
-    key        is there a key, and can it sign
+    key        there is a key, and it can sign
     url        the address, the CA file and the proxy's url make sense
-    dns, tcp   the exchange's host (with a proxy: the proxy's) is found and answers
-    proxy      it lets us through
+    dns, tcp   the host of the exchange (or of the proxy) is found and answers
+    proxy      the proxy lets us through
     tls        the certificate is accepted
-    clock      compared with the exchange's, which its answer to the handshake tells
+    clock      this machine's clock agrees with the exchange's
     handshake  the exchange accepts the key
-    subscribe  it confirms a subscription
-    snapshot   it knows the market TICKER, and sends its book
+    subscribe  the exchange confirms a subscription
+    snapshot   the exchange knows the market TICKER, and sends its book
 
-    Of the first step that fails it says what is wrong and what to do. The exit code is 0 if none did, else 1.
-    Nothing is ordered or changed, and of the key only the first letters of its id are shown.
+    For the first step that fails, it says what is wrong and what to do. The exit code is 0 if all went well,
+    and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
 
     \b
     Examples:
@@ -100,8 +87,7 @@ def check(
       kalshi-feed check KXNFLGAME-25OCT13-SF-KC --env demo
       kalshi-feed check TICKER --json | jq .failed
     """
-    if env is not None and url is not None:
-        raise click.UsageError("--env and --url both name an exchange: give one of them")
+    refuse_both("--env", "--url", env is not None and url is not None)
     shown = None if as_json else _Shown()
     report = Report((lambda step: None) if shown is None else shown.step)
     with contextlib.nullcontext() if shown is None else shown:
@@ -124,7 +110,7 @@ def run(
     key_id: str | None,
     key_file: str | None,
 ) -> None:
-    """Make the steps, as far as they go, and add them to ``report``; the other arguments are the command's
+    """Run the steps, as far as they go, and add them to ``report``; the other arguments are the command's
     options."""
     with _heard() as heard:
         try:
@@ -160,8 +146,10 @@ def _failed(
     endpoint: Endpoint | None = None,
     proxy: Proxy | None = None,
 ) -> None:
-    known = report.failed is not None  # a wrong clock, which says all there is to do
-    report.add(Step(step, "failed", str(error), () if known else advice(step, error, endpoint, proxy)))
+    known = report.failed is not None  # a wrong clock, whose step has the advice already
+    report.add(
+        Step(step, "failed", in_own_terms(str(error)), () if known else advice(step, error, endpoint, proxy))
+    )
     report.end(NOT_REACHED)
 
 
@@ -173,7 +161,7 @@ def _dialled(
     context: ssl.SSLContext | None,
     timeout: float,
 ) -> bool:
-    """From the host's name to the handshake, by a connection of its own. Whether all of it worked."""
+    """From DNS to the handshake, on a connection of its own. Returns whether all of it worked."""
     left = [
         step for step in DIAL_STEPS if (step != "proxy" or proxy) and (step != "tls" or endpoint.is_secure)
     ]
@@ -182,7 +170,7 @@ def _dialled(
     def done(step: str, found: str) -> None:
         left.remove(step)
         times.append(time.monotonic())
-        if step != "handshake":  # whose turn comes when the clock has been judged
+        if step != "handshake":  # added after the clock has been judged
             report.add(Step(step, "ok", found, seconds=times[-1] - times[-2]))
 
     wakeup = Wakeup()
@@ -204,7 +192,7 @@ def _dialled(
             refused = error.status == 401 and UNKNOWN_KEY not in error.reason
             report.add(clock((local_time() - error.server_time).total_seconds(), refused))
         elif left[0] == "handshake":
-            report.add(Step("clock", "skipped", "the exchange did not tell its time"))
+            report.add(Step("clock", "skipped", "the exchange did not send its time"))
         _failed(report, left[0], error, endpoint, proxy)
         return False
     finally:
@@ -219,7 +207,7 @@ def _dialled(
 def _subscribed(
     report: Report, feed: KalshiFeed, endpoint: Endpoint, market_ticker: str | None, timeout: float
 ) -> None:
-    """The last two steps, by a feed as any program has one."""
+    """The last two steps, with a feed as any program would use it."""
     step = "subscribe"
     channel = _WITHOUT_TICKER if market_ticker is None else "orderbook_delta"
     began = time.monotonic()
@@ -245,11 +233,11 @@ def _subscribed(
 
 @contextlib.contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What the package's log warns of meanwhile, instead of on standard error."""
+    """Collect the package's log warnings, and keep them off standard error."""
     heard: list[str] = []
 
     class Handler(logging.Handler):
-        """Keeps the warnings' texts."""
+        """Keeps the text of each warning. Main thread only."""
 
         def emit(self, record: logging.LogRecord) -> None:
             heard.append(record.getMessage())
@@ -263,8 +251,8 @@ def _heard() -> Iterator[list[str]]:
 
 
 class _Shown:
-    """The steps on standard output, as they are made: in a terminal wrapped to its width, elsewhere a line
-    each."""
+    """Shows the steps on standard output as they are made: wrapped to the width of a terminal, or one line
+    each elsewhere. Main thread only."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -279,7 +267,7 @@ class _Shown:
         self._waiting.stop()
 
     def step(self, step: Step) -> None:
-        """One step; those that were not reached say nothing."""
+        """Show a step, unless it was not reached."""
         if step.found == NOT_REACHED:
             return
         took = "" if step.seconds is None else f" ({step.seconds * 1000:.0f} ms)"
@@ -290,7 +278,7 @@ class _Shown:
         self._waiting.update(f"{next_step} …")
 
     def line(self, word: str, name: str, text: str, style: str) -> None:
-        """One line in three columns; the style is the first one's."""
+        """Show one line in three columns; ``style`` is for the first."""
         text = printable(text)
         if not self._console.is_terminal:
             click.echo(f"{word:8} {name:10} {text}")

@@ -1,42 +1,49 @@
-"""The commands and their options. Owns the words of the command line. Must
-not hold logic of its own. Main thread only.
+"""The commands and their options.
+
+Owns what the command line says in its help; holds no logic of its own. Main thread only.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__
-from ..session.channels import CHANNELS
 from . import demo as demonstration
 from . import recording_commands, serve, watching
 from .checking import check
 from .errors import Failed, Misused, reporting_errors
+from .options import POSITIVE, json_option, market_options, plain_option, refuse_both, seconds_option
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
 
 __all__ = ["group"]
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
 _MARKETS = click.IntRange(1, 10_000)
 _RATE = click.FloatRange(0, 100_000)
+_PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended: 128 + 13
 
 
-def _channels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The shell's completion of --channel."""
-    return [name for name in CHANNELS if name.startswith(incomplete)]
+class _Group(click.Group):
+    """The commands. A pipe that closes (`| head`) ends any of them quietly. Main thread only."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_PIPE_CLOSED) from None
 
 
 def _exchange(markets: int, rate: float, port: int = 0, keys: str | None = None) -> Exchange:
     try:
         from ..simulator import Exchange
     except ImportError as error:
-        raise Misused(f"{error} (or 'kalshi-feed[demo]' for everything the command line can do)") from error
+        raise Misused(str(error)) from error
     try:
         return Exchange(markets=markets, rate=rate, port=port, keys=keys)
     except ValueError as error:
@@ -45,50 +52,56 @@ def _exchange(markets: int, rate: float, port: int = 0, keys: str | None = None)
         raise Failed(f"the keys cannot be kept in {keys!r}: {error.strerror or error}") from error
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="kalshi-feed")
 def group() -> None:
-    """Kalshi's WebSocket feed: live order books.
+    """Kalshi's WebSocket feed: live order books in the terminal, recordings, and a simulated exchange.
 
     \b
     Examples:
-      kalshi-feed demo                              no key needed: a simulated exchange kalshi-feed demo
-      --markets 50 --rate 2000 --seconds 60 kalshi-feed watch KXNFLGAME-25OCT13-SF-KC     with
-      KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH set kalshi-feed watch TICKER --env demo --plain | tee
-      changes.txt kalshi-feed check TICKER                      why does it not work? the way to the exchange,
-      step by step kalshi-feed record TICKER -o game.ndjson.gz   every frame, with its receive time
-      kalshi-feed replay game.ndjson.gz --speed 10  the same books, gaps and reconnects again kalshi-feed
-      convert game.ndjson.gz --to csv   deltas, trades and top of book as tables kalshi-feed exchange
-      --markets 10 --rate 100  a simulated exchange to connect programs to
+      kalshi-feed demo                                    see it run: no key needed
+      kalshi-feed demo --markets 50 --rate 2000 --seconds 60
+      kalshi-feed check TICKER                            find out why it does not work, step by step
+      kalshi-feed watch TICKER                            with a key in the environment, see watch --help
+      kalshi-feed watch TICKER --env demo --plain | tee changes.txt
+      kalshi-feed record TICKER -o game.ndjson.gz         every frame, with its receive time
+      kalshi-feed replay game.ndjson.gz --speed 10        the same books, gaps and reconnects again
+      kalshi-feed convert game.ndjson.gz --to csv         tables of deltas, trades and the top of the book
+      kalshi-feed exchange --markets 10 --rate 100        a simulated exchange for programs to connect to
 
-    Each command has a --help of its own. The exit code is 0, 1 for what could not be done, 2 for what was
-    asked wrongly.
+    Every command has its own --help. The exit code is 0 for success, 1 if the command could not be carried
+    out, 2 if it makes no sense, and 141 if the pipe it printed to was closed.
+
+    --json prints one JSON object per line where a command streams (watch, replay), and one object where it
+    sums up (the others).
 
     \b
-    Completion of commands and options with the Tab key; put the line into ~/.bashrc, ~/.zshrc or
-    ~/.config/fish/config.fish:
+    For completion of commands, options and channels with the Tab key, put the line for your shell into
+    ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
       bash  eval "$(_KALSHI_FEED_COMPLETE=bash_source kalshi-feed)"
       zsh   eval "$(_KALSHI_FEED_COMPLETE=zsh_source kalshi-feed)"
       fish  _KALSHI_FEED_COMPLETE=fish_source kalshi-feed | source
     """
 
 
-@group.command(short_help="See it run: a simulated exchange, no key.")
+@group.command(short_help="See it run: a simulated exchange, no key needed.")
 @click.option(
-    "--seconds", type=_SECONDS, default=30.0, show_default=True, help="How long; Ctrl-C ends it earlier."
+    "--seconds",
+    type=POSITIVE,
+    default=30.0,
+    show_default=True,
+    help="How long to run; Ctrl-C ends it earlier.",
 )
 @click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
 @click.option(
     "--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets."
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="No view; the summary as one JSON object on standard output."
-)
+@json_option(False, "the summary. Shows no live view")
 def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
-    """A simulated exchange and a feed on it, over TLS with a signed handshake; no key needed.
+    """Run a simulated exchange and a feed connected to it, over TLS with a signed handshake; no key needed.
 
-    Shows the live books and ends with a summary that compares every book with the exchange's own. Exits with
-    1 if one differs.
+    Shows the live books, and ends with a summary that compares every book with the exchange's own. The exit
+    code is 1 if any of them differs.
 
     \b
     Examples:
@@ -103,36 +116,10 @@ def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
         sys.exit(1)
 
 
-@group.command(short_help="The live books of markets.")
-@click.argument("tickers", nargs=-1, required=True, metavar="TICKER...")
-@click.option(
-    "--env",
-    type=click.Choice(["production", "demo"]),
-    help="Which exchange; by default as KALSHI_URL or KALSHI_ENV says.",
-)
-@click.option("--url", metavar="URL", help="Another address, wss://…; of `kalshi-feed exchange`, for one.")
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    shell_complete=_channels,
-    metavar="NAME",
-    help="May be repeated; by default orderbook_delta and trade.",
-)
-@click.option("--plain", is_flag=True, help="One line per change instead of the view.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object per change: the message, and the book after it."
-)
-@click.option(
-    "--ca-file",
-    type=click.Path(),
-    help="Certificates (PEM) to trust in place of certifi's; by default KALSHI_CA_FILE's.",
-)
-@click.option("--key-id", help="The API key id; by default KALSHI_API_KEY_ID's.")
-@click.option(
-    "--key-file", type=click.Path(), help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH's."
-)
-@click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
+@group.command(short_help="Show the live books of markets.")
+@market_options
+@plain_option
+@json_option(True, "every message and event, with the book after it")
 def watch(
     tickers: tuple[str, ...],
     env: str | None,
@@ -145,28 +132,31 @@ def watch(
     key_file: str | None,
     seconds: float | None,
 ) -> None:
-    """The live books of markets of the real exchange.
+    """Show the live books and trades of markets.
 
     The key comes from the environment: KALSHI_API_KEY_ID with KALSHI_PRIVATE_KEY_PATH (a file) or
-    KALSHI_PRIVATE_KEY (its text), and KALSHI_PRIVATE_KEY_PASSWORD if it is encrypted.
+    KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted.
 
-    In a terminal: the ladder of one market (asks are the other side's bids at 1 − price), its trades, and a
-    list of all; Tab, the arrows and 1-9 choose the market, q or Ctrl-C ends it. Without a terminal: a line a
-    second.
+    A terminal shows the ladder of one market (the asks are the no side's bids at 1 − price), its trades, and
+    a list of all markets. Tab, the arrows and 1-9 choose the market, ? lists all keys, q or Ctrl-C quits.
+    Without the channel orderbook_delta it shows quotes and trades instead of the ladder. If the output is
+    not a terminal, it prints one line per second.
 
     \b
     Examples:
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
-      kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel trade --channel ticker
+      kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel ticker
+      kalshi-feed watch TICKER --channel trade
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
       kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | [.time, .yes_price, .count]'
     """
+    refuse_both("--plain", "--json", plain and as_json)
     with reporting_errors():
         feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
         watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
 
 
-@group.command(short_help="A simulated exchange to connect to.")
+@group.command(short_help="Run a simulated exchange for programs to connect to.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1; by default a free one."
 )
@@ -174,26 +164,23 @@ def watch(
 @click.option(
     "--rate", type=_RATE, default=20.0, show_default=True, help="Book changes per second, over all markets."
 )
-@click.option("--seconds", type=_SECONDS, help="How long; by default until Ctrl-C.")
+@seconds_option
 @click.option(
     "--keys",
     type=click.Path(file_okay=False),
     metavar="FOLDER",
-    help="Keep key and certificates there: with the same --port, the next start is the same exchange.",
+    help="Keep the key and the certificates in this folder: with the same --port, clients do not notice a "
+    "restart.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="How to reach it as one JSON object on the first line, and nothing else.",
-)
+@json_option(False, "how to reach the exchange. Does not print who connects")
 def exchange(
     port: int, markets: int, rate: float, seconds: float | None, keys: str | None, as_json: bool
 ) -> None:
-    """A simulated exchange as a server on this machine, for programs under test.
+    """Run a simulated exchange on this machine, for programs under test.
 
-    Prints the environment variables that lead a program to it, as lines for a shell; then who connects. The
-    files of its private key and of its CA certificate are removed when it ends, unless --keys keeps them.
+    Prints the environment variables that a program needs to connect, as lines for a shell, and then who
+    connects. The files of its private key and CA certificate are removed when it ends, unless --keys keeps
+    them.
 
     \b
     Examples:

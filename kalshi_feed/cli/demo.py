@@ -1,7 +1,7 @@
-"""``kalshi-feed demo``: a simulated exchange and a real feed on it, in one process, compared at the end.
+"""``kalshi-feed demo``: a simulated exchange and a real feed connected to it, compared at the end.
 
-Owns Summary and ``run()``. The truth is the exchange's own book; the two are compared exactly when the
-exchange stands still and everything it has sent has been applied.
+Owns Summary and ``run()``. The exchange's own books are the truth; the comparison is exact, because the
+exchange is paused and everything it sent has been applied.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PAUSE = 0.01
 
 @dataclass(frozen=True)
 class Summary:
-    """What the demo ends with; latencies in seconds."""
+    """The result of the demo; latencies in seconds. Immutable."""
 
     seconds: float
     deltas: int
@@ -44,7 +44,7 @@ class Summary:
     differing: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+        """The summary as ``--json`` prints it."""
         return {
             "deltas": self.deltas,
             "updates_per_second": round(self.updates_per_second, 1),
@@ -57,7 +57,7 @@ class Summary:
         }
 
     def lines(self) -> list[str]:
-        """What is printed otherwise."""
+        """The summary as lines for people."""
         lines = [
             f"{self.deltas:,} deltas in {self.seconds:.1f} s, {self.updates_per_second:,.1f} updates per "
             "second",
@@ -77,7 +77,7 @@ def run(
     """Show the books of the running ``exchange`` until Ctrl-C or for ``seconds``, compare them, return the
     summary.
 
-    ``view=False`` shows nothing. The exchange is paused at the end. Raises KalshiFeedError.
+    With ``view=False`` nothing is shown. The exchange is paused at the end. Raises KalshiFeedError.
     """
     tickers = exchange.market_tickers
     with (
@@ -97,7 +97,7 @@ def run(
             else:
                 _wait(feed, seconds)
         except KeyboardInterrupt:
-            pass  # the summary is still wanted
+            pass  # the summary is still printed
         elapsed, during = monitor.elapsed, monitor.deltas - before
         differing = _differing(exchange, feed)
         stats = feed.stats()
@@ -124,10 +124,10 @@ def _wait(feed: KalshiFeed, seconds: float | None) -> None:
 
 
 def _differing(exchange: Exchange, feed: KalshiFeed) -> tuple[str, ...]:
-    """The markets whose book is not LIVE and exactly the exchange's once the exchange stands still.
+    """Pause the exchange and return the markets whose book is not LIVE or differs from the exchange's.
 
-    The answer to list_subscriptions comes behind everything sent before it, so all of that is in the books by
-    then.
+    The answer to list_subscriptions comes after everything sent before it, so by then all of that is in the
+    books.
     """
     deadline = time.monotonic() + _CAUGHT_UP
 
@@ -143,7 +143,7 @@ def _differing(exchange: Exchange, feed: KalshiFeed) -> tuple[str, ...]:
         while feed.stats().queue_depth and left():
             time.sleep(_PAUSE)
     except (KalshiFeedError, TimeoutError):
-        pass  # compared all the same: what is not there does not match
+        pass  # compare anyway: a book that is not there does not match
     truth = exchange.books()
     return tuple(ticker for ticker, book in truth.items() if not _matches(feed, ticker, book))
 

@@ -1,7 +1,7 @@
-"""How the command line tells errors: one message and no traceback; 2 for what was asked wrongly, 1 for what
-could not be done.
+"""How the command line reports errors: one message, no traceback, and an exit code.
 
-Must not import anything of the package but errors. Main thread only.
+The exit code is 2 for a command that makes no sense, 1 for one that could not be carried out. Main thread
+only.
 """
 
 from __future__ import annotations
@@ -12,32 +12,38 @@ from collections.abc import Iterator
 import click
 
 from ..errors import ConfigurationError, ConnectionFailed, KalshiFeedError, TLSError
+from .wording import in_own_terms
 
-__all__ = ["Failed", "Misused", "reporting_errors"]
+__all__ = ["CHECK", "Failed", "Misused", "reporting_errors"]
+
+CHECK = "`kalshi-feed check` tests the connection step by step"
 
 
 class Failed(click.ClickException):
-    """It could not be done."""
+    """The command could not be carried out. Owned by the thread that raises it."""
 
     exit_code = 1
 
 
 class Misused(click.ClickException):
-    """It was asked wrongly: an option, the environment, a file, a missing package."""
+    """Something the command was given is wrong: an option, the environment, a file, a missing package. Owned
+    by the thread that raises it."""
 
     exit_code = 2
 
 
 @contextlib.contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Errors of the package and of files as one message."""
+    """Turn errors of the package into one message in the command line's own terms."""
     try:
         yield
     except ConfigurationError as error:
-        raise Misused(str(error)) from error
+        raise Misused(in_own_terms(str(error))) from error
     except TLSError as error:
-        raise Failed(f"{error} (on this command line: --ca-file)") from error
+        text = in_own_terms(str(error))
+        hint = "" if "--ca-file" in text else "; --ca-file FILE trusts the certificates in FILE"
+        raise Failed(text + hint) from error
     except ConnectionFailed as error:
-        raise Failed(f"{error} (`kalshi-feed check` looks into it step by step)") from error
+        raise Failed(f"{in_own_terms(str(error))} ({CHECK})") from error
     except KalshiFeedError as error:
-        raise Failed(str(error)) from error
+        raise Failed(in_own_terms(str(error))) from error

@@ -1,27 +1,41 @@
-"""What the bytes of a keyboard mean, and what a key does to the choice of a market.
+"""What the bytes from a keyboard mean, and which market a key selects.
 
-Must not import anything that reads or waits; pure functions.
+Pure functions.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["QUIT", "REDRAW", "moved", "parse"]
+__all__ = ["EXPLAINED", "HELP", "QUIT", "REDRAW", "moved", "parse"]
 
 QUIT: Final = "q"
+HELP: Final = "?"
 REDRAW: Final = "redraw"
 _PAGE: Final = 10
 _SINGLE: Final = {"\t": "next", "\x0c": REDRAW, "j": "next", "k": "back", "Q": QUIT}
 _FINALS: Final = {"A": "back", "B": "next", "C": "next", "D": "back", "Z": "back", "H": "first", "F": "last"}
 _NUMBERED: Final = {"1": "first", "4": "last", "5": "page back", "6": "page", "7": "first", "8": "last"}
 
+# what the key ? shows
+EXPLAINED: Final = (
+    ("Tab ↓ → j", "next market"),
+    ("↑ ← k", "previous market"),
+    ("PgDn PgUp", "ten markets on, or back"),
+    ("Home End", "first market, last market"),
+    ("1-9", "market by its number"),
+    ("Ctrl-L", "draw everything again"),
+    ("Ctrl-Z", "back to the shell; fg returns"),
+    ("q Ctrl-C", "quit"),
+    ("?", "this list; any key closes it"),
+)
+
 
 def parse(data: bytes) -> tuple[list[str], bytes]:
-    """(keys, what is the beginning of a sequence and waits for its end).
+    """(keys, the beginning of a sequence whose end has not come yet).
 
-    Reads the sequences of arrows, Tab, Home, End and the pages in the forms that terminals send (CSI, SS3);
-    others mean nothing.
+    Understands arrows, Tab, Home, End and the page keys in the forms that terminals send (CSI, SS3); other
+    sequences are ignored.
     """
     text, keys = data.decode("latin-1"), []
     at = 0
@@ -48,7 +62,7 @@ def parse(data: bytes) -> tuple[list[str], bytes]:
 
 
 def moved(selected: int, key: str, count: int) -> int:
-    """The market chosen after ``key``, of ``count`` markets; beyond the last comes the first."""
+    """The selected market after ``key``, of ``count`` markets; after the last comes the first."""
     if count < 1:
         return 0
     if key in ("next", "back"):

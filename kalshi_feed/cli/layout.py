@@ -1,6 +1,6 @@
-"""Where things stand on a screen of some size.
+"""Where things go on a screen of a given size.
 
-Owns Layout and the arithmetic of columns and lines. Must not import rich, click or the feed; pure functions.
+Owns Layout and the arithmetic of columns and lines. Pure functions.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from .model import Room
 
 __all__ = ["HEAD", "LADDER", "TWO_SIDED", "Layout", "layout_for"]
 
-HEAD = 2  # lines of state and figures
-LADDER = 3  # lines of a ladder beside its levels: the market, the columns' names, the middle
-TWO_SIDED = 46  # columns from which bids and asks have bars of their own
-_SIDE_BY_SIDE = 76  # columns from which markets and trades stand beside the ladder
+HEAD = 2  # lines of state and metrics
+LADDER = 3  # lines of a ladder besides its levels: the market, the column names, the middle
+TWO_SIDED = 46  # from this many columns on, bids and asks have bars of their own
+_SIDE_BY_SIDE = 76  # from this many columns on, markets and trades are beside the ladder
 _WIDEST_LADDER = 84
-_ROWS_BELOW = 30  # lines from which there is room for a list below the ladder
-_WITH_TRADES = 8  # lines below a narrow ladder's three from which some are for trades
+_ROWS_BELOW = 30  # from this many lines on, there is room for a list below the ladder
+_WITH_TRADES = 8  # from this many free lines on, a narrow screen gives some to trades
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Layout:
     """A screen of ``width`` columns and ``height`` lines; ``ladder`` and ``right`` are columns, ``body`` is
     lines.
 
-    ``right`` is 0 where markets and trades stand below the ladder.
+    ``right`` is 0 if markets and trades go below the ladder. Immutable.
     """
 
     width: int
@@ -37,7 +37,7 @@ class Layout:
 
 
 def layout_for(width: int, height: int, markets: int) -> Layout:
-    """What fits when ``markets`` are shown; a list only if they are several."""
+    """What fits on the screen with this many ``markets``; a list of them only if there are several."""
     notes = _notes(height)
     if width < _SIDE_BY_SIDE:
         body = max(LADDER + 2, height - HEAD - 1 - notes)

@@ -1,7 +1,6 @@
-"""What the view shows, as plain values: the ladder of one market, a row for each, trades, notes, figures.
+"""What the view shows, as plain values: the ladder of one market, a row for each, trades, notes, metrics.
 
-Owns the frozen types and the arithmetic between a BookView and them. Must not import rich, click, or anything
-that runs. Thread-safe: immutable.
+Owns these frozen types and how they are computed from a BookView. Thread-safe: immutable.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _ONE = Decimal(1)
 @dataclass(frozen=True)
 class Rung:
     """One level on the yes scale: dollars, contracts, ``total`` contracts down to here, ``share`` (0 to 1) of
-    the largest shown.
+    the largest level shown.
 
-    ``change`` is what it has of contracts more (or less) than a moment ago.
+    ``change`` is how many more contracts it has than a moment ago, negative for fewer. Immutable.
     """
 
     price: Decimal
@@ -53,10 +52,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both with the best first; age
-    in seconds.
+    """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both best first; age in
+    seconds. Immutable.
 
-    ``is_wanted`` is False where nobody has subscribed to the market's book.
+    ``quote`` stands in for a book that no one subscribed to; None where there is a subscription.
     """
 
     market_ticker: str
@@ -68,12 +67,15 @@ class Ladder:
     age: float | None = None
     seq: int | None = None
     is_crossed: bool = False
-    is_wanted: bool = True
+    quote: MarketRow | None = None
 
 
 @dataclass(frozen=True)
 class MarketRow:
-    """One market in the list: best prices of yes and the last price traded, None where there is none."""
+    """One market in the list: best prices of yes and the last price traded, None where there is none.
+
+    ``status`` is empty where no one subscribed to the book. Immutable.
+    """
 
     market_ticker: str
     status: str
@@ -85,8 +87,8 @@ class MarketRow:
 
 @dataclass(frozen=True)
 class TradeLine:
-    """One trade: the side that the taker gained ("yes", "no" or ""), the price on the yes scale,
-    contracts."""
+    """One trade: the side the taker got ("yes", "no" or ""), the price on the yes scale, contracts.
+    Immutable."""
 
     time: str
     taker: str
@@ -96,7 +98,7 @@ class TradeLine:
 
 @dataclass(frozen=True)
 class NoteLine:
-    """A note with its time of day as text; ``style`` is "good", "bad" or ""."""
+    """A note with its time of day as a string; ``style`` is "good", "bad" or "". Immutable."""
 
     time: str
     text: str
@@ -105,7 +107,7 @@ class NoteLine:
 
 @dataclass(frozen=True)
 class Room:
-    """How much can be shown: levels a side, markets, trades, notes."""
+    """How much can be shown: levels per side, markets, trades, notes. Immutable."""
 
     depth: int
     rows: int
@@ -115,8 +117,8 @@ class Room:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is counted and measured. Rates in messages per second over 1, 10 and 60 s, latencies in
-    seconds."""
+    """Counts and measurements. Rates are messages per second over 1, 10 and 60 s, latencies are seconds.
+    Immutable."""
 
     deltas: int = 0
     trades: int = 0
@@ -131,10 +133,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Screen:
-    """All that is shown at one moment.
+    """Everything shown at one moment.
 
     ``elapsed`` is in seconds. ``selected`` is the place of the ladder's market among the ``markets``,
-    ``first_row`` that of the first row.
+    ``first_row`` that of the first row. ``retry`` is "in 3 s" or "now" while the feed is RECONNECTING,
+    ``reason`` why it is. ``trades`` may be more than there is room for. Immutable.
     """
 
     title: str
@@ -149,13 +152,13 @@ class Screen:
     notes: tuple[NoteLine, ...] = ()
     figures: Figures = Figures()
     statuses: dict[str, int] = field(default_factory=dict)
+    retry: str = ""
+    reason: str = ""
 
 
-def ladder_of(
-    view: BookView, depth: int, *, before: BookView | None = None, is_wanted: bool = True
-) -> Ladder:
-    """The best ``depth`` levels of each side; bars are scaled to the largest of them. ``before`` is what
-    changes are told from."""
+def ladder_of(view: BookView, depth: int, *, before: BookView | None = None) -> Ladder:
+    """The best ``depth`` levels of each side; bars are scaled to the largest of them. Changes are relative to
+    ``before``."""
     asks, bids = view.asks("yes", depth), view.bids("yes", depth)
     largest = max((level.quantity for level in (*asks, *bids)), default=_ONE)
     before = before or view
@@ -178,7 +181,6 @@ def ladder_of(
         age=view.age(),
         seq=view.seq,
         is_crossed=view.is_crossed,
-        is_wanted=is_wanted,
     )
 
 
@@ -190,7 +192,7 @@ def row_of(view: BookView, last: Decimal | None) -> MarketRow:
 
 
 def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:
-    """ "0.2700 × 300.00 / 0.3200 × 20.00"; a side without bids is a dash."""
+    """ "0.2700 × 300.00 / 0.3200 × 20.00"; an empty side is a dash."""
     sides = (
         f"{level.price:.4f} × {level.quantity:,.2f}" if level is not None else "-" for level in (bid, ask)
     )
@@ -198,5 +200,5 @@ def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:
 
 
 def printable(text: object) -> str:
-    """Text from outside without control characters: a ticker or an error must not steer the terminal."""
+    """A string from outside without control characters: a ticker or an error must not drive the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))

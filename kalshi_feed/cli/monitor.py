@@ -1,6 +1,6 @@
-"""What is gathered from a running feed for the view: counts, last trades, notes.
+"""Gathers from a running feed what the view shows: counts, last trades, notes.
 
-Owns Monitor. Imports the feed and the model; must not import rich or click.
+Owns Monitor, and the one-line texts of events, trades and fills.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
 from .model import Figures, Ladder, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, row_of
+from .wording import in_own_terms, short
 
 __all__ = ["Monitor", "clock_text", "fill_text", "note_of", "time_text", "trade_text"]
 
 _KEPT = 50
-_MOMENT = 1.0  # seconds for which a level is marked that has changed
+_MOMENT = 1.0  # seconds for which a changed level stays marked
 
 
 class Monitor:
-    """Watches a feed. The worker thread alone writes; one other thread reads, since each value is replaced in
-    one step.
+    """Watches a feed. Only the worker thread writes; one other thread reads, which is safe because each value
+    is replaced in one step.
 
-    ``market_tickers`` are the markets shown, in this order; without any, those that the feed has books of.
+    ``market_tickers`` are the markets shown, in this order; if it is empty, those the feed has books of.
     """
 
     def __init__(self, feed: KalshiFeed, market_tickers: Sequence[str], title: str) -> None:
@@ -44,31 +45,35 @@ class Monitor:
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._notes: deque[NoteLine] = deque(maxlen=_KEPT)
-        self._views: deque[tuple[float, BookView]] = deque()  # of the ladder's market, as it was shown lately
+        self._views: deque[tuple[float, BookView]] = (
+            deque()
+        )  # of the ladder's market, shown in the last second
+        # why the connection is gone, and when (monotonic) it is tried again; None while there is one
+        self._retry: tuple[str, float] | None = None
         feed.on_delta(self._on_delta)
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
         feed.on_fill(self._on_fill)
-        feed.on_state(self._note)
+        feed.on_state(self._on_state)
         feed.on_gap(self._note)
         feed.on_lagged(self._note)
         feed.on_error(self._note)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since ``begun``; of a replay, of its recording."""
+        """Seconds since ``begun``; in a replay, seconds of the recording."""
         if self.feed.replayed is not None:
             return (self.feed.now() - self._begun_at).total_seconds()
         return time.monotonic() - self.begun
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The markets shown now."""
+        """The tickers of the markets shown now."""
         return self.market_tickers or tuple(self.feed.books)
 
     def screen(self, room: Room, selected: int = 0) -> Screen:
-        """What is to be seen now, as far as there is room, with the ladder of one of the markets shown."""
-        stats, tickers = self.feed.stats(), self.shown
+        """What the view shows now, as much as ``room`` allows, with the ladder of the ``selected`` market."""
+        stats, tickers, books = self.feed.stats(), self.shown, self.feed.books
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
         chosen = tickers[selected] if tickers else None
@@ -77,13 +82,15 @@ class Monitor:
             if self.feed.replayed is None
             else f"{self.title}  {clock_text(self.feed, None)}",
             state=stats.state.value,
+            retry=self._retry_text() if stats.state is FeedState.RECONNECTING else "",
+            reason=self._retry[0] if self._retry is not None else "",
             elapsed=self.elapsed,
             ladder=None if chosen is None else self._ladder(chosen, room.depth),
             selected=selected,
             markets=len(tickers),
             rows=tuple(self._row(ticker) for ticker in tickers[first : first + room.rows]),
             first_row=first,
-            trades=self._trades_of(chosen, room.trades),
+            trades=self._trades_of(chosen, room.trades + 2 * room.depth),
             notes=tuple(self._notes.copy())[-room.notes :] if room.notes else (),
             figures=Figures(
                 deltas=self.deltas,
@@ -96,8 +103,28 @@ class Monitor:
                 gaps=stats.gaps,
                 dropped=stats.dropped,
             ),
-            statuses=dict(Counter(self.feed.book(ticker).status.value for ticker in tickers)),
+            statuses=dict(Counter(books[ticker].status.value for ticker in tickers if ticker in books)),
         )
+
+    def summary(self) -> str:
+        """What there was to see, in one line: what a view leaves behind when it ends."""
+        stats, tickers = self.feed.stats(), self.shown
+        minutes, seconds = divmod(int(self.elapsed), 60)
+        parts = [
+            f"watched {tickers[0] if len(tickers) == 1 else f'{len(tickers):,} markets'} for "
+            f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
+            _counted(self.deltas, "delta"),
+            _counted(self.trade_count, "trade"),
+            _counted(stats.gaps, "gap"),
+            _counted(stats.reconnects, "reconnect"),
+            *([f"{stats.dropped:,} dropped"] if stats.dropped else []),
+        ]
+        return ", ".join(parts)
+
+    def _retry_text(self) -> str:
+        retry = self._retry  # the worker replaces it
+        left = 0.0 if retry is None else retry[1] - time.monotonic()
+        return f"in {left:.0f} s" if left >= 0.5 else "now"
 
     def _ladder(self, market_ticker: str, depth: int) -> Ladder:
         now, view, views = time.monotonic(), self.feed.book(market_ticker).view(), self._views
@@ -106,15 +133,18 @@ class Monitor:
         while len(views) > 1 and now - views[1][0] >= _MOMENT:
             views.popleft()
         views.append((now, view))
-        return ladder_of(view, depth, before=views[0][1], is_wanted=market_ticker in self.feed.books)
+        ladder = ladder_of(view, depth, before=views[0][1])
+        return ladder if market_ticker in self.feed.books else replace(ladder, quote=self._row(market_ticker))
 
     def _row(self, market_ticker: str) -> MarketRow:
-        """From the book; where there is none, as the last ticker message says."""
-        row, ticker = (
-            row_of(self.feed.book(market_ticker).view(), self._last.get(market_ticker)),
-            self._tickers.get(market_ticker),
-        )
-        if row.status != BookStatus.PENDING.value or ticker is None:
+        """From the book; without one, from the last ticker message."""
+        view, ticker = self.feed.book(market_ticker).view(), self._tickers.get(market_ticker)
+        row = row_of(view, self._last.get(market_ticker))
+        if market_ticker not in self.feed.books:
+            row = replace(row, status="")
+        elif row.status != BookStatus.PENDING.value:
+            return row
+        if ticker is None:
             return row
         return replace(
             row,
@@ -123,7 +153,7 @@ class Monitor:
         )
 
     def _trades_of(self, market_ticker: str | None, count: int) -> tuple[TradeLine, ...]:
-        """The last ones, the newest first."""
+        """The last trades, newest first."""
         trades = None if market_ticker is None else self._trades.get(market_ticker)
         return () if trades is None else tuple(reversed(trades.copy()))[:count]
 
@@ -148,22 +178,34 @@ class Monitor:
     def _on_fill(self, fill: Fill) -> None:
         self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
+    def _on_state(self, change: StateChange) -> None:
+        lost = change.state is FeedState.RECONNECTING
+        due = time.monotonic() + (change.delay or 0.0)
+        self._retry = (printable(short(change.reason)), due) if lost else None
+        self._note(change)
+
     def _note(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
         text, style = note_of(event)
         self._notes.append(NoteLine(self._time(None), text, style))
 
     def _time(self, moment: datetime | None) -> str:
-        """The time of day: of a replay the recording's, as in the title."""
+        """The time of day; in a replay the recording's, as in the title."""
         text = clock_text(self.feed, moment)
         return text if self.feed.replayed is None else text[11:-1]
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
-    """What an event of the feed says in one line, and its style."""
+    """An event of the feed in one line, and the line's style."""
     if isinstance(event, StateChange):
         if event.state is FeedState.CONNECTED:
             return "CONNECTED", "good"
-        text = f"{event.state.value}: {printable(event.reason)}" if event.reason else event.state.value
+        words = short if event.state is FeedState.RECONNECTING else in_own_terms
+        reason = printable(words(event.reason))
+        text = f"{event.state.value}: {reason}" if reason else event.state.value
         if event.delay is not None:
             text += f"; attempt {event.attempt} in {event.delay:.1f} s"
         return text, "bad" if event.state in (FeedState.RECONNECTING, FeedState.FAILED) else ""
@@ -172,7 +214,7 @@ def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
         return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
     if isinstance(event, Lagged):
         return f"{event.dropped} messages dropped: the callbacks were too slow", "bad"
-    return f"{event.kind}: {printable(event.message)}", "bad"
+    return f"{event.kind}: {printable(in_own_terms(event.message))}", "bad"
 
 
 def trade_text(trade: Trade) -> str:
@@ -192,14 +234,14 @@ def fill_text(fill: Fill) -> str:
 
 
 def time_text(moment: datetime | None) -> str:
-    """The local time of day with milliseconds; now, if the message had none."""
+    """The local time of day with milliseconds; now, if the message has no time."""
     local = (moment or datetime.now().astimezone()).astimezone()
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
 
 def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
-    """The time of a line: of a live feed as time_text(); of a replay the moment of its recording, as --at
-    understands it."""
+    """The time of a line: time_text() for a live feed; for a replay the recording's time, in a form that --at
+    takes."""
     if feed.replayed is None:
         return time_text(moment)
     now = feed.now()
@@ -207,7 +249,7 @@ def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
 
 
 def _level(price: Decimal | None, size: Decimal | None) -> Level | None:
-    """A ticker's 0 is what it says of a side without bids, and 1 of one without asks."""
+    """A ticker says 0 for a side without bids and 1 for one without asks."""
     return None if not price or price == 1 else Level(price, size or Decimal(0))
 
 

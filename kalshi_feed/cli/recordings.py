@@ -1,6 +1,6 @@
-"""``kalshi-feed record``, ``replay`` and ``convert``: what they do, and how far they are.
+"""What ``kalshi-feed record``, ``replay`` and ``convert`` do, and how far they have got.
 
-Owns the loops and the summaries. Main thread, but for the callbacks.
+Owns the loops, the progress line and the summaries. Main thread, except for the callbacks.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .watching import ChangePrinter
 __all__ = ["convert", "follow", "lines_of", "record", "replay"]
 
 _LOOK: Final = 0.1  # seconds between two looks
-_TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each in the place of the one before
+_TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
 _PIPE_PACE: Final = 10.0
 _BOOKS_SHOWN: Final = 20
 
 
 class Progress:
-    """A line on standard error that says how far it is: rewritten in a terminal, a new one every 10 s
-    elsewhere."""
+    """A line of progress on standard error: rewritten in a terminal, a new one every 10 s elsewhere. Main
+    thread only."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -45,7 +45,7 @@ class Progress:
         self._last: tuple[float, int] = (time.monotonic(), 0)
 
     def look(self, messages: int, what: str) -> None:
-        """Tell it if it is time; the rate is that since the last line."""
+        """Write the line if it is due; the rate is that since the last line."""
         now = time.monotonic()
         if self._quiet or now < self._due:
             return
@@ -56,12 +56,12 @@ class Progress:
         self._write(f"\r\x1b[K{line}" if self._is_terminal else line)
 
     def end(self) -> None:
-        """The line is left."""
+        """Clear the line in a terminal."""
         if self._is_terminal and not self._quiet:
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
-        # the terminal is gone, or nobody reads: what is stored matters more
+        # the terminal or the pipe is gone: the recording matters more
         with contextlib.suppress(OSError):
             click.echo(text, nl=not self._is_terminal, err=True)
 
@@ -112,7 +112,7 @@ def follow(
     seconds: float | None,
     look: Callable[[], object],
 ) -> None:
-    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called now and then.
+    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called ten times a second.
 
     Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
     markets.
@@ -128,7 +128,7 @@ def follow(
                 unknown.look()
                 look()
                 time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
-        feed.close()  # also where Ctrl-C came while it was started
+        feed.close()  # also if Ctrl-C came while it was being started
     first.check()
 
 
@@ -139,13 +139,13 @@ def _where(recording: Recording, feed: KalshiFeed) -> str:
     return f"{_size(recording.file_bytes)}{parts}{missed}{state}"
 
 
-def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[str, Any]:
-    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError when nobody
-    reads the output."""
+def replay(feed: KalshiFeed, *, plain: bool, as_json: bool, view: bool) -> dict[str, Any]:
+    """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError if the output
+    is closed."""
     feed.on_error(_report_fault)
-    printer = ChangePrinter(feed) if plain else None
+    printer = ChangePrinter(feed, as_json=as_json) if plain or as_json else None
     monitor = Monitor(feed, (), f"replay of {feed.url}") if view else None
-    progress, begun = Progress(quiet or plain or view), time.monotonic()
+    progress, begun = Progress(plain or as_json or view), time.monotonic()
     with quiet_log(), feed:
         with contextlib.suppress(KeyboardInterrupt, FeedClosedError):
             while feed.state is not FeedState.CLOSED:
@@ -157,7 +157,9 @@ def replay(feed: KalshiFeed, *, plain: bool, view: bool, quiet: bool) -> dict[st
                 else:
                     time.sleep(_LOOK)
                 progress.look(feed.stats().messages_total, f"{feed.replayed or 0.0:.0%} of the recording")
-            feed.run_forever()  # what is queued is still delivered
+            feed.run_forever()  # until everything queued has been delivered
+        if printer is not None:
+            printer.check()
         progress.end()
         stats, elapsed = feed.stats(), time.monotonic() - begun
         views = [book.view() for book in feed.books.values()]
@@ -183,8 +185,7 @@ def _until_closed(feed: KalshiFeed) -> None:
 
 
 def convert(converter: Converter, *, quiet: bool) -> dict[str, Any]:
-    """Write the tables; returns the summary. Raises ConfigurationError, and OSError for a disk that is
-    full."""
+    """Write the tables; returns the summary. Raises ConfigurationError, and OSError if the disk is full."""
     progress, begun = Progress(quiet), time.monotonic()
     for _ in converter.steps():
         progress.look(converter.messages, f"{converter.progress:.0%} of the recording")
@@ -199,7 +200,7 @@ def convert(converter: Converter, *, quiet: bool) -> dict[str, Any]:
 
 
 def lines_of(summary: dict[str, Any]) -> list[str]:
-    """A summary for people."""
+    """A summary as lines for people."""
     lines = []
     for name, value in summary.items():
         label = name.replace("_", " ")

@@ -1,7 +1,6 @@
-"""A Screen as something to look at: exactly the lines of a terminal, or one line for a pipe.
+"""Draws a Screen: exactly the lines of a terminal, or one line for a pipe.
 
-Owns the looks. Must not import the feed or click; pure functions. Nothing wraps: every line is cut to its
-columns.
+Owns the looks. Pure functions. Nothing wraps: every line is cut to its columns.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from decimal import Decimal
 from rich.text import Text
 
 from ..errors import UnknownMarketError
+from .keys import EXPLAINED
 from .layout import TWO_SIDED, Layout
 from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, printable, quote
 
@@ -36,25 +36,29 @@ _STYLES = {
 _SIZE = 10  # "250,000.00"
 _PRICE = 6  # "0.3650"
 _CENTS = 4  # "0.36"
-_NARROWEST = 24  # columns of a ladder; of a narrower terminal the right end is not seen
-_TOTALS = 72  # columns of a ladder from which there is room for totals
-_KEYS = (("q", "quit"), ("Tab ↓ ↑", "other market"), ("1-9", "by number"))
+_NARROWEST = 24  # columns of a ladder; a narrower terminal cuts its right end off
+_TOTALS = 72  # from this many columns on, a ladder has room for totals
+_KEYS = (("q", "quit"), ("?", "help"), ("Tab ↓ ↑", "other market"), ("1-9", "by number"))
 
 
-def draw(screen: Screen, layout: Layout, *, keys: bool = True) -> list[Text]:
-    """The lines of the whole screen. ``keys``: whether keys are read, so that it can be told which."""
+def draw(screen: Screen, layout: Layout, *, keys: bool = True, helping: bool = False) -> list[Text]:
+    """The lines of the whole screen. ``keys``: keys are read, so the foot names some; ``helping``: a list of
+    all keys is shown instead of the market."""
     head = _head(screen, layout.width)
+    if helping:
+        foot = _foot(screen, layout.width, keys)
+        return _fitted([*_padded([*head, *_help()], layout.height - 1), foot], layout)
     ladder = _ladder(screen, layout)
     notes = [_note(note) for note in screen.notes]
     notes += [Text()] * (layout.room.notes - len(notes))
     foot = _foot(screen, layout.width, keys)
     if not layout.right:
-        below = _list(screen, layout.width) + _trades(screen, layout.width, layout.room.trades)
+        below = _list(screen, layout.width) + _tape(screen, layout.width, layout.room.trades)
         body = _padded(ladder + below, layout.body)
         return _fitted([*head, *body, *notes, foot], layout)
     right = _list(screen, layout.right)
     right += [Text()] if right else []
-    right += _trades(screen, layout.right, layout.room.trades)
+    right += _tape(screen, layout.right, layout.room.trades)
     seam = Text(" │", _DIM)
     pairs = zip(_padded(ladder, layout.body), _padded(right, layout.body), strict=True)
     body = [_joined([_cut(left, layout.ladder), seam, other]) for left, other in pairs]
@@ -66,17 +70,29 @@ def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
     """The view in one line, for a pipe: ``new_deltas`` came in the last ``seconds``."""
     figures, ladder = screen.figures, screen.ladder
     line = (
-        f"{screen.elapsed:5.0f} s  {screen.state}  {figures.deltas:,} deltas ({new_deltas / seconds:,.0f}/s)"
+        f"{screen.elapsed:5.0f} s  {_state(screen)}  {figures.deltas:,} deltas "
+        f"({new_deltas / seconds:,.0f}/s)"
     )
     line += f"  {figures.trades:,} trades"
-    if ladder is not None:
+    if ladder is not None and ladder.quote is not None:
+        row = ladder.quote
+        last = "" if row.last is None else f" last {row.last:.4f}"
+        prices = f" yes {quote(row.bid, row.ask)}" if row.bid or row.ask else ""
+        line += f"  {printable(row.market_ticker)}{last}{prices}"
+    elif ladder is not None:
         bid, ask = (rungs[0] if rungs else None for rungs in (ladder.bids, ladder.asks))
         line += f"  {printable(ladder.market_ticker)} {_status(ladder)} yes {quote(bid, ask)}"
-    if screen.markets > 1:
+    if screen.reason:
+        line += f"  {screen.reason}"
+    elif screen.markets > 1 and screen.statuses:
         line += "  books: " + " ".join(
             f"{count} {status}" for status, count in sorted(screen.statuses.items())
         )
     return line
+
+
+def _state(screen: Screen) -> str:
+    return f"{screen.state} {screen.retry}".rstrip()
 
 
 # -- head and foot -------------------------------------------------------------------------------------------
@@ -87,7 +103,7 @@ def _head(screen: Screen, width: int) -> list[Text]:
     right = _joined(
         [
             Text("  "),
-            _styled(screen.state),
+            _styled(screen.state, _state(screen)),
             Text(" "),
             Text(f" {minutes // 60}:{minutes % 60:02d}:{seconds:02d} "),
         ]
@@ -97,7 +113,7 @@ def _head(screen: Screen, width: int) -> list[Text]:
 
 
 def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
-    """What matters most comes first: the last ones are left out where there is no room."""
+    """The most important first: the last ones are left out if there is no room."""
     last, ten, minute = figures.rates
     yield Text.assemble((f"{last:,.0f}", "bold"), " msg/s")
     yield _count("gaps", figures.gaps)
@@ -119,7 +135,7 @@ def _count(name: str, count: int) -> Text:
 
 
 def _row(parts: Iterable[Text], width: int) -> Text:
-    """As many of the parts as there is room for."""
+    """As many of the parts as fit."""
     line = Text(" ")
     for part in parts:
         gap = "  " if len(line) > 1 else ""
@@ -131,14 +147,19 @@ def _row(parts: Iterable[Text], width: int) -> Text:
 
 def _foot(screen: Screen, width: int, keys: bool) -> Text:
     several = screen.markets > 1
-    known = _KEYS if several else _KEYS[:1]
+    known = _KEYS if several else _KEYS[:2]
     parts = (
         [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in known]
         if keys
-        else [Text("Ctrl-C ends it", _DIM)]
+        else [Text("Ctrl-C quits", _DIM)]
     )
     place = f"market {screen.selected + 1:,} of {screen.markets:,} " if several else ""
     return _spread(_row(parts, width - len(place)), Text(place, _DIM), width)
+
+
+def _help() -> list[Text]:
+    rows = [Text.assemble(f"   {key:<12}", (what, _DIM)) for key, what in EXPLAINED]
+    return [Text(), Text(" keys", "bold"), *rows]
 
 
 def _note(note: NoteLine) -> Text:
@@ -149,19 +170,20 @@ def _note(note: NoteLine) -> Text:
 
 
 def _ladder(screen: Screen, layout: Layout) -> list[Text]:
-    """The market, the columns' names, the asks down to the middle, the middle, the bids: the middle never
+    """The market, the column names, the asks down to the middle, the middle, the bids. The middle never
     moves."""
     ladder, width, depth = screen.ladder, layout.ladder, layout.room.depth
     if ladder is None:
         return [Text(" no market yet", _DIM)]
+    if ladder.quote is not None:
+        return _without_book(screen, ladder.quote, layout)
     lines = [_title(ladder, width)]
-    if not ladder.is_wanted or ladder.status == "PENDING":
-        why = "waiting for its snapshot" if ladder.is_wanted else "no book: orderbook_delta is not watched"
-        return [*lines, Text(), Text(" " + why, _DIM)]
+    if ladder.status == "PENDING":
+        return [*lines, Text(), Text(" waiting for its snapshot", _DIM)]
     if ladder.status == "UNKNOWN":
         error = UnknownMarketError(ladder.market_ticker)
         said = [
-            "the exchange knows no such market, or no longer:",
+            "the exchange does not know this market:",
             *(f"- {printable(advice)}" for advice in error.advice),
         ]
         return [*lines, Text(), *(Text(f" {text}", _DIM) for text in said)]
@@ -169,10 +191,32 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
     faded = "" if ladder.status == "LIVE" else _DIM
     asks = [shape.rung(rung, _ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]
     bids = [shape.rung(rung, _BID, first=i == 0, faded=faded) for i, rung in enumerate(ladder.bids)]
-    asks = asks or [shape.empty("nobody sells yes")]
-    bids = bids or [shape.empty("nobody buys yes")]
+    asks = asks or [shape.empty("no one sells yes")]
+    bids = bids or [shape.empty("no one buys yes")]
     blank = [Text()] * (depth - len(asks))
     return [*lines, shape.names(), *blank, *reversed(asks), shape.middle(ladder), *bids]
+
+
+def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:
+    """A market whose book no one subscribed to: its quote and its trades."""
+    ticker = _shortened(printable(row.market_ticker), layout.ladder - 2)
+    parts = [
+        _joined([Text(f"{name} ", _DIM), Text(_price(price).strip(), style)])
+        for name, price, style in (
+            ("last", row.last, "bold"),
+            ("bid", row.bid.price if row.bid else None, _BID),
+            ("ask", row.ask.price if row.ask else None, _ASK),
+        )
+    ]
+    head = [Text(f" {ticker}", "bold"), _row(parts, layout.ladder)]
+    room = 2 * layout.room.depth - 1  # a ladder's lines, without the three of this head and the last one
+    if not layout.right:
+        room += layout.room.trades + 1 if layout.room.trades else 0
+    return [
+        *head,
+        *_trades(screen, layout.ladder, room),
+        Text(" no book: add --channel orderbook_delta", _DIM),
+    ]
 
 
 def _title(ladder: Ladder, width: int) -> Text:
@@ -189,8 +233,8 @@ def _title(ladder: Ladder, width: int) -> Text:
 
 
 class _Shape:
-    """The columns of a ladder so wide: bars on both sides of the prices, or on one side where it is
-    narrow."""
+    """The columns of a ladder of this width: bars on both sides of the prices, or on one side if it is
+    narrow. Used by the drawing thread only."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -218,7 +262,7 @@ class _Shape:
         return _joined([Text(" " * self.side), price, gap, other, *right])
 
     def names(self) -> Text:
-        """The columns' names."""
+        """The column names."""
         size, total = f"{'size':>{_SIZE - 3}}   ", f"{'total':>{_SIZE - 3}}   "
         left = (f"{total} " if self.totals else "") + size
         if not self.two_sided:
@@ -248,7 +292,7 @@ class _Shape:
 
 
 def _bar(share: float, width: int, *, to_left: bool) -> str:
-    """In half columns, of which the smallest size has one."""
+    """In half columns; the smallest size gets one."""
     full, half = divmod(max(1, round(share * width * 2)), 2)
     if to_left:
         return ("▐" * half + "█" * full).rjust(width)[-width:] if width else ""
@@ -259,7 +303,7 @@ def _bar(share: float, width: int, *, to_left: bool) -> str:
 
 
 def _list(screen: Screen, width: int) -> list[Text]:
-    """The markets with their best prices; the columns that there is room for."""
+    """The markets with their best prices, in the columns that fit."""
     if not screen.rows:
         return []
     sizes, words, last = width >= 76, width >= 48, width >= 37
@@ -291,8 +335,8 @@ def _list(screen: Screen, width: int) -> list[Text]:
 
 
 def _quote(row: MarketRow, *, sizes: bool, word: bool) -> Text:
-    """Best bid and ask; ``word``: in their place what the book is, where it is not LIVE."""
-    if word and _status(row) != "LIVE":
+    """Best bid and ask; with ``word``, the book's status instead if it is not LIVE."""
+    if word and _status(row) not in ("LIVE", ""):
         status = _status(row)
         return Text(" ").append_text(_styled(status)).append(" " * (2 * _PRICE + 1 - len(status)))
     faded = "" if row.status == "LIVE" else _DIM
@@ -306,13 +350,19 @@ def _quote(row: MarketRow, *, sizes: bool, word: bool) -> Text:
     return line
 
 
+def _tape(screen: Screen, width: int, room: int) -> list[Text]:
+    """The trades beside or below a ladder; without a ladder they are in its place."""
+    shown_already = screen.ladder is not None and screen.ladder.quote is not None
+    return [] if shown_already else _trades(screen, width, room)
+
+
 def _trades(screen: Screen, width: int, room: int) -> list[Text]:
-    """The newest first; what the taker gained, at the price on the yes scale."""
-    if not room:
+    """Newest first: the side the taker got, at the price on the yes scale."""
+    if room < 1:
         return []
     stamp, gap = (12, " ") if width >= 35 else (8, "")
     names = Text(f" {'trades':<{stamp}} got {'yes':<{_PRICE}}{gap}{'size':>{_SIZE - 3}}", _DIM)
-    lines = [names] + [_trade(trade, stamp, gap) for trade in screen.trades]
+    lines = [names] + [_trade(trade, stamp, gap) for trade in screen.trades[:room]]
     return [*lines, Text(" none yet", _DIM)] if len(lines) == 1 else lines
 
 
@@ -327,11 +377,11 @@ def _trade(trade: TradeLine, stamp: int, gap: str) -> Text:
     )
 
 
-# -- text ----------------------------------------------------------------------------------------------------
+# -- strings -------------------------------------------------------------------------------------------------
 
 
 def _fitted(lines: Sequence[Text], layout: Layout) -> list[Text]:
-    """Exactly the screen's lines, each of exactly its columns."""
+    """Exactly as many lines as the screen has, each exactly as wide."""
     return [_cut(line, layout.width) for line in _padded(lines, layout.height)]
 
 
@@ -340,7 +390,7 @@ def _padded(lines: Sequence[Text], height: int) -> list[Text]:
 
 
 def _cut(text: Text, width: int) -> Text:
-    """A copy of exactly so many columns."""
+    """A copy that is exactly ``width`` columns wide."""
     copy = text.copy()
     copy.truncate(width, overflow="ellipsis", pad=True)
     return copy
@@ -354,7 +404,7 @@ def _joined(parts: Iterable[Text]) -> Text:
 
 
 def _spread(left: Text, right: Text, width: int) -> Text:
-    """One at each end; where there is no room for both, the left one is cut."""
+    """One at each end; if they do not both fit, the left one is cut."""
     return _joined([_cut(left, max(0, width - right.cell_len)), right])
 
 
@@ -367,7 +417,7 @@ def _status(book: Ladder | MarketRow) -> str:
 
 
 def _shortened(text: str, width: int) -> str:
-    """Cut in the middle: the end tells one market of an event from another."""
+    """Cut in the middle: the end is what tells the markets of an event apart."""
     if len(text) <= width:
         return text
     tail = (width - 1) * 2 // 3
@@ -375,7 +425,7 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _price(price: Decimal | None) -> str:
-    """Cents, and what is below a cent only where there is something; always as wide, with half a tick one
+    """Cents, and fractions of a cent only if there are any; always the same width, half a tick is one
     wider."""
     if price is None:
         return f"{'-':>{_CENTS}}".ljust(_PRICE)
@@ -384,7 +434,7 @@ def _price(price: Decimal | None) -> str:
 
 
 def _size(size: Decimal | None) -> str:
-    """Contracts with the points below each other; millions are shortened."""
+    """Contracts with aligned decimal points; millions are shortened."""
     if size is None:
         return f"{'-':>{_SIZE - 3}}   "
     text = f"{size:,.2f}"
@@ -401,7 +451,7 @@ def _age(seconds: float) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    """Three digits or so."""
+    """About three digits."""
     if seconds is None:
         return "-"
     ms = seconds * 1000

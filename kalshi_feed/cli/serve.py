@@ -1,6 +1,6 @@
-"""``kalshi-feed exchange``: the simulator as a server for other processes.
+"""``kalshi-feed exchange``: runs the simulator as a server for other processes.
 
-Owns what is printed about it and the folder of key and CA. Main thread only.
+Owns what is printed about it, and the folder with its key and CA. Main thread only.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LOOK = 0.1  # seconds between two looks
 
 
 def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, as_json: bool = False) -> None:
-    """Serve until Ctrl-C or for ``seconds``, and tell who connects. Raises Failed if the port is taken.
+    """Serve until Ctrl-C or for ``seconds``, and print who connects. Raises Failed if the port is taken.
 
-    ``keys``: the folder where the exchange keeps its keys. ``as_json``: how to reach it for a program, in one
-    line, and nothing more.
+    ``keys`` is the folder where the exchange keeps its keys. With ``as_json``, one JSON object says how to
+    reach it, and nothing else is printed.
     """
     try:
         exchange.start()
@@ -39,19 +39,19 @@ def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, a
         raise Failed(
             f"the exchange cannot listen on port {exchange.port}: {error.strerror or error}"
         ) from error
-    # The folder is left first: no key stays behind should the exchange's end be cut short.
+    # The folder goes first, so that no key stays behind if closing the exchange is cut short.
     with contextlib.suppress(KeyboardInterrupt), exchange, _files(exchange, keys) as (key_file, ca_file):
         if as_json:
             say(json.dumps(_address(exchange, key_file, ca_file)))
         else:
             for line in _introduction(exchange, key_file, ca_file):
                 say(line)
-        _serve(exchange, seconds, tell=not as_json)
+        _serve(exchange, seconds, verbose=not as_json)
 
 
 @contextlib.contextmanager
 def _files(exchange: Exchange, keys: str | None) -> Iterator[tuple[Path, Path]]:
-    """The files of key and CA: those that are kept, or some that are removed at the end."""
+    """The files of the key and the CA: kept ones, or temporary ones that are removed at the end."""
     if keys is not None:
         folder = Path(keys).absolute()
         yield folder / "key.pem", folder / "ca.pem"
@@ -87,16 +87,16 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
         *(f"  export {name}={shlex.quote(value)}" for name, value in environ.items()),
         f"  kalshi-feed watch {tickers[0]}",
         "",
-        "Ctrl-C ends it.",
+        "Ctrl-C stops it.",
     ]
 
 
-def _serve(exchange: Exchange, seconds: float | None, *, tell: bool) -> None:
+def _serve(exchange: Exchange, seconds: float | None, *, verbose: bool) -> None:
     end = None if seconds is None else time.monotonic() + seconds
     shown, connections = 0, 0
     while end is None or time.monotonic() < end:
         time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
-        if not tell:
+        if not verbose:
             continue
         handshakes, now = exchange.handshakes, exchange.connections
         for one in handshakes[shown:]:

@@ -1,5 +1,4 @@
-"""The loop that shows a running feed until it is told to stop: drawn in a terminal, a line a second
-elsewhere.
+"""The loop that shows a running feed: drawn in a terminal, one line per second elsewhere.
 
 Owns the pace and the choice between the two. Main thread only.
 """
@@ -16,7 +15,7 @@ import click
 from rich.console import Console
 
 from ..feed import KalshiFeed
-from .keys import QUIT, REDRAW, moved
+from .keys import HELP, QUIT, REDRAW, moved
 from .layout import layout_for
 from .model import Room, printable
 from .monitor import Monitor
@@ -25,10 +24,10 @@ from .terminal import Terminal
 
 __all__ = ["quiet_log", "raise_failure", "say", "show"]
 
-_FRAME = 0.125  # seconds between two drawings, if no key is pressed
+_FRAME = 0.125  # seconds between two frames if no key is pressed
 _LINE = 1.0  # seconds between two lines
 _ONE_LINE = Room(depth=1, rows=0, trades=0, notes=0)
-_SWITCH = 0.0005  # seconds a thread keeps the interpreter: drawing takes long and must not hold up the reader
+_SWITCH = 0.0005  # seconds a thread keeps the GIL: drawing takes long and must not hold up the reader
 
 
 def show(
@@ -36,12 +35,13 @@ def show(
     seconds: float | None,
     *,
     check: Callable[[], object] | None = None,
+    leave_summary: bool = False,
     console: Console | None = None,
 ) -> None:
     """Show the feed for ``seconds`` (None: until Ctrl-C). ``check`` is called at each turn and may raise.
 
-    Raises the feed's fatal error, KeyboardInterrupt (at Ctrl-C, and at the key q), and OSError when nobody
-    reads the output any more.
+    ``leave_summary``: a terminal's own screen gets a line about what was shown. Raises the feed's fatal
+    error, KeyboardInterrupt (on Ctrl-C and on the key q), and OSError if the output is closed.
     """
     console = console or Console(force_terminal=sys.stdout.isatty())
     drawn = console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
@@ -54,18 +54,24 @@ def show(
 
     with _nimble():
         if drawn:
-            _draw(monitor, end, look, console)
+            try:
+                _draw(monitor, end, look, console)
+            except KeyboardInterrupt:
+                _leave(monitor, leave_summary)
+                raise
+            _leave(monitor, leave_summary)
         else:
             _print(monitor, end, look)
 
 
 def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], console: Console) -> None:
-    selected = 0
+    selected, helping = 0, False
     with Terminal(console) as terminal:
         while True:
             look()
             layout = layout_for(*terminal.size, len(monitor.shown))
-            terminal.draw(draw(monitor.screen(layout.room, selected), layout, keys=terminal.has_keys))
+            screen = monitor.screen(layout.room, selected)
+            terminal.draw(draw(screen, layout, keys=terminal.has_keys, helping=helping))
             left = _FRAME if end is None else min(_FRAME, end - time.monotonic())
             if left <= 0:
                 return
@@ -74,7 +80,14 @@ def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], conso
                     raise KeyboardInterrupt
                 if key == REDRAW:
                     terminal.redraw()
+                helping = key == HELP and not helping
                 selected = moved(selected, key, len(monitor.shown))
+
+
+def _leave(monitor: Monitor, summary: bool) -> None:
+    if summary:
+        with contextlib.suppress(OSError, click.ClickException):  # the terminal is gone
+            say(monitor.summary())
 
 
 def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> None:
@@ -90,13 +103,12 @@ def _print(monitor: Monitor, end: float | None, look: Callable[[], object]) -> N
 
 
 def say(line: str) -> None:
-    """A line on standard output, without anything that a terminal would obey. Raises BrokenPipeError when
-    nobody reads it, ClickException when it cannot be written.
-    """
+    """Print a line on standard output, without control characters. Raises BrokenPipeError if the pipe was
+    closed, ClickException if the line cannot be written for another reason."""
     try:
         click.echo(printable(line))
     except BrokenPipeError:
-        raise  # click ends the command without a word
+        raise  # the command ends quietly
     except OSError as error:
         raise click.ClickException(f"the output cannot be written: {error.strerror or error}") from error
 
@@ -120,7 +132,7 @@ def _nimble() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_log() -> Iterator[None]:
-    """The feed's log does not write into the view; what matters of it comes as notes."""
+    """Keep the feed's log out of the view, which shows what matters as notes."""
     log, handler = logging.getLogger("kalshi_feed"), logging.NullHandler()
     log.addHandler(handler)
     try:

@@ -1,6 +1,6 @@
-"""``kalshi-feed record --to``: rows into a database in place of frames into a file.
+"""``kalshi-feed record --to``: writes rows to a database instead of frames to a file.
 
-Owns what is told while it runs and the summary. Main thread, but for the callbacks.
+Owns the progress line and the summary. Main thread, except for the callbacks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .unknown import UnknownTickers
 
 __all__ = ["store"]
 
-_PATIENCE: Final = 10.0  # seconds to try, at the end, what could not be written yet
+_PATIENCE: Final = 10.0  # seconds to keep trying, at the end, to write what is left
 
 
 def store(

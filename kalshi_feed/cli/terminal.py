@@ -1,7 +1,6 @@
-"""The terminal while the view is shown: another screen, lines drawn where they changed, keys.
+"""The terminal while the view is shown: the alternate screen, drawing of changed lines, keys.
 
-Owns what is done to the terminal and that it is undone on every way out. Must not import the feed. Main
-thread only.
+Owns every change to the terminal, and undoes it on every way out. Main thread only.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ __all__ = ["Terminal"]
 _TAKE: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _GIVE_BACK: Final = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _REPAINT: Final = (
-    5.0  # seconds after which lines are drawn though they are the same: something else may have written there
+    5.0  # seconds after which unchanged lines are drawn again: something else may have written there
 )
-_ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓▲▼", "#||-|++>.x^v^v")
+_ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓←→▲▼", "#||-|++>.x^v<>^v")
 
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
@@ -46,7 +45,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(s
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Without Ctrl-C, SIGTERM and SIGHUP: a second one must not leave the terminal half restored."""
+    """Ignore Ctrl-C, SIGTERM and SIGHUP: a second one must not leave the terminal half restored."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield
@@ -56,7 +55,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 class Terminal:
-    """The terminal, taken from ``with`` to its end. Main thread only."""
+    """The terminal, taken over for the length of a ``with`` block. Main thread only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -89,22 +88,22 @@ class Terminal:
 
     @property
     def has_keys(self) -> bool:
-        """Whether keys are read: standard input is a terminal."""
+        """Whether keys are read, that is, standard input is a terminal."""
         return self._keyboard.is_open
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines now."""
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # no file of the system
+        """(columns, lines) now."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # not a real file
             width, height = os.get_terminal_size(self._console.file.fileno())
-            if width and height:  # a terminal may not know them
+            if width and height:  # a terminal may not know its size
                 return width, height
         return self._console.width, self._console.height
 
     def draw(self, lines: Sequence[Text]) -> None:
-        """Show the lines, the first at the top; writes those that changed, at once."""
+        """Show the lines, from the top; writes only those that changed, in one write."""
         now, size = time.monotonic(), self.size
-        # a terminal moves lines when it changes its height
+        # a terminal moves its lines when its height changes
         if self._size != size or now - self._painted > _REPAINT:
             self._size, self._shown, self._painted = size, [], now
         with self._console:  # one write
@@ -115,11 +114,11 @@ class Terminal:
         self._shown = list(lines)
 
     def redraw(self) -> None:
-        """The next drawing is of everything."""
+        """Draw everything the next time."""
         self._size = (0, 0)
 
     def keys(self, timeout: float) -> list[str]:
-        """The keys pressed, as soon as there are any, or none after ``timeout`` seconds."""
+        """The keys pressed, as soon as there are any; an empty list after ``timeout`` seconds."""
         pressed = self._keyboard.read(timeout)
         if self._stop_asked:
             self._stop()
@@ -139,7 +138,7 @@ class Terminal:
 
     def _give_back(self) -> None:
         try:
-            with contextlib.suppress(OSError):  # nobody is there any more
+            with contextlib.suppress(OSError):  # the terminal is gone
                 self._write(_GIVE_BACK)
         finally:
             self._keyboard.close()
@@ -152,7 +151,7 @@ class Terminal:
         self._stop_asked = True  # not here: a line may be half drawn
 
     def _stop(self) -> None:
-        """Ctrl-Z: the shell gets its terminal; goes on when it is continued."""
+        """Ctrl-Z: give the terminal to the shell, and take it again on ``fg``."""
         self._stop_asked = False
         self._give_back()
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -174,8 +173,8 @@ class _Keyboard:
         return self._fd >= 0
 
     def open(self) -> None:
-        """Keys come at once and are not shown. Ctrl-C and Ctrl-Z work as ever; not Ctrl-\\, which would leave
-        it so."""
+        """Get keys at once and without echo. Ctrl-C and Ctrl-Z work as usual; Ctrl-\\ is off, because
+        it would leave the terminal like this."""
         if not HAS_KEYS or sys.stdin is None:
             return
         with contextlib.suppress(OSError, ValueError, termios.error):
@@ -188,16 +187,16 @@ class _Keyboard:
             self._fd = fd
 
     def close(self) -> None:
-        """As it was before."""
+        """Restore the terminal's settings."""
         if self._saved:
             with contextlib.suppress(OSError, ValueError, termios.error):
                 fd = sys.stdin.fileno()
                 termios.tcsetattr(fd, termios.TCSANOW, self._saved)
-                termios.tcflush(fd, termios.TCIFLUSH)  # no half of a sequence for the shell
+                termios.tcflush(fd, termios.TCIFLUSH)  # the shell must not get half a sequence
         self._fd, self._saved = -1, []
 
     def read(self, timeout: float) -> list[str]:
-        """As Terminal.keys."""
+        """See Terminal.keys()."""
         if self._fd < 0:
             time.sleep(timeout)
             return []
@@ -208,7 +207,7 @@ class _Keyboard:
             data = os.read(self._fd, 1024)
         except OSError:
             data = b""
-        if not data:  # it is gone; what is shown may still be seen
+        if not data:  # input is gone; the screen may still be visible
             self._fd = -1
             return []
         pressed, self._begun = keys.parse(self._begun + data)

@@ -1,7 +1,6 @@
-"""Markets that the exchange does not know, on the command line: a command with no other markets ends, one
-with some warns.
+"""Tickers that the exchange does not know: a command with no other markets ends, any other one warns.
 
-Owns these words on standard error. Main thread, but for the callback.
+Owns these messages on standard error. Main thread, except for the callback.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from ..feed import KalshiFeed
 from ..session.channels import BOOK_CHANNEL
 from .errors import Failed
 from .model import printable
+from .wording import in_own_terms
 
 __all__ = ["UnknownTickers"]
 
@@ -24,10 +24,10 @@ _SHOWN: Final = 5
 
 
 class UnknownTickers:
-    """Which of a command's markets the exchange does not know. Main thread, but for the callback.
+    """Which of a command's markets the exchange does not know. Main thread, except for the callback.
 
-    ``warns``: each is told on standard error as soon as it is known to be one; else by tell(), where a screen
-    would be in the way.
+    With ``warns``, each is reported on standard error as soon as it is found; otherwise by report(), for a
+    command that draws on the screen meanwhile.
     """
 
     def __init__(
@@ -36,38 +36,39 @@ class UnknownTickers:
         self._feed = feed
         self._warns = warns
         self._market_tickers = dict.fromkeys(market_tickers if BOOK_CHANNEL in channels else ())
-        self._told: dict[str, None] = {}
-        # written by the worker thread alone; looked at, so that 10,000 books need not be
+        self._reported: dict[str, None] = {}
+        # written by the worker thread only: the books to look at, in place of all 10,000
         self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
-        self.found: list[str] = []  # those that the exchange did not know when it was last looked
+        self.found: list[str] = []  # those the exchange did not know at the last look
 
     def look(self) -> None:
-        """Warn of those that have become known to be unknown. Raises Failed if all of the markets are."""
+        """Warn of newly found ones. Raises Failed if the exchange knows none of the markets."""
         errors = self._errors()
         if (
             errors
             and len(errors) == len(self._market_tickers)
             and not any(error.was_known for error in errors)
         ):
+            self._reported.update(dict.fromkeys(error.market_ticker for error in errors))
             more = f"\n… and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-            raise Failed("\n".join(printable(error) for error in errors[:_SHOWN]) + more)
+            raise Failed("\n".join(in_own_terms(printable(error)) for error in errors[:_SHOWN]) + more)
         if self._warns:
-            self._tell(errors)
+            self._report(errors)
 
-    def tell(self) -> None:
-        """Tell what was not told yet."""
-        self._tell(self._errors())
+    def report(self) -> None:
+        """Report those that were not reported yet."""
+        self._report(self._errors())
 
     def _hear(self, fault: FeedFault) -> None:
         if fault.kind == "unknown_market" and fault.context["market_ticker"] in self._market_tickers:
             self._suspects[fault.context["market_ticker"]] = None
 
-    def _tell(self, errors: list[UnknownMarketError]) -> None:
+    def _report(self, errors: list[UnknownMarketError]) -> None:
         for error in errors:
-            if error.market_ticker not in self._told:
-                self._told[error.market_ticker] = None
-                click.echo(f"warning: {printable(error)}", err=True)
+            if error.market_ticker not in self._reported:
+                self._reported[error.market_ticker] = None
+                click.echo(f"warning: {in_own_terms(printable(error))}", err=True)
 
     def _errors(self) -> list[UnknownMarketError]:
         found = []

@@ -1,6 +1,6 @@
-"""``kalshi-feed watch``: the view, or one line per change, of a real feed.
+"""``kalshi-feed watch``: the view of a real feed, or one line per message.
 
-Owns the plain lines. Main thread, but for the callbacks.
+Owns ChangePrinter. Main thread, except for the callbacks.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def run(
 ) -> None:
     """Watch until Ctrl-C or for ``seconds``.
 
-    Raises KalshiFeedError, OSError when nobody reads the output, and Failed if the feed has never been
-    connected or the exchange knows none of the markets.
+    Raises KalshiFeedError, OSError if the output is closed, and Failed if the feed has never been connected
+    or the exchange knows none of the markets.
     """
     first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))
@@ -63,17 +63,17 @@ def run(
             monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}")
             with quiet_log(), feed:
                 try:
-                    show(monitor, seconds, check=check)
+                    show(monitor, seconds, check=check, leave_summary=True)
                 finally:
-                    unknown.tell()
+                    unknown.report()
     except KeyboardInterrupt:
         pass  # the way to end it
     first.check()
 
 
 class ChangePrinter:
-    """One line on standard output per message and event. The thread that runs callbacks prints; the main
-    thread waits."""
+    """Prints one line per message and event on standard output. The thread that runs callbacks prints; the
+    main thread waits."""
 
     def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
         self._feed = feed
@@ -85,13 +85,17 @@ class ChangePrinter:
             register(self._event)
 
     def wait(self, seconds: float | None, check: Callable[[], object]) -> None:
-        """Wait for ``seconds``, or for ever. Raises what ``check`` raises, and OSError when the output is
-        gone."""
+        """Wait for ``seconds``, or indefinitely. Raises what ``check`` raises, and what this object's own
+        check() does."""
         end = None if seconds is None else time.monotonic() + seconds
         while end is None or time.monotonic() < end:
             check()
             if self._ended.wait(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic()))):
                 break
+        self.check()
+
+    def check(self) -> None:
+        """Raise the OSError or ClickException that ended the output, if one did."""
         if self._broken is not None:
             raise self._broken
 
@@ -113,6 +117,6 @@ class ChangePrinter:
         if self._broken is None:
             try:
                 say(line)
-            except (OSError, click.ClickException) as error:  # nobody reads any more, or the disk is full
+            except (OSError, click.ClickException) as error:  # the pipe was closed, or the disk is full
                 self._broken = error
                 self._ended.set()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigurationError
+from ..extras import how_to_install
 
 __all__ = [
     "CutOff",
@@ -161,7 +162,7 @@ def _zstandard() -> Any:
         import zstandard
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "recordings in .zst need the package zstandard: pip install zstandard"
+            f"recordings in .zst need the package zstandard; {how_to_install('zstd')}"
         ) from error
     return zstandard
 

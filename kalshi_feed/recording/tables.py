@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Protocol
 from ..books.book import Book
 from ..errors import ConfigurationError
 from ..events import FeedFault
+from ..extras import how_to_install
 from ..messages import OrderbookDelta, OrderbookSnapshot, Trade
 from ..messages.values import Level
 from ..session.timing import Timing
@@ -259,6 +260,6 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "Parquet needs the package pyarrow: pip install pyarrow; --to csv needs nothing"
+            f"Parquet needs the package pyarrow (CSV does not); {how_to_install('arrow')}"
         ) from error
     return pyarrow, pyarrow.parquet

@@ -46,9 +46,10 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("websockets", "trustme"):
             raise
+        from ..extras import how_to_install
+
         raise ImportError(
-            f"kalshi_feed.simulator needs the package {error.name!r}, which is not installed: pip install "
-            "'kalshi-feed[simulator]'",
+            f"kalshi_feed.simulator needs the package {error.name!r}; {how_to_install('simulator')}",
             name=error.name,
         ) from error
     return getattr(module, name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, SinkError
+from ..extras import how_to_install
 from .rows import KEY, TABLES, Row, Sink, Values, by_table
 
 __all__ = ["ParquetSink"]
@@ -37,7 +38,9 @@ class ParquetSink(Sink):
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
-            raise ConfigurationError("Parquet needs the package pyarrow: pip install pyarrow") from error
+            raise ConfigurationError(
+                f"Parquet needs the package pyarrow; {how_to_install('arrow')}"
+            ) from error
         self._pyarrow: Any = pyarrow
         self._parquet: Any = pyarrow.parquet
         kinds = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..connection.redaction import redact, without_locals
 from ..errors import ConfigurationError, SinkError
+from ..extras import how_to_install
 from .rows import KEY, TABLES, Row, Sink, Values, by_table
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PostgresSink(Sink):
             import psycopg.conninfo
         except ImportError as error:
             raise ConfigurationError(
-                "PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'"
+                f"PostgreSQL needs the package psycopg; {how_to_install('postgres')}"
             ) from error
         self._psycopg = psycopg
         try:

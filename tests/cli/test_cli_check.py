@@ -104,7 +104,7 @@ KEYS = {
     "url": (
         ("--url", "https://api.elections.kalshi.com/"),
         {},
-        "url url starts with https://; the WebSocket url starts with wss://",
+        "url --url starts with https://; the WebSocket url starts with wss://",
     ),
     "no CA file": (("--ca-file", "/nope"), {}, "url the CA file '/nope' cannot be used: No such file"),
     "KALSHI_ENV": (("-",), {"KALSHI_ENV": "live"}, "url KALSHI_ENV is 'live'; write 'production' or 'demo'"),
@@ -144,10 +144,10 @@ def test_two_exchanges_are_a_mistake_of_the_command(access: Access) -> None:
 
 
 def test_401_unknown_key(access: Access) -> None:
-    steps, failed = checked(access, "KX-A", "--key-id", "somebody")
+    steps, failed = checked(access, "KX-A", "--key-id", "unknown-key")
     assert failed["step"] == "handshake" and steps["clock"]["status"] == "ok"
     assert "answered the handshake with 401" in failed["found"]
-    assert "NOT_FOUND says that the key id is not known there" in says(failed)
+    assert "NOT_FOUND means that this environment does not know the key id" in says(failed)
     assert steps["subscribe"]["found"] == steps["snapshot"]["found"] == check.NOT_REACHED
 
 
@@ -164,7 +164,7 @@ def test_401_key_of_another_environment(access: Access, mine: Access) -> None:
 def test_401_private_key_of_another_key_id(access: Access, mine: Access) -> None:
     _, failed = checked(mine, KALSHI_PRIVATE_KEY_PATH=str(access.key_file))
     assert failed["step"] == "handshake" and "INCORRECT_API_KEY_SIGNATURE" in failed["found"]
-    assert "the key file must be the one that was given out together with this key id" in says(failed)
+    assert "the key file must be the one that was issued together with this key id" in says(failed)
 
 
 @pytest.mark.parametrize(("offset", "words"), [(60, "s behind"), (-3600, "s ahead of")])
@@ -187,7 +187,7 @@ def test_clock_that_is_off_but_let_pass(mine: Access) -> None:
 
 def test_clock_is_not_blamed_for_an_unknown_key(mine: Access) -> None:
     mine.exchange.clock_offset = 60
-    steps, failed = checked(mine, "--key-id", "somebody")
+    steps, failed = checked(mine, "--key-id", "unknown-key")
     assert failed["step"] == "handshake" and steps["clock"]["status"] == "warning"
 
 
@@ -227,7 +227,7 @@ def test_403_origin_added_on_the_way(access: Access, tmp_path: Path) -> None:
         )
         steps, failed = checked(access, "KX-A", options=options)
     assert failed["step"] == "handshake" and "answered the handshake with 403 (Forbidden)" in failed["found"]
-    assert "something on the way adds one" in says(failed) and "issued by" in steps["tls"]["found"]
+    assert "something in between adds one" in says(failed) and "issued by" in steps["tls"]["found"]
 
 
 def test_403_for_another_reason(mine: Access) -> None:
@@ -379,7 +379,9 @@ def test_proxy_that_leads_elsewhere(access: Access) -> None:
 
 def test_unknown_market(access: Access) -> None:
     steps, failed = checked(access, "KX-NOBODY")
-    assert failed["step"] == "snapshot" and "the exchange knows no market KX-NOBODY" in failed["found"]
+    assert (
+        failed["step"] == "snapshot" and "the exchange does not know the market KX-NOBODY" in failed["found"]
+    )
     assert "whole ticker" in says(failed) and steps["subscribe"]["status"] == "ok"
 
 
@@ -429,14 +431,14 @@ def test_bad_ticker(access: Access) -> None:
 
 
 def test_a_line_a_step_where_it_is_piped(access: Access) -> None:
-    result = kalshi_feed("check", "KX-A", "--key-id", "somebody", *access.options, **access.environ)
+    result = kalshi_feed("check", "KX-A", "--key-id", "unknown-key", *access.options, **access.environ)
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
     assert [line.split()[1] for line in lines[:8]] == list(check.STEPS[:8])
     assert lines[7].startswith("FAILED   handshake  127.0.0.1 answered the handshake with 401")
     assert (
         all(line.startswith(" " * 20) for line in lines[8:])
-        and lines[-1].strip() == "the first that fails: handshake"
+        and lines[-1].strip() == "the first step that fails: handshake"
     )
     assert "\x1b" not in result.stdout
 

@@ -35,7 +35,9 @@ def test_commands_options_and_channels() -> None:
     assert completions("kalshi-feed wa") == ["watch"]
     assert {"--timeout", "--json", "--env", "--help"} <= set(completions("kalshi-feed check --"))
     assert completions("kalshi-feed check --env ") == ["production", "demo"]
-    assert completions("kalshi-feed watch X --channel order") == ["orderbook_delta", "order_group_updates"]
+    for command in ("watch", "record"):
+        found = completions(f"kalshi-feed {command} X --channel order")
+        assert found == ["orderbook_delta", "order_group_updates"]
 
 
 def test_the_lines_are_in_the_help_and_in_the_guide() -> None:

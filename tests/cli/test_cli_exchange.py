@@ -41,18 +41,18 @@ def test_what_it_prints_connects_another_process() -> None:
 def test_json_is_one_line_for_programs() -> None:
     with start("exchange", "--markets", "1", "--json") as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+        address = json.loads(process.stdout.readline())
         options = (
             "--url",
-            told["url"],
+            address["url"],
             "--ca-file",
-            told["ca_file"],
+            address["ca_file"],
             "--key-id",
-            told["api_key_id"],
+            address["api_key_id"],
             "--key-file",
-            told["key_file"],
+            address["key_file"],
         )
-        check = kalshi_feed("check", *told["market_tickers"], *options)
+        check = kalshi_feed("check", *address["market_tickers"], *options)
         assert (check.returncode, check.stderr) == (0, ""), check.stdout
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,15 @@ from kalshi_feed.cli.recordings import lines_of
 from tests.support import wait_until
 
 from .support import Access, kalshi_feed, start
+
+
+def summary_of(*arguments: str) -> dict[str, Any]:
+    """The last object of what `kalshi-feed replay --json` prints."""
+    result = kalshi_feed("replay", *arguments, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    summary: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    assert summary.pop("type") == "feed_summary"
+    return summary
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +51,13 @@ def recorded(access: Access, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_record_replay_convert(recorded: Path, tmp_path: Path) -> None:
-    replayed = kalshi_feed("replay", str(recorded), "--json")
-    assert (replayed.returncode, replayed.stderr) == (0, "")
-    said = json.loads(replayed.stdout)
+    said = summary_of(str(recorded))
     assert said["by_type"]["orderbook_snapshot"] == 2 and said["books"].keys() == {"KX-A", "KX-B"}
     assert (
         all(text.startswith("LIVE yes 0.") for text in said["books"].values())
         and said["messages_per_second"] > 0
     )
-    again = json.loads(kalshi_feed("replay", str(recorded), "--json").stdout)
+    again = summary_of(str(recorded))
     timing = ("seconds", "messages_per_second")
     assert {k: v for k, v in again.items() if k not in timing} == {
         k: v for k, v in said.items() if k not in timing
@@ -61,6 +69,19 @@ def test_record_replay_convert(recorded: Path, tmp_path: Path) -> None:
     with (tmp_path / "two.deltas.csv").open(newline="") as file:
         assert len(list(csv.reader(file))) == rows["deltas"] + 1 == said["by_type"]["orderbook_delta"] + 1
     assert sorted(os.listdir(tmp_path)) == ["two.deltas.csv", "two.top.csv", "two.trades.csv"]
+
+
+def test_replay_json_streams_what_watch_json_does(recorded: Path) -> None:
+    result = kalshi_feed("replay", str(recorded), "--json")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (records[0]["type"], records[0]["state"]) == ("feed_state", "CONNECTING")
+    assert records[-2]["reason"] == "the recording has ended" and records[-1]["type"] == "feed_summary"
+    deltas = [record for record in records if record["type"] == "orderbook_delta"]
+    assert len(deltas) == records[-1]["by_type"]["orderbook_delta"] > 50
+    last = next(record for record in reversed(deltas) if record["market_ticker"] == "KX-A")
+    price, size = last["book"]["yes_bid"]  # of that moment: the last one's is the final book's
+    assert records[-1]["books"]["KX-A"].startswith(f"LIVE yes {price} × {float(size):,.2f} / ")
+    assert len({json.dumps(delta["book"]) for delta in deltas}) > 10
 
 
 def test_for_people(recorded: Path, tmp_path: Path) -> None:
@@ -109,7 +130,7 @@ def test_parts_and_ctrl_c(access: Access, tmp_path: Path) -> None:
         and "missed: 0" in out
         and "size: " in out
     )
-    said = json.loads(kalshi_feed("replay", *files, "--json").stdout)
+    said = summary_of(*files)
     assert f"messages: {said['messages']:,}" in out.splitlines() and said["gaps"] == 0
 
 
@@ -125,12 +146,12 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["replay", "README.md"],
         "'README.md' is not a recording: its first line is '# kalshi_feed'",
     ),
-    "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a number nor 'max'"),
-    "no speed": (
-        ["replay", "THERE", "--speed", "-1"],
-        "speed must be a positive number, 'max' or 'wait', not -1.0",
-    ),
-    "at": (["replay", "THERE", "--at", "noon"], "'noon' is no time: write 2026-08-05T03:45:00 (UTC)"),
+    "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a positive number nor 'max'"),
+    "no speed": (["replay", "THERE", "--speed", "-1"], "'-1' is neither a positive number nor 'max'"),
+    "wait is for programs": (["replay", "THERE", "--speed", "wait"], "'wait' is neither a positive number"),
+    "speed nan": (["replay", "THERE", "--speed", "nan"], "'nan' is neither a positive number nor 'max'"),
+    "at the end": (["replay", "THERE", "--at", "+1000"], "Error: --at is after the end of the recording"),
+    "at": (["replay", "THERE", "--at", "noon"], "'noon' is not a time: write 2026-08-05T03:45:00 (UTC)"),
     "convert no file": (["convert", "nowhere.ndjson", "--to", "csv"], "does not exist"),
 }
 

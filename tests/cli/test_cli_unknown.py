@@ -64,7 +64,7 @@ def test_S39_record_warns_of_some_and_says_so_in_the_summary(access: Access, tmp
     assert result.returncode == 0 and result.stderr.count(f"warning: {WORDS}") == 1
     assert json.loads(result.stdout)["unknown_markets"] == ["KX-NOBODY"]
     replayed = kalshi_feed("replay", str(path), "--json")
-    assert json.loads(replayed.stdout)["books"]["KX-NOBODY"] == "UNKNOWN yes - / -"
+    assert json.loads(replayed.stdout.splitlines()[-1])["books"]["KX-NOBODY"] == "UNKNOWN yes - / -"
     file = tmp_path / "one.db"
     to = ("--to", f"sqlite:///{file}")
     result = kalshi_feed(
@@ -88,7 +88,7 @@ def test_S39_the_screen_says_what_may_be_wrong(width: int) -> None:
     book.empty(1, 0, 1.0)
     screen = Screen("feed", "CONNECTED", 1.0, ladder_of(book.view(1.0, 1.0), 5), markets=1)
     text = "\n".join(line.plain for line in draw(screen, layout_for(width, 24, 1)))
-    assert "UNKNOWN" in text and "nobody sells" not in text
+    assert "UNKNOWN" in text and "no one sells" not in text
     if width >= 80:
-        assert "knows no such market" in text and "write it in capitals: KXA" in text
+        assert "does not know this market" in text and "write it in capitals: KXA" in text
     assert "kxa UNKNOWN yes - / -" in plain_line(screen, 0, 1.0)

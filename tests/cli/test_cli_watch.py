@@ -46,7 +46,7 @@ def test_json_is_an_object_per_change(access: Access) -> None:
     books = [record for record in records if "book" in record]
     assert books[0]["type"] == "orderbook_snapshot" and books[0]["market_ticker"] == "KX-A"
     levels = {side: {price: float(size) for price, size in books[0][side]} for side in ("yes", "no")}
-    for record in books[1:]:  # whoever folds them gets the book that is told beside them
+    for record in books[1:]:  # folding them gives the book that is printed with them
         side, price = levels[record["side"]], record["price"]
         side[price] = round(side.get(price, 0) + float(record["delta"]), 2)
         if not side[price]:
@@ -66,7 +66,7 @@ FRAMES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame["type"])
-def test_json_is_what_to_dict_tells(frame: dict[str, Any]) -> None:
+def test_json_is_what_to_dict_gives(frame: dict[str, Any]) -> None:
     message = decode(json.dumps(frame))
     assert json.loads(message_json(message, None)) == message.to_dict()
 
@@ -103,6 +103,14 @@ def test_other_channels_and_several_markets(access: Access) -> None:
     assert " delta " not in result.stdout
 
 
+def test_trades_without_a_book_show_trades(access: Access) -> None:
+    words = ("watch", "KX-A", "--channel", "trade", "--seconds", "2.5")
+    result = kalshi_feed(*words, *access.options, **access.environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.search(r"  CONNECTED  0 deltas \(0/s\)  [1-9]\d* trades  KX-A last 0\.\d{4}\n", result.stdout)
+    assert "PENDING" not in result.stdout
+
+
 def test_piped_without_plain_is_a_line_a_second(access: Access) -> None:
     result = kalshi_feed("watch", "KX-A", "KX-A", "--seconds", "1.2", *access.options, **access.environ)
     assert (result.returncode, result.stderr) == (0, "")
@@ -122,12 +130,12 @@ def test_signals_end_it_quietly(access: Access, plain: tuple[str, ...], how: sig
 
 
 @pytest.mark.parametrize("how", ["--plain", "--json"])
-def test_nobody_reads_any_more(access: Access, how: str) -> None:
+def test_a_pipe_that_closes_ends_it(access: Access, how: str) -> None:
     with start("watch", "KX-A", how, *access.options, **access.environ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() and process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(20) == 141
         assert process.stderr.read() == ""
 
 
@@ -169,8 +177,16 @@ WRONG = {
         "the CA file '/dev/null' cannot be used: it contains no PEM",
     ),
     "channel": (("--channel", "orderbook_snapshot"), {}, 2, "it is a message type, not a channel"),
-    "old style": (("--channel", "ticker:KX-A"), {}, 2, "write subscribe('ticker', ['KX-A'])"),
-    "unknown key": (("--key-id", "somebody"), {}, 1, "answered the handshake with 401"),
+    "old style": (("--channel", "ticker:KX-A"), {}, 2, "write KX-A --channel ticker"),
+    "unknown channel": (
+        ("--channel", "tickers"),
+        {},
+        2,
+        "'--channel': unknown channel 'tickers': did you mean",
+    ),
+    "two in one": (("KX-A,KX-B",), {}, 2, "write each ticker as an argument of its own"),
+    "a password in the url": (("-", "--url", "wss://a:b@x.example/"), {}, 2, "--url holds a user name"),
+    "unknown key": (("--key-id", "unknown-key"), {}, 1, "answered the handshake with 401"),
     "not our CA": (("-", "--url", "URL"), {}, 1, "--ca-file"),
 }
 
@@ -186,6 +202,7 @@ def test_errors_are_one_message(access: Access, case: str) -> None:
         assert result.exit_code == code, result.output
         assert "Error: " in result.output and text in result.output
         assert isinstance(result.exception, SystemExit), result.exception
+        assert not re.search(r"\w+=\w|\w\(|market_tickers", result.output), result.output  # Python's terms
 
 
 def test_an_error_in_a_process_of_its_own(access: Access) -> None:
@@ -201,7 +218,7 @@ def test_forbidden(access: Access) -> None:
     assert result.returncode == 1
     assert "answered the handshake with 403" in result.stderr and "Traceback" not in result.stderr
     assert (
-        result.stderr.endswith("(`kalshi-feed check` looks into it step by step)\n")
+        result.stderr.endswith("(`kalshi-feed check` tests the connection step by step)\n")
         and result.stderr.count("\n") == 1
     )
 

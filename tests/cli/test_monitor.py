@@ -57,7 +57,8 @@ def test_without_a_book_the_ticker_tells_the_best_prices(exchange: Exchange, fee
     exchange.ticker("KX-A")
     wait_until(lambda: monitor.screen(ROOM).rows[0].bid is not None)
     screen = monitor.screen(ROOM)
-    assert screen.ladder is not None and not screen.ladder.is_wanted
+    assert screen.ladder is not None and screen.ladder.quote == screen.rows[0]
+    assert screen.rows[0].status == "" and screen.statuses == {}
     bid, ask = screen.rows[0].bid, screen.rows[0].ask
     assert bid is not None and ask is not None
     assert (bid.price, bid.quantity, ask.price, ask.quantity) == (Decimal("0.40"), 100, Decimal("0.45"), 50)
@@ -76,10 +77,8 @@ def test_the_trades_are_those_of_the_chosen_market(exchange: Exchange, feed: Kal
         exchange.send("trade", msg | {"taker_outcome_side": "yes"}, check=False)
     wait_until(lambda: monitor.trade_count == 4)
     # the newest first
-    assert [str(trade.price) for trade in monitor.screen(ROOM).trades] == [
-        "0.4300",
-        "0.4200",
-    ]
+    assert [str(trade.price) for trade in monitor.screen(ROOM).trades] == ["0.4300", "0.4200", "0.4000"]
+    assert monitor.summary() == "watched 3 markets for 0:00:00, 0 deltas, 4 trades, 0 gaps, 0 reconnects"
     assert [str(trade.price) for trade in monitor.screen(ROOM, 1).trades] == ["0.4100"]
     assert monitor.screen(ROOM, 2).trades == ()
 
@@ -101,3 +100,17 @@ def test_without_tickers_the_markets_are_those_of_the_feed(exchange: Exchange, f
     feed.wait_for_book("KX-B", timeout=10)
     screen = monitor.screen(ROOM)
     assert screen.ladder is not None and (screen.ladder.market_ticker, screen.markets) == ("KX-B", 1)
+
+
+def test_a_lost_connection_counts_down_to_the_next_attempt(exchange: Exchange, feed: KalshiFeed) -> None:
+    monitor = Monitor(feed, ("KX-A",), "t")
+    feed.wait_until_connected(10)
+    assert (monitor.screen(ROOM).retry, monitor.screen(ROOM).reason) == ("", "")
+    exchange.reject_next(100, 503, {"Retry-After": "30"})
+    exchange.reset()
+    wait_until(lambda: monitor.screen(ROOM).retry.startswith("in "))
+    first = monitor.screen(ROOM)
+    assert "answered the handshake with 503" in first.reason and "wss://" not in first.reason
+    seconds = int(first.retry.split()[1])
+    assert 5 <= seconds <= 60
+    wait_until(lambda: monitor.screen(ROOM).retry == f"in {seconds - 1} s")

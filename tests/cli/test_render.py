@@ -3,6 +3,8 @@ outside."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -26,6 +28,7 @@ from kalshi_feed.cli.model import (
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
 from kalshi_feed.events import FeedFault, FeedState, Gap, StateChange
+from kalshi_feed.messages.values import Level
 
 ROOM = Room(depth=5, rows=5, trades=5, notes=3)
 YES, NO = {5400: 10_000, 5300: 2_500, 100: 1}, {4400: 5_000}
@@ -150,9 +153,9 @@ def test_the_middle_does_not_move_with_the_levels() -> None:
 @pytest.mark.parametrize(
     ("yes", "no", "shown", "line"),
     [
-        (YES, {}, ["nobody sells yes", "0.54"], "yes 0.5400 × 100.00 / -"),
-        ({}, NO, ["nobody buys yes", "0.56"], "yes - / 0.5600 × 50.00"),
-        ({}, {}, ["nobody buys yes", "nobody sells yes"], "yes - / -"),
+        (YES, {}, ["no one sells yes", "0.54"], "yes 0.5400 × 100.00 / -"),
+        ({}, NO, ["no one buys yes", "0.56"], "yes - / 0.5600 × 50.00"),
+        ({}, {}, ["no one buys yes", "no one sells yes"], "yes - / -"),
     ],
     ids=["only yes", "only no", "empty"],
 )
@@ -182,14 +185,52 @@ def test_the_list_tells_of_books_that_are_not_live_where_there_is_room_for_one_t
 
 
 def test_no_book_is_watched() -> None:
+    row = MarketRow("KX-A", "", Level(Decimal("0.40"), Decimal(5)), None, Decimal("0.42"))
+    ladder = replace(ladder_of(book({}, {}, BookStatus.PENDING), 5), quote=row)
+    trade = TradeLine("12:00:00.000", "yes", Decimal("0.4200"), Decimal("3.00"))
+    for width, height, markets in ((80, 24, 1), (120, 40, 3), (40, 24, 1), (60, 40, 3), (30, 10, 2)):
+        layout = layout_for(width, height, markets)
+        screen = Screen(
+            "t",
+            "CONNECTED",
+            1.0,
+            ladder=ladder,
+            markets=markets,
+            rows=(row,) * layout.room.rows,
+            trades=(trade,) * 50,
+        )
+        text = "\n".join(line.plain for line in draw(screen, layout))
+        assert "PENDING" not in text and "last 0.42  bid 0.40  ask -" in text
+        assert "no book: add --channel" in text
+        assert (
+            text.count(" yes 0.42 ") > 2 * layout.room.depth - 2 and len(re.findall("trades +got", text)) == 1
+        )
+    nobody = "\n".join(line.plain for line in draw(replace(screen, trades=()), layout))
+    assert "none yet" in nobody
+    assert plain_line(screen, 0, 1.0).endswith("  KX-A last 0.4200 yes 0.4000 × 5.00 / -")
     layout = layout_for(80, 24, 1)
-    ladder = ladder_of(book({}, {}, BookStatus.PENDING), 5, is_wanted=False)
-    text = "\n".join(
-        line.plain for line in draw(Screen("t", "CONNECTED", 1.0, ladder=ladder, markets=1), layout)
-    )
-    assert "orderbook_delta is not watched" in text and "none yet" in text
     nothing = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0), layout))
     assert "no market yet" in nothing
+
+
+def test_help_lists_the_keys_in_place_of_the_market() -> None:
+    for width, height in ((30, 12), (80, 24), (120, 40)):
+        layout = layout_for(width, height, 3)
+        screen = screen_of(book(YES, NO), layout.room, 3)
+        lines = [line.plain for line in draw(screen, layout, helping=True)]
+        assert len(lines) == height and {cell_len(line) for line in lines} == {width}
+        text = "\n".join(lines)
+        assert "CONNECTED" in lines[0] and "next market" in text and "0.54" not in text
+        assert lines[-1].startswith(" q quit  ? help")
+    assert "Ctrl-Z" in text and "any key closes it" in text
+
+
+def test_a_lost_connection_says_when_it_is_tried_again() -> None:
+    screen = Screen("t", "RECONNECTING", 1.0, retry="in 3 s", reason="the connection was refused")
+    head = draw(screen, layout_for(80, 24, 1))[0].plain
+    assert "RECONNECTING in 3 s  0:00:01" in head
+    line = plain_line(screen, 0, 1.0)
+    assert "  RECONNECTING in 3 s  0 deltas " in line and line.endswith("  the connection was refused")
 
 
 def test_half_a_tick_in_the_middle() -> None:
@@ -252,7 +293,7 @@ def test_what_went_wrong_is_counted_in_the_head() -> None:
     assert "1,234 msg/s  gaps 2  latency 0.24 ms  p99 12 s  reconnects 1  dropped 1,000" in lines[1].plain
     assert "RECONNECTING" in lines[0].plain
     hint = draw(Screen("t", "CONNECTED", 1.0), layout, keys=False)[-1].plain
-    assert "Ctrl-C ends it" in hint and " q " not in hint
+    assert "Ctrl-C quits" in hint and " q " not in hint
 
 
 def test_text_from_outside_cannot_steer_the_terminal() -> None:
@@ -269,6 +310,9 @@ def test_text_from_outside_cannot_steer_the_terminal() -> None:
 def test_notes() -> None:
     lost = StateChange(FeedState.CONNECTED, FeedState.RECONNECTING, "reset", attempt=2, delay=0.75)
     assert note_of(lost) == ("RECONNECTING: reset; attempt 2 in 0.8 s", "bad")
+    url = "wss://x.example:443/trade-api/ws/v2"
+    refused = replace(lost, reason=f"{url}: connecting failed: the connection was refused; check the url")
+    assert note_of(refused)[0] == "RECONNECTING: the connection was refused; attempt 2 in 0.8 s"
     assert (
         note_of(Gap("orderbook_delta", 1, 5, 7, ("A",)))[0]
         == "gap on orderbook_delta, 1 market: sequence gap"

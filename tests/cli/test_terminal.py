@@ -118,8 +118,14 @@ def test_keys_choose_the_market(quiet: Access, tmp_path: Path) -> None:
                     f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in lines[3]
                 )
             )  # type: ignore[misc]
+        terminal.type("?")
+        terminal.wait_until(lambda lines: "next market" in "\n".join(lines) and "LIVE" not in lines[3])
+        terminal.type("2")
+        lines = terminal.wait_until(lambda lines: f" {MARKETS[1]}  LIVE" in lines[3])
+        assert "next market" not in "\n".join(lines)
         terminal.type("q")
-        assert_restored(terminal, 0)
+        left = [line for line in assert_restored(terminal, 0) if line.startswith("watched 3 markets for 0:0")]
+        assert len(left) == 1 and left[0].endswith("0 gaps, 0 reconnects")
 
 
 @needs_tmux
@@ -277,12 +283,12 @@ def test_only_what_changes_is_written(quiet: Access) -> None:
         b"\x1b[?25h",
         b"\x1b[?7l",
         b"\x1b[?7h",
-        b"Ctrl-C ends it",
+        b"Ctrl-C quits",
     ):
         assert written.count(once) == 1, (once, written)
     assert (written.count(b"\x1b[2J"), written.count(b"spread")) == (0, 1)
     assert 2 <= written.count(b"CONNECTED") < 15  # with the seconds passed
-    assert b"\n" not in written  # nothing scrolls
+    assert b"\n" not in written.partition(b"\x1b[?1049l")[0]  # nothing scrolls
 
 
 def test_standard_input_may_be_something_else(quiet: Access) -> None:
@@ -291,7 +297,8 @@ def test_standard_input_may_be_something_else(quiet: Access) -> None:
         process.send_signal(signal.SIGINT)
         written = read(ours)
         assert process.wait(20) == 0
-    assert written.endswith(b"\x1b[?1049l"), written
+    left = written.rpartition(b"\x1b[?1049l")[2]
+    assert left.startswith(b"watched 3 markets") and left.count(b"\r\n") == 1, written
 
 
 def test_a_dumb_terminal_gets_lines(quiet: Access) -> None:

@@ -127,12 +127,12 @@ def test_kill_9_of_the_writer(tmp_path: Path) -> None:
         (
             "pyarrow",
             "ParquetSink('x')",
-            "Parquet needs the package pyarrow: pip install pyarrow",
+            "Parquet needs the package pyarrow; install kalshi-feed[arrow]: pip install ",
         ),
         (
             "psycopg",
             "PostgresSink('x')",
-            "PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'",
+            "PostgreSQL needs the package psycopg; install kalshi-feed[postgres]: pip install ",
         ),
     ],
 )

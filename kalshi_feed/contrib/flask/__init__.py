@@ -9,10 +9,12 @@ Owns the two public names; needs the extra ``flask``.
 
 from __future__ import annotations
 
+from ...extras import how_to_install
+
 try:
     import flask as _flask  # noqa: F401
 except ImportError:
-    raise ImportError("kalshi_feed.contrib.flask needs Flask: pip install 'kalshi-feed[flask]'") from None
+    raise ImportError(f"kalshi_feed.contrib.flask needs Flask; {how_to_install('flask')}") from None
 
 from .extension import FeedExtension
 from .views import feed_blueprint

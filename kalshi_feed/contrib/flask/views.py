@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from ...books.book import BookStatus
 from ...errors import KalshiFeedError
+from ...extras import how_to_install
 from .extension import process_state_of
 from .streams import drop_if_slow, events
 
@@ -102,9 +103,7 @@ def _metrics() -> ResponseReturnValue:
     try:
         from .metrics import exposition
     except ImportError as error:
-        return jsonify(
-            error=f"metrics need prometheus_client ({error}): pip install 'kalshi-feed[prometheus]'"
-        ), 501
+        return jsonify(error=f"metrics need prometheus_client ({error}); {how_to_install('prometheus')}"), 501
     text, content_type = exposition(process_state_of().feed)
     return _fresh(Response(text, content_type=content_type))
 

@@ -1,0 +1,137 @@
+"""The options that several commands have: one name, one help text and one meaning each.
+
+Owns these options. Main thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import ConfigurationError
+from ..session.channels import CHANNELS, channel_names, is_name
+from .wording import in_own_terms
+
+__all__ = [
+    "channel_option",
+    "exchange_options",
+    "files_argument",
+    "gaps_option",
+    "json_option",
+    "market_options",
+    "plain_option",
+    "refuse_both",
+    "seconds_option",
+    "tickers_argument",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+def _complete_channel(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in CHANNELS if name.startswith(incomplete)]
+
+
+def _check_channels(
+    context: click.Context, parameter: click.Parameter, channels: tuple[str, ...]
+) -> tuple[str, ...]:
+    try:
+        return channel_names(channels) if channels else ()
+    except ConfigurationError as error:
+        raise click.BadParameter(in_own_terms(str(error))) from error
+
+
+def _check_tickers(
+    context: click.Context, parameter: click.Parameter, tickers: tuple[str, ...]
+) -> tuple[str, ...]:
+    for ticker in tickers:
+        if not is_name(ticker):
+            raise click.BadParameter(
+                f"{ticker!r}: write each ticker as an argument of its own, without spaces or commas"
+            )
+    return tickers
+
+
+def exchange_options(command: Command) -> Command:
+    """--env, --url, --ca-file, --key-id and --key-file: which exchange, and whose key."""
+    for option in (
+        click.option(
+            "--key-file",
+            type=click.Path(),
+            metavar="FILE",
+            help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH.",
+        ),
+        click.option("--key-id", metavar="ID", help="The API key id; by default KALSHI_API_KEY_ID."),
+        click.option(
+            "--ca-file",
+            type=click.Path(),
+            metavar="FILE",
+            help="Certificates (PEM) to trust instead of certifi's; by default KALSHI_CA_FILE.",
+        ),
+        click.option(
+            "--url",
+            metavar="URL",
+            help="Another address, wss://…, such as that of `kalshi-feed exchange`; by default KALSHI_URL.",
+        ),
+        click.option(
+            "--env",
+            type=click.Choice(["production", "demo"]),
+            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, or else production.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+tickers_argument: Decorator[Any] = click.argument(
+    "tickers", nargs=-1, required=True, metavar="TICKER...", callback=_check_tickers
+)
+files_argument: Decorator[Any] = click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path()
+)
+channel_option: Decorator[Any] = click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    shell_complete=_complete_channel,
+    callback=_check_channels,
+    metavar="NAME",
+    help="A channel; repeat it for several. By default orderbook_delta and trade.",
+)
+seconds_option: Decorator[Any] = click.option(
+    "--seconds", type=POSITIVE, help="How long to run; by default until Ctrl-C."
+)
+gaps_option: Decorator[Any] = click.option(
+    "--gaps",
+    type=click.Choice(["strict", "ignore"]),
+    default="strict",
+    show_default=True,
+    help="What missing sequence numbers mean. strict: the book is STALE until its next snapshot. ignore: "
+    "nothing (for captures that hold only some of a subscription's markets).",
+)
+plain_option: Decorator[Any] = click.option(
+    "--plain", is_flag=True, help="Print one line of text per message and event, with the book after it."
+)
+
+
+def json_option(streams: bool, what: str) -> Decorator[Any]:
+    """--json: one JSON object per line where the command ``streams``, one object where it sums up."""
+    begins = "Print one JSON object per line:" if streams else "Print one JSON object:"
+    return click.option("--json", "as_json", is_flag=True, help=f"{begins} {what}.")
+
+
+def market_options(command: Command) -> Command:
+    """The options of the commands that connect to an exchange and follow markets."""
+    decorated = seconds_option(exchange_options(channel_option(command)))
+    return tickers_argument(decorated)  # type: ignore[no-any-return]
+
+
+def refuse_both(first: str, second: str, given: bool) -> None:
+    """Raise UsageError for two options that contradict each other, if both are ``given``."""
+    if given:
+        raise click.UsageError(f"{first} and {second} contradict each other: give one of them")
