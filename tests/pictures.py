@@ -1,4 +1,4 @@
-"""The README's pictures of the terminal; ``python -m tests.pictures`` draws them anew into samples/pictures/.
+"""The README's pictures of the terminal; ``python -m tests.pictures`` redraws them into samples/pictures/.
 
 Books, trades, gaps and states are those of a feed on a simulated exchange whose moves are seeded. What
 differs from run to run (times of day, ages, rates, latencies) is replaced by that of one run of ``kalshi-feed
@@ -70,7 +70,7 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
                 feed.list_subscriptions(10)  # its answer comes behind everything sent before
                 _wait(lambda: _gathered(monitor))
                 if count == CHANGES:
-                    # what the marks at the first picture's levels are told from
+                    # what the marks at the first picture's levels are told apart from
                     monitor.screen(Room(1, 0, 0, 0))
             for picture in sorted(PICTURES, key=lambda one: one.cut):
                 if picture.cut:

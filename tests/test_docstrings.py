@@ -74,7 +74,7 @@ class Half:
     def made(cls): pass
     @staticmethod
     def still(): pass
-    def told(self): "Documented."
+    def heard(self): "Documented."
     def _private(self): pass
 class Documented(Half):
     """Documented."""

@@ -1,6 +1,6 @@
 """Gathers from a running feed what the view shows: counts, last trades, notes.
 
-Owns Monitor, and the one-line texts of events, trades and fills.
+Owns Monitor, and the one-line summaries of events, trades and fills.
 """
 
 from __future__ import annotations

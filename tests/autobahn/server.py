@@ -23,7 +23,7 @@ START_SECONDS: Final = 20.0
 # wstest itself listens on every interface and has no option for that; this is Python 2
 _ON_LOOPBACK: Final = """
 import functools, site, sys
-site.addsitedir(sys.argv.pop(1))  # of an installation into a folder; else there is nothing in it
+site.addsitedir(sys.argv.pop(1))  # of an installation into a folder; otherwise there is nothing in it
 from autobahntestsuite import choosereactor, fuzzing, wstest
 fuzzing.listenWS = functools.partial(fuzzing.listenWS, interface="127.0.0.1")
 sys.argv[0] = "wstest"

@@ -142,10 +142,12 @@ def _measured(peer: Peer, python: str, url: str, bench: Bench, want: int) -> Fig
         timeout=RUN_SECONDS,
         env={**os.environ, "PEER_TIMEOUT": str(RUN_SECONDS - 10)},
     )
-    told = json.loads(ran.stdout.strip().splitlines()[-1])
-    if not told["complete"]:
-        raise ValueError(f"{told['deltas']} of {want} deltas: {told.get('error') or 'the others were lost'}")
-    return {"seconds": told["seconds"], "cpu_seconds": told["cpu_seconds_window"]}
+    heard = json.loads(ran.stdout.strip().splitlines()[-1])
+    if not heard["complete"]:
+        raise ValueError(
+            f"{heard['deltas']} of {want} deltas: {heard.get('error') or 'the others were lost'}"
+        )
+    return {"seconds": heard["seconds"], "cpu_seconds": heard["cpu_seconds_window"]}
 
 
 def _last_line(error: Exception) -> str:

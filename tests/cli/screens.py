@@ -46,7 +46,7 @@ class Screen:
         self._run("resize-window", "-x", str(width), "-y", str(height))
 
     def lines(self, *options: str) -> list[str]:
-        """What is to be seen; with "-e" the colours too."""
+        """Return what the screen shows; with "-e" the colors too."""
         return self._run("capture-pane", "-p", *options).split("\n")[:-1]
 
     def flags(self) -> tuple[str, ...]:

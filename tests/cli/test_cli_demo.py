@@ -72,8 +72,8 @@ def test_a_book_that_differs_is_exit_code_1() -> None:
 
 
 def test_what_was_lost_on_the_way_is_waited_for() -> None:
-    """The last frame lost would show only at the next one: the answer to list_subscriptions is no sequenced
-    frame."""
+    """The last frame lost would show only at the next one: the answer to list_subscriptions is not a
+    sequenced frame."""
 
     class Losing(Exchange):
         def pause(self) -> None:

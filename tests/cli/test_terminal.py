@@ -184,9 +184,9 @@ def test_a_cut_feed_shows_stale_and_recovers(quiet: Access, tmp_path: Path) -> N
 
 @needs_tmux
 @pytest.mark.parametrize(
-    "environ", [{"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {}], ids=["no colour", "ascii", "colour"]
+    "environ", [{"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {}], ids=["no color", "ascii", "color"]
 )
-def test_without_colour_and_without_unicode(quiet: Access, tmp_path: Path, environ: dict[str, str]) -> None:
+def test_without_color_and_without_unicode(quiet: Access, tmp_path: Path, environ: dict[str, str]) -> None:
     with screen(tmp_path, **quiet.environ, **environ) as terminal:
         shown(terminal, quiet)
         text = "\n".join(terminal.lines("-e"))

@@ -206,20 +206,23 @@ class Ledger:
         with self._lock:
             self.snapshots += 1
             sides = _units(message.yes), _units(message.no)
-            told = self._reported.get(ticker)
-            index = self._oracle.find_state(ticker, message.clock, sides, -1 if told is None else told - 1)
+            reported = self._reported.get(ticker)
+            index = self._oracle.find_state(
+                ticker, message.clock, sides, -1 if reported is None else reported - 1
+            )
             if index is None:
                 return self.wrong.add(
-                    f"a snapshot of {ticker} at clock {message.clock} after state {told}, which never existed"
+                    f"a snapshot of {ticker} at clock {message.clock} after state {reported}, which never "
+                    "existed"
                 )
-            self._advance(ticker, told, index, 0)
+            self._advance(ticker, reported, index, 0)
             self._baseless.discard(ticker)
 
     def _delta(self, message: Any) -> None:
         ticker = message.market_ticker
         with self._lock:
             self.deltas += 1
-            told = self._reported.get(ticker)
+            reported = self._reported.get(ticker)
             what = (
                 f"{ticker}: {message.side} {message.price} {message.delta:+} at clock {message.clock}, "
                 f"seq {message.seq}"
@@ -228,23 +231,23 @@ class Ledger:
                 self.wrong.add(f"{what} came without a snapshot")
             price, delta = _units([Level(message.price, message.delta)])[0]
             index = self._oracle.find_change(
-                ticker, message.clock, message.side, price, delta, -1 if told is None else told
+                ticker, message.clock, message.side, price, delta, -1 if reported is None else reported
             )
             if index is None:
                 return self.wrong.add(
-                    f"{what} came twice, too late, or never happened; the last one led to state {told}"
+                    f"{what} came twice, too late, or never happened; the last one led to state {reported}"
                 )
-            if told is None and ticker not in self._excuses:
+            if reported is None and ticker not in self._excuses:
                 self.wrong.add(f"{what} came before any snapshot")
-            self._advance(ticker, told, index, 1)
+            self._advance(ticker, reported, index, 1)
             delay = self.delay
         if delay:
             time.sleep(delay)  # a slow callback
 
-    def _advance(self, ticker: str, told: int | None, index: int, own: int) -> None:
+    def _advance(self, ticker: str, reported: int | None, index: int, own: int) -> None:
         """The user's book is now at state ``index``. ``own`` is how many of the changes since then this
         message itself brought."""
-        missing = 0 if told is None else index - told - own
+        missing = 0 if reported is None else index - reported - own
         excuse, since = self._excuses.get(ticker, (None, index))
         left = self._leaves.get(ticker)
         if missing > 0:
@@ -253,7 +256,7 @@ class Ledger:
             if excuse is not None:
                 self.announced[excuse] += missing
             else:
-                self.unannounced.add(f"{missing} changes of {ticker} between states {told} and {index}")
+                self.unannounced.add(f"{missing} changes of {ticker} between states {reported} and {index}")
         if self._in_order or (not own and index > since):
             self._excuses.pop(ticker, None)
         if left is not None and not own and index > left:

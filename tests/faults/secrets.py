@@ -1,4 +1,4 @@
-"""Looks for secrets where none may be: in logs, in error texts, in the locals of tracebacks."""
+"""Looks for secrets where none may be: in logs, in error messages, in the locals of tracebacks."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ class SleepyFeed:
     """A feed of the exchange, behind ``proxy``, with two books, a database and a recording in ``folder``. A
     context manager.
 
-    ``told`` is what its callbacks received, in order: dicts with ``what``, and when the call came: ``at``
+    ``heard`` is what its callbacks received, in order: dicts with ``what``, and when the call came: ``at``
     (time.monotonic(), the same clock in both processes) and ``wall`` (the child's wall clock).
     """
 
     def __init__(self, exchange: Exchange, proxy: ToxicProxy, folder: Path) -> None:
-        self.told: list[dict[str, Any]] = []
+        self.heard: list[dict[str, Any]] = []
         self.recording = folder / "night.ndjson"
         self.store = folder / "rows.db"
         place = folder / "clocks"
@@ -145,7 +145,7 @@ class SleepyFeed:
         """Return what was reported of this kind since then, with these values."""
         return [
             one
-            for one in list(self.told)
+            for one in list(self.heard)
             if one["what"] == what
             and one["at"] >= since
             and all(one[name] == value for name, value in having.items())
@@ -159,4 +159,4 @@ class SleepyFeed:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.told.append(json.loads(line))
+            self.heard.append(json.loads(line))

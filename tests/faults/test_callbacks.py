@@ -360,7 +360,7 @@ def test_R19_defect_of_the_dispatcher_is_counted_and_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Callbacks that can no longer be reached are no reason for wrong books, and every loss is announced."""
+    """Callbacks that can no longer be reached do not make books wrong, and every loss is announced."""
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().subscribe(["orderbook_delta", "trade"], A).wait(5)

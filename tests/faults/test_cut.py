@@ -57,7 +57,7 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
         # the upgrade, the confirmation, a snapshot and a delta; or the upgrade and a command
         assert length > 400
         for n in range(first, length + 1, step):
-            keeper.told.clear()
+            keeper.received.clear()
             cuts = proxy.limited
             (
                 proxy.down if direction == "down" else proxy.up
@@ -137,14 +137,14 @@ def offsets(data: bytes) -> list[int]:
 def test_N15_N41_a_session_in_two_pieces_at_every_offset() -> None:
     with Replay() as whole:
         whole.take(whole.data)
-        told = whole.driver.told
-        assert len(whole.driver.books) == 2 and len(told) == 8
+        delivered = whole.driver.delivered
+        assert len(whole.driver.books) == 2 and len(delivered) == 8
     for at in offsets(whole.data):
         with Replay() as replay:
             assert replay.data == whole.data
             replay.take(replay.data[:at])
             replay.take(replay.data[at:])
-            assert replay.driver.told == told, f"in two pieces at byte {at}"
+            assert replay.driver.delivered == delivered, f"in two pieces at byte {at}"
 
 
 def test_N41_a_session_cut_at_every_offset() -> None:
@@ -159,5 +159,5 @@ def test_N41_a_session_cut_at_every_offset() -> None:
                 replay.line.turns()
             replay.driver.disconnect()
             assert all(book.status is not BookStatus.LIVE for book in replay.driver.books.values())
-            lengths.append(len(replay.driver.told))
+            lengths.append(len(replay.driver.delivered))
     assert lengths == sorted(lengths)

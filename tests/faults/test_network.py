@@ -199,7 +199,7 @@ def test_N15_slices_change_nothing(exchange: Exchange, make_feed: FeedMaker, pro
     for keeper in keepers:
         keeper.wait_right(exchange, A, B)
     one, other = (
-        [(m.type, m.seq, m.msg) for m in keeper.told if getattr(m, "seq", None) is not None]
+        [(m.type, m.seq, m.msg) for m in keeper.received if getattr(m, "seq", None) is not None]
         for keeper in keepers
     )
     assert len(one) == 62 and one == other

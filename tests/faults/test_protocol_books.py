@@ -55,9 +55,9 @@ def test_S29_a_market_that_dies_alone_is_noticed_by_its_ticker(
     hear_until(exchange, A, lambda: number_of(exchange, "get_snapshot"))
     wait_equal(feed, exchange, A, B)
     wait_until(lambda: heard.kinds() == ["doubted_book"])
-    told = [item for item in heard.told if getattr(item, "type", "") not in ("ticker", "orderbook_delta")][
-        -3:
-    ]
+    told = [
+        item for item in heard.received if getattr(item, "type", "") not in ("ticker", "orderbook_delta")
+    ][-3:]
     # the loss first, then the snapshot
     assert told == [
         heard.faults[0],

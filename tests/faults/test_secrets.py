@@ -281,7 +281,7 @@ def says_back(peer: Peer) -> None:
 
 
 def shown(error: BaseException) -> list[str]:
-    """Return all that shows of an error: texts, locals, its pickle, and the traceback as it is printed."""
+    """Return all that shows of an error: strings, locals, its pickle, and the traceback as it is printed."""
     return [
         *shown_with_locals(error),
         "".join(traceback.format_exception(type(error), error, None)),
@@ -323,7 +323,7 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
             for text in shown(record.exc_info[1]):
                 secrets.check(text, "the log record of an error")
     for heard in scene.heard:
-        for event in heard.told:
+        for event in heard.received:
             secrets.check(
                 f"{event} {event!r} {pickle.dumps(event).decode('latin-1')}", f"a {type(event).__name__}"
             )
@@ -391,7 +391,7 @@ def test_K01_K03_K05_a_life_full_of_failures_with_everything_logged(
                 repr(dataclasses.asdict(feed.health())),
                 *(
                     pickle.dumps(thing).decode("latin-1")
-                    for thing in (*heard.told, feed.stats(), feed.health())
+                    for thing in (*heard.received, feed.stats(), feed.health())
                 ),
             ]
             feed.close()

@@ -16,21 +16,21 @@ __all__ = ["Bookkeeper"]
 class Bookkeeper:
     """Keeps books from callbacks alone, and notes violations of the invariants. Register it before start().
 
-    The feed's worker appends, the test reads: ``told`` is everything in order, ``wrong`` the violations.
+    The feed's worker appends, the test reads: ``received`` is everything in order, ``wrong`` the violations.
     """
 
     def __init__(self, feed: KalshiFeed, policy: ReconnectPolicy | None = None) -> None:
         self._feed = feed
         self._policy = policy
         self._last: dict[int | None, int] = {}  # the last seq by sid
-        self.told: list[Any] = []
+        self.received: list[Any] = []
         self.wrong: list[str] = []
         self.books: dict[str, dict[str, dict[Decimal, Decimal]]] = {}  # of the markets whose base is known
         for register in (feed.on_state, feed.on_gap, feed.on_lagged, feed.on_error, feed.on_message):
             register(self._take)
 
     def _take(self, item: Any) -> None:
-        self.told.append(item)
+        self.received.append(item)
         if isinstance(item, StateChange):
             self._state(item)
         elif isinstance(item, Gap):
@@ -84,17 +84,17 @@ class Bookkeeper:
         """The announced ends of connections and the failed attempts so far."""
         return [
             item
-            for item in self.told
+            for item in self.received
             if isinstance(item, StateChange) and item.state is FeedState.RECONNECTING
         ]
 
     def kinds(self) -> list[str]:
         """The kinds of the faults so far."""
-        return [item.kind for item in self.told if hasattr(item, "kind")]
+        return [item.kind for item in self.received if hasattr(item, "kind")]
 
     def of(self, type_: str) -> list[Any]:
         """The messages of a type so far."""
-        return [item for item in self.told if getattr(item, "type", None) == type_]
+        return [item for item in self.received if getattr(item, "type", None) == type_]
 
     def wait_right(self, exchange: Exchange, *tickers: str, timeout: float = 10.0) -> None:
         """Wait until the feed's and the callbacks' books are LIVE and right; nothing was wrong on the way."""

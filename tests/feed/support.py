@@ -55,7 +55,7 @@ class Recorder:
     """Everything that the feed reports, in order. The worker appends, the test reads."""
 
     def __init__(self, feed: KalshiFeed) -> None:
-        self.told: list[Any] = []
+        self.received: list[Any] = []
         self.states: list[StateChange] = []
         self.gaps: list[Gap] = []
         self.lags: list[Lagged] = []
@@ -72,7 +72,7 @@ class Recorder:
 
     def _keeper(self, kept: list[Any]) -> Callable[[Any], None]:
         def keep(item: Any) -> None:
-            self.told.append(item)
+            self.received.append(item)
             kept.append(item)
 
         return keep

@@ -47,7 +47,8 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
     assert feed.health().status == "degraded"
     go_on.set()
     wait_until(
-        lambda: heard.told and getattr(heard.told[-1], "seq", None) == feed.book(A).seq, what="the last delta"
+        lambda: heard.received and getattr(heard.received[-1], "seq", None) == feed.book(A).seq,
+        what="the last delta",
     )
     stats = feed.stats()
     assert stats.dropped == sum(lag.dropped for lag in heard.lags) > 0
@@ -59,7 +60,7 @@ def test_R04_drop_oldest_says_how_many_and_keeps_events_and_books(
     assert "protocol" in heard.kinds()
     # announced in its place: seq jumps only across a Lagged (or a Gap)
     seq, announced = None, False
-    for item in heard.told:
+    for item in heard.received:
         if isinstance(item, (Lagged, Gap)):
             announced = True
         elif getattr(item, "seq", None) is not None:

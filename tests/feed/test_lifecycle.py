@@ -226,7 +226,7 @@ def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "told"),
+    ("ending", "code", "said"),
     [
         ("pass", 0, "CLOSED\n"),
         ("sys.exit(3)", 3, "CLOSED\n"),
@@ -239,7 +239,7 @@ def _run(exchange: Exchange, folder: Path, body: str) -> tuple[int, str, str]:
     ],
 )
 def test_R14_interpreter_exit_without_close(
-    ending: str, code: int, told: str | None, exchange: Exchange, tmp_path: Path
+    ending: str, code: int, said: str | None, exchange: Exchange, tmp_path: Path
 ) -> None:
     """The feed is closed on the way out, callbacks and all, and the exit code is the program's own."""
     body = f"""
@@ -253,8 +253,8 @@ def test_R14_interpreter_exit_without_close(
     assert time.monotonic() - began < 8
     assert returned == code
     exchange.wait_for_connections(0)
-    if told is not None:
-        assert (out, err) == ("0.4000\n" + told, "")
+    if said is not None:
+        assert (out, err) == ("0.4000\n" + said, "")
 
 
 def test_R14_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_storm(seed: int, make_feed: FeedMaker) -> None:
         stats = feed.stats()
         assert keeper.wrong == []
         assert strikes > 30
-        assert stats.gaps == len([item for item in keeper.told if isinstance(item, Gap)]) > 0
+        assert stats.gaps == len([item for item in keeper.received if isinstance(item, Gap)]) > 0
         assert stats.reconnects > 0
         assert stats.dropped == 0
         assert keeper.kinds().count("callback") == 0

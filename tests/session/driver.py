@@ -418,8 +418,8 @@ class Driver:
                 assert item.market_ticker in self._based, f"{item} without a base"
         self.delivered += items
         for name, book in self.books.items():
-            is_told = name in changed or book.status in (self._statuses.get(name), BookStatus.PENDING)
-            assert is_told, f"it was not reported that {book} changed its status"
+            is_reported = name in changed or book.status in (self._statuses.get(name), BookStatus.PENDING)
+            assert is_reported, f"it was not reported that {book} changed its status"
             self._statuses[name] = book.status
 
     def _audit(self) -> None:

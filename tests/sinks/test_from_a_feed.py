@@ -86,7 +86,9 @@ def test_everything_in_the_order_of_the_callbacks(make_feed: FeedMaker, exchange
         wait_equal(feed, exchange, A, B)
         feed.close()
     reported = [
-        item for item in recorder.told if not isinstance(item, StateChange) or item.gap_started is not None
+        item
+        for item in recorder.received
+        if not isinstance(item, StateChange) or item.gap_started is not None
     ]
     assert sink.items == reported
     assert [item.state for item in sink.items if isinstance(item, StateChange)] == [

@@ -170,7 +170,7 @@ class Line:
                 self.trades = self.feed.subscribe("trade", self.tickers)
             else:
                 self.trades.unsubscribe()
-        elif kind == "subscribe anew":
+        elif kind == "subscribe again":
             self.ledger.left(*self.tickers)
             self.books.unsubscribe()
             self.books, self.deleted = self.feed.subscribe("orderbook_delta", self.tickers), []

@@ -63,7 +63,7 @@ USER: Final = {
     "add markets": 2.0,
     "ask for snapshots": 1.0,
     "trades off or on": 1.0,
-    "subscribe anew": 0.5,
+    "subscribe again": 0.5,
 }
 
 

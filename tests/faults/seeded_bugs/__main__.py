@@ -60,8 +60,8 @@ def main() -> int:
             by = re.search(r"^FAILED \S+?([^/]+::\S+)", text, re.MULTILINE)
             is_caught = code == _FAILED and by is not None
             caught += is_caught
-            verdict, told = "caught" if is_caught else "SURVIVED", by[1] if by else f"exit code {code}"
-            print(f"{verdict:8}  {seconds:4.0f} s  {bug.name:42}  {told}", flush=True)
+            verdict, by_what = "caught" if is_caught else "SURVIVED", by[1] if by else f"exit code {code}"
+            print(f"{verdict:8}  {seconds:4.0f} s  {bug.name:42}  {by_what}", flush=True)
             if not is_caught and code:
                 print(text[-2000:], flush=True)
     print(f"{time.monotonic() - began:.0f} s")
