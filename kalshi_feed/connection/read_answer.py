@@ -62,7 +62,7 @@ def _head_length(stream: ByteStream, deadline: DialDeadline, received: bytearray
 
 
 def read_body(stream: ByteStream, deadline: DialDeadline, answer: Answer, received: bytearray) -> Answer:
-    """Return ``answer`` with the start of its body, whose first bytes are in ``received``. Raises DialCancelled."""
+    """Return ``answer`` with the start of its body; it begins in ``received``. Raises DialCancelled."""
     length = answer.headers.get("content-length", "")
     known = length.isascii() and length.isdigit() and len(length) < 6
     wanted = min(int(length), BODY_BYTES) if known else BODY_BYTES
