@@ -30,6 +30,7 @@ def completions(words: str) -> list[str]:
     return [line.partition(",")[2] for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_commands_options_and_channels() -> None:
     assert completions("kalshi-feed ") == sorted(group.commands)
     assert completions("kalshi-feed wa") == ["watch"]

@@ -21,7 +21,7 @@ from tests.support import wait_until
 
 from .support import PYTHON, Access, environment, kalshi_feed, start, started
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")]
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 TWICE = (signal.SIGHUP, signal.SIGHUP)  # as a lost session sends it
 

@@ -18,6 +18,8 @@ from tests.support import wait_until
 
 from .support import Access, kalshi_feed, start
 
+pytestmark = pytest.mark.slow
+
 
 def summary_of(*arguments: str) -> dict[str, Any]:
     """The last object of what `kalshi-feed replay --json` prints."""

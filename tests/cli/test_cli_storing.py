@@ -20,6 +20,8 @@ from tests.support import wait_until
 
 from .support import Access, kalshi_feed, start
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["cluster", "server"]
 
 

@@ -15,6 +15,8 @@ from kalshi_feed.cli.render import draw, plain_line
 
 from .support import Access, kalshi_feed
 
+pytestmark = pytest.mark.slow
+
 WORDS = "the exchange knows no market KX-NOBODY: write the market's whole ticker"
 
 

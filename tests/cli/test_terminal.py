@@ -22,6 +22,8 @@ from kalshi_feed.simulator import Exchange
 from .screens import Screen, needs_tmux, screen
 from .support import COMMAND, TOP, Access, environment, kalshi_feed
 
+pytestmark = pytest.mark.slow
+
 MARKETS = ("KX-A", "KX-B", "KX-C")
 TAKEN, BEFORE = ("1", "0", "0"), ("0", "1", "1")
 

@@ -13,6 +13,8 @@ from tests.support import wait_until
 
 from .support import get, stream
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tested")
 
 

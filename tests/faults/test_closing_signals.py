@@ -23,7 +23,7 @@ from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, in_thread, own_threads, program
 from tests.support import wait_until
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")]
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 
 

@@ -23,6 +23,7 @@ AT_ONCE = ReconnectPolicy(initial_delay=0.0, max_delay=0.0)  # this sweep is abo
 DELTAS = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("direction", "tls", "first", "step"),
     [

@@ -27,7 +27,7 @@ from tests.support import wait_until
 
 BOOK = "orderbook_delta"
 # about what an interrupted constructor had made
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 STRIDES = [max(1, 17 // TIMES)]
 Call = Callable[[], object]
 

@@ -17,7 +17,10 @@ from kalshi_feed.engine.requests import UserRequests
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, own_threads, program
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here"),
+]
 
 SECONDS = 4.0  # per signal: half of it with many closes, half with few
 

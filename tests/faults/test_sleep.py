@@ -22,7 +22,10 @@ from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.support import A, B
 from tests.support import wait_until
 
-pytestmark = pytest.mark.skipif(not CAN_SLEEP, reason="needs Linux, Python 3.11 and a C compiler")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CAN_SLEEP, reason="needs Linux, Python 3.11 and a C compiler"),
+]
 
 NIGHT = 8 * 3600.0
 

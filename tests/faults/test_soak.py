@@ -16,6 +16,8 @@ from tests.soak.report import last_line
 from tests.soak.schedule import EXCHANGE, NETWORK, USER, schedule
 from tests.soak.soak import Soak
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_few_seconds_of_everything() -> None:
     outcome = Soak(seed=20, seconds=6.0).run()

@@ -87,6 +87,7 @@ def test_a_ca_file_at_home(access: Access, monkeypatch: pytest.MonkeyPatch) -> N
     assert exchange_context({"KALSHI_CA_FILE": f"~/{access.ca_file.name}"}) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["", "demo"])
 def test_commands_dial_the_exchange_of_the_environment(access: Access, env: str, tmp_path: Path) -> None:
     """A program meant for the simulator must not dial production."""

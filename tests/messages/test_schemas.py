@@ -319,6 +319,7 @@ def test_sid_seq_and_id_are_strict(name: str) -> None:
             assert error.seq == (None if key == "seq" else full.get("seq"))
 
 
+@pytest.mark.slow
 def test_mutations(capsys: pytest.CaptureFixture[str]) -> None:
     """Each field with another type and extreme values: absent, equal or refused, but never another number."""
     counts: Counter[str] = Counter()

@@ -152,6 +152,7 @@ with Exchange(markets=2, rate=300, seed=2) as exchange:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".ndjson", ".ndjson.gz"])
 def test_R31_kill_9_while_rotating(tmp_path: Path, suffix: str) -> None:
     for number in range(4):

@@ -18,6 +18,8 @@ from tests.support import wait_until
 
 from .support import SAMPLES, sample, started, with_access
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def opened(file: Path) -> Iterator[sqlite3.Connection]:

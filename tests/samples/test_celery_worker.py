@@ -15,7 +15,7 @@ from tests.cli.support import PYTHON, Access, environment
 from .support import SAMPLES, sample, started, with_access
 
 pytest.importorskip("celery", reason="celery is not installed: its sample is not tried")
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")]
 
 CONFIG = """
 from celery.signals import worker_process_init

@@ -12,6 +12,8 @@ from tests.support import wait_until
 
 from .support import SAMPLES, free_port, gunicorn, started, with_access
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("django", reason="django is not installed: its sample is not tried")
 
 

@@ -15,6 +15,8 @@ from tests.support import wait_until
 
 from .support import SAMPLES, free_port, sample, started, with_access
 
+pytestmark = pytest.mark.slow
+
 flask = pytest.importorskip("flask")
 
 FORK = """

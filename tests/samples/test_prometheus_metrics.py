@@ -12,6 +12,8 @@ from tests.support import wait_until
 
 from .support import SAMPLES, started
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.simulates
 def test_it_is_scraped() -> None:

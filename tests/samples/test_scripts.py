@@ -12,6 +12,8 @@ from tests.cli.support import Access
 
 from .support import SAMPLES, sample, started, with_access
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = ("print_deltas.py", "wait_for_book.py", "batch_to_sqlite.py")
 
 
