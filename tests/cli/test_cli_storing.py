@@ -126,12 +126,16 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        ([], 2, "give either -o FILE or --to STORE"),
-        (["-o", "a.ndjson", "--to", "sqlite:///a.db"], 2, "give either -o FILE or --to STORE"),
+        ([], 2, "say where to: -o FILE or --to STORE"),
+        (
+            ["-o", "a.ndjson", "--to", "sqlite:///a.db"],
+            2,
+            "-o FILE and --to STORE contradict each other: give one of them",
+        ),
         (
             ["--to", "sqlite:///a.db", "--rotate-mb", "1"],
             2,
-            "--rotate-mb and --rotate-minutes are for -o FILE",
+            "--to STORE and --rotate-mb contradict each other: give one of them",
         ),
         (["--to", "mysql://host/db"], 2, "the address of a store must be postgresql://user@host/database"),
         (

@@ -185,7 +185,7 @@ WRONG = {
         "'--channel': unknown channel 'tickers': did you mean",
     ),
     "two in one": (("KX-A,KX-B",), {}, 2, "write each ticker as an argument of its own"),
-    "a password in the url": (("-", "--url", "wss://a:b@x.example/"), {}, 2, "--url holds a user name"),
+    "a password in the url": (("-", "--url", "wss://a:b@x.example/"), {}, 2, "--url contains a user name"),
     "unknown key": (("--key-id", "unknown-key"), {}, 1, "answered the handshake with 401"),
     "not our CA": (("-", "--url", "URL"), {}, 1, "--ca-file"),
 }

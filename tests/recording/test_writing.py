@@ -371,7 +371,7 @@ def test_wrong_names(
         with pytest.raises(ConfigurationError, match="must be a positive number"):
             feed.record(tmp_path / "a.ndjson", **bounds)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(ConfigurationError, match="pip install zstandard"):
+    with pytest.raises(ConfigurationError, match=r"install kalshi-feed\[zstd\]: pip install"):
         feed.record(tmp_path / "a.ndjson.zst")
     assert (tmp_path / "there.ndjson").read_text() == "precious" and os.listdir(tmp_path) == ["there.ndjson"]
 
