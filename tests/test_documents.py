@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import ROWS
+from tests.faults.seeded_bugs.bugs import BUGS
 
 TOP = Path(__file__).parents[1]
 OUTSIDE = re.compile(
@@ -129,3 +130,9 @@ def test_the_map_names_functions_that_exist() -> None:
     known = set(re.findall(r"\bdef (\w+)|\bclass (\w+)", source))
     missing = named - {name for pair in known for name in pair} - {"getaddrinfo", "join", "repr", "close"}
     assert not missing
+
+
+def test_counted_rows_and_planted_bugs() -> None:
+    text = (TOP / "tests" / "README.md").read_text("utf-8")
+    assert f"A matrix lists {len(ROWS)} faults" in text
+    assert f"{len(BUGS)} realistic bugs are planted" in text
