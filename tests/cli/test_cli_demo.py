@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from rich.console import Console
 
 from kalshi_feed.cli.demo import run
 from kalshi_feed.simulator import Exchange
 
 from .support import TOP, environment, kalshi_feed, start
+
+pytestmark = pytest.mark.slow
 
 KEYS = ["deltas", "updates_per_second", "books", "books_matching", "reconnects", "dropped", "latency_ms_p50"]
 KEYS += ["latency_ms_p99"]

@@ -7,7 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from .support import Access, kalshi_feed, start
+
+pytestmark = pytest.mark.slow
 
 
 def introduction(process: subprocess.Popen[str]) -> list[str]:

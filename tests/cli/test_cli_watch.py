@@ -21,6 +21,8 @@ from kalshi_feed.messages import decode
 
 from .support import COMMAND, Access, environment, kalshi_feed, start
 
+pytestmark = pytest.mark.slow
+
 CHANGE = re.compile(
     r"\d\d:\d\d:\d\d\.\d{3} KX-A delta (yes|no) 0\.\d{4} [+-][\d,]+\.\d\d  \| LIVE yes 0\.\d{4} × .* / "
     r"0\.\d{4} × .*"

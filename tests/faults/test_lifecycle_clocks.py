@@ -18,6 +18,8 @@ from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, Recorder, in_thread, program, wait_equal
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_R20_the_wall_clock_jumps(

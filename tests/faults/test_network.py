@@ -26,6 +26,8 @@ from tests.feed.conftest import QUICK
 from tests.feed.support import A, B, FeedMaker, HurriedFeed, own_threads
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(exchange: Exchange) -> Iterator[ToxicProxy]:

@@ -17,6 +17,8 @@ from tests.faults.secrets import Secrets
 from tests.feed.support import A, FeedMaker, Recorder
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 WRONG = "wr0ng-password"
 AGAIN = ReconnectPolicy(max_retries=2, initial_delay=0.01)
 

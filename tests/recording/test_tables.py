@@ -170,7 +170,9 @@ def test_what_cannot_be_done(
     with pytest.raises(ConfigurationError, match=r"the tables cannot be created: .*Not a directory"):
         run(Converter(path, "csv", path / "below"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigurationError, match=r"\(CSV does not\); install kalshi-feed\[arrow\]: pip install"):
+    with pytest.raises(
+        ConfigurationError, match=r"\(CSV does not\); install kalshi-feed\[arrow\]: pip install"
+    ):
         Converter(path, "parquet", tmp_path / "new")
     run(Converter(path, "csv", tmp_path / "new"))  # CSV needs no package
     assert (tmp_path / "moving.trades.csv").read_text() == "precious"

@@ -18,6 +18,8 @@ from tests.feed.support import A
 from tests.recording.support import SUFFIXES, lines_of, played, text_of, troubles
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 RECORDER = """
 import sys, time
 from kalshi_feed import KalshiFeed

@@ -20,6 +20,8 @@ from tests.support import wait_until
 from .postgres_server import PASSWORD, CutAtCommit, PostgresServer
 from .support import QUICK, delta, gap, killed_writer, snapshot, ticker, trade
 
+pytestmark = pytest.mark.slow
+
 NS = 1_760_000_000_123_456_789
 
 

@@ -16,6 +16,8 @@ from tests.support import wait_until
 from .postgres_server import PostgresServer
 from .support import QUICK, Stubborn, delta, gap
 
+pytestmark = pytest.mark.slow
+
 BAD = Gap("trade", 1, 2**63, None, ("KX-A",), "a number that fits into no column of 64 bits")
 # what makes the sink; how to read back the seqs of the deltas and the reasons of the holes
 Store = tuple[Callable[[], Sink], Callable[[], tuple[list[int], list[str]]]]
