@@ -256,9 +256,9 @@ class UnknownMarketError(StaleBookError):
         if self.was_known:
             return ("the market is over; unsubscribe from it",)
         ticker = self.market_ticker
-        spelling = "write the market's whole ticker, in capitals: not the event's or the series'"
+        spelling = "write the market's whole ticker, in uppercase: not the event's or the series'"
         if ticker != ticker.upper():
-            spelling = f"write it in capitals: {ticker.upper()}"
+            spelling = f"write it in uppercase: {ticker.upper()}"
         return (
             spelling,
             "production and demo have different markets",

@@ -25,7 +25,8 @@ def test_S39_watch_ends_when_all_are_unknown(access: Access, options: tuple[str,
     result = kalshi_feed(
         "watch", "KX-NOBODY", "kx-a", "--seconds", "30", *options, *access.options, **access.environ
     )
-    assert result.returncode == 1 and WORDS in result.stderr and "write it in capitals: KX-A" in result.stderr
+    assert result.returncode == 1
+    assert WORDS in result.stderr and "write it in uppercase: KX-A" in result.stderr
     assert "LIVE" not in result.stdout
 
 
@@ -92,5 +93,5 @@ def test_S39_the_screen_says_what_may_be_wrong(width: int) -> None:
     text = "\n".join(line.plain for line in draw(screen, layout_for(width, 24, 1)))
     assert "UNKNOWN" in text and "no one sells" not in text
     if width >= 80:
-        assert "does not know this market" in text and "write it in capitals: KXA" in text
+        assert "does not know this market" in text and "write it in uppercase: KXA" in text
     assert "kxa UNKNOWN yes - / -" in plain_line(screen, 0, 1.0)

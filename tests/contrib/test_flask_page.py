@@ -36,7 +36,7 @@ def test_S39_the_page_explains_an_unknown_market(page: Page, faults: list[str], 
         market = page.locator('[data-market="kx-nobody"]')
         wait_until(lambda: market.locator(".status").text_content() == "UNKNOWN", 10, "UNKNOWN")
         wait_until(
-            lambda: "write it in capitals: KX-NOBODY" in (market.locator(".error").text_content() or ""),
+            lambda: "write it in uppercase: KX-NOBODY" in (market.locator(".error").text_content() or ""),
             5,
             "the explanation",
         )

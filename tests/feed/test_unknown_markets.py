@@ -54,7 +54,7 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
 
 
 def test_S39_lower_case_is_named(exchange: Exchange, feed: KalshiFeed) -> None:
-    with pytest.raises(UnknownMarketError, match=f"write it in capitals: {A}"):
+    with pytest.raises(UnknownMarketError, match=f"write it in uppercase: {A}"):
         feed.wait_for_book(A.lower(), timeout=5)
 
 
