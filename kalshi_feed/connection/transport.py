@@ -82,6 +82,7 @@ class Transport:
         self.clock_skew = clock_skew
         self.last_received = now  # when a byte last came, or when resume() excused the silence
         self.slept = 0.0  # seconds the machine slept since the owner last reset this to 0
+        self.awake_at = 0.0  # Unix time of the last byte before it slept; the answer may be in the same read
         self.bytes_received = len(data)  # after decryption, including frame headers
         self.binary_ignored = 0  # binary messages so far
 
@@ -380,6 +381,8 @@ class Transport:
 
     def _take_jump(self, jump: Jump, now: float) -> None:
         """Ask the peer whether it is still there."""
+        if jump.slept and not self.slept:
+            self.awake_at = self.last_byte[1]
         if self._jump is None:
             self._last_byte_before = self._last_byte
         self._jump, self._jumped_at = jump, now

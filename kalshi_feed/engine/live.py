@@ -87,7 +87,7 @@ class LiveEngine(Engine):
             transport.arriving_since,
             binaries,
             slept,
-            transport.last_byte[1] if slept else 0.0,
+            transport.awake_at if slept else 0.0,
         )
 
     def _last_received(self) -> float | None:

@@ -50,6 +50,15 @@ def test_one_ping_and_the_pong_is_the_answer(nights: Nights) -> None:
         assert len(line.peer.recv(1024)) == PING_BYTES
 
 
+def test_N44_an_answer_in_the_same_read_leaves_the_beginning_of_the_sleep(nights: Nights) -> None:
+    with woken(nights) as line:
+        before = line.transport.last_byte[1]
+        line.peer.sendall(frame(PONG, b"kalshi_feed"))
+        line.turns()
+        assert line.transport.slept and line.transport.last_byte[1] > before
+        assert line.transport.awake_at == before
+
+
 def test_no_answer_and_the_connection_is_lost(nights: Nights) -> None:
     with woken(nights) as line:
         line.turns()
