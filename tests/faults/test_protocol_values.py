@@ -137,6 +137,7 @@ def test_S13_S14_S20_bad_snapshot(fields: dict[str, Any], exchange: Exchange, ma
     feed.start().wait_for_book(B, timeout=5)
     exchange.corrupt(fields, type="orderbook_snapshot")
     feed.wait_for_book(A, timeout=5)
+    wait_until(heard.kinds)
     assert heard.kinds()[:1] == ["protocol"]
     wait_equal(feed, exchange, A, B)
     exchange.corrupt(fields, type="orderbook_snapshot")
@@ -305,6 +306,7 @@ def test_S15_numbers_of_a_reply_that_are_none(
     witness.change(A, "yes", "0.4", 1)
     witness.change(B, "no", "0.8", 1)
     wait_equal(feed, exchange, A, B)
+    wait_until(heard.kinds)
     assert heard.kinds()[0] == "protocol"
     assert feed.stats().reconnects == 0
     witness.check()

@@ -51,6 +51,7 @@ def test_H14_a_maintenance_passes(
     heard = Recorder(feed)
     feed.start().wait_for_book(A, 10)
     assert [handshake.status for handshake in exchange.handshakes] == [302, 101]
+    wait_until(lambda: len(heard.steps()) >= 3)
     assert heard.steps() == [FeedState.CONNECTING, FeedState.RECONNECTING, FeedState.CONNECTED]
     warnings = [
         record
