@@ -18,8 +18,10 @@ from .errors import ConfigurationError
 __all__ = ["Clock", "Signal", "Waiter", "checked_timeout", "deadline_after", "seconds_until"]
 
 _FOREVER: Final = 1e9  # seconds, 30 years
-# on other systems, Ctrl-C does not interrupt a lock's acquire() in the main thread
-_SLICE: Final = None if os.name == "posix" else 0.1
+# How long the main thread waits at a time, in seconds. A signal that arrives just before the wait begins, or
+# on another thread, does not end a lock's acquire(): its handler runs after this long. On Windows no signal
+# ends it, not even Ctrl-C.
+_SLICE: Final = 1.0 if os.name == "posix" else 0.1
 
 
 class Clock(Protocol):
@@ -56,7 +58,7 @@ class Signal:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until set(), or for ``timeout`` seconds; return whether it was set."""
-        if _SLICE is None or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return self._lock.acquire(
                 True, -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
             )

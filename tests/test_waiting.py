@@ -81,3 +81,30 @@ def test_deadlines() -> None:
     assert left is not None and 59 < left <= 60
     assert seconds_until(time.monotonic() - 1) == 0.0
     assert not Signal().wait(-1)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_a_signal_that_does_not_interrupt_the_wait_is_handled_soon() -> None:
+    """As one is that arrives just before the wait begins: here another thread takes it."""
+    woken, ends, waiting = Signal(), threading.Event(), threading.Event()
+
+    def take() -> None:
+        waiting.set()
+        ends.wait(20)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    waiting.wait(5)
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: woken.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    later = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+    later.start()
+    try:
+        began = time.monotonic()
+        assert woken.wait(8) and time.monotonic() - began < 6
+    finally:
+        ends.set()
+        taker.join()
+        later.join()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.signal(signal.SIGUSR1, before)
