@@ -142,7 +142,7 @@ BUGS: Final = (
         "session/session.py",
         "if message.seq + 1 == subscription.next_seq:",
         "if message.seq == subscription.next_seq:",
-        SESSION,
+        "tests/session/test_session.py",
     ),
     Bug(
         "duplicate applied",
