@@ -21,6 +21,9 @@ TOP: Final = Path(__file__).parents[1]
 # What is checked: files, and folders with everything below them.
 CHECKED: Final = ("README.md", "CHANGELOG.md", "kalshi_feed", "samples", "tests")
 
+# Not .json: the published schemas are the exchange's own words.
+KINDS: Final = ("*.py", "*.md", "*.js", "*.html", "grafana_dashboard.json")
+
 # Text that may contain such a phrase, with its spaces collapsed: a paragraph of it is enough.
 QUOTED: Final = frozenset[str]()
 
@@ -106,7 +109,7 @@ def findings(text: str, *, is_python: bool) -> list[str]:
 @pytest.mark.parametrize("place", CHECKED)
 def test_the_worst_phrases_stay_out(place: str) -> None:
     path = TOP / place
-    files = [path] if path.is_file() else [*path.rglob("*.py"), *path.rglob("*.md")]
+    files = [path] if path.is_file() else [file for kind in KINDS for file in path.rglob(kind)]
     assert files, "there is nothing of that name"
     found = {
         str(file): findings(file.read_text(encoding="utf-8"), is_python=file.suffix == ".py")

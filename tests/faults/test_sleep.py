@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import FeedState, Gap, KalshiFeed, StateChange
+from kalshi_feed.connection.transport import ANSWER_SECONDS
 from kalshi_feed.recording.opening import open_source
 from kalshi_feed.recording.reading import Trouble
 from kalshi_feed.simulator import Exchange
@@ -152,7 +153,7 @@ def test_N44_a_connection_that_outlives_the_sleep_is_kept(exchange: Exchange, sl
     wait_until(lambda: sleepy.live_since(woke) == {A, B}, 3, "the books to be LIVE again")
     gap = sleepy.of("gap", woke)[0]
     assert gap["started"] == pytest.approx(slept_at, abs=0.2)
-    time.sleep(3.5)  # an unanswered ping would have shown by now
+    time.sleep(ANSWER_SECONDS + 0.5)  # an unanswered ping would have ended the connection by now
     assert exchange.pings_received == pings + 1
     assert sleepy.of("state", woke) == []
     assert last_word(exchange, sleepy) > slept_at + 60
@@ -169,7 +170,7 @@ def test_N45_a_step_of_the_wall_clock_costs_one_ping(
     pings = exchange.pings_received
     stepped = sleepy.jump(wall=step)
     wait_until(lambda: exchange.pings_received == pings + 1, 3, "a ping")
-    time.sleep(3.5)  # an unanswered ping would have shown by now
+    time.sleep(ANSWER_SECONDS + 0.5)  # an unanswered ping would have ended the connection by now
     assert exchange.pings_received == pings + 1
     assert sleepy.of("state", stepped) + sleepy.of("gap", stepped) + sleepy.of("book", stepped) == []
     wall = last_word(exchange, sleepy)

@@ -74,10 +74,10 @@ class Side {
   }
 }
 
-function tradeRow(side, ...texts) {
+function tradeRow(side, ...strings) {
   const row = document.createElement("tr");
   row.className = side;
-  for (const text of texts) put(row.insertCell(), text);
+  for (const text of strings) put(row.insertCell(), text);
   return row;
 }
 
