@@ -338,7 +338,7 @@ function follow() {
     heard = seconds();
   };
   source.onerror = () => {
-    isOpen = false; // the browser tries again by itself, unless the answer was no stream
+    isOpen = false; // the browser tries again by itself, unless the answer was not a stream
     if (source.readyState === EventSource.CLOSED) poll();
   };
   hear("history", (data) => marketOf(data.market_ticker).setHistory(data));
