@@ -27,6 +27,8 @@ from tests.connection.tunnel import Tunnel
 
 from .support import TOP, Access, kalshi_feed
 
+pytestmark = pytest.mark.slow
+
 PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 NOBODYS_NAME = "exchange.invalid"
 CLEAN = dict.fromkeys((*PROXIES, "KALSHI_ENV", "KALSHI_PRIVATE_KEY", "KALSHI_PRIVATE_KEY_PASSWORD"))

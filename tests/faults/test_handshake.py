@@ -27,6 +27,8 @@ from tests.faults.support import Answer, Script, fatal, first_retry, of, says
 from tests.feed.support import A, FeedMaker, Recorder
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 
 

@@ -33,6 +33,8 @@ from tests.feed.support import (
 )
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 # -- waits ---------------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,8 @@ from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, in_thread, wait_equal
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 EXPIRED = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 

@@ -32,6 +32,8 @@ from tests.connection.raw_server import Peer, RawServer
 from tests.feed.support import A, B, FeedMaker, Recorder, in_thread, own_threads, program, sides, wait_equal
 from tests.support import open_descriptors, wait_until
 
+pytestmark = pytest.mark.slow
+
 THREADS = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
 
 
