@@ -8,12 +8,14 @@ signal handler too.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from threading import Thread, current_thread, get_ident
-from typing import Final
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import ClassVar, Final
 
+from . import greenlets
 from .forks import call_in_child
 
 __all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "waiting_threads"]
@@ -26,8 +28,101 @@ _logging: dict[int, float] = {}  # by thread ident, when it passed a record to t
 waiting_threads: Final[set[int]] = set()
 
 
-class ServiceThread(Thread):
-    """One of the package's own daemon threads: nothing that a logging handler raises ends it."""
+class ServiceThread:
+    """One of the package's own daemon threads. Thread-safe.
+
+    ``is_real`` asks for a thread of the system, also where gevent makes greenlets of threads (greenlets.py).
+    Its code must not call the user's, nor wait by anything that gevent has patched.
+    """
+
+    _running: ClassVar[dict[int, ServiceThread]] = {}  # by ident, those whose code is running
+
+    def __init__(self, target: Callable[[], object], name: str, *, is_real: bool = False) -> None:
+        self._target = target
+        self.name = name
+        self._is_real = is_real
+        self._ident: int | None = None  # of a real thread beside greenlets
+        self._started = self._ended = False  # start() was called; the code has returned
+        # None before start(), and for a real thread beside greenlets
+        self._thread: threading.Thread | None = None
+
+    @property
+    def ident(self) -> int | None:
+        """What threading.get_ident() returns in this thread; None before it has begun."""
+        return self._ident if self._thread is None else self._thread.ident
+
+    @classmethod
+    def current(cls) -> ServiceThread | None:
+        """The one that runs the caller; None if it is any other thread."""
+        return cls._running.get(threading.get_ident())
+
+    @classmethod
+    def leave_child(cls) -> None:
+        """In a forked child: only the thread that has forked exists."""
+        me = threading.get_ident()
+        for ident in list(cls._running):
+            if ident != me:
+                cls._running.pop(ident, None)
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError if the system cannot start one."""
+        if self._is_real and greenlets.thread_kind() == "gevent":
+            self._started = True
+            try:
+                greenlets.original("_thread", "start_new_thread")(self._run_beside_greenlets, ())
+            except BaseException:
+                self._started = False
+                raise
+            return
+        self._thread = thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread.start()
+        self._started = True
+
+    def is_alive(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        thread = self._thread
+        if thread is not None and greenlets.thread_kind() == "thread":
+            return thread.is_alive()
+        return self._started and not self._ended
+
+    def join(self, timeout: float | None) -> None:
+        """Wait for the end of the thread, at most ``timeout`` seconds.
+
+        Returns at once in an event loop, which must not wait.
+        """
+        thread = self._thread
+        if thread is not None and greenlets.thread_kind() == "thread":
+            if thread.ident is not None:  # it was started
+                thread.join(timeout)
+        elif self._started and greenlets.may_wait():
+            longest = threading.TIMEOUT_MAX if timeout is None else timeout
+            wait_until(lambda: self._ended, time.monotonic() + longest)
+
+    def _run(self) -> None:
+        self._ident = me = threading.get_ident()
+        self._running[me] = self
+        try:
+            self._target()
+        finally:
+            self._running.pop(me, None)
+            self._ended = True
+
+    def _run_beside_greenlets(self) -> None:
+        """Run as a real thread, which threading learns of only by current_thread()."""
+        threading.current_thread().name = self.name  # for the log
+        try:
+            self._run()
+        finally:
+            with suppress(Exception):  # or the entry that current_thread() has made stays
+                del threading._active[threading.get_ident()]  # type: ignore[attr-defined]
+
+
+def wait_until(done: Callable[[], bool], deadline: float) -> None:
+    """Wait until ``done()``, or until ``deadline`` (time.monotonic()), by looking every 2 ms."""
+    thread = ServiceThread.current()
+    sleep = greenlets.original("time", "sleep") if thread and thread._is_real else time.sleep
+    while not done() and (remaining := deadline - time.monotonic()) > 0:
+        sleep(min(remaining, _JOIN_SLICE))
 
 
 def log_safely(
@@ -44,7 +139,7 @@ def log_safely(
     the program. A handler that blocks keeps its own lock, and the next thread to log would hang on it: while
     one of the feed's threads is stuck there, records from the others are dropped.
     """
-    now, me = time.monotonic(), get_ident()
+    now, me = time.monotonic(), threading.get_ident()
     if any(now - since > _BLOCKED_AFTER for since in tuple(_logging.values())):
         return
     _logging[me] = now
@@ -52,9 +147,10 @@ def log_safely(
         logger.log(level, text, *args, exc_info=error, extra=extra)
     except Exception:
         pass
-    except BaseException:
-        if not isinstance(current_thread(), ServiceThread):
+    except BaseException as interrupt:
+        if ServiceThread.current() is None:
             raise
+        greenlets.pass_on(interrupt)
     finally:
         _logging.pop(me, None)
 
@@ -68,6 +164,7 @@ def _forget_threads() -> None:
     """In a forked child: none of these threads exist here."""
     _logging.clear()
     waiting_threads.clear()
+    ServiceThread.leave_child()
 
 
 call_in_child(_forget_threads)
@@ -80,11 +177,14 @@ class FeedingThread(ABC):
     properties are thread-safe, also in a signal handler. Everything else belongs to the thread itself.
     """
 
+    IS_REAL: ClassVar[bool]  # ServiceThread's is_real: it never calls the user's code
+
     def __init__(self, name: str) -> None:
         # Asked to stop; the thread's code has begun, or start() has returned; nothing more comes of it.
         self._stopping = self._begun = self._ended = False
         self.close_deadline = 0.0  # by when it must end, once asked to stop (time.monotonic())
-        self.thread = ServiceThread(target=self._run, name=name, daemon=True)
+        self.thread = ServiceThread(self._run, name, is_real=self.IS_REAL)
+        call_in_child(self._leave_child)
 
     @abstractmethod
     def wake(self) -> None:
@@ -146,10 +246,13 @@ class FeedingThread(ABC):
         It polls, because Thread.join() must not be interrupted by another join() or is_alive(), as from a
         signal handler.
         """
-        while not self._ended and (remaining := deadline - time.monotonic()) > 0:
-            time.sleep(min(remaining, _JOIN_SLICE))
+        wait_until(lambda: self._ended, deadline)
         if self._ended and self._begun:
             self.thread.join(_LAST_STEPS)
+
+    def _leave_child(self) -> None:
+        """In a forked child: a thread is gone, but a greenlet would go on, with the parent's connection."""
+        self._stopping = True
 
     def _run(self) -> None:
         # start() was interrupted and has given this thread up; there may be another one by now
@@ -160,7 +263,8 @@ class FeedingThread(ABC):
         try:
             self._work()
         except BaseException as exc:  # a bug of ours must not leave LIVE books behind a dead thread
-            error = exc
+            if not greenlets.pass_on(exc):  # after a Ctrl-C that hit this greenlet, the feed is closed
+                error = exc
         try:
             self._report_end(error)
         finally:

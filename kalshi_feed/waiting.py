@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from .errors import ConfigurationError
+from .greenlets import lock as new_lock
 
 __all__ = ["Clock", "Signal", "Waiter", "checked_timeout", "deadline_after", "seconds_until"]
 
@@ -38,14 +39,16 @@ class Signal:
     """A flag that wakes one waiting thread. Thread-safe; set() also works in a signal handler.
 
     If no thread is waiting, a set() is kept for the next wait(); several of them count once. So a waiting
-    thread must look at the state it waits for first, and again after each wait().
+    thread must look at the state it waits for first, and again after each wait(). ``for_real_thread``: the
+    one that waits is a ServiceThread with ``is_real``.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_for_real_thread", "_lock")
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_real_thread: bool = False) -> None:
+        self._for_real_thread = for_real_thread
         # a binary semaphore that guards nothing: locked means that nothing has happened since the last wait()
-        self._lock = threading.Lock()
+        self._lock = new_lock() if for_real_thread else threading.Lock()
         self._lock.acquire()
 
     def set(self) -> None:
@@ -58,7 +61,7 @@ class Signal:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until set(), or for ``timeout`` seconds; return whether it was set."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._for_real_thread or threading.current_thread() is not threading.main_thread():
             return self._lock.acquire(
                 True, -1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
             )

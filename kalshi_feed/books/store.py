@@ -23,6 +23,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..forks import call_in_child
+from ..greenlets import reentrant_lock
 from ..messages.base import Side
 from ..messages.plain import Number
 from ..messages.values import Level
@@ -50,7 +51,7 @@ class BookStore:
         # Guards the books, the session, the wanted subscriptions, and the feed's state. Only pure code runs
         # under it: no user code, logging or I/O, and no second lock. Reentrant, so that a signal handler that
         # interrupts a holder cannot hang on it.
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self.books: dict[str, Book] = {}  # of wanted markets, and of those about to be forgotten
         self.is_wanted = is_wanted  # whether the book of a market is wanted; called under the lock
         self.is_past = False  # a replay, in which a book that is not wanted now may still become so
@@ -67,7 +68,7 @@ class BookStore:
     def leave_child(self) -> None:
         """In a forked child: nothing updates its copy of the books, so every call is refused from now on."""
         self.forked = True
-        self.lock = threading.RLock()  # the old one may be held by a thread that does not exist here
+        self.lock = reentrant_lock()  # the old one may be held by a thread that does not exist here
 
     def is_held(self) -> bool:
         """Whether this thread holds the lock, so that the call is from a finalizer or signal handler."""

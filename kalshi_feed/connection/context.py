@@ -5,6 +5,7 @@ Owns what this package requires of certificate verification.
 
 from __future__ import annotations
 
+import _ssl
 import os
 import ssl
 import sys
@@ -74,7 +75,7 @@ def check_context(context: object, endpoint: Endpoint) -> None:
     """
     if context is None:
         return
-    if not isinstance(context, ssl.SSLContext):
+    if not isinstance(context, _ssl._SSLContext):  # of which gevent and eventlet make other subclasses
         raise ConfigurationError(
             f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}"
         )
@@ -85,7 +86,7 @@ def check_context(context: object, endpoint: Endpoint) -> None:
         raise ConfigurationError(weak)
 
 
-def weakness(context: ssl.SSLContext) -> str:
+def weakness(context: _ssl._SSLContext) -> str:
     """How ``context`` allows a man in the middle, and what to do about it; empty if it does not."""
     if context.verify_mode != ssl.CERT_REQUIRED:
         return (

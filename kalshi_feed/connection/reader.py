@@ -55,6 +55,8 @@ class Host(Protocol):
 class Reader(FeedingThread):
     """Runs the loop in its own thread. FeedingThread says which thread may call what."""
 
+    IS_REAL = True
+
     def __init__(self, name: str, dial: Callable[[Reader], Transport], host: Host) -> None:
         super().__init__(name)
         self._dial = dial

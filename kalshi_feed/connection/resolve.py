@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from ..greenlets import original
 from ..threads import ServiceThread
 
 __all__ = ["Address", "Lookup", "literal_address"]
@@ -45,11 +46,12 @@ class Lookup:
 
     def start(self) -> None:
         """Start the lookup. Raises RuntimeError if the system cannot start another thread."""
-        ServiceThread(target=self._run, name="kalshi-feed-resolver", daemon=True).start()
+        ServiceThread(self._run, "kalshi-feed-resolver", is_real=True).start()
 
     def _run(self) -> None:
         try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            find = original("socket", "getaddrinfo")  # gevent's would need an event loop in this thread
+            found = find(self._host, self._port, type=socket.SOCK_STREAM)
             self.result = _alternate([(int(family), address) for family, _, _, _, address in found])
         except Exception as error:  # including UnicodeError for a label that is too long
             self.result = error

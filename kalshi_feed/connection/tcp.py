@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..forks import close_in_child
+from ..greenlets import original
 from .dial_deadline import DialDeadline
 from .resolve import Address
 
@@ -87,7 +88,7 @@ class _Race:
         family, address = self._untried.popleft()
         self._next_start = time.monotonic() + self._head_start
         try:
-            sock = close_in_child(socket.socket(family, socket.SOCK_STREAM))
+            sock = close_in_child(original("socket", "socket")(family, socket.SOCK_STREAM))
         except OSError as error:  # no descriptor left, or a family this machine does not support
             self._failed(address[0], error)
             return

@@ -5,17 +5,16 @@ Owns the wake-up socket pair.
 
 from __future__ import annotations
 
+import _socket
 import select
 import socket
-import threading
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Any
 
 from ..forks import close_in_child
+from ..greenlets import original, reentrant_lock
 
 __all__ = ["Wakeup", "wait_connects", "wait_ready"]
-
-_HAS_POLL: Final = hasattr(select, "poll")  # select() cannot take descriptors above 1023; Windows has no poll
 
 
 class Wakeup:
@@ -26,7 +25,7 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = map(close_in_child, socket.socketpair())
+        self._reader, self._writer = map(close_in_child, _socket_pair())
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._closing = False  # set by close(); a wake() that is running then closes in its place
@@ -34,7 +33,8 @@ class Wakeup:
         # another file). Only non-blocking socket calls happen under it. It is reentrant because a signal
         # handler may wake while its thread is waking; and close() does not wait for it because that handler
         # may be waiting for the thread that closes.
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
+        self.poll = find_poll()  # select.poll, for the thread that waits
 
     def fileno(self) -> int:
         """The descriptor to wait on (readable when woken); -1 after ``close``."""
@@ -90,15 +90,32 @@ def wait_ready(
     socket_fd = -1 if fileno is None else fileno
     if timeout is not None and timeout < 0:
         timeout = 0.0
-    if _HAS_POLL:
-        return _poll(socket_fd, woken_fd, read, write, timeout)
+    new_poll = find_poll() if wakeup is None else wakeup.poll
+    if new_poll is not None:
+        return _poll(new_poll(), socket_fd, woken_fd, read, write, timeout)
     return _select(socket_fd, woken_fd, read, write, timeout)
 
 
+def find_poll() -> Callable[[], Any] | None:
+    """The system's select.poll; Windows and eventlet have none. select() takes no descriptor above 1023."""
+    try:
+        return original("select", "poll")  # type: ignore[no-any-return]
+    except AttributeError:
+        return None
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets. Not gevent's, which would need its event loop in the thread that uses them."""
+    plain = original("socket", "socket")
+    if plain is socket.socket or not hasattr(_socket, "socketpair"):  # Windows: made of TCP sockets
+        return socket.socketpair()
+    one, other = _socket.socketpair()
+    return plain(fileno=one.detach()), plain(fileno=other.detach())
+
+
 def _poll(
-    socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None
+    poll: Any, socket_fd: int, woken_fd: int, read: bool, write: bool, timeout: float | None
 ) -> tuple[bool, bool, bool]:
-    poll = select.poll()
     if woken_fd >= 0:
         poll.register(woken_fd, select.POLLIN)
     if socket_fd >= 0 and (read or write):
@@ -119,8 +136,11 @@ def _select(
 ) -> tuple[bool, bool, bool]:
     readers = [fd for fd, wanted in ((socket_fd, read), (woken_fd, True)) if wanted and fd >= 0]
     writers = [socket_fd] if write and socket_fd >= 0 else []
+    if not (readers or writers):  # Windows refuses three empty lists
+        original("time", "sleep")(timeout or 0.0)
+        return False, False, False
     # Windows reports a failed connect only as exceptional
-    readable, writable, broken = select.select(readers, writers, writers, timeout)
+    readable, writable, broken = original("select", "select")(readers, writers, writers, timeout)
     return socket_fd in readable or bool(broken), bool(writable or broken), woken_fd in readable
 
 
@@ -130,13 +150,13 @@ def wait_connects(filenos: Collection[int], wakeup: Wakeup, timeout: float) -> t
     Returns (the sockets whose connect has ended, woken); SO_ERROR says how each one ended.
     """
     woken_fd = wakeup.fileno()
-    if _HAS_POLL:
-        poll = select.poll()
+    if wakeup.poll is not None:
+        poll = wakeup.poll()
         poll.register(woken_fd, select.POLLIN)
         for fileno in filenos:
             poll.register(fileno, select.POLLOUT)
         found = {fileno for fileno, _ in poll.poll(int(timeout * 1000) + (timeout > 0))}
     else:
-        readable, writable, broken = select.select([woken_fd], filenos, filenos, timeout)
+        readable, writable, broken = original("select", "select")([woken_fd], filenos, filenos, timeout)
         found = {*readable, *writable, *broken}
     return found - {woken_fd}, woken_fd in found

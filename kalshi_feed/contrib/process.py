@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from .. import greenlets
 from ..feed import KalshiFeed
 from ..forks import call_in_child
 
@@ -24,23 +25,28 @@ class ProcessFeed:
 
     def __init__(self, make: Callable[[], KalshiFeed]) -> None:
         self._make = make
-        # Guards the feed; make() and start() run under it, and neither waits for the network. Re-entrant, so
-        # that a signal handler that closes the feed cannot deadlock with the call it interrupts.
-        self._lock = threading.RLock()
+        # Holds the one lock that guards the feed, by the kind of threads: it is made when first needed, because
+        # after monkey patching it must be another one. make() and start() run under it, and neither waits for
+        # the network. Reentrant, so that a signal handler that closes the feed cannot deadlock with the call
+        # it interrupts.
+        self._locks: dict[str, threading.RLock] = {}
         self._feed: KalshiFeed | None = None
         call_in_child(self._leave_child)
 
     def _leave_child(self) -> None:
         """In a child process: forget the parent's feed; the child makes its own when it asks."""
-        self._lock = threading.RLock()  # a thread that does not exist here may hold the old one
+        self._locks = {}  # a thread that does not exist here may hold the old one
         self._feed = None
 
     def get(self) -> KalshiFeed:
         """Return this process's feed, started. Raises what ``make`` raises."""
-        with self._lock:
+        with self._guard():
             if self._feed is None:
                 self._feed = self._make().start()
             return self._feed
+
+    def _guard(self) -> threading.RLock:
+        return self._locks.setdefault(greenlets.thread_kind(), threading.RLock())
 
     @property
     def started(self) -> KalshiFeed | None:
@@ -53,7 +59,10 @@ class ProcessFeed:
         When the interpreter exits, every feed is closed automatically; a process that ends with os._exit(),
         such as a child of multiprocessing or Celery, must call this.
         """
-        with self._lock:
+        if greenlets.may_wait():
+            with self._guard():
+                feed, self._feed = self._feed, None
+        else:  # a signal handler in an event loop
             feed, self._feed = self._feed, None
         if feed is not None:
             feed.close(timeout)

@@ -7,7 +7,6 @@ streams and waking work without a lock.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, FeedClosedError, KalshiFeedError, WaitTimeout
 from ..forks import call_in_child
+from ..greenlets import lock
 from .mailbox import Counters, Lag
 from .registry import Callback, Deliverable, Kind, Registry
 from .stream import Blocking, MessageStream
@@ -28,7 +28,7 @@ class Delivery(ABC):
     def __init__(self, blocking: Blocking | None = None) -> None:
         self.counters = Counters()
         # Guards the mailboxes and the counters. Only code of mailbox.py and Histogram runs under it.
-        self._lock = threading.Lock()
+        self._lock = lock()
         self._registry = Registry()
         self._blocking = blocking or Blocking()
         # no lock: single dict operations only

@@ -44,7 +44,7 @@ class _WorkerThread(ServiceThread):
     """A worker's thread. It refers to its worker and the registry, not to the Dispatcher."""
 
     def __init__(self, worker: Worker, registry: Registry, name: str) -> None:
-        super().__init__(target=worker.run, name=name, daemon=True)
+        super().__init__(worker.run, name)
         self.registry = registry
 
 
@@ -82,7 +82,7 @@ class Dispatcher(Delivery):
         self._view_of = view_of
         self._report_fault = report_fault
         self._queue = self._new_queue()
-        self._threads: list[tuple[threading.Thread, Mailbox]] = []  # those that were started
+        self._threads: list[tuple[ServiceThread, Mailbox]] = []  # those that were started
         self._closers: set[int] = set()  # idents of the threads in close()
         self._next_watch = 0.0  # when watch() is due, by perf_counter()
         # by worker, where it was when watch() last saw it move, and when that was
@@ -231,7 +231,7 @@ class Dispatcher(Delivery):
 
     def is_worker(self) -> bool:
         """Whether the caller is a callback, on one of the worker threads."""
-        thread = threading.current_thread()
+        thread = ServiceThread.current()
         return isinstance(thread, _WorkerThread) and thread.registry is self._registry
 
     def unblock(self) -> None:
@@ -290,8 +290,8 @@ def _running(box: Mailbox) -> str:
 
 
 def _join(
-    threads: Iterable[tuple[threading.Thread, Mailbox]], deadline: float
-) -> list[tuple[threading.Thread, Mailbox]]:
+    threads: Iterable[tuple[ServiceThread, Mailbox]], deadline: float
+) -> list[tuple[ServiceThread, Mailbox]]:
     """Wait for the threads until the deadline; return those still running."""
     for thread, _ in threads:
         remaining = seconds_until(deadline)

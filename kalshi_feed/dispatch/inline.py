@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..events import Event, FeedFault
+from ..greenlets import free_in_child
 from ..threads import log_safely
 from .delivery import Delivery
 from .registry import BOOK_TYPES, Entry
@@ -60,7 +61,7 @@ class InlineDispatcher(Delivery):
             return
         registry = self._registry
         begun = self._started = perf_counter()
-        self._thread = get_ident()
+        self._thread = threading.get_ident()
         count = 0
         try:
             if self._streams:
@@ -140,13 +141,13 @@ class InlineDispatcher(Delivery):
 
     def is_worker(self) -> bool:
         """Whether the caller is a callback, on the player's thread."""
-        return self._thread == get_ident()
+        return self._thread == threading.get_ident()
 
     def unblock(self) -> None:
         """Do nothing: put() never waits for room."""
 
     def leave_child(self) -> None:
         """In a forked child: nothing is delivered, because the player stayed in the parent."""
-        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # it may be held by a thread that does not exist here
+        free_in_child(self._lock)
         self._closed = True
         super().leave_child()

@@ -21,6 +21,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ..events import Event, FeedFault, Lagged
+from ..greenlets import free_in_child
+from ..greenlets import lock as new_lock
 from ..meters import Histogram
 from ..waiting import Signal
 from .registry import Entry
@@ -116,7 +118,7 @@ class Token:
         self.event = event
         self.done = False  # the callbacks have run
         # taken once and never released: decides which worker runs the callbacks
-        self._claim = threading.Lock()
+        self._claim = new_lock()
 
     def claim(self) -> bool:
         return self._claim.acquire(blocking=False)
@@ -174,7 +176,7 @@ class MessageQueue:
         self.abandoned = False  # nothing at all is delivered anymore
         self._lagging = False  # messages were dropped since half the queue was last free; warned once
         self._flooded = False  # too many events wait, so that faults are dropped; warned once
-        self._room = Signal()  # a worker has made room
+        self._room = Signal(for_real_thread=True)  # a worker has made room
 
     # -- the reader's side -----------------------------------------------------------------------------------
 
@@ -424,7 +426,7 @@ class MessageQueue:
 
         The lock may be held by a thread that does not exist here, so it is replaced.
         """
-        self._lock._at_fork_reinit()  # type: ignore[attr-defined]
+        free_in_child(self._lock)
         for box in self.boxes:
             tuple(box.current)  # consumed: it ends the worker's loop
         self.closing = self.discarded = self.abandoned = True

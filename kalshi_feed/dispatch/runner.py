@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import greenlets
 from ..events import Event, FeedFault
 from ..threads import log_safely
 from .mailbox import Counters
@@ -87,8 +88,10 @@ class CallbackRunner:
     def failed(self, entry: Entry, item: Any, error: BaseException) -> None:
         """A callback raised: count it, log it (the first time and every 1,000th), report it to on_error.
 
-        Call this in the frame that called the callback.
+        Call this in the frame that called the callback. A Ctrl-C that hit a greenlet goes to the main one.
         """
+        if greenlets.pass_on(error):
+            return
         if error.__traceback__ is not None:
             # drop our own frame, which holds the messages in hand
             error.__traceback__ = error.__traceback__.tb_next

@@ -5,9 +5,9 @@ Owns MessageStream, and Blocking, the way in which a thread waits for it.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError, FeedClosedError, FeedForkedError, KalshiFeedError, WaitTimeout
@@ -34,7 +34,7 @@ class Blocking:
 
     def block(self, signal: Signal, has_news: Callable[[], bool], deadline: float) -> bool:
         """Wait for ``signal``, which is set when there may be news; False if the deadline came first."""
-        me = get_ident()
+        me = threading.get_ident()
         waiting_threads.add(me)
         try:
             return signal.wait(seconds_until(deadline))

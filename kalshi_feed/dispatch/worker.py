@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from .. import greenlets
 from ..events import FeedFault
 from ..threads import log_safely
 from .mailbox import MAX_CHUNK, Batch, Counters, Done, Lag, Mailbox, MessageQueue, Token
@@ -51,14 +52,19 @@ class Worker:
     def run(self) -> None:
         """Deliver until the queue is closed and empty, or abandoned."""
         defects = 0
+        is_greenlet = greenlets.thread_kind() != "thread"
         while True:
             try:
                 if self.step():
+                    if is_greenlet:  # or nothing else runs while there is work
+                        greenlets.take_turns()
                     continue
                 if self._queue.closing:
                     return
                 self._box.wake.wait()
             except BaseException as error:  # a bug of ours: callbacks' errors do not get here
+                if greenlets.pass_on(error):
+                    continue
                 defects += 1
                 self._defect(error, defects)
                 if defects > 1:

@@ -26,18 +26,19 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
+from .. import greenlets
 from ..books.store import BookStore
 from ..clocks import moment
 from ..connection.redaction import detach
 from ..dispatch import Delivery, Dispatcher
-from ..errors import ConnectionLost, FeedClosedError, KalshiFeedError
+from ..errors import ConfigurationError, ConnectionLost, FeedClosedError, KalshiFeedError
 from ..events import Event, FeedFault, FeedState
 from ..messages import Message
 from ..session.session import Session
 from ..session.timing import Timing
 from ..session.wanted import Wanted
 from ..stats import FeedStats, Health
-from ..threads import FeedingThread, is_logging, log_safely
+from ..threads import FeedingThread, ServiceThread, is_logging, log_safely
 from ..waiting import Clock
 from .metering import Metering
 from .requests import UserRequests
@@ -72,6 +73,7 @@ class Engine(ABC):
         session_options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.peer = peer
+        self._thread_kind = greenlets.thread_kind()  # what its locks and signals were made for
         self.use_yes_price = use_yes_price
         self.tap: Tap | None = None  # the recording of this feed; set under the store's lock
         self.recording: Tap | None = None  # the last one, which may still be writing
@@ -148,8 +150,16 @@ class Engine(ABC):
         return self._state.fatal
 
     def check(self) -> None:
-        """Raise FeedForkedError in a forked child, or the error that the feed has failed with."""
+        """Raise FeedForkedError in a forked child, or the error that the feed has failed with.
+
+        Raises ConfigurationError for a feed made before threads became greenlets: it would block them all.
+        """
         self.store.check_fork()
+        if (kind := greenlets.thread_kind()) != self._thread_kind:
+            raise ConfigurationError(
+                f"this feed was made before {kind} patched the standard library, and would block all "
+                "greenlets: patch in the program's first lines, or make the feed after that"
+            )
         fatal = self._state.fatal
         if fatal is not None:
             raise fatal.fresh()
@@ -214,7 +224,7 @@ class Engine(ABC):
         It asks the reader to stop, then waits until it has ended. With ``wait=False`` it only asks, and the
         reader finishes alone. So it does where waiting would never end: in a callback or a logging handler
         (on the feed's own threads), and in a signal handler that interrupted a close() or a holder of the
-        store's lock.
+        store's lock, or that a greenlet library runs in its event loop.
 
         A reader that does not end in time is stuck, most likely in a logging handler: it is abandoned, being
         a daemon thread. Then, or if there was no reader to do so, the feed is marked CLOSED here. If start()
@@ -228,7 +238,7 @@ class Engine(ABC):
         reader, me = self.stop(deadline), threading.get_ident()
         if reader is not None and reader.is_running:
             on_top = me in self._closers or self.store.lock._is_owned()  # type: ignore[attr-defined]  # in a signal handler
-            if not wait or on_top or self._inside():
+            if not wait or on_top or self._inside() or not greenlets.may_wait():
                 return
             try:
                 self._closers.add(me)
@@ -307,7 +317,8 @@ class Engine(ABC):
     def _inside(self) -> bool:
         """Whether the caller is one of the feed's own threads, which must not wait for the others."""
         reader = self._reader
-        return threading.current_thread() is (reader and reader.thread) or self.dispatcher.is_worker()
+        thread = ServiceThread.current()
+        return thread is not None and (thread is (reader and reader.thread) or self.dispatcher.is_worker())
 
     # -- the reader's side (Host) ----------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ..connection.url import Endpoint
 from ..credentials import Credentials
 from ..errors import AuthenticationError, ConnectionLost, KalshiFeedError
 from ..events import FeedState
+from ..greenlets import unpatched_socketio
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
 from .tap import QUIET, Reading
@@ -35,6 +36,10 @@ _MOST_SKEW: Final = 86_400.0
 _SET_BACK: Final = timedelta(seconds=0.5)
 _MOST_DEFECTS: Final = 3
 _DEFECTS_WINDOW: Final = 60.0  # seconds
+_PATCH: Final = {
+    "gevent": "'from gevent import monkey; monkey.patch_all()'",
+    "eventlet": "'import eventlet; eventlet.monkey_patch()'",
+}
 
 
 class LiveEngine(Engine):
@@ -69,6 +74,7 @@ class LiveEngine(Engine):
         self._binary_ignored = 0  # binary frames on it that were reported
         # when our own code raised (time.monotonic())
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
+        self._socketio_warned = False  # whether _warn_of_socketio() has warned
         self._clock_tried = False  # whether the exchange's time was tried since the last connection
 
     def _reading(self) -> Reading:
@@ -131,6 +137,7 @@ class LiveEngine(Engine):
         if transport.server_time is not None:
             self._metering.clock_skew = (wall - transport.server_time).total_seconds()
         log(logging.INFO, "connected to %s", self._endpoint.redacted)
+        self._warn_of_socketio()
         with self.store.lock:
             self._metering.connected(now, wall)
             gap_started = self._gap_started(now, wall)
@@ -141,6 +148,22 @@ class LiveEngine(Engine):
             if self.tap is not None:
                 self.tap.connected(now, change, self._metering.clock_skew)
             self.session.connected(now)
+
+    def _warn_of_socketio(self) -> None:
+        """Warn once if a Socket.IO server of this process runs in a mode whose library has not patched."""
+        library = None if self._socketio_warned else unpatched_socketio()
+        if library is None:
+            return
+        self._socketio_warned = True
+        log(
+            logging.WARNING,
+            "Socket.IO runs in %s mode here, and %s has not patched the standard library: what a callback "
+            "emits will reach the browsers late. Put %s above all other imports, or use "
+            "async_mode='threading'",
+            library,
+            library,
+            _PATCH[library],
+        )
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """The connection was lost, or a dial failed: return the seconds until the next dial. See Host.

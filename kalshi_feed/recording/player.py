@@ -6,12 +6,14 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Final, Protocol
 
+from .. import greenlets
 from ..threads import FeedingThread
 from ..waiting import Signal
 
 __all__ = ["Player", "ReplayClock", "moment_of", "ns_of"]
 
 _LONGEST_NAP: Final = 1.0  # seconds until the clock is read again
+_TURN_EVERY: Final = 0.01  # seconds
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -79,10 +81,14 @@ class Player(FeedingThread):
     FeedingThread says which thread may call which method.
     """
 
+    IS_REAL = False  # it runs the callbacks
+
     def __init__(self, name: str, host: Played) -> None:
         super().__init__(name)
         self._host = host
         self._nap = Signal()
+        self._is_greenlet = greenlets.thread_kind() != "thread"
+        self._next_turn = 0.0  # when it is the others' turn again (time.monotonic())
 
     def wake(self) -> None:
         """End a nap, so that the player looks again at what it waits for. Any thread may call this."""
@@ -93,6 +99,12 @@ class Player(FeedingThread):
 
     def _report_end(self, error: BaseException | None) -> None:
         self._host.on_end(error)
+
+    def give_way(self) -> None:
+        """Where threads are greenlets, let the others run, every 10 ms."""
+        if self._is_greenlet and (now := time.monotonic()) >= self._next_turn:
+            greenlets.take_turns()
+            self._next_turn = now + _TURN_EVERY
 
     def nap(self, until: float) -> bool:
         """Wait until time.monotonic() is ``until``; False if wake() came first, as it does with stop()."""

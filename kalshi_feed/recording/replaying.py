@@ -184,6 +184,7 @@ class ReplayEngine(Engine):
             if not self._reach(record.ns, offset_ns, player):
                 return
             self._take_safely(record, self.clock.set(record.ns, offset_ns), player)
+            player.give_way()
         if self._is_silent:
             raise ConfigurationError(f"at is after the end of the recording, {moment_of(self.clock.ns)}")
         if self._until_ns is None or self._reach(self._until_ns, self.clock.offset_ns, player):

@@ -35,9 +35,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from threading import Thread, current_thread, get_ident
 from typing import Final, TypeVar
 
+from .. import greenlets
 from ..books.store import BookStore
 from ..dispatch import Blocking
 from ..errors import FeedClosedError, KalshiFeedError, WaitTimeout
@@ -62,27 +62,27 @@ class Participants:
 
     def __init__(self) -> None:
         # every participant, and how many stepping_out() blocks it is in; at 0 the time waits for it
-        self._out: dict[Thread, int] = {}
+        self._out: dict[threading.Thread, int] = {}
         # since when each thread that does not wait has been holding the time still, monotonic seconds
-        self._since: dict[Thread | None, float] = {}
-        self._named: set[Thread | None] = set()  # those that were named in the log
+        self._since: dict[threading.Thread | None, float] = {}
+        self._named: set[threading.Thread | None] = set()  # those that were named in the log
 
-    def join(self, thread: Thread) -> None:
+    def join(self, thread: threading.Thread) -> None:
         """The thread takes part from now on."""
         self._out.setdefault(thread, 0)
 
-    def step_out(self, thread: Thread) -> bool:
+    def step_out(self, thread: threading.Thread) -> bool:
         """The thread enters a stepping_out() block; False if it does not take part anyway."""
         if thread not in self._out:
             return False
         self._out[thread] += 1
         return True
 
-    def step_in(self, thread: Thread) -> None:
+    def step_in(self, thread: threading.Thread) -> None:
         """The thread leaves a stepping_out() block."""
         self._out[thread] -= 1
 
-    def in_the_way(self, waiting: set[Thread]) -> list[Thread | None]:
+    def in_the_way(self, waiting: set[threading.Thread]) -> list[threading.Thread | None]:
         """Return the threads that hold the time still: those that take part and are not in ``waiting``.
 
         Threads that have ended are forgotten here.
@@ -92,14 +92,14 @@ class Participants:
             del self._out[thread]
             self._named.discard(thread)
         taking_part = [thread for thread, out in self._out.items() if not out]
-        found: list[Thread | None] = [thread for thread in taking_part if thread not in waiting]
+        found: list[threading.Thread | None] = [thread for thread in taking_part if thread not in waiting]
         if not taking_part:
             found.append(None)
         if not found:
             self._since.clear()
         return found
 
-    def to_name(self, in_the_way: list[Thread | None], now: float) -> list[Thread | None]:
+    def to_name(self, in_the_way: list[threading.Thread | None], now: float) -> list[threading.Thread | None]:
         """Return those that have held the time still for too long and were not named in the log yet."""
         self._since = {thread: self._since.get(thread, now) for thread in in_the_way}
         late = [t for t, since in self._since.items() if now - since >= _NAMED_AFTER and t not in self._named]
@@ -117,7 +117,7 @@ class _Parked(Waiter):
 
     def __init__(self, check: Callable[[], object], due: float) -> None:
         super().__init__(check)
-        self.thread = current_thread()
+        self.thread = threading.current_thread()
         self.due = due
         self.is_due = False  # its moment has come
         self.is_called = False  # it was woken, so it counts as running, though it has yet to notice
@@ -209,7 +209,7 @@ class ReplayStore(BookStore, Blocking):
             return super().begin(timeout)
         seconds = checked_timeout(timeout)
         with self.lock:
-            self._participants.join(current_thread())
+            self._participants.join(threading.current_thread())
         return math.inf if seconds is None else self.timer_ns() + round(seconds * 1e9)
 
     def block(self, signal: Signal, has_news: Callable[[], bool], deadline: float) -> bool:
@@ -232,7 +232,7 @@ class ReplayStore(BookStore, Blocking):
     @contextmanager
     def stepping_out(self) -> Iterator[None]:
         """While the block lasts, time passes without this thread."""
-        me = current_thread()
+        me = threading.current_thread()
         with self.lock:
             is_out = self._participants.step_out(me)
         self._wake_player()
@@ -244,7 +244,7 @@ class ReplayStore(BookStore, Blocking):
                     self._participants.step_in(me)
 
     def _is_callback(self) -> bool:
-        return self._player == get_ident()
+        return self._player == threading.get_ident()
 
     def _wait_until(
         self, check: Callable[[], T | None], due: float, timeout: float | None, missing: Callable[[], str]
@@ -296,7 +296,7 @@ class ReplayStore(BookStore, Blocking):
     def play(self, wake: Callable[[], object]) -> None:
         """Player only: begin. No thread is woken until call_waiting()."""
         self._is_holding = True
-        self._wake_player, self._player = wake, get_ident()
+        self._wake_player, self._player = wake, threading.get_ident()
         with self.lock:
             for parked in self._parked_locked():  # threads that already wait go on in recorded time
                 parked.signal.set()
@@ -320,7 +320,7 @@ class ReplayStore(BookStore, Blocking):
         """Return the waiters to wake: none in the middle of a step, unless the recording has ended."""
         return [] if self._is_holding and self.ended is None else super().ready_locked()
 
-    def in_the_way(self) -> list[Thread | None]:
+    def in_the_way(self) -> list[threading.Thread | None]:
         """Player only: return the participants that do not wait; while there are any, no time may pass.
 
         None among them means that no thread takes part at the moment.
@@ -332,7 +332,7 @@ class ReplayStore(BookStore, Blocking):
                 {parked.thread for parked in self._parked_locked() if not parked.is_called}
             )
 
-    def to_name(self, in_the_way: list[Thread | None]) -> list[Thread | None]:
+    def to_name(self, in_the_way: list[threading.Thread | None]) -> list[threading.Thread | None]:
         """Player only: return those among them that the log should name now."""
         with self.lock:
             return self._participants.to_name(in_the_way, time.monotonic())
@@ -357,8 +357,8 @@ class ReplayStore(BookStore, Blocking):
         return [waiter for reference in self._waiters if isinstance(waiter := reference(), _Parked)]
 
 
-def _is_alive(thread: Thread) -> bool:
+def _is_alive(thread: threading.Thread) -> bool:
     """Whether the thread still runs. For one that it did not start, threading would always say yes."""
-    return thread.is_alive() and (
-        not isinstance(thread, threading._DummyThread) or thread.ident in sys._current_frames()
-    )
+    if greenlets.thread_kind() == "thread" and isinstance(thread, threading._DummyThread):
+        return thread.ident in sys._current_frames()
+    return thread.is_alive()

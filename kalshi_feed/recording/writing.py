@@ -12,7 +12,6 @@ to the next loss, and a replay never has to guess what was missing.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from contextlib import suppress
@@ -68,7 +67,7 @@ class Recording:
         self._rotate_bytes = rotate_bytes
         self._rotate_seconds = rotate_seconds
         self._id = uuid.uuid4().hex
-        self._wake = Signal()
+        self._wake = Signal(for_real_thread=True)
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
         # From start() on, everything below belongs to the writer thread; properties read it without a lock.
         self._never_connected = False  # the feed was started, and no connection has been recorded since
@@ -85,7 +84,7 @@ class Recording:
         self._messages = self._text_bytes = self._done_bytes = 0
         self._paths: list[Path] = [first]
         self._error: Exception | None = None  # why the last file failed; None while files can be written
-        self._thread = ServiceThread(target=self._run, name="kalshi-feed-recorder", daemon=True)
+        self._thread = ServiceThread(self._run, "kalshi-feed-recorder", is_real=True)
 
     def start(self) -> Recording:
         """Create the file and begin to record.
@@ -164,7 +163,7 @@ class Recording:
 
     def join(self, timeout: float) -> None:
         """Once the recording was told to end, wait at most ``timeout`` seconds until all of it is written."""
-        if threading.current_thread() is not self._thread and self._thread.ident is not None:
+        if ServiceThread.current() is not self._thread:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log(logging.WARNING, "the recording %s was not written within %.1f s", self._first, timeout)

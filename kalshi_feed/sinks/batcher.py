@@ -183,7 +183,7 @@ class Batcher:
         self._refused = 0
         # the start of the last outage that was stored, so that it is not stored again at each retry
         self._gap_started: object = None
-        self._thread = ServiceThread(target=self._run, name=name, daemon=True)
+        self._thread = ServiceThread(self._run, name)
         self._thread.start()
         _batchers.add(self)
 
@@ -332,7 +332,7 @@ class Batcher:
             if self._give_up_at is None or give_up_at < self._give_up_at:
                 self._give_up_at = give_up_at
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
+        if ServiceThread.current() is not self._thread:
             self._thread.join(min(max(0.0, give_up_at - time.monotonic()) + 0.1, threading.TIMEOUT_MAX))
         _batchers.discard(self)
         with self._changed:

@@ -53,7 +53,8 @@ def test_wakes_another_thread_and_from_a_signal_handler() -> None:
 
 @pytest.mark.parametrize("has_poll", [True, False])
 def test_wait_ready(monkeypatch: pytest.MonkeyPatch, has_poll: bool) -> None:
-    monkeypatch.setattr(module, "_HAS_POLL", has_poll)
+    if not has_poll:
+        monkeypatch.setattr(module, "find_poll", lambda: None)
     here, there = socket.socketpair()
     wakeup = Wakeup()
     with here, there:

@@ -82,7 +82,7 @@ def test_a_child_has_its_own_even_if_its_parent_was_busy(access: Access) -> None
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with feeds._lock:  # as if another thread of the parent were just making one
+        with feeds._guard():  # as if another thread of the parent were just making one
             held.set()
             forked.wait(10)
 
