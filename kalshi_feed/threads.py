@@ -7,6 +7,7 @@ signal handler too.
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 import time
@@ -41,9 +42,9 @@ class ServiceThread:
         self._target = target
         self.name = name
         self._is_real = is_real
-        self._ident: int | None = None  # of a real thread beside greenlets
+        self._ident: int | None = None  # with gevent
         self._started = self._ended = False  # start() was called; the code has returned
-        # None before start(), and for a real thread beside greenlets
+        # None before start(), and with gevent
         self._thread: threading.Thread | None = None
 
     @property
@@ -66,10 +67,15 @@ class ServiceThread:
 
     def start(self) -> None:
         """Start the thread. Raises RuntimeError if the system cannot start one."""
-        if self._is_real and greenlets.thread_kind() == "gevent":
+        if greenlets.thread_kind() == "gevent":
+            start = (
+                greenlets.original("_thread", "start_new_thread")
+                if self._is_real
+                else _thread.start_new_thread
+            )
             self._started = True
             try:
-                greenlets.original("_thread", "start_new_thread")(self._run_beside_greenlets, ())
+                start(self._run_named, ())
             except BaseException:
                 self._started = False
                 raise
@@ -107,8 +113,11 @@ class ServiceThread:
             self._running.pop(me, None)
             self._ended = True
 
-    def _run_beside_greenlets(self) -> None:
-        """Run as a real thread, which threading learns of only by current_thread()."""
+    def _run_named(self) -> None:
+        """Run without a threading.Thread, of which threading learns only by current_thread().
+
+        A Thread cannot be real beside greenlets; and one that is a greenlet fails at its end in a forked child.
+        """
         threading.current_thread().name = self.name  # for the log
         try:
             self._run()
