@@ -116,7 +116,7 @@ class ServiceThread:
     def _run_named(self) -> None:
         """Run without a threading.Thread, of which threading learns only by current_thread().
 
-        A Thread cannot be real beside greenlets; and one that is a greenlet fails at its end in a forked child.
+        With gevent, a Thread cannot be real, and one that is a greenlet fails at its end in a forked child.
         """
         threading.current_thread().name = self.name  # for the log
         try:

@@ -25,10 +25,9 @@ class ProcessFeed:
 
     def __init__(self, make: Callable[[], KalshiFeed]) -> None:
         self._make = make
-        # Holds the one lock that guards the feed, by the kind of threads: it is made when first needed, because
-        # after monkey patching it must be another one. make() and start() run under it, and neither waits for
-        # the network. Reentrant, so that a signal handler that closes the feed cannot deadlock with the call
-        # it interrupts.
+        # The lock that guards the feed, by the kind of threads: made when first needed, because after monkey
+        # patching it must be another one. make() and start() run under it, and neither waits for the network.
+        # Reentrant, so that a signal handler that closes the feed cannot deadlock with the call it interrupts.
         self._locks: dict[str, threading.RLock] = {}
         self._feed: KalshiFeed | None = None
         call_in_child(self._leave_child)

@@ -359,6 +359,8 @@ class ReplayStore(BookStore, Blocking):
 
 def _is_alive(thread: threading.Thread) -> bool:
     """Whether the thread still runs. For one that it did not start, threading would always say yes."""
-    if greenlets.thread_kind() == "thread" and isinstance(thread, threading._DummyThread):
-        return thread.ident in sys._current_frames()
-    return thread.is_alive()
+    if greenlets.thread_kind() != "thread":  # is_alive() would let another greenlet run, under the lock
+        return thread.ident is not None and threading._active.get(thread.ident) is thread  # type: ignore[attr-defined]
+    return thread.is_alive() and (
+        not isinstance(thread, threading._DummyThread) or thread.ident in sys._current_frames()
+    )
