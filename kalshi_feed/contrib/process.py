@@ -27,7 +27,7 @@ class ProcessFeed:
         self._make = make
         # The lock that guards the feed, by the kind of threads: made when first needed, because after monkey
         # patching it must be another one. make() and start() run under it, and neither waits for the network.
-        # Reentrant, so that a signal handler that closes the feed cannot deadlock with the call it interrupts.
+        # Reentrant, so that a signal handler that closes the feed cannot hang on the call it interrupts.
         self._locks: dict[str, threading.RLock] = {}
         self._feed: KalshiFeed | None = None
         call_in_child(self._leave_child)
