@@ -53,8 +53,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
     """Yield a feed, not started yet, and the markets to watch.
 
-    Errors end the program with one line; so does a feed that has never connected, or whose markets the exchange
-    does not know.
+    Errors end the program with one line; so does a feed that has never connected, or one whose markets the
+    exchange does not know.
     """
     changes: list[StateChange] = []
     unknown: list[UnknownMarketError] = []
