@@ -70,15 +70,12 @@ def test_errors_are_one_line(
     assert "TICKER" in sample(name).stderr
 
 
-@pytest.mark.parametrize("name", (*SCRIPTS, "prometheus_metrics.py"))
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_unknown_markets_end_it(
     access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "prometheus_metrics.py":
-        pytest.importorskip("prometheus_client")
     monkeypatch.chdir(tmp_path)  # where deltas.db is made
-    port = ("--listen", "127.0.0.1:0") if name == "prometheus_metrics.py" else ()
-    ended = sample(name, "TYPO", *port, **with_access(access))
+    ended = sample(name, "TYPO", **with_access(access))
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("UnknownMarketError: the exchange knows no market TYPO")
     assert "Traceback" not in ended.stderr
