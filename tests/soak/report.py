@@ -90,7 +90,7 @@ def growth(points: Sequence[tuple[float, float]]) -> float:
 def report(
     outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float
 ) -> None:
-    """Take down the results while the feeds still exist."""
+    """Record the results while the feeds still exist."""
     stats = [line.feed.stats() for line in lines]
     looks = [look for line in lines for look in line.looks]
     announced: Counter[str] = Counter()
