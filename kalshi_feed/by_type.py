@@ -205,7 +205,7 @@ class ByType:
     ) -> Any:
         """Register for every message of a wire type, including replies ("subscribed", "ok", "error" …).
 
-        Raises ConfigurationError if it cannot be a type, is close to a known one, or is a channel's name
+        Raises ConfigurationError if the name cannot be a type, is close to a known one, or is a channel's
         ("user_orders": the type is "user_order"). Any other unknown name is accepted, with one WARNING in the
         log; ``allow_unknown=True`` accepts every name silently.
         """
@@ -434,7 +434,7 @@ class ByType:
         log_safely(
             _logger,
             logging.WARNING,
-            "this version knows no message type %r: nothing comes unless the exchange sends it; "
+            "this version does not know the message type %r: nothing will come unless the exchange sends it; "
             "pass allow_unknown=True if you mean it",
             type,
         )

@@ -136,7 +136,9 @@ def test_S39_a_market_that_the_exchange_does_not_know(access: Access) -> None:
     wait_until(lambda: client.get("/books/KX-A").status_code == 200, 10, "the other book")
     known, unknown = client.get("/books").get_json()["books"]
     assert (known["status"], unknown["status"]) == ("LIVE", "UNKNOWN") and "error" not in known
-    assert unknown["error"].startswith("the exchange knows no market GONE: write the market's whole ticker")
+    assert unknown["error"].startswith(
+        "the exchange does not know the market GONE: write the market's whole ticker"
+    )
     asked = len(access.exchange.commands)
     for _ in range(5):
         assert client.get("/books/GONE").status_code == 404

@@ -217,8 +217,8 @@ def test_K12_any_other_name_is_accepted_with_one_warning(
         ask("brand_new")
         ask("another")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "this version knows no message type 'brand_new'",
-        "this version knows no message type 'another'",
+        "this version does not know the message type 'brand_new'",
+        "this version does not know the message type 'another'",
     ]
 
 

@@ -27,7 +27,8 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
     heard, views = Recorder(feed), list[BookView]()
     feed.on_book(views.append)
     with pytest.raises(
-        UnknownMarketError, match=f"the exchange knows no market {TYPO}: write the market's whole ticker"
+        UnknownMarketError,
+        match=f"the exchange does not know the market {TYPO}: write the market's whole ticker",
     ) as caught:
         feed.wait_for_book(TYPO, timeout=5)
     assert (caught.value.market_ticker, caught.value.status, caught.value.was_known) == (
