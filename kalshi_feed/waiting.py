@@ -94,7 +94,7 @@ class Waiter:
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    """A timeout in seconds, None for none. Raises ConfigurationError for anything else."""
+    """Return ``timeout``, in seconds; None means no limit. Raises ConfigurationError for anything else."""
     if timeout is None:
         return None
     # "not >=" also catches NaN
