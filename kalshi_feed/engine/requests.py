@@ -60,8 +60,8 @@ class UserRequests:
     def look(self, look: Callable[[], T]) -> T:
         """Return what ``look`` finds under the store's lock, after applying all requests made before.
 
-        The lock itself is the context manager: a signal cannot interrupt the leaving of it half way, as it
-        could with a context manager of our own.
+        The lock itself is the context manager: a signal cannot interrupt its exit halfway, as it could with a
+        context manager of our own.
         """
         is_on_top = self._store.is_held()
         with self._store.lock:
