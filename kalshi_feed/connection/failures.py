@@ -74,7 +74,7 @@ def connection_failed(
 
 
 def _is_lasting(error: ssl.SSLError) -> bool:
-    """Whether it is about the certificate or the TLS version; any other failure may pass."""
+    """Whether it is about the certificate or the TLS version; any other failure may be temporary."""
     return isinstance(error, ssl.SSLCertVerificationError) or error.reason in (*WRONG_PROTOCOL, *OLD_TLS)
 
 
@@ -283,7 +283,7 @@ def lost_reason(error: Exception, in_frame: bool) -> str:
 
 
 def peer_words(text: str, secrets: Iterable[str] = ()) -> str:
-    """What a peer said, made fit to show: it may echo what we sent (K11)."""
+    """Make a peer's words fit to show: they may echo what we sent (K11)."""
     return _clip(redact(text, secrets))
 
 
