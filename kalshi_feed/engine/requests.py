@@ -1,6 +1,6 @@
 """The users' requests: subscriptions, changes to them, and waiting for the results.
 
-Owns the queue of requests, and the way from a user's thread to the data that the session works on. A request
+Owns the queue of requests, and the path from a user's thread to the data that the session works on. A request
 enters the queue by one append, and leaves it after it has been applied; every step of applying it may be done
 twice. So a request is made completely or not at all: if an exception interrupts the call (Ctrl-C, a signal
 handler that raises), the next thread that takes the lock finishes the work. A call that interrupts this

@@ -396,7 +396,7 @@ def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
         yield Trouble(f"{lines.path} was read as far as it goes: {why}")
 
 
-# every kind of wish, and whether a line has all that it needs
+# every kind of wish, and whether a line has everything it needs
 _WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {
     "subscribe": lambda wish: wish.want is not None,
     "add_markets": lambda wish: wish.number is not None,

@@ -55,7 +55,7 @@ _LOOK: Final = 0.02  # seconds between two checks whether a thread that holds th
 
 
 class ReplayEngine(Engine):
-    """The engine of a replayed feed. Thread-safe; play() and all that it calls run on the player's thread.
+    """The engine of a replayed feed. Thread-safe; play() and everything it calls run on the player's thread.
 
     ``speed`` is recorded seconds per second, "max", or "wait" (waits.py). Raises ConfigurationError.
     """

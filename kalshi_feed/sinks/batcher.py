@@ -88,7 +88,7 @@ class SinkTrouble:
 
 
 class _Drops:
-    """What was dropped at one place of the queue; it grows while it stands last. Under the Batcher's lock."""
+    """What was dropped at one place of the queue; it grows while it is last. Under the Batcher's lock."""
 
     def __init__(self) -> None:
         self.count = 0
