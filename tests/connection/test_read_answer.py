@@ -190,7 +190,7 @@ def test_P07_interim_answers_have_an_end(dialer: Dialer) -> None:
     assert "longer than 65536 bytes" in str(refused(dialer, for_ever))
 
 
-def test_P07_101_is_no_tunnel(dialer: Dialer) -> None:
+def test_P07_101_is_not_a_tunnel(dialer: Dialer) -> None:
     assert refused(dialer, sends(head("HTTP/1.1 101 Switching Protocols"), then=hang_up)).status == 101
 
 
