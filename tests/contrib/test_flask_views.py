@@ -254,7 +254,7 @@ def test_metrics_without_the_extra_say_what_to_install(
 
 
 def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
-    """Also if the blueprint has a prefix. The policy forbids inline scripts and styles."""
+    """This also holds if the blueprint has a prefix. The policy forbids inline scripts and styles."""
     found = client.get("/", buffered=True)
     policy = found.headers["Content-Security-Policy"]
     assert (
