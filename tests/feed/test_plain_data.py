@@ -48,7 +48,7 @@ FIGURES = (
 
 
 @pytest.mark.parametrize("thing", (*EVENTS, *FIGURES), ids=lambda thing: type(thing).__name__)
-def test_events_and_figures_are_plain(thing: Any) -> None:
+def test_events_and_metrics_are_plain(thing: Any) -> None:
     told = thing.to_dict()
     assert json.loads(json.dumps(told, allow_nan=False)) == told == thing.to_dict(float)
     with flask.Flask("x").app_context():
