@@ -110,7 +110,7 @@ def findings(text: str, *, is_python: bool) -> list[str]:
 def test_the_worst_phrases_stay_out(place: str) -> None:
     path = TOP / place
     files = [path] if path.is_file() else [file for kind in KINDS for file in path.rglob(kind)]
-    assert files, "there is nothing of that name"
+    assert files, "nothing has that name"
     found = {
         str(file): findings(file.read_text(encoding="utf-8"), is_python=file.suffix == ".py")
         for file in sorted(files)
