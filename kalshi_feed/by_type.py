@@ -413,8 +413,8 @@ class ByType:
     ) -> MessageStream[Any]:
         """Return a blocking iterator over a wire type's messages from now on, with its own bounded queue.
 
-        ``maxsize``: messages that may wait in it; then the oldest are dropped. Raises ConfigurationError for
-        names of types as on() does.
+        ``maxsize``: how many messages may wait in it; beyond that, the oldest are dropped. Raises
+        ConfigurationError for names of types as on() does.
         """
         dispatcher = self._dispatcher
         self._check_type(type, allow_unknown)

@@ -1,4 +1,4 @@
-"""The machine's clocks, and what shows when they diverge: the machine slept, or the wall clock was set.
+"""The machine's clocks, and what it means when they diverge: the machine slept, or the wall clock was set.
 
 time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where it exists) and the wall clock go
 on. Owns the reading of these clocks, and ClockWatch.

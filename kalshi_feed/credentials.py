@@ -274,7 +274,7 @@ def _first_time(name: str) -> bool:
 
 
 def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
-    """Return label and content of the first private key in ``pem``, with its line breaks restored."""
+    """Return the label and content of the first private key in ``pem``, with its line breaks restored."""
     if not isinstance(pem, (str, bytes)):
         raise CredentialsError(f"pem must be str or bytes, not {type(pem).__name__}")
     if isinstance(pem, bytes):

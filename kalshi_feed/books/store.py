@@ -122,7 +122,7 @@ class BookStore:
             return handle
 
     def release_locked(self, market_tickers: Iterable[str]) -> dict[str, OrderBook | None]:
-        """Forget those of these books that are no longer wanted; return all of the markets.
+        """Forget the books among these that are no longer wanted; return all of the markets.
 
         A forgotten market comes with its handle, which keeps the book alive for the on_book callbacks still
         to come.

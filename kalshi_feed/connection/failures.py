@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 REASON_LENGTH: Final = 200
-MOST_ADDRESSES: Final = 3  # listed of those with the same error
+MOST_ADDRESSES: Final = 3  # how many to list of those with the same error
 SKEW_SECONDS: Final = 5.0  # a smaller difference is the network, and Date having whole seconds only
 TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")

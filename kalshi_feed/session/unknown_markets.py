@@ -125,7 +125,7 @@ class UnknownMarkets:
         return self.serial
 
     def ask_soon(self, market_ticker: str) -> None:
-        """Ask again as soon as the pace allows: the market seems to exist, or someone waits for it."""
+        """Ask again as soon as the pace allows: the market seems to exist, or someone is waiting for it."""
         question = self.questions.get(market_ticker)
         if question is not None:
             question.due, question.delay = question.not_before, self._timing.ask_unknown

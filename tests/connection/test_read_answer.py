@@ -113,7 +113,7 @@ def test_P07_without_credentials_they_are_asked_for(dialer: Dialer) -> None:
     [[head("HTTP/1.1 200 OK", LENGTH) + PAGE], [head("HTTP/1.1 200 OK", LENGTH), PAGE]],
     ids=["one segment", "two"],
 )
-def test_P07_a_page_in_place_of_the_tunnel_may_pass(
+def test_P07_a_page_in_place_of_the_tunnel_is_temporary(
     dialer: Dialer, scheme: str, segments: Sequence[bytes]
 ) -> None:
     """A captive portal's answer: never mistaken for the exchange, and not fatal, in any segments."""

@@ -131,7 +131,7 @@ def test_H03_other_refusals_are_fatal_too(status: int, exchange: Exchange, make_
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
-def test_H05_passing_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H05_temporary_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(2, status=status)
     feed = make_feed()
     heard = Recorder(feed)
