@@ -66,7 +66,7 @@ def test_relative_links_lead_somewhere(page: str) -> None:
             and fragment not in anchors(str(target.resolve().relative_to(TOP.resolve())))
         ):
             broken.append(link)
-    assert not broken, f"{page} links to what is not there: {broken}"
+    assert not broken, f"{page} has broken links: {broken}"
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_the_first_program_ends_with_its_pipe_as_the_guide_says(exchange: Exchan
 
 
 def test_the_flask_guides_routes_answer(exchange: Exchange) -> None:
-    """Also for a market that is not served, and at the first request, before the first snapshot."""
+    """So do those for a market that is not served, and the first request, before the first snapshot."""
     pytest.importorskip("flask")
     code = next(code for _, kind, code in blocks_of(TEXTS[TOP / "samples" / "flask.md"]) if kind == "python")
     names: dict[str, Any] = {}
@@ -324,5 +324,5 @@ def test_the_tables_of_messages_are_as_the_classes_are(page: Path) -> None:
 
 
 def test_the_readme_stays_short() -> None:
-    """What a user reads first; details belong into a guide."""
+    """What a user reads first; details belong in a guide."""
     assert len(README.encode()) <= 14_500
