@@ -205,7 +205,7 @@ class ByType:
     ) -> Any:
         """Register for every message of a wire type, including replies ("subscribed", "ok", "error" …).
 
-        Raises ConfigurationError if it cannot be a type, is close to a known one, or is a channel's name
+        Raises ConfigurationError if the name cannot be a type, is close to a known one, or is a channel's
         ("user_orders": the type is "user_order"). Any other unknown name is accepted, with one WARNING in the
         log; ``allow_unknown=True`` accepts every name silently.
         """
@@ -413,8 +413,8 @@ class ByType:
     ) -> MessageStream[Any]:
         """Return a blocking iterator over a wire type's messages from now on, with its own bounded queue.
 
-        ``maxsize``: messages that may wait in it; then the oldest are dropped. Raises ConfigurationError for
-        names of types as on() does.
+        ``maxsize``: how many messages may wait in it; beyond that, the oldest are dropped. Raises
+        ConfigurationError for names of types as on() does.
         """
         dispatcher = self._dispatcher
         self._check_type(type, allow_unknown)
@@ -434,7 +434,7 @@ class ByType:
         log_safely(
             _logger,
             logging.WARNING,
-            "this version knows no message type %r: nothing comes unless the exchange sends it; "
+            "this version does not know the message type %r: nothing will come unless the exchange sends it; "
             "pass allow_unknown=True if you mean it",
             type,
         )

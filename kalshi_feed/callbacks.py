@@ -91,7 +91,7 @@ class Callbacks:
         self, callback: None = None, *, market_tickers: Tickers = None
     ) -> Callable[[OnDelta], OnDelta]: ...
     def on_delta(self, callback: OnDelta | None = None, *, market_tickers: Tickers = None) -> Any:
-        """Register for every OrderbookDelta applied; its book is at it or newer, in a replay at it."""
+        """Register for every OrderbookDelta applied; its book is at it or newer (in a replay, at it)."""
         return self._on(("orderbook_delta",), callback, market_tickers)
 
     @overload

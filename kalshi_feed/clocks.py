@@ -1,4 +1,4 @@
-"""The machine's clocks, and what shows when they diverge: the machine slept, or the wall clock was set.
+"""The machine's clocks, and what it means when they diverge: the machine slept, or the wall clock was set.
 
 time.monotonic() stands still while the machine sleeps; CLOCK_BOOTTIME (where it exists) and the wall clock go
 on. Owns the reading of these clocks, and ClockWatch.
@@ -16,7 +16,7 @@ __all__ = ["ClockReadings", "ClockWatch", "Jump", "moment", "read_clocks"]
 LEAST_JUMP: Final = 2.0  # seconds; anything less is a clock being adjusted
 # seconds between two readings of all the clocks, and the longest wait of a connected reader
 LOOK_EVERY: Final = 1.0
-# readings that take longer are not of one moment: another thread had the interpreter in between
+# readings that take longer do not belong together: another thread ran in between
 _STEADY_NS: Final = 10_000_000
 _TRIES: Final = 5
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
@@ -40,7 +40,7 @@ class ClockReadings(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """What happened between two looks.
+    """What happened from one look to the next.
 
     The machine slept for ``slept`` seconds; or, if that is 0, the wall clock was set by ``stepped`` seconds.
     """
@@ -83,7 +83,7 @@ class ClockWatch:
         self._keep(read())
 
     def look(self, now: float, wall: float) -> Jump | None:
-        """What has happened since the last look; None for nothing.
+        """Return what has happened since the last look, or None.
 
         ``now`` is time.monotonic(), and ``wall`` is time.time(), read just after it. Cheap: it reads all the
         clocks only once a second, or if these two have diverged.

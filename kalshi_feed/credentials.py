@@ -74,7 +74,7 @@ class Credentials:
     ) -> Credentials:
         """Load the key from a PEM file (PKCS#8, PKCS#1 or OpenSSH); pass ``password`` if it is encrypted.
 
-        A file that other users may read is logged as a warning, once. Raises CredentialsError.
+        Logs a warning, once, if other users may read the file. Raises CredentialsError.
         """
         outcome = _attempt(_key_from_file, api_key_id, path, password)
         del api_key_id, path, password
@@ -169,7 +169,7 @@ def _attempt(build: Callable[..., _T], *secrets: Any) -> _T | CredentialsError:
         return build(*secrets)
     except CredentialsError as error:
         problem = error
-    except Exception as error:  # whatever cryptography raises
+    except Exception as error:  # cryptography may raise anything
         problem = CredentialsError(
             f"the private key cannot be read ({type(error).__name__}): is it the file Kalshi gave you?"
         )
@@ -274,7 +274,7 @@ def _first_time(name: str) -> bool:
 
 
 def _pem_block(pem: str | bytes, source: str) -> tuple[str, bytes]:
-    """Return label and content of the first private key in ``pem``, with its line breaks restored."""
+    """Return the label and content of the first private key in ``pem``, with its line breaks restored."""
     if not isinstance(pem, (str, bytes)):
         raise CredentialsError(f"pem must be str or bytes, not {type(pem).__name__}")
     if isinstance(pem, bytes):

@@ -12,7 +12,7 @@
       ProtocolError                       a frame that is not what the protocol allows
       SubscriptionError                   the exchange refused a subscription
       StaleBookError                      a live book was requested, and the book is not live
-        UnknownMarketError                because the exchange knows no such market, or no longer does
+        UnknownMarketError                because the exchange does not know the market, or not anymore
       WaitTimeout (TimeoutError)          a wait timed out; the message says what was missing
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
@@ -97,7 +97,7 @@ class HandshakeRejected(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """True for 408, 429, 5xx, a 200 page (captive portal) and a redirect (maintenance): they may pass."""
+        """True for 408, 429, 5xx, a 200 page (captive portal) and a redirect (maintenance): all temporary."""
         return self.status in (200, 408, 429) or 300 <= self.status < 400 or self.status >= 500
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ class ProxyError(ConnectionFailed):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """False for 407 and, from some proxies, 401: it wants other credentials.
+        """False for 407 and, from some proxies, 401: the proxy wants different credentials.
 
         After a healthy session the feed retries even these, slowly.
         """
@@ -240,9 +240,9 @@ class StaleBookError(KalshiFeedError):
 
 
 class UnknownMarketError(StaleBookError):
-    """The exchange says that it knows no market ``market_ticker``, or no longer does (PROTOCOL.md 5.4).
+    """The exchange does not know the market ``market_ticker``, or not anymore (PROTOCOL.md 5.4).
 
-    ``was_known``: it did once, because the book was LIVE or the market's close has passed.
+    ``was_known``: it once did, because the book was LIVE or the market's close has passed.
     """
 
     def __init__(self, market_ticker: str, was_known: bool = False) -> None:
@@ -266,7 +266,7 @@ class UnknownMarketError(StaleBookError):
         )
 
     def __str__(self) -> str:
-        known = "no longer knows the market" if self.was_known else "knows no market"
+        known = "no longer knows the market" if self.was_known else "does not know the market"
         return f"the exchange {known} {self.market_ticker}: {'; '.join(self.advice)}"
 
 

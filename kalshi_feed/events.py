@@ -63,7 +63,7 @@ class StateChange(Event):
 class Gap(Event):
     """Messages of one subscription are missing; the books named are STALE until their next snapshot.
 
-    ``expected`` and ``received`` are sequence numbers; None if the reason is a different one. ``gap_started``
+    ``expected`` and ``received`` are sequence numbers; None if the reason is something else. ``gap_started``
     (an aware datetime, UTC) is when the last byte came before the machine slept; None for any other reason.
     """
 

@@ -55,7 +55,7 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 class _BooksAttribute:
     """The wanted books by market ticker, a read-only mapping.
 
-    Not a property, because IPython evaluates no property to complete ``feed.books["``.
+    Not a property, because IPython does not evaluate properties to complete ``feed.books["``.
     """
 
     @overload
@@ -232,9 +232,10 @@ class KalshiFeed(Callbacks, ByType):
         beginning raises ConfigurationError here; an ``at`` after the end is noticed only there, and
         run_forever() raises it.
 
-        ``gaps``: "strict" is as live, where missing numbers make books STALE; "ignore" is for captures that
-        have only some of a subscription's markets. ``use_yes_price``: what a capture was made with (default
-        False); a recording knows it. ``name``: prefix of the threads' names. Raises ConfigurationError.
+        ``gaps``: "strict" works as live does: missing numbers make books STALE; "ignore" is for captures that
+        have only some of a subscription's markets. ``use_yes_price``: the setting that a capture was made
+        with (default False); a recording knows its own. ``name``: prefix of the threads' names. Raises
+        ConfigurationError.
         """
         if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
             raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
@@ -293,7 +294,7 @@ class KalshiFeed(Callbacks, ByType):
 
         A closed feed can be started again. Raises the fatal error of a feed that has FAILED (close() it
         first), FeedForkedError, and RuntimeError or OSError if the system has no thread or descriptor left;
-        nothing runs then. A close() that comes meanwhile wins.
+        then nothing is running. A concurrent close() wins.
         """
         self._engine.start()
         return self
@@ -318,7 +319,7 @@ class KalshiFeed(Callbacks, ByType):
             with closing(self._engine, signals) as scope:
                 if self._engine.state is FeedState.IDLE:
                     self._engine.start()
-                if not scope.is_asked:  # a signal just before the start, which it did not prevent
+                if not scope.is_asked:  # a signal came just before the start, and did not prevent it
                     self._engine.wait_until_ended()
         except KeyboardInterrupt:
             self.close()
@@ -429,7 +430,7 @@ class KalshiFeed(Callbacks, ByType):
         """Wait until the market's book is LIVE and return it; subscribe to it if necessary.
 
         ``timeout`` is in seconds; None waits indefinitely. Raises WaitTimeout (which says what was missing),
-        UnknownMarketError (the exchange says that it knows no such market), StaleBookError (unsubscribed
+        UnknownMarketError (the exchange says that it does not know the market), StaleBookError (unsubscribed
         meanwhile), SubscriptionError, the fatal error, FeedClosedError.
         """
         checked_timeout(timeout)
@@ -444,7 +445,7 @@ class KalshiFeed(Callbacks, ByType):
         return self._own_engine.store.now()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``, in a replay the recording's; shorter if the feed or the recording ends.
+        """Sleep for ``seconds`` (in a replay, the recording's), or until the feed or the recording ends.
 
         Raises FeedClosedError if the feed was closed before the call, and the fatal error.
         """

@@ -10,7 +10,7 @@ import math
 __all__ = ["Histogram", "Meter"]
 
 _WINDOW = 60.0
-_SUB_BITS = 4  # 16 buckets per doubling: a value is known to 6 %
+_SUB_BITS = 4  # 16 buckets per doubling: a value is known to within 6 %
 _MAX_SHIFT = 31  # 2**36 us = 19 hours; longer durations count as that
 _BUCKETS = ((_MAX_SHIFT + 2) << _SUB_BITS) + 1
 
@@ -64,7 +64,7 @@ class Histogram:
         return sum(self._current) + sum(self._previous)
 
     def percentile(self, percent: float) -> float | None:
-        """The percentile (``percent`` from 0 to 100) in seconds, to 6 %; None without values."""
+        """The percentile (``percent`` from 0 to 100) in seconds, to within 6 %; None without values."""
         counts = [a + b for a, b in zip(self._current, self._previous, strict=True)]
         total = sum(counts)
         if not total:

@@ -77,7 +77,7 @@ class Signal:
 class Waiter:
     """One thread that waits for something that changes under a lock.
 
-    That thread makes it. The thread that changes something calls is_ready() under the lock, and sets
+    That thread creates it. The thread that changes something calls is_ready() under the lock, and sets
     ``signal`` after it. A waiter that is ready is set again at every change until its thread has looked, so
     no wake-up can be lost, and a second one costs nothing.
     """
@@ -97,7 +97,7 @@ class Waiter:
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    """A timeout in seconds, None for none. Raises ConfigurationError for anything else."""
+    """Return ``timeout``, in seconds; None means no limit. Raises ConfigurationError for anything else."""
     if timeout is None:
         return None
     # "not >=" also catches NaN

@@ -18,7 +18,17 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from kalshi_feed import DEMO_URL, PRODUCTION_URL, FeedState, KalshiFeed, KalshiFeedError, StateChange
+from kalshi_feed import (
+    DEMO_URL,
+    PRODUCTION_URL,
+    BookStatus,
+    FeedFault,
+    FeedState,
+    KalshiFeed,
+    KalshiFeedError,
+    StateChange,
+    UnknownMarketError,
+)
 
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
@@ -43,9 +53,11 @@ def parser(description: str) -> argparse.ArgumentParser:
 def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str]]]:
     """Yield a feed, not started yet, and the markets to watch.
 
-    Errors end the program with one line; so does a feed that has never connected.
+    Errors end the program with one line; so does a feed that has never connected, or one whose markets the
+    exchange does not know.
     """
     changes: list[StateChange] = []
+    unknown: list[UnknownMarketError] = []
     try:
         if options.simulate:
             from kalshi_feed.simulator import Exchange
@@ -53,19 +65,38 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
             with Exchange(markets=3, rate=60) as exchange:
                 feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
                 feed.on_state(changes.append)
-                yield feed, options.tickers or list(exchange.market_tickers)
+                tickers = options.tickers or list(exchange.market_tickers)
+                close_without_markets(feed, tickers, unknown)
+                yield feed, tickers
         else:
             if not options.tickers:
                 sys.exit("name at least one TICKER, or try --simulate")
             chosen = {"url": URLS[options.env]} if options.env else {}  # overrides KALSHI_URL and KALSHI_ENV
             feed = KalshiFeed.from_env(**chosen)
             feed.on_state(changes.append)
+            close_without_markets(feed, options.tickers, unknown)
             yield feed, options.tickers
+        if unknown:
+            raise unknown[0]
     except KalshiFeedError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     if not any(change.state is FeedState.CONNECTED for change in changes):
         lost = [change.reason for change in changes if change.state is FeedState.RECONNECTING]
         sys.exit(f"never connected: {lost[-1] if lost else 'the first attempt was still under way'}")
+
+
+def close_without_markets(feed: KalshiFeed, tickers: list[str], found: list[UnknownMarketError]) -> None:
+    """Close the feed if the exchange knows none of the markets (a typo, the other environment): nothing would
+    ever come. ``found`` then has the reason. A market that is over ends nothing.
+    """
+
+    @feed.on_error
+    def look(fault: FeedFault) -> None:
+        error = fault.error
+        if isinstance(error, UnknownMarketError) and not error.was_known:
+            if all(feed.book(ticker).status is BookStatus.UNKNOWN for ticker in tickers):
+                found.append(error)
+                feed.close()
 
 
 @contextlib.contextmanager

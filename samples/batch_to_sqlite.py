@@ -1,7 +1,7 @@
 """Every change of some order books into SQLite, in batches. Ctrl-C and SIGTERM lose nothing.
 
-python samples/batch_to_sqlite.py --simulate --file deltas.db
-python samples/batch_to_sqlite.py KXNFLGAME-25OCT13-SF-KC --file deltas.db     (KALSHI_API_KEY_ID … set)
+.venv/bin/python samples/batch_to_sqlite.py --simulate --file deltas.db
+.venv/bin/python samples/batch_to_sqlite.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
 
 A batch is written after --batch rows or --every seconds, whichever comes first. ``run`` and ``n`` order the
 rows of all tables: a snapshot followed by its market's deltas gives the book at any point. A row in ``holes``

@@ -1,7 +1,7 @@
 """Celery: tasks that look at live order books. Each process of the pool has its own feed.
 
-python samples/celery_worker.py --simulate          a worker and its tasks in this process, no broker needed
-KALSHI_TICKERS=TICKER,OTHER celery --workdir samples -A celery_worker worker --concurrency 2
+.venv/bin/python samples/celery_worker.py --simulate    worker and tasks in this process, no broker needed
+KALSHI_TICKERS=TICKER,OTHER .venv/bin/celery --workdir samples -A celery_worker worker --concurrency 2
 
     from celery_worker import quote
     quote.delay("TICKER").get(timeout=10)            # {"bid": "0.3700", "ask": "0.3900"}

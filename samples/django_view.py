@@ -1,8 +1,8 @@
 """Django: live order books as JSON, from one feed in each process. This is a whole project in one file.
 
-python samples/django_view.py --simulate            then open http://127.0.0.1:8000/books/KXSIM-001
-KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -w 2 --threads 8 django_view:application
-KALSHI_TICKERS=TICKER,OTHER python samples/django_view.py runserver
+.venv/bin/python samples/django_view.py --simulate            then open http://127.0.0.1:8000/books/KXSIM-001
+KALSHI_TICKERS=TICKER,OTHER .venv/bin/gunicorn --chdir samples -w 2 --threads 8 django_view:application
+KALSHI_TICKERS=TICKER,OTHER .venv/bin/python samples/django_view.py runserver
 
     /books/<ticker>      200; 404 for a market that isn't served; 503 while its book is not LIVE
 """

@@ -2,8 +2,8 @@
 
 Each process starts its feed at its first request.
 
-python samples/flask_app.py --simulate                                        then open http://127.0.0.1:5000/
-KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
+.venv/bin/python samples/flask_app.py --simulate            then open http://127.0.0.1:5000/
+KALSHI_TICKERS=TICKER .venv/bin/gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
 
     /                                the page: ladders, price lines, state
     /books  /books/<ticker>          200; 404 for a market that isn't served; 503 while its book is not LIVE

@@ -1,6 +1,6 @@
-"""gunicorn's settings for flask_app.py: threads for the streams, which end when their worker should.
+"""gunicorn's settings for flask_app.py: enough threads for the streams, which end when their worker does.
 
-KALSHI_TICKERS=TICKER,OTHER gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
+KALSHI_TICKERS=TICKER .venv/bin/gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Callbacks in a script: every change of some order books, as it arrives.
 
-python samples/print_deltas.py --simulate
-python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
+.venv/bin/python samples/print_deltas.py --simulate
+.venv/bin/python samples/print_deltas.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Metrics for Prometheus: a feed that a Prometheus server, and Grafana behind it, can scrape.
 
-python samples/prometheus_metrics.py --simulate              then: curl http://127.0.0.1:9464/metrics
-python samples/prometheus_metrics.py TICKER --listen 0.0.0.0:9464
+.venv/bin/python samples/prometheus_metrics.py --simulate              then: curl http://127.0.0.1:9464/metrics
+.venv/bin/python samples/prometheus_metrics.py TICKER --listen 0.0.0.0:9464
 
 Needs the extra ``prometheus``. grafana_dashboard.json, next to this file, shows all metrics.
 """

@@ -1,7 +1,7 @@
 """Blocking calls only: wait for a book, then for each of its changes. No callbacks.
 
-python samples/wait_for_book.py --simulate
-python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
+.venv/bin/python samples/wait_for_book.py --simulate
+.venv/bin/python samples/wait_for_book.py KXNFLGAME-25OCT13-SF-KC     (KALSHI_API_KEY_ID … set)
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ if _missing := [name for name in _NEEDED if find_spec(name) is None]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Say what a run of everything means, before the first dot."""
+    """Say how long the run takes and what it leaves out, before the first dot."""
     config = session.config
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     is_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS

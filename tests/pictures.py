@@ -70,7 +70,7 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
                 feed.list_subscriptions(10)  # its answer comes behind everything sent before
                 _wait(lambda: _gathered(monitor))
                 if count == CHANGES:
-                    # what the marks at the first picture's levels are told apart from
+                    # the baseline for the marks at the first picture's levels
                     monitor.screen(Room(1, 0, 0, 0))
             for picture in sorted(PICTURES, key=lambda one: one.cut):
                 if picture.cut:
@@ -83,7 +83,7 @@ def screens() -> Iterator[tuple[Picture, list[Text]]]:
 
 
 def _gathered(monitor: Monitor) -> bool:
-    """Whether all that came has been through the callbacks."""
+    """Whether everything that came has been through the callbacks."""
     came = monitor.feed.stats().messages
     return (monitor.deltas, monitor.trade_count) == (came.get("orderbook_delta"), came.get("trade"))
 
@@ -119,7 +119,7 @@ def _settled(screen: Screen, cut: bool) -> Screen:
 def _wait(condition: Callable[[], bool], timeout: float = 20.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < end, "the feed does not come to rest"
+        assert time.monotonic() < end, "the feed did not come to rest"
         time.sleep(0.01)
 
 

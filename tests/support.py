@@ -18,7 +18,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 5.0, what: str 
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {timeout} s")
+            raise AssertionError(f"timed out after {timeout} s waiting for {what}")
         time.sleep(0.002)
 
 

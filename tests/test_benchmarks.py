@@ -28,7 +28,7 @@ def payload(frame: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", ["deltas", "new sizes", "mixed", "snapshots"])
 @pytest.mark.parametrize("yes_price", [True, False])
-def test_the_frames_are_a_market_that_can_be(kind: str, yes_price: bool) -> None:
+def test_the_frames_make_a_possible_market(kind: str, yes_price: bool) -> None:
     """Numbered without a gap, and never more taken away than there is; a command for three markets, then one
     for the rest."""
     plan = frames.Plan(markets=5, deltas=400, levels=20, kind=kind, yes_price=yes_price, chunk=3)

@@ -107,7 +107,7 @@ def refused(*words: str) -> Iterator[None]:
 
 
 def carried_by(error: BaseException) -> str:
-    """All that a debugger shows of an error: messages, arguments, causes and locals, without the tests'."""
+    """Everything a debugger shows of an error: messages, arguments, causes and locals, without the tests'."""
     parts = [f"{error} {error!r} {error.args!r} {vars(error)}"]
     for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
         if frame.filename != __file__:
@@ -274,7 +274,7 @@ WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "password empty": (LOCKED_PKCS8, "", "password="),
     "password wrong": (LOCKED_PKCS8, WRONG_PASSWORD, "password"),
     "password wrong, PKCS#1": (LOCKED_PKCS1, WRONG_PASSWORD, "password"),
-    "password that is not text": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
+    "password that cannot be encoded": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
     "too large": (RSA_PEM + "x" * 70_000, None, ""),
 }
 

@@ -66,7 +66,19 @@ def test_relative_links_lead_somewhere(page: str) -> None:
             and fragment not in anchors(str(target.resolve().relative_to(TOP.resolve())))
         ):
             broken.append(link)
-    assert not broken, f"{page} links to what is not there: {broken}"
+    assert not broken, f"{page} has broken links: {broken}"
+
+
+@pytest.mark.parametrize(
+    "page", [name for name in tracked() if name.endswith(".md") or name.startswith("samples/")]
+)
+def test_programs_are_run_with_the_environment_that_readme_makes(page: str) -> None:
+    """Many machines have no `python`, and a `python3` without this package."""
+    commands = (
+        r"(?<![\w/.-])(?:python3? (?!-m venv)(?=-|samples/|\w+\.py)|(?:pytest|gunicorn|celery) (?:-|tests))"
+    )
+    lines = [line for line in text(page).splitlines() if not line.startswith("<!-- made by")]
+    assert [line for line in lines if re.search(commands, line)] == []
 
 
 def test_no_file_refers_to_one_outside_of_the_repository() -> None:

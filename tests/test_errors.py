@@ -134,7 +134,7 @@ def test_what_the_feed_tries_again(error: KalshiFeedError, retryable: bool) -> N
         ),
     ],
 )
-def test_texts(error: KalshiFeedError, text: str) -> None:
+def test_messages_of_errors(error: KalshiFeedError, text: str) -> None:
     assert str(error) == text
 
 

@@ -49,7 +49,8 @@ RULES: Final = (
     Rule(r"\banew\b", "it is asked for anew", "it is asked for again"),
     Rule(r"\bwho(?:m)?ever\b", "whoever holds the lock", "the thread that holds the lock"),
     Rule(
-        r"\b(?:no|some)body (?:else )?(?:wants?|waits?|holds?|keeps?|looks?|hears?|tells?|refers?|does)\b",
+        r"\b(?:[Nn]o|[Ss]ome)body (?:else )?"
+        r"(?:wants?|waits?|holds?|keeps?|looks?|hears?|tells?|refers?|does)\b",
         "nobody wants it any more, unless somebody does",
         "it is no longer wanted; nobody has subscribed to it; nobody knows; someone waits for it",
     ),
@@ -70,6 +71,15 @@ RULES: Final = (
     Rule(r"\bwhat (?:came|becomes|became) of (?:it|them)\b", "what came of it is left", "the rest is left"),
     Rule(r"\b(?:dialled|behaviour|colour|favour|neighbour|whilst|organise|recognise)", "it is dialled again",
          "it is dialed again, with the same behavior"),
+    Rule(r"\bknows? no (?!more|less|one|other|better)[a-z]", "the exchange knows no market A",
+         "the exchange does not know the market A, and knows no more"),
+    Rule(r"\b(?:that|which) (?:is|are) none\b(?! of)", "numbers that are none",
+         "invalid numbers; there is none"),
+    Rule(r"\bbelongs? into\b", "details belong into a guide", "details belong in a guide"),
+    Rule(r"\b[Tt]he way of (?:an? |frames\b|messages\b)", "The way of a frame",
+         "The path of a frame, by way of a proxy"),
+    Rule(r"(?:^|[.!?] )Also (?:if|for|after|when|in|at|with)\b", "Also after a reconnect.",
+         "That includes a reconnect. Also: a reconnect."),
     Rule(r"^See \w+(?:\(\))?\.$", "See Host.", "Start the thread. See Host."),
     Rule(r"[Mm]ust not import\b", "Owns x. Must not import anything.", "Owns x."),
 )  # fmt: skip
@@ -110,7 +120,7 @@ def findings(text: str, *, is_python: bool) -> list[str]:
 def test_the_worst_phrases_stay_out(place: str) -> None:
     path = TOP / place
     files = [path] if path.is_file() else [file for kind in KINDS for file in path.rglob(kind)]
-    assert files, "there is nothing of that name"
+    assert files, "nothing has that name"
     found = {
         str(file): findings(file.read_text(encoding="utf-8"), is_python=file.suffix == ".py")
         for file in sorted(files)

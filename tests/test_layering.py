@@ -194,7 +194,7 @@ def test_the_root_has_few_modules() -> None:
     root = [
         module for module in modules() if module and "." not in module and not (PACKAGE / module).is_dir()
     ]
-    assert len(root) <= MAX_ROOT, f"{len(root)} modules stand at the root: {root}"
+    assert len(root) <= MAX_ROOT, f"{len(root)} modules are at the root: {root}"
 
 
 def test_no_two_classes_share_a_name() -> None:

@@ -86,7 +86,7 @@ def test_every_folder_is_a_package() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-def test_version_is_said_once() -> None:
+def test_version_is_stated_once() -> None:
     import kalshi_feed
 
     try:
@@ -128,7 +128,7 @@ def test_command_without_its_extra_says_which(missing: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])
-def test_pytest_plugin_without_its_extra_disturbs_nobody(missing: str, tmp_path: Path) -> None:
+def test_pytest_plugin_without_its_extra_disturbs_no_one(missing: str, tmp_path: Path) -> None:
     (tmp_path / "test_user.py").write_text(
         "def test_plain(): pass\n\ndef test_exchange(kalshi_exchange): pass\n", encoding="utf-8"
     )

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,8 +124,30 @@ def test_python_runs(
     assert faults == []
 
 
+def test_the_first_program_ends_with_its_pipe_as_the_guide_says(exchange: Exchange, tmp_path: Path) -> None:
+    first = next(code for _, kind, code in BLOCKS if kind == "python")
+    guide = TEXTS[TOP / "samples" / "troubleshooting.md"].split("\n## Pipes\n")[1]
+    code = next(code for _, kind, code in blocks_of(guide) if kind == "python")
+    program = tmp_path / "program.py"
+    program.write_text(
+        first.replace("    feed.subscribe(", f"{textwrap.indent(code, '    ')}\n    feed.subscribe(")
+    )
+    environ = os.environ | {"PYTHONPATH": str(TOP), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(program)], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(15) == 0
+        finally:
+            process.kill()
+        assert "BrokenPipeError" in process.stderr.read()
+
+
 def test_the_flask_guides_routes_answer(exchange: Exchange) -> None:
-    """Also for a market that is not served, and at the first request, before the first snapshot."""
+    """So do those for a market that is not served, and the first request, before the first snapshot."""
     pytest.importorskip("flask")
     code = next(code for _, kind, code in blocks_of(TEXTS[TOP / "samples" / "flask.md"]) if kind == "python")
     names: dict[str, Any] = {}
@@ -301,5 +324,5 @@ def test_the_tables_of_messages_are_as_the_classes_are(page: Path) -> None:
 
 
 def test_the_readme_stays_short() -> None:
-    """What a user reads first; details belong into a guide."""
+    """What a user reads first; details belong in a guide."""
     assert len(README.encode()) <= 14_500

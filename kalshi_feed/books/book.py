@@ -79,7 +79,7 @@ class Book(Levels):
     def replace(
         self, yes: dict[int, int], no: dict[int, int], seq: int | None, clock: int | None, now: float
     ) -> None:
-        """Take any snapshot (PROTOCOL.md 5.5): the book is LIVE."""
+        """Take any snapshot (PROTOCOL.md 5.5): the book becomes LIVE."""
         self.was_known = True
         self._take(BookStatus.LIVE, yes, no, seq, clock, now)
 
@@ -346,7 +346,7 @@ class BookView:
         return _walk(offers, _quantity_argument(quantity))
 
     def cost_to_sell(self, side: Side, quantity: str | Decimal | int | float) -> Decimal | None:
-        """The dollars for selling ``quantity`` contracts of ``side``, before fees; None if bids lack."""
+        """The dollars for selling ``quantity`` contracts of ``side``, before fees; None if too few bids."""
         return _walk(_top(_bids(self._levels, side), None), _quantity_argument(quantity))
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:

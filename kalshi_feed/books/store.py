@@ -54,7 +54,7 @@ class BookStore:
         self.lock = reentrant_lock()
         self.books: dict[str, Book] = {}  # of wanted markets, and of those about to be forgotten
         self.is_wanted = is_wanted  # whether the book of a market is wanted; called under the lock
-        self.is_past = False  # a replay, in which a book that is not wanted now may still become so
+        self.is_past = False  # a replay, where a book that is not wanted now may be wanted later
         self.ended: KalshiFeedError | None = None  # why nothing will change anymore
         self.forked = False  # whether this is the copy in a forked child process
         # Each market's one handle, as long as it is held. Read and written under the lock; the callback that
@@ -71,7 +71,7 @@ class BookStore:
         self.lock = reentrant_lock()  # the old one may be held by a thread that does not exist here
 
     def is_held(self) -> bool:
-        """Whether this thread holds the lock, so that the call is from a finalizer or signal handler."""
+        """Whether this thread holds the lock; if so, the call is from a finalizer or signal handler."""
         return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what threading.Condition uses, too
 
     def check_not_held(self) -> None:
@@ -123,7 +123,7 @@ class BookStore:
             return handle
 
     def release_locked(self, market_tickers: Iterable[str]) -> dict[str, OrderBook | None]:
-        """Forget those of these books that are no longer wanted; return all of the markets.
+        """Forget the books among these that are no longer wanted; return all of the markets.
 
         A forgotten market comes with its handle, which keeps the book alive for the on_book callbacks still
         to come.
@@ -192,7 +192,7 @@ class BookStore:
                 if value is not None:
                     return value
             with self.lock:
-                value = check_all()  # it may have come with the deadline
+                value = check_all()  # it may have come just at the deadline
                 if value is not None:
                     return value
                 text = missing()
@@ -350,7 +350,7 @@ class OrderBook:
         return view
 
     def wait_for_update(self, timeout: float | None = None, after: int | None = None) -> BookView:
-        """Wait until ``version`` is above ``after`` (default: its value now); return the book of then.
+        """Wait until ``version`` is above ``after`` (default: its value now); return the book as it is then.
 
         ``timeout`` is in seconds, None waits indefinitely. Raises StaleBookError if the book is not wanted
         (anymore), WaitTimeout, the feed's fatal error, or FeedClosedError.
@@ -411,7 +411,7 @@ class OrderBook:
         return self.view().cost_to_buy(side, quantity)
 
     def cost_to_sell(self, side: Side, quantity: Decimal | str | float) -> Decimal | None:
-        """The dollars for selling ``quantity`` contracts of ``side`` right now; None if bids lack."""
+        """The dollars for selling ``quantity`` contracts of ``side`` right now; None if too few bids."""
         return self.view().cost_to_sell(side, quantity)
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:

@@ -20,11 +20,11 @@ __all__ = ["CHUNK_BYTES", "ByteStream", "EndOfStream", "TlsByteStream"]
 CHUNK_BYTES: Final = 131_072
 # after a read of this size there is more to come (the TCP window may be smaller than a chunk)
 BEHIND_BYTES: Final = CHUNK_BYTES // 4
-RECORD_BYTES: Final = 16_384  # a TLS record holds no more
+RECORD_BYTES: Final = 16_384  # the most a TLS record holds
 
 
 class EndOfStream(Exception):
-    """The peer closed the stream; ``clean`` is False if TLS was cut off without its closing alert."""
+    """The peer closed the stream; ``clean`` is False if TLS was cut off without a closing alert."""
 
     def __init__(self, clean: bool) -> None:
         super().__init__(clean)

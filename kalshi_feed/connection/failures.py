@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 REASON_LENGTH: Final = 200
-MOST_ADDRESSES: Final = 3  # listed of those with the same error
+MOST_ADDRESSES: Final = 3  # how many to list of those with the same error
 SKEW_SECONDS: Final = 5.0  # a smaller difference is the network, and Date having whole seconds only
 TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
@@ -74,7 +74,7 @@ def connection_failed(
 
 
 def _is_lasting(error: ssl.SSLError) -> bool:
-    """Whether it is about the certificate or the TLS version; any other failure may pass."""
+    """Whether it is about the certificate or the TLS version; any other failure may be temporary."""
     return isinstance(error, ssl.SSLCertVerificationError) or error.reason in (*WRONG_PROTOCOL, *OLD_TLS)
 
 
@@ -283,7 +283,7 @@ def lost_reason(error: Exception, in_frame: bool) -> str:
 
 
 def peer_words(text: str, secrets: Iterable[str] = ()) -> str:
-    """What a peer said, made fit to show: it may echo what we sent (K11)."""
+    """Make a peer's words fit to show: they may echo what we sent (K11)."""
     return _clip(redact(text, secrets))
 
 

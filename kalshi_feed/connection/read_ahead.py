@@ -81,9 +81,9 @@ class ReadAhead:
         return len(data)
 
     def take_text_frames(self, out: list[bytes]) -> None:
-        """Append the payloads of whole text frames with a 16-bit length to ``out``, up to anything else.
+        """Append the payloads of whole text frames with a 16-bit length to ``out``; stop at anything else.
 
-        This is the hot path. Everything that it leaves, including other text frames, is for ``head``.
+        This is the hot path. Everything that it leaves, including other text frames, is left to ``head``.
         """
         if self._max_message_size < 65_535:  # then every length must be compared with it
             return

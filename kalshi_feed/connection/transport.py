@@ -8,7 +8,8 @@ over periods of that length: a large snapshot on a slow line is a sign of life, 
 byte is not (N14, N40).
 
 After a jump of the clocks (the machine slept, or the wall clock was set) it is unknown whether the peer is
-still there: we send one ping, and the connection is lost without an answer within ANSWER_SECONDS (N44, N45).
+still there: we send one ping, and the connection counts as lost if no answer comes within ANSWER_SECONDS
+(N44, N45).
 
 Owns the liveness rules and the closing handshake, and acts on what an Ending knows. A ConnectionLost with
 code 1002, 1007 or 1009 means that we closed with that code because of what the peer sent; any other code came
@@ -368,7 +369,7 @@ class Transport:
         self._progress = now, self._arrived()
 
     def _overdue(self, now: float) -> str:
-        """Why to give up the connection; empty if only the ping is due."""
+        """Return why to give up the connection; "" if only the ping is due."""
         if now >= self.last_received + self._idle_timeout:
             return f"no byte for {self._idle_timeout:g} s"
         if self._unsent_since is not None and now >= self._unsent_since + self._write_timeout:

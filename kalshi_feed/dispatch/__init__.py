@@ -1,7 +1,7 @@
 """Callbacks, the bounded queue, the worker threads, streams and waits.
 
-Owns the way of messages from the reader to the users. It does not know the books: it is given a function that
-returns a view.
+Owns the path of messages from the reader to the users. It knows nothing about books: it is given a function
+that returns a view.
 """
 
 from __future__ import annotations

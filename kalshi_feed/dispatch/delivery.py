@@ -103,7 +103,7 @@ class Delivery(ABC):
         return [stream for reference in list(self._streams) if (stream := reference()) is not None]
 
     def _feed_streams(self, messages: Sequence[Deliverable], kinds: set[str]) -> tuple[Lag | None, list[str]]:
-        """Reader only: fill the streams; return what they had to drop, and warnings for the log."""
+        """Reader only: fill the streams; return what they dropped, and warnings for the log."""
         warnings = []
         total: Lag | None = None
         for stream in self._open_streams():

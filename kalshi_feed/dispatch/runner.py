@@ -122,7 +122,7 @@ class CallbackRunner:
         self.announce(fault)
 
     def report(self, fault: FeedFault) -> None:
-        """Have a fault counted; an error in that is only logged."""
+        """Have a fault counted; if that fails, it is only logged."""
         try:
             self._report_fault(fault)
         except Exception as broken:

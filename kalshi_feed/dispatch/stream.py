@@ -26,7 +26,7 @@ class _StreamClosed(FeedClosedError, StopIteration):
 
 
 class Blocking:
-    """How a thread waits for a stream: in real time. Thread-safe. Replays: recording/waits.py."""
+    """How a thread waits for a stream: in real time (in a replay, see recording/waits.py). Thread-safe."""
 
     def begin(self, timeout: float | None) -> float:
         """Begin a wait; return its deadline (inf for none). Raises ConfigurationError for a bad timeout."""

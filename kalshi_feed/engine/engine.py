@@ -9,8 +9,8 @@ Thread-safe.
 **Ending.** One thread does the work of ending: the reader. close() asks it to stop, and then waits for it;
 on_end() is the reader's last call, which ends the recording, makes the books CLOSED, sets the state, wakes
 every waiter, and lets the workers deliver what is queued until the deadline. So the end is the same whether
-it was requested (close(), a signal, interpreter exit), or came from an error. Only if there is no reader to
-do it (never started, already failed), close() does it itself, in _mark_closed(). README.md of this package
+it was requested (close(), a signal, interpreter exit), or came from an error. close() does it itself, in
+_mark_closed(), only if there is no reader to do it (never started, already failed). README.md of this package
 goes through a close() step by step.
 """
 
@@ -168,10 +168,10 @@ class Engine(ABC):
         """Start the threads; do nothing if they are running.
 
         May be called by several threads at once, and again after close(). Each call makes a reader. The first
-        one to take the lock still finds there the reader that it saw at its beginning, and replaces it with
-        its own; the others find a different one, and cancel theirs. A close() that comes in between, say from
-        a signal handler, wins over all of them: it counts up ``_closings``, and a start() that sees this
-        gives up.
+        one to take the lock still finds the reader that it saw at its beginning, and replaces it with its
+        own; the others find a different one, and cancel theirs. A close() that comes in between, say from a
+        signal handler, wins over all of them: it counts up ``_closings``, and a start() that sees this gives
+        up.
 
         A reader that is still ending is given a few seconds first. After an exception in here (also Ctrl-C),
         a reader that has not begun never will, and the feed is CLOSED; one that has begun keeps running, and
@@ -222,13 +222,13 @@ class Engine(ABC):
         """End the threads within ``timeout`` seconds, and wait for that.
 
         It asks the reader to stop, then waits until it has ended. With ``wait=False`` it only asks, and the
-        reader finishes alone. So it does where waiting would never end: in a callback or a logging handler
-        (on the feed's own threads), and in a signal handler that interrupted a close() or a holder of the
-        store's lock, or that a greenlet library runs in its event loop.
+        reader finishes alone. It does the same where waiting would never end: in a callback or a logging
+        handler (on the feed's own threads), and in a signal handler that interrupted a close() or a holder of
+        the store's lock, or that runs in a greenlet library's event loop.
 
         A reader that does not end in time is stuck, most likely in a logging handler: it is abandoned, being
         a daemon thread. Then, or if there was no reader to do so, the feed is marked CLOSED here. If start()
-        has made a new reader meanwhile, the feed is running again and stays so. Last comes the wait for the
+        has made a new reader meanwhile, the feed is running again and stays so. At the end, it waits for the
         recording to be on disk.
         """
         if self.store.forked:

@@ -168,7 +168,7 @@ class LiveEngine(Engine):
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """The connection was lost, or a dial failed: return the seconds until the next dial. See Host.
 
-        Raises the error with which the feed fails if there is to be no other dial.
+        Raises the error with which the feed fails if there will be no other dial.
         """
         transport, self._transport = self._transport, None
         self._state.last_error = str(error)

@@ -64,7 +64,7 @@ class Metering:
         self._exchange_latency.rotate(now)
 
     def _dropped_lately(self, dropped: int, now: float) -> int:
-        """How many messages the current lag has cost; a lag is over when nothing was dropped for a while."""
+        """Messages that the current lag has cost; it is over when nothing has been dropped for a while."""
         over = now - self._dropped_at > _LATELY
         if dropped != self._dropped:
             self._lag = (0 if over else self._lag) + dropped - self._dropped

@@ -1,6 +1,6 @@
 """The users' requests: subscriptions, changes to them, and waiting for the results.
 
-Owns the queue of requests, and the way from a user's thread to the data that the session works on. A request
+Owns the queue of requests, and the path from a user's thread to the data that the session works on. A request
 enters the queue by one append, and leaves it after it has been applied; every step of applying it may be done
 twice. So a request is made completely or not at all: if an exception interrupts the call (Ctrl-C, a signal
 handler that raises), the next thread that takes the lock finishes the work. A call that interrupts this
@@ -60,8 +60,8 @@ class UserRequests:
     def look(self, look: Callable[[], T]) -> T:
         """Return what ``look`` finds under the store's lock, after applying all requests made before.
 
-        The lock itself is the context manager: a signal cannot interrupt the leaving of it half way, as it
-        could with a context manager of our own.
+        The lock itself is the context manager: a signal cannot interrupt its exit halfway, as it could with a
+        context manager of our own.
         """
         is_on_top = self._store.is_held()
         with self._store.lock:

@@ -61,7 +61,7 @@ def _warn(items: Sequence[Message | Event]) -> None:
 def _log_item(item: Message | Event) -> None:
     if isinstance(item, Gap):
         numbers = f": expected {item.expected}, received {item.received}" if item.received is not None else ""
-        text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets concerned"
+        text = f"{item.reason} on {item.channel}{numbers}; {len(item.market_tickers)} markets affected"
         _say(logging.INFO, "gap", text, **vars(item))
     elif isinstance(item, FeedFault):
         if item.kind == "unknown_market":

@@ -71,7 +71,7 @@ class Fill(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="type", t
     post_position_fp: SizeText = None
     """Contracts held after the fill; negative is a position in no (since 2026-01-22)."""
     outcome_side: Side | None = None
-    """What you gained (since 2026-05-06)."""
+    """The outcome you gained (since 2026-05-06)."""
     book_side: BookSide | None = None
     """ "bid" is buying yes or selling no (since 2026-05-06)."""
     subaccount: Id | None = None
@@ -133,7 +133,7 @@ class UserOrder(FlatMessage, frozen=True, gc=False, kw_only=True, tag_field="typ
     status: str | None = None
     """ "resting", "canceled", "executed", or "unknown" (since 2026-09-20); the exchange may add others."""
     outcome_side: Side | None = None
-    """What the order gains (since 2026-05-06)."""
+    """The outcome that the order gains (since 2026-05-06)."""
     book_side: BookSide | None = None
     """ "bid" is buying yes or selling no (since 2026-05-06)."""
     yes_price_dollars: PriceText = None
@@ -246,8 +246,8 @@ class MarketPosition(
 ):
     """Your position in one market after it changed (channel market_positions). Thread-safe: immutable.
 
-    It has no time. The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int`` (contracts)
-    and the ``*_centi_cents`` (1/10,000 dollar).
+    It has no timestamp. The wire's integers until 2026-04-02 are ``position_int`` and ``volume_int``
+    (contracts) and the ``*_centi_cents`` (1/10,000 dollar).
     """
 
     type: ClassVar[str] = "market_position"

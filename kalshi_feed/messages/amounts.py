@@ -37,7 +37,7 @@ _LEVELS_WITH_INTS: Final = ("yes_dollars", "no_dollars")  # whose sizes are whol
 
 
 def spelled_out(cls: type[Message], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``msg`` in which amounts that are JSON numbers are strings; all else is unchanged."""
+    """Return a copy of ``msg`` with amounts that are JSON numbers as strings, and the rest unchanged."""
     found = dict(body)
     if issubclass(cls, OrderbookDelta | Ticker | Trade):
         for name in found.keys() & (_PRICES | _SIZES):

@@ -185,7 +185,7 @@ class PythValue(IndexMessage, frozen=True, gc=False, kw_only=True, tag_field="ty
 
 
 class _List(FlatMessage, frozen=True, gc=False, kw_only=True):
-    """An answer that lists what can be subscribed. Thread-safe: immutable."""
+    """An answer that lists what can be subscribed to. Thread-safe: immutable."""
 
     id: Id | None = field(default=None, name="id")
     """The command's; None if it had none."""

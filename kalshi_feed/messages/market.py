@@ -323,7 +323,7 @@ class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag=
 
     @property
     def taker_outcome_side(self) -> str | None:
-        """ "yes" or "no": what the taker gained (since 2026-05-06)."""
+        """ "yes" or "no": the outcome the taker gained (since 2026-05-06)."""
         return self.msg.taker_outcome_side
 
     @property

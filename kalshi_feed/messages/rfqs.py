@@ -195,7 +195,7 @@ class QuoteCreated(_QuoteBody, frozen=True, gc=False, kw_only=True, tag_field="t
 
 
 class QuoteAccepted(_QuoteBody, frozen=True, gc=False, kw_only=True, tag_field="type", tag="quote_accepted"):
-    """A quote was accepted. It has no time. Thread-safe: immutable."""
+    """A quote was accepted. It has no timestamp. Thread-safe: immutable."""
 
     type: ClassVar[str] = "quote_accepted"
 

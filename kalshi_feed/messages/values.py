@@ -129,7 +129,7 @@ def number_text(value: object) -> str:
 
 
 def price_units(text: str) -> int:
-    """A price in dollars ("0.5400", 0 to 1, at most 4 decimals) to 1/10,000 dollar."""
+    """Convert a price in dollars ("0.5400", 0 to 1, at most 4 decimals) to 1/10,000 dollar."""
     units = PRICES.get(text)
     if units is None:
         match = _PRICE.fullmatch(text)
@@ -143,14 +143,14 @@ def price_units(text: str) -> int:
 
 
 def cents_units(cents: int) -> int:
-    """A price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
+    """Convert a price in whole cents (the wire until March 2026) to 1/10,000 dollar."""
     if not 0 <= cents <= 100:
         raise ValueError(f"price of {cents} cents is not in 0 to 100")
     return _UNITS[cents * 100]
 
 
 def size_units(text: str) -> int:
-    """A signed size in contracts ("158.53", "-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
+    """Convert a signed size in contracts ("-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
     units = SIZES.get(text)
     if units is None:
         if _usual_size(text):  # what the exchange sends always has two decimals
@@ -200,7 +200,7 @@ def check_money(*texts: str | None) -> None:
 
 
 def money_units(text: str) -> int:
-    """Signed money in dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
+    """Convert signed dollars (fees, costs; at most 6 decimals and 15 digits) to 1/1,000,000 dollar."""
     return _scaled(_MONEY.fullmatch(text), text, 6, "amount", "dollars")
 
 
@@ -215,7 +215,7 @@ def _scaled(match: re.Match[str] | None, text: str, places: int, what: str, unit
 
 
 def price_decimal(units: int) -> Decimal:
-    """1/10,000 dollar to dollars with 4 decimals: 5400 is Decimal("0.5400")."""
+    """Convert 1/10,000 dollar to dollars with 4 decimals: 5400 is Decimal("0.5400")."""
     price = _price_decimals.get(units)
     if price is None:
         price = EXACT.scaleb(units, -4)
@@ -225,24 +225,24 @@ def price_decimal(units: int) -> Decimal:
 
 
 def size_decimal(units: int) -> Decimal:
-    """1/100 contract to contracts with 2 decimals: 15853 is Decimal("158.53")."""
+    """Convert 1/100 contract to contracts with 2 decimals: 15853 is Decimal("158.53")."""
     return _multiply(units, _CENT)
 
 
 def money_decimal(units: int) -> Decimal:
-    """1/1,000,000 dollar to dollars with 6 decimals: 10000 is Decimal("0.010000")."""
+    """Convert 1/1,000,000 dollar to dollars with 6 decimals: 10000 is Decimal("0.010000")."""
     return EXACT.scaleb(units, -6)
 
 
 def index_value(text: str) -> Decimal:
-    """A signed index value (dollars or percent, at most 15 digits and 8 decimals) to a Decimal."""
+    """Convert a signed index value (dollars or percent, at most 15 digits and 8 decimals) to a Decimal."""
     if _INDEX.fullmatch(text) is None:
         raise ValueError(f"index value {text[:40]!r} is not a number with at most 8 decimals")
     return Decimal(text)
 
 
 def json_number(number: object) -> Decimal:
-    """A decoded JSON number (int, Decimal or ScientificNumber) to a Decimal with all its digits.
+    """Convert a decoded JSON number (int, Decimal or ScientificNumber) to a Decimal with all its digits.
 
     At most 60 digits, from 1e-60 to 1e60. Also accepts a string without an exponent, because a spec's example
     has one (floor_strike).
@@ -273,7 +273,7 @@ def level(price: int, size: int) -> Level:
 
 
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 string to an aware datetime in UTC.
+    """Convert an RFC 3339 string to an aware datetime in UTC.
 
     Go trims the zeros of a fraction, so 0 to 9 digits are accepted (PROTOCOL.md 7) and cut to microseconds.
     """
@@ -303,7 +303,7 @@ def parse_time(text: str) -> datetime:
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """Unix time in milliseconds to an aware datetime in UTC."""
+    """Convert Unix time in milliseconds to an aware datetime in UTC."""
     try:
         return _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:
@@ -311,7 +311,7 @@ def from_ms(milliseconds: int) -> datetime:
 
 
 def from_seconds(seconds: int) -> datetime:
-    """Unix time in seconds to an aware datetime in UTC."""
+    """Convert Unix time in seconds to an aware datetime in UTC."""
     try:
         return _EPOCH + timedelta(seconds=seconds)
     except OverflowError:

@@ -5,5 +5,5 @@ again. The session does no I/O and has no clock of its own, so the same inputs a
 messages, books, gaps and statistics. A recording therefore holds inputs, never results.
 
 Layers, from the top: tables > replaying > (opening > foreign > reading, player, requests); writing > queue;
-both stand on checkpoint > lines > files.
+both build on checkpoint > lines > files.
 """

@@ -1,4 +1,5 @@
-"""Files of lines, compressed or not: written so that a kill costs the last second, read as far as they go.
+"""Files of lines, compressed or not: a kill costs at most the last second, and they are read as far as they
+go.
 
 Owns the names of files, opening and (de)compression. Not thread-safe.
 """
@@ -31,7 +32,7 @@ _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.
 _GZIP: Final = 31  # zlib's wbits for a gzip header
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_BYTES: Final = 65_536
-_PACKED_BYTES: Final = 512  # decompressed at a time: at most so much before a damaged byte is lost
+_PACKED_BYTES: Final = 512  # decompressed at a time: at most this much before a damaged byte is lost
 
 
 def check_name(path: str | os.PathLike[str]) -> Path:

@@ -1,7 +1,7 @@
 """Captures of other programs: one of the exchange's frames per line, bare or in a wrapper.
 
 The wrapper is ``{"recv_ms": …, "event": frame}``. Owns the two passes over such a file. The first one finds
-out which subscriptions there were, which nobody wrote down; the second one yields the frames. A new
+out which subscriptions there were, because no one wrote that down; the second one yields the frames. A new
 connection is assumed where a sid turns up for another channel, a channel under another sid, or a snapshot
 whose sequence number went back.
 """
@@ -24,7 +24,7 @@ from .reading import Connected, FileLines, Lost, Record, Trouble, Turn
 __all__ = ["ForeignSource"]
 
 _MOST_AT_ONCE: Final = 256  # frames with the same time that become one turn
-_SHARED: Final = ("event_lifecycle",)  # types that two channels send, so they do not tell the channel
+_SHARED: Final = ("event_lifecycle",)  # types that two channels send, so they do not reveal the channel
 _LAST_MS: Final = 9_223_372_036_854  # in ns it still fits into 64 bits
 
 

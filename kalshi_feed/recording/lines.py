@@ -6,8 +6,8 @@ received, commands that were sent, users' requests (a ``wish``), connections mad
 turn of the reader have the same ``recv_ns``.
 
 ``recv_ns`` is Unix time in ns. Subtract ``clock_offset_ns`` and you have time.monotonic_ns(), which is the
-session's clock. The header has the first offset. When the two clocks part, because the machine slept or the
-wall clock was set, a line with a new ``clock_offset_ns`` says so, and holds from there on.
+session's clock. The header has the first offset. When the two clocks diverge, because the machine slept or
+the wall clock was set, a line with a new ``clock_offset_ns`` says so, and holds from there on.
 
 The header also has the number of the format, FORMAT. As long as that stays the same, older and newer versions
 read each other's recordings: a new field is optional and its default means "as before", and fields that a
@@ -161,7 +161,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     """Any line; the fields that are present say which kind it is.
 
     ``event`` is a frame, byte for byte, or ``text`` if the frame is not a JSON object; ``reading`` is what
-    the connection said besides. ``clock_offset_ns`` replaces the header's from here on.
+    else the connection said. ``clock_offset_ns`` replaces the header's from here on.
     """
 
     recv_ns: Ns | None = None

@@ -2,7 +2,7 @@
 
 Owns Source, which reads our own format, and the records it yields. Reading happens in four stages, each a
 generator over the one before: FileLines cuts the file into lines, _decoded() drops lines that cannot be read,
-_in_time() mends times that cannot be true, _records() puts lines together into turns and checkpoints. Source
+_in_time() mends impossible times, _records() puts lines together into turns and checkpoints. Source
 then joins the parts of a recording. Nothing that is wrong with a file stops a replay: each stage passes on
 what it can use, and reports the rest as a Trouble in its place.
 """
@@ -321,7 +321,7 @@ def _at(record: Turn | Wish | Connected | Lost | Checkpoint | End, ns: int) -> R
 
 
 def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
-    """Yield the lines with times that can be true.
+    """Yield the lines, with impossible times mended.
 
     One damaged digit must neither stop a replay for years nor spoil everything after it. So a time far ahead
     is held back until the next line: if that is as late, both are believed. If it is not, or if a time goes
@@ -396,7 +396,7 @@ def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
         yield Trouble(f"{lines.path} was read as far as it goes: {why}")
 
 
-# every kind of wish, and whether a line has all that it needs
+# every kind of wish, and whether a line has everything it needs
 _WISHES: Final[dict[str, Callable[[WishLine], bool]]] = {
     "subscribe": lambda wish: wish.want is not None,
     "add_markets": lambda wish: wish.number is not None,

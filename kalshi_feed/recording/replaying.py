@@ -10,7 +10,7 @@ A live feed takes in a whole read at once and lets callbacks catch up. A replay 
 which is what makes it a time machine. Each step goes like this, all of it on the player's thread:
 
 1. The time passes up to the message (``_reach``): at a set speed that means a nap, with speed="wait" it means
-   waiting for all participants, and on the way threads are woken whose moment comes first (waits.py).
+   waiting for all participants, and threads whose moment comes first are woken on the way (waits.py).
 2. The clock is set, and the session takes the message under the store's lock (``_messages``).
 3. The callbacks run to their end (``_hand_on``), and find every book exactly as it was at this message.
 4. The threads that wait for something are woken, if it is there now (``_step_done``). With speed="wait" the
@@ -51,11 +51,11 @@ from .waits import ReplayStore
 
 __all__ = ["ReplayEngine", "StepEngine"]
 
-_LOOK: Final = 0.02  # seconds between two looks whether a thread that holds the time still has ended
+_LOOK: Final = 0.02  # seconds between two checks whether a thread that holds the time still has ended
 
 
 class ReplayEngine(Engine):
-    """The engine of a replayed feed. Thread-safe; play() and all that it calls run on the player's thread.
+    """The engine of a replayed feed. Thread-safe; play() and everything it calls run on the player's thread.
 
     ``speed`` is recorded seconds per second, "max", or "wait" (waits.py). Raises ConfigurationError.
     """
@@ -113,7 +113,7 @@ class ReplayEngine(Engine):
         # From here on the player's, set afresh by each play().
         self._wants: dict[int, list[Want]] = {}  # the recorded subscriptions by number, one for each channel
         self._last_serial: int | None = None  # of the last recorded request; the same one again is skipped
-        self._turn_reading = QUIET  # what the connection said besides, in the turn being played
+        self._turn_reading = QUIET  # what else the connection said, in the turn being played
         self._has_begun = False  # play() was called, so there is progress to report
         self._was_restored = False  # a checkpoint was taken, so the next connection is not the first
         self._is_silent = False  # the moment of ``at`` has not come yet: callbacks hear nothing
@@ -255,7 +255,7 @@ class ReplayEngine(Engine):
         self._step_done()
 
     def _step_done(self) -> None:
-        """End a step: callbacks hear of changes of state still unreported, then waiting threads are woken."""
+        """End a step: callbacks get the state changes not reported yet, then waiting threads are woken."""
         if self._is_silent:
             return
         if self._state.undelivered:

@@ -22,7 +22,7 @@ several threads that are woken by the same step.
 
 A participant that neither waits nor ends holds the time still. With stepping_out() it lets time pass without
 it; otherwise the log names it after 10 seconds, because the usual reason is a join() or an input() that the
-program's author did not think of. A callback runs on the player's own thread, so it cannot wait at all.
+program's author forgot about. A callback runs on the player's own thread, so it cannot wait at all.
 """
 
 from __future__ import annotations

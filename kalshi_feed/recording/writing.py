@@ -71,7 +71,7 @@ class Recording:
         self._intake = RecordingQueue(engine, self._wake.set, self.join)
         # From start() on, everything below belongs to the writer thread; properties read it without a lock.
         self._never_connected = False  # the feed was started, and no connection has been recorded since
-        self._offset_ns = 0  # the wall clock less the monotonic one, as the last line written knows it
+        self._offset_ns = 0  # the wall clock less the monotonic one, as of the last line written
         self._part = 0  # number of the part being written, 0 before the first checkpoint
         self._part_began = 0.0  # monotonic seconds, for rotate_seconds
         self._flushed_at = 0.0  # monotonic seconds of the last flush

@@ -87,7 +87,7 @@ class LeftOut:
             self._output.fault("protocol", str(error), now, error, frame=error.frame)
 
     def has_no_snapshot(self, market_ticker: str, is_expected: bool) -> bool:
-        """A delta for a PENDING book: whether to act on it. ``is_expected``: its snapshot is on the way."""
+        """Whether to act on a delta for a PENDING book. ``is_expected``: its snapshot is on the way."""
         self._output.counts.ignored["no_snapshot"] += 1
         if is_expected or market_ticker in self._snapshotless:
             return False

@@ -55,7 +55,7 @@ class Output:
         self._suppressed = 0  # faults counted but not reported since the last one that was
 
     def save(self) -> OutputMemory:
-        """What is left between two inputs, as plain values; the counts start again with every session."""
+        """The state between two inputs, as plain values; the counts start again with every session."""
         return OutputMemory(self._second, self._reported, self._suppressed)
 
     def restore(self, memory: OutputMemory) -> None:

@@ -97,7 +97,7 @@ class Repair:
         self._due = _NEVER
         # EXPECTING: when the snapshots that a subscription brings by itself are overdue. Each one extends it,
         self._promised = _NEVER
-        self._promised_at_most = _NEVER  # but not beyond this, which is fixed when the expecting begins
+        self._promised_at_most = _NEVER  # but not beyond this, which is fixed when EXPECTING begins
 
         # ASKING: the markets of the get_snapshot in flight that have not answered. Empty in every other
         # state.

@@ -100,7 +100,7 @@ class Retries:
         if healthy:
             self.count = self._policy_closes = 0
             self.ever_healthy = True
-        # a certificate or a proxy's password worked before, so it may work again: somebody is probably fixing
+        # a certificate or a proxy's password worked before, so it may work again: someone is probably fixing
         # it
         late = not error.retryable and self.ever_healthy and isinstance(error, (TLSError, ProxyError))
         if not error.retryable and not late:

@@ -17,9 +17,9 @@ skipped. A frame that carries a seq is judged like this:
                                         counts from 1 again; the next frame will tell
 
 A snapshot that was requested may repeat the last number instead of taking its own; it is accepted once,
-because then its book is LIVE and no longer waits for it. Replies take a number too, or repeat the last one:
-which of the two, the session finds out from the first reply that repeats. A book message without a seq is
-unreadable. On other channels such frames are accepted without a check.
+because then its book is LIVE and no longer waits for it. Replies take a number too, or repeat the last one;
+the session finds out which from the first reply that repeats. A book message without a seq is unreadable. On
+other channels such frames are accepted without a check.
 
 After a frame that cannot be read, or a seq that went back, the count is *lost* (`next_seq` is None): the next
 frame's number is accepted whatever it is, unless it is below `floor`, and the count continues from there.
@@ -426,7 +426,7 @@ class Session:
         return True  # until 2026 such frames had no seq: there is nothing to check
 
     def _in_sequence(self, subscription: ServerSubscription, seq: int, now: float) -> bool:
-        """Apply the sequence rules of the module's docstring; whether the frame with ``seq`` can be used."""
+        """Apply the sequence rules (see the module); return whether the frame with ``seq`` can be used."""
         expected = subscription.next_seq
         if expected is None and seq < subscription.floor:
             self.output.counts.ignored["late"] += 1

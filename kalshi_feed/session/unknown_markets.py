@@ -1,6 +1,6 @@
 """Markets that the exchange does not know: how their books become UNKNOWN, and when they are asked for again.
 
-A wrong or expired ticker draws no error, but an empty snapshot whose ``market_id`` is "" (PROTOCOL.md 5.4).
+A wrong or expired ticker draws an empty snapshot whose ``market_id`` is "", not an error (PROTOCOL.md 5.4).
 It is not documented that deltas ever flow for a ticker that was unknown when it was subscribed. So the
 session asks for such a market again by deleting and adding it, and only a snapshot after that makes its book
 LIVE. It asks after ``Timing.ask_unknown`` seconds, then after twice as long each time, and as soon as there
@@ -125,7 +125,7 @@ class UnknownMarkets:
         return self.serial
 
     def ask_soon(self, market_ticker: str) -> None:
-        """Ask again as soon as the pace allows: the market seems to exist, or someone waits for it."""
+        """Ask again as soon as the pace allows: the market seems to exist, or someone is waiting for it."""
         question = self.questions.get(market_ticker)
         if question is not None:
             question.due, question.delay = question.not_before, self._timing.ask_unknown
@@ -145,7 +145,7 @@ class UnknownMarkets:
             self.ask_soon(ticker)
 
     def forget(self, market_ticker: str) -> None:
-        """Nobody wants the book anymore."""
+        """The book is no longer wanted."""
         self.questions.pop(market_ticker, None)
         self.closes.pop(market_ticker, None)
 

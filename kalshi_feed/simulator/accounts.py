@@ -56,7 +56,7 @@ class Account:
         )
 
     def refusal(self, headers: Mapping[str, str], path: str, now_ms: int, tolerance_ms: float) -> str | None:
-        """Why these handshake headers are refused (the ``details`` of the 401), or None if they are right.
+        """Why these handshake headers are refused (the ``details`` of the 401), or None if they are valid.
 
         ``NOT_FOUND`` was captured from the real exchange; the others are the simulator's own words.
         """

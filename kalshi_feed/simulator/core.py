@@ -23,7 +23,7 @@ Listeners = list[tuple[ServerSession, OpenChannel]]
 
 
 class Core:
-    """What every part of the exchange stands on. Thread-safe; the methods of the second group need ``lock``
+    """What every part of the exchange is built on. Thread-safe; the methods of the second group need ``lock``
     held."""
 
     def __init__(self, settings: ExchangeSettings) -> None:

@@ -14,9 +14,9 @@ Owns the parts and puts them together; each part owns what it does:
     _movement         Movement       movement           what moves by itself
     _replays          Replays        replay             recordings that are played
 
-They stand on ``Core`` (lock, clock, connections), ``Listing`` (which markets there are) and ``Matching`` (the
-account's orders in the books). They use each other's public methods only, and get what they need when they
-are made.
+They are built on ``Core`` (lock, clock, connections), ``Listing`` (which markets there are) and ``Matching``
+(the account's orders in the books). They use each other's public methods only, and get what they need when
+they are made.
 """
 
 from __future__ import annotations

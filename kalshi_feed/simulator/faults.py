@@ -26,7 +26,7 @@ SEQUENCED_DATA = frozenset(
 
 @dataclass
 class Fault:
-    """One armed fault: its kind, its message type (None: any sequenced data message), how many it strikes."""
+    """One armed fault: its kind, its message type (None: any sequenced data message), how many it hits."""
 
     kind: Literal["lose", "duplicate", "swap", "corrupt"]
     type: str | None

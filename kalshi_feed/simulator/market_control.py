@@ -1,4 +1,4 @@
-"""What a test does to the markets, and asks about them.
+"""How a test sets up and changes markets, and looks at them.
 
 Owns no state: every method is one step of ``core``.
 """

@@ -300,7 +300,7 @@ class Quoting:
         if not 0 < sum(bids.values()) <= DOLLAR or DOLLAR in bids.values():
             raise ValueError(f"a quote needs bids below 1 whose sum is above 0 and at most 1, got {bids!r}")
         if not all(rfq.offered(bid) for bid in bids.values() if bid):
-            raise ValueError(f"the request's target_cost buys no 0.01 contract at these bids: {bids!r}")
+            raise ValueError(f"the target_cost buys less than 0.01 contract at these bids: {bids!r}")
         quote = Quote(rfq, bids, subaccount)
         self._quotes[quote.quote_id] = quote
         return quote

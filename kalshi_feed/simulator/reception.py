@@ -1,4 +1,4 @@
-"""What a connection meets: its upgrade request is let in or refused, its commands are answered.
+"""How a connection is received: its upgrade request is let in or refused, its commands are answered.
 
 Owns the record of handshakes and commands, and the answers that a test has scripted for the next ones.
 """

@@ -41,8 +41,8 @@ DRIFT = 0.0001  # how far a value moves in a second, as a fraction of itself
 
 
 def value_units(value: Number) -> int:
-    """Dollars (percent for yields, any sign) -> ints of 1/100,000,000. Raises ValueError below the smallest
-    step."""
+    """Convert dollars (percent for yields, any sign) to ints of 1/100,000,000. Raises ValueError below the
+    smallest step."""
     try:
         scaled = Decimal(str(value)) * UNIT
     except InvalidOperation:

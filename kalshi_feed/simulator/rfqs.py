@@ -4,7 +4,7 @@ Owns what they are and how they are written. Pure data: times are arguments, as 
 
 A requester names contracts or a cost; a maker bids for yes, for no, or for both; the requester accepts one
 bid. Then the maker gains that outcome at its bid, and the requester gains the other one at 1 - bid. A bid of
-0 is no bid.
+0 means no bid.
 """
 
 from __future__ import annotations

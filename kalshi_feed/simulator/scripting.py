@@ -1,4 +1,4 @@
-"""What a test does to the connections and to what is sent on them, and what it asks about them.
+"""How a test disturbs connections and what is sent on them, and looks at them.
 
 Owns no state: every method is one step of ``core``.
 """

@@ -38,7 +38,7 @@ def _scaled(value: Number, scale: int, what: str) -> int:
 
 
 def price_units(value: Number) -> int:
-    """Dollars -> ints of 1/10,000. Raises ValueError outside 0..1 or below the smallest step."""
+    """Convert dollars to ints of 1/10,000. Raises ValueError outside 0..1 or below the smallest step."""
     price = _scaled(value, DOLLAR, "price")
     if not 0 <= price <= DOLLAR:
         raise ValueError(f"price {value!r} is not between 0 and 1 dollar")
@@ -46,7 +46,7 @@ def price_units(value: Number) -> int:
 
 
 def size_units(value: Number) -> int:
-    """Contracts (signed) -> ints of 1/100. Raises ValueError below the smallest step."""
+    """Convert contracts (signed) to ints of 1/100. Raises ValueError below the smallest step."""
     return _scaled(value, CONTRACT, "size")
 
 
@@ -68,7 +68,7 @@ def size_text(size: int) -> str:
 
 
 def money_units(value: Number) -> int:
-    """Dollars of a cost or fee (signed) -> ints of 1/1,000,000. Raises ValueError below the smallest step."""
+    """Convert a cost or fee in dollars to ints of 1/1,000,000. Raises ValueError below the smallest step."""
     return _scaled(value, MICRO, "amount")
 
 

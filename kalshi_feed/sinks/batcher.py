@@ -9,10 +9,10 @@ each time they begin, and stored as a Dropped in the place of what is missing. A
 refuses is dropped in the same way, so that it does not hold up everything behind it. Not promised: memory
 does not survive the process, so a kill loses what was pending.
 
-The way of a row: put() appends it to the pending ones (or, when full, adds it to the _Drops that stands last
-among them). When a batch is due, the thread takes it in hand. From there it leaves only by being stored, or
-by being refused and dropped; a write that fails for another reason is repeated with the same rows, after
-growing delays. close() has the thread try at once and until a deadline, and returns what is left.
+The path of a row: put() appends it to the pending ones (or, when full, adds it to the _Drops at their end).
+When a batch is due, the thread takes it in hand. From there it leaves only by being stored, or by being
+refused and dropped; a write that fails for another reason is repeated with the same rows, after growing
+delays. close() has the thread try at once and until a deadline, and returns what is left.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class SinkTrouble:
 
 
 class _Drops:
-    """What was dropped at one place of the queue; it grows while it stands last. Under the Batcher's lock."""
+    """What was dropped at one place of the queue; it grows while it is last. Under the Batcher's lock."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -437,7 +437,7 @@ class Batcher:
         return True
 
     def _drop_refused(self, error: Exception) -> None:
-        """Drop the first row in hand. A Dropped takes its place, unless the store refuses just that."""
+        """Drop the first row in hand. A Dropped takes its place, unless that is what the store refuses."""
         with self._changed:
             row = self._in_hand[0]
             ticker = getattr(row.item, "market_ticker", None)

@@ -117,7 +117,7 @@ class SQLiteSink(Sink):
         with _transaction(database):
             database.execute(
                 "insert or ignore into runs values (?, 0)", (self._run,)
-            )  # if the file was made again
+            )  # in case the file was created again
             (last_n,) = database.execute("select last_n from runs where run = ?", (self._run,)).fetchone()
             if last_n >= rows[-1].n:
                 return  # the last attempt committed, but did not notice

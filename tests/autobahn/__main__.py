@@ -4,7 +4,7 @@ cases).
 The server is ``wstest`` from the package ``autobahntestsuite``, which needs Python 2.7 in an environment of
 its own. It is taken from the environment variable WSTEST or from the path. Otherwise, if there is a Python
 2.7 with pip (python2.7 on the path, or in pyenv: ``pyenv install 2.7.18``), it is installed once into
-~/.cache/kalshi-feed. If there is none of these, the command says so and exits with 0. By hand: ``python2.7 -m
+~/.cache/kalshi-feed. If none of these exists, the command says so and exits with 0. By hand: ``python2.7 -m
 pip install --target DIR autobahntestsuite``, then WSTEST=DIR/bin/wstest.
 
 Sections 9 (performance), 12 and 13 (compression, which the feed does not offer) are left out. Everything is

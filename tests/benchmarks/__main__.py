@@ -46,9 +46,9 @@ def main() -> None:
         "sections", nargs="*", metavar="section", help=f"some of: {', '.join(SECTIONS)} (all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds of less: about a minute, rough figures"
+        "--quick", action="store_true", help="fewer and shorter rounds: about a minute, rough numbers"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
     parser.add_argument(
         "--publish",
         action="store_true",
@@ -59,7 +59,7 @@ def main() -> None:
     if unknown := set(chosen) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     if options.publish and (options.quick or options.sections):
-        parser.error("what is published is a whole run")
+        parser.error("--publish needs a whole run, without --quick and sections")
     report: dict[str, Any] = {
         "circumstances": circumstances(),
         "scale": (QUICK if options.quick else FULL)._asdict(),

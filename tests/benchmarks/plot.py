@@ -1,4 +1,4 @@
-"""The results of a run as one picture, with matplotlib, for readers who know nothing of this project."""
+"""The results of a run as one picture, with matplotlib, for readers who know nothing about this project."""
 
 from __future__ import annotations
 

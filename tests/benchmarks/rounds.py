@@ -37,8 +37,8 @@ class Case(NamedTuple):
 
 
 def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
-    """Microseconds of a message by case, the quickest and the median round; and as ratios to the case held
-    against.
+    """The microseconds per message of each case, in its quickest and its median round, and their ratios to
+    the case it is held against.
 
     ``ratio`` is quickest by quickest: what the code can do on an idle machine.
     ``ratio_median`` is the median of the ratios within a round.

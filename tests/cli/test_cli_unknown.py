@@ -17,7 +17,7 @@ from .support import Access, kalshi_feed
 
 pytestmark = pytest.mark.slow
 
-WORDS = "the exchange knows no market KX-NOBODY: write the market's whole ticker"
+WORDS = "the exchange does not know the market KX-NOBODY: write the market's whole ticker"
 
 
 @pytest.mark.parametrize("options", [(), ("--plain",), ("--json",)])

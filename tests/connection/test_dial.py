@@ -49,7 +49,7 @@ def test_K09_sends_the_exact_target_the_headers_and_no_origin(dialer: Dialer) ->
     assert not {"origin", "cookie", "sec-websocket-extensions"} & set(names)
 
 
-def test_H13_signs_anew_for_each_dial_and_only_when_tls_is_up(
+def test_H13_signs_again_for_each_dial_and_only_when_tls_is_up(
     dialer: Dialer, server_context: ssl.SSLContext
 ) -> None:
     stamps: list[str] = []
@@ -346,7 +346,7 @@ def test_a_proxy_that_is_not_there(dialer: Dialer) -> None:
 # Progress
 
 
-def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+def test_each_step_is_reported_when_it_is_done(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     told: list[tuple[str, str]] = []
     with RawServer(Peer.handshake, server_context) as server, RawServer(Tunnel()) as proxy_server:
         proxy = Proxy("127.0.0.1", proxy_server.port, "me", "hunter2")
@@ -362,7 +362,7 @@ def test_each_step_is_told_when_it_is_done(dialer: Dialer, server_context: ssl.S
     assert "hunter2" not in str(told)
 
 
-def test_the_step_that_fails_is_the_one_not_told(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+def test_the_step_that_fails_is_the_one_not_reported(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     told: list[str] = []
     with (
         RawServer(lambda peer: peer.send(b"no\r\n"), server_context) as server,

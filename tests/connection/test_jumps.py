@@ -91,7 +91,7 @@ def test_a_peer_that_goes_on_sending_is_there(nights: Nights) -> None:
         assert line.transport.last_byte[0] == 17.0
 
 
-def test_the_sleep_is_told_before_the_loss_that_came_with_it(nights: Nights) -> None:
+def test_the_sleep_is_reported_before_the_loss_that_came_with_it(nights: Nights) -> None:
     with woken(nights) as line:
         line.peer.close()
         assert line.transport.read(line.now) == []

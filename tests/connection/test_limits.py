@@ -68,7 +68,7 @@ def test_N18_endless_fragments_end_at_the_cap(opcode: int) -> None:
     assert took < 4.0  # half a second here; with quadratic work a minute
 
 
-def test_N18_fragments_without_content_end_with_the_time_a_message_has() -> None:
+def test_N18_fragments_without_content_end_when_the_time_for_a_message_is_up() -> None:
     with Line() as line, peak_memory() as peak:
         line.send(frame(TEXT, b"", fin=False))
         with pytest.raises(ConnectionLost, match="incomplete after 10 s"):
@@ -79,7 +79,7 @@ def test_N18_fragments_without_content_end_with_the_time_a_message_has() -> None
     assert peak.mib < 1
 
 
-def test_the_largest_message_there_may_be_fits_into_64_mib() -> None:
+def test_the_largest_allowed_message_fits_into_64_mib() -> None:
     header = frame(TEXT, b"x" * CAP)[:10]
     with Line() as line, peak_memory() as peak:
         line.send(header)
@@ -99,7 +99,7 @@ def test_N37_of_many_pings_one_answer_waits() -> None:
     assert peak.mib < 1
 
 
-def test_N10_pings_alone_are_life_for_hours() -> None:
+def test_N10_pings_alone_are_a_sign_of_life_for_hours() -> None:
     with Line() as line:
         for _ in range(1_000):
             line.pass_time(10.0)  # as often as the exchange pings
@@ -108,7 +108,7 @@ def test_N10_pings_alone_are_life_for_hours() -> None:
         assert line.now == 10_000
 
 
-def test_N09_silence_is_asked_after_half_of_it_and_over_at_its_end() -> None:
+def test_N09_silence_draws_a_ping_halfway_and_ends_the_connection() -> None:
     with Line() as line:
         line.send(frame(TEXT, b"x"))
         line.pass_time(14.9)
@@ -130,7 +130,7 @@ def test_N14_a_drip_is_over_after_ten_seconds() -> None:
         assert line.now == 10.0
 
 
-def test_N40_a_large_message_at_5_kB_a_second_is_life() -> None:
+def test_N40_a_large_message_at_5_kB_a_second_is_a_sign_of_life() -> None:
     data = frame(TEXT, b"x" * 400_000)
     with Line() as line:
         for at in range(0, len(data), 5_000):
@@ -140,7 +140,7 @@ def test_N40_a_large_message_at_5_kB_a_second_is_life() -> None:
         assert len(line.messages) == 1 and line.now > 80
 
 
-def test_N14_a_drip_is_no_life_because_much_came_before_it() -> None:
+def test_N14_a_drip_is_not_a_sign_of_life_because_much_came_before_it() -> None:
     with Line() as line:
         line.send(frame(TEXT, b"x" * (2 * MIB))[:MIB])
         with pytest.raises(ConnectionLost, match="incomplete after 20 s"):

@@ -69,7 +69,7 @@ def test_explicit_wins_also_for_loopback() -> None:
 
 @pytest.mark.parametrize("proxy", ["http://mine:9", Proxy("10.0.0.1", 9)])
 @pytest.mark.parametrize("url", ["ws://localhost:9001/", "wss://127.0.0.1:9001/"])
-def test_P06_K08_what_loopback_may_do_is_not_done_on_the_way_to_a_proxy(url: str, proxy: str | Proxy) -> None:
+def test_P06_K08_what_is_allowed_on_loopback_is_not_done_toward_a_proxy(url: str, proxy: str | Proxy) -> None:
     with pytest.raises(ConfigurationError, match="another machine"):
         find_proxy(parse_url(url), proxy, {})
 

@@ -113,7 +113,7 @@ def test_P07_without_credentials_they_are_asked_for(dialer: Dialer) -> None:
     [[head("HTTP/1.1 200 OK", LENGTH) + PAGE], [head("HTTP/1.1 200 OK", LENGTH), PAGE]],
     ids=["one segment", "two"],
 )
-def test_P07_a_page_in_place_of_the_tunnel_may_pass(
+def test_P07_a_page_in_place_of_the_tunnel_is_temporary(
     dialer: Dialer, scheme: str, segments: Sequence[bytes]
 ) -> None:
     """A captive portal's answer: never mistaken for the exchange, and not fatal, in any segments."""
@@ -190,7 +190,7 @@ def test_P07_interim_answers_have_an_end(dialer: Dialer) -> None:
     assert "longer than 65536 bytes" in str(refused(dialer, for_ever))
 
 
-def test_P07_101_is_no_tunnel(dialer: Dialer) -> None:
+def test_P07_101_is_not_a_tunnel(dialer: Dialer) -> None:
     assert refused(dialer, sends(head("HTTP/1.1 101 Switching Protocols"), then=hang_up)).status == 101
 
 

@@ -31,7 +31,7 @@ def test_K11_known_shapes(text: str) -> None:
 
 
 @pytest.mark.parametrize("signature", ["Bytes", "b64", "'quoted'", "b'bytes'"])
-def test_K03_K11_no_letter_of_a_headers_value_is_left(signature: str) -> None:
+def test_K03_K11_no_character_of_a_headers_value_is_left(signature: str) -> None:
     assert (
         re.sub("b?'", "", redact(f"KALSHI-ACCESS-SIGNATURE: {signature}"))
         == "KALSHI-ACCESS-SIGNATURE: [redacted]"
@@ -69,7 +69,7 @@ def test_K02_detached_cause_holds_no_frames() -> None:
     )
 
 
-def test_K02_cause_that_tells_a_secret_is_left_out() -> None:
+def test_K02_cause_that_contains_a_secret_is_left_out() -> None:
     assert detach(ValueError("my-key-id is unknown"), ["my-key-id"]) is None
     outer = ValueError("x")
     outer.__cause__ = ValueError("my-key-id")

@@ -13,7 +13,7 @@ def test_literal_addresses_need_no_lookup() -> None:
     assert literal_address("localhost", 5) is None
 
 
-def test_lookup_tells_when_it_is_done() -> None:
+def test_lookup_reports_when_it_is_done() -> None:
     done: list[bool] = []
     lookup = Lookup("localhost", 80, lambda: done.append(True))
     lookup.start()
@@ -21,7 +21,7 @@ def test_lookup_tells_when_it_is_done() -> None:
     assert isinstance(lookup.result, list) and lookup.result[0][1][1] == 80
 
 
-def test_a_name_that_cannot_be_is_an_error_too() -> None:
+def test_an_impossible_name_is_an_error_too() -> None:
     done: list[bool] = []
     lookup = Lookup("x" * 70 + ".example", 80, lambda: done.append(True))
     lookup.start()

@@ -35,7 +35,7 @@ def test_N09_silence_draws_a_ping_and_then_the_end(dialer: Dialer) -> None:
     assert frames == [(PING, b"kalshi_feed")]
 
 
-def test_N10_an_answer_to_our_ping_is_life(dialer: Dialer) -> None:
+def test_N10_an_answer_to_our_ping_is_a_sign_of_life(dialer: Dialer) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         for _ in range(4):
@@ -86,7 +86,7 @@ def test_N14_a_dripping_frame_is_dropped_and_pings_are_answered_meanwhile(
     assert pongs == [(PONG, b"p")]
 
 
-def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
+def test_N14_fragmented_messages_that_overlap_turns_are_not_a_stall(
     dialer: Dialer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FRAME_SECONDS", 0.2)
@@ -104,7 +104,7 @@ def test_N14_fragmented_messages_that_overlap_turns_are_no_stall(
         dialer.transports[0].abort()
 
 
-def test_N40_a_slow_large_frame_is_life(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_N40_a_slow_large_frame_is_a_sign_of_life(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRAME_SECONDS", 0.2)
 
     def handler(peer: Peer) -> None:

@@ -65,7 +65,7 @@ def test_N34_close_then_reset_keeps_the_code(
 
 
 @SCHEMES
-def test_N06_a_reset_that_a_write_meets_first(
+def test_N06_a_reset_that_a_write_sees_first(
     dialer: Dialer, server_context: ssl.SSLContext, scheme: str
 ) -> None:
     def handler(peer: Peer) -> None:
@@ -114,7 +114,7 @@ def test_N07_N08_end_of_stream(dialer: Dialer, data: bytes, words: str) -> None:
     assert messages == [b"whole"] and lost.code is None and words in lost.reason
 
 
-def test_T05_tls_cut_off_is_no_clean_end(dialer: Dialer, server_context: ssl.SSLContext) -> None:
+def test_T05_tls_cut_off_is_not_a_clean_end(dialer: Dialer, server_context: ssl.SSLContext) -> None:
     def handler(peer: Peer) -> None:
         peer.handshake()
         peer.send(frame(TEXT, b"whole"))

@@ -87,7 +87,7 @@ def test_H01_401_says_what_to_check(dialer: Dialer) -> None:
 @pytest.mark.parametrize(
     ("offset", "words"), [(90, "90 s behind"), (-3600, "3600 s ahead of"), (89, "set the clock")]
 )
-def test_H02_401_with_a_date_tells_the_skew(dialer: Dialer, offset: int, words: str) -> None:
+def test_H02_401_with_a_date_states_the_skew(dialer: Dialer, offset: int, words: str) -> None:
     date = datetime.now(timezone.utc) + timedelta(seconds=offset, milliseconds=500)
     error = error_of(dialer, status("401 Unauthorized", "", f"Date: {format_datetime(date, True)}"))
     assert isinstance(error, AuthenticationError)

@@ -136,7 +136,9 @@ def test_S39_a_market_that_the_exchange_does_not_know(access: Access) -> None:
     wait_until(lambda: client.get("/books/KX-A").status_code == 200, 10, "the other book")
     known, unknown = client.get("/books").get_json()["books"]
     assert (known["status"], unknown["status"]) == ("LIVE", "UNKNOWN") and "error" not in known
-    assert unknown["error"].startswith("the exchange knows no market GONE: write the market's whole ticker")
+    assert unknown["error"].startswith(
+        "the exchange does not know the market GONE: write the market's whole ticker"
+    )
     asked = len(access.exchange.commands)
     for _ in range(5):
         assert client.get("/books/GONE").status_code == 404
@@ -252,7 +254,7 @@ def test_metrics_without_the_extra_say_what_to_install(
 
 
 def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
-    """Also if the blueprint has a prefix. The policy forbids inline scripts and styles."""
+    """This also holds if the blueprint has a prefix. The policy forbids inline scripts and styles."""
     found = client.get("/", buffered=True)
     policy = found.headers["Content-Security-Policy"]
     assert (

@@ -82,7 +82,7 @@ def scrape(registry: CollectorRegistry) -> Scrape:
         return Scrape(get(url))
 
 
-def test_a_scrape_tells_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_a_scrape_shows_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed) -> None:
     registry = CollectorRegistry()
     collector = FeedCollector(feed, registry=registry)
     feed.on_trade(lambda trade: 1 / 0)

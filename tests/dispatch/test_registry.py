@@ -43,7 +43,7 @@ def test_on_message_gets_no_replies_but_on_type_does(reply: str) -> None:
     assert callbacks(registry, reply) == [two]
 
 
-def test_what_is_wanted_of_a_type() -> None:
+def test_which_tickers_of_a_type_are_wanted() -> None:
     registry = Registry()
     assert registry.table.wants("trade") is False
     registry.register("trade", one, "A")
@@ -99,7 +99,7 @@ def test_registrations_from_many_threads_are_all_there(short_switches: None) -> 
     assert len(registry.table.entries) == 8 * 13
 
 
-def test_a_change_in_the_midst_of_another_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_in_the_middle_of_another_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forced interleaving of two threads: the second registers while the first builds its table."""
     registry = Registry()
     first_time = iter([True])

@@ -173,7 +173,7 @@ def test_one_put_wakes_as_many_threads_as_it_has_messages(make: Make) -> None:
             thread.join(LONG)
 
 
-def test_a_closed_stream_ends_its_waiters_and_is_fed_no_more(make: Make) -> None:
+def test_a_closed_stream_ends_its_waiters_and_is_no_longer_fed(make: Make) -> None:
     dispatcher = make()
     with dispatcher.stream("trade") as stream:
         put(dispatcher, trade("A", 1))

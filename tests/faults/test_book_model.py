@@ -216,7 +216,7 @@ class BookAgainstModel(RuleBasedStateMachine):
                 for price, size in sorted(self.model[side].items(), reverse=True)
             ]
 
-    # the way of a frame
+    # the path of a frame
 
     def _delta(self, side: str, price: Decimal, change: Decimal, generation: str) -> None:
         msg: dict[str, Any] = {"market_ticker": "A", "side": side}

@@ -174,7 +174,7 @@ def test_R04_one_warning_for_a_lag(
     held.go_on.set()
 
 
-def test_R04_faults_that_nobody_takes_are_bounded(
+def test_R04_faults_that_no_one_takes_are_bounded(
     exchange: Exchange,
     make_feed: FeedMaker,
     caplog: pytest.LogCaptureFixture,
@@ -354,7 +354,7 @@ def test_R07_callback_waits_for_everything(overflow: str, exchange: Exchange, ma
 # -- our own worker is at fault ------------------------------------------------------------------------------
 
 
-def test_R19_defect_of_the_dispatcher_is_counted_and_told(
+def test_R19_defect_of_the_dispatcher_is_counted_and_reported(
     exchange: Exchange,
     make_feed: FeedMaker,
     monkeypatch: pytest.MonkeyPatch,

@@ -324,7 +324,7 @@ def test_R37_a_signal_of_choice(feed: KalshiFeed) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @BOTH
-def test_R37_a_forked_child_dies_of_it_as_any_process(
+def test_R37_a_forked_child_dies_of_it_like_any_process(
     number: signal.Signals, exchange: Exchange, tmp_path: Path
 ) -> None:
     """multiprocessing ends its workers with SIGTERM; a handler that closed the parent's feed would keep them
@@ -351,7 +351,7 @@ def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path)
     hang."""
     body = """
     import faulthandler, logging
-    logging.getLogger('kalshi_feed').addHandler(logging.NullHandler())  # that nobody is there
+    logging.getLogger('kalshi_feed').addHandler(logging.NullHandler())  # the dials are refused
     faulthandler.dump_traceback_later(170, exit=True)
     from kalshi_feed.engine import engine as module
     from kalshi_feed import feed as face
@@ -369,7 +369,7 @@ def test_R37_a_signal_right_before_the_start(exchange: Exchange, tmp_path: Path)
                 if count == at:
                     os.kill(os.getpid(), signal.SIGTERM)
             return trace
-        feed = KalshiFeed(credentials, url='wss://127.0.0.1:1/', ssl_context=context)  # nobody is there
+        feed = KalshiFeed(credentials, url='wss://127.0.0.1:1/', ssl_context=context)  # nothing listens there
         ender = threading.Timer(1.0, feed.close)
         if at < 0:
             ender.start()

@@ -68,7 +68,7 @@ def test_N41_cut_after_n_bytes_with_fin_and_with_reset(
                 enough, until = proxy.limited + 2, time.monotonic() + 10
                 while proxy.limited < enough:
                     assert time.monotonic() < until, (
-                        f"cut after {n} bytes, reset={reset}: the feed does not recover"
+                        f"cut after {n} bytes, reset={reset}: the feed did not recover"
                     )
                     exchange.change(A, "yes", "0.40", next(moves))
                     time.sleep(0.0005)

@@ -147,7 +147,7 @@ def test_N28_fragments_out_of_order(exchange: Exchange, make_feed: FeedMaker, ra
         b"\x03\xe8\xed\xa0\x80",
     ],
 )
-def test_N33_closes_that_are_none(exchange: Exchange, make_feed: FeedMaker, payload: bytes) -> None:
+def test_N33_invalid_closes(exchange: Exchange, make_feed: FeedMaker, payload: bytes) -> None:
     costs_the_connection(make_feed, exchange, frame(CLOSE, payload), "1002")
 
 
@@ -231,7 +231,7 @@ def test_N23_binary_frames_are_counted_and_too_many_cost_the_connection(
     assert keeper.of("note") == []
 
 
-def test_N11_data_without_pings_is_life(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_N11_data_without_pings_is_a_sign_of_life(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.pings = False
     feed = make_feed(HurriedFeed, idle_timeout=1.0)
     keeper = Bookkeeper(feed)

@@ -81,7 +81,7 @@ def test_H02_absurd_dates_are_not_followed(ahead: float, make_feed: FeedMaker) -
     assert len(script.requests) == 1
 
 
-def test_H02_nor_reached_step_by_step(make_feed: FeedMaker) -> None:
+def test_H02_nor_followed_step_by_step(make_feed: FeedMaker) -> None:
     def accepts_and_goes(peer: Peer) -> None:
         peer.handshake()
         peer.sock.close()
@@ -315,7 +315,7 @@ def closes(code: int | None) -> Callable[[Peer], None]:
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1011, 4000])
-def test_H12_accepted_and_closed_at_once_for_ever(code: int | None, make_feed: FeedMaker) -> None:
+def test_H12_accepted_and_closed_at_once_forever(code: int | None, make_feed: FeedMaker) -> None:
     script = Script(*[closes(code)] * 50)
     with RawServer(script) as server:
         policy = ReconnectPolicy(initial_delay=0.002, max_delay=0.6, jitter=False)
@@ -344,7 +344,7 @@ def test_H12_even_when_every_book_became_live(exchange: Exchange, make_feed: Fee
     feed.close()
 
 
-def test_H13_every_attempt_is_signed_anew(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H13_every_attempt_is_signed_again(exchange: Exchange, make_feed: FeedMaker) -> None:
     script = Script(*[says("503 Service Unavailable")] * 3, *[closes(None)] * 3)
     with RawServer(script) as server:
         feed, _ = of(make_feed, server)

@@ -370,7 +370,7 @@ def test_R17_threads_start_close_and_subscribe_at_once(exchange: Exchange, make_
     "error", [RuntimeError("can't start new thread"), MemoryError(), OSError(24, "Too many open files")]
 )
 @pytest.mark.parametrize("seam", ["thread", "worker", "descriptors"])
-def test_R21_start_that_cannot_be(
+def test_R21_start_that_cannot_work(
     seam: str, error: Exception, exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = make_feed()

@@ -158,7 +158,7 @@ def test_a_snapshot_that_jumps_in_silence_is_found(told: Told) -> None:
 
 
 @pytest.mark.parametrize(("event", "name"), [(GAP, "gap"), (LOST, "connection lost"), (LAGGED, "lagged")])
-def test_an_announced_loss_is_none_but_only_once(told: Told, event: Any, name: str) -> None:
+def test_an_announced_loss_is_excused_but_only_once(told: Told, event: Any, name: str) -> None:
     told.tell(told.snapshot())
     told.change()
     told.change()
@@ -196,7 +196,7 @@ def test_a_delta_before_any_snapshot_is_found(told: Told) -> None:
     assert told.found()[0] == 1
 
 
-def test_what_the_user_leaves_is_no_loss(told: Told) -> None:
+def test_what_the_user_leaves_is_not_a_loss(told: Told) -> None:
     told.tell(told.snapshot())
     told.ledger.left(A)
     told.change()

@@ -111,7 +111,7 @@ def test_S29_a_dead_market_that_answers_nothing_is_stale(exchange: Exchange, mak
     assert feed.health().is_ok
 
 
-def test_S33_markets_that_move_are_never_doubted() -> None:
+def test_S33_markets_that_move_are_never_suspected() -> None:
     """Books, tickers and trades of busy markets race all the time, without a single false alarm."""
     with Exchange(20, key_type="ed25519", rate=2000, seed=7) as busy:
         feed = DoubtingFeed(busy.credentials, url=busy.url, ssl_context=busy.ssl_context)
@@ -132,7 +132,7 @@ def test_S33_markets_that_move_are_never_doubted() -> None:
 
 
 @pytest.mark.parametrize("use_yes_price", [True, False])
-def test_S35_the_convention_is_always_said_and_the_book_the_same(
+def test_S35_the_convention_is_always_stated_and_the_book_the_same(
     use_yes_price: bool, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(use_yes_price=use_yes_price)
@@ -168,7 +168,7 @@ def test_S35_an_exchange_that_answers_in_the_other_convention_is_found_out(
     wait_until(lambda: heard.kinds() == ["crossed_book"])
 
 
-def test_S35_also_by_the_ticker(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_S35_the_ticker_reveals_it_too(exchange: Exchange, make_feed: FeedMaker) -> None:
     """A reversed book need not be crossed. Then the ticker contradicts it, and the snapshot that the feed
     asks for confirms that."""
     exchange.quirks.use_yes_price = False
@@ -182,7 +182,7 @@ def test_S35_also_by_the_ticker(exchange: Exchange, make_feed: FeedMaker) -> Non
 # -- S36: crossed --------------------------------------------------------------------------------------------
 
 
-def test_S36_a_crossed_book_that_lasts_is_flagged_told_and_asked_for_once(
+def test_S36_a_crossed_book_that_lasts_is_flagged_reported_and_asked_for_once(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(DoubtingFeed)

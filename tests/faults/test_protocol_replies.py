@@ -16,7 +16,7 @@ from tests.support import wait_until
 C = "KXTEST-26-C"
 
 
-def test_S23_a_refusal_reaches_everybody_who_waits_and_is_not_retried(
+def test_S23_a_refusal_reaches_everyone_who_waits_and_is_not_retried(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
     feed.wait_for_book(B, timeout=5)
@@ -129,7 +129,7 @@ def test_S28_no_answer_to_any_other_command(lost: str, exchange: Exchange, make_
     assert actions(exchange)[: len(on_the_first)].count(lost) == 2
 
 
-def test_S30_an_end_that_crosses_our_own_is_no_reason_to_subscribe_again(
+def test_S30_an_end_that_crosses_our_own_is_not_a_reason_to_subscribe_again(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(HurriedFeed)

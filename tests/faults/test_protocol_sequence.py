@@ -105,7 +105,7 @@ def test_S03_swapped_deltas_are_repaired(exchange: Exchange, make_feed: FeedMake
     witness.check()
 
 
-def test_S05_unknown_sid_is_told_once_and_ignored(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S05_unknown_sid_is_reported_once_and_ignored(exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     feed.subscribe(["orderbook_delta", "trade"], [A]).wait(5)
     book = feed.wait_for_book(A, timeout=5)
@@ -278,7 +278,7 @@ def test_S31_replies_may_use_up_a_number_or_repeat_one_or_have_none(
 
 
 @pytest.mark.parametrize("numbered", ["next", "last", "none"])
-def test_S32_snapshots_asked_for_may_be_numbered_otherwise(
+def test_S32_requested_snapshots_may_be_numbered_differently(
     numbered: Any, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     """They take the next number, as was observed (PROTOCOL.md 5.2). If they repeat the last one, they are

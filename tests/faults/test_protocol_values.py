@@ -47,14 +47,14 @@ BAD_DELTAS: dict[str, dict[str, Any]] = {
     "ticker null": {"market_ticker": None},
     "msg null": {"msg": None},
     "msg a list": {"msg": []},
-    "msg a text": {"msg": "delta"},
-    "seq a text": {"seq": "7"},
+    "msg a string": {"msg": "delta"},
+    "seq a string": {"seq": "7"},
     "seq negative": {"seq": -1},
     "seq true": {"seq": True},
     "seq a fraction": {"seq": 2.5},
     "seq beyond 64 bits": {"seq": 2**70},
     "seq null": {"seq": None},
-    "sid a text": {"sid": "1"},
+    "sid a string": {"sid": "1"},
     "sid null": {"sid": None, "seq": None},
     "type a number": {"type": 5},
     "type null": {"type": None},
@@ -123,7 +123,7 @@ BAD_SNAPSHOTS: dict[str, dict[str, Any]] = {
     "half a level": {"yes_dollars_fp": [["0.4000"]]},
     "three quarters of a level": {"yes_dollars_fp": [["0.4000", "1.00", "2.00"]]},
     "levels in a dict": {"yes_dollars_fp": {"0.4000": "1.00"}},
-    "a text": {"no_dollars_fp": "none"},
+    "a string": {"no_dollars_fp": "none"},
     "numbers too fine": {"no_dollars_fp": [[0.4, 1.001]]},
     "no ticker": {"market_ticker": None},
 }
@@ -155,7 +155,7 @@ UNREADABLE = {
     "blank": b"  ",
     "null": b"null",
     "a number": b"17",
-    "a text": b'"hello"',
+    "a string": b'"hello"',
     "a list": b"[]",
     "two objects": b"{}{}",
     "trailing garbage": b'{"type":"ok","id":1}x',
@@ -281,7 +281,7 @@ def test_S22_unknown_fields_and_missing_optional_ones_do_no_harm(
 
 
 BAD_IDS = {
-    "a text": "1",
+    "a string": "1",
     "true": True,
     "negative": -1,
     "a fraction": 1.5,
@@ -292,7 +292,7 @@ BAD_IDS = {
 
 @pytest.mark.parametrize("value", BAD_IDS.values(), ids=BAD_IDS)
 @pytest.mark.parametrize("name", ["id", "sid", "seq"])
-def test_S15_numbers_of_a_reply_that_are_none(
+def test_S15_numbers_of_a_reply_that_are_not_numbers(
     name: str, value: Any, exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     """The reply is as good as lost: the feed asks again and goes on."""
@@ -365,7 +365,7 @@ def test_S17_what_the_peer_makes_up_is_not_kept(exchange: Exchange, make_feed: F
     assert heard.gaps == []
 
 
-def test_S34_old_future_and_missing_times_are_a_figure_and_no_more(
+def test_S34_old_future_and_missing_times_only_change_a_metric(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed()

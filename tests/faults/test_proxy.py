@@ -126,7 +126,7 @@ def says(data: bytes) -> Callable[[Peer], None]:
         lambda peer: None,
     ],
 )
-def test_P03_nonsense_of_a_proxy_is_tried_again(
+def test_P03_nonsense_from_a_proxy_is_tried_again(
     handler: Callable[[Peer], None], exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     tunnel, dials = Tunnel(), []
@@ -169,7 +169,7 @@ def test_P04_dropped_tunnel_is_replaced_and_the_proxy_named(
         feed.close()
 
 
-def test_P06_loopback_and_no_proxy_pass_the_environments_proxy_by(
+def test_P06_loopback_and_no_proxy_bypass_the_environments_proxy(
     exchange: Exchange, make_feed: FeedMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tunnel = Tunnel()

@@ -43,7 +43,7 @@ def test_H06_odd_targets(location: list[str], make_feed: FeedMaker) -> None:
     assert len(script.requests) == 1 and len(change.reason) < 600
 
 
-def test_H14_a_maintenance_passes(
+def test_H14_maintenance_passes(
     exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange.reject_next(1, 302, {"Location": "https://status.example/maintenance"})
@@ -71,7 +71,7 @@ def test_H14_every_one_of_them_is_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also after a healthy session, and no number of them ends the feed."""
+    """That includes those after a healthy session, and no number of them ends the feed."""
     monkeypatch.setattr("kalshi_feed.session.retry._SLOW_DELAY", 0.02)
     feed = make_feed(HurriedFeed)
     heard = Recorder(feed)
@@ -87,7 +87,7 @@ def test_H14_every_one_of_them_is_a_warning(
 @pytest.mark.parametrize(
     ("policy", "dials"), [(ReconnectPolicy.never(), 1), (ReconnectPolicy(2, 0.0, 0.0), 3)]
 )
-def test_H14_the_policy_decides_as_of_any_other_loss(
+def test_H14_the_policy_decides_as_for_any_other_loss(
     policy: ReconnectPolicy,
     dials: int,
     exchange: Exchange,

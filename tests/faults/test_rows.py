@@ -17,7 +17,7 @@ def test_every_row_has_its_test_or_its_reason() -> None:
     assert not missing, f"neither tested nor decided: {' '.join(missing)}"
 
 
-def test_no_name_and_no_decision_is_of_a_row_that_does_not_exist() -> None:
+def test_no_name_and_no_decision_is_for_a_row_that_does_not_exist() -> None:
     """So a row cannot get lost either: its test or its decision would be left over."""
     assert not (proved().keys() | decided().keys()) - set(ROWS)
 
@@ -34,7 +34,7 @@ def test_every_cell_of_every_row_is_filled() -> None:
     assert [row.id for row in MATRIX if not all(row)] == []
 
 
-def test_every_decision_is_whole_and_there_once() -> None:
+def test_every_decision_is_complete_and_there_once() -> None:
     assert [cells for _, cells in decisions() if not all(cells)] == []
     assert len(decisions()) == len(decided())
 

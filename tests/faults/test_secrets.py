@@ -281,7 +281,7 @@ def says_back(peer: Peer) -> None:
 
 
 def shown(error: BaseException) -> list[str]:
-    """Return all that shows of an error: strings, locals, its pickle, and the traceback as it is printed."""
+    """Return everything an error can show: strings, locals, its pickle, and the printed traceback."""
     return [
         *shown_with_locals(error),
         "".join(traceback.format_exception(type(error), error, None)),
@@ -332,7 +332,7 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
                 secrets.check(text, "the error of a FeedFault")
 
 
-def test_K02_an_unknown_argument_tells_nothing_either(exchange: Exchange, secrets: Secrets) -> None:
+def test_K02_an_unknown_argument_reveals_nothing_either(exchange: Exchange, secrets: Secrets) -> None:
     environ = {
         "KALSHI_API_KEY_ID": exchange.api_key_id,
         "KALSHI_PRIVATE_KEY": exchange.private_key_pem.decode(),

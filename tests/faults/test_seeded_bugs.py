@@ -15,7 +15,7 @@ def test_the_seed_fits(bug: Bug) -> None:
     assert (ROOT / bug.tests.partition("::")[0]).exists()
 
 
-def test_a_seed_that_fits_no_longer_is_told() -> None:
+def test_a_seed_that_no_longer_fits_is_reported() -> None:
     told = misfit(BUGS[0]._replace(old="what is not there"))
     assert told is not None and "must be renewed" in told and BUGS[0].file in told
 

@@ -126,7 +126,7 @@ def test_T03_the_default_context_knows_certifi_and_nothing_else(
     "content",
     [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
 )
-def test_T09_unusable_ca_bundle_is_told_at_construction(
+def test_T09_unusable_ca_bundle_is_refused_at_construction(
     content: bytes | None, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle.pem"
@@ -172,7 +172,7 @@ def old() -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(("make", "words"), [(unverified, "verify_mode"), (old, "minimum_version")])
-def test_T06_T10_a_weak_context_is_for_loopback_only_and_said_to_be(
+def test_T06_T10_a_weak_context_is_for_loopback_only_and_logged(
     make: Callable[[], ssl.SSLContext],
     words: str,
     exchange: Exchange,
@@ -205,7 +205,7 @@ def test_T10_a_context_that_is_weakened_later(make_feed: FeedMaker, monkeypatch:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_T06_server_of_old_tls_is_fatal(make_feed: FeedMaker) -> None:
+def test_T06_server_with_old_tls_is_fatal(make_feed: FeedMaker) -> None:
     ca = trustme.CA()
     server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     ca.issue_cert("127.0.0.1").configure_cert(server_context)

@@ -48,10 +48,10 @@ class Witness:
 
 
 def actions(exchange: Exchange) -> list[str]:
-    """What the exchange was asked so far: the command, or the action of an update."""
+    """What the exchange has been asked so far: the command, or the action of an update."""
     return [c.get("params", {}).get("action", c["cmd"]) for c in exchange.commands]
 
 
 def number_of(exchange: Exchange, action: str) -> int:
-    """How often the exchange was asked for it."""
+    """How often the exchange has been asked for it."""
     return actions(exchange).count(action)

@@ -29,7 +29,7 @@ def test_message_above_the_limit_ends_the_connection(exchange: Exchange, make_fe
     assert heard.of("news") == []
 
 
-def test_binary_frame_is_ignored_counted_and_told(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_binary_frame_is_ignored_counted_and_reported(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     heard = Recorder(feed)
     feed.start().wait_for_book(A, timeout=5)

@@ -126,7 +126,7 @@ def test_an_answer_behind_a_backlog_is_not_overdue(exchange: Exchange, make_feed
         assert sum(command["cmd"] == "update_subscription" for command in exchange.commands) == 1
 
 
-def test_reading_paused_for_longer_than_the_idle_timeout_is_no_death(
+def test_reading_paused_for_longer_than_the_idle_timeout_is_not_a_loss(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     exchange.heartbeat = 0.2

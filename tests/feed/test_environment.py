@@ -23,7 +23,7 @@ URLS = {
     "demo": ({"KALSHI_ENV": "demo"}, DEMO_URL),
     "url": ({"KALSHI_URL": ELSEWHERE}, ELSEWHERE),
     "both": ({"KALSHI_URL": ELSEWHERE, "KALSHI_ENV": "demo"}, ELSEWHERE),
-    "url, and an env that is none": ({"KALSHI_URL": ELSEWHERE, "KALSHI_ENV": "moon"}, ELSEWHERE),
+    "url, and an unknown env": ({"KALSHI_URL": ELSEWHERE, "KALSHI_ENV": "moon"}, ELSEWHERE),
 }
 
 
@@ -49,7 +49,7 @@ def test_the_url(case: str, access: Access, monkeypatch: pytest.MonkeyPatch) -> 
     assert url_for(None, "wss://over.example/") == "wss://over.example/"
 
 
-def test_an_env_that_is_none(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_env(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KALSHI_URL", raising=False)
     monkeypatch.setenv("KALSHI_ENV", "moon")
     for read in (

@@ -131,7 +131,7 @@ def test_H03_other_refusals_are_fatal_too(status: int, exchange: Exchange, make_
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520])
-def test_H05_passing_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_H05_temporary_refusals_are_retried(status: int, exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.reject_next(2, status=status)
     feed = make_feed()
     heard = Recorder(feed)
@@ -146,7 +146,7 @@ def test_H05_passing_refusals_are_retried(status: int, exchange: Exchange, make_
 
 
 @pytest.mark.parametrize("context", ["certifi", "another CA"])
-def test_T03_unknown_ca_is_told_at_once(context: str, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_T03_unknown_ca_is_reported_at_once(context: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     with Exchange(key_type="ed25519") as stranger:
         feed = make_feed(ssl_context=None if context == "certifi" else stranger.ssl_context)
     began = time.monotonic()
@@ -159,7 +159,7 @@ def test_T03_unknown_ca_is_told_at_once(context: str, exchange: Exchange, make_f
     assert feed.state is FeedState.FAILED
 
 
-def test_T02_wrong_host_name_is_told_at_once(make_feed: FeedMaker) -> None:
+def test_T02_wrong_host_name_is_reported_at_once(make_feed: FeedMaker) -> None:
     ca = trustme.CA()
     server_context, client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     ca.issue_cert("somebody-else.example").configure_cert(server_context)
@@ -307,7 +307,7 @@ def test_the_guides_policy_counts_from_1_s_to_60_s() -> None:
     assert [with_jitter.delay(3, chance) for chance in (0.0, 0.5, 1.0)] == [2, 3, 4]
 
 
-def test_first_delay_of_the_guides_policy_is_told_and_close_ends_it(
+def test_first_delay_of_the_guides_policy_is_reported_and_close_ends_it(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(reconnect=GUIDE)

@@ -161,7 +161,7 @@ def test_R16_close_waits_for_threads_that_have_not_begun(make_feed: FeedMaker) -
     assert own_threads() == []
 
 
-def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(
+def test_R16_start_after_close_keeps_callbacks_subscriptions_and_metrics(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed()
@@ -196,7 +196,7 @@ def test_R16_start_after_close_keeps_callbacks_subscriptions_and_figures(
     ]  # fmt: skip
 
 
-def test_start_after_exhausted_retries_counts_anew(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_start_after_exhausted_retries_counts_from_zero(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.close()
     feed = make_feed(reconnect=ReconnectPolicy(max_retries=2, initial_delay=0.01))
     heard = Recorder(feed)

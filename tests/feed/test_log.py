@@ -71,7 +71,7 @@ def live_with_a_gap(exchange: Exchange, feed: KalshiFeed) -> None:
         wait_equal(feed, exchange, A, B)
 
 
-def test_debug_tells_the_conversation(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_debug_logs_the_conversation(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     with kept(feed, logging.DEBUG) as log:
         live_with_a_gap(exchange, feed)
@@ -123,7 +123,7 @@ def test_no_secret_at_debug(exchange: Exchange, make_feed: FeedMaker) -> None:
         secrets.check(f"{record.getMessage()} {record.__dict__}", "a log record")
 
 
-def test_info_tells_the_connection_gaps_and_faults(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_info_logs_the_connection_gaps_and_faults(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     with kept(feed, logging.INFO) as log:
         live_with_a_gap(exchange, feed)

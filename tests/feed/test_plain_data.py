@@ -48,7 +48,7 @@ FIGURES = (
 
 
 @pytest.mark.parametrize("thing", (*EVENTS, *FIGURES), ids=lambda thing: type(thing).__name__)
-def test_events_and_figures_are_plain(thing: Any) -> None:
+def test_events_and_metrics_are_plain(thing: Any) -> None:
     told = thing.to_dict()
     assert json.loads(json.dumps(told, allow_nan=False)) == told == thing.to_dict(float)
     with flask.Flask("x").app_context():
@@ -217,8 +217,8 @@ def test_K12_any_other_name_is_accepted_with_one_warning(
         ask("brand_new")
         ask("another")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "this version knows no message type 'brand_new'",
-        "this version knows no message type 'another'",
+        "this version does not know the message type 'brand_new'",
+        "this version does not know the message type 'another'",
     ]
 
 

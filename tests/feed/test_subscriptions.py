@@ -144,7 +144,7 @@ def test_parameters_reach_the_wire(exchange: Exchange, feed: KalshiFeed) -> None
 
 
 @pytest.mark.parametrize("use_yes_price", [True, False])
-def test_use_yes_price_is_always_said(use_yes_price: bool, exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_use_yes_price_is_always_sent(use_yes_price: bool, exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(use_yes_price=use_yes_price).start()
     heard = Recorder(feed)
     book = feed.wait_for_book(A, timeout=5)

@@ -62,7 +62,7 @@ def test_S24_terminal_error_resubscribes(code: int, exchange: Exchange, make_fee
     assert (len(exchange.handshakes), subscription.state) == (1, SubscriptionState.ACTIVE)
 
 
-def test_S30_subscription_ended_by_the_exchange_is_made_anew(
+def test_S30_subscription_ended_by_the_exchange_is_made_again(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(HurriedFeed)
@@ -99,7 +99,7 @@ def test_S28_unanswered_command_is_repeated_then_the_connection_replaced(
     assert feed.stats().reconnects == 1
 
 
-def test_a_refused_list_is_told_and_not_asked_for_in_a_storm(
+def test_a_refused_list_is_reported_and_not_asked_for_in_a_storm(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
     feed = make_feed(HurriedFeed).start().wait_until_connected(5)

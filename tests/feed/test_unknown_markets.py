@@ -27,7 +27,8 @@ def test_S39_wait_for_book_raises_on_the_exchanges_answer(exchange: Exchange, fe
     heard, views = Recorder(feed), list[BookView]()
     feed.on_book(views.append)
     with pytest.raises(
-        UnknownMarketError, match=f"the exchange knows no market {TYPO}: write the market's whole ticker"
+        UnknownMarketError,
+        match=f"the exchange does not know the market {TYPO}: write the market's whole ticker",
     ) as caught:
         feed.wait_for_book(TYPO, timeout=5)
     assert (caught.value.market_ticker, caught.value.status, caught.value.was_known) == (
@@ -128,7 +129,7 @@ def test_S39_a_market_that_is_over_is_reported_and_does_not_degrade(
     wait_until(lambda: heard.kinds() == ["unknown_market"])
 
 
-def test_S39_a_wait_ends_with_its_timeout_when_nobody_answers(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S39_a_wait_ends_with_its_timeout_when_no_one_answers(exchange: Exchange, feed: KalshiFeed) -> None:
     with pytest.raises(UnknownMarketError):
         feed.wait_for_book(TYPO, timeout=5)
     exchange.mute_books = {TYPO}
@@ -139,7 +140,7 @@ def test_S39_a_wait_ends_with_its_timeout_when_nobody_answers(exchange: Exchange
 # -- R36 -----------------------------------------------------------------------------------------------------
 
 
-def test_R36_wait_for_update_ends_when_nobody_wants_the_book_any_more(
+def test_R36_wait_for_update_ends_when_the_book_is_no_longer_wanted(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
     book = feed.wait_for_book(A, timeout=5)
@@ -162,12 +163,12 @@ def test_R36_a_wait_for_more_than_the_end_is_woken_too(exchange: Exchange, feed:
     assert isinstance(waiting.ended(), StaleBookError)
 
 
-def test_R36_wait_for_update_of_a_book_that_nobody_ever_wanted(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R36_wait_for_update_of_a_book_that_was_never_wanted(exchange: Exchange, feed: KalshiFeed) -> None:
     with pytest.raises(StaleBookError, match=r"PENDING.*subscribes if necessary"):
         feed.book(B).wait_for_update()
 
 
-def test_R36_wait_for_book_is_woken_when_somebody_unsubscribes(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R36_wait_for_book_is_woken_when_someone_unsubscribes(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.mute_books = {A}
     call = in_thread(lambda: feed.wait_for_book(A))
     wait_until(lambda: inside.waiters(feed) == 1)
@@ -189,7 +190,7 @@ def test_R36_before_the_start_a_wait_is_ended_too(exchange: Exchange, make_feed:
 # -- R35 -----------------------------------------------------------------------------------------------------
 
 
-def test_R35_a_market_that_nobody_wants_nor_holds_is_forgotten(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R35_a_market_neither_wanted_nor_held_is_forgotten(exchange: Exchange, feed: KalshiFeed) -> None:
     views: list[BookView] = []
     feed.on_book(views.append)
     feed.wait_for_book(B, timeout=5)
@@ -212,9 +213,7 @@ def test_R35_a_market_that_nobody_wants_nor_holds_is_forgotten(exchange: Exchang
     assert inside.store(feed).view(tickers[0]) is None and set(feed.books) == {B}
 
 
-def test_R35_a_handle_that_somebody_holds_stays_readable_and_comes_back(
-    exchange: Exchange, feed: KalshiFeed
-) -> None:
+def test_R35_a_handle_still_held_stays_readable_and_comes_back(exchange: Exchange, feed: KalshiFeed) -> None:
     book = feed.wait_for_book(A, timeout=5)
     levels, version = sides(book), book.version
     feed.subscriptions[0].unsubscribe()
@@ -225,7 +224,7 @@ def test_R35_a_handle_that_somebody_holds_stays_readable_and_comes_back(
     wait_equal(feed, exchange, A)
 
 
-def test_R35_on_book_is_told_of_the_end_however_late_it_is(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_R35_on_book_hears_of_the_end_however_late_it_is(exchange: Exchange, feed: KalshiFeed) -> None:
     views, held = list[BookView](), threading.Event()
 
     def slow(view: BookView) -> None:

@@ -163,7 +163,7 @@ def test_S41_a_money_field_that_cannot_be_read_costs_that_field(junk: Any) -> No
         assert (twin, twin.extra) == (ticker, ticker.extra)
 
 
-def test_S41_inside_of_a_part_it_costs_that_field_too() -> None:
+def test_S41_inside_a_part_it_costs_that_field_too() -> None:
     legs = [
         {"market_ticker": "A", "yes_settlement_value_dollars": ""},
         {"market_ticker": "B", "yes_settlement_value_dollars": 0.5},

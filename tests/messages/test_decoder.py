@@ -92,7 +92,7 @@ def refused(frame: str | bytes) -> ProtocolError:
     ],
     ids=lambda frame: repr(frame[:40]),
 )
-def test_what_is_no_message(frame: str | bytes) -> None:
+def test_what_is_not_a_message(frame: str | bytes) -> None:
     error = refused(frame)
     assert (error.seq, error.sid) in ((None, None), (2, 3))
 
@@ -371,7 +371,7 @@ def test_sid_and_seq_of_an_unknown_type_are_strict(name: str, wrong: Any) -> Non
     assert {error.sid, error.seq} == {None, 3 if name == "sid" else 2}
 
 
-def test_an_error_tells_what_and_where() -> None:
+def test_an_error_says_what_and_where() -> None:
     error = refused(text(TRADE, count_fp="many"))
     assert str(error).startswith("trade: size 'many' is not a number of contracts")
     assert error.frame.startswith('{"type": "trade"')

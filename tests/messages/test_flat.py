@@ -254,7 +254,7 @@ def test_json_numbers_are_strict(type_: str, digits: str) -> None:
     ["NaN", "1_000", "1e3", "", " 1", "\u0661", "9" * 61, True, [], {}],
     ids=lambda wrong: repr(wrong)[:20],
 )
-def test_what_is_no_strike(wrong: Any) -> None:
+def test_what_is_not_a_strike(wrong: Any) -> None:
     assert "floor_strike" in str(refused("market_lifecycle_v2", floor_strike=wrong))
     assert refused("market_lifecycle_v2", additional_metadata={"floor_strike": wrong})
 

@@ -73,7 +73,7 @@ def test_upstream_values(number: str) -> None:
     assert value(data=f'{{"value":{number}}}').value == Decimal(number.strip('"'))
 
 
-def test_the_base_tells_no_value() -> None:
+def test_the_base_has_no_value() -> None:
     assert IndexMessage(wire=UNSET).value is None
 
 

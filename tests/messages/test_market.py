@@ -78,7 +78,7 @@ def test_ticker_generations_are_equal() -> None:
     assert (message.volume_int, message.open_interest_int) == (33896, 20422)
 
 
-def test_empty_text_on_a_ticker_is_absent() -> None:
+def test_an_empty_string_on_a_ticker_is_absent() -> None:
     message = ticker(price_dollars="", volume_fp="", yes_bid_size_fp="")
     assert (message.price, message.volume, message.yes_bid_size) == (None, None, None)
     assert message.price_dollars == ""

@@ -59,7 +59,7 @@ def test_S42_an_errors_code_and_text_wherever_they_stand(frame: dict[str, Any]) 
     }  # fmt: skip
 
 
-def test_S42_its_markets_too_and_the_session_tells_it() -> None:
+def test_S42_its_markets_too_and_the_session_reports_it() -> None:
     message = outcome(
         b'{"type":"error","id":2,"code":26,"message":"limit","market_ticker":"A","market_tickers":["B"]}'
     )

@@ -136,14 +136,14 @@ def test_ready_values_under_their_names() -> None:
     assert not {"fee_cost", "ts", "ts_ms", "yes_price_cents", "yes_price_dollars"} & fill.keys()
 
 
-def test_parts_are_told_like_messages() -> None:
+def test_parts_become_plain_data_like_messages() -> None:
     told = decode(text(FLAT["market_lifecycle_v2"])).to_dict()
     assert told["price_ranges"][0] == {"start_price": "0.0000", "end_price": "0.1000", "tick": "0.0010"}
     assert told["additional_metadata"]["custom_strike"] == {"Team": "A-1", "Weight": "1.5"}
     assert told["additional_metadata"]["expected_expiration_at"] == "2023-09-14T20:00:00+00:00"
 
 
-def test_an_unknown_message_is_told_whole() -> None:
+def test_an_unknown_message_becomes_plain_data_as_a_whole() -> None:
     frame = {
         "type": "brand_new",
         "sid": 3,

@@ -188,7 +188,7 @@ def test_C14_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, "1", None, True, 1.5])
-def test_headers_of_no_format(tmp_path: Path, number: Any) -> None:
+def test_headers_without_a_known_format(tmp_path: Path, number: Any) -> None:
     path = written(
         tmp_path / "odd.ndjson", [json.dumps({"kalshi_feed_recording": {"format": number}}).encode()]
     )

@@ -53,7 +53,7 @@ def together(*works: Callable[[], object]) -> None:
 
 
 def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
-    """One thread follows a book; another takes a stream and reads another book, some waits with a timeout."""
+    """One thread follows a book; another takes a stream and reads another book, partly with timeouts."""
     feed = KalshiFeed.replay(path, speed="wait")
     both = threading.Barrier(2)
     reported: tuple[list[Any], list[Any]] = ([], [])

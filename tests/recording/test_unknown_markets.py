@@ -120,7 +120,7 @@ def test_S39_a_recording_from_before_is_not_disturbed(tmp_path: Path) -> None:
     }
 
 
-def test_S39_in_a_replay_a_wait_asks_nobody(tmp_path: Path) -> None:
+def test_S39_in_a_replay_a_wait_asks_no_one(tmp_path: Path) -> None:
     path = tmp_path / "one.ndjson"
     with Exchange() as exchange, live(exchange, Incurious) as feed:
         exchange.add_market(A, yes={"0.40": 10})

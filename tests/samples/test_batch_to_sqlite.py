@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
     assert "unable to open database file" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_an_outage_is_told_and_what_it_leaves_as_well(access: Access, tmp_path: Path) -> None:
+def test_an_outage_is_reported_and_so_are_the_rows_it_leaves(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     options = ("KX-A", "--file", str(file), "--batch", "20", "--patience", "0.2")
     with started(str(SAMPLES / "batch_to_sqlite.py"), *options, **with_access(access)) as process:

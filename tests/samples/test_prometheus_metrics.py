@@ -8,9 +8,10 @@ import urllib.request
 
 import pytest
 
+from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, started
+from .support import SAMPLES, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
@@ -36,3 +37,9 @@ def test_it_is_scraped() -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
+
+
+def test_unknown_markets_end_it(access: Access) -> None:
+    ended = sample("prometheus_metrics.py", "TYPO", "--listen", "127.0.0.1:0", **with_access(access))
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("UnknownMarketError: the exchange knows no market TYPO")

@@ -68,3 +68,24 @@ def test_errors_are_one_line(
     assert "AuthenticationError: 127.0.0.1 answered the handshake with 403" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "TICKER" in sample(name).stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_unknown_markets_end_it(
+    access: Access, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where deltas.db is made
+    ended = sample(name, "TYPO", **with_access(access))
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("UnknownMarketError: the exchange knows no market TYPO")
+    assert "Traceback" not in ended.stderr
+
+
+def test_one_unknown_market_of_two_ends_nothing(access: Access) -> None:
+    with started(str(SAMPLES / "print_deltas.py"), "TYPO", "KX-A", **with_access(access)) as process:
+        assert process.stdout is not None
+        lines = (line for line in process.stdout if line.startswith("KX-A"))
+        assert sum(1 for _ in zip(range(20), lines, strict=False)) == 20
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and "TYPO" in err and "Traceback" not in err

@@ -116,7 +116,7 @@ def test_few_or_hasty_tickers_prove_nothing() -> None:
     assert asked(deny(driver, times=2, over=300.0)) == set()
 
 
-def test_a_ticker_that_agrees_ends_the_doubt() -> None:
+def test_a_ticker_that_agrees_ends_the_suspicion() -> None:
     driver = uncertain("A")
     assert deny(driver, times=2) == []
     driver.turn(ticker("A", TICKER_SID, **TRUTH))
@@ -163,7 +163,7 @@ def test_books_that_are_not_live_or_not_ours_are_left_alone() -> None:
     assert driver.session.cross_check._denied == {}
 
 
-def test_no_snapshot_of_a_doubted_book_makes_it_stale_and_the_repair_goes_on() -> None:
+def test_no_snapshot_of_a_suspected_book_makes_it_stale_and_the_repair_goes_on() -> None:
     driver = uncertain("A", "B")
     driver.venue.mute = {"A"}
     driver.play(deny(driver))
@@ -214,7 +214,7 @@ def test_a_gap_or_an_end_meanwhile_is_another_matter() -> None:
     assert driver.status("A") == "CLOSED" and driver.faults() == []
 
 
-def test_a_doubted_book_that_became_stale_meanwhile_is_not_reported_as_doubted() -> None:
+def test_a_suspected_book_that_became_stale_meanwhile_is_not_reported_as_suspected() -> None:
     driver = uncertain("A", "B")
     driver.venue.mute = {"A"}
     driver.play(deny(driver))
@@ -226,7 +226,7 @@ def test_a_doubted_book_that_became_stale_meanwhile_is_not_reported_as_doubted()
     assert "doubted_book" not in driver.faults()
 
 
-def test_many_doubted_books_are_asked_for_together_and_in_parts() -> None:
+def test_many_suspected_books_are_asked_for_together_and_in_parts() -> None:
     many = [f"M{n}" for n in range(700)]
     driver = uncertain(*many)
     driver.turn(*[ticker(name, TICKER_SID, **DENIAL) for name in many])
@@ -243,7 +243,7 @@ def test_many_doubted_books_are_asked_for_together_and_in_parts() -> None:
     assert driver.live() == set(many) and driver.faults() == []
 
 
-def test_with_no_sid_to_ask_on_nothing_is_asked() -> None:
+def test_without_a_sid_to_ask_on_nothing_is_asked() -> None:
     """The 2025 guide's `subscribed` does not name one."""
     driver = Driver()
     driver.want(BOOK, "A")
@@ -261,7 +261,7 @@ def test_with_no_sid_to_ask_on_nothing_is_asked() -> None:
     assert driver.live() == {"A"}
 
 
-def test_a_new_connection_begins_without_doubts() -> None:
+def test_a_new_connection_begins_without_suspicions() -> None:
     driver = uncertain("A")
     deny(driver, times=2)
     driver.disconnect()

@@ -105,7 +105,7 @@ def seen(part: Any, name: str) -> Any:
     return value
 
 
-def test_every_attribute_is_saved_or_known_without() -> None:
+def test_every_attribute_is_saved_or_need_not_be() -> None:
     for kind, part in parts_of(new_session()).items():
         joined = set(JOINED) if kind == "Wanted" else set()
         assert not SAVED[kind].keys() & DERIVABLE[kind].keys()

@@ -127,7 +127,7 @@ def test_the_last_request_wins() -> None:
     assert actions(driver.all_sent) == ["subscribe", "add_markets", "delete_markets"]
 
 
-def test_wanted_no_more_before_the_answer() -> None:
+def test_no_longer_wanted_before_the_answer() -> None:
     driver = Driver()
     driver.unwant(driver.want(BOOK, "A"))
     assert driver.connect() == []

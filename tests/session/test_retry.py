@@ -125,7 +125,7 @@ def test_fatal_at_once(error: KalshiFeedError) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_answers_that_may_pass(status: int) -> None:
+def test_temporary_answers(status: int) -> None:
     assert delays(retries(), 1, HandshakeRejected("x", status)) == [0.5]
 
 

@@ -41,7 +41,7 @@ def headers(exchange: Exchange, *, now_ms: int | None = None, path: str = PATH) 
 def wait_until(predicate: Callable[[], object], timeout: float = DEADLINE) -> None:
     deadline = time.monotonic() + timeout
     while not predicate():
-        assert time.monotonic() < deadline, "the awaited condition did not come true"
+        assert time.monotonic() < deadline, f"timed out after {timeout} s waiting for the condition"
         time.sleep(0.002)
 
 

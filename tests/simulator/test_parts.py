@@ -30,7 +30,7 @@ def foreign_privates(source: str) -> list[str]:
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
 def test_parts_do_not_reach_into_each_other(file: Path) -> None:
-    """But for the exchange itself, whose methods name the part that they delegate to."""
+    """Except for the exchange itself, whose methods name the part that they delegate to."""
     own = re.compile(r"line \d+: exchange\._\w+$") if file.stem == "exchange" else None
     found = foreign_privates(file.read_text("utf-8"))
     assert [one for one in found if own is None or not own.match(one)] == []

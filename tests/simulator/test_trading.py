@@ -187,7 +187,7 @@ def test_a_trade_at_an_orders_price_fills_it(exchange: Exchange, peer: Peer) -> 
     assert fold.books["A"] == exchange.book("A") and exchange.book("A")["yes"][D("0.4")] == 10
 
 
-def test_fill_of_an_order_and_of_none(exchange: Exchange, peer: Peer) -> None:
+def test_fill_of_an_order_and_without_one(exchange: Exchange, peer: Peer) -> None:
     order_id = exchange.place_order("A", "no", "0.50", 4)
     listen(peer)
     exchange.fill("A", order_id=order_id, count="1.5", fee_cost="0.020000")

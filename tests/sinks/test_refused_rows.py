@@ -89,7 +89,7 @@ def test_S45_a_refused_row_costs_that_row(store: Store, place: int) -> None:
     assert holes == ["the store refused a row: 1 rows dropped"]
 
 
-def test_S45_several_and_those_alone(store: Store) -> None:
+def test_S45_several_and_only_those(store: Store) -> None:
     make, read = store
     batcher = Batcher(make(), batch_rows=50, batch_seconds=0.01, retry=QUICK)
     for item in (BAD, BAD, delta(1), BAD, delta(2), delta(3), BAD):

@@ -1,11 +1,11 @@
 """``python -m tests.soak --minutes N --seed S``: the chaos soak.
 
-Three feeds over TLS, 50 markets, and 2,000 changes per second. Every one to three seconds comes another fault
-of the network, of the exchange or of the user, drawn from the seed (printed; random if not given). Meanwhile
-every LIVE book is compared with the exchange's history, and every delta that was not delivered with what was
-announced (tests/faults/oracle.py). At the end the faults stop, and every book must become LIVE and right in
-the promised time. The last line is JSON; the exit status is 1 if anything was wrong. Loopback only; it ends
-by itself.
+Three feeds over TLS, 50 markets, and 2,000 changes per second. Every one to three seconds another fault of
+the network, the exchange or the user begins, drawn from the seed (printed; random if not given). Meanwhile
+every LIVE book is compared with the exchange's history, and every delta that was not delivered with the
+losses that were announced (tests/faults/oracle.py). At the end the faults stop, and every book must become
+LIVE and right within the promised time. In ten minutes or more, memory must not keep growing. The last line
+is JSON; the exit status is 1 if anything was wrong. Loopback only; it ends by itself.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ class Line:
         return [reason for reason in self.feed.health().reasons if "callbacks are too slow" not in reason]
 
     def findings(self) -> list[str]:
-        """The first things that were found wrong so far, as text."""
+        """The first things that were found wrong so far, as strings."""
         texts = [text for look in self.looks for text in look.wrong.texts]
         texts += [
             f"not announced: {text}" for text in self.ledger.unannounced.texts

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kalshi_feed.simulator import Exchange
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.soak.line import Line
     from tests.soak.soak import Outcome
 
-__all__ = ["Process", "last_line", "report", "table"]
+__all__ = ["Process", "growth", "last_line", "report", "table"]
 
 MB = 1024 * 1024
 WARM_UP = 0.4  # the share of the notes that counts as warm-up; the rest must be flat
@@ -44,15 +45,12 @@ class Process:
         return f"{resident:.0f} MB, {threads} threads, {descriptors} descriptors"
 
     def slope(self) -> float | None:
-        """How fast memory grew after the warm-up, in MB per minute (least squares); None if there are too few
+        """How fast memory grew after the warm-up, in MB per minute, see growth(); None if there are too few
         notes."""
         notes = self.notes[int(len(self.notes) * WARM_UP) :]
         if len(notes) < 4:
             return None
-        mean_at = sum(note[0] for note in notes) / len(notes)
-        mean = sum(note[1] for note in notes) / len(notes)
-        spread = sum((note[0] - mean_at) ** 2 for note in notes)
-        return 60 * sum((note[0] - mean_at) * (note[1] - mean) for note in notes) / spread
+        return growth([(at / 60, resident) for at, resident, _, _ in notes])
 
     def figures(self) -> dict[str, Any]:
         """Return the results for the last line."""
@@ -67,10 +65,32 @@ class Process:
         }
 
 
+def growth(points: Sequence[tuple[float, float]]) -> float:
+    """How fast the second number of the points grows with the first, apart from one step.
+
+    A queue that fills for the first time keeps its memory: a step between two flat stretches, which is not a
+    leak. So the points are cut in two where that explains them best, and the slope (least squares) is the one
+    that both parts share, each at its own level. A leak shows in the parts, and so does a staircase. At least
+    four points, ordered, with different first numbers.
+    """
+
+    def fit(cut: int) -> tuple[float, float]:
+        """What two parallel lines leave unexplained, and their slope."""
+        away = [
+            (at - sum(x for x, _ in part) / len(part), value - sum(y for _, y in part) / len(part))
+            for part in (points[:cut], points[cut:])
+            for at, value in part
+        ]
+        slope = sum(x * y for x, y in away) / sum(x * x for x, _ in away)
+        return sum((y - slope * x) ** 2 for x, y in away), slope
+
+    return min(fit(cut) for cut in range(1, len(points)))[1]
+
+
 def report(
     outcome: Outcome, exchange: Exchange, oracle: Oracle, lines: list[Line], longest_stale: float
 ) -> None:
-    """Take down the results while the feeds still exist."""
+    """Record the results while the feeds still exist."""
     stats = [line.feed.stats() for line in lines]
     looks = [look for line in lines for look in line.looks]
     announced: Counter[str] = Counter()
