@@ -238,11 +238,11 @@ class KalshiFeed(Callbacks, ByType):
         ConfigurationError.
         """
         if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
-            raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
+            raise ConfigurationError(f"must be a positive number, 'max' or 'wait', not {speed!r}", "speed")
         for argument, moment in (("at", at), ("until", until)):
             if isinstance(moment, datetime) and moment.tzinfo is None:
                 raise ConfigurationError(
-                    f"{argument} must be an aware datetime (with a tzinfo), or seconds after the beginning"
+                    "must be an aware datetime (with a tzinfo), or seconds after the beginning", argument
                 )
             if moment is not None and not isinstance(moment, datetime):
                 checked_timeout(moment)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ..connection.context import ca_context
 from ..connection.environment import exchange_context, exchange_url
-from ..credentials import Credentials
-from ..errors import ConfigurationError
+from ..credentials import PATH_VARIABLE, Credentials
+from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
 
 if TYPE_CHECKING:
@@ -34,9 +34,14 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
     if key_id is not None:
         environ["KALSHI_API_KEY_ID"] = key_id
     if key_file is not None:
-        environ["KALSHI_PRIVATE_KEY_PATH"] = key_file
+        environ[PATH_VARIABLE] = key_file
         environ.pop("KALSHI_PRIVATE_KEY", None)
-    return Credentials.from_env(environ)
+    try:
+        return Credentials.from_env(environ)
+    except CredentialsError as error:
+        if key_file is None or error.argument != PATH_VARIABLE:
+            raise
+        raise CredentialsError(error.problem, "--key-file") from error
 
 
 def url_for(env: str | None, url: str | None) -> str:

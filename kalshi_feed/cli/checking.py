@@ -148,7 +148,7 @@ def _failed(
 ) -> None:
     known = report.failed is not None  # a wrong clock, whose step has the advice already
     report.add(
-        Step(step, "failed", in_own_terms(str(error)), () if known else advice(step, error, endpoint, proxy))
+        Step(step, "failed", in_own_terms(error), () if known else advice(step, error, endpoint, proxy))
     )
     report.end(NOT_REACHED)
 

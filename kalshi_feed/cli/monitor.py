@@ -18,7 +18,7 @@ from ..feed import KalshiFeed
 from ..messages import Fill, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
 from .model import Figures, Ladder, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, row_of
-from .wording import in_own_terms, short
+from .wording import short
 
 __all__ = ["Monitor", "clock_text", "fill_text", "note_of", "time_text", "trade_text"]
 
@@ -203,18 +203,18 @@ def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
     if isinstance(event, StateChange):
         if event.state is FeedState.CONNECTED:
             return "CONNECTED", "good"
-        words = short if event.state is FeedState.RECONNECTING else in_own_terms
-        reason = printable(words(event.reason))
+        failed = event.state in (FeedState.RECONNECTING, FeedState.FAILED)
+        reason = printable(short(event.reason) if failed else event.reason)
         text = f"{event.state.value}: {reason}" if reason else event.state.value
         if event.delay is not None:
             text += f"; attempt {event.attempt} in {event.delay:.1f} s"
-        return text, "bad" if event.state in (FeedState.RECONNECTING, FeedState.FAILED) else ""
+        return text, "bad" if failed else ""
     if isinstance(event, Gap):
         markets = "1 market" if len(event.market_tickers) == 1 else f"{len(event.market_tickers)} markets"
         return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
     if isinstance(event, Lagged):
         return f"{event.dropped} messages dropped: the callbacks were too slow", "bad"
-    return f"{event.kind}: {printable(in_own_terms(event.message))}", "bad"
+    return f"{event.kind}: {printable(event.message)}", "bad"
 
 
 def trade_text(trade: Trade) -> str:

@@ -16,7 +16,6 @@ from ..feed import KalshiFeed
 from ..session.channels import BOOK_CHANNEL
 from .errors import Failed
 from .model import printable
-from .wording import in_own_terms
 
 __all__ = ["UnknownTickers"]
 
@@ -52,7 +51,7 @@ class UnknownTickers:
         ):
             self._reported.update(dict.fromkeys(error.market_ticker for error in errors))
             more = f"\n… and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-            raise Failed("\n".join(in_own_terms(printable(error)) for error in errors[:_SHOWN]) + more)
+            raise Failed("\n".join(printable(error) for error in errors[:_SHOWN]) + more)
         if self._warns:
             self._report(errors)
 
@@ -68,7 +67,7 @@ class UnknownTickers:
         for error in errors:
             if error.market_ticker not in self._reported:
                 self._reported[error.market_ticker] = None
-                click.echo(f"warning: {in_own_terms(printable(error))}", err=True)
+                click.echo(f"warning: {printable(error)}", err=True)
 
     def _errors(self) -> list[UnknownMarketError]:
         found = []
