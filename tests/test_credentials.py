@@ -483,3 +483,12 @@ def test_K06_key_file_open_to_others_is_reported_once(
     assert str(file) in record.getMessage()
     assert "0640" in record.getMessage()
     assert "chmod 600" in record.getMessage()
+
+
+def test_a_public_key_may_be_read_by_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "kalshi.pub"
+    file.write_text(PUBLIC_PEM)
+    file.chmod(0o644)
+    with refused("is a public key"):
+        Credentials.from_file(KEY_ID, file)
+    assert caplog.records == []

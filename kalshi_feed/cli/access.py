@@ -5,27 +5,59 @@ Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Thread-saf
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import click
 
 from ..connection.context import ca_context
 from ..connection.environment import exchange_context, exchange_url
 from ..credentials import PATH_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
+from .model import printable
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
+__all__ = ["context_for", "credentials_for", "feed_for", "log_warnings", "url_for"]
 
 
 def feed_for(
     *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
 ) -> KalshiFeed:
-    """Make the feed that the options and the environment ask for. Raises ConfigurationError."""
-    address = url_for(env, url)
-    return KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+    """Make the feed that the options and the environment ask for; print the log's warnings about them.
+
+    Raises ConfigurationError.
+    """
+    with log_warnings() as warnings:
+        address = url_for(env, url)
+        feed = KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+    for text in warnings:
+        click.echo(f"warning: {printable(text)}", err=True)
+    return feed
+
+
+@contextlib.contextmanager
+def log_warnings() -> Iterator[list[str]]:
+    """Collect the package's log warnings, and keep them off standard error."""
+    heard: list[str] = []
+
+    class Handler(logging.Handler):
+        """Keeps the text of each warning. Main thread only."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    log, handler = logging.getLogger("kalshi_feed"), Handler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(handler)
 
 
 def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import ssl
 import sys
 import time
-from collections.abc import Iterator
 
 import click
 from rich.console import Console
@@ -30,9 +28,9 @@ from ..credentials import Credentials
 from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
-from .access import context_for, credentials_for, url_for
+from .access import context_for, credentials_for, log_warnings, url_for
 from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
-from .model import printable, quote
+from .model import level_counts, printable, quote
 from .options import exchange_options, json_option, refuse_both
 from .wording import in_own_terms
 
@@ -112,7 +110,7 @@ def run(
 ) -> None:
     """Run the steps, as far as they go, and add them to ``report``; the other arguments are the command's
     options."""
-    with _heard() as heard:
+    with log_warnings() as heard:
         try:
             key = credentials_for(key_id, key_file)
         except ConfigurationError as error:
@@ -222,32 +220,13 @@ def _subscribed(
                 return
             step, began = "snapshot", time.monotonic()
             view = feed.wait_for_book(market_ticker, timeout).view()
-            levels = f"{len(view.bids('yes'))} yes and {len(view.bids('no'))} no levels"
+            levels = level_counts(len(view.bids("yes")), len(view.bids("no")))
             best = f"yes {quote(view.best_bid(), view.best_ask())}"
             report.add(Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began))
     except UnknownMarketError as error:
         report.add(unknown_market(error))
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
-
-
-@contextlib.contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Collect the package's log warnings, and keep them off standard error."""
-    heard: list[str] = []
-
-    class Handler(logging.Handler):
-        """Keeps the text of each warning. Main thread only."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
-
-    log, handler = logging.getLogger("kalshi_feed"), Handler(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield heard
-    finally:
-        log.removeHandler(handler)
 
 
 class _Shown:

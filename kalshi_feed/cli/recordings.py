@@ -13,14 +13,17 @@ from typing import Any, Final
 
 import click
 
-from ..errors import FeedClosedError
+from ..books.book import BookStatus
+from ..books.store import OrderBook
+from ..errors import FeedClosedError, KalshiFeedError, StaleBookError, UnknownMarketError
 from ..events import FeedFault, FeedState
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
 from ..subscription import Subscription
+from .errors import Failed
 from .first_connection import FirstConnection
-from .model import printable, quote
+from .model import counted, printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
 from .unknown import UnknownTickers
@@ -52,7 +55,7 @@ class Progress:
         self._due = now + (_TERMINAL_PACE if self._is_terminal else _PIPE_PACE)
         rate = (messages - self._last[1]) / (now - self._last[0])
         self._last = (now, messages)
-        line = f"{messages:,} messages, {rate:,.0f}/s, {what}"
+        line = f"{counted(messages, 'message')}, {rate:,.0f}/s, {what}"
         self._write(f"\r\x1b[K{line}" if self._is_terminal else line)
 
     def end(self) -> None:
@@ -83,15 +86,23 @@ def record(
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
     unknown = UnknownTickers(feed, market_tickers, channels)
-    with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
-        follow(
-            feed,
-            subscription,
-            unknown,
-            seconds,
-            lambda: progress.look(recording.messages, _where(recording, feed)),
-        )
-    progress.end()
+    recording = feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds)
+    try:
+        with recording:
+            follow(
+                feed,
+                subscription,
+                unknown,
+                seconds,
+                lambda: progress.look(recording.messages, _where(recording, feed)),
+            )
+    except (KalshiFeedError, Failed):
+        if _is_empty(feed):
+            for file in recording.paths:
+                file.unlink(missing_ok=True)  # it would block the next attempt under the same name
+        raise
+    finally:
+        progress.end()
     stats = feed.stats()
     return {
         "files": [str(file) for file in recording.paths],
@@ -103,6 +114,23 @@ def record(
         "reconnects": stats.reconnects,
         "unknown_markets": unknown.found,
     }
+
+
+def _is_empty(feed: KalshiFeed) -> bool:
+    """Whether the feed has heard nothing but the snapshots of markets that the exchange does not have."""
+    if feed.stats().messages.keys() - {"orderbook_snapshot"}:
+        return False
+    return all(_never_came(book) for book in feed.books.values())
+
+
+def _never_came(book: OrderBook) -> bool:
+    try:
+        book.view(require_live=True)
+    except UnknownMarketError as error:
+        return not error.was_known
+    except StaleBookError as error:
+        return error.status == BookStatus.PENDING.value
+    return False
 
 
 def follow(
@@ -215,7 +243,7 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
         elif name == "books":
             lines += [f"{ticker} {text}" for ticker, text in list(value.items())[:_BOOKS_SHOWN]]
             if len(value) > _BOOKS_SHOWN:
-                lines.append(f"… and {len(value) - _BOOKS_SHOWN} more books")
+                lines.append(f"… and {counted(len(value) - _BOOKS_SHOWN, 'more book')}")
         elif isinstance(value, dict):
             if value:
                 lines.append(f"{label}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))

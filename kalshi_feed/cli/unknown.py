@@ -1,4 +1,4 @@
-"""Tickers that the exchange does not know: a command with no other markets ends, any other one warns.
+"""Markets that the exchange does not have: a command with no other markets ends, any other one warns.
 
 Owns these messages on standard error. Main thread, except for the callback.
 """
@@ -23,7 +23,7 @@ _SHOWN: Final = 5
 
 
 class UnknownTickers:
-    """Which of a command's markets the exchange does not know. Main thread, except for the callback.
+    """Which of a command's markets the exchange does not have. Main thread, except for the callback.
 
     With ``warns``, each is reported on standard error as soon as it is found; otherwise by report(), for a
     command that draws on the screen meanwhile.

@@ -83,6 +83,17 @@ def test_the_trades_are_those_of_the_chosen_market(exchange: Exchange, feed: Kal
     assert monitor.screen(ROOM, 2).trades == ()
 
 
+def test_messages_of_other_channels_are_notes(exchange: Exchange, feed: KalshiFeed) -> None:
+    monitor = Monitor(feed, ("KX-A",), "t")
+    feed.subscribe("market_lifecycle_v2").wait(10)
+    exchange.deactivate("KX-A")
+    wait_until(lambda: monitor.other_count == 1)
+    [note] = monitor.screen(ROOM).notes
+    assert note.text.startswith("KX-A market_lifecycle_v2 ") and "event_type=deactivated" in note.text
+    assert note.style == "" and "None" not in note.text
+    assert monitor.summary().endswith(", 0 trades, 1 other message, 0 gaps, 0 reconnects")
+
+
 def test_the_rows_shown_follow_the_chosen_market(feed: KalshiFeed) -> None:
     monitor = Monitor(feed, MARKETS, "t")
     shown = [
