@@ -77,7 +77,7 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
 
 
 def url_for(env: str | None, url: str | None) -> str:
-    """The url from the options, or else from the environment. Raises ConfigurationError."""
+    """The url from the options, otherwise from the environment. Raises ConfigurationError."""
     if env is not None and url is not None:
         raise ConfigurationError("--env and --url contradict each other: give one of them")
     if url is not None:
@@ -86,6 +86,6 @@ def url_for(env: str | None, url: str | None) -> str:
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """A context that trusts the certificates in the option's file, or else in the environment's; None without
+    """A context that trusts the certificates in the option's file, otherwise in the environment's; None without
     either. Raises ConfigurationError."""
     return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

@@ -50,7 +50,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds for connecting, for the confirmation and for the snapshot each.",
+    help="Seconds to allow for each of connecting, the confirmation and the snapshot.",
 )
 @json_option(False, "the result")
 def check(
@@ -74,9 +74,9 @@ def check(
     clock      this machine's clock agrees with the exchange's
     handshake  the exchange accepts the key
     subscribe  the exchange confirms a subscription
-    snapshot   the exchange knows the market TICKER, and sends its book
+    snapshot   the exchange has the market TICKER, and sends its book
 
-    For the first step that fails, it says what is wrong and what to do. The exit code is 0 if all went well,
+    It says what is wrong with the first step that fails, and what to do. The exit code is 0 if all went well,
     and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
 
     \b
@@ -216,7 +216,7 @@ def _subscribed(
             text = channel if market_ticker is None else f"{channel} of {printable(market_ticker)}"
             report.add(Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began))
             if market_ticker is None:
-                report.end("give a TICKER to see whether its book comes")
+                report.end("name a TICKER to see whether its book arrives")
                 return
             step, began = "snapshot", time.monotonic()
             view = feed.wait_for_book(market_ticker, timeout).view()

@@ -82,7 +82,7 @@ def exchange_options(command: Command) -> Command:
         click.option(
             "--env",
             type=click.Choice(["production", "demo"]),
-            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, or else production.",
+            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, otherwise production.",
         ),
     ):
         command = option(command)

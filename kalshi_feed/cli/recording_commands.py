@@ -115,7 +115,7 @@ def record(
       kalshi-feed record TICKER --to postgresql://feed@localhost/markets
     """
     if output is None and store is None:
-        raise click.UsageError("say where to: -o FILE or --to STORE")
+        raise click.UsageError("where to? Give -o FILE or --to STORE")
     refuse_both("-o FILE", "--to STORE", output is not None and store is not None)
     refuse_both("--to STORE", "--rotate-mb", store is not None and rotate_mb is not None)
     refuse_both("--to STORE", "--rotate-minutes", store is not None and rotate_minutes is not None)

@@ -1,4 +1,4 @@
-"""What ``kalshi-feed record``, ``replay`` and ``convert`` do, and how far they have got.
+"""What ``kalshi-feed record``, ``replay`` and ``convert`` do, and how far along they are.
 
 Owns the loops, the progress line and the summaries. Main thread, except for the callbacks.
 """
@@ -29,12 +29,21 @@ from .show import quiet_log, raise_failure, show
 from .unknown import UnknownTickers
 from .watching import ChangePrinter
 
-__all__ = ["convert", "follow", "lines_of", "record", "replay"]
+__all__ = ["convert", "follow", "heard_nothing", "lines_of", "record", "replay"]
 
 _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
 _PIPE_PACE: Final = 10.0
 _BOOKS_SHOWN: Final = 20
+# a snapshot counts by its book
+_SAYS_NOTHING: Final = {
+    "subscribed",
+    "unsubscribed",
+    "ok",
+    "error",
+    "list_subscriptions",
+    "orderbook_snapshot",
+}
 
 
 class Progress:
@@ -87,6 +96,12 @@ def record(
     progress, begun = Progress(quiet), time.monotonic()
     unknown = UnknownTickers(feed, market_tickers, channels)
     recording = feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds)
+    useless = False
+
+    def judge() -> None:
+        nonlocal useless
+        useless = heard_nothing(feed)
+
     try:
         with recording:
             follow(
@@ -95,9 +110,10 @@ def record(
                 unknown,
                 seconds,
                 lambda: progress.look(recording.messages, _where(recording, feed)),
+                judge,
             )
     except (KalshiFeedError, Failed):
-        if _is_empty(feed):
+        if useless:
             for file in recording.paths:
                 file.unlink(missing_ok=True)  # it would block the next attempt under the same name
         raise
@@ -116,9 +132,12 @@ def record(
     }
 
 
-def _is_empty(feed: KalshiFeed) -> bool:
-    """Whether the feed has heard nothing but the snapshots of markets that the exchange does not have."""
-    if feed.stats().messages.keys() - {"orderbook_snapshot"}:
+def heard_nothing(feed: KalshiFeed) -> bool:
+    """Whether nothing came but replies and the snapshots of markets that the exchange does not have.
+
+    A closed feed no longer knows that, and then it is False.
+    """
+    if feed.stats().messages.keys() - _SAYS_NOTHING:
         return False
     return all(_never_came(book) for book in feed.books.values())
 
@@ -139,23 +158,29 @@ def follow(
     unknown: UnknownTickers,
     seconds: float | None,
     look: Callable[[], object],
+    on_failure: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called ten times a second.
+    """Run the feed until Ctrl-C or for ``seconds`` and close it.
 
-    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
+    ``look`` is called ten times a second; ``on_failure`` if an error ends the loop, before the feed is closed.
+    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange has none of the
     markets.
     """
     first = FirstConnection(feed)
     end = None if seconds is None else time.monotonic() + seconds
     with quiet_log():
         with contextlib.suppress(KeyboardInterrupt), feed:
-            while end is None or time.monotonic() < end:
-                raise_failure(feed)
-                if subscription.error is not None:
-                    raise subscription.error
-                unknown.look()
-                look()
-                time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+            try:
+                while end is None or time.monotonic() < end:
+                    raise_failure(feed)
+                    if subscription.error is not None:
+                        raise subscription.error
+                    unknown.look()
+                    look()
+                    time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+            except (KalshiFeedError, Failed):
+                on_failure()
+                raise
         feed.close()  # also if Ctrl-C came while it was being started
     first.check()
 

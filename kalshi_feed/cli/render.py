@@ -1,6 +1,6 @@
 """Draws a Screen: exactly the lines of a terminal, or one line for a pipe.
 
-Owns the looks. Pure functions. Nothing wraps: every line is cut to its columns.
+Owns how it looks. Pure functions. Nothing wraps: every line is cut to its columns.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def store(
     KalshiFeedError."""
     sink = open_sink(address)
     progress, begun = Progress(quiet), time.monotonic()
-    batcher = Batcher(sink, on_trouble=_tell)
+    batcher = Batcher(sink, on_trouble=_report)
     try:
         batcher.subscribe_to(feed)
         subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
@@ -74,5 +74,5 @@ def _where(batcher: Batcher, feed: KalshiFeed) -> str:
     return f"{counted(stats.written, 'row')} written{waiting}{dropped}{state}"
 
 
-def _tell(trouble: SinkTrouble) -> None:
+def _report(trouble: SinkTrouble) -> None:
     click.echo(printable(trouble.message), err=True)

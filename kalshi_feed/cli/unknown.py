@@ -39,10 +39,10 @@ class UnknownTickers:
         # written by the worker thread only: the books to look at, in place of all 10,000
         self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
-        self.found: list[str] = []  # those the exchange did not know at the last look
+        self.found: list[str] = []  # those that the exchange did not have at the last look
 
     def look(self) -> None:
-        """Warn of newly found ones. Raises Failed if the exchange knows none of the markets."""
+        """Warn about new ones. Raises Failed if the exchange has none of the markets."""
         errors = self._errors()
         if (
             errors

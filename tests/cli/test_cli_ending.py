@@ -318,15 +318,6 @@ def test_a_refused_subscription_leaves_no_file_in_the_way(access: Access, tmp_pa
     assert not os.listdir(tmp_path)
 
 
-def test_a_recording_of_something_stays_when_an_error_ends_it(access: Access, tmp_path: Path) -> None:
-    file = tmp_path / "a.ndjson"
-    access.exchange.refuse_commands(14, "Permission denied", "subscribe")
-    words = ("record", "KX-A", "-o", str(file), "--seconds", "9", *access.options)
-    refused = kalshi_feed(*words, **access.environ)  # of the two channels, one is confirmed
-    assert refused.returncode == 1 and "refused the subscription" in refused.stderr
-    assert file.exists() is ("refused the subscription trade" in refused.stderr)
-
-
 # -- kalshi-feed exchange: how to reach it -------------------------------------------------------------------
 
 

@@ -104,7 +104,7 @@ def test_for_people(recorded: Path, tmp_path: Path) -> None:
     assert not any("snapshot" in line for line in lines)  # they came before that moment
 
 
-def test_a_cut_off_file_is_told(recorded: Path, tmp_path: Path) -> None:
+def test_a_cut_off_file_is_reported(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.ndjson.gz"
     path.write_bytes(recorded.read_bytes()[:-30])
     result = kalshi_feed("replay", str(path))
