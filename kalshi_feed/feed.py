@@ -225,9 +225,9 @@ class KalshiFeed(Callbacks, ByType):
         ``speed``: 1 is the original speed, 10 is ten times as fast, "max" as fast as your callbacks are.
         "wait" is for programs that block: the recording's time passes only while every thread that has ever
         waited for the feed is waiting again, so that each of them sees every change, and timeouts are in that
-        time. A thread leaves when it ends, or for a while with stepping_out(). At a set speed, nothing is waited
-        out where the recording machine's wall clock was set (also between the parts of a rotated recording), nor
-        between separate recordings.
+        time. A thread leaves when it ends, or for a while with stepping_out(). At a set speed, steps of the
+        recording machine's wall clock are not waited out, including those between the parts of a rotated
+        recording; neither is the time between separate recordings.
 
         ``at``: callbacks and waits begin at this moment (an aware datetime, or seconds from the beginning);
         the books are right by then. ``until``: the replay ends before this moment. A moment before the

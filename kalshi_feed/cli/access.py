@@ -86,6 +86,8 @@ def url_for(env: str | None, url: str | None) -> str:
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """A context that trusts the certificates in the option's file, otherwise in the environment's; None without
-    either. Raises ConfigurationError."""
+    """A context that trusts the certificates in the option's file, otherwise in the environment's.
+
+    None without either. Raises ConfigurationError.
+    """
     return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

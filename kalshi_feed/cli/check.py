@@ -158,9 +158,7 @@ def advice(
             "to trust another certificate authority: --ca-file FILE",
         )
     if isinstance(error, SubscriptionError):
-        return (
-            "the key works, but not for this: check what the account and the key are allowed to do, and --env",
-        )
+        return ("the key works, but not for this: check what the account and the key may do, and --env",)
     if isinstance(error, HandshakeRejected):
         return _redirected(endpoint) if 300 <= error.status < 400 else ()
     if isinstance(error, WaitTimeout):

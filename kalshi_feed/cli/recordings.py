@@ -162,7 +162,7 @@ def follow(
 ) -> None:
     """Run the feed until Ctrl-C or for ``seconds`` and close it.
 
-    ``look`` is called ten times a second; ``on_failure`` if an error ends the loop, before the feed is closed.
+    ``look`` is called ten times a second, ``on_failure`` before the feed is closed because of an error.
     Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange has none of the
     markets.
     """
