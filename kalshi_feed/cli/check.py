@@ -129,8 +129,8 @@ def clock(skew: float, refused: bool) -> Step:
 
 
 def unknown_market(error: UnknownMarketError) -> Step:
-    """The snapshot's step for a market that the exchange does not have."""
-    found = f"the exchange has no market {error.market_ticker}: its snapshot is empty"
+    """The snapshot's step for a market that the exchange does not know."""
+    found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
     return Step("snapshot", "failed", found, (*error.advice, "choose between the two with --env"))
 
 

@@ -163,7 +163,7 @@ def follow(
     """Run the feed until Ctrl-C or for ``seconds`` and close it.
 
     ``look`` is called ten times a second, ``on_failure`` before the feed is closed because of an error.
-    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange has none of the
+    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
     markets.
     """
     first = FirstConnection(feed)

@@ -187,7 +187,7 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
     if ladder.status == "UNKNOWN":
         error = UnknownMarketError(ladder.market_ticker)
         said = [
-            "the exchange has no such market:",
+            "the exchange does not know this market:",
             *(f"- {printable(advice)}" for advice in error.advice),
         ]
         return [*lines, Text(), *(Text(f" {text}", _DIM) for text in said)]

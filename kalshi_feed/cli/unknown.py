@@ -1,4 +1,4 @@
-"""Markets that the exchange does not have: a command with no other markets ends, any other one warns.
+"""Markets that the exchange does not know: a command with no other markets ends, any other one warns.
 
 Owns these messages on standard error. Main thread, except for the callback.
 """
@@ -23,7 +23,7 @@ _SHOWN: Final = 5
 
 
 class UnknownTickers:
-    """Which of a command's markets the exchange does not have. Main thread, except for the callback.
+    """Which of a command's markets the exchange does not know. Main thread, except for the callback.
 
     With ``warns``, each is reported on standard error as soon as it is found; otherwise by report(), for a
     command that draws on the screen meanwhile.
@@ -39,10 +39,10 @@ class UnknownTickers:
         # written by the worker thread only: the books to look at, in place of all 10,000
         self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
-        self.found: list[str] = []  # those that the exchange did not have at the last look
+        self.found: list[str] = []  # those that the exchange did not know at the last look
 
     def look(self) -> None:
-        """Warn about new ones. Raises Failed if the exchange has none of the markets."""
+        """Warn about new ones. Raises Failed if the exchange knows none of the markets."""
         errors = self._errors()
         if (
             errors

@@ -41,7 +41,7 @@ def run(
     """Watch until Ctrl-C or for ``seconds``.
 
     Raises KalshiFeedError, OSError if the output is closed, and Failed if the feed has never been connected
-    or the exchange has none of the markets.
+    or the exchange knows none of the markets.
     """
     first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))

@@ -381,7 +381,9 @@ def test_proxy_that_leads_elsewhere(access: Access) -> None:
 
 def test_unknown_market(access: Access) -> None:
     steps, failed = checked(access, "KX-NOBODY")
-    assert failed["step"] == "snapshot" and "the exchange has no market KX-NOBODY" in failed["found"]
+    assert (
+        failed["step"] == "snapshot" and "the exchange does not know the market KX-NOBODY" in failed["found"]
+    )
     assert "whole ticker" in says(failed) and steps["subscribe"]["status"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""S39 on the command line: markets that the exchange does not have."""
+"""S39 on the command line: markets that the exchange does not know."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def test_S39_the_screen_says_what_may_be_wrong(width: int) -> None:
     text = "\n".join(line.plain for line in draw(screen, layout_for(width, 24, 1)))
     assert "UNKNOWN" in text and "no one sells" not in text
     if width >= 80:
-        assert "the exchange has no such market" in text and "write it in uppercase: KXA" in text
+        assert "the exchange does not know this market" in text and "write it in uppercase: KXA" in text
     assert "kxa UNKNOWN yes - / -" in plain_line(screen, 0, 1.0)
