@@ -33,6 +33,8 @@ KEY_ID_VARIABLE = "KALSHI_API_KEY_ID"
 PATH_VARIABLE = "KALSHI_PRIVATE_KEY_PATH"
 PEM_VARIABLE = "KALSHI_PRIVATE_KEY"
 PASSWORD_VARIABLE = "KALSHI_PRIVATE_KEY_PASSWORD"
+# which variable from_env() reads for which argument of the other constructors
+_VARIABLES = {"path": PATH_VARIABLE, "password": PASSWORD_VARIABLE}
 
 _MAX_KEY_BYTES = 65536  # a 16384-bit RSA key is 13 kB
 _MIN_RSA_BITS = 2048
@@ -193,7 +195,14 @@ def _key_from_env(environ: Mapping[str, str]) -> _Key:
         raise CredentialsError(
             f"{PATH_VARIABLE} and {PEM_VARIABLE} are both set: unset the one you do not mean"
         )
-    return _key_from_file(api_key_id, path, password) if path else _key_from_pem(api_key_id, pem, password)
+    try:
+        if path:
+            return _key_from_file(api_key_id, path, password)
+        return _key_from_pem(api_key_id, pem, password, PEM_VARIABLE)
+    except CredentialsError as error:
+        if error.argument is None:
+            raise
+        raise CredentialsError(error.problem, _VARIABLES[error.argument]) from error.__cause__
 
 
 def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str | bytes | None) -> _Key:
@@ -202,12 +211,18 @@ def _key_from_file(api_key_id: str, path: str | os.PathLike[str], password: str 
         raise CredentialsError(f"path must be a str or a Path, not {type(path).__name__}")
     name = os.path.expanduser(os.fspath(path))
     if "-----BEGIN" in name or _PEM_BODY.fullmatch(name.strip()):
-        raise CredentialsError("the path is the key itself: pass the path of its file, or use from_pem()")
+        raise CredentialsError("is the key itself, not the path of its file", "path")
     if not name or "\0" in name:
         raise CredentialsError(
             "the path of the private key is empty" if not name else "the path contains a NUL character"
         )
-    return _key_from_pem(api_key_id, _read(name), password, f"the file {name!r}")
+    content, mode = _read(name)
+    key = _key_from_pem(api_key_id, content, password, f"the file {name!r}")
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077 and _first_time(os.path.realpath(name)):
+        logger.warning(
+            "other users can read the private key file %r (mode %04o): chmod 600 it", name, mode & 0o777
+        )
+    return key
 
 
 def _key_from_pem(
@@ -235,8 +250,8 @@ def _check_key_id(api_key_id: str) -> None:
         )
 
 
-def _read(name: str) -> bytes:
-    """Return the file's content, which must be small; warn if other users may read it, too."""
+def _read(name: str) -> tuple[bytes, int]:
+    """Return the file's content, which must be small, and its mode."""
     try:
         with open(name, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -255,11 +270,7 @@ def _read(name: str) -> bytes:
         raise CredentialsError(f"the private key file {name!r} cannot be read: {error.strerror}") from error
     if len(content) > _MAX_KEY_BYTES:
         raise CredentialsError(f"the file {name!r} is too large for a private key")
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077 and _first_time(os.path.realpath(name)):
-        logger.warning(
-            "other users can read the private key file %r (mode %04o): chmod 600 it", name, mode & 0o777
-        )
-    return content
+    return content, mode
 
 
 _warned: set[str] = set()
@@ -315,7 +326,8 @@ def _why_no_key(text: str, source: str, label: str) -> str:
     if _PEM_BODY.fullmatch(text):
         return f"{source} has no -----BEGIN and -----END lines: copy the key with them"
     if "\n" not in text and len(text) < 256 and ("/" in text or text.endswith((".pem", ".key", ".txt"))):
-        return f"{source} looks like a path: use from_file(), or {PATH_VARIABLE} in the environment"
+        where = PATH_VARIABLE if source == PEM_VARIABLE else "from_file()"
+        return f"{source} looks like a path, not like a key: use {where}"
     return f"{source} is not a private key in PEM form (-----BEGIN … PRIVATE KEY-----)"
 
 
@@ -329,9 +341,7 @@ def _load(label: str, block: bytes, password: bytes | None, source: str) -> obje
     except TypeError as error:
         if password is not None:
             return _load(label, block, None, source)
-        raise CredentialsError(
-            f"{source} is encrypted: pass password=, or set {PASSWORD_VARIABLE} in the environment"
-        ) from error
+        raise CredentialsError(f"is missing: {source} is encrypted", "password") from error
     except UnsupportedAlgorithm as error:
         raise CredentialsError(
             f"{source} has an unsupported type of key or encryption: rewrite it with `openssl pkey` "

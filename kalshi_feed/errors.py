@@ -61,7 +61,20 @@ class KalshiFeedError(Exception):
 
 
 class ConfigurationError(KalshiFeedError, ValueError):
-    """An argument or a setting that cannot work; the message says what to write instead."""
+    """An argument or a setting that cannot work; the message says what to write instead.
+
+    ``argument`` is the name of the argument or the environment variable at fault, and the message begins with
+    it; None if no single one is. ``problem`` is the rest of the message, so that a program whose users type
+    something else (an option, a form's field) can put that in front.
+    """
+
+    def __init__(self, problem: str = "", argument: str | None = None) -> None:
+        super().__init__(*((problem,) if argument is None else (problem, argument)))
+        self.problem = problem
+        self.argument = argument
+
+    def __str__(self) -> str:
+        return self.problem if self.argument is None else f"{self.argument} {self.problem}"
 
 
 class CredentialsError(ConfigurationError):
@@ -111,10 +124,19 @@ class AuthenticationError(HandshakeRejected):
 class TLSError(ConnectionFailed):
     """The server's certificate is not accepted, or the server does not speak TLS 1.2 or newer.
 
-    It is fatal at first; after a healthy session the feed retries, slowly.
+    It is fatal at first; after a healthy session the feed retries, slowly. ``problem`` is the message without
+    ``advice``, which says what a program may pass to KalshiFeed; "" if that would not help.
     """
 
     retryable = False
+
+    def __init__(self, problem: str = "", advice: str = "") -> None:
+        super().__init__(*((problem, advice) if advice else (problem,)))
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.problem}. {self.advice}" if self.advice else self.problem
 
 
 class ProxyError(ConnectionFailed):
@@ -254,7 +276,7 @@ class UnknownMarketError(StaleBookError):
     def advice(self) -> tuple[str, ...]:
         """What may be wrong and what to do about it, a sentence each."""
         if self.was_known:
-            return ("the market is over; unsubscribe from it",)
+            return ("the market is over: leave it out",)
         ticker = self.market_ticker
         spelling = "write the market's whole ticker, in uppercase: not the event's or the series'"
         if ticker != ticker.upper():

@@ -225,7 +225,9 @@ class KalshiFeed(Callbacks, ByType):
         ``speed``: 1 is the original speed, 10 is ten times as fast, "max" as fast as your callbacks are.
         "wait" is for programs that block: the recording's time passes only while every thread that has ever
         waited for the feed is waiting again, so that each of them sees every change, and timeouts are in that
-        time. A thread leaves when it ends, or for a while with stepping_out().
+        time. A thread leaves when it ends, or for a while with stepping_out(). At a set speed, steps of the
+        recording machine's wall clock are not waited out, including those between the parts of a rotated
+        recording; neither is the time between separate recordings.
 
         ``at``: callbacks and waits begin at this moment (an aware datetime, or seconds from the beginning);
         the books are right by then. ``until``: the replay ends before this moment. A moment before the
@@ -238,11 +240,11 @@ class KalshiFeed(Callbacks, ByType):
         ConfigurationError.
         """
         if speed not in ("max", "wait") and not (type(speed) in (int, float) and 0 < speed < math.inf):  # type: ignore[operator]
-            raise ConfigurationError(f"speed must be a positive number, 'max' or 'wait', not {speed!r}")
+            raise ConfigurationError(f"must be a positive number, 'max' or 'wait', not {speed!r}", "speed")
         for argument, moment in (("at", at), ("until", until)):
             if isinstance(moment, datetime) and moment.tzinfo is None:
                 raise ConfigurationError(
-                    f"{argument} must be an aware datetime (with a tzinfo), or seconds after the beginning"
+                    "must be an aware datetime (with a tzinfo), or seconds after the beginning", argument
                 )
             if moment is not None and not isinstance(moment, datetime):
                 checked_timeout(moment)

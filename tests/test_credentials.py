@@ -269,9 +269,9 @@ WRONG_KEYS: dict[str, tuple[str | bytes, str | None, str]] = {
     "X25519": (pem_of(x25519.X25519PrivateKey.generate()), None, "type X25519:"),
     "Ed448": (pem_of(ed448.Ed448PrivateKey.generate()), None, "type Ed448:"),
     "RSA of 1024 bits": (pem_of(rsa.generate_private_key(65537, 1024)), None, "1024 bits"),
-    "password missing": (LOCKED_PKCS8, None, "KALSHI_PRIVATE_KEY_PASSWORD"),
-    "password missing, PKCS#1": (LOCKED_PKCS1, None, "password="),
-    "password empty": (LOCKED_PKCS8, "", "password="),
+    "password missing": (LOCKED_PKCS8, None, "password is missing: the given key is encrypted"),
+    "password missing, PKCS#1": (LOCKED_PKCS1, None, "password is missing"),
+    "password empty": (LOCKED_PKCS8, "", "password is missing"),
     "password wrong": (LOCKED_PKCS8, WRONG_PASSWORD, "password"),
     "password wrong, PKCS#1": (LOCKED_PKCS1, WRONG_PASSWORD, "password"),
     "password that cannot be encoded": (LOCKED_PKCS8, "\udcff", "UnicodeEncodeError"),
@@ -340,7 +340,7 @@ def test_wrong_key_id(api_key_id: str, word: str, tmp_path: Path) -> None:
     ids=["PEM", "one line", "body", "escaped"],
 )
 def test_key_text_in_the_place_of_a_path_is_not_shown(text: str) -> None:
-    with refused("from_pem()"):
+    with refused("path is the key itself, not the path of its file"):
         Credentials.from_file(KEY_ID, text)
 
 
@@ -374,6 +374,16 @@ def test_K06_file_of_another_user(tmp_path: Path) -> None:
     finally:
         if as_root:
             os.seteuid(0)
+
+
+def test_errors_name_the_variable_at_fault() -> None:
+    key_id = {"KALSHI_API_KEY_ID": KEY_ID}
+    with refused("KALSHI_PRIVATE_KEY_PATH is the key itself"):
+        Credentials.from_env(key_id | {"KALSHI_PRIVATE_KEY_PATH": RSA_PEM})
+    with refused("KALSHI_PRIVATE_KEY_PASSWORD is missing: KALSHI_PRIVATE_KEY is encrypted"):
+        Credentials.from_env(key_id | {"KALSHI_PRIVATE_KEY": LOCKED_PKCS8})
+    with refused("KALSHI_PRIVATE_KEY looks like a path, not like a key: use KALSHI_PRIVATE_KEY_PATH"):
+        Credentials.from_env(key_id | {"KALSHI_PRIVATE_KEY": "/home/me/kalshi.key"})
 
 
 def test_environment_that_says_too_little_or_too_much(tmp_path: Path) -> None:
@@ -473,3 +483,12 @@ def test_K06_key_file_open_to_others_is_reported_once(
     assert str(file) in record.getMessage()
     assert "0640" in record.getMessage()
     assert "chmod 600" in record.getMessage()
+
+
+def test_a_public_key_may_be_read_by_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "kalshi.pub"
+    file.write_text(PUBLIC_PEM)
+    file.chmod(0o644)
+    with refused("is a public key"):
+        Credentials.from_file(KEY_ID, file)
+    assert caplog.records == []

@@ -33,11 +33,13 @@ from kalshi_feed.errors import (
 SAMPLES: list[KalshiFeedError] = [
     KalshiFeedError("x"),
     ConfigurationError("x"),
+    ConfigurationError("has no host", "url"),
     CredentialsError("x"),
     ConnectionFailed("x"),
     HandshakeRejected("busy", 503, "Unavailable", 7.5, datetime(2026, 10, 26, tzinfo=timezone.utc)),
     AuthenticationError("no", 401, "NOT_FOUND"),
     TLSError("x"),
+    TLSError("x", "pass y"),
     ProxyError("no", 407),
     ConnectionLost(1006, "gone"),
     ProtocolError("odd", "{", "trade", 1, 2, "A"),
@@ -114,6 +116,13 @@ def test_what_the_feed_tries_again(error: KalshiFeedError, retryable: bool) -> N
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (ConfigurationError("no markets"), "no markets"),
+        (ConfigurationError("has no host", "url"), "url has no host"),
+        (TLSError("expired"), "expired"),
+        (
+            TLSError("its issuer is not known", "Pass ssl_context="),
+            "its issuer is not known. Pass ssl_context=",
+        ),
         (HandshakeRejected("busy", 503, "Unavailable"), "busy"),
         (ProxyError("no", 407), "no"),
         (ConnectionLost(), "the connection was lost: closed without a close frame"),

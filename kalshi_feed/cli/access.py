@@ -5,27 +5,59 @@ Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Thread-saf
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import click
 
 from ..connection.context import ca_context
 from ..connection.environment import exchange_context, exchange_url
-from ..credentials import Credentials
-from ..errors import ConfigurationError
+from ..credentials import PATH_VARIABLE, Credentials
+from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
+from .model import printable
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["context_for", "credentials_for", "feed_for", "url_for"]
+__all__ = ["context_for", "credentials_for", "feed_for", "log_warnings", "url_for"]
 
 
 def feed_for(
     *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
 ) -> KalshiFeed:
-    """Make the feed that the options and the environment ask for. Raises ConfigurationError."""
-    address = url_for(env, url)
-    return KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+    """Make the feed that the options and the environment ask for; print the log's warnings about them.
+
+    Raises ConfigurationError.
+    """
+    with log_warnings() as warnings:
+        address = url_for(env, url)
+        feed = KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+    for text in warnings:
+        click.echo(f"warning: {printable(text)}", err=True)
+    return feed
+
+
+@contextlib.contextmanager
+def log_warnings() -> Iterator[list[str]]:
+    """Collect the package's log warnings, and keep them off standard error."""
+    heard: list[str] = []
+
+    class Handler(logging.Handler):
+        """Keeps the text of each warning. Main thread only."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    log, handler = logging.getLogger("kalshi_feed"), Handler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(handler)
 
 
 def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
@@ -34,13 +66,18 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
     if key_id is not None:
         environ["KALSHI_API_KEY_ID"] = key_id
     if key_file is not None:
-        environ["KALSHI_PRIVATE_KEY_PATH"] = key_file
+        environ[PATH_VARIABLE] = key_file
         environ.pop("KALSHI_PRIVATE_KEY", None)
-    return Credentials.from_env(environ)
+    try:
+        return Credentials.from_env(environ)
+    except CredentialsError as error:
+        if key_file is None or error.argument != PATH_VARIABLE:
+            raise
+        raise CredentialsError(error.problem, "--key-file") from error
 
 
 def url_for(env: str | None, url: str | None) -> str:
-    """The url from the options, or else from the environment. Raises ConfigurationError."""
+    """The url from the options, otherwise from the environment. Raises ConfigurationError."""
     if env is not None and url is not None:
         raise ConfigurationError("--env and --url contradict each other: give one of them")
     if url is not None:
@@ -49,6 +86,8 @@ def url_for(env: str | None, url: str | None) -> str:
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:
-    """A context that trusts the certificates in the option's file, or else in the environment's; None without
-    either. Raises ConfigurationError."""
+    """A context that trusts the certificates in the option's file, otherwise in the environment's.
+
+    None without either. Raises ConfigurationError.
+    """
     return exchange_context(os.environ) if ca_file is None else ca_context(ca_file)

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Final
 
 from ..books.book import BookView
 from ..events import FeedFault, Gap, Lagged, StateChange
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
 from ..messages.plain import plain
-from .model import printable, quote
-from .monitor import fill_text, note_of, trade_text
+from .model import level_counts, printable, quote
+from .monitor import fill_text, note_of, other_text, trade_text
 
 __all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
-
-_RAW: Final = 300  # characters shown of a message type this package does not know
 
 
 def message_text(message: Message, book: BookView | None, time: str) -> str:
@@ -42,14 +39,14 @@ def change_text(message: Message) -> str:
     if isinstance(message, OrderbookDelta):
         return f"{ticker} delta {message.side} {message.price:.4f} {message.delta:+,.2f}"
     if isinstance(message, OrderbookSnapshot):
-        return f"{ticker} snapshot, {len(message.yes)} yes and {len(message.no)} no levels"
+        return f"{ticker} snapshot, {level_counts(len(message.yes), len(message.no))}"
     if isinstance(message, Trade):
         return f"{trade_text(message)} traded"
     if isinstance(message, Fill):
         return fill_text(message)
     if isinstance(message, Ticker):
         return f"{ticker} ticker last {message.price} bid {message.yes_bid} ask {message.yes_ask}"
-    return f"{printable(message.type)} {printable(getattr(message, 'raw', message))[:_RAW]}"
+    return other_text(message)
 
 
 def message_json(message: Message, book: BookView | None) -> str:

@@ -97,7 +97,7 @@ class Report:
     def verdict(self) -> str:
         """The result in one line."""
         if self.failed is not None:
-            return f"the first step that fails: {self.failed.name}"
+            return f"first failed step: {self.failed.name}"
         warned = [step.name for step in self.steps if step.status == "warning"]
         return "all is well" + (f", but see: {', '.join(warned)}" if warned else "")
 
@@ -119,7 +119,7 @@ def clock(skew: float, refused: bool) -> Step:
     found = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the exchange's"
     if not refused:
         return Step("clock", "warning", f"{found}; this time it was accepted", (_SET_CLOCK,))
-    found += ", and the exchange refuses signatures that are not of its own time"
+    found += ", and the exchange rejects signatures whose time is off"
     return Step(
         "clock",
         "failed",
@@ -155,10 +155,10 @@ def advice(
     if isinstance(error, TLSError):
         return (
             f"see who answers: openssl s_client -connect {endpoint.authority} -servername {endpoint.host}",
-            "to trust another authority: --ca-file FILE",
+            "to trust another certificate authority: --ca-file FILE",
         )
     if isinstance(error, SubscriptionError):
-        return ("the key works, but not for this: look at what the account and the key may do, and at --env",)
+        return ("the key works, but not for this: check what the account and the key may do, and --env",)
     if isinstance(error, HandshakeRejected):
         return _redirected(endpoint) if 300 <= error.status < 400 else ()
     if isinstance(error, WaitTimeout):
@@ -179,7 +179,7 @@ def _redirected(endpoint: Endpoint) -> tuple[str, ...]:
 
 def _unreachable(step: str, endpoint: Endpoint) -> tuple[str, ...]:
     if endpoint.is_loopback:
-        return ("is it running? `kalshi-feed exchange` prints its url when it listens",)
+        return ("is it running? `kalshi-feed exchange` prints its url once it is listening",)
     if step in ("dns", "tcp"):
         return (
             f"try by hand: curl -v https://{endpoint.authority}/",

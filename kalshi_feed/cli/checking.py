@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import ssl
 import sys
 import time
-from collections.abc import Iterator
 
 import click
 from rich.console import Console
@@ -30,9 +28,9 @@ from ..credentials import Credentials
 from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
-from .access import context_for, credentials_for, url_for
+from .access import context_for, credentials_for, log_warnings, url_for
 from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
-from .model import printable, quote
+from .model import level_counts, printable, quote
 from .options import exchange_options, json_option, refuse_both
 from .wording import in_own_terms
 
@@ -52,7 +50,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds for connecting, for the confirmation and for the snapshot each.",
+    help="Seconds to allow for each of connecting, the confirmation and the snapshot.",
 )
 @json_option(False, "the result")
 def check(
@@ -76,9 +74,9 @@ def check(
     clock      this machine's clock agrees with the exchange's
     handshake  the exchange accepts the key
     subscribe  the exchange confirms a subscription
-    snapshot   the exchange knows the market TICKER, and sends its book
+    snapshot   the exchange has the market TICKER, and sends its book
 
-    For the first step that fails, it says what is wrong and what to do. The exit code is 0 if all went well,
+    It says what is wrong with the first step that fails, and what to do. The exit code is 0 if all went well,
     and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
 
     \b
@@ -112,7 +110,7 @@ def run(
 ) -> None:
     """Run the steps, as far as they go, and add them to ``report``; the other arguments are the command's
     options."""
-    with _heard() as heard:
+    with log_warnings() as heard:
         try:
             key = credentials_for(key_id, key_file)
         except ConfigurationError as error:
@@ -148,7 +146,7 @@ def _failed(
 ) -> None:
     known = report.failed is not None  # a wrong clock, whose step has the advice already
     report.add(
-        Step(step, "failed", in_own_terms(str(error)), () if known else advice(step, error, endpoint, proxy))
+        Step(step, "failed", in_own_terms(error), () if known else advice(step, error, endpoint, proxy))
     )
     report.end(NOT_REACHED)
 
@@ -218,36 +216,17 @@ def _subscribed(
             text = channel if market_ticker is None else f"{channel} of {printable(market_ticker)}"
             report.add(Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began))
             if market_ticker is None:
-                report.end("give a TICKER to see whether its book comes")
+                report.end("name a TICKER to see whether its book arrives")
                 return
             step, began = "snapshot", time.monotonic()
             view = feed.wait_for_book(market_ticker, timeout).view()
-            levels = f"{len(view.bids('yes'))} yes and {len(view.bids('no'))} no levels"
+            levels = level_counts(len(view.bids("yes")), len(view.bids("no")))
             best = f"yes {quote(view.best_bid(), view.best_ask())}"
             report.add(Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began))
     except UnknownMarketError as error:
         report.add(unknown_market(error))
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
-
-
-@contextlib.contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Collect the package's log warnings, and keep them off standard error."""
-    heard: list[str] = []
-
-    class Handler(logging.Handler):
-        """Keeps the text of each warning. Main thread only."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
-
-    log, handler = logging.getLogger("kalshi_feed"), Handler(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        yield heard
-    finally:
-        log.removeHandler(handler)
 
 
 class _Shown:

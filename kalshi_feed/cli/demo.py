@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ..errors import KalshiFeedError
 from ..feed import KalshiFeed
+from .model import counted
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
 
@@ -59,8 +60,8 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary as lines for people."""
         lines = [
-            f"{self.deltas:,} deltas in {self.seconds:.1f} s, {self.updates_per_second:,.1f} updates per "
-            "second",
+            f"{counted(self.deltas, 'delta')} in {self.seconds:.1f} s, "
+            f"{self.updates_per_second:,.1f} updates per second",
             f"books equal to the exchange's: {self.books_matching}/{self.books}",
             f"reconnects {self.reconnects}, gaps {self.gaps}, dropped {self.dropped}",
             f"processing latency p50 {_text(self.latency_p50)}, p99 {_text(self.latency_p99)}",

@@ -38,12 +38,10 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise Misused(in_own_terms(str(error))) from error
+        raise Misused(in_own_terms(error)) from error
     except TLSError as error:
-        text = in_own_terms(str(error))
-        hint = "" if "--ca-file" in text else "; --ca-file FILE trusts the certificates in FILE"
-        raise Failed(text + hint) from error
+        raise Failed(f"{in_own_terms(error)}; --ca-file FILE trusts the certificates in FILE") from error
     except ConnectionFailed as error:
-        raise Failed(f"{in_own_terms(str(error))} ({CHECK})") from error
+        raise Failed(f"{in_own_terms(error)} ({CHECK})") from error
     except KalshiFeedError as error:
-        raise Failed(in_own_terms(str(error))) from error
+        raise Failed(in_own_terms(error)) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..events import FeedState, StateChange
 from ..feed import KalshiFeed
 from .errors import CHECK, Failed
-from .wording import in_own_terms
 
 __all__ = ["FirstConnection"]
 
@@ -25,7 +24,7 @@ class FirstConnection:
     def check(self) -> None:
         """Raise Failed, with the last reason, if the feed has never been connected."""
         if not self._connected:
-            raise Failed(f"never connected: {in_own_terms(self._reason)} ({CHECK})")
+            raise Failed(f"never connected: {self._reason} ({CHECK})")
 
     def _on_state(self, change: StateChange) -> None:
         if change.state is FeedState.CONNECTED:

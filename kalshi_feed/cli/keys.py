@@ -21,7 +21,7 @@ _NUMBERED: Final = {"1": "first", "4": "last", "5": "page back", "6": "page", "7
 EXPLAINED: Final = (
     ("Tab ↓ → j", "next market"),
     ("↑ ← k", "previous market"),
-    ("PgDn PgUp", "ten markets on, or back"),
+    ("PgDn PgUp", "ten markets down, or up"),
     ("Home End", "first market, last market"),
     ("1-9", "market by its number"),
     ("Ctrl-L", "draw everything again"),

@@ -21,7 +21,9 @@ __all__ = [
     "Rung",
     "Screen",
     "TradeLine",
+    "counted",
     "ladder_of",
+    "level_counts",
     "printable",
     "quote",
     "row_of",
@@ -117,11 +119,15 @@ class Room:
 
 @dataclass(frozen=True)
 class Figures:
-    """Counts and measurements. Rates are messages per second over 1, 10 and 60 s, latencies are seconds.
-    Immutable."""
+    """Counts and measurements. Immutable.
+
+    ``others`` counts the messages of other channels. Rates are messages per second over 1, 10 and 60 s,
+    latencies are seconds.
+    """
 
     deltas: int = 0
     trades: int = 0
+    others: int = 0
     rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
     latency_p50: float | None = None
     latency_p99: float | None = None
@@ -197,6 +203,16 @@ def quote(bid: Level | Rung | None, ask: Level | Rung | None) -> str:
         f"{level.price:.4f} × {level.quantity:,.2f}" if level is not None else "-" for level in (bid, ask)
     )
     return " / ".join(sides)
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 trade", "2,000 trades"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def level_counts(yes: int, no: int) -> str:
+    """How many levels a book has: "1 yes level, 2 no levels"."""
+    return f"{counted(yes, 'yes level')}, {counted(no, 'no level')}"
 
 
 def printable(text: object) -> str:

@@ -1,10 +1,11 @@
 """Gathers from a running feed what the view shows: counts, last trades, notes.
 
-Owns Monitor, and the one-line summaries of events, trades and fills.
+Owns Monitor, and the one-line summaries of events and messages.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
@@ -15,14 +16,30 @@ from decimal import Decimal
 from ..books.book import BookStatus, BookView
 from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
-from ..messages import Fill, OrderbookDelta, Ticker, Trade
+from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade, UnknownMessage
 from ..messages.values import Level
-from .model import Figures, Ladder, MarketRow, NoteLine, Room, Screen, TradeLine, ladder_of, printable, row_of
-from .wording import in_own_terms, short
+from ..session.channels import CHANNEL_OF_TYPE
+from .model import (
+    Figures,
+    Ladder,
+    MarketRow,
+    NoteLine,
+    Room,
+    Screen,
+    TradeLine,
+    counted,
+    ladder_of,
+    printable,
+    row_of,
+)
+from .wording import short
 
-__all__ = ["Monitor", "clock_text", "fill_text", "note_of", "time_text", "trade_text"]
+__all__ = ["Monitor", "clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
 
 _KEPT = 50
+# a note shows each of these messages; the others have a place of their own on the screen
+_OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta", "trade", "ticker", "fill"}
+_LONGEST = 300  # characters shown of a message with many fields
 _MOMENT = 1.0  # seconds for which a changed level stays marked
 
 
@@ -41,6 +58,7 @@ class Monitor:
         self._begun_at = feed.now()
         self.deltas = 0
         self.trade_count = 0
+        self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -54,6 +72,8 @@ class Monitor:
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
         feed.on_fill(self._on_fill)
+        for other in _OTHER_TYPES:
+            feed.on(other, self._on_other)
         feed.on_state(self._on_state)
         feed.on_gap(self._note)
         feed.on_lagged(self._note)
@@ -95,6 +115,7 @@ class Monitor:
             figures=Figures(
                 deltas=self.deltas,
                 trades=self.trade_count,
+                others=self.other_count,
                 rates=(stats.rate_1s, stats.rate_10s, stats.rate_60s),
                 latency_p50=stats.processing_latency_p50,
                 latency_p99=stats.processing_latency_p99,
@@ -113,10 +134,11 @@ class Monitor:
         parts = [
             f"watched {tickers[0] if len(tickers) == 1 else f'{len(tickers):,} markets'} for "
             f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
-            _counted(self.deltas, "delta"),
-            _counted(self.trade_count, "trade"),
-            _counted(stats.gaps, "gap"),
-            _counted(stats.reconnects, "reconnect"),
+            counted(self.deltas, "delta"),
+            counted(self.trade_count, "trade"),
+            *([counted(self.other_count, "other message")] if self.other_count else []),
+            counted(stats.gaps, "gap"),
+            counted(stats.reconnects, "reconnect"),
             *([f"{stats.dropped:,} dropped"] if stats.dropped else []),
         ]
         return ", ".join(parts)
@@ -178,6 +200,10 @@ class Monitor:
     def _on_fill(self, fill: Fill) -> None:
         self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
+    def _on_other(self, message: Message) -> None:
+        self.other_count += 1
+        self._notes.append(NoteLine(self._time(message.time), other_text(message)))
+
     def _on_state(self, change: StateChange) -> None:
         lost = change.state is FeedState.RECONNECTING
         due = time.monotonic() + (change.delay or 0.0)
@@ -194,27 +220,23 @@ class Monitor:
         return text if self.feed.replayed is None else text[11:-1]
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
     """An event of the feed in one line, and the line's style."""
     if isinstance(event, StateChange):
         if event.state is FeedState.CONNECTED:
             return "CONNECTED", "good"
-        words = short if event.state is FeedState.RECONNECTING else in_own_terms
-        reason = printable(words(event.reason))
+        failed = event.state in (FeedState.RECONNECTING, FeedState.FAILED)
+        reason = printable(short(event.reason) if failed else event.reason)
         text = f"{event.state.value}: {reason}" if reason else event.state.value
         if event.delay is not None:
             text += f"; attempt {event.attempt} in {event.delay:.1f} s"
-        return text, "bad" if event.state in (FeedState.RECONNECTING, FeedState.FAILED) else ""
+        return text, "bad" if failed else ""
     if isinstance(event, Gap):
-        markets = "1 market" if len(event.market_tickers) == 1 else f"{len(event.market_tickers)} markets"
+        markets = counted(len(event.market_tickers), "market")
         return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
     if isinstance(event, Lagged):
-        return f"{event.dropped} messages dropped: the callbacks were too slow", "bad"
-    return f"{event.kind}: {printable(in_own_terms(event.message))}", "bad"
+        return f"{counted(event.dropped, 'message')} dropped: the callbacks were too slow", "bad"
+    return f"{event.kind}: {printable(event.message)}", "bad"
 
 
 def trade_text(trade: Trade) -> str:
@@ -231,6 +253,20 @@ def fill_text(fill: Fill) -> str:
     if price is not None and side == "no":
         price = 1 - price
     return f"fill {printable(fill.market_ticker)} {printable(side)} {_money(price)} × {_size(fill.count)}"
+
+
+def other_text(message: Message) -> str:
+    """A message of any type in one line: market and type, then its other fields, as far as they are set."""
+    if isinstance(message, UnknownMessage):
+        return f"{printable(message.type)} {printable(message.raw)[:_LONGEST]}"
+    fields = message.to_dict()
+    head = [fields.pop(name, None) for name in ("market_ticker", "type")]
+    parts = [str(word) for word in head if word]
+    for name, value in fields.items():
+        if value not in (None, "", [], {}):
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+            parts.append(f"{name}={shown}")
+    return printable(" ".join(parts))[:_LONGEST]
 
 
 def time_text(moment: datetime | None) -> str:

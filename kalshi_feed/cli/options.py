@@ -10,9 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import ConfigurationError
-from ..session.channels import CHANNELS, channel_names, is_name
-from .wording import in_own_terms
+from ..session.channels import CHANNELS, OLD_FORM, advice_on, is_name, old_form
 
 __all__ = [
     "channel_option",
@@ -40,10 +38,13 @@ def _complete_channel(context: click.Context, parameter: click.Parameter, incomp
 def _check_channels(
     context: click.Context, parameter: click.Parameter, channels: tuple[str, ...]
 ) -> tuple[str, ...]:
-    try:
-        return channel_names(channels) if channels else ()
-    except ConfigurationError as error:
-        raise click.BadParameter(in_own_terms(str(error))) from error
+    for name in channels:
+        if name in CHANNELS:
+            continue
+        old = old_form(name)
+        advice = advice_on(name) if old is None else f"{OLD_FORM}; write {old[1]} --channel {old[0]}"
+        raise click.BadParameter(f"unknown channel {name!r}: {advice}")
+    return tuple(dict.fromkeys(channels))
 
 
 def _check_tickers(
@@ -81,7 +82,7 @@ def exchange_options(command: Command) -> Command:
         click.option(
             "--env",
             type=click.Choice(["production", "demo"]),
-            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, or else production.",
+            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, otherwise production.",
         ),
     ):
         command = option(command)

@@ -30,6 +30,35 @@ from .options import (
 __all__ = ["convert", "record", "replay"]
 
 
+def _speed(context: click.Context, parameter: click.Parameter, text: str) -> float | Literal["max"]:
+    if text == "max":
+        return "max"
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not (speed > 0 and math.isfinite(speed)):
+        raise click.BadParameter(f"{text!r} is neither a positive number nor 'max'")
+    return speed
+
+
+def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | float | None:
+    if text is None:
+        return None
+    try:
+        if text.startswith("+"):
+            seconds = float(text)
+            if not math.isfinite(seconds):
+                raise ValueError
+            return seconds
+        moment = datetime.fromisoformat(text.removesuffix("Z"))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+
+
 @click.command(short_help="Record every frame to a file, or rows to a database.")
 @click.option(
     "-o",
@@ -86,7 +115,7 @@ def record(
       kalshi-feed record TICKER --to postgresql://feed@localhost/markets
     """
     if output is None and store is None:
-        raise click.UsageError("say where to: -o FILE or --to STORE")
+        raise click.UsageError("where to? Give -o FILE or --to STORE")
     refuse_both("-o FILE", "--to STORE", output is not None and store is not None)
     refuse_both("--to STORE", "--rotate-mb", store is not None and rotate_mb is not None)
     refuse_both("--to STORE", "--rotate-minutes", store is not None and rotate_minutes is not None)
@@ -118,22 +147,26 @@ def record(
     default="max",
     show_default=True,
     metavar="1|10|max",
+    callback=_speed,
     help="1 plays it as it happened, 10 ten times as fast.",
 )
 @click.option(
     "--at",
     metavar="TIME",
+    callback=_moment,
     help="Begin at this moment: 2026-08-05T03:45:00 (UTC, or with an offset), or +90 (seconds).",
 )
-@click.option("--until", metavar="TIME", help="End before this moment, written as for --at.")
+@click.option(
+    "--until", metavar="TIME", callback=_moment, help="End before this moment, written as for --at."
+)
 @gaps_option
 @plain_option
 @json_option(True, "every message and event, with the book after it, and at the end the summary")
 def replay(
     files: tuple[str, ...],
-    speed: str,
-    at: str | None,
-    until: str | None,
+    speed: float | Literal["max"],
+    at: datetime | float | None,
+    until: datetime | float | None,
     gaps: Literal["strict", "ignore"],
     plain: bool,
     as_json: bool,
@@ -153,11 +186,8 @@ def replay(
     """
     refuse_both("--plain", "--json", plain and as_json)
     with reporting_errors():
-        pace = _speed(speed)
-        feed = KalshiFeed.replay(
-            _named(files), speed=pace, at=_moment("--at", at), until=_moment("--until", until), gaps=gaps
-        )
-        view = pace != "max" and not plain and not as_json and sys.stdout.isatty()
+        feed = KalshiFeed.replay(_named(files), speed=speed, at=at, until=until, gaps=gaps)
+        view = speed != "max" and not plain and not as_json and sys.stdout.isatty()
         summary = recordings.replay(feed, plain=plain, as_json=as_json, view=view)
     if as_json:
         _print({"type": "feed_summary"} | summary, as_json)
@@ -220,30 +250,3 @@ def _named(files: tuple[str, ...]) -> str | tuple[str, ...]:
 
 def _print(summary: dict[str, Any], as_json: bool) -> None:
     click.echo(json.dumps(summary) if as_json else "\n".join(recordings.lines_of(summary)))
-
-
-def _speed(text: str) -> float | Literal["max"]:
-    if text == "max":
-        return "max"
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not (speed > 0 and math.isfinite(speed)):
-        raise click.BadParameter(f"{text!r} is neither a positive number nor 'max'", param_hint="--speed")
-    return speed
-
-
-def _moment(option: str, text: str | None) -> datetime | float | None:
-    if text is None:
-        return None
-    try:
-        if text.startswith("+"):
-            return float(text)
-        moment = datetime.fromisoformat(text.removesuffix("Z"))
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a time: write 2026-08-05T03:45:00 (UTC), 2026-08-05T03:45:00-04:00, or +90",
-            param_hint=option,
-        ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""What ``kalshi-feed record``, ``replay`` and ``convert`` do, and how far they have got.
+"""What ``kalshi-feed record``, ``replay`` and ``convert`` do, and how far along they are.
 
 Owns the loops, the progress line and the summaries. Main thread, except for the callbacks.
 """
@@ -13,25 +13,37 @@ from typing import Any, Final
 
 import click
 
-from ..errors import FeedClosedError
+from ..books.book import BookStatus
+from ..books.store import OrderBook
+from ..errors import FeedClosedError, KalshiFeedError, StaleBookError, UnknownMarketError
 from ..events import FeedFault, FeedState
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
 from ..subscription import Subscription
+from .errors import Failed
 from .first_connection import FirstConnection
-from .model import printable, quote
+from .model import counted, printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
 from .unknown import UnknownTickers
 from .watching import ChangePrinter
 
-__all__ = ["convert", "follow", "lines_of", "record", "replay"]
+__all__ = ["convert", "follow", "heard_nothing", "lines_of", "record", "replay"]
 
 _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
 _PIPE_PACE: Final = 10.0
 _BOOKS_SHOWN: Final = 20
+# a snapshot counts by its book
+_SAYS_NOTHING: Final = {
+    "subscribed",
+    "unsubscribed",
+    "ok",
+    "error",
+    "list_subscriptions",
+    "orderbook_snapshot",
+}
 
 
 class Progress:
@@ -52,7 +64,7 @@ class Progress:
         self._due = now + (_TERMINAL_PACE if self._is_terminal else _PIPE_PACE)
         rate = (messages - self._last[1]) / (now - self._last[0])
         self._last = (now, messages)
-        line = f"{messages:,} messages, {rate:,.0f}/s, {what}"
+        line = f"{counted(messages, 'message')}, {rate:,.0f}/s, {what}"
         self._write(f"\r\x1b[K{line}" if self._is_terminal else line)
 
     def end(self) -> None:
@@ -83,15 +95,30 @@ def record(
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
     unknown = UnknownTickers(feed, market_tickers, channels)
-    with feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds) as recording:
-        follow(
-            feed,
-            subscription,
-            unknown,
-            seconds,
-            lambda: progress.look(recording.messages, _where(recording, feed)),
-        )
-    progress.end()
+    recording = feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds)
+    useless = False
+
+    def judge() -> None:
+        nonlocal useless
+        useless = heard_nothing(feed)
+
+    try:
+        with recording:
+            follow(
+                feed,
+                subscription,
+                unknown,
+                seconds,
+                lambda: progress.look(recording.messages, _where(recording, feed)),
+                judge,
+            )
+    except (KalshiFeedError, Failed):
+        if useless:
+            for file in recording.paths:
+                file.unlink(missing_ok=True)  # it would block the next attempt under the same name
+        raise
+    finally:
+        progress.end()
     stats = feed.stats()
     return {
         "files": [str(file) for file in recording.paths],
@@ -105,15 +132,37 @@ def record(
     }
 
 
+def heard_nothing(feed: KalshiFeed) -> bool:
+    """Whether nothing came but replies and the snapshots of markets that the exchange does not have.
+
+    A closed feed no longer knows that, and then it is False.
+    """
+    if feed.stats().messages.keys() - _SAYS_NOTHING:
+        return False
+    return all(_never_came(book) for book in feed.books.values())
+
+
+def _never_came(book: OrderBook) -> bool:
+    try:
+        book.view(require_live=True)
+    except UnknownMarketError as error:
+        return not error.was_known
+    except StaleBookError as error:
+        return error.status == BookStatus.PENDING.value
+    return False
+
+
 def follow(
     feed: KalshiFeed,
     subscription: Subscription,
     unknown: UnknownTickers,
     seconds: float | None,
     look: Callable[[], object],
+    on_failure: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run the feed until Ctrl-C or for ``seconds`` and close it; ``look`` is called ten times a second.
+    """Run the feed until Ctrl-C or for ``seconds`` and close it.
 
+    ``look`` is called ten times a second, ``on_failure`` before the feed is closed because of an error.
     Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
     markets.
     """
@@ -121,13 +170,17 @@ def follow(
     end = None if seconds is None else time.monotonic() + seconds
     with quiet_log():
         with contextlib.suppress(KeyboardInterrupt), feed:
-            while end is None or time.monotonic() < end:
-                raise_failure(feed)
-                if subscription.error is not None:
-                    raise subscription.error
-                unknown.look()
-                look()
-                time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+            try:
+                while end is None or time.monotonic() < end:
+                    raise_failure(feed)
+                    if subscription.error is not None:
+                        raise subscription.error
+                    unknown.look()
+                    look()
+                    time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
+            except (KalshiFeedError, Failed):
+                on_failure()
+                raise
         feed.close()  # also if Ctrl-C came while it was being started
     first.check()
 
@@ -215,7 +268,7 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
         elif name == "books":
             lines += [f"{ticker} {text}" for ticker, text in list(value.items())[:_BOOKS_SHOWN]]
             if len(value) > _BOOKS_SHOWN:
-                lines.append(f"… and {len(value) - _BOOKS_SHOWN} more books")
+                lines.append(f"… and {counted(len(value) - _BOOKS_SHOWN, 'more book')}")
         elif isinstance(value, dict):
             if value:
                 lines.append(f"{label}: " + ", ".join(f"{key} {count:,}" for key, count in value.items()))

@@ -1,6 +1,6 @@
 """Draws a Screen: exactly the lines of a terminal, or one line for a pipe.
 
-Owns the looks. Pure functions. Nothing wraps: every line is cut to its columns.
+Owns how it looks. Pure functions. Nothing wraps: every line is cut to its columns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.text import Text
 from ..errors import UnknownMarketError
 from .keys import EXPLAINED
 from .layout import TWO_SIDED, Layout
-from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, printable, quote
+from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, counted, printable, quote
 
 __all__ = ["draw", "plain_line"]
 
@@ -70,10 +70,12 @@ def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
     """The view in one line, for a pipe: ``new_deltas`` came in the last ``seconds``."""
     figures, ladder = screen.figures, screen.ladder
     line = (
-        f"{screen.elapsed:5.0f} s  {_state(screen)}  {figures.deltas:,} deltas "
+        f"{screen.elapsed:5.0f} s  {_state(screen)}  {counted(figures.deltas, 'delta')} "
         f"({new_deltas / seconds:,.0f}/s)"
     )
-    line += f"  {figures.trades:,} trades"
+    line += f"  {counted(figures.trades, 'trade')}"
+    if figures.others:
+        line += f"  {counted(figures.others, 'other message')}"
     if ladder is not None and ladder.quote is not None:
         row = ladder.quote
         last = "" if row.last is None else f" last {row.last:.4f}"
@@ -125,8 +127,10 @@ def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
         if status != "LIVE":
             yield _styled(status, f"{count:,} {status}")
     yield Text(f"wire {_ms(figures.exchange_latency_p50)}")
-    yield Text(f"{figures.deltas:,} deltas")
-    yield Text(f"{figures.trades:,} trades")
+    yield Text(counted(figures.deltas, "delta"))
+    yield Text(counted(figures.trades, "trade"))
+    if figures.others:
+        yield Text(counted(figures.others, "other message"))
     yield Text(f"10 s {ten:,.0f}/s  60 s {minute:,.0f}/s", _DIM)
 
 
@@ -179,7 +183,7 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
         return _without_book(screen, ladder.quote, layout)
     lines = [_title(ladder, width)]
     if ladder.status == "PENDING":
-        return [*lines, Text(), Text(" waiting for its snapshot", _DIM)]
+        return [*lines, Text(), Text(f" {_waiting(screen)}", _DIM)]
     if ladder.status == "UNKNOWN":
         error = UnknownMarketError(ladder.market_ticker)
         said = [
@@ -195,6 +199,17 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
     bids = bids or [shape.empty("no one buys yes")]
     blank = [Text()] * (depth - len(asks))
     return [*lines, shape.names(), *blank, *reversed(asks), shape.middle(ladder), *bids]
+
+
+def _waiting(screen: Screen) -> str:
+    """Why a PENDING book is not there yet."""
+    if screen.state == "CONNECTED":
+        return "waiting for its snapshot"
+    if screen.state == "CONNECTING":
+        return "connecting …"
+    if screen.state == "RECONNECTING":
+        return f"not connected, next attempt {screen.retry}: {printable(screen.reason)}"
+    return "not connected"
 
 
 def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:

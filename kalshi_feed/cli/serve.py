@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Failed
-from .model import printable
+from .model import counted, printable
 from .monitor import time_text
 from .show import say
 
@@ -79,9 +79,10 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
         "KALSHI_API_KEY_ID": exchange.api_key_id,
         "KALSHI_PRIVATE_KEY_PATH": str(key_file),
     }
+    changes = "change" if exchange.rate == 1 else "changes"
     more = f" … {tickers[-1]} ({len(tickers)})" if len(tickers) > 1 else ""
     return [
-        f"markets   {tickers[0]}{more}, {exchange.rate:g} changes per second",
+        f"markets   {tickers[0]}{more}, {exchange.rate:g} {changes} per second",
         "",
         "In another terminal:",
         *(f"  export {name}={shlex.quote(value)}" for name, value in environ.items()),
@@ -103,5 +104,5 @@ def _serve(exchange: Exchange, seconds: float | None, *, verbose: bool) -> None:
             key = printable(one.api_key_id[:8])
             say(f"{time_text(None)} handshake of key {key}… answered with {one.status}")
         if now != connections:
-            say(f"{time_text(None)} {now} connection{'' if now == 1 else 's'} open")
+            say(f"{time_text(None)} {counted(now, 'connection')} open")
         shown, connections = len(handshakes), now

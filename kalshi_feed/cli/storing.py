@@ -14,7 +14,7 @@ import click
 from ..events import FeedState
 from ..feed import KalshiFeed
 from ..sinks import Batcher, SinkTrouble, open_sink
-from .model import printable
+from .model import counted, printable
 from .recordings import Progress, follow
 from .unknown import UnknownTickers
 
@@ -36,7 +36,7 @@ def store(
     KalshiFeedError."""
     sink = open_sink(address)
     progress, begun = Progress(quiet), time.monotonic()
-    batcher = Batcher(sink, on_trouble=_tell)
+    batcher = Batcher(sink, on_trouble=_report)
     try:
         batcher.subscribe_to(feed)
         subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
@@ -71,8 +71,8 @@ def _where(batcher: Batcher, feed: KalshiFeed) -> str:
     waiting = f", {stats.pending:,} waiting" if stats.is_failing else ""
     dropped = f", {stats.dropped:,} dropped" if stats.dropped else ""
     state = "" if feed.state is FeedState.CONNECTED else f", {feed.state.value}"
-    return f"{stats.written:,} rows written{waiting}{dropped}{state}"
+    return f"{counted(stats.written, 'row')} written{waiting}{dropped}{state}"
 
 
-def _tell(trouble: SinkTrouble) -> None:
+def _report(trouble: SinkTrouble) -> None:
     click.echo(printable(trouble.message), err=True)

@@ -1,4 +1,4 @@
-"""Tickers that the exchange does not know: a command with no other markets ends, any other one warns.
+"""Markets that the exchange does not know: a command with no other markets ends, any other one warns.
 
 Owns these messages on standard error. Main thread, except for the callback.
 """
@@ -16,7 +16,6 @@ from ..feed import KalshiFeed
 from ..session.channels import BOOK_CHANNEL
 from .errors import Failed
 from .model import printable
-from .wording import in_own_terms
 
 __all__ = ["UnknownTickers"]
 
@@ -40,10 +39,10 @@ class UnknownTickers:
         # written by the worker thread only: the books to look at, in place of all 10,000
         self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
-        self.found: list[str] = []  # those the exchange did not know at the last look
+        self.found: list[str] = []  # those that the exchange did not know at the last look
 
     def look(self) -> None:
-        """Warn of newly found ones. Raises Failed if the exchange knows none of the markets."""
+        """Warn about new ones. Raises Failed if the exchange knows none of the markets."""
         errors = self._errors()
         if (
             errors
@@ -52,7 +51,7 @@ class UnknownTickers:
         ):
             self._reported.update(dict.fromkeys(error.market_ticker for error in errors))
             more = f"\n… and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-            raise Failed("\n".join(in_own_terms(printable(error)) for error in errors[:_SHOWN]) + more)
+            raise Failed("\n".join(printable(error) for error in errors[:_SHOWN]) + more)
         if self._warns:
             self._report(errors)
 
@@ -68,7 +67,7 @@ class UnknownTickers:
         for error in errors:
             if error.market_ticker not in self._reported:
                 self._reported[error.market_ticker] = None
-                click.echo(f"warning: {in_own_terms(printable(error))}", err=True)
+                click.echo(f"warning: {printable(error)}", err=True)
 
     def _errors(self) -> list[UnknownMarketError]:
         found = []

@@ -1,4 +1,4 @@
-"""Texts of the package in the command line's own terms: options in place of Python arguments, short reasons.
+"""The package's errors in the command line's own terms: options in place of arguments, short reasons.
 
 Pure functions.
 """
@@ -8,34 +8,22 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ..errors import ConfigurationError, KalshiFeedError, TLSError
+
 __all__ = ["in_own_terms", "short"]
 
-# What a message of the package advises a program to write, and what to type instead.
-_TERMS: Final = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(; | \()allow_unknown=True[^;)]*\)?", ""),
-        (r"ssl_context=ssl\.create_default_context\(cafile=['\"]?([^'\")]*)['\"]?\)", r"--ca-file '\1'"),
-        (r"(pass )?ssl_context=\S*", "use --ca-file FILE"),
-        (r"pass proxy=''", "set NO_PROXY='*'"),
-        (r"pass password=, or set", "set"),
-        (r"pass credentials=", "use --key-id and --key-file"),
-        (r"write subscribe\('(\w+)', \['?([^\]']*)'?\]\)", r"write \2 --channel \1"),
-        (r"^(url|speed|at|until)\b", r"--\1"),
-        (r", 'max' or 'wait',", " or max,"),
-        (r"; unsubscribe from it", ""),
-        (r"\bKALSHI_ENV=", "--env "),
-    )
-)
+_OPTIONS: Final = {"url": "--url", "at": "--at", "until": "--until"}  # by the arguments they are passed as
 _URL: Final = re.compile(r"\b(https?|wss?)://\S+?(:? |$)")
 _DOING: Final = re.compile(r"^[^;:]{1,80} failed: ")
 
 
-def in_own_terms(text: str) -> str:
-    """A message of the package with the options of this command line in place of Python's arguments."""
-    for pattern, replacement in _TERMS:
-        text = pattern.sub(replacement, text)
-    return text
+def in_own_terms(error: KalshiFeedError) -> str:
+    """The error's message with this command line's options in place of Python's arguments."""
+    if isinstance(error, ConfigurationError) and error.argument is not None:
+        return f"{_OPTIONS.get(error.argument, error.argument)} {error.problem}"
+    if isinstance(error, TLSError):
+        return error.problem
+    return str(error)
 
 
 def short(reason: str) -> str:

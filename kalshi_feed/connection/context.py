@@ -36,8 +36,7 @@ def default_context() -> ssl.SSLContext:
     else:
         return context
     raise ConfigurationError(
-        f"certifi's CA certificates cannot be read from {cafile} ({problem}); "
-        "reinstall certifi, or pass ssl_context=ssl.create_default_context(cafile=…)"
+        f"certifi's CA certificates cannot be read from {cafile} ({problem}); reinstall certifi"
     ) from problem
 
 

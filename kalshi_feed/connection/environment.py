@@ -12,6 +12,7 @@ from typing import Final
 
 from ..errors import ConfigurationError
 from .context import ca_context
+from .url import parse_url
 
 __all__ = ["DEMO_URL", "EXCHANGE_VARIABLES", "PRODUCTION_URL", "exchange_context", "exchange_url"]
 
@@ -26,13 +27,21 @@ def exchange_url(environ: Mapping[str, str]) -> str:
     """Return the exchange's url: KALSHI_URL if set, otherwise that of KALSHI_ENV ("production", the default,
     or "demo").
 
-    Raises ConfigurationError for any other KALSHI_ENV. The url itself is not checked here.
+    Raises ConfigurationError, which names the variable, for a KALSHI_URL that is not a WebSocket url or any
+    other KALSHI_ENV.
     """
-    url, env = (environ.get(name, "") for name in EXCHANGE_VARIABLES)
+    url_variable, env_variable = EXCHANGE_VARIABLES
+    url, env = environ.get(url_variable, ""), environ.get(env_variable, "")
     if url:
-        return url
+        try:
+            parse_url(url)
+        except ConfigurationError as error:
+            problem = error.problem
+        else:
+            return url
+        raise ConfigurationError(problem, url_variable)
     if (env or "production") not in _URLS:
-        raise ConfigurationError(f"KALSHI_ENV is {env!r}; write 'production' or 'demo'")
+        raise ConfigurationError(f"is {env!r}; write 'production' or 'demo'", env_variable)
     return _URLS[env or "production"]
 
 

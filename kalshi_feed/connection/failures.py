@@ -47,6 +47,11 @@ SKEW_SECONDS: Final = 5.0  # a smaller difference is the network, and Date havin
 TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 WRONG_PROTOCOL: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE")
+UNKNOWN_ISSUER: Final = (18, 19, 20, 21)  # OpenSSL's verify codes
+HOW_TO_TRUST: Final = (
+    "Behind a company proxy that inspects TLS, pass "
+    "ssl_context=ssl.create_default_context(cafile='the company CA.pem')"
+)
 
 
 def connection_failed(
@@ -61,10 +66,10 @@ def connection_failed(
         failure = ProxyError(
             f"the answer that came through the proxy {proxy} is not TLS ({error.reason}): the proxy answers "
             f"in place of {endpoint.authority}, perhaps with a login page, or the url's port is wrong. "
-            "Check the proxy, or pass proxy='' to connect directly"
+            f"Check the proxy, or {proxy.how_to_bypass}"
         )
     elif isinstance(error, ssl.SSLError) and _is_lasting(error):
-        failure = TLSError(_tls_message(error, endpoint))
+        failure = _tls_error(error, endpoint)
     else:
         message = f"{endpoint.redacted}: {doing} failed: {redact(_describe(error), secrets)}"
         through = f" (through the proxy {proxy})" if proxy else ""
@@ -120,17 +125,18 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:MOST_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _tls_message(error: ssl.SSLError, endpoint: Endpoint) -> str:
+def _tls_error(error: ssl.SSLError, endpoint: Endpoint) -> TLSError:
     where = endpoint.authority
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {where} was not accepted for the host {endpoint.host}"
-        return f"{what}: {error.verify_message}; {_advice(error)}"
+        how = HOW_TO_TRUST if error.verify_code in UNKNOWN_ISSUER else ""
+        return TLSError(f"{what}: {error.verify_message}; {_advice(error)}", how)
     if error.reason in OLD_TLS:
-        return (
+        return TLSError(
             f"{where} does not offer TLS 1.2 or newer ({error.reason}); "
             "something outdated is between you and the exchange"
         )
-    return (
+    return TLSError(
         f"{where} does not speak TLS on this port ({error.reason}); "
         "check the url's port, and whatever is in between"
     )
@@ -147,12 +153,9 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
         return (
             "check the url's host; a proxy or captive portal on the way also answers with its own certificate"
         )
-    if code in (18, 19, 20, 21):
-        return (
-            "its issuer is not known. Behind a company proxy that inspects TLS, pass "
-            "ssl_context=ssl.create_default_context(cafile='the company CA.pem')"
-        )
-    return "check which server answers at this name, and the CA file of ssl_context"
+    if code in UNKNOWN_ISSUER:
+        return "its issuer is not known"
+    return "check which server answers at this name, and the CA file"
 
 
 def rejected(
@@ -239,7 +242,7 @@ def proxy_failed(error: Exception, doing: str, proxy: Proxy) -> KalshiFeedError:
         return error
     failure = ProxyError(
         f"the proxy {proxy}: {doing} failed: {redact(_describe(error), proxy.secrets)}; "
-        "check the proxy, or pass proxy='' to connect directly"
+        f"check the proxy, or {proxy.how_to_bypass}"
     )
     failure.__cause__ = detach(error, proxy.secrets)
     return failure
@@ -257,11 +260,11 @@ def proxy_refused(answer: Answer, proxy: Proxy) -> ProxyError:
             "http://user:password@host:port"
         )
     elif answer.status == 403:
-        advice = "it does not allow this host; ask its administrator, or pass proxy='' to connect directly"
+        advice = f"it does not allow this host; ask its administrator, or {proxy.how_to_bypass}"
     elif 200 <= answer.status < 300:
         advice = (
             "that is a web page, not a tunnel: perhaps a login page that needs a browser, or an ordinary "
-            "web server; check the proxy, or pass proxy='' to connect directly"
+            f"web server; check the proxy, or {proxy.how_to_bypass}"
         )
     else:
         advice = "the proxy could not reach the exchange, or has its own problem"

@@ -19,17 +19,25 @@ from .url import Endpoint, is_loopback_host
 __all__ = ["Proxy", "connect_request", "find_proxy", "parse_proxy"]
 
 EXAMPLE: Final = "http://proxy.example:3128"
-HOW_TO_BYPASS: Final = "pass proxy='' to connect directly"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP proxy. Immutable, so thread-safe; its repr shows no credentials."""
+    """An HTTP proxy. Immutable, so thread-safe; its repr shows no credentials.
+
+    ``variable`` is the environment variable that named it; None if the program passed it.
+    """
 
     host: str
     port: int
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    variable: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def how_to_bypass(self) -> str:
+        """What to do instead of going through it, for messages."""
+        return _how_to_bypass(self.variable)
 
     @property
     def authority(self) -> str:
@@ -52,11 +60,17 @@ class Proxy:
         return f"http://{self.authority}"
 
 
-def parse_proxy(url: str, source: str = "proxy") -> Proxy:
-    """Split a proxy's url into its parts; ``source`` is where it came from, for the error.
+def _how_to_bypass(variable: str | None) -> str:
+    how = "pass proxy=''" if variable is None else "set NO_PROXY='*'"
+    return f"{how} to connect directly"
+
+
+def parse_proxy(url: str, variable: str | None = None) -> Proxy:
+    """Split a proxy's url into its parts; ``variable`` is the environment variable it came from, if any.
 
     Raises ConfigurationError, which never shows the url: it may contain a password.
     """
+    source = "proxy" if variable is None else f"the environment variable {variable}"
     if not isinstance(url, str):
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}, not {type(url).__name__}")
     if any(character <= " " or character == "\x7f" for character in url) or not url.isascii():
@@ -69,13 +83,14 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
     scheme = scheme.lower()
     if scheme.startswith("socks"):
         raise ConfigurationError(
-            f"{source} is a SOCKS proxy, which is not supported; use an http:// proxy, or {HOW_TO_BYPASS}"
+            f"{source} is a SOCKS proxy, which is not supported; use an http:// proxy, or "
+            f"{_how_to_bypass(variable)}"
         )
     if scheme == "https":
         raise ConfigurationError(
             f"{source} is an https:// proxy (TLS to the proxy itself), which is not supported; "
             "write http://… if it also speaks plain HTTP (the feed's own TLS goes through it), "
-            f"or {HOW_TO_BYPASS}"
+            f"or {_how_to_bypass(variable)}"
         )
     if scheme != "http":
         raise ConfigurationError(f"{source} must be a url like {EXAMPLE!r}")
@@ -94,6 +109,7 @@ def parse_proxy(url: str, source: str = "proxy") -> Proxy:
         80 if port is None else port,
         None if username is None else unquote(username),
         None if password is None else unquote(password),
+        variable,
     )
 
 
@@ -113,7 +129,8 @@ def find_proxy(
         if endpoint.is_loopback and not is_loopback_host(proxy.host):
             # what is allowed on loopback, plain ws:// and unverified TLS, would then leave this machine
             raise ConfigurationError(
-                f"url is on loopback, but proxy is another machine, with its own loopback; {HOW_TO_BYPASS}"
+                f"url is on loopback, but proxy is another machine, with its own loopback; "
+                f"{proxy.how_to_bypass}"
             )
         return proxy
     if endpoint.is_loopback or _is_excluded(
@@ -122,7 +139,7 @@ def find_proxy(
         return None
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         if environ.get(name):
-            return parse_proxy(environ[name], f"the environment variable {name}")
+            return parse_proxy(environ[name], name)
     return None
 
 

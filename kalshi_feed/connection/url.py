@@ -73,38 +73,40 @@ def parse_url(url: str) -> Endpoint:
     Raises ConfigurationError, which says what to write instead and never shows a password or the query.
     """
     if not isinstance(url, str):
-        raise ConfigurationError(f"url must be a str like {EXAMPLE!r}, not {type(url).__name__}")
+        raise ConfigurationError(f"must be a str like {EXAMPLE!r}, not {type(url).__name__}", "url")
     if any(character <= " " or character == "\x7f" for character in url) or "\\" in url:
         raise ConfigurationError(
-            "url contains a space, a control character or a backslash; percent-encode it"
+            "contains a space, a control character or a backslash; percent-encode it", "url"
         )
     if not url.isascii():
         raise ConfigurationError(
-            "url contains non-ASCII characters; write the host in punycode (xn--…), percent-encode the path"
+            "contains non-ASCII characters; write the host in punycode (xn--…), percent-encode the path",
+            "url",
         )
     parts = _split(url)
     _check_scheme(parts, url)
     if "@" in parts.netloc:
         raise ConfigurationError(
-            "url contains a user name or password; Kalshi expects signed headers: pass credentials= instead"
+            "contains a user name or password, but Kalshi expects an API key and signed headers; remove it",
+            "url",
         )
     if parts.fragment or url.endswith("#"):
-        raise ConfigurationError("url has a fragment (#…), which a WebSocket url cannot have; remove it")
+        raise ConfigurationError("has a fragment (#…), which a WebSocket url cannot have; remove it", "url")
     if ";" in parts.path:
-        raise ConfigurationError("url has a ';' in its path; write it as %3B")
+        raise ConfigurationError("has a ';' in its path; write it as %3B", "url")
     host = parts.hostname
     if not host:
-        raise ConfigurationError(f"url has no host; write one like {EXAMPLE!r}")
+        raise ConfigurationError(f"has no host; write one like {EXAMPLE!r}", "url")
     if not _can_be_looked_up(host):
         raise ConfigurationError(
-            "url's host is not a valid name: each part between its dots must have 1 to 63 characters"
+            "has an invalid host name: each part between its dots must have 1 to 63 characters", "url"
         )
     port = _port(parts)
     loopback = is_loopback_host(host)
     if parts.scheme == "ws" and not loopback:
         raise ConfigurationError(
-            f"ws:// would send the signed headers to {host} unencrypted; "
-            "write wss:// (ws:// is for loopback only)"
+            f"would send the signed headers to {host} unencrypted; write wss:// (ws:// is for loopback only)",
+            "url",
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     name = f"[{host}]" if ":" in host else host
@@ -135,7 +137,7 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # unbalanced brackets and the like
         pass
-    raise ConfigurationError(f"url cannot be parsed; write one like {EXAMPLE!r}")
+    raise ConfigurationError(f"cannot be parsed; write one like {EXAMPLE!r}", "url")
 
 
 def _check_scheme(parts: SplitResult, url: str) -> None:
@@ -144,9 +146,9 @@ def _check_scheme(parts: SplitResult, url: str) -> None:
     if parts.scheme in WEB_SCHEMES:
         wanted = WEB_SCHEMES[parts.scheme]
         raise ConfigurationError(
-            f"url starts with {parts.scheme}://; the WebSocket url starts with {wanted}://"
+            f"starts with {parts.scheme}://; the WebSocket url starts with {wanted}://", "url"
         )
-    raise ConfigurationError(f"url must start with wss://, like {EXAMPLE!r}")
+    raise ConfigurationError(f"must start with wss://, like {EXAMPLE!r}", "url")
 
 
 def _port(parts: SplitResult) -> int:
@@ -157,5 +159,5 @@ def _port(parts: SplitResult) -> int:
     if port is None:
         return DEFAULT_PORTS[parts.scheme]
     if port == 0:
-        raise ConfigurationError("url has a port that is not a number from 1 to 65535")
+        raise ConfigurationError("has a port that is not a number from 1 to 65535", "url")
     return port

@@ -81,7 +81,7 @@ class ReplayEngine(Engine):
         self._at_ns = _unix_ns("at", at, self._begins_ns)
         self._until_ns = _unix_ns("until", until, self._begins_ns)
         if self._until_ns is not None and self._until_ns <= (self._at_ns or self._begins_ns):
-            raise ConfigurationError("until must be later than at, and later than the recording's beginning")
+            raise ConfigurationError("must be later than the beginning of the replay", "until")
         self._pace = speed if isinstance(speed, float) else None  # None: as fast as possible, or by turns
         self._by_turns = speed == "wait"
         self._is_foreign = isinstance(self.source, ForeignSource)
@@ -186,7 +186,7 @@ class ReplayEngine(Engine):
             self._take_safely(record, self.clock.set(record.ns, offset_ns), player)
             player.give_way()
         if self._is_silent:
-            raise ConfigurationError(f"at is after the end of the recording, {moment_of(self.clock.ns)}")
+            raise ConfigurationError(f"is after the end of the recording, {moment_of(self.clock.ns)}", "at")
         if self._until_ns is None or self._reach(self._until_ns, self.clock.offset_ns, player):
             self._end(player)
 
@@ -501,7 +501,7 @@ def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int 
         return None if moment is None else begins_ns + round(moment * 1e9)
     ns = ns_of(moment)
     if moment < moment_of(begins_ns):
-        raise ConfigurationError(f"{name} is before the beginning of the recording, {moment_of(begins_ns)}")
+        raise ConfigurationError(f"is before the beginning of the recording, {moment_of(begins_ns)}", name)
     return ns
 
 

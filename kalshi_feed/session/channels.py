@@ -19,11 +19,14 @@ __all__ = [
     "BOOK_CHANNEL",
     "CHANNELS",
     "CHANNEL_OF_TYPE",
+    "OLD_FORM",
     "Channel",
+    "advice_on",
     "channel_names",
     "is_message_type",
     "is_name",
     "names",
+    "old_form",
     "rule_of",
 ]
 
@@ -87,6 +90,7 @@ CHANNEL_OF_TYPE: Final[dict[str, str]] = {
     type_: channel.name for channel in CHANNELS.values() for type_ in channel.types
 }
 
+OLD_FORM: Final = "the 'channel:market' form is no longer understood"
 _NEAR: Final = 0.75  # "trades" and "orderbook" are close to a type, "quote" and "order" are not
 
 _RETIRED = {
@@ -114,7 +118,7 @@ def channel_names(channels: str | Iterable[str], *, allow_unknown: bool = False)
     found = names(channels, "channels")
     for name in found:
         if name not in CHANNELS and not allow_unknown:
-            raise ConfigurationError(f"unknown channel {name!r}: {_advice(name)}")
+            raise ConfigurationError(f"unknown channel {name!r}: {_advice_for_programs(name)}")
     return found
 
 
@@ -162,15 +166,35 @@ def is_message_type(name: str) -> bool:
     )
 
 
-def _advice(name: str) -> str:
+def _advice_for_programs(name: str) -> str:
+    old = old_form(name)
+    if old is not None:
+        channel, ticker = old
+        return f"{OLD_FORM}; write subscribe({channel!r}, [{ticker!r}])"
+    more = "" if _known_mistake(name) else "; allow_unknown=True sends the name as it is"
+    return advice_on(name) + more
+
+
+def old_form(name: str) -> tuple[str, str] | None:
+    """(channel, ticker) of a name in the exchange's old form "channel:ticker"; None for any other name."""
     channel, colon, ticker = name.partition(":")
-    if colon:
-        known = "orderbook_delta" if channel not in CHANNELS else channel
-        return f"the 'channel:market' form is no longer understood; write subscribe({known!r}, [{ticker!r}])"
+    return (channel if channel in CHANNELS else BOOK_CHANNEL, ticker) if colon else None
+
+
+def advice_on(name: str) -> str:
+    """What to write in place of ``name``, which is not a channel."""
+    return _known_mistake(name) or _nearest(name)
+
+
+def _known_mistake(name: str) -> str:
     if name in _RETIRED:
         return _RETIRED[name]
     if name in CHANNEL_OF_TYPE:
         return f"it is a message type; its channel is {CHANNEL_OF_TYPE[name]!r}"
+    return ""
+
+
+def _nearest(name: str) -> str:
     near = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}The channels are {', '.join(CHANNELS)}; allow_unknown=True sends the name as it is"
+    return f"{hint}The channels are {', '.join(CHANNELS)}"

@@ -141,7 +141,7 @@ def _final(error: KalshiFeedError, retries: int) -> KalshiFeedError:
         return error
     tail = f"gave up after {retries} retr{'y' if retries == 1 else 'ies'}"
     if isinstance(error, ConnectionFailed):
-        final: KalshiFeedError = type(error)(f"{error}; {tail}", *error.args[1:])
+        final: KalshiFeedError = type(error)(f"{error.args[0]}; {tail}", *error.args[1:])
     else:
         lost = error if isinstance(error, ConnectionLost) else ConnectionLost(None, str(error))
         final = ConnectionLost(lost.code, f"{lost.reason}; {tail}".lstrip("; "))

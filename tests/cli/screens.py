@@ -24,7 +24,7 @@ class Screen:
 
     def __init__(self, socket: Path, width: int, height: int, environ: dict[str, str]) -> None:
         self._tmux = ("tmux", "-S", str(socket), "-f", "/dev/null")
-        # dash and no bash: it leaves COLUMNS as it was exported, which must not count
+        # dash, not bash: it leaves COLUMNS as it was exported, which must not count
         shell = "env PS1='ready> ' sh -i"
         self._run("new-session", "-d", "-x", str(width), "-y", str(height), shell, environ=environ)
         self.wait_for("ready>")
@@ -66,7 +66,7 @@ class Screen:
         try:
             wait_until(holds, timeout=timeout)
         except AssertionError:
-            raise AssertionError("this was to be seen last:\n" + "\n".join(seen)) from None
+            raise AssertionError("last seen:\n" + "\n".join(seen)) from None
         return seen
 
     def wait_for(self, text: str) -> list[str]:

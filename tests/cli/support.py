@@ -19,7 +19,7 @@ COMMAND = (PYTHON, "-W", "error", "-m", "kalshi_feed")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without anybody's key, and with what is given."""
+    """This process's environment without anyone's key, and with what is given."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KALSHI_")}
     path = (
         os.pathsep.join(filter(None, (str(TOP), os.environ.get("PYTHONPATH"))))

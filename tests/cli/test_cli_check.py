@@ -440,7 +440,7 @@ def test_a_line_a_step_where_it_is_piped(access: Access) -> None:
     assert lines[7].startswith("FAILED   handshake  127.0.0.1 answered the handshake with 401")
     assert (
         all(line.startswith(" " * 20) for line in lines[8:])
-        and lines[-1].strip() == "the first step that fails: handshake"
+        and lines[-1].strip() == "first failed step: handshake"
     )
     assert "\x1b" not in result.stdout
 

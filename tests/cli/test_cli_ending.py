@@ -310,6 +310,14 @@ def test_a_refused_key_leaves_no_file_in_the_way(access: Access, tmp_path: Path)
     assert (again.returncode, again.stderr) == (0, "")
 
 
+def test_a_refused_subscription_leaves_no_file_in_the_way(access: Access, tmp_path: Path) -> None:
+    words = ("record", "KX-A", "-o", str(tmp_path / "a.ndjson"), "--seconds", "4", "--channel", "trade")
+    access.exchange.refuse_commands(14, "Permission denied", "subscribe")
+    refused = kalshi_feed(*words, *access.options, **access.environ)
+    assert refused.returncode == 1 and "refused the subscription trade" in refused.stderr
+    assert not os.listdir(tmp_path)
+
+
 # -- kalshi-feed exchange: how to reach it -------------------------------------------------------------------
 
 

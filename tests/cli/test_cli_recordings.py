@@ -104,7 +104,7 @@ def test_for_people(recorded: Path, tmp_path: Path) -> None:
     assert not any("snapshot" in line for line in lines)  # they came before that moment
 
 
-def test_a_cut_off_file_is_told(recorded: Path, tmp_path: Path) -> None:
+def test_a_cut_off_file_is_reported(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.ndjson.gz"
     path.write_bytes(recorded.read_bytes()[:-30])
     result = kalshi_feed("replay", str(path))
@@ -148,12 +148,23 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["replay", "README.md"],
         "'README.md' is not a recording: its first line is '# kalshi_feed'",
     ),
-    "speed": (["replay", "THERE", "--speed", "fast"], "'fast' is neither a positive number nor 'max'"),
+    "speed": (
+        ["replay", "THERE", "--speed", "fast"],
+        "Invalid value for '--speed': 'fast' is neither a positive number nor 'max'",
+    ),
     "no speed": (["replay", "THERE", "--speed", "-1"], "'-1' is neither a positive number nor 'max'"),
     "wait is for programs": (["replay", "THERE", "--speed", "wait"], "'wait' is neither a positive number"),
     "speed nan": (["replay", "THERE", "--speed", "nan"], "'nan' is neither a positive number nor 'max'"),
     "at the end": (["replay", "THERE", "--at", "+1000"], "Error: --at is after the end of the recording"),
-    "at": (["replay", "THERE", "--at", "noon"], "'noon' is not a time: write 2026-08-05T03:45:00 (UTC)"),
+    "at": (
+        ["replay", "THERE", "--at", "noon"],
+        "Invalid value for '--at': 'noon' is not a time: write 2026-08-05T03:45:00 (UTC)",
+    ),
+    "until": (["replay", "THERE", "--until", "+inf"], "Invalid value for '--until': '+inf' is not a time"),
+    "until the beginning": (
+        ["replay", "THERE", "--at", "+1", "--until", "+1"],
+        "Error: --until must be later than the beginning of the replay",
+    ),
     "convert no file": (["convert", "nowhere.ndjson", "--to", "csv"], "does not exist"),
 }
 
@@ -185,4 +196,6 @@ def test_summaries() -> None:
         "… and 3 more books",
         "trouble: cut",
     ]
+    books = {f"KX-{n}": "LIVE yes - / -" for n in range(21)}
+    assert lines_of({"books": books})[-1] == "… and 1 more book"
     assert [lines_of({"bytes": size}) for size in (999, 1500)] == [["size: 999 B"], ["size: 1.5 kB"]]

@@ -126,7 +126,7 @@ def test_what_could_not_be_written(access: Access, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        ([], 2, "say where to: -o FILE or --to STORE"),
+        ([], 2, "where to? Give -o FILE or --to STORE"),
         (
             ["-o", "a.ndjson", "--to", "sqlite:///a.db"],
             2,

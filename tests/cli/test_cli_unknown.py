@@ -45,6 +45,7 @@ def test_S39_record_ends_when_all_are_unknown(access: Access, tmp_path: Path) ->
         "record", "KX-NOBODY", "-o", str(path), "--seconds", "30", *access.options, **access.environ
     )
     assert result.returncode == 1 and WORDS in result.stderr and result.stdout == ""
+    assert not path.exists()  # or the next attempt would end with "already exists"
     store = ("--to", f"sqlite:///{tmp_path / 'none.db'}")
     result = kalshi_feed("record", "KX-NOBODY", *store, "--seconds", "30", *access.options, **access.environ)
     assert result.returncode == 1 and WORDS in result.stderr and result.stdout == ""
@@ -93,5 +94,5 @@ def test_S39_the_screen_says_what_may_be_wrong(width: int) -> None:
     text = "\n".join(line.plain for line in draw(screen, layout_for(width, 24, 1)))
     assert "UNKNOWN" in text and "no one sells" not in text
     if width >= 80:
-        assert "does not know this market" in text and "write it in uppercase: KXA" in text
+        assert "the exchange does not know this market" in text and "write it in uppercase: KXA" in text
     assert "kxa UNKNOWN yes - / -" in plain_line(screen, 0, 1.0)

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from kalshi_feed.cli.changes import change_text, event_json, message_json
 from kalshi_feed.cli.commands import group
 from kalshi_feed.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from kalshi_feed.messages import decode
+from tests.support import wait_until
 
 from .support import COMMAND, Access, environment, kalshi_feed, start
 
@@ -171,6 +173,18 @@ WRONG = {
     "unknown KALSHI_ENV": (("-",), {"KALSHI_ENV": "live"}, 2, "KALSHI_ENV is 'live'"),
     "two exchanges": (("--env", "demo"), {}, 2, "--env and --url"),
     "http": (("--url", "https://api.elections.kalshi.com/"), {}, 2, "the WebSocket url starts with wss://"),
+    "http in the environment": (
+        ("-",),
+        {"KALSHI_URL": "https://api.elections.kalshi.com/"},
+        2,
+        "Error: KALSHI_URL starts with https://; the WebSocket url starts with wss://",
+    ),
+    "the key as the path": (
+        ("--key-file", "-----BEGIN RSA PRIVATE KEY-----"),
+        {},
+        2,
+        "Error: --key-file is the key itself",
+    ),
     "no CA file": (("--ca-file", "/nope"), {}, 2, "the CA file '/nope' cannot be used: No such file"),
     "CA file is none": (
         ("--ca-file", os.devnull),
@@ -204,7 +218,7 @@ def test_errors_are_one_message(access: Access, case: str) -> None:
         assert result.exit_code == code, result.output
         assert "Error: " in result.output and text in result.output
         assert isinstance(result.exception, SystemExit), result.exception
-        assert not re.search(r"\w+=\w|\w\(|market_tickers", result.output), result.output  # Python's terms
+        assert not re.search(r"[a-z]=\w|\w\(|market_tickers", result.output), result.output  # Python's terms
 
 
 def test_an_error_in_a_process_of_its_own(access: Access) -> None:
@@ -212,6 +226,36 @@ def test_an_error_in_a_process_of_its_own(access: Access) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("Error: not set in the environment: KALSHI_API_KEY_ID and ")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_key_file_that_others_can_read_is_a_warning(access: Access, tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.write_bytes(access.key_file.read_bytes())
+    file.chmod(0o644)
+    words = ("watch", "KX-A", "--plain", "--seconds", "1", "--key-file", str(file), *access.options)
+    result = kalshi_feed(*words, **access.environ)
+    text = f"warning: other users can read the private key file '{file}' (mode 0644): chmod 600 it\n"
+    assert (result.returncode, result.stderr) == (0, text)
+
+
+def test_every_channel_is_shown(access: Access) -> None:
+    """What has no place of its own on the screen: the type and the fields that are set."""
+    exchange, channel = access.exchange, ("--channel", "market_lifecycle_v2")
+    for how in ((), ("--plain",)):
+        begun = len(exchange.commands)
+        with start("watch", "KX-A", *channel, *how, *access.options, **access.environ) as process:
+            assert process.stdout is not None
+            wait_until(lambda begun=begun: len(exchange.commands) > begun, 20)  # type: ignore[misc]
+            exchange.deactivate("KX-A")
+            exchange.activate("KX-A")
+            word = "event_type=activated" if how else "  2 other messages  "
+            while word not in (line := process.stdout.readline()):
+                assert line
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, "")
+        if how:
+            assert re.match(r"\S+ KX-A market_lifecycle_v2 ", line) and "None" not in line
 
 
 def test_forbidden(access: Access) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kalshi_feed import KalshiFeed
 from kalshi_feed.cli.model import Room, Screen
 from kalshi_feed.cli.monitor import Monitor
+from kalshi_feed.cli.recordings import heard_nothing
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
@@ -83,6 +84,17 @@ def test_the_trades_are_those_of_the_chosen_market(exchange: Exchange, feed: Kal
     assert monitor.screen(ROOM, 2).trades == ()
 
 
+def test_messages_of_other_channels_are_notes(exchange: Exchange, feed: KalshiFeed) -> None:
+    monitor = Monitor(feed, ("KX-A",), "t")
+    feed.subscribe("market_lifecycle_v2").wait(10)
+    exchange.deactivate("KX-A")
+    wait_until(lambda: monitor.other_count == 1)
+    note = monitor.screen(ROOM).notes[-1]
+    assert note.text.startswith("KX-A market_lifecycle_v2 ") and "event_type=deactivated" in note.text
+    assert note.style == "" and "None" not in note.text
+    assert monitor.summary().endswith(", 0 trades, 1 other message, 0 gaps, 0 reconnects")
+
+
 def test_the_rows_shown_follow_the_chosen_market(feed: KalshiFeed) -> None:
     monitor = Monitor(feed, MARKETS, "t")
     shown = [
@@ -114,3 +126,13 @@ def test_a_lost_connection_counts_down_to_the_next_attempt(exchange: Exchange, f
     seconds = int(first.retry.split()[1])
     assert 5 <= seconds <= 60
     wait_until(lambda: monitor.screen(ROOM).retry == f"in {seconds - 1} s")
+
+
+def test_a_recording_is_worth_keeping_once_a_book_was_live(exchange: Exchange, feed: KalshiFeed) -> None:
+    feed.subscribe("orderbook_delta", ["KX-NOBODY"])
+    wait_until(lambda: feed.book("KX-NOBODY").view().status.value == "UNKNOWN")
+    assert heard_nothing(feed)
+    feed.wait_for_book("KX-A", timeout=10)
+    assert not heard_nothing(feed)
+    feed.close()
+    assert not heard_nothing(feed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
@@ -21,13 +22,14 @@ from kalshi_feed.cli.model import (
     Screen,
     TradeLine,
     ladder_of,
+    level_counts,
     printable,
     quote,
     row_of,
 )
 from kalshi_feed.cli.monitor import note_of
 from kalshi_feed.cli.render import draw, plain_line
-from kalshi_feed.events import FeedFault, FeedState, Gap, StateChange
+from kalshi_feed.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from kalshi_feed.messages.values import Level
 
 ROOM = Room(depth=5, rows=5, trades=5, notes=3)
@@ -172,6 +174,16 @@ def test_books_that_are_not_right_say_so(width: int) -> None:
     assert "STALE" in stale and "0.54" in stale  # and what was last known
     pending = text_of(book({}, {}, BookStatus.PENDING), width, 24)
     assert "KX-A  PENDING" in pending and "waiting for its snapshot" in pending
+    for state, text in (
+        ("CONNECTING", " connecting …"),
+        ("RECONNECTING", " not connected, next attempt in 3 s: "),
+        ("CLOSED", " not connected"),
+    ):
+        screen = replace(
+            screen_of(book({}, {}, BookStatus.PENDING)), state=state, retry="in 3 s", reason="refused"
+        )
+        lines = "\n".join(line.plain for line in draw(screen, layout_for(width, 24, 1)))
+        assert text in lines and "waiting for its snapshot" not in lines
     crossed = text_of(book({6000: 100}, {4500: 100}), width, 24, markets=3)
     assert "CROSSED" in crossed and "spread -0.05" in crossed
     assert "CROSSED yes 0.6000" in plain_line(screen_of(book({6000: 100}, {4500: 100})), 0, 1.0)
@@ -294,6 +306,17 @@ def test_what_went_wrong_is_counted_in_the_head() -> None:
     assert "RECONNECTING" in lines[0].plain
     hint = draw(Screen("t", "CONNECTED", 1.0), layout, keys=False)[-1].plain
     assert "Ctrl-C quits" in hint and " q " not in hint
+
+
+def test_one_is_not_plural() -> None:
+    one = Screen("t", "CONNECTED", 1.0, figures=Figures(deltas=1, trades=1, others=1))
+    assert plain_line(one, 1, 1.0) == "    1 s  CONNECTED  1 delta (1/s)  1 trade  1 other message"
+    assert "  1 delta  1 trade  1 other message  " in draw(one, layout_for(200, 24, 1))[1].plain
+    none = Screen("t", "CONNECTED", 1.0)
+    assert plain_line(none, 0, 1.0) == "    1 s  CONNECTED  0 deltas (0/s)  0 trades"
+    lag = Lagged(1, ("A",), datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert note_of(lag)[0] == "1 message dropped: the callbacks were too slow"
+    assert level_counts(1, 2) == "1 yes level, 2 no levels"
 
 
 def test_text_from_outside_cannot_steer_the_terminal() -> None:

@@ -1,32 +1,28 @@
-"""Messages of the package in the command line's own terms, and reasons in a few words."""
+"""Errors of the package in the command line's own terms, and reasons in a few words."""
 
 from __future__ import annotations
 
 import pytest
 
+from kalshi_feed import ConfigurationError, ConnectionFailed, CredentialsError, KalshiFeedError, TLSError
 from kalshi_feed.cli.wording import in_own_terms, short
 
 
 @pytest.mark.parametrize(
-    ("text", "own"),
+    ("error", "own"),
     [
-        ("The channels are a, b; allow_unknown=True sends the name as it is", "The channels are a, b"),
-        (
-            "unknown 'x': did you mean 'y'? (allow_unknown=True takes the name)",
-            "unknown 'x': did you mean 'y'?",
-        ),
-        (
-            "unknown issuer; pass ssl_context=ssl.create_default_context(cafile='the company CA.pem')",
-            "unknown issuer; pass --ca-file 'the company CA.pem'",
-        ),
-        ("check the proxy, or pass proxy='' to connect directly", None),
-        ("url names no host", "--url names no host"),
-        ("the url names no host", "the url names no host"),
-        ("nothing to change here: at once", "nothing to change here: at once"),
+        (ConfigurationError("has no host", "url"), "--url has no host"),
+        (ConfigurationError("has no host", "KALSHI_URL"), "KALSHI_URL has no host"),
+        (ConfigurationError("is after the end", "at"), "--at is after the end"),
+        (ConfigurationError("url and at stay as they are"), "url and at stay as they are"),
+        (CredentialsError("is the key itself", "--key-file"), "--key-file is the key itself"),
+        (TLSError("its issuer is not known", "Pass ssl_context="), "its issuer is not known"),
+        (ConnectionFailed("refused"), "refused"),
     ],
+    ids=str,
 )
-def test_options_stand_in_place_of_arguments(text: str, own: str | None) -> None:
-    assert in_own_terms(text) == (own or "check the proxy, or set NO_PROXY='*' to connect directly")
+def test_options_stand_in_place_of_arguments(error: KalshiFeedError, own: str) -> None:
+    assert in_own_terms(error) == own
 
 
 URL = "wss://example.com:443/trade-api/ws/v2"

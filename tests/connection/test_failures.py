@@ -27,7 +27,7 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
     [
         (9, "clock"),
         (10, "clock"),
-        (18, "issuer"),
+        (18, "its issuer is not known. Behind a company proxy that inspects TLS, pass ssl_context="),
         (62, "url's host"),
         (64, "url's host"),
         (23, "which server answers"),

@@ -82,8 +82,16 @@ def test_environment_order() -> None:
         del environ[next(iter(environ))]
     assert find_proxy(REMOTE, None, environ) is None
     assert find_proxy(REMOTE, None, {"http_proxy": "http://other:1"}) is None
-    with pytest.raises(ConfigurationError, match="environment variable ALL_PROXY is a SOCKS proxy"):
+    with pytest.raises(
+        ConfigurationError, match=r"environment variable ALL_PROXY is a SOCKS proxy.*set NO_PROXY="
+    ):
         find_proxy(REMOTE, None, {"ALL_PROXY": "socks5h://h:1"})
+
+
+def test_how_to_bypass_it_depends_on_where_it_was_named() -> None:
+    for explicit, how in ((None, "set NO_PROXY='*'"), ("http://mine:9", "pass proxy=''")):
+        found = find_proxy(REMOTE, explicit, {"HTTPS_PROXY": "http://h:1"})
+        assert found is not None and found.how_to_bypass == f"{how} to connect directly"
 
 
 def test_P06_loopback_is_never_sent_through_the_environments_proxy() -> None:

@@ -47,7 +47,7 @@ def test_loopback_may_be_plain(url: str, host: str, port: int, path: str) -> Non
         ("external-api-ws.kalshi.com", "wss://"),
         ("wss:external-api-ws.kalshi.com", "wss://"),
         ("", "wss://"),
-        ("wss://user:hunter2secret@example.com/", "credentials="),
+        ("wss://user:hunter2secret@example.com/", "signed headers; remove it"),
         ("wss://example.com/#part", "fragment"),
         ("wss://example.com/#", "fragment"),
         ("wss:///path", "has no host"),
@@ -70,6 +70,7 @@ def test_K08_K09_refuses_with_what_to_write_instead(url: object, hint: str) -> N
     with pytest.raises(ConfigurationError) as caught:
         parse_url(url)  # type: ignore[arg-type]
     assert hint in str(caught.value)
+    assert caught.value.argument == "url" and str(caught.value) == f"url {caught.value.problem}"
     assert "hunter2secret" not in str(caught.value)
 
 

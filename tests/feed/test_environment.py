@@ -62,6 +62,17 @@ def test_an_unknown_env(access: Access, monkeypatch: pytest.MonkeyPatch) -> None
             read()
 
 
+def test_a_url_that_is_none(access: Access) -> None:
+    """The variable is named, not an argument that no one passed."""
+    for read in (
+        lambda: exchange_url({"KALSHI_URL": "https://x.example/"}),
+        lambda: KalshiFeed.from_env(environ=access.environ | {"KALSHI_URL": "https://x.example/"}),
+        lambda: Settings.read({"KALSHI_URL": "https://x.example/"}, access.environ),
+    ):
+        with pytest.raises(ConfigurationError, match=r"^KALSHI_URL starts with https://; the WebSocket url"):
+            read()
+
+
 def test_the_ca_file(access: Access, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A url from the environment needs a certificate from there, too, and an argument wins over both."""
     environ = with_access(access)

@@ -285,8 +285,8 @@ def test_at_a_moment(tmp_path: Path) -> None:
     for options, text in (
         ({"at": before}, "at is before the beginning of the recording, 1970-01-01 00:00:01"),
         ({"until": before}, "until is before the beginning of the recording"),
-        ({"at": 1.0, "until": moment}, "until must be later than at"),
-        ({"until": 0.0}, "until must be later than at"),
+        ({"at": 1.0, "until": moment}, "until must be later than the beginning of the replay"),
+        ({"until": 0.0}, "until must be later than the beginning of the replay"),
     ):
         with pytest.raises(ConfigurationError, match=text):
             KalshiFeed.replay(path, **options)  # type: ignore[arg-type]

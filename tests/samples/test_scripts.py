@@ -77,7 +77,9 @@ def test_unknown_markets_end_it(
     monkeypatch.chdir(tmp_path)  # where deltas.db is made
     ended = sample(name, "TYPO", **with_access(access))
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("UnknownMarketError: the exchange knows no market TYPO")
+    assert ended.stderr.splitlines()[-1].startswith(
+        "UnknownMarketError: the exchange does not know the market TYPO"
+    )
     assert "Traceback" not in ended.stderr
 
 
