@@ -94,7 +94,7 @@ def test_a_quiet_feed_does_not_stand_still(exchange: Exchange, busy: KalshiFeed)
     assert busy.stats().stalls == Stalls()
 
 
-def test_waiting_for_room_in_the_queue_is_no_stall(exchange: Exchange, make_feed: FeedMaker) -> None:
+def test_waiting_for_room_in_the_queue_is_not_a_stall(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(queue_size=5, overflow="block")
     heard, held = Recorder(feed), Held()
     feed.on_delta(held)
