@@ -52,7 +52,7 @@ from .messages import (
 from .messages.values import Level
 from .recording.writing import Recording
 from .session.retry import ReconnectPolicy
-from .stats import FeedStats, Health
+from .stats import FeedStats, Health, Stalls
 from .subscription import Subscription, SubscriptionState
 from .version import __version__
 
@@ -100,6 +100,7 @@ __all__ = [
     "Recording",
     "SinkError",
     "StaleBookError",
+    "Stalls",
     "StateChange",
     "Subscription",
     "SubscriptionError",

@@ -1,6 +1,6 @@
-"""The metrics of a running feed: the FeedStats record and the Health verdict.
+"""The metrics of a running feed: the FeedStats record, with its Stalls, and the Health verdict.
 
-Owns the two records and the rules for a verdict; every clock reading is passed in.
+Owns the records and the rules for a verdict; every clock reading is passed in.
 """
 
 from __future__ import annotations
@@ -14,11 +14,28 @@ from typing import Any, Literal
 from .events import FeedState
 from .messages.plain import Number, number_function, plain
 
-__all__ = ["FeedStats", "Health", "assess"]
+__all__ = ["FeedStats", "Health", "Stalls", "assess"]
 
 
 def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
     return MappingProxyType(dict(mapping))
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """The times the reader stood still for over half a second while connected. Immutable.
+
+    One call kept Python's lock, or the process was stopped. ``count`` is how many there were, ``longest`` the
+    length of the longest one in seconds.
+    """
+
+    count: int = 0
+    longest: float = 0.0
+
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """As plain data, ready for JSON: ``{"count": ..., "longest": ...}``. ``number`` is not used."""
+        passed = number_function(number)
+        return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,8 @@ class FeedStats:
     such as a duplicate or a delta for a STALE book) by reason; counters continue over reconnects and
     restarts. Ages, latencies and the skew are in seconds, and None while unknown. ``processing_latency`` is
     from socket read to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both
-    over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's.
+    over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's. ``stalls`` are the times
+    the reader stood still.
     """
 
     state: FeedState
@@ -55,6 +73,7 @@ class FeedStats:
     exchange_latency_p50: float | None = None
     exchange_latency_p99: float | None = None
     clock_skew: float | None = None
+    stalls: Stalls = Stalls()
 
     def __post_init__(self) -> None:
         for name in ("messages", "bytes", "faults", "ignored"):
@@ -87,12 +106,14 @@ class FeedStats:
         for name in (
             item.name
             for item in fields(self)
-            if item.name not in ("state", "connected_since", "messages", "bytes")
+            if item.name not in ("state", "connected_since", "messages", "bytes", "stalls")
         ):
             value = getattr(self, name)
             metric = sum(value.values()) if isinstance(value, Mapping) else value
             if metric:
                 shown.append(f"{name} {metric:.3g}" if isinstance(metric, float) else f"{name} {metric}")
+        if self.stalls.count:
+            shown.append(f"stalls {self.stalls.count} (longest {self.stalls.longest:.3g} s)")
         return f"FeedStats({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kalshi_feed.events import FeedState
 from kalshi_feed.meters import Histogram, Meter
-from kalshi_feed.stats import FeedStats, Health, assess
+from kalshi_feed.stats import FeedStats, Health, Stalls, assess
 
 # --- Histogram
 
@@ -160,7 +160,7 @@ def test_stats_as_json() -> None:
 
 
 def test_stats_pickle() -> None:
-    taken = stats()
+    taken = stats(stalls=Stalls(1, 0.75))
     assert pickle.loads(pickle.dumps(taken)) == taken
 
 

@@ -7,7 +7,7 @@ fits every program is part of the errors themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from ..connection.failures import SKEW_SECONDS
@@ -24,8 +24,19 @@ from ..errors import (
     UnknownMarketError,
     WaitTimeout,
 )
+from ..stats import Stalls
 
-__all__ = ["NOT_REACHED", "STEPS", "UNKNOWN_KEY", "Report", "Step", "advice", "clock", "unknown_market"]
+__all__ = [
+    "NOT_REACHED",
+    "STEPS",
+    "UNKNOWN_KEY",
+    "Report",
+    "Step",
+    "advice",
+    "clock",
+    "stood_still",
+    "unknown_market",
+]
 
 # In the order in which they can be known. The clock can be compared only once the exchange has answered the
 # handshake: the answer carries its time, even a refusal. The clock is judged first, because a wrong clock is
@@ -125,6 +136,22 @@ def clock(skew: float, refused: bool) -> Step:
         "failed",
         found,
         (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"),
+    )
+
+
+def stood_still(step: Step, stalls: Stalls) -> Step:
+    """The step; a warning, if the feed's reader stood still meanwhile."""
+    if not stalls.count:
+        return step
+    return replace(
+        step,
+        status="warning",
+        found=f"{step.found}; meanwhile the feed's reader stood still for {stalls.longest:.1f} s",
+        advice=(
+            *step.advice,
+            "this machine was too busy, or the command was stopped (Ctrl-Z): a feed's pongs and callbacks "
+            "are late by that much; in a program, feed.stats().stalls counts such times",
+        ),
     )
 
 

@@ -29,7 +29,7 @@ from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, Unk
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
 from .access import context_for, credentials_for, log_warnings, url_for
-from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, unknown_market
+from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, stood_still, unknown_market
 from .model import level_counts, printable, quote
 from .options import exchange_options, json_option, refuse_both
 from .wording import in_own_terms
@@ -214,15 +214,18 @@ def _subscribed(
             feed.wait_until_connected(timeout)
             feed.subscribe(channel, market_ticker).wait(timeout)
             text = channel if market_ticker is None else f"{channel} of {printable(market_ticker)}"
-            report.add(Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began))
+            confirmed = Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began)
             if market_ticker is None:
+                report.add(stood_still(confirmed, feed.stats().stalls))
                 report.end("name a TICKER to see whether its book arrives")
                 return
+            report.add(confirmed)
             step, began = "snapshot", time.monotonic()
             view = feed.wait_for_book(market_ticker, timeout).view()
             levels = level_counts(len(view.bids("yes")), len(view.bids("no")))
             best = f"yes {quote(view.best_bid(), view.best_ask())}"
-            report.add(Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began))
+            came = Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began)
+            report.add(stood_still(came, feed.stats().stalls))
     except UnknownMarketError as error:
         report.add(unknown_market(error))
     except KalshiFeedError as error:

@@ -6,6 +6,7 @@ The thread is a daemon: it does not keep a program that ends without close() fro
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -17,11 +18,14 @@ from .dial import DialCancelled
 from .transport import Transport
 from .wakeup import Wakeup, wait_ready
 
-__all__ = ["Host", "Reader"]
+__all__ = ["LEAST_STALL", "Host", "Reader"]
+
+LEAST_STALL: Final = 0.5  # seconds; a round that ends this late is a stall
 
 _LONGEST_WAIT: Final = 60.0
 # seconds a turn may take; after a longer one (overflow="block") the silence is not the peer's fault
 _PAUSE: Final = 1.0
+_SLICE: Final = 0.25  # seconds of a wait while connected: a stall is measured that much too short at most
 
 
 class Host(Protocol):
@@ -35,6 +39,12 @@ class Host(Protocol):
 
     def next_deadline(self) -> float:
         """When turn() must be called next even if nothing is read (time.monotonic())."""
+
+    def stood_still(self, seconds: float, now: float) -> None:
+        """The last round took ``seconds`` longer than its wait, at least LEAST_STALL.
+
+        That includes the time for which turn() itself waited.
+        """
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """A dial failed or a connection ended: return the seconds until the next dial.
@@ -113,12 +123,18 @@ class Reader(FeedingThread):
         Each round is one turn: the host handles what the last read brought and returns commands, due pings
         and timeouts follow, and everything is flushed. Then the thread waits for the socket, a wake or the
         next deadline, unless the transport already has more, and reads again.
+
+        A round that takes much longer than its wait is a stall: another thread's call kept the interpreter's
+        lock, or the process was stopped. If the machine slept, the transport reports that.
         """
         host = self._host
         host.connected(transport, time.monotonic())
         payloads: list[bytes] = []
+        overdue = math.inf  # when the next round is so late that it is a stall
         while not self._stopping:
             began = time.monotonic()
+            if began > overdue and not transport.slept:
+                host.stood_still(began - overdue + LEAST_STALL, began)
             for command in host.turn(payloads, began):
                 transport.send_text(command)
             now = time.monotonic()
@@ -126,11 +142,24 @@ class Reader(FeedingThread):
                 transport.resume(now)
             transport.tick(now)
             transport.flush(now)
+            overdue = began + LEAST_STALL
             if not transport.has_more:
-                until = min(host.next_deadline(), transport.next_deadline())
+                now = time.monotonic()
                 # never for longer: meanwhile the monotonic clock may stand still (N44)
-                self._wait(min(until - time.monotonic(), LOOK_EVERY), transport)
+                until = min(host.next_deadline(), transport.next_deadline(), now + LOOK_EVERY)
+                overdue += max(self._wait_until(until, transport) - now, 0.0)
             payloads = transport.read(time.monotonic())
+
+    def _wait_until(self, until: float, transport: Transport) -> float:
+        """Wait as _wait() does, in slices. Returns when it should have returned at the latest.
+
+        A slice that ends too late for that ends the wait: it was a stall.
+        """
+        while True:
+            now = time.monotonic()
+            ends = min(until, now + _SLICE)
+            if self._wait(ends - now, transport) or ends == until or time.monotonic() > ends + LEAST_STALL:
+                return ends
 
     def _pause(self, delay: float) -> None:
         """Wait ``delay`` seconds before the next dial, unless stop() comes first."""
@@ -141,9 +170,13 @@ class Reader(FeedingThread):
                 return
             self._wait(remaining, None)
 
-    def _wait(self, seconds: float, transport: Transport | None) -> None:
-        """Wait for the socket, a wake or the end of the time. Needs no descriptor of its own (N42)."""
+    def _wait(self, seconds: float, transport: Transport | None) -> bool:
+        """Wait for the socket, a wake or the end of the time. Needs no descriptor of its own (N42).
+
+        Returns whether there was anything but the end of the time.
+        """
         fileno, write = (None, False) if transport is None else (transport.fileno(), transport.wants_write)
-        _, _, woken = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
-        if woken:
+        ready = wait_ready(fileno, self.wakeup, write=write, timeout=min(seconds, _LONGEST_WAIT))
+        if ready[2]:
             self.wakeup.drain()
+        return True in ready

@@ -112,6 +112,10 @@ class _Metrics:
         self._dropped = self._counter("dropped", "Messages dropped because callbacks were too slow.")
         self._callback_errors = self._counter("callback_errors", "Callbacks that raised.")
         self._callback_seconds = self._counter("callback_seconds", "Time spent in callbacks.")
+        self._stalls = self._counter(
+            "stalls", "Times the reader stood still for over half a second: Python's lock was kept."
+        )
+        self._longest_stall = self._gauge("longest_stall_seconds", "The longest of these times so far.")
         self._queue_depth = self._gauge("queue_depth", "Messages waiting for callbacks.")
         self._queue_high_water = self._gauge(
             "queue_high_water", "The most messages that ever waited for callbacks at once."
@@ -156,6 +160,8 @@ class _Metrics:
         self._dropped.add_metric(label, stats.dropped)
         self._callback_errors.add_metric(label, stats.callback_errors)
         self._callback_seconds.add_metric(label, stats.callback_seconds)
+        self._stalls.add_metric(label, stats.stalls.count)
+        self._longest_stall.add_metric(label, stats.stalls.longest)
         self._queue_depth.add_metric(label, stats.queue_depth)
         self._queue_high_water.add_metric(label, stats.queue_high_water)
         for status in BookStatus:

@@ -99,6 +99,8 @@ class Engine(ABC):
         self._closings = 0  # calls of close() so far: shows start() that one came in between
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._metering = Metering(clock)
+        self._may_wait = overflow == "block"  # whether the dispatcher's put() waits for room
+        self._waited = 0.0  # seconds that it took in this turn, if it may wait; the reader's
         self._state = State(peer)
         self.requests = UserRequests(
             self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
@@ -295,7 +297,7 @@ class Engine(ABC):
         reader = self._reader
         if reader is None:
             return self.tap is not None
-        return reader.is_running and not reader.stopping()
+        return reader.is_running and not reader.stopping() and self.store.ended is None
 
     def wake(self) -> None:
         """Have the reader look at what is wanted now."""
@@ -325,6 +327,7 @@ class Engine(ABC):
     def turn(self, payloads: list[bytes], now: float) -> list[bytes]:
         """Process one read: session under the lock, then waiters, log, callbacks without it. See Host."""
         read_at = time.perf_counter()
+        self._waited = 0.0
         session, output, store = self.session, self.session.output, self.store
         reading = self._reading()
         with store.lock:  # store.change() by hand: every read comes this way
@@ -472,11 +475,12 @@ class Engine(ABC):
             with self.store.lock:
                 events += self._state.undelivered
                 self._state.undelivered.clear()
+        began = time.perf_counter()
         self.dispatcher.put(
-            events + items if events else items,
-            read_at if read_at is not None else time.perf_counter(),
-            changed,
+            events + items if events else items, read_at if read_at is not None else began, changed
         )
+        if self._may_wait:
+            self._waited += time.perf_counter() - began
 
     def _count_fault(self, fault: FeedFault) -> None:
         """Count the fault of a callback; the worker itself reports it to on_error."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..clocks import moment
 from ..connection.dial import dial
 from ..connection.proxy import Proxy
-from ..connection.reader import Reader
+from ..connection.reader import LEAST_STALL, Reader
 from ..connection.transport import Transport
 from ..connection.url import Endpoint
 from ..credentials import Credentials
@@ -40,6 +40,12 @@ _PATCH: Final = {
     "gevent": "'from gevent import monkey; monkey.patch_all()'",
     "eventlet": "'import eventlet; eventlet.monkey_patch()'",
 }
+_STOOD_STILL: Final = (
+    "the reader stood still for %.1f s, so pongs and callbacks were late by up to that; no message was lost. "
+    "Either one call kept Python's lock (a large json.loads(), sum() over a long range, a regex that "
+    "backtracks): run it in another process. Or the process was stopped (SIGSTOP, a debugger, a starved "
+    "machine), or a logging handler was slow (stalls so far: %d, the longest %.1f s)"
+)
 
 
 class LiveEngine(Engine):
@@ -164,6 +170,16 @@ class LiveEngine(Engine):
             library,
             _PATCH[library],
         )
+
+    def stood_still(self, seconds: float, now: float) -> None:
+        """Count a stall, and log it now and then. See Host. Waiting for room in the queue is not one."""
+        seconds -= self._waited
+        if seconds < LEAST_STALL:
+            return
+        with self.store.lock:
+            stalls, is_news = self._metering.stood_still(seconds, now)
+        if is_news:
+            log(logging.WARNING, _STOOD_STILL, seconds, stalls.count, stalls.longest)
 
     def lost(self, error: KalshiFeedError, now: float) -> float:
         """The connection was lost, or a dial failed: return the seconds until the next dial. See Host.

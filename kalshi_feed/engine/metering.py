@@ -18,13 +18,15 @@ from ..messages import Message
 from ..meters import Histogram, Meter
 from ..session.output import Counts
 from ..session.wanted import Wanted
-from ..stats import FeedStats, Health, assess
+from ..stats import FeedStats, Health, Stalls, assess
 from ..waiting import Clock
 from .state import State
 
 __all__ = ["Metering"]
 
 _LATELY: Final = 30.0  # seconds that health() reports a dropped message
+_LONG_STALL: Final = 1.0  # seconds; shorter ones are only counted
+_LOG_STALLS_EVERY: Final = 60.0  # seconds, at most
 
 
 class Metering:
@@ -39,6 +41,8 @@ class Metering:
         self._reconnects = 0
         # messages dropped in total, when that last grew, and how many since the callbacks last kept up
         self._dropped, self._dropped_at, self._lag = 0, float("-inf"), 0
+        self._stalls = Stalls()
+        self._stall_logged = float("-inf")  # when the log last had one (time.monotonic())
         self.clock_skew: float | None = None  # seconds by which our clock is ahead of the exchange's
 
     def connected(self, now: float, wall: datetime) -> None:
@@ -62,6 +66,14 @@ class Metering:
             if isinstance(sent, int):
                 self._exchange_latency.add(max(self._clock.time() - sent / 1000, 0.0))
         self._exchange_latency.rotate(now)
+
+    def stood_still(self, seconds: float, now: float) -> tuple[Stalls, bool]:
+        """Count a stall. Returns all stalls so far, and whether this one is to be logged."""
+        self._stalls = Stalls(self._stalls.count + 1, max(self._stalls.longest, seconds))
+        is_news = seconds > _LONG_STALL and now - self._stall_logged >= _LOG_STALLS_EVERY
+        if is_news:
+            self._stall_logged = now
+        return self._stalls, is_news
 
     def _dropped_lately(self, dropped: int, now: float) -> int:
         """Messages that the current lag has cost; it is over when nothing has been dropped for a while."""
@@ -102,6 +114,7 @@ class Metering:
             exchange_latency_p50=self._exchange_latency.percentile(50),
             exchange_latency_p99=self._exchange_latency.percentile(99),
             clock_skew=self.clock_skew,
+            stalls=self._stalls,
         )
 
     def health(

@@ -4,6 +4,7 @@ do."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import json
 import re
@@ -387,15 +388,18 @@ def test_unknown_market(access: Access) -> None:
     assert "whole ticker" in says(failed) and steps["subscribe"]["status"] == "ok"
 
 
-def confirms_and_sends_nothing(peer: Peer) -> None:
+def confirms_and_sends_nothing(peer: Peer, hold_up: float = 0.0) -> None:
+    """Keep Python's lock for ``hold_up`` seconds before it confirms."""
     peer.handshake()
     while True:
         opcode, payload = peer.read_frame()
         if opcode == TEXT and b'"subscribe"' in payload:
+            command = json.loads(payload)
+            ctypes.PyDLL(None).poll(None, 0, int(hold_up * 1000))
             reply = {
-                "id": json.loads(payload)["id"],
+                "id": command["id"],
                 "type": "subscribed",
-                "msg": {"channel": "orderbook_delta", "sid": 1},
+                "msg": {"channel": command["params"]["channels"][0], "sid": 1},
             }
             peer.send(frame(TEXT, json.dumps(reply).encode()))
 
@@ -409,6 +413,17 @@ def test_no_snapshot(access: Access) -> None:
         and "no snapshot of KX-A has come; its book is PENDING" in failed["found"]
     )
     assert "--timeout" in says(failed) and steps["clock"]["found"] == "the answer had no time (Date)"
+
+
+def test_a_reader_that_stood_still_is_a_warning(access: Access) -> None:
+    with RawServer(lambda peer: confirms_and_sends_nothing(peer, 1.2)) as server:
+        options = ("--url", f"ws://127.0.0.1:{server.port}/trade-api/ws/v2")
+        steps, failed = checked(access, options=options)
+    assert failed == {} and steps["subscribe"]["status"] == "warning"
+    assert re.search(
+        r"is confirmed; meanwhile the feed's reader stood still for [01]\.\d s$", steps["subscribe"]["found"]
+    )
+    assert "feed.stats().stalls" in says(steps["subscribe"])
 
 
 def test_no_confirmation(mine: Access) -> None:

@@ -116,6 +116,8 @@ def test_a_scrape_shows_what_the_feed_knows(exchange: Exchange, feed: KalshiFeed
     )
     assert (found.value("dropped_total"), found.value("callback_errors_total")) == (0, 1)
     assert found.value("faults_total", kind="callback") == 1
+    assert found.value("stalls_total") == after.stalls.count
+    assert found.value("longest_stall_seconds") == pytest.approx(after.stalls.longest)
     assert found.value("queue_depth") == 0 and found.value("queue_high_water") == after.queue_high_water > 0
     assert before.callback_seconds <= found.value("callback_seconds_total") <= after.callback_seconds
     assert found.value("books", status="LIVE") == 2 and found.value("books", status="STALE") == 0

@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -46,7 +47,7 @@ feed.record(folder + "/night.ndjson")
 feed.subscribe("orderbook_delta", {markets!r})
 feed.start()
 for line in sys.stdin:
-    tell("clocks", boot=time.clock_gettime(time.CLOCK_BOOTTIME), wall_ns=time.time_ns())
+    tell("clocks", boot=time.clock_gettime(time.CLOCK_BOOTTIME), wall_ns=time.time_ns(), stalls=feed.stats().stalls.count)
 feed.close()
 store.close()
 """  # noqa: E501
@@ -132,8 +133,16 @@ class SleepyFeed:
         """The machine sleeps. Returns when it woke up."""
         return self.jump(wall=seconds, boot=seconds)
 
+    def freeze(self, seconds: float, frozen: float) -> float:
+        """The machine sleeps, and freezes its processes ``frozen`` seconds earlier; return when it woke."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        time.sleep(frozen)
+        woke = self.sleep(seconds)
+        os.kill(self._process.pid, signal.SIGCONT)
+        return woke
+
     def clocks(self) -> dict[str, Any]:
-        """Return what the child's clocks say."""
+        """Return what the child's clocks say, and how often its reader stood still."""
         assert self._process.stdin is not None
         before = len(self.of("clocks"))
         self._process.stdin.write("\n")

@@ -162,6 +162,13 @@ def test_N44_a_connection_that_outlives_the_sleep_is_kept(exchange: Exchange, sl
     assert len(replayed(sleepy)[1]) == 1
 
 
+def test_N44_a_machine_that_sleeps_does_not_stand_still(exchange: Exchange, sleepy: SleepyFeed) -> None:
+    before = sleepy.clocks()["stalls"]
+    woke = sleepy.freeze(NIGHT, 1.5)
+    wait_until(lambda: sleepy.of("gap", woke), 3, "the news that the machine slept")
+    assert sleepy.clocks()["stalls"] == before
+
+
 @pytest.mark.parametrize("step", [30.0, -30.0])
 def test_N45_a_step_of_the_wall_clock_costs_one_ping(
     step: float, exchange: Exchange, sleepy: SleepyFeed

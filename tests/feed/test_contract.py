@@ -38,6 +38,7 @@ from kalshi_feed import (
     ProtocolError,
     ReconnectPolicy,
     StaleBookError,
+    Stalls,
     UnknownMessage,
 )
 from kalshi_feed.messages import decode
@@ -57,7 +58,7 @@ D = Decimal
 def test_public_names() -> None:
     promised = {
         "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "OrderBook", "BookView", "Level", "FeedState",  # noqa: E501
-        "FeedStats", "Health", "StateChange", "Gap", "Lagged", "FeedFault", "PRODUCTION_URL", "DEMO_URL",
+        "FeedStats", "Stalls", "Health", "StateChange", "Gap", "Lagged", "FeedFault", "PRODUCTION_URL", "DEMO_URL",  # noqa: E501
         "KalshiFeedError", "ConfigurationError", "CredentialsError", "ConnectionFailed", "HandshakeRejected",
         "AuthenticationError", "TLSError", "ProxyError", "ConnectionLost", "ProtocolError", "SubscriptionError",  # noqa: E501
         "StaleBookError", "WaitTimeout", "FeedClosedError", "FeedForkedError",
@@ -430,6 +431,7 @@ def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
         None,
         None,
     )
+    assert before.stalls == Stalls() == Stalls(count=0, longest=0.0)
     feed.on_delta(lambda delta: None)
     feed.start().subscribe("orderbook_delta", A).wait(5)
     wait_equal(feed, exchange, A)
@@ -466,6 +468,9 @@ def test_stats(exchange: Exchange, make_feed: FeedMaker) -> None:
     assert stats.clock_skew is not None and abs(stats.clock_skew) < 2
     with pytest.raises(dataclasses.FrozenInstanceError):
         stats.gaps = 1  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stats.stalls.count = 1  # type: ignore[misc]
+    assert stats.stalls.to_dict() == {"count": stats.stalls.count, "longest": stats.stalls.longest}
     json.dumps(stats.to_dict())
 
 

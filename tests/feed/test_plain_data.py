@@ -26,6 +26,7 @@ from kalshi_feed import (
     KalshiFeed,
     Lagged,
     ProtocolError,
+    Stalls,
     StateChange,
     WaitTimeout,
 )
@@ -42,7 +43,15 @@ EVENTS = (
     FeedFault("protocol", "bad frame", ProtocolError("bad", "{"), {"frame": "{", "count": 3}),
 )
 FIGURES = (
-    FeedStats(FeedState.CONNECTED, AT, 2, {"trade": 3}, {"trade": 400}, clock_skew=float("nan")),
+    FeedStats(
+        FeedState.CONNECTED,
+        AT,
+        2,
+        {"trade": 3},
+        {"trade": 400},
+        clock_skew=float("nan"),
+        stalls=Stalls(2, 6.25),
+    ),
     Health("degraded", ("1 book is STALE", "nothing received for 20 s")),
 )
 
@@ -77,6 +86,7 @@ def test_their_keys_and_shapes() -> None:
         3,
         None,
     )
+    assert stats["stalls"] == {"count": 2, "longest": 6.25}
     assert health == {"status": "degraded", "reasons": ["1 book is STALE", "nothing received for 20 s"]}
 
 
@@ -104,7 +114,7 @@ def test_reprs_are_one_readable_line(exchange: Exchange, make_feed: FeedMaker) -
     assert (
         repr(FIGURES[0])
         == "FeedStats(CONNECTED since 2026-10-26T12:30:00+00:00, messages 3, bytes 400, reconnects 2, "
-        "clock_skew nan)"
+        "clock_skew nan, stalls 2 (longest 6.25 s))"
     )
     assert (
         repr(FIGURES[1]) == "Health(degraded: 1 book is STALE; nothing received for 20 s)"
