@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kalshi_feed import (
+    AuthenticationError,
     BookStatus,
     ConnectionFailed,
     FeedClosedError,
@@ -266,6 +268,20 @@ def test_R14_interpreter_exit_by_an_exception(exchange: Exchange, tmp_path: Path
     assert returned == 1
     assert err.strip().splitlines()[-1] == "LookupError: mine"
     assert "Exception ignored" not in err
+
+
+def test_R15_a_feed_that_has_failed_may_be_dropped_while_its_last_callbacks_run(exchange: Exchange) -> None:
+    released = threading.Event()
+    exchange.reject_next(status=403)
+    feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+    feed.on_state(lambda change: change.state is FeedState.FAILED and released.wait(10))
+    with suppress(AuthenticationError):
+        feed.start().run_forever()
+    assert feed.state is FeedState.FAILED and own_threads()
+    del feed
+    gc.collect()  # warned: "was dropped without close()"
+    released.set()
+    wait_until(lambda: not own_threads())
 
 
 def test_R15_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed: FeedMaker) -> None:
