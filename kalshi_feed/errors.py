@@ -17,6 +17,7 @@
       FeedClosedError                     the feed was closed
       FeedForkedError                     the feed was started before fork() and is used in the child
       SinkError                           a store cannot be opened or written (kalshi_feed.sinks)
+      RestError                           a request over REST failed (kalshi_feed.rest)
 
 Owns the errors and their messages. Their data is in attributes; every class can be copied and pickled.
 """
@@ -38,6 +39,7 @@ __all__ = [
     "KalshiFeedError",
     "ProtocolError",
     "ProxyError",
+    "RestError",
     "SinkError",
     "StaleBookError",
     "SubscriptionError",
@@ -324,3 +326,38 @@ class SinkError(KalshiFeedError):
         super().__init__(message)
         if not retryable:
             self.retryable = False
+
+
+class RestError(KalshiFeedError):
+    """A request over REST failed (kalshi_feed.rest), or its answer cannot be read.
+
+    ``status`` is the answer's HTTP status, or None if there was none: then ``__cause__`` is the
+    ConnectionFailed, TLSError or ProxyError. ``code`` is the exchange's own code, or ""; ``message`` says what
+    went wrong, in the exchange's words (shortened) if it sent any. ``path`` is what was requested, without
+    the query; ``advice`` says what to do, or is "".
+    """
+
+    def __init__(
+        self, status: int | None, code: str, message: str, path: str = "", advice: str = ""
+    ) -> None:
+        super().__init__(status, code, message, path, advice)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.path = path
+        self.advice = advice
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether the same request may succeed later: for 408, 429, 5xx, and a connection that failed."""
+        if self.status is None:
+            return getattr(self.__cause__, "retryable", False)
+        return self.status in (408, 429) or self.status >= 500
+
+    def __str__(self) -> str:
+        if self.status is None:
+            said = self.message
+        else:
+            code = f" {self.code}" if self.code else ""
+            said = f"GET {self.path} was answered with {self.status}{code}: {self.message}"
+        return f"{said}; {self.advice}" if self.advice else said

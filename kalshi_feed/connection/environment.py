@@ -1,4 +1,4 @@
-"""Which exchange the environment names: KALSHI_URL, KALSHI_ENV and KALSHI_CA_FILE.
+"""Which exchange the environment names: KALSHI_URL, KALSHI_REST_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
 Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty
 variable counts as unset. Thread-safe: functions only.
@@ -12,15 +12,34 @@ from typing import Final
 
 from ..errors import ConfigurationError
 from .context import ca_context
-from .url import parse_url
+from .url import parse_rest_url, parse_url
 
-__all__ = ["DEMO_URL", "EXCHANGE_VARIABLES", "PRODUCTION_URL", "exchange_context", "exchange_url"]
+__all__ = [
+    "DEMO_REST_URL",
+    "DEMO_URL",
+    "EXCHANGE_VARIABLES",
+    "PRODUCTION_REST_URL",
+    "PRODUCTION_URL",
+    "REST_VARIABLE",
+    "exchange_context",
+    "exchange_url",
+    "rest_url",
+    "rest_url_of",
+]
 
 PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
 DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
+PRODUCTION_REST_URL: Final = "https://external-api.kalshi.com/trade-api/v2"
+DEMO_REST_URL: Final = "https://external-api.demo.kalshi.co/trade-api/v2"
 EXCHANGE_VARIABLES: Final = ("KALSHI_URL", "KALSHI_ENV")  # either is enough; the first wins
+REST_VARIABLE: Final = "KALSHI_REST_URL"
 _CA_VARIABLE: Final = "KALSHI_CA_FILE"
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
+# by the feed's host and port
+_REST_URLS: Final = {
+    parse_url(PRODUCTION_URL).authority: PRODUCTION_REST_URL,
+    parse_url(DEMO_URL).authority: DEMO_REST_URL,
+}
 
 
 def exchange_url(environ: Mapping[str, str]) -> str:
@@ -43,6 +62,38 @@ def exchange_url(environ: Mapping[str, str]) -> str:
     if (env or "production") not in _URLS:
         raise ConfigurationError(f"is {env!r}; write 'production' or 'demo'", env_variable)
     return _URLS[env or "production"]
+
+
+def rest_url(environ: Mapping[str, str]) -> str:
+    """Return the url of the exchange's REST API: KALSHI_REST_URL if set, otherwise the one that belongs to
+    exchange_url().
+
+    Raises ConfigurationError, which names the variable: also for a KALSHI_URL that is neither production's nor
+    the demo environment's, because nothing says where the REST API of another exchange is.
+    """
+    url = environ.get(REST_VARIABLE, "")
+    if not url:
+        return rest_url_of(exchange_url(environ))
+    try:
+        parse_rest_url(url)
+    except ConfigurationError as error:
+        problem = error.problem
+    else:
+        return url
+    raise ConfigurationError(problem, REST_VARIABLE)
+
+
+def rest_url_of(feed_url: str) -> str:
+    """Return the url of the REST API that belongs to a feed's url. Raises ConfigurationError."""
+    endpoint = parse_url(feed_url)
+    url = _REST_URLS.get(endpoint.authority)
+    if url is None:
+        raise ConfigurationError(
+            f"is not set, and only production and demo imply it: set it to the REST url that belongs to "
+            f"{endpoint.redacted}, such as {PRODUCTION_REST_URL!r}",
+            REST_VARIABLE,
+        )
+    return url
 
 
 def exchange_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:

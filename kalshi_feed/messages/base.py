@@ -49,6 +49,7 @@ __all__ = [
     "Time",
     "UnknownMessage",
     "bodies",
+    "bodies",
     "field_names",
     "fields_to_dict",
     "struct_names",
@@ -88,6 +89,8 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """
 
     type: ClassVar[str]
+    source: ClassVar[Literal["feed", "rest"]] = "feed"
+    """Where the message came from: the feed, or a request over REST (messages.from_rest)."""
 
     sid: Id | None = None
     seq: Id | None = None
@@ -120,11 +123,14 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         """Return the message as plain data, with the same keys for every message of a type.
 
         The keys are ``type``, the names of the ready values, the wire fields without a ready value, and
-        ``extra``. Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
+        ``extra``; for the types that also come over REST, ``source`` ("feed" or "rest"). Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
         ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas), ``Decimal`` (unchanged)
         or your own function. Raises ConfigurationError if ``number`` is not callable.
         """
-        return {"type": self.type} | fields_to_dict(self, number)
+        known: dict[str, Any] = {"type": self.type}
+        if self.type in _ALSO_OVER_REST:
+            known["source"] = self.source
+        return known | fields_to_dict(self, number)
 
     def __repr__(self) -> str:
         return self._shown()
@@ -134,6 +140,8 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         left_out = {"market_ticker", *but}
         names = [name for name in field_names(type(self)) if name not in left_out]
         head = [shown(self.market_ticker)] if self.market_ticker is not None else []
+        if self.source != "feed":
+            head.append(f"source {self.source}")
         parts = [*head, *([first] if first else []), *shown_fields(self, names)]
         return f"{type(self).__name__}({' '.join(parts)})"
 
@@ -170,6 +178,7 @@ _OTHERWISE: Final = {
     "value_usd": "value",
     "window_end_ts_exclusive": "window_end_at",
 }
+_ALSO_OVER_REST: Final = ("trade", "fill", "user_order", "market_position")
 _LEFT_OUT: Final = {"msg", "wire"}  # its fields are listed one by one
 # the order in repr and to_dict(); 1: the other ready values, 4: fields as sent
 _PLACES: Final = {

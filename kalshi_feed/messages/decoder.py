@@ -24,7 +24,7 @@ from .amounts import set_aside, spelled_out
 from .base import MAX_ID, Message, Milliseconds, UnknownMessage
 from .flat import FlatMessage, json_text, unread_amounts, wire_number
 
-__all__ = ["MESSAGE_TYPES", "Decoder", "decode", "undecodable", "unread"]
+__all__ = ["MESSAGE_TYPES", "Decoder", "converted", "decode", "undecodable", "unread"]
 
 _TYPES: tuple[type[Message], ...] = (
     books.OrderbookSnapshot,
@@ -191,7 +191,7 @@ class Decoder:
         if cls is None:
             return _unknown(wire_type, frame, plain)
         try:
-            return _converted(plain, cls)
+            return converted(plain, cls)
         except RecursionError as deep:
             return _protocol_error("JSON nested too deep", frame, deep)
         except ValueError as wrong:
@@ -235,7 +235,7 @@ def unread(message: Message) -> dict[str, Any]:
     return dict(message.extra)
 
 
-def _converted(plain: dict[str, Any], cls: type[Message]) -> Message:
+def converted(plain: dict[str, Any], cls: type[Message]) -> Message:
     """Convert a frame's plain values to a message: amounts spelled out, odd fields of no importance left out.
 
     Raises ValueError.

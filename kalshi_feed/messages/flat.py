@@ -27,7 +27,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
@@ -70,6 +70,7 @@ __all__ = [
     "exact_number",
     "json_object",
     "json_text",
+    "read_part",
     "unread_amounts",
     "wire_names",
     "wire_number",
@@ -349,6 +350,9 @@ def unread_amounts(message: FlatMessage) -> dict[str, Any]:
     return {name: value for name, value in message.extra.items() if name in amounts}
 
 
+_P = TypeVar("_P", bound="Part")
+
+
 @cache
 def _reads(cls: type[Part]) -> _Reads:
     hints = get_type_hints(cls, include_extras=True)
@@ -374,6 +378,39 @@ class Part(Body, frozen=True, gc=False, kw_only=True):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({' '.join(shown_fields(self, field_names(type(self))))})"
+
+
+def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str) -> tuple[_P, dict[str, Any]]:
+    """Return an object that came by itself, as loosely as a message's fields are read, and the rest of it:
+    unknown keys and unreadable values.
+
+    ``needed`` is the one key that must be there and readable. Raises ValueError.
+    """
+    reads = dict(_reads(cls))
+    known = struct_names(cls)
+    values, rest = {}, {}
+    for name, value in wire.items():
+        read = reads.get(known.get(name, ""))
+        if name not in known:
+            rest[name] = value
+        elif value is not None:
+            try:
+                values[name] = value if read is None else read(value)
+            except ValueError:
+                rest[name] = value
+    while True:
+        try:
+            part = msgspec.convert(values, cls)
+            break
+        except msgspec.ValidationError as error:
+            found = _error_name(str(error))
+            if found is None or found[1] not in values:
+                raise
+            rest[found[1]] = wire[found[1]]
+            del values[found[1]]
+    if not values.get(needed):
+        raise ValueError(f"an object without {needed}")
+    return part, rest
 
 
 def wire_names(cls: type[FlatMessage]) -> dict[str, str]:
