@@ -332,14 +332,12 @@ class RestError(KalshiFeedError):
     """A request over REST failed (kalshi_feed.rest), or its answer cannot be read.
 
     ``status`` is the answer's HTTP status, or None if there was none: then ``__cause__`` is the
-    ConnectionFailed, TLSError or ProxyError. ``code`` is the exchange's own code, or ""; ``message`` says what
-    went wrong, in the exchange's words (shortened) if it sent any. ``path`` is what was requested, without
-    the query; ``advice`` says what to do, or is "".
+    ConnectionFailed, TLSError or ProxyError. ``code`` is the exchange's own code, or ""; ``message`` says
+    what went wrong, in the exchange's words (shortened) if it sent any. ``path`` is what was requested,
+    without the query; ``advice`` says what to do, or is "".
     """
 
-    def __init__(
-        self, status: int | None, code: str, message: str, path: str = "", advice: str = ""
-    ) -> None:
+    def __init__(self, status: int | None, code: str, message: str, path: str = "", advice: str = "") -> None:
         super().__init__(status, code, message, path, advice)
         self.status = status
         self.code = code

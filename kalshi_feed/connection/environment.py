@@ -68,8 +68,8 @@ def rest_url(environ: Mapping[str, str]) -> str:
     """Return the url of the exchange's REST API: KALSHI_REST_URL if set, otherwise the one that belongs to
     exchange_url().
 
-    Raises ConfigurationError, which names the variable: also for a KALSHI_URL that is neither production's nor
-    the demo environment's, because nothing says where the REST API of another exchange is.
+    Raises ConfigurationError, which names the variable: also for a KALSHI_URL that is neither production's
+    nor the demo environment's, because nothing says where the REST API of another exchange is.
     """
     url = environ.get(REST_VARIABLE, "")
     if not url:

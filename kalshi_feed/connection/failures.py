@@ -39,6 +39,7 @@ __all__ = [
     "proxy_failed",
     "proxy_refused",
     "rejected",
+    "unauthorized",
 ]
 
 REASON_LENGTH: Final = 200
@@ -167,7 +168,7 @@ def rejected(
     said = f"{endpoint.host} answered the handshake with {status}" + (f" ({reason})" if reason else "")
     kind: type[HandshakeRejected] = HandshakeRejected
     if status == 401:
-        kind, advice = AuthenticationError, _unauthorized(endpoint, server_time, now)
+        kind, advice = AuthenticationError, unauthorized(endpoint, server_time, now)
     elif status == 403:
         kind = AuthenticationError
         advice = (
@@ -204,7 +205,8 @@ def rejected(
     return kind(f"{said}: {advice}", status, reason, answer.retry_after(now), server_time)
 
 
-def _unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetime) -> str:
+def unauthorized(endpoint: Endpoint, server_time: datetime | None, now: datetime) -> str:
+    """What to check after a 401, by the answer's Date and the wall clock ``now``."""
     if ".demo." in f".{endpoint.host}" or "demo-" in endpoint.host:
         advice = "this is the demo environment, and a production key does not work here"
     else:

@@ -28,9 +28,7 @@ class _Rules(NamedTuple):
     instead: dict[str, str]  # what to write in place of the other kind's schemes
 
 
-_FEED: Final = _Rules(
-    "WebSocket", "wss", EXAMPLE, {"ws": 80, "wss": 443}, {"http": "ws", "https": "wss"}
-)
+_FEED: Final = _Rules("WebSocket", "wss", EXAMPLE, {"ws": 80, "wss": 443}, {"http": "ws", "https": "wss"})
 _REST: Final = _Rules(
     "REST", "https", REST_EXAMPLE, {"http": 80, "https": 443}, {"ws": "http", "wss": "https"}
 )
@@ -97,7 +95,9 @@ def parse_rest_url(url: str) -> Endpoint:
     a slash at its end."""
     endpoint = _parse(url, _REST)
     if "?" in endpoint.path:
-        raise ConfigurationError("has a query (?…), which the url of the REST API cannot have; remove it", "url")
+        raise ConfigurationError(
+            "has a query (?…), which the url of the REST API cannot have; remove it", "url"
+        )
     path = endpoint.path.rstrip("/")
     return replace(endpoint, path=path, url=f"{endpoint.scheme}://{endpoint.authority}{path}")
 
@@ -122,7 +122,9 @@ def _parse(url: str, rules: _Rules) -> Endpoint:
             "url",
         )
     if parts.fragment or url.endswith("#"):
-        raise ConfigurationError(f"has a fragment (#…), which a {rules.what} url cannot have; remove it", "url")
+        raise ConfigurationError(
+            f"has a fragment (#…), which a {rules.what} url cannot have; remove it", "url"
+        )
     if ";" in parts.path:
         raise ConfigurationError("has a ';' in its path; write it as %3B", "url")
     host = parts.hostname

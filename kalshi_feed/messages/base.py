@@ -49,7 +49,6 @@ __all__ = [
     "Time",
     "UnknownMessage",
     "bodies",
-    "bodies",
     "field_names",
     "fields_to_dict",
     "struct_names",
@@ -123,9 +122,10 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         """Return the message as plain data, with the same keys for every message of a type.
 
         The keys are ``type``, the names of the ready values, the wire fields without a ready value, and
-        ``extra``; for the types that also come over REST, ``source`` ("feed" or "rest"). Times are ISO 8601 strings in UTC, levels [price, quantity]. Each Decimal is passed through
-        ``number``: ``str`` (exact, never with an exponent), ``float`` (for pandas), ``Decimal`` (unchanged)
-        or your own function. Raises ConfigurationError if ``number`` is not callable.
+        ``extra``; for the types that also come over REST, ``source``. Times are ISO 8601 strings in UTC,
+        levels [price, quantity]. Each Decimal is passed through ``number``: ``str`` (exact, never with an
+        exponent), ``float`` (for pandas), ``Decimal`` (unchanged) or your own function. Raises
+        ConfigurationError if ``number`` is not callable.
         """
         known: dict[str, Any] = {"type": self.type}
         if self.type in _ALSO_OVER_REST:
@@ -164,6 +164,7 @@ _OTHERWISE: Final = {
     "settlement_value": "settlement",
     "start": "start_price",
     "step": "tick",
+    "series_text": "series_ticker",
     "sub_title": "subtitle",
     "ticker": "market_ticker",
     "time_text": "time",

@@ -380,11 +380,11 @@ class Part(Body, frozen=True, gc=False, kw_only=True):
         return f"{type(self).__name__}({' '.join(shown_fields(self, field_names(type(self))))})"
 
 
-def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str) -> tuple[_P, dict[str, Any]]:
+def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str | None) -> tuple[_P, dict[str, Any]]:
     """Return an object that came by itself, as loosely as a message's fields are read, and the rest of it:
     unknown keys and unreadable values.
 
-    ``needed`` is the one key that must be there and readable. Raises ValueError.
+    ``needed`` is the one key that must be there and readable, if any. Raises ValueError.
     """
     reads = dict(_reads(cls))
     known = struct_names(cls)
@@ -395,9 +395,11 @@ def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str) -> tuple[_P, 
             rest[name] = value
         elif value is not None:
             try:
-                values[name] = value if read is None else read(value)
+                text = value if read is None else read(value)
             except ValueError:
                 rest[name] = value
+            else:
+                values[name] = text if isinstance(text, str) else value  # the Part itself reads the others
     while True:
         try:
             part = msgspec.convert(values, cls)
@@ -408,7 +410,7 @@ def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str) -> tuple[_P, 
                 raise
             rest[found[1]] = wire[found[1]]
             del values[found[1]]
-    if not values.get(needed):
+    if needed is not None and not values.get(needed):
         raise ValueError(f"an object without {needed}")
     return part, rest
 
