@@ -63,6 +63,7 @@ def _files(exchange: Exchange, keys: str | None) -> Iterator[tuple[Path, Path]]:
 def _address(exchange: Exchange, key_file: Path, ca_file: Path) -> dict[str, Any]:
     return {
         "url": exchange.url,
+        "rest_url": exchange.rest_url,
         "api_key_id": exchange.api_key_id,
         "key_file": str(key_file),
         "ca_file": str(ca_file),
@@ -75,6 +76,7 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
     tickers = exchange.market_tickers
     environ = {
         "KALSHI_URL": exchange.url,
+        "KALSHI_REST_URL": exchange.rest_url,
         "KALSHI_CA_FILE": str(ca_file),
         "KALSHI_API_KEY_ID": exchange.api_key_id,
         "KALSHI_PRIVATE_KEY_PATH": str(key_file),

@@ -16,9 +16,10 @@ trustme). The names are loaded when they are first used, so that the pytest plug
 found and imported where the extra is missing.
 
 ``exchange.py`` has the list of the parts. Layers, downward: exchange > serving > movement, replay, scripting,
-market_control, trading, quoting, lifecycle > matching, reception > listing, references > core > connection >
-session, faults, reordering > commands, subscriptions, rfqs, portfolio, mover > markets > wire, schemas,
-settings. Beside them stand accounts, certificates and kept_keys.
+market_control, trading, quoting, lifecycle > matching, reception > rest_service > rest_endpoints > rest_json,
+rest_pages > listing, references > history > core > connection > session, faults, reordering > commands,
+subscriptions, rfqs, portfolio, mover > markets > facts, http_wire > wire, schemas, settings. Beside them
+stand accounts, certificates and kept_keys.
 """
 
 from __future__ import annotations
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .reception import Handshake
     from .replay import Replay
+    from .rest_service import RestRequest, RestUsage
     from .settings import Quirks
 
-__all__ = ["Exchange", "Handshake", "Quirks", "Replay"]
+__all__ = ["Exchange", "Handshake", "Quirks", "Replay", "RestRequest", "RestUsage"]
 
-_HOMES = {"Exchange": "exchange", "Handshake": "reception", "Quirks": "settings", "Replay": "replay"}
+_HOMES = {
+    "Exchange": "exchange",
+    "Handshake": "reception",
+    "Quirks": "settings",
+    "Replay": "replay",
+    "RestRequest": "rest_service",
+    "RestUsage": "rest_service",
+}
 
 
 def __getattr__(name: str) -> Any:

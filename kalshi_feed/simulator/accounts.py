@@ -55,8 +55,16 @@ class Account:
             serialization.NoEncryption(),
         )
 
-    def refusal(self, headers: Mapping[str, str], path: str, now_ms: int, tolerance_ms: float) -> str | None:
-        """Why these handshake headers are refused (the ``details`` of the 401), or None if they are valid.
+    def refusal(
+        self,
+        headers: Mapping[str, str],
+        path: str,
+        now_ms: int,
+        tolerance_ms: float,
+        *,
+        method: str = "GET",
+    ) -> str | None:
+        """Why these headers are refused (the ``details`` of the 401), or None if they are valid.
 
         ``NOT_FOUND`` was captured from the real exchange; the others are the simulator's own words.
         """
@@ -71,7 +79,7 @@ class Account:
             return "INVALID_TIMESTAMP"
         if abs(int(timestamp) - now_ms) > tolerance_ms:
             return "TIMESTAMP_EXPIRED"
-        if not self.verify(f"{timestamp}GET{path}", signature):
+        if not self.verify(f"{timestamp}{method}{path}", signature):
             return "INCORRECT_API_KEY_SIGNATURE"
         return None
 

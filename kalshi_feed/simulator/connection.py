@@ -2,7 +2,8 @@
 
 Owns the socket and the thread that serves it. One thread does everything, without blocking: an SSLSocket that
 two threads read and write crashes (fault T08). That rules out websockets.sync.server, which reads and writes
-in different threads; this uses the sans-I/O ServerProtocol of the same package.
+in different threads; this uses the sans-I/O ServerProtocol of the same package. A client whose first request
+is for REST is served with ``http_wire`` on the same thread, one request after the other.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from websockets.server import ServerProtocol
 
 from . import wire
 from .faults import Faults
+from .http_wire import HttpAnswer, HttpRequest, RequestReader, speaks_rest
 from .session import ServerSession, Venue
 
-OPEN_TIMEOUT = 10.0
+OPEN_TIMEOUT = 10.0  # for the upgrade, and for each REST request from its first byte
+IDLE_TIMEOUT = 60.0  # between REST requests, and for a client to read an answer
 CLOSE_TIMEOUT = 1.0
 MAX_COMMAND_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -80,6 +83,7 @@ class Hub(Venue, Protocol):
     def admit(self, path: str, headers: Mapping[str, str]) -> Refusal | None: ...
     def handshaken(self, path: str, headers: Mapping[str, str], status: int) -> None: ...
     def opened(self, connection: Connection, answer: bytes) -> None: ...
+    def answer(self, request: HttpRequest, connection: int) -> HttpAnswer: ...
     def received(self, connection: Connection, payloads: Sequence[bytes]) -> None: ...
     def drained(self, connection: Connection) -> None: ...
     def ended(self, connection: Connection) -> None: ...
@@ -119,6 +123,11 @@ class Connection:
         self._request: Request | None = None
         self._deadline: float | None = None
         self._ending = False  # close frame or FIN has been sent: nothing more follows
+        self._opening: bytearray | None = bytearray()  # until it is known what the client speaks
+        self._requests: RequestReader | None = None  # of a client that speaks REST
+        self._begun = False  # whether part of a REST request is there
+        self._due: tuple[float, HttpAnswer] | None = None  # the answer to send next, and when
+        self._number = number
         self._protocol = ServerProtocol(extensions=None, max_size=MAX_COMMAND_BYTES, logger=_silent)
         self._selector = selectors.DefaultSelector()
         self._interest = 0
@@ -227,12 +236,17 @@ class Connection:
                     with self._hub.lock:
                         self.queue(wire.frame(wire.PING, b"heartbeat"))
                 next_ping = now + self._hub.settings.heartbeat
+            if self._due is not None and now >= self._due[0]:
+                self._send_answer(self._due[1])
+                continue
             more = not self.muted and self._flush()
+            if self._requests is not None:
+                self._read_request(self._requests)
+            due = None if self._due is None else self._due[0]
             deadlines = [at for at in (self._deadline, self._stop_at) if at is not None]
             if deadlines and now >= min(deadlines):
                 raise _Ended
-            if next_ping is not None:
-                deadlines.append(next_ping)
+            deadlines += [at for at in (next_ping, due) if at is not None]
             interest = 0 if self.deaf else selectors.EVENT_READ
             if self._current and not self.muted:
                 interest |= selectors.EVENT_WRITE
@@ -357,6 +371,17 @@ class Connection:
                 return
             if not data:
                 raise _Ended
+            if self._opening is not None:
+                self._opening += data
+                is_rest = speaks_rest(self._opening)
+                if is_rest is None:
+                    continue
+                data, self._opening = bytes(self._opening), None
+                self._requests = RequestReader() if is_rest else None
+            if self._requests is not None:
+                if not self._requests.feed(data):
+                    raise _Ended  # it is far ahead of the answers
+                continue
             self._protocol.receive_data(data)
             for event in self._protocol.events_received():
                 if isinstance(event, Request):
@@ -369,6 +394,30 @@ class Connection:
             with self._hub.lock:
                 for out in replies:
                     self.queue(bytes(out) if out else Fin(notify=True))
+
+    def _read_request(self, reader: RequestReader) -> None:
+        """Have the next REST request answered, once the client has taken the answer before it."""
+        if self._ending or self._due is not None or self.buffered:
+            return
+        request = reader.next()
+        begun, self._begun = self._begun, request is None and reader.begun
+        if request is not None:
+            answer = self._hub.answer(request, self._number) if isinstance(request, HttpRequest) else request
+            self._due = (time.monotonic() + answer.delay, answer)
+            self._deadline = None
+        elif self._begun and not begun:
+            self._deadline = time.monotonic() + OPEN_TIMEOUT
+
+    def _send_answer(self, answer: HttpAnswer) -> None:
+        self._due = None
+        if answer.fate == "reset":
+            self._reset = True
+            return
+        self._deadline = time.monotonic() + IDLE_TIMEOUT
+        with self._hub.lock:
+            self.queue(answer.encoded(self._hub.now_us()))
+            if answer.fate != "keep":
+                self.queue(Fin(notify=True))
 
     def _answer(self, request: Request) -> None:
         path = request.path

@@ -13,6 +13,7 @@ Owns the parts and puts them together; each part owns what it does:
     _reception        Reception      reception          handshakes and commands, and scripted answers to them
     _movement         Movement       movement           what moves by itself
     _replays          Replays        replay             recordings that are played
+    _rest             RestService    rest_service       REST, on the same port
 
 They are built on ``Core`` (lock, clock, connections), ``Listing`` (which markets there are) and ``Matching``
 (the account's orders in the books). They use each other's public methods only, and get what they need when
@@ -36,6 +37,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from .accounts import Account, KeyType
 from .certificates import Certificates
 from .core import Core
+from .history import History
+from .http_wire import PREFIX
 from .kept_keys import keys_in, write_private
 from .lifecycle import Lifecycle
 from .listing import Listing
@@ -47,6 +50,7 @@ from .quoting import Quoting
 from .reception import PATH, Handshake, Reception
 from .references import References
 from .replay import Replay, Replays
+from .rest_service import RestRequest, RestService, RestUsage
 from .scripting import Scripting
 from .serving import Serving
 from .settings import ExchangeSettings
@@ -93,7 +97,8 @@ class Exchange(ExchangeSettings):
     The attributes of ``ExchangeSettings`` can be changed at any time: ``rate``, ``account_activity``,
     ``references_move``, ``pings``, ``heartbeat``, ``clock_offset``, ``max_clock_skew``, ``max_buffer``,
     ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``, ``not_entitled``,
-    ``dead_books``, ``mute_books``.
+    ``dead_books``, ``mute_books``, ``rest_tier``, ``rest_tokens``, ``rest_lag``, ``rest_delay``,
+    ``rest_down``, ``rest_cursor_seconds``, ``rest_trades_seconds``, ``exchange_active``, ``trading_active``.
 
     In all methods, prices are dollars and sizes contracts, as str, Decimal or int; ``connection`` is the
     index of one connection (0 for the first that was ever accepted; LookupError if it is not open), and None
@@ -138,15 +143,17 @@ class Exchange(ExchangeSettings):
 
         # The parts. They know the exchange itself as its settings only.
         self._core = core = Core(self)
-        self._listing = listing = Listing(core)
+        history = History(core)
+        self._listing = listing = Listing(core, history)
         portfolio = Portfolio()
-        matching = Matching(core, listing, portfolio)
+        matching = Matching(core, listing, portfolio, history)
         self._market_control = MarketControl(core, listing, matching)
         self._trading = Trading(core, listing, matching, portfolio)
         self._quoting = Quoting(core, listing, matching, portfolio)
         self._lifecycle = Lifecycle(core, listing, matching)
         self._references = References(core)
-        self._reception = Reception(core, listing, self._references, self._account)
+        self._rest = RestService(core, listing, history, self._account)
+        self._reception = Reception(core, listing, self._references, self._account, self._rest)
         self._scripting = Scripting(core, self._reception)
         self._movement = Movement(core, listing, matching, self._references, seed)
         self._replays = Replays(core, listing, matching)
@@ -206,6 +213,12 @@ class Exchange(ExchangeSettings):
             raise RuntimeError("the exchange has no port yet: call start() or use it in a with statement")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'wss' if self._tls else 'ws'}://{host}:{self._port}{PATH}"
+
+    @property
+    def rest_url(self) -> str:
+        """``https://127.0.0.1:PORT/trade-api/v2``. Raises RuntimeError before the first start."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{'https' if scheme == 'wss' else 'http'}://{rest.removesuffix(PATH)}{PREFIX}"
 
     @property
     def api_key_id(self) -> str:
@@ -381,6 +394,34 @@ class Exchange(ExchangeSettings):
     freeze = _delegate(lambda exchange: exchange._scripting, Scripting.freeze)
     thaw = _delegate(lambda exchange: exchange._scripting, Scripting.thaw)
 
+    # -- REST ------------------------------------------------------------------------------------------------
+    refuse_rest = _delegate(lambda exchange: exchange._rest, RestService.refuse_rest)
+    break_rest = _delegate(lambda exchange: exchange._rest, RestService.break_rest)
+    expire_rest_cursors = _delegate(lambda exchange: exchange._rest, RestService.expire_rest_cursors)
+    rest_trade_id = _delegate(lambda exchange: exchange._rest, RestService.rest_trade_id)
+    wait_for_rest_requests = _delegate(lambda exchange: exchange._rest, RestService.wait_for_rest_requests)
+
+    @property
+    def rest_requests(self) -> dict[str, int]:
+        """How many REST requests have arrived, by endpoint (``/markets/{ticker}``; ``?``: an unknown one)."""
+        return self._rest.rest_requests
+
+    @property
+    def rest_log(self) -> list[RestRequest]:
+        """The last 10,000 REST requests, in order."""
+        return self._rest.rest_log
+
+    @property
+    def rest_usage(self) -> RestUsage:
+        """How close to the tier's limit the REST requests came."""
+        return self._rest.rest_usage
+
+    @property
+    def trades(self) -> list[dict[str, Any]]:
+        """The last 100,000 trades as REST writes them, oldest first, even those that no client was subscribed
+        to."""
+        return self._rest.trades
+
     # -- handshakes and commands -----------------------------------------------------------------------------
     reject_next = _delegate(lambda exchange: exchange._reception, Reception.reject_next)
     refuse_commands = _delegate(lambda exchange: exchange._reception, Reception.refuse_commands)
@@ -388,10 +429,11 @@ class Exchange(ExchangeSettings):
     end_before_subscribed = _delegate(lambda exchange: exchange._reception, Reception.end_before_subscribed)
 
     def behave(self) -> None:
-        """End every armed fault, scripted answer and silence, and let pings, deltas and snapshots go out
-        again."""
+        """End every armed fault, scripted answer and silence, and let pings, deltas, snapshots and REST
+        answers go out again."""
         with self._core.step():
             self.pings = True
+            self.rest_down, self.rest_delay = None, 0.0
             self.dead_books = self.mute_books = ()
             self._reception.behave_locked()
             self._scripting.behave_locked()

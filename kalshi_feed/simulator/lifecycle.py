@@ -12,6 +12,7 @@ from typing import Any
 
 from . import schemas, wire
 from .core import Core
+from .facts import SECOND
 from .listing import Listing
 from .markets import Market
 from .matching import Matching
@@ -79,6 +80,11 @@ class Lifecycle:
         if not _multivariate(market_ticker):
             msg["price_ranges"] = _ranges(price_level_structure, price_ranges)
         self._check(market_ticker, "created", msg)
+        facts = market.facts
+        facts.open_us, facts.close_us = opens * SECOND, closes * SECOND
+        facts.price_level_structure = price_level_structure
+        facts.price_ranges = msg.get("price_ranges", facts.price_ranges)
+        facts.tell(msg["additional_metadata"])
         with self._core.step():
             self._matching.list_market(market)
             self._report(market, "created", msg)
@@ -108,7 +114,9 @@ class Lifecycle:
     def update_close(self, market_ticker: str, close_ts: int) -> None:
         """Change a market's close time. Raises LookupError."""
         with self._core.step():
-            self._report(self._listing.market(market_ticker), "close_date_updated", {"close_ts": close_ts})
+            market = self._listing.market(market_ticker)
+            market.facts.close_us = close_ts * SECOND
+            self._report(market, "close_date_updated", {"close_ts": close_ts})
 
     def determine(self, market_ticker: str, result: str, settlement_value: Number | None = None) -> None:
         """Make the outcome known: the market closes if it is open (its book is emptied), then ``determined``.
@@ -123,6 +131,7 @@ class Lifecycle:
             market = self._listing.market(market_ticker)
             market.moving = market.moving_again = False
             market.status, market.settlement_value = "determined", value
+            market.facts.result = result
             self._matching.replace_book(market, {}, {}, "CloseCancel")
             msg = {
                 "determination_ts": self._core.now_us() // 1_000_000,
@@ -139,7 +148,7 @@ class Lifecycle:
         with self._core.step():
             market = self._listing.market(market_ticker)
             _need(market, "determined")
-            market.status = "settled"
+            market.status, market.facts.settled_us = "settled", self._core.now_us()
             self._report(market, "settled", {"settled_ts": self._core.now_us() // 1_000_000})
             self._matching.settle_positions(market, market.settlement_value)
 
@@ -160,6 +169,7 @@ class Lifecycle:
         with self._core.step():
             market = self._listing.market(market_ticker)
             market.tick = min(price_units(item["step"]) for item in ranges)
+            market.facts.price_level_structure, market.facts.price_ranges = price_level_structure, ranges
             self._report(market, "price_level_structure_updated", msg)
 
     def update_metadata(self, /, market_ticker: str, **fields: Any) -> None:
@@ -170,7 +180,9 @@ class Lifecycle:
         """
         self._check(market_ticker, "metadata_updated", fields)
         with self._core.step():
-            self._report(self._listing.market(market_ticker), "metadata_updated", fields)
+            market = self._listing.market(market_ticker)
+            market.facts.tell(fields)
+            self._report(market, "metadata_updated", fields)
 
     # -- events ----------------------------------------------------------------------------------------------
     def create_event(
@@ -200,6 +212,7 @@ class Lifecycle:
             msg["strike_period"] = strike_period
         schemas.check("event_lifecycle", msg)
         with self._core.step():
+            self._listing.add_event(msg)
             self._core.publish(_channel(event_ticker), None, "event_lifecycle", lambda: msg)
 
     def update_event_fees(
@@ -223,6 +236,7 @@ class Lifecycle:
 
     def _report(self, market: Market, event_type: str, msg: Mapping[str, Any]) -> None:
         channel = _channel(market.ticker)
+        market.facts.updated_us = self._core.now_us()
         whole = {"market_ticker": market.ticker, "event_type": event_type, **msg}
         self._core.publish(channel, None, channel, lambda: whole)
 

@@ -6,13 +6,19 @@ step of ``core``.
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from .core import Core
+from .history import History
 from .markets import Change, Market
 from .portfolio import Order
 from .wire import WireMessage
+
+KEEP_EVENTS = 10_000
 
 Watcher = Callable[[Market, Change | None], None]
 
@@ -20,11 +26,16 @@ Watcher = Callable[[Market, Change | None], None]
 class Listing:
     """The listed markets. Not thread-safe: every method needs the exchange's lock held."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, history: History) -> None:
         self._core = core
+        self._history = history
+        self._serials = itertools.count(1)
         self._markets: dict[str, Market] = {}  # by ticker, in the order they were added
         self._by_id: dict[str, Market] = {}
         self._watcher: Watcher | None = None
+        # what was announced about events, the newest by ticker
+        self._events: dict[str, Mapping[str, Any]] = {}
+        self._event_order: deque[str] = deque()
 
     # -- which there are -------------------------------------------------------------------------------------
     def find(self, ticker: str) -> Market | None:
@@ -49,6 +60,7 @@ class Listing:
     def add(self, market: Market) -> None:
         """List a market. It replaces one with the same ticker; ``Matching.list_market`` also cancels the
         orders in that one."""
+        market.facts.listed(next(self._serials), self._core.now_us(), market.ticker)
         self._markets[market.ticker] = market
         self._by_id[market.market_id] = market
         self.show(market)
@@ -57,6 +69,28 @@ class Listing:
         """Forget a market. Raises LookupError if there is none with this ticker."""
         market = self.market(ticker)
         del self._markets[ticker], self._by_id[market.market_id]
+
+    def add_event(self, msg: Mapping[str, Any]) -> None:
+        """Keep what an event_lifecycle message says; of the last 10,000 events."""
+        ticker = str(msg["event_ticker"])
+        if ticker not in self._events:
+            self._event_order.append(ticker)
+        self._events[ticker] = msg
+        if len(self._event_order) > KEEP_EVENTS:
+            del self._events[self._event_order.popleft()]
+
+    def event(self, event_ticker: str) -> Mapping[str, Any]:
+        """What was announced about an event; empty if nothing was."""
+        return self._events.get(event_ticker, {})
+
+    def events(self) -> Iterable[str]:
+        """The events that were announced, in that order."""
+        return self._event_order
+
+    def series_of(self, market: Market) -> str:
+        """The series that a market belongs to: its event's, or the first part of its ticker."""
+        announced = self.event(market.event_ticker).get("series_ticker")
+        return str(announced) if announced else market.ticker.partition("-")[0]
 
     # -- the watcher -----------------------------------------------------------------------------------------
     def watch(self, watcher: Watcher) -> None:
@@ -99,6 +133,7 @@ class Listing:
         """Record a trade and send it; returns its id."""
         market.record_trade(yes_price, count)
         now_us, trade_id = self._core.now_us(), str(uuid.uuid4())
+        self._history.add_trade(trade_id, market.ticker, taker_side, yes_price, count, now_us)
         self._core.publish(
             "trade", market, "trade", lambda: market.trade(taker_side, yes_price, count, now_us, trade_id)
         )

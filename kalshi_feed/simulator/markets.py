@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from . import wire
+from .facts import MarketFacts
 from .wire import CONTRACT, DOLLAR
 
 Book = dict[str, dict[Decimal, Decimal]]
@@ -43,7 +44,7 @@ class Market:
         self.mid = 5_000.0  # the generator's idea of a fair yes price
         self.book: dict[str, dict[int, int]] = {"yes": {}, "no": {}}
         self.own: dict[str, dict[int, int]] = {"yes": {}, "no": {}}  # the account's part of the book
-        self.status = "active"  # or inactive, closed, determined, settled, replayed
+        self.status = "active"  # or initialized, inactive, closed, determined, settled, replayed
         self.moving_again = moving  # whether it moves once it is active again
         self.settlement_value = 0  # of a yes contract, once determined
         self.event_ticker = ticker.rpartition("-")[0] or ticker
@@ -54,6 +55,7 @@ class Market:
         self.volume = 0
         self.open_interest = 0
         self.dollar_volume = 0  # in 1/1,000,000 dollar
+        self.facts = MarketFacts()
 
     # -- the book --------------------------------------------------------------------------------------------
     def set_book(self, yes: dict[int, int], no: dict[int, int]) -> None:

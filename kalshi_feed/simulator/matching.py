@@ -16,6 +16,7 @@ from typing import Any
 
 from . import wire
 from .core import Core
+from .history import History
 from .listing import Listing
 from .markets import SIDES, Change, Market, other
 from .portfolio import Order, OrderGroup, Portfolio, taker_fee, yes_price
@@ -30,8 +31,9 @@ Part = tuple[Order, int]  # an order and how much of it is filled
 class Matching:
     """The account's orders at work. Not thread-safe: every method needs the exchange's lock held."""
 
-    def __init__(self, core: Core, listing: Listing, portfolio: Portfolio) -> None:
+    def __init__(self, core: Core, listing: Listing, portfolio: Portfolio, history: History) -> None:
         self._core = core
+        self._history = history
         self._listing = listing
         self._portfolio = portfolio
 
@@ -149,11 +151,13 @@ class Matching:
             **fields,
         }
         self._portfolio.fills.append(msg)
+        self._history.add_fill(msg)
         self._core.publish("fill", market, "fill", lambda: msg)
         if self._portfolio.orders.get(order.order_id) is order:
             if not order.remaining:
                 self._portfolio.retire(order)
             self.publish_order(market, order)
+        self._history.add_position(position)
         self._core.publish("market_positions", market, "market_position", lambda: position.message(user_id))
         group = self._portfolio.groups.get(order.order_group_id or "")
         if group is not None:
@@ -166,6 +170,7 @@ class Matching:
         for position in list(self._portfolio.positions.values()):
             if position.market_ticker == market.ticker and position.quantity:
                 position.settle(yes_value)
+                self._history.add_position(position)
                 self._core.publish(
                     "market_positions", market, "market_position", partial(position.message, user_id)
                 )
@@ -206,9 +211,9 @@ class Matching:
 
     def publish_order(self, market: Market, order: Order) -> None:
         """Send an order as it is now."""
-        self._core.publish(
-            "user_orders", market, "user_order", lambda: order.message(self._portfolio.user_id)
-        )
+        msg = order.message(self._portfolio.user_id)
+        self._history.add_order({**msg, "action": order.action})
+        self._core.publish("user_orders", market, "user_order", lambda: msg)
 
     def list_market(self, market: Market) -> None:
         """List a market; the account's orders in the one it replaces are cancelled."""

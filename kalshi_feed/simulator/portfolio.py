@@ -179,10 +179,12 @@ class Position:
     realized: int = 0
     fees: int = 0
     volume: int = 0
+    traded: int = 0  # in 1/1,000,000 dollar, what was bought for
 
     def gain(self, side: str, price: int, count: int, fee: int) -> None:
         """Include a fill: it first closes contracts of the other outcome, the rest opens new ones."""
         self.volume += count
+        self.traded += count * price
         self.fees += fee
         direction = 1 if side == "yes" else -1
         closed = min(count, abs(self.quantity)) if self.quantity * direction < 0 else 0

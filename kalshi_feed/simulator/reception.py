@@ -18,6 +18,7 @@ from .core import Core
 from .listing import Listing
 from .references import References
 from .reordering import PendingCommand, reordered, touched_by
+from .rest_service import RestService
 from .session import ServerSession
 from .subscriptions import SEQUENCED
 from .wire import encode_json
@@ -51,17 +52,26 @@ class Reception:
     """The ``Hub`` of every connection. Thread-safe; the methods of the last group need the exchange's lock
     held."""
 
-    def __init__(self, core: Core, listing: Listing, references: References, account: Account) -> None:
+    def __init__(
+        self,
+        core: Core,
+        listing: Listing,
+        references: References,
+        account: Account,
+        rest_service: RestService,
+    ) -> None:
         self.settings = core.settings
         self.lock = core.lock
         self.now_us = core.now_us
         self.opened = core.opened
         self.ended = core.ended
+        self.answer = rest_service.answer
         self.find_market = listing.find
         self.find_market_by_id = listing.find_by_id
         self.reference_names = references.names_locked
         self._core = core
         self._account = account
+        self._rest_service = rest_service
         self._commands: list[dict[str, Any]] = []
         self._handshakes: list[Handshake] = []
         self._rejections: list[Refusal] = []  # for the next upgrade requests
@@ -118,8 +128,10 @@ class Reception:
             return list(self._handshakes)
 
     def forget(self) -> None:
-        """Drop the commands and handshakes recorded so far, which would fill the memory in a run of hours."""
+        """Drop the commands, handshakes and REST requests recorded so far, which would fill the memory in a
+        run of hours."""
         with self.lock:
+            self._rest_service.forget_locked()
             self._commands.clear()
             self._handshakes.clear()
 
@@ -199,6 +211,7 @@ class Reception:
 
     def behave_locked(self) -> None:
         """Drop every scripted answer."""
+        self._rest_service.behave_locked()
         self._rejections.clear()
         self._answers.clear()
         self._early_ends.clear()

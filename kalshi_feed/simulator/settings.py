@@ -35,6 +35,11 @@ class Quirks:
     lists_in_order: bool = False
     # the price scale of the no side, whatever the client asked for; None: as asked for (PROTOCOL.md 3.1)
     use_yes_price: bool | None = None
+    # whether REST has other ids for trades, and for fills, than the feed
+    rest_trade_ids_differ: bool = False
+    rest_fill_ids_differ: bool = False
+    # how many entries of a REST page the next one repeats
+    rest_pages_overlap: int = 0
 
 
 @dataclass(eq=False, repr=False)
@@ -71,3 +76,22 @@ class ExchangeSettings:
     dead_books: Collection[str] = ()
     # markets that get no snapshot
     mute_books: Collection[str] = ()
+    # whose REST limit holds; None: there is none
+    rest_tier: Literal["basic", "advanced", "expert", "premier", "paragon", "prime", "prestige"] | None = (
+        "basic"
+    )
+    # REST tokens per second (a request costs 10) in place of the tier's
+    rest_tokens: float | None = None
+    # seconds that fills, orders and positions over REST are behind the feed
+    rest_lag: float = 0.0
+    # seconds before each REST answer
+    rest_delay: float = 0.0
+    # what happens to every REST request: a status (503), or the end of its connection, or no answer at all
+    rest_down: int | Literal["reset", "close", "hang"] | None = None
+    # seconds that a REST cursor can be used for; None: without end
+    rest_cursor_seconds: float | None = None
+    # seconds after which a trade is found under /historical/trades only
+    rest_trades_seconds: float = 90 * 86_400.0
+    # what /exchange/status says
+    exchange_active: bool = True
+    trading_active: bool = True
