@@ -112,16 +112,22 @@ class Asking:
             self._sleep(delay)
             attempt += 1
 
-    def pages(self, path: str, query: Query, name: str) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, query: Query, name: str, key: str) -> Iterator[dict[str, Any]]:
         """Yield the objects in the list ``name`` of all pages, each page asked for when it is needed.
 
-        Raises RestError.
+        ``key`` identifies an object: a page may repeat the end of the one before, if something new has come
+        in front. Raises RestError.
         """
         cursor: str | None = None
         seen: set[str] = set()
+        before: set[object] = set()
         while True:
             answer = self.get(path, {**query, "cursor": cursor})
-            yield from self.objects(answer, name, path)
+            objects = self.objects(answer, name, path)
+            for found in objects:
+                if found.get(key) is None or found[key] not in before:
+                    yield found
+            before = {found[key] for found in objects if isinstance(found.get(key), str)}
             cursor = answer.get("cursor")
             if not cursor:
                 return

@@ -70,8 +70,8 @@ class Rest:
 
     Requests are kept below the rate that the exchange allows (``tokens_per_second``; by default that of the
     lowest tier, 200, or with a key what the exchange says about its tier): a call waits for its turn. All
-    Rest objects of a process with the same key and url share that budget. A call may be made from any thread; an
-    iterator belongs to one thread, and asks for a page when it gets there.
+    Rest objects of a process with the same key and url share that budget. A call may be made from any thread;
+    an iterator belongs to one thread, and asks for a page when it gets there.
 
     Calls raise RestError, iterators while you iterate; wrong arguments raise ConfigurationError at once.
     """
@@ -172,7 +172,7 @@ class Rest:
             "mve_filter": None if combos is None else "only" if combos else "exclude",
             "limit": _MOST,
         }
-        return self._listed("/markets", query, "markets", market_in, "tickers", tickers)
+        return self._listed("/markets", query, "markets", "ticker", market_in, "tickers", tickers)
 
     def event(self, event_ticker: str) -> Event:
         """Return an event with its markets. Raises RestError, with the status 404 for one that does not
@@ -196,7 +196,7 @@ class Rest:
             "with_nested_markets": "true" if with_markets else None,
             "limit": _MOST_EVENTS,
         }
-        return self._listed("/events", query, "events", event_in)
+        return self._listed("/events", query, "events", "event_ticker", event_in)
 
     def series(self, series_ticker: str) -> Series:
         """Return one series. Raises RestError, with the status 404 for one that does not exist."""
@@ -232,7 +232,7 @@ class Rest:
             "limit": _MOST,
         }
         path = "/historical/trades" if historical else "/markets/trades"
-        return self._listed(path, query, "trades", from_rest.trade)
+        return self._listed(path, query, "trades", "trade_id", from_rest.trade)
 
     # -- the account -----------------------------------------------------------------------------------------
 
@@ -258,7 +258,9 @@ class Rest:
             "limit": _MOST,
         }
         path = "/portfolio/fills"
-        return self._listed(path, query, "fills", from_rest.fill, "ticker", market_tickers, "market_tickers")
+        return self._listed(
+            path, query, "fills", "fill_id", from_rest.fill, "ticker", market_tickers, "market_tickers"
+        )
 
     def orders(
         self,
@@ -280,7 +282,7 @@ class Rest:
             "subaccount": subaccount,
             "limit": _MOST_ORDERS,
         }
-        return self._listed("/portfolio/orders", query, "orders", from_rest.order)
+        return self._listed("/portfolio/orders", query, "orders", "order_id", from_rest.order)
 
     def positions(
         self, market_ticker: str | None = None, *, event: str | None = None, subaccount: int | None = None
@@ -295,7 +297,7 @@ class Rest:
             "subaccount": subaccount,
             "limit": _MOST,
         }
-        return self._listed("/portfolio/positions", query, "market_positions", from_rest.position)
+        return self._listed("/portfolio/positions", query, "market_positions", "ticker", from_rest.position)
 
     def user_data_timestamp(self) -> datetime:
         """Return how far (UTC) fills, orders and positions over REST are complete. Raises RestError."""
@@ -349,6 +351,7 @@ class Rest:
         path: str,
         query: Query,
         name: str,
+        key: str,
         read: Callable[[Mapping[str, Any]], _T],
         parameter: str = "",
         tickers: str | Iterable[str] | None = None,
@@ -356,13 +359,14 @@ class Rest:
     ) -> Iterator[_T]:
         """Iterate over all pages of ``name``; ``tickers`` go into ``parameter``, some at a time."""
         wanted = () if tickers is None else names(tickers, argument)  # checked now, not at the first next()
-        return self._read_pages(path, query, name, read, parameter, wanted)
+        return self._read_pages(path, query, name, key, read, parameter, wanted)
 
     def _read_pages(
         self,
         path: str,
         query: Query,
         name: str,
+        key: str,
         read: Callable[[Mapping[str, Any]], _T],
         parameter: str,
         tickers: tuple[str, ...],
@@ -370,7 +374,7 @@ class Rest:
         for first in range(0, max(len(tickers), 1), _MOST_TICKERS):
             some = tickers[first : first + _MOST_TICKERS]
             asked = {**query, parameter: ",".join(some)} if some else query
-            for wire in self._asking.pages(path, asked, name):
+            for wire in self._asking.pages(path, asked, name, key):
                 yield _read(read, wire, path)
 
     def _time(self, path: str, name: str) -> datetime:

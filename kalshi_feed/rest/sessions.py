@@ -113,22 +113,24 @@ class Sessions:
                     {name.lower(): value for name, value in response.headers.items()},
                     body,
                 )
-        except (requests.RequestException, OSError, ValueError, http.client.HTTPException) as error:
-            return self._failed(error, headers)
         except _TooLarge:
             return KalshiFeedError(
                 f"{self._endpoint.redacted}: the answer is larger than {MAX_BYTES:,} bytes"
             )
+        except Exception as error:  # of requests, urllib3, http.client, ssl or the socket
+            return self._failed(error, headers)
 
     def _body(self, response: requests.Response) -> bytes:
         deadline = time.monotonic() + self._timeout
         body = bytearray()
-        for piece in response.iter_content(_PIECE):
+        # what has arrived, without waiting for a whole piece; urllib3 before 2.2 waits
+        read = getattr(response.raw, "read1", response.raw.read)
+        while piece := read(_PIECE, decode_content=True):
             body += piece
             if len(body) > MAX_BYTES:
                 raise _TooLarge
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the answer was not complete within {self._timeout:g} s")
+                raise TimeoutError
         return bytes(body)
 
     def _failed(self, error: Exception, headers: Mapping[str, str]) -> KalshiFeedError:
@@ -179,7 +181,7 @@ def _cause(error: BaseException, timeout: float) -> Exception:
     """The error of the socket, of TLS or of HTTP inside what requests raises; a new one if there is none."""
     for link in _inside(error):
         if isinstance(link, (requests.Timeout, TimeoutError)):
-            return TimeoutError(str(link) if type(link) is TimeoutError and str(link) else _late(timeout))
+            return TimeoutError(f"no answer, or not all of it, within {timeout:g} s")
         if isinstance(link, requests.RequestException):
             continue
         if isinstance(link, OSError):
@@ -187,10 +189,6 @@ def _cause(error: BaseException, timeout: float) -> Exception:
         if isinstance(link, http.client.HTTPException):
             return NotHttp("the answer is not HTTP, or was cut off")
     return NotHttp(f"the answer cannot be read ({type(error).__name__})")
-
-
-def _late(timeout: float) -> str:
-    return f"no answer within {timeout:g} s"
 
 
 def _inside(error: BaseException) -> Iterator[BaseException]:
