@@ -22,6 +22,7 @@ from kalshi_feed.errors import (
     KalshiFeedError,
     ProtocolError,
     ProxyError,
+    RestError,
     SinkError,
     StaleBookError,
     SubscriptionError,
@@ -50,6 +51,7 @@ SAMPLES: list[KalshiFeedError] = [
     FeedClosedError("x"),
     FeedForkedError("x"),
     SinkError("x"),
+    RestError(404, "not_found", "market not found", "/markets/A", "write it in uppercase"),
 ]
 
 

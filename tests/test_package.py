@@ -28,6 +28,7 @@ EXTRA_OF = {
     "contrib.flask.metrics": "prometheus",
     "contrib.prometheus": "prometheus",
     "recording.files": "zstd",
+    "rest": "rest",
     "recording.tables": "arrow",
     "sinks.parquet": "arrow",
     "sinks.postgres": "postgres",
@@ -107,6 +108,7 @@ def test_core_imports_nothing_optional() -> None:
         "psycopg",
         "pyarrow",
         "pytest",
+        "requests",
         "rich",
         "trustme",
         "websockets",
@@ -125,6 +127,15 @@ def test_command_without_its_extra_says_which(missing: str) -> None:
     assert result.returncode != 0
     assert "kalshi-feed[" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_rest_without_its_extra_says_which() -> None:
+    result = python("import sys; sys.modules['requests'] = None; import kalshi_feed.rest")
+    assert result.returncode != 0
+    assert (
+        "ImportError: kalshi_feed.rest needs the package 'requests'; install kalshi-feed[rest]"
+        in result.stderr
+    )
 
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])

@@ -1,9 +1,10 @@
-"""The command ``kalshi-feed``: demo, watch, check, record, replay, convert and exchange.
+"""The command ``kalshi-feed``: demo, watch, markets, check, record, replay, convert and exchange.
 
-Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else
-is imported until it runs. Layers, downwards: commands > (demo, checking, storing, serve, recording_commands)
-> recordings > watching > show > (terminal, render, changes, unknown, first_connection) > (monitor, layout,
-keys, options, errors) > (model, access, check, wording). Only ``__main__`` imports this package.
+Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets. Owns
+``main()``; nothing else is imported until it runs. Layers, downwards: commands > (demo, checking, storing,
+serve, recording_commands, finding) > recordings > watching > show > (terminal, render, changes, unknown,
+first_connection) > (monitor, layout, keys, options, errors) > (model, access, check, wording). Only
+``__main__`` imports this package.
 """
 
 from __future__ import annotations

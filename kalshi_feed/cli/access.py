@@ -1,6 +1,6 @@
 """Which exchange and whose key, from the options and the environment.
 
-Owns the meaning of --env, --url, --ca-file, --key-id and --key-file. Thread-safe: functions only.
+Owns the meaning of --env, --url, --rest-url, --ca-file, --key-id and --key-file. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..connection.context import ca_context
-from ..connection.environment import exchange_context, exchange_url
+from ..connection.environment import REST_VARIABLE, exchange_context, exchange_url, rest_url, rest_url_of
 from ..credentials import PATH_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
@@ -23,7 +23,7 @@ from .model import printable
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["context_for", "credentials_for", "feed_for", "log_warnings", "url_for"]
+__all__ = ["context_for", "credentials_for", "feed_for", "log_warnings", "rest_url_for", "url_for"]
 
 
 def feed_for(
@@ -83,6 +83,23 @@ def url_for(env: str | None, url: str | None) -> str:
     if url is not None:
         return url
     return exchange_url(os.environ if env is None else {"KALSHI_ENV": env})
+
+
+def rest_url_for(env: str | None, url: str | None, rest: str | None) -> str:
+    """The url of the REST API from the options ``--env``, ``--url`` (the feed's) and ``--rest-url``,
+    otherwise from the environment. Raises ConfigurationError."""
+    if rest is not None:
+        return rest
+    if env is not None:
+        return rest_url({"KALSHI_ENV": env})
+    if url is None:
+        return rest_url(os.environ)
+    try:
+        return rest_url_of(url)
+    except ConfigurationError:
+        if os.environ.get(REST_VARIABLE):
+            return rest_url(os.environ)
+        raise
 
 
 def context_for(ca_file: str | None) -> ssl.SSLContext | None:

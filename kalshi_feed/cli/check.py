@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..connection.failures import SKEW_SECONDS
 from ..connection.proxy import Proxy
@@ -19,12 +19,16 @@ from ..errors import (
     HandshakeRejected,
     KalshiFeedError,
     ProxyError,
+    RestError,
     SubscriptionError,
     TLSError,
     UnknownMarketError,
     WaitTimeout,
 )
 from ..stats import Stalls
+
+if TYPE_CHECKING:
+    from ..rest import ExchangeStatus, Limits
 
 __all__ = [
     "NOT_REACHED",
@@ -34,6 +38,7 @@ __all__ = [
     "Step",
     "advice",
     "clock",
+    "rest_step",
     "stood_still",
     "unknown_market",
 ]
@@ -41,7 +46,19 @@ __all__ = [
 # In the order in which they can be known. The clock can be compared only once the exchange has answered the
 # handshake: the answer carries its time, even a refusal. The clock is judged first, because a wrong clock is
 # a reason for a refusal.
-STEPS: Final = ("key", "url", "dns", "tcp", "proxy", "tls", "clock", "handshake", "subscribe", "snapshot")
+STEPS: Final = (
+    "key",
+    "url",
+    "dns",
+    "tcp",
+    "proxy",
+    "tls",
+    "clock",
+    "handshake",
+    "subscribe",
+    "snapshot",
+    "rest",
+)
 NOT_REACHED: Final = "not reached"
 UNKNOWN_KEY: Final = (
     "NOT_FOUND"  # in a 401's body: this environment does not know the key id (PROTOCOL.md 1.2)
@@ -155,6 +172,20 @@ def stood_still(step: Step, stalls: Stalls) -> Step:
     )
 
 
+def rest_step(url: str, status: ExchangeStatus, limits: Limits, skew: float | None, seconds: float) -> Step:
+    """The step for the REST API at ``url``, from what it answered; ``skew`` is as for clock()."""
+    is_open = status.exchange_active is not False and status.trading_active is not False
+    tier = f"tier {limits.usage_tier}" if limits.usage_tier else "an unnamed tier"
+    found = (
+        f"{url} accepts the key: {tier}, {limits.requests_per_second:,.0f} requests a second; trading is "
+        f"{'open' if is_open else 'closed'}"
+    )
+    if skew is not None and abs(skew) >= SKEW_SECONDS:
+        wrong = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} REST's"
+        return Step("rest", "warning", f"{found}; {wrong}", (_SET_CLOCK,), seconds)
+    return Step("rest", "ok", found, seconds=seconds)
+
+
 def unknown_market(error: UnknownMarketError) -> Step:
     """The snapshot's step for a market that the exchange does not know."""
     found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
@@ -165,6 +196,8 @@ def advice(
     step: str, error: KalshiFeedError, endpoint: Endpoint | None = None, proxy: Proxy | None = None
 ) -> tuple[str, ...]:
     """What to do, with this command and on this machine, about a step that failed with ``error``."""
+    if step == "rest":
+        return _of_rest(error)
     if step == "key":
         return (
             "set KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment, or use --key-id "
@@ -194,6 +227,13 @@ def advice(
             "Eastern), later",
         )
     return _unreachable(step, endpoint)
+
+
+def _of_rest(error: KalshiFeedError) -> tuple[str, ...]:
+    lines = ["the feed itself works: only what asks over REST does not"]
+    if isinstance(error, RestError) and error.status is None:
+        lines.append("a firewall or proxy may let the feed's host pass only: --rest-url, KALSHI_REST_URL")
+    return tuple(lines)
 
 
 def _redirected(endpoint: Endpoint) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import os
 import ssl
 import sys
 import time
+from collections.abc import Callable
 
 import click
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from ..connection.dial import STEPS as DIAL_STEPS
 from ..connection.dial import dial
+from ..connection.environment import REST_VARIABLE
 from ..connection.failures import local_time
 from ..connection.proxy import Proxy, find_proxy
 from ..connection.transport import Transport
@@ -28,10 +30,21 @@ from ..credentials import Credentials
 from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
-from .access import context_for, credentials_for, log_warnings, url_for
-from .check import NOT_REACHED, STEPS, UNKNOWN_KEY, Report, Step, advice, clock, stood_still, unknown_market
+from .access import context_for, credentials_for, log_warnings, rest_url_for, url_for
+from .check import (
+    NOT_REACHED,
+    STEPS,
+    UNKNOWN_KEY,
+    Report,
+    Step,
+    advice,
+    clock,
+    rest_step,
+    stood_still,
+    unknown_market,
+)
 from .model import level_counts, printable, quote
-from .options import exchange_options, json_option, refuse_both
+from .options import exchange_options, json_option, refuse_both, rest_url_option
 from .wording import in_own_terms
 
 __all__ = ["check", "run"]
@@ -45,6 +58,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
 @click.command(short_help="Find out why it does not work, step by step.")
 @click.argument("ticker", required=False)
 @exchange_options
+@rest_url_option
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -60,6 +74,7 @@ def check(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    rest_url: str | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -75,6 +90,7 @@ def check(
     handshake  the exchange accepts the key
     subscribe  the exchange confirms a subscription
     snapshot   the exchange has the market TICKER, and sends its book
+    rest       the REST API answers and accepts the key (needs the extra rest)
 
     It says what is wrong with the first step that fails, and what to do. The exit code is 0 if all went well,
     and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
@@ -89,7 +105,17 @@ def check(
     shown = None if as_json else _Shown()
     report = Report((lambda step: None) if shown is None else shown.step)
     with contextlib.nullcontext() if shown is None else shown:
-        run(report, ticker, timeout, env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        run(
+            report,
+            ticker,
+            timeout,
+            env=env,
+            url=url,
+            ca_file=ca_file,
+            key_id=key_id,
+            key_file=key_file,
+            rest_url=rest_url,
+        )
     if shown is None:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -107,6 +133,7 @@ def run(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    rest_url: str | None,
 ) -> None:
     """Run the steps, as far as they go, and add them to ``report``; the other arguments are the command's
     options."""
@@ -135,6 +162,8 @@ def run(
         report.add(Step("url", "ok", endpoint.redacted + (f" through {proxy}" if proxy else "")))
         if _dialled(report, key, endpoint, proxy, context, timeout):
             _subscribed(report, feed, endpoint, market_ticker, timeout)
+        if report.failed is None:
+            _asked(report, key, lambda: rest_url_for(env, url, rest_url), context, timeout)
 
 
 def _failed(
@@ -217,7 +246,7 @@ def _subscribed(
             confirmed = Step(step, "ok", f"{text} is confirmed", seconds=time.monotonic() - began)
             if market_ticker is None:
                 report.add(stood_still(confirmed, feed.stats().stalls))
-                report.end("name a TICKER to see whether its book arrives")
+                report.add(Step("snapshot", "skipped", "name a TICKER to see whether its book arrives"))
                 return
             report.add(confirmed)
             step, began = "snapshot", time.monotonic()
@@ -230,6 +259,34 @@ def _subscribed(
         report.add(unknown_market(error))
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
+
+
+def _asked(
+    report: Report,
+    key: Credentials,
+    find_url: Callable[[], str],
+    context: ssl.SSLContext | None,
+    timeout: float,
+) -> None:
+    """The step after the feed's own: the REST API."""
+    try:
+        from ..rest import Rest
+    except ImportError as error:
+        report.add(Step("rest", "skipped", str(error)))
+        return
+    began = time.monotonic()
+    try:
+        with Rest(key, url=find_url(), ssl_context=context, timeout=timeout, retry_for=timeout) as rest:
+            status, limits = rest.exchange_status(), rest.limits()
+            took = time.monotonic() - began
+            report.add(rest_step(rest.url, status, limits, rest.clock_skew, took))
+    except ConfigurationError as error:
+        if error.argument == REST_VARIABLE and not os.environ.get(REST_VARIABLE):
+            report.add(Step("rest", "skipped", str(error)))  # another exchange, which may have none
+        else:
+            _failed(report, "rest", error)
+    except KalshiFeedError as error:
+        _failed(report, "rest", error)
 
 
 class _Shown:

@@ -16,6 +16,7 @@ from . import demo as demonstration
 from . import recording_commands, serve, watching
 from .checking import check
 from .errors import Failed, Misused, reporting_errors
+from .finding import markets as find_markets
 from .options import POSITIVE, json_option, market_options, plain_option, refuse_both, seconds_option
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def group() -> None:
     Examples:
       kalshi-feed demo                                    see it run: no key needed
       kalshi-feed demo --markets 50 --rate 2000 --seconds 60
+      kalshi-feed markets bitcoin                         find the tickers of open markets: no key needed
       kalshi-feed check TICKER                            find out why it does not work, step by step
       kalshi-feed watch TICKER                            with a key in the environment, see watch --help
       kalshi-feed watch TICKER --env demo --plain | tee changes.txt
@@ -72,8 +74,8 @@ def group() -> None:
     Every command has its own --help. The exit code is 0 for success, 1 if the command could not be carried
     out, 2 if it makes no sense, and 141 if the pipe it printed to was closed.
 
-    --json prints one JSON object per line where a command streams (watch, replay), and one object where it
-    sums up (the others).
+    --json prints one JSON object per line where a command streams or lists (watch, replay, markets), and one
+    object where it sums up (the others).
 
     \b
     For completion of commands, options and channels with the Tab key, put the line for your shell into
@@ -192,5 +194,11 @@ def exchange(
         serve.run(_exchange(markets, rate, port, keys), seconds, keys=keys, as_json=as_json)
 
 
-for _command in (check, recording_commands.record, recording_commands.replay, recording_commands.convert):
+for _command in (
+    find_markets,
+    check,
+    recording_commands.record,
+    recording_commands.replay,
+    recording_commands.convert,
+):
     group.add_command(_command)

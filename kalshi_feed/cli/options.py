@@ -13,7 +13,9 @@ import click
 from ..session.channels import CHANNELS, OLD_FORM, advice_on, is_name, old_form
 
 __all__ = [
+    "ca_file_option",
     "channel_option",
+    "env_option",
     "exchange_options",
     "files_argument",
     "gaps_option",
@@ -21,6 +23,7 @@ __all__ = [
     "market_options",
     "plain_option",
     "refuse_both",
+    "rest_url_option",
     "seconds_option",
     "tickers_argument",
 ]
@@ -58,6 +61,24 @@ def _check_tickers(
     return tickers
 
 
+env_option: Decorator[Any] = click.option(
+    "--env",
+    type=click.Choice(["production", "demo"]),
+    help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, otherwise production.",
+)
+ca_file_option: Decorator[Any] = click.option(
+    "--ca-file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Certificates (PEM) to trust instead of certifi's; by default KALSHI_CA_FILE.",
+)
+rest_url_option: Decorator[Any] = click.option(
+    "--rest-url",
+    metavar="URL",
+    help="The address of the REST API, https://…; by default KALSHI_REST_URL, otherwise the exchange's.",
+)
+
+
 def exchange_options(command: Command) -> Command:
     """--env, --url, --ca-file, --key-id and --key-file: which exchange, and whose key."""
     for option in (
@@ -68,22 +89,13 @@ def exchange_options(command: Command) -> Command:
             help="The private key's file; by default KALSHI_PRIVATE_KEY_PATH.",
         ),
         click.option("--key-id", metavar="ID", help="The API key id; by default KALSHI_API_KEY_ID."),
-        click.option(
-            "--ca-file",
-            type=click.Path(),
-            metavar="FILE",
-            help="Certificates (PEM) to trust instead of certifi's; by default KALSHI_CA_FILE.",
-        ),
+        ca_file_option,
         click.option(
             "--url",
             metavar="URL",
             help="Another address, wss://…, such as that of `kalshi-feed exchange`; by default KALSHI_URL.",
         ),
-        click.option(
-            "--env",
-            type=click.Choice(["production", "demo"]),
-            help="Kalshi's own exchange, or its demo; by default KALSHI_ENV, otherwise production.",
-        ),
+        env_option,
     ):
         command = option(command)
     return command

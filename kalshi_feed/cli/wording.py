@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ..errors import ConfigurationError, KalshiFeedError, TLSError
+from ..errors import ConfigurationError, KalshiFeedError, RestError, TLSError
 
 __all__ = ["in_own_terms", "short"]
 
@@ -23,6 +23,8 @@ def in_own_terms(error: KalshiFeedError) -> str:
         return f"{_OPTIONS.get(error.argument, error.argument)} {error.problem}"
     if isinstance(error, TLSError):
         return error.problem
+    if isinstance(error, RestError) and isinstance(error.__cause__, KalshiFeedError):
+        return in_own_terms(error.__cause__)
     return str(error)
 
 

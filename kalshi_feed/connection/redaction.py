@@ -79,21 +79,25 @@ def without_locals(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks the secret headers in records of the ``websocket`` logger. Thread-safe: it has no state."""
+    """Masks the secret headers in the log records of libraries. Thread-safe: it has no state."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
         except Exception:  # logging itself reports a record that cannot be formatted
             return True
-        clean = _HEADERS.sub(rf"\1\2{MASK}", text)
-        if clean != text:
-            record.msg, record.args = clean, None
+        if _HEADERS.search(text):
+            record.msg, record.args = redact(text), None
+            record.exc_info = record.exc_text = None  # an error says the same, and its frames say more
         return True
 
 
-def install_log_filter() -> None:
-    """Add the filter to websocket-client's logger, once: ``enableTrace(True)`` prints the signed headers."""
-    logger = logging.getLogger("websocket")
+def install_log_filter(name: str = "websocket") -> None:
+    """Add the filter to a library's logger, once.
+
+    websocket-client's ``enableTrace(True)`` prints the signed headers; urllib3 quotes headers that it cannot
+    read, which may be ours if the server echoes them.
+    """
+    logger = logging.getLogger(name)
     if not any(isinstance(present, RedactingFilter) for present in logger.filters):
         logger.addFilter(RedactingFilter())

@@ -21,11 +21,12 @@ from ..connection.url import Endpoint
 from ..credentials import Credentials
 from ..errors import KalshiFeedError, RestError
 from ..messages.flat import wire_number
+from ..waiting import Clock
 from .budget import Budget
 from .records import Limits, limits_in
 from .sessions import Sessions
 
-__all__ = ["Asking", "Clock", "Query"]
+__all__ = ["Asking", "Query", "SleepingClock"]
 
 Query = Mapping[str, str | int | None]
 """A request's parameters; those that are None are left out."""
@@ -41,14 +42,8 @@ _logger: Final = logging.getLogger("kalshi_feed")
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode
 
 
-class Clock(Protocol):
+class SleepingClock(Clock, Protocol):
     """The clocks and the sleep; the module ``time`` is one."""
-
-    def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
-
-    def time(self) -> float:
-        """Unix time in seconds."""
 
     def sleep(self, seconds: float, /) -> object:
         """Wait."""
@@ -68,7 +63,7 @@ class Asking:
         budget: Budget,
         *,
         retry_for: float,
-        clock: Clock,
+        clock: SleepingClock,
     ) -> None:
         self._credentials = credentials
         self._endpoint = endpoint

@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, RestError
 from ..messages import Fill, MarketPosition, Trade, UserOrder, from_rest
 from ..messages.values import parse_time
 from ..session.channels import names
-from .asking import Asking, Clock, Query
+from .asking import Asking, Query, SleepingClock
 from .budget import shared_budget
 from .records import (
     Event,
@@ -76,7 +76,7 @@ class Rest:
     Calls raise RestError, iterators while you iterate; wrong arguments raise ConfigurationError at once.
     """
 
-    _clock: Clock = time  # tests have one of their own
+    _clock: SleepingClock = time  # tests have one of their own
 
     @without_locals
     def __init__(

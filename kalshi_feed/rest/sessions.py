@@ -7,11 +7,10 @@ knows headers and proxy, gets out: errors are returned as values, without the fr
 from __future__ import annotations
 
 import http.client
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -19,10 +18,13 @@ from requests.adapters import HTTPAdapter
 from ..connection.failures import connection_failed, proxy_refused
 from ..connection.http import Answer, NotHttp
 from ..connection.proxy import Proxy
-from ..connection.redaction import without_locals
+from ..connection.redaction import install_log_filter, without_locals
 from ..connection.url import Endpoint
 from ..errors import KalshiFeedError
 from ..forks import call_in_child
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["MAX_BYTES", "Sessions"]
 
@@ -50,6 +52,7 @@ class Sessions:
         self._idle: deque[requests.Session] = deque()  # newest last; single operations only
         self._is_closed = False
         call_in_child(self._forget)
+        install_log_filter("urllib3.connection")
 
     @without_locals
     def get(self, path_and_query: str, headers: Mapping[str, str]) -> Answer | KalshiFeedError:

@@ -81,7 +81,11 @@ class Access:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"KALSHI_API_KEY_ID": self.exchange.api_key_id, "KALSHI_PRIVATE_KEY_PATH": str(self.key_file)}
+        return {
+            "KALSHI_API_KEY_ID": self.exchange.api_key_id,
+            "KALSHI_PRIVATE_KEY_PATH": str(self.key_file),
+            "KALSHI_REST_URL": self.exchange.rest_url,
+        }
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from kalshi_feed import (
     errors,
 )
 from kalshi_feed.messages import decode
+from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from kalshi_feed.sinks.url import open_sink
 from tests import inside
@@ -67,11 +68,18 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
     folder: Path
     heard: list[Recorder] = dataclasses.field(default_factory=list)
+    rests: list[Rest] = dataclasses.field(default_factory=list)
 
     def feed(self, cls: Callable[..., KalshiFeed] = KalshiFeed, **options: Any) -> KalshiFeed:
         feed = self.make_feed(cls, **options)
         self.heard.append(Recorder(feed))
         return feed
+
+    def rest(self, **options: Any) -> Rest:
+        known: dict[str, Any] = {"url": self.exchange.rest_url, "ssl_context": self.exchange.ssl_context}
+        rest = Rest(self.exchange.credentials, **{**known, "retry_for": 0, **options})
+        self.rests.append(rest)
+        return rest
 
     def environ(self, **more: str) -> dict[str, str]:
         pem = self.exchange.private_key_pem.decode()
@@ -215,6 +223,18 @@ def forked(scene: Scene) -> None:
         os._exit(int(status))
 
 
+def asked(scene: Scene, handler: Callable[[Peer], None]) -> None:
+    """The same server in place of the REST API."""
+    with RawServer(handler) as server, scene.rest(url=f"http://127.0.0.1:{server.port}/x") as rest:
+        rest.limits()
+
+
+def asked_through_a_proxy(scene: Scene) -> None:
+    with RawServer(Tunnel(f"HTTP/1.1 407 No {USER}:{PASSWORD} {BASIC}\r\n\r\n".encode())) as server:
+        with scene.rest(proxy=through(server)) as rest:
+            rest.limits()
+
+
 PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "KalshiFeedError": [defect],
     "ConfigurationError": [
@@ -270,8 +290,27 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "WaitTimeout": [impatient],
     "FeedClosedError": [closed],
     "FeedForkedError": [forked],
+    "RestError": [
+        *(
+            lambda scene, n=n: asked(scene, echoes(scene, f"{n}"))
+            for n in ("200 0", "302 0", "403 5", "500 1")
+        ),
+        *(lambda scene, n=n: asked(scene, echoes(scene, f"401 {n}")) for n in range(7)),
+        lambda scene: asked(scene, lambda peer: None),
+        lambda scene: asked(scene, says_nonsense),
+        lambda scene: scene.rest(ssl_context=None).market(A),
+        lambda scene: scene.rest(url="http://127.0.0.1:9").market(A),
+        asked_through_a_proxy,
+    ],
     "SinkError": [lambda scene: open_sink(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:9/feed")],
 }
+
+
+def says_nonsense(peer: Peer) -> None:
+    """Headers that http.client refuses to read, and that name the signature."""
+    peer.read_request()
+    peer.send(b"HTTP/1.1 200 X\r\n" + peer.request + b"\r\n" * 3 + b"x" * 100_000)
+    peer.wait_closed()
 
 
 def says_back(peer: Peer) -> None:

@@ -150,11 +150,14 @@ def test_an_answer_of_another_shape(call: Callable[[Rest], object], body: bytes)
 
 def test_fields_that_are_odd_or_missing_cost_only_themselves() -> None:
     body = b"""{"market": {"ticker": "A", "status": "brand new", "yes_bid_dollars": "much", "close_time": 7.5,
-        "can_close_early": "maybe", "volume_fp": 12, "floor_strike": 1e2, "price_ranges": "all", "new": [1]}}"""
+        "can_close_early": "maybe", "volume_fp": 12, "floor_strike": 1e2, "price_ranges": "all",
+        "new": [1]}}"""
     with RawServer(answering(http_answer(200, body))) as server:
         with Rest(url=f"http://127.0.0.1:{server.port}") as rest:
             market = rest.market("A")
-    assert (market.status, market.yes_bid, market.close_at, market.can_close_early) == ("brand new",) + (None,) * 3
+    assert (market.status, market.yes_bid, market.close_at, market.can_close_early) == ("brand new",) + (
+        None,
+    ) * 3
     assert market.volume == 12 and market.floor_strike == 100 and market.price_ranges is None
     assert set(market.extra) == {"yes_bid_dollars", "close_time", "can_close_early", "price_ranges", "new"}
 
