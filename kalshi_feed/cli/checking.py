@@ -257,6 +257,7 @@ def _subscribed(
             report.add(stood_still(came, feed.stats().stalls))
     except UnknownMarketError as error:
         report.add(unknown_market(error))
+        report.end(NOT_REACHED)
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
 

@@ -10,61 +10,25 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from click.testing import CliRunner, Result
 
 from kalshi_feed import DEMO_URL, PRODUCTION_URL, AuthenticationError
 from kalshi_feed.cli import check
-from kalshi_feed.cli.commands import group
 from kalshi_feed.connection.url import parse_url
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import TEXT, Peer, RawServer, frame
 from tests.connection.tunnel import Tunnel
 
+from .checks import checked, run, says
 from .support import TOP, Access, kalshi_feed
 
 pytestmark = pytest.mark.slow
 
-PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 NOBODYS_NAME = "exchange.invalid"
-CLEAN = dict.fromkeys((*PROXIES, "KALSHI_ENV", "KALSHI_PRIVATE_KEY", "KALSHI_PRIVATE_KEY_PASSWORD"))
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Iterator[Access]:
-    """An exchange that one test alone may spoil."""
-    with Exchange(markets=("KX-A",), seed=1) as exchange:
-        yield Access(exchange, tmp_path)
-
-
-def run(access: Access, *arguments: str, options: tuple[str, ...] | None = None, **environ: str) -> Result:
-    words = ["check", *(access.options if options is None else options), *arguments]
-    env: dict[str, str | None] = {**CLEAN, **access.environ, **environ}
-    result = CliRunner().invoke(group, words, env=env)
-    assert isinstance(result.exception, (SystemExit, type(None))), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def checked(access: Access, *arguments: str, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The steps by name, and the one that failed; the exit code and ``ok`` are in accord with it."""
-    result = run(access, *arguments, "--json", **more)
-    report = json.loads(result.output)
-    steps = {step["step"]: step for step in report["steps"]}
-    assert list(steps) == list(check.STEPS)
-    failed = [name for name, step in steps.items() if step["status"] == "failed"]
-    assert report["failed"] == (failed[0] if failed else None)
-    assert (result.exit_code, report["ok"]) == ((1, False) if failed else (0, True))
-    return steps, steps[failed[0]] if failed else {}
-
-
-def says(step: dict[str, Any]) -> str:
-    return " ".join([step["step"], step["found"], *step["advice"]])
 
 
 def test_all_is_well(access: Access) -> None:
@@ -418,7 +382,7 @@ def test_no_snapshot(access: Access) -> None:
 def test_a_reader_that_stood_still_is_a_warning(access: Access) -> None:
     with RawServer(lambda peer: confirms_and_sends_nothing(peer, 1.2)) as server:
         options = ("--url", f"ws://127.0.0.1:{server.port}/trade-api/ws/v2")
-        steps, failed = checked(access, options=options)
+        steps, failed = checked(access, options=options, KALSHI_REST_URL="")
     assert failed == {} and steps["subscribe"]["status"] == "warning"
     assert re.search(
         r"is confirmed; meanwhile the feed's reader stood still for [01]\.\d s$", steps["subscribe"]["found"]

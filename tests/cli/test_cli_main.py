@@ -57,7 +57,7 @@ def test_an_option_means_the_same_everywhere() -> None:
 @pytest.mark.parametrize("command", group.commands)
 def test_json_says_whether_it_streams(command: str) -> None:
     output = CliRunner().invoke(group, [command, "--help"], prog_name="kalshi-feed").output
-    streams = command in ("watch", "replay")
+    streams = command in ("watch", "replay", "markets")
     assert ("one JSON object per line: " if streams else "one JSON object: ") in " ".join(output.split())
 
 
