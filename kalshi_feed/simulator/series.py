@@ -12,15 +12,17 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import cast
 
 from .core import Core
 from .facts import SECOND
 from .lifecycle import Lifecycle
 from .listing import Listing
 from .market_control import MarketControl
-from .markets import SIDES, Market
+from .markets import Market
 from .movement import Movement
 from .mover import Mover
+from .wire import Side
 
 BEAT_SECONDS = 0.02
 KEEP_SETTLED = 1_000  # markets of a series; older ones are removed
@@ -201,7 +203,8 @@ class SeriesRun:
             first = Market(ticker, tick=market.tick)
             self._mover.fill(first)
             market.mid = first.mid
-            self._lifecycle.open_market(ticker, *({**first.truth()[side]} for side in SIDES))
+            yes, no = (cast("Side", levels) for levels in first.truth().values())
+            self._lifecycle.open_market(ticker, yes, no)
         elif step == "closed" and market.status in ("active", "inactive"):
             self._control.settle(ticker)
         elif step == "determined" and market.status == "closed":
