@@ -7,9 +7,11 @@ afterwards.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import cast
@@ -49,7 +51,6 @@ class Timetable:
 class _Round:
     """One event. Owned by the series' thread."""
 
-    event_ticker: str
     tickers: list[str]
     open_us: int
     close_us: int
@@ -68,6 +69,7 @@ class SeriesRun:
         lifecycle: Lifecycle,
         movement: Movement,
         beat: threading.Lock,
+        numbers: Iterator[int],
         timetable: Timetable,
     ) -> None:
         self.timetable = timetable
@@ -77,6 +79,7 @@ class SeriesRun:
         self._lifecycle = lifecycle
         self._movement = movement
         self._beat = beat
+        self._numbers = numbers
         self._mover = Mover(core.settings.seed)
         self._stop = threading.Event()
         # guarded by the exchange's lock
@@ -87,7 +90,6 @@ class SeriesRun:
         self._next = 0  # the number of the next round
         self._rounds: deque[_Round] = deque()
         self._settled: deque[str] = deque()
-        self._names: set[str] = set()  # of the rounds that are still there
         self._owed = 0.0
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="kalshi-exchange-series", daemon=True)
@@ -155,9 +157,7 @@ class SeriesRun:
                 for ticker in one.tickers:
                     self._take_step(STEPS[one.step], ticker)
         while self._rounds and self._rounds[0].step == len(STEPS) - 1:
-            gone = self._rounds.popleft()
-            self._names.discard(gone.event_ticker)
-            self._settled.extend(gone.tickers)
+            self._settled.extend(self._rounds.popleft().tickers)
         while len(self._settled) > KEEP_SETTLED:
             self._remove(self._settled.popleft())
 
@@ -165,9 +165,9 @@ class SeriesRun:
         table = self.timetable
         at = datetime.fromtimestamp(close_us // SECOND, timezone.utc)
         event = f"{table.series_ticker}-{at.strftime('%y%b%d%H%M%S').upper()}"
-        if event in self._names:  # several in one second
-            event += f"X{self._next}"
-        self._names.add(event)
+        with self._core.lock:
+            if self._listing.event(event):  # several close in one second, or it is the series' second run
+                event += f"X{next(self._numbers)}"
         self._lifecycle.create_event(
             event,
             title=f"{table.series_ticker} at {at:%H:%M:%S} UTC",
@@ -191,7 +191,7 @@ class SeriesRun:
                 floor_strike=strike,
             )
             self._count("created", ticker)
-        self._rounds.append(_Round(event, tickers, open_us, close_us))
+        self._rounds.append(_Round(tickers, open_us, close_us))
 
     def _take_step(self, step: str, ticker: str) -> None:
         with self._core.lock:
@@ -267,6 +267,7 @@ class SeriesRuns:
         self._runs: list[SeriesRun] = []  # guarded by the exchange's lock
         # Held for each beat of a series, which is made of many steps; the exchange's lock is taken inside it.
         self._beat = threading.Lock()
+        self._numbers = itertools.count(1)  # for names that are taken; used under _beat
 
     def start(self, timetable: Timetable) -> SeriesRun:
         """Begin a series; see ``Exchange.run_series``. Raises ValueError."""
@@ -276,7 +277,7 @@ class SeriesRuns:
         if timetable.settle_after < timetable.determine_after or timetable.determine_after < 0:
             raise ValueError("a market is settled after it is determined, and that after its close")
         core, listing, control, lifecycle, movement = self._parts
-        run = SeriesRun(core, listing, control, lifecycle, movement, self._beat, timetable)
+        run = SeriesRun(core, listing, control, lifecycle, movement, self._beat, self._numbers, timetable)
         with self._core.lock:
             self._runs.append(run)
         run.start()
