@@ -146,7 +146,9 @@ class SeriesRun:
             if open_us - int(table.ahead * SECOND) > now_us:
                 break
             close_us = open_us + int(table.length * SECOND)
-            if close_us > now_us or table.rounds is not None:  # else it is missed: the clock has jumped
+            if (
+                close_us > now_us or table.rounds is not None
+            ):  # one that is over is missed: the clock has jumped
                 self._create(open_us, close_us)
             self._next += 1
         for one in self._rounds:
@@ -234,21 +236,26 @@ class SeriesRun:
         self._owed -= steps
         if not steps:
             return
-        now_us = self._core.now_us()
-        open_tickers = [
-            ticker
-            for one in self._rounds
-            if one.step == 1 and now_us < one.close_us
-            for ticker in one.tickers
-        ]
-        for ticker in open_tickers:
-            with self._core.step():
-                market = self._listing.find(ticker)
-                if market is not None and market.status == "active":
-                    for _ in range(steps):
-                        self._movement.move_locked(market, self._mover)
+        now_us, opened = self._core.now_us(), STEPS.index("opened")
+        for one in self._rounds:
+            if one.step == opened and now_us < one.close_us:
+                is_late = now_us > (one.open_us + one.close_us) // 2
+                for ticker in one.tickers:
+                    self._move(ticker, steps, is_late=is_late)
         with self._core.step():
             self._movement.send_tickers_locked()
+
+    def _move(self, ticker: str, steps: int, *, is_late: bool) -> None:
+        with self._core.step():
+            market = self._listing.find(ticker)
+            if market is None or market.status != "active":
+                return
+            for _ in range(steps):
+                self._movement.move_locked(market, self._mover)
+            for _ in range(200):  # no market goes without a trade
+                if market.volume or not is_late:
+                    break
+                self._movement.move_locked(market, self._mover)
 
 
 class SeriesRuns:

@@ -1,4 +1,4 @@
-"""The exchange over REST: what it answers is what it told on the feed."""
+"""The exchange over REST answers with what it reported on the feed."""
 
 from __future__ import annotations
 
