@@ -109,6 +109,9 @@ def test_what_does_not_exist(exchange: Exchange, rest: RestClient) -> None:
     posted = rest.session.post(exchange.rest_url + "/markets", json={"a": 1}, timeout=5)
     assert (posted.status_code, posted.json()["error"]["code"]) == (405, "method_not_allowed")
     assert rest.get("/markets").status_code == 200 and exchange.rest_log[-1].connection == 1
+    headed = rest.session.head(exchange.rest_url + "/markets", timeout=5)
+    assert (headed.status_code, headed.content, headed.headers["Connection"]) == (405, b"", "close")
+    assert rest.get("/markets").status_code == 200
     assert exchange.rest_requests["?"] == 6
 
 
@@ -372,7 +375,7 @@ def test_the_account_of_the_feed(exchange: Exchange, rest: RestClient, peer: Pee
 
 
 def test_everything_a_moving_market_has_sent(tmp_path: Path) -> None:
-    with Exchange(markets=3, rate=1500, seed=3, account_activity=True, key_type="ed25519") as exchange:
+    with Exchange(markets=5, rate=1500, seed=3, account_activity=True, key_type="ed25519") as exchange:
         with Peer(exchange) as peer, RestClient(exchange, tmp_path) as client:
             peer.subscribe("trade", "fill")
             exchange.rest_tier = None
@@ -382,6 +385,9 @@ def test_everything_a_moving_market_has_sent(tmp_path: Path) -> None:
                 time.sleep(0.01)
             exchange.quiesce()
             sent = peer.barrier()
+            structures = {one["price_level_structure"]: one for one in client.json("/markets")["markets"]}
+            assert structures["linear_cent"]["price_ranges"][0]["step"] == "0.0100"
+            assert structures["deci_cent"]["price_ranges"][0]["step"] == "0.0010"
             told = [message["msg"]["trade_id"] for message in sent if message["type"] == "trade"]
             listed = [trade["trade_id"] for trade in client.pages("/markets/trades", "trades", limit=40)]
             assert len(told) >= 100 and listed[::-1][-len(told) :] == told
