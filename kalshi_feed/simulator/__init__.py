@@ -15,11 +15,11 @@ In pytest, the fixture ``kalshi_exchange`` is a started exchange. Needs the extr
 trustme). The names are loaded when they are first used, so that the pytest plugin in this package can be
 found and imported where the extra is missing.
 
-``exchange.py`` has the list of the parts. Layers, downward: exchange > serving > movement, replay, scripting,
-market_control, trading, quoting, lifecycle > matching, reception > rest_service > rest_endpoints > rest_json,
-rest_pages > listing, references > history > core > connection > session, faults, reordering > commands,
-subscriptions, rfqs, portfolio, mover > markets > facts, http_wire > wire, schemas, settings. Beside them
-stand accounts, certificates and kept_keys.
+``exchange.py`` has the list of the parts. Layers, downward: exchange > serving > series > movement, replay,
+scripting, market_control, trading, quoting, lifecycle > matching, reception > rest_service > rest_endpoints >
+rest_json, rest_pages > listing, references > history > core > connection > session, faults, reordering >
+commands, subscriptions, rfqs, portfolio, mover > markets > facts, http_wire > wire, schemas, settings. Beside
+them stand accounts, certificates and kept_keys.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from .reception import Handshake
     from .replay import Replay
     from .rest_service import RestRequest, RestUsage
+    from .series import SeriesRun
     from .settings import Quirks
 
-__all__ = ["Exchange", "Handshake", "Quirks", "Replay", "RestRequest", "RestUsage"]
+__all__ = ["Exchange", "Handshake", "Quirks", "Replay", "RestRequest", "RestUsage", "SeriesRun"]
 
 _HOMES = {
     "Exchange": "exchange",
@@ -42,6 +43,7 @@ _HOMES = {
     "Replay": "replay",
     "RestRequest": "rest_service",
     "RestUsage": "rest_service",
+    "SeriesRun": "series",
 }
 
 

@@ -13,6 +13,7 @@ Owns the parts and puts them together; each part owns what it does:
     _reception        Reception      reception          handshakes and commands, and scripted answers to them
     _movement         Movement       movement           what moves by itself
     _replays          Replays        replay             recordings that are played
+    _series           SeriesRuns     series             series whose markets open and close by the clock
     _rest             RestService    rest_service       REST, on the same port
 
 They are built on ``Core`` (lock, clock, connections), ``Listing`` (which markets there are) and ``Matching``
@@ -52,6 +53,7 @@ from .references import References
 from .replay import Replay, Replays
 from .rest_service import RestRequest, RestService, RestUsage
 from .scripting import Scripting
+from .series import SeriesRun, SeriesRuns, Timetable
 from .serving import Serving
 from .settings import ExchangeSettings
 from .trading import Trading
@@ -157,6 +159,7 @@ class Exchange(ExchangeSettings):
         self._scripting = Scripting(core, self._reception)
         self._movement = Movement(core, listing, matching, self._references, seed)
         self._replays = Replays(core, listing, matching)
+        self._series = SeriesRuns(core, listing, self._market_control, self._lifecycle, self._movement)
 
         if isinstance(markets, str):
             raise TypeError(f"markets must be a list of tickers or a number, not the string {markets!r}")
@@ -186,7 +189,7 @@ class Exchange(ExchangeSettings):
         with self._life:
             serving, self._serving = self._serving, None
             if serving is not None:
-                serving.close(self._replays, time.monotonic() + CLOSE_SECONDS)
+                serving.close((self._series, self._replays), time.monotonic() + CLOSE_SECONDS)
 
     def __enter__(self) -> Exchange:
         return self.start()
@@ -266,7 +269,11 @@ class Exchange(ExchangeSettings):
         return self._core.now_us()
 
     # -- movement and replay ---------------------------------------------------------------------------------
-    pause = _delegate(lambda exchange: exchange._movement, Movement.pause)
+    def pause(self) -> None:
+        """Stop everything that moves by itself: once this returns, nothing more is generated."""
+        self._movement.pause()
+        self._series.wait_for_beat()
+
     resume = _delegate(lambda exchange: exchange._movement, Movement.resume)
 
     @property
@@ -295,9 +302,51 @@ class Exchange(ExchangeSettings):
         client has subscribed to the book or the trades of one of the markets; False plays at once. Raises
         OSError, ValueError, RuntimeError if the exchange is not running.
         """
+        self._need_running()
+        return self._replays.start(path, speed, market_ticker, wait_for_subscriber)
+
+    def run_series(
+        self,
+        series_ticker: str,
+        *,
+        every: float = 5.0,
+        length: float | None = None,
+        markets: int = 1,
+        ahead: float | None = None,
+        determine_after: float = 0.5,
+        settle_after: float = 1.0,
+        pace: float = 10.0,
+        rounds: int | None = None,
+    ) -> SeriesRun:
+        """Have ``markets`` markets of a series open every ``every`` seconds, by the exchange's clock.
+
+        They are created ``ahead`` seconds before (by default ``every``; the first are created and opened at
+        once), close after ``length`` seconds (``every``) without a message, are determined and settled so
+        many seconds after that, and move while they are open, ``pace`` changes a second each, and trade at
+        least once. ``rounds``: how
+        many times; None goes on until the exchange closes. ``pause`` also stops a series. Times on the wire
+        are whole seconds, so ``every`` and ``length`` should be; ``every=3, markets=10, rounds=20`` is an
+        hour's 200 markets in a minute. Of the settled ones, the last 1,000 stay listed. Raises ValueError,
+        RuntimeError if the exchange is not running.
+        """
+        self._need_running()
+        return self._series.start(
+            Timetable(
+                series_ticker,
+                every,
+                every if length is None else length,
+                markets,
+                every if ahead is None else ahead,
+                determine_after,
+                settle_after,
+                pace,
+                rounds,
+            )
+        )
+
+    def _need_running(self) -> None:
         if self._serving is None:
             raise RuntimeError("the exchange is not running: call start() or use it in a with statement")
-        return self._replays.start(path, speed, market_ticker, wait_for_subscriber)
 
     # -- markets ---------------------------------------------------------------------------------------------
     add_market = _delegate(lambda exchange: exchange._market_control, MarketControl.add_market)
@@ -318,6 +367,7 @@ class Exchange(ExchangeSettings):
 
     # -- lives of markets and events -------------------------------------------------------------------------
     create_market = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.create_market)
+    open_market = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.open_market)
     deactivate = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.deactivate)
     activate = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.activate)
     update_close = _delegate(lambda exchange: exchange._lifecycle, Lifecycle.update_close)

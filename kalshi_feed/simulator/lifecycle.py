@@ -45,16 +45,19 @@ class Lifecycle:
         price_level_structure: str = "linear_cent",
         price_ranges: Sequence[Mapping[str, str]] | None = None,
         exchange_index: int = 0,
+        opened: bool = True,
         **metadata: Any,
     ) -> None:
         """Create a market: a ``created`` message, then as with ``add_market``.
 
-        ``open_ts``, ``close_ts``: by default now, and an hour later. ``metadata``: fields of
-        ``additional_metadata`` that replace the made-up ones. Raises ValueError.
+        ``open_ts``, ``close_ts``: by default now, and an hour later. ``opened``: False leaves it without
+        trading until ``open_market``. ``metadata``: fields of ``additional_metadata`` that replace the
+        made-up ones. Raises ValueError.
         """
         market = Market(market_ticker)
         market.set_book(levels_units(yes), levels_units(no))
         market.exchange_index = exchange_index
+        market.status = "active" if opened else "initialized"
         if event_ticker is not None:
             market.event_ticker = event_ticker
         opens = self._core.now_us() // 1_000_000 if open_ts is None else open_ts
@@ -89,6 +92,21 @@ class Lifecycle:
             self._matching.list_market(market)
             self._report(market, "created", msg)
             self._listing.send_snapshot(market)
+
+    def open_market(self, market_ticker: str, yes: Side = None, no: Side = None) -> None:
+        """Open a market that was created with ``opened=False``: no message says so, its first levels come as
+        deltas.
+
+        Raises ValueError, LookupError.
+        """
+        levels = {"yes": levels_units(yes), "no": levels_units(no)}
+        changes = [(side, price, size) for side, sizes in levels.items() for price, size in sizes.items()]
+        with self._core.step():
+            market = self._listing.market(market_ticker)
+            _need(market, "initialized")
+            market.status = "active"
+            if changes:
+                self._listing.change(market, changes)
 
     def deactivate(self, market_ticker: str) -> None:
         """Pause a market: it stands still and takes no orders. Raises ValueError, LookupError."""

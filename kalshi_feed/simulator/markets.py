@@ -56,6 +56,9 @@ class Market:
         self.open_interest = 0
         self.dollar_volume = 0  # in 1/1,000,000 dollar
         self.facts = MarketFacts()
+        if tick == 10:
+            self.facts.price_level_structure = "deci_cent"
+            self.facts.price_ranges[0]["step"] = wire.price_text(tick)
 
     # -- the book --------------------------------------------------------------------------------------------
     def set_book(self, yes: dict[int, int], no: dict[int, int]) -> None:

@@ -58,7 +58,7 @@ class Movement:
         """Stop everything that moves by itself: once this returns, nothing more is generated."""
         with self._core.step():
             self._paused = True
-            self._send_tickers()
+            self.send_tickers_locked()
 
     def resume(self) -> None:
         """Let everything move again."""
@@ -75,9 +75,9 @@ class Movement:
             markets = [] if self._paused else self._moving()
             while markets and made < count:
                 market = markets[int(self._mover.random.random() * len(markets))]
-                made += self._move(market)
+                made += self.move_locked(market, self._mover)
             if tickers:
-                self._send_tickers()
+                self.send_tickers_locked()
         return made
 
     def pulse(self, beat: int) -> None:
@@ -94,9 +94,9 @@ class Movement:
                 self._matching.act(self._chance, markets)
 
     # -- under the lock --------------------------------------------------------------------------------------
-    def _move(self, market: Market) -> int:
+    def move_locked(self, market: Market, mover: Mover) -> int:
         """Take one step in a market; returns how many changes it counts for, at least 1."""
-        changes, trades = self._mover.step(market)
+        changes, trades = mover.step(market)
         if trades:
             hits = [(price, -delta) for _, price, delta in changes]
             self._matching.sweep(market, trades[0][0], hits)
@@ -109,7 +109,8 @@ class Movement:
     def _moving(self) -> Sequence[Market]:
         return [market for market in self._listing.markets() if market.moving]
 
-    def _send_tickers(self) -> None:
+    def send_tickers_locked(self) -> None:
+        """Send the ticker of every market that has moved since its last one."""
         for market in self._moved.values():
             self._listing.send_ticker(market)
         self._moved.clear()

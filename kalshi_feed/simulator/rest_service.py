@@ -279,8 +279,13 @@ class RestService:
 
     # -- without the lock ------------------------------------------------------------------------------------
     def _spoiled(self, answer: HttpAnswer, request: HttpRequest) -> HttpAnswer:
-        """The answer with the delay of now, which closes the connection if the client wants that."""
-        fate = answer.fate if request.keep_alive or answer.fate != "keep" else "close"
+        """The answer with the delay of now, which closes the connection if the client wants that.
+
+        A client that has sent a HEAD reads no body, so nothing can follow it.
+        """
+        fate = answer.fate
+        if fate == "keep" and (not request.keep_alive or request.method == "HEAD"):
+            fate = "close"
         return replace(answer, delay=answer.delay + self._settings.rest_delay, fate=fate)
 
 

@@ -10,13 +10,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .connection import Connection
 from .core import Core
 from .movement import Generator, Movement
 from .reception import Reception
 from .replay import Replays
+from .series import SeriesRuns
 
 GOODBYE_SECONDS = 1.0  # for a connection to end well
 
@@ -51,16 +52,17 @@ class Serving:
         self._thread.start()
         self._generator.start()
 
-    def close(self, replays: Replays, deadline: float) -> None:
-        """Accept no more, then end connections, replays and threads until ``deadline`` on the monotonic
-        clock."""
+    def close(self, runs: Iterable[SeriesRuns | Replays], deadline: float) -> None:
+        """Accept no more, then end connections, series, replays and threads until ``deadline`` on the
+        monotonic clock."""
         self._closing = True
         self._wake_out.send(b"x")
         self._thread.join()
         self._listener.close()
         self._generator.stop()
         connections = self._core.stop_connections(GOODBYE_SECONDS)
-        replays.stop(deadline)
+        for run in runs:
+            run.stop(deadline)
         for connection in connections:
             connection.thread.join(max(0.0, deadline - time.monotonic()))
         self._generator.join(max(0.0, deadline - time.monotonic()))

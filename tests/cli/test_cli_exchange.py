@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,12 @@ def test_json_is_one_line_for_programs() -> None:
             "--key-file",
             address["key_file"],
         )
+        assert address["rest_url"] == "https" + address["url"].removeprefix("wss").replace("/ws/", "/")
+        with urllib.request.urlopen(
+            f"{address['rest_url']}/markets", context=ssl.create_default_context(cafile=address["ca_file"])
+        ) as answer:
+            listed = json.load(answer)["markets"]
+        assert [market["ticker"] for market in listed] == address["market_tickers"]
         check = kalshi_feed("check", *address["market_tickers"], *options)
         assert (check.returncode, check.stderr) == (0, ""), check.stdout
         process.send_signal(signal.SIGTERM)
@@ -67,6 +75,7 @@ def test_it_ends_after_its_seconds() -> None:
     result = kalshi_feed("exchange", "--seconds", "0.3")
     assert (result.returncode, result.stderr) == (0, "")
     assert "\n  export KALSHI_URL=wss://127.0.0.1:" in result.stdout
+    assert "\n  export KALSHI_REST_URL=https://127.0.0.1:" in result.stdout
 
 
 def test_a_port_that_is_taken(access: Access) -> None:
