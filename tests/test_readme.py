@@ -19,6 +19,7 @@ import pytest
 import kalshi_feed
 import kalshi_feed.contrib.process
 import kalshi_feed.messages
+import kalshi_feed.rest
 import kalshi_feed.sinks
 from kalshi_feed import Credentials, FeedState, KalshiFeed, KalshiFeedError
 from kalshi_feed.simulator import Exchange
@@ -66,6 +67,7 @@ def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchan
         monkeypatch.setenv("KALSHI_API_KEY_ID", exchange.api_key_id)
         monkeypatch.setenv("KALSHI_PRIVATE_KEY_PATH", str(key_file))
         monkeypatch.setenv("KALSHI_URL", exchange.url)
+        monkeypatch.setenv("KALSHI_REST_URL", exchange.rest_url)
         monkeypatch.setenv("KALSHI_CA_FILE", str(ca_file))
         yield exchange
 
@@ -206,10 +208,18 @@ def test_names_in_the_text_exist(exchange: Exchange) -> None:
         book = feed.wait_for_book(TICKER, timeout=5)
         for span in re.findall(r"`(book\.\w+\([^`]*\))`", README):
             eval(span, {"book": book})
-    things = {"feed": feed, "book": book, "stats": feed.stats(), "subscription": feed.subscribe("ticker")}
+    things = {
+        "feed": feed,
+        "book": book,
+        "stats": feed.stats(),
+        "subscription": feed.subscribe("ticker"),
+        "rest": kalshi_feed.rest.Rest,
+    }
     spans = [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text)]
     found = [
-        pair for span in spans for pair in re.findall(r"\b(feed|book|stats|subscription)\.([a-z]\w+)", span)
+        pair
+        for span in spans
+        for pair in re.findall(r"\b(feed|book|stats|subscription|rest)\.([a-z]\w+)", span)
     ]
     assert len(found) > 30
     assert [f"{thing}.{name}" for thing, name in found if not hasattr(things[thing], name)] == []
