@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import websocket
 
-from kalshi_feed.connection.redaction import RedactingFilter, detach, holds_secret, redact
+from kalshi_feed.connection.redaction import RedactingFilter, detach, holds_secret, install_log_filter, redact
 
 from .conftest import SIGNATURE
 
@@ -86,6 +86,25 @@ def test_K03_websocket_clients_own_trace_is_redacted(caplog: pytest.LogCaptureFi
     finally:
         websocket.enableTrace(False)
     assert SIGNATURE not in caplog.text and "Host: x" in caplog.text and "nothing secret" in caplog.text
+
+
+def test_K03_headers_that_urllib3_quotes_are_redacted(caplog: pytest.LogCaptureFixture) -> None:
+    """It does so when it cannot read an answer's headers, which may be an echo of ours."""
+    install_log_filter("urllib3.connection")
+    install_log_filter("urllib3.connection")
+    logger, signature = logging.getLogger("urllib3.connection"), "c2lnbmF0dXJl" * 8
+    assert len(logger.filters) == 1
+    try:
+        raise ValueError(f"KALSHI-ACCESS-KEY: the-whole-id\\r\\nKALSHI-ACCESS-SIGNATURE: {signature}")
+    except ValueError as error:
+        logger.warning("Failed to parse headers: %s", error, exc_info=True)
+    logger.warning("a url of %s", "x" * 50)
+    assert (
+        "Failed to parse" in caplog.text
+        and "the-whole-id" not in caplog.text
+        and signature not in caplog.text
+    )
+    assert "x" * 50 in caplog.text  # other programs' lines stay as they are
 
 
 def test_a_record_that_cannot_be_formatted_is_left_to_logging() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kalshi_feed.connection.url import is_loopback_host, parse_url
+from kalshi_feed.connection.url import is_loopback_host, parse_rest_url, parse_url
 from kalshi_feed.errors import ConfigurationError
 
 
@@ -77,3 +77,35 @@ def test_K08_K09_refuses_with_what_to_write_instead(url: object, hint: str) -> N
 def test_loopback_hosts() -> None:
     assert is_loopback_host("127.8.9.1") and is_loopback_host("::1") and is_loopback_host("localhost")
     assert not is_loopback_host("localhost.example.com") and not is_loopback_host("0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical", "path"),
+    [
+        ("https://Example.com/trade-api/v2", "https://example.com:443/trade-api/v2", "/trade-api/v2"),
+        ("https://example.com:8443/trade-api/v2/", "https://example.com:8443/trade-api/v2", "/trade-api/v2"),
+        ("http://[::1]", "http://[::1]:80", ""),
+    ],
+)
+def test_a_rest_url(url: str, canonical: str, path: str) -> None:
+    endpoint = parse_rest_url(url)
+    assert (endpoint.url, endpoint.path) == (canonical, path)
+    assert endpoint.is_secure == url.startswith("https") and parse_rest_url(endpoint.url) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("http://example.com/", "unencrypted; write https://"),
+        ("wss://example.com/", "the REST url starts with https://"),
+        ("ws://127.0.0.1/", "the REST url starts with http://"),
+        ("example.com", "must start with https://"),
+        ("https://example.com/?token=hunter2secret", "has a query"),
+        ("https://user:hunter2secret@example.com/", "user name or password"),
+        ("https://example.com/#part", "a REST url cannot have"),
+    ],
+)
+def test_a_rest_url_that_is_refused(url: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_rest_url(url)
+    assert hint in str(refused.value) and "hunter2secret" not in str(refused.value)

@@ -14,6 +14,7 @@ from kalshi_feed import (
     Trade,
 )
 from kalshi_feed.messages import MarketLifecycle, RfqCreated
+from kalshi_feed.rest import Rest
 
 
 def filled(fill: Fill) -> None: ...
@@ -77,3 +78,9 @@ def sides(feed: KalshiFeed, delta: OrderbookDelta, ticker: Ticker, name: str) ->
     if delta.side == "up":  # refused
         pass
     ticker.to_dict("float")  # refused
+
+
+def over_rest(rest: Rest) -> None:
+    rest.markets(status="active")  # refused
+    rest.trades(since="yesterday")  # refused
+    _ = rest.market("A").close_at.year  # refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from kalshi_feed import (
     UnknownMessage,
 )
 from kalshi_feed.messages import Communication, QuoteCreated
+from kalshi_feed.rest import Market, Rest
 
 
 def traded(trade: Trade) -> int:
@@ -78,6 +80,17 @@ def waits(feed: KalshiFeed, kind: str) -> None:
     wider: MessageStream[Message] = feed.messages("quote_created")
     assert_type(feed.wait_for("quote_created"), QuoteCreated)
     del wider
+
+
+def over_rest(rest: Rest) -> None:
+    for market in rest.markets(series="S", status="open"):
+        assert_type(market, Market)
+        assert_type(market.yes_bid, Decimal | None)
+        assert_type(market.close_at, datetime | None)
+    assert_type(rest.event("E").markets, tuple[Market, ...])
+    assert_type(next(rest.trades("A", since=1.5)), Trade)
+    assert_type([fill.trade_id for fill in rest.fills()], list[str | None])
+    assert_type(next(rest.trades()).source, Literal["feed", "rest"])
 
 
 def plain(feed: KalshiFeed, delta: OrderbookDelta) -> None:
