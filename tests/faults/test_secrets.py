@@ -10,10 +10,12 @@ be shown.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import io
 import logging
 import os
 import pickle
+import signal
 import ssl
 import traceback
 import warnings
@@ -369,6 +371,22 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
         for fault in heard.faults:
             for text in shown(fault.error) if fault.error else ():
                 secrets.check(text, "the error of a FeedFault")
+
+
+def test_K02_ctrl_c_during_a_request_shows_no_header(exchange: Exchange, secrets: Secrets) -> None:
+    def interrupt(peer: Peer) -> None:
+        secrets.add(peer.read_request()["kalshi-access-signature"])
+        signal.raise_signal(signal.SIGINT)
+        peer.wait_closed()
+
+    with RawServer(interrupt) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # urllib3 leaves its socket to the garbage collector
+        with Rest(exchange.credentials, url=f"http://127.0.0.1:{server.port}") as rest:
+            with pytest.raises(KeyboardInterrupt) as caught:
+                rest.limits()
+        gc.collect()
+    for text in shown(caught.value):
+        secrets.check(text, "what Ctrl-C leaves")
 
 
 def test_K02_an_unknown_argument_reveals_nothing_either(exchange: Exchange, secrets: Secrets) -> None:

@@ -99,3 +99,14 @@ def test_without_a_key_it_is_the_lowest_tiers(make_rest: MakeRest, exchange: Exc
     for _ in range(72):
         rest.exchange_status()
     assert 0.9 < clock.slept < 1.1 and "/account/limits" not in exchange.rest_requests
+
+
+def test_after_429_everyone_slows_down(make_rest: MakeRest, exchange: Exchange) -> None:
+    clock = FakeClock()
+    first, second = make_rest(with_clock(clock)), make_rest(with_clock(clock))
+    exchange.refuse_rest(1, 429)
+    first.exchange_status()
+    before = clock.slept
+    for _ in range(18):
+        second.exchange_status()
+    assert clock.slept - before > 0.4  # a full bucket would have let them pass

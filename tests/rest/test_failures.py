@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import ConnectionFailed, ProxyError, RestError, TLSError
-from kalshi_feed.rest import Rest, sessions
+from kalshi_feed.rest import Rest, asking, sessions
 from kalshi_feed.simulator import Exchange
 from tests.connection.raw_server import Peer, RawServer
 from tests.connection.tunnel import Tunnel
@@ -294,7 +294,11 @@ def test_many_threads_share_one(rest: Rest, exchange: Exchange) -> None:
     assert len({request.connection for request in exchange.rest_log}) <= 9
 
 
-def test_close_ends_the_wait_of_another_thread(make_rest: MakeRest, exchange: Exchange) -> None:
+def test_close_ends_the_wait_of_another_thread(
+    make_rest: MakeRest, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "FIRST_DELAY", 60.0)
+    monkeypatch.setattr(asking, "LONGEST_DELAY", 60.0)
     exchange.rest_down = 503
     rest, errors = make_rest(retry_for=600), []
 

@@ -102,6 +102,8 @@ def test_trades_of_an_interval(rest: Rest, exchange: Exchange) -> None:
     assert list(rest.trades(T1, until=time.time() - 10)) == []
     query = exchange.rest_log[-2].query
     assert int(query["max_ts"]) - int(query["min_ts"]) in (10, 11)  # whole seconds, rounded outwards
+    assert list(rest.trades(since=1000.5, until=2000.5)) == []
+    assert (exchange.rest_log[-1].query["min_ts"], exchange.rest_log[-1].query["max_ts"]) == ("1000", "2001")
     assert list(rest.trades(historical=True)) == []
 
 
