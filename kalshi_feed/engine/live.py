@@ -25,6 +25,7 @@ from ..events import FeedState
 from ..greenlets import unpatched_socketio
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
+from .second_feed import started
 from .tap import QUIET, Reading
 from .wire_log import dial_progress
 
@@ -82,6 +83,11 @@ class LiveEngine(Engine):
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
         self._socketio_warned = False  # whether _warn_of_socketio() has warned
         self._clock_tried = False  # whether the exchange's time was tried since the last connection
+
+    def start(self) -> None:
+        """Start the threads, and log a warning about a second feed for the same account. See Engine."""
+        super().start()
+        started(self, self._credentials.api_key_id)
 
     def _reading(self) -> Reading:
         """What the connection reports besides this turn's payloads."""
