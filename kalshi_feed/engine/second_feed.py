@@ -31,7 +31,8 @@ def started(engine: Engine, api_key_id: str) -> None:
     account = (api_key_id, engine.peer)
     me = ref(engine, _forget)
     _started[me] = account
-    others = [other() for other, its in list(_started.items()) if its == account and other != me]
+    # a copy is made without an allocation in between, at which a feed might be collected
+    others = [other() for other, its in _started.copy().items() if its == account and other != me]
     if any(map(_is_running, others)) and _warned.setdefault(account, me) is me:
         log(
             logging.WARNING,

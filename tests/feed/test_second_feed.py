@@ -29,7 +29,7 @@ def test_a_cell_that_runs_three_times(
     exchange: Exchange, make_feed: FeedMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = make_feed().start()
-    first.start()  # the same feed again is no second one
+    first.start()  # it runs already
     assert about_second(caplog) == []
     make_feed().start()
     make_feed().start()
