@@ -23,6 +23,7 @@ TESTS = Path(__file__).parent
 # that fits a module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "clocks": "",
+    "compiled": "",
     "errors": "",
     "events": "messages.plain",
     "extras": "",
@@ -49,7 +50,8 @@ CORE = {
     "feed": "by_type callbacks subscription recording engine connection dispatch session books stats "
     "credentials events waiting "
     "errors",
-    "": "feed subscription recording dispatch session books stats messages credentials events errors version",
+    "": "compiled feed subscription recording dispatch session books stats messages credentials events "
+    "errors version",
 }
 ON_TOP = {
     "simulator": "core",
