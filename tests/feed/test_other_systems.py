@@ -115,7 +115,7 @@ def test_a_feed_works_without_what_only_linux_has(system: str, tmp_path: Path) -
 
 
 def test_coarse_clock_neither_spins_nor_stands_still() -> None:
-    """20 waits of 0.1 s, which are no whole number of steps; the reader looks at its clocks once a second."""
+    """20 waits, and none lasts a whole number of steps; the reader looks at its clocks once a second."""
     (line,) = run("windows", IDLE)
     waits, cpu = line.split("|")
     assert 1 <= int(waits) < 20 and float(cpu) < 1
