@@ -15,7 +15,7 @@ import pytest
 from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
 
 MAX_LINES = 440  # of code: explanations cost nothing
-MAX_ROOT = 17  # modules next to the folders
+MAX_ROOT = 18  # modules next to the folders
 MAX_TEST_LINES = 500  # of a test file, including blanks and comments
 TESTS = Path(__file__).parent
 
