@@ -135,7 +135,7 @@ def test_it_does_not_start_without_tickers_or_a_key(access: Access) -> None:
 def test_simulate_serves_the_page_and_ends(mode: str) -> None:
     port = free_port()
     arguments = ("-W", "ignore", str(SAMPLES / "socketio_app.py"), "--simulate", *options(mode))
-    with started(*arguments, "--seconds", "4", "--port", str(port)) as process:
+    with started(*arguments, "--seconds", "3", "--port", str(port)) as process:
         wait_until(lambda: answers(port), 15, "the server")
         with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
             assert (
