@@ -1,7 +1,7 @@
 """Flask-SocketIO: each book goes to the browsers in its market's room, from threads, gevent or eventlet.
 
-python samples/socketio_app.py --simulate [--gevent | --eventlet]             then open http://127.0.0.1:5000/
-KALSHI_TICKERS=TICKER,OTHER gunicorn -k gevent -w 1 --chdir samples 'socketio_app:create_app()'
+.venv/bin/python samples/socketio_app.py --simulate [--gevent | --eventlet]        then open http://127.0.0.1:5000/
+KALSHI_TICKERS=TICKER .venv/bin/gunicorn --chdir samples -k gevent -w 1 'socketio_app:create_app()'
 
 A browser joins a room with `socket.emit("join", ticker)` and gets an event `book`, BookView.to_dict(), when
 the market's book changes. One process serves all browsers: several would need sticky sessions, see
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 
-if __name__ == "__main__":  # patch before anything else is imported; gunicorn -k gevent has done it
+if __name__ == "__main__":  # patch before anything else is imported, as gunicorn's worker class gevent does
     if "--gevent" in sys.argv:
         from gevent import monkey
 

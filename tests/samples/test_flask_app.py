@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, free_port, sample, started, with_access
+from .support import SAMPLES, answers, free_port, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
@@ -137,14 +136,6 @@ def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]
         for _ in range(20):
             assert get(port, "/books/KX-A")[0] == 200
         assert len(access.exchange.handshakes) == access.exchange.connections == 2
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def get(port: int, path: str) -> tuple[int, Any]:

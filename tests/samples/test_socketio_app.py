@@ -17,8 +17,7 @@ import pytest
 from tests.cli.support import PYTHON, Access, environment
 from tests.support import wait_until
 
-from .support import SAMPLES, free_port, sample, started, with_access
-from .test_flask_app import answers
+from .support import SAMPLES, answers, free_port, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
