@@ -8,7 +8,7 @@ from functools import cache
 
 from tests.cli.support import PYTHON, TOP, Access, environment, started
 
-__all__ = ["SAMPLES", "answers", "free_port", "gunicorn", "sample", "started", "with_access"]
+__all__ = ["SAMPLES", "answers", "free_port", "gunicorn", "installed", "sample", "started", "with_access"]
 
 SAMPLES = TOP / "samples"
 
@@ -26,6 +26,12 @@ def gunicorn() -> tuple[str, ...]:
     ).stdout
     without = ("--no-control-socket",) if "--no-control-socket" in knows else ()
     return ("-m", "gunicorn", "--chdir", str(SAMPLES), *without)
+
+
+@cache
+def installed(module: str) -> bool:
+    """Whether the Python that runs the samples has the module."""
+    return not subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True, timeout=30).returncode
 
 
 def free_port() -> int:

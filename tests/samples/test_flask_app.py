@@ -12,7 +12,7 @@ import pytest
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, answers, free_port, sample, started, with_access
+from .support import SAMPLES, answers, free_port, installed, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
@@ -119,11 +119,15 @@ def test_the_reloader_makes_one_feed(access: Access) -> None:
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
-def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("workers", ["sync", "gevent"])
+def test_gunicorn_workers_have_one_each(access: Access, workers: str, preload: tuple[str, ...]) -> None:
     pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+    if workers == "gevent" and not installed("gevent"):
+        pytest.skip("gevent is not installed (extra hosts): gunicorn's worker class for it is not tried")
     port = free_port()
     environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
     command = ("-m", "gunicorn", "--chdir", str(SAMPLES), "-w", "2", "-b", f"127.0.0.1:{port}", *preload)
+    command += ("-k", workers)
     with started(*command, "flask_app:create_app()", **environ):
         wait_until(lambda: answers(port), 15, "the server")
         assert access.exchange.handshakes == []

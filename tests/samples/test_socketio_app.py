@@ -5,29 +5,21 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from tests.cli.support import PYTHON, Access, environment
+from tests.cli.support import Access, environment
 from tests.support import wait_until
 
-from .support import SAMPLES, answers, free_port, sample, started, with_access
+from .support import SAMPLES, answers, free_port, installed, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
 MODES = ("threading", "gevent", "eventlet")
-
-
-@cache
-def installed(module: str) -> bool:
-    """Whether the Python that runs the samples has the module."""
-    return not subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True, timeout=30).returncode
 
 
 def options(mode: str) -> list[str]:
