@@ -39,6 +39,7 @@ def without_version(books: dict[str, Any]) -> dict[str, Any]:
 # -- the format ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson.gz"
     feed = make_feed(use_yes_price=False)
