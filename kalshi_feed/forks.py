@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from inspect import ismethod
+from types import MethodType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
+from weakref import ref
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = ["call_in_child", "close_in_child"]
 
-# Keys: the functions to call, or weak references to methods. Values: a function that returns what to call, or
+# Keys: the functions to call, or an object for each method. Values: a function that returns what to call, or
 # None if its object is gone.
 _registered: dict[Any, Callable[[], Callable[[], object] | None]] = {}
 
@@ -30,10 +32,16 @@ def call_in_child(forget: Callable[[], object]) -> None:
     that forked, and the lock may be held by one that does not exist there.
     """
     if ismethod(forget):
-        method = WeakMethod(forget, lambda gone: _registered.pop(gone, None))
-        _registered[method] = method
+        key, function = object(), forget.__func__
+        # Not WeakMethod, which may print an error at the interpreter's exit. And _registered may be None by then.
+        owner = ref(forget.__self__, partial(_drop, _registered, key))
+        _registered[key] = lambda: None if (alive := owner()) is None else MethodType(function, alive)
     else:
         _registered[forget] = lambda: forget
+
+
+def _drop(registered: dict[Any, Any], key: object, _: object) -> None:
+    registered.pop(key, None)
 
 
 def close_in_child(sock: socket.socket) -> socket.socket:

@@ -85,7 +85,7 @@ def _in_child(work: Callable[[], str]) -> str:
         finally:
             os._exit(0)
     os.close(writing)
-    time.sleep(0)  # gevent's close() happens when its loop next runs
+    time.sleep(0.001)  # gevent closes it when its loop next runs
     with os.fdopen(reading, "rb") as answer:
         said = answer.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
