@@ -33,7 +33,8 @@ def call_in_child(forget: Callable[[], object]) -> None:
     """
     if ismethod(forget):
         key, function = object(), forget.__func__
-        # Not WeakMethod, which may print an error at the interpreter's exit. And _registered may be None by then.
+        # Not a WeakMethod, which may print an error at the interpreter's exit; by then, this module's
+        # globals may be None, hence partial().
         owner = ref(forget.__self__, partial(_drop, _registered, key))
         _registered[key] = lambda: None if (alive := owner()) is None else MethodType(function, alive)
     else:

@@ -16,12 +16,19 @@ from tests.cli.support import started
 
 __all__ = ["EVENTLET", "EVERYWHERE", "GEVENT", "finish", "running"]
 
-_MODES = {
-    "first": ("from gevent import monkey; monkey.patch_all()", ""),
-    "late": ("", "with warnings.catch_warnings():\n    warnings.simplefilter('ignore')\n    from gevent import monkey; monkey.patch_all()"),
-    "eventlet": ("import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()", ""),
-    "none": ("", ""),
-}  # fmt: skip
+_GEVENT = "from gevent import monkey; monkey.patch_all()"
+_LATE = f"""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # ssl was imported before: the very thing to be tried
+    {_GEVENT}
+"""
+_EVENTLET = """
+import warnings
+warnings.simplefilter("ignore")  # eventlet calls itself deprecated
+import eventlet; eventlet.monkey_patch()
+"""
+# what runs before the imports of the package, and what after them
+_MODES = {"first": (_GEVENT, ""), "late": ("", _LATE), "eventlet": (_EVENTLET, ""), "none": ("", "")}
 
 
 def _mode(name: str, library: str) -> object:

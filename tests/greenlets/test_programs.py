@@ -184,7 +184,8 @@ def test_gevents_own_threads_may_wait(mode: str, exchange: Exchange, tmp_path: P
     import gevent
     with make() as feed:
         feed.subscribe("orderbook_delta", "KX-A").wait(5)
-        message = gevent.get_hub().threadpool.spawn(feed.wait_for, "orderbook_delta", timeout=5).get(timeout=10)
+        waiting = gevent.get_hub().threadpool.spawn(feed.wait_for, "orderbook_delta", timeout=5)
+        message = waiting.get(timeout=10)
         say(message.market_ticker)
     """
     with running(exchange, tmp_path, mode, body) as process:
