@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from inspect import ismethod
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import ref
 
 if TYPE_CHECKING:
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["call_in_child", "close_in_child"]
 
-# Keys: the functions to call, or an object for each method. Values: a function that returns what to call, or
-# None if its object is gone.
-_registered: dict[Any, Callable[[], Callable[[], object] | None]] = {}
+# By an object of its own for each: a function that returns what to call, or None if its owner is gone.
+_registered: dict[object, Callable[[], Callable[[], object] | None]] = {}
 
 
 def call_in_child(forget: Callable[[], object]) -> None:
@@ -31,18 +29,18 @@ def call_in_child(forget: Callable[[], object]) -> None:
     A method does not keep its object alive. ``forget`` must not take a lock: the child has only the thread
     that forked, and the lock may be held by one that does not exist there.
     """
-    if ismethod(forget):
-        key, function = object(), forget.__func__
-        # Not a WeakMethod, which may print an error at the interpreter's exit; by then, this module's
-        # globals may be None, hence partial().
-        owner = ref(forget.__self__, partial(_drop, _registered, key))
-        _registered[key] = lambda: None if (alive := owner()) is None else MethodType(function, alive)
-    else:
-        _registered[forget] = lambda: forget
+    key = object()
+    if not ismethod(forget):
+        _registered[key] = lambda: forget
+        return
+    function, pop = forget.__func__, _registered.pop  # at interpreter exit, the globals may be gone
+    owner = ref(forget.__self__, lambda gone: pop(key, None))
 
+    def find() -> Callable[[], object] | None:
+        alive = owner()
+        return None if alive is None else MethodType(function, alive)
 
-def _drop(registered: dict[Any, Any], key: object, _: object) -> None:
-    registered.pop(key, None)
+    _registered[key] = find
 
 
 def close_in_child(sock: socket.socket) -> socket.socket:
