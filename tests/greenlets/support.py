@@ -43,9 +43,10 @@ GEVENT = [_mode("first", "gevent"), _mode("late", "gevent")]
 EVERYWHERE = GEVENT + EVENTLET
 
 _PROGRAM = """
-import logging, os, signal, ssl, sys, threading, time, warnings
+import faulthandler, logging, os, signal, ssl, sys, threading, time, warnings
 import kalshi_feed.contrib.process
 from kalshi_feed import *
+faulthandler.dump_traceback_later(45, exit=True)  # if it hangs
 logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 url, key_id, key, ca = sys.argv[1:]
 credentials, context = Credentials.from_file(key_id, key), ssl.create_default_context(cafile=ca)
