@@ -15,6 +15,8 @@ from tests.support import wait_until
 
 from .support import EVERYWHERE, GEVENT, finish, running
 
+pytestmark = pytest.mark.slow
+
 A = "KX-A"
 
 
