@@ -191,7 +191,6 @@ class FeedingThread(ABC):
     def __init__(self, name: str) -> None:
         # Asked to stop; the thread's code has begun, or start() has returned; nothing more comes of it.
         self._stopping = self._begun = self._ended = False
-        self._in_child = False  # this is a greenlet's copy in a forked child: it reports nothing
         self.close_deadline = 0.0  # by when it must end, once asked to stop (time.monotonic())
         self.thread = ServiceThread(self._run, name, is_real=self.IS_REAL)
         call_in_child(self._leave_child)
@@ -262,7 +261,7 @@ class FeedingThread(ABC):
 
     def _leave_child(self) -> None:
         """In a forked child: a thread is gone, but a greenlet would go on, with the parent's connection."""
-        self._stopping = self._in_child = True
+        self._stopping = True
 
     def _run(self) -> None:
         # start() was interrupted and has given this thread up; there may be another one by now

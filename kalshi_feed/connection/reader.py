@@ -97,7 +97,7 @@ class Reader(FeedingThread):
         except KalshiFeedError:
             raise
         except Exception as defect:
-            return 0.0 if self._in_child else self._host.failed(defect, time.monotonic())
+            return self._host.failed(defect, time.monotonic())
 
     def _dial_and_serve(self) -> float:
         try:
@@ -105,21 +105,17 @@ class Reader(FeedingThread):
         except DialCancelled:
             return 0.0
         except KalshiFeedError as error:
-            return self._lost(error)
+            return self._host.lost(error, time.monotonic())
         try:
             self._serve(transport)
         except ConnectionLost as error:
             transport.abort()
-            return self._lost(error)
+            return self._host.lost(error, time.monotonic())
         except BaseException:
             transport.abort()
             raise
         transport.close(self.close_deadline)
         return 0.0
-
-    def _lost(self, error: KalshiFeedError) -> float:
-        """Report the loss, but not of the copy that a forked child closes. Returns as Host.lost() does."""
-        return 0.0 if self._in_child else self._host.lost(error, time.monotonic())
 
     def _serve(self, transport: Transport) -> None:
         """Read and write until stop(). Raises ConnectionLost.

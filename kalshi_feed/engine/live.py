@@ -192,6 +192,8 @@ class LiveEngine(Engine):
 
         Raises the error with which the feed fails if there will be no other dial.
         """
+        if self.store.forked:  # a greenlet's copy: the connection goes on in the parent
+            return 0.0
         transport, self._transport = self._transport, None
         self._state.last_error = str(error)
         if self._clock_was_wrong(error):
@@ -236,6 +238,8 @@ class LiveEngine(Engine):
 
     def failed(self, defect: Exception, now: float) -> float:
         """Replace session and connection after a bug; the third within a minute ends the feed. See Host."""
+        if self.store.forked:
+            return 0.0
         self._defects.append(now)
         if len(self._defects) == _MOST_DEFECTS and now - self._defects[0] < _DEFECTS_WINDOW:
             raise defect
