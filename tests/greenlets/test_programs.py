@@ -148,7 +148,11 @@ def test_close_in_a_signal_handler(mode: str, waiting: str, exchange: Exchange, 
 @pytest.mark.parametrize("mode", EVERYWHERE)
 def test_close_is_quick_and_one_process_feed_is_made(mode: str, exchange: Exchange, tmp_path: Path) -> None:
     body = """
-    feeds = kalshi_feed.contrib.process.ProcessFeed(make)
+    def make_slowly():
+        time.sleep(0.1)  # the other greenlets ask meanwhile
+        return make()
+
+    feeds = kalshi_feed.contrib.process.ProcessFeed(make_slowly)
     found = []
     threads = [threading.Thread(target=lambda: found.append(feeds.get())) for _ in range(6)]
     for thread in threads:
