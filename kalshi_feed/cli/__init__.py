@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_as_ctrl_c() -> None:
-    """Make SIGTERM and SIGHUP end a command as Ctrl-C does: with its summary, the terminal restored, and
-    temporary files removed.
+    """Make SIGTERM, SIGHUP and SIGBREAK end a command as Ctrl-C does: with its summary, the terminal
+    restored, and temporary files removed.
 
     A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. An ignored
     signal stays ignored (nohup), except Ctrl-C, which some shells ignore for background jobs.
