@@ -261,7 +261,8 @@ def test_every_channel_is_shown(access: Access) -> None:
 def test_channels_of_reference_prices_bring_all_of_them(access: Access) -> None:
     exchange, names = access.exchange, ("cfbenchmarks_value", "pyth_value", "trade")
     channels = [word for name in names for word in ("--channel", name)]
-    with start("watch", "KX-A", *channels, "--plain", *access.options, **access.environ) as process:
+    words = ("watch", "KX-A", *channels, "--plain", "--seconds", "15", *access.options)
+    with start(*words, **access.environ) as process:
         assert process.stdout is not None
         wait_until(lambda: len(exchange.subscriptions) == len(names), 20)
         exchange.publish_index("BRTI", "65000.12")

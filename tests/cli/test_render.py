@@ -254,7 +254,10 @@ def test_what_stands_in_place_of_a_ladder_is_not_cut_off(width: int) -> None:
     )
     refused = [line.plain for line in draw(screen, layout)]
     unknown = seen(book({}, {}, BookStatus.UNKNOWN), width, 24)
-    for lines, whole in ((refused, f"next attempt in 3 s: {reason}"), (unknown, "the event's or the series'")):
+    for lines, whole in (
+        (refused, f"next attempt in 3 s: {reason}"),
+        (unknown, "the event's or the series'"),
+    ):
         columns = " ".join(line[: layout.ladder].strip() for line in lines)
         assert whole in columns, "\n".join(lines)
 
