@@ -3,7 +3,7 @@
 Needs the extra ``cli`` (click, rich), and ``simulator`` for demo and exchange. Owns ``main()``; nothing else
 is imported until it runs. Layers, downwards: commands > (demo, checking, storing, serve, recording_commands)
 > recordings > watching > show > (terminal, render, changes, unknown, first_connection) > (monitor, layout,
-keys, options, errors) > (model, access, check, wording). Only ``__main__`` imports this package.
+keys, options, errors) > (model, access, subscribing, check, wording). Only ``__main__`` imports this package.
 """
 
 from __future__ import annotations
