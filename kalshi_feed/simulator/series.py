@@ -86,7 +86,7 @@ class SeriesRun:
         self._counts = dict.fromkeys(STEPS, 0)
         self._tickers: deque[str] = deque(maxlen=KEEP_TICKERS)
         # owned by the thread, like everything below
-        self._begin_us = core.now_us() // SECOND * SECOND
+        self._begin_us = (core.now_us() // SECOND + 1) * SECOND
         self._next = 0  # the number of the next round
         self._rounds: deque[_Round] = deque()
         self._settled: deque[str] = deque()
