@@ -5,6 +5,7 @@ Owns the public names; everything else is internal.
 
 from __future__ import annotations
 
+from . import compiled as _compiled  # noqa: F401  # first, see there
 from .books.book import BookStatus, BookView
 from .books.store import OrderBook
 from .credentials import Credentials

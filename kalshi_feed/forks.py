@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from inspect import ismethod
-from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
+from types import MethodType
+from typing import TYPE_CHECKING
+from weakref import ref
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = ["call_in_child", "close_in_child"]
 
-# Keys: the functions to call, or weak references to methods. Values: a function that returns what to call, or
-# None if its object is gone.
-_registered: dict[Any, Callable[[], Callable[[], object] | None]] = {}
+# By an object of its own for each: a function that returns what to call, or None if its owner is gone.
+_registered: dict[object, Callable[[], Callable[[], object] | None]] = {}
 
 
 def call_in_child(forget: Callable[[], object]) -> None:
@@ -29,11 +29,18 @@ def call_in_child(forget: Callable[[], object]) -> None:
     A method does not keep its object alive. ``forget`` must not take a lock: the child has only the thread
     that forked, and the lock may be held by one that does not exist there.
     """
-    if ismethod(forget):
-        method = WeakMethod(forget, lambda gone: _registered.pop(gone, None))
-        _registered[method] = method
-    else:
-        _registered[forget] = lambda: forget
+    key = object()
+    if not ismethod(forget):
+        _registered[key] = lambda: forget
+        return
+    function, pop = forget.__func__, _registered.pop  # at interpreter exit, the globals may be gone
+    owner = ref(forget.__self__, lambda gone: pop(key, None))
+
+    def find() -> Callable[[], object] | None:
+        alive = owner()
+        return None if alive is None else MethodType(function, alive)
+
+    _registered[key] = find
 
 
 def close_in_child(sock: socket.socket) -> socket.socket:

@@ -126,13 +126,13 @@ def say(line: str, feed: KalshiFeed) -> None:
 
 
 def end_as_ctrl_c() -> None:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does; run_forever() does this on its own."""
+    """Let SIGTERM, SIGHUP and SIGBREAK end the program as Ctrl-C does; run_forever() does this on its own."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # a lost session sends SIGHUP more than once
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, end)

@@ -15,7 +15,7 @@ import pytest
 from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
 
 MAX_LINES = 440  # of code: explanations cost nothing
-MAX_ROOT = 17  # modules next to the folders
+MAX_ROOT = 18  # modules next to the folders
 MAX_TEST_LINES = 500  # of a test file, including blanks and comments
 TESTS = Path(__file__).parent
 
@@ -23,6 +23,7 @@ TESTS = Path(__file__).parent
 # that fits a module decides. "" is kalshi_feed itself, with the public names. "core" stands for all of CORE.
 CORE = {
     "clocks": "",
+    "compiled": "",
     "errors": "",
     "events": "messages.plain",
     "extras": "",
@@ -49,7 +50,8 @@ CORE = {
     "feed": "by_type callbacks subscription recording engine connection dispatch session books stats "
     "credentials events waiting "
     "errors",
-    "": "feed subscription recording dispatch session books stats messages credentials events errors version",
+    "": "compiled feed subscription recording dispatch session books stats messages credentials events "
+    "errors version",
 }
 ON_TOP = {
     "simulator": "core",

@@ -173,3 +173,9 @@ def test_readmes_links_are_absolute_once_there_is_an_address(tmp_path: Path, url
         )
     else:
         assert "samples/pictures/watch.svg" in relative
+
+
+def test_only_systems_on_which_the_tests_run_are_claimed(config: configparser.ConfigParser) -> None:
+    claimed = [line for line in config["metadata"]["classifiers"].split("\n") if "Operating System" in line]
+    assert claimed == ["Operating System :: POSIX :: Linux"]
+    assert "Tested on Linux only." in (TOP / "README.md").read_text(encoding="utf-8")

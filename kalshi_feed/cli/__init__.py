@@ -3,8 +3,8 @@
 Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets. Owns
 ``main()``; nothing else is imported until it runs. Layers, downwards: commands > (demo, checking, storing,
 serve, recording_commands, finding) > recordings > watching > show > (terminal, render, changes, unknown,
-first_connection) > (monitor, layout, keys, options, errors) > (model, access, check, wording). Only
-``__main__`` imports this package.
+first_connection) > (monitor, layout, keys, options, errors) > (model, access, subscribing, check,
+wording). Only ``__main__`` imports this package.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_as_ctrl_c() -> None:
-    """Make SIGTERM and SIGHUP end a command as Ctrl-C does: with its summary, the terminal restored, and
-    temporary files removed.
+    """Make SIGTERM, SIGHUP and SIGBREAK end a command as Ctrl-C does: with its summary, the terminal
+    restored, and temporary files removed.
 
     A second SIGTERM ends the process; a second SIGHUP is the same lost session as the first. An ignored
     signal stays ignored (nohup), except Ctrl-C, which some shells ignore for background jobs.

@@ -39,6 +39,8 @@ __all__ = ["Monitor", "clock_text", "fill_text", "note_of", "other_text", "time_
 _KEPT = 50
 # a note shows each of these messages; the others have a place of their own on the screen
 _OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta", "trade", "ticker", "fill"}
+# fields that say what a message is about: shown first, because a line may be cut
+_FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
 _LONGEST = 300  # characters shown of a message with many fields
 _MOMENT = 1.0  # seconds for which a changed level stays marked
 
@@ -256,13 +258,15 @@ def fill_text(fill: Fill) -> str:
 
 
 def other_text(message: Message) -> str:
-    """A message of any type in one line: market and type, then its other fields, as far as they are set."""
+    """A message of any type in one line: market and type, then the other fields that are set, and first those
+    that say what it is about."""
     if isinstance(message, UnknownMessage):
         return f"{printable(message.type)} {printable(message.raw)[:_LONGEST]}"
     fields = message.to_dict()
     head = [fields.pop(name, None) for name in ("market_ticker", "type")]
     parts = [str(word) for word in head if word]
-    for name, value in fields.items():
+    for name in sorted(fields, key=lambda name: name not in _FIRST):
+        value = fields[name]
         if value not in (None, "", [], {}):
             shown = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
             parts.append(f"{name}={shown}")

@@ -114,7 +114,8 @@ channel_option: Decorator[Any] = click.option(
     shell_complete=_complete_channel,
     callback=_check_channels,
     metavar="NAME",
-    help="A channel; repeat it for several. By default orderbook_delta and trade.",
+    help="A channel; repeat it for several. By default orderbook_delta and trade. The "
+    "channels of reference prices bring all of theirs.",
 )
 seconds_option: Decorator[Any] = click.option(
     "--seconds", type=POSITIVE, help="How long to run; by default until Ctrl-C."

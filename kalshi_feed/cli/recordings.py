@@ -26,6 +26,7 @@ from .first_connection import FirstConnection
 from .model import counted, printable, quote
 from .monitor import Monitor
 from .show import quiet_log, raise_failure, show
+from .subscribing import raise_refusal, subscribe
 from .unknown import UnknownTickers
 from .watching import ChangePrinter
 
@@ -90,7 +91,7 @@ def record(
     quiet: bool,
 ) -> dict[str, Any]:
     """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
-    subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
+    subscriptions = subscribe(feed, channels, dict.fromkeys(market_tickers))
     feed.on_error(_report_fault)
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
@@ -106,7 +107,7 @@ def record(
         with recording:
             follow(
                 feed,
-                subscription,
+                subscriptions,
                 unknown,
                 seconds,
                 lambda: progress.look(recording.messages, _where(recording, feed)),
@@ -154,7 +155,7 @@ def _never_came(book: OrderBook) -> bool:
 
 def follow(
     feed: KalshiFeed,
-    subscription: Subscription,
+    subscriptions: Sequence[Subscription],
     unknown: UnknownTickers,
     seconds: float | None,
     look: Callable[[], object],
@@ -173,8 +174,7 @@ def follow(
             try:
                 while end is None or time.monotonic() < end:
                     raise_failure(feed)
-                    if subscription.error is not None:
-                        raise subscription.error
+                    raise_refusal(subscriptions)
                     unknown.look()
                     look()
                     time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))

@@ -1,10 +1,12 @@
 """Draws a Screen: exactly the lines of a terminal, or one line for a pipe.
 
-Owns how it looks. Pure functions. Nothing wraps: every line is cut to its columns.
+Owns how it looks. Pure functions. Every line is cut to its columns; only what stands in place of a ladder
+wraps, because there is room for it.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -183,14 +185,14 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
         return _without_book(screen, ladder.quote, layout)
     lines = [_title(ladder, width)]
     if ladder.status == "PENDING":
-        return [*lines, Text(), Text(f" {_waiting(screen)}", _DIM)]
+        return [*lines, Text(), *_wrapped(_waiting(screen), width)]
     if ladder.status == "UNKNOWN":
         error = UnknownMarketError(ladder.market_ticker)
         said = [
             "the exchange does not know this market:",
             *(f"- {printable(advice)}" for advice in error.advice),
         ]
-        return [*lines, Text(), *(Text(f" {text}", _DIM) for text in said)]
+        return [*lines, Text(), *(line for text in said for line in _wrapped(text, width))]
     shape = _Shape(max(width, _NARROWEST))
     faded = "" if ladder.status == "LIVE" else _DIM
     asks = [shape.rung(rung, _ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]
@@ -210,6 +212,13 @@ def _waiting(screen: Screen) -> str:
     if screen.state == "RECONNECTING":
         return f"not connected, next attempt {screen.retry}: {printable(screen.reason)}"
     return "not connected"
+
+
+def _wrapped(text: str, width: int) -> list[Text]:
+    """The whole text in place of a ladder; the further lines of an item of a list are indented."""
+    indent = "   " if text.startswith("- ") else " "
+    lines = textwrap.wrap(text, width, initial_indent=" ", subsequent_indent=indent)
+    return [Text(line, _DIM) for line in lines]
 
 
 def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:

@@ -16,6 +16,7 @@ from ..feed import KalshiFeed
 from ..sinks import Batcher, SinkTrouble, open_sink
 from .model import counted, printable
 from .recordings import Progress, follow
+from .subscribing import subscribe
 from .unknown import UnknownTickers
 
 __all__ = ["store"]
@@ -39,11 +40,11 @@ def store(
     batcher = Batcher(sink, on_trouble=_report)
     try:
         batcher.subscribe_to(feed)
-        subscription = feed.subscribe(channels, dict.fromkeys(market_tickers))
+        subscriptions = subscribe(feed, channels, dict.fromkeys(market_tickers))
         unknown = UnknownTickers(feed, market_tickers, channels)
         follow(
             feed,
-            subscription,
+            subscriptions,
             unknown,
             seconds,
             lambda: progress.look(batcher.stats().received, _where(batcher, feed)),

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.control import Control
 from rich.text import Text
 
+from ..engine.signals import CLOSING_SIGNALS
 from . import keys
 
 try:
@@ -40,12 +41,12 @@ _REPAINT: Final = (
 _ASCII: Final = str.maketrans("█▌▐─│┬┴▸…×↑↓←→▲▼", "#||-|++>.x^v<>^v")
 
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+_ENDING: Final = (signal.SIGINT, *CLOSING_SIGNALS)
 
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C, SIGTERM and SIGHUP: a second one must not leave the terminal half restored."""
+    """Ignore Ctrl-C, SIGTERM, SIGHUP and SIGBREAK: a second one must not leave the terminal half restored."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
     try:
         yield

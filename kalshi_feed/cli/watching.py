@@ -21,6 +21,7 @@ from .first_connection import FirstConnection
 from .model import printable
 from .monitor import Monitor, clock_text
 from .show import quiet_log, raise_failure, say, show
+from .subscribing import raise_refusal, subscribe
 from .unknown import UnknownTickers
 
 __all__ = ["CHANNELS", "feed_for", "run"]
@@ -45,13 +46,12 @@ def run(
     """
     first = FirstConnection(feed)
     tickers = tuple(dict.fromkeys(market_tickers))
-    subscription = feed.subscribe(channels, tickers)
+    subscriptions = subscribe(feed, channels, tickers)
     unknown = UnknownTickers(feed, tickers, channels, warns=plain or as_json)
 
     def check() -> None:
         raise_failure(feed)
-        if subscription.error is not None:
-            raise subscription.error
+        raise_refusal(subscriptions)
         unknown.look()
 
     try:

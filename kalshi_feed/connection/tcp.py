@@ -98,7 +98,7 @@ class _Race:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(address)
             if code not in _UNDER_WAY:
-                raise OSError(code, os.strerror(code))
+                raise _error(code)
         except OSError as error:
             self._lose(sock.fileno(), error)
 
@@ -109,7 +109,7 @@ class _Race:
             code = self._running[fileno][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if not code:
                 return self._running.pop(fileno)[0]
-            self._lose(fileno, OSError(code, os.strerror(code)))
+            self._lose(fileno, _error(code))
         return None
 
     def _lose(self, fileno: int, error: OSError) -> None:
@@ -129,3 +129,8 @@ class _Race:
         defeat = NoneConnected(tuple(self._failures))
         defeat.__cause__ = self._failures[0][1]
         return defeat
+
+
+def _error(code: int) -> OSError:
+    """The error of a connect. Only Python's socket module has words for the codes of Windows."""
+    return OSError(code, getattr(socket, "errorTab", {}).get(code) or os.strerror(code))

@@ -25,6 +25,7 @@ from ..events import FeedState
 from ..greenlets import unpatched_socketio
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
+from .second_feed import started
 from .tap import QUIET, Reading
 from .wire_log import dial_progress
 
@@ -82,6 +83,11 @@ class LiveEngine(Engine):
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
         self._socketio_warned = False  # whether _warn_of_socketio() has warned
         self._clock_tried = False  # whether the exchange's time was tried since the last connection
+
+    def start(self) -> None:
+        """Start the threads, and log a warning about a second feed for the same account. See Engine."""
+        super().start()
+        started(self, self._credentials.api_key_id)
 
     def _reading(self) -> Reading:
         """What the connection reports besides this turn's payloads."""
@@ -186,6 +192,8 @@ class LiveEngine(Engine):
 
         Raises the error with which the feed fails if there will be no other dial.
         """
+        if self.store.forked:  # a greenlet's copy: the connection goes on in the parent
+            return 0.0
         transport, self._transport = self._transport, None
         self._state.last_error = str(error)
         if self._clock_was_wrong(error):
@@ -230,6 +238,8 @@ class LiveEngine(Engine):
 
     def failed(self, defect: Exception, now: float) -> float:
         """Replace session and connection after a bug; the third within a minute ends the feed. See Host."""
+        if self.store.forked:
+            return 0.0
         self._defects.append(now)
         if len(self._defects) == _MOST_DEFECTS and now - self._defects[0] < _DEFECTS_WINDOW:
             raise defect

@@ -1,7 +1,8 @@
 """Files of lines, compressed or not: a kill costs at most the last second, and they are read as far as they
 go.
 
-Owns the names of files, opening and (de)compression. Not thread-safe.
+Owns the names of files, opening and (de)compression, and patience with files that others have open. Not
+thread-safe.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ __all__ = [
     "check_name",
     "further_parts",
     "next_name",
+    "patiently",
     "plain_stem",
     "read_chunks",
 ]
@@ -32,6 +35,8 @@ _NAME: Final = re.compile(r"(?P<stem>.+?)(?P<suffix>\.(?:ndjson|jsonl)(?:\.gz|\.
 _GZIP: Final = 31  # zlib's wbits for a gzip header
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_BYTES: Final = 65_536
+_PATIENCE: Final = 0.5  # seconds
+_PATIENCE_STEP: Final = 0.02
 _PACKED_BYTES: Final = 512  # decompressed at a time: at most this much before a damaged byte is lost
 
 
@@ -76,6 +81,23 @@ def further_parts(first: Path) -> list[Path]:
         if (match := further.fullmatch(path.name)) is not None
     ]
     return [path for number, path in sorted(found) if path.is_file()]
+
+
+def patiently(step: Callable[[], object]) -> None:
+    """Call ``step``, which renames or removes a file, until it no longer raises PermissionError, for 0.5 s.
+
+    On Windows neither works while another program has the file open, which a virus scanner or an indexer
+    often does for a moment. Raises the last PermissionError, and whatever else ``step`` raises.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            step()
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_PATIENCE_STEP)
 
 
 class FileFailed(Exception):

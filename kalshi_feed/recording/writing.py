@@ -16,6 +16,7 @@ import time
 import uuid
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from ..threads import ServiceThread
 from ..version import __version__
 from ..waiting import Signal
 from .checkpoint import lines_of
-from .files import FileFailed, RecordingFile, check_name, next_name
+from .files import FileFailed, RecordingFile, check_name, next_name, patiently
 from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
 from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, SentItem, TurnItem
 
@@ -116,7 +117,7 @@ class Recording:
         if self._sink is not None:
             self._drop_sink()
             with suppress(OSError):
-                self._first.unlink()
+                patiently(self._first.unlink)
 
     # -- for users -------------------------------------------------------------------------------------------
 
@@ -375,7 +376,7 @@ class Recording:
             return
         for path in self._paths:
             with suppress(OSError):
-                path.unlink()
+                patiently(path.unlink)
         self._paths.clear()
 
     def _fail(self, failure: Exception) -> None:
@@ -406,10 +407,15 @@ class Recording:
         if sink.bytes:
             self._done_bytes += sink.bytes
         else:
-            sink.path.unlink(missing_ok=True)
-            if sink.path in self._paths[1:]:
+            is_later = sink.path in self._paths[1:]
+            if is_later:
+                self._part -= 1  # a part number that no file has would look like a missing file
+            try:
+                patiently(partial(sink.path.unlink, missing_ok=True))
+            except OSError:
+                return  # an empty file stays, and stays in the list; the next part gets another name
+            if is_later:
                 self._paths.remove(sink.path)
-                self._part -= 1  # a number missing among the files would look like a missing file
 
     def _report(self, text: str, error: BaseException | None = None) -> None:
         log(logging.ERROR if error is not None else logging.WARNING, "%s", text)

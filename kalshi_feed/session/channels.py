@@ -196,5 +196,5 @@ def _known_mistake(name: str) -> str:
 
 def _nearest(name: str) -> str:
     near = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}The channels are {', '.join(CHANNELS)}"
+    hint = f"did you mean {near[0]!r}? The" if near else "the"
+    return f"{hint} channels are {', '.join(CHANNELS)}"

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
+from functools import partial
 
 import trustme
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+
+from ..recording.files import patiently
 
 
 class Certificates:
@@ -60,4 +63,4 @@ def _load_chain(context: ssl.SSLContext, server_pem: bytes) -> None:
             file.write(server_pem)
         context.load_cert_chain(name)
     finally:
-        os.unlink(name)
+        patiently(partial(os.unlink, name))

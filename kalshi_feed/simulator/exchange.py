@@ -320,11 +320,11 @@ class Exchange(ExchangeSettings):
     ) -> SeriesRun:
         """Have ``markets`` markets of a series open every ``every`` seconds, by the exchange's clock.
 
-        They are created ``ahead`` seconds before (by default ``every``; the first are created and opened at
-        once), close after ``length`` seconds (``every``) without a message, are determined and settled so
-        many seconds after that, and move while they are open, ``pace`` changes a second each, and trade at
-        least once. ``rounds``: how
-        many times; None goes on until the exchange closes. ``pause`` also stops a series. Times on the wire
+        They are created ``ahead`` seconds before (by default ``every``; the first at once, and they open with
+        the next second), close after ``length`` seconds (``every``) without a message, are determined and
+        settled so many seconds after that, and move while they are open, ``pace`` changes a second each, and
+        trade at least once. ``rounds``: how many times; None goes on until the exchange closes. ``pause``
+        also stops a series. Times on the wire
         are whole seconds, so ``every`` and ``length`` should be; ``every=3, markets=10, rounds=20`` is an
         hour's 200 markets in a minute. Of the settled ones, the last 1,000 stay listed. Raises ValueError,
         RuntimeError if the exchange is not running.

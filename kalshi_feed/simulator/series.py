@@ -86,7 +86,7 @@ class SeriesRun:
         self._counts = dict.fromkeys(STEPS, 0)
         self._tickers: deque[str] = deque(maxlen=KEEP_TICKERS)
         # owned by the thread, like everything below
-        self._begin_us = core.now_us() // SECOND * SECOND
+        self._begin_us = (core.now_us() // SECOND + 1) * SECOND
         self._next = 0  # the number of the next round
         self._rounds: deque[_Round] = deque()
         self._settled: deque[str] = deque()
@@ -146,9 +146,7 @@ class SeriesRun:
             if open_us - int(table.ahead * SECOND) > now_us:
                 break
             close_us = open_us + int(table.length * SECOND)
-            if (
-                close_us > now_us or table.rounds is not None
-            ):  # one that is over is missed: the clock has jumped
+            if close_us > now_us or table.rounds is not None:  # otherwise the clock has jumped over it
                 self._create(open_us, close_us)
             self._next += 1
         for one in self._rounds:

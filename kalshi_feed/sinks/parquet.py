@@ -9,11 +9,13 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, SinkError
 from ..extras import how_to_install
+from ..recording.files import patiently
 from .rows import KEY, TABLES, Row, Sink, Values, by_table
 
 __all__ = ["ParquetSink"]
@@ -72,6 +74,11 @@ class ParquetSink(Sink):
         try:
             for table, columns in tables.items():
                 self._write(table, f"{self._run}-{rows[0].n:012}.parquet", columns)
+        except PermissionError as error:
+            raise SinkError(
+                f"{self} cannot be written: {error}; check who may write there, and whether another program "
+                "has the file open"
+            ) from error
         except (OSError, self._pyarrow.ArrowException) as error:
             raise SinkError(f"{self} cannot be written: {error}") from error
 
@@ -93,7 +100,7 @@ class ParquetSink(Sink):
                 self._parquet.write_table(columns, file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(unfinished, folder / name)
+            patiently(partial(os.replace, unfinished, folder / name))
         except BaseException:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)

@@ -258,6 +258,26 @@ def test_every_channel_is_shown(access: Access) -> None:
             assert re.match(r"\S+ KX-A market_lifecycle_v2 ", line) and "None" not in line
 
 
+def test_channels_of_reference_prices_bring_all_of_them(access: Access) -> None:
+    exchange, names = access.exchange, ("cfbenchmarks_value", "pyth_value", "trade")
+    channels = [word for name in names for word in ("--channel", name)]
+    words = ("watch", "KX-A", *channels, "--plain", "--seconds", "15", *access.options)
+    with start(*words, **access.environ) as process:
+        assert process.stdout is not None
+        wait_until(lambda: len(exchange.subscriptions) == len(names), 20)
+        exchange.publish_index("BRTI", "65000.12")
+        exchange.publish_underlying("Metal.XAU/USD", "2500.5")
+        exchange.trade("KX-A", "yes", "0.50", "1")
+        missing = {" cfbenchmarks_value ", "65000.12", " pyth_value ", "2500.5", " KX-A yes "}
+        while missing:
+            line = process.stdout.readline()
+            assert line, missing
+            missing = {word for word in missing if word not in line}
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+
+
 def test_forbidden(access: Access) -> None:
     access.exchange.reject_next(1, 403)
     result = kalshi_feed("watch", "KX-A", "--plain", *access.options, **access.environ)

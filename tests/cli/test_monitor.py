@@ -3,6 +3,7 @@ that come later."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -10,8 +11,9 @@ import pytest
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.cli.model import Room, Screen
-from kalshi_feed.cli.monitor import Monitor
+from kalshi_feed.cli.monitor import Monitor, other_text
 from kalshi_feed.cli.recordings import heard_nothing
+from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
@@ -136,3 +138,13 @@ def test_a_recording_is_worth_keeping_once_a_book_was_live(exchange: Exchange, f
     assert not heard_nothing(feed)
     feed.close()
     assert not heard_nothing(feed)
+
+
+def test_a_line_begins_with_what_its_message_is_about() -> None:
+    order = {"order_id": "1", "ticker": "KX-A", "status": "resting", "outcome_side": "no", "subaccount": 1}
+    for kind, msg, begin in (
+        ("cfbenchmarks_value", {"index_id": "BRTI", "data": "{}"}, "cfbenchmarks_value index_id=BRTI "),
+        ("user_order", order, "KX-A user_order status=resting outcome_side=no "),
+    ):
+        message = decode(json.dumps({"type": kind, "sid": 1, "seq": 1, "msg": msg}))
+        assert other_text(message).startswith(begin), other_text(message)

@@ -245,6 +245,23 @@ def test_a_lost_connection_says_when_it_is_tried_again() -> None:
     assert "  RECONNECTING in 3 s  0 deltas " in line and line.endswith("  the connection was refused")
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_what_stands_in_place_of_a_ladder_is_not_cut_off(width: int) -> None:
+    reason = "the certificate was not accepted: unable to get local issuer certificate, the last word"
+    layout = layout_for(width, 24, 1)
+    screen = replace(
+        screen_of(book({}, {}, BookStatus.PENDING)), state="RECONNECTING", retry="in 3 s", reason=reason
+    )
+    refused = [line.plain for line in draw(screen, layout)]
+    unknown = seen(book({}, {}, BookStatus.UNKNOWN), width, 24)
+    for lines, whole in (
+        (refused, f"next attempt in 3 s: {reason}"),
+        (unknown, "the event's or the series'"),
+    ):
+        columns = " ".join(line[: layout.ladder].strip() for line in lines)
+        assert whole in columns, "\n".join(lines)
+
+
 def test_half_a_tick_in_the_middle() -> None:
     lines = seen(book({5400: 100}, {4499: 100}), 80, 24)
     middle, bid = lines[line_with("0.54505", lines)], lines[line_with("0.54   0.46", lines)]

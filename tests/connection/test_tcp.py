@@ -121,6 +121,21 @@ def test_N43_the_error_names_what_happened_to_each(dialer: Dialer, monkeypatch: 
     assert all(failure.__traceback__ is None for _, failure in cause.failures)
 
 
+class WindowsSocket(socket.socket):
+    """Its connects fail as on Windows: with a code of winsock, 10051, which os.strerror() does not know."""
+
+    def connect_ex(self, address: Any) -> int:
+        return 10051
+
+
+def test_N43_a_code_of_winsock_is_put_into_words(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "errorTab", {10051: "Network is unreachable."}, raising=False)
+    resolves_to(monkeypatch, ("127.0.0.1", free_port()))
+    with RawServer(hello) as server, pytest.raises(ConnectionFailed, match=r"Network is unreachable\.$"):
+        monkeypatch.setattr(socket, "socket", WindowsSocket)
+        dialer(server, host="localhost", timeout=10)
+
+
 def test_N43_no_address_at_all(dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to(monkeypatch)
     with pytest.raises(ConnectionFailed, match="the host name has no address"):

@@ -58,7 +58,7 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
         ({"KALSHI_CHANNELS": "orderbok_delta"}, "orderbook_delta"),
         ({"KALSHI_CHANNELS": "orderbook_delta"}, "orderbook_delta needs markets"),
         ({"KALSHI_ENV": "test"}, "KALSHI_ENV is 'test'"),
-        ({"KALSHI_URL": "http://x"}, "url starts with http://"),
+        ({"KALSHI_URL": "http://x"}, "KALSHI_URL starts with http://"),
         (
             {"KALSHI_CA_FILE": "/no/such.pem"},
             "the CA file of KALSHI_CA_FILE '/no/such.pem' cannot be used: No such file or directory",

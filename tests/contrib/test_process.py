@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 from kalshi_feed import FeedState, KalshiFeed
 from kalshi_feed.contrib.process import ProcessFeed
 from tests.cli.support import Access
@@ -25,6 +27,7 @@ def feed_of(access: Access) -> ProcessFeed:
     return ProcessFeed(make)
 
 
+@pytest.mark.greenlets
 def test_made_when_first_asked_for_and_only_once(access: Access) -> None:
     feeds = feed_of(access)
     assert feeds.started is None
@@ -42,6 +45,7 @@ def test_made_when_first_asked_for_and_only_once(access: Access) -> None:
     assert found[0].state is FeedState.CLOSED and feeds.started is None
 
 
+@pytest.mark.greenlets
 def test_another_one_after_close(access: Access) -> None:
     feeds = feed_of(access)
     first = feeds.get()

@@ -85,6 +85,7 @@ def _in_child(work: Callable[[], str]) -> str:
         finally:
             os._exit(0)
     os.close(writing)
+    time.sleep(0.001)  # gevent closes it when its loop next runs
     with os.fdopen(reading, "rb") as answer:
         said = answer.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -104,6 +105,7 @@ def _refusals(uses: dict[str, Callable[[], Any]]) -> str:
     return "; ".join(wrong) or "all refused"
 
 
+@pytest.mark.greenlets
 def test_R13_every_public_call_is_refused_in_the_child_and_the_parent_unharmed(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
@@ -151,6 +153,7 @@ def _of_the_feed(feed: KalshiFeed) -> set[str]:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc here")
+@pytest.mark.greenlets
 def test_R13_the_child_holds_no_descriptor_of_the_feed(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed().start()
     feed.wait_for_book(A, timeout=5)

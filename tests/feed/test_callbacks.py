@@ -131,6 +131,7 @@ def test_each_registration_gets_its_types(name: str, exchange: Exchange, feed: K
 
 
 @pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.greenlets
 def test_events_of_the_feed(name: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(queue_size=1)
     told: list[Any] = []
@@ -182,6 +183,7 @@ def test_on_any_type_also_replies_and_unknown_ones(exchange: Exchange, feed: Kal
     assert data == ["trade", "novelty"]  # replies are not data
 
 
+@pytest.mark.greenlets
 def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
     told: list[str] = []
 
@@ -213,6 +215,7 @@ def test_off(exchange: Exchange, feed: KalshiFeed) -> None:
     assert told == ["one", "one", "two", "once", "two"]
 
 
+@pytest.mark.greenlets
 def test_R06_registering_in_a_callback_takes_effect_with_the_next_message(
     exchange: Exchange, feed: KalshiFeed
 ) -> None:
@@ -258,6 +261,7 @@ def test_other_bad_registrations(feed: KalshiFeed) -> None:
 # -- running -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_callbacks_run_on_the_worker_in_order_and_under_no_lock(exchange: Exchange, feed: KalshiFeed) -> None:
     names: set[str] = set()
     order: list[str] = []
@@ -339,6 +343,7 @@ def test_R08_messages_are_immutable(exchange: Exchange, feed: KalshiFeed) -> Non
 # -- on_book -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_on_book_is_conflated(exchange: Exchange, feed: KalshiFeed) -> None:
     views: list[BookView] = []
     entered, go_on = threading.Event(), threading.Event()
@@ -368,6 +373,7 @@ def test_on_book_is_conflated(exchange: Exchange, feed: KalshiFeed) -> None:
     assert feed.stats().dropped == 0
 
 
+@pytest.mark.greenlets
 def test_on_book_follows_the_status_also_at_close_and_start(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     seen: list[BookStatus] = []

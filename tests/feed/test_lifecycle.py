@@ -42,6 +42,7 @@ THREADS = ["kalshi-feed-reader", "kalshi-feed-worker-0"]
 # -- the usual life ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_states_of_a_quiet_life(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     heard = Recorder(feed)
@@ -80,6 +81,7 @@ def test_the_exchange_is_told_goodbye(make_feed: FeedMaker) -> None:
     assert frames == [(8, (1000).to_bytes(2, "big"))]
 
 
+@pytest.mark.greenlets
 def test_context_manager(exchange: Exchange, make_feed: FeedMaker) -> None:
     with make_feed() as feed:
         assert feed.wait_for_book(A, timeout=5).is_live
@@ -121,6 +123,7 @@ def test_R16_start_twice(exchange: Exchange, feed: KalshiFeed) -> None:
     assert len(exchange.handshakes) == 1
 
 
+@pytest.mark.greenlets
 def test_R16_twenty_threads_start_at_once(exchange: Exchange, make_feed: FeedMaker) -> None:
     for _ in range(5):
         feed = make_feed()
@@ -163,6 +166,7 @@ def test_R16_close_waits_for_threads_that_have_not_begun(make_feed: FeedMaker) -
     assert own_threads() == []
 
 
+@pytest.mark.greenlets
 def test_R16_start_after_close_keeps_callbacks_subscriptions_and_metrics(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
@@ -210,6 +214,7 @@ def test_start_after_exhausted_retries_counts_from_zero(exchange: Exchange, make
     assert [c.attempt for c in heard.states if c.state is FeedState.RECONNECTING] == [1, 2, 1, 2]
 
 
+@pytest.mark.greenlets
 def test_never_reconnecting(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed(reconnect=ReconnectPolicy.never()).start()
     book = feed.wait_for_book(A, timeout=5)
@@ -284,6 +289,7 @@ def test_R15_a_feed_that_has_failed_may_be_dropped_while_its_last_callbacks_run(
     wait_until(lambda: not own_threads())
 
 
+@pytest.mark.greenlets
 def test_R15_feed_dropped_without_close_ends_by_itself(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed: Any = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
     seen: list[Any] = []

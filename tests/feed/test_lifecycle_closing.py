@@ -19,6 +19,7 @@ from tests.feed.support import A, B, FeedMaker, Held, Recorder, in_thread, own_t
 from tests.support import wait_until
 
 
+@pytest.mark.greenlets
 def test_R05_close_from_a_callback(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     took: list[float] = []
@@ -59,6 +60,7 @@ def test_R16_restart_from_a_callback_is_refused_while_closing(
     feed.start().wait_until_connected(5)  # from outside it waits until the old threads are gone
 
 
+@pytest.mark.greenlets
 def test_R17_ten_threads_close(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.wait_for_book(A, timeout=5)
     calls = [in_thread(feed.close) for _ in range(10)]
@@ -68,6 +70,7 @@ def test_R17_ten_threads_close(exchange: Exchange, feed: KalshiFeed) -> None:
     assert own_threads() == []
 
 
+@pytest.mark.greenlets
 def test_close_ends_run_forever_of_another_thread(exchange: Exchange, feed: KalshiFeed) -> None:
     running = in_thread(feed.run_forever)
     feed.wait_until_connected(5)
@@ -100,6 +103,7 @@ def test_R05_close_from_a_state_callback_at_a_fatal_error(exchange: Exchange, ma
 
 
 @pytest.mark.parametrize("moment", ["connecting", "tls", "upgrade", "waiting"])
+@pytest.mark.greenlets
 def test_R16_close_during_a_dial(moment: str, exchange: Exchange, make_feed: FeedMaker) -> None:
     came = threading.Event()
 
@@ -138,6 +142,7 @@ def test_close_is_bounded_when_the_peer_does_not_answer(exchange: Exchange, feed
     assert feed.state is FeedState.CLOSED
 
 
+@pytest.mark.greenlets
 def test_R04_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     held = feed.on_trade(Held())
@@ -153,6 +158,7 @@ def test_R04_what_is_queued_is_still_delivered(exchange: Exchange, make_feed: Fe
     assert feed.stats().dropped == 0
 
 
+@pytest.mark.greenlets
 def test_R04_what_is_not_delivered_in_time_is_counted(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     heard = Recorder(feed)

@@ -41,6 +41,7 @@ from tests.support import wait_until
 # -- the call ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_before_start_after_start_from_threads_and_callbacks(
     exchange: Exchange, make_feed: FeedMaker
 ) -> None:
@@ -71,6 +72,7 @@ def test_before_start_after_start_from_threads_and_callbacks(
     assert early.state is SubscriptionState.ACTIVE
 
 
+@pytest.mark.greenlets
 def test_R17_fifty_threads_subscribe(exchange: Exchange, feed: KalshiFeed) -> None:
     tickers = [f"KXMANY-{n:02d}" for n in range(50)]
     for ticker in tickers:
@@ -288,6 +290,7 @@ def test_S38_subscribe_unsubscribe_subscribe_at_once(exchange: Exchange, feed: K
 # -- changing ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_add_and_delete_markets(exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     exchange.add_market(C, yes={"0.3": 1})
@@ -346,6 +349,7 @@ def test_changing_what_cannot_be_changed_is_refused(feed: KalshiFeed) -> None:
         some.request_snapshot()
 
 
+@pytest.mark.greenlets
 def test_request_snapshot(exchange: Exchange, feed: KalshiFeed) -> None:
     heard = Recorder(feed)
     subscription = feed.subscribe("orderbook_delta", [A, B]).wait(5)

@@ -38,6 +38,7 @@ THREADS = 20
 # -- wait_for_book -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_wait_for_book_from_twenty_threads(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.refuse_commands(27, cmd="subscribe")  # delayed once, so that all of them wait
     feed = make_feed()
@@ -61,6 +62,7 @@ def test_wait_for_twenty_books_from_twenty_threads(exchange: Exchange, feed: Kal
     assert {sub.market_tickers for sub in feed.subscriptions} == {(ticker,) for ticker in tickers}
 
 
+@pytest.mark.greenlets
 def test_R07_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed) -> None:
     got: list[Any] = []
 
@@ -76,6 +78,7 @@ def test_R07_wait_for_book_from_a_callback(exchange: Exchange, feed: KalshiFeed)
     assert got[0].is_live
 
 
+@pytest.mark.greenlets
 def test_R11_close_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.ignore_commands(n=None)
     feed = make_feed().start()
@@ -87,6 +90,7 @@ def test_R11_close_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -
         assert type(call.ended()) is FeedClosedError
 
 
+@pytest.mark.greenlets
 def test_R11_a_fatal_error_ends_twenty_waits(exchange: Exchange, make_feed: FeedMaker) -> None:
     exchange.close()
     feed = make_feed().start()
@@ -104,6 +108,7 @@ def test_book_that_is_live_already_needs_no_wait(exchange: Exchange, feed: Kalsh
     assert feed.wait_for_book(A, timeout=0) is book
 
 
+@pytest.mark.greenlets
 def test_stale_book_is_waited_for_until_it_is_right(exchange: Exchange, feed: KalshiFeed) -> None:
     book = feed.wait_for_book(A, timeout=5)
     exchange.ignore_commands()  # the first get_snapshot
@@ -190,6 +195,7 @@ def test_timeout_without_snapshot(exchange: Exchange, feed: KalshiFeed) -> None:
     _expect(f"no snapshot of {A} has come; its book is PENDING", lambda: feed.wait_for_book(A, timeout=0.05))
 
 
+@pytest.mark.greenlets
 def test_timeout_of_a_message(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.wait_until_connected(5)
     _expect("nobody has subscribed to 'trade'", lambda: feed.wait_for("trade", timeout=0.05))
@@ -231,6 +237,7 @@ def test_wait_for_update_wakes_with_the_next_change(exchange: Exchange, feed: Ka
     assert view.version == book.version
 
 
+@pytest.mark.greenlets
 def test_wait_for_update_after_a_version_misses_nothing(exchange: Exchange, feed: KalshiFeed) -> None:
     book = feed.wait_for_book(A, timeout=5)
     seen = book.version
@@ -256,6 +263,7 @@ def test_wait_for_update_sees_status_changes_and_the_end(exchange: Exchange, fee
     assert type(call.ended()) is FeedClosedError
 
 
+@pytest.mark.greenlets
 def test_wait_for_with_a_predicate(exchange: Exchange, feed: KalshiFeed) -> None:
     feed.subscribe("trade", [A, B]).wait(5)
     threads = []
@@ -279,6 +287,7 @@ def test_wait_for_with_a_predicate(exchange: Exchange, feed: KalshiFeed) -> None
 
 
 @pytest.mark.parametrize("ending", ["close", "fatal"])
+@pytest.mark.greenlets
 def test_messages_end_with_the_feed(ending: str, exchange: Exchange, feed: KalshiFeed) -> None:
     feed.subscribe("trade", [A, B]).wait(5)
     stream, looped = feed.messages("trade", market_tickers=[A]), feed.messages("trade")
@@ -343,6 +352,7 @@ def test_list_subscriptions(exchange: Exchange, feed: KalshiFeed) -> None:
     assert isinstance(listed, tuple) and len(listed) == 3
 
 
+@pytest.mark.greenlets
 def test_list_subscriptions_of_two_threads_do_not_mix(exchange: Exchange, make_feed: FeedMaker) -> None:
     feed = make_feed()
     patient = in_thread(lambda: feed.list_subscriptions(10))

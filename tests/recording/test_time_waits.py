@@ -94,6 +94,7 @@ def watch_two(path: Path) -> tuple[list[Any], list[Any]]:
     return reported
 
 
+@pytest.mark.greenlets
 def test_R26_two_threads_see_every_change_and_the_same_twice(past: tuple[Path, list[Moment]]) -> None:
     path, expected = past
     first, second = watch_two(path)

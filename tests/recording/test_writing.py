@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import json
 import os
 import shutil
@@ -17,8 +19,8 @@ import pytest
 import kalshi_feed
 from kalshi_feed import ConfigurationError, FeedState, KalshiFeed
 from kalshi_feed.engine.tap import QUIET, Reading
+from kalshi_feed.recording import files, writing
 from kalshi_feed.recording import queue as queue
-from kalshi_feed.recording import writing
 from kalshi_feed.recording.files import RecordingFile
 from kalshi_feed.recording.lines import encode_line, encode_turn
 from kalshi_feed.recording.reading import Source, Turn, read_header
@@ -37,6 +39,7 @@ def without_version(books: dict[str, Any]) -> dict[str, Any]:
 # -- the format ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.greenlets
 def test_header_and_frames(exchange: Exchange, make_feed: FeedMaker, tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson.gz"
     feed = make_feed(use_yes_price=False)
@@ -203,6 +206,47 @@ def test_a_folder_that_goes_away(
     assert recording.missed == 2
     with played(recording.paths[-1]) as (again, _):
         assert sides(again.book(A)) == levels
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk without a free byte."""
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_empty_file_that_another_program_has_open(
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where it cannot be removed: it stays, the recording goes on, and a replay reports it."""
+    monkeypatch.setattr(writing, "_FIRST_RETRY", 0.05)
+    monkeypatch.setattr(files, "_PATIENCE", 0.05)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied", str(path))
+
+    feed = make_feed()
+    with feed:
+        feed.wait_for_book(A, timeout=5)
+        recording = feed.record(tmp_path / "a.ndjson", rotate_bytes=2000)
+        with monkeypatch.context() as windows:
+            windows.setattr(Path, "unlink", refuse)
+            windows.setattr(files, "open", lambda *args, **options: FullDisk(args[0], "xb"), raising=False)
+            for _ in range(20):
+                exchange.change(A, "yes", "0.41", 1)
+            wait_until(lambda: recording.error, what="the error")
+        wait_until(lambda: recording.error is None, what="another part")
+        exchange.change(A, "yes", "0.41", 1)
+        wait_equal(feed, exchange, A)
+        levels = sides(feed.book(A))
+        recording.close()
+    empty = [path for path in recording.paths if not path.stat().st_size]
+    assert empty and set(recording.paths) == set(tmp_path.iterdir())
+    with played(recording.paths[0]) as (again, heard):
+        assert sides(again.book(A)) == levels
+        reported = troubles(heard)
+    assert all(any(f"{str(path)!r} is empty" in text for text in reported) for path in empty)
+    assert not any("missing" in text for text in reported)
 
 
 def test_a_queue_at_its_bound(

@@ -8,7 +8,7 @@ from functools import cache
 
 from tests.cli.support import PYTHON, TOP, Access, environment, started
 
-__all__ = ["SAMPLES", "free_port", "gunicorn", "sample", "started", "with_access"]
+__all__ = ["SAMPLES", "answers", "free_port", "gunicorn", "installed", "sample", "started", "with_access"]
 
 SAMPLES = TOP / "samples"
 
@@ -28,10 +28,25 @@ def gunicorn() -> tuple[str, ...]:
     return ("-m", "gunicorn", "--chdir", str(SAMPLES), *without)
 
 
+@cache
+def installed(module: str) -> bool:
+    """Whether the Python that runs the samples has the module."""
+    return not subprocess.run([PYTHON, "-c", f"import {module}"], capture_output=True, timeout=30).returncode
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Whether there is a server on the port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def sample(name: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

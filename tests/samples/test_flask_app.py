@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .support import SAMPLES, free_port, sample, started, with_access
+from .support import SAMPLES, answers, free_port, installed, sample, started, with_access
 
 pytestmark = pytest.mark.slow
 
@@ -120,11 +119,15 @@ def test_the_reloader_makes_one_feed(access: Access) -> None:
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["plain", "preload"])
-def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("workers", ["sync", "gevent"])
+def test_gunicorn_workers_have_one_each(access: Access, workers: str, preload: tuple[str, ...]) -> None:
     pytest.importorskip("gunicorn", reason="gunicorn is not installed: its workers are not tried")
+    if workers == "gevent" and not installed("gevent"):
+        pytest.skip("gevent is not installed (extra hosts): gunicorn's worker class for it is not tried")
     port = free_port()
     environ = with_access(access) | {"KALSHI_TICKERS": "KX-A"}
     command = ("-m", "gunicorn", "--chdir", str(SAMPLES), "-w", "2", "-b", f"127.0.0.1:{port}", *preload)
+    command += ("-k", workers)
     with started(*command, "flask_app:create_app()", **environ):
         wait_until(lambda: answers(port), 15, "the server")
         assert access.exchange.handshakes == []
@@ -137,14 +140,6 @@ def test_gunicorn_workers_have_one_each(access: Access, preload: tuple[str, ...]
         for _ in range(20):
             assert get(port, "/books/KX-A")[0] == 200
         assert len(access.exchange.handshakes) == access.exchange.connections == 2
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def get(port: int, path: str) -> tuple[int, Any]:

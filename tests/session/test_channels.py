@@ -38,8 +38,8 @@ def test_several_channels_each_once_in_order() -> None:
         ("orderbook", "write 'orderbook_delta'"),
         ("user_order", "its channel is 'user_orders'"),
         ("rfq_created", "its channel is 'communications'"),
-        ("trades", "did you mean 'trade'?"),
-        ("xyzzy", "The channels are orderbook_delta, ticker,"),
+        ("trades", "did you mean 'trade'? The channels are orderbook_delta, ticker,"),
+        ("xyzzy", ": the channels are orderbook_delta, ticker,"),
     ],
 )
 def test_wrong_channel_is_refused_with_what_to_write(wrong: str, advice: str) -> None:

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kalshi_feed import FeedState, OrderbookSnapshot, StateChange
 from kalshi_feed.simulator import Exchange
 from kalshi_feed.sinks import Batcher, SQLiteSink
@@ -70,6 +72,7 @@ def test_the_tables_give_the_books(make_feed: FeedMaker, exchange: Exchange, tmp
     assert sorted(numbers) == list(range(1, stats.received + 1))
 
 
+@pytest.mark.greenlets
 def test_everything_in_the_order_of_the_callbacks(make_feed: FeedMaker, exchange: Exchange) -> None:
     sink = Stubborn()
     feed = make_feed(HurriedFeed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 
 from kalshi_feed import SinkError
+from kalshi_feed.recording import files
 from kalshi_feed.sinks import TABLES, Batcher, Row
 from kalshi_feed.sinks.parquet import ParquetSink
 from tests.cli.support import environment
+from tests.support import wait_until
 
 from .support import QUICK, delta, gap, killed_writer, snapshot, ticker, trade
 
@@ -95,6 +99,43 @@ def test_no_unfinished_file_is_left_behind_by_a_failure(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"Parquet folder .* cannot be written"):
         sink.write([Row(1, NS, delta())])
     assert [file.name for file in (tmp_path / "deltas").iterdir()] == [name]
+
+
+class HeldOpen:
+    """os.replace() as on Windows while another program has the file open: it refuses ``times`` times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self.times = times
+        self._replace = os.replace
+        monkeypatch.setattr(os, "replace", self)
+
+    def __call__(self, *names: Path) -> None:
+        if self.times:
+            self.times -= 1
+            raise PermissionError(errno.EACCES, "Access is denied", str(names[0]), None, str(names[1]))
+        self._replace(*names)
+
+
+def test_a_file_that_is_open_elsewhere_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldOpen(monkeypatch, 3)
+    ParquetSink(tmp_path).write([Row(1, NS, delta(1))])
+    assert held.times == 0 and [row["seq"] for row in read(tmp_path, "deltas")] == [1]
+
+
+def test_a_file_that_stays_open_elsewhere_costs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_PATIENCE", 0.05)
+    with Batcher(ParquetSink(tmp_path), batch_rows=10, batch_seconds=0.01, retry=QUICK) as batcher:
+        held = HeldOpen(monkeypatch, 1_000_000)
+        for seq in range(1, 50):
+            batcher.put(delta(seq))
+        wait_until(lambda: batcher.stats().retried > 2, what="several attempts")
+        assert "whether another program has the file open" in batcher.stats().last_error
+        assert not list((tmp_path / "deltas").iterdir())
+        held.times = 0
+        batcher.flush(10)
+    assert [row["seq"] for row in read(tmp_path, "deltas")] == list(range(1, 50))
 
 
 def test_runs_of_one_microsecond(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
