@@ -111,6 +111,7 @@ def test_nothing_that_was_sent_is_missing(type_: str) -> None:
 def test_ready_values_under_their_names() -> None:
     assert decode(text(TRADE)).to_dict() == {
         "type": "trade",
+        "source": "feed",
         "market_ticker": "MARKET-A",
         "yes_price": "0.3600",
         "no_price": "0.6400",
