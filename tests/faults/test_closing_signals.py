@@ -36,6 +36,14 @@ def ready_when_handled():
             time.sleep(0.002)
         print('ready', flush=True)
     threading.Thread(target=wait, daemon=True).start()
+
+def ready_when_waiting():
+    def wait():
+        while not waiting_threads:
+            time.sleep(0.002)
+        print('ready', flush=True)
+    from kalshi_feed.threads import waiting_threads
+    threading.Thread(target=wait, daemon=True).start()
 """
 
 
@@ -137,7 +145,7 @@ def test_R37_closing_on_signals_ends_every_wait(
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
     try:
         with feed.closing_on_signals():
-            print('ready', flush=True)
+            ready_when_waiting()
             {wait}
             print('returned', flush=True)
     except FeedClosedError:

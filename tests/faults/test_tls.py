@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import certifi
@@ -337,7 +336,7 @@ class Calls:
         ):
             for name in names.split():
                 setattr(recorded, name, calls._recorded(name, getattr(recorded, name)))
-        monkeypatch.setattr(tcp, "socket", SimpleNamespace(**{**vars(socket), "socket": RecordedSocket}))
+        monkeypatch.setattr(tcp, "original", lambda module, name: RecordedSocket)
         self._tls = RecordedTls
 
     def _recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,12 @@ from tests.support import wait_until
 
 from .support import SAMPLES, answers, free_port, installed, sample, started, with_access
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not installed("flask_socketio"), reason="Flask-SocketIO is not installed (extra hosts)"
+    ),
+]
 
 MODES = ("threading", "gevent", "eventlet")
 
