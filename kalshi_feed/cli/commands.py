@@ -140,9 +140,10 @@ def watch(
     KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted.
 
     A terminal shows the ladder of one market (the asks are the no side's bids at 1 − price), its trades, and
-    a list of all markets. Tab, the arrows and 1-9 choose the market, ? lists all keys, q or Ctrl-C quits.
-    Without the channel orderbook_delta it shows quotes and trades instead of the ladder. Messages of other
-    channels are notes below. If the output is not a terminal, it prints one line per second.
+    a list of all markets. Tab, the arrows and 1-9 choose the market, / shows only those whose ticker
+    contains what you type, ? lists all keys, q or Ctrl-C quits. Without the channel orderbook_delta it shows
+    quotes and trades instead of the ladder. Messages of other channels are notes below. If the output is not
+    a terminal, it prints one line per second.
 
     \b
     Examples:

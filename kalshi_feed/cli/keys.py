@@ -1,19 +1,34 @@
-"""What the bytes from a keyboard mean, and which market a key selects.
+"""What the bytes from a keyboard mean, and what a key does to the view: which market it selects, the filter.
 
 Pure functions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["EXPLAINED", "HELP", "QUIT", "REDRAW", "moved", "parse"]
+from .model import matching
+
+__all__ = ["ESCAPE", "EXPLAINED", "HELP", "QUIT", "REDRAW", "Choice", "moved", "parse", "pressed"]
 
 QUIT: Final = "q"
 HELP: Final = "?"
 REDRAW: Final = "redraw"
+ESCAPE: Final = "escape"
+_FILTER: Final = "/"
 _PAGE: Final = 10
-_SINGLE: Final = {"\t": "next", "\x0c": REDRAW, "j": "next", "k": "back", "Q": QUIT}
+_LONGEST: Final = 80  # characters of a filter: more than any ticker has
+_SINGLE: Final = {
+    "\t": "next",
+    "\x0c": REDRAW,
+    "\r": "enter",
+    "\n": "enter",
+    "\x7f": "backspace",
+    "\b": "backspace",
+}
+_LETTERS: Final = {"j": "next", "k": "back", "Q": QUIT}  # unless they are typed into the filter
 _FINALS: Final = {"A": "back", "B": "next", "C": "next", "D": "back", "Z": "back", "H": "first", "F": "last"}
 _NUMBERED: Final = {"1": "first", "4": "last", "5": "page back", "6": "page", "7": "first", "8": "last"}
 
@@ -24,6 +39,7 @@ EXPLAINED: Final = (
     ("PgDn PgUp", "ten markets down, or up"),
     ("Home End", "first market, last market"),
     ("1-9", "market by its number"),
+    ("/ Esc", "filter by a part of the ticker, no filter"),
     ("Ctrl-L", "draw everything again"),
     ("Ctrl-Z", "back to the shell; fg returns"),
     ("q Ctrl-C", "quit"),
@@ -31,11 +47,67 @@ EXPLAINED: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What the user has chosen to see. Immutable.
+
+    ``selected`` is a place among the markets that match the filter ``wanted``, which is being typed while
+    ``is_typing``. ``is_helping``: the list of all keys is shown. ``is_over``: the view is to end.
+    """
+
+    selected: int = 0
+    wanted: str = ""
+    is_typing: bool = False
+    is_helping: bool = False
+    is_over: bool = False
+
+
+def pressed(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
+    """The choice after ``key``, of all these markets."""
+    if choice.is_typing:
+        return _typed(choice, key, market_tickers)
+    key = _LETTERS.get(key, key)
+    if key == QUIT:
+        return replace(choice, is_over=True)
+    helped = choice.is_helping
+    if helped or key == HELP:
+        choice = replace(choice, is_helping=not helped)
+    if key == _FILTER and len(market_tickers) > 1:
+        return replace(choice, is_typing=True)
+    if key == ESCAPE:
+        return choice if helped else _filtered(choice, "", market_tickers)
+    count = len(matching(market_tickers, choice.wanted))
+    return replace(choice, selected=moved(choice.selected, key, count))
+
+
+def _typed(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
+    """After a key while the filter is typed: a letter is only a letter, but arrows and Tab still choose."""
+    if key == "enter":
+        return replace(choice, is_typing=False)
+    if key == ESCAPE:
+        return _filtered(replace(choice, is_typing=False), "", market_tickers)
+    if key == "backspace":
+        return _filtered(choice, choice.wanted[:-1], market_tickers)
+    if len(key) == 1:
+        fits = key.isascii() and key.isprintable() and len(choice.wanted) < _LONGEST
+        return _filtered(choice, choice.wanted + key, market_tickers) if fits else choice
+    count = len(matching(market_tickers, choice.wanted))
+    return replace(choice, selected=moved(choice.selected, key, count))
+
+
+def _filtered(choice: Choice, wanted: str, market_tickers: Sequence[str]) -> Choice:
+    """With another filter, and the same market, if it still matches."""
+    before, after = (matching(market_tickers, text) for text in (choice.wanted, wanted))
+    chosen = before[choice.selected] if choice.selected < len(before) else None
+    return replace(choice, wanted=wanted, selected=after.index(chosen) if chosen in after else 0)
+
+
 def parse(data: bytes) -> tuple[list[str], bytes]:
     """(keys, the beginning of a sequence whose end has not come yet).
 
+    A character stands for itself, because it may be typed into the filter; the other keys have names.
     Understands arrows, Tab, Home, End and the page keys in the forms that terminals send (CSI, SS3); other
-    sequences are ignored.
+    sequences are ignored. Escape alone is an unfinished sequence: only time tells.
     """
     text, keys = data.decode("latin-1"), []
     at = 0

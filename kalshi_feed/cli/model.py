@@ -5,6 +5,7 @@ Owns these frozen types and how they are computed from a BookView. Thread-safe: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -24,6 +25,7 @@ __all__ = [
     "counted",
     "ladder_of",
     "level_counts",
+    "matching",
     "printable",
     "quote",
     "row_of",
@@ -141,9 +143,10 @@ class Figures:
 class Screen:
     """Everything shown at one moment.
 
-    ``elapsed`` is in seconds. ``selected`` is the place of the ladder's market among the ``markets``,
-    ``first_row`` that of the first row. ``retry`` is "in 3 s" or "now" while the feed is RECONNECTING,
-    ``reason`` why it is. ``trades`` may be more than there is room for. Immutable.
+    ``elapsed`` is in seconds. ``markets`` is how many match the filter ``wanted``, which is empty for all of
+    them; ``selected`` is the place of the ladder's market among them, ``first_row`` that of the first row.
+    ``retry`` is "in 3 s" or "now" while the feed is RECONNECTING, ``reason`` why it is. ``trades`` may be
+    more than there is room for. Immutable.
     """
 
     title: str
@@ -160,6 +163,7 @@ class Screen:
     statuses: dict[str, int] = field(default_factory=dict)
     retry: str = ""
     reason: str = ""
+    wanted: str = ""
 
 
 def ladder_of(view: BookView, depth: int, *, before: BookView | None = None) -> Ladder:
@@ -213,6 +217,12 @@ def counted(count: int, what: str) -> str:
 def level_counts(yes: int, no: int) -> str:
     """How many levels a book has: "1 yes level, 2 no levels"."""
     return f"{counted(yes, 'yes level')}, {counted(no, 'no level')}"
+
+
+def matching(market_tickers: Sequence[str], wanted: str) -> Sequence[str]:
+    """The tickers that contain ``wanted``, in upper or lower case."""
+    folded = wanted.casefold()
+    return [one for one in market_tickers if folded in one.casefold()] if wanted else market_tickers
 
 
 def printable(text: object) -> str:

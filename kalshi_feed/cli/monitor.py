@@ -29,6 +29,7 @@ from .model import (
     TradeLine,
     counted,
     ladder_of,
+    matching,
     printable,
     row_of,
 )
@@ -90,12 +91,14 @@ class Monitor:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The tickers of the markets shown now."""
+        """The tickers of all markets that there are to see now."""
         return self.market_tickers or tuple(self.feed.books)
 
-    def screen(self, room: Room, selected: int = 0) -> Screen:
-        """What the view shows now, as much as ``room`` allows, with the ladder of the ``selected`` market."""
-        stats, tickers, books = self.feed.stats(), self.shown, self.feed.books
+    def screen(self, room: Room, selected: int = 0, wanted: str = "") -> Screen:
+        """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
+        allows, with the ladder of the ``selected`` one."""
+        stats, shown, books = self.feed.stats(), self.shown, self.feed.books
+        tickers = matching(shown, wanted)
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
         chosen = tickers[selected] if tickers else None
@@ -126,7 +129,9 @@ class Monitor:
                 gaps=stats.gaps,
                 dropped=stats.dropped,
             ),
-            statuses=dict(Counter(books[ticker].status.value for ticker in tickers if ticker in books)),
+            # a filter does not hide what is wrong with the other books
+            statuses=dict(Counter(books[ticker].status.value for ticker in shown if ticker in books)),
+            wanted=wanted,
         )
 
     def summary(self) -> str:

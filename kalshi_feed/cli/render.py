@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from rich.text import Text
@@ -40,20 +41,23 @@ _PRICE = 6  # "0.3650"
 _CENTS = 4  # "0.36"
 _NARROWEST = 24  # columns of a ladder; a narrower terminal cuts its right end off
 _TOTALS = 72  # from this many columns on, a ladder has room for totals
-_KEYS = (("q", "quit"), ("?", "help"), ("Tab ↓ ↑", "other market"), ("1-9", "by number"))
+_KEYS = (("q", "quit"), ("?", "help"), ("Tab ↓ ↑", "other market"), ("/", "filter"), ("1-9", "by number"))
+_KEYS_FILTERED = (*_KEYS[:2], ("Esc", "all markets"), *_KEYS[2:])
+_KEYS_TYPING = (("Enter", "keep"), ("Esc", "all markets"))
 
 
-def draw(screen: Screen, layout: Layout, *, keys: bool = True, helping: bool = False) -> list[Text]:
+def draw(
+    screen: Screen, layout: Layout, *, keys: bool = True, helping: bool = False, typing: bool = False
+) -> list[Text]:
     """The lines of the whole screen. ``keys``: keys are read, so the foot names some; ``helping``: a list of
-    all keys is shown instead of the market."""
+    all keys is shown instead of the market; ``typing``: the foot is the filter being typed."""
     head = _head(screen, layout.width)
+    foot = _prompt(screen, layout.width) if typing else _foot(screen, layout.width, keys)
     if helping:
-        foot = _foot(screen, layout.width, keys)
         return _fitted([*_padded([*head, *_help()], layout.height - 1), foot], layout)
     ladder = _ladder(screen, layout)
     notes = [_note(note) for note in screen.notes]
     notes += [Text()] * (layout.room.notes - len(notes))
-    foot = _foot(screen, layout.width, keys)
     if not layout.right:
         below = _list(screen, layout.width) + _tape(screen, layout.width, layout.room.trades)
         body = _padded(ladder + below, layout.body)
@@ -152,15 +156,31 @@ def _row(parts: Iterable[Text], width: int) -> Text:
 
 
 def _foot(screen: Screen, width: int, keys: bool) -> Text:
-    several = screen.markets > 1
-    known = _KEYS if several else _KEYS[:2]
-    parts = (
-        [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in known]
-        if keys
-        else [Text("Ctrl-C quits", _DIM)]
-    )
-    place = f"market {screen.selected + 1:,} of {screen.markets:,} " if several else ""
+    several = screen.markets > 1 or screen.wanted
+    known = _KEYS_FILTERED if screen.wanted else _KEYS if several else _KEYS[:2]
+    place = _place(screen) if several else ""
+    parts = _named(known) if keys else [Text("Ctrl-C quits", _DIM)]
     return _spread(_row(parts, width - len(place)), Text(place, _DIM), width)
+
+
+def _prompt(screen: Screen, width: int) -> Text:
+    """The filter as it is typed; of a long one the end is shown."""
+    place = _place(replace(screen, wanted=""))
+    room = max(1, width - len(place) - 4)
+    typed = Text.assemble(" ", ("/", "bold"), screen.wanted[-room:], (" ", "reverse"))
+    free = width - len(place) - typed.cell_len
+    return _spread(_joined([typed, _row(_named(_KEYS_TYPING), free)]), Text(place, _DIM), width)
+
+
+def _place(screen: Screen) -> str:
+    named = f"/{_shortened(screen.wanted, 20)}: " if screen.wanted else ""
+    if not screen.markets:
+        return f"{named}no market "
+    return f"{named}market {screen.selected + 1:,} of {screen.markets:,} "
+
+
+def _named(keys: Iterable[tuple[str, str]]) -> list[Text]:
+    return [Text.assemble((key, "bold"), " ", (what, _DIM)) for key, what in keys]
 
 
 def _help() -> list[Text]:
@@ -180,6 +200,8 @@ def _ladder(screen: Screen, layout: Layout) -> list[Text]:
     moves."""
     ladder, width, depth = screen.ladder, layout.ladder, layout.room.depth
     if ladder is None:
+        if screen.wanted:
+            return _wrapped(f"no market's ticker contains {screen.wanted!r}", width)
         return [Text(" no market yet", _DIM)]
     if ladder.quote is not None:
         return _without_book(screen, ladder.quote, layout)

@@ -15,9 +15,9 @@ import click
 from rich.console import Console
 
 from ..feed import KalshiFeed
-from .keys import HELP, QUIT, REDRAW, moved
+from .keys import REDRAW, Choice, pressed
 from .layout import layout_for
-from .model import Room, printable
+from .model import Room, matching, printable
 from .monitor import Monitor
 from .render import draw, plain_line
 from .terminal import Terminal
@@ -65,23 +65,36 @@ def show(
 
 
 def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], console: Console) -> None:
-    selected, helping = 0, False
+    choice = Choice()
     with Terminal(console) as terminal:
         while True:
             look()
-            layout = layout_for(*terminal.size, len(monitor.shown))
-            screen = monitor.screen(layout.room, selected)
-            terminal.draw(draw(screen, layout, keys=terminal.has_keys, helping=helping))
+            layout = layout_for(*terminal.size, _listed(monitor, choice))
+            screen = monitor.screen(layout.room, choice.selected, choice.wanted)
+            terminal.draw(
+                draw(
+                    screen,
+                    layout,
+                    keys=terminal.has_keys,
+                    helping=choice.is_helping,
+                    typing=choice.is_typing,
+                )
+            )
             left = _FRAME if end is None else min(_FRAME, end - time.monotonic())
             if left <= 0:
                 return
             for key in terminal.keys(left):
-                if key == QUIT:
-                    raise KeyboardInterrupt
                 if key == REDRAW:
                     terminal.redraw()
-                helping = key == HELP and not helping
-                selected = moved(selected, key, len(monitor.shown))
+                choice = pressed(choice, key, monitor.shown)
+                if choice.is_over:
+                    raise KeyboardInterrupt
+
+
+def _listed(monitor: Monitor, choice: Choice) -> int:
+    """How many markets need room: a filter that leaves fewer than two does not take the list away."""
+    shown = monitor.shown
+    return max(min(2, len(shown)), len(matching(shown, choice.wanted)))
 
 
 def _leave(monitor: Monitor, summary: bool) -> None:

@@ -202,8 +202,8 @@ class _Keyboard:
             time.sleep(timeout)
             return []
         if not select.select([self._fd], [], [], timeout)[0]:
-            self._begun = b""  # Escape alone
-            return []
+            alone, self._begun = self._begun == b"\x1b", b""
+            return [keys.ESCAPE] if alone else []
         try:
             data = os.read(self._fd, 1024)
         except OSError:

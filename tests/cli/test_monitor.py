@@ -106,6 +106,18 @@ def test_the_rows_shown_follow_the_chosen_market(feed: KalshiFeed) -> None:
     assert shown == [(0, 0), (0, 1), (1, 2), (1, 2), (0, 0)]
 
 
+def test_a_filter_leaves_the_markets_that_contain_it(exchange: Exchange, feed: KalshiFeed) -> None:
+    monitor = Monitor(feed, (*MARKETS, "OTHER-B"), "t")
+    feed.subscribe("orderbook_delta", MARKETS)
+    feed.wait_for_book("KX-B", timeout=10)
+    screen = monitor.screen(ROOM, 0, "-b")
+    assert [row.market_ticker for row in screen.rows] == ["KX-B", "OTHER-B"] and screen.markets == 2
+    assert screen.ladder is not None and screen.ladder.market_ticker == "KX-B"
+    assert sum(screen.statuses.values()) == len(MARKETS)  # of all books
+    nothing = monitor.screen(ROOM, 0, "nope")
+    assert (nothing.ladder, nothing.markets, nothing.rows) == (None, 0, ())
+
+
 def test_without_tickers_the_markets_are_those_of_the_feed(exchange: Exchange, feed: KalshiFeed) -> None:
     monitor = Monitor(feed, (), "t")
     nothing = monitor.screen(ROOM)

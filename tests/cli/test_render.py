@@ -237,6 +237,25 @@ def test_help_lists_the_keys_in_place_of_the_market() -> None:
     assert "Ctrl-Z" in text and "any key closes it" in text
 
 
+def test_the_foot_shows_the_filter() -> None:
+    for width, height in ((30, 12), (80, 24), (120, 40)):
+        layout = layout_for(width, height, 3)
+        screen = replace(screen_of(book(YES, NO), layout.room, 3), wanted="x-a")
+        typed = [line.plain for line in draw(screen, layout, typing=True)]
+        assert len(typed) == height and {cell_len(line) for line in typed} == {width}
+        assert typed[-1].startswith(" /x-a  ") and typed[-1].endswith(" market 1 of 3 ")
+        assert ("Enter keep  Esc all markets" in typed[-1]) == (width >= 80)
+        kept = draw(screen, layout)[-1].plain
+        assert kept.startswith(" q quit") and kept.endswith("/x-a: market 1 of 3 ")
+        assert ("Esc all markets" in kept) == (width >= 80)
+        long = draw(replace(screen, wanted="A" * 99 + "Z"), layout, typing=True)[-1].plain
+        assert cell_len(long) == width and "AZ " in long
+        nothing = draw(replace(screen, ladder=None, markets=0, rows=()), layout)
+        assert "/x-a: no market " in nothing[-1].plain
+        text = " ".join("\n".join(line.plain for line in nothing).split())
+        assert "no market's ticker contains 'x-a'" in text.replace(" │", "")
+
+
 def test_a_lost_connection_says_when_it_is_tried_again() -> None:
     screen = Screen("t", "RECONNECTING", 1.0, retry="in 3 s", reason="the connection was refused")
     head = draw(screen, layout_for(80, 24, 1))[0].plain

@@ -130,6 +130,35 @@ def test_keys_choose_the_market(quiet: Access, tmp_path: Path) -> None:
         assert len(left) == 1 and left[0].endswith("0 gaps, 0 reconnects")
 
 
+def filtered(terminal: Screen) -> None:
+    """Types filters and clears them, with the three markets in view."""
+    terminal.type("/kx-bq")
+    terminal.wait_until(lambda lines: lines[-1].startswith(" /kx-bq  ") and "no market" in lines[-1])
+    terminal.type("BSpace")
+    lines = terminal.wait_until(lambda lines: " KX-B  LIVE" in lines[3] and "market 1 of 1" in lines[-1])
+    assert not any("KX-A" in line or "KX-C" in line for line in lines) and " /kx-b  " in lines[-1]
+    terminal.type("Enter")
+    terminal.wait_until(lambda lines: lines[-1].startswith(" q quit") and "/kx-b: market 1 of 1" in lines[-1])
+    terminal.type("Escape")
+    lines = terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and " KX-B  LIVE" in lines[3])
+    assert any("KX-A" in line for line in lines) and "/kx-b" not in lines[-1]
+
+
+@needs_tmux
+def test_a_filter_is_typed_into_the_last_line(quiet: Access, tmp_path: Path) -> None:
+    with screen(tmp_path, **quiet.environ) as terminal:
+        shown(terminal, quiet)
+        filtered(terminal)
+        terminal.type("?")
+        terminal.wait_until(lambda lines: any("filter by a part of the ticker" in line for line in lines))
+        terminal.type("/c", "Enter")  # in one go
+        terminal.wait_until(lambda lines: " KX-C  LIVE" in lines[3] and "/c: market 1 of 1" in lines[-1])
+        terminal.type("/", "Escape")
+        terminal.wait_until(lambda lines: "market 3 of 3" in lines[-1] and lines[-1].startswith(" q quit"))
+        terminal.type("q")
+        assert_restored(terminal, 0)
+
+
 @needs_tmux
 @pytest.mark.parametrize("way", ["q", "ctrl-c", "SIGTERM", "failure", "time"])
 def test_the_terminal_is_as_before(quiet: Access, tmp_path: Path, way: str) -> None:
@@ -206,20 +235,19 @@ def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
         access = Access(exchange, tmp_path / "access")
         file = tmp_path / "game.ndjson.gz"
         recorded = kalshi_feed(
-            "record", *MARKETS, "-o", str(file), "--seconds", "4", *access.options, **access.environ
+            "record", *MARKETS, "-o", str(file), "--seconds", "8", *access.options, **access.environ
         )
         assert recorded.returncode == 0, recorded.stderr
-    command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", "+1"])
     with screen(tmp_path) as terminal:
-        for way in ("q", "to its end"):
+        for way, begin in (("q", "+1"), ("to its end", "+5")):
+            command = shlex.join([*COMMAND, "replay", str(file), "--speed", "1", "--at", begin])
             terminal.type(
                 "clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter"
             )
             lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
             assert lines[0].startswith(" replay of game.ndjson.gz"), lines
-            terminal.type("2")
-            terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and "KX-B  LIVE" in lines[3])
             if way == "q":
+                filtered(terminal)
                 terminal.type("q")
             lines = assert_restored(terminal, 0)
             assert any(line.startswith("messages: ") for line in lines) and any(
