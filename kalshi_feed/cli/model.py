@@ -21,6 +21,7 @@ __all__ = [
     "Room",
     "Rung",
     "Screen",
+    "Shows",
     "TradeLine",
     "counted",
     "ladder_of",
@@ -110,6 +111,27 @@ class NoteLine:
 
 
 @dataclass(frozen=True)
+class Shows:
+    """What there can be to see, by the channels subscribed to; ``others``: messages that only notes show.
+    Immutable."""
+
+    books: bool = True
+    quotes: bool = True
+    trades: bool = True
+    others: bool = False
+
+    @property
+    def only_messages(self) -> bool:
+        """Neither books nor trades: the notes get their space."""
+        return not (self.books or self.trades)
+
+    @property
+    def markets(self) -> bool:
+        """Whether there is something to choose a market for."""
+        return self.books or self.trades or self.quotes
+
+
+@dataclass(frozen=True)
 class Room:
     """How much can be shown: levels per side, markets, trades, notes. Immutable."""
 
@@ -164,6 +186,7 @@ class Screen:
     retry: str = ""
     reason: str = ""
     wanted: str = ""
+    shows: Shows = Shows()
 
 
 def ladder_of(view: BookView, depth: int, *, before: BookView | None = None) -> Ladder:

@@ -18,7 +18,7 @@ from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
 from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade, UnknownMessage
 from ..messages.values import Level
-from ..session.channels import CHANNEL_OF_TYPE
+from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
 from .model import (
     Figures,
     Ladder,
@@ -26,6 +26,7 @@ from .model import (
     NoteLine,
     Room,
     Screen,
+    Shows,
     TradeLine,
     counted,
     ladder_of,
@@ -51,12 +52,20 @@ class Monitor:
     is replaced in one step.
 
     ``market_tickers`` are the markets shown, in this order; if it is empty, those the feed has books of.
+    ``channels`` are those subscribed to; None: not known, as in a replay.
     """
 
-    def __init__(self, feed: KalshiFeed, market_tickers: Sequence[str], title: str) -> None:
+    def __init__(
+        self,
+        feed: KalshiFeed,
+        market_tickers: Sequence[str],
+        title: str,
+        channels: Sequence[str] | None = None,
+    ) -> None:
         self.feed = feed
         self.market_tickers = tuple(market_tickers)
         self.title = title
+        self.shows = Shows() if channels is None else _shown_of(channels)
         self.begun = time.monotonic()
         self._begun_at = feed.now()
         self.deltas = 0
@@ -132,6 +141,7 @@ class Monitor:
             # a filter does not hide what is wrong with the other books
             statuses=dict(Counter(books[ticker].status.value for ticker in shown if ticker in books)),
             wanted=wanted,
+            shows=self.shows,
         )
 
     def summary(self) -> str:
@@ -225,6 +235,15 @@ class Monitor:
         """The time of day; in a replay the recording's, as in the title."""
         text = clock_text(self.feed, moment)
         return text if self.feed.replayed is None else text[11:-1]
+
+
+def _shown_of(channels: Sequence[str]) -> Shows:
+    return Shows(
+        books=BOOK_CHANNEL in channels,
+        quotes=BOOK_CHANNEL in channels or "ticker" in channels,
+        trades="trade" in channels,
+        others=bool({*channels} - {BOOK_CHANNEL, "ticker", "trade"}),
+    )
 
 
 def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from ..errors import UnknownMarketError
 from .keys import EXPLAINED
-from .layout import TWO_SIDED, Layout
-from .model import Figures, Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, counted, printable, quote
+from .layout import QUOTE, TWO_SIDED, Layout
+from .model import Ladder, MarketRow, NoteLine, Rung, Screen, TradeLine, counted, printable, quote
 
 __all__ = ["draw", "plain_line"]
 
@@ -36,6 +36,7 @@ _STYLES = {
     "RECONNECTING": "bold white on red",
     "FAILED": "bold white on red",
 }
+_NO_BOOK = "no book: add --channel orderbook_delta"
 _SIZE = 10  # "250,000.00"
 _PRICE = 6  # "0.3650"
 _CENTS = 4  # "0.36"
@@ -55,9 +56,11 @@ def draw(
     foot = _prompt(screen, layout.width) if typing else _foot(screen, layout.width, keys)
     if helping:
         return _fitted([*_padded([*head, *_help()], layout.height - 1), foot], layout)
-    ladder = _ladder(screen, layout)
     notes = [_note(note) for note in screen.notes]
     notes += [Text()] * (layout.room.notes - len(notes))
+    if screen.shows.only_messages:
+        return _fitted([*head, *_above_messages(screen, layout), *notes, foot], layout)
+    ladder = _ladder(screen, layout)
     if not layout.right:
         below = _list(screen, layout.width) + _tape(screen, layout.width, layout.room.trades)
         body = _padded(ladder + below, layout.body)
@@ -117,11 +120,12 @@ def _head(screen: Screen, width: int) -> list[Text]:
         ]
     )
     title = Text(" " + printable(screen.title), "bold")
-    return [_spread(title, right, width), _row(_figures(screen.figures, screen.statuses), width)]
+    return [_spread(title, right, width), _row(_figures(screen), width)]
 
 
-def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
+def _figures(screen: Screen) -> Iterable[Text]:
     """The most important first: the last ones are left out if there is no room."""
+    figures, shows = screen.figures, screen.shows
     last, ten, minute = figures.rates
     yield Text.assemble((f"{last:,.0f}", "bold"), " msg/s")
     yield _count("gaps", figures.gaps)
@@ -129,12 +133,14 @@ def _figures(figures: Figures, statuses: dict[str, int]) -> Iterable[Text]:
     yield Text(f"p99 {_ms(figures.latency_p99)}")
     yield _count("reconnects", figures.reconnects)
     yield _count("dropped", figures.dropped)
-    for status, count in sorted(statuses.items()):
+    for status, count in sorted(screen.statuses.items()):
         if status != "LIVE":
             yield _styled(status, f"{count:,} {status}")
     yield Text(f"wire {_ms(figures.exchange_latency_p50)}")
-    yield Text(counted(figures.deltas, "delta"))
-    yield Text(counted(figures.trades, "trade"))
+    if shows.books:
+        yield Text(counted(figures.deltas, "delta"))
+    if shows.trades:
+        yield Text(counted(figures.trades, "trade"))
     if figures.others:
         yield Text(counted(figures.others, "other message"))
     yield Text(f"10 s {ten:,.0f}/s  60 s {minute:,.0f}/s", _DIM)
@@ -156,7 +162,7 @@ def _row(parts: Iterable[Text], width: int) -> Text:
 
 
 def _foot(screen: Screen, width: int, keys: bool) -> Text:
-    several = screen.markets > 1 or screen.wanted
+    several = screen.shows.markets and (screen.markets > 1 or screen.wanted)
     known = _KEYS_FILTERED if screen.wanted else _KEYS if several else _KEYS[:2]
     place = _place(screen) if several else ""
     parts = _named(known) if keys else [Text("Ctrl-C quits", _DIM)]
@@ -245,24 +251,37 @@ def _wrapped(text: str, width: int) -> list[Text]:
 
 def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:
     """A market whose book no one subscribed to: its quote and its trades."""
-    ticker = _shortened(printable(row.market_ticker), layout.ladder - 2)
-    parts = [
-        _joined([Text(f"{name} ", _DIM), Text(_price(price).strip(), style)])
-        for name, price, style in (
-            ("last", row.last, "bold"),
-            ("bid", row.bid.price if row.bid else None, _BID),
-            ("ask", row.ask.price if row.ask else None, _ASK),
-        )
-    ]
-    head = [Text(f" {ticker}", "bold"), _row(parts, layout.ladder)]
     room = 2 * layout.room.depth - 1  # a ladder's lines, without the three of this head and the last one
     if not layout.right:
         room += layout.room.trades + 1 if layout.room.trades else 0
     return [
-        *head,
+        *_quoted(screen, row, layout.ladder),
         *_trades(screen, layout.ladder, room),
-        Text(" no book: add --channel orderbook_delta", _DIM),
+        Text(f" {_NO_BOOK}", _DIM),
     ]
+
+
+def _quoted(screen: Screen, row: MarketRow, width: int) -> list[Text]:
+    """The market and its prices, as far as a channel brings them."""
+    prices = [("last", row.last, "bold")]
+    if screen.shows.quotes:
+        prices.append(("bid", row.bid.price if row.bid else None, _BID))
+        prices.append(("ask", row.ask.price if row.ask else None, _ASK))
+    parts = [
+        _joined([Text(f"{name} ", _DIM), Text(_price(price).strip(), style)]) for name, price, style in prices
+    ]
+    return [Text(f" {_shortened(printable(row.market_ticker), width - 2)}", "bold"), _row(parts, width)]
+
+
+def _above_messages(screen: Screen, layout: Layout) -> list[Text]:
+    """What stands above the notes if there are neither books nor trades: quotes, and the notes' title."""
+    lines: list[Text] = []
+    if screen.shows.quotes:
+        row = screen.ladder.quote if screen.ladder is not None else None
+        lines = _ladder(screen, layout) if row is None else _quoted(screen, row, layout.width)
+        lines = [*_padded(lines, QUOTE), *_list(screen, layout.width)]
+    title = _row([Text("messages", _DIM), Text(f"({_NO_BOOK})", _DIM)], layout.width)
+    return [*_padded(lines, layout.body - 1), title]
 
 
 def _title(ladder: Ladder, width: int) -> Text:

@@ -69,7 +69,7 @@ def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], conso
     with Terminal(console) as terminal:
         while True:
             look()
-            layout = layout_for(*terminal.size, _listed(monitor, choice))
+            layout = layout_for(*terminal.size, _listed(monitor, choice), monitor.shows)
             screen = monitor.screen(layout.room, choice.selected, choice.wanted)
             terminal.draw(
                 draw(
@@ -86,7 +86,7 @@ def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], conso
             for key in terminal.keys(left):
                 if key == REDRAW:
                     terminal.redraw()
-                choice = pressed(choice, key, monitor.shown)
+                choice = pressed(choice, key, monitor.shown if monitor.shows.markets else ())
                 if choice.is_over:
                     raise KeyboardInterrupt
 

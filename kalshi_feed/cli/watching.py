@@ -60,7 +60,7 @@ def run(
             with quiet_log(), feed:
                 printer.wait(seconds, check)
         else:
-            monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}")
+            monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}", channels)
             with quiet_log(), feed:
                 try:
                     show(monitor, seconds, check=check, leave_summary=True)

@@ -20,6 +20,7 @@ from kalshi_feed.cli.model import (
     NoteLine,
     Room,
     Screen,
+    Shows,
     TradeLine,
     ladder_of,
     level_counts,
@@ -223,6 +224,45 @@ def test_no_book_is_watched() -> None:
     layout = layout_for(80, 24, 1)
     nothing = "\n".join(line.plain for line in draw(Screen("t", "CONNECTED", 1.0), layout))
     assert "no market yet" in nothing
+
+
+@pytest.mark.parametrize(
+    ("shows", "shown", "hidden"),
+    [
+        (Shows(trades=False), ["0.54   0.46"], ["trades", "messages", "no book"]),
+        (Shows(trades=False, others=True), ["0.54   0.46"], ["trades", "no book"]),
+        (Shows(books=False, quotes=False), ["last 0.55", "trades"], ["bid", "0 deltas", "messages"]),
+        (Shows(books=False, trades=False), ["last 0.55  bid 0.54", "messages"], ["trade", "none yet"]),
+        (
+            Shows(books=False, quotes=False, trades=False, others=True),
+            ["messages"],
+            ["trade", "none yet", "KX-A", "last", "market"],
+        ),
+    ],
+    ids=["books", "books, fill", "trade", "ticker", "fill"],
+)
+def test_only_what_is_subscribed_is_shown(shows: Shows, shown: list[str], hidden: list[str]) -> None:
+    for width, height, markets in ((80, 24, 1), (80, 24, 3), (120, 40, 3), (60, 40, 3), (40, 12, 1)):
+        layout = layout_for(width, height, markets, shows)
+        screen = replace(screen_of(book(YES, NO), layout.room, markets), shows=shows)
+        if not shows.books:
+            assert screen.ladder is not None
+            quoted = replace(screen.ladder, quote=row_of(book(YES, NO), Decimal("0.55")))
+            screen = replace(screen, ladder=quoted, statuses={})
+        if not shows.trades:
+            screen = replace(screen, trades=())
+        lines = [line.plain for line in draw(screen, layout)]
+        text = "\n".join(lines)
+        assert len(lines) == height and {cell_len(line) for line in lines} == {width}
+        assert all(part in text for part in shown), text
+        if markets == 1:
+            assert not any(part in text for part in hidden), text
+        assert ("no book: add --channel" in text) == (not shows.books and (shows.trades or width > 40))
+        notes = sum("12:00:00.000 a note" in line for line in lines)
+        if shows.only_messages:  # they have all the lines that are left
+            assert notes == layout.room.notes >= height - 9 - min(markets, 40) and "12:00" in lines[-2]
+        elif shows.others and height >= 24:
+            assert notes == height // 4
 
 
 def test_help_lists_the_keys_in_place_of_the_market() -> None:

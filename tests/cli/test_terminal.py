@@ -160,6 +160,21 @@ def test_a_filter_is_typed_into_the_last_line(quiet: Access, tmp_path: Path) -> 
 
 
 @needs_tmux
+def test_messages_have_the_screen_if_nothing_else_is_subscribed(quiet: Access, tmp_path: Path) -> None:
+    exchange, channels = quiet.exchange, ("--channel", "fill", "--channel", "market_lifecycle_v2")
+    with screen(tmp_path, **quiet.environ) as terminal:
+        terminal.type(watch(quiet, *channels), "Enter")
+        terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and len(exchange.subscriptions) == 2)
+        for _ in range(8):  # more than the notes below a ladder
+            exchange.deactivate("KX-A")
+            exchange.activate("KX-A")
+        lines = terminal.wait_until(lambda lines: sum(" KX-A market_lif" in line for line in lines) == 16)
+        assert lines[2].startswith(" messages  (no book: add --channel orderbook_delta)")
+        assert "trade" not in "\n".join(lines[1:]) and "none yet" not in "\n".join(lines)
+        assert lines[-1].rstrip() == " q quit  ? help"  # no market to choose
+
+
+@needs_tmux
 @pytest.mark.parametrize("way", ["q", "ctrl-c", "SIGTERM", "failure", "time"])
 def test_the_terminal_is_as_before(quiet: Access, tmp_path: Path, way: str) -> None:
     with screen(tmp_path, **quiet.environ) as terminal:
