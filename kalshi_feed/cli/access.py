@@ -15,7 +15,7 @@ import click
 
 from ..connection.context import ca_context
 from ..connection.environment import REST_VARIABLE, exchange_context, exchange_url, rest_url, rest_url_of
-from ..credentials import PATH_VARIABLE, Credentials
+from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
 from .model import printable
@@ -35,7 +35,14 @@ def feed_for(
     """
     with log_warnings() as warnings:
         address = url_for(env, url)
-        feed = KalshiFeed(credentials_for(key_id, key_file), url=address, ssl_context=context_for(ca_file))
+        context = context_for(ca_file)
+        try:
+            credentials = credentials_for(key_id, key_file)
+        except CredentialsError as error:
+            if error.argument is None and (options := _missing(key_id, key_file)):
+                raise CredentialsError(f"{error.problem}; or give {options}") from error
+            raise
+        feed = KalshiFeed(credentials, url=address, ssl_context=context)
     for text in warnings:
         click.echo(f"warning: {printable(text)}", err=True)
     return feed
@@ -64,16 +71,30 @@ def credentials_for(key_id: str | None, key_file: str | None) -> Credentials:
     """The key from the options, or from the environment where they are left out. Raises CredentialsError."""
     environ = dict(os.environ)
     if key_id is not None:
-        environ["KALSHI_API_KEY_ID"] = key_id
+        environ[KEY_ID_VARIABLE] = key_id
     if key_file is not None:
         environ[PATH_VARIABLE] = key_file
-        environ.pop("KALSHI_PRIVATE_KEY", None)
+        environ.pop(PEM_VARIABLE, None)
     try:
         return Credentials.from_env(environ)
     except CredentialsError as error:
         if key_file is None or error.argument != PATH_VARIABLE:
             raise
         raise CredentialsError(error.problem, "--key-file") from error
+
+
+def _missing(key_id: str | None, key_file: str | None) -> str:
+    """The options that could say what neither they nor the environment do."""
+    environ = os.environ
+    absent = [
+        option
+        for option, given in (
+            ("--key-id", key_id or environ.get(KEY_ID_VARIABLE)),
+            ("--key-file", key_file or environ.get(PATH_VARIABLE) or environ.get(PEM_VARIABLE)),
+        )
+        if not given
+    ]
+    return " and ".join(absent)
 
 
 def url_for(env: str | None, url: str | None) -> str:

@@ -186,10 +186,11 @@ def rest_step(url: str, status: ExchangeStatus, limits: Limits, skew: float | No
     return Step("rest", "ok", found, seconds=seconds)
 
 
-def unknown_market(error: UnknownMarketError) -> Step:
+def unknown_market(error: UnknownMarketError, endpoint: Endpoint) -> Step:
     """The snapshot's step for a market that the exchange does not know."""
     found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
-    return Step("snapshot", "failed", found, (*error.advice, "choose between the two with --env"))
+    env = ("choose between the two with --env",) if not error.was_known and _is_kalshis(endpoint) else ()
+    return Step("snapshot", "failed", found, (*error.advice, *env))
 
 
 def advice(
@@ -218,7 +219,8 @@ def advice(
             "to trust another certificate authority: --ca-file FILE",
         )
     if isinstance(error, SubscriptionError):
-        return ("the key works, but not for this: check what the account and the key may do, and --env",)
+        env = ", and --env" if _is_kalshis(endpoint) else ""
+        return (f"the key works, but not for this: check what the account and the key may do{env}",)
     if isinstance(error, HandshakeRejected):
         return _redirected(endpoint) if 300 <= error.status < 400 else ()
     if isinstance(error, WaitTimeout):
@@ -234,6 +236,11 @@ def _of_rest(error: KalshiFeedError) -> tuple[str, ...]:
     if isinstance(error, RestError) and error.status is None:
         lines.append("a firewall or proxy may let the feed's host pass only: --rest-url, KALSHI_REST_URL")
     return tuple(lines)
+
+
+def _is_kalshis(endpoint: Endpoint) -> bool:
+    """Whether this is one of the exchanges that --env chooses from, and not another address."""
+    return endpoint.host.endswith(("kalshi.com", "kalshi.co"))
 
 
 def _redirected(endpoint: Endpoint) -> tuple[str, ...]:

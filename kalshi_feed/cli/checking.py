@@ -256,7 +256,7 @@ def _subscribed(
             came = Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began)
             report.add(stood_still(came, feed.stats().stalls))
     except UnknownMarketError as error:
-        report.add(unknown_market(error))
+        report.add(unknown_market(error, endpoint))
         report.end(NOT_REACHED)
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)

@@ -142,9 +142,8 @@ def watch(
     A terminal shows the ladder of one market (the asks are the no side's bids at 1 − price), its trades, and
     a list of all markets. Tab, the arrows and 1-9 choose the market, / shows only those whose ticker
     contains what you type, ? lists all keys, q or Ctrl-C quits. Without the channel orderbook_delta it shows
-    quotes and trades instead of the ladder. Messages of other channels are notes below, and have the screen if there
-    is nothing else. If the output is not
-    a terminal, it prints one line per second.
+    quotes and trades instead of the ladder. Messages of other channels are notes below, and have the screen
+    if there is nothing else. If the output is not a terminal, it prints one line per second.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from kalshi_feed import DEMO_URL, PRODUCTION_URL, AuthenticationError
+from kalshi_feed import DEMO_URL, PRODUCTION_URL, AuthenticationError, SubscriptionError, UnknownMarketError
 from kalshi_feed.cli import check
 from kalshi_feed.connection.url import parse_url
 from kalshi_feed.simulator import Exchange
@@ -349,6 +349,7 @@ def test_unknown_market(access: Access) -> None:
     assert (
         failed["step"] == "snapshot" and "the exchange does not know the market KX-NOBODY" in failed["found"]
     )
+    assert "--env" not in says(failed)  # it would contradict --url
     assert "whole ticker" in says(failed) and steps["subscribe"]["status"] == "ok"
 
 
@@ -401,11 +402,21 @@ def test_refused_subscription(mine: Access) -> None:
     _, failed = checked(mine, "KX-A")
     assert failed["step"] == "subscribe" and "error 9, Authentication required" in failed["found"]
     assert "the key works, but not for this" in says(failed)
+    assert "--env" not in says(failed)  # it would contradict --url
 
 
 def test_bad_ticker(access: Access) -> None:
     _, failed = checked(access, "")
     assert failed["step"] == "subscribe" and failed["advice"] == []
+
+
+def test_env_is_advice_where_it_chooses() -> None:
+    for url in (PRODUCTION_URL, DEMO_URL):
+        step = check.unknown_market(UnknownMarketError("KX-NOBODY"), parse_url(url))
+        refused = check.advice("subscribe", SubscriptionError(14, "Permission denied"), parse_url(url))
+        assert "--env" in step.advice[-1] and "and --env" in refused[0]
+        over = check.unknown_market(UnknownMarketError("KX-A", was_known=True), parse_url(url))
+        assert "--env" not in " ".join(over.advice)
 
 
 # -- how it looks

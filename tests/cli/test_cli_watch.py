@@ -168,6 +168,19 @@ def test_a_locale_without_the_signs_ends_nothing(access: Access) -> None:
 
 WRONG = {
     "no environment": ((), {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""}, 2, "KALSHI_API_KEY_ID"),
+    "no key": (
+        (),
+        {"KALSHI_API_KEY_ID": "", "KALSHI_PRIVATE_KEY_PATH": ""},
+        2,
+        "; or give --key-id and --key-file",
+    ),
+    "only a key id": (
+        ("--key-id", "x"),
+        {"KALSHI_PRIVATE_KEY_PATH": ""},
+        2,
+        "(the key itself); or give --key-file",
+    ),
+    "only a key file": ((), {"KALSHI_API_KEY_ID": ""}, 2, "KALSHI_API_KEY_ID; or give --key-id\n"),
     "no key file": (("--key-file", "/nope/key.pem"), {}, 2, "there is no private key file '/nope/key.pem'"),
     "unknown env": (("--env", "live"), {}, 2, "'live' is not one of 'production', 'demo'"),
     "unknown KALSHI_ENV": (("-",), {"KALSHI_ENV": "live"}, 2, "KALSHI_ENV is 'live'"),
