@@ -82,6 +82,26 @@ def test_pages_show_the_results_that_were_kept(page: Path) -> None:
     assert (publish.RESULTS / "latest.png").exists()
 
 
+MEASURED = """
+import json, sys
+from pathlib import Path
+from tests.benchmarks import plot, publish
+panels = plot.draw(json.loads(publish.FIGURES.read_text()), Path(sys.argv[1]))
+for panel in (panels[0], panels[2], panels[3]):
+    left = min(label.get_window_extent().x0 for label in panel.get_yticklabels() if label.get_text())
+    box = panel.get_window_extent()
+    print((box.x0 - left) / (box.x1 - left))
+"""
+
+
+def test_the_labels_of_the_plot_leave_room_for_its_bars(tmp_path: Path) -> None:
+    """In a process of its own: matplotlib keeps its fonts open."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra benchmark)")
+    program = [sys.executable, "-c", MEASURED, str(tmp_path / "plot.png")]
+    shares = subprocess.run(program, cwd=TOP, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert [float(share) < 0.28 for share in shares.split()] == [True] * 3, shares
+
+
 def test_numbers_and_tables() -> None:
     texts = [number(value) for value in (None, 0, 1.4159, 27.43, 0.051, 0.25, 999.6, 12345.6)]
     assert texts == ["–", "0", "1.42", "27.4", "0.0510", "0.250", "1,000", "12,346"]

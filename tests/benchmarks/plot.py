@@ -12,43 +12,51 @@ from matplotlib import pyplot
 
 OURS, OTHERS = "#1f6f8b", "#b0b7bd"
 
-# the cases, by their names in the results, in the reader's words
+# the cases, by their names in the results, in the reader's words; short ones, or the bars have no room
 _THROUGHPUT: Final = {
-    "floor": "receive, parse JSON",
-    "feed": "one callback",
-    "floor, TLS": "receive, parse JSON, TLS",
-    "feed, TLS": "one callback, TLS",
-    "no callback": "no callback, books only",
-    "10 callbacks": "ten callbacks",
-    "on_book only": "newest book only",
-    "one callback, workers=4": "one callback, 4 threads",
-    "floor, mixed": "receive, parse, mixed types",
-    "mixed (20 % ticker, 10 % trade)": "one callback, mixed types",
+    "order book changes": {
+        "floor": "receive, parse",
+        "feed": "one callback",
+        "10 callbacks": "ten callbacks",
+        "no callback": "only the books",
+        "on_book only": "newest book",
+        "one callback, workers=4": "four threads",
+    },
+    "the same over TLS": {
+        "floor, TLS": "receive, parse",
+        "feed, TLS": "one callback",
+    },
+    "with tickers and trades among them": {
+        "floor, mixed": "receive, parse",
+        "mixed (20 % ticker, 10 % trade)": "one callback",
+    },
 }
 _RATES: Final = ("10/s", "1,000/s", "5,000/s", "20,000/s")
 _COMPUTES: Final = "callback, 1,000/s, a thread computes"
 _TLS_COMPUTES: Final = "callback, 1,000/s, TLS, a thread computes on another core"
 _LATENCY: Final = {
-    "until your callback runs": {f"callback, {rate}": f"{rate[:-2]} messages/s" for rate in _RATES},
-    "until wait_for_update() returns": {
-        f"wait_for_update, {rate}": f"{rate[:-2]} messages/s" for rate in _RATES
+    "until your callback runs (messages per second)": {f"callback, {rate}": rate for rate in _RATES},
+    "until wait_for_update() returns": {f"wait_for_update, {rate}": rate for rate in _RATES},
+    "callback at 1,000/s while Flask answers requests": {"callback, 1,000/s, Flask serves": "1,000/s"},
+    "callback at 1,000/s while a thread computes*": {
+        _COMPUTES: "5 ms*",
+        f"{_COMPUTES}, switch interval 1 ms": "1 ms*",
+        f"{_COMPUTES}, switch interval 0.2 ms": "0.2 ms*",
+        f"{_COMPUTES}, switch interval 0.05 ms": "0.05 ms*",
     },
-    "callback at 1,000/s, while …": {
-        "callback, 1,000/s, Flask serves": "Flask answers requests",
-        _COMPUTES: "another thread computes",
-        f"{_COMPUTES}, switch interval 1 ms": "… and may run 1 ms*",
-        f"{_COMPUTES}, switch interval 0.2 ms": "… and may run 0.2 ms*",
-        f"{_COMPUTES}, switch interval 0.05 ms": "… and may run 0.05 ms*",
-        _TLS_COMPUTES: "another computes, with TLS",
-        f"{_TLS_COMPUTES}, switch interval 0.5 ms": "… and may run 0.5 ms*",
+    "the same over TLS*": {
+        _TLS_COMPUTES: "5 ms*",
+        f"{_TLS_COMPUTES}, switch interval 0.5 ms": "0.5 ms*",
     },
 }
-_SWITCH: Final = "* before Python switches threads: sys.setswitchinterval(), by default 5 ms"
+_SWITCH: Final = (
+    "* how long the other thread may run before Python switches:\nsys.setswitchinterval(), by default 5 ms"
+)
 _PERCENTILES: Final = (("p999", "p99.9", 0.3), ("p99", "p99", 0.6), ("p50", "p50 (median)", 1.0))
 
 
-def draw(report: dict[str, Any], file: Path) -> None:
-    """Throughput, markets, latency, other clients."""
+def draw(report: dict[str, Any], file: Path) -> list[Any]:
+    """Throughput, markets, latency, other clients. Returns their axes, in this order."""
     with pyplot.rc_context({"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}):
         figure, axes = pyplot.subplots(
             2, 2, figsize=(12, 11), layout="constrained", height_ratios=(10, 16), width_ratios=(11, 10)
@@ -66,13 +74,38 @@ def draw(report: dict[str, Any], file: Path) -> None:
         )
         figure.savefig(file, dpi=100, metadata={"Software": None})
         pyplot.close(figure)
+    return [*axes.flat]
 
 
 def _throughput(axes: Any, results: dict[str, Any]) -> None:
     cases = results["feed"] | results["extras"]
-    times = {words: cases[name]["cpu_us"] for name, words in _THROUGHPUT.items() if name in cases}
-    _bars(axes, times, lambda name: name.startswith("receive"))
+    rows = _rows(axes, _THROUGHPUT, cases, 0.02)
+    times = [one.get("cpu_us", 0.0) for _, one in rows]
+    colors = [OTHERS if words.startswith("receive") else OURS for words, _ in rows]
+    bars = axes.barh(range(len(rows)), times, color=colors)
+    axes.bar_label(bars, [f"{time:.1f}" if time else "" for time in times], padding=3)
+    axes.margins(x=0.12)
+    axes.set_xticks([])  # each bar has its number
+    axes.spines["bottom"].set_visible(False)
     axes.set_title("CPU time per message, µs\n(gray: what no client can avoid)")
+
+
+def _rows(
+    axes: Any, groups: dict[str, dict[str, str]], results: dict[str, Any], left: float
+) -> list[tuple[str, dict[str, Any]]]:
+    """(label, result) of each row, from the top. A group's heading, ``left`` in the panel, is a row without a
+    bar."""
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for heading, cases in groups.items():
+        axes.text(
+            left, len(rows) + 0.1, heading, weight="bold", va="center", transform=axes.get_yaxis_transform()
+        ).set_in_layout(False)
+        rows.append(("", {}))
+        rows += [(words, results[name]) for name, words in cases.items() if name in results]
+    axes.set_yticks(range(len(rows)), [words for words, _ in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    return rows
 
 
 def _markets(axes: Any, results: dict[str, Any]) -> None:
@@ -95,19 +128,10 @@ def _markets(axes: Any, results: dict[str, Any]) -> None:
 
 
 def _latency(axes: Any, results: dict[str, Any]) -> None:
-    rows: list[tuple[str, dict[str, Any]]] = []  # a heading is a row without a bar
-    for heading, cases in _LATENCY.items():
-        axes.text(0.054, len(rows) + 0.1, heading, weight="bold", va="center").set_in_layout(False)
-        rows.append(("", {}))
-        rows += [(words, results[name]) for name, words in cases.items() if name in results]
-    known = {name for cases in _LATENCY.values() for name in cases}
-    rows += [(name, one) for name, one in results.items() if name not in known]
+    rows = _rows(axes, _LATENCY, results, 0.012)
     for key, label, shade in _PERCENTILES:
         values = [(one.get(key) or 0) / 1000 for _, one in rows]
         axes.barh(range(len(rows)), values, color=OURS, alpha=shade, label=label)
-    axes.set_yticks(range(len(rows)), [words for words, _ in rows])
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.set_xlim(0.05, 30)
     ticks = (0.1, 1, 10)
