@@ -78,6 +78,8 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
             yield feed, options.tickers
         if unknown:
             raise unknown[0]
+    except UnknownMarketError as error:
+        sys.exit(f"{type(error).__name__}: {error.market_ticker}")  # the log has already said what to do
     except KalshiFeedError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     if not any(change.state is FeedState.CONNECTED for change in changes):
