@@ -86,15 +86,18 @@ class Asking:
 
         ``advice`` goes with a 404.
         """
-        began = self._clock.monotonic()
+        began: float | None = None  # when the first attempt was sent: waiting for its turn is not an attempt
         clock_was_wrong = False
         attempt = 0
         while True:
             self._take_tokens()
+            if began is None:
+                began = self._clock.monotonic()
+            offset = self._clock_offset
             answer, error = self._once(path, query, advice)
             if error is None:
                 return answer
-            if error.status == 401 and not clock_was_wrong and self._may_be_the_clock():
+            if error.status == 401 and not clock_was_wrong and self._may_be_the_clock(offset):
                 clock_was_wrong = True
                 continue
             now = self._clock.monotonic()
@@ -206,11 +209,13 @@ class Asking:
     def _secrets(self) -> tuple[str, ...]:
         return () if self._credentials is None else (self._credentials.api_key_id,)
 
-    def _may_be_the_clock(self) -> bool:
-        """Whether the last 401's Date is so far from our clock that a try with the exchange's time is worth
-        it."""
+    def _may_be_the_clock(self, offset: float) -> bool:
+        """Whether to try once more with the exchange's time, after a 401 for a request that was signed with
+        this offset: if the answer's Date is far from our clock."""
         if self.clock_skew is None or self._credentials is None:
             return False
+        if offset != self._clock_offset:
+            return True  # another thread has corrected it in the meantime
         ahead = -self.clock_skew
         if abs(ahead) > _MOST_SKEW or abs(ahead - self._clock_offset) < _LEAST_SKEW:
             return False

@@ -91,15 +91,15 @@ class Sessions:
     def _new(self) -> requests.Session:
         session = requests.Session()
         session.trust_env = False  # no .netrc, no proxy of its own choice, no REQUESTS_CA_BUNDLE
-        session.mount("https://", _Adapter(self._context))
-        session.mount("http://", _Adapter(None))
+        session.mount("https://", _Adapter(self._context, self._proxy))
+        session.mount("http://", _Adapter(None, self._proxy))
         return session
 
     def _get(
         self, session: requests.Session, path_and_query: str, headers: Mapping[str, str]
     ) -> Answer | KalshiFeedError:
         url = f"{self._endpoint.scheme}://{self._endpoint.authority}{path_and_query}"
-        proxies = _proxies(self._proxy)
+        proxy = "" if self._proxy is None else f"http://{self._proxy.authority}"  # the adapter signs in
         try:
             with session.get(
                 url,
@@ -107,7 +107,7 @@ class Sessions:
                 timeout=self._timeout,
                 allow_redirects=False,
                 stream=True,
-                proxies=proxies,
+                proxies={"http": proxy, "https": proxy},
             ) as response:
                 body = self._body(response)
                 return Answer(
@@ -153,10 +153,11 @@ class _TooLarge(Exception):
 
 
 class _Adapter(HTTPAdapter):
-    """Connects with our own TLS settings only. Owned by its session."""
+    """Connects with our own TLS settings only, and signs in to the proxy. Owned by its session."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
+    def __init__(self, context: ssl.SSLContext | None, proxy: Proxy | None) -> None:
         self._context = context
+        self._proxy = proxy
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -165,19 +166,17 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
 
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        # not in the proxy's url: requests would split and unquote a password with / # or % in it
+        if self._proxy is None or self._proxy.username is None:
+            return {}
+        return {"Proxy-Authorization": f"Basic {self._proxy.basic}"}
+
     def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
         # the original loads requests' own certificates into the context, in addition to what it trusts
         if self._context is not None:
             conn.cert_reqs = self._context.verify_mode
             conn.assert_hostname = None if self._context.check_hostname else False
-
-
-def _proxies(proxy: Proxy | None) -> dict[str, str]:
-    if proxy is None:
-        return {}
-    password = f"{proxy.username}:{proxy.password or ''}@" if proxy.username is not None else ""
-    url = f"http://{password}{proxy.authority}"
-    return {"http": url, "https": url}
 
 
 def _cause(error: BaseException, timeout: float) -> Exception:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import pickle
 import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -64,6 +66,13 @@ def test_retries_have_a_deadline(make_rest: MakeRest, exchange: Exchange) -> Non
     assert 8 < clock.slept <= 20 and 4 <= len(exchange.rest_log) <= 9  # delays grow
 
 
+def test_waiting_for_its_turn_does_not_use_up_the_retries(make_rest: MakeRest, exchange: Exchange) -> None:
+    rest = make_rest(with_clock(FakeClock()), retry_for=5, tokens_per_second=1)
+    rest.market(T1)  # it has used up more than the bucket held: the next one waits
+    exchange.refuse_rest(1, 503)
+    assert rest.market(T1).ticker == T1
+
+
 def test_retries_can_be_turned_off(make_rest: MakeRest, exchange: Exchange) -> None:
     exchange.rest_down = 503
     failing(make_rest(retry_for=0))
@@ -97,6 +106,17 @@ def test_a_wrong_clock_is_corrected_once(make_rest: MakeRest, exchange: Exchange
     assert rest.clock_skew is not None and 595 < rest.clock_skew < 605
     rest.limits()
     assert exchange.rest_log[-1].status == 200 and len(exchange.rest_log) == 3
+
+
+def test_a_wrong_clock_costs_no_thread_its_answer(make_rest: MakeRest, exchange: Exchange) -> None:
+    clock = FakeClock()
+    clock.ahead = 600
+    rest = make_rest(with_clock(clock))
+    exchange.rest_delay = 0.3  # so that all of them are refused before the first one corrects the clock
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(rest.limits) for _ in range(4)]
+    assert [one.result().usage_tier for one in found] == ["basic"] * 4
+    assert sorted(request.status for request in exchange.rest_log) == [200] * 4 + [401] * 4
 
 
 def test_a_wrong_key_is_final(make_rest: MakeRest, exchange: Exchange) -> None:
@@ -253,6 +273,15 @@ def test_through_a_proxy(exchange: Exchange, make_rest: MakeRest) -> None:
         rest.close()
     assert len(tunnel.requests) == 1 and b"Proxy-Authorization: Basic" in tunnel.requests[0]
     assert b"KALSHI" not in tunnel.requests[0]
+
+
+def test_a_proxy_is_given_any_user_name_and_password(exchange: Exchange, make_rest: MakeRest) -> None:
+    tunnel = Tunnel()
+    with RawServer(tunnel) as server:
+        with make_rest(proxy=f"http://us%2Fer:p%40%2541%23%C3%BC@127.0.0.1:{server.port}") as rest:
+            rest.limits()
+    sent = base64.b64encode("us/er:p@%41#ü".encode())
+    assert b"Proxy-Authorization: Basic " + sent in tunnel.requests[0]
 
 
 def test_the_environments_proxy_is_chosen_as_for_a_feed(monkeypatch: pytest.MonkeyPatch) -> None:
