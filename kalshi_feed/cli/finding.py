@@ -114,7 +114,10 @@ def markets(
     if not matching:
         which = "" if status == "any" else f"{status} "
         matches = f" with {' '.join(words)!r}" if words else ""
-        raise Failed(f"no {which}market{matches} was found; try other words, or --status any")
+        tips = ["other words"] if words else []
+        tips += [f"another --{name}" for name, value in (("series", series), ("event", event)) if value]
+        tips += ["--status any"] if status != "any" else []
+        raise Failed(f"no {which}market{matches} was found" + (f"; try {' or '.join(tips)}" if tips else ""))
     shown = matching[:limit]
     if as_json:
         for market in shown:

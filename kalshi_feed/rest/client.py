@@ -13,13 +13,14 @@ from urllib.parse import quote
 
 from ..connection.context import check_context, default_context
 from ..connection.environment import PRODUCTION_REST_URL, exchange_context, rest_url
+from ..connection.failures import peer_words
 from ..connection.proxy import find_proxy
 from ..connection.redaction import without_locals
 from ..connection.url import parse_rest_url
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, RestError
 from ..messages import Fill, MarketPosition, Trade, UserOrder, from_rest
-from ..messages.values import parse_time
+from ..messages.values import from_seconds, parse_time
 from ..session.channels import names
 from .asking import Asking, Query, SleepingClock
 from .budget import shared_budget
@@ -378,9 +379,9 @@ class Rest:
                 yield _read(read, wire, path)
 
     def _time(self, path: str, name: str) -> datetime:
-        text = self._asking.get(path).get(name)
+        time = self._asking.get(path).get(name)
         try:
-            return parse_time(text if isinstance(text, str) else "")
+            return from_seconds(time) if type(time) is int else parse_time(str(time))
         except ValueError:
             raise RestError(200, "", f"the answer has no {name} that is a time", path) from None
 
@@ -389,7 +390,7 @@ def _read(read: Callable[[Mapping[str, Any]], _T], wire: Mapping[str, Any], path
     try:
         return read(wire)
     except (ValueError, RecursionError) as error:
-        raise RestError(200, "", f"the answer cannot be read: {str(error)[:200]}", path) from None
+        raise RestError(200, "", f"the answer cannot be read: {peer_words(str(error))}", path) from None
 
 
 def _name(argument: str, value: str | None) -> str | None:

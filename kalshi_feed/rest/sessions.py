@@ -53,6 +53,7 @@ class Sessions:
         self._is_closed = False
         call_in_child(self._forget)
         install_log_filter("urllib3.connection")
+        install_log_filter("urllib3.connectionpool")  # urllib3 before 2.0 logs it there
 
     @without_locals
     def get(self, path_and_query: str, headers: Mapping[str, str]) -> Answer | KalshiFeedError:

@@ -86,7 +86,10 @@ def test_json_has_every_field(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("zebra",), 1, "no open market with 'zebra' was found"),
+        (("zebra",), 1, "no open market with 'zebra' was found; try other words or --status any\n"),
+        (("zebra", "--status", "any"), 1, "no market with 'zebra' was found; try other words\n"),
+        (("--series", "KXNOT"), 1, "no open market was found; try another --series or --status any\n"),
+        (("--event", "KXNOT-1", "--status", "any"), 1, "no market was found; try another --event\n"),
         (("--status", "settled"), 1, "no settled market was found"),
         (("--series", "A B"), 2, "'A B' is not one ticker"),
         (("--env", "demo", "--rest-url", "https://x"), 2, "--env and --rest-url contradict each other"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import logging
 import pickle
 import random
 import threading
@@ -166,6 +167,27 @@ def test_an_answer_of_another_shape(call: Callable[[Rest], object], body: bytes)
         with Rest(url=f"http://127.0.0.1:{server.port}") as rest, pytest.raises(RestError) as failed:
             call(rest)
     assert failed.value.status == 200 and not failed.value.retryable
+
+
+def test_what_cannot_be_read_is_quoted_without_secrets() -> None:
+    body = b'{"trades": [{"trade_id": "x", "yes_price_dollars": "KALSHI-ACCESS-SIGNATURE: c2VjcmV0"}]}'
+    with RawServer(answering(http_answer(200, body))) as server:
+        with Rest(url=f"http://127.0.0.1:{server.port}") as rest, pytest.raises(RestError) as failed:
+            list(rest.trades())
+    assert "the answer cannot be read" in str(failed.value) and "c2VjcmV0" not in str(failed.value)
+
+
+def test_the_cutoff_may_be_in_seconds() -> None:
+    with RawServer(answering(http_answer(200, b'{"trades_created_ts": 1790000000}'))) as server:
+        with Rest(url=f"http://127.0.0.1:{server.port}") as rest:
+            assert rest.historical_cutoff().timestamp() == 1_790_000_000
+
+
+@pytest.mark.parametrize("name", ["urllib3.connection", "urllib3.connectionpool"])  # the second: before 2.0
+def test_headers_that_urllib3_logs_are_redacted(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with Rest(url="http://127.0.0.1:9"):
+        logging.getLogger(name).warning("cannot parse %s", "KALSHI-ACCESS-SIGNATURE: c2VjcmV0")
+    assert "cannot parse" in caplog.text and "c2VjcmV0" not in caplog.text
 
 
 def test_fields_that_are_odd_or_missing_cost_only_themselves() -> None:
