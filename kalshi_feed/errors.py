@@ -331,10 +331,10 @@ class SinkError(KalshiFeedError):
 class RestError(KalshiFeedError):
     """A request over REST failed (kalshi_feed.rest), or its answer cannot be read.
 
-    ``status`` is the answer's HTTP status, or None if there was none: then ``__cause__`` is the
-    ConnectionFailed, TLSError or ProxyError. ``code`` is the exchange's own code, or ""; ``message`` says
-    what went wrong, in the exchange's words (shortened) if it sent any. ``path`` is what was requested,
-    without the query; ``advice`` says what to do, or is "".
+    ``status`` is the answer's HTTP status, or None if there was no answer: then ``__cause__`` is the
+    ConnectionFailed, TLSError or ProxyError, or None if the Rest was closed. ``code`` is the exchange's own
+    code, or ""; ``message`` says what went wrong, in the exchange's words (shortened) if it sent any.
+    ``path`` is what was requested, without the query; ``advice`` says what to do, or is "".
     """
 
     def __init__(self, status: int | None, code: str, message: str, path: str = "", advice: str = "") -> None:

@@ -232,9 +232,12 @@ def advice(
 
 
 def _of_rest(error: KalshiFeedError) -> tuple[str, ...]:
-    lines = ["the feed itself works: only what asks over REST does not"]
+    lines = ["the feed itself works; only requests over REST do not"]
     if isinstance(error, RestError) and error.status is None:
-        lines.append("a firewall or proxy may let the feed's host pass only: --rest-url, KALSHI_REST_URL")
+        lines.append(
+            "a firewall or proxy may allow only the feed's host; to use another REST url: --rest-url or "
+            "KALSHI_REST_URL"
+        )
     return tuple(lines)
 
 

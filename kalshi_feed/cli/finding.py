@@ -56,14 +56,14 @@ def _check_ticker(context: click.Context, parameter: click.Parameter, ticker: st
     type=click.Choice(["unopened", "open", "closed", "settled", "any"]),
     default="open",
     show_default=True,
-    help="Only markets that are so.",
+    help="Only markets with this status.",
 )
 @click.option(
     "--sort",
     type=click.Choice(list(_KEYS)),
     default="volume",
     show_default=True,
-    help="The largest volume, the next to close, or the alphabet first.",
+    help="The largest volume first, the next to close first, or by ticker.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many to show at most."

@@ -2,7 +2,7 @@
 
 Owns four types that differ from those in messages.market and messages.account by one class variable, so that
 ``source`` costs a message of the feed nothing. They have the same names, are instances of those types, and
-pickle by this module. Owns how REST's fields become the feed's; what the feed does not have ends up in
+pickle by this module. Owns how REST's fields become the feed's; fields that the feed does not have end up in
 ``extra``, except for trades.
 """
 
@@ -73,7 +73,7 @@ def order(wire: Mapping[str, Any]) -> UserOrder:
 def position(wire: Mapping[str, Any]) -> MarketPosition:
     """Return the position in an object of ``/portfolio/positions``. Raises ValueError.
 
-    What the exchange calls exposure and traded dollars there has no counterpart on the feed: see ``extra``.
+    Its exposure and traded dollars have no counterpart on the feed: they are in ``extra``.
     """
     names = {"ticker": "market_ticker", "subaccount_number": "subaccount"}
     return _message(MarketPosition, _renamed(wire, names), "market_ticker")

@@ -1,6 +1,6 @@
-"""What every request over REST goes through: the budget, the signature, retries, and reading the answer.
+"""Sends each request over REST: waits for the budget, signs, retries, and reads the answer.
 
-Owns the decision what to retry and when, and the errors that users get.
+Owns which requests are retried and when, and the errors that users get.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SleepingClock(Clock, Protocol):
 
 
 class Asking:
-    """Asks one exchange. Thread-safe: what it keeps are single values.
+    """Sends requests to one exchange. Thread-safe: its state is single values.
 
     ``retry_for``: seconds within which a request that may succeed later is repeated.
     """
@@ -113,8 +113,8 @@ class Asking:
     def pages(self, path: str, query: Query, name: str, key: str) -> Iterator[dict[str, Any]]:
         """Yield the objects in the list ``name`` of all pages, each page asked for when it is needed.
 
-        ``key`` identifies an object: a page may repeat the end of the one before, if something new has come
-        in front. Raises RestError.
+        ``key`` identifies an object: a page may repeat the end of the one before it if something new was
+        added in front. Raises RestError.
         """
         cursor: str | None = None
         seen: set[str] = set()
@@ -277,6 +277,6 @@ def _said(answer: Answer) -> tuple[str, str]:
 
 
 def _delay(attempt: int) -> float:
-    """Half of it at random. The exchange sends no Retry-After."""
+    """Seconds until the next attempt, half of them random. The exchange sends no Retry-After."""
     most = min(FIRST_DELAY * 2.0 ** min(attempt, 10), LONGEST_DELAY)
     return most * (1.0 + random.random()) / 2

@@ -53,7 +53,7 @@ class Budget:
     def take(self, now: float) -> float:
         """Take a request's tokens; return how many seconds to wait before sending it.
 
-        Whoever asks first sends first: tokens that do not exist yet are taken in advance.
+        First come, first served: tokens that do not exist yet are taken in advance.
         """
         with _lock:
             self._fill(now)

@@ -61,13 +61,13 @@ _NO_MARKET: Final = (
 class Rest:
     """Kalshi's REST API, read only. Thread-safe; a context manager. Needs the extra ``rest``.
 
-    ``credentials`` are needed for the account's own data only; where there are some, every request is signed,
-    so that the limits of your tier apply. ``url``: by default production's; https:// (http:// on loopback
-    only). ``ssl_context``: by default certifi's certificates; one that does not verify the server is refused,
-    except on loopback. ``proxy``: the url of an HTTP proxy, or "" for none; by default the environment's
+    ``credentials`` are needed for the account's own data only; with them, every request is signed, so that
+    the limits of your tier apply. ``url``: by default production's; https:// (http:// on loopback only).
+    ``ssl_context``: by default certifi's certificates; one that does not verify the server is refused, except
+    on loopback. ``proxy``: the url of an HTTP proxy, or "" for none; by default the environment's
     HTTPS_PROXY, ALL_PROXY and NO_PROXY, as for a feed. ``timeout``: seconds for each of connecting, the
     beginning of an answer, and its content. ``retry_for``: seconds within which a request is repeated after
-    429, 5xx or a failed connection, with growing and random delays; 0 for never.
+    429, 5xx or a failed connection, with growing, random delays; 0 for never.
 
     Requests are kept below the rate that the exchange allows (``tokens_per_second``; by default that of the
     lowest tier, 200, or with a key what the exchange says about its tier): a call waits for its turn. All
@@ -161,7 +161,7 @@ class Rest:
         combos: bool | None = None,
     ) -> Iterator[Market]:
         """Iterate over the markets of a series, of an event, or with these tickers; without any of them, over
-        all: those are tens of thousands.
+        all markets, which are tens of thousands.
 
         ``status``: "unopened", "open", "closed" or "settled". ``combos``: True for combinations (KXMVE…)
         only, False for none of them. The order is the exchange's.
@@ -224,7 +224,7 @@ class Rest:
         ``source == "rest"``.
 
         ``since`` and ``until``: aware datetimes or Unix seconds. The exchange counts whole seconds, so there
-        may be trades from up to a second before and after. ``historical``: those that are older than
+        may be trades from up to a second before and two seconds after. ``historical``: only trades older than
         historical_cutoff().
         """
         query: Query = {
@@ -301,12 +301,12 @@ class Rest:
         return self._listed("/portfolio/positions", query, "market_positions", "ticker", from_rest.position)
 
     def user_data_timestamp(self) -> datetime:
-        """Return how far (UTC) fills, orders and positions over REST are complete. Raises RestError."""
+        """Return the time (UTC) up to which fills, orders and positions are complete. Raises RestError."""
         return self._time("/exchange/user_data_timestamp", "as_of_time")
 
     def limits(self) -> Limits:
-        """Return what the account's tier may request; from then on, its requests keep to that. Needs a key.
-        Raises RestError."""
+        """Return the limits of the account's tier; later requests keep to them. Needs a key. Raises
+        RestError."""
         limits = _read(limits_in, self._asking.get("/account/limits"), "/account/limits")
         self._asking.set_tier(limits)
         return limits
@@ -318,7 +318,8 @@ class Rest:
         return _read(status_in, self._asking.get("/exchange/status"), "/exchange/status")
 
     def historical_cutoff(self) -> datetime:
-        """Return up to when (UTC) trades are historical, about three months ago. Raises RestError."""
+        """Return the time (UTC) before which trades are historical: about three months ago. Raises
+        RestError."""
         return self._time("/historical/cutoff", "trades_created_ts")
 
     # -- ending ----------------------------------------------------------------------------------------------

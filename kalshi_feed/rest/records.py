@@ -58,7 +58,7 @@ _TIERS: Final = {
 
 
 class Record(Part, frozen=True, gc=False, kw_only=True):
-    """Base of what REST describes. Thread-safe: immutable. ``to_dict()`` is as that of the messages."""
+    """Base of the types that REST describes. Thread-safe: immutable. ``to_dict()`` works as on messages."""
 
     extra_json: bytes = b""
 
@@ -306,10 +306,11 @@ def status_in(wire: Mapping[str, Any]) -> ExchangeStatus:
 
 
 def limits_in(wire: Mapping[str, Any]) -> Limits:
-    """Return the answer of ``/account/limits``; it never says less than the lowest tier.
+    """Return the answer of ``/account/limits``; the rate is at least one request a second.
 
-    Its shape is not documented: a rate is taken from ``read.refill_rate`` (tokens), or ``read_limit``
-    (requests in older answers, whose numbers are all below the lowest tier's tokens), or the tier's name.
+    Its shape is not documented: the rate comes from ``read.refill_rate`` (tokens), ``read_limit``, or the
+    tier's name. ``read_limit`` counts requests in older answers: from 200 on it is taken for tokens, because
+    too slow is better than too fast.
     """
     tier = wire.get("usage_tier")
     read = wire.get("read")

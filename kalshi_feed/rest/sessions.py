@@ -1,7 +1,7 @@
-"""One GET on a connection that is kept: requests' sessions, and what they raise as the package's own errors.
+"""One GET on a kept connection: requests' sessions, with their errors turned into the package's own.
 
-Owns the sessions, the limits on what an answer can make us hold, and that nothing of requests' own, which
-knows headers and proxy, gets out: errors are returned as values, without the frames they came through.
+Owns the sessions and the limit on an answer's size. Nothing that requests raises gets out, because it knows
+the headers and the proxy: errors are returned as values, without the frames they came through.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MOST_LINKS: Final = 50
 
 
 class Sessions:
-    """Sends GET requests. Thread-safe: requests.Session is not, so each call takes one that is idle, or makes
-    one, and puts it back. There are never more than calls at the same time.
+    """Sends GET requests. Thread-safe: requests.Session is not, so each call takes an idle one, or makes one,
+    and puts it back. There are never more of them than simultaneous calls.
 
-    ``endpoint``, ``context`` (None: http://) and ``proxy`` are where to and how; ``timeout`` is the seconds
-    for each of connecting, the answer's beginning, and its content.
+    ``context`` is None for http://; ``timeout`` is the seconds for each of connecting, the answer's
+    beginning, and its content.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Sessions:
 
     @without_locals
     def get(self, path_and_query: str, headers: Mapping[str, str]) -> Answer | KalshiFeedError:
-        """Return the answer, or why there is none: ConnectionFailed, TLSError, ProxyError, or a
-        KalshiFeedError for one that is too large."""
+        """Return the answer, or the error: ConnectionFailed, TLSError, ProxyError, or a KalshiFeedError for
+        an answer that is too large."""
         try:
             session = self._idle.pop()
         except IndexError:
@@ -77,7 +77,7 @@ class Sessions:
         return outcome
 
     def close(self) -> None:
-        """Close all connections: idle ones now, the others when their answer is there."""
+        """Close all connections: idle ones now, the others once their answer has arrived."""
         self._is_closed = True
         self._forget()
 

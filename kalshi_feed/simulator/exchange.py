@@ -324,10 +324,9 @@ class Exchange(ExchangeSettings):
         the next second), close after ``length`` seconds (``every``) without a message, are determined and
         settled so many seconds after that, and move while they are open, ``pace`` changes a second each, and
         trade at least once. ``rounds``: how many times; None goes on until the exchange closes. ``pause``
-        also stops a series. Times on the wire
-        are whole seconds, so ``every`` and ``length`` should be; ``every=3, markets=10, rounds=20`` is an
-        hour's 200 markets in a minute. Of the settled ones, the last 1,000 stay listed. Raises ValueError,
-        RuntimeError if the exchange is not running.
+        also stops a series. Times on the wire are whole seconds, so ``every`` and ``length`` should be, too;
+        ``every=3, markets=10, rounds=20`` makes 200 markets in a minute. The last 1,000 settled markets stay
+        listed. Raises ValueError, and RuntimeError if the exchange is not running.
         """
         self._need_running()
         return self._series.start(

@@ -1,6 +1,6 @@
-"""What is known about a market besides its book: titles, times, outcome, price grid.
+"""The facts of a market besides its book: titles, times, outcome, price grid.
 
-Owns these values, and what REST calls a market's status. Pure data: times are arguments, in microseconds
+Owns these values, and REST's names for a market's status. Pure data: times are arguments, in microseconds
 since 1970.
 """
 
@@ -48,7 +48,7 @@ class MarketFacts:
     result: str = ""
 
     def listed(self, serial: int, now_us: int, ticker: str) -> None:
-        """Fill in what nobody has said about a market that is listed now."""
+        """Fill in the facts that no one has given for a market that is listed now."""
         self.serial = serial
         self.title = self.title or f"Will {ticker} happen?"
         self.created_us = self.updated_us = now_us
@@ -56,7 +56,7 @@ class MarketFacts:
         self.close_us = self.close_us or self.open_us + LIFE_US
         self.expiration_us = self.expiration_us or self.close_us
 
-    def tell(self, metadata: Mapping[str, Any]) -> None:
+    def update(self, metadata: Mapping[str, Any]) -> None:
         """Take fields of a lifecycle message's metadata."""
         for name, value in metadata.items():
             if name in ("title", "yes_sub_title", "no_sub_title", "rules_primary", "can_close_early"):

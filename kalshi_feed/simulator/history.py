@@ -1,7 +1,7 @@
-"""What has happened, as REST can still show it: the trades, and the account's fills, orders and positions.
+"""The past as REST can still show it: the trades, and the account's fills, orders and positions.
 
 Owns these records and their bounds: the last 100,000 trades, the last 10,000 fills, the open orders and the
-last 10,000 finished ones. What concerns the account may become visible later than the feed reports it
+last 10,000 finished ones. The account's records may become visible later than the feed reports them
 (``ExchangeSettings.rest_lag``).
 """
 
@@ -59,7 +59,7 @@ class History:
         self._fills: deque[Kept] = deque(maxlen=KEEP_FILLS)
         self._orders: dict[str, Kept] = {}
         self._positions: dict[tuple[str, int], Kept] = {}
-        # what is not visible yet: when it was announced (monotonic), and what makes it visible
+        # changes that are not visible yet: when they were announced (monotonic), and what makes them visible
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
 
     # -- what happens ----------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ class History:
         return list(reversed(self._positions.values()))
 
     def as_of_us(self) -> int:
-        """How fresh fills, orders and positions are, on the exchange's clock."""
+        """The time up to which fills, orders and positions are complete, on the exchange's clock."""
         return self._core.now_us() - int(self._core.settings.rest_lag * 1e6)
 
     # -- inside ----------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class History:
         self._advance()
 
     def _advance(self) -> None:
-        """Make visible what is older than the lag. What was visible once stays visible."""
+        """Make changes visible that are older than the lag. Visible ones stay so."""
         due = time.monotonic() - self._core.settings.rest_lag
         while self._waiting and (self._waiting[0][0] <= due or len(self._waiting) > KEEP_WAITING):
             self._waiting.popleft()[1]()

@@ -27,8 +27,7 @@ _REST_START = re.compile(rb"[\r\n]*[A-Za-z]{1,20} +%b[/? \r\n]" % PREFIX.encode(
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}) ([!-~]+) HTTP/1\.([01])")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\n\r]*?)[ \t]*")
 
-# What becomes of a connection that gets an answer: kept, closed after it, reset instead of it, or closed in
-# the middle of it.
+# The connection's fate with an answer: kept, closed after it, reset instead of it, or closed in the middle.
 Fate = Literal["keep", "close", "reset", "cut"]
 
 

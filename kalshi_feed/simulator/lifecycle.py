@@ -87,7 +87,7 @@ class Lifecycle:
         facts.open_us, facts.close_us = opens * SECOND, closes * SECOND
         facts.price_level_structure = price_level_structure
         facts.price_ranges = msg.get("price_ranges", facts.price_ranges)
-        facts.tell(msg["additional_metadata"])
+        facts.update(msg["additional_metadata"])
         with self._core.step():
             self._matching.list_market(market)
             self._report(market, "created", msg)
@@ -199,7 +199,7 @@ class Lifecycle:
         self._check(market_ticker, "metadata_updated", fields)
         with self._core.step():
             market = self._listing.market(market_ticker)
-            market.facts.tell(fields)
+            market.facts.update(fields)
             self._report(market, "metadata_updated", fields)
 
     # -- events ----------------------------------------------------------------------------------------------

@@ -328,7 +328,7 @@ class Endpoints:
         return {**found, "markets": [self._show(market) for market in markets]} if nested else found
 
     def _series(self, *, volume: bool) -> Mapping[str, int | None]:
-        """Every series and the contracts traded in it, if that is asked for."""
+        """Every series, with the contracts traded in it if ``volume``."""
         volumes: dict[str, int] = {self._series_of_event(ticker): 0 for ticker in self._listing.events()}
         for market in self._listing.markets():
             series = self._listing.series_of(market)

@@ -87,7 +87,7 @@ def event_json(event_ticker: str, announced: Mapping[str, Any], series_ticker: s
 
 
 def series_json(series_ticker: str, volume: int | None) -> dict[str, Any]:
-    """A Series; with its ``volume``, if that was asked for."""
+    """A Series, with its ``volume`` if that is not None."""
     found: dict[str, Any] = {
         "ticker": series_ticker,
         "title": f"The series {series_ticker}",

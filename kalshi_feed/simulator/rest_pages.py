@@ -126,7 +126,7 @@ class Pages:
         return {name: [show(item) for item in page], "cursor": cursor}
 
     def _cursor(self, name: str, last: int) -> str:
-        # never the same twice, so that nobody takes it for more than what it is
+        # never the same twice, so that no client reads anything into it
         parts = (name, self._epoch, int(time.monotonic() * 1000), last, secrets.token_hex(4))
         return base64.urlsafe_b64encode(":".join(map(str, parts)).encode()).decode()
 

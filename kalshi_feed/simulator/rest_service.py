@@ -146,11 +146,13 @@ class RestService:
         self._script(_Scripted(_BROKEN[how], path, n))
 
     def expire_rest_cursors(self) -> None:
-        """Make every cursor handed out so far invalid: it draws 400."""
+        """Make every cursor handed out so far invalid: requests with one are answered with 400."""
         with self._core.lock:
             self._endpoints.expire_cursors()
 
     def _script(self, scripted: _Scripted) -> None:
+        if scripted.remaining == 0:
+            return
         with self._core.lock:
             self._scripted.append(scripted)
 
@@ -264,12 +266,12 @@ class RestService:
         )
 
     def _disturbed(self, path: str) -> HttpAnswer | None:
-        """What a test wants to happen instead of an answer."""
+        """The answer that a test has scripted in place of the real one, or None."""
         for scripted in self._scripted:
             if path.startswith(scripted.path):
                 if scripted.remaining is not None:
                     scripted.remaining -= 1
-                    if scripted.remaining <= 0:
+                    if scripted.remaining == 0:
                         self._scripted.remove(scripted)
                 return scripted.answer
         down = self._settings.rest_down
@@ -279,7 +281,7 @@ class RestService:
 
     # -- without the lock ------------------------------------------------------------------------------------
     def _spoiled(self, answer: HttpAnswer, request: HttpRequest) -> HttpAnswer:
-        """The answer with the delay of now, which closes the connection if the client wants that.
+        """The answer with the current delay; it closes the connection if the client has asked for that.
 
         A client that has sent a HEAD reads no body, so nothing can follow it.
         """

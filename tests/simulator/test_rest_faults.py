@@ -81,6 +81,7 @@ def test_staying_below_the_tier_can_be_proved(exchange: Exchange, rest: RestClie
 
 
 def test_refused_requests(exchange: Exchange, rest: RestClient) -> None:
+    exchange.refuse_rest(0)  # none
     exchange.refuse_rest(2, 500)
     exchange.refuse_rest(1, 429)
     exchange.refuse_rest(1, 503, path="/portfolio", body=b"upstream", headers={"Retry-After": "1"})
