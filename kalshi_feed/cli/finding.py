@@ -96,7 +96,7 @@ def markets(
     Examples:
       kalshi-feed markets bitcoin
       kalshi-feed markets --series KXBTC15M --sort close --limit 3
-      kalshi-feed markets --event KXNFLGAME-25OCT13-SF-KC --status any
+      kalshi-feed markets --event KXNFLGAME-25OCT13-SF --status any
       kalshi-feed markets --series KXBTC15M --json | jq -r .market_ticker
     """
     refuse_both("--env", "--rest-url", env is not None and rest_url is not None)

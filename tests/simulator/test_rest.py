@@ -358,9 +358,12 @@ def test_the_account_of_the_feed(exchange: Exchange, rest: RestClient, peer: Pee
         ("A", "1.00"),
         ("B", "-1.00"),
     ]
-    told = next(message["msg"] for message in reversed(messages) if message["type"] == "market_position")
+    reported = next(message["msg"] for message in reversed(messages) if message["type"] == "market_position")
     first = positions["market_positions"][0]
-    assert (told["market_ticker"], told["position_cost_dollars"]) == ("A", first["market_exposure_dollars"])
+    assert (reported["market_ticker"], reported["position_cost_dollars"]) == (
+        "A",
+        first["market_exposure_dollars"],
+    )
     assert abs(time_of(first["last_updated_ts"]) - time.time()) < 5
     assert [one["event_ticker"] for one in positions["event_positions"]] == ["A", "B"]
     exchange.determine("A", "yes")
@@ -388,9 +391,9 @@ def test_everything_a_moving_market_has_sent(tmp_path: Path) -> None:
             structures = {one["price_level_structure"]: one for one in client.json("/markets")["markets"]}
             assert structures["linear_cent"]["price_ranges"][0]["step"] == "0.0100"
             assert structures["deci_cent"]["price_ranges"][0]["step"] == "0.0010"
-            told = [message["msg"]["trade_id"] for message in sent if message["type"] == "trade"]
+            reported = [message["msg"]["trade_id"] for message in sent if message["type"] == "trade"]
             listed = [trade["trade_id"] for trade in client.pages("/markets/trades", "trades", limit=40)]
-            assert len(told) >= 100 and listed[::-1][-len(told) :] == told
+            assert len(reported) >= 100 and listed[::-1][-len(reported) :] == reported
             fills = [message["msg"]["trade_id"] for message in sent if message["type"] == "fill"]
             every = [one["fill_id"] for one in client.pages("/portfolio/fills", "fills")][::-1]
             assert every == [fill["trade_id"] for fill in exchange.fills]

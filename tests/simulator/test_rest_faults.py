@@ -136,7 +136,7 @@ def test_broken_answers(exchange: Exchange, rest: RestClient) -> None:
         exchange.break_rest(1, "explode")  # type: ignore[arg-type]
 
 
-def test_slow_answers_hold_up_nobody_else(exchange: Exchange, rest: RestClient, peer: Peer) -> None:
+def test_slow_answers_hold_up_no_one_else(exchange: Exchange, rest: RestClient, peer: Peer) -> None:
     peer.subscribe("trade")
     exchange.rest_delay = 0.3
     begin = time.monotonic()
