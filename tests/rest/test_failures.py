@@ -113,11 +113,11 @@ def test_a_wrong_clock_costs_no_thread_its_answer(make_rest: MakeRest, exchange:
     clock = FakeClock()
     clock.ahead = 600
     rest = make_rest(with_clock(clock))
-    exchange.rest_delay = 0.3  # so that all of them are refused before the first one corrects the clock
+    exchange.rest_delay = 0.5  # so that they are under way when the first refusal corrects the clock
     with ThreadPoolExecutor(4) as pool:
         found = [pool.submit(rest.limits) for _ in range(4)]
     assert [one.result().usage_tier for one in found] == ["basic"] * 4
-    assert sorted(request.status for request in exchange.rest_log) == [200] * 4 + [401] * 4
+    assert [request.status for request in exchange.rest_log].count(200) == 4
 
 
 def test_a_wrong_key_is_final(make_rest: MakeRest, exchange: Exchange) -> None:
