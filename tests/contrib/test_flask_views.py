@@ -139,6 +139,7 @@ def test_S39_a_market_that_the_exchange_does_not_know(access: Access) -> None:
     assert unknown["error"].startswith(
         "the exchange does not know the market GONE: write the market's whole ticker"
     )
+    wait_until(lambda: len(access.exchange.commands) == 2, 10, "both subscriptions")
     asked = len(access.exchange.commands)
     for _ in range(5):
         assert client.get("/books/GONE").status_code == 404

@@ -17,6 +17,7 @@ import os
 import pickle
 import signal
 import ssl
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -79,7 +80,7 @@ class Scene:
 
     def rest(self, **options: Any) -> Rest:
         known: dict[str, Any] = {"url": self.exchange.rest_url, "ssl_context": self.exchange.ssl_context}
-        rest = Rest(self.exchange.credentials, **{**known, "retry_for": 0, **options})
+        rest = Rest(self.exchange.credentials, **{**known, "retry_for": 0, "timeout": 2, **options})
         self.rests.append(rest)
         return rest
 
@@ -376,7 +377,7 @@ def test_K01_K02_K04_K11_no_error_and_no_event_shows_a_secret(
 def test_K02_ctrl_c_during_a_request_shows_no_header(exchange: Exchange, secrets: Secrets) -> None:
     def interrupt(peer: Peer) -> None:
         secrets.add(peer.read_request()["kalshi-access-signature"])
-        signal.raise_signal(signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # ends its recv()
         peer.wait_closed()
 
     with RawServer(interrupt) as server, warnings.catch_warnings():

@@ -20,6 +20,8 @@ from tests.support import wait_until
 
 from .support import A
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS = pytest.mark.parametrize("system", ["macos", "windows"])
 
 BEGIN = """

@@ -28,7 +28,10 @@ from tests import inside
 from tests.feed.support import A, B, FeedMaker, Held, Recorder, program, wait_equal
 from tests.support import wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs poll() and SIGSTOP")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs poll() and SIGSTOP"),
+]
 
 LENGTH = 1.4  # seconds; at least 1.1 of them are measured, and over 1.0 is logged
 LINE = "the reader stood still for"

@@ -14,6 +14,8 @@ from kalshi_feed.simulator import Exchange, series
 from .peer import Peer, wait_until
 from .rest_client import RestClient
 
+pytestmark = pytest.mark.slow
+
 
 def events_of(messages: list[dict[str, Any]], ticker: str) -> list[str]:
     return [
