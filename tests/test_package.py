@@ -15,6 +15,8 @@ import pytest
 
 from tests.imports import PACKAGE, all_imports, within
 
+pytestmark = pytest.mark.slow
+
 TOP = PACKAGE.parent
 LIBRARIES = sys.stdlib_module_names | {"kalshi_feed"}
 PACKAGE_OF = {  # if the import has another name than the package

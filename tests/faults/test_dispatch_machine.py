@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -22,6 +23,8 @@ from kalshi_feed.errors import WaitTimeout
 from kalshi_feed.events import Event, FeedFault, FeedState, Gap, Lagged, StateChange
 from tests.dispatch.support import delta, put, trade, unknown
 from tests.effort import effort
+
+pytestmark = pytest.mark.slow
 
 MARKETS = ("A", "B")
 things = st.one_of(

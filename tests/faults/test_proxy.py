@@ -20,6 +20,8 @@ from tests.faults.support import BASIC, PASSWORD, USER, HealthyAtOnce, through
 from tests.feed.support import A, FeedMaker, HurriedFeed, Recorder, wait_equal
 from tests.support import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def of_the_proxy(secrets: Secrets) -> None:

@@ -123,6 +123,7 @@ def test_an_option_wins_over_the_environment(access: Access) -> None:
     assert (url["step"], url["status"]) == ("url", "ok") and DEMO_URL.split("/")[2] in url["found"]
 
 
+@pytest.mark.slow
 def test_samples_dial_the_exchange_of_the_environment(access: Access) -> None:
     (ticker, *_) = access.exchange.market_tickers
     found = sample(
