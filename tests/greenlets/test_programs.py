@@ -46,7 +46,7 @@ def test_a_computing_callback_lets_others_run(mode: str, exchange: Exchange, tmp
     """
     with running(exchange, tmp_path, mode, body) as process:
         (median,) = finish(process, 40)
-    assert float(median) < 0.2
+    assert float(median) < 0.5  # it was over a second
 
 
 @pytest.mark.parametrize("mode", GEVENT)
@@ -57,19 +57,18 @@ def test_a_computing_request_stops_neither_the_reader_nor_the_pongs(
     with make() as feed:
         book = feed.wait_for_book("KX-A", timeout=10)
         say("computing")
-        end, oldest, sequence = time.perf_counter() + 2, 0.0, book.view().version
+        end, oldest, sequence = time.perf_counter() + 4, 0.0, book.view().version
         while time.perf_counter() < end:
             oldest = max(oldest, feed.stats().last_message_age)
         say(oldest, book.is_live, book.view().version > sequence)
     """
     with running(exchange, tmp_path, mode, body) as process:
         assert process.stdout is not None and process.stdout.readline() == "computing\n"
-        pongs, begun = exchange.pongs, time.monotonic()
-        wait_until(lambda: exchange.pongs >= pongs + 3, 1.8, "three pongs while it computes")
-        assert time.monotonic() - begun < 1.8
+        pongs = exchange.pongs
+        wait_until(lambda: exchange.pongs >= pongs + 3, 3.8, "three pongs while it computes")
         (said,) = finish(process)
     oldest, *rest = said.split()
-    assert float(oldest) < 0.5 and rest == ["True", "True"]
+    assert float(oldest) < 2 and rest == ["True", "True"]  # 4 s if the reader could not run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
