@@ -30,6 +30,7 @@ from kalshi_feed import (
     UnknownMarketError,
 )
 
+NO_TICKER = "name at least one TICKER, or try --simulate"
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
@@ -47,6 +48,20 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     found.add_argument("--seconds", type=float, help="how long to run (default: until Ctrl-C)")
     return found
+
+
+def into_environment(options: argparse.Namespace) -> None:
+    """Put exchange and markets into the environment, from which a web application reads them.
+
+    Ends the program if no market is named and none is simulated.
+    """
+    if options.env:
+        os.environ["KALSHI_ENV"] = options.env
+        os.environ.pop("KALSHI_URL", None)  # it would take precedence
+    if options.tickers:
+        os.environ["KALSHI_TICKERS"] = ",".join(options.tickers)
+    if not (options.simulate or os.environ.get("KALSHI_TICKERS")):
+        sys.exit(NO_TICKER)
 
 
 @contextlib.contextmanager
@@ -70,7 +85,7 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
                 yield feed, tickers
         else:
             if not options.tickers:
-                sys.exit("name at least one TICKER, or try --simulate")
+                sys.exit(NO_TICKER)
             chosen = {"url": URLS[options.env]} if options.env else {}  # overrides KALSHI_URL and KALSHI_ENV
             feed = KalshiFeed.from_env(**chosen)
             feed.on_state(changes.append)

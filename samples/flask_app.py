@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 
-from _common import end_as_ctrl_c, parser, simulated_exchange
+from _common import end_as_ctrl_c, into_environment, parser, simulated_exchange
 from flask import Flask
 
 from kalshi_feed import KalshiFeedError
@@ -41,13 +41,7 @@ def main() -> None:
     options.add_argument("--debug", action="store_true", help="with Flask's reloader")
     chosen = options.parse_args()
     end_as_ctrl_c()  # otherwise a simulated exchange's key would be left behind
-    if chosen.env:
-        os.environ["KALSHI_ENV"] = chosen.env
-        os.environ.pop("KALSHI_URL", None)  # it would take precedence
-    if chosen.tickers:
-        os.environ["KALSHI_TICKERS"] = ",".join(chosen.tickers)
-    if not (chosen.simulate or os.environ.get("KALSHI_TICKERS")):
-        sys.exit("name at least one TICKER, or try --simulate")
+    into_environment(chosen)
     if chosen.seconds:
         # nothing but Ctrl-C ends Flask's server
         timer = threading.Timer(chosen.seconds, os.kill, (os.getpid(), signal.SIGINT))

@@ -26,7 +26,7 @@ import os
 import signal
 from typing import Any
 
-from _common import end_as_ctrl_c, parser, simulated_exchange
+from _common import end_as_ctrl_c, into_environment, parser, simulated_exchange
 from flask import Flask, render_template_string
 from flask_socketio import SocketIO, emit, join_room
 
@@ -117,13 +117,7 @@ def main() -> None:
         options.add_argument(f"--{library}", action="store_true", help=f"patch this process with {library}")
     chosen = options.parse_args()
     end_as_ctrl_c()  # otherwise a simulated exchange's key would be left behind
-    if chosen.env:
-        os.environ["KALSHI_ENV"] = chosen.env
-        os.environ.pop("KALSHI_URL", None)  # it would take precedence
-    if chosen.tickers:
-        os.environ["KALSHI_TICKERS"] = ",".join(chosen.tickers)
-    if not (chosen.simulate or os.environ.get("KALSHI_TICKERS")):
-        sys.exit("name at least one TICKER, or try --simulate")
+    into_environment(chosen)
     if chosen.simulate:
         with simulated_exchange():
             serve(chosen.port, chosen.seconds)

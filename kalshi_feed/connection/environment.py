@@ -7,7 +7,7 @@ variable counts as unset. Thread-safe: functions only.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -52,13 +52,7 @@ def exchange_url(environ: Mapping[str, str]) -> str:
     url_variable, env_variable = EXCHANGE_VARIABLES
     url, env = environ.get(url_variable, ""), environ.get(env_variable, "")
     if url:
-        try:
-            parse_url(url)
-        except ConfigurationError as error:
-            problem = error.problem
-        else:
-            return url
-        raise ConfigurationError(problem, url_variable)
+        return _checked(url, parse_url, url_variable)
     if (env or "production") not in _URLS:
         raise ConfigurationError(f"is {env!r}; write 'production' or 'demo'", env_variable)
     return _URLS[env or "production"]
@@ -74,13 +68,18 @@ def rest_url(environ: Mapping[str, str]) -> str:
     url = environ.get(REST_VARIABLE, "")
     if not url:
         return rest_url_of(exchange_url(environ))
+    return _checked(url, parse_rest_url, REST_VARIABLE)
+
+
+def _checked(url: str, parse: Callable[[str], object], variable: str) -> str:
+    """Return the url if it can be parsed. Raises ConfigurationError, which names the variable."""
     try:
-        parse_rest_url(url)
+        parse(url)
     except ConfigurationError as error:
         problem = error.problem
     else:
         return url
-    raise ConfigurationError(problem, REST_VARIABLE)
+    raise ConfigurationError(problem, variable)
 
 
 def rest_url_of(feed_url: str) -> str:

@@ -125,5 +125,5 @@ def test_by_keyboard(page: Page, faults: list[str], odd: Access) -> None:
         page.click("#back")
         wait_until(lambda: is_shown(page, A), 5, "all markets")
         page.goto(f"http://127.0.0.1:{port}/#OTHER")
-        wait_until(lambda: page.text_content("#note") == "There is no market OTHER here", 5, "the note")
+        wait_until(lambda: page.text_content("#note") == "This server does not show OTHER", 5, "the note")
         assert faults == []

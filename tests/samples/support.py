@@ -8,7 +8,17 @@ from functools import cache
 
 from tests.cli.support import PYTHON, TOP, Access, environment, started
 
-__all__ = ["SAMPLES", "answers", "free_port", "gunicorn", "installed", "sample", "started", "with_access"]
+__all__ = [
+    "SAMPLES",
+    "answers",
+    "free_port",
+    "gunicorn",
+    "installed",
+    "needs_tickers_and_a_key",
+    "sample",
+    "started",
+    "with_access",
+]
 
 SAMPLES = TOP / "samples"
 
@@ -59,3 +69,12 @@ def sample(name: str, *arguments: str, **environ: str) -> subprocess.CompletedPr
         timeout=30,
         stdin=subprocess.DEVNULL,
     )
+
+
+def needs_tickers_and_a_key(name: str, access: Access) -> None:
+    """Without tickers, and without a key, the sample says so in one line and ends."""
+    no_tickers = sample(name, **with_access(access))
+    assert no_tickers.returncode == 1 and "name at least one TICKER" in no_tickers.stderr
+    no_key = sample(name, "KX-A")
+    assert no_key.returncode == 1 and no_key.stderr.count("\n") == 1
+    assert no_key.stderr.startswith("CredentialsError: not set in the environment: KALSHI_API_KEY_ID")

@@ -15,7 +15,7 @@ import pytest
 from tests.cli.support import Access, environment
 from tests.support import wait_until
 
-from .support import SAMPLES, answers, free_port, installed, sample, started, with_access
+from .support import SAMPLES, answers, free_port, installed, needs_tickers_and_a_key, started, with_access
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,11 +119,7 @@ def test_the_mode_is_what_the_process_is_patched_for(access: Access) -> None:
 
 
 def test_it_does_not_start_without_tickers_or_a_key(access: Access) -> None:
-    no_tickers = sample("socketio_app.py", **with_access(access))
-    assert no_tickers.returncode == 1 and "name at least one TICKER" in no_tickers.stderr
-    no_key = sample("socketio_app.py", "KX-A")
-    assert no_key.returncode == 1 and no_key.stderr.count("\n") == 1
-    assert no_key.stderr.startswith("CredentialsError: not set in the environment: KALSHI_API_KEY_ID")
+    needs_tickers_and_a_key("socketio_app.py", access)
 
 
 @pytest.mark.simulates

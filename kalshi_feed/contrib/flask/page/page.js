@@ -281,7 +281,7 @@ function arrange() {
   document.title = ticker ? `${ticker} · kalshi_feed` : "kalshi_feed";
   put(byId("count"), filter ? `${shown} of ${markets.size}` : "");
   const waits = feed?.state === "CONNECTED" ? "No books are subscribed to: set KALSHI_TICKERS" : "Waiting for books …";
-  put(byId("note"), !markets.size ? waits : ticker ? `There is no market ${ticker} here` : `No market's ticker contains “${filter}”`);
+  put(byId("note"), !markets.size ? waits : ticker ? `This server does not show ${ticker}` : `No market's ticker contains “${filter}”`);
   byId("note").hidden = shown > 0;
 }
 
