@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 from . import greenlets
 from .forks import call_in_child
 
-__all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "waiting_threads"]
+__all__ = ["FeedingThread", "ServiceThread", "is_logging", "log_safely", "sleep", "waiting_threads"]
 
 _JOIN_SLICE: Final = 0.002  # seconds
 _LAST_STEPS: Final = 0.25  # seconds for the interpreter to clean up a thread that has returned
@@ -128,10 +128,15 @@ class ServiceThread:
 
 def wait_until(done: Callable[[], bool], deadline: float) -> None:
     """Wait until ``done()``, or until ``deadline`` (time.monotonic()), by looking every 2 ms."""
-    thread = ServiceThread.current()
-    sleep = greenlets.original("time", "sleep") if thread and thread._is_real else time.sleep
     while not done() and (remaining := deadline - time.monotonic()) > 0:
         sleep(min(remaining, _JOIN_SLICE))
+
+
+def sleep(seconds: float) -> None:
+    """Sleep as the calling thread must: gevent's sleep would make an event loop in a real thread of ours."""
+    thread = ServiceThread.current()
+    is_real = thread is not None and thread._is_real
+    (greenlets.original("time", "sleep") if is_real else time.sleep)(seconds)
 
 
 def log_safely(

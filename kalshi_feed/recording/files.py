@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ..errors import ConfigurationError
 from ..extras import how_to_install
+from ..threads import sleep
 
 __all__ = [
     "CutOff",
@@ -97,7 +98,7 @@ def patiently(step: Callable[[], object]) -> None:
         except PermissionError:
             if time.monotonic() >= deadline:
                 raise
-        time.sleep(_PATIENCE_STEP)
+        sleep(_PATIENCE_STEP)
 
 
 class FileFailed(Exception):

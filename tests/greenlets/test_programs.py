@@ -197,6 +197,29 @@ def test_gevents_own_threads_may_wait(mode: str, exchange: Exchange, tmp_path: P
         assert finish(process) == [A]
 
 
+@pytest.mark.parametrize("mode", GEVENT)
+def test_a_real_thread_that_sleeps_makes_no_event_loop(mode: str, exchange: Exchange, tmp_path: Path) -> None:
+    body = """
+    from gevent._hub_local import get_hub_if_exists
+    from kalshi_feed.recording.files import patiently
+    from kalshi_feed.threads import ServiceThread
+    tries, loops = [], []
+    def remove():
+        tries.append(1)
+        if len(tries) < 3:
+            raise PermissionError
+    def work():
+        patiently(remove)
+        loops.append(get_hub_if_exists())
+    thread = ServiceThread(work, "recorder", is_real=True)
+    thread.start()
+    thread.join(10)
+    say(len(tries), loops)
+    """
+    with running(exchange, tmp_path, mode, body) as process:
+        assert finish(process) == ["3 [None]"]
+
+
 @pytest.mark.parametrize("mode", EVERYWHERE)
 def test_a_recording_replayed_in_recorded_time(mode: str, exchange: Exchange, tmp_path: Path) -> None:
     body = f"""
