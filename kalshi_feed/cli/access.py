@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..connection.context import ca_context
-from ..connection.environment import REST_VARIABLE, exchange_context, exchange_url, rest_url, rest_url_of
+from ..connection.environment import (
+    REST_VARIABLE,
+    checked_url,
+    exchange_context,
+    exchange_url,
+    rest_url,
+    rest_url_of,
+)
+from ..connection.url import parse_rest_url
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
@@ -110,7 +118,7 @@ def rest_url_for(env: str | None, url: str | None, rest: str | None) -> str:
     """The url of the REST API from the options ``--env``, ``--url`` (the feed's) and ``--rest-url``,
     otherwise from the environment. Raises ConfigurationError."""
     if rest is not None:
-        return rest
+        return checked_url(rest, parse_rest_url, "--rest-url")
     if env is not None:
         return rest_url({"KALSHI_ENV": env})
     if url is None:

@@ -16,7 +16,6 @@ import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from ..errors import ConfigurationError
 from ..session.channels import is_name
 from .access import context_for, rest_url_for
 from .errors import Failed, Misused, reporting_errors
@@ -139,13 +138,8 @@ def rest_for(*, env: str | None, rest_url: str | None, ca_file: str | None) -> R
         from ..rest import Rest
     except ImportError as error:
         raise Misused(str(error)) from error
-    try:
-        url = rest_url_for(env, None, rest_url)
-        return Rest(url=url, ssl_context=context_for(ca_file), retry_for=_PATIENCE)
-    except ConfigurationError as error:
-        if error.argument != "url":
-            raise
-        raise ConfigurationError(error.problem, "--rest-url") from error
+    url = rest_url_for(env, None, rest_url)
+    return Rest(url=url, ssl_context=context_for(ca_file), retry_for=_PATIENCE)
 
 
 def _matching(found: Iterable[Market], words: list[str], show: Callable[[int], object]) -> Iterator[Market]:

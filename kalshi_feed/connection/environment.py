@@ -21,6 +21,7 @@ __all__ = [
     "PRODUCTION_REST_URL",
     "PRODUCTION_URL",
     "REST_VARIABLE",
+    "checked_url",
     "exchange_context",
     "exchange_url",
     "rest_url",
@@ -52,7 +53,7 @@ def exchange_url(environ: Mapping[str, str]) -> str:
     url_variable, env_variable = EXCHANGE_VARIABLES
     url, env = environ.get(url_variable, ""), environ.get(env_variable, "")
     if url:
-        return _checked(url, parse_url, url_variable)
+        return checked_url(url, parse_url, url_variable)
     if (env or "production") not in _URLS:
         raise ConfigurationError(f"is {env!r}; write 'production' or 'demo'", env_variable)
     return _URLS[env or "production"]
@@ -68,18 +69,18 @@ def rest_url(environ: Mapping[str, str]) -> str:
     url = environ.get(REST_VARIABLE, "")
     if not url:
         return rest_url_of(exchange_url(environ))
-    return _checked(url, parse_rest_url, REST_VARIABLE)
+    return checked_url(url, parse_rest_url, REST_VARIABLE)
 
 
-def _checked(url: str, parse: Callable[[str], object], variable: str) -> str:
-    """Return the url if it can be parsed. Raises ConfigurationError, which names the variable."""
+def checked_url(url: str, parse: Callable[[str], object], name: str) -> str:
+    """Return the url if it can be parsed. Raises ConfigurationError, which names it by ``name``."""
     try:
         parse(url)
     except ConfigurationError as error:
         problem = error.problem
     else:
         return url
-    raise ConfigurationError(problem, variable)
+    raise ConfigurationError(problem, name)
 
 
 def rest_url_of(feed_url: str) -> str:

@@ -27,6 +27,8 @@ def test_a_rest_api_that_does_not_answer(mine: Access) -> None:
     assert "the feed itself works" in says(failed) and steps["subscribe"]["status"] == "ok"
     steps, failed = checked(mine, "--rest-url", "https://127.0.0.1:9/x", "--timeout", "1")
     assert "nothing is listening there" in failed["found"] and "--rest-url" in says(failed)
+    _, failed = checked(mine, "--rest-url", "http://exchange.example")
+    assert failed["found"].startswith("--rest-url would send the signed headers")
 
 
 def test_a_clock_that_rest_corrects(mine: Access) -> None:
