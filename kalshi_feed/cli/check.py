@@ -216,7 +216,6 @@ def advice(
     if isinstance(error, TLSError):
         return (
             f"see who answers: openssl s_client -connect {endpoint.authority} -servername {endpoint.host}",
-            "to trust another certificate authority: --ca-file FILE",
         )
     if isinstance(error, SubscriptionError):
         env = ", and --env" if _is_kalshis(endpoint) else ""

@@ -40,7 +40,7 @@ def reporting_errors() -> Iterator[None]:
     except ConfigurationError as error:
         raise Misused(in_own_terms(error)) from error
     except TLSError as error:
-        raise Failed(f"{in_own_terms(error)}; --ca-file FILE trusts the certificates in FILE") from error
+        raise Failed(in_own_terms(error)) from error
     except ConnectionFailed as error:
         raise Failed(f"{in_own_terms(error)} ({CHECK})") from error
     except KalshiFeedError as error:

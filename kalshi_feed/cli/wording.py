@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, KalshiFeedError, RestError, TLSError
 __all__ = ["in_own_terms", "short"]
 
 _OPTIONS: Final = {"url": "--url", "at": "--at", "until": "--until"}  # by the arguments they are passed as
+_TRUST: Final = "--ca-file FILE trusts the certificates in FILE"
 _URL: Final = re.compile(r"\b(https?|wss?)://\S+?(:? |$)")
 _DOING: Final = re.compile(r"^[^;:]{1,80} failed: ")
 
@@ -22,7 +23,7 @@ def in_own_terms(error: KalshiFeedError) -> str:
     if isinstance(error, ConfigurationError) and error.argument is not None:
         return f"{_OPTIONS.get(error.argument, error.argument)} {error.problem}"
     if isinstance(error, TLSError):
-        return error.problem
+        return f"{error.problem}; {_TRUST}" if error.advice else error.problem
     if isinstance(error, RestError) and isinstance(error.__cause__, KalshiFeedError):
         return in_own_terms(error.__cause__)
     return str(error)

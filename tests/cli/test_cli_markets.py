@@ -111,7 +111,7 @@ def test_another_exchange_needs_its_rest_url(environ: dict[str, str]) -> None:
 def test_a_server_with_another_authority(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "_PATIENCE", 0.0)
     result = run({**environ, "KALSHI_CA_FILE": ""})
-    assert result.exit_code == 1 and "its issuer is not known" in result.output
+    assert result.exit_code == 1 and "its issuer is not known; --ca-file FILE" in result.output
     assert "ssl_context" not in result.output
 
 

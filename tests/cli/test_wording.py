@@ -16,7 +16,11 @@ from kalshi_feed.cli.wording import in_own_terms, short
         (ConfigurationError("is after the end", "at"), "--at is after the end"),
         (ConfigurationError("url and at stay as they are"), "url and at stay as they are"),
         (CredentialsError("is the key itself", "--key-file"), "--key-file is the key itself"),
-        (TLSError("its issuer is not known", "Pass ssl_context="), "its issuer is not known"),
+        (
+            TLSError("no issuer", "Pass ssl_context="),
+            "no issuer; --ca-file FILE trusts the certificates in FILE",
+        ),
+        (TLSError("it has expired"), "it has expired"),
         (ConnectionFailed("refused"), "refused"),
     ],
     ids=str,
