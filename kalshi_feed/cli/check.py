@@ -144,7 +144,7 @@ def clock(skew: float, refused: bool) -> Step:
     handshake was answered with 401."""
     if abs(skew) < SKEW_SECONDS:
         return Step("clock", "ok", "agrees with the exchange's, to a few seconds")
-    found = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the exchange's"
+    found = _off(skew, "the exchange's")
     if not refused:
         return Step("clock", "warning", f"{found}; this time it was accepted", (_SET_CLOCK,))
     found += ", and the exchange rejects signatures whose time is off"
@@ -154,6 +154,10 @@ def clock(skew: float, refused: bool) -> Step:
         found,
         (_SET_CLOCK, "a feed tries once more with the exchange's time; do not rely on it"),
     )
+
+
+def _off(skew: float, whose: str) -> str:
+    return f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {whose}"
 
 
 def stood_still(step: Step, stalls: Stalls) -> Step:
@@ -181,8 +185,8 @@ def rest_step(url: str, status: ExchangeStatus, limits: Limits, skew: float | No
         f"{'open' if is_open else 'closed'}"
     )
     if skew is not None and abs(skew) >= SKEW_SECONDS:
-        wrong = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} REST's"
-        return Step("rest", "warning", f"{found}; {wrong}", (_SET_CLOCK,), seconds)
+        found += "; " + _off(skew, "REST's")
+        return Step("rest", "warning", found, (_SET_CLOCK,), seconds)
     return Step("rest", "ok", found, seconds=seconds)
 
 

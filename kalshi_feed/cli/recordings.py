@@ -15,6 +15,7 @@ import click
 
 from ..books.book import BookStatus
 from ..books.store import OrderBook
+from ..dispatch import REPLIES
 from ..errors import FeedClosedError, KalshiFeedError, StaleBookError, UnknownMarketError
 from ..events import FeedFault, FeedState
 from ..feed import KalshiFeed
@@ -36,15 +37,7 @@ _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
 _PIPE_PACE: Final = 10.0
 _BOOKS_SHOWN: Final = 20
-# a snapshot counts by its book
-_SAYS_NOTHING: Final = {
-    "subscribed",
-    "unsubscribed",
-    "ok",
-    "error",
-    "list_subscriptions",
-    "orderbook_snapshot",
-}
+_SAYS_NOTHING: Final = {*REPLIES, "orderbook_snapshot"}  # a snapshot counts by its book
 
 
 class Progress:

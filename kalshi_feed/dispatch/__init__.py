@@ -10,12 +10,13 @@ from .delivery import Delivery, checked_count
 from .dispatcher import Dispatcher
 from .inline import InlineDispatcher
 from .mailbox import Counters
-from .registry import ALL_DATA, BOOKS
+from .registry import ALL_DATA, BOOKS, REPLIES
 from .stream import Blocking, MessageStream
 
 __all__ = [
     "ALL_DATA",
     "BOOKS",
+    "REPLIES",
     "Blocking",
     "Counters",
     "Delivery",

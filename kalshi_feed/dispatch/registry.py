@@ -20,6 +20,7 @@ __all__ = [
     "ALL_DATA",
     "BOOKS",
     "BOOK_TYPES",
+    "REPLIES",
     "Callback",
     "Deliverable",
     "Entry",
@@ -54,7 +55,7 @@ Kind = str | type[Event] | Special
 BOOK_TYPES: Final = frozenset(("orderbook_snapshot", "orderbook_delta"))
 _GONE: Final = object()
 # answers to commands, which are not data (PROTOCOL.md 4)
-_REPLIES = ("subscribed", "unsubscribed", "ok", "error", "list_subscriptions")
+REPLIES: Final = ("subscribed", "unsubscribed", "ok", "error", "list_subscriptions")
 
 
 class Entry:
@@ -86,9 +87,9 @@ class Table:
         self.entries = entries
         kinds = {e.kind for e in entries if isinstance(e.kind, str)}
         self.all_data = _routes(e for e in entries if e.kind is ALL_DATA)
-        self.routes: dict[str, tuple[Route, ...]] = dict.fromkeys(_REPLIES, ())
+        self.routes: dict[str, tuple[Route, ...]] = dict.fromkeys(REPLIES, ())
         for kind in kinds:
-            wide = kind not in _REPLIES
+            wide = kind not in REPLIES
             self.routes[kind] = _routes(e for e in entries if e.kind == kind or (wide and e.kind is ALL_DATA))
         self._wants = {kind: _markets(routes) for kind, routes in self.routes.items()}
         self._other_wants = _markets(self.all_data)
