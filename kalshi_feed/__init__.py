@@ -30,7 +30,7 @@ from .errors import (
     UnknownMarketError,
     WaitTimeout,
 )
-from .events import FeedFault, FeedState, Gap, Lagged, StateChange
+from .events import FeedFault, FeedState, Gap, Lagged, MarketChange, StateChange
 from .feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
 from .messages import (
     CfBenchmarks5HzValue,
@@ -86,6 +86,7 @@ __all__ = [
     "KalshiFeedError",
     "Lagged",
     "Level",
+    "MarketChange",
     "MarketLifecycle",
     "MarketPosition",
     "Message",

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 from .books.book import BookView
 from .by_type import Tickers
 from .dispatch import ALL_DATA, BOOKS, Delivery
-from .events import FeedFault, Gap, Lagged, StateChange
+from .events import FeedFault, Gap, Lagged, MarketChange, StateChange
 from .messages import (
     Communication,
     EventFeeUpdate,
@@ -48,6 +48,7 @@ OnOrderGroup = TypeVar("OnOrderGroup", bound=Callable[[OrderGroupUpdate], object
 OnCommunication = TypeVar("OnCommunication", bound=Callable[[Communication], object])
 OnIndex = TypeVar("OnIndex", bound=Callable[[IndexMessage], object])
 OnMessage = TypeVar("OnMessage", bound=Callable[[Message], object])
+OnMarket = TypeVar("OnMarket", bound=Callable[[MarketChange], object])
 OnState = TypeVar("OnState", bound=Callable[[StateChange], object])
 OnGap = TypeVar("OnGap", bound=Callable[[Gap], object])
 OnLagged = TypeVar("OnLagged", bound=Callable[[Lagged], object])
@@ -224,6 +225,11 @@ class Callbacks:
     def on_message(self, callback: OnMessage | None = None, *, market_tickers: Tickers = None) -> Any:
         """Register for data messages of every type, also unknown ones; replies to commands are not data."""
         return self._on((ALL_DATA,), callback, market_tickers)
+
+    def on_market(self, callback: OnMarket) -> OnMarket:
+        """Register for MarketChange: a market that follow() follows was announced, opened, closed …"""
+        self._dispatcher.register(MarketChange, callback)
+        return callback
 
     def on_state(self, callback: OnState) -> OnState:
         """Register for every change of the feed's state: StateChange."""

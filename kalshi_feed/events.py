@@ -9,11 +9,17 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from .messages.listed import Market
 from .messages.plain import Number, number_function, plain
 
-__all__ = ["Event", "FeedFault", "FeedState", "Gap", "Lagged", "StateChange"]
+__all__ = ["Event", "FeedFault", "FeedState", "Gap", "Lagged", "MarketChange", "MarketStep", "StateChange"]
+
+
+MarketStep = Literal[
+    "announced", "opened", "paused", "resumed", "rescheduled", "closed", "determined", "settled"
+]
 
 
 class FeedState(enum.Enum):
@@ -83,6 +89,23 @@ class Lagged(Event):
     dropped: int
     market_tickers: tuple[str, ...]
     at: datetime
+
+
+@dataclass(frozen=True)
+class MarketChange(Event):
+    """Something happened to a market that follow() follows, or was already so when it began.
+
+    ``change``: "announced", "opened", "closed", "determined" and "settled" come in this order, each once, even
+    if the feed learned of several at once; "paused", "resumed" and "rescheduled" come in between, and a market
+    that opens again after its close continues with "opened". Markets open and close by the clock, in no fixed
+    order with their first and last trades. ``market`` is what is known about it by then.
+    """
+
+    market_ticker: str
+    event_ticker: str | None
+    series_ticker: str
+    change: MarketStep
+    market: Market
 
 
 @dataclass(frozen=True, eq=False)

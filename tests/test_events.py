@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kalshi_feed import FeedFault, FeedState, Gap, Lagged, StateChange
+from kalshi_feed import FeedFault, FeedState, Gap, Lagged, MarketChange, StateChange
 from kalshi_feed.events import Event
+from kalshi_feed.messages.listed import Market
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from kalshi_feed.events import Event
         StateChange(FeedState.IDLE, FeedState.CONNECTING),
         Gap("trade", 1, 5, 7),
         Lagged(3, ("A",), datetime(2026, 10, 26, tzinfo=timezone.utc)),
+        MarketChange("A-1", "A", "A", "opened", Market(ticker="A-1")),
         FeedFault("protocol", "text"),
     ],
 )

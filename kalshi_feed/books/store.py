@@ -25,6 +25,7 @@ from ..errors import (
 from ..forks import call_in_child
 from ..greenlets import reentrant_lock
 from ..messages.base import Side
+from ..messages.listed import Market
 from ..messages.plain import Number
 from ..messages.values import Level
 from ..threads import waiting_threads
@@ -35,6 +36,7 @@ __all__ = ["BookStore", "Books", "OrderBook"]
 
 T = TypeVar("T")
 _MOST_FORGOTTEN: Final = 1_000  # market tickers, about 0.1 MB
+_LEAST_MARKETS: Final = 1_000  # descriptions of markets that are kept in any case, about 2 MB
 
 
 class BookStore:
@@ -61,6 +63,9 @@ class BookStore:
         # runs when a handle is collected takes no lock, and never removes a newer handle of the same market.
         self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
         self._forgotten: dict[str, None] = {}  # the markets forgotten last, guarded by the lock
+        # What was told about markets, the newest last; guarded by the lock. See tell_market_locked().
+        self.markets: dict[str, Market] = {}
+        self._most_markets = 2 * _LEAST_MARKETS  # how many of them make it look for those to forget
         # weak: each waiting thread holds its own
         self._waiters: list[weakref.ref[Waiter]] = []
         call_in_child(self.leave_child)
@@ -111,6 +116,20 @@ class BookStore:
             return book
         handle = self._handles.get(market_ticker)
         return handle._book if handle is not None else None
+
+    def tell_market_locked(self, market: Market) -> None:
+        """Keep the description of a market: as long as its book is wanted or held, and the newest anyway."""
+        markets = self.markets
+        markets.pop(market.ticker, None)
+        markets[market.ticker] = market
+        if len(markets) >= self._most_markets:
+            newest = set(list(markets)[-_LEAST_MARKETS:])
+            self.markets = {
+                ticker: known
+                for ticker, known in markets.items()
+                if ticker in newest or self.find_locked(ticker) is not None
+            }
+            self._most_markets = max(2 * len(self.markets), 2 * _LEAST_MARKETS)
 
     def handle(self, market_ticker: str) -> OrderBook:
         """The market's one handle."""
@@ -285,6 +304,12 @@ class OrderBook:
     def market_ticker(self) -> str:
         """The market's ticker."""
         return self._book.market_ticker
+
+    @property
+    def market(self) -> Market | None:
+        """The market's title, times, result …, as last told by follow(); None if nothing told about it."""
+        self._store.check_fork()
+        return self._store.markets.get(self._book.market_ticker)
 
     @property
     def status(self) -> BookStatus:

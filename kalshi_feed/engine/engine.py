@@ -32,8 +32,9 @@ from ..clocks import moment
 from ..connection.redaction import detach
 from ..dispatch import Delivery, Dispatcher
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError, KalshiFeedError
-from ..events import Event, FeedFault, FeedState
+from ..events import Event, FeedFault, FeedState, MarketChange, MarketStep
 from ..messages import Message
+from ..messages.listed import Market
 from ..session.session import Session
 from ..session.timing import Timing
 from ..session.wanted import Wanted
@@ -464,6 +465,23 @@ class Engine(ABC):
         with self.store.lock:
             self.session.output.fault(kind, message, time.monotonic(), error)
         self.wake()
+
+    def tell_markets(self, told: Iterable[tuple[Market, MarketStep | None]]) -> None:
+        """Take in what is known about markets now, and report what has happened to them. Any thread."""
+        with self.store.change():
+            for market, change in told:
+                if self.tap is not None:
+                    self.tap.told(market, change)
+                self.told_locked(market, change)
+        self.wake()
+
+    def told_locked(self, market: Market, change: MarketStep | None) -> None:
+        """Keep a market's description, and report the change at the next turn."""
+        self.store.tell_market_locked(market)
+        if change is not None:
+            self.session.output.items.append(
+                MarketChange(market.ticker, market.event_ticker, market.series_ticker, change, market)
+            )
 
     def _hand_on(
         self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None

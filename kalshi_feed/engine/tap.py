@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..events import StateChange
+from ..events import MarketStep, StateChange
+from ..messages.listed import Market
 from ..session.wanted import Change
 
 __all__ = ["QUIET", "Reading", "Tap"]
@@ -47,6 +48,9 @@ class Tap(Protocol):
 
     def lost(self, now: float, change: StateChange) -> None:
         """A connection was lost, or a dial failed."""
+
+    def told(self, market: Market, change: MarketStep | None) -> None:
+        """This is known about a market now, and this has happened to it, if anything."""
 
     def renewed(self, now: float) -> None:
         """A fresh session takes over after a bug; called after lost()."""

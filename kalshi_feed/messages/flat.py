@@ -415,6 +415,13 @@ def read_part(cls: type[_P], wire: Mapping[str, Any], needed: str | None) -> tup
     return part, rest
 
 
+def part_object(part: Part) -> dict[str, Any]:
+    """Return the part's fields under their wire names, as read_part() takes them; without those that are
+    None."""
+    found: dict[str, Any] = _plain(part)
+    return found
+
+
 def wire_names(cls: type[FlatMessage]) -> dict[str, str]:
     """The keys of ``msg`` that the class reads, each with the attribute that holds it."""
     return {name: attribute for attribute, name, _ in _plan(cls).fields}

@@ -25,12 +25,13 @@ from .flat import (
     PriceText,
     json_object,
     json_text,
+    part_object,
     read_part,
 )
 from .lifecycle import PriceRange
 from .plain import shown_fields
 
-__all__ = ["Market", "Record", "market_in", "record_in"]
+__all__ = ["Market", "Record", "market_in", "market_json", "record_in"]
 
 _R = TypeVar("_R", bound="Record")
 
@@ -190,6 +191,13 @@ class Market(Record, frozen=True, gc=False, kw_only=True):
 def market_in(wire: Mapping[str, Any]) -> Market:
     """Return the market in an object of ``/markets``. Raises ValueError."""
     return record_in(Market, wire, "ticker")
+
+
+def market_json(market: Market) -> bytes:
+    """Return the market as JSON, as REST writes it: ``market_in`` of that object is an equal market."""
+    fields = part_object(market)
+    fields.pop("extra_json", None)
+    return json_text({**market.extra, **fields})
 
 
 def record_in(cls: type[_R], wire: Mapping[str, Any], needed: str | None) -> _R:

@@ -21,6 +21,7 @@ from ..books.levels import Levels
 from ..books.store import BookStore
 from ..engine.engine import Engine
 from ..errors import ConfigurationError
+from ..messages.listed import Market
 from ..messages.values import count_units, price_decimal, price_units, size_decimal
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
@@ -76,6 +77,7 @@ class SessionCopy(NamedTuple):
 
     session: SessionLine
     books: list[BookCopy]
+    markets: list[Market]  # what was known about those of the books
 
 
 @dataclass
@@ -93,7 +95,12 @@ def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool)
     wants = [line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))]
     line = SessionLine(state=engine.state.value, books=len(tickers), missed=missed, cut=cut, wants=wants)
     engine.session.save(line)
-    return SessionCopy(line, [_copy(books[ticker]) for ticker in tickers])
+    known = engine.store.markets
+    return SessionCopy(
+        line,
+        [_copy(books[ticker]) for ticker in tickers],
+        [known[ticker] for ticker in tickers if ticker in known],
+    )
 
 
 def _copy(book: Book) -> BookCopy:

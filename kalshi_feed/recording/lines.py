@@ -2,7 +2,8 @@
 
 The first line of a file is its header. A checkpoint follows, which is what the session knew at that moment: a
 ``session`` line and its ``book`` lines. Then come the session's inputs in order: frames as they were
-received, commands that were sent, users' requests (a ``wish``), connections made and lost. All lines of one
+received, commands that were sent, users' requests (a ``wish``), connections made and lost, and what follow()
+learned about markets (``told``; after a checkpoint, once more for the markets of its books). All lines of one
 turn of the reader have the same ``recv_ns``.
 
 ``recv_ns`` is Unix time in ns. Subtract ``clock_offset_ns`` and you have time.monotonic_ns(), which is the
@@ -29,7 +30,9 @@ import msgspec
 
 from ..books.book import BookStatus
 from ..engine.tap import QUIET, Reading
-from ..events import StateChange
+from ..events import MarketStep, StateChange
+from ..messages.flat import wire_number
+from ..messages.listed import Market, market_in, market_json
 from ..session.memory import SessionMemory
 
 __all__ = [
@@ -40,12 +43,15 @@ __all__ = [
     "HeaderLine",
     "Line",
     "SessionLine",
+    "ToldLine",
     "WantLine",
     "WishLine",
     "change_line",
     "encode_line",
     "encode_sent",
     "encode_turn",
+    "market_of",
+    "told_line",
 ]
 
 FORMAT: Final = 1
@@ -121,6 +127,13 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
     last_byte_at: float = 0.0
 
 
+class ToldLine(msgspec.Struct, omit_defaults=True):
+    """What was known about a market, as REST writes it, and what had happened to it, if anything."""
+
+    market: msgspec.Raw
+    change: MarketStep | None = None
+
+
 class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
     """A checkpoint: with the next ``books`` lines of books it is everything a session needs to go on.
 
@@ -174,12 +187,14 @@ class Line(msgspec.Struct, omit_defaults=True):
     lost: ChangeLine | None = None
     session: SessionLine | None = None
     book: BookLine | None = None
+    told: ToldLine | None = None
     end: bool = False
     clock_offset_ns: _Offset | None = None
     kalshi_feed_recording: HeaderLine | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode_market: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode  # as rest/ does
 _decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -234,6 +249,16 @@ def change_line(change: StateChange) -> ChangeLine:
         _unix_ns(change.gap_started),
         _unix_ns(change.gap_ended),
     )
+
+
+def told_line(market: Market, change: MarketStep | None = None) -> Line:
+    """Return the line for what is known about a market."""
+    return Line(told=ToldLine(msgspec.Raw(market_json(market)), change))
+
+
+def market_of(told: ToldLine) -> Market:
+    """Read the market from its line. Raises ValueError."""
+    return market_in(_decode_market(told.market))
 
 
 def _unix_ns(moment: datetime | None) -> int | None:

@@ -14,15 +14,26 @@ from typing import Final, NamedTuple
 from ..clocks import read_clocks
 from ..engine.engine import Engine
 from ..engine.tap import QUIET, Reading
-from ..events import StateChange
+from ..events import MarketStep, StateChange
+from ..messages.listed import Market
 from ..session.wanted import Change
 from .checkpoint import Numbers, SessionCopy, take_checkpoint
 from .lines import Line, WantLine, WishLine, change_line
 
-__all__ = ["CheckpointItem", "ClockItem", "Item", "LineItem", "RecordingQueue", "SentItem", "TurnItem"]
+__all__ = [
+    "CheckpointItem",
+    "ClockItem",
+    "Item",
+    "LineItem",
+    "RecordingQueue",
+    "SentItem",
+    "ToldItem",
+    "TurnItem",
+]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 _ITEM_BYTES: Final = 64  # the cost of an item besides its payloads
+_TOLD_BYTES: Final = 2_048  # of a market's description, about
 _CLOCK_MOVED_NS: Final = 100_000_000  # a smaller step of the wall clock is not worth a line
 
 
@@ -77,7 +88,16 @@ class ClockItem(NamedTuple):
     size: int = _ITEM_BYTES
 
 
-Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem
+class ToldItem(NamedTuple):
+    """What was known about a market; the writer makes a line of it."""
+
+    now: float
+    market: Market
+    change: MarketStep | None
+    size: int = _TOLD_BYTES
+
+
+Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | ToldItem
 
 
 class RecordingQueue:
@@ -177,6 +197,12 @@ class RecordingQueue:
         """Queue that a connection was lost, or a dial failed."""
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(lost=change_line(change))))
+
+    def told(self, market: Market, change: MarketStep | None) -> None:
+        """Queue what is known about a market."""
+        now = time.monotonic()
+        self._look_at_clocks(now)
+        self._add(ToldItem(now, market, change))
 
     def renewed(self, now: float) -> None:
         """A fresh session took over after a bug: what it knows is a new checkpoint."""

@@ -42,10 +42,10 @@ from ..session.wanted import Want
 from ..waiting import Clock
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
-from .lines import WishLine
+from .lines import WishLine, market_of
 from .opening import beginning_of, open_source
 from .player import Player, ReplayClock, moment_of, ns_of
-from .reading import Connected, Lost, Record, Trouble, Turn, Wish
+from .reading import Connected, Lost, Record, Told, Trouble, Turn, Wish
 from .requests import ReplayRequests
 from .waits import ReplayStore
 
@@ -275,6 +275,11 @@ class ReplayEngine(Engine):
             self._connected(record, now)
         elif isinstance(record, Lost):
             self._lost(record, now)
+        elif isinstance(record, Told):
+            with self.store.change():
+                self.told_locked(market_of(record.told), record.told.change)
+                items, changed, _ = self._take_locked()
+            self._hand_on(items, changed)
 
     def _turn(self, turn: Turn, now: float, player: Player | None) -> None:
         self._turn_reading = turn.reading

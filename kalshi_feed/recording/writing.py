@@ -29,8 +29,8 @@ from ..version import __version__
 from ..waiting import Signal
 from .checkpoint import lines_of
 from .files import FileFailed, RecordingFile, check_name, next_name, patiently
-from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn
-from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, SentItem, TurnItem
+from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, told_line
+from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, SentItem, ToldItem, TurnItem
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -283,6 +283,8 @@ class Recording:
         self._write([encode_line(Line(session=fresh.copy.session), ns)])
         for book in lines_of(fresh.copy):
             self._write([encode_line(Line(book=book), ns)])
+        for market in fresh.copy.markets:
+            self._write([encode_line(told_line(market), ns)])
         if fresh.new_part:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
@@ -448,7 +450,9 @@ class Recording:
         )
 
 
-def _encode_other(ns: int, item: SentItem | LineItem | ClockItem) -> bytes:
+def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | ToldItem) -> bytes:
+    if isinstance(item, ToldItem):
+        return encode_line(told_line(item.market, item.change), ns)
     if isinstance(item, SentItem):
         return encode_sent(ns, item.commands)
     return encode_line(
