@@ -96,9 +96,9 @@ class MarketChange(Event):
     """Something happened to a market that follow() follows, or was already so when it began.
 
     ``change``: "announced", "opened", "closed", "determined" and "settled" come in this order, each once, even
-    if the feed learned of several at once; "paused", "resumed" and "rescheduled" come in between, and a market
-    that opens again after its close continues with "opened". Markets open and close by the clock, in no fixed
-    order with their first and last trades. ``market`` is what is known about it by then.
+    if the feed learned of several at once; in between come "paused", "resumed" and "rescheduled". A market
+    that is to close later after it has closed goes on with "opened". Markets open and close by the clock, in
+    no fixed order with their first and last trades. ``market`` is what is known about it by then.
     """
 
     market_ticker: str

@@ -47,9 +47,8 @@ CORE = {
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",
-    "feed": "by_type callbacks subscription recording engine connection dispatch session books stats "
-    "credentials events waiting "
-    "errors",
+    "feed": "by_type callbacks subscription recording following engine connection dispatch session books "
+    "stats credentials events waiting errors",
     "": "compiled feed subscription recording dispatch session books stats messages credentials events "
     "errors version",
 }
@@ -59,6 +58,7 @@ ON_TOP = {
     "sinks": "core",
     "cli": "core rest simulator sinks",
     "rest": "core",
+    "following": "core rest",
     "__main__": "cli",
 }
 MAY_IMPORT = CORE | ON_TOP
@@ -93,6 +93,7 @@ PURE = (
     "books.levels",
     "errors",
     "events",
+    "following.roster",
     "messages",
     "meters",
     "session",

@@ -1,0 +1,338 @@
+"""The markets of a series or an event: what is known about each, what has happened, which to subscribe to.
+
+Owns Roster, the state machine behind follow(). It merges two sources by ticker: lists from REST, which are
+complete but may be seconds old, and lifecycle messages, which are quick but may be missing. No source says
+when a market opens or closes as scheduled; that is up to the clock, so every method is told the exchange's
+time (Unix seconds). No threads, no clock, no I/O.
+
+A market's life has five steps, ``STEPS``, and goes through them in order. Whatever the source, a market that
+is found further on takes all the steps in between, so each is reported once. Only a market that is rescheduled
+to close in the future after it has closed goes back, to be opened again. "paused", "resumed" and
+"rescheduled" are reported beside the steps.
+
+A list from REST was made at a moment between its request and its answer. For a market about which a message
+came since a little before the request, the times and the state in the list may be older than the message, and
+are ignored; the next list brings them again. Steps never go back because of a list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ..events import MarketStep
+from ..messages import MarketLifecycle
+from ..messages.listed import Market
+
+__all__ = ["STEPS", "Roster"]
+
+STEPS: Final[tuple[MarketStep, ...]] = ("announced", "opened", "closed", "determined", "settled")
+_ANNOUNCED, _OPENED, _CLOSED, _DETERMINED, _SETTLED = range(5)
+# What REST says of a market; with any other word, the clock decides.
+_STEP_OF_STATUS: Final = {
+    "unopened": _ANNOUNCED,
+    "initialized": _ANNOUNCED,
+    "active": _OPENED,
+    "open": _OPENED,
+    "inactive": _OPENED,
+    "paused": _OPENED,
+    "closed": _CLOSED,
+    "determined": _DETERMINED,
+    "disputed": _DETERMINED,
+    "amended": _DETERMINED,
+    "settled": _SETTLED,
+    "finalized": _SETTLED,
+}
+_PAUSED: Final = ("inactive", "paused")
+_STATUS: Final = ("unopened", "active", "closed", "determined", "finalized")  # by step, after a message
+_LATE: Final = 5.0  # seconds by which a list may be older than its request, and a clock be wrong
+MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
+_REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
+KEPT_CLOSED: Final = 2_000  # closed markets that are waited for until they are settled; then the oldest go
+
+
+class _Followed:
+    """One market. Owned by its roster."""
+
+    __slots__ = (
+        "close_at",
+        "closed_at",
+        "heard_at",
+        "is_chosen",
+        "is_paused",
+        "market",
+        "open_at",
+        "over_at",
+        "step",
+        "told",
+    )
+
+    def __init__(self, market: Market) -> None:
+        self.step = -1  # the index in STEPS that it has reached; -1 before the first look
+        self.told = -1  # the one that was reported; behind ``step`` while where() says no
+        self.is_paused = False
+        self.is_chosen = False  # what where() has said
+        self.heard_at = -math.inf  # when the last lifecycle message came
+        self.closed_at = math.inf  # when it closed; linger counts from here
+        self.over_at = math.inf  # when it was found to be settled
+        self.set(market)
+
+    def set(self, market: Market) -> None:
+        """Keep a new description; its times are also kept as Unix seconds, because they are read often."""
+        self.market = market
+        opens, closes = market.open_at, market.close_at
+        self.open_at = -math.inf if opens is None else opens.timestamp()
+        self.close_at = math.inf if closes is None else closes.timestamp()
+
+
+class Roster:
+    """The followed markets. Not thread-safe: owned by its follower.
+
+    Exactly one of ``series`` and ``event`` is given. ``where`` chooses among the markets and must not raise.
+    ``lead`` and ``linger`` are seconds: how long before its opening a market is wanted, and how long after its
+    close. ``limit``: so many of the open ones are wanted, those that close soonest; the others do not count
+    while they linger, and neither does a market that closes within ``lead``, so that the next one can begin.
+    """
+
+    def __init__(
+        self,
+        *,
+        series: str | None,
+        event: str | None,
+        lead: float,
+        linger: float,
+        limit: int | None = None,
+        where: Callable[[Market], bool] = lambda market: True,
+    ) -> None:
+        self._series = series
+        self._event = event
+        self._lead = lead
+        self._linger = linger
+        self._limit = limit
+        self._where = where
+        self._followed: dict[str, _Followed] = {}
+        self._news: list[tuple[Market, MarketStep | None]] = []
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    # -- what comes in ---------------------------------------------------------------------------------------
+
+    def listed(self, markets: Iterable[Market], asked_at: float, now: float) -> None:
+        """Take in markets from REST, which was asked at ``asked_at``."""
+        for market in markets:
+            known = self._followed.get(market.ticker)
+            step = _STEP_OF_STATUS.get((market.status or "").lower())
+            if known is None:
+                known = _Followed(market)
+                if (step is not None and step >= _CLOSED) or known.close_at <= now:
+                    continue  # it was over before it was ever known
+                self._followed[market.ticker] = known
+                self._choose(known)
+                self._look(known, now, step)
+            elif known.heard_at >= asked_at - _LATE:
+                kept = known.market
+                market = replace(
+                    market,
+                    status=kept.status or market.status,
+                    result=kept.result or market.result,
+                    open_time=market.open_time if kept.open_time is None else kept.open_time,
+                    close_time=market.close_time if kept.close_time is None else kept.close_time,
+                )
+                self._change(known, market, now, None)
+                continue
+            else:
+                if step is not None and step < known.step:
+                    market = replace(market, status=known.market.status)
+                self._change(known, market, now, step)
+            if step == _OPENED:
+                self._pause(known, market.status in _PAUSED)
+
+    def heard(self, message: MarketLifecycle, now: float) -> bool:
+        """Take in a lifecycle message; return whether it is about a market of this roster."""
+        ticker = message.market_ticker
+        if not ticker:
+            return False
+        known = self._followed.get(ticker)
+        if known is None:
+            if message.event_type != "created" or not self._is_ours(message):
+                return False
+            known = self._followed[ticker] = _Followed(_told(Market(ticker=ticker), message))
+            known.heard_at = now
+            self._choose(known)
+            self._look(known, now, None)
+            return True
+        known.heard_at = now
+        step = {"determined": _DETERMINED, "settled": _SETTLED}.get(message.event_type or "")
+        market = _told(known.market, message)
+        if step is not None:
+            market = replace(market, status=_STATUS[step])
+        self._change(known, market, now, step)
+        if message.event_type in ("activated", "deactivated"):
+            self._pause(known, message.event_type == "deactivated")
+        return True
+
+    def advance(self, now: float) -> None:
+        """Let the clock open and close markets, and forget those that are over."""
+        for known in self._followed.values():
+            self._look(known, now, None)
+        over = [
+            ticker
+            for ticker, one in self._followed.items()
+            if now >= one.over_at + _REMEMBERED and not self._lingers(one, now)
+        ]
+        closed = [t for t, one in self._followed.items() if one.step in (_CLOSED, _DETERMINED)]
+        for ticker in over + closed[:-KEPT_CLOSED]:
+            del self._followed[ticker]
+
+    # -- what comes of it ------------------------------------------------------------------------------------
+
+    def take_news(self) -> list[tuple[Market, MarketStep | None]]:
+        """Hand over what is new about the chosen markets, in order: with None, only the description changed."""
+        news, self._news = self._news, []
+        return news
+
+    def wanted(self, now: float) -> list[str]:
+        """The markets to be subscribed to now, those that close soonest first."""
+        begun = [one for one in self._followed.values() if one.is_chosen and one.open_at - self._lead <= now]
+        begun.sort(key=lambda one: (one.close_at, one.market.ticker))
+        found, counted = [], 0
+        for one in begun:
+            if one.step >= _CLOSED:
+                if self._lingers(one, now):
+                    found.append(one.market.ticker)
+            elif self._limit is None or one.close_at - self._lead <= now:
+                found.append(one.market.ticker)
+            elif counted < self._limit:
+                counted += 1
+                found.append(one.market.ticker)
+        return found
+
+    def next_at(self, now: float) -> float:
+        """When advance() and wanted() have something new, if nothing comes in; inf for never."""
+        found = math.inf
+        for one in self._followed.values():
+            for at in (
+                one.open_at - self._lead,
+                one.open_at,
+                one.close_at - self._lead,
+                one.close_at,
+                one.closed_at + self._linger,
+            ):
+                if now < at < found:
+                    found = at
+        return found
+
+    def unlisted(self, listed: Iterable[str]) -> list[str]:
+        """The markets that REST must be asked about by name, because they are not among ``listed``: those
+        whose end is not known yet, the newest ones first."""
+        missing = self._followed.keys() - set(listed)
+        tickers = [
+            ticker
+            for ticker, one in self._followed.items()
+            if ticker in missing and (one.step < _SETTLED or not one.market.result)
+        ]
+        return tickers[: -MOST_ASKED - 1 : -1]
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _is_ours(self, message: MarketLifecycle) -> bool:
+        event = message.additional_metadata and message.additional_metadata.event_ticker
+        if self._event is not None:
+            return event == self._event
+        return (event or message.market_ticker or "").partition("-")[0] == self._series
+
+    def _lingers(self, known: _Followed, now: float) -> bool:
+        return known.step >= _CLOSED and now < known.closed_at + self._linger
+
+    def _change(self, known: _Followed, market: Market, now: float, step: int | None) -> None:
+        """A source has told about a known market: report what differs."""
+        before, reported = known.market, len(self._news)
+        known.set(market)
+        if before != market:
+            self._choose(known)
+            is_moved = _differs(before.open_at, market.open_at) or _differs(before.close_at, market.close_at)
+            if is_moved and (known.step < _CLOSED or (known.step == _CLOSED and known.close_at > now)):
+                if known.step == _CLOSED:
+                    known.step = known.told = _ANNOUNCED
+                    known.closed_at = math.inf
+                self._report(known, "rescheduled")
+        self._look(known, now, step)
+        if before != market and len(self._news) == reported:
+            self._report(known, None)
+
+    def _look(self, known: _Followed, now: float, step: int | None) -> None:
+        """Go as far as the clock, or ``step`` if a source has said that one, is; report the steps."""
+        reached = _CLOSED if known.close_at <= now else _OPENED if known.open_at <= now else _ANNOUNCED
+        if step is not None and step >= reached:
+            reached = step
+        elif reached > known.step and not known.is_paused:
+            known.market = replace(known.market, status=_STATUS[reached])
+        if known.step < _CLOSED <= reached:
+            # closed early, it closes now; closed long ago, it does not linger
+            known.closed_at = min(now, max(known.close_at, now - self._linger))
+            known.is_paused = False
+        if known.step < _SETTLED <= reached:
+            known.over_at = now
+        known.step = max(known.step, reached)
+        if known.is_chosen:
+            for number in range(known.told + 1, known.step + 1):
+                self._report(known, STEPS[number])
+            known.told = known.step
+
+    def _pause(self, known: _Followed, is_paused: bool) -> None:
+        if known.is_paused is not is_paused and known.step < _CLOSED:
+            known.is_paused = is_paused
+            known.market = replace(known.market, status="inactive" if is_paused else _STATUS[known.step])
+            self._report(known, "paused" if is_paused else "resumed")
+
+    def _choose(self, known: _Followed) -> None:
+        known.is_chosen = self._where(known.market)
+
+    def _report(self, known: _Followed, change: MarketStep | None) -> None:
+        if known.is_chosen:
+            self._news.append((known.market, change))
+
+
+def _differs(before: datetime | None, now: datetime | None) -> bool:
+    """Whether a time that was known is another one now."""
+    return before is not None and now is not None and before != now
+
+
+def _told(market: Market, message: MarketLifecycle) -> Market:
+    """The market with what a lifecycle message says about it."""
+    known = {
+        "open_time": message.open_ts,
+        "close_time": message.close_ts,
+        "result": message.result,
+        "settlement_value_dollars": message.settlement_value,
+        "settlement_ts": message.settled_ts,
+        "price_level_structure": message.price_level_structure or None,
+        "price_ranges": message.price_ranges,
+        "exchange_index": message.exchange_index,
+        "strike_type": message.strike_type,
+        "floor_strike": message.floor_strike,
+        "cap_strike": message.cap_strike,
+        "custom_strike_json": message.custom_strike_json,
+        "yes_sub_title": message.yes_sub_title,
+    }
+    about: Any = message.additional_metadata
+    if about is not None:
+        known |= {
+            "event_ticker": about.event_ticker,
+            "title": about.title or about.name,
+            "yes_sub_title": about.yes_sub_title,
+            "no_sub_title": about.no_sub_title,
+            "rules_primary": about.rules_primary,
+            "can_close_early": about.can_close_early,
+            "expected_expiration_time": about.expected_expiration_ts,
+            "strike_type": about.strike_type,
+            "floor_strike": about.floor_strike,
+            "cap_strike": about.cap_strike,
+            "custom_strike_json": about.custom_strike_json,
+        }
+    return replace(market, **{name: value for name, value in known.items() if value is not None})
