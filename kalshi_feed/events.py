@@ -95,10 +95,10 @@ class Lagged(Event):
 class MarketChange(Event):
     """Something happened to a market that follow() follows, or was already so when it began.
 
-    ``change``: "announced", "opened", "closed", "determined" and "settled" come in this order, each once, even
-    if the feed learned of several at once; in between come "paused", "resumed" and "rescheduled". A market
-    that is to close later after it has closed goes on with "opened". Markets open and close by the clock, in
-    no fixed order with their first and last trades. ``market`` is what is known about it by then.
+    ``change``: "announced", "opened", "closed", "determined" and "settled" come in this order, each once,
+    even if the feed learned of several at once; in between come "paused", "resumed" and "rescheduled". A
+    market that is to close later after it has closed goes on with "opened". Markets open and close by the
+    clock, in no fixed order with their first and last trades. ``market`` is what is known about it by then.
     """
 
     market_ticker: str

@@ -9,7 +9,7 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import lru_cache
@@ -43,6 +43,10 @@ from .waiting import checked_timeout
 
 if TYPE_CHECKING:
     import ssl
+
+    from .following import Following
+    from .messages.listed import Market
+    from .rest import Rest
 
 __all__ = ["DEMO_URL", "PRODUCTION_URL", "KalshiFeed"]
 
@@ -402,6 +406,46 @@ class KalshiFeed(Callbacks, ByType):
         want = Want(wanted_channels, selector, keys, options)
         self._engine.requests.subscribe(want)
         return Subscription(self._engine.requests, want)
+
+    def follow(
+        self,
+        *,
+        series: str | None = None,
+        event: str | None = None,
+        channels: str | Iterable[str] = ("orderbook_delta", "trade"),
+        where: Callable[[Market], object] | None = None,
+        lead: float = 5.0,
+        linger: float = 60.0,
+        limit: int | None = None,
+        rest: Rest | None = None,
+    ) -> Following:
+        """Subscribe to the markets of a series or an event, whichever they are: open ones now, new ones
+        ``lead`` seconds before they open, and closed ones until ``linger`` seconds after their close.
+
+        Never blocks. on_market reports what happens to them, ``book.market`` is what is known about each.
+        ``where(market)`` chooses among them; it runs on the feed's own thread, again whenever something about
+        the market has changed, and one that raises means no. ``limit``: only so many, those that close
+        soonest. ``rest``: a Rest to list them with; by default one without a key, for the feed's exchange.
+        Also subscribes to market_lifecycle_v2.
+
+        In a replay it follows what the recorded feed followed, and asks nothing. Needs the extra ``rest``
+        otherwise. Raises ConfigurationError at once for anything that cannot work, including the combos
+        (KXMVE…), whose markets nobody could follow one by one.
+        """
+        self._engine.check()
+        from .following import follow
+
+        return follow(
+            self._engine,
+            series=series,
+            event=event,
+            channels=channel_names(channels),
+            where=where,
+            lead=lead,
+            linger=linger,
+            limit=limit,
+            rest=rest,
+        )
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

@@ -47,8 +47,8 @@ CORE = {
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",
-    "feed": "by_type callbacks subscription recording following engine connection dispatch session books "
-    "stats credentials events waiting errors",
+    "feed": "by_type callbacks subscription recording following rest engine connection dispatch session "
+    "books stats messages credentials events waiting errors",
     "": "compiled feed subscription recording dispatch session books stats messages credentials events "
     "errors version",
 }

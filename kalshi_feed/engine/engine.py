@@ -41,6 +41,7 @@ from ..session.wanted import Wanted
 from ..stats import FeedStats, Health
 from ..threads import FeedingThread, ServiceThread, is_logging, log_safely
 from ..waiting import Clock
+from .companion import Companion
 from .metering import Metering
 from .requests import UserRequests
 from .state import State
@@ -97,6 +98,7 @@ class Engine(ABC):
             queue_size=queue_size, overflow=overflow, workers=workers, name=name
         )
         self._reader: FeedingThread | None = None  # the last one, running or not
+        self.companions: dict[Companion, None] = {}  # start and end with the feed; single operations only
         self._closings = 0  # calls of close() so far: shows start() that one came in between
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._metering = Metering(clock)
@@ -193,7 +195,7 @@ class Engine(ABC):
                 raise KalshiFeedError(
                     "the feed is still closing; start it again later, and not from its own callbacks"
                 )
-        reader = self._new_reader(f"{self._name}-kalshi-feed-reader" if self._name else "kalshi-feed-reader")
+        reader = self._new_reader(self.thread_name("reader"))
         try:
             with self.store.lock:
                 # the first of several concurrent calls, and no close() since, say from a signal handler
@@ -211,6 +213,8 @@ class Engine(ABC):
             if is_first:
                 self.dispatcher.start()
                 reader.start()
+                for companion in tuple(self.companions):
+                    companion.start()
             else:
                 reader.cancel()
         except BaseException:  # also Ctrl-C, or any exception from a signal handler, between any two lines
@@ -252,6 +256,9 @@ class Engine(ABC):
                 self._closers.discard(me)
         if self._reader is reader:  # otherwise it was started again meanwhile
             self._mark_closed("close")
+        for companion in tuple(self.companions):
+            if wait:
+                companion.join(deadline + _GRACE)
         if wait and self.recording is not None:
             self.recording.join(max(deadline - time.monotonic(), 0.0) + 0.5)
 
@@ -285,6 +292,8 @@ class Engine(ABC):
         reader, tap = self._reader, self.tap
         if self.store.forked:
             return reader
+        for companion in tuple(self.companions):
+            companion.stop()
         if reader is not None:
             reader.stop(deadline)
             self.dispatcher.unblock()
@@ -396,6 +405,8 @@ class Engine(ABC):
         except BaseException as broken:  # the dispatcher has failed
             _as_fatal(broken)
         self.dispatcher.end_streams(fatal)
+        for companion in tuple(self.companions):
+            companion.stop()
         reader = self._reader
         self.dispatcher.close(
             reader.close_deadline if reader and fatal is None else time.monotonic() + _FAILED_CLOSE
@@ -439,6 +450,25 @@ class Engine(ABC):
             more, _, _ = self.session.output.take()
             kept = self.store.release_locked(changed)
         self._hand_on(items + more, kept)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has not ended."""
+        return self._state.value in _RUNNING
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Our clock minus the exchange's at the last handshake, in seconds; None before the first."""
+        return self._metering.clock_skew
+
+    @property
+    def connected_at(self) -> float | None:
+        """When the current connection was made (time.monotonic()); None without one."""
+        return self.session.connected_at if self._state.is_connected else None
+
+    def thread_name(self, role: str) -> str:
+        """The name of one of the feed's threads, such as "kalshi-feed-reader"."""
+        return f"{self._name}-kalshi-feed-{role}" if self._name else f"kalshi-feed-{role}"
 
     # -- being recorded --------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ methods of Host are for the reader thread only.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from ..clocks import moment
 from ..connection.dial import dial
+from ..connection.environment import REST_VARIABLE, rest_url_of
 from ..connection.proxy import Proxy
 from ..connection.reader import LEAST_STALL, Reader
 from ..connection.transport import Transport
@@ -83,6 +85,17 @@ class LiveEngine(Engine):
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
         self._socketio_warned = False  # whether _warn_of_socketio() has warned
         self._clock_tried = False  # whether the exchange's time was tried since the last connection
+
+    @property
+    def rest_context(self) -> Any:
+        """The TLS settings for the exchange's REST API: those of the feed; None where the feed needs none."""
+        return self._ssl_context
+
+    @property
+    def rest_url(self) -> str:
+        """The url of the exchange's REST API. Raises ConfigurationError for an exchange of which that is not
+        known."""
+        return os.environ.get(REST_VARIABLE) or rest_url_of(self._endpoint.url)
 
     def start(self) -> None:
         """Start the threads, and log a warning about a second feed for the same account. See Engine."""

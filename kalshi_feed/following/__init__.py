@@ -1,4 +1,253 @@
 """A series or an event as one subscription, whose markets change by themselves: what feed.follow() does.
 
-Layers, downwards: following > follower > roster. Needs the extra ``rest``.
+Owns Following, the handle, and follow(), which checks the arguments. Layers, downwards: this > follower >
+roster. Needs the extra ``rest``, but not in a replay.
 """
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from ..engine.engine import Engine
+from ..engine.live import LiveEngine
+from ..errors import ConfigurationError, FeedClosedError, SubscriptionError
+from ..messages.listed import Market
+from ..session.channels import names, rule_of
+from ..session.wanted import Want
+from ..subscription import Subscription, SubscriptionState
+from ..threads import log_safely
+from .follower import LIFECYCLE, Follower
+from .roster import Roster
+
+if TYPE_CHECKING:
+    from ..rest import Rest
+
+__all__ = ["Following", "follow"]
+
+_COMBOS: Final = "KXMVE"
+_logger: Final = logging.getLogger("kalshi_feed")
+
+
+class Following:
+    """What one follow() call requested. Thread-safe; only wait() blocks.
+
+    It outlives reconnects, close() and start(). Its markets change by themselves; see feed.follow().
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        series: str | None,
+        event: str | None,
+        where: Callable[[Market], bool],
+        want: Want,
+        lifecycle: Want,
+        follower: Follower | None,
+    ) -> None:
+        self._engine = engine
+        self._series = series
+        self._event = event
+        self._where = where
+        self._want = want
+        self._lifecycle = lifecycle
+        self._follower = follower  # None in a replay
+        self._subscription = Subscription(engine.requests, want)
+
+    @property
+    def series(self) -> str | None:
+        """The followed series; None if it is an event."""
+        return self._series
+
+    @property
+    def event(self) -> str | None:
+        """The followed event; None if it is a series."""
+        return self._event
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The requested channels; market_lifecycle_v2 comes in addition."""
+        return self._subscription.channels
+
+    @property
+    def market_tickers(self) -> tuple[str, ...]:
+        """The markets subscribed to at this moment; in a replay, those that were."""
+        if self._follower is not None:
+            return self._subscription.market_tickers
+        recorded = self._engine.requests.look(self._recorded_locked)
+        return tuple(market.ticker for market in recorded if self._where(market))  # without the lock
+
+    @property
+    def markets(self) -> Mapping[str, Market]:
+        """What is known about each of them, by ticker (a copy)."""
+        tickers, known = self.market_tickers, self._engine.store.markets
+        return {ticker: market for ticker in tickers if (market := known.get(ticker)) is not None}
+
+    @property
+    def sids(self) -> Mapping[str, int]:
+        """Channel to sid, the exchange's current number for it; confirmed channels only."""
+        return self._subscription.sids
+
+    @property
+    def error(self) -> SubscriptionError | None:
+        """The exchange's refusal, also of market_lifecycle_v2, or None."""
+        return self._subscription.error or self._lifecycle.error
+
+    @property
+    def state(self) -> SubscriptionState:
+        """PENDING until the markets are known and confirmed; otherwise as in SubscriptionState."""
+        state = self._subscription.state
+        is_pending = self._follower is not None and not self._follower.is_listed
+        return SubscriptionState.PENDING if state is SubscriptionState.ACTIVE and is_pending else state
+
+    def wait(self, timeout: float | None = None) -> Following:
+        """Wait until the markets are known and the exchange has confirmed them; return this.
+
+        There may be none at this moment. ``timeout`` is in seconds; None waits indefinitely. Raises
+        SubscriptionError if the exchange has refused one, WaitTimeout, the feed's fatal error,
+        FeedClosedError.
+        """
+        requests, follower = self._engine.requests, self._follower
+
+        def check() -> bool | None:
+            if (error := self._want.error or self._lifecycle.error) is not None:
+                raise error.fresh()
+            if self._want.closed:
+                raise FeedClosedError("it was ended by unsubscribe()")
+            return ((follower is None or follower.is_listed) and requests.confirmed(self._want)) or None
+
+        self._engine.store.wait(check, timeout, lambda: f"the markets of {self._subject} are not known yet")
+        return self
+
+    def unsubscribe(self) -> None:
+        """Stop following, and unsubscribe from its markets. Idempotent; other subscriptions stay."""
+        self._engine.check()
+        if self._follower is not None:
+            self._engine.companions.pop(self._follower, None)
+            self._follower.stop()
+        for want in (self._want, self._lifecycle):
+            self._engine.requests.unsubscribe(want)
+
+    def _recorded_locked(self) -> list[Market]:
+        """The markets of a replay: those wanted in the recording that belong to the series or event."""
+        wanted, known = self._engine.wanted.channels, self._engine.store.markets
+        tickers = chain(*(wanted[name].holders for name in self._want.channels if name in wanted))
+        markets = [known[ticker] for ticker in dict.fromkeys(tickers) if ticker in known]
+        if self._event is not None:
+            return [market for market in markets if market.event_ticker == self._event]
+        return [market for market in markets if market.series_ticker == self._series]
+
+    @property
+    def _subject(self) -> str:
+        return f"the series {self._series}" if self._event is None else f"the event {self._event}"
+
+    def __repr__(self) -> str:
+        count = len(self.market_tickers)
+        return f"<Following {self._subject}, {count} market{'' if count == 1 else 's'}, {self.state.value}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a Following belongs to its feed and cannot be pickled or copied")
+
+
+def follow(
+    engine: Engine,
+    *,
+    series: str | None,
+    event: str | None,
+    channels: tuple[str, ...],
+    where: Callable[[Market], object] | None,
+    lead: float,
+    linger: float,
+    limit: int | None,
+    rest: Rest | None,
+) -> Following:
+    """Begin to follow; see KalshiFeed.follow(). Raises ConfigurationError."""
+    if (series is None) is (event is None):
+        raise ConfigurationError("follow() needs a series or an event: write series='KXBTC15M', for example")
+    word, subject = ("series", series) if event is None else ("event", event)
+    found = names(subject or "", word)
+    if len(found) != 1 or not isinstance(subject, str):
+        raise ConfigurationError(f"{word} must be one ticker; call follow() once for each")
+    if subject.startswith(_COMBOS):
+        raise ConfigurationError(
+            f"{subject!r}: combos ({_COMBOS}…) are not on {LIFECYCLE}; subscribe by ticker"
+        )
+    for name in channels:
+        if "market_tickers" not in rule_of(name).selectors:
+            raise ConfigurationError(f"{name} cannot be followed: it is not subscribed to by market ticker")
+    for argument, value in (("lead", lead), ("linger", linger)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise ConfigurationError(f"{argument} must be a number of seconds, at least 0, not {value!r}")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ConfigurationError(
+            f"limit must be a whole number of markets, at least 1, or None, not {limit!r}"
+        )
+    if where is not None and not callable(where):
+        raise ConfigurationError(f"where must be a function of a Market, not {type(where).__name__}")
+    chosen = _Chosen(engine, where) if where is not None else _every
+    want, lifecycle = Want(channels, "market_tickers", (), {}), Want((LIFECYCLE,), None, (), {})
+    follower = None
+    if not engine.store.is_past:
+        roster = Roster(series=series, event=event, lead=lead, linger=linger, limit=limit, where=chosen)
+        follower = Follower(
+            engine,
+            roster,
+            _rest_of(engine, rest),
+            lambda rest: _listed(rest, series, event),
+            want,
+            lifecycle,
+            engine.thread_name("follow"),
+        )
+    engine.requests.subscribe(lifecycle)
+    engine.requests.subscribe(want)
+    if follower is not None:
+        engine.companions[follower] = None
+        if engine.is_running:
+            follower.start()
+    return Following(engine, series, event, chosen, want, lifecycle, follower)
+
+
+def _listed(rest: Rest, series: str | None, event: str | None) -> Iterator[Market]:
+    yield from rest.markets(series=series, event=event, status="unopened")
+    yield from rest.markets(series=series, event=event, status="open")  # later: one may open in between
+
+
+def _rest_of(engine: Engine, given: Rest | None) -> Callable[[], tuple[Rest, bool]]:
+    Rest(url=url, ssl_context=context).close()  # whatever is wrong with them is raised here and now
+    from ..rest import Rest  # needs requests
+
+    if given is not None:
+        if not isinstance(given, Rest):
+            raise ConfigurationError(f"rest must be a Rest, not {type(given).__name__}")
+        return lambda: (given, False)
+    assert isinstance(engine, LiveEngine)  # a replay asks nothing
+    url, context = engine.rest_url, engine.rest_context
+    Rest(url=url, ssl_context=context).close()  # now, so that what is wrong with them is raised here
+    return lambda: (Rest(url=url, ssl_context=context), True)
+
+
+def _every(market: Market) -> bool:
+    return True
+
+
+class _Chosen:
+    """The user's where(), as a function that does not raise. Used by one thread at a time."""
+
+    def __init__(self, engine: Engine, where: Callable[[Market], object]) -> None:
+        self._engine = engine
+        self._where = where
+        self._is_logged = False
+
+    def __call__(self, market: Market) -> bool:
+        try:
+            return bool(self._where(market))
+        except Exception as error:
+            text = f"where() of follow() raised {error!r} for {market.ticker}, which counts as no"
+            if not self._is_logged:
+                self._is_logged = True
+                log_safely(_logger, logging.ERROR, "%s", text, error=error)
+            self._engine.report_fault("callback", text, error)
+            return False

@@ -6,8 +6,8 @@ when a market opens or closes as scheduled; that is up to the clock, so every me
 time (Unix seconds). No threads, no clock, no I/O.
 
 A market's life has five steps, ``STEPS``, and goes through them in order. Whatever the source, a market that
-is found further on takes all the steps in between, so each is reported once. Only a market that is rescheduled
-to close in the future after it has closed goes back, to be opened again. "paused", "resumed" and
+is found further on takes all the steps in between, so each is reported once. Only a market that is
+rescheduled to close in the future after it has closed goes back, to be opened again. "paused", "resumed" and
 "rescheduled" are reported beside the steps.
 
 A list from REST was made at a moment between its request and its answer. For a market about which a message
@@ -93,8 +93,8 @@ class Roster:
     """The followed markets. Not thread-safe: owned by its follower.
 
     Exactly one of ``series`` and ``event`` is given. ``where`` chooses among the markets and must not raise.
-    ``lead`` and ``linger`` are seconds: how long before its opening a market is wanted, and how long after its
-    close. ``limit``: so many of the open ones are wanted, those that close soonest; the others do not count
+    ``lead`` and ``linger`` are seconds: how long before its opening a market is wanted, and how long after
+    its close. ``limit``: so many of the open ones are wanted, those that close soonest; the others do not
     while they linger, and neither does a market that closes within ``lead``, so that the next one can begin.
     """
 
@@ -192,7 +192,7 @@ class Roster:
     # -- what comes of it ------------------------------------------------------------------------------------
 
     def take_news(self) -> list[tuple[Market, MarketStep | None]]:
-        """Hand over what is new about the chosen markets, in order: with None, only the description changed."""
+        """Hand over what is new about the chosen markets, in order. None: only the description changed."""
         news, self._news = self._news, []
         return news
 

@@ -216,6 +216,11 @@ class Session:
         parts = (self.reconciler, self.repair, self.cross_check, self.unknown_markets)
         return min(part.next_deadline() for part in parts)
 
+    @property
+    def connected_at(self) -> float | None:
+        """When the connection was made (time.monotonic()); None without one."""
+        return self._connected_at
+
     def confirmed(self, channel: str, keys: Iterable[str]) -> bool:
         """Whether the exchange has confirmed ``keys`` (or ALL_MARKETS) of the channel on this connection."""
         if self.reconciler.settled(channel):

@@ -34,6 +34,7 @@ MARKET = market_in(DECODE(msgspec.json.encode(WIRE)))
 
 
 def test_a_market_as_json_is_the_same_market() -> None:
+    assert market_in(DECODE(market_json(Market(ticker="A")))) == Market(ticker="A")
     assert market_in(DECODE(market_json(MARKET))) == MARKET
     assert MARKET.extra == {"brand_new": [1, {"x": None}]} and MARKET.floor_strike == Decimal("100.25")
 

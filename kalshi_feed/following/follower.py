@@ -1,0 +1,274 @@
+"""The threads of one follow(): lifecycle messages, REST's lists and the clock drive its roster.
+
+Owns Follower. Its thread ``kalshi-feed-follow`` is the only one that touches the roster. It waits for
+lifecycle messages on a stream, which the reader fills whatever the callbacks do, and looks a few times a
+second at the clock, the connection and what REST has answered. What follows from that, it hands to the
+engine: markets to subscribe and unsubscribe, and what to report. Those are inputs of the session, and so they
+are in a recording, while this module does not run in a replay.
+
+Requests over REST run one after the other on short-lived threads ``kalshi-feed-rest``, because each may take
+many seconds; they only put their answer into a queue. A list is asked for as soon as the exchange has
+confirmed the lifecycle channel on a new connection, because messages may have been missed before; after a
+gap; and every five minutes. A second request asks by name for the markets that are on none of its lists.
+While REST fails, messages and the clock go on by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..dispatch import MessageStream
+from ..engine.engine import Engine
+from ..errors import FeedClosedError, KalshiFeedError, RestError, WaitTimeout
+from ..events import Gap
+from ..messages import MarketLifecycle
+from ..messages.listed import Market
+from ..session.wanted import Want
+from ..threads import ServiceThread, log_safely
+from .roster import Roster
+
+if TYPE_CHECKING:
+    from ..rest import Rest
+
+__all__ = ["LIFECYCLE", "Follower", "ListedBy"]
+
+LIFECYCLE: Final = "market_lifecycle_v2"
+LIST_EVERY: Final = 300.0  # seconds
+LEAST_BETWEEN: Final = 1.0  # seconds between two lists, however often the connection is lost
+FIRST_RETRY: Final = 5.0  # seconds after a list that failed, although Rest has tried again by itself
+LAST_RETRY: Final = 60.0
+_LOOK: Final = 0.1  # seconds between two looks at the clock
+_LEAST_SKEW: Final = 2.0  # seconds by which a clock may be off before that is taken into account
+_AFTER_DEFECT: Final = 1.0  # seconds
+_logger: Final = logging.getLogger("kalshi_feed")
+
+ListedBy = Callable[["Rest"], Iterable[Market]]
+"""Lists the markets that can still be followed: those that are open, and those that will open."""
+
+
+class _Answer(NamedTuple):
+    """What a request over REST has brought. Immutable."""
+
+    asked_at: float  # the exchange's time of the request, Unix seconds
+    markets: list[Market]
+    error: KalshiFeedError | None
+    is_list: bool  # otherwise the markets were asked for by name
+
+
+class Follower:
+    """What runs beside the feed for one follow(). Thread-safe: start(), stop(), join() and the properties.
+
+    ``make_rest`` makes the Rest to ask, and says whether it has to be closed. ``want`` is the subscription
+    whose markets change, ``lifecycle`` the one to the lifecycle channel.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        roster: Roster,
+        make_rest: Callable[[], tuple[Rest, bool]],
+        listed_by: ListedBy,
+        want: Want,
+        lifecycle: Want,
+        name: str,
+    ) -> None:
+        self._engine = engine
+        self._roster = roster
+        self._make_rest = make_rest
+        self._listed_by = listed_by
+        self._want = want
+        self._lifecycle = lifecycle
+        self._name = name
+        self.is_listed = False  # whether a list has been taken in since the beginning
+        # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
+        self._thread: ServiceThread | None = None
+        self._stopping = True
+        self._stream: MessageStream[MarketLifecycle] | None = None
+        self._rest: Rest | None = None
+        self._closes_rest = False
+        self._rest_thread: ServiceThread | None = None
+        self._answers: deque[_Answer] = deque()  # the REST thread appends, the follower's pops
+        # The follower's thread alone.
+        self._subscribed: dict[str, None] = {}
+        self._due = 0.0  # when the clock has something for the roster: the exchange's time
+        self._looked_at = 0.0  # the exchange's time at the last look, which shows if a clock was set
+        self._list_at = float("inf")  # when to list (time.monotonic())
+        self._listed_at = float("-inf")  # when the last list was asked for
+        self._retry = FIRST_RETRY
+        self._connection: float | None = None  # the one on which the lifecycle channel was last confirmed
+        self._dropped = 0  # messages that the stream had dropped at the last look
+        self._has_gap = False  # set by any thread: messages are missing
+        self._is_failing = False  # REST failed last time, and that was reported
+
+    # -- any thread ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run from now on; see Companion."""
+        with self._engine.store.lock:
+            if not self._stopping:
+                return
+            before, self._stopping = self._thread, False
+            stream = self._stream = self._engine.dispatcher.stream(LIFECYCLE)
+            self._thread = thread = ServiceThread(lambda: self._run(stream, before), self._name)
+        self._engine.dispatcher.register(Gap, self._on_gap)
+        thread.start()
+
+    def stop(self) -> None:
+        """Ask the threads to end; see Companion."""
+        stream, rest = self._stream, self._rest
+        self._stopping = True
+        self._engine.dispatcher.off(self._on_gap)
+        if stream is not None:
+            stream.close()
+        if rest is not None and self._closes_rest:
+            rest.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the threads until ``deadline``; see Companion."""
+        me = ServiceThread.current()
+        for thread in (self._thread, self._rest_thread):
+            if thread is not None and thread is not me:
+                thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _on_gap(self, gap: Gap) -> None:
+        if gap.channel == LIFECYCLE:
+            self._has_gap = True
+
+    # -- the follower's thread -------------------------------------------------------------------------------
+
+    def _run(self, stream: MessageStream[MarketLifecycle], before: ServiceThread | None) -> None:
+        if before is not None:
+            before.join(None)
+        self._rest, self._closes_rest = self._make_rest()
+        self._connection = None
+        self._dropped = 0
+        while not (self._stopping or self._stream is not stream or self._engine.store.forked):
+            try:
+                self._step(stream)
+            except FeedClosedError:
+                break
+            except Exception as defect:
+                if self._stopping:
+                    break
+                log_safely(_logger, logging.ERROR, "defect in kalshi_feed, in follow()", error=defect)
+                self._engine.report_fault("defect", f"a defect in kalshi_feed, in follow(): {defect!r}")
+                time.sleep(_AFTER_DEFECT)
+        if self._closes_rest and self._rest is not None:
+            self._rest.close()
+
+    def _step(self, stream: MessageStream[MarketLifecycle]) -> None:
+        """Wait for a message or the next look, and do all that is due."""
+        timeout, has_news = _LOOK, False
+        try:
+            while True:
+                message = stream.get(timeout)
+                has_news |= self._roster.heard(message, self._now())
+                timeout = 0.0
+        except WaitTimeout:
+            pass
+        now = self._now()
+        while self._answers:
+            self._take(self._answers.popleft(), now)
+            has_news = True
+        if has_news or now >= self._due or now < self._looked_at:
+            self._roster.advance(now)
+            self._apply(now)
+        self._looked_at = now
+        self._look_at_connection(stream)
+        if time.monotonic() >= self._list_at and not self._is_asking():
+            self._list_at, self._listed_at = time.monotonic() + LIST_EVERY, time.monotonic()
+            self._ask(self._listed_by, is_list=True)
+
+    def _now(self) -> float:
+        """The exchange's time: ours, unless it is known to be off."""
+        skew = self._rest.clock_skew if self._rest is not None else None
+        if skew is None:
+            skew = self._engine.clock_skew
+        return time.time() - (skew if skew is not None and abs(skew) >= _LEAST_SKEW else 0.0)
+
+    def _apply(self, now: float) -> None:
+        """Report what is new, and subscribe to what is wanted now: first told, then subscribed."""
+        news = self._roster.take_news()
+        if news:
+            self._engine.tell_markets(news)
+        wanted = dict.fromkeys(self._roster.wanted(now))
+        gone = [ticker for ticker in self._subscribed if ticker not in wanted]
+        new = [ticker for ticker in wanted if ticker not in self._subscribed]
+        if self._want.closed or self._stopping:
+            return
+        if new:
+            self._engine.requests.add_markets(self._want, new)
+        if gone:
+            self._engine.requests.delete_markets(self._want, gone)
+        self._subscribed = wanted
+        self._due = self._roster.next_at(now)
+
+    def _look_at_connection(self, stream: MessageStream[MarketLifecycle]) -> None:
+        """Ask for a list if messages may have been missed."""
+        engine = self._engine
+        connection = engine.requests.look(
+            lambda: engine.connected_at if engine.requests.confirmed(self._lifecycle) else None
+        )
+        missed = self._has_gap or stream.dropped > self._dropped
+        if missed or (connection is not None and connection != self._connection):
+            self._connection = connection if connection is not None else self._connection
+            self._has_gap, self._dropped = False, stream.dropped
+            self._list_at = min(self._list_at, max(time.monotonic(), self._listed_at + LEAST_BETWEEN))
+
+    # -- REST ------------------------------------------------------------------------------------------------
+
+    def _is_asking(self) -> bool:
+        return self._rest_thread is not None and self._rest_thread.is_alive()
+
+    def _ask(self, question: ListedBy, *, is_list: bool) -> None:
+        asked_at, rest = self._now(), self._rest
+        assert rest is not None  # made before the first step
+
+        def ask() -> None:
+            markets: list[Market] = []
+            error: KalshiFeedError | None = None
+            try:
+                markets.extend(question(rest))
+            except KalshiFeedError as failed:
+                error = failed
+            self._answers.append(_Answer(asked_at, markets, error, is_list))
+
+        self._rest_thread = ServiceThread(ask, self._name.replace("-follow", "-rest"))
+        self._rest_thread.start()
+
+    def _take(self, answer: _Answer, now: float) -> None:
+        if answer.error is not None:
+            self._failed(answer.error)
+            return
+        self._is_failing, self._retry = False, FIRST_RETRY
+        self._roster.listed(answer.markets, answer.asked_at, now)
+        if not answer.is_list:
+            return
+        if not self.is_listed:
+            self._roster.advance(now)
+            self._apply(now)
+            self.is_listed = True
+            self._engine.wake()
+        tickers = self._roster.unlisted(market.ticker for market in answer.markets)
+        if tickers:
+            self._ask(lambda rest: rest.markets(tickers=tickers), is_list=False)
+
+    def _failed(self, error: KalshiFeedError) -> None:
+        """Try again later, and report the first of several failures."""
+        if self._stopping:
+            return
+        self._list_at = min(self._list_at, time.monotonic() + self._retry)
+        if not self._is_failing:
+            self._is_failing = True
+            text = f"markets cannot be listed, trying again in {self._retry:.0f} s: {error}"
+            log_safely(_logger, logging.WARNING, "follow: %s", text)
+            self._engine.report_fault("rest", text, error if isinstance(error, RestError) else None)
+        self._retry = min(self._retry * 2, LAST_RETRY)
+
+    def __repr__(self) -> str:
+        details: Any = f"{len(self._subscribed)} of {len(self._roster)} markets"
+        return f"<Follower {self._name}, {details}>"

@@ -1,0 +1,170 @@
+"""feed.follow() against a series of the simulator, live and in a replay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kalshi_feed import ConfigurationError, KalshiFeed, MarketChange, SubscriptionState
+from kalshi_feed.following import Following
+from kalshi_feed.following.roster import STEPS
+from kalshi_feed.messages.listed import Market
+from kalshi_feed.rest import Rest
+from kalshi_feed.simulator import Exchange
+from tests.support import wait_until
+
+SERIES = "KXSIM15M"
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with Exchange(key_type="ed25519") as running:
+        running.rest_tier = None
+        yield running
+
+
+@pytest.fixture
+def rest(exchange: Exchange) -> Iterator[Rest]:
+    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context) as found:
+        yield found
+
+
+@pytest.fixture
+def feed(exchange: Exchange) -> Iterator[KalshiFeed]:
+    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as found:
+        yield found
+
+
+class Watch:
+    """What the callbacks of a feed have seen."""
+
+    def __init__(self, feed: KalshiFeed) -> None:
+        self.steps: dict[str, list[str]] = defaultdict(list)
+        self.seen: dict[str, list[str]] = defaultdict(list)  # "snapshot", "trade"
+        self.untold: list[str] = []  # markets whose snapshot came before anything was known about them
+        self._feed = feed
+        feed.on_market(self._on_market)
+        feed.on_snapshot(self._on_snapshot)
+        feed.on_trade(lambda trade: self.seen[trade.market_ticker].append("trade"))
+
+    def _on_market(self, change: MarketChange) -> None:
+        assert change.market.ticker == change.market_ticker and change.series_ticker == SERIES
+        self.steps[change.market_ticker].append(change.change)
+
+    def _on_snapshot(self, snapshot: Any) -> None:
+        self.seen[snapshot.market_ticker].append("snapshot")
+        if self._feed.book(snapshot.market_ticker).market is None:
+            self.untold.append(snapshot.market_ticker)
+
+
+def test_a_series_from_beginning_to_end(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest, tmp_path: Path
+) -> None:
+    watch = Watch(feed)
+    path = tmp_path / "series.ndjson"
+    recording = feed.record(path)
+    following = feed.follow(series=SERIES, lead=0.8, linger=0.5, rest=rest)
+    assert following.wait(5) is following and following.market_tickers == ()
+    assert following.state is SubscriptionState.ACTIVE
+    assert any(thread.name == "kalshi-feed-follow" for thread in threading.enumerate())
+    run = exchange.run_series(SERIES, every=1, markets=2, rounds=3, pace=100.0)
+    run.wait_for(6, "settled", 15)
+    tickers = set(run.market_tickers)
+    wait_until(lambda: all(watch.steps[ticker] == list(STEPS) for ticker in tickers))
+    wait_until(lambda: following.market_tickers == ())
+    wait_until(lambda: not any(s["channel"] == "orderbook_delta" for s in exchange.subscriptions))
+    assert set(watch.steps) == tickers and not watch.untold
+    assert all("trade" in watch.seen[ticker] for ticker in tickers)
+    assert [ticker for ticker in tickers if watch.seen[ticker][0] != "snapshot"] == []
+    assert sum(exchange.rest_requests.values()) <= 4
+    market = feed.book(run.market_tickers[0]).market
+    assert market is not None and market.result in ("yes", "no") and market.title
+    recording.close()
+
+    replay = KalshiFeed.replay(path)
+    past = Watch(replay)
+    again = replay.follow(series=SERIES)
+    most = 0
+
+    @replay.on_market
+    def _(change: MarketChange) -> None:
+        nonlocal most
+        most = max(most, len(again.market_tickers))
+
+    with replay:
+        replay.run_forever()
+    assert past.steps == watch.steps and not past.untold and most >= 2
+
+
+def test_what_is_open_already(exchange: Exchange, feed: KalshiFeed) -> None:
+    rest = Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context)
+    run = exchange.run_series(SERIES, every=30, markets=3, rounds=1)
+    run.wait_for(3, "opened")
+    watch = Watch(feed)
+    following = feed.follow(
+        series=SERIES, where=lambda market: not market.ticker.endswith("-01"), limit=1, rest=rest
+    )
+    following.wait(5)
+    wait_until(lambda: watch.seen)
+    [ticker] = following.market_tickers
+    assert ticker.endswith("-00") and following.markets[ticker].title
+    assert {ticker[-3:]: steps for ticker, steps in watch.steps.items()} == {
+        "-00": ["announced", "opened"],
+        "-02": ["announced", "opened"],
+    }
+    feed.close()
+    assert not any("kalshi-feed" in thread.name for thread in threading.enumerate())
+    feed.start()
+    wait_until(lambda: len(watch.seen[ticker]) > 1 and "snapshot" in watch.seen[ticker][1:])
+    following.unsubscribe()
+    wait_until(lambda: not exchange.subscriptions)
+    assert following.state is SubscriptionState.CLOSED
+    rest.close()
+
+
+def never(market: Market) -> bool:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "a series or an event"),
+        ({"series": "A", "event": "B"}, "a series or an event"),
+        ({"series": "KXMVECROSS"}, "combos"),
+        ({"series": "A", "channels": "communications"}, "cannot be followed"),
+        ({"series": "A", "lead": -1}, "lead"),
+        ({"series": "A", "linger": float("nan")}, "linger"),
+        ({"series": "A", "limit": 0}, "limit"),
+        ({"series": "A", "where": 1}, "where"),
+        ({"series": "A", "rest": 1}, "rest must be a Rest"),
+        ({"series": "A"}, "KALSHI_REST_URL"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(
+    exchange: Exchange, options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KALSHI_REST_URL", raising=False)
+    feed = KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context)
+    with pytest.raises(ConfigurationError, match=text):
+        feed.follow(**options)
+    assert feed.subscriptions == ()
+
+
+def test_a_where_that_raises_means_no_and_is_reported(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    faults: list[Any] = []
+    feed.on_error(faults.append)
+    exchange.run_series(SERIES, every=30, rounds=1).wait_for(1, "opened")
+    following: Following = feed.follow(series=SERIES, where=never, rest=rest).wait(5)
+    wait_until(lambda: faults)
+    assert faults[0].kind == "callback" and "where()" in faults[0].message
+    assert following.market_tickers == ()
+    time.sleep(0)
