@@ -216,7 +216,7 @@ def _listed(rest: Rest, series: str | None, event: str | None) -> Iterator[Marke
 
 
 def _rest_of(engine: Engine, given: Rest | None) -> Callable[[], tuple[Rest, bool]]:
-    Rest(url=url, ssl_context=context).close()  # whatever is wrong with them is raised here and now
+    """Return what makes the Rest to ask: the given one, or one for the exchange, which needs no key."""
     from ..rest import Rest  # needs requests
 
     if given is not None:

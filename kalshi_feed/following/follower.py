@@ -50,7 +50,7 @@ ListedBy = Callable[["Rest"], Iterable[Market]]
 """Lists the markets that can still be followed: those that are open, and those that will open."""
 
 
-class _Answer(NamedTuple):
+class _Listing(NamedTuple):
     """What a request over REST has brought. Immutable."""
 
     asked_at: float  # the exchange's time of the request, Unix seconds
@@ -91,7 +91,7 @@ class Follower:
         self._rest: Rest | None = None
         self._closes_rest = False
         self._rest_thread: ServiceThread | None = None
-        self._answers: deque[_Answer] = deque()  # the REST thread appends, the follower's pops
+        self._answers: deque[_Listing] = deque()  # the REST thread appends, the follower's pops
         # The follower's thread alone.
         self._subscribed: dict[str, None] = {}
         self._due = 0.0  # when the clock has something for the roster: the exchange's time
@@ -235,12 +235,12 @@ class Follower:
                 markets.extend(question(rest))
             except KalshiFeedError as failed:
                 error = failed
-            self._answers.append(_Answer(asked_at, markets, error, is_list))
+            self._answers.append(_Listing(asked_at, markets, error, is_list))
 
         self._rest_thread = ServiceThread(ask, self._name.replace("-follow", "-rest"))
         self._rest_thread.start()
 
-    def _take(self, answer: _Answer, now: float) -> None:
+    def _take(self, answer: _Listing, now: float) -> None:
         if answer.error is not None:
             self._failed(answer.error)
             return

@@ -94,8 +94,8 @@ class Roster:
 
     Exactly one of ``series`` and ``event`` is given. ``where`` chooses among the markets and must not raise.
     ``lead`` and ``linger`` are seconds: how long before its opening a market is wanted, and how long after
-    its close. ``limit``: so many of the open ones are wanted, those that close soonest; the others do not
-    while they linger, and neither does a market that closes within ``lead``, so that the next one can begin.
+    its close. ``limit``: so many of the open ones are wanted, those that close soonest. A market that lingers
+    does not count, and neither does one that closes within ``lead``, so that the next one can begin.
     """
 
     def __init__(
