@@ -19,7 +19,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..dispatch import MessageStream
 from ..engine.engine import Engine
@@ -94,6 +94,8 @@ class Follower:
         self._answers: deque[_Listing] = deque()  # the REST thread appends, the follower's pops
         # The follower's thread alone.
         self._subscribed: dict[str, None] = {}
+        self._wall_offset = _wall_offset()  # of our wall clock to the monotonic one, at the last _set_clock()
+        self._offset = self._wall_offset  # the same of the exchange's clock
         self._due = 0.0  # when the clock has something for the roster: the exchange's time
         self._looked_at = 0.0  # the exchange's time at the last look, which shows if a clock was set
         self._list_at = float("inf")  # when to list (time.monotonic())
@@ -172,8 +174,8 @@ class Follower:
             pass
         now = self._now()
         while self._answers:
-            self._take(self._answers.popleft(), now)
-            has_news = True
+            self._take(self._answers.popleft())
+            now, has_news = self._now(), True
         if has_news or now >= self._due or now < self._looked_at:
             self._roster.advance(now)
             self._apply(now)
@@ -184,11 +186,15 @@ class Follower:
             self._ask(self._listed_by, is_list=True)
 
     def _now(self) -> float:
-        """The exchange's time: ours, unless it is known to be off."""
-        skew = self._rest.clock_skew if self._rest is not None else None
-        if skew is None:
-            skew = self._engine.clock_skew
-        return time.time() - (skew if skew is not None and abs(skew) >= _LEAST_SKEW else 0.0)
+        """The exchange's time, Unix seconds. It goes by the monotonic clock, which no one sets."""
+        return time.monotonic() + self._offset
+
+    def _set_clock(self, skew: float | None) -> None:
+        """The exchange has just said what time it is: our clock was ahead by ``skew`` seconds."""
+        is_off = skew is not None and abs(skew) >= _LEAST_SKEW
+        # its time has whole seconds, and so is half of one behind on average
+        self._offset = _wall_offset() - (skew - 0.5 if skew is not None and is_off else 0.0)
+        self._wall_offset = _wall_offset()
 
     def _apply(self, now: float) -> None:
         """Report what is new, and subscribe to what is wanted now: first told, then subscribed."""
@@ -214,6 +220,11 @@ class Follower:
             lambda: engine.connected_at if engine.requests.confirmed(self._lifecycle) else None
         )
         missed = self._has_gap or stream.dropped > self._dropped
+        if abs(_wall_offset() - self._wall_offset) >= _LEAST_SKEW:
+            # the wall clock was set, or the machine slept; REST will say what time it is
+            missed, self._wall_offset = True, _wall_offset()
+        if connection is not None and connection != self._connection:
+            self._set_clock(engine.clock_skew)
         if missed or (connection is not None and connection != self._connection):
             self._connection = connection if connection is not None else self._connection
             self._has_gap, self._dropped = False, stream.dropped
@@ -240,11 +251,14 @@ class Follower:
         self._rest_thread = ServiceThread(ask, self._name.replace("-follow", "-rest"))
         self._rest_thread.start()
 
-    def _take(self, answer: _Listing, now: float) -> None:
+    def _take(self, answer: _Listing) -> None:
         if answer.error is not None:
             self._failed(answer.error)
             return
         self._is_failing, self._retry = False, FIRST_RETRY
+        if self._rest is not None:
+            self._set_clock(self._rest.clock_skew)
+        now = self._now()
         self._roster.listed(answer.markets, answer.asked_at, now)
         if not answer.is_list:
             return
@@ -270,5 +284,8 @@ class Follower:
         self._retry = min(self._retry * 2, LAST_RETRY)
 
     def __repr__(self) -> str:
-        details: Any = f"{len(self._subscribed)} of {len(self._roster)} markets"
-        return f"<Follower {self._name}, {details}>"
+        return f"<Follower {self._name}, {len(self._subscribed)} of {len(self._roster)} markets>"
+
+
+def _wall_offset() -> float:
+    return time.time() - time.monotonic()
