@@ -91,7 +91,8 @@ class Follower:
         self._rest: Rest | None = None
         self._closes_rest = False
         self._rest_thread: ServiceThread | None = None
-        self._answers: deque[_Listing] = deque()  # the REST thread appends, the follower's pops
+        # REST threads append, the follower's pops; each run has its own
+        self._answers: deque[_Listing] = deque()
         # The follower's thread alone.
         self._subscribed: dict[str, None] = {}
         self._wall_offset = _wall_offset()  # of our wall clock to the monotonic one, at the last _set_clock()
@@ -146,6 +147,7 @@ class Follower:
         if before is not None:
             before.join(None)
         self._rest, self._closes_rest = self._make_rest()
+        self._answers = deque()
         self._connection = None
         self._dropped = 0
         while not (self._stopping or self._stream is not stream or self._engine.store.forked):
@@ -236,7 +238,7 @@ class Follower:
         return self._rest_thread is not None and self._rest_thread.is_alive()
 
     def _ask(self, question: ListedBy, *, is_list: bool) -> None:
-        asked_at, rest = self._now(), self._rest
+        asked_at, rest, answers = self._now(), self._rest, self._answers
         assert rest is not None  # made before the first step
 
         def ask() -> None:
@@ -246,7 +248,7 @@ class Follower:
                 markets.extend(question(rest))
             except KalshiFeedError as failed:
                 error = failed
-            self._answers.append(_Listing(asked_at, markets, error, is_list))
+            answers.append(_Listing(asked_at, markets, error, is_list))
 
         self._rest_thread = ServiceThread(ask, self._name.replace("-follow", "-rest"))
         self._rest_thread.start()

@@ -64,7 +64,7 @@ def run(exchange: Exchange, disturb: Any = None, rounds: int = 20) -> dict[str, 
         exchange.credentials,
         url=exchange.url,
         ssl_context=exchange.ssl_context,
-        reconnect=ReconnectPolicy(first_delay=0.05, max_delay=0.2),
+        reconnect=ReconnectPolicy(initial_delay=0.05, max_delay=0.2),
     )
     feed.on_market(lambda change: steps[change.market_ticker].append(change.change))
     feed.on_snapshot(lambda snapshot: seen[snapshot.market_ticker].append("snapshot"))
@@ -123,7 +123,8 @@ def test_two_hundred_markets(quick: None) -> None:
 
 @pytest.mark.parametrize("offset", [-180.0, 180.0])
 def test_a_clock_that_is_off_by_minutes(quick: None, offset: float) -> None:
-    with Exchange(key_type="ed25519", clock_offset=offset) as exchange:
+    with Exchange(key_type="ed25519") as exchange:
+        exchange.clock_offset = offset
         exchange.rest_tier = None
         found = run(exchange, rounds=4)
     seen = found["seen"]
