@@ -31,7 +31,9 @@ def callback_of(wire_type: str) -> str:
     """The registration made for a wire type."""
     names = [name for name in dir(Callbacks) if name.startswith("on_")]
     typed = [
-        name for name in names if name not in ("on_message", "on_state", "on_gap", "on_lagged", "on_error")
+        name
+        for name in names
+        if name not in ("on_message", "on_market", "on_state", "on_gap", "on_lagged", "on_error")
     ]
     return next(
         (f"`{n}`" for n in typed if wire_type in getattr(_Kinds(), n)(print)),

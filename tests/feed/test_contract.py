@@ -58,7 +58,7 @@ D = Decimal
 def test_public_names() -> None:
     promised = {
         "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "OrderBook", "BookView", "Level", "FeedState",  # noqa: E501
-        "FeedStats", "Stalls", "Health", "StateChange", "Gap", "Lagged", "FeedFault", "PRODUCTION_URL", "DEMO_URL",  # noqa: E501
+        "FeedStats", "Stalls", "Health", "StateChange", "Gap", "Lagged", "MarketChange", "FeedFault", "PRODUCTION_URL", "DEMO_URL",  # noqa: E501
         "KalshiFeedError", "ConfigurationError", "CredentialsError", "ConnectionFailed", "HandshakeRejected",
         "AuthenticationError", "TLSError", "ProxyError", "ConnectionLost", "ProtocolError", "SubscriptionError",  # noqa: E501
         "StaleBookError", "WaitTimeout", "FeedClosedError", "FeedForkedError",
@@ -91,6 +91,17 @@ def test_signatures() -> None:
         "channels", "market_tickers", "market_ids", "send_initial_snapshot", "skip_ticker_ack", "user_filter",
         "shard_factor", "shard_key", "index_ids", "underlying_tickers", "allow_unknown",
     ]  # fmt: skip
+    assert {name: p.default for name, p in inspect.signature(KalshiFeed.follow).parameters.items()} == {
+        "self": inspect.Parameter.empty,
+        "series": None,
+        "event": None,
+        "channels": ("orderbook_delta", "trade"),
+        "where": None,
+        "lead": 5.0,
+        "linger": 60.0,
+        "limit": None,
+        "rest": None,
+    }
     assert inspect.signature(KalshiFeed.close).parameters["timeout"].default == 5.0
     assert inspect.signature(KalshiFeed.messages).parameters["maxsize"].default == 10000
     assert PRODUCTION_URL == "wss://external-api-ws.kalshi.com/trade-api/ws/v2"

@@ -43,6 +43,7 @@ def registrations(feed: KalshiFeed) -> None:
     feed.on_communication(created)  # refused
     feed.on_index(traded)  # refused
     feed.on_message(traded)  # refused
+    feed.on_market(changed)  # refused
     feed.on_state(viewed)  # refused
     feed.on_gap(changed)  # refused
     feed.on_lagged(changed)  # refused
