@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,4 +166,50 @@ def test_a_where_that_raises_means_no_and_is_reported(
     wait_until(lambda: faults)
     assert faults[0].kind == "callback" and "where()" in faults[0].message
     assert following.market_tickers == ()
-    time.sleep(0)
+
+
+def create(exchange: Exchange, number: int, opens_in: int = 100, lasts: int = 900) -> str:
+    """Create a market of the series; return its ticker."""
+    ticker, now = f"{SERIES}-26NOV30-{number}", exchange.now_us() // 1_000_000
+    opens = now + opens_in
+    exchange.create_market(
+        ticker, event_ticker=f"{SERIES}-26NOV30", open_ts=opens, close_ts=opens + lasts, opened=False
+    )
+    return ticker
+
+
+@pytest.mark.parametrize("how", ["lost", "disconnected"])
+def test_a_market_whose_message_was_lost_comes_from_rest(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest, how: str
+) -> None:
+    watch = Watch(feed)
+    feed.follow(series=SERIES, rest=rest).wait(5)
+    if how == "lost":
+        exchange.lose(1, "market_lifecycle_v2")
+        missed, heard = create(exchange, 1), create(exchange, 2)  # the second shows the gap
+        wait_until(lambda: watch.steps[heard] == ["announced"])
+    else:
+        exchange.reject_next(1)
+        exchange.disconnect()
+        exchange.wait_for_connections(0)
+        missed = create(exchange, 1)
+    wait_until(lambda: watch.steps[missed] == ["announced"])
+    assert feed.book(missed).market == rest.market(missed)
+
+
+def test_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed: KalshiFeed) -> None:
+    faults: list[Any] = []
+    feed.on_error(faults.append)
+    watch = Watch(feed)
+    exchange.refuse_rest(None, 503)
+    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context, retry_for=0.0) as rest:
+        following = feed.follow(series=SERIES, rest=rest)
+        wait_until(lambda: faults)
+        assert (faults[0].kind, following.state) == ("rest", SubscriptionState.PENDING)
+        ticker = create(exchange, 1, opens_in=2, lasts=1)
+        wait_until(lambda: watch.seen[ticker] == ["snapshot"])
+        assert watch.steps[ticker] == ["announced"]
+        wait_until(lambda: watch.steps[ticker] == ["announced", "opened", "closed"])
+        exchange.determine(ticker, "yes")
+        wait_until(lambda: watch.steps[ticker][-1] == "determined")
+        assert len(faults) == 1
