@@ -38,8 +38,6 @@ _STEP_OF_STATUS: Final = {
     "initialized": _ANNOUNCED,
     "active": _OPENED,
     "open": _OPENED,
-    "inactive": _OPENED,
-    "paused": _OPENED,
     "closed": _CLOSED,
     "determined": _DETERMINED,
     "disputed": _DETERMINED,
@@ -48,7 +46,21 @@ _STEP_OF_STATUS: Final = {
     "finalized": _SETTLED,
 }
 _PAUSED: Final = ("inactive", "paused")
-_STATUS: Final = ("unopened", "active", "closed", "determined", "finalized")  # by step, after a message
+_GOING: Final = ("active", "open")
+_STATUS: Final = ("initialized", "active", "closed", "determined", "finalized")  # by step, after a message
+# What changes all the time, and is not worth a line in a recording: the feed has it, and fresher.
+_QUOTES: Final[dict[str, Any]] = dict.fromkeys(
+    (
+        "yes_bid_dollars",
+        "yes_bid_size_fp",
+        "yes_ask_dollars",
+        "yes_ask_size_fp",
+        "last_price_dollars",
+        "volume_fp",
+        "volume_24h_fp",
+        "open_interest_fp",
+    )
+) | {"extra_json": b""}
 _LATE: Final = 5.0  # seconds by which a list may be older than its request, and a clock be wrong
 MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
 _REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
@@ -134,8 +146,11 @@ class Roster:
                 self._followed[market.ticker] = known
                 self._choose(known)
                 self._look(known, now, step)
-            elif known.heard_at >= asked_at - _LATE:
-                kept = known.market
+                self._see_pause(known, market)
+                continue
+            kept = known.market
+            market = _over(kept, market)
+            if known.heard_at >= asked_at - _LATE:
                 market = replace(
                     market,
                     status=kept.status or market.status,
@@ -145,12 +160,10 @@ class Roster:
                 )
                 self._change(known, market, now, None)
                 continue
-            else:
-                if step is not None and step < known.step:
-                    market = replace(market, status=known.market.status)
-                self._change(known, market, now, step)
-            if step == _OPENED:
-                self._pause(known, market.status in _PAUSED)
+            if step is not None and step < known.step:
+                market = replace(market, status=kept.status)
+            self._change(known, market, now, step)
+            self._see_pause(known, market)
 
     def heard(self, message: MarketLifecycle, now: float) -> bool:
         """Take in a lifecycle message; return whether it is about a market of this roster."""
@@ -192,7 +205,7 @@ class Roster:
     # -- what comes of it ------------------------------------------------------------------------------------
 
     def take_news(self) -> list[tuple[Market, MarketStep | None]]:
-        """Hand over what is new about the chosen markets, in order. None: only the description changed."""
+        """Hand over what is new about the chosen markets, in order. None: only the description differs."""
         news, self._news = self._news, []
         return news
 
@@ -262,7 +275,7 @@ class Roster:
                     known.closed_at = math.inf
                 self._report(known, "rescheduled")
         self._look(known, now, step)
-        if before != market and len(self._news) == reported:
+        if len(self._news) == reported and replace(before, **_QUOTES) != replace(market, **_QUOTES):
             self._report(known, None)
 
     def _look(self, known: _Followed, now: float, step: int | None) -> None:
@@ -284,6 +297,11 @@ class Roster:
                 self._report(known, STEPS[number])
             known.told = known.step
 
+    def _see_pause(self, known: _Followed, market: Market) -> None:
+        """REST says whether trading is paused, while a market is open."""
+        if market.status in (*_PAUSED, *_GOING):
+            self._pause(known, market.status in _PAUSED)
+
     def _pause(self, known: _Followed, is_paused: bool) -> None:
         if known.is_paused is not is_paused and known.step < _CLOSED:
             known.is_paused = is_paused
@@ -303,14 +321,29 @@ def _differs(before: datetime | None, now: datetime | None) -> bool:
     return before is not None and now is not None and before != now
 
 
+def _over(old: Market, new: Market) -> Market:
+    """The newer description, with what only the older one says: REST may leave out a title, for example."""
+    kept = {
+        name: value
+        for name in Market.__struct_fields__
+        if getattr(new, name) is None and (value := getattr(old, name)) is not None
+    }
+    return replace(new, **kept) if kept else new
+
+
+def _time(at: datetime | None) -> str | None:
+    """A time as REST writes it, so that both sources' descriptions compare as equal."""
+    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _told(market: Market, message: MarketLifecycle) -> Market:
     """The market with what a lifecycle message says about it."""
     known = {
-        "open_time": message.open_ts,
-        "close_time": message.close_ts,
+        "open_time": _time(message.open_at),
+        "close_time": _time(message.close_at),
         "result": message.result,
         "settlement_value_dollars": message.settlement_value,
-        "settlement_ts": message.settled_ts,
+        "settlement_ts": _time(message.settled_at),
         "price_level_structure": message.price_level_structure or None,
         "price_ranges": message.price_ranges,
         "exchange_index": message.exchange_index,
@@ -329,7 +362,7 @@ def _told(market: Market, message: MarketLifecycle) -> Market:
             "no_sub_title": about.no_sub_title,
             "rules_primary": about.rules_primary,
             "can_close_early": about.can_close_early,
-            "expected_expiration_time": about.expected_expiration_ts,
+            "expected_expiration_time": _time(about.expected_expiration_at),
             "strike_type": about.strike_type,
             "floor_strike": about.floor_strike,
             "cap_strike": about.cap_strike,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kalshi_feed import MarketLifecycle
 from kalshi_feed.following import roster as module
@@ -173,6 +175,23 @@ def test_an_old_list_brings_nothing_back() -> None:
     roster.take_news()
     roster.listed([rest()], T + 899, T + 903)
     assert changes(roster) == [] and roster.wanted(T + 903) == []
+
+
+def test_both_sources_describe_a_market_alike() -> None:
+    """What one has said, the other does not change; quotes are not news."""
+    roster = make()
+    about = {"event_ticker": "KXB-1", "title": "B?", "floor_strike": 100.5, "custom_strike": {"who": "B"}}
+    roster.heard(message("created", open_ts=T, close_ts=T + 900, additional_metadata=about), T - 100)
+    [(market, _)] = roster.take_news()
+    assert (market.floor_strike, market.custom_strike) == (Decimal("100.5"), {"who": "B"})
+    iso = {"open_time": "2027-01-15T08:00:00Z", "close_time": "2027-01-15T08:15:00Z"}
+    wire = rest(status="initialized", **iso, custom_strike={"who": "B"}, volume_fp="3.00", unheard_of=1)
+    wire = replace(wire, floor_strike=Decimal("100.5"))
+    roster.listed([wire], T - 50, T - 50)
+    assert roster.take_news() == []
+    roster.listed([replace(wire, rules_primary="New.")], T - 40, T - 40)
+    [(market, change)] = roster.take_news()
+    assert (change, market.rules_primary, market.volume) == (None, "New.", Decimal(3))
 
 
 def test_limit_lets_the_next_one_begin() -> None:
