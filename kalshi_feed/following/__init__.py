@@ -201,8 +201,8 @@ def follow(
             lifecycle,
             engine.thread_name("follow"),
         )
+    engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
     engine.requests.subscribe(lifecycle)
-    engine.requests.subscribe(want)
     if follower is not None:
         engine.companions[follower] = None
         if engine.is_running:
