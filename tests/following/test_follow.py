@@ -213,3 +213,30 @@ def test_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed:
         exchange.determine(ticker, "yes")
         wait_until(lambda: watch.steps[ticker][-1] == "determined")
         assert len(faults) == 1
+
+
+def test_an_event_and_a_market_that_closes_early_and_opens_again(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    watch = Watch(feed)
+    ticker = create(exchange, 1, opens_in=1)
+    other = f"{SERIES}-26DEC01-1"
+    now = exchange.now_us() // 1_000_000
+    exchange.create_market(
+        other, event_ticker=f"{SERIES}-26DEC01", open_ts=now + 1, close_ts=now + 900, opened=False
+    )
+    following = feed.follow(event=f"{SERIES}-26NOV30", linger=0.2, rest=rest).wait(5)
+    assert following.market_tickers == (ticker,)
+    wait_until(lambda: watch.steps[ticker] == ["announced", "opened"])
+    exchange.update_close(ticker, now)
+    wait_until(lambda: watch.steps[ticker][2:] == ["rescheduled", "closed"])
+    wait_until(lambda: following.market_tickers == ())
+    exchange.update_close(ticker, now + 900)
+    wait_until(lambda: watch.steps[ticker][4:] == ["rescheduled", "opened"])
+    wait_until(lambda: following.market_tickers == (ticker,))
+    exchange.open_market(ticker, {"0.40": 10}, {"0.50": 10})  # which was due before
+    exchange.deactivate(ticker)
+    wait_until(lambda: watch.steps[ticker][6:] == ["paused"])
+    exchange.activate(ticker)
+    wait_until(lambda: watch.steps[ticker][7:] == ["resumed"])
+    assert other not in watch.steps and other not in watch.seen
