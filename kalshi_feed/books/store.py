@@ -63,7 +63,7 @@ class BookStore:
         # runs when a handle is collected takes no lock, and never removes a newer handle of the same market.
         self._handles: weakref.WeakValueDictionary[str, OrderBook] = weakref.WeakValueDictionary()
         self._forgotten: dict[str, None] = {}  # the markets forgotten last, guarded by the lock
-        # What was told about markets, the newest last; guarded by the lock. See tell_market_locked().
+        # Descriptions of markets, the newest last; guarded by the lock. See learn_market_locked().
         self.markets: dict[str, Market] = {}
         self._most_markets = 2 * _LEAST_MARKETS  # how many of them make it look for those to forget
         # weak: each waiting thread holds its own
@@ -117,7 +117,7 @@ class BookStore:
         handle = self._handles.get(market_ticker)
         return handle._book if handle is not None else None
 
-    def tell_market_locked(self, market: Market) -> None:
+    def learn_market_locked(self, market: Market) -> None:
         """Keep the description of a market: as long as its book is wanted or held, and the newest anyway."""
         markets = self.markets
         markets.pop(market.ticker, None)
@@ -307,7 +307,7 @@ class OrderBook:
 
     @property
     def market(self) -> Market | None:
-        """The market's title, times, result …, as last told by follow(); None if nothing told about it."""
+        """The market's title, times, result …, as follow() last learned them; None if it has not."""
         self._store.check_fork()
         return self._store.markets.get(self._book.market_ticker)
 

@@ -496,18 +496,18 @@ class Engine(ABC):
             self.session.output.fault(kind, message, time.monotonic(), error)
         self.wake()
 
-    def tell_markets(self, told: Iterable[tuple[Market, MarketStep | None]]) -> None:
+    def learn_markets(self, learned: Iterable[tuple[Market, MarketStep | None]]) -> None:
         """Take in what is known about markets now, and report what has happened to them. Any thread."""
         with self.store.change():
-            for market, change in told:
+            for market, change in learned:
                 if self.tap is not None:
-                    self.tap.told(market, change)
-                self.told_locked(market, change)
+                    self.tap.learned(market, change)
+                self.learn_locked(market, change)
         self.wake()
 
-    def told_locked(self, market: Market, change: MarketStep | None) -> None:
+    def learn_locked(self, market: Market, change: MarketStep | None) -> None:
         """Keep a market's description, and report the change at the next turn."""
-        self.store.tell_market_locked(market)
+        self.store.learn_market_locked(market)
         if change is not None:
             self.session.output.items.append(
                 MarketChange(market.ticker, market.event_ticker, market.series_ticker, change, market)

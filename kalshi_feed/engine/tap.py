@@ -49,7 +49,7 @@ class Tap(Protocol):
     def lost(self, now: float, change: StateChange) -> None:
         """A connection was lost, or a dial failed."""
 
-    def told(self, market: Market, change: MarketStep | None) -> None:
+    def learned(self, market: Market, change: MarketStep | None) -> None:
         """This is known about a market now, and this has happened to it, if anything."""
 
     def renewed(self, now: float) -> None:

@@ -43,7 +43,7 @@ FIRST_RETRY: Final = 5.0  # seconds after a list that failed, although Rest has 
 LAST_RETRY: Final = 60.0
 _LOOK: Final = 0.1  # seconds between two looks at the clock
 _LEAST_SKEW: Final = 2.0  # seconds by which a clock may be off before that is taken into account
-_TOLD_AT_ONCE: Final = 100  # markets; about half a millisecond
+_LEARNED_AT_ONCE: Final = 100  # markets; about half a millisecond
 _AFTER_DEFECT: Final = 1.0  # seconds
 _logger: Final = logging.getLogger("kalshi_feed")
 
@@ -200,10 +200,10 @@ class Follower:
         self._wall_offset = _wall_offset()
 
     def _apply(self, now: float) -> None:
-        """Report what is new, and subscribe to what is wanted now: first told, then subscribed."""
+        """Report what is new, and then subscribe to what is wanted now."""
         news = self._roster.take_news()
-        for begin in range(0, len(news), _TOLD_AT_ONCE):  # the lock is not held for long
-            self._engine.tell_markets(news[begin : begin + _TOLD_AT_ONCE])
+        for begin in range(0, len(news), _LEARNED_AT_ONCE):  # the lock is not held for long
+            self._engine.learn_markets(news[begin : begin + _LEARNED_AT_ONCE])
         wanted = dict.fromkeys(self._roster.wanted(now))
         gone = [ticker for ticker in self._subscribed if ticker not in wanted]
         new = [ticker for ticker in wanted if ticker not in self._subscribed]

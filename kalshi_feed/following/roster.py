@@ -2,7 +2,7 @@
 
 Owns Roster, the state machine behind follow(). It merges two sources by ticker: lists from REST, which are
 complete but may be seconds old, and lifecycle messages, which are quick but may be missing. No source says
-when a market opens or closes as scheduled; that is up to the clock, so every method is told the exchange's
+when a market opens or closes as scheduled; that is up to the clock, so every method gets the exchange's
 time (Unix seconds). No threads, no clock, no I/O.
 
 A market's life has five steps, ``STEPS``, and goes through them in order. Whatever the source, a market that
@@ -79,13 +79,13 @@ class _Followed:
         "market",
         "open_at",
         "over_at",
+        "reported",
         "step",
-        "told",
     )
 
     def __init__(self, market: Market) -> None:
         self.step = -1  # the index in STEPS that it has reached; -1 before the first look
-        self.told = -1  # the one that was reported; behind ``step`` while where() says no
+        self.reported = -1  # the one that was reported; behind ``step`` while where() says no
         self.is_paused = False
         self.is_chosen = False  # what where() has said
         self.heard_at = -math.inf  # when the last lifecycle message came
@@ -174,14 +174,14 @@ class Roster:
         if known is None:
             if message.event_type != "created" or not self._is_ours(message):
                 return False
-            known = self._followed[ticker] = _Followed(_told(Market(ticker=ticker), message))
+            known = self._followed[ticker] = _Followed(_after(Market(ticker=ticker), message))
             known.heard_at = now
             self._choose(known)
             self._look(known, now, None)
             return True
         known.heard_at = now
         step = {"determined": _DETERMINED, "settled": _SETTLED}.get(message.event_type or "")
-        market = _told(known.market, message)
+        market = _after(known.market, message)
         if step is not None:
             market = replace(market, status=_STATUS[step])
         self._change(known, market, now, step)
@@ -263,7 +263,7 @@ class Roster:
         return known.step >= _CLOSED and now < known.closed_at + self._linger
 
     def _change(self, known: _Followed, market: Market, now: float, step: int | None) -> None:
-        """A source has told about a known market: report what differs."""
+        """A source has described a known market: report what differs."""
         before, reported = known.market, len(self._news)
         known.set(market)
         if before != market:
@@ -271,7 +271,7 @@ class Roster:
             is_moved = _differs(before.open_at, market.open_at) or _differs(before.close_at, market.close_at)
             if is_moved and (known.step < _CLOSED or (known.step == _CLOSED and known.close_at > now)):
                 if known.step == _CLOSED:
-                    known.step = known.told = _ANNOUNCED
+                    known.step = known.reported = _ANNOUNCED
                     known.closed_at = math.inf
                 self._report(known, "rescheduled")
         self._look(known, now, step)
@@ -293,9 +293,9 @@ class Roster:
             known.over_at = now
         known.step = max(known.step, reached)
         if known.is_chosen:
-            for number in range(known.told + 1, known.step + 1):
+            for number in range(known.reported + 1, known.step + 1):
                 self._report(known, STEPS[number])
-            known.told = known.step
+            known.reported = known.step
 
     def _see_pause(self, known: _Followed, market: Market) -> None:
         """REST says whether trading is paused, while a market is open."""
@@ -336,7 +336,7 @@ def _time(at: datetime | None) -> str | None:
     return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _told(market: Market, message: MarketLifecycle) -> Market:
+def _after(market: Market, message: MarketLifecycle) -> Market:
     """The market with what a lifecycle message says about it."""
     known = {
         "open_time": _time(message.open_at),

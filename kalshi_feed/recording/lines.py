@@ -3,7 +3,7 @@
 The first line of a file is its header. A checkpoint follows, which is what the session knew at that moment: a
 ``session`` line and its ``book`` lines. Then come the session's inputs in order: frames as they were
 received, commands that were sent, users' requests (a ``wish``), connections made and lost, and what follow()
-learned about markets (``told``; after a checkpoint, once more for the markets of its books). All lines of one
+learned about markets (``learned``; after a checkpoint, again for the markets of its books). All lines of one
 turn of the reader have the same ``recv_ns``.
 
 ``recv_ns`` is Unix time in ns. Subtract ``clock_offset_ns`` and you have time.monotonic_ns(), which is the
@@ -41,17 +41,17 @@ __all__ = [
     "ChangeLine",
     "CommandId",
     "HeaderLine",
+    "LearnedLine",
     "Line",
     "SessionLine",
-    "ToldLine",
     "WantLine",
     "WishLine",
     "change_line",
     "encode_line",
     "encode_sent",
     "encode_turn",
+    "learned_line",
     "market_of",
-    "told_line",
 ]
 
 FORMAT: Final = 1
@@ -127,7 +127,7 @@ class ReadingLine(msgspec.Struct, omit_defaults=True):
     last_byte_at: float = 0.0
 
 
-class ToldLine(msgspec.Struct, omit_defaults=True):
+class LearnedLine(msgspec.Struct, omit_defaults=True):
     """What was known about a market, as REST writes it, and what had happened to it, if anything."""
 
     market: msgspec.Raw
@@ -187,7 +187,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     lost: ChangeLine | None = None
     session: SessionLine | None = None
     book: BookLine | None = None
-    told: ToldLine | None = None
+    learned: LearnedLine | None = None
     end: bool = False
     clock_offset_ns: _Offset | None = None
     kalshi_feed_recording: HeaderLine | None = None
@@ -251,14 +251,14 @@ def change_line(change: StateChange) -> ChangeLine:
     )
 
 
-def told_line(market: Market, change: MarketStep | None = None) -> Line:
+def learned_line(market: Market, change: MarketStep | None = None) -> Line:
     """Return the line for what is known about a market."""
-    return Line(told=ToldLine(msgspec.Raw(market_json(market)), change))
+    return Line(learned=LearnedLine(msgspec.Raw(market_json(market)), change))
 
 
-def market_of(told: ToldLine) -> Market:
+def market_of(learned: LearnedLine) -> Market:
     """Read the market from its line. Raises ValueError."""
-    return market_in(_decode_market(told.market))
+    return market_in(_decode_market(learned.market))
 
 
 def _unix_ns(moment: datetime | None) -> int | None:

@@ -24,16 +24,16 @@ __all__ = [
     "CheckpointItem",
     "ClockItem",
     "Item",
+    "LearnedItem",
     "LineItem",
     "RecordingQueue",
     "SentItem",
-    "ToldItem",
     "TurnItem",
 ]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 _ITEM_BYTES: Final = 64  # the cost of an item besides its payloads
-_TOLD_BYTES: Final = 2_048  # of a market's description, about
+_LEARNED_BYTES: Final = 2_048  # of a market's description, about
 _CLOCK_MOVED_NS: Final = 100_000_000  # a smaller step of the wall clock is not worth a line
 
 
@@ -88,16 +88,16 @@ class ClockItem(NamedTuple):
     size: int = _ITEM_BYTES
 
 
-class ToldItem(NamedTuple):
+class LearnedItem(NamedTuple):
     """What was known about a market; the writer makes a line of it."""
 
     now: float
     market: Market
     change: MarketStep | None
-    size: int = _TOLD_BYTES
+    size: int = _LEARNED_BYTES
 
 
-Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | ToldItem
+Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | LearnedItem
 
 
 class RecordingQueue:
@@ -198,11 +198,11 @@ class RecordingQueue:
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(lost=change_line(change))))
 
-    def told(self, market: Market, change: MarketStep | None) -> None:
+    def learned(self, market: Market, change: MarketStep | None) -> None:
         """Queue what is known about a market."""
         now = time.monotonic()
         self._look_at_clocks(now)
-        self._add(ToldItem(now, market, change))
+        self._add(LearnedItem(now, market, change))
 
     def renewed(self, now: float) -> None:
         """A fresh session took over after a bug: what it knows is a new checkpoint."""

@@ -22,18 +22,18 @@ from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError
 from .checkpoint import Checkpoint, book_of
 from .files import CutOff, read_chunks
-from .lines import FORMAT, ChangeLine, HeaderLine, Line, ToldLine, WishLine
+from .lines import FORMAT, ChangeLine, HeaderLine, LearnedLine, Line, WishLine
 
 __all__ = [
     "LONGEST_LINE",
     "Connected",
     "End",
     "FileLines",
+    "Learned",
     "Lost",
     "NothingRecorded",
     "Record",
     "Source",
-    "Told",
     "Trouble",
     "Turn",
     "Wish",
@@ -83,11 +83,11 @@ class Lost(NamedTuple):
     change: ChangeLine
 
 
-class Told(NamedTuple):
+class Learned(NamedTuple):
     """What was known about a market."""
 
     ns: int
-    told: ToldLine
+    learned: LearnedLine
 
 
 class ClockMoved(NamedTuple):
@@ -109,7 +109,7 @@ class End(NamedTuple):
     ns: int
 
 
-Record = Turn | Wish | Connected | Lost | Told | Checkpoint | Trouble | End
+Record = Turn | Wish | Connected | Lost | Learned | Checkpoint | Trouble | End
 
 
 def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -323,7 +323,7 @@ def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoi
     return (before.recording, before.part + 1) == (header.recording, header.part)
 
 
-def _at(record: Turn | Wish | Connected | Lost | Told | Checkpoint | End, ns: int) -> Record:
+def _at(record: Turn | Wish | Connected | Lost | Learned | Checkpoint | End, ns: int) -> Record:
     """Return the record with another time."""
     return dataclasses.replace(record, ns=ns) if isinstance(record, Checkpoint) else record._replace(ns=ns)
 
@@ -483,8 +483,8 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             yield Connected(ns, line.connected)
         elif line.lost is not None:
             yield Lost(ns, line.lost)
-        elif line.told is not None:
-            yield Told(ns, line.told)
+        elif line.learned is not None:
+            yield Learned(ns, line.learned)
         elif line.session is not None:
             checkpoint = Checkpoint(ns, line.session, [])
         elif line.kalshi_feed_recording is not None:

@@ -45,7 +45,7 @@ from .foreign import ForeignSource
 from .lines import WishLine, market_of
 from .opening import beginning_of, open_source
 from .player import Player, ReplayClock, moment_of, ns_of
-from .reading import Connected, Lost, Record, Told, Trouble, Turn, Wish
+from .reading import Connected, Learned, Lost, Record, Trouble, Turn, Wish
 from .requests import ReplayRequests
 from .waits import ReplayStore
 
@@ -275,9 +275,9 @@ class ReplayEngine(Engine):
             self._connected(record, now)
         elif isinstance(record, Lost):
             self._lost(record, now)
-        elif isinstance(record, Told):
+        elif isinstance(record, Learned):
             with self.store.change():
-                self.told_locked(market_of(record.told), record.told.change)
+                self.learn_locked(market_of(record.learned), record.learned.change)
                 items, changed, _ = self._take_locked()
             self._hand_on(items, changed)
 

@@ -29,8 +29,8 @@ from ..version import __version__
 from ..waiting import Signal
 from .checkpoint import lines_of
 from .files import FileFailed, RecordingFile, check_name, next_name, patiently
-from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, told_line
-from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, SentItem, ToldItem, TurnItem
+from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, learned_line
+from .queue import CheckpointItem, ClockItem, LearnedItem, LineItem, RecordingQueue, SentItem, TurnItem
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -284,7 +284,7 @@ class Recording:
         for book in lines_of(fresh.copy):
             self._write([encode_line(Line(book=book), ns)])
         for market in fresh.copy.markets:
-            self._write([encode_line(told_line(market), ns)])
+            self._write([encode_line(learned_line(market), ns)])
         if fresh.new_part:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
@@ -450,9 +450,9 @@ class Recording:
         )
 
 
-def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | ToldItem) -> bytes:
-    if isinstance(item, ToldItem):
-        return encode_line(told_line(item.market, item.change), ns)
+def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | LearnedItem) -> bytes:
+    if isinstance(item, LearnedItem):
+        return encode_line(learned_line(item.market, item.change), ns)
     if isinstance(item, SentItem):
         return encode_sent(ns, item.commands)
     return encode_line(

@@ -46,7 +46,7 @@ class Watch:
     def __init__(self, feed: KalshiFeed) -> None:
         self.steps: dict[str, list[str]] = defaultdict(list)
         self.seen: dict[str, list[str]] = defaultdict(list)  # "snapshot", "trade"
-        self.untold: list[str] = []  # markets whose snapshot came before anything was known about them
+        self.undescribed: list[str] = []  # markets whose snapshot came before anything was known about them
         self._feed = feed
         feed.on_market(self._on_market)
         feed.on_snapshot(self._on_snapshot)
@@ -59,7 +59,7 @@ class Watch:
     def _on_snapshot(self, snapshot: Any) -> None:
         self.seen[snapshot.market_ticker].append("snapshot")
         if self._feed.book(snapshot.market_ticker).market is None:
-            self.untold.append(snapshot.market_ticker)
+            self.undescribed.append(snapshot.market_ticker)
 
 
 def test_a_series_from_beginning_to_end(
@@ -78,7 +78,7 @@ def test_a_series_from_beginning_to_end(
     wait_until(lambda: all(watch.steps[ticker] == list(STEPS) for ticker in tickers))
     wait_until(lambda: following.market_tickers == ())
     wait_until(lambda: not any(s["channel"] == "orderbook_delta" for s in exchange.subscriptions))
-    assert set(watch.steps) == tickers and not watch.untold
+    assert set(watch.steps) == tickers and not watch.undescribed
     assert all("trade" in watch.seen[ticker] for ticker in tickers)
     assert [ticker for ticker in tickers if watch.seen[ticker][0] != "snapshot"] == []
     assert sum(exchange.rest_requests.values()) <= 4
@@ -98,7 +98,7 @@ def test_a_series_from_beginning_to_end(
 
     with replay:
         replay.run_forever()
-    assert past.steps == watch.steps and not past.untold and most >= 2
+    assert past.steps == watch.steps and not past.undescribed and most >= 2
 
 
 def test_what_is_open_already(exchange: Exchange, feed: KalshiFeed) -> None:

@@ -1,4 +1,4 @@
-"""What follow() has learned about markets is recorded, and a replay tells it at the same moment."""
+"""What follow() has learned about markets is recorded, and a replay reports it at the same moment."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_a_market_as_json_is_the_same_market() -> None:
     assert MARKET.extra == {"brand_new": [1, {"x": None}]} and MARKET.floor_strike == Decimal("100.25")
 
 
-def test_told_live_and_in_the_replay(tmp_path: Path) -> None:
+def test_learned_live_and_in_the_replay(tmp_path: Path) -> None:
     market = MARKET
-    path = tmp_path / "told.ndjson"
+    path = tmp_path / "learned.ndjson"
     changes: list[MarketChange] = []
     with Exchange(key_type="ed25519") as exchange:
         exchange.add_market("KXA-1-T2", yes={"0.40": 10}, no={"0.55": 7})
@@ -49,10 +49,10 @@ def test_told_live_and_in_the_replay(tmp_path: Path) -> None:
             feed.on_market(changes.append)
             book = feed.wait_for_book("KXA-1-T2", timeout=5)
             assert book.market is None
-            feed._engine.tell_markets([(market, None)])
+            feed._engine.learn_markets([(market, None)])
             assert book.market == market and not changes
             feed.record(path)  # its checkpoint has the market
-            feed._engine.tell_markets([(market, "opened"), (market, "closed")])
+            feed._engine.learn_markets([(market, "opened"), (market, "closed")])
             wait_until(lambda: len(changes) == 2)
     assert changes == [
         MarketChange("KXA-1-T2", "KXA-1", "KXA", "opened", market),
@@ -81,7 +81,7 @@ def test_descriptions_are_forgotten_unless_their_book_is_held(monkeypatch: pytes
     held = books.handle("M0")
     for number in range(200):
         with books.lock:
-            books.tell_market_locked(Market(ticker=f"M{number}"))
+            books.learn_market_locked(Market(ticker=f"M{number}"))
         assert len(books.markets) <= 22
     assert held.market == Market(ticker="M0")
     assert books.handle("M1").market is None and books.handle("M199").market is not None
