@@ -30,7 +30,7 @@ from .errors import (
     UnknownMarketError,
     WaitTimeout,
 )
-from .events import FeedFault, FeedState, Gap, Lagged, MarketChange, StateChange
+from .events import FeedFault, FeedState, Gap, GapFilled, Lagged, MarketChange, StateChange
 from .feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
 from .messages import (
     CfBenchmarks5HzValue,
@@ -80,6 +80,7 @@ __all__ = [
     "FeedStats",
     "Fill",
     "Gap",
+    "GapFilled",
     "HandshakeRejected",
     "Health",
     "KalshiFeed",

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 from .books.book import BookView
 from .by_type import Tickers
 from .dispatch import ALL_DATA, BOOKS, Delivery
-from .events import FeedFault, Gap, Lagged, MarketChange, StateChange
+from .events import FeedFault, Gap, GapFilled, Lagged, MarketChange, StateChange
 from .messages import (
     Communication,
     EventFeeUpdate,
@@ -51,6 +51,7 @@ OnMessage = TypeVar("OnMessage", bound=Callable[[Message], object])
 OnMarket = TypeVar("OnMarket", bound=Callable[[MarketChange], object])
 OnState = TypeVar("OnState", bound=Callable[[StateChange], object])
 OnGap = TypeVar("OnGap", bound=Callable[[Gap], object])
+OnGapFilled = TypeVar("OnGapFilled", bound=Callable[[GapFilled], object])
 OnLagged = TypeVar("OnLagged", bound=Callable[[Lagged], object])
 OnError = TypeVar("OnError", bound=Callable[[FeedFault], object])
 
@@ -239,6 +240,11 @@ class Callbacks:
     def on_gap(self, callback: OnGap) -> OnGap:
         """Register for Gap: messages are missing; the books it names are STALE until their next snapshot."""
         self._dispatcher.register(Gap, callback)
+        return callback
+
+    def on_gap_filled(self, callback: OnGapFilled) -> OnGapFilled:
+        """Register for GapFilled: what was missed on a channel was asked for over REST (``fill_gaps=``)."""
+        self._dispatcher.register(GapFilled, callback)
         return callback
 
     def on_lagged(self, callback: OnLagged) -> OnLagged:

@@ -14,7 +14,17 @@ from typing import Any, Literal
 from .messages.listed import Market
 from .messages.plain import Number, number_function, plain
 
-__all__ = ["Event", "FeedFault", "FeedState", "Gap", "Lagged", "MarketChange", "MarketStep", "StateChange"]
+__all__ = [
+    "Event",
+    "FeedFault",
+    "FeedState",
+    "Gap",
+    "GapFilled",
+    "Lagged",
+    "MarketChange",
+    "MarketStep",
+    "StateChange",
+]
 
 
 MarketStep = Literal[
@@ -80,6 +90,26 @@ class Gap(Event):
     market_tickers: tuple[str, ...] = ()
     reason: str = "sequence gap"
     gap_started: datetime | None = None
+
+
+@dataclass(frozen=True)
+class GapFilled(Event):
+    """What was missed on a channel from ``since`` to ``until`` has been asked for over REST.
+
+    The times are aware datetimes (UTC) by the exchange's clock. ``found`` messages were missing and have been
+    delivered; ``matched`` ones that REST listed had come over the feed. If ``complete`` is False, some may
+    still be missing, and ``reason`` says why; otherwise it is "". ``market_tickers`` is empty for a gap that
+    concerns all markets.
+    """
+
+    channel: str
+    since: datetime
+    until: datetime
+    market_tickers: tuple[str, ...]
+    found: int
+    matched: int
+    complete: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True)

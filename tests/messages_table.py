@@ -33,7 +33,8 @@ def callback_of(wire_type: str) -> str:
     typed = [
         name
         for name in names
-        if name not in ("on_message", "on_market", "on_state", "on_gap", "on_lagged", "on_error")
+        if name
+        not in ("on_message", "on_market", "on_state", "on_gap", "on_gap_filled", "on_lagged", "on_error")
     ]
     return next(
         (f"`{n}`" for n in typed if wire_type in getattr(_Kinds(), n)(print)),

@@ -7,9 +7,11 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kalshi_feed import FeedFault, FeedState, Gap, Lagged, MarketChange, StateChange
+from kalshi_feed import FeedFault, FeedState, Gap, GapFilled, Lagged, MarketChange, StateChange
 from kalshi_feed.events import Event
 from kalshi_feed.messages.listed import Market
+
+_AT = datetime(2026, 10, 26, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +19,8 @@ from kalshi_feed.messages.listed import Market
     [
         StateChange(FeedState.IDLE, FeedState.CONNECTING),
         Gap("trade", 1, 5, 7),
-        Lagged(3, ("A",), datetime(2026, 10, 26, tzinfo=timezone.utc)),
+        GapFilled("trade", _AT, _AT, ("A",), found=1, matched=2, complete=True),
+        Lagged(3, ("A",), _AT),
         MarketChange("A-1", "A", "A", "opened", Market(ticker="A-1")),
         FeedFault("protocol", "text"),
     ],
