@@ -192,10 +192,12 @@ class Batcher:
     def subscribe_to(self, feed: KalshiFeed, *, market_tickers: str | Iterable[str] | None = None) -> None:
         """Register callbacks that put every message of the feed that the sink takes, and every loss.
 
-        A loss is a Gap, a Lagged, a StateChange with an interval, or a frame that could not be read.
+        A loss is a Gap, a Lagged, a StateChange with an interval, or a frame that could not be read. What was
+        fetched after a loss comes with a GapFilled.
         """
         feed.on_message(self._put_taken, market_tickers=market_tickers)
         feed.on_gap(self._put_taken)
+        feed.on_gap_filled(self._put_taken)
         feed.on_lagged(self._put_taken)
         feed.on_state(self._put_state)
         feed.on_error(self._put_fault)

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..connection.redaction import redact, without_locals
 from ..errors import ConfigurationError, SinkError
 from ..extras import how_to_install
-from .rows import KEY, TABLES, Row, Sink, Values, by_table
+from .reach import SqlHistory, stored_until
+from .rows import IDENTIFIED, KEY, TABLES, Row, Sink, Values, by_table, without_stored
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,7 +35,9 @@ _TYPES: Final = {
     "time": "timestamptz",
     "price": "numeric(6, 4)",
     "size": "numeric(18, 2)",
+    "money": "numeric(21, 6)",
     "text": "text",
+    "bool": "boolean",
     "json": "jsonb",
 }
 # How long to wait for a server that does not answer, unless the address says otherwise (libpq's names, units)
@@ -45,6 +50,8 @@ _PATIENCE: Final = {
 }
 _LOCK_TIMEOUT: Final = "10s"  # if another session has locked one of our tables
 _LOCK: Final = 0x6B616C736869  # for pg_advisory_xact_lock, so that two programs never create tables at once
+
+_R = TypeVar("_R")
 
 
 class PostgresSink(Sink):
@@ -88,7 +95,11 @@ class PostgresSink(Sink):
         self._schema_name = schema
         self._run = time.time_ns() // 1000
         self._connection: psycopg.Connection[Any] | None = None
-        self._try("cannot be opened", self._begin)
+        try:
+            self._try("cannot be opened", self._begin)
+        except SinkError:
+            self.close()
+            raise
 
     def write(self, rows: Sequence[Row]) -> None:
         """Store all rows in one transaction, unless they already are. Raises SinkError."""
@@ -96,7 +107,15 @@ class PostgresSink(Sink):
             tables = by_table(self._run, rows)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise SinkError(f"{self} refuses a row: {error}", retryable=False) from error
-        self._try("cannot be written", self._store, tables, rows[-1].n)
+        try:
+            self._try("cannot be written", self._store, tables, rows[-1].n)
+        except SinkError:
+            self.close()  # the next write connects again
+            raise
+
+    def stored_until(self) -> datetime | None:
+        """See Sink. Raises SinkError."""
+        return self._try("cannot be read", self._reach)
 
     def close(self) -> None:
         """Close the connection."""
@@ -110,18 +129,36 @@ class PostgresSink(Sink):
         while not self._add_run(self._connection):
             self._run += 1  # another program began its run in the same microsecond
 
+    def _reach(self) -> datetime | None:
+        # with a connection of its own: the sink's belongs to the Batcher's thread
+        connection = self._connect()
+        with contextlib.closing(connection), connection.transaction():
+            connection.execute("set transaction isolation level repeatable read, read only")
+            return stored_until(
+                SqlHistory(
+                    lambda query, *values: connection.execute(query, values).fetchall(),
+                    "%s",
+                    f"{self._schema}.",
+                )
+            )
+
     def _store(self, tables: dict[str, list[Values]], last_n: int) -> None:
         if self._connection is None:
             self._connection = self._connect()
         with self._connection.transaction(), self._connection.cursor() as cursor:
             if self._last_n(cursor) >= last_n:
                 return  # the last attempt committed, but never heard back
-            for table, lines in tables.items():
+            for table, lines in without_stored(tables, partial(self._stored, cursor)).items():
                 columns = ", ".join(map(_quoted, KEY | TABLES[table]))
                 with cursor.copy(f"copy {self._schema}.{table} ({columns}) from stdin") as copy:
                     for line in lines:
                         copy.write_row([_storable(value) for value in line])
             cursor.execute(f"update {self._schema}.runs set last_n = %s where run = %s", (last_n, self._run))
+
+    def _stored(self, cursor: psycopg.Cursor[Any], table: str, asked: Iterable[str]) -> list[str]:
+        """Return those of the ids that the table has."""
+        query = f"select trade_id from {self._schema}.{table} where trade_id = any(%s)"
+        return [trade_id for (trade_id,) in cursor.execute(query, (list(map(_storable, asked)),))]
 
     def _last_n(self, cursor: psycopg.Cursor[Any]) -> int:
         """Return the number of this run's last stored row, and lock it.
@@ -172,10 +209,12 @@ class PostgresSink(Sink):
                 if table != "runs":
                     listed.append(f"primary key ({', '.join(KEY)})")
                 connection.execute(f"create table {self._schema}.{table} ({', '.join(listed)})")
+                if table in IDENTIFIED:
+                    connection.execute(f"create index on {self._schema}.{table} (trade_id)")
             elif missing := types.keys() - there[table]:
                 raise self._psycopg.ProgrammingError(
-                    f"the table {self._schema_name}.{table} was not made by this sink: it has no column "
-                    f"{', '.join(sorted(missing))}; choose another schema"
+                    f"the table {self._schema_name}.{table} was made by another program or an older version: "
+                    f"it has no column {', '.join(sorted(missing))}; choose another schema"
                 )
 
     def _add_run(self, connection: psycopg.Connection[Any] | psycopg.Cursor[Any]) -> bool:
@@ -185,13 +224,11 @@ class PostgresSink(Sink):
         )
         return added.rowcount == 1
 
-    def _try(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
-        """Call, and turn psycopg's errors into SinkErrors without a password. Each costs the connection."""
+    def _try(self, what: str, call: Callable[..., _R], *arguments: Any) -> _R:
+        """Call, and turn psycopg's errors into SinkErrors without a password."""
         try:
-            call(*arguments)
-            return
+            return call(*arguments)
         except self._psycopg.Error as error:
-            self.close()
             # the other lines are hints
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             text = redact(first_line, self._secrets)

@@ -1,22 +1,23 @@
 """What is stored: the tables, their columns, and the values that a message or event has in them.
 
-Owns Row, Sink, Dropped and TABLES. Pure, hence thread-safe.
+Owns Row, Sink, Dropped and TABLES, and which rows from REST are left out because the store has them. Pure,
+hence thread-safe.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from ..events import Event, FeedFault, Gap, Lagged, StateChange
-from ..messages import OrderbookDelta, OrderbookSnapshot, Ticker, Trade
+from ..events import Event, FeedFault, Gap, GapFilled, Lagged, StateChange
+from ..messages import Fill, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
 
-__all__ = ["KEY", "TABLES", "Dropped", "Row", "Sink", "by_table"]
+__all__ = ["IDENTIFIED", "KEY", "TABLES", "Dropped", "Row", "Sink", "Values", "by_table", "without_stored"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -51,7 +52,7 @@ class Sink(ABC):
     A sink belongs to one Batcher, which closes it. Subclass this, or write any class with these methods.
     """
 
-    takes: ClassVar[tuple[type[Any], ...]] = (OrderbookDelta, OrderbookSnapshot, Trade, Ticker, Event)
+    takes: ClassVar[tuple[type[Any], ...]] = (OrderbookDelta, OrderbookSnapshot, Trade, Ticker, Fill, Event)
     """The types it can store. put() refuses anything else, and subscribe_to() does not pass it on."""
 
     batch_rows: ClassVar[int] = 1_000
@@ -69,13 +70,24 @@ class Sink(ABC):
         passes fewer rows at a time until it has found that row, and drops it.
         """
 
+    def stored_until(self) -> datetime | None:
+        """Return up to when the stored trades and fills are complete, for ``KalshiFeed(fill_since=…)``.
+
+        Thread-safe, although the sink is not. The time is an aware datetime (UTC) by the exchange's clock, and
+        rather too early than too late: what REST returns again is not stored again. Everything that is missing
+        from before is in ``holes``. None if there are no trades and fills, and from a sink that cannot say.
+        Raises SinkError.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027  # not every sink holds something
         """Release what the sink holds; nothing more will be written."""
 
 
 # The kinds of columns: "int" has 64 bits; "time" is UTC in microseconds; "price" is dollars with 4 decimals;
-# "size" is contracts with 2; "text" is a string; "json" is a string of JSON: levels as
-# [["0.5400", "12.00"], …], best first, in the side's own prices, and tickers as ["A", …].
+# "size" is contracts with 2; "money" is dollars with 6; "text" is a string; "bool" is true or false; "json"
+# is a string of JSON: levels as [["0.5400", "12.00"], …], best first, in the side's own prices, and tickers
+# as ["A", …]. A ``source`` is "feed", or "rest" if the row fills a hole.
 KEY: Final[dict[str, str]] = {"run": "int", "n": "int"}
 """The first columns of every table, and its primary key.
 
@@ -111,6 +123,22 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "no_price": "price",
         "count": "size",
         "taker_side": "text",
+        "source": "text",
+    },
+    "fills": {
+        "received_at": "time",
+        "time": "time",
+        "market_ticker": "text",
+        "trade_id": "text",
+        "order_id": "text",
+        "outcome_side": "text",
+        "book_side": "text",
+        "yes_price": "price",
+        "count": "size",
+        "is_taker": "bool",
+        "fee": "money",
+        "subaccount": "int",
+        "source": "text",
     },
     "tickers": {
         "received_at": "time",
@@ -137,9 +165,15 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "market_tickers": "json",
         "gap_started": "time",
         "gap_ended": "time",
+        "found": "int",
+        "matched": "int",
+        "complete": "bool",
     },
 }
 """The tables by name, each with the columns that follow KEY, and their kinds."""
+
+IDENTIFIED: Final = ("trades", "fills")
+"""The tables whose rows have a ``trade_id`` and a ``source``."""
 
 Values = tuple[Any, ...]
 
@@ -151,6 +185,33 @@ def by_table(run: int, rows: Sequence[Row]) -> dict[str, list[Values]]:
         table, values_of = _place(type(item))
         received_at = _EPOCH + timedelta(microseconds=received_ns // 1000)
         found.setdefault(table, []).append((run, n, received_at, *values_of(item)))
+    return found
+
+
+def without_stored(
+    tables: dict[str, list[Values]],
+    stored: Callable[[str, dict[str, datetime | None]], Iterable[str]],
+) -> dict[str, list[Values]]:
+    """Leave out trades and fills from REST that the store has, or that come earlier in the batch.
+
+    A restarted program asks REST for a little more than it missed. What came over the feed is new, so it is
+    not looked up. ``stored(table, asked)`` returns those of the ids that the table has; ``asked`` has the
+    time of each.
+    """
+    found = dict(tables)
+    for table in IDENTIFIED:
+        columns = list(KEY | TABLES[table])
+        source, trade_id, time = map(columns.index, ("source", "trade_id", "time"))
+        asked = {line[trade_id]: line[time] for line in tables.get(table, ()) if line[source] == "rest"}
+        if not asked:
+            continue
+        known, found[table] = set(stored(table, asked)), []
+        for line in tables[table]:
+            if line[source] != "rest" or line[trade_id] not in known:
+                found[table].append(line)
+            known.add(line[trade_id])
+        if not found[table]:
+            del found[table]
     return found
 
 
@@ -176,6 +237,24 @@ def _trade(trade: Trade) -> Values:
         trade.no_price,
         trade.count,
         side,
+        trade.source,
+    )
+
+
+def _fill(fill: Fill) -> Values:
+    return (
+        fill.time,
+        fill.market_ticker,
+        fill.trade_id,
+        fill.order_id,
+        fill.outcome_side,
+        fill.book_side,
+        fill.yes_price,
+        fill.count,
+        fill.is_taker,
+        fill.fee,
+        fill.subaccount,
+        fill.source,
     )
 
 
@@ -195,18 +274,30 @@ def _ticker(ticker: Ticker) -> Values:
 
 
 def _gap(gap: Gap) -> Values:
-    what = f"gap in {gap.channel}: {gap.reason}"
-    return (
+    return _hole(
         "gap",
-        what,
-        gap.channel,
-        gap.sid,
-        gap.expected,
-        gap.received,
-        None,
-        _json(gap.market_tickers),
-        gap.gap_started,
-        None,
+        f"gap in {gap.channel}: {gap.reason}",
+        channel=gap.channel,
+        sid=gap.sid,
+        expected=gap.expected,
+        received=gap.received,
+        market_tickers=_json(gap.market_tickers),
+        gap_started=gap.gap_started,
+    )
+
+
+def _filled(filled: GapFilled) -> Values:
+    what = f"{filled.channel}: {filled.found} found, {filled.matched} matched"
+    return _hole(
+        "filled",
+        f"{what}: {filled.reason}" if filled.reason else what,
+        channel=filled.channel,
+        market_tickers=_json(filled.market_tickers),
+        gap_started=filled.since,
+        gap_ended=filled.until,
+        found=filled.found,
+        matched=filled.matched,
+        complete=filled.complete,
     )
 
 
@@ -219,20 +310,26 @@ def _dropped(dropped: Dropped) -> Values:
 
 
 def _left_out(kind: str, what: str, event: Lagged | Dropped) -> Values:
-    return (kind, what, None, None, None, None, event.dropped, _json(event.market_tickers), None, None)
+    return _hole(kind, what, dropped=event.dropped, market_tickers=_json(event.market_tickers))
 
 
 def _state(change: StateChange) -> Values:
     what = f"{change.state.value}: {change.reason}" if change.reason else change.state.value
-    return ("state", what, None, None, None, None, None, None, change.gap_started, change.gap_ended)
+    return _hole("state", what, gap_started=change.gap_started, gap_ended=change.gap_ended)
 
 
 def _fault(fault: FeedFault) -> Values:
-    return ("fault", f"{fault.kind}: {fault.message}", *[None] * 8)
+    return _hole("fault", f"{fault.kind}: {fault.message}")
 
 
 def _event(event: Event) -> Values:
-    return (type(event).__name__, str(event), *[None] * 8)
+    return _hole(type(event).__name__, str(event))
+
+
+def _hole(kind: str, what: str, **others: Any) -> Values:
+    """Return the values of a row of ``holes``, without received_at."""
+    values = {"kind": kind, "what": what, **others}
+    return tuple(values.get(column) for column in TABLES["holes"] if column != "received_at")
 
 
 def _json(value: object) -> str:
@@ -244,7 +341,9 @@ _PLACES: Final[dict[type[Any], tuple[str, Callable[[Any], Values]]]] = {
     OrderbookSnapshot: ("snapshots", _snapshot),
     Trade: ("trades", _trade),
     Ticker: ("tickers", _ticker),
+    Fill: ("fills", _fill),
     Gap: ("holes", _gap),
+    GapFilled: ("holes", _filled),
     Lagged: ("holes", _lagged),
     Dropped: ("holes", _dropped),
     StateChange: ("holes", _state),

@@ -10,13 +10,15 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from ..errors import SinkError
-from .rows import KEY, TABLES, Row, Sink, by_table
+from .reach import SqlHistory, stored_until
+from .rows import IDENTIFIED, KEY, TABLES, Row, Sink, by_table, without_stored
 
 __all__ = ["SQLiteSink"]
 
@@ -25,9 +27,12 @@ _AFFINITIES: Final = {
     "time": "text",
     "price": "text",
     "size": "text",
+    "money": "text",
     "text": "text",
+    "bool": "integer",
     "json": "text",
 }
+_MOST_ASKED: Final = 500  # ids in one query; older versions of SQLite take 999 values
 
 
 class SQLiteSink(Sink):
@@ -75,6 +80,20 @@ class SQLiteSink(Sink):
         self.close()
         return SinkError(f"{self} refuses a row: {error}", retryable=False)
 
+    def stored_until(self) -> datetime | None:
+        """See Sink. Raises SinkError."""
+        if _identity(self._path) is None:
+            return None
+        try:  # with a connection of its own: the sink's belongs to the Batcher's thread
+            database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
+            with contextlib.closing(database):
+                database.execute("begin")  # so that all queries see the same rows
+                return stored_until(
+                    SqlHistory(lambda query, *values: database.execute(query, values).fetchall(), "?")
+                )
+        except (sqlite3.Error, OSError) as error:
+            raise SinkError(f"{self} cannot be read: {error}") from error
+
     def close(self) -> None:
         """Close the file."""
         database, self._database = self._database, None
@@ -109,9 +128,11 @@ class SQLiteSink(Sink):
             there = {name for _, name, *_ in database.execute(f"pragma table_info({table})")}
             if missing := types.keys() - there:
                 raise sqlite3.OperationalError(
-                    f"its table {table} was not made by this sink: it has no column "
+                    f"its table {table} was made by another program or an older version: it has no column "
                     f"{', '.join(sorted(missing))}; choose another file"
                 )
+        for table in IDENTIFIED:
+            database.execute(f"create index if not exists {table}_by_trade_id on {table} (trade_id)")
 
     def _insert(self, database: sqlite3.Connection, rows: Sequence[Row]) -> None:
         with _transaction(database):
@@ -121,7 +142,8 @@ class SQLiteSink(Sink):
             (last_n,) = database.execute("select last_n from runs where run = ?", (self._run,)).fetchone()
             if last_n >= rows[-1].n:
                 return  # the last attempt committed, but did not notice
-            for table, lines in by_table(self._run, rows).items():
+            tables = without_stored(by_table(self._run, rows), partial(_stored, database))
+            for table, lines in tables.items():
                 marks = ", ".join("?" * (len(KEY) + len(TABLES[table])))
                 database.executemany(
                     f"insert into {table} values ({marks})",
@@ -143,6 +165,17 @@ def _transaction(database: sqlite3.Connection) -> Any:
         with contextlib.suppress(sqlite3.Error):
             database.execute("rollback")
         raise
+
+
+def _stored(database: sqlite3.Connection, table: str, asked: Iterable[str]) -> list[str]:
+    """Return those of the ids that the table has."""
+    trade_ids, found = list(asked), list[str]()
+    for first in range(0, len(trade_ids), _MOST_ASKED):
+        some = trade_ids[first : first + _MOST_ASKED]
+        marks = ", ".join("?" * len(some))
+        query = f"select trade_id from {table} where trade_id in ({marks})"
+        found += (trade_id for (trade_id,) in database.execute(query, some))
+    return found
 
 
 def _new_run(database: sqlite3.Connection) -> int:
