@@ -31,7 +31,7 @@ _ROWS: Final = 8192  # in memory per table
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # Each table's columns and their kinds: "time" is UTC in microseconds, "price" decimal(6,4) in dollars, "size"
-# decimal(18,2) in contracts.
+# decimal(18,2) in contracts. A trade's ``source`` is "feed", or "rest" if it fills a hole.
 COLUMNS: Final[dict[str, dict[str, str]]] = {
     "deltas": {
         "received_at": "time",
@@ -54,6 +54,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "no_price": "price",
         "count": "size",
         "taker_side": "text",
+        "source": "text",
     },
     "top": {
         "received_at": "time",
@@ -218,7 +219,8 @@ class Converter:
                         item.yes_price,
                         item.no_price,
                         item.count,
-                        item.taker_side,
+                        item.taker_outcome_side or item.taker_side,
+                        item.source,
                     )
                 )
             elif isinstance(item, OrderbookSnapshot):

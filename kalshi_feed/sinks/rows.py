@@ -73,10 +73,10 @@ class Sink(ABC):
     def stored_until(self) -> datetime | None:
         """Return up to when the stored trades and fills are complete, for ``KalshiFeed(fill_since=…)``.
 
-        Thread-safe, although the sink is not. The time is an aware datetime (UTC) by the exchange's clock, and
-        rather too early than too late: what REST returns again is not stored again. Everything that is missing
-        from before is in ``holes``. None if there are no trades and fills, and from a sink that cannot say.
-        Raises SinkError.
+        Thread-safe, although the sink is not. The time is an aware datetime (UTC) by the exchange's clock. It
+        is rather too early than too late: what REST returns again is not stored again. What is missing from
+        before is in ``holes``. None if there are no trades or fills, or if the sink cannot say. Raises
+        SinkError.
         """
         return None
 

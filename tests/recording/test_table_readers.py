@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from kalshi_feed.simulator import Exchange
 from kalshi_feed.sinks import TABLES, Row
 from kalshi_feed.sinks.parquet import ParquetSink
 from tests.feed.support import FeedMaker
-from tests.sinks.support import delta, gap, snapshot, ticker, trade
+from tests.sinks.support import delta, fill, filled, gap, snapshot, ticker, trade
 from tests.support import wait_until
 
 pytest.importorskip("pyarrow")
@@ -105,13 +105,10 @@ def tables(make_feed: FeedMaker, tmp_path: Path) -> dict[str, list[Path]]:
     for _ in converter.steps():
         pass
     sink = ParquetSink(tmp_path / "sink")
+    at = datetime(2026, 11, 30, tzinfo=timezone.utc)
+    items = [snapshot(), delta(), trade(), ticker(), gap(), fill(), filled(at, at)]
     for n in range(3):
-        sink.write(
-            [
-                Row(10 * n + i, NS + n, item)
-                for i, item in enumerate([snapshot(), delta(), trade(), ticker(), gap()], 1)
-            ]
-        )
+        sink.write([Row(10 * n + i, NS + n, item) for i, item in enumerate(items, 1)])
     sink.close()
     return {path.stem: [path] for path in converter.paths} | {
         f"sink's {folder.name}": sorted(folder.glob("*.parquet"))

@@ -92,6 +92,8 @@ def test_parquet(
         m.count for m in dealt
     ]
     assert trades["yes_price"].to_pylist() == [m.yes_price for m in dealt]
+    assert trades["taker_side"].to_pylist() == [m.taker_outcome_side for m in dealt]
+    assert set(trades["source"].to_pylist()) == {"feed"}
     last: dict[str, Any] = {}
     stale = 0
     for row in top.to_pylist():

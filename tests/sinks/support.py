@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from kalshi_feed import Gap, OrderbookDelta
+from kalshi_feed import Gap, GapFilled, OrderbookDelta
+from kalshi_feed.messages import from_rest
 from kalshi_feed.messages.decoder import Decoder
 from kalshi_feed.session.retry import ReconnectPolicy
 from kalshi_feed.sinks import Row, Sink
@@ -19,6 +21,8 @@ __all__ = [
     "Stubborn",
     "decoded",
     "delta",
+    "fill",
+    "filled",
     "folded",
     "gap",
     "killed_writer",
@@ -37,14 +41,19 @@ def decoded(type_: str, body: dict[str, Any], **envelope: Any) -> Any:
 
 
 def delta(
-    seq: int = 2, ticker: str = "KX-A", price: str = "0.5400", change: str = "3.00", side: str = "yes"
+    seq: int = 2,
+    ticker: str = "KX-A",
+    price: str = "0.5400",
+    change: str = "3.00",
+    side: str = "yes",
+    at: float = 1_760_000_000.123,
 ) -> OrderbookDelta:
     body = {
         "market_ticker": ticker,
         "side": side,
         "price_dollars": price,
         "delta_fp": change,
-        "ts_ms": 1_760_000_000_123,
+        "ts_ms": round(at * 1000),
     }
     found = decoded("orderbook_delta", body, seq=seq)
     assert isinstance(found, OrderbookDelta)
@@ -59,17 +68,45 @@ def snapshot(seq: int = 1, ticker: str = "KX-A") -> Any:
     return decoded("orderbook_snapshot", {"market_ticker": ticker, **levels}, seq=seq)
 
 
-def trade(ticker: str = "KX-A") -> Any:
+def trade(
+    ticker: str = "KX-A",
+    trade_id: str = "d91bc706-ee49-470d-82d8-11418bda6fed",
+    at: float = 1_760_000_000.123,
+    source: str = "feed",
+) -> Any:
     body = {
         "market_ticker": ticker,
-        "trade_id": "d91bc706-ee49-470d-82d8-11418bda6fed",
+        "trade_id": trade_id,
         "yes_price_dollars": "0.3600",
         "no_price_dollars": "0.6400",
         "count_fp": "136.00",
         "taker_outcome_side": "no",
-        "ts_ms": 1_760_000_000_123,
+        "ts_ms": round(at * 1000),
     }
-    return decoded("trade", body)
+    return from_rest.trade(body) if source == "rest" else decoded("trade", body)
+
+
+def fill(trade_id: str = "fill-1", at: float = 1_760_000_000.123, source: str = "feed") -> Any:
+    body = {
+        "market_ticker": "KX-A",
+        "trade_id": trade_id,
+        "order_id": "order-1",
+        "is_taker": True,
+        "yes_price_dollars": "0.3600",
+        "count_fp": "2.50",
+        "fee_cost": "0.012345",
+        "outcome_side": "no",
+        "book_side": "ask",
+        "subaccount": 3,
+        "ts_ms": round(at * 1000),
+    }
+    return from_rest.fill(body) if source == "rest" else decoded("fill", body)
+
+
+def filled(
+    since: datetime, until: datetime, channel: str = "trade", complete: bool = True, reason: str = ""
+) -> GapFilled:
+    return GapFilled(channel, since, until, ("KX-A",), 2, 1, complete, reason)
 
 
 def ticker(ticker: str = "KX-A") -> Any:

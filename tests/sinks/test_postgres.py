@@ -52,9 +52,10 @@ def test_what_is_in_the_tables(server: PostgresServer, schema: str) -> None:
         "trades": [
             (
                 *(3, at, time, "KX-A", "d91bc706-ee49-470d-82d8-11418bda6fed"),
-                *(Decimal("0.3600"), Decimal("0.6400"), Decimal("136.00"), "no"),
+                *(Decimal("0.3600"), Decimal("0.6400"), Decimal("136.00"), "no", "feed"),
             )
         ],
+        "fills": [],
         "tickers": [
             (
                 4,
@@ -83,12 +84,11 @@ def test_what_is_in_the_tables(server: PostgresServer, schema: str) -> None:
                 9,
                 None,
                 ["KX-A", "KX-B"],
-                None,
-                None,
+                *[None] * 5,
             ),
             (
                 *(6, at, "gap", "gap in orderbook_delta: back\\ufffdslash", "orderbook_delta"),
-                *(1, 7, 9, None, ["KX-A", "KX-B"], None, None),
+                *(1, 7, 9, None, ["KX-A", "KX-B"], *[None] * 5),
             ),
         ],
     }
@@ -263,7 +263,9 @@ def test_tables_of_another_program(server: PostgresServer, schema: str) -> None:
     server.ask(f"create schema {schema}")
     server.ask(f"create table {schema}.trades (n bigint, run bigint, price numeric)")
     with pytest.raises(
-        SinkError, match=rf"the table {schema}.trades was not made by this sink: it has no column count, "
+        SinkError,
+        match=rf"the table {schema}.trades was made by another program or an older version: it has no column "
+        "count, ",
     ):
         PostgresSink(server.address(), schema=schema)
 
