@@ -102,8 +102,8 @@ def record(
     and counted, and it goes on in the next file once there is room. Ctrl-C ends it; the exit code is 1 if
     messages are missing.
 
-    With --to, snapshots, deltas, trades, tickers and every loss become rows of tables. While the store is
-    away, up to 200,000 rows wait in memory and are written when it is back. Put PostgreSQL's password into
+    With --to, snapshots, deltas, trades, tickers, fills and every loss become rows of tables. While the store
+    is away, up to 200,000 rows wait in memory and are written when it is back. Put PostgreSQL's password into
     PGPASSWORD or ~/.pgpass: other users of the machine can see the command line.
 
     \b

@@ -8,8 +8,11 @@
         feed.run_forever()
 
 A sink is an object with ``write(rows)`` and ``close()``: SQLiteSink, PostgresSink (extra ``postgres``),
-ParquetSink (extra ``arrow``) or one of your own. Owns the public names. The library of a store is imported
-only when its sink is made. Layers, from the top: url > (sqlite, postgres, parquet, batcher) > rows.
+ParquetSink (extra ``arrow``) or one of your own. A restarted program gets the trades and fills that it missed
+with ``KalshiFeed.from_env(fill_gaps=True, fill_since=sink.stored_until())``; none is stored twice.
+
+Owns the public names. The library of a store is imported only when its sink is made. Layers, from the top:
+url > (sqlite, postgres, parquet, batcher) > reach > rows.
 """
 
 from __future__ import annotations

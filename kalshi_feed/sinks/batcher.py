@@ -57,9 +57,10 @@ _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 class BatcherStats:
     """A Batcher's counters at one moment: ``received`` = ``written`` + ``pending`` + ``dropped``. Immutable.
 
-    ``dropped`` counts rows that there was no room for, and rows that the store refused. ``batches`` counts
-    writes that succeeded, ``retried`` writes that failed and were repeated. ``is_failing`` says that the last
-    write failed, and ``last_error`` why.
+    ``dropped`` counts rows that there was no room for, and rows that the store refused. ``written`` includes
+    trades and fills from REST that the store already had. ``batches`` counts writes that succeeded,
+    ``retried`` writes that failed and were repeated. ``is_failing`` says that the last write failed, and
+    ``last_error`` why.
     """
 
     received: int

@@ -7,7 +7,7 @@ same transaction that brings the rows. If a connection breaks during the commit,
 batch was stored. So the next connection first reads that number, with a lock on its row; if the earlier
 transaction is still running on the server, it holds that lock, and the sink has to try again later. A batch
 that turns out to be stored is not sent again, and one that is not is. No row comes twice (KEY is also a
-primary key), and none is left out.
+primary key), and none is left out, except for a trade or fill from REST that is there already.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ class PostgresSink(Sink):
         # with a connection of its own: the sink's belongs to the Batcher's thread
         connection = self._connect()
         with contextlib.closing(connection), connection.transaction():
+            # so that all queries see the same rows
             connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
             return stored_until(
                 SqlHistory(
                     lambda query, *values: connection.execute(query, values).fetchall(),

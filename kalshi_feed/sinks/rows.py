@@ -67,7 +67,9 @@ class Sink(ABC):
         """Store all of ``rows``, or none and raise; then the same rows come again until they are stored.
 
         Raise ``SinkError(…, retryable=False)`` if the store refuses the content of a row. The Batcher then
-        passes fewer rows at a time until it has found that row, and drops it.
+        passes fewer rows at a time until it has found that row, and drops it. After a restart with
+        ``fill_since`` a trade or fill whose ``source`` is "rest" may be in the store already, under its
+        ``trade_id``.
         """
 
     def stored_until(self) -> datetime | None:

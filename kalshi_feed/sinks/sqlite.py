@@ -91,7 +91,7 @@ class SQLiteSink(Sink):
                 return stored_until(
                     SqlHistory(lambda query, *values: database.execute(query, values).fetchall(), "?")
                 )
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise SinkError(f"{self} cannot be read: {error}") from error
 
     def close(self) -> None:
