@@ -9,16 +9,16 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from ..errors import ConfigurationError, SinkError
 from ..extras import how_to_install
 from ..recording.files import patiently
-from .reach import Hole, stored_until
+from .reach import HoleRow, stored_until
 from .rows import KEY, TABLES, Row, Sink, Values, by_table, without_stored
 
 __all__ = ["ParquetSink"]
@@ -34,8 +34,9 @@ class ParquetSink(Sink):
     new file begins. A file has a temporary name (".….tmp") until it is complete and on disk, and a batch that
     is written again replaces its own files. So a kill neither loses a file nor leaves one that cannot be
     read; what is not in a file yet is pending in memory. A kill in the middle of a batch may leave the batch
-    in some of the tables only; it was not counted as written then. Raises SinkError, and ConfigurationError
-    if pyarrow is missing.
+    in some of the tables only; then it was not counted as written, and stored_until() does not count it
+    either: ``runs/RUN`` has the number of the last row that did. Raises SinkError, and ConfigurationError if
+    pyarrow is missing.
     """
 
     batch_rows = 50_000
@@ -87,7 +88,9 @@ class ParquetSink(Sink):
             raise SinkError(f"{self} refuses a row: {error}", retryable=False) from error
         try:
             for table, columns in tables.items():
-                self._write(table, f"{self._run}-{rows[0].n:012}.parquet", columns)
+                file = self._folder / table / f"{self._run}-{rows[0].n:012}.parquet"
+                _replace(file, partial(self._parquet.write_table, columns, compression="zstd"))
+            _replace(self._folder / "runs" / str(self._run), lambda file: file.write(b"%d" % rows[-1].n))
         except PermissionError as error:
             raise SinkError(
                 f"{self} cannot be written: {error}; check who may write there, and whether another program "
@@ -99,8 +102,8 @@ class ParquetSink(Sink):
     def stored_until(self) -> datetime | None:
         """See Sink. Raises SinkError."""
         try:
-            return stored_until(_History(self._folder, self._parquet))
-        except (OSError, self._pyarrow.ArrowException) as error:
+            return stored_until(_ParquetRows(self._folder, self._parquet))
+        except (OSError, ValueError, self._pyarrow.ArrowException) as error:
             raise SinkError(f"{self} cannot be read: {error}") from error
 
     def _check_columns(self) -> None:
@@ -138,22 +141,6 @@ class ParquetSink(Sink):
         ]
         return self._pyarrow.table(columns, schema=schema)
 
-    def _write(self, table: str, name: str, columns: Any) -> None:
-        folder = self._folder / table
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{name}.tmp"
-        try:
-            with open(unfinished, "wb") as file:
-                self._parquet.write_table(columns, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            patiently(partial(os.replace, unfinished, folder / name))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
-        _sync_folder(folder)
-
     def __repr__(self) -> str:
         return f"Parquet folder {self._folder}"
 
@@ -179,20 +166,24 @@ def _files(folder: Path) -> list[_File]:
     ]
 
 
-class _History:
-    """The History in a folder. Used by one thread at a time."""
+class _ParquetRows:
+    """The rows in a folder's files, as StoredRows. Used by one thread at a time."""
 
     def __init__(self, folder: Path, parquet: Any) -> None:
         self._parquet = parquet
-        self._files = {table: sorted(_files(folder / table)) for table in TABLES}
+        last_n = {path.name: int(path.read_bytes() or 0) for path in (folder / "runs").glob("[0-9]*")}
+        self._files = {
+            table: sorted(
+                file for file in _files(folder / table) if file.first_n <= last_n.get(str(file.run), 0)
+            )
+            for table in TABLES
+        }
 
     def newest_run(self, table: str, before: int | None) -> int | None:
-        """See History."""
         runs = (file.run for file in self._files[table] if before is None or file.run < before)
         return max(runs, default=None)
 
     def received(self, run: int, table: str) -> tuple[datetime, datetime] | None:
-        """See History."""
         files = self._of(run, table)
         if not files:
             return None
@@ -200,7 +191,6 @@ class _History:
         return _utc(first[0]["received_at"]), _utc(last[-1]["received_at"])
 
     def newest_time(self, run: int, table: str, before: int | None) -> datetime | None:
-        """See History."""
         for file in reversed(self._of(run, table)):
             if before is None or file.first_n < before:
                 for row in reversed(self._rows(file, "n", "time")):
@@ -208,13 +198,12 @@ class _History:
                         return _utc(row["time"])
         return None
 
-    def holes(self, run: int, since: datetime) -> Sequence[Hole]:
-        """See History."""
-        found: list[Hole] = []
+    def holes(self, run: int, since: datetime) -> Sequence[HoleRow]:
+        found: list[HoleRow] = []
         for file in reversed(self._of(run, "holes")):
-            rows = self._rows(file, *Hole._fields)
+            rows = self._rows(file, *HoleRow._fields)
             found += (
-                Hole(**row)
+                HoleRow(**row)
                 for row in rows
                 if row["received_at"] >= since and row["kind"] in ("state", "gap", "filled")
             )
@@ -237,6 +226,23 @@ def _read(parquet: Any, file: _File, *columns: str) -> Any:
 
 def _utc(time: datetime) -> datetime:
     return time.astimezone(timezone.utc)
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Create or replace the file: it is there once all of it is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(unfinished, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        patiently(partial(os.replace, unfinished, path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def _new_run(folder: Path) -> int:

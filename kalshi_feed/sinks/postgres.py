@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..connection.redaction import redact, without_locals
 from ..errors import ConfigurationError, SinkError
 from ..extras import how_to_install
-from .reach import SqlHistory, stored_until
+from .reach import SqlRows, stored_until
 from .rows import IDENTIFIED, KEY, TABLES, Row, Sink, Values, by_table, without_stored
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class PostgresSink(Sink):
             connection.execute("set transaction isolation level repeatable read, read only")
             connection.execute("select set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
             return stored_until(
-                SqlHistory(
+                SqlRows(
                     lambda query, *values: connection.execute(query, values).fetchall(),
                     "%s",
                     f"{self._schema}.",

@@ -1,6 +1,6 @@
 """Up to when the trades and fills in a store are complete: a restarted program asks for what came later.
 
-Owns stored_until(), the rule, and SqlHistory, which puts its questions to an SQL database.
+Owns stored_until(), the rule, and SqlRows, which puts its questions to an SQL database.
 
 The rule. Rows are stored in the order in which they came, so what the exchange sent before the newest row is
 stored as well, on every channel. The row's own ``time`` says how new it is: that is the exchange's clock, and
@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from .rows import TABLES
 
-__all__ = ["History", "Hole", "SqlHistory", "stored_until"]
+__all__ = ["HoleRow", "SqlRows", "StoredRows", "stored_until"]
 
 # Messages of different markets may be stored in another order than they were sent in, if there are several
 # workers.
@@ -29,7 +29,7 @@ _TABLES: Final = {"trade": "trades", "fill": "fills"}  # of the channels that ar
 _TIMED: Final = tuple(table for table, columns in TABLES.items() if "time" in columns)
 
 
-class Hole(NamedTuple):
+class HoleRow(NamedTuple):
     """A row of ``holes``, of kind "state", "gap" or "filled". Thread-safe: immutable."""
 
     n: int
@@ -40,7 +40,7 @@ class Hole(NamedTuple):
     complete: bool | None
 
 
-class History(Protocol):
+class StoredRows(Protocol):
     """What a store answers about its rows. A run is what one sink wrote."""
 
     def newest_run(self, table: str, before: int | None) -> int | None:
@@ -52,39 +52,39 @@ class History(Protocol):
     def newest_time(self, run: int, table: str, before: int | None) -> datetime | None:
         """Return the ``time`` of the run's last row that has one, of those with ``n`` below ``before``."""
 
-    def holes(self, run: int, since: datetime) -> Sequence[Hole]:
+    def holes(self, run: int, since: datetime) -> Sequence[HoleRow]:
         """Return the run's holes of the three kinds that came at ``since`` or later, in any order."""
 
 
-def stored_until(history: History) -> datetime | None:
+def stored_until(rows: StoredRows) -> datetime | None:
     """Return up to when trades and fills are complete; None if there are none, or none that has a time."""
-    newest = {channel: history.newest_run(table, None) for channel, table in _TABLES.items()}
+    newest = {channel: rows.newest_run(table, None) for channel, table in _TABLES.items()}
     channels = {channel for channel, run in newest.items() if run is not None}
     run = max((run for run in newest.values() if run is not None), default=None)
     found: datetime | None = None
     while run is not None:
-        reach, is_start_open = _reach(history, run, channels)
+        reach, is_start_open = _reach(rows, run, channels)
         found = reach or found
-        before = [history.newest_run(table, run) for table in _TABLES.values()] if is_start_open else []
+        before = [rows.newest_run(table, run) for table in _TABLES.values()] if is_start_open else []
         run = max((run for run in before if run is not None), default=None)
     return None if found is None else found - _OVERLAP
 
 
-def _reach(history: History, run: int, channels: Iterable[str]) -> tuple[datetime | None, bool]:
+def _reach(rows: StoredRows, run: int, channels: Iterable[str]) -> tuple[datetime | None, bool]:
     """Return up to when the run's rows are complete, and whether something before them may be missing.
 
     ``channels`` are those that the store has rows of, so that a "filled" row of each is to be expected.
     """
-    received = [both for table in TABLES if (both := history.received(run, table)) is not None]
+    received = [both for table in TABLES if (both := rows.received(run, table)) is not None]
     begun, ended = min(first for first, _ in received), max(last for _, last in received)
-    holes = history.holes(run, ended - _OVER_AFTER)
+    holes = rows.holes(run, ended - _OVER_AFTER)
     filled = dict.fromkeys(channels, 0)  # n of the last complete "filled" row of each channel
     for hole in holes:
         if hole.kind == "filled" and hole.channel in _TABLES:
             is_over = hole.complete and hole.received_at <= ended - _SETTLED
             filled[hole.channel] = max(filled.get(hole.channel, 0), hole.n if is_over else 0)
     filled_to = min(filled.values())
-    reaches = [_newest(history, run, _TIMED, None)]
+    reaches = [_newest(rows, run, _TIMED, None)]
     for hole in holes:
         if hole.kind == "filled":
             if not hole.complete and hole.channel in _TABLES:
@@ -92,21 +92,21 @@ def _reach(history: History, run: int, channels: Iterable[str]) -> tuple[datetim
         elif hole.n < filled_to:
             continue
         elif hole.kind == "state":
-            reaches.append(_newest(history, run, _TIMED, hole.n))
+            reaches.append(_newest(rows, run, _TIMED, hole.n))
         elif hole.channel in _TABLES:  # what is missing came after the channel's last message, maybe long ago
-            reaches.append(_newest(history, run, (_TABLES[hole.channel],), hole.n))
+            reaches.append(_newest(rows, run, (_TABLES[hole.channel],), hole.n))
     known = [time for time in reaches if time is not None]
     is_start_open = (begun > ended - _OVER_AFTER and not filled_to) or len(known) < len(reaches)
     return min(known, default=None), is_start_open
 
 
-def _newest(history: History, run: int, tables: Iterable[str], before: int | None) -> datetime | None:
-    times = [history.newest_time(run, table, before) for table in tables]
+def _newest(rows: StoredRows, run: int, tables: Iterable[str], before: int | None) -> datetime | None:
+    times = [rows.newest_time(run, table, before) for table in tables]
     return max((time for time in times if time is not None), default=None)
 
 
-class SqlHistory:
-    """The History in an SQL database. Used by one thread at a time.
+class SqlRows:
+    """The rows in an SQL database. Used by one thread at a time.
 
     ``ask(query, *values)`` returns rows, ``mark`` stands for a value in a query, and ``prefix`` goes before
     the name of a table.
@@ -118,13 +118,13 @@ class SqlHistory:
         self._prefix = prefix
 
     def newest_run(self, table: str, before: int | None) -> int | None:
-        """See History."""
+        """Return the newest run in the table, of those older than ``before``; None if there is none."""
         limits = {} if before is None else {"run <": before}
         found: int | None = self._first(table, "run", "order by run desc", **limits)
         return found
 
     def received(self, run: int, table: str) -> tuple[datetime, datetime] | None:
-        """See History."""
+        """Return when the run's first and last rows of the table came; None if there are none."""
         first, last = (
             self._first(table, "received_at", f"order by n {order}", **{"run =": run})
             for order in ("asc", "desc")
@@ -132,7 +132,7 @@ class SqlHistory:
         return None if first is None or last is None else (_time(first), _time(last))
 
     def newest_time(self, run: int, table: str, before: int | None) -> datetime | None:
-        """See History."""
+        """Return the ``time`` of the run's last row that has one, of those with ``n`` below ``before``."""
         limits = {"run =": run} | ({} if before is None else {"n <": before})
         found = self._first(table, "time", "and time is not null order by n desc", **limits)
         return None if found is None else _time(found)
@@ -146,8 +146,8 @@ class SqlHistory:
         )
         return found[0][0] if found else None
 
-    def holes(self, run: int, since: datetime) -> Sequence[Hole]:
-        """See History."""
+    def holes(self, run: int, since: datetime) -> Sequence[HoleRow]:
+        """Return the run's holes of the three kinds that came at ``since`` or later."""
         found = self._ask(
             "select n, received_at, kind, channel, gap_started, complete "
             f"from {self._prefix}holes where run = {self._mark} and received_at >= {self._mark} "
@@ -156,7 +156,7 @@ class SqlHistory:
             since.isoformat(timespec="microseconds"),
         )
         return [
-            Hole(n, _time(at), kind, channel, started and _time(started), complete)
+            HoleRow(n, _time(at), kind, channel, started and _time(started), complete)
             for n, at, kind, channel, started, complete in found
         ]
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..errors import SinkError
-from .reach import SqlHistory, stored_until
+from .reach import SqlRows, stored_until
 from .rows import IDENTIFIED, KEY, TABLES, Row, Sink, by_table, without_stored
 
 __all__ = ["SQLiteSink"]
@@ -89,7 +89,7 @@ class SQLiteSink(Sink):
             with contextlib.closing(database):
                 database.execute("begin")  # so that all queries see the same rows
                 return stored_until(
-                    SqlHistory(lambda query, *values: database.execute(query, values).fetchall(), "?")
+                    SqlRows(lambda query, *values: database.execute(query, values).fetchall(), "?")
                 )
         except (sqlite3.Error, OSError, ValueError) as error:
             raise SinkError(f"{self} cannot be read: {error}") from error
