@@ -211,6 +211,22 @@ class _ParquetRows:
                 break
         return found
 
+    def being_filled(self, run: int, table: str, channel: str) -> datetime | None:
+        filled_to = 0
+        for file in reversed(self._of(run, "holes")):
+            rows = self._rows(file, "n", "kind", "channel")
+            numbers = [row["n"] for row in rows if (row["kind"], row["channel"]) == ("filled", channel)]
+            if numbers:
+                filled_to = max(numbers)
+                break
+        found: list[datetime] = []
+        for file in reversed(self._of(run, table)):
+            rows = self._rows(file, "n", "time", "source")
+            found += (row["time"] for row in rows if row["n"] > filled_to and row["source"] == "rest")
+            if file.first_n <= filled_to:
+                break
+        return min((_utc(time) for time in found if time is not None), default=None)
+
     def _of(self, run: int, table: str) -> list[_File]:
         return [file for file in self._files[table] if file.run == run]
 

@@ -6,8 +6,9 @@ The rule. Rows are stored in the order in which they came, so what the exchange 
 stored as well, on every channel. The row's own ``time`` says how new it is: that is the exchange's clock, and
 ours may be minutes off. But the program may have ended while it was filling a hole: a lost connection, a
 gap, or its own start, if it went on where an earlier run had ended. A hole is open until a complete "filled"
-row of each channel follows it, or until it is so old that its filling has ended anyway, which is on record.
-What counts are the rows before the first open hole. If the start of a run is open, the run before it decides.
+row of each channel follows it, or until it is so old that its filling has ended, which is on record. What
+counts are the rows before the first open hole. If the start of a run is open, the run before it decides. The
+filling of a long hole may take longer: then rows from REST, oldest first, follow the last "filled" row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["HoleRow", "SqlRows", "StoredRows", "stored_until"]
 # Messages of different markets may be stored in another order than they were sent in, if there are several
 # workers.
 _OVERLAP: Final = timedelta(seconds=30)
-_OVER_AFTER: Final = timedelta(minutes=10)  # by then the filling of a hole has ended, in any case
+# By then the filling of a hole has ended, complete or not, unless it brings so much that it takes longer.
+_OVER_AFTER: Final = timedelta(minutes=10)
 _SETTLED: Final = timedelta(seconds=30)  # a newer "filled" row may be about another hole than the last
 _TABLES: Final = {"trade": "trades", "fill": "fills"}  # of the channels that are filled
 _TIMED: Final = tuple(table for table, columns in TABLES.items() if "time" in columns)
@@ -55,6 +57,9 @@ class StoredRows(Protocol):
     def holes(self, run: int, since: datetime) -> Sequence[HoleRow]:
         """Return the run's holes of the three kinds that came at ``since`` or later, in any order."""
 
+    def being_filled(self, run: int, table: str, channel: str) -> datetime | None:
+        """Return the oldest ``time`` of the run's rows from REST after the channel's last "filled" row."""
+
 
 def stored_until(rows: StoredRows) -> datetime | None:
     """Return up to when trades and fills are complete; None if there are none, or none that has a time."""
@@ -84,7 +89,8 @@ def _reach(rows: StoredRows, run: int, channels: Iterable[str]) -> tuple[datetim
             is_over = hole.complete and hole.received_at <= ended - _SETTLED
             filled[hole.channel] = max(filled.get(hole.channel, 0), hole.n if is_over else 0)
     filled_to = min(filled.values())
-    reaches = [_newest(rows, run, _TIMED, None)]
+    unfinished = [rows.being_filled(run, table, channel) for channel, table in _TABLES.items()]
+    reaches = [_newest(rows, run, _TIMED, None), *filter(None, unfinished)]
     for hole in holes:
         if hole.kind == "filled":
             if not hole.complete and hole.channel in _TABLES:
@@ -159,6 +165,19 @@ class SqlRows:
             HoleRow(n, _time(at), kind, channel, started and _time(started), complete)
             for n, at, kind, channel, started, complete in found
         ]
+
+    def being_filled(self, run: int, table: str, channel: str) -> datetime | None:
+        """Return the oldest ``time`` of the run's rows from REST after the channel's last "filled" row."""
+        mark, prefix = self._mark, self._prefix
+        ((oldest,),) = self._ask(
+            f"select min(time) from {prefix}{table} where run = {mark} and source = 'rest' and n > coalesce("
+            f"(select n from {prefix}holes where run = {mark} and kind = 'filled' and channel = {mark} "
+            "order by n desc limit 1), 0)",
+            run,
+            run,
+            channel,
+        )
+        return None if oldest is None else _time(oldest)
 
 
 def _time(value: datetime | str) -> datetime:

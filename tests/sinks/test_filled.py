@@ -184,8 +184,9 @@ def test_how_far_the_rows_reach(store: Store) -> None:
         )
         batcher.flush(10)
         assert sink.stored_until() == AT + timedelta(seconds=50 - 30)
+        batcher.put(trade(trade_id="late", at=AT.timestamp() + 40, source="rest"))
     again = store.make()
-    assert again.stored_until() == AT + timedelta(seconds=50 - 30)
+    assert again.stored_until() == AT + timedelta(seconds=40 - 30)
     again.close()
 
 

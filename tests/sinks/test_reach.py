@@ -72,7 +72,7 @@ LONG = [T(0), D(1000)]  # a run that has been at work for longer than a hole tak
         # nothing is missing
         ([[T(0), D(100)]], 100),
         ([[P(0), D(1000)]], 1000),
-        ([[*LONG, old(1010, 500)]], 1000),
+        ([[*LONG, old(990, 500), done(1000)]], 1000),
         ([[*LONG, untimed(1010)]], 1000),
         ([[T(0), untimed(10)]], 0),
         ([[D(0)]], None),
@@ -98,6 +98,9 @@ LONG = [T(0), D(1000)]  # a run that has been at work for longer than a hole tak
         ([LONG, [T(1100), D(1701)]], 1701),
         ([LONG, [T(1100), D(1110)], [T(1200), D(1210)], [T(1300), D(1310)]], 1000),
         ([LONG, [T(1100), D(1701), gap(1710, "fill"), D(1720)]], 1000),
+        # a hole so long that its filling goes on
+        ([LONG, [T(2000), old(2010, 1100), old(3000, 1200), T(4000)]], 1100),
+        ([LONG, [T(2000), done(2005), old(2010, 1100), done(3000), old(3100, 2990), T(4000)]], 2990),
         # a run that shows neither trades nor fills may have been one that did not ask for them
         ([LONG, [D(1100), D(1900)]], 1000),
         ([LONG, [D(1100), D(1900)], []], 1000),
