@@ -39,6 +39,8 @@ def with_pandas(files: list[Path]) -> Rows:
             if pandas.isna(value)
             else value.to_pydatetime()
             if isinstance(value, pandas.Timestamp)
+            else int(value)  # no table has floats: pandas makes them of whole numbers if one is missing
+            if isinstance(value, float)
             else value
         )
 
