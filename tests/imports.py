@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PACKAGE", "Import", "all_imports", "imports_of", "modules", "own_name", "within"]
+__all__ = ["PACKAGE", "Import", "all_imports", "files", "imports_of", "modules", "own_name", "within"]
 
 PACKAGE = Path(__file__).parents[1] / "kalshi_feed"
 
@@ -29,16 +29,20 @@ class Import(NamedTuple):
         )
 
 
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Return every module of the package by its dotted name without the package's own: "" is
+def files() -> dict[str, Path]:
+    """Return every file of the package by its module's dotted name without the package's own: "" is
     kalshi_feed/__init__.py."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return every module of the package, parsed, by the name that files() gives it. It takes seconds."""
+    return {name: ast.parse(file.read_text(encoding="utf-8"), str(file)) for name, file in files().items()}
 
 
 def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:

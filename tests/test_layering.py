@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import PACKAGE, all_imports, imports_of, modules, own_name, within
+from tests.imports import PACKAGE, all_imports, files, imports_of, modules, own_name, within
 
 MAX_LINES = 440  # of code: explanations cost nothing
 MAX_ROOT = 18  # modules next to the folders
@@ -163,7 +163,7 @@ def test_pure_parts_know_no_threads_clocks_or_sockets() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", [pytest.param(name, id=name or "__init__") for name in modules()])
+@pytest.mark.parametrize("module", [pytest.param(name, id=name or "__init__") for name in files()])
 def test_docstrings_and_length(module: str) -> None:
     tree = modules()[module]
     assert ast.get_docstring(tree), "the module has no docstring"

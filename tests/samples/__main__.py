@@ -2,12 +2,14 @@
 
 The tests themselves run in this environment. Each sample runs in its own, made from a wheel of this checkout:
 first with the packages in the table's last column; then, for --simulate, with the extra "simulator" as well.
+uv makes the environments if it is installed: it is a minute faster than venv and pip.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,13 +59,20 @@ def tried(sample: Sample, wheel: Path, folder: Path) -> str:
     """Return what is wrong with the sample, or an empty string."""
     home = folder / sample.name
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
-    code, said = _run([sys.executable, "-m", "venv", str(home)])
+    if uv := shutil.which("uv"):
+        make, install = (
+            [uv, "venv", "-q", "--python", sys.executable],
+            [uv, "pip", "install", "--python", str(python)],
+        )
+    else:
+        make, install = [sys.executable, "-m", "venv"], [str(python), "-m", "pip", "install"]
+    code, said = _run([*make, str(home)])
     if code:
         return said
     was_tried = False
     for needs, chosen in ((sample.needs, "not simulates"), (("kalshi-feed[simulator]",), "simulates")):
         wanted = [re.sub(r"^kalshi-feed", str(wheel), need) for need in needs]
-        code, said = _run([str(python), "-m", "pip", "install", "-q", *wanted])
+        code, said = _run([*install, "-q", *wanted])
         if code:
             return said
         command = [
