@@ -64,7 +64,7 @@ class Follower:
     """What runs beside the feed for one follow(). Thread-safe: start(), stop(), join() and the properties.
 
     ``make_rest`` makes the Rest to ask, and says whether it has to be closed. ``want`` is the subscription
-    whose markets change, ``lifecycle`` the one to the lifecycle channel.
+    whose markets change, ``lifecycle`` the one to the lifecycle channel; ``subject`` says what is followed.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Follower:
         want: Want,
         lifecycle: Want,
         name: str,
+        subject: str,
     ) -> None:
         self._engine = engine
         self._roster = roster
@@ -84,6 +85,7 @@ class Follower:
         self._want = want
         self._lifecycle = lifecycle
         self._name = name
+        self._subject = subject
         self.is_listed = False  # whether a list has been taken in since the beginning
         # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
         self._thread: ServiceThread | None = None
@@ -125,6 +127,7 @@ class Follower:
         """Ask the threads to end; see Companion."""
         stream, rest = self._stream, self._rest
         self._stopping = True
+        self._engine.troubles.pop(self, None)
         self._engine.dispatcher.off(self._on_gap)
         if stream is not None:
             stream.close()
@@ -266,6 +269,7 @@ class Follower:
         if not answer.is_list:
             return
         if not self.is_listed:
+            self._engine.troubles.pop(self, None)
             self._roster.advance(now)
             self._apply(now)
             self.is_listed = True
@@ -279,6 +283,8 @@ class Follower:
         if self._stopping:
             return
         self._list_at = min(self._list_at, time.monotonic() + self._retry)
+        if not self.is_listed:
+            self._engine.troubles[self] = f"the markets of {self._subject} cannot be listed: {error}"
         if not self._is_failing:
             self._is_failing = True
             text = f"markets cannot be listed, trying again in {self._retry:.0f} s: {error}"

@@ -1,0 +1,42 @@
+"""What a market is doing, from its description and the clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from kalshi_feed.messages.listed import Market
+from kalshi_feed.messages.phase import has_ended, phase
+
+OPENS, CLOSES = "2026-11-30T15:30:00Z", "2026-11-30T15:45:00Z"
+BEFORE, BETWEEN, AFTER = (
+    datetime(2026, 11, 30, 15, minute, tzinfo=timezone.utc).timestamp() for minute in (29, 40, 45)
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "said"),
+    [
+        ({"status": "initialized"}, BEFORE, "unopened"),
+        ({"status": "active"}, BEFORE, "unopened"),
+        ({"status": "initialized"}, BETWEEN, "open"),
+        ({"status": "initialized", "open_time": None}, BETWEEN, "unopened"),
+        ({"status": "a new word"}, BETWEEN, "open"),
+        ({"open_time": None, "close_time": None}, BETWEEN, "open"),
+        ({"status": "inactive"}, BETWEEN, "paused"),
+        ({"status": "inactive"}, AFTER, "closed"),
+        ({"status": "active"}, AFTER, "closed"),
+        ({"status": "closed"}, BETWEEN, "closed"),
+        ({"status": "closed", "result": "yes"}, AFTER, "closed"),
+        ({"status": "determined", "result": "yes"}, BETWEEN, "determined yes"),
+        ({"status": "Finalized", "result": "no"}, AFTER, "settled no"),
+        ({"status": "settled", "result": ""}, AFTER, "settled"),
+    ],
+)
+def test_phases(fields: dict[str, Any], now: float, said: str) -> None:
+    market = Market(**{"ticker": "KX-A", "open_time": OPENS, "close_time": CLOSES, **fields})
+    assert phase(market, now) == said
+    status = (market.status or "").lower()
+    assert has_ended(market) is (status in ("closed", "determined", "finalized", "settled"))
