@@ -12,7 +12,7 @@ from .listed import Market
 
 __all__ = ["has_ended", "phase"]
 
-# What the exchange says once trading is over. Before that, the clock decides.
+# What the exchange says once trading is over.
 _ENDED: Final = {
     "closed": "closed",
     "determined": "determined",
@@ -21,6 +21,7 @@ _ENDED: Final = {
     "settled": "settled",
     "finalized": "settled",
 }
+_GOING: Final = ("active", "open")
 _PAUSED: Final = ("inactive", "paused")
 _UNOPENED: Final = ("initialized", "unopened")
 
@@ -29,12 +30,15 @@ def phase(market: Market, now: float) -> str:
     """Return "unopened", "open", "paused", "closed", "determined" or "settled"; the last two with the result,
     as in "settled yes".
 
-    ``now`` is the exchange's time, Unix seconds.
+    ``now`` is the exchange's time, Unix seconds: it decides where the status does not, and that a market is
+    closed.
     """
     status = (market.status or "").lower()
     if status not in _ENDED:
         if _is_past(market.close_at, now):
             return "closed"
+        if status in _GOING:
+            return "open"
         if status in _PAUSED:
             return "paused"
         is_unopened = status in _UNOPENED if market.open_at is None else not _is_past(market.open_at, now)

@@ -105,7 +105,7 @@ def test_by_keyboard(page: Page, faults: list[str], odd: Access) -> None:
         page.keyboard.type("x-a")
         assert is_shown(page, A) and not is_shown(page, B) and page.text_content("#count") == "1 of 4"
         page.keyboard.type("?")
-        assert page.text_content("#note") == "No market's ticker contains “x-a?”"
+        assert page.text_content("#note") == "No market's ticker or title contains “x-a?”"
         page.keyboard.press("Escape")
         assert is_shown(page, A) and is_shown(page, B) and page.input_value("#filter") == ""
         page.keyboard.press("Tab")

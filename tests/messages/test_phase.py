@@ -20,7 +20,7 @@ BEFORE, BETWEEN, AFTER = (
     ("fields", "now", "said"),
     [
         ({"status": "initialized"}, BEFORE, "unopened"),
-        ({"status": "active"}, BEFORE, "unopened"),
+        ({"status": "active"}, BEFORE, "open"),
         ({"status": "initialized"}, BETWEEN, "open"),
         ({"status": "initialized", "open_time": None}, BETWEEN, "unopened"),
         ({"status": "a new word"}, BETWEEN, "open"),
