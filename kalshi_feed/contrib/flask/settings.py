@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...connection.environment import EXCHANGE_VARIABLES, REST_VARIABLE, exchange_context, exchange_url
+from ...connection.environment import (
+    EXCHANGE_VARIABLES,
+    REST_VARIABLE,
+    exchange_context,
+    exchange_url,
+    rest_url,
+)
 from ...connection.redaction import without_locals
 from ...credentials import Credentials
 from ...errors import ConfigurationError
@@ -70,7 +76,7 @@ class Settings:
             _check_followable(channels)
         return cls(
             feed=feed,
-            rest_url=found.get(REST_VARIABLE),
+            rest_url=rest_url(found) if REST_VARIABLE in found else None,
             market_tickers=tickers,
             series=series,
             events=event_tickers,

@@ -69,13 +69,13 @@ class Side {
     this.rows.push({ row, bar, text, yes: cells[1], no: cells[2] });
   }
 
-  fill(levels, largest) {
+  fill(levels, largest, least) {
     while (this.rows.length < Math.max(levels.length, DEPTH)) this.addRow(); // empty rows too: the middle stays where it is
     const blank = levels.every((level) => isWhole(level[1])) ? "" : "   "; // keeps the decimal points in a column
     this.rows.forEach((row, i) => {
       const level = levels[i];
       const own = level ? Number(level[0]) : NaN;
-      row.row.hidden = !level && i >= DEPTH;
+      row.row.hidden = !level && i >= least;
       put(row.text, level ? size(level[1]) + (isWhole(level[1]) ? blank : "") : "");
       put(row.yes, level ? price(this.isAsk ? 1 - own : own) : "");
       put(row.no, level ? price(this.isAsk ? own : 1 - own) : "");
@@ -115,7 +115,8 @@ class Market {
     this.part(".chart").setAttribute("aria-label", `Price of yes in ${ticker}, last five minutes`);
     this.part(".trades").setAttribute("aria-label", `Last trades in ${ticker}`);
     root.dataset.market = ticker;
-    byId("markets").append(root);
+    root.dataset.ended = "false";
+    this.place();
   }
 
   setHistory(data) {
@@ -139,11 +140,22 @@ class Market {
 
   describe(phase, market) {
     if (!market) return;
+    const hadEnded = this.hasEnded;
     this.phase = phase;
     this.market = market;
     this.isNew = true;
     this.part(".about").hidden = false;
-    put(this.part(".title"), market.title || market.yes_sub_title || "");
+    const { title, yes_sub_title: strike } = market;
+    put(this.part(".title"), [title, title?.includes(strike) ? "" : strike].filter(Boolean).join(" · "));
+    mark(this.root, "ended", String(this.hasEnded));
+    if (this.hasEnded !== hadEnded) this.place();
+  }
+
+  // Markets that are over come last.
+  place() {
+    const isFocused = document.activeElement === this.link; // moving it takes the focus away
+    byId("markets").insertBefore(this.root, this.hasEnded ? null : byId("markets").querySelector("[data-ended=true]"));
+    if (isFocused) this.link.focus({ preventScroll: true });
   }
 
   get hasEnded() {
@@ -174,11 +186,10 @@ class Market {
     put(this.part(".status"), badge);
     mark(this.part(".status"), "is", badge);
     mark(this.root, "status", status);
-    mark(this.root, "ended", String(this.hasEnded));
     mark(this.root, "live", String(status === "LIVE" && !this.hasEnded && !this.isGone));
     if (this.market) this.drawClock();
     const age = this.book.age === null ? null : this.book.age + seconds() - this.at;
-    put(this.part(".age"), this.book.error || age === null ? "" : `changed ${ageText(age)} ago`);
+    put(this.part(".age"), this.book.error || age === null || this.hasEnded || this.isGone ? "" : `changed ${ageText(age)} ago`);
     put(this.part(".error"), this.book.error ?? "");
     this.drawChart(status === "LIVE" && !this.hasEnded && !this.isGone);
     if (this.isNew) {
@@ -210,8 +221,9 @@ class Market {
     const asks = this.book.no.slice(0, depth);
     const sizes = (levels) => levels.map((level) => Number(level[1]));
     const largest = Math.max(...sizes(bids), ...sizes(asks), 0.01);
-    this.bids.fill(bids, largest);
-    this.asks.fill(asks, largest);
+    const least = this.hasEnded ? 0 : DEPTH; // an empty book of a market that is over needs no room
+    this.bids.fill(bids, largest, least);
+    this.asks.fill(asks, largest, least);
     const sum = (levels) => sizes(levels).reduce((total, one) => total + one, 0);
     const [bid, ask] = [sum(bids), sum(asks)];
     const mid = this.book.mid === null ? NaN : Number(this.book.mid);
