@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def test_a_series_in_json_and_in_streams(series: Access) -> None:
         )
         phases: dict[str, list[str]] = {}
         gone: list[str] = []
+        deadline = time.monotonic() + 20
         with stream(port) as events:
             for kind, data in events:
+                assert time.monotonic() < deadline, (phases, gone)
                 ticker = data["market_ticker"] if kind in ("market", "gone") else ""
                 if kind == "market" and ticker.startswith("KXFAST"):
                     assert data["market"]["market_ticker"] == ticker
