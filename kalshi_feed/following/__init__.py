@@ -142,7 +142,7 @@ class Following:
 
     @property
     def _subject(self) -> str:
-        return _subject(self._series, self._event)
+        return f"the series {self._series}" if self._event is None else f"the event {self._event}"
 
     def __repr__(self) -> str:
         count = len(self.market_tickers)
@@ -200,7 +200,6 @@ def follow(
             want,
             lifecycle,
             engine.thread_name("follow"),
-            _subject(series, event),
         )
     engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
     engine.requests.subscribe(lifecycle)
@@ -209,10 +208,6 @@ def follow(
         if engine.is_running:
             follower.start()
     return Following(engine, series, event, chosen, want, lifecycle, follower)
-
-
-def _subject(series: str | None, event: str | None) -> str:
-    return f"the series {series}" if event is None else f"the event {event}"
 
 
 def _listed(rest: Rest, series: str | None, event: str | None) -> Iterator[Market]:

@@ -64,7 +64,7 @@ class Follower:
     """What runs beside the feed for one follow(). Thread-safe: start(), stop(), join() and the properties.
 
     ``make_rest`` makes the Rest to ask, and says whether it has to be closed. ``want`` is the subscription
-    whose markets change, ``lifecycle`` the one to the lifecycle channel; ``subject`` says what is followed.
+    whose markets change, ``lifecycle`` the one to the lifecycle channel.
     """
 
     def __init__(
@@ -76,7 +76,6 @@ class Follower:
         want: Want,
         lifecycle: Want,
         name: str,
-        subject: str,
     ) -> None:
         self._engine = engine
         self._roster = roster
@@ -85,7 +84,6 @@ class Follower:
         self._want = want
         self._lifecycle = lifecycle
         self._name = name
-        self._subject = subject
         self.is_listed = False  # whether a list has been taken in since the beginning
         # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
         self._thread: ServiceThread | None = None
@@ -262,6 +260,7 @@ class Follower:
             self._failed(answer.error)
             return
         self._is_failing, self._retry = False, FIRST_RETRY
+        self._engine.troubles.pop(self, None)
         if self._rest is not None:
             self._set_clock(self._rest.clock_skew)
         now = self._now()
@@ -269,7 +268,6 @@ class Follower:
         if not answer.is_list:
             return
         if not self.is_listed:
-            self._engine.troubles.pop(self, None)
             self._roster.advance(now)
             self._apply(now)
             self.is_listed = True
@@ -284,7 +282,7 @@ class Follower:
             return
         self._list_at = min(self._list_at, time.monotonic() + self._retry)
         if not self.is_listed:
-            self._engine.troubles[self] = f"the markets of {self._subject} cannot be listed: {error}"
+            self._engine.troubles[self] = f"the markets of {self._roster.subject} cannot be listed: {error}"
         if not self._is_failing:
             self._is_failing = True
             text = f"markets cannot be listed, trying again in {self._retry:.0f} s: {error}"

@@ -146,7 +146,8 @@ class Market {
     this.isNew = true;
     this.part(".about").hidden = false;
     const { title, yes_sub_title: strike } = market;
-    put(this.part(".title"), [title, title?.includes(strike) ? "" : strike].filter(Boolean).join(" · "));
+    const isSaid = !strike || /^yes$/i.test(strike) || (title ?? "").toLowerCase().includes(strike.toLowerCase());
+    put(this.part(".title"), isSaid ? title || strike || "" : title ? `${title}: ${strike}` : strike);
     mark(this.root, "ended", String(this.hasEnded));
     if (this.hasEnded !== hadEnded) this.place();
   }
@@ -203,6 +204,8 @@ class Market {
     const { open_at: opens, close_at: closes } = this.market;
     const at = this.phase === "unopened" ? opens : closes;
     const left = at ? Date.parse(at) / 1000 - exchangeTime() : NaN;
+    if (left < -1 && this.phase === "unopened") this.phase = "open"; // the server has not said so yet
+    else if (left < -1 && !this.hasEnded) describe({ market_ticker: this.ticker, phase: "closed", market: this.market });
     let text = "";
     if (this.hasEnded) text = left < 0 ? `closed ${remaining(-left)} ago` : ""; // it may have closed early
     else if (at) text = `${this.phase === "unopened" ? "opens" : "closes"} ${left > 0 ? `in ${remaining(left)}` : "now"}`;
