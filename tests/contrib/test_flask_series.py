@@ -84,7 +84,7 @@ def test_a_series_in_json_and_in_streams(series: Access) -> None:
 
         status, answer = get(port, f"/books/{first}")
         assert (status, answer["phase"]) == (404, phases[first][-1])
-        assert answer["error"] == f"{first} is not served anymore: {answer['phase']}"
+        assert answer["error"] == f"{first} is over: {answer['phase']}"
         assert get(port, f"/stream/{first}")[0] == 404
         assert get(port, "/books/KXFAST-NEVER")[1] == {"error": "no market KXFAST-NEVER here"}
         assert set(desk_of(app).tape._markets) <= {"KX-A", kept}, "nothing is kept of markets that are gone"

@@ -82,11 +82,11 @@ def _book(market_ticker: str) -> ResponseReturnValue:
     book = state.served(market_ticker)
     if book is None:
         return _no_market(state, market_ticker)
+    if not book.is_live and book.market is not None and has_ended(book.market):
+        return _no_market(state, market_ticker)
     # no waiting: that would make the server ask the exchange again, and any client could trigger it
     if book.status is BookStatus.UNKNOWN:
         return _fresh(jsonify(state.book(book, depth) | state.description(book))), 404
-    if not book.is_live and book.market is not None and has_ended(book.market):
-        return _no_market(state, market_ticker)
     try:
         state.feed.wait_for_book(market_ticker, timeout=state.settings.patience)
     except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
@@ -155,12 +155,13 @@ def _depth() -> int | None:
 
 
 def _no_market(state: ProcessState, market_ticker: str) -> ResponseReturnValue:
-    """404; with the description of a market that was followed and has ended."""
+    """404; with the description of a market that was followed."""
     book = state.past(market_ticker)
-    if book is None:
+    if book is None or book.market is None:
         return jsonify(error=f"no market {market_ticker} here"), 404
     about = state.description(book)
-    return _fresh(jsonify(error=f"{market_ticker} is not served anymore: {about['phase']}", **about)), 404
+    why = f"is over: {about['phase']}" if has_ended(book.market) else "is not served anymore"
+    return _fresh(jsonify(error=f"{market_ticker} {why}", **about)), 404
 
 
 def _fresh(answer: Response) -> Response:

@@ -181,6 +181,7 @@ class Market {
 
   draw(lost) {
     if (this.book === null || this.root.hidden) return;
+    this.followClock();
     const status = lost && this.book.status !== "UNKNOWN" ? "STALE" : this.book.status;
     const isQuiet = this.phase === "paused" || this.phase === "unopened"; // and so its book may well be empty
     const badge = this.hasEnded ? this.phase : this.isGone ? "gone" : isQuiet && /LIVE|PENDING/.test(status) ? this.phase : status;
@@ -191,7 +192,7 @@ class Market {
     if (this.market) this.drawClock();
     const age = this.book.age === null ? null : this.book.age + seconds() - this.at;
     put(this.part(".age"), this.book.error || age === null || this.hasEnded || this.isGone ? "" : `changed ${ageText(age)} ago`);
-    put(this.part(".error"), this.book.error ?? "");
+    put(this.part(".error"), (!this.hasEnded && this.book.error) || "");
     this.drawChart(status === "LIVE" && !this.hasEnded && !this.isGone);
     if (this.isNew) {
       this.isNew = false;
@@ -200,12 +201,20 @@ class Market {
     }
   }
 
+  // When it opens, or else closes or has closed, and in how many seconds; NaN if that is not known.
+  next() {
+    const at = this.phase === "unopened" ? this.market.open_at : this.market.close_at;
+    return [at, at ? Date.parse(at) / 1000 - exchangeTime() : NaN];
+  }
+
+  // Opens and closes it if the server is late to say so.
+  followClock() {
+    if (!this.market || this.hasEnded || !(this.next()[1] < -1)) return;
+    describe({ market_ticker: this.ticker, phase: this.phase === "unopened" ? "open" : "closed", market: this.market });
+  }
+
   drawClock() {
-    const { open_at: opens, close_at: closes } = this.market;
-    const at = this.phase === "unopened" ? opens : closes;
-    const left = at ? Date.parse(at) / 1000 - exchangeTime() : NaN;
-    if (left < -1 && this.phase === "unopened") this.phase = "open"; // the server has not said so yet
-    else if (left < -1 && !this.hasEnded) describe({ market_ticker: this.ticker, phase: "closed", market: this.market });
+    const [at, left] = this.next();
     let text = "";
     if (this.hasEnded) text = left < 0 ? `closed ${remaining(-left)} ago` : ""; // it may have closed early
     else if (at) text = `${this.phase === "unopened" ? "opens" : "closes"} ${left > 0 ? `in ${remaining(left)}` : "now"}`;
