@@ -141,8 +141,8 @@ class _FeedOfApp:
 
     def close(self, timeout: float) -> None:
         """Close this process's feed, if any, within ``timeout`` seconds."""
+        rest, self._rest = self._rest, None  # first, because the next request may make others
         self.process.close(timeout)
-        rest, self._rest = self._rest, None
         if rest is not None:
             rest.close()
 
