@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from .events import FeedState
 from .messages.plain import Number, number_function, plain
 
-__all__ = ["FeedStats", "Health", "Stalls", "assess"]
+__all__ = ["NAMED", "FeedStats", "Health", "Stalls", "assess"]
 
 
 def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
@@ -122,14 +122,19 @@ class FeedStats:
 
 
 Status = Literal["ok", "degraded", "down"]
+NAMED: Final = 3  # markets that a reason names
 
 
 @dataclass(frozen=True)
 class Health:
-    """``down``: no data can arrive now; ``degraded``: connected, but see ``reasons``; ``ok``: neither."""
+    """``down``: no data can arrive now; ``degraded``: connected, but see ``reasons``; ``ok``: neither.
+
+    ``notes`` says what is worth knowing and no reason to worry: which markets have closed or settled.
+    """
 
     status: Status
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
@@ -137,12 +142,14 @@ class Health:
         return self.status == "ok"
 
     def to_dict(self, number: Number = str) -> dict[str, Any]:
-        """As plain data, ready for JSON: ``{"status": ..., "reasons": [...]}``. ``number`` is not used."""
+        """As plain data, ready for JSON: ``{"status": ..., "reasons": [...], "notes": [...]}``. ``number`` is
+        not used."""
         passed = number_function(number)
         return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
 
     def __repr__(self) -> str:
-        return f"Health({self.status}{': ' if self.reasons else ''}{'; '.join(self.reasons)})"
+        said = "; ".join((*self.reasons, *self.notes))
+        return f"Health({self.status}{': ' if said else ''}{said})"
 
 
 def assess(
@@ -152,6 +159,8 @@ def assess(
     books: Mapping[str, int] | None = None,
     overdue: Sequence[str] = (),
     unknown: Sequence[str] = (),
+    ended: Sequence[str] = (),
+    troubles: Sequence[str] = (),
     failed_subscriptions: int = 0,
     queue_depth: int = 0,
     queue_size: int = 0,
@@ -165,8 +174,9 @@ def assess(
 
     ``error`` is the message of the last connection error; ``books`` the number of wanted books by status
     name; ``overdue`` the markets whose first snapshot has not come in time; ``unknown`` those that the
-    exchange does not know and never did; ``last_received_age`` the seconds since any byte came (also on a
-    quiet market something does: the exchange pings every 10 s).
+    exchange does not know and never did; ``ended`` describes markets that have closed, which are in none of
+    these; ``troubles`` are further reasons; ``last_received_age`` is the seconds since any byte came (also on
+    a quiet market something does: the exchange pings every 10 s).
     """
     if state is not FeedState.CONNECTED:
         return Health("down", (f"the feed is {state.value}" + (f": {error}" if error else ""),))
@@ -191,11 +201,16 @@ def assess(
         reasons.append(f"nothing received for {last_received_age:.0f} s")
     if clock_skew is not None and abs(clock_skew) > 5:
         reasons.append(f"this machine's clock is {clock_skew:+.0f} s off the exchange's")
-    return Health("degraded" if reasons else "ok", tuple(reasons))
+    reasons += troubles
+    notes: tuple[str, ...] = ()
+    if ended:
+        markets = "market has" if len(ended) == 1 else "markets have"
+        notes = (f"{len(ended)} {markets} ended: {_named(ended)}",)
+    return Health("degraded" if reasons else "ok", tuple(reasons), notes)
 
 
-def _named(market_tickers: Sequence[str]) -> str:
-    return ", ".join(market_tickers[:3]) + (" …" if len(market_tickers) > 3 else "")
+def _named(markets: Sequence[str]) -> str:
+    return ", ".join(markets[:NAMED]) + (" …" if len(markets) > NAMED else "")
 
 
 def _books(count: int) -> str:

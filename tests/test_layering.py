@@ -54,7 +54,7 @@ CORE = {
 }
 ON_TOP = {
     "simulator": "core",
-    "contrib": "core",
+    "contrib": "core rest",
     "sinks": "core",
     "cli": "core rest simulator sinks",
     "rest": "core",

@@ -187,7 +187,14 @@ def test_a_quiet_healthy_feed_is_ok() -> None:
     )
     assert health == Health("ok")
     assert health.is_ok
-    assert health.to_dict() == {"status": "ok", "reasons": []}
+    assert health.to_dict() == {"status": "ok", "reasons": [], "notes": []}
+
+
+def test_markets_that_have_ended_are_no_reason_to_worry() -> None:
+    ended = [f"{ticker} closed" for ticker in "ABCD"]
+    health = assess(state=FeedState.CONNECTED, books={"LIVE": 1}, ended=ended)
+    assert health == Health("ok", (), ("4 markets have ended: A closed, B closed, C closed …",))
+    assert repr(health) == "Health(ok: 4 markets have ended: A closed, B closed, C closed …)"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +208,7 @@ def test_a_quiet_healthy_feed_is_ok() -> None:
         ({"dropped_recently": 12}, "12 messages dropped"),
         ({"queue_depth": 50, "queue_size": 100}, "50 of 100"),
         ({"last_received_age": 16.0, "idle_timeout": 30.0}, "nothing received for 16 s"),
+        ({"troubles": ("no list",)}, "no list"),
         ({"clock_skew": 7.0}, "+7 s"),
         ({"clock_skew": -7.0}, "-7 s"),
     ],

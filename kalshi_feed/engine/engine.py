@@ -99,6 +99,7 @@ class Engine(ABC):
         )
         self._reader: FeedingThread | None = None  # the last one, running or not
         self.companions: dict[Companion, None] = {}  # start and end with the feed; single operations only
+        self.troubles: dict[object, str] = {}  # what companions have health() say; single operations only
         self._closings = 0  # calls of close() so far: shows start() that one came in between
         self._closers: set[int] = set()  # idents of the threads that wait in close()
         self._metering = Metering(clock)
@@ -551,6 +552,7 @@ class Engine(ABC):
                 self.wanted,
                 self.requests.wanted_books_locked(),
                 self.dispatcher,
+                troubles=tuple(self.troubles.values()),
                 overdue_after=self._timing.snapshot,
                 queue_size=self._queue_size,
                 last_received=self._last_received(),

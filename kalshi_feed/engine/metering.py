@@ -10,15 +10,17 @@ from collections import Counter
 from datetime import datetime
 from typing import Final
 
-from ..books.book import BookStatus
+from ..books.book import Book, BookStatus
 from ..books.store import BookStore
 from ..dispatch import Delivery
 from ..events import Event
 from ..messages import Message
+from ..messages.listed import Market
+from ..messages.phase import has_ended, phase
 from ..meters import Histogram, Meter
 from ..session.output import Counts
 from ..session.wanted import Wanted
-from ..stats import FeedStats, Health, Stalls, assess
+from ..stats import NAMED, FeedStats, Health, Stalls, assess
 from ..waiting import Clock
 from .state import State
 
@@ -125,14 +127,26 @@ class Metering:
         market_tickers: tuple[str, ...],
         dispatcher: Delivery,
         *,
+        troubles: tuple[str, ...],
         overdue_after: float,
         queue_size: int,
         last_received: float | None,
         idle_timeout: float,
     ) -> Health:
-        """The verdict; ``overdue_after``: seconds after which a missing first snapshot is overdue."""
-        now = self._clock.monotonic()
-        books = [store.books[ticker] for ticker in market_tickers]
+        """The verdict; ``overdue_after``: seconds after which a missing first snapshot is overdue.
+
+        The book of a market that has ended no longer matters, whatever its status.
+        """
+        now, wall = self._clock.monotonic(), self._clock.time() - (self.clock_skew or 0.0)
+        markets = store.markets
+        books: list[Book] = []
+        ended: list[str] = []
+        for ticker in market_tickers:
+            book, market = store.books[ticker], markets.get(ticker)
+            if market is not None and has_ended(market):
+                ended.append(_described(market, wall) if len(ended) < NAMED else ticker)
+            else:
+                books.append(book)
         since = self._connected_at[0] if self._connected_at is not None else now
         return assess(
             state=state.value,
@@ -141,13 +155,17 @@ class Metering:
             overdue=[
                 book.market_ticker
                 for book in books
-                if book.status is BookStatus.PENDING and now - max(since, book.wanted_at) > overdue_after
+                if book.status is BookStatus.PENDING
+                and now - max(since, book.wanted_at) > overdue_after
+                and not _is_unopened(markets.get(book.market_ticker), wall)
             ],
             unknown=[
                 book.market_ticker
                 for book in books
                 if book.status is BookStatus.UNKNOWN and not book.was_known
             ],
+            ended=ended,
+            troubles=troubles,
             failed_subscriptions=sum(want.error is not None for want in wanted.wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,
@@ -157,3 +175,12 @@ class Metering:
             idle_timeout=idle_timeout,
             clock_skew=self.clock_skew,
         )
+
+
+def _described(market: Market, now: float) -> str:
+    title = f" ({market.title})" if market.title else ""
+    return f"{market.ticker} {phase(market, now)}{title}"
+
+
+def _is_unopened(market: Market | None, now: float) -> bool:
+    return market is not None and phase(market, now) == "unopened"

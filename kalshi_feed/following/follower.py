@@ -125,6 +125,7 @@ class Follower:
         """Ask the threads to end; see Companion."""
         stream, rest = self._stream, self._rest
         self._stopping = True
+        self._engine.troubles.pop(self, None)
         self._engine.dispatcher.off(self._on_gap)
         if stream is not None:
             stream.close()
@@ -259,6 +260,7 @@ class Follower:
             self._failed(answer.error)
             return
         self._is_failing, self._retry = False, FIRST_RETRY
+        self._engine.troubles.pop(self, None)
         if self._rest is not None:
             self._set_clock(self._rest.clock_skew)
         now = self._now()
@@ -279,6 +281,8 @@ class Follower:
         if self._stopping:
             return
         self._list_at = min(self._list_at, time.monotonic() + self._retry)
+        if not self.is_listed:
+            self._engine.troubles[self] = f"the markets of {self._roster.subject} cannot be listed: {error}"
         if not self._is_failing:
             self._is_failing = True
             text = f"markets cannot be listed, trying again in {self._retry:.0f} s: {error}"

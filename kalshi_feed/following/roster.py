@@ -251,6 +251,11 @@ class Roster:
         ]
         return tickers[: -MOST_ASKED - 1 : -1]
 
+    @property
+    def subject(self) -> str:
+        """What is followed, in words."""
+        return f"the series {self._series}" if self._event is None else f"the event {self._event}"
+
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _is_ours(self, message: MarketLifecycle) -> bool:

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-__all__ = ["axe_violations", "missing", "open_browser"]
+__all__ = ["axe_violations", "missing", "open_browser", "overflowing"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+_OVERFLOWING = """() => [document.documentElement, ...document.querySelectorAll("body *")]
+    .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth
+        && getComputedStyle(one).textOverflow !== "ellipsis" && getComputedStyle(one).display !== "inline")
+    .map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)"""
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -64,3 +68,9 @@ def axe_violations(page: Page) -> list[str]:
     page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8") + "\nundefined")
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html']}" for one in found]
+
+
+def overflowing(page: Page) -> list[str]:
+    """Every element whose content is wider than itself, but for those that show an ellipsis."""
+    found: list[str] = page.evaluate(_OVERFLOWING)
+    return found

@@ -12,7 +12,7 @@ from kalshi_feed.simulator import Exchange
 from tests.cli.support import Access
 from tests.support import wait_until
 
-from .browser import axe_violations, missing
+from .browser import axe_violations, missing, overflowing
 from .support import application, serving
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missi
 
 A, B = '[data-market="KX-A"]', '[data-market="KX-B"]'
 TICKERS = "KX-A,KX-B,KX-ONE-SIDE-AND-A-TICKER-AS-LONG-AS-THEY-COME-26NOV30-T115000,kx-nobody"
-# every element whose content is wider than itself, but for those that show an ellipsis
-OVERFLOWING = """() => [document.documentElement, ...document.querySelectorAll("body *")]
-    .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth
-        && getComputedStyle(one).textOverflow !== "ellipsis" && getComputedStyle(one).display !== "inline")
-    .map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)"""
 # of text on what may be behind it
 CONTRASTS = """(pairs) => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -84,13 +79,13 @@ def test_axe_finds_nothing_in_any_view(page: Page, faults: list[str], odd: Acces
                 page.goto(url + view)
                 wait_until(lambda v=view: is_shown(page, B) != bool(v), 5, "the view")
                 page.wait_for_selector(f"{A}[data-live=true]")
-                assert (axe_violations(page), page.evaluate(OVERFLOWING)) == ([], []), (width, view)
+                assert (axe_violations(page), overflowing(page)) == ([], []), (width, view)
         odd.exchange.reject_next(1000, 503)
         odd.exchange.reset()
         page.goto(url)
         page.wait_for_selector(f"{A}[data-live=false]")
         page.wait_for_selector("#state[data-is=RECONNECTING]")
-        assert (axe_violations(page), page.evaluate(OVERFLOWING)) == ([], [])
+        assert (axe_violations(page), overflowing(page)) == ([], [])
         assert faults == []
 
 
@@ -105,7 +100,7 @@ def test_by_keyboard(page: Page, faults: list[str], odd: Access) -> None:
         page.keyboard.type("x-a")
         assert is_shown(page, A) and not is_shown(page, B) and page.text_content("#count") == "1 of 4"
         page.keyboard.type("?")
-        assert page.text_content("#note") == "No market's ticker contains “x-a?”"
+        assert page.text_content("#note") == "No market's ticker or title contains “x-a?”"
         page.keyboard.press("Escape")
         assert is_shown(page, A) and is_shown(page, B) and page.input_value("#filter") == ""
         page.keyboard.press("Tab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,27 @@ def test_without_markets_nothing_is_subscribed(config: dict[str, Any]) -> None:
     assert Settings.read(config, {}).channels == ()
 
 
+def test_series_and_events(config: dict[str, Any]) -> None:
+    environ = {"KALSHI_SERIES": "KXA, KXB", "KALSHI_EVENTS": "KXC-26NOV30", "KALSHI_REST_URL": "https://x/v2"}
+    found = Settings.read(config, environ)
+    assert (found.series, found.events, found.market_tickers) == (("KXA", "KXB"), ("KXC-26NOV30",), ())
+    assert found.channels == ("orderbook_delta", "trade") and found.rest_url == "https://x/v2"
+    found = Settings.read(config | {"KALSHI_ENV": "demo", "KALSHI_SERIES": ["KXD"]}, environ)
+    assert found.series == ("KXD",) and found.rest_url is None, "it may be of another exchange"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ({"KALSHI_SERIES": ["A B"]}, "KALSHI_SERIES contains 'A B'"),
+        ({"KALSHI_SERIES": "KXMVECROSS"}, "KALSHI_SERIES cannot be followed: 'KXMVECROSS': combos"),
+        ({"KALSHI_EVENTS": "KXMVECROSS-1"}, "KALSHI_EVENTS cannot be followed: 'KXMVECROSS-1': combos"),
+        ({"KALSHI_EVENTS": "KXA-1", "KALSHI_URL": "wss://x.example/"}, "KALSHI_REST_URL is not set"),
+        ({"KALSHI_SERIES": "KXA", "KALSHI_REST_URL": "ftp://x"}, "KALSHI_REST_URL"),
+        (
+            {"KALSHI_SERIES": "KXA", "KALSHI_CHANNELS": "trade,communications"},
+            "KALSHI_CHANNELS contains comm",
+        ),
         ({"KALSHI_TICKERS": 5}, "KALSHI_TICKERS must be a string or a list of strings, not int"),
         ({"KALSHI_TICKERS": ["A B"]}, "KALSHI_TICKERS contains 'A B'"),
         ({"KALSHI_CHANNELS": "orderbok_delta"}, "orderbook_delta"),
@@ -78,6 +97,16 @@ def test_what_cannot_work_stops_the_server_when_it_starts(
         FeedExtension(app)
     assert said in str(refused.value)
     assert "kalshi_feed" not in app.extensions
+
+
+def test_following_needs_requests(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("kalshi_feed.rest")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "requests", None)
+    app = flask.Flask("no_requests")
+    app.config.update(config, KALSHI_SERIES="KXA")
+    with pytest.raises(ImportError, match=r"KALSHI_SERIES and KALSHI_EVENTS: .*'requests'; install"):
+        FeedExtension(app)
 
 
 def test_missing_keys_and_impossible_arguments(config: dict[str, Any], tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_books_are_the_exchanges(client: FlaskClient, access: Access) -> None:
     assert all_of_them["feed"]["state"] == "CONNECTED" and all_of_them["feed"]["health"] == {
         "status": "ok",
         "reasons": [],
+        "notes": [],
     }
 
 

@@ -87,7 +87,11 @@ def test_their_keys_and_shapes() -> None:
         None,
     )
     assert stats["stalls"] == {"count": 2, "longest": 6.25}
-    assert health == {"status": "degraded", "reasons": ["1 book is STALE", "nothing received for 20 s"]}
+    assert health == {
+        "status": "degraded",
+        "reasons": ["1 book is STALE", "nothing received for 20 s"],
+        "notes": [],
+    }
 
 
 def test_views_have_pairs(exchange: Exchange, make_feed: FeedMaker) -> None:

@@ -6,15 +6,20 @@ Owns the extension and what it keeps for each application.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import Flask, current_app
 
+from ...connection.environment import rest_url_of
+from ...errors import ConfigurationError
 from ...feed import KalshiFeed
 from ..process import ProcessFeed
 from .process_state import ProcessState
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ...rest import Rest
 
 __all__ = ["FeedExtension", "process_state_of"]
 
@@ -28,8 +33,9 @@ class FeedExtension:
 
     Configured by ``app.config``, or by environment variables of the same names: KALSHI_API_KEY_ID,
     KALSHI_PRIVATE_KEY_PATH or KALSHI_PRIVATE_KEY, KALSHI_PRIVATE_KEY_PASSWORD, KALSHI_ENV or KALSHI_URL,
-    KALSHI_CA_FILE, KALSHI_TICKERS and KALSHI_CHANNELS (lists, or strings with commas). ``feed_arguments`` are
-    further arguments of KalshiFeed, such as ``workers=4``.
+    KALSHI_REST_URL, KALSHI_CA_FILE, and lists, or strings with commas: KALSHI_TICKERS, KALSHI_SERIES and
+    KALSHI_EVENTS (followed, see KalshiFeed.follow(); need the extra ``rest``) and KALSHI_CHANNELS.
+    ``feed_arguments`` are further arguments of KalshiFeed, such as ``workers=4``.
 
     No thread is started before the process's first request: the debug reloader's parent and gunicorn's master
     (with or without --preload) hold no feed, and every worker has its own. It is closed when the interpreter
@@ -43,10 +49,13 @@ class FeedExtension:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Read the configuration. Raises ConfigurationError and CredentialsError, so that a mistake stops the
-        server when it starts."""
+        """Read the configuration.
+
+        Raises ConfigurationError, CredentialsError and, for a missing extra, ImportError, so that a mistake
+        stops the server when it starts.
+        """
         of_app = _FeedOfApp(Settings.read(app.config, os.environ), self._arguments, self._prepare)
-        of_app.bare()  # made only to check the arguments, then dropped
+        of_app.check()
         app.extensions[_KEY] = of_app
         app.before_request(of_app.start)
 
@@ -76,7 +85,7 @@ class FeedExtension:
     def close(self, app: Flask, timeout: float = 5.0) -> None:
         """Close this process's feed of ``app``; the next request starts another."""
         of_app: _FeedOfApp = app.extensions[_KEY]
-        of_app.process.close(timeout)
+        of_app.close(timeout)
 
 
 class _FeedOfApp:
@@ -89,19 +98,38 @@ class _FeedOfApp:
         self._arguments = arguments
         self._prepare = prepare
         self._state: ProcessState | None = None  # written by make() only, before get() returns the feed
+        self._rest: Rest | None = None  # what this process's feed lists markets with, if it follows any
         self.process = ProcessFeed(self.make)
 
-    def bare(self) -> KalshiFeed:
-        """A feed with the configured arguments and subscriptions, not started."""
+    def check(self) -> None:
+        """Make a feed only to see whether its arguments are right. Raises ConfigurationError, ImportError."""
+        _, rest = self._bare()
+        if rest is not None:
+            rest.close()
+
+    def _bare(self) -> tuple[KalshiFeed, Rest | None]:
+        """A feed with the configured arguments and subscriptions, not started, and its Rest."""
         settings = self._settings
-        feed = KalshiFeed(**{**settings.feed, **self._arguments})
-        if settings.channels:
+        arguments = {**settings.feed, **self._arguments}
+        feed = KalshiFeed(**arguments)
+        is_following = bool(settings.series or settings.events)
+        if settings.channels and (settings.market_tickers or not is_following):
             feed.subscribe(settings.channels, settings.market_tickers or None)
-        return feed
+        rest = _rest(settings, arguments) if is_following else None
+        try:
+            name = "KALSHI_SERIES"
+            for series in settings.series:
+                feed.follow(series=series, channels=settings.channels, rest=rest)
+            name = "KALSHI_EVENTS"
+            for event in settings.events:
+                feed.follow(event=event, channels=settings.channels, rest=rest)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"cannot be followed: {error}", name) from error
+        return feed, rest
 
     def make(self) -> KalshiFeed:
         """A feed with its state and the application's callbacks, not started."""
-        feed = self.bare()
+        feed, self._rest = self._bare()
         self._state = ProcessState(feed, self._settings)
         for prepare in self._prepare:
             prepare(feed)
@@ -110,6 +138,13 @@ class _FeedOfApp:
     def start(self) -> None:
         """Runs before each request; starts the feed before the process's first one."""
         self.process.get()
+
+    def close(self, timeout: float) -> None:
+        """Close this process's feed, if any, within ``timeout`` seconds."""
+        rest, self._rest = self._rest, None  # first, because the next request may make others
+        self.process.close(timeout)
+        if rest is not None:
+            rest.close()
 
     def end_streams(self) -> None:
         """End the streams of this process, if it has a feed."""
@@ -121,6 +156,22 @@ class _FeedOfApp:
         self.process.get()
         assert self._state is not None
         return self._state
+
+
+def _rest(settings: Settings, arguments: Mapping[str, Any]) -> Rest:
+    """What lists the markets, for all of a feed's series and events: without a key, for the feed's exchange.
+
+    Raises ConfigurationError, and ImportError without the extra ``rest``.
+    """
+    try:
+        from ...rest import Rest
+    except ImportError as error:
+        raise ImportError(f"KALSHI_SERIES and KALSHI_EVENTS: {error}") from None
+    return Rest(
+        url=settings.rest_url or rest_url_of(arguments["url"]),
+        ssl_context=arguments["ssl_context"],
+        proxy=arguments.get("proxy"),
+    )
 
 
 def process_state_of() -> ProcessState:

@@ -5,14 +5,17 @@ Owns ProcessState.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ...books.book import BookStatus
 from ...books.store import OrderBook
 from ...connection.environment import DEMO_URL, PRODUCTION_URL
-from ...errors import StaleBookError, UnknownMarketError
+from ...errors import KalshiFeedError, StaleBookError, UnknownMarketError
 from ...feed import KalshiFeed
+from ...messages.phase import phase
 from .settings import Settings
 from .streams import Slots
 from .tape import Tape
@@ -20,6 +23,8 @@ from .tape import Tape
 __all__ = ["ProcessState"]
 
 _EXCHANGES: Final = {urlsplit(PRODUCTION_URL).hostname: "production", urlsplit(DEMO_URL).hostname: "demo"}
+
+_LEAST_SKEW: Final = 2.0  # seconds; it is not known more precisely than that
 
 
 class ProcessState:
@@ -30,6 +35,7 @@ class ProcessState:
         self.settings = settings
         self.tape = Tape(feed)
         self.slots = Slots(settings.stream_clients)
+        self._skew = 0.0  # this machine's clock minus the exchange's, at the last metrics(); seconds
 
     def served(self, market_ticker: str) -> OrderBook | None:
         """The market's book, if the application subscribed to it.
@@ -63,6 +69,27 @@ class ProcessState:
             "last_trade": next(iter(self.tape.trades(book.market_ticker)[-1:]), None),
         }
 
+    def description(self, book: OrderBook) -> dict[str, Any]:
+        """What follow() knows about the book's market: Market.to_dict() as ``market``, and as ``phase`` what
+        it is doing ("open", "paused", "settled yes" …); both None for a market that is not followed."""
+        market = book.market
+        return {
+            "phase": None if market is None else phase(market, self.now()),
+            "market": None if market is None else market.to_dict(),
+        }
+
+    def past(self, market_ticker: str) -> OrderBook | None:
+        """The book of a market that is not served anymore, if it was followed and is not long gone."""
+        with suppress(KalshiFeedError):  # not a ticker, or the feed has FAILED
+            book = self.feed.book(market_ticker)
+            if book.market is not None:
+                return book
+        return None
+
+    def now(self) -> float:
+        """The exchange's time, Unix seconds."""
+        return time.time() - self._skew
+
     def status(self) -> dict[str, Any]:
         """The feed's state and its health, which rarely change."""
         return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
@@ -73,8 +100,10 @@ class ProcessState:
         return _EXCHANGES.get(url.hostname, url.netloc)
 
     def metrics(self) -> dict[str, Any]:
-        """status() and the metrics that the page shows; times in seconds."""
+        """status() and the metrics that the page shows; times in seconds, ``time`` is the exchange's."""
         stats = self.feed.stats()
+        skew = stats.clock_skew or 0.0
+        self._skew = skew if abs(skew) >= _LEAST_SKEW else 0.0
         return self.status() | {
             "rate_1s": stats.rate_1s,
             "processing_latency_p50": stats.processing_latency_p50,
@@ -84,6 +113,8 @@ class ProcessState:
             "gaps": stats.gaps,
             "heartbeat": self.settings.stream_heartbeat,
             "exchange": self.exchange(),
+            "time": round(self.now(), 3),
+            "following": [*self.settings.series, *self.settings.events],
         }
 
 

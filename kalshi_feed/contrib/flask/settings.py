@@ -9,11 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...connection.environment import EXCHANGE_VARIABLES, exchange_context, exchange_url
+from ...connection.environment import (
+    EXCHANGE_VARIABLES,
+    REST_VARIABLE,
+    exchange_context,
+    exchange_url,
+    rest_url,
+)
 from ...connection.redaction import without_locals
 from ...credentials import Credentials
 from ...errors import ConfigurationError
-from ...session.channels import names
+from ...session.channels import channel_names, names, rule_of
 
 __all__ = ["Settings"]
 
@@ -23,7 +29,7 @@ _ALTERNATIVES: Final = (
     ("KALSHI_API_KEY_ID",),
     ("KALSHI_PRIVATE_KEY_PATH", "KALSHI_PRIVATE_KEY"),
     ("KALSHI_PRIVATE_KEY_PASSWORD",),
-    EXCHANGE_VARIABLES,
+    (*EXCHANGE_VARIABLES, REST_VARIABLE),
     ("KALSHI_CA_FILE",),
 )
 _CHANNELS: Final = ("orderbook_delta", "trade")
@@ -33,11 +39,15 @@ _CHANNELS: Final = ("orderbook_delta", "trade")
 class Settings:
     """How feeds are made and streams are run. Immutable, hence thread-safe.
 
-    ``feed`` holds arguments of KalshiFeed; times are in seconds.
+    ``feed`` holds arguments of KalshiFeed; ``rest_url`` is None if nothing but the feed's url says it; times
+    are in seconds.
     """
 
     feed: Mapping[str, Any]
+    rest_url: str | None
     market_tickers: tuple[str, ...]
+    series: tuple[str, ...]
+    events: tuple[str, ...]
     channels: tuple[str, ...]
     patience: float
     stream_clients: int
@@ -59,11 +69,18 @@ class Settings:
             "url": exchange_url(found),
             "ssl_context": exchange_context(found),
         }
-        tickers = _listed(config, environ, "KALSHI_TICKERS")
+        tickers, series, event_tickers, channels = (
+            _listed(config, environ, f"KALSHI_{name}") for name in ("TICKERS", "SERIES", "EVENTS", "CHANNELS")
+        )
+        if series or event_tickers:
+            _check_followable(channels)
         return cls(
             feed=feed,
+            rest_url=rest_url(found) if REST_VARIABLE in found else None,
             market_tickers=tickers,
-            channels=_listed(config, environ, "KALSHI_CHANNELS") or (_CHANNELS if tickers else ()),
+            series=series,
+            events=event_tickers,
+            channels=channels or (_CHANNELS if tickers or series or event_tickers else ()),
             patience=_number(config, "KALSHI_PATIENCE", 2.0),
             stream_clients=int(_number(config, "KALSHI_STREAM_CLIENTS", 32)),
             stream_depth=int(_number(config, "KALSHI_STREAM_DEPTH", 20)),
@@ -79,6 +96,16 @@ def _listed(config: Mapping[str, Any], environ: Mapping[str, str], name: str) ->
     if isinstance(value, str):
         value = [item for part in value.split(",") if (item := part.strip())]
     return names(value, name) if value else ()
+
+
+def _check_followable(channels: tuple[str, ...]) -> None:
+    for name in channel_names(channels) if channels else ():
+        if "market_tickers" not in rule_of(name).selectors:
+            raise ConfigurationError(
+                f"contains {name}, which is not subscribed to by market ticker, and so does not go with "
+                "KALSHI_SERIES and KALSHI_EVENTS: subscribe to it in on_start",
+                "KALSHI_CHANNELS",
+            )
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:

@@ -18,10 +18,12 @@ from ...events import FeedState
 
 if TYPE_CHECKING:
     from ...books.store import OrderBook
+    from ...messages.listed import Market
     from .process_state import ProcessState
 
 __all__ = ["Slots", "drop_if_slow", "events"]
 
+_MOST_PAST: Final = 100  # markets that are gone, whose result is still sent
 _SEND_BUFFER: Final = 64 * 1024  # bytes; the system's default hides a slow client for megabytes
 # where these servers put their connection into the WSGI environment
 _SOCKETS: Final = (
@@ -69,41 +71,24 @@ def drop_if_slow(environ: Mapping[str, Any], timeout: float) -> None:
 def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
     """The events for one client: of one market, or of all markets with the feed's metrics.
 
-    ``history`` (once per market: prices and trades until now), ``book`` (the newest, at most one in
-    ``stream_interval`` seconds), ``trade`` (each one, at most the last fifty between two looks), ``feed``
-    (state and health, when they change), and every ``stream_heartbeat`` seconds a comment, or for all markets
-    the metrics. Ends when the feed is CLOSED, or when all streams are to end.
+    ``history`` (once per market: prices and trades until now), ``market`` (a followed market's description,
+    when it changes), ``book`` (the newest, at most one in ``stream_interval`` seconds), ``trade`` (each one,
+    at most the last fifty between two looks), ``gone`` (a market that is not served anymore; of the last
+    hundred of them, ``market`` still comes), ``feed`` (state and health, when they change), and every
+    ``stream_heartbeat`` seconds a comment, or for all markets the metrics. Ends when the feed is CLOSED, when
+    the one market is gone, or when all streams are to end.
     """
     settings = state.settings
-    books: dict[str, OrderBook] = {}
-    versions: dict[str, int] = {}
-    trades: dict[str, int] = {}
+    client = _Client(state)
     status: dict[str, Any] = {}
     beat = time.monotonic()
     yield "retry: 1000\n\n"
     while True:
-        parts = []
-        for ticker in state.market_tickers() if market_ticker is None else (market_ticker,):
-            book = books.get(ticker) or state.served(ticker)
-            if book is None:
-                continue
-            version = book.version  # before the book is read: at worst one book is sent twice
-            if ticker not in books:
-                books[ticker] = book
-                past = state.tape.trades(ticker)
-                parts.append(
-                    _event(
-                        "history",
-                        {"market_ticker": ticker, "prices": state.tape.prices(ticker), "trades": past},
-                    )
-                )
-                trades[ticker] = past[-1]["number"] if past else 0
-            for trade in state.tape.trades(ticker, trades[ticker]):
-                parts.append(_event("trade", {"market_ticker": ticker, **trade}))
-                trades[ticker] = trade["number"]
-            if versions.get(ticker) != version:
-                parts.append(_event("book", state.book(book, settings.stream_depth)))
-                versions[ticker] = version
+        if market_ticker is None:
+            tickers = state.market_tickers()
+        else:
+            tickers = [market_ticker] if state.served(market_ticker) is not None else []
+        parts = client.look(tickers)
         # before the status is read, so that a stream that ends with its feed has sent CLOSED
         is_over = state.slots.ended or state.feed.state is FeedState.CLOSED
         now, before, status = time.monotonic(), status, state.status()
@@ -116,9 +101,71 @@ def events(state: ProcessState, market_ticker: str | None) -> Iterator[str]:
             beat = now
         if parts:
             yield "".join(parts)
-        if is_over:  # not after FAILED: the page keeps showing that
+        if is_over or not (tickers or market_ticker is None):  # not after FAILED: the page keeps showing that
             return
         time.sleep(settings.stream_interval)
+
+
+class _Client:
+    """What one client has been sent. Not thread-safe; its stream owns it."""
+
+    def __init__(self, state: ProcessState) -> None:
+        self._state = state
+        self._books: dict[str, OrderBook] = {}
+        self._past: dict[str, OrderBook] = {}  # of markets that are gone; held, so that they stay described
+        self._described: dict[str, Market | None] = {}
+        self._versions: dict[str, int] = {}
+        self._trades: dict[str, int] = {}
+
+    def look(self, market_tickers: list[str]) -> list[str]:
+        """The events about what is new in these markets, which are all that are served now."""
+        parts: list[str] = []
+        for ticker in market_tickers:
+            book = self._books.get(ticker) or self._begin(ticker, parts)
+            if book is None:
+                continue
+            self._describe(ticker, book, parts)
+            version = book.version  # before the book is read: at worst one book is sent twice
+            for trade in self._state.tape.trades(ticker, self._trades[ticker]):
+                parts.append(_event("trade", {"market_ticker": ticker, **trade}))
+                self._trades[ticker] = trade["number"]
+            if self._versions.get(ticker) != version:
+                parts.append(_event("book", self._state.book(book, self._state.settings.stream_depth)))
+                self._versions[ticker] = version
+        served = set(market_tickers)
+        for ticker in [ticker for ticker in self._books if ticker not in served]:
+            self._end(ticker, parts)
+        for ticker, book in self._past.items():
+            self._describe(ticker, book, parts)
+        return parts
+
+    def _begin(self, ticker: str, parts: list[str]) -> OrderBook | None:
+        book = self._state.served(ticker)
+        if book is not None:
+            self._books[ticker] = book
+            self._past.pop(ticker, None)
+            tape = self._state.tape
+            past = tape.trades(ticker)
+            self._trades[ticker] = past[-1]["number"] if past else 0
+            parts.append(
+                _event("history", {"market_ticker": ticker, "prices": tape.prices(ticker), "trades": past})
+            )
+        return book
+
+    def _describe(self, ticker: str, book: OrderBook, parts: list[str]) -> None:
+        market = book.market
+        if market is not self._described.get(ticker):
+            self._described[ticker] = market
+            parts.append(_event("market", {"market_ticker": ticker, **self._state.description(book)}))
+
+    def _end(self, ticker: str, parts: list[str]) -> None:
+        self._describe(ticker, self._books[ticker], parts)
+        self._past[ticker] = self._books.pop(ticker)
+        del self._versions[ticker], self._trades[ticker]
+        parts.append(_event("gone", {"market_ticker": ticker}))
+        for old in list(self._past)[:-_MOST_PAST]:
+            del self._past[old]
+            self._described.pop(old, None)
 
 
 def _event(kind: str, data: object) -> str:

@@ -15,7 +15,9 @@ from flask.typing import ResponseReturnValue
 from ...books.book import BookStatus
 from ...errors import KalshiFeedError
 from ...extras import how_to_install
+from ...messages.phase import has_ended
 from .extension import process_state_of
+from .process_state import ProcessState
 from .streams import drop_if_slow, events
 
 __all__ = ["feed_blueprint"]
@@ -57,35 +59,41 @@ def feed_blueprint(name: str = "kalshi_feed") -> Blueprint:
 
 
 def _books() -> ResponseReturnValue:
-    """Every book that is served, whatever its status, and the feed's metrics."""
+    """Every book that is served, whatever its status, with its market's description, and the feed's
+    metrics."""
     state, depth = process_state_of(), _depth()
+    metrics = state.metrics()
     books = [
-        state.book(book, depth)
+        state.book(book, depth) | state.description(book)
         for ticker in state.market_tickers()
         if (book := state.served(ticker)) is not None
     ]
-    return _fresh(jsonify(feed=state.metrics(), books=books))
+    return _fresh(jsonify(feed=metrics, books=books))
 
 
 def _book(market_ticker: str) -> ResponseReturnValue:
-    """200 with the book; 503 with the reason and the last known book while it is not LIVE.
+    """200 with the book and its market's description; 503 with the reason and the last known book while it is
+    not LIVE.
 
-    404 for a market that is not served, or that the exchange does not know.
+    404 for a market that is not served, that the exchange does not know, or whose book is not LIVE because
+    the market has ended.
     """
     state, depth = process_state_of(), _depth()
     book = state.served(market_ticker)
     if book is None:
-        return _no_market(market_ticker)
+        return _no_market(state, market_ticker)
+    if not book.is_live and book.market is not None and has_ended(book.market):
+        return _no_market(state, market_ticker)
     # no waiting: that would make the server ask the exchange again, and any client could trigger it
     if book.status is BookStatus.UNKNOWN:
-        return _fresh(jsonify(state.book(book, depth))), 404
+        return _fresh(jsonify(state.book(book, depth) | state.description(book))), 404
     try:
         state.feed.wait_for_book(market_ticker, timeout=state.settings.patience)
     except KalshiFeedError as error:  # not connected, no snapshot, STALE, a key that is refused …
         reason = str(error)
     else:
         reason = ""
-    found = state.book(book, depth)
+    found = state.book(book, depth) | state.description(book)
     if found["status"] == "LIVE":
         return _fresh(jsonify(found))
     answer = {"error": reason or f"the book of {market_ticker} is {found['status']}"} | found
@@ -112,7 +120,7 @@ def _stream(market_ticker: str | None = None) -> ResponseReturnValue:
     """Server-sent events of one market or of all of them; see events()."""
     state = process_state_of()
     if market_ticker is not None and state.served(market_ticker) is None:
-        return _no_market(market_ticker)
+        return _no_market(state, market_ticker)
     if not request.environ.get("wsgi.multithread"):
         return jsonify(
             error="a stream would keep this server from answering other requests; use threads: gunicorn "
@@ -146,8 +154,14 @@ def _depth() -> int | None:
     return int(text)
 
 
-def _no_market(market_ticker: str) -> ResponseReturnValue:
-    return jsonify(error=f"no market {market_ticker} here"), 404
+def _no_market(state: ProcessState, market_ticker: str) -> ResponseReturnValue:
+    """404; with the description of a market that was followed."""
+    book = state.past(market_ticker)
+    if book is None or book.market is None:
+        return jsonify(error=f"no market {market_ticker} here"), 404
+    about = state.description(book)
+    why = f"is over: {about['phase']}" if has_ended(book.market) else "is not served anymore"
+    return _fresh(jsonify(error=f"{market_ticker} {why}", **about)), 404
 
 
 def _fresh(answer: Response) -> Response:
