@@ -13,7 +13,7 @@ from ..events import FeedFault, Gap, Lagged, StateChange
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
 from ..messages.plain import plain
 from .model import level_counts, printable, quote
-from .monitor import fill_text, note_of, other_text, trade_text
+from .notes import fill_text, note_of, other_text, trade_text
 
 __all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
 

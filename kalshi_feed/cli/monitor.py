@@ -1,11 +1,10 @@
 """Gathers from a running feed what the view shows: counts, last trades, notes.
 
-Owns Monitor, and the one-line summaries of events and messages.
+Owns Monitor.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from decimal import Decimal
 from ..books.book import BookStatus, BookView
 from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
-from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade, UnknownMessage
+from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade
 from ..messages.values import Level
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
 from .model import (
@@ -34,16 +33,14 @@ from .model import (
     printable,
     row_of,
 )
+from .notes import clock_text, fill_text, note_of, other_text
 from .wording import short
 
-__all__ = ["Monitor", "clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
+__all__ = ["Monitor"]
 
 _KEPT = 50
 # a note shows each of these messages; the others have a place of their own on the screen
 _OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta", "trade", "ticker", "fill"}
-# fields that say what a message is about: shown first, because a line may be cut
-_FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
-_LONGEST = 300  # characters shown of a message with many fields
 _MOMENT = 1.0  # seconds for which a changed level stays marked
 
 
@@ -246,80 +243,6 @@ def _shown_of(channels: Sequence[str]) -> Shows:
     )
 
 
-def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
-    """An event of the feed in one line, and the line's style."""
-    if isinstance(event, StateChange):
-        if event.state is FeedState.CONNECTED:
-            return "CONNECTED", "good"
-        failed = event.state in (FeedState.RECONNECTING, FeedState.FAILED)
-        reason = printable(short(event.reason) if failed else event.reason)
-        text = f"{event.state.value}: {reason}" if reason else event.state.value
-        if event.delay is not None:
-            text += f"; attempt {event.attempt} in {event.delay:.1f} s"
-        return text, "bad" if failed else ""
-    if isinstance(event, Gap):
-        markets = counted(len(event.market_tickers), "market")
-        return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
-    if isinstance(event, Lagged):
-        return f"{counted(event.dropped, 'message')} dropped: the callbacks were too slow", "bad"
-    return f"{event.kind}: {printable(event.message)}", "bad"
-
-
-def trade_text(trade: Trade) -> str:
-    """ "KXSIM-001 yes 0.2700 × 40.00": what the taker gained, in its own price."""
-    side = trade.taker_outcome_side or "yes"
-    price = trade.no_price if side == "no" else trade.yes_price
-    return f"{printable(trade.market_ticker)} {printable(side)} {_money(price)} × {_size(trade.count)}"
-
-
-def fill_text(fill: Fill) -> str:
-    """ "fill KXSIM-001 yes 0.5400 × 3.00"."""
-    side = fill.outcome_side or fill.side or "yes"
-    price = fill.yes_price
-    if price is not None and side == "no":
-        price = 1 - price
-    return f"fill {printable(fill.market_ticker)} {printable(side)} {_money(price)} × {_size(fill.count)}"
-
-
-def other_text(message: Message) -> str:
-    """A message of any type in one line: market and type, then the other fields that are set, and first those
-    that say what it is about."""
-    if isinstance(message, UnknownMessage):
-        return f"{printable(message.type)} {printable(message.raw)[:_LONGEST]}"
-    fields = message.to_dict()
-    head = [fields.pop(name, None) for name in ("market_ticker", "type")]
-    parts = [str(word) for word in head if word]
-    for name in sorted(fields, key=lambda name: name not in _FIRST):
-        value = fields[name]
-        if value not in (None, "", [], {}):
-            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-            parts.append(f"{name}={shown}")
-    return printable(" ".join(parts))[:_LONGEST]
-
-
-def time_text(moment: datetime | None) -> str:
-    """The local time of day with milliseconds; now, if the message has no time."""
-    local = (moment or datetime.now().astimezone()).astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
-
-
-def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
-    """The time of a line: time_text() for a live feed; for a replay the recording's time, in a form that --at
-    takes."""
-    if feed.replayed is None:
-        return time_text(moment)
-    now = feed.now()
-    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
-
-
 def _level(price: Decimal | None, size: Decimal | None) -> Level | None:
     """A ticker says 0 for a side without bids and 1 for one without asks."""
     return None if not price or price == 1 else Level(price, size or Decimal(0))
-
-
-def _money(price: Decimal | None) -> str:
-    return "?" if price is None else f"{price:.4f}"
-
-
-def _size(count: Decimal | None) -> str:
-    return "?" if count is None else f"{count:,.2f}"

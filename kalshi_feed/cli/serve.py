@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Failed
 from .model import counted, printable
-from .monitor import time_text
+from .notes import time_text
 from .show import say
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
 from .first_connection import FirstConnection
 from .model import printable
-from .monitor import Monitor, clock_text
+from .monitor import Monitor
+from .notes import clock_text
 from .show import quiet_log, raise_failure, say, show
 from .subscribing import raise_refusal, subscribe
 from .unknown import UnknownTickers
