@@ -40,6 +40,11 @@ STYLES = {
     "no": ASK,
     "good": "green",
     "bad": BAD,
+    "closed": "yellow",
+    "settled yes": "bold green",
+    "settled no": "bold red",
+    "paused": "yellow",
+    "not open": "yellow",
     "LIVE": "bold green",
     "CONNECTED": "bold green",
     "PENDING": "yellow",
@@ -94,6 +99,10 @@ def styled(name: str, text: str | None = None) -> Text:
 
 
 def status_of(book: Ladder | MarketRow) -> str:
+    """The book's status; of a market that cannot be traded, why."""
+    about = book.about
+    if about is not None and about.word and (about.is_over or book.status in ("LIVE", "")):
+        return about.word
     return "CROSSED" if book.is_crossed and book.status == "LIVE" else book.status
 
 

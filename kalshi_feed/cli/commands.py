@@ -14,10 +14,20 @@ import click
 from .. import __version__
 from . import demo as demonstration
 from . import recording_commands, serve, watching
+from .access import feed_for
+from .asking import rest_beside
 from .checking import check
 from .errors import Failed, Misused, reporting_errors
 from .finding import markets as find_markets
-from .options import POSITIVE, json_option, market_options, plain_option, refuse_both, seconds_option
+from .options import (
+    POSITIVE,
+    json_option,
+    market_options,
+    plain_option,
+    refuse_both,
+    seconds_option,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -133,6 +143,9 @@ def watch(
     key_id: str | None,
     key_file: str | None,
     seconds: float | None,
+    followed_series: tuple[str, ...],
+    followed_events: tuple[str, ...],
+    rest_url: str | None,
 ) -> None:
     """Show the live books and trades of markets.
 
@@ -145,18 +158,25 @@ def watch(
     quotes and trades instead of the ladder. Messages of other channels are notes below, and have the screen
     if there is nothing else. If the output is not a terminal, it prints one line per second.
 
+    With --series or --event the markets change by themselves: those that open join, those that are over go to
+    the end of the list and leave it a minute later. The first market of the list is shown until a key chooses
+    another one.
+
     \b
     Examples:
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
       kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel ticker
+      kalshi-feed watch --series KXBTC15M
       kalshi-feed watch TICKER --channel trade
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
       kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | [.time, .yes_price, .count]'
     """
     refuse_both("--plain", "--json", plain and as_json)
+    subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
+        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
+        watching.run(feed, subject, rest, seconds, plain=plain, as_json=as_json)
 
 
 @group.command(short_help="Run a simulated exchange for programs to connect to.")

@@ -16,7 +16,8 @@ from ..errors import KalshiFeedError
 from ..feed import KalshiFeed
 from .model import counted
 from .monitor import Monitor
-from .show import quiet_log, raise_failure, show
+from .show import quiet_log, show
+from .subscribing import raise_failure
 
 if TYPE_CHECKING:
     from ..simulator import Exchange

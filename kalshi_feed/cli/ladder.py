@@ -28,11 +28,13 @@ from .columns import (
 )
 from .layout import TWO_SIDED, Layout
 from .lists import trade_lines
-from .model import Ladder, MarketRow, Rung, Screen, printable
+from .model import About, Ladder, MarketRow, Rung, Screen, printable
 
-__all__ = ["NO_BOOK", "ladder_lines", "quoted"]
+__all__ = ["NO_BOOK", "about_line", "ladder_lines", "quoted"]
 
 NO_BOOK = "no book: add --channel orderbook_delta"
+_IS_SETTLED = "it is over: its book is empty"
+_NO_OUTCOME = "no one can trade it anymore; its outcome is not known yet"
 _NARROWEST = 24  # columns of a ladder; a narrower terminal cuts its right end off
 _TOTALS = 72  # from this many columns on, a ladder has room for totals
 
@@ -44,21 +46,27 @@ def ladder_lines(screen: Screen, layout: Layout) -> list[Text]:
     if ladder is None:
         if screen.wanted:
             return _wrapped(f"no market's ticker contains {screen.wanted!r}", width)
-        return [Text(" no market yet", DIM)]
+        return _wrapped(screen.waiting or "no market yet", width)
     if ladder.quote is not None:
         return _without_book(screen, ladder.quote, layout)
     lines = [_title(ladder, width)]
+    if layout.about:
+        lines.append(about_line(ladder.about, width))
+    if ladder.about is not None and ladder.about.is_over and not (ladder.asks or ladder.bids):
+        over = _IS_SETTLED if ladder.about.word.startswith("settled") else _NO_OUTCOME
+        return [*lines, Text(), *_wrapped(over, width)]
     if ladder.status == "PENDING":
         return [*lines, Text(), *_wrapped(_waiting(screen), width)]
     if ladder.status == "UNKNOWN":
-        error = UnknownMarketError(ladder.market_ticker)
+        error = ladder.unknown or UnknownMarketError(ladder.market_ticker)
         said = [
-            "the exchange does not know this market:",
+            f"the exchange {'no longer knows' if error.was_known else 'does not know'} this market:",
             *(f"- {printable(advice)}" for advice in error.advice),
         ]
         return [*lines, Text(), *(line for text in said for line in _wrapped(text, width))]
     shape = _Shape(max(width, _NARROWEST))
-    faded = "" if ladder.status == "LIVE" else DIM
+    is_over = ladder.about is not None and ladder.about.is_over
+    faded = "" if ladder.status == "LIVE" and not is_over else DIM
     asks = [shape.rung(rung, ASK, first=i == 0, faded=faded) for i, rung in enumerate(ladder.asks)]
     bids = [shape.rung(rung, BID, first=i == 0, faded=faded) for i, rung in enumerate(ladder.bids)]
     asks = asks or [shape.empty("no one sells yes")]
@@ -91,14 +99,14 @@ def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:
     if not layout.right:
         room += layout.room.trades + 1 if layout.room.trades else 0
     return [
-        *quoted(screen, row, layout.ladder),
+        *quoted(screen, row, layout.ladder, layout.about),
         *trade_lines(screen, layout.ladder, room),
         Text(f" {NO_BOOK}", DIM),
     ]
 
 
-def quoted(screen: Screen, row: MarketRow, width: int) -> list[Text]:
-    """The market and its prices, as far as a channel brings them."""
+def quoted(screen: Screen, row: MarketRow, width: int, about: int) -> list[Text]:
+    """The market and its prices, as far as a channel brings them, in ``about`` lines more than QUOTE."""
     prices = [("last", row.last, "bold")]
     if screen.shows.quotes:
         prices.append(("bid", row.bid.price if row.bid else None, BID))
@@ -107,17 +115,26 @@ def quoted(screen: Screen, row: MarketRow, width: int) -> list[Text]:
         joined([Text(f"{name} ", DIM), Text(price_text(price).strip(), style)])
         for name, price, style in prices
     ]
-    return [Text(f" {shortened(printable(row.market_ticker), width - 2)}", "bold"), fitting(parts, width)]
+    return [
+        Text(f" {shortened(printable(row.market_ticker), width - 2)}", "bold"),
+        *([about_line(row.about, width)] * about),
+        fitting(parts, width),
+    ]
+
+
+def about_line(about: About | None, width: int) -> Text:
+    """The market's title, and the time to its close."""
+    if about is None:
+        return Text()
+    return spread(Text(f" {about.title}"), Text(f"  {about.when} " if about.when else "", "bold"), width)
 
 
 def _title(ladder: Ladder, width: int) -> Text:
     age = "" if ladder.age is None else f"{age_text(ladder.age)} ago"
     seq = f"seq {ladder.seq}" if ladder.seq is not None and width >= TWO_SIDED else ""
-    status = joined(
-        [styled(ladder.status), Text("  "), styled("CROSSED")]
-        if ladder.is_crossed
-        else [styled(ladder.status)]
-    )
+    about = ladder.about or About()
+    words = [*([] if about.is_over else [ladder.status]), about.word, "CROSSED" if ladder.is_crossed else ""]
+    status = Text("  ").join(styled(word) for word in words if word)
     right = Text.assemble((f"{seq}  {age} ".lstrip(), DIM))
     ticker = shortened(printable(ladder.market_ticker), max(4, width - status.cell_len - right.cell_len - 5))
     return spread(Text.assemble((f" {ticker}", "bold"), "  ", status), right, width)

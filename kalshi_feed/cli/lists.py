@@ -24,13 +24,17 @@ from .model import MarketRow, Screen, TradeLine, printable
 
 __all__ = ["market_lines", "tape", "trade_lines"]
 
+_STATUS = 10  # columns
+_LONG_STATUS = 13  # "settled yes"
+
 
 def market_lines(screen: Screen, width: int) -> list[Text]:
     """The markets with their best prices, in the columns that fit."""
     if not screen.rows:
         return []
     sizes, words, last = width >= 76, width >= 48, width >= 37
-    fixed = 3 + 2 * (PRICE + 1) + 2 * (SIZE + 1) * sizes + 10 * words + (PRICE + 1) * last
+    status_width = _STATUS if all(row.about is None for row in screen.rows) else _LONG_STATUS
+    fixed = 3 + 2 * (PRICE + 1) + 2 * (SIZE + 1) * sizes + status_width * words + (PRICE + 1) * last
     ticker_width = max(4, width - fixed)
     above, below = screen.first_row, screen.markets - screen.first_row - len(screen.rows)
     more = "".join(f" {sign}{count:,}" for sign, count in (("↑", above), ("↓", below)) if count)
@@ -60,9 +64,9 @@ def market_lines(screen: Screen, width: int) -> list[Text]:
 def _quote(row: MarketRow, *, sizes: bool, word: bool) -> Text:
     """Best bid and ask; with ``word``, the book's status instead if it is not LIVE."""
     if word and status_of(row) not in ("LIVE", ""):
-        status = status_of(row)
+        status = status_of(row)[: 2 * PRICE + 1]
         return Text(" ").append_text(styled(status)).append(" " * (2 * PRICE + 1 - len(status)))
-    faded = "" if row.status == "LIVE" else DIM
+    faded = "" if row.status == "LIVE" and status_of(row) in ("LIVE", "CROSSED") else DIM
     line = Text()
     if sizes:
         line.append(f" {size_text(row.bid.quantity if row.bid else None)}", faded)

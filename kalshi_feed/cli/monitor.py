@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 
 from ..books.book import BookStatus, BookView
-from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
+from ..books.store import OrderBook
+from ..errors import StaleBookError, UnknownMarketError
+from ..events import FeedState, MarketChange, StateChange
 from ..feed import KalshiFeed
+from ..following import Following
 from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade
+from ..messages.listed import Market
 from ..messages.values import Level
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from .about import about_of
 from .model import (
+    About,
     Figures,
     Ladder,
     MarketRow,
@@ -33,7 +40,7 @@ from .model import (
     printable,
     row_of,
 )
-from .notes import clock_text, fill_text, note_of, other_text
+from .notes import FeedEvent, clock_text, fill_text, note_of, other_text
 from .wording import short
 
 __all__ = ["Monitor"]
@@ -42,6 +49,9 @@ _KEPT = 50
 # a note shows each of these messages; the others have a place of their own on the screen
 _OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta", "trade", "ticker", "fill"}
 _MOMENT = 1.0  # seconds for which a changed level stays marked
+_NEWS = timedelta(seconds=60)  # a market that opened longer ago was open when it began to be followed
+_MOST_SETTLED = 1_000  # settled markets of which trades and prices are kept
+_LEAST_SKEW = 2.0  # seconds by which a clock may be off: the exchange's time comes in whole ones
 
 
 class Monitor:
@@ -49,7 +59,8 @@ class Monitor:
     is replaced in one step.
 
     ``market_tickers`` are the markets shown, in this order; if it is empty, those the feed has books of.
-    ``channels`` are those subscribed to; None: not known, as in a replay.
+    ``channels`` are those subscribed to; None: not known, as in a replay. The markets of ``followings`` come
+    after the others: at first those that can be traded, then those that are over.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class Monitor:
         market_tickers: Sequence[str],
         title: str,
         channels: Sequence[str] | None = None,
+        followings: Sequence[Following] = (),
     ) -> None:
         self.feed = feed
         self.market_tickers = tuple(market_tickers)
@@ -68,6 +80,13 @@ class Monitor:
         self.deltas = 0
         self.trade_count = 0
         self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
+        self.described: Mapping[str, Market] = {}  # what else is known about markets, by ticker
+        self.waiting = ""  # what for, while there is no market to see; set by the thread that reads
+        self._followings = tuple(followings)
+        self._opened = 0  # markets that are or were open
+        self._over: dict[str, None] = {}  # markets that no one can trade anymore
+        self._settled: deque[str] = deque()  # the last of them
+        self._is_told = False  # whether anything was told about a market
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -85,6 +104,8 @@ class Monitor:
             feed.on(other, self._on_other)
         feed.on_state(self._on_state)
         feed.on_gap(self._note)
+        feed.on_gap_filled(self._note)
+        feed.on_market(self._on_market)
         feed.on_lagged(self._note)
         feed.on_error(self._note)
 
@@ -98,12 +119,26 @@ class Monitor:
     @property
     def shown(self) -> tuple[str, ...]:
         """The tickers of all markets that there are to see now."""
-        return self.market_tickers or tuple(self.feed.books)
+        if self._followings:
+            found: Sequence[str] = [*chain(*(one.market_tickers for one in self._followings))]
+        elif self.market_tickers:
+            return self.market_tickers
+        else:
+            found = tuple(self.feed.books)
+        over = self._over
+        last = [ticker for ticker in found if ticker in over] if over else ()
+        return tuple(dict.fromkeys((*self.market_tickers, *(t for t in found if t not in over), *last)))
+
+    @property
+    def describes(self) -> bool:
+        """Whether something may be known about markets besides their books."""
+        return self._is_told or bool(self._followings or self.described)
 
     def screen(self, room: Room, selected: int = 0, wanted: str = "") -> Screen:
         """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
         allows, with the ladder of the ``selected`` one."""
         stats, shown, books = self.feed.stats(), self.shown, self.feed.books
+        now = self._exchange_time(stats.clock_skew)
         tickers = matching(shown, wanted)
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
@@ -116,10 +151,10 @@ class Monitor:
             retry=self._retry_text() if stats.state is FeedState.RECONNECTING else "",
             reason=self._retry[0] if self._retry is not None else "",
             elapsed=self.elapsed,
-            ladder=None if chosen is None else self._ladder(chosen, room.depth),
+            ladder=None if chosen is None else self._ladder(chosen, room.depth, now),
             selected=selected,
             markets=len(tickers),
-            rows=tuple(self._row(ticker) for ticker in tickers[first : first + room.rows]),
+            rows=tuple(self._row(ticker, now) for ticker in tickers[first : first + room.rows]),
             first_row=first,
             trades=self._trades_of(chosen, room.trades + 2 * room.depth),
             notes=tuple(self._notes.copy())[-room.notes :] if room.notes else (),
@@ -139,14 +174,16 @@ class Monitor:
             statuses=dict(Counter(books[ticker].status.value for ticker in shown if ticker in books)),
             wanted=wanted,
             shows=self.shows,
+            waiting=self.waiting,
         )
 
     def summary(self) -> str:
         """What there was to see, in one line: what a view leaves behind when it ends."""
         stats, tickers = self.feed.stats(), self.shown
         minutes, seconds = divmod(int(self.elapsed), 60)
+        count = len(self.market_tickers) + self._opened if self._followings else len(tickers)
         parts = [
-            f"watched {tickers[0] if len(tickers) == 1 else f'{len(tickers):,} markets'} for "
+            f"watched {tickers[0] if count == len(tickers) == 1 else counted(count, 'market')} for "
             f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
             counted(self.deltas, "delta"),
             counted(self.trade_count, "trade"),
@@ -162,20 +199,37 @@ class Monitor:
         left = 0.0 if retry is None else retry[1] - time.monotonic()
         return f"in {left:.0f} s" if left >= 0.5 else "now"
 
-    def _ladder(self, market_ticker: str, depth: int) -> Ladder:
-        now, view, views = time.monotonic(), self.feed.book(market_ticker).view(), self._views
+    def _exchange_time(self, skew: float | None) -> datetime:
+        """Where this machine's clock is off, markets still close by the exchange's."""
+        now = self.feed.now()
+        is_off = skew is not None and abs(skew) >= _LEAST_SKEW and self.feed.replayed is None
+        return now - timedelta(seconds=skew) if skew is not None and is_off else now
+
+    def _about(self, market_ticker: str, now: datetime) -> About | None:
+        market = self.feed.book(market_ticker).market or self.described.get(market_ticker)
+        return None if market is None else about_of(market, now)
+
+    def _ladder(self, market_ticker: str, depth: int, now: datetime) -> Ladder:
+        at, book, views = time.monotonic(), self.feed.book(market_ticker), self._views
+        view = book.view()
         if views and views[0][1].market_ticker != market_ticker:
             views.clear()
-        while len(views) > 1 and now - views[1][0] >= _MOMENT:
+        while len(views) > 1 and at - views[1][0] >= _MOMENT:
             views.popleft()
-        views.append((now, view))
-        ladder = ladder_of(view, depth, before=views[0][1])
-        return ladder if market_ticker in self.feed.books else replace(ladder, quote=self._row(market_ticker))
+        views.append((at, view))
+        ladder = replace(
+            ladder_of(view, depth, before=views[0][1]),
+            about=self._about(market_ticker, now),
+            unknown=_unknown(book) if view.status is BookStatus.UNKNOWN else None,
+        )
+        if market_ticker in self.feed.books:
+            return ladder
+        return replace(ladder, quote=self._row(market_ticker, now))
 
-    def _row(self, market_ticker: str) -> MarketRow:
+    def _row(self, market_ticker: str, now: datetime) -> MarketRow:
         """From the book; without one, from the last ticker message."""
         view, ticker = self.feed.book(market_ticker).view(), self._tickers.get(market_ticker)
-        row = row_of(view, self._last.get(market_ticker))
+        row = replace(row_of(view, self._last.get(market_ticker)), about=self._about(market_ticker, now))
         if market_ticker not in self.feed.books:
             row = replace(row, status="")
         elif row.status != BookStatus.PENDING.value:
@@ -224,7 +278,27 @@ class Monitor:
         self._retry = (printable(short(change.reason)), due) if lost else None
         self._note(change)
 
-    def _note(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
+    def _on_market(self, event: MarketChange) -> None:
+        ticker, change = event.market_ticker, event.change
+        self._is_told = True
+        if change == "opened":
+            self._opened += ticker not in self._over
+            self._over.pop(ticker, None)
+            opened = event.market.open_at
+            if opened is None or self.feed.now() - opened < _NEWS:  # otherwise it has been open before
+                self._note(event)
+        elif change != "announced":
+            self._note(event)
+        if change in ("closed", "determined", "settled"):
+            self._over[ticker] = None
+        if change == "settled":
+            self._settled.append(ticker)
+            if len(self._settled) > _MOST_SETTLED:
+                gone = self._settled.popleft()
+                for known in (self._over, self._last, self._tickers, self._trades):
+                    known.pop(gone, None)
+
+    def _note(self, event: FeedEvent) -> None:
         text, style = note_of(event)
         self._notes.append(NoteLine(self._time(None), text, style))
 
@@ -241,6 +315,16 @@ def _shown_of(channels: Sequence[str]) -> Shows:
         trades="trade" in channels,
         others=bool({*channels} - {BOOK_CHANNEL, "ticker", "trade"}),
     )
+
+
+def _unknown(book: OrderBook) -> UnknownMarketError | None:
+    try:
+        book.view(require_live=True)
+    except UnknownMarketError as error:
+        return error
+    except StaleBookError:
+        pass
+    return None
 
 
 def _level(price: Decimal | None, size: Decimal | None) -> Level | None:

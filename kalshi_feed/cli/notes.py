@@ -9,20 +9,24 @@ import json
 from datetime import datetime
 from decimal import Decimal
 
-from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
+from ..events import FeedFault, FeedState, Gap, GapFilled, Lagged, MarketChange, StateChange
 from ..feed import KalshiFeed
 from ..messages import Fill, Message, Trade, UnknownMessage
+from .about import title_of
 from .model import counted, printable
 from .wording import short
 
-__all__ = ["clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
+__all__ = ["FeedEvent", "clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
+
+FeedEvent = StateChange | Gap | GapFilled | Lagged | MarketChange | FeedFault
+"""What the feed itself reports."""
 
 # fields that say what a message is about: shown first, because a line may be cut
 _FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
 _LONGEST = 300  # characters shown of a message with many fields
 
 
-def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
+def note_of(event: FeedEvent) -> tuple[str, str]:
     """An event of the feed in one line, and the line's style."""
     if isinstance(event, StateChange):
         if event.state is FeedState.CONNECTED:
@@ -36,9 +40,31 @@ def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
     if isinstance(event, Gap):
         markets = counted(len(event.market_tickers), "market")
         return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
+    if isinstance(event, GapFilled):
+        found = f"gap on {event.channel} filled: {counted(event.found, 'message')} found"
+        return (
+            (found, "good")
+            if event.complete
+            else (f"{found}, some may be missing: {printable(event.reason)}", "bad")
+        )
+    if isinstance(event, MarketChange):
+        return _change_text(event), ""
     if isinstance(event, Lagged):
         return f"{counted(event.dropped, 'message')} dropped: the callbacks were too slow", "bad"
     return f"{event.kind}: {printable(event.message)}", "bad"
+
+
+def _change_text(event: MarketChange) -> str:
+    """ "KXDEMO-1 opened, closes 2026-08-05T03:45:00Z: Above 100?", "KXDEMO-1 settled yes"."""
+    market, change = event.market, event.change
+    text = f"{printable(event.market_ticker)} {change}"
+    if change in ("determined", "settled"):
+        return f"{text} {printable(market.result)}" if market.result else text
+    if change in ("announced", "opened", "rescheduled"):
+        word, at = ("opens", market.open_at) if change == "announced" else ("closes", market.close_at)
+        text += f", {word} {at:%Y-%m-%dT%H:%M:%SZ}" if at is not None else ""
+        return f"{text}: {title}" if (title := title_of(market)) else text
+    return text
 
 
 def trade_text(trade: Trade) -> str:

@@ -79,10 +79,13 @@ def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:
         row = ladder.quote
         last = "" if row.last is None else f" last {row.last:.4f}"
         prices = f" yes {quote(row.bid, row.ask)}" if row.bid or row.ask else ""
-        line += f"  {printable(row.market_ticker)}{last}{prices}"
+        over = f" {row.about.word}" if row.about is not None and row.about.is_over else ""
+        line += f"  {printable(row.market_ticker)}{over}{last}{prices}"
     elif ladder is not None:
         bid, ask = (rungs[0] if rungs else None for rungs in (ladder.bids, ladder.asks))
         line += f"  {printable(ladder.market_ticker)} {status_of(ladder)} yes {quote(bid, ask)}"
+    elif screen.waiting:
+        line += f"  {screen.waiting}"
     if screen.reason:
         line += f"  {screen.reason}"
     elif screen.markets > 1 and screen.statuses:
@@ -182,8 +185,10 @@ def _above_messages(screen: Screen, layout: Layout) -> list[Text]:
     lines: list[Text] = []
     if screen.shows.quotes:
         row = screen.ladder.quote if screen.ladder is not None else None
-        lines = ladder_lines(screen, layout) if row is None else quoted(screen, row, layout.width)
-        lines = [*padded(lines, QUOTE), *market_lines(screen, layout.width)]
+        lines = (
+            ladder_lines(screen, layout) if row is None else quoted(screen, row, layout.width, layout.about)
+        )
+        lines = [*padded(lines, QUOTE + layout.about), *market_lines(screen, layout.width)]
     title = fitting([Text("messages", DIM), Text(f"({NO_BOOK})", DIM)], layout.width)
     return [*padded(lines, layout.body - 1), title]
 
