@@ -15,9 +15,11 @@ from .errors import Misused
 from .subscribing import Subject
 
 if TYPE_CHECKING:
+    import ssl
+
     from ..rest import Rest
 
-__all__ = ["Question", "rest_beside", "rest_for"]
+__all__ = ["Question", "rest_beside", "rest_for", "rest_of"]
 
 _T = TypeVar("_T")
 _PATIENCE: Final = 10.0  # seconds to repeat a request that failed
@@ -28,11 +30,17 @@ def rest_for(*, env: str | None, url: str | None, rest_url: str | None, ca_file:
 
     Raises ConfigurationError, and Misused if the extra is not installed.
     """
+    return rest_of(rest_url_for(env, url, rest_url), context_for(ca_file))
+
+
+def rest_of(url: str, ssl_context: ssl.SSLContext | None) -> Rest:
+    """Make a Rest for this url, without a key. Raises ConfigurationError, and Misused if the extra is not
+    installed."""
     try:
         from ..rest import Rest
     except ImportError as error:
         raise Misused(str(error)) from error
-    return Rest(url=rest_url_for(env, url, rest_url), ssl_context=context_for(ca_file), retry_for=_PATIENCE)
+    return Rest(url=url, ssl_context=ssl_context, retry_for=_PATIENCE)
 
 
 def rest_beside(

@@ -17,10 +17,12 @@ from . import recording_commands, serve, watching
 from .access import feed_for
 from .asking import rest_beside
 from .checking import check
+from .demo import Summary
 from .errors import Failed, Misused, reporting_errors
 from .finding import markets as find_markets
 from .options import (
     POSITIVE,
+    check_ticker,
     json_option,
     market_options,
     plain_option,
@@ -28,6 +30,7 @@ from .options import (
     seconds_option,
     wanted,
 )
+from .rolling import RollingSummary, run_rolling
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -104,27 +107,46 @@ def group() -> None:
     show_default=True,
     help="How long to run; Ctrl-C ends it earlier.",
 )
-@click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
+@click.option(
+    "--markets",
+    "demo_markets",
+    type=_MARKETS,
+    help="How many markets, by default 5; with --series how many open together, by default 2.",
+)
 @click.option(
     "--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets."
 )
+@click.option(
+    "--series",
+    "is_rolling",
+    is_flag=True,
+    help="Show how a series is followed: markets open every 5 seconds and close 10 seconds later. Needs the "
+    "extra rest.",
+)
 @json_option(False, "the summary. Shows no live view")
-def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
+def demo(seconds: float, demo_markets: int | None, rate: float, is_rolling: bool, as_json: bool) -> None:
     """Run a simulated exchange and a feed connected to it, over TLS with a signed handshake; no key needed.
 
     Shows the live books, and ends with a summary that compares every book with the exchange's own. The exit
-    code is 1 if any of them differs.
+    code is 1 if any of them differs, or if a market of the series was missed.
 
     \b
     Examples:
       kalshi-feed demo
+      kalshi-feed demo --series
       kalshi-feed demo --markets 50 --rate 2000 --seconds 600
       kalshi-feed demo --seconds 5 --json
     """
-    with reporting_errors(), _exchange(markets, rate) as exchange:
-        summary = demonstration.run(exchange, seconds, view=not as_json)
+    summary: Summary | RollingSummary
+    if is_rolling:
+        markets = demo_markets or 2
+        with reporting_errors(), _exchange(0, 0.0) as exchange:
+            summary = run_rolling(exchange, seconds, markets=markets, rate=rate, view=not as_json)
+    else:
+        with reporting_errors(), _exchange(demo_markets or 5, rate) as exchange:
+            summary = demonstration.run(exchange, seconds, view=not as_json)
     click.echo(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
-    if summary.differing:
+    if not summary.is_right:
         sys.exit(1)
 
 
@@ -195,9 +217,30 @@ def watch(
     help="Keep the key and the certificates in this folder: with the same --port, clients do not notice a "
     "restart.",
 )
+@click.option(
+    "--series",
+    "made_series",
+    metavar="S",
+    callback=check_ticker,
+    help="Also run a series S, whose markets open and close all the time, for programs that follow it.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=1, max=86_400),
+    default=15.0,
+    show_default=True,
+    help="How many seconds a market of the series is open; then the next one opens.",
+)
 @json_option(False, "how to reach the exchange. Does not print who connects")
 def exchange(
-    port: int, markets: int, rate: float, seconds: float | None, keys: str | None, as_json: bool
+    port: int,
+    markets: int,
+    rate: float,
+    seconds: float | None,
+    keys: str | None,
+    made_series: str | None,
+    every: float,
+    as_json: bool,
 ) -> None:
     """Run a simulated exchange on this machine, for programs under test.
 
@@ -209,10 +252,12 @@ def exchange(
     Examples:
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
       kalshi-feed exchange --port 8443 --keys ~/.kalshi-exchange
+      kalshi-feed exchange --series KXTEST15S --every 15
       kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
     with reporting_errors():
-        serve.run(_exchange(markets, rate, port, keys), seconds, keys=keys, as_json=as_json)
+        made = None if made_series is None else (made_series, every)
+        serve.run(_exchange(markets, rate, port, keys), seconds, series=made, keys=keys, as_json=as_json)
 
 
 for _command in (

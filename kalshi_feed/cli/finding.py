@@ -16,12 +16,11 @@ import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from ..session.channels import is_name
 from .about import about_of, is_over, title_of
 from .asking import rest_for
 from .errors import Failed, reporting_errors
 from .model import counted, printable
-from .options import ca_file_option, env_option, json_option, refuse_both, rest_url_option
+from .options import ca_file_option, check_ticker, env_option, json_option, refuse_both, rest_url_option
 
 if TYPE_CHECKING:
     from ..rest import Market
@@ -40,16 +39,10 @@ _KEYS: Final[dict[str, Callable[[Market], Any]]] = {
 }
 
 
-def _check_ticker(context: click.Context, parameter: click.Parameter, ticker: str | None) -> str | None:
-    if ticker is not None and not is_name(ticker):
-        raise click.BadParameter(f"{ticker!r} is not one ticker")
-    return None if ticker is None else ticker.upper()
-
-
 @click.command(short_help="Find markets and their tickers: no key needed.")
 @click.argument("text", nargs=-1, metavar="[TEXT]...")
-@click.option("--series", metavar="S", callback=_check_ticker, help="Only markets of this series.")
-@click.option("--event", metavar="E", callback=_check_ticker, help="Only markets of this event.")
+@click.option("--series", metavar="S", callback=check_ticker, help="Only markets of this series.")
+@click.option("--event", metavar="E", callback=check_ticker, help="Only markets of this event.")
 @click.option(
     "--status",
     type=click.Choice(["unopened", "open", "closed", "settled", "any"]),

@@ -50,7 +50,7 @@ def ladder_lines(screen: Screen, layout: Layout) -> list[Text]:
     if ladder.quote is not None:
         return _without_book(screen, ladder.quote, layout)
     lines = [_title(ladder, width)]
-    if layout.about:
+    if layout.about and not layout.right:
         lines.append(about_line(ladder.about, width))
     if ladder.about is not None and ladder.about.is_over and not (ladder.asks or ladder.bids):
         over = _IS_SETTLED if ladder.about.word.startswith("settled") else _NO_OUTCOME
@@ -99,7 +99,7 @@ def _without_book(screen: Screen, row: MarketRow, layout: Layout) -> list[Text]:
     if not layout.right:
         room += layout.room.trades + 1 if layout.room.trades else 0
     return [
-        *quoted(screen, row, layout.ladder, layout.about),
+        *quoted(screen, row, layout.ladder, 0 if layout.right else layout.about),
         *trade_lines(screen, layout.ladder, room),
         Text(f" {NO_BOOK}", DIM),
     ]

@@ -14,7 +14,7 @@ __all__ = ["ABOUT", "HEAD", "LADDER", "QUOTE", "TWO_SIDED", "Layout", "layout_fo
 HEAD = 2  # lines of state and metrics
 QUOTE = 2  # lines of a market without a ladder: its name, its prices
 LADDER = 3  # lines of a ladder besides its levels: the market, the column names, the middle
-ABOUT = 1  # line below the market's name, if something is known about markets: title, time to close
+ABOUT = 1  # line with a market's title and its time to close, if something is known about markets
 TWO_SIDED = 46  # from this many columns on, bids and asks have bars of their own
 _ALL = Shows()
 _SIDE_BY_SIDE = 76  # from this many columns on, markets and trades are beside the ladder
@@ -30,7 +30,7 @@ class Layout:
     lines.
 
     ``right`` is 0 if markets and trades go below the ladder. ``about`` is how many lines there are for what
-    is known about a market. Immutable.
+    is known about a market: below its name, or above both sides. Immutable.
     """
 
     width: int
@@ -61,12 +61,13 @@ def layout_for(
             depth = (free - free // 4 - 1) // 2
             trades = free - 2 * depth - 1
         return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes), about)
-    body = max(LADDER + about + 2, height - HEAD - 2 - (notes + 1 if notes else 0))  # two rules and the keys
+    # two rules and the keys, and across the whole screen what is known about the market
+    body = max(LADDER + 2, height - HEAD - about - 2 - (notes + 1 if notes else 0))
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
     most = (body - 3) // 2 if shows.trades else body - 1
     rows = min(markets, max(1, most)) if markets > 1 else 0
     trades = max(0, body - 1 - (rows + 2 if rows else 0)) if shows.trades else 0
-    depth = max(1, (body - LADDER - about) // 2)
+    depth = (body - LADDER) // 2
     return Layout(width, height, ladder, width - ladder - 2, body, Room(depth, rows, trades, notes), about)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -41,6 +41,7 @@ from .model import (
     row_of,
 )
 from .notes import FeedEvent, clock_text, fill_text, note_of, other_text
+from .subscribing import hidden_types
 from .wording import short
 
 __all__ = ["Monitor"]
@@ -87,6 +88,8 @@ class Monitor:
         self._over: dict[str, None] = {}  # markets that no one can trade anymore
         self._settled: deque[str] = deque()  # the last of them
         self._is_told = False  # whether anything was told about a market
+        # Messages that say the same; in a replay it is not known that nobody asked for them.
+        self._told_by = hidden_types((), follows=feed.replayed is not None)
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -100,7 +103,7 @@ class Monitor:
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
         feed.on_fill(self._on_fill)
-        for other in _OTHER_TYPES:
+        for other in _OTHER_TYPES - hidden_types(channels or (), follows=bool(followings)):
             feed.on(other, self._on_other)
         feed.on_state(self._on_state)
         feed.on_gap(self._note)
@@ -137,7 +140,7 @@ class Monitor:
     def screen(self, room: Room, selected: int = 0, wanted: str = "") -> Screen:
         """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
         allows, with the ladder of the ``selected`` one."""
-        stats, shown, books = self.feed.stats(), self.shown, self.feed.books
+        stats, shown = self.feed.stats(), self.shown
         now = self._exchange_time(stats.clock_skew)
         tickers = matching(shown, wanted)
         selected = max(0, min(selected, len(tickers) - 1))
@@ -171,7 +174,7 @@ class Monitor:
                 dropped=stats.dropped,
             ),
             # a filter does not hide what is wrong with the other books
-            statuses=dict(Counter(books[ticker].status.value for ticker in shown if ticker in books)),
+            statuses=self._statuses(shown),
             wanted=wanted,
             shows=self.shows,
             waiting=self.waiting,
@@ -193,6 +196,13 @@ class Monitor:
             *([f"{stats.dropped:,} dropped"] if stats.dropped else []),
         ]
         return ", ".join(parts)
+
+    def _statuses(self, shown: Iterable[str]) -> dict[str, int]:
+        books, over = self.feed.books, self._over
+        words = (
+            "over" if ticker in over else books[ticker].status.value for ticker in shown if ticker in books
+        )
+        return dict(Counter(words))
 
     def _retry_text(self) -> str:
         retry = self._retry  # the worker replaces it
@@ -269,6 +279,8 @@ class Monitor:
         self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
     def _on_other(self, message: Message) -> None:
+        if self._is_told and message.type in self._told_by:
+            return
         self.other_count += 1
         self._notes.append(NoteLine(self._time(message.time), other_text(message)))
 

@@ -55,15 +55,15 @@ def note_of(event: FeedEvent) -> tuple[str, str]:
 
 
 def _change_text(event: MarketChange) -> str:
-    """ "KXDEMO-1 opened, closes 2026-08-05T03:45:00Z: Above 100?", "KXDEMO-1 settled yes"."""
+    """ "KXDEMO-1 opened: Above 100? (closes 2026-08-05T03:45:00Z)", "KXDEMO-1 settled yes"."""
     market, change = event.market, event.change
     text = f"{printable(event.market_ticker)} {change}"
     if change in ("determined", "settled"):
         return f"{text} {printable(market.result)}" if market.result else text
     if change in ("announced", "opened", "rescheduled"):
         word, at = ("opens", market.open_at) if change == "announced" else ("closes", market.close_at)
-        text += f", {word} {at:%Y-%m-%dT%H:%M:%SZ}" if at is not None else ""
-        return f"{text}: {title}" if (title := title_of(market)) else text
+        text += f": {title}" if (title := title_of(market)) else ""
+        return f"{text} ({word} {at:%Y-%m-%dT%H:%M:%SZ})" if at is not None else text
     return text
 
 

@@ -17,6 +17,7 @@ from .subscribing import CHANNELS, Subject
 __all__ = [
     "ca_file_option",
     "channel_option",
+    "check_ticker",
     "env_option",
     "exchange_options",
     "files_argument",
@@ -62,6 +63,13 @@ def _check_tickers(
                 f"{ticker!r}: write each ticker as an argument of its own, without spaces or commas"
             )
     return tickers
+
+
+def check_ticker(context: click.Context, parameter: click.Parameter, ticker: str | None) -> str | None:
+    """One ticker, in uppercase. Raises BadParameter."""
+    if ticker is not None and not is_name(ticker):
+        raise click.BadParameter(f"{ticker!r} is not one ticker")
+    return None if ticker is None else ticker.upper()
 
 
 def _check_series(

@@ -25,7 +25,7 @@ from .columns import (
     styled,
 )
 from .keys import EXPLAINED
-from .ladder import NO_BOOK, ladder_lines, quoted
+from .ladder import NO_BOOK, about_line, ladder_lines, quoted
 from .layout import QUOTE, Layout
 from .lists import market_lines, tape
 from .model import NoteLine, Screen, counted, printable, quote
@@ -62,7 +62,8 @@ def draw(
     pairs = zip(padded(ladder, layout.body), padded(right, layout.body), strict=True)
     body = [joined([cut(left, layout.ladder), seam, other]) for left, other in pairs]
     top, bottom = (Text("─" * (layout.ladder + 1) + joint + "─" * layout.right, DIM) for joint in ("┬", "┴"))
-    return _fitted([*head, top, *body, *([bottom, *notes] if notes else []), foot], layout)
+    about = [about_line(screen.ladder.about if screen.ladder else None, layout.width)] * layout.about
+    return _fitted([*head, *about, top, *body, *([bottom, *notes] if notes else []), foot], layout)
 
 
 def plain_line(screen: Screen, new_deltas: int, seconds: float) -> str:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigurationError
 from ..feed import KalshiFeed
 from ..following import Following
+from ..session.channels import CHANNELS as CHANNELS_BY_NAME
 from ..session.channels import rule_of
 from ..subscription import Subscription
 
 if TYPE_CHECKING:
     from ..rest import Rest
 
-__all__ = ["CHANNELS", "Subject", "follow", "raise_failure", "raise_refusal", "subscribe"]
+__all__ = ["CHANNELS", "Subject", "follow", "hidden_types", "raise_failure", "raise_refusal", "subscribe"]
 
 CHANNELS: Final = ("orderbook_delta", "trade")  # unless others are named
+_LIFECYCLE: Final = "market_lifecycle_v2"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ def follow(feed: KalshiFeed, subject: Subject, rest: Rest | None, **times: float
         *(feed.follow(series=one, channels=channels, rest=rest, **times) for one in subject.series),  # type: ignore[arg-type]
         *(feed.follow(event=one, channels=channels, rest=rest, **times) for one in subject.events),  # type: ignore[arg-type]
     )
+
+
+def hidden_types(channels: Sequence[str], *, follows: bool) -> frozenset[str]:
+    """The types of message that nobody asked for: following subscribes to the lifecycle of all markets of the
+    exchange."""
+    hides = follows and _LIFECYCLE not in channels
+    return frozenset(CHANNELS_BY_NAME[_LIFECYCLE].types if hides else ())
 
 
 def _has_markets(channel: str) -> bool:

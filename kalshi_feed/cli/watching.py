@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -21,7 +21,7 @@ from .model import printable
 from .monitor import Monitor
 from .notes import FeedEvent, clock_text
 from .show import quiet_log, say, show
-from .subscribing import Subject
+from .subscribing import Subject, hidden_types
 from .watched import Watched
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def run(
     followings = watched.followed.followings
     try:
         if not draws:
-            printer = ChangePrinter(feed, as_json=as_json)
+            hides = hidden_types(subject.channels, follows=subject.follows)
+            printer = ChangePrinter(feed, as_json=as_json, hides=hides)
             with quiet_log(), feed, contextlib.closing(watched):
                 printer.wait(seconds, watched.look)
         else:
@@ -76,12 +77,13 @@ def run(
 
 
 class ChangePrinter:
-    """Prints one line per message and event on standard output. The thread that runs callbacks prints; the
-    main thread waits."""
+    """Prints one line per message and event on standard output, except for messages of the types it
+    ``hides``. The thread that runs callbacks prints; the main thread waits."""
 
-    def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
+    def __init__(self, feed: KalshiFeed, *, as_json: bool = False, hides: Collection[str] = ()) -> None:
         self._feed = feed
         self._as_json = as_json
+        self._hides = hides
         self._broken: Exception | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
@@ -108,6 +110,8 @@ class ChangePrinter:
             raise self._broken
 
     def _message(self, message: Message) -> None:
+        if message.type in self._hides:
+            return
         changed = isinstance(message, (OrderbookDelta, OrderbookSnapshot))
         book = self._feed.book(message.market_ticker).view() if changed and message.market_ticker else None
         if self._as_json:
