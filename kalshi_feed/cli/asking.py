@@ -1,6 +1,6 @@
 """Requests over REST that a command makes beside its feed.
 
-Owns which Rest is asked, and Question, one request on a thread of its own.
+Owns which Rest is asked, and RestQuestion, one request on a thread of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..rest import Rest
 
-__all__ = ["Question", "rest_beside", "rest_for", "rest_of"]
+__all__ = ["RestQuestion", "rest_beside", "rest_for", "rest_of"]
 
 _T = TypeVar("_T")
 _PATIENCE: Final = 10.0  # seconds to repeat a request that failed
@@ -61,7 +61,7 @@ def rest_beside(
         return None
 
 
-class Question(Generic[_T]):
+class RestQuestion(Generic[_T]):
     """One question to REST, asked from now on, on a thread that does not keep the program from exiting.
 
     Thread-safe. ``answer`` and ``error`` are both None until it ``is_done``. Closing the Rest ends it.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..messages.listed import Market
 from .about import is_over
-from .asking import Question
+from .asking import RestQuestion
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -33,7 +33,7 @@ class Descriptions:
     def __init__(self, rest: Rest | None, market_tickers: Sequence[str]) -> None:
         self._rest = rest
         self._known: dict[str, Market] = {}
-        self._question: Question[list[Market]] | None = None
+        self._question: RestQuestion[list[Market]] | None = None
         self._due = 0.0  # when to ask again (time.monotonic())
         self._ask(list(market_tickers[:_MOST]))
 
@@ -56,4 +56,4 @@ class Descriptions:
     def _ask(self, market_tickers: list[str]) -> None:
         rest = self._rest
         if rest is not None and market_tickers:
-            self._question = Question(lambda: list(rest.markets(tickers=market_tickers)))
+            self._question = RestQuestion(lambda: list(rest.markets(tickers=market_tickers)))

@@ -16,7 +16,7 @@ from ..feed import KalshiFeed
 from ..following import Following
 from ..subscription import SubscriptionState
 from .about import time_left
-from .asking import Question
+from .asking import RestQuestion
 from .errors import Failed
 from .wording import in_own_terms
 
@@ -37,7 +37,7 @@ def subject_of(following: Following) -> str:
     return f"the series {following.series}" if following.event is None else f"the event {following.event}"
 
 
-class _Followed:
+class _FollowedOne:
     """One of them, and what is known about it. Main thread only."""
 
     def __init__(self, following: Following) -> None:
@@ -45,12 +45,12 @@ class _Followed:
         self.is_listed = False  # REST has said which markets it has
         self.had_markets = False
         self.is_waiting = False  # it has no market to watch now, and that was said
-        self.question: Question[Any] | None = None  # asks REST whether there is such a series or event
+        self.question: RestQuestion[Any] | None = None  # asks REST whether there is such a series or event
         self.unknown: RestError | None = None
 
     def ask(self, rest: Rest) -> None:
         series, event = self.following.series or "", self.following.event
-        self.question = Question(lambda: rest.series(series) if event is None else rest.event(event))
+        self.question = RestQuestion(lambda: rest.series(series) if event is None else rest.event(event))
 
 
 class Followed:
@@ -75,7 +75,7 @@ class Followed:
         self._rest = rest
         self._alone = alone
         self._say = say
-        self._all = [_Followed(one) for one in followings]
+        self._all = [_FollowedOne(one) for one in followings]
         # written by the thread that runs callbacks
         self.counts: Counter[str] = Counter()  # of changes, by name
         self._coming: dict[str, tuple[MarketChange, datetime]] = {}  # announced markets, and when they open
@@ -123,7 +123,7 @@ class Followed:
             if one.question is not None:
                 one.question.join(1.0)
 
-    def _wait_for(self, one: _Followed) -> str:
+    def _wait_for(self, one: _FollowedOne) -> str:
         """Say once that it has no markets now; return what is waited for."""
         subject, is_new = subject_of(one.following), not one.is_waiting
         one.is_waiting = True
