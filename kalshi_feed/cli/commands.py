@@ -39,6 +39,7 @@ __all__ = ["group"]
 
 _MARKETS = click.IntRange(1, 10_000)
 _RATE = click.FloatRange(0, 100_000)
+_EVERY = 15.0  # seconds
 _PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended: 128 + 13
 
 
@@ -227,9 +228,7 @@ def watch(
 @click.option(
     "--every",
     type=click.FloatRange(min=1, max=86_400),
-    default=15.0,
-    show_default=True,
-    help="How many seconds a market of the series is open; then the next one opens.",
+    help="How many seconds a market of the series is open, by default 15; then the next one opens.",
 )
 @json_option(False, "how to reach the exchange. Does not print who connects")
 def exchange(
@@ -239,7 +238,7 @@ def exchange(
     seconds: float | None,
     keys: str | None,
     made_series: str | None,
-    every: float,
+    every: float | None,
     as_json: bool,
 ) -> None:
     """Run a simulated exchange on this machine, for programs under test.
@@ -255,8 +254,10 @@ def exchange(
       kalshi-feed exchange --series KXTEST15S --every 15
       kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
+    if every is not None and made_series is None:
+        raise click.UsageError("--every needs --series: only a series has markets that open and close")
     with reporting_errors():
-        made = None if made_series is None else (made_series, every)
+        made = None if made_series is None else (made_series, every or _EVERY)
         serve.run(_exchange(markets, rate, port, keys), seconds, series=made, keys=keys, as_json=as_json)
 
 

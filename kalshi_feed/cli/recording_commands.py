@@ -129,6 +129,8 @@ def record(
     refuse_both("-o FILE", "--to STORE", output is not None and store is not None)
     refuse_both("--to STORE", "--rotate-mb", store is not None and rotate_mb is not None)
     refuse_both("--to STORE", "--rotate-minutes", store is not None and rotate_minutes is not None)
+    if rest_url is not None and not (followed_series or followed_events):
+        raise click.UsageError("--rest-url needs --series or --event: nothing else is asked over REST")
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
         feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)

@@ -179,6 +179,10 @@ def follow(
         if not isinstance(event, MarketChange) or event.change != "announced":
             news.append(event_text(event, time_text(None)))
 
+    def tell() -> None:
+        while news:
+            progress.say(news.popleft())
+
     feed.on_market(hear)
     feed.on_gap_filled(hear)
     end = None if seconds is None else time.monotonic() + seconds
@@ -187,14 +191,14 @@ def follow(
             try:
                 while end is None or time.monotonic() < end:
                     watched.look()
-                    while news:
-                        progress.say(news.popleft())
+                    tell()
                     look()
                     time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
             except (KalshiFeedError, Failed):
                 on_failure()
                 raise
         feed.close()  # also if Ctrl-C came while it was being started
+        tell()
     watched.check()
 
 
