@@ -56,7 +56,7 @@ ON_TOP = {
     "simulator": "core",
     "contrib": "core rest",
     "sinks": "core",
-    "cli": "core rest simulator sinks",
+    "cli": "core rest following simulator sinks",
     "rest": "core",
     "following": "core rest",
     "__main__": "cli",

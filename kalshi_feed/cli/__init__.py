@@ -3,8 +3,8 @@
 Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets. Owns
 ``main()``; nothing else is imported until it runs. Layers, downwards: commands > (demo, checking, storing,
 serve, recording_commands, finding) > recordings > watching > show > (terminal, render, changes, unknown,
-first_connection) > (monitor, layout, keys, options, errors) > (model, access, subscribing, check,
-wording). Only ``__main__`` imports this package.
+first_connection) > (monitor, ladder, lists, columns, notes, layout, keys, options,
+errors) > (model, access, subscribing, check, wording). Only ``__main__`` imports this package.
 """
 
 from __future__ import annotations

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Final
 
 from ..books.book import BookView
-from ..events import FeedFault, Gap, Lagged, StateChange
+from ..events import FeedFault, Gap, GapFilled, Lagged, MarketChange, StateChange
 from ..messages import Fill, Message, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
 from ..messages.plain import plain
 from .model import level_counts, printable, quote
-from .monitor import fill_text, note_of, other_text, trade_text
+from .notes import FeedEvent, fill_text, note_of, other_text, trade_text
 
 __all__ = ["change_text", "event_json", "event_text", "message_json", "message_text"]
+
+
+_NAMES: Final = {
+    StateChange: "feed_state",
+    Gap: "feed_gap",
+    GapFilled: "feed_gap_filled",
+    Lagged: "feed_lagged",
+    MarketChange: "feed_market",
+    FeedFault: "feed_fault",
+}
 
 
 def message_text(message: Message, book: BookView | None, time: str) -> str:
@@ -28,7 +39,7 @@ def message_text(message: Message, book: BookView | None, time: str) -> str:
     )
 
 
-def event_text(event: StateChange | Gap | Lagged | FeedFault, time: str) -> str:
+def event_text(event: FeedEvent, time: str) -> str:
     """The time and the event."""
     return f"{time} {note_of(event)[0]}"
 
@@ -62,9 +73,8 @@ def message_json(message: Message, book: BookView | None) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
-def event_json(event: StateChange | Gap | Lagged | FeedFault, now: datetime) -> str:
+def event_json(event: FeedEvent, now: datetime) -> str:
     """event.to_dict() as JSON, with ``type`` ("feed_state", "feed_gap" …), ``time``, and ``text``, the line
     for people."""
-    names = {StateChange: "feed_state", Gap: "feed_gap", Lagged: "feed_lagged", FeedFault: "feed_fault"}
-    record = {"type": names[type(event)], "time": now.isoformat()} | event.to_dict()
+    record = {"type": _NAMES[type(event)], "time": now.isoformat()} | event.to_dict()
     return json.dumps(record | {"text": note_of(event)[0]}, separators=(",", ":"))

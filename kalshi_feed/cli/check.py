@@ -26,6 +26,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..stats import Stalls
+from .model import About
 
 if TYPE_CHECKING:
     from ..rest import ExchangeStatus, Limits
@@ -38,6 +39,7 @@ __all__ = [
     "Step",
     "advice",
     "clock",
+    "market_step",
     "rest_step",
     "stood_still",
     "unknown_market",
@@ -58,6 +60,7 @@ STEPS: Final = (
     "subscribe",
     "snapshot",
     "rest",
+    "market",
 )
 NOT_REACHED: Final = "not reached"
 UNKNOWN_KEY: Final = (
@@ -71,6 +74,10 @@ _NOT_NEEDED: Final = {
 _SET_CLOCK: Final = (
     "Linux: sudo timedatectl set-ntp true; macOS: sudo sntp -sS time.apple.com; Windows: w32tm /resync"
 )
+
+
+_IS_OVER: Final = "it is over, and its book stays empty: leave it out; `kalshi-feed markets` lists open ones"
+_IS_PAUSED: Final = "trading is paused: nothing changes until it is resumed"
 
 
 @dataclass(frozen=True)
@@ -190,9 +197,27 @@ def rest_step(url: str, status: ExchangeStatus, limits: Limits, skew: float | No
     return Step("rest", "ok", found, seconds=seconds)
 
 
-def unknown_market(error: UnknownMarketError, endpoint: Endpoint) -> Step:
-    """The snapshot's step for a market that the exchange does not know."""
+def market_step(about: About, seconds: float) -> Step:
+    """The step for the market, from what REST says about it."""
+    if about.is_over:
+        return Step("market", "warning", _said(about), (_IS_OVER,), seconds)
+    if about.word == "paused":
+        return Step("market", "warning", _said(about), (_IS_PAUSED,), seconds)
+    return Step("market", "ok", _said(about), seconds=seconds)
+
+
+def _said(about: About) -> str:
+    """ "Above 100? (settled yes, closed 0:42 ago)"."""
+    state = ", ".join(filter(None, (about.word, about.when))) or "open"
+    return f"{about.title} ({state})" if about.title else state
+
+
+def unknown_market(error: UnknownMarketError, endpoint: Endpoint, about: About | None) -> Step:
+    """The snapshot's step for a market that the feed does not know; ``about`` is what REST says."""
     found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
+    if about is not None:
+        over = (_IS_OVER,) if about.is_over else ()
+        return Step("snapshot", "failed", f"{found}; REST does know it: {_said(about)}", over)
     env = ("choose between the two with --env",) if not error.was_known and _is_kalshis(endpoint) else ()
     return Step("snapshot", "failed", found, (*error.advice, *env))
 
@@ -246,7 +271,11 @@ def _of_rest(error: KalshiFeedError) -> tuple[str, ...]:
 
 def _is_kalshis(endpoint: Endpoint) -> bool:
     """Whether this is one of the exchanges that --env chooses from, and not another address."""
-    return endpoint.host.endswith(("kalshi.com", "kalshi.co"))
+    return _is_of(endpoint, "kalshi.com") or _is_of(endpoint, "kalshi.co")
+
+
+def _is_of(endpoint: Endpoint, domain: str) -> bool:
+    return endpoint.host == domain or endpoint.host.endswith(f".{domain}")
 
 
 def _redirected(endpoint: Endpoint) -> tuple[str, ...]:
@@ -277,9 +306,9 @@ def _unauthorized(error: AuthenticationError, endpoint: Endpoint) -> tuple[str, 
         )
     else:
         lines.append("the key file must be the one that was issued together with this key id")
-    if endpoint.host.endswith("kalshi.com"):
+    if _is_of(endpoint, "kalshi.com"):
         lines.append("a key made on the demo site works there only: kalshi-feed check --env demo")
-    elif endpoint.host.endswith("kalshi.co"):
+    elif _is_of(endpoint, "kalshi.co"):
         lines.append("this is the demo environment; for a production key: kalshi-feed check --env production")
     return tuple(lines)
 

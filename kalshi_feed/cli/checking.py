@@ -12,6 +12,9 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -30,6 +33,7 @@ from ..credentials import Credentials
 from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
+from .about import about_of
 from .access import context_for, credentials_for, log_warnings, rest_url_for, url_for
 from .check import (
     NOT_REACHED,
@@ -39,13 +43,17 @@ from .check import (
     Step,
     advice,
     clock,
+    market_step,
     rest_step,
     stood_still,
     unknown_market,
 )
-from .model import level_counts, printable, quote
+from .model import About, level_counts, printable, quote
 from .options import exchange_options, json_option, refuse_both, rest_url_option
 from .wording import in_own_terms
+
+if TYPE_CHECKING:
+    from ..rest import Rest
 
 __all__ = ["check", "run"]
 
@@ -91,6 +99,7 @@ def check(
     subscribe  the exchange confirms a subscription
     snapshot   the exchange has the market TICKER, and sends its book
     rest       the REST API answers and accepts the key (needs the extra rest)
+    market     what REST says about TICKER: its title, when it closes, how it ended
 
     It says what is wrong with the first step that fails, and what to do. The exit code is 0 if all went well,
     and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
@@ -160,10 +169,11 @@ def run(
             _failed(report, "url", error)
             return
         report.add(Step("url", "ok", endpoint.redacted + (f" through {proxy}" if proxy else "")))
+        rest = _Asking(key, lambda: rest_url_for(env, url, rest_url), context, timeout)
         if _dialled(report, key, endpoint, proxy, context, timeout):
-            _subscribed(report, feed, endpoint, market_ticker, timeout)
+            _subscribed(report, feed, endpoint, market_ticker, timeout, rest)
         if report.failed is None:
-            _asked(report, key, lambda: rest_url_for(env, url, rest_url), context, timeout)
+            _asked(report, rest, market_ticker)
 
 
 def _failed(
@@ -232,9 +242,14 @@ def _dialled(
 
 
 def _subscribed(
-    report: Report, feed: KalshiFeed, endpoint: Endpoint, market_ticker: str | None, timeout: float
+    report: Report,
+    feed: KalshiFeed,
+    endpoint: Endpoint,
+    market_ticker: str | None,
+    timeout: float,
+    rest: _Asking,
 ) -> None:
-    """The last two steps, with a feed as any program would use it."""
+    """The feed's last two steps, with a feed as any program would use it."""
     step = "subscribe"
     channel = _WITHOUT_TICKER if market_ticker is None else "orderbook_delta"
     began = time.monotonic()
@@ -256,38 +271,65 @@ def _subscribed(
             came = Step(step, "ok", f"{levels}, {best}", seconds=time.monotonic() - began)
             report.add(stood_still(came, feed.stats().stalls))
     except UnknownMarketError as error:
-        report.add(unknown_market(error, endpoint))
+        report.add(unknown_market(error, endpoint, rest.about(error.market_ticker)))
         report.end(NOT_REACHED)
     except KalshiFeedError as error:
         _failed(report, step, error, endpoint)
 
 
-def _asked(
-    report: Report,
-    key: Credentials,
-    find_url: Callable[[], str],
-    context: ssl.SSLContext | None,
-    timeout: float,
-) -> None:
-    """The step after the feed's own: the REST API."""
-    try:
+@dataclass(frozen=True)
+class _Asking:
+    """How to ask REST; seconds. Immutable."""
+
+    key: Credentials
+    find_url: Callable[[], str]
+    context: ssl.SSLContext | None
+    timeout: float
+
+    def rest(self) -> Rest:
+        """Raises ConfigurationError, and ImportError if the extra is not installed."""
         from ..rest import Rest
+
+        url, timeout = self.find_url(), self.timeout
+        return Rest(self.key, url=url, ssl_context=self.context, timeout=timeout, retry_for=timeout)
+
+    def about(self, market_ticker: str) -> About | None:
+        """What REST says about the market; None if it does not know it, or cannot be asked."""
+        try:
+            with self.rest() as rest:
+                return _about(rest, market_ticker)
+        except (KalshiFeedError, ImportError):
+            return None
+
+
+def _about(rest: Rest, market_ticker: str) -> About:
+    market = rest.market(market_ticker)
+    return about_of(market, datetime.now(timezone.utc) - timedelta(seconds=rest.clock_skew or 0.0))
+
+
+def _asked(report: Report, asking: _Asking, market_ticker: str | None) -> None:
+    """The steps after the feed's own: the REST API, and what it says about the market."""
+    step, began = "rest", time.monotonic()
+    try:
+        with asking.rest() as rest:
+            status, limits = rest.exchange_status(), rest.limits()
+            report.add(rest_step(rest.url, status, limits, rest.clock_skew, time.monotonic() - began))
+            step, began = "market", time.monotonic()
+            if market_ticker is None:
+                report.add(Step(step, "skipped", "name a TICKER to see its title and when it closes"))
+            else:
+                report.add(market_step(_about(rest, market_ticker), time.monotonic() - began))
     except ImportError as error:
         report.add(Step("rest", "skipped", str(error)))
-        return
-    began = time.monotonic()
-    try:
-        with Rest(key, url=find_url(), ssl_context=context, timeout=timeout, retry_for=timeout) as rest:
-            status, limits = rest.exchange_status(), rest.limits()
-            took = time.monotonic() - began
-            report.add(rest_step(rest.url, status, limits, rest.clock_skew, took))
+        report.end("needs the step rest")
     except ConfigurationError as error:
         if error.argument == REST_VARIABLE and not os.environ.get(REST_VARIABLE):
             report.add(Step("rest", "skipped", str(error)))  # another exchange, which may have none
+            report.end("needs the step rest")
         else:
-            _failed(report, "rest", error)
+            _failed(report, step, error)
     except KalshiFeedError as error:
-        _failed(report, "rest", error)
+        _failed(report, step, error)
 
 
 class _Shown:

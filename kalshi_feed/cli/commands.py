@@ -14,10 +14,23 @@ import click
 from .. import __version__
 from . import demo as demonstration
 from . import recording_commands, serve, watching
+from .access import feed_for
+from .asking import rest_beside
 from .checking import check
+from .demo import Summary
 from .errors import Failed, Misused, reporting_errors
 from .finding import markets as find_markets
-from .options import POSITIVE, json_option, market_options, plain_option, refuse_both, seconds_option
+from .options import (
+    POSITIVE,
+    check_ticker,
+    json_option,
+    market_options,
+    plain_option,
+    refuse_both,
+    seconds_option,
+    wanted,
+)
+from .rolling import RollingSummary, run_rolling
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
@@ -26,6 +39,7 @@ __all__ = ["group"]
 
 _MARKETS = click.IntRange(1, 10_000)
 _RATE = click.FloatRange(0, 100_000)
+_EVERY = 15.0  # seconds
 _PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended: 128 + 13
 
 
@@ -94,27 +108,46 @@ def group() -> None:
     show_default=True,
     help="How long to run; Ctrl-C ends it earlier.",
 )
-@click.option("--markets", type=_MARKETS, default=5, show_default=True, help="How many markets.")
+@click.option(
+    "--markets",
+    "demo_markets",
+    type=_MARKETS,
+    help="How many markets, by default 5; with --series how many open together, by default 2.",
+)
 @click.option(
     "--rate", type=_RATE, default=200.0, show_default=True, help="Book changes per second, over all markets."
 )
+@click.option(
+    "--series",
+    "is_rolling",
+    is_flag=True,
+    help="Show how a series is followed: markets open every 5 seconds and close 10 seconds later. Needs the "
+    "extra rest.",
+)
 @json_option(False, "the summary. Shows no live view")
-def demo(seconds: float, markets: int, rate: float, as_json: bool) -> None:
+def demo(seconds: float, demo_markets: int | None, rate: float, is_rolling: bool, as_json: bool) -> None:
     """Run a simulated exchange and a feed connected to it, over TLS with a signed handshake; no key needed.
 
     Shows the live books, and ends with a summary that compares every book with the exchange's own. The exit
-    code is 1 if any of them differs.
+    code is 1 if any of them differs, or if a market of the series was missed.
 
     \b
     Examples:
       kalshi-feed demo
+      kalshi-feed demo --series
       kalshi-feed demo --markets 50 --rate 2000 --seconds 600
       kalshi-feed demo --seconds 5 --json
     """
-    with reporting_errors(), _exchange(markets, rate) as exchange:
-        summary = demonstration.run(exchange, seconds, view=not as_json)
+    summary: Summary | RollingSummary
+    if is_rolling:
+        markets = demo_markets or 2
+        with reporting_errors(), _exchange(0, 0.0) as exchange:
+            summary = run_rolling(exchange, seconds, markets=markets, rate=rate, view=not as_json)
+    else:
+        with reporting_errors(), _exchange(demo_markets or 5, rate) as exchange:
+            summary = demonstration.run(exchange, seconds, view=not as_json)
     click.echo(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
-    if summary.differing:
+    if not summary.is_right:
         sys.exit(1)
 
 
@@ -133,6 +166,9 @@ def watch(
     key_id: str | None,
     key_file: str | None,
     seconds: float | None,
+    followed_series: tuple[str, ...],
+    followed_events: tuple[str, ...],
+    rest_url: str | None,
 ) -> None:
     """Show the live books and trades of markets.
 
@@ -145,18 +181,25 @@ def watch(
     quotes and trades instead of the ladder. Messages of other channels are notes below, and have the screen
     if there is nothing else. If the output is not a terminal, it prints one line per second.
 
+    With --series or --event the markets change by themselves: those that open join, those that are over go to
+    the end of the list and leave it a minute later. The first market of the list is shown until a key chooses
+    another one.
+
     \b
     Examples:
       kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
       kalshi-feed watch TICKER OTHER --env demo --channel orderbook_delta --channel ticker
+      kalshi-feed watch --series KXBTC15M
       kalshi-feed watch TICKER --channel trade
       kalshi-feed watch TICKER --plain --seconds 60 > changes.txt
       kalshi-feed watch TICKER --json | jq -c 'select(.type == "trade") | [.time, .yes_price, .count]'
     """
     refuse_both("--plain", "--json", plain and as_json)
+    subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        watching.run(feed, tickers, channels or watching.CHANNELS, seconds, plain=plain, as_json=as_json)
+        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
+        watching.run(feed, subject, rest, seconds, plain=plain, as_json=as_json)
 
 
 @group.command(short_help="Run a simulated exchange for programs to connect to.")
@@ -175,9 +218,28 @@ def watch(
     help="Keep the key and the certificates in this folder: with the same --port, clients do not notice a "
     "restart.",
 )
+@click.option(
+    "--series",
+    "made_series",
+    metavar="S",
+    callback=check_ticker,
+    help="Also run a series S, whose markets open and close all the time, for programs that follow it.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=1, max=86_400),
+    help="How many seconds a market of the series is open, by default 15; then the next one opens.",
+)
 @json_option(False, "how to reach the exchange. Does not print who connects")
 def exchange(
-    port: int, markets: int, rate: float, seconds: float | None, keys: str | None, as_json: bool
+    port: int,
+    markets: int,
+    rate: float,
+    seconds: float | None,
+    keys: str | None,
+    made_series: str | None,
+    every: float | None,
+    as_json: bool,
 ) -> None:
     """Run a simulated exchange on this machine, for programs under test.
 
@@ -189,10 +251,14 @@ def exchange(
     Examples:
       kalshi-feed exchange --port 8443 --markets 10 --rate 100
       kalshi-feed exchange --port 8443 --keys ~/.kalshi-exchange
+      kalshi-feed exchange --series KXTEST15S --every 15
       kalshi-feed exchange --json --seconds 600 > exchange.json &
     """
+    if every is not None and made_series is None:
+        raise click.UsageError("--every needs --series: only a series has markets that open and close")
     with reporting_errors():
-        serve.run(_exchange(markets, rate, port, keys), seconds, keys=keys, as_json=as_json)
+        made = None if made_series is None else (made_series, every or _EVERY)
+        serve.run(_exchange(markets, rate, port, keys), seconds, series=made, keys=keys, as_json=as_json)
 
 
 for _command in (

@@ -7,6 +7,7 @@ exchange is paused and everything it sent has been applied.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from ..errors import KalshiFeedError
 from ..feed import KalshiFeed
 from .model import counted
 from .monitor import Monitor
-from .show import quiet_log, raise_failure, show
+from .show import quiet_log, show
+from .subscribing import raise_failure
 
 if TYPE_CHECKING:
     from ..simulator import Exchange
 
-__all__ = ["Summary", "run"]
+__all__ = ["Summary", "comparison", "run", "wait"]
 
 _READY = 20.0  # seconds for all books to become LIVE
 _CAUGHT_UP = 10.0  # seconds for the feed to apply what the exchange has sent
@@ -43,6 +45,11 @@ class Summary:
     latency_p50: float | None
     latency_p99: float | None
     differing: tuple[str, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        """Whether no book differs."""
+        return not self.differing
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as ``--json`` prints it."""
@@ -96,11 +103,11 @@ def run(
             if view:
                 show(monitor, seconds, console=console)
             else:
-                _wait(feed, seconds)
+                wait(feed, seconds)
         except KeyboardInterrupt:
             pass  # the summary is still printed
         elapsed, during = monitor.elapsed, monitor.deltas - before
-        differing = _differing(exchange, feed)
+        differing = comparison(exchange, feed, exchange.market_tickers)
         stats = feed.stats()
         return Summary(
             seconds=elapsed,
@@ -117,15 +124,16 @@ def run(
         )
 
 
-def _wait(feed: KalshiFeed, seconds: float | None) -> None:
+def wait(feed: KalshiFeed, seconds: float | None) -> None:
+    """Wait until Ctrl-C or for ``seconds``. Raises the feed's fatal error."""
     end = None if seconds is None else time.monotonic() + seconds
     while end is None or time.monotonic() < end:
         raise_failure(feed)
         time.sleep(0.1 if end is None else max(0.0, min(0.1, end - time.monotonic())))
 
 
-def _differing(exchange: Exchange, feed: KalshiFeed) -> tuple[str, ...]:
-    """Pause the exchange and return the markets whose book is not LIVE or differs from the exchange's.
+def comparison(exchange: Exchange, feed: KalshiFeed, tickers: Sequence[str]) -> tuple[str, ...]:
+    """Pause the exchange; return those of the markets whose book is not LIVE, or not the exchange's.
 
     The answer to list_subscriptions comes after everything sent before it, so by then all of that is in the
     books.
@@ -139,14 +147,14 @@ def _differing(exchange: Exchange, feed: KalshiFeed) -> tuple[str, ...]:
     try:
         exchange.wait_until_sent(left())
         feed.list_subscriptions(left())
-        for ticker in exchange.market_tickers:
+        for ticker in tickers:
             feed.wait_for_book(ticker, left())
         while feed.stats().queue_depth and left():
             time.sleep(_PAUSE)
     except (KalshiFeedError, TimeoutError):
         pass  # compare anyway: a book that is not there does not match
     truth = exchange.books()
-    return tuple(ticker for ticker, book in truth.items() if not _matches(feed, ticker, book))
+    return tuple(ticker for ticker in tickers if not _matches(feed, ticker, truth[ticker]))
 
 
 def _matches(feed: KalshiFeed, ticker: str, truth: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,21 +16,20 @@ import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from ..session.channels import is_name
-from .access import context_for, rest_url_for
-from .errors import Failed, Misused, reporting_errors
+from .about import about_of, is_over, title_of
+from .asking import rest_for
+from .errors import Failed, reporting_errors
 from .model import counted, printable
-from .options import ca_file_option, env_option, json_option, refuse_both, rest_url_option
+from .options import ca_file_option, check_ticker, env_option, json_option, refuse_both, rest_url_option
 
 if TYPE_CHECKING:
-    from ..rest import Market, Rest
+    from ..rest import Market
 
-__all__ = ["markets", "rest_for"]
+__all__ = ["markets"]
 
 _ONE: Final = Decimal(1)
 _LATEST: Final = datetime.max.replace(tzinfo=timezone.utc)
 _NAMES: Final = ("ticker", "title", "bid", "ask", "volume", "closes")
-_PATIENCE: Final = 10.0  # seconds to repeat a request that failed
 _GAP: Final = 2  # columns between two fields
 _LEAST_TITLE: Final = 8  # columns; a narrower title says nothing
 _KEYS: Final[dict[str, Callable[[Market], Any]]] = {
@@ -40,16 +39,10 @@ _KEYS: Final[dict[str, Callable[[Market], Any]]] = {
 }
 
 
-def _check_ticker(context: click.Context, parameter: click.Parameter, ticker: str | None) -> str | None:
-    if ticker is not None and not is_name(ticker):
-        raise click.BadParameter(f"{ticker!r} is not one ticker")
-    return None if ticker is None else ticker.upper()
-
-
 @click.command(short_help="Find markets and their tickers: no key needed.")
 @click.argument("text", nargs=-1, metavar="[TEXT]...")
-@click.option("--series", metavar="S", callback=_check_ticker, help="Only markets of this series.")
-@click.option("--event", metavar="E", callback=_check_ticker, help="Only markets of this event.")
+@click.option("--series", metavar="S", callback=check_ticker, help="Only markets of this series.")
+@click.option("--event", metavar="E", callback=check_ticker, help="Only markets of this event.")
 @click.option(
     "--status",
     type=click.Choice(["unopened", "open", "closed", "settled", "any"]),
@@ -101,7 +94,7 @@ def markets(
     refuse_both("--env", "--rest-url", env is not None and rest_url is not None)
     words = " ".join(text).lower().split()
     with reporting_errors():
-        with rest_for(env=env, rest_url=rest_url, ca_file=ca_file) as rest:
+        with rest_for(env=env, url=None, rest_url=rest_url, ca_file=ca_file) as rest:
             found = rest.markets(
                 series=series,
                 event=event,
@@ -129,19 +122,6 @@ def markets(
         click.echo(f"{len(shown):,} of {counted(len(matching), 'market')}: --limit shows more", err=True)
 
 
-def rest_for(*, env: str | None, rest_url: str | None, ca_file: str | None) -> Rest:
-    """Make the Rest that the options and the environment ask for, without a key.
-
-    Raises ConfigurationError, and Misused if the extra is not installed.
-    """
-    try:
-        from ..rest import Rest
-    except ImportError as error:
-        raise Misused(str(error)) from error
-    url = rest_url_for(env, None, rest_url)
-    return Rest(url=url, ssl_context=context_for(ca_file), retry_for=_PATIENCE)
-
-
 def _matching(found: Iterable[Market], words: list[str], show: Callable[[int], object]) -> Iterator[Market]:
     for number, market in enumerate(found, 1):
         if number % 1000 == 0:
@@ -166,7 +146,10 @@ def _progress() -> Iterator[Callable[[int], object]]:
 def _lines(found: list[Market], width: int | None) -> Iterator[str]:
     """A table as wide as the terminal; without one as wide as needed. Only titles are cut."""
     now = datetime.now(timezone.utc)
-    rows = [_NAMES, *((printable(market.ticker), _title(market), *_numbers(market, now)) for market in found)]
+    rows = [
+        _NAMES,
+        *((printable(market.ticker), title_of(market), *_numbers(market, now)) for market in found),
+    ]
     widths = [max(cell_len(row[place]) for row in rows) for place in range(len(_NAMES))]
     if width is not None:
         widths[1] = min(widths[1], width - sum(widths) + widths[1] - _GAP * (len(_NAMES) - 1))
@@ -186,14 +169,6 @@ def _fitted(text: str, width: int) -> str:
         if cell_len(text) <= width
         else f"{set_cell_size(text, width - 1)}…"
     )
-
-
-def _title(market: Market) -> str:
-    """The title, and what sets this market apart from the others of its event."""
-    title, outcome = market.title or "", market.yes_sub_title or ""
-    if outcome.lower() in ("yes", "") or outcome.lower() in title.lower():
-        return printable(title or outcome)
-    return printable(f"{title}: {outcome}" if title else outcome)
 
 
 def _numbers(market: Market, now: datetime) -> tuple[str, str, str, str]:
@@ -222,11 +197,11 @@ def _contracts(volume: Decimal | None) -> str:
 
 def _time_left(market: Market, now: datetime) -> str:
     """ "in 14 min", or what has become of the market."""
+    if is_over(market, now):
+        return about_of(market, now).word
     if market.close_at is None:
         return market.status or "-"
     left = market.close_at - now
-    if left <= timedelta(0) or market.result:
-        return f"settled {market.result}" if market.result else "closed"
     for unit, seconds in (("d", 86_400), ("h", 3600), ("min", 60)):
         if left.total_seconds() >= 2 * seconds:
             return f"in {left.total_seconds() // seconds:.0f} {unit}"

@@ -11,7 +11,7 @@ from typing import Final
 
 from .model import matching
 
-__all__ = ["ESCAPE", "EXPLAINED", "HELP", "QUIT", "REDRAW", "Choice", "moved", "parse", "pressed"]
+__all__ = ["ESCAPE", "EXPLAINED", "HELP", "QUIT", "REDRAW", "Choice", "anchored", "moved", "parse", "pressed"]
 
 QUIT: Final = "q"
 HELP: Final = "?"
@@ -28,6 +28,7 @@ _SINGLE: Final = {
     "\x7f": "backspace",
     "\b": "backspace",
 }
+_CHOOSING: Final = ("next", "back", "page", "page back", "first", "last")
 _LETTERS: Final = {"j": "next", "k": "back", "Q": QUIT}  # unless they are typed into the filter
 _FINALS: Final = {"A": "back", "B": "next", "C": "next", "D": "back", "Z": "back", "H": "first", "F": "last"}
 _NUMBERED: Final = {"1": "first", "4": "last", "5": "page back", "6": "page", "7": "first", "8": "last"}
@@ -52,10 +53,12 @@ class Choice:
     """What the user has chosen to see. Immutable.
 
     ``selected`` is a place among the markets that match the filter ``wanted``, which is being typed while
-    ``is_typing``. ``is_helping``: the list of all keys is shown. ``is_over``: the view is to end.
+    ``is_typing``; ``ticker`` is the market there if a key chose it, otherwise "". ``is_helping``: the list
+    of all keys is shown. ``is_over``: the view is to end.
     """
 
     selected: int = 0
+    ticker: str = ""
     wanted: str = ""
     is_typing: bool = False
     is_helping: bool = False
@@ -76,8 +79,23 @@ def pressed(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
         return replace(choice, is_typing=True)
     if key == ESCAPE:
         return choice if helped else _filtered(choice, "", market_tickers)
-    count = len(matching(market_tickers, choice.wanted))
-    return replace(choice, selected=moved(choice.selected, key, count))
+    return _moved(choice, key, market_tickers)
+
+
+def anchored(choice: Choice, market_tickers: Sequence[str]) -> Choice:
+    """The choice when the markets may have changed: the same market, wherever it is now; the first one if it
+    has left, or if no key has chosen any."""
+    tickers = matching(market_tickers, choice.wanted)
+    if choice.ticker in tickers:
+        return replace(choice, selected=tickers.index(choice.ticker))
+    return replace(choice, selected=0, ticker="")
+
+
+def _moved(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
+    tickers = matching(market_tickers, choice.wanted)
+    selected = moved(choice.selected, key, len(tickers))
+    is_chosen = selected < len(tickers) and (key in _CHOOSING or key in "123456789")
+    return replace(choice, selected=selected, ticker=tickers[selected]) if is_chosen else choice
 
 
 def _typed(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
@@ -91,15 +109,16 @@ def _typed(choice: Choice, key: str, market_tickers: Sequence[str]) -> Choice:
     if len(key) == 1:
         fits = key.isascii() and key.isprintable() and len(choice.wanted) < _LONGEST
         return _filtered(choice, choice.wanted + key, market_tickers) if fits else choice
-    count = len(matching(market_tickers, choice.wanted))
-    return replace(choice, selected=moved(choice.selected, key, count))
+    return _moved(choice, key, market_tickers)
 
 
 def _filtered(choice: Choice, wanted: str, market_tickers: Sequence[str]) -> Choice:
     """With another filter, and the same market, if it still matches."""
     before, after = (matching(market_tickers, text) for text in (choice.wanted, wanted))
-    chosen = before[choice.selected] if choice.selected < len(before) else None
-    return replace(choice, wanted=wanted, selected=after.index(chosen) if chosen in after else 0)
+    chosen = before[choice.selected] if choice.selected < len(before) else ""
+    if choice.ticker and chosen in after:
+        return replace(choice, wanted=wanted, selected=after.index(chosen), ticker=chosen)
+    return replace(choice, wanted=wanted, selected=0, ticker="")
 
 
 def parse(data: bytes) -> tuple[list[str], bytes]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from .model import Room, Shows
 
-__all__ = ["HEAD", "LADDER", "QUOTE", "TWO_SIDED", "Layout", "layout_for"]
+__all__ = ["ABOUT", "HEAD", "LADDER", "QUOTE", "TWO_SIDED", "Layout", "layout_for"]
 
 HEAD = 2  # lines of state and metrics
 QUOTE = 2  # lines of a market without a ladder: its name, its prices
 LADDER = 3  # lines of a ladder besides its levels: the market, the column names, the middle
+ABOUT = 1  # line with a market's title and its time to close, if something is known about markets
 TWO_SIDED = 46  # from this many columns on, bids and asks have bars of their own
 _ALL = Shows()
 _SIDE_BY_SIDE = 76  # from this many columns on, markets and trades are beside the ladder
@@ -28,7 +29,8 @@ class Layout:
     """A screen of ``width`` columns and ``height`` lines; ``ladder`` and ``right`` are columns, ``body`` is
     lines.
 
-    ``right`` is 0 if markets and trades go below the ladder. Immutable.
+    ``right`` is 0 if markets and trades go below the ladder. ``about`` is how many lines there are for what
+    is known about a market: below its name, or above both sides. Immutable.
     """
 
     width: int
@@ -37,40 +39,44 @@ class Layout:
     right: int
     body: int
     room: Room
+    about: int = 0
 
 
-def layout_for(width: int, height: int, markets: int, shows: Shows = _ALL) -> Layout:
+def layout_for(
+    width: int, height: int, markets: int, shows: Shows = _ALL, *, describes: bool = False
+) -> Layout:
     """What fits on the screen with this many ``markets``; a list of them only if there are several, trades
-    only if they are subscribed to."""
+    only if they are subscribed to. ``describes``: more than their tickers is known about markets."""
+    about = ABOUT if describes else 0
     if shows.only_messages:
-        return _messages_only(width, height, markets, shows)
+        return _messages_only(width, height, markets, shows, about if shows.quotes else 0)
     both = shows.books and shows.trades
     notes = _notes(height, shows.others and not both)
     if width < _SIDE_BY_SIDE or (markets < 2 and not both):  # nothing to put beside the ladder
-        body = max(LADDER + 2, height - HEAD - 1 - notes)
+        body = max(LADDER + about + 2, height - HEAD - 1 - notes)
         rows = min(markets, height // 6) if markets > 1 and height >= _ROWS_BELOW else 0
-        free = body - LADDER - (rows + 1 if rows else 0)
+        free = body - LADDER - about - (rows + 1 if rows else 0)
         depth, trades = max(1, free // 2), 0
         if free >= _WITH_TRADES and shows.trades:
             depth = (free - free // 4 - 1) // 2
             trades = free - 2 * depth - 1
-        return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes))
-    body = max(LADDER + 2, height - HEAD - 2 - (notes + 1 if notes else 0))  # two rules and the keys
+        return Layout(width, height, width, 0, body, Room(depth, rows, trades, notes), about)
+    # two rules and the keys, and across the whole screen what is known about the market
+    body = max(LADDER + 2, height - HEAD - about - 2 - (notes + 1 if notes else 0))
     ladder = min(_WIDEST_LADDER, max(TWO_SIDED + 2, width // 2))
     most = (body - 3) // 2 if shows.trades else body - 1
     rows = min(markets, max(1, most)) if markets > 1 else 0
     trades = max(0, body - 1 - (rows + 2 if rows else 0)) if shows.trades else 0
-    return Layout(
-        width, height, ladder, width - ladder - 2, body, Room((body - LADDER) // 2, rows, trades, notes)
-    )
+    depth = (body - LADDER) // 2
+    return Layout(width, height, ladder, width - ladder - 2, body, Room(depth, rows, trades, notes), about)
 
 
-def _messages_only(width: int, height: int, markets: int, shows: Shows) -> Layout:
+def _messages_only(width: int, height: int, markets: int, shows: Shows, about: int) -> Layout:
     """The market's quote and the list, if there are quotes; all other lines are for notes."""
     free = height - HEAD - 2  # without the keys and the notes' title
     rows = min(markets, max(1, free // 3)) if shows.quotes and markets > 1 and height >= _WITH_LIST else 0
-    body = (QUOTE if shows.quotes else 0) + (rows + 1 if rows else 0) + 1
-    return Layout(width, height, width, 0, body, Room(1, rows, 0, max(0, height - HEAD - 1 - body)))
+    body = (QUOTE + about if shows.quotes else 0) + (rows + 1 if rows else 0) + 1
+    return Layout(width, height, width, 0, body, Room(1, rows, 0, max(0, height - HEAD - 1 - body)), about)
 
 
 def _notes(height: int, more: bool) -> int:

@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Literal
 
 from ..books.book import BookView
+from ..errors import UnknownMarketError
 from ..messages.values import Level
 
 __all__ = [
+    "About",
     "Figures",
     "Ladder",
     "MarketRow",
@@ -56,11 +58,26 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class About:
+    """What is known about a market besides its book; strings are empty where it is not known. Immutable.
+
+    ``word`` is what it is, unless it is open: "paused", "closed", "settled yes" …; ``when`` is the time to
+    its opening or its close, or since then. ``is_over``: it will not be open again.
+    """
+
+    title: str = ""
+    word: str = ""
+    when: str = ""
+    is_over: bool = False
+
+
+@dataclass(frozen=True)
 class Ladder:
     """One market's book: ``asks`` (implied by the no bids) and ``bids`` of yes, both best first; age in
     seconds. Immutable.
 
-    ``quote`` stands in for a book that no one subscribed to; None where there is a subscription.
+    ``quote`` stands in for a book that no one subscribed to; None where there is a subscription. ``unknown``
+    says why a book is UNKNOWN.
     """
 
     market_ticker: str
@@ -73,6 +90,8 @@ class Ladder:
     seq: int | None = None
     is_crossed: bool = False
     quote: MarketRow | None = None
+    about: About | None = None
+    unknown: UnknownMarketError | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,7 @@ class MarketRow:
     ask: Level | None = None
     last: Decimal | None = None
     is_crossed: bool = False
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +188,7 @@ class Screen:
     ``elapsed`` is in seconds. ``markets`` is how many match the filter ``wanted``, which is empty for all of
     them; ``selected`` is the place of the ladder's market among them, ``first_row`` that of the first row.
     ``retry`` is "in 3 s" or "now" while the feed is RECONNECTING, ``reason`` why it is. ``trades`` may be
-    more than there is room for. Immutable.
+    more than there is room for. ``waiting`` says what is waited for while there is no market. Immutable.
     """
 
     title: str
@@ -187,6 +207,7 @@ class Screen:
     reason: str = ""
     wanted: str = ""
     shows: Shows = Shows()
+    waiting: str = ""
 
 
 def ladder_of(view: BookView, depth: int, *, before: BookView | None = None) -> Ladder:

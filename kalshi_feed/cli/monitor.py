@@ -1,25 +1,31 @@
 """Gathers from a running feed what the view shows: counts, last trades, notes.
 
-Owns Monitor, and the one-line summaries of events and messages.
+Owns Monitor.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 
 from ..books.book import BookStatus, BookView
-from ..events import FeedFault, FeedState, Gap, Lagged, StateChange
+from ..books.store import OrderBook
+from ..errors import StaleBookError, UnknownMarketError
+from ..events import FeedState, MarketChange, StateChange
 from ..feed import KalshiFeed
-from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade, UnknownMessage
+from ..following import Following
+from ..messages import Fill, Message, OrderbookDelta, Ticker, Trade
+from ..messages.listed import Market
 from ..messages.values import Level
 from ..session.channels import BOOK_CHANNEL, CHANNEL_OF_TYPE
+from .about import about_of
 from .model import (
+    About,
     Figures,
     Ladder,
     MarketRow,
@@ -34,17 +40,19 @@ from .model import (
     printable,
     row_of,
 )
+from .notes import FeedEvent, clock_text, fill_text, note_of, other_text
+from .subscribing import hidden_types
 from .wording import short
 
-__all__ = ["Monitor", "clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
+__all__ = ["Monitor"]
 
 _KEPT = 50
 # a note shows each of these messages; the others have a place of their own on the screen
 _OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta", "trade", "ticker", "fill"}
-# fields that say what a message is about: shown first, because a line may be cut
-_FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
-_LONGEST = 300  # characters shown of a message with many fields
 _MOMENT = 1.0  # seconds for which a changed level stays marked
+_NEWS = timedelta(seconds=60)  # a market that opened longer ago was open when it began to be followed
+_MOST_SETTLED = 1_000  # settled markets of which trades and prices are kept
+_LEAST_SKEW = 2.0  # seconds by which a clock may be off: the exchange's time comes in whole ones
 
 
 class Monitor:
@@ -52,7 +60,8 @@ class Monitor:
     is replaced in one step.
 
     ``market_tickers`` are the markets shown, in this order; if it is empty, those the feed has books of.
-    ``channels`` are those subscribed to; None: not known, as in a replay.
+    ``channels`` are those subscribed to; None: not known, as in a replay. The markets of ``followings`` come
+    after the others: at first those that can be traded, then those that are over.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class Monitor:
         market_tickers: Sequence[str],
         title: str,
         channels: Sequence[str] | None = None,
+        followings: Sequence[Following] = (),
     ) -> None:
         self.feed = feed
         self.market_tickers = tuple(market_tickers)
@@ -71,6 +81,15 @@ class Monitor:
         self.deltas = 0
         self.trade_count = 0
         self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
+        self.described: Mapping[str, Market] = {}  # what else is known about markets, by ticker
+        self.waiting = ""  # what for, while there is no market to see; set by the thread that reads
+        self._followings = tuple(followings)
+        self._opened = 0  # markets that are or were open
+        self._over: dict[str, None] = {}  # markets that no one can trade anymore
+        self._settled: deque[str] = deque()  # the last of them
+        self._is_told = False  # whether anything was told about a market
+        # Messages that say the same; in a replay it is not known that nobody asked for them.
+        self._told_by = hidden_types((), follows=feed.replayed is not None)
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -84,10 +103,12 @@ class Monitor:
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
         feed.on_fill(self._on_fill)
-        for other in _OTHER_TYPES:
+        for other in _OTHER_TYPES - hidden_types(channels or (), follows=bool(followings)):
             feed.on(other, self._on_other)
         feed.on_state(self._on_state)
         feed.on_gap(self._note)
+        feed.on_gap_filled(self._note)
+        feed.on_market(self._on_market)
         feed.on_lagged(self._note)
         feed.on_error(self._note)
 
@@ -101,12 +122,26 @@ class Monitor:
     @property
     def shown(self) -> tuple[str, ...]:
         """The tickers of all markets that there are to see now."""
-        return self.market_tickers or tuple(self.feed.books)
+        if self._followings:
+            found: Sequence[str] = [*chain(*(one.market_tickers for one in self._followings))]
+        elif self.market_tickers:
+            return self.market_tickers
+        else:
+            found = tuple(self.feed.books)
+        over = self._over
+        last = [ticker for ticker in found if ticker in over] if over else ()
+        return tuple(dict.fromkeys((*self.market_tickers, *(t for t in found if t not in over), *last)))
+
+    @property
+    def describes(self) -> bool:
+        """Whether something may be known about markets besides their books."""
+        return self._is_told or bool(self._followings or self.described)
 
     def screen(self, room: Room, selected: int = 0, wanted: str = "") -> Screen:
         """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
         allows, with the ladder of the ``selected`` one."""
-        stats, shown, books = self.feed.stats(), self.shown, self.feed.books
+        stats, shown = self.feed.stats(), self.shown
+        now = self._exchange_time(stats.clock_skew)
         tickers = matching(shown, wanted)
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
@@ -119,10 +154,10 @@ class Monitor:
             retry=self._retry_text() if stats.state is FeedState.RECONNECTING else "",
             reason=self._retry[0] if self._retry is not None else "",
             elapsed=self.elapsed,
-            ladder=None if chosen is None else self._ladder(chosen, room.depth),
+            ladder=None if chosen is None else self._ladder(chosen, room.depth, now),
             selected=selected,
             markets=len(tickers),
-            rows=tuple(self._row(ticker) for ticker in tickers[first : first + room.rows]),
+            rows=tuple(self._row(ticker, now) for ticker in tickers[first : first + room.rows]),
             first_row=first,
             trades=self._trades_of(chosen, room.trades + 2 * room.depth),
             notes=tuple(self._notes.copy())[-room.notes :] if room.notes else (),
@@ -139,17 +174,19 @@ class Monitor:
                 dropped=stats.dropped,
             ),
             # a filter does not hide what is wrong with the other books
-            statuses=dict(Counter(books[ticker].status.value for ticker in shown if ticker in books)),
+            statuses=self._statuses(shown),
             wanted=wanted,
             shows=self.shows,
+            waiting=self.waiting,
         )
 
     def summary(self) -> str:
         """What there was to see, in one line: what a view leaves behind when it ends."""
         stats, tickers = self.feed.stats(), self.shown
         minutes, seconds = divmod(int(self.elapsed), 60)
+        count = len(self.market_tickers) + self._opened if self._followings else len(tickers)
         parts = [
-            f"watched {tickers[0] if len(tickers) == 1 else f'{len(tickers):,} markets'} for "
+            f"watched {tickers[0] if count == len(tickers) == 1 else counted(count, 'market')} for "
             f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}",
             counted(self.deltas, "delta"),
             counted(self.trade_count, "trade"),
@@ -160,25 +197,49 @@ class Monitor:
         ]
         return ", ".join(parts)
 
+    def _statuses(self, shown: Iterable[str]) -> dict[str, int]:
+        books, over = self.feed.books, self._over
+        words = (
+            "over" if ticker in over else books[ticker].status.value for ticker in shown if ticker in books
+        )
+        return dict(Counter(words))
+
     def _retry_text(self) -> str:
         retry = self._retry  # the worker replaces it
         left = 0.0 if retry is None else retry[1] - time.monotonic()
         return f"in {left:.0f} s" if left >= 0.5 else "now"
 
-    def _ladder(self, market_ticker: str, depth: int) -> Ladder:
-        now, view, views = time.monotonic(), self.feed.book(market_ticker).view(), self._views
+    def _exchange_time(self, skew: float | None) -> datetime:
+        """Where this machine's clock is off, markets still close by the exchange's."""
+        now = self.feed.now()
+        is_off = skew is not None and abs(skew) >= _LEAST_SKEW and self.feed.replayed is None
+        return now - timedelta(seconds=skew) if skew is not None and is_off else now
+
+    def _about(self, market_ticker: str, now: datetime) -> About | None:
+        market = self.feed.book(market_ticker).market or self.described.get(market_ticker)
+        return None if market is None else about_of(market, now)
+
+    def _ladder(self, market_ticker: str, depth: int, now: datetime) -> Ladder:
+        at, book, views = time.monotonic(), self.feed.book(market_ticker), self._views
+        view = book.view()
         if views and views[0][1].market_ticker != market_ticker:
             views.clear()
-        while len(views) > 1 and now - views[1][0] >= _MOMENT:
+        while len(views) > 1 and at - views[1][0] >= _MOMENT:
             views.popleft()
-        views.append((now, view))
-        ladder = ladder_of(view, depth, before=views[0][1])
-        return ladder if market_ticker in self.feed.books else replace(ladder, quote=self._row(market_ticker))
+        views.append((at, view))
+        ladder = replace(
+            ladder_of(view, depth, before=views[0][1]),
+            about=self._about(market_ticker, now),
+            unknown=_unknown(book) if view.status is BookStatus.UNKNOWN else None,
+        )
+        if market_ticker in self.feed.books:
+            return ladder
+        return replace(ladder, quote=self._row(market_ticker, now))
 
-    def _row(self, market_ticker: str) -> MarketRow:
+    def _row(self, market_ticker: str, now: datetime) -> MarketRow:
         """From the book; without one, from the last ticker message."""
         view, ticker = self.feed.book(market_ticker).view(), self._tickers.get(market_ticker)
-        row = row_of(view, self._last.get(market_ticker))
+        row = replace(row_of(view, self._last.get(market_ticker)), about=self._about(market_ticker, now))
         if market_ticker not in self.feed.books:
             row = replace(row, status="")
         elif row.status != BookStatus.PENDING.value:
@@ -218,6 +279,8 @@ class Monitor:
         self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
     def _on_other(self, message: Message) -> None:
+        if self._is_told and message.type in self._told_by:
+            return
         self.other_count += 1
         self._notes.append(NoteLine(self._time(message.time), other_text(message)))
 
@@ -227,7 +290,27 @@ class Monitor:
         self._retry = (printable(short(change.reason)), due) if lost else None
         self._note(change)
 
-    def _note(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
+    def _on_market(self, event: MarketChange) -> None:
+        ticker, change = event.market_ticker, event.change
+        self._is_told = True
+        if change == "opened":
+            self._opened += ticker not in self._over
+            self._over.pop(ticker, None)
+            opened = event.market.open_at
+            if opened is None or self.feed.now() - opened < _NEWS:  # otherwise it has been open before
+                self._note(event)
+        elif change != "announced":
+            self._note(event)
+        if change in ("closed", "determined", "settled"):
+            self._over[ticker] = None
+        if change == "settled":
+            self._settled.append(ticker)
+            if len(self._settled) > _MOST_SETTLED:
+                gone = self._settled.popleft()
+                for known in (self._over, self._last, self._tickers, self._trades):
+                    known.pop(gone, None)
+
+    def _note(self, event: FeedEvent) -> None:
         text, style = note_of(event)
         self._notes.append(NoteLine(self._time(None), text, style))
 
@@ -246,80 +329,16 @@ def _shown_of(channels: Sequence[str]) -> Shows:
     )
 
 
-def note_of(event: StateChange | Gap | Lagged | FeedFault) -> tuple[str, str]:
-    """An event of the feed in one line, and the line's style."""
-    if isinstance(event, StateChange):
-        if event.state is FeedState.CONNECTED:
-            return "CONNECTED", "good"
-        failed = event.state in (FeedState.RECONNECTING, FeedState.FAILED)
-        reason = printable(short(event.reason) if failed else event.reason)
-        text = f"{event.state.value}: {reason}" if reason else event.state.value
-        if event.delay is not None:
-            text += f"; attempt {event.attempt} in {event.delay:.1f} s"
-        return text, "bad" if failed else ""
-    if isinstance(event, Gap):
-        markets = counted(len(event.market_tickers), "market")
-        return f"gap on {event.channel}, {markets}: {printable(event.reason)}", "bad"
-    if isinstance(event, Lagged):
-        return f"{counted(event.dropped, 'message')} dropped: the callbacks were too slow", "bad"
-    return f"{event.kind}: {printable(event.message)}", "bad"
-
-
-def trade_text(trade: Trade) -> str:
-    """ "KXSIM-001 yes 0.2700 × 40.00": what the taker gained, in its own price."""
-    side = trade.taker_outcome_side or "yes"
-    price = trade.no_price if side == "no" else trade.yes_price
-    return f"{printable(trade.market_ticker)} {printable(side)} {_money(price)} × {_size(trade.count)}"
-
-
-def fill_text(fill: Fill) -> str:
-    """ "fill KXSIM-001 yes 0.5400 × 3.00"."""
-    side = fill.outcome_side or fill.side or "yes"
-    price = fill.yes_price
-    if price is not None and side == "no":
-        price = 1 - price
-    return f"fill {printable(fill.market_ticker)} {printable(side)} {_money(price)} × {_size(fill.count)}"
-
-
-def other_text(message: Message) -> str:
-    """A message of any type in one line: market and type, then the other fields that are set, and first those
-    that say what it is about."""
-    if isinstance(message, UnknownMessage):
-        return f"{printable(message.type)} {printable(message.raw)[:_LONGEST]}"
-    fields = message.to_dict()
-    head = [fields.pop(name, None) for name in ("market_ticker", "type")]
-    parts = [str(word) for word in head if word]
-    for name in sorted(fields, key=lambda name: name not in _FIRST):
-        value = fields[name]
-        if value not in (None, "", [], {}):
-            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-            parts.append(f"{name}={shown}")
-    return printable(" ".join(parts))[:_LONGEST]
-
-
-def time_text(moment: datetime | None) -> str:
-    """The local time of day with milliseconds; now, if the message has no time."""
-    local = (moment or datetime.now().astimezone()).astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
-
-
-def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
-    """The time of a line: time_text() for a live feed; for a replay the recording's time, in a form that --at
-    takes."""
-    if feed.replayed is None:
-        return time_text(moment)
-    now = feed.now()
-    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+def _unknown(book: OrderBook) -> UnknownMarketError | None:
+    try:
+        book.view(require_live=True)
+    except UnknownMarketError as error:
+        return error
+    except StaleBookError:
+        pass
+    return None
 
 
 def _level(price: Decimal | None, size: Decimal | None) -> Level | None:
     """A ticker says 0 for a side without bids and 1 for one without asks."""
     return None if not price or price == 1 else Level(price, size or Decimal(0))
-
-
-def _money(price: Decimal | None) -> str:
-    return "?" if price is None else f"{price:.4f}"
-
-
-def _size(count: Decimal | None) -> str:
-    return "?" if count is None else f"{count:,.2f}"

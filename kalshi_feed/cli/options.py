@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 import click
 
-from ..session.channels import CHANNELS, OLD_FORM, advice_on, is_name, old_form
+from ..session.channels import CHANNELS as ALL_CHANNELS
+from ..session.channels import OLD_FORM, advice_on, is_name, old_form
+from .subscribing import CHANNELS, Subject
 
 __all__ = [
     "ca_file_option",
     "channel_option",
+    "check_ticker",
     "env_option",
     "exchange_options",
     "files_argument",
@@ -26,6 +29,7 @@ __all__ = [
     "rest_url_option",
     "seconds_option",
     "tickers_argument",
+    "wanted",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,14 +39,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 def _complete_channel(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in CHANNELS if name.startswith(incomplete)]
+    return [name for name in ALL_CHANNELS if name.startswith(incomplete)]
 
 
 def _check_channels(
     context: click.Context, parameter: click.Parameter, channels: tuple[str, ...]
 ) -> tuple[str, ...]:
     for name in channels:
-        if name in CHANNELS:
+        if name in ALL_CHANNELS:
             continue
         old = old_form(name)
         advice = advice_on(name) if old is None else f"{OLD_FORM}; write {old[1]} --channel {old[0]}"
@@ -59,6 +63,33 @@ def _check_tickers(
                 f"{ticker!r}: write each ticker as an argument of its own, without spaces or commas"
             )
     return tickers
+
+
+def check_ticker(context: click.Context, parameter: click.Parameter, ticker: str | None) -> str | None:
+    """One ticker, in uppercase. Raises BadParameter."""
+    if ticker is not None and not is_name(ticker):
+        raise click.BadParameter(f"{ticker!r} is not one ticker")
+    return None if ticker is None else ticker.upper()
+
+
+def _check_series(
+    context: click.Context, parameter: click.Parameter, tickers: tuple[str, ...]
+) -> tuple[str, ...]:
+    for ticker in tickers:
+        if not is_name(ticker):
+            raise click.BadParameter(f"{ticker!r} is not one ticker: repeat {parameter.opts[0]} for each")
+    return tuple(dict.fromkeys(ticker.upper() for ticker in tickers))
+
+
+def wanted(
+    tickers: tuple[str, ...], series: tuple[str, ...], events: tuple[str, ...], channels: tuple[str, ...]
+) -> Subject:
+    """What the command was asked for. Raises UsageError if it was nothing."""
+    if not (tickers or series or events):
+        raise click.UsageError(
+            "which markets? Give a TICKER, --series S or --event E; `kalshi-feed markets` finds them"
+        )
+    return Subject(tuple(dict.fromkeys(tickers)), channels or CHANNELS, series, events)
 
 
 env_option: Decorator[Any] = click.option(
@@ -102,7 +133,24 @@ def exchange_options(command: Command) -> Command:
 
 
 tickers_argument: Decorator[Any] = click.argument(
-    "tickers", nargs=-1, required=True, metavar="TICKER...", callback=_check_tickers
+    "tickers", nargs=-1, metavar="[TICKER]...", callback=_check_tickers
+)
+series_option: Decorator[Any] = click.option(
+    "--series",
+    "followed_series",
+    multiple=True,
+    callback=_check_series,
+    metavar="S",
+    help="Follow the markets of a series: new ones join, finished ones leave. Repeat it for several. Needs "
+    "the extra rest.",
+)
+event_option: Decorator[Any] = click.option(
+    "--event",
+    "followed_events",
+    multiple=True,
+    callback=_check_series,
+    metavar="E",
+    help="Follow the markets of an event, as with --series.",
 )
 files_argument: Decorator[Any] = click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path()
@@ -140,9 +188,9 @@ def json_option(streams: bool, what: str) -> Decorator[Any]:
 
 
 def market_options(command: Command) -> Command:
-    """The options of the commands that connect to an exchange and follow markets."""
-    decorated = seconds_option(exchange_options(channel_option(command)))
-    return tickers_argument(decorated)  # type: ignore[no-any-return]
+    """The options of the commands that connect to an exchange and watch markets."""
+    decorated = seconds_option(exchange_options(rest_url_option(channel_option(command))))
+    return tickers_argument(series_option(event_option(decorated)))  # type: ignore[no-any-return]
 
 
 def refuse_both(first: str, second: str, given: bool) -> None:

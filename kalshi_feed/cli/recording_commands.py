@@ -15,7 +15,9 @@ import click
 
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
-from . import recordings, storing, watching
+from . import recordings, storing
+from .access import feed_for
+from .asking import rest_for
 from .errors import Failed, reporting_errors
 from .options import (
     POSITIVE,
@@ -25,6 +27,7 @@ from .options import (
     market_options,
     plain_option,
     refuse_both,
+    wanted,
 )
 
 __all__ = ["convert", "record", "replay"]
@@ -94,6 +97,9 @@ def record(
     key_file: str | None,
     seconds: float | None,
     as_json: bool,
+    followed_series: tuple[str, ...],
+    followed_events: tuple[str, ...],
+    rest_url: str | None,
 ) -> None:
     """Record every frame of these markets to a file, with its receive time in nanoseconds.
 
@@ -102,6 +108,9 @@ def record(
     and counted, and it goes on in the next file once there is room. Ctrl-C ends it; the exit code is 1 if
     messages are missing.
 
+    With --series or --event it records every market of them from before it opens until a minute after it
+    has closed, for as long as it runs.
+
     With --to, snapshots, deltas, trades, tickers, fills and every loss become rows of tables. While the store
     is away, up to 200,000 rows wait in memory and are written when it is back. Put PostgreSQL's password into
     PGPASSWORD or ~/.pgpass: other users of the machine can see the command line.
@@ -109,6 +118,7 @@ def record(
     \b
     Examples:
       kalshi-feed record KXNFLGAME-25OCT13-SF-KC -o game.ndjson.gz
+      kalshi-feed record --series KXBTC15M -o btc.ndjson.gz --rotate-minutes 60
       kalshi-feed record TICKER OTHER -o day.ndjson.zst --rotate-minutes 60
       kalshi-feed record TICKER -o five.ndjson.gz --env demo --seconds 300 --json
       kalshi-feed record TICKER --to sqlite:///markets.db --channel orderbook_delta --channel ticker
@@ -119,16 +129,19 @@ def record(
     refuse_both("-o FILE", "--to STORE", output is not None and store is not None)
     refuse_both("--to STORE", "--rotate-mb", store is not None and rotate_mb is not None)
     refuse_both("--to STORE", "--rotate-minutes", store is not None and rotate_minutes is not None)
+    if rest_url is not None and not (followed_series or followed_events):
+        raise click.UsageError("--rest-url needs --series or --event: nothing else is asked over REST")
+    subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = watching.feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        wanted = channels or watching.CHANNELS
+        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        rest = rest_for(env=env, url=url, rest_url=rest_url, ca_file=ca_file) if subject.follows else None
         if store is not None:
-            summary = storing.store(feed, tickers, wanted, store, seconds=seconds, quiet=as_json)
+            summary = storing.store(feed, subject, rest, store, seconds=seconds, quiet=as_json)
         elif output is not None:
             summary = recordings.record(
                 feed,
-                tickers,
-                wanted,
+                subject,
+                rest,
                 output,
                 rotate_bytes=rotate_mb * 1e6 if rotate_mb else None,
                 rotate_seconds=rotate_minutes * 60 if rotate_minutes else None,

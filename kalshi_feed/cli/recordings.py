@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,19 +18,22 @@ from ..books.book import BookStatus
 from ..books.store import OrderBook
 from ..dispatch import REPLIES
 from ..errors import FeedClosedError, KalshiFeedError, StaleBookError, UnknownMarketError
-from ..events import FeedFault, FeedState
+from ..events import FeedFault, FeedState, GapFilled, MarketChange
 from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from ..recording.writing import Recording
-from ..subscription import Subscription
+from .changes import event_text
 from .errors import Failed
-from .first_connection import FirstConnection
 from .model import counted, printable, quote
 from .monitor import Monitor
-from .show import quiet_log, raise_failure, show
-from .subscribing import raise_refusal, subscribe
-from .unknown import UnknownTickers
+from .notes import time_text
+from .show import quiet_log, show
+from .subscribing import Subject, raise_failure
+from .watched import Watched
 from .watching import ChangePrinter
+
+if TYPE_CHECKING:
+    from ..rest import Rest
 
 __all__ = ["convert", "follow", "heard_nothing", "lines_of", "record", "replay"]
 
@@ -37,6 +41,7 @@ _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
 _PIPE_PACE: Final = 10.0
 _BOOKS_SHOWN: Final = 20
+_NEWS: Final = 1_000  # lines about markets that wait to be written
 _SAYS_NOTHING: Final = {*REPLIES, "orderbook_snapshot"}  # a snapshot counts by its book
 
 
@@ -61,6 +66,13 @@ class Progress:
         line = f"{counted(messages, 'message')}, {rate:,.0f}/s, {what}"
         self._write(f"\r\x1b[K{line}" if self._is_terminal else line)
 
+    def say(self, text: str) -> None:
+        """Write a line of its own, also if it is not due."""
+        clear = "\r\x1b[K" if self._is_terminal else ""
+        if not self._quiet or text.startswith("warning: "):
+            with contextlib.suppress(OSError):
+                click.echo(clear + printable(text), err=True)
+
     def end(self) -> None:
         """Clear the line in a terminal."""
         if self._is_terminal and not self._quiet:
@@ -74,8 +86,8 @@ class Progress:
 
 def record(
     feed: KalshiFeed,
-    market_tickers: Sequence[str],
-    channels: Sequence[str],
+    subject: Subject,
+    rest: Rest | None,
     path: str,
     *,
     rotate_bytes: float | None,
@@ -83,25 +95,25 @@ def record(
     seconds: float | None,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Record until Ctrl-C or for ``seconds``; returns the summary. Raises KalshiFeedError."""
-    subscriptions = subscribe(feed, channels, dict.fromkeys(market_tickers))
+    """Record until Ctrl-C or for ``seconds``; returns the summary. ``rest``, which this closes, is needed for
+    series and events. Raises KalshiFeedError."""
     feed.on_error(_report_fault)
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
-    unknown = UnknownTickers(feed, market_tickers, channels)
+    watched = Watched(feed, subject, rest, say=progress.say)
     recording = feed.record(path, rotate_bytes=size, rotate_seconds=rotate_seconds)
     useless = False
 
     def judge() -> None:
         nonlocal useless
-        useless = heard_nothing(feed)
+        useless = watched.followed.is_useless or heard_nothing(feed)
 
     try:
         with recording:
             follow(
                 feed,
-                subscriptions,
-                unknown,
+                watched,
+                progress,
                 seconds,
                 lambda: progress.look(recording.messages, _where(recording, feed)),
                 judge,
@@ -122,7 +134,7 @@ def record(
         "seconds": round(time.monotonic() - begun, 3),
         "gaps": stats.gaps,
         "reconnects": stats.reconnects,
-        "unknown_markets": unknown.found,
+        **watched.summary(),
     }
 
 
@@ -148,34 +160,46 @@ def _never_came(book: OrderBook) -> bool:
 
 def follow(
     feed: KalshiFeed,
-    subscriptions: Sequence[Subscription],
-    unknown: UnknownTickers,
+    watched: Watched,
+    progress: Progress,
     seconds: float | None,
     look: Callable[[], object],
     on_failure: Callable[[], object] = lambda: None,
 ) -> None:
     """Run the feed until Ctrl-C or for ``seconds`` and close it.
 
-    ``look`` is called ten times a second, ``on_failure`` before the feed is closed because of an error.
-    Raises KalshiFeedError, and Failed if the feed has never been connected or the exchange knows none of the
-    markets.
+    ``look`` is called ten times a second, ``on_failure`` before the feed is closed because of an error. What
+    happens to followed markets, and what fills a gap, becomes a line above the progress. Raises
+    KalshiFeedError, and Failed if the feed has never been connected or the exchange knows nothing of what was
+    asked for.
     """
-    first = FirstConnection(feed)
+    news: deque[str] = deque(maxlen=_NEWS)
+
+    def hear(event: MarketChange | GapFilled) -> None:
+        if not isinstance(event, MarketChange) or event.change != "announced":
+            news.append(event_text(event, time_text(None)))
+
+    def tell() -> None:
+        while news:
+            progress.say(news.popleft())
+
+    feed.on_market(hear)
+    feed.on_gap_filled(hear)
     end = None if seconds is None else time.monotonic() + seconds
     with quiet_log():
-        with contextlib.suppress(KeyboardInterrupt), feed:
+        with contextlib.suppress(KeyboardInterrupt), feed, contextlib.closing(watched):
             try:
                 while end is None or time.monotonic() < end:
-                    raise_failure(feed)
-                    raise_refusal(subscriptions)
-                    unknown.look()
+                    watched.look()
+                    tell()
                     look()
                     time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
             except (KalshiFeedError, Failed):
                 on_failure()
                 raise
         feed.close()  # also if Ctrl-C came while it was being started
-    first.check()
+        tell()
+    watched.check()
 
 
 def _where(recording: Recording, feed: KalshiFeed) -> str:

@@ -10,13 +10,13 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Failed
 from .model import counted, printable
-from .monitor import time_text
+from .notes import time_text
 from .show import say
 
 if TYPE_CHECKING:
@@ -27,11 +27,19 @@ __all__ = ["run"]
 _LOOK = 0.1  # seconds between two looks
 
 
-def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, as_json: bool = False) -> None:
+def run(
+    exchange: Exchange,
+    seconds: float | None,
+    *,
+    series: tuple[str, float] | None = None,
+    keys: str | None = None,
+    as_json: bool = False,
+) -> None:
     """Serve until Ctrl-C or for ``seconds``, and print who connects. Raises Failed if the port is taken.
 
-    ``keys`` is the folder where the exchange keeps its keys. With ``as_json``, one JSON object says how to
-    reach it, and nothing else is printed.
+    ``series`` is one to run, and how many seconds each of its markets is open. ``keys`` is the folder where
+    the exchange keeps its keys. With ``as_json``, one JSON object says how to reach it, and nothing else is
+    printed.
     """
     try:
         exchange.start()
@@ -41,10 +49,13 @@ def run(exchange: Exchange, seconds: float | None, *, keys: str | None = None, a
         ) from error
     # The folder goes first, so that no key stays behind if closing the exchange is cut short.
     with contextlib.suppress(KeyboardInterrupt), exchange, _files(exchange, keys) as (key_file, ca_file):
+        tickers = exchange.market_tickers  # those that stay
+        if series is not None:
+            exchange.run_series(series[0], every=series[1])
         if as_json:
-            say(json.dumps(_address(exchange, key_file, ca_file)))
+            say(json.dumps(_address(exchange, tickers, series, key_file, ca_file)))
         else:
-            for line in _introduction(exchange, key_file, ca_file):
+            for line in _introduction(exchange, tickers, series, key_file, ca_file):
                 say(line)
         _serve(exchange, seconds, verbose=not as_json)
 
@@ -60,20 +71,33 @@ def _files(exchange: Exchange, keys: str | None) -> Iterator[tuple[Path, Path]]:
         yield exchange.write_credentials(temporary)
 
 
-def _address(exchange: Exchange, key_file: Path, ca_file: Path) -> dict[str, Any]:
+def _address(
+    exchange: Exchange,
+    tickers: Sequence[str],
+    series: tuple[str, float] | None,
+    key_file: Path,
+    ca_file: Path,
+) -> dict[str, Any]:
+    running = {} if series is None else {"series_ticker": series[0]}
     return {
         "url": exchange.url,
         "rest_url": exchange.rest_url,
         "api_key_id": exchange.api_key_id,
         "key_file": str(key_file),
         "ca_file": str(ca_file),
-        "market_tickers": list(exchange.market_tickers),
+        "market_tickers": list(tickers),
         "rate": exchange.rate,
+        **running,
     }
 
 
-def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str]:
-    tickers = exchange.market_tickers
+def _introduction(
+    exchange: Exchange,
+    tickers: Sequence[str],
+    series: tuple[str, float] | None,
+    key_file: Path,
+    ca_file: Path,
+) -> list[str]:
     environ = {
         "KALSHI_URL": exchange.url,
         "KALSHI_REST_URL": exchange.rest_url,
@@ -83,12 +107,16 @@ def _introduction(exchange: Exchange, key_file: Path, ca_file: Path) -> list[str
     }
     changes = "change" if exchange.rate == 1 else "changes"
     more = f" … {tickers[-1]} ({len(tickers)})" if len(tickers) > 1 else ""
+    named = [] if series is None else [f"series    {series[0]}, a new market every {series[1]:g} s"]
+    follow = [] if series is None else [f"  kalshi-feed watch --series {series[0]}"]
     return [
         f"markets   {tickers[0]}{more}, {exchange.rate:g} {changes} per second",
+        *named,
         "",
         "In another terminal:",
         *(f"  export {name}={shlex.quote(value)}" for name, value in environ.items()),
         f"  kalshi-feed watch {tickers[0]}",
+        *follow,
         "",
         "Ctrl-C stops it.",
     ]

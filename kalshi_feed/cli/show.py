@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 import click
 from rich.console import Console
 
-from ..feed import KalshiFeed
-from .keys import REDRAW, Choice, pressed
+from .keys import REDRAW, Choice, anchored, pressed
 from .layout import layout_for
 from .model import Room, matching, printable
 from .monitor import Monitor
 from .render import draw, plain_line
+from .subscribing import raise_failure
 from .terminal import Terminal
 
-__all__ = ["quiet_log", "raise_failure", "say", "show"]
+__all__ = ["quiet_log", "say", "show"]
 
 _FRAME = 0.125  # seconds between two frames if no key is pressed
 _LINE = 1.0  # seconds between two lines
@@ -69,7 +69,10 @@ def _draw(monitor: Monitor, end: float | None, look: Callable[[], object], conso
     with Terminal(console) as terminal:
         while True:
             look()
-            layout = layout_for(*terminal.size, _listed(monitor, choice), monitor.shows)
+            choice = anchored(choice, monitor.shown)
+            layout = layout_for(
+                *terminal.size, _listed(monitor, choice), monitor.shows, describes=monitor.describes
+            )
             screen = monitor.screen(layout.room, choice.selected, choice.wanted)
             terminal.draw(
                 draw(
@@ -124,13 +127,6 @@ def say(line: str) -> None:
         raise  # the command ends quietly
     except OSError as error:
         raise click.ClickException(f"the output cannot be written: {error.strerror or error}") from error
-
-
-def raise_failure(feed: KalshiFeed) -> None:
-    """Raise the fatal error of a feed that has failed."""
-    error = feed.error
-    if error is not None:
-        raise error
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ Owns the progress line and the summary. Main thread, except for the callbacks.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,8 +15,11 @@ from ..feed import KalshiFeed
 from ..sinks import Batcher, SinkTrouble, open_sink
 from .model import counted, printable
 from .recordings import Progress, follow
-from .subscribing import subscribe
-from .unknown import UnknownTickers
+from .subscribing import Subject
+from .watched import Watched
+
+if TYPE_CHECKING:
+    from ..rest import Rest
 
 __all__ = ["store"]
 
@@ -26,26 +28,25 @@ _PATIENCE: Final = 10.0  # seconds to keep trying, at the end, to write what is 
 
 def store(
     feed: KalshiFeed,
-    market_tickers: Sequence[str],
-    channels: Sequence[str],
+    subject: Subject,
+    rest: Rest | None,
     address: str,
     *,
     seconds: float | None,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Write rows to the store until Ctrl-C or for ``seconds``; returns the summary. Raises
-    KalshiFeedError."""
+    """Write rows to the store until Ctrl-C or for ``seconds``; returns the summary. ``rest``, which this
+    closes, is needed for series and events. Raises KalshiFeedError."""
     sink = open_sink(address)
     progress, begun = Progress(quiet), time.monotonic()
     batcher = Batcher(sink, on_trouble=_report)
     try:
         batcher.subscribe_to(feed)
-        subscriptions = subscribe(feed, channels, dict.fromkeys(market_tickers))
-        unknown = UnknownTickers(feed, market_tickers, channels)
+        watched = Watched(feed, subject, rest, say=progress.say)
         follow(
             feed,
-            subscriptions,
-            unknown,
+            watched,
+            progress,
             seconds,
             lambda: progress.look(batcher.stats().received, _where(batcher, feed)),
         )
@@ -62,7 +63,7 @@ def store(
         "seconds": round(time.monotonic() - begun, 3),
         "gaps": feed_stats.gaps,
         "reconnects": feed_stats.reconnects,
-        "unknown_markets": unknown.found,
+        **watched.summary(),
         "trouble": [stats.last_error] if left else [],
     }
 

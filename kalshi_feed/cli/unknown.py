@@ -26,14 +26,21 @@ class UnknownTickers:
     """Which of a command's markets the exchange does not know. Main thread, except for the callback.
 
     With ``warns``, each is reported on standard error as soon as it is found; otherwise by report(), for a
-    command that draws on the screen meanwhile.
+    command that draws on the screen meanwhile. ``alone``: there is nothing else to see.
     """
 
     def __init__(
-        self, feed: KalshiFeed, market_tickers: Sequence[str], channels: Sequence[str], *, warns: bool = True
+        self,
+        feed: KalshiFeed,
+        market_tickers: Sequence[str],
+        channels: Sequence[str],
+        *,
+        warns: bool = True,
+        alone: bool = True,
     ) -> None:
         self._feed = feed
         self._warns = warns
+        self._alone = alone
         self._market_tickers = dict.fromkeys(market_tickers if BOOK_CHANNEL in channels else ())
         self._reported: dict[str, None] = {}
         # written by the worker thread only: the books to look at, in place of all 10,000
@@ -45,7 +52,8 @@ class UnknownTickers:
         """Warn about new ones. Raises Failed if the exchange knows none of the markets."""
         errors = self._errors()
         if (
-            errors
+            self._alone
+            and errors
             and len(errors) == len(self._market_tickers)
             and not any(error.was_known for error in errors)
         ):

@@ -5,84 +5,94 @@ Owns ChangePrinter. Main thread, except for the callbacks.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..events import FeedFault, Gap, Lagged, StateChange
 from ..feed import KalshiFeed
 from ..messages import Message, OrderbookDelta, OrderbookSnapshot
-from .access import feed_for
 from .changes import event_json, event_text, message_json, message_text
-from .first_connection import FirstConnection
+from .descriptions import Descriptions
 from .model import printable
-from .monitor import Monitor, clock_text
-from .show import quiet_log, raise_failure, say, show
-from .subscribing import raise_refusal, subscribe
-from .unknown import UnknownTickers
+from .monitor import Monitor
+from .notes import FeedEvent, clock_text
+from .show import quiet_log, say, show
+from .subscribing import Subject, hidden_types
+from .watched import Watched
 
-__all__ = ["CHANNELS", "feed_for", "run"]
+if TYPE_CHECKING:
+    from ..rest import Rest
 
-CHANNELS: Final = ("orderbook_delta", "trade")
+__all__ = ["ChangePrinter", "run"]
+
 _LOOK: Final = 0.1  # seconds between two looks at the feed
 
 
 def run(
     feed: KalshiFeed,
-    market_tickers: Sequence[str],
-    channels: Sequence[str],
+    subject: Subject,
+    rest: Rest | None,
     seconds: float | None,
     *,
     plain: bool,
     as_json: bool = False,
 ) -> None:
-    """Watch until Ctrl-C or for ``seconds``.
+    """Watch until Ctrl-C or for ``seconds``; ``rest``, which this closes, is needed for series and events.
 
     Raises KalshiFeedError, OSError if the output is closed, and Failed if the feed has never been connected
     or the exchange knows none of the markets.
     """
-    first = FirstConnection(feed)
-    tickers = tuple(dict.fromkeys(market_tickers))
-    subscriptions = subscribe(feed, channels, tickers)
-    unknown = UnknownTickers(feed, tickers, channels, warns=plain or as_json)
-
-    def check() -> None:
-        raise_failure(feed)
-        raise_refusal(subscriptions)
-        unknown.look()
-
+    draws = not (plain or as_json)
+    watched = Watched(feed, subject, rest, warns=not draws)
+    followings = watched.followed.followings
     try:
-        if plain or as_json:
-            printer = ChangePrinter(feed, as_json=as_json)
-            with quiet_log(), feed:
-                printer.wait(seconds, check)
+        if not draws:
+            hides = hidden_types(subject.channels, follows=subject.follows)
+            printer = ChangePrinter(feed, as_json=as_json, hides=hides)
+            with quiet_log(), feed, contextlib.closing(watched):
+                printer.wait(seconds, watched.look)
         else:
-            monitor = Monitor(feed, tickers, f"{feed.url}  {printable(', '.join(channels))}", channels)
-            with quiet_log(), feed:
+            channels = printable(", ".join(subject.channels))
+            title = "  ".join([*subject.series, *subject.events, feed.url, channels])
+            monitor = Monitor(feed, subject.market_tickers, title, subject.channels, followings)
+            descriptions = Descriptions(rest, subject.market_tickers)
+
+            def check() -> None:
+                watched.look()
+                monitor.waiting = watched.followed.waiting
+                monitor.described = descriptions.look()
+
+            with quiet_log(), feed, contextlib.closing(descriptions), contextlib.closing(watched):
                 try:
                     show(monitor, seconds, check=check, leave_summary=True)
                 finally:
-                    unknown.report()
+                    watched.report()
     except KeyboardInterrupt:
         pass  # the way to end it
-    first.check()
+    watched.check()
 
 
 class ChangePrinter:
-    """Prints one line per message and event on standard output. The thread that runs callbacks prints; the
-    main thread waits."""
+    """Prints one line per message and event on standard output, except for messages of the types it
+    ``hides``. The thread that runs callbacks prints; the main thread waits."""
 
-    def __init__(self, feed: KalshiFeed, *, as_json: bool = False) -> None:
+    def __init__(self, feed: KalshiFeed, *, as_json: bool = False, hides: Collection[str] = ()) -> None:
         self._feed = feed
         self._as_json = as_json
+        self._hides = hides
         self._broken: Exception | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
-        for register in (feed.on_state, feed.on_gap, feed.on_lagged, feed.on_error):
-            register(self._event)
+        feed.on_state(self._event)
+        feed.on_gap(self._event)
+        feed.on_gap_filled(self._event)
+        feed.on_market(self._event)
+        feed.on_lagged(self._event)
+        feed.on_error(self._event)
 
     def wait(self, seconds: float | None, check: Callable[[], object]) -> None:
         """Wait for ``seconds``, or indefinitely. Raises what ``check`` raises, and what this object's own
@@ -100,6 +110,8 @@ class ChangePrinter:
             raise self._broken
 
     def _message(self, message: Message) -> None:
+        if message.type in self._hides:
+            return
         changed = isinstance(message, (OrderbookDelta, OrderbookSnapshot))
         book = self._feed.book(message.market_ticker).view() if changed and message.market_ticker else None
         if self._as_json:
@@ -107,7 +119,7 @@ class ChangePrinter:
         else:
             self._print(message_text(message, book, clock_text(self._feed, message.time)))
 
-    def _event(self, event: StateChange | Gap | Lagged | FeedFault) -> None:
+    def _event(self, event: FeedEvent) -> None:
         feed = self._feed
         self._print(
             event_json(event, feed.now()) if self._as_json else event_text(event, clock_text(feed, None))

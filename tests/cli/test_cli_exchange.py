@@ -27,7 +27,8 @@ def introduction(process: subprocess.Popen[str]) -> list[str]:
 
 
 def test_what_it_prints_connects_another_process() -> None:
-    with start("exchange", "--markets", "2", "--rate", "100") as process:
+    words = ("exchange", "--markets", "2", "--rate", "100", "--series", "KXTEST5S", "--every", "5")
+    with start(*words) as process:
         lines = introduction(process)
         environ = dict(line.split()[1].split("=", 1) for line in lines if line.startswith("  export "))
         words = next(line for line in lines if "kalshi-feed watch" in line).split()
@@ -37,6 +38,9 @@ def test_what_it_prints_connects_another_process() -> None:
         watch = kalshi_feed(*words[1:], "--plain", "--seconds", "4", **environ)
         assert (watch.returncode, watch.stderr) == (0, "")
         assert watch.stdout.count(" KXSIM-001 delta ") > 10
+        words = tuple(next(line for line in lines if "--series" in line).split()[1:])
+        follow = kalshi_feed(*words, "--plain", "--seconds", "2", **environ)
+        assert (follow.returncode, follow.stderr) == (0, "") and " opened: KXTEST5S above " in follow.stdout
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")

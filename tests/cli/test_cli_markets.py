@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from kalshi_feed.cli import finding
+from kalshi_feed.cli import asking, finding
 from kalshi_feed.cli.commands import group
 from kalshi_feed.rest.records import Market, market_in
 from kalshi_feed.simulator import Exchange
@@ -109,7 +109,7 @@ def test_another_exchange_needs_its_rest_url(environ: dict[str, str]) -> None:
 
 
 def test_a_server_with_another_authority(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "_PATIENCE", 0.0)
+    monkeypatch.setattr(asking, "_PATIENCE", 0.0)
     result = run({**environ, "KALSHI_CA_FILE": ""})
     assert result.exit_code == 1 and "its issuer is not known; --ca-file FILE" in result.output
     assert "ssl_context" not in result.output

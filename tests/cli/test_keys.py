@@ -73,11 +73,12 @@ def test_the_filter_is_typed_kept_and_cleared() -> None:
     assert after("/") == Choice(is_typing=True)
     assert after(*"/-bq", "backspace") == Choice(wanted="-b", is_typing=True)  # q and b are only letters
     kept = after(*"/-b", "next", "enter")  # an arrow still chooses, among KX-B and OTHER-B
-    assert kept == Choice(selected=1, wanted="-b")
+    assert kept == Choice(selected=1, ticker="OTHER-B", wanted="-b")
     assert after("j", choice=kept).selected == 0
     assert after(*"/x", choice=kept) == Choice(wanted="-bx", is_typing=True)
     # the market stays the same one where it still matches
-    assert after("escape", choice=kept) == after("/", "escape", choice=kept) == Choice(selected=2)
+    chosen = Choice(selected=2, ticker="OTHER-B")
+    assert after("escape", choice=kept) == after("/", "escape", choice=kept) == chosen
     assert after("?", "escape", choice=kept) == kept  # closes the help only
     assert after(*"/nope", "next", "escape") == Choice()
     assert after("/", "\x01", "é") == Choice(is_typing=True)

@@ -11,7 +11,8 @@ import pytest
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.cli.model import Room, Screen
-from kalshi_feed.cli.monitor import Monitor, other_text
+from kalshi_feed.cli.monitor import Monitor
+from kalshi_feed.cli.notes import other_text
 from kalshi_feed.cli.recordings import heard_nothing
 from kalshi_feed.messages import decode
 from kalshi_feed.simulator import Exchange

@@ -28,7 +28,7 @@ from kalshi_feed.cli.model import (
     quote,
     row_of,
 )
-from kalshi_feed.cli.monitor import note_of
+from kalshi_feed.cli.notes import note_of
 from kalshi_feed.cli.render import draw, plain_line
 from kalshi_feed.events import FeedFault, FeedState, Gap, Lagged, StateChange
 from kalshi_feed.messages.values import Level
