@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from kalshi_feed import (
     DEMO_URL,
@@ -31,17 +32,26 @@ from kalshi_feed import (
 )
 
 NO_TICKER = "name at least one TICKER, or try --simulate"
+NO_SERIES = "name a SERIES, or try --simulate"
+SIMULATED_SERIES = "KXSIM15M"
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every sample has."""
+def parser(description: str, *, series: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the options that every sample has; with ``series`` it takes one series, not
+    markets.
+    """
     found = argparse.ArgumentParser(description=description)
+    if series:
+        found.add_argument("series", nargs="?", metavar="SERIES", help="a series, such as KXBTC15M")
+    else:
+        found.add_argument(
+            "tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC"
+        )
     found.add_argument(
-        "tickers", nargs="*", metavar="TICKER", help="markets, such as KXNFLGAME-25OCT13-SF-KC"
-    )
-    found.add_argument(
-        "--simulate", action="store_true", help="use a simulated exchange: needs no key and no TICKER"
+        "--simulate",
+        action="store_true",
+        help=f"use a simulated exchange: needs no key and no {'SERIES' if series else 'TICKER'}",
     )
     found.add_argument(
         "--env", choices=list(URLS), help="which exchange (default: KALSHI_URL or KALSHI_ENV, or production)"
@@ -71,9 +81,8 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
     Errors end the program with one line; so does a feed that has never connected, or one whose markets the
     exchange does not know.
     """
-    changes: list[StateChange] = []
     unknown: list[UnknownMarketError] = []
-    try:
+    with errors_in_one_line() as changes:
         if options.simulate:
             from kalshi_feed.simulator import Exchange
 
@@ -86,13 +95,46 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
         else:
             if not options.tickers:
                 sys.exit(NO_TICKER)
-            chosen = {"url": URLS[options.env]} if options.env else {}  # overrides KALSHI_URL and KALSHI_ENV
-            feed = KalshiFeed.from_env(**chosen)
+            feed = KalshiFeed.from_env(**chosen_url(options))
             feed.on_state(changes.append)
             close_without_markets(feed, options.tickers, unknown)
             yield feed, options.tickers
         if unknown:
             raise unknown[0]
+
+
+@contextlib.contextmanager
+def series_feed_for(options: argparse.Namespace, **arguments: Any) -> Iterator[tuple[KalshiFeed, str]]:
+    """Yield a feed made with ``arguments``, not started yet, and the series to follow.
+
+    Errors end the program with one line; so does a feed that has never connected.
+    """
+    if not (options.series or options.simulate):
+        sys.exit(NO_SERIES)
+    with errors_in_one_line() as changes, contextlib.ExitStack() as stack:
+        series = options.series or SIMULATED_SERIES
+        if options.simulate:
+            stack.enter_context(simulated_exchange(series))
+            feed = KalshiFeed.from_env(**arguments)
+        else:
+            feed = KalshiFeed.from_env(**chosen_url(options), **arguments)
+        feed.on_state(changes.append)
+        yield feed, series
+
+
+def chosen_url(options: argparse.Namespace) -> dict[str, Any]:
+    """The argument of from_env() that --env stands for: it overrides KALSHI_URL and KALSHI_ENV."""
+    return {"url": URLS[options.env]} if options.env else {}
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[list[StateChange]]:
+    """End the program with one line after an error, and if the feed whose states are appended to the list
+    has never connected.
+    """
+    changes: list[StateChange] = []
+    try:
+        yield changes
     except UnknownMarketError as error:
         sys.exit(f"{type(error).__name__}: {error.market_ticker}")  # the log has already said what to do
     except KalshiFeedError as error:
@@ -117,8 +159,10 @@ def close_without_markets(feed: KalshiFeed, tickers: list[str], found: list[Unkn
 
 
 @contextlib.contextmanager
-def simulated_exchange() -> Iterator[None]:
-    """Run a simulated exchange and point the environment variables at it."""
+def simulated_exchange(series: str | None = None) -> Iterator[None]:
+    """Run a simulated exchange and point the environment variables at it. The markets of ``series`` open
+    every five seconds, two at a time.
+    """
     from kalshi_feed.simulator import Exchange
 
     with tempfile.TemporaryDirectory() as folder, Exchange(markets=3, rate=60) as exchange:
@@ -127,9 +171,12 @@ def simulated_exchange() -> Iterator[None]:
             "KALSHI_API_KEY_ID": exchange.api_key_id,
             "KALSHI_PRIVATE_KEY_PATH": str(key_file),
             "KALSHI_URL": exchange.url,
+            "KALSHI_REST_URL": exchange.rest_url,
             "KALSHI_CA_FILE": str(ca_file),
         }
         os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
+        if series is not None:
+            exchange.run_series(series, every=5, markets=2)
         yield
 
 

@@ -21,7 +21,7 @@ import kalshi_feed.contrib.process
 import kalshi_feed.messages
 import kalshi_feed.rest
 import kalshi_feed.sinks
-from kalshi_feed import Credentials, FeedState, KalshiFeed, KalshiFeedError
+from kalshi_feed import Credentials, FeedFault, FeedState, KalshiFeed, KalshiFeedError
 from kalshi_feed.simulator import Exchange
 
 from . import messages_table
@@ -41,6 +41,7 @@ def blocks_of(text: str) -> list[tuple[int, str, str]]:
 
 BLOCKS = blocks_of(README)
 TICKER = "KXNFLGAME-25OCT13-SF-KC"
+SERIES = "KXBTC15M"
 DEMO = (
     "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]' && .venv/bin/kalshi-feed demo --seconds 10\n"
 )
@@ -74,20 +75,32 @@ def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchan
 
 def local_feed(exchange: Exchange) -> type[KalshiFeed]:
     class Local(KalshiFeed):
+        changed: threading.Event | None = None  # set once on_market is called, if it follows a series
+
         def __init__(self, credentials: Credentials, **arguments: Any) -> None:
             if "127.0.0.1" not in arguments.get("url", ""):  # an exchange that the code makes itself
                 arguments |= {"url": exchange.url, "ssl_context": exchange.ssl_context}
             arguments.pop("proxy", None)  # there is none
             super().__init__(credentials, **arguments)
 
+        def follow(self, **arguments: Any) -> Any:
+            changed = self.changed = threading.Event()
+            self.on_market(lambda change: changed.set())
+            return super().follow(**arguments)
+
         def run_forever(self) -> None:
-            """Until a few messages have come, in place of Ctrl-C; a replay to its end."""
+            """Until a few messages have come, in place of Ctrl-C; a replay to its end. No callback raises."""
+            faults: list[FeedFault] = []
+            self.on_error(faults.append)
             if self.replayed is not None:
-                return super().run_forever()
-            come = threading.Semaphore(0)
-            self.on_message(lambda message: come.release())
-            for _ in range(3):
-                assert come.acquire(timeout=5), "no message has come"
+                super().run_forever()
+            else:
+                come = threading.Semaphore(0)
+                self.on_message(lambda message: come.release())
+                for _ in range(3):
+                    assert come.acquire(timeout=5), "no message has come"
+                assert self.changed is None or self.changed.wait(5), "nothing has happened to a market"
+            assert [fault.error for fault in faults if fault.kind == "callback"] == []
 
     return Local
 
@@ -108,6 +121,8 @@ def test_python_runs(
     monkeypatch.setattr(kalshi_feed, "KalshiFeed", feed_class)
     monkeypatch.chdir(tmp_path)
     faults: list[Any] = []
+    if SERIES in code:
+        exchange.run_series(SERIES, every=2, markets=2)
     with feed_class(exchange.credentials) as feed:
         feed.on_error(faults.append)
         feed.subscribe("orderbook_delta", TICKER)
@@ -118,6 +133,8 @@ def test_python_runs(
         }
         if "KalshiFeed.replay(" in code:
             with feed.record("game.ndjson.gz"):
+                if SERIES in code:
+                    feed.follow(series=SERIES).wait(5)
                 feed.wait_for("orderbook_delta", timeout=5)
         exec(compiled, names)
         if feed.state is not FeedState.CLOSED:  # a page may close it
@@ -214,12 +231,13 @@ def test_names_in_the_text_exist(exchange: Exchange) -> None:
         "stats": feed.stats(),
         "subscription": feed.subscribe("ticker"),
         "rest": kalshi_feed.rest.Rest,
+        "following": kalshi_feed.following.Following,
     }
     spans = [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text)]
     found = [
         pair
         for span in spans
-        for pair in re.findall(r"\b(feed|book|stats|subscription|rest)\.([a-z]\w+)", span)
+        for pair in re.findall(r"\b(feed|book|stats|subscription|following|rest)\.([a-z]\w+)", span)
     ]
     assert len(found) > 30
     assert [f"{thing}.{name}" for thing, name in found if not hasattr(things[thing], name)] == []

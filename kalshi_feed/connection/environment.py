@@ -30,7 +30,7 @@ __all__ = [
 
 PRODUCTION_URL: Final = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"  # PROTOCOL.md 1.1
 DEMO_URL: Final = "wss://external-api-ws.demo.kalshi.co/trade-api/ws/v2"
-PRODUCTION_REST_URL: Final = "https://external-api.kalshi.com/trade-api/v2"
+PRODUCTION_REST_URL: Final = "https://external-api.kalshi.com/trade-api/v2"  # PROTOCOL.md 12.1
 DEMO_REST_URL: Final = "https://external-api.demo.kalshi.co/trade-api/v2"
 EXCHANGE_VARIABLES: Final = ("KALSHI_URL", "KALSHI_ENV")  # either is enough; the first wins
 REST_VARIABLE: Final = "KALSHI_REST_URL"

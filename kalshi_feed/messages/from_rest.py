@@ -53,7 +53,8 @@ def trade(wire: Mapping[str, Any]) -> Trade:
 def fill(wire: Mapping[str, Any]) -> Fill:
     """Return the fill in an object of ``/portfolio/fills``. Raises ValueError.
 
-    ``fill_id`` there is the feed's ``trade_id``; ``no_price_dollars`` follows from the yes price.
+    ``fill_id`` there is the feed's ``trade_id`` (PROTOCOL.md 12.5); ``no_price_dollars`` follows from the
+    yes price.
     """
     names = {"ticker": "market_ticker", "fill_id": "trade_id", "subaccount_number": "subaccount"}
     found = _renamed(wire, names)

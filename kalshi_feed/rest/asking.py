@@ -277,6 +277,7 @@ def _said(answer: Answer) -> tuple[str, str]:
 
 
 def _delay(attempt: int) -> float:
-    """Seconds until the next attempt, half of them random. The exchange sends no Retry-After."""
+    """Seconds until the next attempt, half of them random. The exchange sends no Retry-After (PROTOCOL.md
+    12.1)."""
     most = min(FIRST_DELAY * 2.0 ** min(attempt, 10), LONGEST_DELAY)
     return most * (1.0 + random.random()) / 2

@@ -14,7 +14,7 @@ from ..greenlets import free_in_child, lock
 
 __all__ = ["BASIC_TOKENS", "COST", "Budget", "shared_budget"]
 
-BASIC_TOKENS: Final = 200.0  # a second: the lowest tier
+BASIC_TOKENS: Final = 200.0  # a second: the lowest tier (PROTOCOL.md 12.1)
 COST: Final = 10.0  # tokens of a request
 BURST_SECONDS: Final = 3.0  # of refilling that the exchange's bucket holds
 _MARGIN: Final = 0.9

@@ -49,7 +49,7 @@ When = datetime | float | None
 """An aware datetime, Unix seconds, or None for no limit."""
 
 _T = TypeVar("_T")
-_MOST: Final = 1000  # objects of a page
+_MOST: Final = 1000  # objects of a page (PROTOCOL.md 12.2)
 _MOST_EVENTS: Final = 200
 _MOST_ORDERS: Final = 200
 _MOST_TICKERS: Final = 100  # in one request

@@ -1,4 +1,4 @@
-"""What each REST endpoint answers.
+"""What each REST endpoint answers (PROTOCOL.md 12.2).
 
 Owns the paths and their parameters. The data is the exchange's own: its listing, and its history of trades
 and of the account.
@@ -20,7 +20,7 @@ from .rest_pages import BadParameter, Pages, Parameters
 from .wire import go_time, money_text
 
 MULTIVARIATE = "KXMVE"
-TIERS = {  # read tokens a second
+TIERS = {  # read tokens a second (PROTOCOL.md 12.1)
     "basic": 200,
     "advanced": 300,
     "expert": 600,

@@ -1,0 +1,52 @@
+"""follow_series.py: a market of the series from its announcement to its outcome, and one line per error."""
+
+from __future__ import annotations
+
+import re
+import signal
+from itertools import takewhile
+
+import pytest
+
+from tests.cli.support import Access
+
+from .support import SAMPLES, sample, started, with_access
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.simulates
+def test_a_series_until_ctrl_c() -> None:
+    with started(
+        str(SAMPLES / "follow_series.py"), "--simulate", "--seconds", "25", PYTHONWARNINGS="error"
+    ) as process:
+        assert process.stdout is not None
+        lines = [line.rstrip() for line in takewhile(lambda line: " settled" not in line, process.stdout)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    ended = next(
+        found for line in lines if (found := re.match(r"(\S+) determined the answer is (yes|no), ", line))
+    )
+    steps = [line.removeprefix(ended[1]).split()[0] for line in lines if line.startswith(ended[1])]
+    assert list(dict.fromkeys(steps)) == ["announced", "opened", "traded", "closed", "determined"], lines
+    closes = re.search(
+        rf"^{ended[1]} announced KXSIM15M above .*, open from [\d:]+ to ([\d:]+) UTC$", "\n".join(lines), re.M
+    )
+    assert closes is not None and any(
+        line.startswith(f"{ended[1]} traded ") and line.endswith(f", closes {closes[1]}") for line in lines
+    )
+
+
+def test_with_a_key_and_errors_in_one_line(access: Access) -> None:
+    access.exchange.run_series("KXMINE", every=30, rounds=1, pace=100.0)
+    environ = with_access(access)
+    ran = sample("follow_series.py", "KXMINE", "--seconds", "1.5", **environ)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "announced KXMINE above 100" in ran.stdout and "traded" in ran.stdout
+    no_rest = sample("follow_series.py", "KXMINE", **environ | {"KALSHI_REST_URL": ""})
+    assert no_rest.returncode == 1 and no_rest.stderr.startswith("ConfigurationError: ")
+    assert "KALSHI_REST_URL" in no_rest.stderr and no_rest.stderr.count("\n") == 1
+    no_key = sample("follow_series.py", "KXMINE")
+    assert no_key.returncode == 1 and no_key.stderr.startswith("CredentialsError: ")
+    assert "SERIES" in sample("follow_series.py").stderr
