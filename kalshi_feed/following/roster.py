@@ -73,6 +73,7 @@ class _Followed:
     __slots__ = (
         "close_at",
         "closed_at",
+        "due",
         "heard_at",
         "is_chosen",
         "is_paused",
@@ -91,6 +92,7 @@ class _Followed:
         self.heard_at = -math.inf  # when the last lifecycle message came
         self.closed_at = math.inf  # when it closed; linger counts from here
         self.over_at = math.inf  # when it was found to be settled
+        self.due = -math.inf  # when the clock has something for it
         self.set(market)
 
     def set(self, market: Market) -> None:
@@ -127,6 +129,7 @@ class Roster:
         self._limit = limit
         self._where = where
         self._followed: dict[str, _Followed] = {}
+        self._advanced_at = -math.inf  # the time of the last advance()
         self._news: list[tuple[Market, MarketStep | None]] = []
 
     def __len__(self) -> int:
@@ -191,16 +194,18 @@ class Roster:
 
     def advance(self, now: float) -> None:
         """Let the clock open and close markets, and forget those that are over."""
-        for known in self._followed.values():
-            self._look(known, now, None)
-        over = [
-            ticker
-            for ticker, one in self._followed.items()
-            if now >= one.over_at + _REMEMBERED and not self._lingers(one, now)
-        ]
-        closed = [t for t, one in self._followed.items() if one.step in (_CLOSED, _DETERMINED)]
-        for ticker in over + closed[:-KEPT_CLOSED]:
-            del self._followed[ticker]
+        is_set_back, self._advanced_at = now < self._advanced_at, now
+        over = []
+        for ticker, known in self._followed.items():
+            if known.due <= now or is_set_back:
+                self._look(known, now, None)
+                if now >= known.over_at + _REMEMBERED and not self._lingers(known, now):
+                    over.append(ticker)
+        if len(self._followed) > KEPT_CLOSED:
+            closed = [t for t, one in self._followed.items() if one.step in (_CLOSED, _DETERMINED)]
+            over += closed[:-KEPT_CLOSED]
+        for ticker in over:
+            self._followed.pop(ticker, None)
 
     # -- what comes of it ------------------------------------------------------------------------------------
 
@@ -225,20 +230,13 @@ class Roster:
                 found.append(one.market.ticker)
         return found
 
-    def next_at(self, now: float) -> float:
+    def market(self, ticker: str) -> Market:
+        """What is known about a wanted market. Raises KeyError for one that is not known."""
+        return self._followed[ticker].market
+
+    def next_at(self) -> float:
         """When advance() and wanted() have something new, if nothing comes in; inf for never."""
-        found = math.inf
-        for one in self._followed.values():
-            for at in (
-                one.open_at - self._lead,
-                one.open_at,
-                one.close_at - self._lead,
-                one.close_at,
-                one.closed_at + self._linger,
-            ):
-                if now < at < found:
-                    found = at
-        return found
+        return min((one.due for one in self._followed.values()), default=math.inf)
 
     def unlisted(self, listed: Iterable[str]) -> list[str]:
         """The markets that REST must be asked about by name, because they are not among ``listed``: those
@@ -296,6 +294,21 @@ class Roster:
             for number in range(known.reported + 1, known.step + 1):
                 self._report(known, STEPS[number])
             known.reported = known.step
+        known.due = min(
+            (
+                at
+                for at in (
+                    known.open_at - self._lead,
+                    known.open_at,
+                    known.close_at - self._lead,
+                    known.close_at,
+                    known.closed_at + self._linger,
+                    known.over_at + _REMEMBERED,
+                )
+                if at > now
+            ),
+            default=math.inf,
+        )
 
     def _see_pause(self, known: _Followed, market: Market) -> None:
         """REST says whether trading is paused, while a market is open."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,6 @@ from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
 SERIES = "KXSIM15M"
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with Exchange(key_type="ed25519") as running:
-        running.rest_tier = None
-        yield running
-
-
-@pytest.fixture
-def rest(exchange: Exchange) -> Iterator[Rest]:
-    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context) as found:
-        yield found
-
-
-@pytest.fixture
-def feed(exchange: Exchange) -> Iterator[KalshiFeed]:
-    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as found:
-        yield found
 
 
 class Watch:
