@@ -1,4 +1,4 @@
-"""What users and their programs do to a follow() at odd moments, and what happens when our own code breaks."""
+"""What users do to a follow() at odd moments, and what happens when our own code breaks."""
 
 from __future__ import annotations
 
