@@ -64,7 +64,7 @@ _QUOTES: Final[dict[str, Any]] = dict.fromkeys(
 _LATE: Final = 5.0  # seconds by which a list may be older than its request, and a clock be wrong
 MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
 _REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
-KEPT_CLOSED: Final = 2_000  # closed markets that are waited for until they are settled; then the oldest go
+KEPT_CLOSED: Final = 10_000  # closed markets that are waited for until they are settled; then the oldest go
 
 
 class _Followed:
@@ -294,21 +294,23 @@ class Roster:
             for number in range(known.reported + 1, known.step + 1):
                 self._report(known, STEPS[number])
             known.reported = known.step
-        known.due = min(
-            (
-                at
-                for at in (
-                    known.open_at - self._lead,
-                    known.open_at,
-                    known.close_at - self._lead,
-                    known.close_at,
-                    known.closed_at + self._linger,
-                    known.over_at + _REMEMBERED,
-                )
-                if at > now
-            ),
-            default=math.inf,
-        )
+        known.due = self._due(known, now)
+
+    def _due(self, known: _Followed, now: float) -> float:
+        """When the clock has something for this market next; inf for never."""
+        opens, closes = known.open_at, known.close_at
+        due = math.inf
+        for at in (
+            opens - self._lead,
+            opens,
+            closes - self._lead,
+            closes,
+            known.closed_at + self._linger,
+            known.over_at + _REMEMBERED,
+        ):
+            if now < at < due:
+                due = at
+        return due
 
     def _see_pause(self, known: _Followed, market: Market) -> None:
         """REST says whether trading is paused, while a market is open."""

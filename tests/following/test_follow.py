@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,8 @@ def create(exchange: Exchange, number: int, opens_in: int = 100, lasts: int = 90
 
 
 @pytest.mark.parametrize("how", ["lost", "disconnected"])
-def test_a_market_whose_message_was_lost_comes_from_rest(
+@pytest.mark.greenlets
+def test_S49_a_market_whose_message_was_lost_comes_from_rest(
     exchange: Exchange, feed: KalshiFeed, rest: Rest, how: str
 ) -> None:
     watch = Watch(feed)
@@ -177,7 +179,7 @@ def test_a_market_whose_message_was_lost_comes_from_rest(
     assert feed.book(missed).market == rest.market(missed)
 
 
-def test_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed: KalshiFeed) -> None:
+def test_S50_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed: KalshiFeed) -> None:
     faults: list[Any] = []
     feed.on_error(faults.append)
     watch = Watch(feed)
@@ -220,3 +222,22 @@ def test_an_event_and_a_market_that_closes_early_and_opens_again(
     exchange.activate(ticker)
     wait_until(lambda: watch.steps[ticker][7:] == ["resumed"])
     assert other not in watch.steps and other not in watch.seen
+
+
+@pytest.mark.parametrize("shift", [3600.0, -3600.0])
+def test_R39_the_wall_clock_is_set_while_it_follows(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    watch = Watch(feed)
+    following = feed.follow(series=SERIES, lead=0.5, linger=0.2, rest=rest).wait(5)
+    ticker, real = create(exchange, 1, opens_in=3, lasts=1), time.time
+    opens = exchange.now_us() // 1_000_000 + 3
+    wait_until(lambda: watch.steps[ticker] == ["announced"])
+    before = exchange.rest_requests["/markets"]
+    monkeypatch.setattr(time, "time", lambda: real() + shift)
+    wait_until(lambda: exchange.rest_requests["/markets"] >= before + 2)
+    assert watch.steps[ticker] == ["announced"] and real() < opens
+    wait_until(lambda: "opened" in watch.steps[ticker])
+    assert opens - 0.7 < real() < opens + 1.5
+    wait_until(lambda: "closed" in watch.steps[ticker] and not following.market_tickers)
+    assert opens + 0.3 < real() < opens + 3

@@ -131,7 +131,8 @@ def test_a_list_that_breaks_is_asked_for_again(
     assert [fault.kind for fault in faults] == ["defect" if where == "Rest" else "rest"]
 
 
-def test_a_rest_that_does_not_answer_holds_up_nothing(exchange: Exchange, feed: KalshiFeed) -> None:
+@pytest.mark.greenlets
+def test_S50_a_rest_that_does_not_answer_holds_up_nothing(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.rest_down = "hang"
     with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context, timeout=3, retry_for=0) as rest:
         following = feed.follow(series=SERIES, rest=rest)
@@ -156,6 +157,7 @@ def test_close_waits_for_what_unsubscribe_has_ended(exchange: Exchange, feed: Ka
     assert len(feed._engine.companions) == 1  # what has ended is not kept
 
 
+@pytest.mark.greenlets
 @pytest.mark.parametrize("place", ["where", "on_market"])
 def test_everything_can_be_called_on_the_feeds_threads(
     exchange: Exchange, feed: KalshiFeed, rest: Rest, place: str
