@@ -29,9 +29,9 @@ from .. import greenlets
 from ..connection.redaction import detach
 from ..dispatch import MessageStream
 from ..engine.engine import Engine
-from ..errors import KalshiFeedError, RestError, WaitTimeout
+from ..errors import FeedClosedError, KalshiFeedError, RestError, WaitTimeout
 from ..events import Gap, MarketStep
-from ..messages import MarketLifecycle
+from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market
 from ..session.wanted import Want
 from ..threads import ServiceThread, log_safely
@@ -97,6 +97,7 @@ class Follower:
         self._thread: ServiceThread | None = None
         self._stopping = True
         self._stream: MessageStream[MarketLifecycle] | None = None
+        self._events: MessageStream[EventLifecycle] | None = None
         self._rest: Rest | None = None
         self._closes_rest = False
         self._rest_thread: ServiceThread | None = None
@@ -126,19 +127,22 @@ class Follower:
             if not self._stopping or self._want.closed:
                 return
             before, self._stopping = self._thread, False
+            # first, so that the reader fills it first: an event is known before its markets
+            events = self._events = self._engine.dispatcher.stream("event_lifecycle")
             stream = self._stream = self._engine.dispatcher.stream(LIFECYCLE)
-            self._thread = thread = ServiceThread(lambda: self._run(stream, before), self._name)
+            self._thread = thread = ServiceThread(lambda: self._run(stream, events, before), self._name)
         self._engine.dispatcher.off(self._on_gap)  # of a run that has ended by itself
         self._engine.dispatcher.register(Gap, self._on_gap)
         thread.start()
 
     def stop(self) -> None:
         """Ask the threads to end; see Companion."""
-        stream, rest = self._stream, self._rest
+        streams, rest = (self._stream, self._events), self._rest
         self._stopping = True
         self._engine.dispatcher.off(self._on_gap)
-        if stream is not None:
-            stream.close()
+        for stream in streams:
+            if stream is not None:
+                stream.close()
         if rest is not None and self._closes_rest:
             rest.close()
 
@@ -170,7 +174,12 @@ class Follower:
 
     # -- the follower's thread -------------------------------------------------------------------------------
 
-    def _run(self, stream: MessageStream[MarketLifecycle], before: ServiceThread | None) -> None:
+    def _run(
+        self,
+        stream: MessageStream[MarketLifecycle],
+        events: MessageStream[EventLifecycle],
+        before: ServiceThread | None,
+    ) -> None:
         if before is not None:
             before.join(None)
         self._answers = deque()
@@ -181,7 +190,7 @@ class Follower:
             self._rest, self._closes_rest = self._make_rest()
             while not (self._stopping or self._stream is not stream or self._engine.store.forked):
                 try:
-                    if not self._step(stream):
+                    if not self._step(stream, events):
                         break
                 except Exception as defect:
                     self._report_defect(defect)
@@ -204,18 +213,20 @@ class Follower:
         while not self._stopping and time.monotonic() < until:
             time.sleep(_LOOK)
 
-    def _step(self, stream: MessageStream[MarketLifecycle]) -> bool:
+    def _step(self, stream: MessageStream[MarketLifecycle], events: MessageStream[EventLifecycle]) -> bool:
         """Wait for a message or the next look, and do all that is due; False if the feed has ended."""
         timeout, has_news = _LOOK, False
         try:
             for _ in range(_HEARD_AT_ONCE):
                 message = stream.get(timeout)
+                self._hear(events)
                 has_news |= self._roster.heard(message, self._now())
                 timeout = 0.0
         except WaitTimeout:
             pass
         except KalshiFeedError:  # the end of the stream: the feed is closed, or has failed
             return False
+        self._hear(events)
         while self._answers:
             self._take(self._answers.popleft())
             has_news = True
@@ -232,6 +243,14 @@ class Follower:
             self._list_at, self._listed_at = time.monotonic() + LIST_EVERY, time.monotonic()
             self._ask(self._listed_by, is_list=True)
         return True
+
+    def _hear(self, events: MessageStream[EventLifecycle]) -> None:
+        """Take in what has come about events."""
+        try:
+            while True:
+                self._roster.heard_event(events.get(0.0))
+        except (WaitTimeout, FeedClosedError):
+            pass
 
     def _now(self) -> float:
         """The exchange's time, Unix seconds. It goes by the monotonic clock, which no one sets."""

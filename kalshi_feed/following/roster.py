@@ -25,7 +25,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ..events import MarketStep
-from ..messages import MarketLifecycle
+from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market
 
 __all__ = ["STEPS", "Roster"]
@@ -64,6 +64,7 @@ _QUOTES: Final[dict[str, Any]] = dict.fromkeys(
 _LATE: Final = 5.0  # seconds by which a list may be older than its request, and a clock be wrong
 MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
 _REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
+_MOST_EVENTS: Final = 1_000  # events of the series that are not named after it; then the oldest go
 KEPT_CLOSED: Final = 10_000  # closed markets that are waited for until they are settled; then the oldest go
 
 
@@ -129,6 +130,7 @@ class Roster:
         self._limit = limit
         self._where = where
         self._followed: dict[str, _Followed] = {}
+        self._events: dict[str, None] = {}  # of the series, although their tickers begin otherwise
         self._advanced_at = -math.inf  # the time of the last advance()
         self._news: list[tuple[Market, MarketStep | None]] = []
 
@@ -140,6 +142,7 @@ class Roster:
     def listed(self, markets: Iterable[Market], asked_at: float, now: float) -> None:
         """Take in markets from REST, which was asked at ``asked_at``."""
         for market in markets:
+            market = self._in_series(market)
             known = self._followed.get(market.ticker)
             step = _STEP_OF_STATUS.get((market.status or "").lower())
             if known is None:
@@ -168,6 +171,11 @@ class Roster:
             self._change(known, market, now, step)
             self._see_pause(known, market)
 
+    def heard_event(self, message: EventLifecycle) -> None:
+        """Take in the message about an event, which comes before those about its markets."""
+        if self._series is not None and message.series_ticker == self._series and message.event_ticker:
+            self._keep_event(message.event_ticker)
+
     def heard(self, message: MarketLifecycle, now: float) -> bool:
         """Take in a lifecycle message; return whether it is about a market of this roster."""
         ticker = message.market_ticker
@@ -177,7 +185,8 @@ class Roster:
         if known is None:
             if message.event_type != "created" or not self._is_ours(message):
                 return False
-            known = self._followed[ticker] = _Followed(_after(Market(ticker=ticker), message))
+            market = self._in_series(_after(Market(ticker=ticker), message))
+            known = self._followed[ticker] = _Followed(market)
             known.heard_at = now
             self._choose(known)
             self._look(known, now, None)
@@ -255,7 +264,21 @@ class Roster:
         event = message.additional_metadata and message.additional_metadata.event_ticker
         if self._event is not None:
             return event == self._event
-        return (event or message.market_ticker or "").partition("-")[0] == self._series
+        return event in self._events or _series_in(event or message.market_ticker) == self._series
+
+    def _in_series(self, market: Market) -> Market:
+        """The market with its series, where that is not what its ticker says."""
+        if self._series is None or market.series_ticker == self._series:
+            return market
+        if market.event_ticker:
+            self._keep_event(market.event_ticker)
+        return replace(market, series_text=self._series)
+
+    def _keep_event(self, event: str) -> None:
+        if _series_in(event) != self._series:
+            self._events[event] = None
+            if len(self._events) > _MOST_EVENTS:
+                del self._events[next(iter(self._events))]
 
     def _lingers(self, known: _Followed, now: float) -> bool:
         return known.step >= _CLOSED and now < known.closed_at + self._linger
@@ -329,6 +352,11 @@ class Roster:
     def _report(self, known: _Followed, change: MarketStep | None) -> None:
         if known.is_chosen:
             self._news.append((known.market, change))
+
+
+def _series_in(ticker: str | None) -> str:
+    """The series in the ticker of an event or market, as the exchange usually names them."""
+    return (ticker or "").partition("-")[0]
 
 
 def _differs(before: datetime | None, now: datetime | None) -> bool:

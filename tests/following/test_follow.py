@@ -241,3 +241,19 @@ def test_R39_the_wall_clock_is_set_while_it_follows(
     assert opens - 0.7 < real() < opens + 1.5
     wait_until(lambda: "closed" in watch.steps[ticker] and not following.market_tickers)
     assert opens + 0.3 < real() < opens + 3
+
+
+def test_S51_an_event_that_is_not_named_after_its_series(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    watch = Watch(feed)
+    feed.follow(series=SERIES, rest=rest).wait(5)
+    opens = exchange.now_us() // 1_000_000 + 2
+    for event, series in (("KXODD-1", SERIES), ("KXODD-2", "KXODD")):
+        exchange.create_event(event, series_ticker=series)
+        exchange.create_market(
+            f"{event}-A", event_ticker=event, open_ts=opens, close_ts=opens + 60, opened=False
+        )
+    wait_until(lambda: watch.seen["KXODD-1-A"] == ["snapshot"])
+    assert dict(watch.steps) == {"KXODD-1-A": ["announced"]}
+    assert exchange.rest_requests["/markets"] == 2  # it did not come from there

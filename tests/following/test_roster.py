@@ -234,6 +234,16 @@ def test_only_its_own_markets(options: dict[str, Any], is_ours: bool) -> None:
     assert len(roster) == is_ours
 
 
+def test_a_list_shows_which_events_belong_to_the_series() -> None:
+    """Their later markets are known from their messages, and the series is what was asked for."""
+    roster = make()
+    roster.listed([rest("ODD-1-A", event_ticker="ODD-1")], T, T)
+    about = {"event_ticker": "ODD-1"}
+    assert roster.heard(message("created", "ODD-1-B", open_ts=T, additional_metadata=about), T + 1)
+    assert {market.series_ticker for market, _ in roster.take_news()} == {"KXB"}
+    assert not roster.heard(message("created", "ODD-2-A", additional_metadata={"event_ticker": "ODD-2"}), T)
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed markets that are never settled are not waited for without end."""
     monkeypatch.setattr(module, "KEPT_CLOSED", 50)
