@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from ..events import MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
-from ..messages.listed import Market
+from ..messages.listed import Market, market_after
 
 __all__ = ["STEPS", "Roster"]
 
@@ -185,7 +185,7 @@ class Roster:
         if known is None:
             if message.event_type != "created" or not self._is_ours(message):
                 return False
-            market = self._in_series(_after(Market(ticker=ticker), message))
+            market = self._in_series(market_after(Market(ticker=ticker), message))
             known = self._followed[ticker] = _Followed(market)
             known.heard_at = now
             self._choose(known)
@@ -193,7 +193,7 @@ class Roster:
             return True
         known.heard_at = now
         step = {"determined": _DETERMINED, "settled": _SETTLED}.get(message.event_type or "")
-        market = _after(known.market, message)
+        market = market_after(known.market, message)
         if step is not None:
             market = replace(market, status=_STATUS[step])
         self._change(known, market, now, step)
@@ -372,43 +372,3 @@ def _over(old: Market, new: Market) -> Market:
         if getattr(new, name) is None and (value := getattr(old, name)) is not None
     }
     return replace(new, **kept) if kept else new
-
-
-def _time(at: datetime | None) -> str | None:
-    """A time as REST writes it, so that both sources' descriptions compare as equal."""
-    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _after(market: Market, message: MarketLifecycle) -> Market:
-    """The market with what a lifecycle message says about it."""
-    known = {
-        "open_time": _time(message.open_at),
-        "close_time": _time(message.close_at),
-        "result": message.result,
-        "settlement_value_dollars": message.settlement_value,
-        "settlement_ts": _time(message.settled_at),
-        "price_level_structure": message.price_level_structure or None,
-        "price_ranges": message.price_ranges,
-        "exchange_index": message.exchange_index,
-        "strike_type": message.strike_type,
-        "floor_strike": message.floor_strike,
-        "cap_strike": message.cap_strike,
-        "custom_strike_json": message.custom_strike_json,
-        "yes_sub_title": message.yes_sub_title,
-    }
-    about: Any = message.additional_metadata
-    if about is not None:
-        known |= {
-            "event_ticker": about.event_ticker,
-            "title": about.title or about.name,
-            "yes_sub_title": about.yes_sub_title,
-            "no_sub_title": about.no_sub_title,
-            "rules_primary": about.rules_primary,
-            "can_close_early": about.can_close_early,
-            "expected_expiration_time": _time(about.expected_expiration_at),
-            "strike_type": about.strike_type,
-            "floor_strike": about.floor_strike,
-            "cap_strike": about.cap_strike,
-            "custom_strike_json": about.custom_strike_json,
-        }
-    return replace(market, **{name: value for name, value in known.items() if value is not None})
