@@ -93,6 +93,7 @@ PURE = (
     "books.levels",
     "errors",
     "events",
+    "following.news",
     "following.roster",
     "messages",
     "meters",

@@ -1,7 +1,7 @@
 """A series or an event as one subscription, whose markets change by themselves: what feed.follow() does.
 
 Owns Following, the handle, and follow(), which checks the arguments. Layers, downwards: this > follower >
-roster. Needs the extra ``rest``, but not in a replay.
+news > roster. Needs the extra ``rest``, but not in a replay.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..session.wanted import Want
 from ..subscription import Subscription, SubscriptionState
 from ..threads import log_safely
 from .follower import LIFECYCLE, Follower
+from .news import News
 from .roster import Roster
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Following:
         """Stop following, and unsubscribe from its markets. Idempotent; other subscriptions stay."""
         self._engine.check()
         if self._follower is not None:
-            self._follower.stop()  # and close() waits for it, until another follow() finds that it is over
+            self._follower.end()  # and close() waits for it, until another follow() finds that it is over
         for want in (self._want, self._lifecycle):
             self._engine.requests.unsubscribe(want)
 
@@ -206,8 +207,11 @@ def follow(
         raise ConfigurationError(f"where must be a function of a Market, not {type(where).__name__}")
     chosen = _Chosen(engine, where)
     want, lifecycle = Want(channels, "market_tickers", (), {}), Want((LIFECYCLE,), None, (), {})
+    others = [one for one in tuple(engine.companions) if isinstance(one, Follower)]
     follower = None
     if not engine.store.is_past:
+        news = others[0].news if others else News()
+        news.is_shared = bool(others)
         roster = Roster(series=series, event=event, lead=lead, linger=linger, limit=limit, where=chosen)
         follower = Follower(
             engine,
@@ -216,14 +220,15 @@ def follow(
             lambda rest: _listed(rest, series, event),
             want,
             lifecycle,
+            news,
         )
     following = Following(engine, series, event, chosen, want, lifecycle, follower)
     try:
         engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
         engine.requests.subscribe(lifecycle)
         if follower is not None:
-            for other in tuple(engine.companions):
-                if isinstance(other, Follower) and other.is_over:
+            for other in others:
+                if other.is_over:
                     engine.companions.pop(other, None)
             engine.companions[follower] = None
             if engine.is_running:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import greenlets
@@ -35,7 +35,8 @@ from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market
 from ..session.wanted import Want
 from ..threads import ServiceThread, log_safely
-from .roster import Roster
+from .news import News
+from .roster import Change, Roster
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -84,6 +85,7 @@ class Follower:
         listed_by: ListedBy,
         want: Want,
         lifecycle: Want,
+        news: News,
     ) -> None:
         self._engine = engine
         self._roster = roster
@@ -91,6 +93,7 @@ class Follower:
         self._listed_by = listed_by
         self._want = want
         self._lifecycle = lifecycle
+        self.news = news  # shared with the feed's other followers
         self._name = engine.thread_name("follow")
         self.is_listed = False  # whether a list has been taken in since the beginning
         # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
@@ -145,6 +148,12 @@ class Follower:
                 stream.close()
         if rest is not None and self._closes_rest:
             rest.close()
+
+    def end(self) -> None:
+        """The user has unsubscribed: stop for good."""
+        self.stop()
+        with self._engine.store.lock:
+            self.news.forget(self._roster.tickers)
 
     def join(self, deadline: float) -> None:
         """Wait for the threads until ``deadline``; see Companion."""
@@ -265,8 +274,11 @@ class Follower:
 
     def _apply(self, now: float) -> None:
         """Let the clock go on, report what is new, and then subscribe to what is wanted now."""
-        self._roster.advance(now)
+        over = self._roster.advance(now)
         self._report_news()
+        if over:
+            with self._engine.store.lock:
+                self.news.forget(over)
         self._advanced_at, self._due = now, self._roster.next_at()
         wanted = dict.fromkeys(self._roster.wanted(now))
         gone = [ticker for ticker in self._subscribed if ticker not in wanted]
@@ -275,7 +287,7 @@ class Follower:
             return
         # the store may have forgotten some of many that were announced
         known = self._engine.store.markets
-        self._learn([(self._roster.market(ticker), None) for ticker in new if ticker not in known])
+        self._learn([Change(self._roster.market(t), None, None) for t in new if t not in known])
         if new:
             self._engine.requests.add_markets(self._want, new)
         if gone:
@@ -285,9 +297,19 @@ class Follower:
     def _report_news(self) -> None:
         self._learn(self._roster.take_news())
 
-    def _learn(self, news: list[tuple[Market, MarketStep | None]]) -> None:
+    def _learn(self, news: list[Change]) -> None:
         for begin in range(0, len(news), _LEARNED_AT_ONCE):  # the lock is not held for long
-            self._engine.learn_markets(news[begin : begin + _LEARNED_AT_ONCE])
+            self._engine.learn_markets(self._fresh(news[begin : begin + _LEARNED_AT_ONCE]))
+
+    def _fresh(self, news: list[Change]) -> Iterator[tuple[Market, MarketStep | None]]:
+        """What no other follow() has reported. learn_markets() iterates over it under the store's lock."""
+        for one in news:
+            if self._want.closed:
+                return
+            if self.news.is_new(one):
+                yield one.market, one.change
+            elif self._engine.store.markets.get(one.market.ticker) != one.market:
+                yield one.market, None
 
     def _look_at_connection(self, stream: MessageStream[MarketLifecycle]) -> None:
         """Ask for a list if messages may have been missed."""

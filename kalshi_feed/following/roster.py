@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -28,7 +28,7 @@ from ..events import MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market, market_after
 
-__all__ = ["STEPS", "Roster"]
+__all__ = ["STEPS", "Change", "Roster"]
 
 STEPS: Final[tuple[MarketStep, ...]] = ("announced", "opened", "closed", "determined", "settled")
 _ANNOUNCED, _OPENED, _CLOSED, _DETERMINED, _SETTLED = range(5)
@@ -66,6 +66,14 @@ MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
 _REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
 _MOST_EVENTS: Final = 1_000  # events of the series that are not named after it; then the oldest go
 KEPT_CLOSED: Final = 10_000  # closed markets that are waited for until they are settled; then the oldest go
+
+
+class Change(NamedTuple):
+    """What is new about a market. Immutable."""
+
+    market: Market
+    change: MarketStep | None  # None: only the description differs
+    cause: MarketLifecycle | None  # the message that said so; None: REST or the clock
 
 
 class _Followed:
@@ -132,10 +140,16 @@ class Roster:
         self._followed: dict[str, _Followed] = {}
         self._events: dict[str, None] = {}  # of the series, although their tickers begin otherwise
         self._advanced_at = -math.inf  # the time of the last advance()
-        self._news: list[tuple[Market, MarketStep | None]] = []
+        self._news: list[Change] = []
+        self._cause: MarketLifecycle | None = None  # the message that is being taken in
 
     def __len__(self) -> int:
         return len(self._followed)
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """All its markets, wanted or not. Any thread."""
+        return tuple(self._followed)
 
     # -- what comes in ---------------------------------------------------------------------------------------
 
@@ -178,6 +192,13 @@ class Roster:
 
     def heard(self, message: MarketLifecycle, now: float) -> bool:
         """Take in a lifecycle message; return whether it is about a market of this roster."""
+        self._cause = message
+        try:
+            return self._heard(message, now)
+        finally:
+            self._cause = None
+
+    def _heard(self, message: MarketLifecycle, now: float) -> bool:
         ticker = message.market_ticker
         if not ticker:
             return False
@@ -201,8 +222,8 @@ class Roster:
             self._pause(known, message.event_type == "deactivated")
         return True
 
-    def advance(self, now: float) -> None:
-        """Let the clock open and close markets, and forget those that are over."""
+    def advance(self, now: float) -> list[str]:
+        """Let the clock open and close markets; forget those that are over, and return them."""
         is_set_back, self._advanced_at = now < self._advanced_at, now
         over = []
         for ticker, known in self._followed.items():
@@ -215,11 +236,12 @@ class Roster:
             over += closed[:-KEPT_CLOSED]
         for ticker in over:
             self._followed.pop(ticker, None)
+        return over
 
     # -- what comes of it ------------------------------------------------------------------------------------
 
-    def take_news(self) -> list[tuple[Market, MarketStep | None]]:
-        """Hand over what is new about the chosen markets, in order. None: only the description differs."""
+    def take_news(self) -> list[Change]:
+        """Hand over what is new about the chosen markets, in order."""
         news, self._news = self._news, []
         return news
 
@@ -351,7 +373,7 @@ class Roster:
 
     def _report(self, known: _Followed, change: MarketStep | None) -> None:
         if known.is_chosen:
-            self._news.append((known.market, change))
+            self._news.append(Change(known.market, change, self._cause))
 
 
 def _series_in(ticker: str | None) -> str:

@@ -257,3 +257,31 @@ def test_S51_an_event_that_is_not_named_after_its_series(
     wait_until(lambda: watch.seen["KXODD-1-A"] == ["snapshot"])
     assert dict(watch.steps) == {"KXODD-1-A": ["announced"]}
     assert exchange.rest_requests["/markets"] == 2  # it did not come from there
+
+
+def test_two_that_follow_the_same_market_report_each_change_once(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    """A series and one of its events; and one that follows again hears what is so already."""
+    watch = Watch(feed)
+    first = feed.follow(series=SERIES, linger=0.0, rest=rest).wait(5)
+    second = feed.follow(event=f"{SERIES}-26NOV30", channels="ticker", linger=0.0, rest=rest).wait(5)
+    tickers = [create(exchange, number, opens_in=1) for number in range(5)]
+    wait_until(lambda: all(watch.steps[ticker] == ["announced", "opened"] for ticker in tickers))
+    for ticker in tickers:
+        exchange.open_market(ticker, {"0.40": 10}, {"0.50": 10})
+        exchange.deactivate(ticker)
+        exchange.activate(ticker)
+    now = exchange.now_us() // 1_000_000
+    exchange.update_close(tickers[0], now)
+    wait_until(lambda: watch.steps[tickers[0]][2:] == ["paused", "resumed", "rescheduled", "closed"])
+    wait_until(lambda: first.market_tickers == second.market_tickers == tuple(tickers[1:]))
+    exchange.update_close(tickers[0], now + 900)
+    again = ["rescheduled", "opened"]
+    wait_until(lambda: watch.steps[tickers[0]][6:] == again and len(first.market_tickers) == 5)
+    wait_until(lambda: len(second.market_tickers) == 5)
+    assert watch.steps[tickers[1]][2:] == ["paused", "resumed"]
+    second.unsubscribe()
+    watch.steps.clear()
+    feed.follow(event=f"{SERIES}-26NOV30", rest=rest).wait(5)
+    wait_until(lambda: all(watch.steps[ticker] == ["announced", "opened"] for ticker in tickers))
