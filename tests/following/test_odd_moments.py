@@ -62,6 +62,7 @@ def test_a_feed_that_fails_is_not_a_defect_of_follow(
     assert faults == []
 
 
+@pytest.mark.slow
 def test_a_where_that_does_not_return(
     exchange: Exchange, feed: KalshiFeed, rest: Rest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,10 +132,11 @@ def test_a_list_that_breaks_is_asked_for_again(
     assert [fault.kind for fault in faults] == ["defect" if where == "Rest" else "rest"]
 
 
+@pytest.mark.slow
 @pytest.mark.greenlets
 def test_S50_a_rest_that_does_not_answer_holds_up_nothing(exchange: Exchange, feed: KalshiFeed) -> None:
     exchange.rest_down = "hang"
-    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context, timeout=3, retry_for=0) as rest:
+    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context, timeout=2.5, retry_for=0) as rest:
         following = feed.follow(series=SERIES, rest=rest)
         wait_until(lambda: "kalshi-feed-rest" in our_threads())
         ticker = create(exchange)
