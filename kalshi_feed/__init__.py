@@ -32,6 +32,7 @@ from .errors import (
 )
 from .events import FeedFault, FeedState, Gap, GapFilled, Lagged, MarketChange, StateChange
 from .feed import DEMO_URL, PRODUCTION_URL, KalshiFeed
+from .following import Following
 from .messages import (
     CfBenchmarks5HzValue,
     CfBenchmarksValue,
@@ -79,6 +80,7 @@ __all__ = [
     "FeedState",
     "FeedStats",
     "Fill",
+    "Following",
     "Gap",
     "GapFilled",
     "HandshakeRejected",

@@ -49,8 +49,8 @@ CORE = {
     "callbacks": "by_type dispatch session books.book messages events errors",
     "feed": "by_type callbacks subscription recording following rest engine connection dispatch session "
     "books stats messages credentials events waiting errors",
-    "": "compiled feed subscription recording dispatch session books stats messages credentials events "
-    "errors version",
+    "": "compiled feed subscription following recording dispatch session books stats messages credentials "
+    "events errors version",
 }
 ON_TOP = {
     "simulator": "core",
@@ -93,6 +93,7 @@ PURE = (
     "books.levels",
     "errors",
     "events",
+    "following.news",
     "following.roster",
     "messages",
     "meters",

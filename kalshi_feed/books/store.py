@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+from msgspec.structs import replace
+
 from ..errors import (
     FeedClosedError,
     FeedForkedError,
@@ -24,8 +26,9 @@ from ..errors import (
 )
 from ..forks import call_in_child
 from ..greenlets import reentrant_lock
+from ..messages import MarketLifecycle, MultivariateMarketLifecycle
 from ..messages.base import Side
-from ..messages.listed import Market
+from ..messages.listed import Market, market_after
 from ..messages.plain import Number
 from ..messages.values import Level
 from ..threads import waiting_threads
@@ -35,6 +38,14 @@ from .book import Book, BookStatus, BookView
 __all__ = ["BookStore", "Books", "OrderBook"]
 
 T = TypeVar("T")
+# What REST calls a market's status after a lifecycle message.
+_STATUS_AFTER: Final = {
+    "created": "initialized",
+    "activated": "active",
+    "deactivated": "inactive",
+    "determined": "determined",
+    "settled": "finalized",
+}
 _MOST_FORGOTTEN: Final = 1_000  # market tickers, about 0.1 MB
 _LEAST_MARKETS: Final = 1_000  # descriptions of markets that are kept in any case, about 2 MB
 
@@ -130,6 +141,14 @@ class BookStore:
                 if ticker in newest or self.find_locked(ticker) is not None
             }
             self._most_markets = max(2 * len(self.markets), 2 * _LEAST_MARKETS)
+
+    def hear_market_locked(self, message: MarketLifecycle | MultivariateMarketLifecycle) -> None:
+        """Keep what a lifecycle message says about a market."""
+        ticker = message.market_ticker
+        if ticker:
+            market = market_after(self.markets.get(ticker) or Market(ticker=ticker), message)
+            status = _STATUS_AFTER.get(message.event_type or "", market.status)
+            self.learn_market_locked(replace(market, status=status))
 
     def handle(self, market_ticker: str) -> OrderBook:
         """The market's one handle."""
@@ -307,7 +326,8 @@ class OrderBook:
 
     @property
     def market(self) -> Market | None:
-        """The market's title, times, result …, as follow() last learned them; None if it has not."""
+        """The market's title, times, result …, as follow() or a lifecycle channel last reported them; None if
+        neither has."""
         self._store.check_fork()
         return self._store.markets.get(self._book.market_ticker)
 

@@ -91,6 +91,7 @@ class Engine(ABC):
             self.wanted,
             use_yes_price=use_yes_price,
             timing=timing,
+            describe=self.store.hear_market_locked,
             **session_options,
         )
         self.session = self._new_session()  # replaced after a bug, under the store's lock

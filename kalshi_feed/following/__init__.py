@@ -1,13 +1,14 @@
 """A series or an event as one subscription, whose markets change by themselves: what feed.follow() does.
 
 Owns Following, the handle, and follow(), which checks the arguments. Layers, downwards: this > follower >
-roster. Needs the extra ``rest``, but not in a replay.
+news > roster. Needs the extra ``rest``, but not in a replay.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from ..session.wanted import Want
 from ..subscription import Subscription, SubscriptionState
 from ..threads import log_safely
 from .follower import LIFECYCLE, Follower
+from .news import News
 from .roster import Roster
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Following", "follow"]
 
 _COMBOS: Final = "KXMVE"
+_SLOW: Final = 1.0  # seconds in where() that a timed-out wait mentions
 _logger: Final = logging.getLogger("kalshi_feed")
 
 
@@ -43,7 +46,7 @@ class Following:
         engine: Engine,
         series: str | None,
         event: str | None,
-        where: Callable[[Market], bool],
+        where: _Chosen,
         want: Want,
         lifecycle: Want,
         follower: Follower | None,
@@ -99,7 +102,15 @@ class Following:
     @property
     def state(self) -> SubscriptionState:
         """PENDING until the markets are known and confirmed; otherwise as in SubscriptionState."""
-        state = self._subscription.state
+        self._engine.store.check_fork()
+        return self._state()
+
+    def _state(self) -> SubscriptionState:
+        state = self._subscription._state()
+        if state is SubscriptionState.CLOSED:
+            return state
+        if self._lifecycle.failed:
+            return SubscriptionState.FAILED
         is_pending = self._follower is not None and not self._follower.is_listed
         return SubscriptionState.PENDING if state is SubscriptionState.ACTIVE and is_pending else state
 
@@ -119,15 +130,21 @@ class Following:
                 raise FeedClosedError("it was ended by unsubscribe()")
             return ((follower is None or follower.is_listed) and requests.confirmed(self._want)) or None
 
-        self._engine.store.wait(check, timeout, lambda: f"the markets of {self._subject} are not known yet")
+        def missing() -> str:
+            text = f"the markets of {self._subject} are not known yet"
+            if follower is None or follower.is_listed:
+                text = f"the exchange has not confirmed the markets of {self._subject}"
+            seconds = self._where.running_for
+            return f"where() has been running for {seconds:.0f} s" if seconds > _SLOW else text
+
+        self._engine.store.wait(check, timeout, missing)
         return self
 
     def unsubscribe(self) -> None:
         """Stop following, and unsubscribe from its markets. Idempotent; other subscriptions stay."""
         self._engine.check()
         if self._follower is not None:
-            self._engine.companions.pop(self._follower, None)
-            self._follower.stop()
+            self._follower.end()  # and close() waits for it, until another follow() finds that it is over
         for want in (self._want, self._lifecycle):
             self._engine.requests.unsubscribe(want)
 
@@ -145,8 +162,9 @@ class Following:
         return f"the series {self._series}" if self._event is None else f"the event {self._event}"
 
     def __repr__(self) -> str:
-        count = len(self.market_tickers)
-        return f"<Following {self._subject}, {count} market{'' if count == 1 else 's'}, {self.state.value}>"
+        count = len(self._want.keys) if self._follower is not None else len(self.market_tickers)
+        markets = f"{count} market{'' if count == 1 else 's'}"
+        return f"<Following {self._subject}, {markets}, {self._state().value}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a Following belongs to its feed and cannot be pickled or copied")
@@ -187,10 +205,13 @@ def follow(
         )
     if where is not None and not callable(where):
         raise ConfigurationError(f"where must be a function of a Market, not {type(where).__name__}")
-    chosen = _Chosen(engine, where) if where is not None else _every
+    chosen = _Chosen(engine, where)
     want, lifecycle = Want(channels, "market_tickers", (), {}), Want((LIFECYCLE,), None, (), {})
+    others = [one for one in tuple(engine.companions) if isinstance(one, Follower)]
     follower = None
     if not engine.store.is_past:
+        news = others[0].news if others else News()
+        news.is_shared = bool(others)
         roster = Roster(series=series, event=event, lead=lead, linger=linger, limit=limit, where=chosen)
         follower = Follower(
             engine,
@@ -199,15 +220,23 @@ def follow(
             lambda rest: _listed(rest, series, event),
             want,
             lifecycle,
-            engine.thread_name("follow"),
+            news,
         )
-    engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
-    engine.requests.subscribe(lifecycle)
-    if follower is not None:
-        engine.companions[follower] = None
-        if engine.is_running:
-            follower.start()
-    return Following(engine, series, event, chosen, want, lifecycle, follower)
+    following = Following(engine, series, event, chosen, want, lifecycle, follower)
+    try:
+        engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
+        engine.requests.subscribe(lifecycle)
+        if follower is not None:
+            for other in others:
+                if other.is_over:
+                    engine.companions.pop(other, None)
+            engine.companions[follower] = None
+            if engine.is_running:
+                follower.start()
+    except BaseException:  # no thread can be started, or Ctrl-C: nothing is left behind
+        following.unsubscribe()
+        raise
+    return following
 
 
 def _listed(rest: Rest, series: str | None, event: str | None) -> Iterator[Market]:
@@ -229,19 +258,25 @@ def _rest_of(engine: Engine, given: Rest | None) -> Callable[[], tuple[Rest, boo
     return lambda: (Rest(url=url, ssl_context=context), True)
 
 
-def _every(market: Market) -> bool:
-    return True
-
-
 class _Chosen:
-    """The user's where(), as a function that does not raise. Used by one thread at a time."""
+    """The user's where(), as a function that does not raise. Called by one thread at a time."""
 
-    def __init__(self, engine: Engine, where: Callable[[Market], object]) -> None:
+    def __init__(self, engine: Engine, where: Callable[[Market], object] | None) -> None:
         self._engine = engine
         self._where = where
+        self._since: float | None = None  # when the call that runs began (time.monotonic())
         self._is_logged = False
 
+    @property
+    def running_for(self) -> float:
+        """The seconds since the call that runs began; 0 if none does. Any thread."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     def __call__(self, market: Market) -> bool:
+        if self._where is None:
+            return True
+        self._since = time.monotonic()
         try:
             return bool(self._where(market))
         except Exception as error:
@@ -251,3 +286,5 @@ class _Chosen:
                 log_safely(_logger, logging.ERROR, "%s", text, error=error)
             self._engine.report_fault("callback", text, error)
             return False
+        finally:
+            self._since = None

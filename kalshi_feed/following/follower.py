@@ -9,8 +9,12 @@ are in a recording, while this module does not run in a replay.
 Requests over REST run one after the other on short-lived threads ``kalshi-feed-rest``, because each may take
 many seconds; they only put their answer into a queue. A list is asked for as soon as the exchange has
 confirmed the lifecycle channel on a new connection, because messages may have been missed before; after a
-gap; and every five minutes. A second request asks by name for the markets that are on none of its lists.
-While REST fails, messages and the clock go on by themselves.
+gap; after a defect of our own; and every five minutes. A second request asks by name for the markets that are
+on none of its lists. While REST fails, messages and the clock go on by themselves.
+
+A run lasts from start() until stop(), or until the feed has ended, which ends its stream: start() may come
+too late, after a close() in a signal handler. The next run waits for the end of the one before, because there
+is one roster.
 """
 
 from __future__ import annotations
@@ -18,18 +22,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .. import greenlets
+from ..connection.redaction import detach
 from ..dispatch import MessageStream
 from ..engine.engine import Engine
 from ..errors import FeedClosedError, KalshiFeedError, RestError, WaitTimeout
-from ..events import Gap
-from ..messages import MarketLifecycle
+from ..events import Gap, MarketStep
+from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market
 from ..session.wanted import Want
 from ..threads import ServiceThread, log_safely
-from .roster import Roster
+from .news import News
+from .roster import Change, Roster
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -41,10 +48,13 @@ LIST_EVERY: Final = 300.0  # seconds
 LEAST_BETWEEN: Final = 1.0  # seconds between two lists, however often the connection is lost
 FIRST_RETRY: Final = 5.0  # seconds after a list that failed, although Rest has tried again by itself
 LAST_RETRY: Final = 60.0
-_LOOK: Final = 0.1  # seconds between two looks at the clock
+_LOOK: Final = 0.1  # seconds between two looks at the clock, and at least between two at all markets
 _LEAST_SKEW: Final = 2.0  # seconds by which a clock may be off before that is taken into account
 _LEARNED_AT_ONCE: Final = 100  # markets; about half a millisecond
-_AFTER_DEFECT: Final = 1.0  # seconds
+_HEARD_AT_ONCE: Final = 1_000  # messages; about ten milliseconds
+_AFTER_DEFECT: Final = 1.0  # seconds, and twice as long after each one
+_LONGEST_AFTER_DEFECT: Final = 60.0
+_REST_GRACE: Final = 1.0  # seconds that close() waits for an answer from REST, which no one needs any more
 _logger: Final = logging.getLogger("kalshi_feed")
 
 ListedBy = Callable[["Rest"], Iterable[Market]]
@@ -56,7 +66,7 @@ class _Listing(NamedTuple):
 
     asked_at: float  # the exchange's time of the request, Unix seconds
     markets: list[Market]
-    error: KalshiFeedError | None
+    error: Exception | None
     is_list: bool  # otherwise the markets were asked for by name
 
 
@@ -75,7 +85,7 @@ class Follower:
         listed_by: ListedBy,
         want: Want,
         lifecycle: Want,
-        name: str,
+        news: News,
     ) -> None:
         self._engine = engine
         self._roster = roster
@@ -83,12 +93,14 @@ class Follower:
         self._listed_by = listed_by
         self._want = want
         self._lifecycle = lifecycle
-        self._name = name
+        self.news = news  # shared with the feed's other followers
+        self._name = engine.thread_name("follow")
         self.is_listed = False  # whether a list has been taken in since the beginning
         # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
         self._thread: ServiceThread | None = None
         self._stopping = True
         self._stream: MessageStream[MarketLifecycle] | None = None
+        self._events: MessageStream[EventLifecycle] | None = None
         self._rest: Rest | None = None
         self._closes_rest = False
         self._rest_thread: ServiceThread | None = None
@@ -100,6 +112,7 @@ class Follower:
         self._offset = self._wall_offset  # the same of the exchange's clock
         self._due = 0.0  # when the clock has something for the roster: the exchange's time
         self._looked_at = 0.0  # the exchange's time at the last look, which shows if a clock was set
+        self._advanced_at = 0.0  # the exchange's time at the last look at all markets
         self._list_at = float("inf")  # when to list (time.monotonic())
         self._listed_at = float("-inf")  # when the last list was asked for
         self._retry = FIRST_RETRY
@@ -107,37 +120,63 @@ class Follower:
         self._dropped = 0  # messages that the stream had dropped at the last look
         self._has_gap = False  # set by any thread: messages are missing
         self._is_failing = False  # REST failed last time, and that was reported
+        self._pause = _AFTER_DEFECT  # seconds after the next defect
 
     # -- any thread ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Run from now on; see Companion."""
         with self._engine.store.lock:
-            if not self._stopping:
+            if not self._stopping or self._want.closed:
                 return
             before, self._stopping = self._thread, False
+            # first, so that the reader fills it first: an event is known before its markets
+            events = self._events = self._engine.dispatcher.stream("event_lifecycle")
             stream = self._stream = self._engine.dispatcher.stream(LIFECYCLE)
-            self._thread = thread = ServiceThread(lambda: self._run(stream, before), self._name)
+            self._thread = thread = ServiceThread(lambda: self._run(stream, events, before), self._name)
+        self._engine.dispatcher.off(self._on_gap)  # of a run that has ended by itself
         self._engine.dispatcher.register(Gap, self._on_gap)
         thread.start()
 
     def stop(self) -> None:
         """Ask the threads to end; see Companion."""
-        stream, rest = self._stream, self._rest
+        streams, rest = (self._stream, self._events), self._rest
         self._stopping = True
         self._engine.troubles.pop(self, None)
         self._engine.dispatcher.off(self._on_gap)
-        if stream is not None:
-            stream.close()
+        for stream in streams:
+            if stream is not None:
+                stream.close()
         if rest is not None and self._closes_rest:
             rest.close()
 
+    def end(self) -> None:
+        """The user has unsubscribed: stop for good."""
+        self.stop()
+        with self._engine.store.lock:
+            self.news.forget(self._roster.tickers)
+
     def join(self, deadline: float) -> None:
         """Wait for the threads until ``deadline``; see Companion."""
-        me = ServiceThread.current()
-        for thread in (self._thread, self._rest_thread):
-            if thread is not None and thread is not me:
-                thread.join(max(deadline - time.monotonic(), 0.0))
+        me, thread, rest = ServiceThread.current(), self._thread, self._rest_thread
+        if thread is not None and thread is not me:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive() and greenlets.may_wait():
+                log_safely(
+                    _logger,
+                    logging.WARNING,
+                    "the thread %s has not ended in time, most likely because where() has not returned; "
+                    "abandoning it (daemon thread)",
+                    self._name,
+                )
+        if rest is not None:
+            rest.join(max(min(deadline - time.monotonic(), _REST_GRACE), 0.0))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was ended by unsubscribe(), and none of its threads is left."""
+        threads = (self._thread, self._rest_thread)
+        return self._want.closed and not any(thread and thread.is_alive() for thread in threads)
 
     def _on_gap(self, gap: Gap) -> None:
         if gap.channel == LIFECYCLE:
@@ -145,49 +184,83 @@ class Follower:
 
     # -- the follower's thread -------------------------------------------------------------------------------
 
-    def _run(self, stream: MessageStream[MarketLifecycle], before: ServiceThread | None) -> None:
+    def _run(
+        self,
+        stream: MessageStream[MarketLifecycle],
+        events: MessageStream[EventLifecycle],
+        before: ServiceThread | None,
+    ) -> None:
         if before is not None:
             before.join(None)
-        self._rest, self._closes_rest = self._make_rest()
         self._answers = deque()
         self._connection = None
         self._dropped = 0
-        while not (self._stopping or self._stream is not stream or self._engine.store.forked):
-            try:
-                self._step(stream)
-            except FeedClosedError:
-                break
-            except Exception as defect:
-                if self._stopping:
-                    break
-                log_safely(_logger, logging.ERROR, "defect in kalshi_feed, in follow()", error=defect)
-                self._engine.report_fault("defect", f"a defect in kalshi_feed, in follow(): {defect!r}")
-                time.sleep(_AFTER_DEFECT)
-        if self._closes_rest and self._rest is not None:
-            self._rest.close()
+        self._pause = _AFTER_DEFECT
+        try:
+            self._rest, self._closes_rest = self._make_rest()
+            while not (self._stopping or self._stream is not stream or self._engine.store.forked):
+                try:
+                    if not self._step(stream, events):
+                        break
+                except Exception as defect:
+                    self._report_defect(defect)
+        finally:
+            if self._closes_rest and self._rest is not None:
+                self._rest.close()
+            with self._engine.store.lock:
+                if self._stream is stream:
+                    self._stopping = True
 
-    def _step(self, stream: MessageStream[MarketLifecycle]) -> None:
-        """Wait for a message or the next look, and do all that is due."""
+    def _report_defect(self, defect: Exception) -> None:
+        """Report a defect of our own; go on after a while with a list, because something may be missing."""
+        if self._stopping:
+            return
+        log_safely(_logger, logging.ERROR, "defect in kalshi_feed, in follow()", error=defect)
+        text = f"a defect in kalshi_feed, in follow(): {defect!r}; please report it with the log's traceback"
+        self._engine.report_fault("defect", text, detach(defect))
+        self._has_gap = True
+        until, self._pause = time.monotonic() + self._pause, min(self._pause * 2, _LONGEST_AFTER_DEFECT)
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(_LOOK)
+
+    def _step(self, stream: MessageStream[MarketLifecycle], events: MessageStream[EventLifecycle]) -> bool:
+        """Wait for a message or the next look, and do all that is due; False if the feed has ended."""
         timeout, has_news = _LOOK, False
         try:
-            while True:
+            for _ in range(_HEARD_AT_ONCE):
                 message = stream.get(timeout)
+                self._hear(events)
                 has_news |= self._roster.heard(message, self._now())
                 timeout = 0.0
         except WaitTimeout:
             pass
-        now = self._now()
+        except KalshiFeedError:  # the end of the stream: the feed is closed, or has failed
+            return False
+        self._hear(events)
         while self._answers:
             self._take(self._answers.popleft())
-            now, has_news = self._now(), True
-        if has_news or now >= self._due or now < self._looked_at:
-            self._roster.advance(now)
+            has_news = True
+        now = self._now()
+        if has_news:  # during a burst of messages, not after each one
+            self._due = min(self._due, self._advanced_at + _LOOK)
+        if now >= self._due or now < self._looked_at:
             self._apply(now)
+        elif has_news:
+            self._report_news()
         self._looked_at = now
         self._look_at_connection(stream)
         if time.monotonic() >= self._list_at and not self._is_asking():
             self._list_at, self._listed_at = time.monotonic() + LIST_EVERY, time.monotonic()
             self._ask(self._listed_by, is_list=True)
+        return True
+
+    def _hear(self, events: MessageStream[EventLifecycle]) -> None:
+        """Take in what has come about events."""
+        try:
+            while True:
+                self._roster.heard_event(events.get(0.0))
+        except (WaitTimeout, FeedClosedError):
+            pass
 
     def _now(self) -> float:
         """The exchange's time, Unix seconds. It goes by the monotonic clock, which no one sets."""
@@ -201,21 +274,43 @@ class Follower:
         self._wall_offset = _wall_offset()
 
     def _apply(self, now: float) -> None:
-        """Report what is new, and then subscribe to what is wanted now."""
-        news = self._roster.take_news()
-        for begin in range(0, len(news), _LEARNED_AT_ONCE):  # the lock is not held for long
-            self._engine.learn_markets(news[begin : begin + _LEARNED_AT_ONCE])
+        """Let the clock go on, report what is new, and then subscribe to what is wanted now."""
+        over = self._roster.advance(now)
+        self._report_news()
+        if over:
+            with self._engine.store.lock:
+                self.news.forget(over)
+        self._advanced_at, self._due = now, self._roster.next_at()
         wanted = dict.fromkeys(self._roster.wanted(now))
         gone = [ticker for ticker in self._subscribed if ticker not in wanted]
         new = [ticker for ticker in wanted if ticker not in self._subscribed]
         if self._want.closed or self._stopping:
             return
+        # the store may have forgotten some of many that were announced
+        known = self._engine.store.markets
+        self._learn([Change(self._roster.market(t), None, None) for t in new if t not in known])
         if new:
             self._engine.requests.add_markets(self._want, new)
         if gone:
             self._engine.requests.delete_markets(self._want, gone)
         self._subscribed = wanted
-        self._due = self._roster.next_at(now)
+
+    def _report_news(self) -> None:
+        self._learn(self._roster.take_news())
+
+    def _learn(self, news: list[Change]) -> None:
+        for begin in range(0, len(news), _LEARNED_AT_ONCE):  # the lock is not held for long
+            self._engine.learn_markets(self._fresh(news[begin : begin + _LEARNED_AT_ONCE]))
+
+    def _fresh(self, news: list[Change]) -> Iterator[tuple[Market, MarketStep | None]]:
+        """What no other follow() has reported. learn_markets() iterates over it under the store's lock."""
+        for one in news:
+            if self._want.closed:
+                return
+            if self.news.is_new(one):
+                yield one.market, one.change
+            elif self._engine.store.markets.get(one.market.ticker) != one.market:
+                yield one.market, None
 
     def _look_at_connection(self, stream: MessageStream[MarketLifecycle]) -> None:
         """Ask for a list if messages may have been missed."""
@@ -245,15 +340,18 @@ class Follower:
 
         def ask() -> None:
             markets: list[Market] = []
-            error: KalshiFeedError | None = None
+            error: Exception | None = None
             try:
                 markets.extend(question(rest))
-            except KalshiFeedError as failed:
+            except Exception as failed:
                 error = failed
             answers.append(_Listing(asked_at, markets, error, is_list))
 
-        self._rest_thread = ServiceThread(ask, self._name.replace("-follow", "-rest"))
-        self._rest_thread.start()
+        self._rest_thread = thread = ServiceThread(ask, self._engine.thread_name("rest"))
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left: as if REST had failed
+            answers.append(_Listing(asked_at, [], KalshiFeedError(str(error)), is_list))
 
     def _take(self, answer: _Listing) -> None:
         if answer.error is not None:
@@ -268,7 +366,6 @@ class Follower:
         if not answer.is_list:
             return
         if not self.is_listed:
-            self._roster.advance(now)
             self._apply(now)
             self.is_listed = True
             self._engine.wake()
@@ -276,10 +373,12 @@ class Follower:
         if tickers:
             self._ask(lambda rest: rest.markets(tickers=tickers), is_list=False)
 
-    def _failed(self, error: KalshiFeedError) -> None:
+    def _failed(self, error: Exception) -> None:
         """Try again later, and report the first of several failures."""
         if self._stopping:
             return
+        if not isinstance(error, KalshiFeedError):
+            raise error  # a defect
         self._list_at = min(self._list_at, time.monotonic() + self._retry)
         if not self.is_listed:
             self._engine.troubles[self] = f"the markets of {self._roster.subject} cannot be listed: {error}"

@@ -20,15 +20,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from ..events import MarketStep
-from ..messages import MarketLifecycle
-from ..messages.listed import Market
+from ..messages import EventLifecycle, MarketLifecycle
+from ..messages.listed import Market, market_after
 
-__all__ = ["STEPS", "Roster"]
+__all__ = ["STEPS", "Change", "Roster"]
 
 STEPS: Final[tuple[MarketStep, ...]] = ("announced", "opened", "closed", "determined", "settled")
 _ANNOUNCED, _OPENED, _CLOSED, _DETERMINED, _SETTLED = range(5)
@@ -64,7 +64,16 @@ _QUOTES: Final[dict[str, Any]] = dict.fromkeys(
 _LATE: Final = 5.0  # seconds by which a list may be older than its request, and a clock be wrong
 MOST_ASKED: Final = 1_000  # closed markets whose outcome is asked for at a time
 _REMEMBERED: Final = 60.0  # seconds after it is settled, in case an old list still has it
-KEPT_CLOSED: Final = 2_000  # closed markets that are waited for until they are settled; then the oldest go
+_MOST_EVENTS: Final = 1_000  # events of the series that are not named after it; then the oldest go
+KEPT_CLOSED: Final = 10_000  # closed markets that are waited for until they are settled; then the oldest go
+
+
+class Change(NamedTuple):
+    """What is new about a market. Immutable."""
+
+    market: Market
+    change: MarketStep | None  # None: only the description differs
+    cause: MarketLifecycle | None  # the message that said so; None: REST or the clock
 
 
 class _Followed:
@@ -73,6 +82,7 @@ class _Followed:
     __slots__ = (
         "close_at",
         "closed_at",
+        "due",
         "heard_at",
         "is_chosen",
         "is_paused",
@@ -91,6 +101,7 @@ class _Followed:
         self.heard_at = -math.inf  # when the last lifecycle message came
         self.closed_at = math.inf  # when it closed; linger counts from here
         self.over_at = math.inf  # when it was found to be settled
+        self.due = -math.inf  # when the clock has something for it
         self.set(market)
 
     def set(self, market: Market) -> None:
@@ -127,16 +138,25 @@ class Roster:
         self._limit = limit
         self._where = where
         self._followed: dict[str, _Followed] = {}
-        self._news: list[tuple[Market, MarketStep | None]] = []
+        self._events: dict[str, None] = {}  # of the series, although their tickers begin otherwise
+        self._advanced_at = -math.inf  # the time of the last advance()
+        self._news: list[Change] = []
+        self._cause: MarketLifecycle | None = None  # the message that is being taken in
 
     def __len__(self) -> int:
         return len(self._followed)
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """All its markets, wanted or not. Any thread."""
+        return tuple(self._followed)
 
     # -- what comes in ---------------------------------------------------------------------------------------
 
     def listed(self, markets: Iterable[Market], asked_at: float, now: float) -> None:
         """Take in markets from REST, which was asked at ``asked_at``."""
         for market in markets:
+            market = self._in_series(market)
             known = self._followed.get(market.ticker)
             step = _STEP_OF_STATUS.get((market.status or "").lower())
             if known is None:
@@ -165,8 +185,20 @@ class Roster:
             self._change(known, market, now, step)
             self._see_pause(known, market)
 
+    def heard_event(self, message: EventLifecycle) -> None:
+        """Take in the message about an event, which comes before those about its markets."""
+        if self._series is not None and message.series_ticker == self._series and message.event_ticker:
+            self._keep_event(message.event_ticker)
+
     def heard(self, message: MarketLifecycle, now: float) -> bool:
         """Take in a lifecycle message; return whether it is about a market of this roster."""
+        self._cause = message
+        try:
+            return self._heard(message, now)
+        finally:
+            self._cause = None
+
+    def _heard(self, message: MarketLifecycle, now: float) -> bool:
         ticker = message.market_ticker
         if not ticker:
             return False
@@ -174,14 +206,15 @@ class Roster:
         if known is None:
             if message.event_type != "created" or not self._is_ours(message):
                 return False
-            known = self._followed[ticker] = _Followed(_after(Market(ticker=ticker), message))
+            market = self._in_series(market_after(Market(ticker=ticker), message))
+            known = self._followed[ticker] = _Followed(market)
             known.heard_at = now
             self._choose(known)
             self._look(known, now, None)
             return True
         known.heard_at = now
         step = {"determined": _DETERMINED, "settled": _SETTLED}.get(message.event_type or "")
-        market = _after(known.market, message)
+        market = market_after(known.market, message)
         if step is not None:
             market = replace(market, status=_STATUS[step])
         self._change(known, market, now, step)
@@ -189,23 +222,26 @@ class Roster:
             self._pause(known, message.event_type == "deactivated")
         return True
 
-    def advance(self, now: float) -> None:
-        """Let the clock open and close markets, and forget those that are over."""
-        for known in self._followed.values():
-            self._look(known, now, None)
-        over = [
-            ticker
-            for ticker, one in self._followed.items()
-            if now >= one.over_at + _REMEMBERED and not self._lingers(one, now)
-        ]
-        closed = [t for t, one in self._followed.items() if one.step in (_CLOSED, _DETERMINED)]
-        for ticker in over + closed[:-KEPT_CLOSED]:
-            del self._followed[ticker]
+    def advance(self, now: float) -> list[str]:
+        """Let the clock open and close markets; forget those that are over, and return them."""
+        is_set_back, self._advanced_at = now < self._advanced_at, now
+        over = []
+        for ticker, known in self._followed.items():
+            if known.due <= now or is_set_back:
+                self._look(known, now, None)
+                if now >= known.over_at + _REMEMBERED and not self._lingers(known, now):
+                    over.append(ticker)
+        if len(self._followed) > KEPT_CLOSED:
+            closed = [t for t, one in self._followed.items() if one.step in (_CLOSED, _DETERMINED)]
+            over += closed[:-KEPT_CLOSED]
+        for ticker in over:
+            self._followed.pop(ticker, None)
+        return over
 
     # -- what comes of it ------------------------------------------------------------------------------------
 
-    def take_news(self) -> list[tuple[Market, MarketStep | None]]:
-        """Hand over what is new about the chosen markets, in order. None: only the description differs."""
+    def take_news(self) -> list[Change]:
+        """Hand over what is new about the chosen markets, in order."""
         news, self._news = self._news, []
         return news
 
@@ -225,20 +261,13 @@ class Roster:
                 found.append(one.market.ticker)
         return found
 
-    def next_at(self, now: float) -> float:
+    def market(self, ticker: str) -> Market:
+        """What is known about a wanted market. Raises KeyError for one that is not known."""
+        return self._followed[ticker].market
+
+    def next_at(self) -> float:
         """When advance() and wanted() have something new, if nothing comes in; inf for never."""
-        found = math.inf
-        for one in self._followed.values():
-            for at in (
-                one.open_at - self._lead,
-                one.open_at,
-                one.close_at - self._lead,
-                one.close_at,
-                one.closed_at + self._linger,
-            ):
-                if now < at < found:
-                    found = at
-        return found
+        return min((one.due for one in self._followed.values()), default=math.inf)
 
     def unlisted(self, listed: Iterable[str]) -> list[str]:
         """The markets that REST must be asked about by name, because they are not among ``listed``: those
@@ -262,7 +291,21 @@ class Roster:
         event = message.additional_metadata and message.additional_metadata.event_ticker
         if self._event is not None:
             return event == self._event
-        return (event or message.market_ticker or "").partition("-")[0] == self._series
+        return event in self._events or _series_in(event or message.market_ticker) == self._series
+
+    def _in_series(self, market: Market) -> Market:
+        """The market with its series, where that is not what its ticker says."""
+        if self._series is None or market.series_ticker == self._series:
+            return market
+        if market.event_ticker:
+            self._keep_event(market.event_ticker)
+        return replace(market, series_text=self._series)
+
+    def _keep_event(self, event: str) -> None:
+        if _series_in(event) != self._series:
+            self._events[event] = None
+            if len(self._events) > _MOST_EVENTS:
+                del self._events[next(iter(self._events))]
 
     def _lingers(self, known: _Followed, now: float) -> bool:
         return known.step >= _CLOSED and now < known.closed_at + self._linger
@@ -301,6 +344,23 @@ class Roster:
             for number in range(known.reported + 1, known.step + 1):
                 self._report(known, STEPS[number])
             known.reported = known.step
+        known.due = self._due(known, now)
+
+    def _due(self, known: _Followed, now: float) -> float:
+        """When the clock has something for this market next; inf for never."""
+        opens, closes = known.open_at, known.close_at
+        due = math.inf
+        for at in (
+            opens - self._lead,
+            opens,
+            closes - self._lead,
+            closes,
+            known.closed_at + self._linger,
+            known.over_at + _REMEMBERED,
+        ):
+            if now < at < due:
+                due = at
+        return due
 
     def _see_pause(self, known: _Followed, market: Market) -> None:
         """REST says whether trading is paused, while a market is open."""
@@ -318,7 +378,12 @@ class Roster:
 
     def _report(self, known: _Followed, change: MarketStep | None) -> None:
         if known.is_chosen:
-            self._news.append((known.market, change))
+            self._news.append(Change(known.market, change, self._cause))
+
+
+def _series_in(ticker: str | None) -> str:
+    """The series in the ticker of an event or market, as the exchange usually names them."""
+    return (ticker or "").partition("-")[0]
 
 
 def _differs(before: datetime | None, now: datetime | None) -> bool:
@@ -334,43 +399,3 @@ def _over(old: Market, new: Market) -> Market:
         if getattr(new, name) is None and (value := getattr(old, name)) is not None
     }
     return replace(new, **kept) if kept else new
-
-
-def _time(at: datetime | None) -> str | None:
-    """A time as REST writes it, so that both sources' descriptions compare as equal."""
-    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _after(market: Market, message: MarketLifecycle) -> Market:
-    """The market with what a lifecycle message says about it."""
-    known = {
-        "open_time": _time(message.open_at),
-        "close_time": _time(message.close_at),
-        "result": message.result,
-        "settlement_value_dollars": message.settlement_value,
-        "settlement_ts": _time(message.settled_at),
-        "price_level_structure": message.price_level_structure or None,
-        "price_ranges": message.price_ranges,
-        "exchange_index": message.exchange_index,
-        "strike_type": message.strike_type,
-        "floor_strike": message.floor_strike,
-        "cap_strike": message.cap_strike,
-        "custom_strike_json": message.custom_strike_json,
-        "yes_sub_title": message.yes_sub_title,
-    }
-    about: Any = message.additional_metadata
-    if about is not None:
-        known |= {
-            "event_ticker": about.event_ticker,
-            "title": about.title or about.name,
-            "yes_sub_title": about.yes_sub_title,
-            "no_sub_title": about.no_sub_title,
-            "rules_primary": about.rules_primary,
-            "can_close_early": about.can_close_early,
-            "expected_expiration_time": _time(about.expected_expiration_at),
-            "strike_type": about.strike_type,
-            "floor_strike": about.floor_strike,
-            "cap_strike": about.cap_strike,
-            "custom_strike_json": about.custom_strike_json,
-        }
-    return replace(market, **{name: value for name, value in known.items() if value is not None})

@@ -28,10 +28,10 @@ from .flat import (
     part_object,
     read_part,
 )
-from .lifecycle import PriceRange
+from .lifecycle import MarketLifecycle, MultivariateMarketLifecycle, PriceRange
 from .plain import shown_fields
 
-__all__ = ["Market", "Record", "market_in", "market_json", "record_in"]
+__all__ = ["Market", "Record", "market_after", "market_in", "market_json", "record_in"]
 
 _R = TypeVar("_R", bound="Record")
 
@@ -204,3 +204,46 @@ def record_in(cls: type[_R], wire: Mapping[str, Any], needed: str | None) -> _R:
     """Return the record in a JSON object, which must have the key ``needed``. Raises ValueError."""
     record, rest = read_part(cls, wire, needed)
     return replace(record, extra_json=json_text(rest)) if rest else record
+
+
+def market_after(market: Market, message: MarketLifecycle | MultivariateMarketLifecycle) -> Market:
+    """The market with what a lifecycle message says about it."""
+    known: dict[str, Any] = {
+        "open_time": _time(message.open_at),
+        "close_time": _time(message.close_at),
+        "result": message.result,
+        "settlement_value_dollars": message.settlement_value,
+        "settlement_ts": _time(message.settled_at),
+        "price_level_structure": message.price_level_structure or None,
+        "exchange_index": message.exchange_index,
+    }
+    if isinstance(message, MarketLifecycle):
+        known |= {
+            "price_ranges": message.price_ranges,
+            "strike_type": message.strike_type,
+            "floor_strike": message.floor_strike,
+            "cap_strike": message.cap_strike,
+            "custom_strike_json": message.custom_strike_json,
+            "yes_sub_title": message.yes_sub_title,
+        }
+    about: Any = message.additional_metadata
+    if about is not None:
+        known |= {
+            "event_ticker": about.event_ticker,
+            "title": about.title or about.name,
+            "yes_sub_title": about.yes_sub_title,
+            "no_sub_title": about.no_sub_title,
+            "rules_primary": about.rules_primary,
+            "can_close_early": about.can_close_early,
+            "expected_expiration_time": _time(about.expected_expiration_at),
+            "strike_type": about.strike_type,
+            "floor_strike": about.floor_strike,
+            "cap_strike": about.cap_strike,
+            "custom_strike_json": about.custom_strike_json,
+        }
+    return replace(market, **{name: value for name, value in known.items() if value is not None})
+
+
+def _time(at: datetime | None) -> str | None:
+    """A time as REST writes it, so that both sources' descriptions compare as equal."""
+    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -27,7 +27,7 @@ frame's number is accepted whatever it is, unless it is below `floor`, and the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -74,7 +74,8 @@ class Session:
 
     ``books`` holds the book of every wanted market; users change ``wanted`` between two calls.
     ``listen_only``: the commands are another program's, see ListenOnly. ``strict=False``: missing seqs mean
-    nothing, because only some of the frames were recorded. ``asks_again``: see UnknownMarkets.
+    nothing, because only some of the frames were recorded. ``asks_again``: see UnknownMarkets. ``describe``
+    gets what is said about markets.
     """
 
     def __init__(
@@ -87,11 +88,13 @@ class Session:
         listen_only: bool = False,
         strict: bool = True,
         asks_again: bool = True,
+        describe: Callable[[MarketLifecycle | MultivariateMarketLifecycle], object] = lambda message: None,
     ) -> None:
         self._books = books
         self._wanted = wanted
         self._timing = timing or Timing()
         self._strict = strict
+        self._describe = describe
         self.decoder = Decoder(use_yes_price)
         self._connected_at: float | None = None  # None: no connection
         self._replies_repeat = False  # whether this exchange's replies repeat the last seq, see the module
@@ -345,6 +348,7 @@ class Session:
                 self.cross_check.compare(message, now)
             elif isinstance(message, (MarketLifecycle, MultivariateMarketLifecycle)):
                 self.unknown_markets.announced(message)
+                self._describe(message)
             self.left_out.unread_amount(message, now)
 
     def _reply(self, message: Ok | Unsubscribed | ErrorMessage, now: float) -> None:

@@ -57,7 +57,7 @@ D = Decimal
 
 def test_public_names() -> None:
     promised = {
-        "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "OrderBook", "BookView", "Level", "FeedState",  # noqa: E501
+        "KalshiFeed", "Credentials", "ReconnectPolicy", "Subscription", "Following", "OrderBook", "BookView", "Level", "FeedState",  # noqa: E501
         "FeedStats", "Stalls", "Health", "StateChange", "Gap", "GapFilled", "Lagged", "MarketChange", "FeedFault", "PRODUCTION_URL", "DEMO_URL",  # noqa: E501
         "KalshiFeedError", "ConfigurationError", "CredentialsError", "ConnectionFailed", "HandshakeRejected",
         "AuthenticationError", "TLSError", "ProxyError", "ConnectionLost", "ProtocolError", "SubscriptionError",  # noqa: E501

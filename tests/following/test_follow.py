@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,6 @@ from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
 SERIES = "KXSIM15M"
-
-
-@pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    with Exchange(key_type="ed25519") as running:
-        running.rest_tier = None
-        yield running
-
-
-@pytest.fixture
-def rest(exchange: Exchange) -> Iterator[Rest]:
-    with Rest(url=exchange.rest_url, ssl_context=exchange.ssl_context) as found:
-        yield found
-
-
-@pytest.fixture
-def feed(exchange: Exchange) -> Iterator[KalshiFeed]:
-    with KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as found:
-        yield found
 
 
 class Watch:
@@ -62,6 +43,7 @@ class Watch:
             self.undescribed.append(snapshot.market_ticker)
 
 
+@pytest.mark.slow
 def test_a_series_from_beginning_to_end(
     exchange: Exchange, feed: KalshiFeed, rest: Rest, tmp_path: Path
 ) -> None:
@@ -179,7 +161,8 @@ def create(exchange: Exchange, number: int, opens_in: int = 100, lasts: int = 90
 
 
 @pytest.mark.parametrize("how", ["lost", "disconnected"])
-def test_a_market_whose_message_was_lost_comes_from_rest(
+@pytest.mark.greenlets
+def test_S49_a_market_whose_message_was_lost_comes_from_rest(
     exchange: Exchange, feed: KalshiFeed, rest: Rest, how: str
 ) -> None:
     watch = Watch(feed)
@@ -197,7 +180,8 @@ def test_a_market_whose_message_was_lost_comes_from_rest(
     assert feed.book(missed).market == rest.market(missed)
 
 
-def test_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed: KalshiFeed) -> None:
+@pytest.mark.slow
+def test_S50_while_rest_fails_messages_and_the_clock_go_on(exchange: Exchange, feed: KalshiFeed) -> None:
     faults: list[Any] = []
     feed.on_error(faults.append)
     watch = Watch(feed)
@@ -240,3 +224,68 @@ def test_an_event_and_a_market_that_closes_early_and_opens_again(
     exchange.activate(ticker)
     wait_until(lambda: watch.steps[ticker][7:] == ["resumed"])
     assert other not in watch.steps and other not in watch.seen
+
+
+@pytest.mark.slow
+def test_R39_the_wall_clock_is_set_while_it_follows(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour forward, and then two back."""
+    watch = Watch(feed)
+    following = feed.follow(series=SERIES, lead=0.5, linger=0.2, rest=rest).wait(5)
+    ticker, real = create(exchange, 1, opens_in=2, lasts=1), time.time
+    opens = exchange.now_us() // 1_000_000 + 2
+    wait_until(lambda: watch.steps[ticker] == ["announced"])
+    for shift in (3600.0, -3600.0):
+        before = exchange.rest_requests["/markets"]
+        monkeypatch.setattr(time, "time", lambda shift=shift: real() + shift)
+        wait_until(lambda before=before: exchange.rest_requests["/markets"] > before)  # type: ignore[misc]
+    assert watch.steps[ticker] == ["announced"] and real() < opens + 0.5
+    wait_until(lambda: "opened" in watch.steps[ticker])
+    assert opens - 0.7 < real() < opens + 1.5
+    wait_until(lambda: "closed" in watch.steps[ticker] and not following.market_tickers)
+    assert opens + 0.3 < real() < opens + 3
+
+
+def test_S51_an_event_that_is_not_named_after_its_series(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    watch = Watch(feed)
+    feed.follow(series=SERIES, rest=rest).wait(5)
+    opens = exchange.now_us() // 1_000_000 + 2
+    for event, series in (("KXODD-1", SERIES), ("KXODD-2", "KXODD")):
+        exchange.create_event(event, series_ticker=series)
+        exchange.create_market(
+            f"{event}-A", event_ticker=event, open_ts=opens, close_ts=opens + 60, opened=False
+        )
+    wait_until(lambda: watch.seen["KXODD-1-A"] == ["snapshot"])
+    assert dict(watch.steps) == {"KXODD-1-A": ["announced"]}
+    assert exchange.rest_requests["/markets"] == 2  # it did not come from there
+
+
+def test_two_that_follow_the_same_market_report_each_change_once(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    """A series and one of its events; and one that follows again hears what is so already."""
+    watch = Watch(feed)
+    first = feed.follow(series=SERIES, linger=0.0, rest=rest).wait(5)
+    second = feed.follow(event=f"{SERIES}-26NOV30", channels="ticker", linger=0.0, rest=rest).wait(5)
+    tickers = [create(exchange, number, opens_in=1) for number in range(5)]
+    wait_until(lambda: all(watch.steps[ticker] == ["announced", "opened"] for ticker in tickers))
+    for ticker in tickers:
+        exchange.open_market(ticker, {"0.40": 10}, {"0.50": 10})
+        exchange.deactivate(ticker)
+        exchange.activate(ticker)
+    now = exchange.now_us() // 1_000_000
+    exchange.update_close(tickers[0], now)
+    wait_until(lambda: watch.steps[tickers[0]][2:] == ["paused", "resumed", "rescheduled", "closed"])
+    wait_until(lambda: first.market_tickers == second.market_tickers == tuple(tickers[1:]))
+    exchange.update_close(tickers[0], now + 900)
+    again = ["rescheduled", "opened"]
+    wait_until(lambda: watch.steps[tickers[0]][6:] == again and len(first.market_tickers) == 5)
+    wait_until(lambda: len(second.market_tickers) == 5)
+    assert watch.steps[tickers[1]][2:] == ["paused", "resumed"]
+    second.unsubscribe()
+    watch.steps.clear()
+    feed.follow(event=f"{SERIES}-26NOV30", rest=rest).wait(5)
+    wait_until(lambda: all(watch.steps[ticker] == ["announced", "opened"] for ticker in tickers))

@@ -49,28 +49,32 @@ def make(**options: Any) -> Roster:
     return Roster(**({"series": "KXB", "event": None, "lead": 5.0, "linger": 60.0} | options))
 
 
+def news(roster: Roster) -> list[tuple[Market, Any]]:
+    return [(one.market, one.change) for one in roster.take_news()]
+
+
 def changes(roster: Roster) -> list[Any]:
-    return [change for _, change in roster.take_news() if change is not None]
+    return [change for _, change in news(roster) if change is not None]
 
 
 def test_a_life_by_messages_and_the_clock() -> None:
     roster = make()
     assert roster.heard(created(), T - 100)
     assert changes(roster) == ["announced"] and roster.wanted(T - 100) == []
-    assert roster.next_at(T - 100) == T - 5
+    assert roster.next_at() == T - 5
     roster.advance(T - 5)
     assert roster.wanted(T - 5) == ["KXB-1"] and changes(roster) == []
-    assert roster.next_at(T - 5) == T
+    assert roster.next_at() == T
     roster.advance(T)
     assert changes(roster) == ["opened"]
     roster.advance(T + 900)
-    [(market, change)] = roster.take_news()
+    [(market, change)] = news(roster)
     assert (change, market.status, market.title, market.series_ticker) == ("closed", "closed", "B?", "KXB")
     assert roster.wanted(T + 959) == ["KXB-1"] and roster.wanted(T + 960) == []
-    assert roster.next_at(T + 900) == T + 960
+    assert roster.next_at() == T + 960
     roster.heard(message("determined", result="yes", settlement_value="1.0000"), T + 4000)
     roster.heard(message("settled", settled_ts=T + 4100), T + 4100)
-    (determined, first), (settled, second) = roster.take_news()
+    (determined, first), (settled, second) = news(roster)
     assert (first, determined.result, determined.status) == ("determined", "yes", "determined")
     assert (second, settled.result, settled.status) == ("settled", "yes", "finalized")
     assert settled.settlement_at == datetime.fromtimestamp(T + 4100, timezone.utc)
@@ -84,7 +88,7 @@ def test_what_is_open_when_it_begins() -> None:
     roster = make()
     old = [rest("KXB-0", "finalized", close_time=T - 100), rest("KXB-00", "active", close_time=T - 1)]
     roster.listed([*old, rest(), rest("KXB-2", "initialized", open_time=T + 900)], T + 10, T + 11)
-    assert [(m.ticker, c) for m, c in roster.take_news()] == [
+    assert [(m.ticker, c) for m, c in news(roster)] == [
         ("KXB-1", "announced"),
         ("KXB-1", "opened"),
         ("KXB-2", "announced"),
@@ -110,10 +114,10 @@ def test_lost_messages_come_from_rest() -> None:
     roster = make()
     roster.heard(created(), T - 100)
     roster.advance(T + 1000)
-    roster.take_news()
+    news(roster)
     assert roster.unlisted(["KXB-9"]) == ["KXB-1"] and roster.unlisted(["KXB-1"]) == []
     roster.listed([rest(status="determined", result="yes")], T + 1200, T + 1200)
-    [(market, change)] = [(m, c) for m, c in roster.take_news() if c]
+    [(market, change)] = [(m, c) for m, c in news(roster) if c]
     assert (change, market.result) == ("determined", "yes")
     roster.heard(message("settled"), T + 1300)
     assert changes(roster) == ["settled"] and roster.unlisted([]) == []
@@ -160,7 +164,7 @@ def test_an_old_list_does_not_contradict_a_message() -> None:
     roster.heard(message("deactivated", is_deactivated=True), T + 100)
     assert changes(roster) == ["announced", "opened", "rescheduled", "paused"]
     roster.listed([rest(title="new title")], T + 98, T + 101)  # asked before
-    [(market, change)] = roster.take_news()
+    [(market, change)] = news(roster)
     assert (change, market.title, market.status) == (None, "new title", "inactive")
     assert market.close_at == datetime.fromtimestamp(T + 1800, timezone.utc)
 
@@ -172,7 +176,7 @@ def test_an_old_list_brings_nothing_back() -> None:
     roster.heard(message("determined", result="yes"), T + 901)
     roster.heard(message("settled"), T + 902)
     roster.advance(T + 903)
-    roster.take_news()
+    news(roster)
     roster.listed([rest()], T + 899, T + 903)
     assert changes(roster) == [] and roster.wanted(T + 903) == []
 
@@ -182,15 +186,15 @@ def test_both_sources_describe_a_market_alike() -> None:
     roster = make()
     about = {"event_ticker": "KXB-1", "title": "B?", "floor_strike": 100.5, "custom_strike": {"who": "B"}}
     roster.heard(message("created", open_ts=T, close_ts=T + 900, additional_metadata=about), T - 100)
-    [(market, _)] = roster.take_news()
+    [(market, _)] = news(roster)
     assert (market.floor_strike, market.custom_strike) == (Decimal("100.5"), {"who": "B"})
     iso = {"open_time": "2027-01-15T08:00:00Z", "close_time": "2027-01-15T08:15:00Z"}
     wire = rest(status="initialized", **iso, custom_strike={"who": "B"}, volume_fp="3.00", unheard_of=1)
     wire = replace(wire, floor_strike=Decimal("100.5"))
     roster.listed([wire], T - 50, T - 50)
-    assert roster.take_news() == []
+    assert news(roster) == []
     roster.listed([replace(wire, rules_primary="New.")], T - 40, T - 40)
-    [(market, change)] = roster.take_news()
+    [(market, change)] = news(roster)
     assert (change, market.rules_primary, market.volume) == (None, "New.", Decimal(3))
 
 
@@ -200,7 +204,8 @@ def test_limit_lets_the_next_one_begin() -> None:
         roster.heard(created(f"KXB-{number}", T + 900 * number), T - 100)
     assert roster.wanted(T) == ["KXB-0"]
     assert roster.wanted(T + 894) == ["KXB-0"]
-    assert roster.next_at(T + 800) == T + 895
+    roster.advance(T + 800)
+    assert roster.next_at() == T + 895
     assert roster.wanted(T + 895) == ["KXB-0", "KXB-1"]
     roster.advance(T + 900)
     assert roster.wanted(T + 900) == ["KXB-0", "KXB-1"]
@@ -210,11 +215,11 @@ def test_limit_lets_the_next_one_begin() -> None:
 def test_where_may_change_its_mind() -> None:
     roster = make(where=lambda market: (market.volume or 0) > 10)
     roster.listed([rest(volume_fp="5.00")], T, T)
-    assert roster.take_news() == [] and roster.wanted(T) == []
+    assert news(roster) == [] and roster.wanted(T) == []
     roster.listed([rest(volume_fp="15.00")], T + 300, T + 300)
     assert changes(roster) == ["announced", "opened"] and roster.wanted(T + 300) == ["KXB-1"]
     roster.listed([rest(volume_fp="10.00")], T + 600, T + 600)
-    assert roster.take_news() == [] and roster.wanted(T + 600) == []
+    assert news(roster) == [] and roster.wanted(T + 600) == []
 
 
 @pytest.mark.parametrize(
@@ -231,6 +236,16 @@ def test_only_its_own_markets(options: dict[str, Any], is_ours: bool) -> None:
     assert roster.heard(created(), T) is is_ours
     assert not roster.heard(message("determined", "KXB-2"), T)
     assert len(roster) == is_ours
+
+
+def test_a_list_shows_which_events_belong_to_the_series() -> None:
+    """Their later markets are known from their messages, and the series is what was asked for."""
+    roster = make()
+    roster.listed([rest("ODD-1-A", event_ticker="ODD-1")], T, T)
+    about = {"event_ticker": "ODD-1"}
+    assert roster.heard(message("created", "ODD-1-B", open_ts=T, additional_metadata=about), T + 1)
+    assert {market.series_ticker for market, _ in news(roster)} == {"KXB"}
+    assert not roster.heard(message("created", "ODD-2-A", additional_metadata={"event_ticker": "ODD-2"}), T)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

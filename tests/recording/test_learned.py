@@ -74,6 +74,35 @@ def test_learned_live_and_in_the_replay(tmp_path: Path) -> None:
     assert replay.book("KXA-1-T2").market == market
 
 
+def test_a_lifecycle_channel_describes_markets_too(tmp_path: Path) -> None:
+    """Without follow(), live and in the replay."""
+    path = tmp_path / "heard.ndjson"
+    with (
+        Exchange(key_type="ed25519") as exchange,
+        KalshiFeed(exchange.credentials, url=exchange.url, ssl_context=exchange.ssl_context) as feed,
+    ):
+        feed.record(path)
+        feed.subscribe("market_lifecycle_v2").wait(5)
+        closes = exchange.now_us() // 1_000_000 + 900
+        exchange.create_market("KXA-1-T2", event_ticker="KXA-1", title="A, or not?", close_ts=closes)
+        book = feed.book("KXA-1-T2")
+        wait_until(lambda: book.market is not None and book.market.title)
+        first = book.market
+        assert first is not None and first.close_at is not None and first.close_at.timestamp() == closes
+        exchange.settle("KXA-1-T2")
+        exchange.determine("KXA-1-T2", "yes")
+        wait_until(lambda: book.market is not None and book.market.result)
+        last = book.market
+        assert last is not None and (last.status, last.title) == ("determined", "A, or not?")
+
+    replay = KalshiFeed.replay(path)
+    seen: list[Market | None] = []
+    replay.on_lifecycle(lambda message: seen.append(replay.book("KXA-1-T2").market))
+    with replay:
+        replay.run_forever()
+    assert seen[0] == first and seen[-1] == last
+
+
 def test_descriptions_are_forgotten_unless_their_book_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_LEAST_MARKETS", 10)
     books = store.BookStore()

@@ -30,6 +30,7 @@ DERIVABLE: dict[str, dict[str, str]] = {
         "_books": "the store's, which are restored before",
         "_wanted": "the user requests'",
         "_timing": "an argument",
+        "_describe": "an argument",
         "_strict": "an argument",
         "decoder": "has no state but use_yes_price, an argument that the recording's header holds",
         "output": "below",

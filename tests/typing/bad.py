@@ -10,6 +10,7 @@ from kalshi_feed import (
     MessageStream,
     OrderbookDelta,
     StateChange,
+    Subscription,
     Ticker,
     Trade,
 )
@@ -44,6 +45,7 @@ def registrations(feed: KalshiFeed) -> None:
     feed.on_index(traded)  # refused
     feed.on_message(traded)  # refused
     feed.on_market(changed)  # refused
+    feed.on_gap_filled(changed)  # refused
     feed.on_state(viewed)  # refused
     feed.on_gap(changed)  # refused
     feed.on_lagged(changed)  # refused
@@ -70,6 +72,16 @@ def waits(feed: KalshiFeed) -> None:
         _ = trade.fee  # refused
     gap: Gap = feed.messages("orderbook_delta").get()  # refused
     del fill, stream, gap
+
+
+def follow(feed: KalshiFeed) -> None:
+    feed.follow(series=["A", "B"])  # refused
+    feed.follow(series="A", where=traded)  # refused
+    feed.follow(series="A", limit="10")  # refused
+    feed.follow("A")  # refused
+    following: Subscription = feed.follow(series="A")  # refused
+    _ = feed.book("A").market.title  # refused
+    del following
 
 
 def sides(feed: KalshiFeed, delta: OrderbookDelta, ticker: Ticker, name: str) -> None:

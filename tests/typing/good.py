@@ -12,12 +12,16 @@ from kalshi_feed import (
     BookView,
     FeedFault,
     Fill,
+    Following,
+    GapFilled,
     KalshiFeed,
     KalshiFeedError,
     Level,
+    MarketChange,
     Message,
     MessageStream,
     OrderbookDelta,
+    SubscriptionState,
     Trade,
     UnknownMessage,
 )
@@ -64,8 +68,35 @@ def registrations(feed: KalshiFeed) -> None:
     @feed.on_error
     def failed(fault: FeedFault) -> None: ...
 
+    @feed.on_market
+    def happened(change: MarketChange) -> None:
+        assert_type(change.market, Market)
+        if change.change == "settled" and change.market.close_at is not None:
+            assert_type(change.market.close_at, datetime)
+
+    @feed.on_gap_filled
+    def filled_again(gap: GapFilled) -> None:
+        assert_type(gap.complete, bool)
+
 
 def told(message: Communication) -> None: ...
+
+
+def follow(feed: KalshiFeed, rest: Rest) -> None:
+    following = feed.follow(
+        series="KXBTC15M",
+        channels="ticker",
+        where=lambda market: market.volume,
+        lead=5,
+        limit=10,
+        rest=rest,
+    )
+    assert_type(following.wait(5), Following)
+    assert_type(following.state, SubscriptionState)
+    for market in following.markets.values():
+        assert_type(market, Market)
+    assert_type(feed.book(following.market_tickers[0]).market, Market | None)
+    feed.follow(event="KXBTC15M-1", channels=["trade"], limit=None).unsubscribe()
 
 
 def waits(feed: KalshiFeed, kind: str) -> None:

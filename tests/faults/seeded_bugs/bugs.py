@@ -17,6 +17,8 @@ DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
 MEMORY: Final = "tests/session/test_memory.py"
 REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
+ROSTER: Final = "tests/following/test_roster.py"
+FOLLOW: Final = "tests/following/test_follow.py::test_"
 INTERRUPTED: Final = (
     "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
 )
@@ -310,6 +312,49 @@ BUGS: Final = (
         "                    return\n            self._waits.hold()\n            self.turn([], now)\n",
         "            self._waits.hold()\n            self.turn(turn.payloads, now)\n",
         REPLAY,
+    ),
+    # following a series
+    Bug(
+        "a market's steps go back",
+        "following/roster.py",
+        "        known.step = max(known.step, reached)\n",
+        "        known.step = known.reported = reached\n",
+        ROSTER,
+    ),
+    Bug(
+        "an old list wins over a message",
+        "following/roster.py",
+        "            if known.heard_at >= asked_at - _LATE:\n",
+        "            if known.heard_at >= asked_at + _LATE:\n",
+        ROSTER,
+    ),
+    Bug(
+        "a market lingers from when its close is noticed",
+        "following/roster.py",
+        "            known.closed_at = min(now, max(known.close_at, now - self._linger))\n",
+        "            known.closed_at = now\n",
+        ROSTER,
+    ),
+    Bug(
+        "the next market waits until the limit has room",
+        "following/roster.py",
+        "            elif self._limit is None or one.close_at - self._lead <= now:\n",
+        "            elif self._limit is None:\n",
+        ROSTER,
+    ),
+    Bug(
+        "lifecycle messages that were lost are not listed",
+        "following/follower.py",
+        "        missed = self._has_gap or stream.dropped > self._dropped\n",
+        "        missed = stream.dropped > self._dropped\n",
+        FOLLOW + "S49_a_market_whose_message_was_lost_comes_from_rest[lost]",
+    ),
+    Bug(
+        "markets open and close by the wall clock",
+        "following/follower.py",
+        "        return time.monotonic() + self._offset\n",
+        "        return time.time() - self._wall_offset + self._offset\n",
+        FOLLOW + "R39_the_wall_clock_is_set_while_it_follows",
     ),
 )
 
