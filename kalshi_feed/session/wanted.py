@@ -178,10 +178,15 @@ class Wanted:
     def add_keys(
         self, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None = None
     ) -> list[str]:
-        """Add markets, or retry refused ones; return the newly wanted books' markets, as add() does."""
+        """Add markets, or retry refused ones; return the newly wanted books' markets, as add() does.
+
+        A channel that has failed goes on with these markets.
+        """
         new = []
-        for name in want.live_channels():
+        for name in () if want.closed else want.channels:
             if want.filters(name):
+                if name in want.failed and not self._rejoin(want, name):
+                    continue
                 want.forgive(name, keys)
                 new += self._hold(self.channels[name], want, keys, opened)
         want.keys.update(dict.fromkeys(keys))
@@ -266,6 +271,18 @@ class Wanted:
                     f"subscription per channel, so it cannot also be subscribed {_said(option, mine)}: "
                     "unsubscribe the other one first"
                 )
+
+    def _rejoin(self, want: Want, name: str) -> bool:
+        """Want a channel again on which all was refused; False if that contradicts another subscription."""
+        try:
+            self._check(want, name)
+        except ConfigurationError:
+            return False
+        channel = self.channels.setdefault(name, WantedChannel(name))
+        channel.wants[want] = None
+        channel.options = _options_of_all(channel)
+        want.failed.discard(name)
+        return True
 
     def _hold(
         self, channel: WantedChannel, want: Want, keys: Iterable[str], opened: Callable[[str], object] | None

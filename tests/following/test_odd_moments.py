@@ -239,3 +239,18 @@ def test_in_a_forked_child(exchange: Exchange, feed: KalshiFeed, rest: Rest) -> 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     ticker = create(exchange)
     wait_until(lambda: following.market_tickers == (ticker,))
+
+
+def test_a_market_that_is_refused_does_not_end_the_following(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest
+) -> None:
+    """Although it was the only one at the time, as it is in a series of 15 minutes."""
+    following = feed.follow(series=SERIES, channels="orderbook_delta", rest=rest).wait(5)
+    exchange.refuse_commands(26, "Market limit reached", "subscribe")
+    first = create(exchange, 1)
+    wait_until(lambda: following.error is not None)
+    assert following.state is SubscriptionState.FAILED
+    second = create(exchange, 2)
+    wait_until(lambda: following.sids)
+    assert [s["market_tickers"] for s in exchange.subscriptions if s["market_tickers"]] == [[second]]
+    assert following.state is SubscriptionState.ACTIVE and following.market_tickers == (first, second)

@@ -197,8 +197,19 @@ def test_an_error_stays_while_something_else_is_refused() -> None:
     error = SubscriptionError(26, "limit")
     wanted.refuse(BOOK, ("A", "B"), error)
     wanted.refuse("trade", ("A",), error)
-    assert wanted.add_keys(one, ["A"]) == []  # the failed channel is no longer wanted
-    assert one.error is error and keys(wanted, "trade") == {"A", "B"} and BOOK not in wanted.channels
+    assert one.failed == {BOOK} and BOOK not in wanted.channels
+    assert wanted.add_keys(one, ["A"]) == ["A"]  # the failed channel goes on with it
+    assert one.error is error and keys(wanted, "trade") == {"A", "B"} and keys(wanted) == {"A"}
+    assert not one.failed and one.live_channels() == (BOOK, "trade")
+
+
+def test_a_failed_channel_does_not_go_on_against_another_subscription() -> None:
+    wanted = Wanted()
+    one = want("ticker", "A")
+    wanted.add(one)
+    wanted.refuse("ticker", ("A",), SubscriptionError(26, "limit"))
+    wanted.add(Want(("ticker",), "market_ids", ("1",), {}))
+    assert wanted.add_keys(one, ["B"]) == [] and one.failed == {"ticker"} and keys(wanted, "ticker") == {"1"}
 
 
 def test_a_refusal_of_all_markets() -> None:
