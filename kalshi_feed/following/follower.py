@@ -36,7 +36,7 @@ from ..messages.listed import Market
 from ..session.wanted import Want
 from ..threads import ServiceThread, log_safely
 from .news import News
-from .roster import Change, Roster
+from .roster import MarketNews, Roster
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -288,7 +288,7 @@ class Follower:
             return
         # the store may have forgotten some of many that were announced
         known = self._engine.store.markets
-        self._learn([Change(self._roster.market(t), None, None) for t in new if t not in known])
+        self._learn([MarketNews(self._roster.market(t), None, None) for t in new if t not in known])
         if new:
             self._engine.requests.add_markets(self._want, new)
         if gone:
@@ -298,11 +298,11 @@ class Follower:
     def _report_news(self) -> None:
         self._learn(self._roster.take_news())
 
-    def _learn(self, news: list[Change]) -> None:
+    def _learn(self, news: list[MarketNews]) -> None:
         for begin in range(0, len(news), _LEARNED_AT_ONCE):  # the lock is not held for long
             self._engine.learn_markets(self._fresh(news[begin : begin + _LEARNED_AT_ONCE]))
 
-    def _fresh(self, news: list[Change]) -> Iterator[tuple[Market, MarketStep | None]]:
+    def _fresh(self, news: list[MarketNews]) -> Iterator[tuple[Market, MarketStep | None]]:
         """What no other follow() has reported. learn_markets() iterates over it under the store's lock."""
         for one in news:
             if self._want.closed:

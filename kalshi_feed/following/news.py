@@ -14,7 +14,7 @@ from typing import Final
 
 from ..events import MarketStep
 from ..messages import MarketLifecycle
-from .roster import STEPS, Change
+from .roster import STEPS, MarketNews
 
 __all__ = ["News"]
 
@@ -42,7 +42,7 @@ class News:
         # The last causes by identity, each with its message, so that it is not the identity of another one.
         self._caused: dict[tuple[int, MarketStep], MarketLifecycle] = {}
 
-    def is_new(self, news: Change) -> bool:
+    def is_new(self, news: MarketNews) -> bool:
         """Whether no follow() has reported this change; from now on one has."""
         market, change, cause = news
         if change is None:

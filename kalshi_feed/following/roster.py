@@ -28,7 +28,7 @@ from ..events import MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market, market_after
 
-__all__ = ["STEPS", "Change", "Roster"]
+__all__ = ["STEPS", "MarketNews", "Roster"]
 
 STEPS: Final[tuple[MarketStep, ...]] = ("announced", "opened", "closed", "determined", "settled")
 _ANNOUNCED, _OPENED, _CLOSED, _DETERMINED, _SETTLED = range(5)
@@ -68,7 +68,7 @@ _MOST_EVENTS: Final = 1_000  # events of the series that are not named after it;
 KEPT_CLOSED: Final = 10_000  # closed markets that are waited for until they are settled; then the oldest go
 
 
-class Change(NamedTuple):
+class MarketNews(NamedTuple):
     """What is new about a market. Immutable."""
 
     market: Market
@@ -140,7 +140,7 @@ class Roster:
         self._followed: dict[str, _Followed] = {}
         self._events: dict[str, None] = {}  # of the series, although their tickers begin otherwise
         self._advanced_at = -math.inf  # the time of the last advance()
-        self._news: list[Change] = []
+        self._news: list[MarketNews] = []
         self._cause: MarketLifecycle | None = None  # the message that is being taken in
 
     def __len__(self) -> int:
@@ -240,7 +240,7 @@ class Roster:
 
     # -- what comes of it ------------------------------------------------------------------------------------
 
-    def take_news(self) -> list[Change]:
+    def take_news(self) -> list[MarketNews]:
         """Hand over what is new about the chosen markets, in order."""
         news, self._news = self._news, []
         return news
@@ -378,7 +378,7 @@ class Roster:
 
     def _report(self, known: _Followed, change: MarketStep | None) -> None:
         if known.is_chosen:
-            self._news.append(Change(known.market, change, self._cause))
+            self._news.append(MarketNews(known.market, change, self._cause))
 
 
 def _series_in(ticker: str | None) -> str:
