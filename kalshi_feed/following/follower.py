@@ -286,11 +286,11 @@ class Follower:
         new = [ticker for ticker in wanted if ticker not in self._subscribed]
         if self._want.closed or self._stopping:
             return
-        # the store may have forgotten some of many that were announced
-        known = self._engine.store.markets
-        self._learn([MarketNews(self._roster.market(t), None, None) for t in new if t not in known])
         if new:
             self._engine.requests.add_markets(self._want, new)
+            # of many that were announced, the store has forgotten some; it keeps those that have a book
+            known = self._engine.store.markets
+            self._learn([MarketNews(self._roster.market(t), None, None) for t in new if t not in known])
         if gone:
             self._engine.requests.delete_markets(self._want, gone)
         self._subscribed = wanted

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kalshi_feed import ConfigurationError, KalshiFeed, MarketChange, SubscriptionState
+from kalshi_feed.books import store
 from kalshi_feed.following import Following
 from kalshi_feed.following.roster import STEPS
 from kalshi_feed.messages.listed import Market
@@ -289,3 +290,16 @@ def test_two_that_follow_the_same_market_report_each_change_once(
     watch.steps.clear()
     feed.follow(event=f"{SERIES}-26NOV30", rest=rest).wait(5)
     wait_until(lambda: all(watch.steps[ticker] == ["announced", "opened"] for ticker in tickers))
+
+
+def test_many_that_are_announced_at_once_are_described(
+    exchange: Exchange, feed: KalshiFeed, rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store keeps the newest descriptions only, and those of markets that have a book."""
+    monkeypatch.setattr(store, "_LEAST_MARKETS", 5)
+    feed._engine.store._most_markets = 10
+    watch = Watch(feed)
+    feed.follow(series=SERIES, lead=1.0, rest=rest).wait(5)
+    tickers = [create(exchange, number, opens_in=2) for number in range(30)]
+    wait_until(lambda: all(watch.seen[ticker] for ticker in tickers))
+    assert watch.undescribed == []
