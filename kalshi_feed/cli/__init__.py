@@ -1,10 +1,11 @@
 """The command ``kalshi-feed``: demo, watch, markets, check, record, replay, convert and exchange.
 
-Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets. Owns
-``main()``; nothing else is imported until it runs. Layers, downwards: commands > (demo, checking, storing,
-serve, recording_commands, finding) > recordings > watching > show > (terminal, render, changes, unknown,
-first_connection) > (monitor, ladder, lists, columns, notes, layout, keys, options,
-errors) > (model, access, subscribing, check, wording). Only ``__main__`` imports this package.
+Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets and for
+following series and events. Owns ``main()``; nothing else is imported until it runs. Layers, downwards:
+commands > (rolling, demo, checking, storing, serve, recording_commands, finding) > recordings > watching >
+show > (terminal, render, changes, watched, descriptions) > (followed, unknown, first_connection) > (monitor,
+ladder, lists, columns, notes, layout, keys, options, asking, errors) > (about, model, access, subscribing,
+check, wording). Only ``__main__`` imports this package.
 """
 
 from __future__ import annotations

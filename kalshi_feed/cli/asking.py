@@ -5,10 +5,12 @@ Owns which Rest is asked, and RestQuestion, one request on a thread of its own.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from ..connection.environment import REST_VARIABLE
 from ..errors import ConfigurationError, KalshiFeedError
 from .access import context_for, rest_url_for
 from .errors import Misused
@@ -30,7 +32,13 @@ def rest_for(*, env: str | None, url: str | None, rest_url: str | None, ca_file:
 
     Raises ConfigurationError, and Misused if the extra is not installed.
     """
-    return rest_of(rest_url_for(env, url, rest_url), context_for(ca_file))
+    try:
+        address = rest_url_for(env, url, rest_url)
+    except ConfigurationError as error:
+        if error.argument != REST_VARIABLE or os.environ.get(REST_VARIABLE):
+            raise
+        raise ConfigurationError(f"{error.problem}; or give --rest-url URL", REST_VARIABLE) from error
+    return rest_of(address, context_for(ca_file))
 
 
 def rest_of(url: str, ssl_context: ssl.SSLContext | None) -> Rest:

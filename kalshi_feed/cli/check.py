@@ -212,7 +212,7 @@ def _said(about: About) -> str:
     return f"{about.title} ({state})" if about.title else state
 
 
-def unknown_market(error: UnknownMarketError, endpoint: Endpoint, about: About | None) -> Step:
+def unknown_market(error: UnknownMarketError, endpoint: Endpoint, about: About | None = None) -> Step:
     """The snapshot's step for a market that the feed does not know; ``about`` is what REST says."""
     found = f"the exchange does not know the market {error.market_ticker}: its snapshot is empty"
     if about is not None:

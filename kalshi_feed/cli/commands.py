@@ -183,7 +183,7 @@ def watch(
 
     With --series or --event the markets change by themselves: those that open join, those that are over go to
     the end of the list and leave it a minute later. The first market of the list is shown until a key chooses
-    another one.
+    another one. Titles and times to close come over REST, if the extra rest is installed.
 
     \b
     Examples:

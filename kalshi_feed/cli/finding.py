@@ -16,7 +16,7 @@ import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
-from .about import about_of, is_over, title_of
+from .about import about_of, title_of
 from .asking import rest_for
 from .errors import Failed, reporting_errors
 from .model import counted, printable
@@ -197,8 +197,9 @@ def _contracts(volume: Decimal | None) -> str:
 
 def _time_left(market: Market, now: datetime) -> str:
     """ "in 14 min", or what has become of the market."""
-    if is_over(market, now):
-        return about_of(market, now).word
+    about = about_of(market, now)
+    if about.is_over or about.word == "paused":
+        return about.word
     if market.close_at is None:
         return market.status or "-"
     left = market.close_at - now

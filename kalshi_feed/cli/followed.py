@@ -29,6 +29,7 @@ _ADVICE: Final = {
     "series": "write the whole series' ticker, which is the first part of its markets' tickers",
     "event": "write the whole event's ticker, which is the first two parts of its markets' tickers",
 }
+_NO_ANSWER: Final = "REST had not answered yet"
 _ENVIRONMENTS: Final = "production and demo have different ones, and `kalshi-feed markets WORDS` finds them"
 
 
@@ -98,6 +99,7 @@ class Followed:
                 continue
             one.is_listed |= one.following.state is SubscriptionState.ACTIVE
             if not one.is_listed:
+                waiting.append(self._why_not_listed(one.following))
                 continue
             if not one.had_markets and self._rest is not None:
                 if one.question is None:
@@ -113,9 +115,15 @@ class Followed:
         """Raise Failed, with the last reason, if none of them was ever listed, and there is nothing else."""
         if self._alone and not any(one.is_listed or one.had_markets for one in self._all):
             error = self._error
-            why = in_own_terms(error) if isinstance(error, KalshiFeedError) else "REST had not answered yet"
+            why = in_own_terms(error) if isinstance(error, KalshiFeedError) else _NO_ANSWER
             subjects = " and ".join(subject_of(one) for one in self.followings)
             raise Failed(f"the markets of {subjects} could not be listed: {why}")
+
+    def _why_not_listed(self, following: Following) -> str:
+        error, subject = self._error, subject_of(following)
+        if isinstance(error, KalshiFeedError):
+            return f"the markets of {subject} could not be listed: {in_own_terms(error)}"
+        return f"asking for the markets of {subject}"
 
     def close(self) -> None:
         """Leave no question behind; the Rest has been closed."""

@@ -116,7 +116,7 @@ def _filtered(choice: Choice, wanted: str, market_tickers: Sequence[str]) -> Cho
     """With another filter, and the same market, if it still matches."""
     before, after = (matching(market_tickers, text) for text in (choice.wanted, wanted))
     chosen = before[choice.selected] if choice.selected < len(before) else ""
-    if choice.ticker and chosen in after:
+    if chosen in after and (choice.ticker or choice.wanted):  # chosen by a key, or by the filter before
         return replace(choice, wanted=wanted, selected=after.index(chosen), ticker=chosen)
     return replace(choice, wanted=wanted, selected=0, ticker="")
 

@@ -34,7 +34,10 @@ __all__ = ["NO_BOOK", "about_line", "ladder_lines", "quoted"]
 
 NO_BOOK = "no book: add --channel orderbook_delta"
 _IS_SETTLED = "it is over: its book is empty"
-_NO_OUTCOME = "no one can trade it anymore; its outcome is not known yet"
+_WHY_EMPTY = {
+    "closed": "no one can trade it anymore; its outcome is not known yet",
+    "not open": "no one can trade it yet: its book is empty",
+}
 _NARROWEST = 24  # columns of a ladder; a narrower terminal cuts its right end off
 _TOTALS = 72  # from this many columns on, a ladder has room for totals
 
@@ -52,9 +55,11 @@ def ladder_lines(screen: Screen, layout: Layout) -> list[Text]:
     lines = [_title(ladder, width)]
     if layout.about and not layout.right:
         lines.append(about_line(ladder.about, width))
-    if ladder.about is not None and ladder.about.is_over and not (ladder.asks or ladder.bids):
-        over = _IS_SETTLED if ladder.about.word.startswith("settled") else _NO_OUTCOME
-        return [*lines, Text(), *_wrapped(over, width)]
+    if ladder.about is not None and not (ladder.asks or ladder.bids):
+        word = ladder.about.word
+        why = _IS_SETTLED if word.startswith("settled") else _WHY_EMPTY.get(word)
+        if why is not None:
+            return [*lines, Text(), *_wrapped(why, width)]
     if ladder.status == "PENDING":
         return [*lines, Text(), *_wrapped(_waiting(screen), width)]
     if ladder.status == "UNKNOWN":

@@ -35,7 +35,7 @@ from .watching import ChangePrinter
 if TYPE_CHECKING:
     from ..rest import Rest
 
-__all__ = ["convert", "follow", "heard_nothing", "lines_of", "record", "replay"]
+__all__ = ["convert", "follow", "heard_nothing", "lines_of", "record", "replay", "report_fault"]
 
 _LOOK: Final = 0.1  # seconds between two looks
 _TERMINAL_PACE: Final = 0.5  # seconds between two lines of progress, each replacing the one before
@@ -97,7 +97,7 @@ def record(
 ) -> dict[str, Any]:
     """Record until Ctrl-C or for ``seconds``; returns the summary. ``rest``, which this closes, is needed for
     series and events. Raises KalshiFeedError."""
-    feed.on_error(_report_fault)
+    feed.on_error(report_fault)
     size = int(rotate_bytes) if rotate_bytes else None
     progress, begun = Progress(quiet), time.monotonic()
     watched = Watched(feed, subject, rest, say=progress.say)
@@ -212,7 +212,7 @@ def _where(recording: Recording, feed: KalshiFeed) -> str:
 def replay(feed: KalshiFeed, *, plain: bool, as_json: bool, view: bool) -> dict[str, Any]:
     """Play to the end or until Ctrl-C; returns the summary. Raises KalshiFeedError, and OSError if the output
     is closed."""
-    feed.on_error(_report_fault)
+    feed.on_error(report_fault)
     printer = ChangePrinter(feed, as_json=as_json) if plain or as_json else None
     monitor = Monitor(feed, (), f"replay of {feed.url}") if view else None
     progress, begun = Progress(plain or as_json or view), time.monotonic()
@@ -302,8 +302,9 @@ def _size(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-def _report_fault(fault: FeedFault) -> None:
-    if fault.kind == "recording":
+def report_fault(fault: FeedFault) -> None:
+    """Print what is wrong with the disk or with REST: nothing else says so."""
+    if fault.kind in ("recording", "rest"):
         click.echo(
             f"\n{printable(fault.message)}" if sys.stderr.isatty() else printable(fault.message), err=True
         )

@@ -14,7 +14,7 @@ from ..events import FeedState
 from ..feed import KalshiFeed
 from ..sinks import Batcher, SinkTrouble, open_sink
 from .model import counted, printable
-from .recordings import Progress, follow
+from .recordings import Progress, follow, report_fault
 from .subscribing import Subject
 from .watched import Watched
 
@@ -40,6 +40,7 @@ def store(
     sink = open_sink(address)
     progress, begun = Progress(quiet), time.monotonic()
     batcher = Batcher(sink, on_trouble=_report)
+    feed.on_error(report_fault)
     try:
         batcher.subscribe_to(feed)
         watched = Watched(feed, subject, rest, say=progress.say)

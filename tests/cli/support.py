@@ -15,6 +15,12 @@ from kalshi_feed.simulator import Exchange
 TOP = Path(__file__).parents[2]
 # another one has the package installed, see tests/samples/__main__.py
 PYTHON = os.environ.get("KALSHI_TESTS_PYTHON", sys.executable)
+WITHOUT = """
+import sys
+sys.modules[sys.argv.pop(1)] = None
+from kalshi_feed.cli import main
+sys.exit(main())
+"""  # a program that runs the command as if the package it is given first were not installed
 COMMAND = (PYTHON, "-W", "error", "-m", "kalshi_feed")
 
 

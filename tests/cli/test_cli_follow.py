@@ -20,8 +20,7 @@ from kalshi_feed.simulator import Exchange
 
 from .checks import CLEAN
 from .screens import needs_tmux, screen
-from .support import COMMAND, TOP, Access, environment
-from .test_cli_main import WITHOUT
+from .support import COMMAND, TOP, WITHOUT, Access, environment
 
 pytestmark = pytest.mark.slow
 SERIES = "KXROLL"
@@ -147,7 +146,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("watch", "--series", "KXA", "--channel", "market_lifecycle_v2"),
         "--series and --event need a channel of markets",
     ),
-    "no REST url": (("record", "--series", "KXA", "-o", "x.ndjson"), "KALSHI_REST_URL is not set"),
+    "no REST url": (("record", "--series", "KXA", "-o", "x.ndjson"), "or give --rest-url URL"),
     "a wrong one": (("watch", "--series", "KXA", "--rest-url", "ftp://x"), "--rest-url must start with https://"),
     "one for nothing": (
         ("record", "KX-A", "-o", "x.ndjson", "--rest-url", "https://x"),

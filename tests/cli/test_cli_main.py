@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import kalshi_feed as package
 from kalshi_feed.cli.commands import group
 
-from .support import TOP, environment, kalshi_feed
+from .support import TOP, WITHOUT, environment, kalshi_feed
 
 
 def test_version() -> None:
@@ -80,14 +80,6 @@ def test_contradictory_options_are_refused(pair: str) -> None:
         result = CliRunner().invoke(group, words, prog_name="kalshi-feed")
         assert result.exit_code == 2, result.output
         assert f"Error: {pair} contradict each other: give one of them\n" in result.output
-
-
-WITHOUT = """
-import sys
-sys.modules[sys.argv.pop(1)] = None
-from kalshi_feed.cli import main
-sys.exit(main())
-"""
 
 
 @pytest.mark.parametrize(

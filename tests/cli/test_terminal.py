@@ -40,6 +40,11 @@ def watch(access: Access, *more: str) -> str:
     return shlex.join([*COMMAND, "watch", *MARKETS, *access.options, *more])
 
 
+def head(lines: list[str]) -> str:
+    """What names the market; it goes down a line once something is known about markets."""
+    return "".join(lines[3:5])
+
+
 def is_whole(lines: list[str], width: int, height: int) -> bool:
     """Every line of the view is where it belongs."""
     whole = len(lines) == height and max(map(len, lines)) <= width
@@ -117,13 +122,13 @@ def test_keys_choose_the_market(quiet: Access, tmp_path: Path) -> None:
             terminal.type(key)
             terminal.wait_until(
                 lambda lines, n=number: (
-                    f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in lines[3]
+                    f"market {n} of 3" in lines[-1] and f" {MARKETS[n - 1]}  LIVE" in head(lines)
                 )
             )  # type: ignore[misc]
         terminal.type("?")
-        terminal.wait_until(lambda lines: "next market" in "\n".join(lines) and "LIVE" not in lines[3])
+        terminal.wait_until(lambda lines: "next market" in "\n".join(lines) and "LIVE" not in head(lines))
         terminal.type("2")
-        lines = terminal.wait_until(lambda lines: f" {MARKETS[1]}  LIVE" in lines[3])
+        lines = terminal.wait_until(lambda lines: f" {MARKETS[1]}  LIVE" in head(lines))
         assert "next market" not in "\n".join(lines)
         terminal.type("q")
         left = [line for line in assert_restored(terminal, 0) if line.startswith("watched 3 markets for 0:0")]
@@ -135,12 +140,12 @@ def filtered(terminal: Screen) -> None:
     terminal.type("/kx-bq")
     terminal.wait_until(lambda lines: lines[-1].startswith(" /kx-bq  ") and "no market" in lines[-1])
     terminal.type("BSpace")
-    lines = terminal.wait_until(lambda lines: " KX-B  LIVE" in lines[3] and "market 1 of 1" in lines[-1])
+    lines = terminal.wait_until(lambda lines: " KX-B  LIVE" in head(lines) and "market 1 of 1" in lines[-1])
     assert not any("KX-A" in line or "KX-C" in line for line in lines) and " /kx-b  " in lines[-1]
     terminal.type("Enter")
     terminal.wait_until(lambda lines: lines[-1].startswith(" q quit") and "/kx-b: market 1 of 1" in lines[-1])
     terminal.type("Escape")
-    lines = terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and " KX-B  LIVE" in lines[3])
+    lines = terminal.wait_until(lambda lines: "market 2 of 3" in lines[-1] and " KX-B  LIVE" in head(lines))
     assert any("KX-A" in line for line in lines) and "/kx-b" not in lines[-1]
 
 
@@ -152,7 +157,7 @@ def test_a_filter_is_typed_into_the_last_line(quiet: Access, tmp_path: Path) -> 
         terminal.type("?")
         terminal.wait_until(lambda lines: any("filter by a part of the ticker" in line for line in lines))
         terminal.type("/c", "Enter")  # in one go
-        terminal.wait_until(lambda lines: " KX-C  LIVE" in lines[3] and "/c: market 1 of 1" in lines[-1])
+        terminal.wait_until(lambda lines: " KX-C  LIVE" in head(lines) and "/c: market 1 of 1" in lines[-1])
         terminal.type("/", "Escape")
         terminal.wait_until(lambda lines: "market 3 of 3" in lines[-1] and lines[-1].startswith(" q quit"))
         terminal.type("q")
@@ -220,11 +225,11 @@ def test_a_cut_feed_shows_stale_and_recovers(quiet: Access, tmp_path: Path) -> N
         terminal.wait_until(
             lambda lines: (
                 "RECONNECTING" in lines[0]
-                and "KX-A  STALE" in lines[3]
+                and "KX-A  STALE" in head(lines)
                 and any("RECONNECTING: " in line for line in lines[-4:])
             )
         )
-        lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
+        lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in head(lines))
         assert "reconnects 1" in lines[1]
 
 
@@ -259,7 +264,7 @@ def test_a_recording_is_played_in_the_view(tmp_path: Path) -> None:
             terminal.type(
                 "clear; stty -g; echo was here before; " + command + '; echo "left with $?"; stty -g', "Enter"
             )
-            lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in lines[3])
+            lines = terminal.wait_until(lambda lines: is_whole(lines, 80, 24) and "KX-A  LIVE" in head(lines))
             assert lines[0].startswith(" replay of game.ndjson.gz"), lines
             if way == "q":
                 filtered(terminal)
