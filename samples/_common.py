@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -104,22 +104,26 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
 
 
 @contextlib.contextmanager
-def series_feed_for(options: argparse.Namespace, **arguments: Any) -> Iterator[tuple[KalshiFeed, str]]:
-    """Yield a feed made with ``arguments``, not started yet, and the series to follow.
+def series_for(options: argparse.Namespace) -> Iterator[tuple[str, Callable[..., KalshiFeed]]]:
+    """Yield the series to follow, and what makes a feed for its exchange, with further arguments of
+    KalshiFeed.
 
     Errors end the program with one line; so does a feed that has never connected.
     """
     if not (options.series or options.simulate):
         sys.exit(NO_SERIES)
+    series = options.series or SIMULATED_SERIES
     with errors_in_one_line() as changes, contextlib.ExitStack() as stack:
-        series = options.series or SIMULATED_SERIES
         if options.simulate:
             stack.enter_context(simulated_exchange(series))
-            feed = KalshiFeed.from_env(**arguments)
-        else:
-            feed = KalshiFeed.from_env(**chosen_url(options), **arguments)
-        feed.on_state(changes.append)
-        yield feed, series
+
+        def make_feed(**arguments: Any) -> KalshiFeed:
+            chosen = {} if options.simulate else chosen_url(options)
+            feed = KalshiFeed.from_env(**chosen, **arguments)
+            feed.on_state(changes.append)
+            return feed
+
+        yield series, make_feed
 
 
 def chosen_url(options: argparse.Namespace) -> dict[str, Any]:
