@@ -34,6 +34,7 @@ from kalshi_feed import (
 NO_TICKER = "name at least one TICKER, or try --simulate"
 NO_SERIES = "name a SERIES, or try --simulate"
 SIMULATED_SERIES = "KXSIM15M"
+MARKETS = ("KALSHI_TICKERS", "KALSHI_SERIES", "KALSHI_EVENTS")  # any of them is enough
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
@@ -63,14 +64,16 @@ def parser(description: str, *, series: bool = False) -> argparse.ArgumentParser
 def into_environment(options: argparse.Namespace) -> None:
     """Put exchange and markets into the environment, from which a web application reads them.
 
-    Ends the program if no market is named and none is simulated.
+    Ends the program if no market or series is named and none is simulated.
     """
     if options.env:
         os.environ["KALSHI_ENV"] = options.env
         os.environ.pop("KALSHI_URL", None)  # it would take precedence
     if options.tickers:
         os.environ["KALSHI_TICKERS"] = ",".join(options.tickers)
-    if not (options.simulate or os.environ.get("KALSHI_TICKERS")):
+    if getattr(options, "series", None):
+        os.environ["KALSHI_SERIES"] = options.series
+    if not (options.simulate or any(os.environ.get(name) for name in MARKETS)):
         sys.exit(NO_TICKER)
 
 
