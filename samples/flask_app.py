@@ -39,7 +39,9 @@ def create_app() -> Flask:
 def main() -> None:
     options = parser("Serve live order books.")
     options.add_argument("--port", type=int, default=5000)
-    options.add_argument("--series", help="a series whose markets come and go by themselves, such as KXBTC15M")
+    options.add_argument(
+        "--series", help="a series whose markets come and go by themselves, such as KXBTC15M"
+    )
     options.add_argument("--debug", action="store_true", help="with Flask's reloader")
     chosen = options.parse_args()
     end_as_ctrl_c()  # otherwise a simulated exchange's key would be left behind
