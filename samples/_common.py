@@ -167,8 +167,8 @@ def close_without_markets(feed: KalshiFeed, tickers: list[str], found: list[Unkn
 
 @contextlib.contextmanager
 def simulated_exchange(series: str | None = None) -> Iterator[None]:
-    """Run a simulated exchange and point the environment variables at it. The markets of ``series`` open
-    every five seconds, two at a time.
+    """Run a simulated exchange and point the environment variables at it and at its markets; or at none, and
+    run ``series``, of which two markets open every five seconds.
     """
     from kalshi_feed.simulator import Exchange
 
@@ -181,8 +181,9 @@ def simulated_exchange(series: str | None = None) -> Iterator[None]:
             "KALSHI_REST_URL": exchange.rest_url,
             "KALSHI_CA_FILE": str(ca_file),
         }
-        os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
-        if series is not None:
+        if series is None:
+            os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
+        else:
             exchange.run_series(series, every=5, markets=2)
         yield
 

@@ -85,6 +85,20 @@ def test_simulate_serves_and_ends() -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.simulates
+@pytest.mark.skipif(not installed("requests"), reason="needs the extra rest")
+def test_a_series_without_tickers() -> None:
+    port = free_port()
+    options = ("--simulate", "--series", "KXMINE", "--port", str(port))
+    with started(str(SAMPLES / "flask_app.py"), *options):
+
+        def phases() -> dict[str, str]:
+            books = get(port, "/books")[1]["books"]
+            return {one["market_ticker"].partition("-")[0]: one["phase"] for one in books}
+
+        wait_until(lambda: phases() == {"KXMINE": "open"}, 15, "only markets of the series")
+
+
 def test_while_the_book_is_not_live(access: Access) -> None:
     """503 with the reason, then 200 again; a market unknown to the exchange becomes a 404."""
     port = free_port()
