@@ -92,11 +92,13 @@ def test_a_series_without_tickers() -> None:
     options = ("--simulate", "--series", "KXMINE", "--port", str(port))
     with started(str(SAMPLES / "flask_app.py"), *options):
 
-        def phases() -> dict[str, str]:
+        def served() -> set[tuple[str, str]]:
+            """Series and phases."""
             books = get(port, "/books")[1]["books"]
-            return {one["market_ticker"].partition("-")[0]: one["phase"] for one in books}
+            return {(one["market_ticker"].partition("-")[0], one["phase"]) for one in books}
 
-        wait_until(lambda: phases() == {"KXMINE": "open"}, 15, "only markets of the series")
+        wait_until(lambda: ("KXMINE", "open") in served(), 15, "an open market of the series")
+        assert {series for series, _ in served()} == {"KXMINE"}
 
 
 def test_while_the_book_is_not_live(access: Access) -> None:
