@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -34,6 +34,7 @@ from kalshi_feed import (
 NO_TICKER = "name at least one TICKER, or try --simulate"
 NO_SERIES = "name a SERIES, or try --simulate"
 SIMULATED_SERIES = "KXSIM15M"
+MARKETS = ("KALSHI_TICKERS", "KALSHI_SERIES", "KALSHI_EVENTS")  # any of them is enough
 URLS = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 
 
@@ -63,14 +64,16 @@ def parser(description: str, *, series: bool = False) -> argparse.ArgumentParser
 def into_environment(options: argparse.Namespace) -> None:
     """Put exchange and markets into the environment, from which a web application reads them.
 
-    Ends the program if no market is named and none is simulated.
+    Ends the program if no market or series is named and none is simulated.
     """
     if options.env:
         os.environ["KALSHI_ENV"] = options.env
         os.environ.pop("KALSHI_URL", None)  # it would take precedence
     if options.tickers:
         os.environ["KALSHI_TICKERS"] = ",".join(options.tickers)
-    if not (options.simulate or os.environ.get("KALSHI_TICKERS")):
+    if getattr(options, "series", None):
+        os.environ["KALSHI_SERIES"] = options.series
+    if not (options.simulate or any(os.environ.get(name) for name in MARKETS)):
         sys.exit(NO_TICKER)
 
 
@@ -104,22 +107,26 @@ def feed_for(options: argparse.Namespace) -> Iterator[tuple[KalshiFeed, list[str
 
 
 @contextlib.contextmanager
-def series_feed_for(options: argparse.Namespace, **arguments: Any) -> Iterator[tuple[KalshiFeed, str]]:
-    """Yield a feed made with ``arguments``, not started yet, and the series to follow.
+def series_for(options: argparse.Namespace) -> Iterator[tuple[str, Callable[..., KalshiFeed]]]:
+    """Yield the series to follow, and what makes a feed for its exchange, with further arguments of
+    KalshiFeed.
 
     Errors end the program with one line; so does a feed that has never connected.
     """
     if not (options.series or options.simulate):
         sys.exit(NO_SERIES)
+    series = options.series or SIMULATED_SERIES
     with errors_in_one_line() as changes, contextlib.ExitStack() as stack:
-        series = options.series or SIMULATED_SERIES
         if options.simulate:
             stack.enter_context(simulated_exchange(series))
-            feed = KalshiFeed.from_env(**arguments)
-        else:
-            feed = KalshiFeed.from_env(**chosen_url(options), **arguments)
-        feed.on_state(changes.append)
-        yield feed, series
+
+        def make_feed(**arguments: Any) -> KalshiFeed:
+            chosen = {} if options.simulate else chosen_url(options)
+            feed = KalshiFeed.from_env(**chosen, **arguments)
+            feed.on_state(changes.append)
+            return feed
+
+        yield series, make_feed
 
 
 def chosen_url(options: argparse.Namespace) -> dict[str, Any]:
@@ -160,8 +167,8 @@ def close_without_markets(feed: KalshiFeed, tickers: list[str], found: list[Unkn
 
 @contextlib.contextmanager
 def simulated_exchange(series: str | None = None) -> Iterator[None]:
-    """Run a simulated exchange and point the environment variables at it. The markets of ``series`` open
-    every five seconds, two at a time.
+    """Run a simulated exchange and point the environment variables at it and at its markets; or at none, and
+    run ``series``, of which two markets open every five seconds.
     """
     from kalshi_feed.simulator import Exchange
 
@@ -174,8 +181,9 @@ def simulated_exchange(series: str | None = None) -> Iterator[None]:
             "KALSHI_REST_URL": exchange.rest_url,
             "KALSHI_CA_FILE": str(ca_file),
         }
-        os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
-        if series is not None:
+        if series is None:
+            os.environ.setdefault("KALSHI_TICKERS", ",".join(exchange.market_tickers))
+        else:
             exchange.run_series(series, every=5, markets=2)
         yield
 

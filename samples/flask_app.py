@@ -3,6 +3,7 @@
 Each process starts its feed at its first request.
 
 .venv/bin/python samples/flask_app.py --simulate            then open http://127.0.0.1:5000/
+.venv/bin/python samples/flask_app.py --series KXBTC15M     with the extra rest; also with --simulate
 KALSHI_TICKERS=TICKER .venv/bin/gunicorn --chdir samples -c samples/gunicorn.conf.py 'flask_app:create_app()'
 
     /                                the page: ladders, price lines, state
@@ -38,6 +39,9 @@ def create_app() -> Flask:
 def main() -> None:
     options = parser("Serve live order books.")
     options.add_argument("--port", type=int, default=5000)
+    options.add_argument(
+        "--series", help="a series whose markets come and go by themselves, such as KXBTC15M"
+    )
     options.add_argument("--debug", action="store_true", help="with Flask's reloader")
     chosen = options.parse_args()
     end_as_ctrl_c()  # otherwise a simulated exchange's key would be left behind
@@ -49,7 +53,7 @@ def main() -> None:
         timer.start()
     # the reloader's child uses its parent's exchange
     if chosen.simulate and "WERKZEUG_RUN_MAIN" not in os.environ:
-        with simulated_exchange():
+        with simulated_exchange(chosen.series):
             serve(chosen.port, chosen.debug)
     else:
         serve(chosen.port, chosen.debug)

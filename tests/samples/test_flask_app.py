@@ -85,6 +85,22 @@ def test_simulate_serves_and_ends() -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.simulates
+@pytest.mark.skipif(not installed("requests"), reason="needs the extra rest")
+def test_a_series_without_tickers() -> None:
+    port = free_port()
+    options = ("--simulate", "--series", "KXMINE", "--port", str(port))
+    with started(str(SAMPLES / "flask_app.py"), *options):
+
+        def served() -> set[tuple[str, str]]:
+            """Series and phases."""
+            books = get(port, "/books")[1]["books"]
+            return {(one["market_ticker"].partition("-")[0], one["phase"]) for one in books}
+
+        wait_until(lambda: ("KXMINE", "open") in served(), 15, "an open market of the series")
+        assert {series for series, _ in served()} == {"KXMINE"}
+
+
 def test_while_the_book_is_not_live(access: Access) -> None:
     """503 with the reason, then 200 again; a market unknown to the exchange becomes a 404."""
     port = free_port()
