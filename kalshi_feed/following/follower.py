@@ -68,6 +68,8 @@ class _Listing(NamedTuple):
     markets: list[Market]
     error: Exception | None
     is_list: bool  # otherwise the markets were asked for by name
+    skew: float | None = None  # our clock minus the exchange's at the answer
+    wall_offset: float = 0.0  # of our clock then, which may have been set since
 
 
 class Follower:
@@ -266,12 +268,13 @@ class Follower:
         """The exchange's time, Unix seconds. It goes by the monotonic clock, which no one sets."""
         return time.monotonic() + self._offset
 
-    def _set_clock(self, skew: float | None) -> None:
-        """The exchange has just said what time it is: our clock was ahead by ``skew`` seconds."""
+    def _set_clock(self, skew: float | None, wall_offset: float) -> None:
+        """The exchange has said what time it is: our clock, at ``wall_offset`` then, was ahead by ``skew``
+        seconds."""
         is_off = skew is not None and abs(skew) >= _LEAST_SKEW
         # its time has whole seconds, and so is half of one behind on average
-        self._offset = _wall_offset() - (skew - 0.5 if skew is not None and is_off else 0.0)
-        self._wall_offset = _wall_offset()
+        self._offset = wall_offset - (skew - 0.5 if skew is not None and is_off else 0.0)
+        self._wall_offset = wall_offset
 
     def _apply(self, now: float) -> None:
         """Let the clock go on, report what is new, and then subscribe to what is wanted now."""
@@ -323,7 +326,7 @@ class Follower:
             # the wall clock was set, or the machine slept; REST will say what time it is
             missed, self._wall_offset = True, _wall_offset()
         if connection is not None and connection != self._connection:
-            self._set_clock(engine.clock_skew)
+            self._set_clock(engine.clock_skew, _wall_offset())
         if missed or (connection is not None and connection != self._connection):
             self._connection = connection if connection is not None else self._connection
             self._has_gap, self._dropped = False, stream.dropped
@@ -345,7 +348,7 @@ class Follower:
                 markets.extend(question(rest))
             except Exception as failed:
                 error = failed
-            answers.append(_Listing(asked_at, markets, error, is_list))
+            answers.append(_Listing(asked_at, markets, error, is_list, rest.clock_skew, _wall_offset()))
 
         self._rest_thread = thread = ServiceThread(ask, self._engine.thread_name("rest"))
         try:
@@ -359,8 +362,7 @@ class Follower:
             return
         self._is_failing, self._retry = False, FIRST_RETRY
         self._engine.troubles.pop(self, None)
-        if self._rest is not None:
-            self._set_clock(self._rest.clock_skew)
+        self._set_clock(answer.skew, answer.wall_offset)
         now = self._now()
         self._roster.listed(answer.markets, answer.asked_at, now)
         if not answer.is_list:

@@ -55,7 +55,7 @@ def test_a_series_from_beginning_to_end(
     assert following.wait(5) is following and following.market_tickers == ()
     assert following.state is SubscriptionState.ACTIVE
     assert any(thread.name == "kalshi-feed-follow" for thread in threading.enumerate())
-    run = exchange.run_series(SERIES, every=1, markets=2, rounds=3, pace=100.0)
+    run = exchange.run_series(SERIES, every=1, length=2, markets=2, rounds=3, pace=50.0)
     run.wait_for(6, "settled", 15)
     tickers = set(run.market_tickers)
     wait_until(lambda: all(watch.steps[ticker] == list(STEPS) for ticker in tickers))
