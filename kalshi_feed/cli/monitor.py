@@ -87,9 +87,9 @@ class Monitor:
         self._opened = 0  # markets that are or were open
         self._over: dict[str, None] = {}  # markets that no one can trade anymore
         self._settled: deque[str] = deque()  # the last of them
-        self._is_told = False  # whether anything was told about a market
-        # Messages that say the same; in a replay it is not known that nobody asked for them.
-        self._told_by = hidden_types((), follows=feed.replayed is not None)
+        self._is_described = False  # whether any MarketChange has come
+        # Messages that say the same; a replay does not know that no one asked for them.
+        self._described_by = hidden_types((), follows=feed.replayed is not None)
         self._last: dict[str, Decimal] = {}
         self._tickers: dict[str, Ticker] = {}
         self._trades: defaultdict[str, deque[TradeLine]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -135,7 +135,7 @@ class Monitor:
     @property
     def describes(self) -> bool:
         """Whether something may be known about markets besides their books."""
-        return self._is_told or bool(self._followings or self.described)
+        return self._is_described or bool(self._followings or self.described)
 
     def screen(self, room: Room, selected: int = 0, wanted: str = "") -> Screen:
         """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
@@ -279,7 +279,7 @@ class Monitor:
         self._notes.append(NoteLine(self._time(fill.time), fill_text(fill), "good"))
 
     def _on_other(self, message: Message) -> None:
-        if self._is_told and message.type in self._told_by:
+        if self._is_described and message.type in self._described_by:
             return
         self.other_count += 1
         self._notes.append(NoteLine(self._time(message.time), other_text(message)))
@@ -292,7 +292,7 @@ class Monitor:
 
     def _on_market(self, event: MarketChange) -> None:
         ticker, change = event.market_ticker, event.change
-        self._is_told = True
+        self._is_described = True
         if change == "opened":
             self._opened += ticker not in self._over
             self._over.pop(ticker, None)

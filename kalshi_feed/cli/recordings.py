@@ -179,7 +179,7 @@ def follow(
         if not isinstance(event, MarketChange) or event.change != "announced":
             news.append(event_text(event, time_text(None)))
 
-    def tell() -> None:
+    def report() -> None:
         while news:
             progress.say(news.popleft())
 
@@ -191,14 +191,14 @@ def follow(
             try:
                 while end is None or time.monotonic() < end:
                     watched.look()
-                    tell()
+                    report()
                     look()
                     time.sleep(_LOOK if end is None else max(0.0, min(_LOOK, end - time.monotonic())))
             except (KalshiFeedError, Failed):
                 on_failure()
                 raise
         feed.close()  # also if Ctrl-C came while it was being started
-        tell()
+        report()
     watched.check()
 
 

@@ -82,7 +82,7 @@ def follow(feed: KalshiFeed, subject: Subject, rest: Rest | None, **times: float
 
 
 def hidden_types(channels: Sequence[str], *, follows: bool) -> frozenset[str]:
-    """The types of message that nobody asked for: following subscribes to the lifecycle of all markets of the
+    """The types of message that no one asked for: following subscribes to the lifecycle of all markets of the
     exchange."""
     hides = follows and _LIFECYCLE not in channels
     return frozenset(CHANNELS_BY_NAME[_LIFECYCLE].types if hides else ())

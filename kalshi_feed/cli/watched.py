@@ -76,7 +76,7 @@ class Watched:
                 self._say(text)
 
     def summary(self) -> dict[str, Any]:
-        """What became of the markets, for the command's own summary."""
+        """The counts of markets, for the command's own summary."""
         opened = {"markets_opened": self.followed.counts["opened"]} if self.followed.followings else {}
         return {**opened, "unknown_markets": self.unknown.found}
 

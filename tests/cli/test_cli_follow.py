@@ -49,7 +49,7 @@ def test_watch_prints_what_happens_to_the_markets(rolling: Access) -> None:
     changes = Counter(re.findall(rf" {SERIES}-\w+-\d\d (opened|closed|settled)\b", result.output))
     assert changes["opened"] >= 4 and changes["closed"] >= 2 and changes["settled"] >= 2
     assert f" opened: {SERIES} above 100 at " in result.output and " KX-A delta " in result.output
-    assert "market_lifecycle_v2" not in result.output  # of all markets of the exchange; nobody asked for it
+    assert "market_lifecycle_v2" not in result.output  # of all markets of the exchange; no one asked for it
     first = next(line for line in result.output.splitlines() if re.search(rf" {SERIES}-\S+ delta ", line))
     assert "| LIVE yes " in first
 
