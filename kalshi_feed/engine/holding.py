@@ -49,7 +49,7 @@ class HoldingMemory(msgspec.Struct, omit_defaults=True):
     begins: bool = False
     markets: list[str] | None = None
     held: list[Any] = []
-    told: list[str] = []
+    told: dict[str, list[str]] = {}
 
 
 class Holding:
@@ -70,7 +70,8 @@ class Holding:
         # The markets whose trades are held back, or ALL_MARKETS. None: those of none.
         self._markets: frozenset[str] | None = None
         self._held: list[Trade] = []
-        self._told: dict[str, None] = {}  # ids that came over REST, the newest last
+        # By channel, the ids that came over REST, the newest last. A fill has the id of its trade.
+        self._told: dict[str, dict[str, None]] = {channel: {} for channel in STREAM_CHANNELS}
         self._passed = 0  # of the output's items, how many have been through here
 
     @classmethod
@@ -80,15 +81,15 @@ class Holding:
         if memory.markets is not None:
             holding._markets = frozenset(memory.markets)
         holding._held = [msgspec.convert(trade, Trade) for trade in memory.held]
-        holding._told = dict.fromkeys(memory.told)
+        for channel, told in holding._told.items():
+            told.update(dict.fromkeys(memory.told.get(channel, ())))
         return holding
 
     def save(self) -> HoldingMemory:
         """Everything that a replay needs."""
         markets = None if self._markets is None else sorted(self._markets)
-        return HoldingMemory(
-            self.holds, self.begins, markets, list(self._held), list(self._told)[-_MOST_SAVED:]
-        )
+        told = {channel: list(ids)[-_MOST_SAVED:] for channel, ids in self._told.items()}
+        return HoldingMemory(self.holds, self.begins, markets, list(self._held), told)
 
     @property
     def is_holding(self) -> bool:
@@ -120,7 +121,7 @@ class Holding:
             return
         channel = _CHANNEL_OF.get(type(item))
         if channel is not None and isinstance(item, Message):
-            if channel in STREAM_CHANNELS and key_of(item) in self._told:
+            if key_of(item) in self._told.get(channel, ()):
                 return  # it has come over REST
             if self.holes is not None:
                 self.holes.heard(channel, item)
@@ -178,7 +179,7 @@ class Holding:
                 continue
             if key in places:
                 found[key] = key
-            elif id(row) in missing and key not in self._told:
+            elif id(row) in missing and key not in self._told.get(hole.channel, ()):
                 found[key] = row
         return list(found.values())
 
@@ -194,7 +195,7 @@ class Holding:
     ) -> None:
         """Deliver what missing() chose, and each held trade in its place. ``releases``: then all of those
         that are held, and hold none anymore."""
-        out = self.pass_on(session.output.items, session, now)
+        out, told = self.pass_on(session.output.items, session, now), self._told.get(channel)
         places = {key_of(trade): place for place, trade in enumerate(self._held)}
         done = 0
         waiting: dict[str | None, list[Trade]] = {}  # by market, oldest first
@@ -203,14 +204,14 @@ class Holding:
         for entry in entries:
             if isinstance(entry, Message):
                 key = key_of(entry)
-                if channel in STREAM_CHANNELS and key is not None:
-                    self._told[key] = None
+                if told is not None and key is not None:
+                    told[key] = None
                 out.append(entry)
             elif (place := places.get(entry)) is not None:
                 done += 1
                 self._out_of(waiting[self._held[place].market_ticker], entry, out)
-        while len(self._told) > _MOST_TOLD:
-            del self._told[next(iter(self._told))]
+        if told is not None and len(told) > 2 * _MOST_TOLD:
+            self._told[channel] = dict.fromkeys(list(told)[-_MOST_TOLD:])
         if done:
             left = {id(trade) for trades in waiting.values() for trade in trades}
             self._held = [trade for trade in self._held if id(trade) in left]

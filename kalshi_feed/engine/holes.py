@@ -24,6 +24,7 @@ STATE_CHANNELS: Final = ("user_orders", "market_positions")  # each is a state: 
 CHANNELS: Final = (*STREAM_CHANNELS, *STATE_CHANNELS)
 
 WINDOW: Final = 30.0  # seconds around a hole for which messages are remembered
+_DISORDER: Final = 0.5  # seconds by which a market's messages may be out of order
 _MERGE: Final = 2.0  # seconds; a hole that begins so soon after the one before it is the same one
 # seconds after the first connection in which a program may call subscribe() several times
 _SUBSCRIBING: Final = 1.0
@@ -43,6 +44,12 @@ def key_of(message: Message) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _time_of(message: Message) -> float | None:
+    """The message's own time, in Unix seconds."""
+    at = getattr(message, "ts_ms", None)
+    return at / 1000 if isinstance(at, int) else None
+
+
 class Seen(NamedTuple):
     """A message that came over the feed: its own time, its market, and when it came."""
 
@@ -54,8 +61,9 @@ class Seen(NamedTuple):
 class Hole(NamedTuple):
     """A hole that can be filled. Immutable; ``known`` is a copy.
 
-    ``market_tickers`` is empty for all markets. From ``sure_since`` to ``since`` the feed was surely
-    connected, and everything that came is in ``known``. ``extended`` counts how often the hole grew.
+    ``market_tickers`` is empty for all markets. The channel was first confirmed at ``begun``. From
+    ``sure_since`` to ``since`` it was surely connected, and everything that came is in ``known``.
+    ``extended`` counts how often the hole grew.
     """
 
     number: int
@@ -63,6 +71,7 @@ class Hole(NamedTuple):
     market_tickers: tuple[str, ...]
     since: float
     until: float
+    begun: float
     sure_since: float
     extended: int
     known: Mapping[str, Seen]
@@ -77,6 +86,7 @@ class _OpenHole:
         channel: str,
         market_tickers: tuple[str, ...],
         since: float,
+        begun: float,
         sure_since: float,
         known: dict[str, Seen],
     ) -> None:
@@ -85,10 +95,16 @@ class _OpenHole:
         self.market_tickers: dict[str, None] | None = dict.fromkeys(market_tickers) or None  # None: all
         self.since = since
         self.until: float | None = None  # None until the markets are confirmed again
+        self.begun = begun
         self.sure_since = sure_since
         self.extended = 0
         self.found = 0  # messages delivered so far
         self.known = known
+        # by market, the time of the last message that came before: what is older was not missed in here
+        self.latest: dict[str | None, float] = {}
+        for seen in known.values():
+            if seen.received <= since:
+                self.latest[seen.market_ticker] = max(self.latest.get(seen.market_ticker, 0.0), seen.at)
 
     def extend(self, market_tickers: tuple[str, ...]) -> None:
         """It goes on, for these markets as well."""
@@ -101,6 +117,13 @@ class _OpenHole:
         else:
             self.market_tickers.update(dict.fromkeys(market_tickers))
 
+    def lacks(self, row: Message) -> bool:
+        """Whether a message that REST lists was missed in here."""
+        if key_of(row) in self.known:
+            return False
+        at = _time_of(row)
+        return at is None or at >= self.latest.get(row.market_ticker, 0.0) - _DISORDER
+
     def snapshot(self) -> Hole:
         """As it is now; it must have an end."""
         assert self.until is not None
@@ -110,6 +133,7 @@ class _OpenHole:
             tuple(self.market_tickers or ()),
             self.since,
             self.until,
+            self.begun,
             self.sure_since,
             self.extended,
             self.known.copy(),
@@ -149,6 +173,7 @@ class Holes:
         # by channel, the confirmed markets at the last look, and since when they are the same
         self._confirmed: dict[str, tuple[str, ...] | None] = {}
         self._sure: dict[str, float] = {}
+        self._begun: dict[str, float] = {}  # by channel, when it was first confirmed
         # channels that have to be filled once they are confirmed, and since when (None: then)
         self._first: dict[str, float | None] = {}
 
@@ -160,8 +185,8 @@ class Holes:
         self._last[channel] = now
         if key is None:
             return
-        sent = getattr(message, "ts_ms", None)
-        self._note(channel, key, Seen(sent / 1000 if sent else now, message.market_ticker, now))
+        at = _time_of(message)
+        self._note(channel, key, Seen(now if at is None else at, message.market_ticker, now))
 
     def _note(self, channel: str, key: str, seen: Seen) -> None:
         recent = self._recent.get(channel)
@@ -194,6 +219,8 @@ class Holes:
             if markets is not self._confirmed.get(channel):
                 self._confirmed[channel] = markets
                 self._sure[channel] = self._clock()
+                if markets is not None:
+                    self._begun.setdefault(channel, self._sure[channel])
             holes = self._open[channel]
             if (
                 holes
@@ -227,12 +254,12 @@ class Holes:
                 newest.extend(market_tickers)
                 return
         recent = self._recent.get(channel)
-        sure = self._sure.get(channel, since)
+        begun, sure = self._begun.get(channel, since), self._sure.get(channel, since)
         if recent is not None:
             sure = max(sure, recent.complete_since)
         self._last_number += 1
         known = recent.seen.copy() if recent is not None else {}
-        holes.append(_OpenHole(self._last_number, channel, market_tickers, since, sure, known))
+        holes.append(_OpenHole(self._last_number, channel, market_tickers, since, begun, sure, known))
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Number and channel of those that can be filled."""
@@ -259,7 +286,7 @@ class Holes:
     def missing(self, number: int, rows: Iterable[Message]) -> list[Message]:
         """Those of REST's messages for the hole that did not come over the feed."""
         hole = self._find(number)
-        return [] if hole is None else [row for row in rows if key_of(row) not in hole.known]
+        return [] if hole is None else [row for row in rows if hole.lacks(row)]
 
     def delivered(self, number: int, count: int) -> int:
         """So many messages that were missing are delivered; returns how many that are in all."""

@@ -21,9 +21,9 @@ _PAGE = 1000
 def asked_for(hole: Hole) -> tuple[float, float]:
     """Return the interval to ask for, in Unix seconds by the exchange's clock.
 
-    Nothing from long before the markets were confirmed: no one was to get that.
+    Nothing from before the channel was first confirmed, unless the hole begins there.
     """
-    return max(hole.since - OVERLAP, min(hole.since, hole.sure_since - _UNSURE)), hole.until + AFTER
+    return max(hole.since - OVERLAP, min(hole.since, hole.begun)), hole.until + AFTER
 
 
 def when(message: Message) -> float | None:
