@@ -24,7 +24,7 @@ STATE_CHANNELS: Final = ("user_orders", "market_positions")  # each is a state: 
 CHANNELS: Final = (*STREAM_CHANNELS, *STATE_CHANNELS)
 
 WINDOW: Final = 30.0  # seconds around a hole for which messages are remembered
-_DISORDER: Final = 0.5  # seconds by which a market's messages may be out of order
+DISORDER: Final = 0.5  # seconds by which a market's messages may be out of order
 _MERGE: Final = 2.0  # seconds; a hole that begins so soon after the one before it is the same one
 # seconds after the first connection in which a program may call subscribe() several times
 _SUBSCRIBING: Final = 1.0
@@ -62,8 +62,8 @@ class Hole(NamedTuple):
     """A hole that can be filled. Immutable; ``known`` is a copy.
 
     ``market_tickers`` is empty for all markets. The channel was first confirmed at ``begun``. From
-    ``sure_since`` to ``since`` it was surely connected, and everything that came is in ``known``.
-    ``extended`` counts how often the hole grew.
+    ``sure_since`` to ``since`` it was surely connected, and everything that came is in ``known``; the last
+    message of each market came at ``latest``. ``extended`` counts how often the hole grew.
     """
 
     number: int
@@ -75,6 +75,7 @@ class Hole(NamedTuple):
     sure_since: float
     extended: int
     known: Mapping[str, Seen]
+    latest: Mapping[str | None, float]
 
 
 class _OpenHole:
@@ -102,9 +103,8 @@ class _OpenHole:
         self.known = known
         # by market, the time of the last message that came before: what is older was not missed in here
         self.latest: dict[str | None, float] = {}
-        for seen in known.values():
-            if seen.received <= since:
-                self.latest[seen.market_ticker] = max(self.latest.get(seen.market_ticker, 0.0), seen.at)
+        for seen in known.values() if since >= begun else ():
+            self.latest[seen.market_ticker] = max(self.latest.get(seen.market_ticker, 0.0), seen.at)
 
     def extend(self, market_tickers: tuple[str, ...]) -> None:
         """It goes on, for these markets as well."""
@@ -122,7 +122,7 @@ class _OpenHole:
         if key_of(row) in self.known:
             return False
         at = _time_of(row)
-        return at is None or at >= self.latest.get(row.market_ticker, 0.0) - _DISORDER
+        return at is None or at >= self.latest.get(row.market_ticker, 0.0) - DISORDER
 
     def snapshot(self) -> Hole:
         """As it is now; it must have an end."""
@@ -137,6 +137,7 @@ class _OpenHole:
             self.sure_since,
             self.extended,
             self.known.copy(),
+            self.latest,
         )
 
 

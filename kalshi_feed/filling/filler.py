@@ -180,7 +180,7 @@ class Filler:
         delay = min(FIRST_RETRY * 2.0 ** min(job.failures, 10), LAST_RETRY)
         job.failures += 1
         job.due = time.monotonic() + delay
-        is_final = (isinstance(error, RestError) and not error.retryable) or (
+        is_final = _is_hopeless(error) or (
             hole is not None and self._engine.exchange_time() > hole.until + GIVE_UP
         )
         if not self._is_failing and isinstance(error, KalshiFeedError):
@@ -199,3 +199,8 @@ class Filler:
 
     def __repr__(self) -> str:
         return f"<Filler {self._name}, {len(self._jobs)} gaps>"
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Whether the exchange refuses the request itself. A page that is not its own will go away."""
+    return isinstance(error, RestError) and not error.retryable and 400 <= (error.status or 0) < 500

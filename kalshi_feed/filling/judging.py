@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..engine.holes import Hole, key_of
+from ..engine.holes import DISORDER, Hole, key_of
 from ..messages import Message
 
 __all__ = ["asked_for", "ids_differ", "is_unfiltered", "late", "matched", "when"]
@@ -47,8 +47,12 @@ def ids_differ(hole: Hole, rows: Sequence[Message], *, have_agreed: bool, have_d
         return False
     if have_differed:
         return True
-    first, last = hole.sure_since + _UNSURE, hole.since - _UNSURE
-    return any((at := when(row)) is not None and first <= at <= last for row in rows)
+    for row in rows:
+        at = when(row)
+        last = max(hole.since - _UNSURE, hole.latest.get(row.market_ticker, 0.0) - DISORDER)
+        if at is not None and hole.sure_since + _UNSURE <= at <= last:
+            return True
+    return False
 
 
 def late(hole: Hole, rows: Sequence[Message], asked_at: float) -> int:
