@@ -11,7 +11,7 @@ from kalshi_feed.simulator import Exchange
 
 __all__ = ["QUICK", "Heard", "filling", "replayed", "rest_of"]
 
-QUICK = ReconnectPolicy(initial_delay=0.05, max_delay=0.2)
+QUICK = ReconnectPolicy(initial_delay=0.05, max_delay=0.06)
 KEYS = {
     "trade": "trade_id",
     "fill": "trade_id",

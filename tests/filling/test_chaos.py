@@ -8,12 +8,13 @@ import sqlite3
 import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kalshi_feed import GapFilled
+from kalshi_feed import GapFilled, KalshiFeed
 from kalshi_feed.engine import holes
 from kalshi_feed.filling import filler, jobs
 from kalshi_feed.simulator import Exchange
@@ -55,9 +56,9 @@ def test_two_hundred_reconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                     exchange.lose(chance.randrange(1, 3), "trade")
                 elif what == 3:
                     exchange.break_rest(1, chance.choice(("reset", "close", "cut", "garbage")))
-                time.sleep(chance.random() * 0.15)
+                time.sleep(chance.random() * 0.12)
                 exchange.disconnect() if chance.random() < 0.5 else exchange.reset()
-                wait_until(lambda: feed.stats().reconnects >= number, 10)
+                wait_until(partial(has_reconnected, feed, number), 10)
             exchange.behave()
             exchange.pause()
             wait_until(lambda: all(one.sids for one in wanted))
@@ -74,6 +75,10 @@ def test_two_hundred_reconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert stored == [trade.trade_id for trade in heard.trades]
     again = replayed(path)
     assert again.order == heard.order and again.messages == heard.messages and again.gaps == heard.gaps
+
+
+def has_reconnected(feed: KalshiFeed, times: int) -> bool:
+    return feed.stats().reconnects >= times
 
 
 def check(heard: Heard, trades: list[dict[str, Any]], fills: list[dict[str, Any]]) -> None:
@@ -117,7 +122,7 @@ def test_while_rest_stays_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 exchange.rest_down = 503 if number % 10 > 3 else None
                 time.sleep(0.2)
                 exchange.reset()
-                wait_until(lambda: feed.stats().reconnects >= number, 10)
+                wait_until(partial(has_reconnected, feed, number), 10)
             exchange.pause()
             wait_until(lambda: not any(feed._engine.holes._open.values()), 30)  # type: ignore[attr-defined]
         trades, fills = exchange.trades, exchange.fills

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.filling import jobs
 from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
-from tests.support import wait_until
+from tests.support import end_if_it_hangs, wait_until
 
 from .support import Heard, filling, replayed
 
@@ -43,6 +45,7 @@ def subscribed(feed: KalshiFeed, *channels: str, markets: Any = (A, B)) -> None:
     feed.subscribe(channels, markets).wait(5)
 
 
+@pytest.mark.greenlets
 def test_a_lost_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
     path = tmp_path / "all.ndjson"
     with filling(exchange, rest) as feed:
@@ -110,6 +113,7 @@ def test_gaps_within_a_connection(exchange: Exchange, rest: Rest, tmp_path: Path
     assert replayed(path).order == heard.order
 
 
+@pytest.mark.greenlets
 def test_rest_is_slower_than_the_timeout(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
     path = tmp_path / "slow.ndjson"
     with filling(exchange, rest, fill_timeout=0.3) as feed:
@@ -286,6 +290,30 @@ def test_what_cannot_be_read_is_given_up(exchange: Exchange, rest: Rest) -> None
         assert heard.faults == ["rest"]
         trade(exchange, 2)
         wait_until(lambda: heard.prices(A) == "2")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_asks_nothing(exchange: Exchange, rest: Rest) -> None:
+    with filling(exchange, rest) as feed:
+        heard = Heard(feed)
+        subscribed(feed, "trade")
+        trade(exchange, 1)
+        wait_until(lambda: heard.trades)
+        exchange.rest_delay = 0.3
+        disconnect(exchange)
+        trade(exchange, 2)
+        back(feed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
+            pid = os.fork()
+        if not pid:
+            end_if_it_hangs()
+            feed.close()
+            time.sleep(0.8)
+            os._exit(0 if len(heard.trades) == 1 else 1)
+        wait_until(lambda: heard.gaps)
+        assert heard.prices(A) == "1 [2]" and os.waitpid(pid, 0)[1] == 0
+        assert len(exchange.rest_log) == 4  # two for each market, and none from the child
 
 
 def test_arguments(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
