@@ -389,9 +389,8 @@ class Engine(ABC):
     def next_deadline(self) -> float:
         """When turn() must be called next, even if nothing is received (time.monotonic())."""
         with self.store.lock:
-            deadline = self.session.next_deadline()
-            if self.holding is not None:
-                deadline = min(deadline, self.holding.release_at)
+            release_at = self.holding.release_at if self.holding is not None else float("inf")
+            deadline = min(self.session.next_deadline(), release_at)
         return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def on_end(self, error: BaseException | None) -> None:
@@ -429,7 +428,7 @@ class Engine(ABC):
         try:
             with self.store.change():
                 now = time.monotonic()
-                self._end_holding_locked("the feed was closed" if closing else "the feed has failed", now)
+                self._end_holding_locked(now, "the feed was closed" if closing else "the feed has failed")
                 self._end_tap_locked()  # first, so that the recording ends with the books as they were
                 self.session.disconnected(now)
                 if closing:
@@ -452,11 +451,13 @@ class Engine(ABC):
         )
         log(logging.ERROR, "defect in kalshi_feed; the connection is replaced", error=defect)
         with self.store.change():
-            old, self.session = self.session, self._new_session()
+            old = self.session
+            if self.holding is not None:
+                self.holding.lost(old, now)
+                old.output.items = self.holding.pass_on(old.output.items, old, now)
+            self.session = self._new_session()
             self.session.output.counts = old.output.counts
             items, changed, _ = old.output.take()
-            if self.holding is not None:
-                items = self.holding.pass_on(items, old, now)
             with suppress(Exception):
                 old.reconciler.disconnected()  # lists that users wait for are requested again
             changed.update(self.store.none_live_locked())
@@ -534,7 +535,7 @@ class Engine(ABC):
                 self.tap.released(now)
             self.holding.release(self.session, now)
 
-    def _end_holding_locked(self, reason: str, now: float) -> None:
+    def _end_holding_locked(self, now: float, reason: str) -> None:
         """The feed ends, for this reason: deliver what is held back."""
         if self.holding is not None and self.holding.is_holding:
             self.release_locked(now)

@@ -28,7 +28,7 @@ __all__ = ["Holding", "HoldingMemory"]
 
 _NEVER: Final = float("inf")
 _MOST_HELD: Final = 100_000
-_MOST_TOLD: Final = 50_000  # ids of what came over REST
+_MOST_IDS: Final = 50_000  # ids of what came over REST
 _MOST_SAVED: Final = 5_000  # of these, in a checkpoint: what comes over the feed as well does so soon
 _CHANNEL_OF: Final[dict[type, str]] = {
     Trade: "trade",
@@ -49,7 +49,7 @@ class HoldingMemory(msgspec.Struct, omit_defaults=True):
     begins: bool = False
     markets: list[str] | None = None
     held: list[Any] = []
-    told: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
 
 
 class Holding:
@@ -71,7 +71,7 @@ class Holding:
         self._markets: frozenset[str] | None = None
         self._held: list[Trade] = []
         # By channel, the ids that came over REST, the newest last. A fill has the id of its trade.
-        self._told: dict[str, dict[str, None]] = {channel: {} for channel in STREAM_CHANNELS}
+        self._ids: dict[str, dict[str, None]] = {channel: {} for channel in STREAM_CHANNELS}
         self._passed = 0  # of the output's items, how many have been through here
 
     @classmethod
@@ -81,15 +81,15 @@ class Holding:
         if memory.markets is not None:
             holding._markets = frozenset(memory.markets)
         holding._held = [msgspec.convert(trade, Trade) for trade in memory.held]
-        for channel, told in holding._told.items():
-            told.update(dict.fromkeys(memory.told.get(channel, ())))
+        for channel, ids in holding._ids.items():
+            ids.update(dict.fromkeys(memory.ids.get(channel, ())))
         return holding
 
     def save(self) -> HoldingMemory:
         """Everything that a replay needs."""
         markets = None if self._markets is None else sorted(self._markets)
-        told = {channel: list(ids)[-_MOST_SAVED:] for channel, ids in self._told.items()}
-        return HoldingMemory(self.holds, self.begins, markets, list(self._held), told)
+        ids = {channel: list(ids)[-_MOST_SAVED:] for channel, ids in self._ids.items()}
+        return HoldingMemory(self.holds, self.begins, markets, list(self._held), ids)
 
     @property
     def is_holding(self) -> bool:
@@ -104,13 +104,13 @@ class Holding:
         if len(items) > passed and not _NEWS.isdisjoint(map(type, items)):
             out = items[:passed]
             for item in items[passed:]:
-                self._take(item, out, now)
+                self._take(item, out, session, now)
             items = out
         if self.holes is not None and self.holes.look(session, now) and self._markets is not None:
             self.release_at = min(self.release_at, now + self._timeout)
         return items
 
-    def _take(self, item: Item, out: list[Item], now: float) -> None:
+    def _take(self, item: Item, out: list[Item], session: Session, now: float) -> None:
         if type(item) is Gap:
             out.append(item)
             if item.channel in CHANNELS:
@@ -121,8 +121,9 @@ class Holding:
             return
         channel = _CHANNEL_OF.get(type(item))
         if channel is not None and isinstance(item, Message):
-            if key_of(item) in self._told.get(channel, ()):
-                return  # it has come over REST
+            if key_of(item) in self._ids.get(channel, ()):
+                session.output.counts.ignored["duplicate"] += 1  # it has come over REST
+                return
             if self.holes is not None:
                 self.holes.heard(channel, item)
             if self.begins and isinstance(item, Trade):
@@ -151,9 +152,9 @@ class Holding:
 
     # -- connections -----------------------------------------------------------------------------------------
 
-    def lost(self, session: Session, now: float, since: float = 0.0) -> None:
-        """The connection is lost, whose last byte came at ``since``; ``session`` still knows what was
-        confirmed on it. What was held is delivered."""
+    def lost(self, session: Session, now: float) -> None:
+        """The connection is lost; ``session`` still knows what was confirmed on it. What was held is
+        delivered."""
         before = self._markets
         self.release(session, now)
         self._markets = before  # those not confirmed yet: they are still waiting for the same answer
@@ -161,7 +162,7 @@ class Holding:
         if markets is not None:
             self._hold(markets)
         if self.holes is not None:
-            self.holes.lost(since, {channel: session.markets_of(channel) for channel in CHANNELS})
+            self.holes.lost({channel: session.markets_of(channel) for channel in CHANNELS})
 
     # -- what REST brings, and when the time is up -----------------------------------------------------------
 
@@ -179,7 +180,7 @@ class Holding:
                 continue
             if key in places:
                 found[key] = key
-            elif id(row) in missing and key not in self._told.get(hole.channel, ()):
+            elif id(row) in missing and key not in self._ids.get(hole.channel, ()):
                 found[key] = row
         return list(found.values())
 
@@ -195,7 +196,7 @@ class Holding:
     ) -> None:
         """Deliver what missing() chose, and each held trade in its place. ``releases``: then all of those
         that are held, and hold none anymore."""
-        out, told = self.pass_on(session.output.items, session, now), self._told.get(channel)
+        out, ids = self.pass_on(session.output.items, session, now), self._ids.get(channel)
         places = {key_of(trade): place for place, trade in enumerate(self._held)}
         done = 0
         waiting: dict[str | None, list[Trade]] = {}  # by market, oldest first
@@ -204,14 +205,14 @@ class Holding:
         for entry in entries:
             if isinstance(entry, Message):
                 key = key_of(entry)
-                if told is not None and key is not None:
-                    told[key] = None
+                if ids is not None and key is not None:
+                    ids[key] = None
                 out.append(entry)
             elif (place := places.get(entry)) is not None:
                 done += 1
                 self._out_of(waiting[self._held[place].market_ticker], entry, out)
-        if told is not None and len(told) > 2 * _MOST_TOLD:
-            self._told[channel] = dict.fromkeys(list(told)[-_MOST_TOLD:])
+        if ids is not None and len(ids) > 2 * _MOST_IDS:
+            self._ids[channel] = dict.fromkeys(list(ids)[-_MOST_IDS:])
         if done:
             left = {id(trade) for trades in waiting.values() for trade in trades}
             self._held = [trade for trade in self._held if id(trade) in left]

@@ -1,8 +1,8 @@
 """The holes in what came over a live feed: from when to when messages of a channel may have been missed.
 
-Owns Holes, which only a feed with ``fill_gaps`` has. It notes what comes on the account's channels and on
-``trade``, so that what REST lists for a hole can be told from what came over the feed. A hole begins when a
-connection or a subscription is lost, or with a Gap. It ends when the exchange has confirmed its markets
+Owns Holes, which only a feed with ``fill_gaps`` has. It notes what comes on ``trade`` and on the account's
+channels, so that it knows which of the messages that REST lists for a hole are missing. A hole begins when
+a connection or a subscription is lost, or with a Gap. It ends when the exchange has confirmed its markets
 again, which for a gap in the sequence is at once; from then on it can be filled. All times are the
 exchange's, in Unix seconds. Pure; guarded by the store's lock.
 """
@@ -163,10 +163,14 @@ class _Recent:
 
 
 class Holes:
-    """The open holes of one feed. Guarded by the store's lock. ``clock`` returns the exchange's time."""
+    """The open holes of one feed. Guarded by the store's lock.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    ``clock`` returns the exchange's time, ``last_byte_at`` its time when the connection's last byte came.
+    """
+
+    def __init__(self, clock: Callable[[], float], last_byte_at: Callable[[], float]) -> None:
         self._clock = clock
+        self._last_byte_at = last_byte_at
         self._last_number = 0
         self._open: dict[str, list[_OpenHole]] = {channel: [] for channel in CHANNELS}  # oldest first
         self._recent = {channel: _Recent() for channel in STREAM_CHANNELS}
@@ -200,6 +204,8 @@ class Holes:
 
     def start(self, since: float | None) -> None:
         """The feed starts: states have to be read, and messages have been missed ``since`` then, if given."""
+        self._confirmed.clear()
+        self._begun.clear()
         self._first = dict.fromkeys(STATE_CHANNELS) if since is None else dict.fromkeys(CHANNELS, since)
 
     def look(self, session: Session, now: float) -> bool:
@@ -228,7 +234,7 @@ class Holes:
                 and holes[-1].until is None
                 and session.confirmed(channel, holes[-1].market_tickers or ALL_MARKETS)
             ):
-                holes[-1].until = self._sure[channel] = self._clock()
+                holes[-1].until = self._sure[channel] = max(self._clock(), holes[-1].since)
                 has_ended |= channel == "trade"
         return has_ended
 
@@ -239,12 +245,11 @@ class Holes:
         now = self._clock()
         self._begin(channel, market_tickers, self._last.get(channel, self._sure.get(channel, now)))
 
-    def lost(self, since: float, confirmed: Mapping[str, tuple[str, ...] | None]) -> None:
-        """The connection is lost, whose last byte came at ``since``. ``confirmed``: by channel, the markets
-        that were confirmed on it."""
+    def lost(self, confirmed: Mapping[str, tuple[str, ...] | None]) -> None:
+        """The connection is lost. ``confirmed``: by channel, the markets that were confirmed on it."""
         for channel, markets in confirmed.items():
             if markets is not None:
-                self._begin(channel, markets, since)
+                self._begin(channel, markets, self._last_byte_at())
         self._confirmed.clear()
 
     def _begin(self, channel: str, market_tickers: tuple[str, ...], since: float) -> None:

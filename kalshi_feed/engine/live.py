@@ -128,10 +128,10 @@ class LiveEngine(Engine):
         """The exchange's time, in Unix seconds, to about a second. No one sets that clock."""
         return elapsed() + self._exchange_offset
 
-    def set_exchange_time(self, skew: float | None) -> None:
+    def set_exchange_time(self, skew: float) -> None:
         """The exchange has just said what time it is: our wall clock was ahead by ``skew`` seconds."""
         # its Date has whole seconds: half of one is missing on average, and a small difference means nothing
-        ahead = skew - 0.5 if skew is not None and abs(skew) >= _LEAST_SKEW else 0.0
+        ahead = skew - 0.5 if abs(skew) >= _LEAST_SKEW else 0.0
         self._exchange_offset = time.time() - ahead - elapsed()
 
     def fill_gaps(self, timeout: float, since: float | None) -> None:
@@ -139,7 +139,10 @@ class LiveEngine(Engine):
         until they are there. ``since``: see KalshiFeed's ``fill_since``."""
         self._fills_since = since
         self.holding = Holding(
-            holds=timeout > 0, begins=since is not None, holes=Holes(self.exchange_time), timeout=timeout
+            holds=timeout > 0,
+            begins=since is not None,
+            holes=Holes(self.exchange_time, self._last_byte_at),
+            timeout=timeout,
         )
 
     @property
@@ -200,12 +203,12 @@ class LiveEngine(Engine):
         holding.fill(self.session, now, channel, entries, releases=releases, event=event)
         return found
 
-    def _end_holding_locked(self, reason: str, now: float) -> None:
+    def _end_holding_locked(self, now: float, reason: str) -> None:
         """The feed ends: report the holes that are not filled."""
         if self.holding is not None and self.holding.holes is not None:
             for hole in self.holes.all():
                 self._fill_locked(hole, (), False, HoleEnd(0, False, reason), now)
-        super()._end_holding_locked(reason, now)
+        super()._end_holding_locked(now, reason)
 
     def start(self) -> None:
         """Start the threads, and log a warning about a second feed for the same account. See Engine."""
@@ -330,11 +333,11 @@ class LiveEngine(Engine):
         if self._clock_was_wrong(error):
             return 0.0
         with self.store.lock:
-            if self.holding is not None:
-                self.holding.lost(self.session, now, self._last_byte_at(transport, now))
-            healthy = self.session.disconnected(now)
             if transport is not None:
                 self._last_byte = transport.last_byte
+            if self.holding is not None:
+                self.holding.lost(self.session, now)
+            healthy = self.session.disconnected(now)
             items, changed, _ = self._take_locked(now)
         try:
             delay = self._retries.next_delay(error, healthy=healthy)
@@ -357,13 +360,12 @@ class LiveEngine(Engine):
         self._hand_on(items, changed)
         return delay
 
-    def _last_byte_at(self, transport: Transport | None, now: float) -> float:
-        """The exchange's time when the last byte came."""
-        if transport is None:
-            return self.exchange_time()
-        at, then = self._byte_at
-        if transport.last_byte[0] != at:  # the machine has not slept since: that takes a turn
-            then = elapsed() - max(now - transport.last_byte[0], 0.0)
+    def _last_byte_at(self) -> float:
+        """The exchange's time when the last byte of this connection, or of the one just lost, came."""
+        before, then = self._byte_at
+        at = self._last_byte[0] if self._last_byte is not None else before
+        if at != before:  # a byte without a turn; one follows when the machine has slept
+            then = elapsed() - max(time.monotonic() - at, 0.0)
         return then + self._exchange_offset
 
     def _gap_started(self, now: float, wall: datetime) -> datetime | None:

@@ -162,8 +162,8 @@ class Filler:
         job, error = done.job, done.error
         self._running.pop(job, None)
         if error is None:
-            if self._rest is not None:
-                self._engine.set_exchange_time(self._rest.clock_skew)
+            if self._rest is not None and (skew := self._rest.clock_skew) is not None:
+                self._engine.set_exchange_time(skew)
             self._is_failing, job.failures = False, 0
             if done.delay is None:
                 self._jobs.pop(job.number, None)

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..engine.holes import Hole
+from ..engine.holes import STATE_CHANNELS, Hole
 from ..engine.live import HoleEnd, LiveEngine
 from ..messages import Message
 from ..threads import log_safely
@@ -97,16 +97,17 @@ class Job(ABC):
         found = self._engine.fill(hole, (), releases=True, end=end)
         if found is None:
             return  # it has grown meanwhile: another job takes over
-        log_safely(
-            _logger,
-            logging.INFO if end.complete else logging.WARNING,
-            "gap of %.1f s on %s: %d missed %s delivered%s",
-            hole.until - hole.since,
-            hole.channel,
-            found,
-            _WORDS[hole.channel],
-            "" if end.complete else f"; it may not be complete: {end.reason}",
+        words, span = _WORDS[hole.channel], hole.until - hole.since
+        what = (
+            f"{found} {words} read over REST"
+            if hole.channel in STATE_CHANNELS
+            else (f"a gap of {span:.1f} s on {hole.channel} is filled: {found} {words} were missing")
         )
+        if end.complete:
+            log_safely(_logger, logging.INFO, "%s", what)
+        else:
+            text = "a gap of %.1f s on %s may not be filled completely: %s"
+            log_safely(_logger, logging.WARNING, text, span, hole.channel, end.reason)
 
     def _differ(self, hole: Hole, rows: Sequence[Message]) -> bool:
         """Whether ids cannot be compared; then that is reported, and nothing delivered."""
@@ -136,7 +137,7 @@ class _TradesJob(Job):
     _soon = _SOON
 
     def step(self, rest: Rest) -> float | None:
-        """See Job."""
+        """Ask for the trades of its markets, and deliver what is missing. See Job."""
         hole, engine = self.hole(), self._engine
         if hole is None:
             return None
@@ -217,7 +218,7 @@ class _FillsJob(_AccountJob):
     """Fills a hole in ``fill``. Used by one thread at a time."""
 
     def step(self, rest: Rest) -> float | None:
-        """See Job."""
+        """Ask for the fills, and deliver what is missing. See Job."""
         hole = self.hole()
         if hole is None:
             return None
@@ -239,7 +240,7 @@ class _StatesJob(_AccountJob):
     """Reads orders or positions again after a hole. Used by one thread at a time."""
 
     def step(self, rest: Rest) -> float | None:
-        """See Job."""
+        """Read all orders or positions once they are up to date. See Job."""
         hole = self.hole()
         if hole is None:
             return None
