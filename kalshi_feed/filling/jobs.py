@@ -33,6 +33,7 @@ MOST_LATE: Final = 15.0  # seconds after which REST should list what came over t
 MOST_LAG: Final = 300.0  # seconds that the account's data may be behind
 GIVE_UP: Final = 300.0  # seconds after a hole's end for which a failing request is repeated
 _UNSURE: Final = 2.0  # seconds by which our idea of the exchange's time may be off
+_MILLISECOND: Final = 0.001  # by which a message's time is rounded down
 _LAG_FIRST: Final = 0.5  # seconds between two looks at how far the account's data is
 _LAG_LAST: Final = 5.0
 _SOON: Final = 0.2  # seconds until trades are asked for again while live ones wait; twice as many each time
@@ -191,7 +192,7 @@ class _TradesJob(Job):
                 ]
             for rows in lists:
                 found += reversed(rows)
-        return sorted(_of_markets(found, market_tickers), key=lambda row: when(row) or 0.0)
+        return _in_order(found, market_tickers, since, until)
 
 
 class _AccountJob(Job):
@@ -226,7 +227,7 @@ class _FillsJob(_AccountJob):
         first, last = asked_for(hole)
         markets = hole.market_tickers if len(hole.market_tickers) <= _MOST_TICKERS else ()
         listed = list(rest.fills(since=first, until=last, market_tickers=markets or None))
-        rows = sorted(_of_markets(reversed(listed), hole.market_tickers), key=lambda row: when(row) or 0.0)
+        rows = _in_order(reversed(listed), hole.market_tickers, first, last)
         if self._differ(hole, rows):
             return None
         self._deliver(hole, rows)
@@ -257,6 +258,18 @@ class _StatesJob(_AccountJob):
 def _of_markets(rows: Iterable[Message], market_tickers: tuple[str, ...]) -> list[Message]:
     markets = frozenset(market_tickers)
     return [row for row in rows if not markets or row.market_ticker in markets]
+
+
+def _in_order(
+    rows: Iterable[Message], market_tickers: tuple[str, ...], since: float, until: float
+) -> list[Message]:
+    """Those of the markets and the interval, oldest first: REST goes by whole seconds. Those of the same time
+    stay in REST's order."""
+    found = [
+        (at if (at := when(row)) is not None else since, row) for row in _of_markets(rows, market_tickers)
+    ]
+    found.sort(key=lambda one: one[0])
+    return [row for at, row in found if since - _MILLISECOND <= at <= until]
 
 
 _JOBS: Final = {"trade": _TradesJob, "fill": _FillsJob}

@@ -69,7 +69,7 @@ def rest_of(exchange: Exchange, **options: Any) -> Rest:
     return Rest(exchange.credentials, **given)
 
 
-def filling(exchange: Exchange, rest: Rest, **options: Any) -> KalshiFeed:
+def filling(exchange: Exchange, rest: bool | Rest, **options: Any) -> KalshiFeed:
     """A feed that fills its gaps."""
     given = {"reconnect": QUICK, "url": exchange.url, "ssl_context": exchange.ssl_context} | options
     return KalshiFeed(exchange.credentials, fill_gaps=rest, **given)

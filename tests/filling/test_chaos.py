@@ -118,8 +118,12 @@ def test_while_rest_stays_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             for one in wanted:
                 one.wait(5)
             exchange.resume()
-            for number in range(1, 21):
-                exchange.rest_down = 503 if number % 10 > 3 else None
+            for number in range(1, 16):
+                if number == 5:
+                    exchange.rest_down = 503
+                elif number == 12:  # everything until here has been given up
+                    wait_until(lambda: not any(feed._engine.holes._open.values()), 30)  # type: ignore[attr-defined]
+                    exchange.rest_down = None
                 time.sleep(0.2)
                 exchange.reset()
                 wait_until(partial(has_reconnected, feed, number), 10)

@@ -13,6 +13,7 @@ import pytest
 from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.filling import jobs
 from kalshi_feed.rest import Rest
+from kalshi_feed.session.session import Session
 from kalshi_feed.simulator import Exchange
 from tests.support import end_if_it_hangs, wait_until
 
@@ -139,8 +140,9 @@ def test_rest_is_slower_than_the_timeout(exchange: Exchange, rest: Rest, tmp_pat
     assert replayed(path).order == heard.order[already:]
 
 
-def test_no_waiting_at_all(exchange: Exchange, rest: Rest) -> None:
-    with filling(exchange, rest, fill_timeout=0) as feed:
+def test_no_waiting_at_all(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALSHI_REST_URL", exchange.rest_url)
+    with filling(exchange, True, fill_timeout=0) as feed:
         heard = Heard(feed)
         feed.subscribe("trade").wait(5)  # of all markets
         trade(exchange, 1)
@@ -241,13 +243,16 @@ def test_ids_that_never_match(exchange: Exchange, rest: Rest) -> None:
         assert heard.prices(A).endswith("[5]") and heard.gaps[1].complete and heard.faults == ["rest"]
 
 
-def test_fill_since(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
+def test_fill_since(exchange: Exchange, rest: Rest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "since.ndjson"
     trade(exchange, 1)
-    time.sleep(1.1)
+    time.sleep(0.01)
     since = time.time()
     trade(exchange, 2, 3)
     exchange.fill(A, price=0.4)
+    exchange.rest_trades_seconds = 1.0
+    monkeypatch.setattr(jobs, "_HISTORICAL", 1.0)
+    time.sleep(1.2)
     with filling(exchange, rest, fill_since=since) as feed:
         heard = Heard(feed)
         feed.record(path)
@@ -259,6 +264,28 @@ def test_fill_since(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
         assert abs(heard.gap("trade").since.timestamp() - since) < 0.001
         assert all(gap.complete for gap in heard.gaps)
     assert replayed(path).order == heard.order
+    assert exchange.rest_requests["/historical/trades"] and exchange.rest_requests["/markets/trades"]
+
+
+def test_a_defect_of_ours(exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, armed = Session.receive, []
+
+    def receive(session: Session, *arguments: Any) -> None:
+        if armed:
+            armed.clear()
+            raise RuntimeError("planted")
+        real(session, *arguments)
+
+    monkeypatch.setattr(Session, "receive", receive)
+    with filling(exchange, rest) as feed:
+        heard = Heard(feed)
+        subscribed(feed, "trade")
+        trade(exchange, 1)
+        wait_until(lambda: heard.trades)
+        armed.append(True)
+        trade(exchange, 2)
+        wait_until(lambda: heard.gaps)
+        assert heard.prices(A) == "1 [2]" and heard.gap("trade").complete and heard.faults == ["defect"]
 
 
 def test_account_data_that_lags(exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
