@@ -106,9 +106,11 @@ class _OpenHole:
         for seen in known.values() if since >= begun else ():
             self.latest[seen.market_ticker] = max(self.latest.get(seen.market_ticker, 0.0), seen.at)
 
-    def extend(self, market_tickers: tuple[str, ...]) -> None:
-        """It goes on, for these markets as well."""
+    def extend(self, market_tickers: tuple[str, ...], since: float) -> None:
+        """It goes on, for these markets as well; ``since`` may be before its beginning."""
         self.until = None
+        if since < self.since:
+            self.since, self.latest = since, {}
         self.extended += 1
         if self.channel in STATE_CHANNELS:
             self.known.clear()  # what came before may be older than what REST says now
@@ -178,7 +180,8 @@ class Holes:
         # by channel, the confirmed markets at the last look, and since when they are the same
         self._confirmed: dict[str, tuple[str, ...] | None] = {}
         self._sure: dict[str, float] = {}
-        self._begun: dict[str, float] = {}  # by channel, when it was first confirmed
+        self._joined: dict[str, float] = {}  # by channel, when it was subscribed the last time
+        self._begun: dict[str, float] = {}  # and the first time
         # channels that have to be filled once they are confirmed, and since when (None: then)
         self._first: dict[str, float | None] = {}
 
@@ -218,16 +221,18 @@ class Holes:
         if self._first and now >= connected_at + _SUBSCRIBING:
             for channel, since in tuple(self._first.items()):
                 markets = session.markets_of(channel)
-                if markets is not None and session.confirmed(channel, markets or ALL_MARKETS):
+                if markets is not None and session.reconciler.settled(channel):
                     del self._first[channel]
                     self._begin(channel, markets, self._clock() if since is None else since)
         for channel in CHANNELS:
             markets = session.markets_of(channel)
-            if markets is not self._confirmed.get(channel):
+            before = self._confirmed.get(channel)
+            if markets is not before:
                 self._confirmed[channel] = markets
                 self._sure[channel] = self._clock()
-                if markets is not None:
-                    self._begun.setdefault(channel, self._sure[channel])
+                if markets is not None and before is None:
+                    self._joined[channel] = self._clock()
+                    self._begun.setdefault(channel, self._joined[channel])
             holes = self._open[channel]
             if (
                 holes
@@ -242,8 +247,8 @@ class Holes:
 
     def gap(self, channel: str, market_tickers: tuple[str, ...]) -> None:
         """Messages of these markets (none named: of all) are missing since the channel's last one."""
-        now = self._clock()
-        self._begin(channel, market_tickers, self._last.get(channel, self._sure.get(channel, now)))
+        joined = self._joined.get(channel, self._clock())
+        self._begin(channel, market_tickers, max(self._last.get(channel, joined), joined))
 
     def lost(self, confirmed: Mapping[str, tuple[str, ...] | None]) -> None:
         """The connection is lost. ``confirmed``: by channel, the markets that were confirmed on it."""
@@ -257,7 +262,7 @@ class Holes:
         newest = holes[-1] if holes else None
         if newest is not None and len(newest.known) < _MOST_KNOWN:
             if newest.until is None or since < newest.until + _MERGE:
-                newest.extend(market_tickers)
+                newest.extend(market_tickers, since)
                 return
         recent = self._recent.get(channel)
         begun, sure = self._begun.get(channel, since), self._sure.get(channel, since)
@@ -280,6 +285,11 @@ class Holes:
         """The hole with this number; None if it is filled, or goes on."""
         hole = self._find(number)
         return None if hole is None or hole.until is None else hole.snapshot()
+
+    def is_current(self, hole: Hole) -> bool:
+        """Whether the hole is open, and has not grown."""
+        found = self._find(hole.number)
+        return found is not None and found.until is not None and found.extended == hole.extended
 
     def all(self) -> list[Hole]:
         """All holes; those that go on end here."""

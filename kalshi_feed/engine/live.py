@@ -181,8 +181,7 @@ class LiveEngine(Engine):
     ) -> int | None:
         holes, holding, channel = self.holes, self.holding, hole.channel
         assert holding is not None
-        current = holes.get(hole.number)
-        if current is None or current.extended != hole.extended:
+        if not holes.is_current(hole):
             return None
         wanted = self.wanted.channels.get(channel)
         keys = frozenset(wanted.keys) if wanted is not None else frozenset()

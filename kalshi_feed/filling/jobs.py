@@ -160,7 +160,8 @@ class _TradesJob(Job):
             self._from, self._matched = until, self._matched + matched(hole, rows)
             return 0.0
         missing = late(hole, rows, asked_at) if self._from is None else 0
-        if missing and engine.is_holding and asked_at < hole.until + SETTLE:
+        is_behind = missing and not any((when(row) or 0.0) >= hole.until for row in rows)
+        if is_behind and engine.is_holding and asked_at < hole.until + SETTLE:
             self._soon *= 2
             return self._soon / 2  # live ones wait, and REST may still be in time for them
         self._deliver(hole, rows, releases=True)
