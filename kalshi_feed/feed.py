@@ -439,11 +439,11 @@ class KalshiFeed(Callbacks, ByType):
         ``lead`` seconds before they open, and closed ones until ``linger`` seconds after their close.
 
         Never blocks. on_market reports what happens to them, each change once, however many calls follow the
-        same market; ``book.market`` is what is known about each. ``where(market)`` chooses among them; it runs
-        on the feed's own thread, again whenever something about the market has changed, and one that raises
-        means no. Nothing is subscribed while it runs, so it should return at once. ``limit``: only so many,
-        those that close soonest. ``rest``: a Rest to list them with; by default one without a key, for the
-        feed's exchange. Also subscribes to market_lifecycle_v2.
+        same market; ``book.market`` is what is known about each. ``where(market)`` chooses among them; it
+        runs on the feed's own thread, again whenever something about the market has changed, and one that
+        raises means no. Nothing is subscribed while it runs, so it should return at once. ``limit``: only so
+        many, those that close soonest. ``rest``: a Rest to list them with; by default one without a key, for
+        the feed's exchange. Also subscribes to market_lifecycle_v2.
 
         In a replay it follows what the recorded feed followed, and asks nothing. Needs the extra ``rest``
         otherwise. Raises ConfigurationError at once for anything that cannot work, including the combos

@@ -347,8 +347,8 @@ class Engine(ABC):
         with store.lock:  # store.change() by hand: every read comes this way
             if self.requests.queued:
                 self.requests.apply_queued_locked()
-            tap, holding = self.tap, self.holding
-            if holding is not None and holding.release_at <= now:
+            tap = self.tap
+            if self.holding is not None and self.holding.release_at <= now:
                 self.release_locked(now)
             if tap is not None:
                 tap.turn(payloads, now, reading)
@@ -390,8 +390,8 @@ class Engine(ABC):
         """When turn() must be called next, even if nothing is received (time.monotonic())."""
         with self.store.lock:
             release_at = self.holding.release_at if self.holding is not None else float("inf")
-            deadline = min(self.session.next_deadline(), release_at)
-        return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
+            due = min(self.session.next_deadline(), release_at)
+        return min(due, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def on_end(self, error: BaseException | None) -> None:
         """End the feed: the reader's last call, with the error that ended it, or None for close()."""
@@ -453,8 +453,7 @@ class Engine(ABC):
         with self.store.change():
             old = self.session
             if self.holding is not None:
-                self.holding.lost(old, now)
-                old.output.items = self.holding.pass_on(old.output.items, old, now)
+                self.holding.leave(old, now)
             self.session = self._new_session()
             self.session.output.counts = old.output.counts
             items, changed, _ = old.output.take()
@@ -530,15 +529,14 @@ class Engine(ABC):
 
     def release_locked(self, now: float) -> None:
         """Deliver the trades that are held back at the next turn."""
-        if self.holding is not None:
+        if self.holding is not None and self.holding.is_holding:
             if self.tap is not None:
                 self.tap.released(now)
             self.holding.release(self.session, now)
 
     def _end_holding_locked(self, now: float, reason: str) -> None:
         """The feed ends, for this reason: deliver what is held back."""
-        if self.holding is not None and self.holding.is_holding:
-            self.release_locked(now)
+        self.release_locked(now)
 
     def _hand_on(
         self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None

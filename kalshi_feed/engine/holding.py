@@ -164,6 +164,12 @@ class Holding:
         if self.holes is not None:
             self.holes.lost({channel: session.markets_of(channel) for channel in CHANNELS})
 
+    def leave(self, session: Session, now: float) -> None:
+        """The session is about to be replaced, and its connection as well: its items are delivered as they
+        are then."""
+        self.lost(session, now)
+        session.output.items = self.pass_on(session.output.items, session, now)
+
     # -- what REST brings, and when the time is up -----------------------------------------------------------
 
     def missing(self, hole: Hole, rows: Iterable[Message]) -> list[Message | str]:

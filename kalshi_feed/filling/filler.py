@@ -86,6 +86,7 @@ class Filler:
         """Ask the threads to end; see Companion."""
         rest = self._rest
         self._stopping = True
+        self._engine.troubles.pop(self, None)
         self._wake.set()
         if rest is not None and self._closes_rest:
             rest.close()
@@ -133,6 +134,9 @@ class Filler:
         for number, _ in holes[: max(len(holes) - MOST_HOLES, 0)]:
             if jobs[number] not in self._running:
                 jobs.pop(number).give_up("too many gaps were waiting to be filled")
+        if not jobs and self._is_failing:  # everything was given up
+            self._is_failing = False
+            engine.troubles.pop(self, None)
         now = time.monotonic()
         # trades first, and of those the newest: live ones may wait for them
         for job in sorted(jobs.values(), key=lambda job: (job.channel != "trade", -job.number)):
@@ -165,6 +169,7 @@ class Filler:
             if self._rest is not None and (skew := self._rest.clock_skew) is not None:
                 self._engine.set_exchange_time(skew)
             self._is_failing, job.failures = False, 0
+            self._engine.troubles.pop(self, None)
             if done.delay is None:
                 self._jobs.pop(job.number, None)
             else:
@@ -187,6 +192,7 @@ class Filler:
             self._is_failing = True
             again = "" if is_final else f", trying again in {delay:.0f} s"
             text = f"what was missed on {job.channel} cannot be read{again}: {error}"
+            self._engine.troubles[self] = f"fill_gaps: {text}"
             log_safely(_logger, logging.WARNING, "fill_gaps: %s", text)
             self._engine.report_fault("rest", text, error if isinstance(error, RestError) else None)
         if is_final:
