@@ -530,9 +530,7 @@ class Engine(ABC):
     def release_locked(self, now: float) -> None:
         """Deliver the trades that are held back at the next turn."""
         if self.holding is not None and self.holding.is_holding:
-            if self.tap is not None:
-                self.tap.released(now)
-            self.holding.release(self.session, now)
+            self.holding.release(self.session, now, self.tap)
 
     def _end_holding_locked(self, now: float, reason: str) -> None:
         """The feed ends, for this reason: deliver what is held back."""

@@ -23,6 +23,7 @@ from ..messages import Fill, MarketPosition, Message, Trade, UserOrder
 from ..session.channels import ALL_MARKETS
 from ..session.session import Session
 from .holes import CHANNELS, STREAM_CHANNELS, Hole, Holes, key_of
+from .tap import Tap
 
 __all__ = ["Holding", "HoldingMemory"]
 
@@ -237,8 +238,11 @@ class Holding:
                 del waiting[:count]
                 return
 
-    def release(self, session: Session, now: float) -> None:
-        """Deliver what is held, and hold nothing anymore."""
+    def release(self, session: Session, now: float, tap: Tap | None = None) -> None:
+        """Deliver what is held, and hold nothing anymore. ``tap``: the recording, unless this follows from
+        what is recorded anyway."""
+        if tap is not None:
+            tap.released(now)
         out = self.pass_on(session.output.items, session, now)
         self._release(out)
         self._keep(session, out)

@@ -61,7 +61,8 @@ class Seen(NamedTuple):
 class Hole(NamedTuple):
     """A hole that can be filled. Immutable; ``known`` is a copy.
 
-    ``market_tickers`` is empty for all markets. The channel was first confirmed at ``begun``. From
+    ``market_tickers`` is empty for all markets. The channel was first confirmed at ``begun``; ``is_exact``
+    says that the hole begins before that, exactly where the user has said. From
     ``sure_since`` to ``since`` it was surely connected, and everything that came is in ``known``; the last
     message of each market came at ``latest``. ``extended`` counts how often the hole grew.
     """
@@ -72,6 +73,7 @@ class Hole(NamedTuple):
     since: float
     until: float
     begun: float
+    is_exact: bool
     sure_since: float
     extended: int
     known: Mapping[str, Seen]
@@ -88,6 +90,7 @@ class _OpenHole:
         market_tickers: tuple[str, ...],
         since: float,
         begun: float,
+        is_exact: bool,
         sure_since: float,
         known: dict[str, Seen],
     ) -> None:
@@ -97,20 +100,21 @@ class _OpenHole:
         self.since = since
         self.until: float | None = None  # None until the markets are confirmed again
         self.begun = begun
+        self.is_exact = is_exact
         self.sure_since = sure_since
         self.extended = 0
         self.found = 0  # messages delivered so far
         self.known = known
         # by market, the time of the last message that came before: what is older was not missed in here
         self.latest: dict[str | None, float] = {}
-        for seen in known.values() if since >= begun else ():
+        for seen in () if is_exact else known.values():
             self.latest[seen.market_ticker] = max(self.latest.get(seen.market_ticker, 0.0), seen.at)
 
-    def extend(self, market_tickers: tuple[str, ...], since: float) -> None:
+    def extend(self, market_tickers: tuple[str, ...], since: float, is_exact: bool) -> None:
         """It goes on, for these markets as well; ``since`` may be before its beginning."""
         self.until = None
-        if since < self.since:
-            self.since, self.latest = since, {}
+        if is_exact:
+            self.since, self.is_exact, self.latest = since, True, {}
         self.extended += 1
         if self.channel in STATE_CHANNELS:
             self.known.clear()  # what came before may be older than what REST says now
@@ -136,6 +140,7 @@ class _OpenHole:
             self.since,
             self.until,
             self.begun,
+            self.is_exact,
             self.sure_since,
             self.extended,
             self.known.copy(),
@@ -223,7 +228,8 @@ class Holes:
                 markets = session.markets_of(channel)
                 if markets is not None and session.reconciler.settled(channel):
                     del self._first[channel]
-                    self._begin(channel, markets, self._clock() if since is None else since)
+                    begins = self._clock() if since is None else since
+                    self._begin(channel, markets, begins, is_exact=since is not None)
         for channel in CHANNELS:
             markets = session.markets_of(channel)
             before = self._confirmed.get(channel)
@@ -257,12 +263,14 @@ class Holes:
                 self._begin(channel, markets, self._last_byte_at())
         self._confirmed.clear()
 
-    def _begin(self, channel: str, market_tickers: tuple[str, ...], since: float) -> None:
+    def _begin(
+        self, channel: str, market_tickers: tuple[str, ...], since: float, *, is_exact: bool = False
+    ) -> None:
         holes = self._open[channel]
         newest = holes[-1] if holes else None
         if newest is not None and len(newest.known) < _MOST_KNOWN:
             if newest.until is None or since < newest.until + _MERGE:
-                newest.extend(market_tickers, since)
+                newest.extend(market_tickers, since, is_exact)
                 return
         recent = self._recent.get(channel)
         begun, sure = self._begun.get(channel, since), self._sure.get(channel, since)
@@ -270,7 +278,9 @@ class Holes:
             sure = max(sure, recent.complete_since)
         self._last_number += 1
         known = recent.seen.copy() if recent is not None else {}
-        holes.append(_OpenHole(self._last_number, channel, market_tickers, since, begun, sure, known))
+        holes.append(
+            _OpenHole(self._last_number, channel, market_tickers, since, begun, is_exact, sure, known)
+        )
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Number and channel of those that can be filled."""

@@ -21,9 +21,12 @@ _PAGE = 1000
 def asked_for(hole: Hole) -> tuple[float, float]:
     """Return the interval to ask for, in Unix seconds by the exchange's clock.
 
-    Nothing from before the channel was first confirmed, unless the hole begins there.
+    Nothing from before the channel was first confirmed, as far as the clocks can say, unless the hole begins
+    there: then it is the user who says where.
     """
-    return max(hole.since - OVERLAP, min(hole.since, hole.begun)), hole.until + AFTER
+    if hole.is_exact:
+        return hole.since, hole.until + AFTER
+    return max(hole.since - OVERLAP, min(hole.since, hole.begun - _UNSURE)), hole.until + AFTER
 
 
 def when(message: Message) -> float | None:

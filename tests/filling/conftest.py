@@ -16,7 +16,7 @@ from .support import rest_of
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
-    with Exchange(key_type="ed25519", markets=("KX-A", "KX-B")) as running:
+    with Exchange(key_type="ed25519", markets=("KX-A", "KX-B"), seed=3) as running:
         running.rest_tier = None
         yield running
 

@@ -55,7 +55,7 @@ def test_a_lost_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> No
         feed.subscribe(ACCOUNT).wait(5)
         subscribed(feed, "trade")
         wait_until(lambda: len(heard.gaps) == 2)  # orders and positions at the beginning
-        resting = exchange.place_order(A, "yes", 0.3, 5)
+        resting = exchange.place_order(A, "yes", 0.01, 5)
         exchange.fill(A, price=0.4)
         trade(exchange, 1, 2)
         wait_until(lambda: len(heard.trades) >= 2 and heard.fills and heard.messages["user_order"])

@@ -15,17 +15,18 @@ def row(id_: str, at: float, market: str = "A") -> Any:
     return from_rest.trade({"trade_id": id_, "ticker": market, "ts_ms": int((BEGUN + at) * 1000)})
 
 
-def hole(since: float = 20.0, sure: float = 0.0, **known: tuple[float, str]) -> Hole:
+def hole(since: float = 20.0, sure: float = 0.0, exact: bool = False, **known: tuple[float, str]) -> Hole:
     """A hole of 3 s, and what came over the feed: its time and market by its id."""
     seen = {id_: Seen(BEGUN + at, market, BEGUN + at + 0.1) for id_, (at, market) in known.items()}
     latest = {one.market_ticker: one.at for one in seen.values() if one.at < BEGUN + since}
-    return Hole(1, "trade", ("A",), BEGUN + since, BEGUN + since + 3, BEGUN, BEGUN + sure, 0, seen, latest)
+    begins = BEGUN + since
+    return Hole(1, "trade", ("A",), begins, begins + 3, BEGUN, exact, BEGUN + sure, 0, seen, latest)
 
 
 def test_the_interval() -> None:
     assert asked_for(hole()) == (BEGUN + 15, BEGUN + 25)
-    assert asked_for(hole(since=3)) == (BEGUN, BEGUN + 8)  # not from before the subscription
-    assert asked_for(hole(since=-60)) == (BEGUN - 60, BEGUN - 55)  # fill_since
+    assert asked_for(hole(since=1)) == (BEGUN - 2, BEGUN + 6)  # not from before the subscription
+    assert asked_for(hole(since=-60, exact=True)) == (BEGUN - 60, BEGUN - 55)  # fill_since
 
 
 def test_ids_that_differ() -> None:
