@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from kalshi_feed import ConfigurationError, KalshiFeed
+from kalshi_feed.engine import holes
+from kalshi_feed.engine.live import HoleEnd, LiveEngine
 from kalshi_feed.filling import jobs
 from kalshi_feed.rest import Rest
 from kalshi_feed.session.session import Session
@@ -195,6 +197,31 @@ def test_lost_again_and_closed_while_trades_wait(exchange: Exchange, rest: Rest,
     assert (heard.gaps[1].complete, heard.gaps[1].reason) == (False, "the feed was closed")
     assert heard.gaps[1].since <= heard.trades[-1].time
     assert replayed(path).order == heard.order
+
+
+def test_an_older_gap_does_not_release(
+    exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holes, "_MERGE", -1e9)  # each loss is a gap of its own
+    exchange.rest_down = 503
+    with filling(exchange, rest, fill_timeout=60) as feed:
+        heard, engine = Heard(feed), feed._engine
+        assert isinstance(engine, LiveEngine)
+        subscribed(feed, "trade")
+        disconnect(exchange)
+        back(feed)
+        disconnect(exchange)
+        back(feed, 2)
+        trade(exchange, 1)
+        wait_until(lambda: engine.holding._held)  # type: ignore[union-attr]
+        (first, _), (second, _) = engine.holes
+        for number, prices in ((first, ""), (second, "1")):
+            hole = engine.holes.get(number)
+            assert hole is not None
+            assert engine.fill(hole, (), releases=True, end=HoleEnd(0, True)) == 0
+            wait_until(lambda: len(heard.gaps) == 1 + (number == second))  # noqa: B023
+            assert heard.prices(A) == prices
+            assert engine.fill(hole, (), end=HoleEnd(0, True)) is None  # it is closed
 
 
 @pytest.mark.parametrize("offset", [-180.0, 180.0])
