@@ -199,6 +199,24 @@ def test_lost_again_and_closed_while_trades_wait(exchange: Exchange, rest: Rest,
     assert replayed(path).order == heard.order
 
 
+def test_a_fill_has_the_id_of_its_trade(exchange: Exchange, rest: Rest) -> None:
+    with filling(exchange, rest) as feed:
+        heard = Heard(feed)
+        feed.subscribe("fill").wait(5)
+        subscribed(feed, "trade")
+        disconnect(exchange)
+        trade(exchange, 1)
+        exchange.fill(A, price=0.4)
+        wait_until(lambda: len(heard.gaps) == 2)
+        (known,), (first,) = heard.trades, heard.fills
+        for id_ in (first.trade_id, known.trade_id, "last"):
+            exchange.send("fill", {"trade_id": id_, "market_ticker": A, "order_id": "O"}, check=False)
+        wait_until(lambda: heard.fills[-1].trade_id == "last")
+        # the first one has come over REST, and the second one's trade
+        assert [fill.trade_id for fill in heard.fills] == [first.trade_id, known.trade_id, "last"]
+        assert feed.stats().ignored["duplicate"] == 1
+
+
 def test_an_older_gap_does_not_release(
     exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
