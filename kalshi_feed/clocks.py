@@ -6,12 +6,13 @@ on. Owns the reading of these clocks, and ClockWatch.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Final, NamedTuple
 
-__all__ = ["ClockReadings", "ClockWatch", "Jump", "moment", "read_clocks"]
+__all__ = ["ClockReadings", "ClockWatch", "Jump", "elapsed", "moment", "read_clocks"]
 
 LEAST_JUMP: Final = 2.0  # seconds; anything less is a clock being adjusted
 # seconds between two readings of all the clocks, and the longest wait of a connected reader
@@ -54,6 +55,16 @@ class Jump(NamedTuple):
             if self.slept
             else f"the wall clock was set by {self.stepped:+.0f} s"
         )
+
+
+def elapsed() -> float:
+    """Seconds since some fixed moment, by a clock that no one sets and that includes the time asleep where
+    there is such a clock (otherwise time.monotonic())."""
+    if _BOOTTIME is not None:
+        return time.clock_gettime(_BOOTTIME)
+    if sys.platform == "darwin":  # there it is time.monotonic() alone that stands still
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic()
 
 
 def read_clocks() -> ClockReadings:

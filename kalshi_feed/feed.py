@@ -93,6 +93,14 @@ class KalshiFeed(Callbacks, ByType):
     ``use_yes_price``: how to ask the exchange for prices of the no side; books and messages read the same
     either way. ``name``: prefix of the threads' names.
 
+    ``fill_gaps``: what was missed on ``trade`` and ``fill`` while the connection was lost, or in a gap, is
+    fetched over REST and delivered like any other message, with ``source == "rest"``; orders and positions
+    are read at the first connection and after each gap. True uses the feed's key and exchange; or pass a
+    Rest. on_gap_filled reports each. Live trades of the gap's markets wait for it, at most ``fill_timeout``
+    seconds (0: not at all), so that each market's trades are in order; what comes later is not.
+    ``fill_since``: begin there (an aware datetime or Unix seconds), for example at the last trade stored
+    before a restart. Needs the extra ``rest``.
+
     Raises ConfigurationError for arguments that cannot work.
     """
 
@@ -115,6 +123,9 @@ class KalshiFeed(Callbacks, ByType):
         max_message_size: int = 16 * _MIB,
         use_yes_price: bool = True,
         name: str | None = None,
+        fill_gaps: bool | Rest = False,
+        fill_timeout: float = 2.0,
+        fill_since: datetime | float | None = None,
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise ConfigurationError(
@@ -157,6 +168,7 @@ class KalshiFeed(Callbacks, ByType):
             if endpoint.is_secure
             else None,
             proxy=route,
+            rest_proxy=None if proxy is None else route or "",
             policy=reconnect,
             connect_timeout=connect_timeout,
             idle_timeout=idle_timeout,
@@ -168,6 +180,10 @@ class KalshiFeed(Callbacks, ByType):
             name=name,
             timing=self._timing,
         )
+        if fill_gaps is not False or fill_since is not None:
+            from .filling import fill_gaps as fill
+
+            fill(engine, fill_gaps, fill_timeout, fill_since)
         self._run_by(engine)
 
     @classmethod

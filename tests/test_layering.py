@@ -47,8 +47,8 @@ CORE = {
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",
-    "feed": "by_type callbacks subscription recording following rest engine connection dispatch session "
-    "books stats messages credentials events waiting errors",
+    "feed": "by_type callbacks subscription recording following filling rest engine connection dispatch "
+    "session books stats messages credentials events waiting errors",
     "": "compiled feed subscription following recording dispatch session books stats messages credentials "
     "events errors version",
 }
@@ -59,6 +59,7 @@ ON_TOP = {
     "cli": "core rest following simulator sinks",
     "rest": "core",
     "following": "core rest",
+    "filling": "core rest",
     "__main__": "cli",
 }
 MAY_IMPORT = CORE | ON_TOP
@@ -91,8 +92,11 @@ USERS = {
 PURE = (
     "books.book",
     "books.levels",
+    "engine.holding",
+    "engine.holes",
     "errors",
     "events",
+    "filling.judging",
     "following.news",
     "following.roster",
     "messages",

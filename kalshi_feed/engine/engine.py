@@ -42,6 +42,7 @@ from ..stats import FeedStats, Health
 from ..threads import FeedingThread, ServiceThread, is_logging, log_safely
 from ..waiting import Clock
 from .companion import Companion
+from .holding import Holding
 from .metering import Metering
 from .requests import UserRequests
 from .state import State
@@ -99,6 +100,7 @@ class Engine(ABC):
             queue_size=queue_size, overflow=overflow, workers=workers, name=name
         )
         self._reader: FeedingThread | None = None  # the last one, running or not
+        self.holding: Holding | None = None  # with fill_gaps; in a replay, if the recorded feed had it
         self.companions: dict[Companion, None] = {}  # start and end with the feed; single operations only
         self.troubles: dict[object, str] = {}  # what companions have health() say; single operations only
         self._closings = 0  # calls of close() so far: shows start() that one came in between
@@ -346,6 +348,8 @@ class Engine(ABC):
             if self.requests.queued:
                 self.requests.apply_queued_locked()
             tap = self.tap
+            if self.holding is not None and self.holding.release_at <= now:
+                self.release_locked(now)
             if tap is not None:
                 tap.turn(payloads, now, reading)
             if payloads:
@@ -358,7 +362,7 @@ class Engine(ABC):
                 if reading.slept:
                     session.slept(reading.slept, moment(reading.last_byte_at), now)
             session.tick(now)
-            items, changed, outbox = self._take_locked()
+            items, changed, outbox = self._take_locked(now)
             if tap is not None and outbox:
                 tap.sent(outbox)
             if payloads:
@@ -375,16 +379,19 @@ class Engine(ABC):
             raise ConnectionLost(None, output.give_up)
         return outbox
 
-    def _take_locked(self) -> tuple[list[Message | Event], Iterable[str], list[bytes]]:
+    def _take_locked(self, now: float) -> tuple[list[Message | Event], Iterable[str], list[bytes]]:
         """Take the session's output, and forget those changed books that are no longer wanted."""
         items, changed, outbox = self.session.output.take()
+        if self.holding is not None:
+            items = self.holding.pass_on(items, self.session, now)
         return items, self.store.release_locked(changed) if changed else (), outbox
 
     def next_deadline(self) -> float:
         """When turn() must be called next, even if nothing is received (time.monotonic())."""
         with self.store.lock:
-            deadline = self.session.next_deadline()
-        return min(deadline, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
+            release_at = self.holding.release_at if self.holding is not None else float("inf")
+            due = min(self.session.next_deadline(), release_at)
+        return min(due, time.monotonic() + max(self.dispatcher.next_watch() - time.perf_counter(), 0.0))
 
     def on_end(self, error: BaseException | None) -> None:
         """End the feed: the reader's last call, with the error that ended it, or None for close()."""
@@ -420,11 +427,13 @@ class Engine(ABC):
         """End the session: its last items, the changed markets, its bug if it hit one. No book stays LIVE."""
         try:
             with self.store.change():
+                now = time.monotonic()
+                self._end_holding_locked(now, "the feed was closed" if closing else "the feed has failed")
                 self._end_tap_locked()  # first, so that the recording ends with the books as they were
-                self.session.disconnected(time.monotonic())
+                self.session.disconnected(now)
                 if closing:
                     self.requests.close_books_locked()
-                items, changed, _ = self._take_locked()
+                items, changed, _ = self._take_locked(now)
             return items, changed, None
         except BaseException as defect:
             with self.store.change():
@@ -442,7 +451,10 @@ class Engine(ABC):
         )
         log(logging.ERROR, "defect in kalshi_feed; the connection is replaced", error=defect)
         with self.store.change():
-            old, self.session = self.session, self._new_session()
+            old = self.session
+            if self.holding is not None:
+                self.holding.leave(old, now)
+            self.session = self._new_session()
             self.session.output.counts = old.output.counts
             items, changed, _ = old.output.take()
             with suppress(Exception):
@@ -514,6 +526,15 @@ class Engine(ABC):
             self.session.output.items.append(
                 MarketChange(market.ticker, market.event_ticker, market.series_ticker, change, market)
             )
+
+    def release_locked(self, now: float) -> None:
+        """Deliver the trades that are held back at the next turn."""
+        if self.holding is not None and self.holding.is_holding:
+            self.holding.release(self.session, now, self.tap)
+
+    def _end_holding_locked(self, now: float, reason: str) -> None:
+        """The feed ends, for this reason: deliver what is held back."""
+        self.release_locked(now)
 
     def _hand_on(
         self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None

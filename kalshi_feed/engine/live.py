@@ -11,10 +11,11 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ..clocks import moment
+from ..clocks import elapsed, moment
 from ..connection.dial import dial
 from ..connection.environment import REST_VARIABLE, rest_url_of
 from ..connection.proxy import Proxy
@@ -23,15 +24,19 @@ from ..connection.transport import Transport
 from ..connection.url import Endpoint
 from ..credentials import Credentials
 from ..errors import AuthenticationError, ConnectionLost, KalshiFeedError
-from ..events import FeedState
+from ..events import FeedState, GapFilled
 from ..greenlets import unpatched_socketio
+from ..messages import Message
+from ..session.channels import ALL_MARKETS
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
+from .holding import Holding
+from .holes import Hole, Holes
 from .second_feed import started
 from .tap import QUIET, Reading
 from .wire_log import dial_progress
 
-__all__ = ["LiveEngine"]
+__all__ = ["HoleEnd", "LiveEngine"]
 
 _LEAST_SKEW: Final = 2.0  # seconds; the Date header has whole ones
 _MOST_SKEW: Final = 86_400.0
@@ -51,6 +56,14 @@ _STOOD_STILL: Final = (
 )
 
 
+class HoleEnd(NamedTuple):
+    """How the filling of a hole has ended; see GapFilled. Immutable."""
+
+    matched: int
+    complete: bool
+    reason: str = ""
+
+
 class LiveEngine(Engine):
     """One feed's inside, connected to the exchange. Thread-safe like Engine, which gets ``options``."""
 
@@ -61,6 +74,7 @@ class LiveEngine(Engine):
         *,
         ssl_context: Any,
         proxy: Proxy | None,
+        rest_proxy: Proxy | str | None,
         policy: ReconnectPolicy,
         connect_timeout: float,
         idle_timeout: float,
@@ -72,6 +86,7 @@ class LiveEngine(Engine):
         self._endpoint = endpoint
         self._ssl_context = ssl_context
         self._proxy = proxy
+        self.rest_proxy = rest_proxy  # for REST: "" for none, None for the environment's
         self._connect_timeout = connect_timeout
         self._max_message_size = max_message_size
         self._policy = policy
@@ -81,6 +96,11 @@ class LiveEngine(Engine):
         self._clock_offset = 0.0  # seconds to add to our clock in signatures
         self._transport: Transport | None = None  # the current connection; the reader's
         self._binary_ignored = 0  # binary frames on it that were reported
+        # The clock for what gaps are filled with: the exchange's time less elapsed(). And what elapsed() said
+        # at the last byte, with the time.monotonic() of that byte.
+        self._exchange_offset = time.time() - elapsed()
+        self._byte_at: tuple[float, float] = (0.0, 0.0)
+        self._fills_since: float | None = None  # fill_since, until the first start (Unix seconds)
         # when our own code raised (time.monotonic())
         self._defects: deque[float] = deque(maxlen=_MOST_DEFECTS)
         self._socketio_warned = False  # whether _warn_of_socketio() has warned
@@ -97,6 +117,98 @@ class LiveEngine(Engine):
         known."""
         return os.environ.get(REST_VARIABLE) or rest_url_of(self._endpoint.url)
 
+    @property
+    def credentials(self) -> Credentials:
+        """The feed's key."""
+        return self._credentials
+
+    # -- the filling of gaps ---------------------------------------------------------------------------------
+
+    def exchange_time(self) -> float:
+        """The exchange's time, in Unix seconds, to about a second. No one sets that clock."""
+        return elapsed() + self._exchange_offset
+
+    def set_exchange_time(self, skew: float) -> None:
+        """The exchange has just said what time it is: our wall clock was ahead by ``skew`` seconds."""
+        # its Date has whole seconds: half of one is missing on average, and a small difference means nothing
+        ahead = skew - 0.5 if abs(skew) >= _LEAST_SKEW else 0.0
+        self._exchange_offset = time.time() - ahead - elapsed()
+
+    def fill_gaps(self, timeout: float, since: float | None) -> None:
+        """Note from now on which messages are missed, and hold back trades for at most ``timeout`` seconds
+        until they are there. ``since``: see KalshiFeed's ``fill_since``."""
+        self._fills_since = since
+        self.holding = Holding(
+            holds=timeout > 0,
+            begins=since is not None,
+            holes=Holes(self.exchange_time, self._last_byte_at),
+            timeout=timeout,
+        )
+
+    @property
+    def holes(self) -> Holes:
+        """The holes to fill. Under the store's lock. Only with fill_gaps()."""
+        assert self.holding is not None
+        assert self.holding.holes is not None
+        return self.holding.holes
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether trades wait for REST's answer."""
+        return self.holding is not None and self.holding.is_holding
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the callbacks have so much to do that they should not get more at once."""
+        return self.dispatcher.counters.depth * 2 > self._queue_size
+
+    def fill(
+        self, hole: Hole, rows: Iterable[Message], *, releases: bool = False, end: HoleEnd | None = None
+    ) -> int | None:
+        """Deliver those of REST's messages for a hole, oldest first, that are missing. Any thread.
+
+        ``releases``: the trades that wait for them are delivered now. ``end``: the hole has been filled as
+        far as it can be. Returns how many were missing so far, or None, without doing anything, if the hole
+        has been filled or has grown.
+        """
+        with self.store.change():
+            found = self._fill_locked(hole, rows, releases, end, time.monotonic())
+        self.wake()
+        return found
+
+    def _fill_locked(
+        self, hole: Hole, rows: Iterable[Message], releases: bool, end: HoleEnd | None, now: float
+    ) -> int | None:
+        holes, holding, channel = self.holes, self.holding, hole.channel
+        assert holding is not None
+        if not holes.is_current(hole):
+            return None
+        wanted = self.wanted.channels.get(channel)
+        keys = frozenset(wanted.keys) if wanted is not None else frozenset()
+        if keys != ALL_MARKETS:
+            rows = [row for row in rows if row.market_ticker in keys]
+        entries = holding.missing(hole, rows)
+        found = holes.delivered(hole.number, sum(isinstance(entry, Message) for entry in entries))
+        # a newer hole has trades of its own wait
+        releases = releases and channel == "trade" and holes.newest(channel) == hole.number
+        event = None
+        if end is not None:
+            holes.close(hole.number)
+            event = GapFilled(
+                channel, moment(hole.since), moment(hole.until), hole.market_tickers, found, *end
+            )
+        if self.tap is not None:
+            self.tap.filled(channel, entries, releases, event, now)
+        holding.fill(self.session, now, channel, entries, releases=releases, event=event)
+        return found
+
+    def _end_holding_locked(self, now: float, reason: str) -> None:
+        """The feed ends: report the holes that are not filled."""
+        if self.holding is not None and self.holding.holes is not None:
+            for hole in self.holes.all():
+                self._fill_locked(hole, (), False, HoleEnd(0, False, reason), now)
+        super()._end_holding_locked(now, reason)
+
     def start(self) -> None:
         """Start the threads, and log a warning about a second feed for the same account. See Engine."""
         super().start()
@@ -107,6 +219,8 @@ class LiveEngine(Engine):
         transport = self._transport
         if transport is None:
             return QUIET
+        if self.holding is not None and (at := transport.last_byte[0]) != self._byte_at[0]:
+            self._byte_at = at, elapsed()
         binaries = transport.binary_ignored - self._binary_ignored
         slept = transport.slept
         if not (transport.is_behind or binaries or slept or transport.arriving_since is not None):
@@ -131,9 +245,14 @@ class LiveEngine(Engine):
     def _starting_locked(self) -> None:
         self._retries = Retries(self._policy, random.random)
         self._clock_tried = False
+        if self.holding is not None:
+            self.holes.start(self._fills_since)
+            self._fills_since = None
 
     def _dial(self, reader: Reader) -> Transport:
-        self._hand_on([], ())
+        with self.store.lock:
+            items, changed, _ = self._take_locked(time.monotonic())
+        self._hand_on(items, changed)
         return dial(
             self._endpoint,
             self._headers,
@@ -161,6 +280,7 @@ class LiveEngine(Engine):
         self._clock_tried = False
         if transport.server_time is not None:
             self._metering.clock_skew = (wall - transport.server_time).total_seconds()
+            self.set_exchange_time(self._metering.clock_skew)
         log(logging.INFO, "connected to %s", self._endpoint.redacted)
         self._warn_of_socketio()
         with self.store.lock:
@@ -212,10 +332,12 @@ class LiveEngine(Engine):
         if self._clock_was_wrong(error):
             return 0.0
         with self.store.lock:
-            healthy = self.session.disconnected(now)
             if transport is not None:
                 self._last_byte = transport.last_byte
-            items, changed, _ = self._take_locked()
+            if self.holding is not None:
+                self.holding.lost(self.session, now)
+            healthy = self.session.disconnected(now)
+            items, changed, _ = self._take_locked(now)
         try:
             delay = self._retries.next_delay(error, healthy=healthy)
         except KalshiFeedError:
@@ -236,6 +358,14 @@ class LiveEngine(Engine):
         log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)
         self._hand_on(items, changed)
         return delay
+
+    def _last_byte_at(self) -> float:
+        """The exchange's time when the last byte of this connection, or of the one just lost, came."""
+        before, then = self._byte_at
+        at = self._last_byte[0] if self._last_byte is not None else before
+        if at != before:  # a byte without a turn; one follows when the machine has slept
+            then = elapsed() - max(time.monotonic() - at, 0.0)
+        return then + self._exchange_offset
 
     def _gap_started(self, now: float, wall: datetime) -> datetime | None:
         """When the last byte came; None if there was no connection.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..events import MarketStep, StateChange
+from ..events import GapFilled, MarketStep, StateChange
+from ..messages import Message
 from ..messages.listed import Market
 from ..session.wanted import Change
 
@@ -51,6 +52,19 @@ class Tap(Protocol):
 
     def learned(self, market: Market, change: MarketStep | None) -> None:
         """This is known about a market now, and this has happened to it, if anything."""
+
+    def filled(
+        self,
+        channel: str,
+        entries: Sequence[Message | str],
+        releases: bool,
+        event: GapFilled | None,
+        now: float,
+    ) -> None:
+        """What REST had for a hole is delivered now; see Holding.fill()."""
+
+    def released(self, now: float) -> None:
+        """The trades that are held back are delivered now, because the time is up or the feed ends."""
 
     def renewed(self, now: float) -> None:
         """A fresh session takes over after a bug; called after lost()."""

@@ -246,16 +246,10 @@ def _listed(rest: Rest, series: str | None, event: str | None) -> Iterator[Marke
 
 def _rest_of(engine: Engine, given: Rest | None) -> Callable[[], tuple[Rest, bool]]:
     """Return what makes the Rest to ask: the given one, or one for the exchange, which needs no key."""
-    from ..rest import Rest  # needs requests
+    from ..rest.for_feed import rest_for  # needs requests
 
-    if given is not None:
-        if not isinstance(given, Rest):
-            raise ConfigurationError(f"rest must be a Rest, not {type(given).__name__}")
-        return lambda: (given, False)
     assert isinstance(engine, LiveEngine)  # a replay asks nothing
-    url, context = engine.rest_url, engine.rest_context
-    Rest(url=url, ssl_context=context).close()  # now, so that what is wrong with them is raised here
-    return lambda: (Rest(url=url, ssl_context=context), True)
+    return rest_for(engine, given)
 
 
 class _Chosen:

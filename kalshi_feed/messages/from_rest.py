@@ -9,14 +9,28 @@ pickle by this module. Owns how REST's fields become the feed's; fields that the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
+
+import msgspec
 
 from . import account, market
 from .base import Message
 from .decoder import converted
+from .flat import FlatMessage, json_text, wire_number
 from .values import parse_time
 
-__all__ = ["Fill", "MarketPosition", "Trade", "UserOrder", "fill", "order", "position", "trade"]
+__all__ = [
+    "Fill",
+    "MarketPosition",
+    "Trade",
+    "UserOrder",
+    "fill",
+    "from_json",
+    "order",
+    "position",
+    "to_json",
+    "trade",
+]
 
 _M = TypeVar("_M", bound=Message)
 
@@ -43,6 +57,12 @@ class MarketPosition(account.MarketPosition, frozen=True, gc=False, kw_only=True
     """account.MarketPosition that came over REST: a position as it is now. Thread-safe: immutable."""
 
     source: ClassVar[Literal["feed", "rest"]] = "rest"
+
+
+_TYPES: Final[Mapping[object, type[Message]]] = {
+    cls.type: cls for cls in (Trade, Fill, UserOrder, MarketPosition)
+}
+_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode
 
 
 def trade(wire: Mapping[str, Any]) -> Trade:
@@ -78,6 +98,22 @@ def position(wire: Mapping[str, Any]) -> MarketPosition:
     """
     names = {"ticker": "market_ticker", "subaccount_number": "subaccount"}
     return _message(MarketPosition, _renamed(wire, names), "market_ticker")
+
+
+def to_json(message: Message) -> bytes:
+    """Return a message that came over REST as JSON, written as a frame of the feed."""
+    if isinstance(message, FlatMessage):
+        return json_text({"type": message.type, "msg": message.msg})
+    return json_text(message)
+
+
+def from_json(text: bytes | msgspec.Raw) -> Message:
+    """Return the message that to_json() wrote. Raises ValueError."""
+    wire = _decode(text)
+    cls = _TYPES.get(wire.get("type"))
+    if cls is None:
+        raise ValueError(f"{wire.get('type')!r:.60} does not come over REST")
+    return converted(wire, cls)
 
 
 def _renamed(wire: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

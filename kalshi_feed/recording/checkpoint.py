@@ -95,6 +95,7 @@ def take_checkpoint(engine: Engine, numbers: Numbers, missed: int, *, cut: bool)
     wants = [line for want in engine.wanted.wants for line in _want_lines(want, numbers.of(want))]
     line = SessionLine(state=engine.state.value, books=len(tickers), missed=missed, cut=cut, wants=wants)
     engine.session.save(line)
+    line.holding = engine.holding.save() if engine.holding is not None else None
     known = engine.store.markets
     return SessionCopy(
         line,

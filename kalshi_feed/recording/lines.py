@@ -2,9 +2,10 @@
 
 The first line of a file is its header. A checkpoint follows, which is what the session knew at that moment: a
 ``session`` line and its ``book`` lines. Then come the session's inputs in order: frames as they were
-received, commands that were sent, users' requests (a ``wish``), connections made and lost, and what follow()
-learned about markets (``learned``; after a checkpoint, again for the markets of its books). All lines of one
-turn of the reader have the same ``recv_ns``.
+received, commands that were sent, users' requests (a ``wish``), connections made and lost, what follow()
+learned about markets (``learned``; after a checkpoint, again for the markets of its books), and with
+``fill_gaps`` what was delivered of REST's answers (``filled``), and when trades that waited for one were
+``released`` without it. All lines of one turn of the reader have the same ``recv_ns``.
 
 ``recv_ns`` is Unix time in ns. Subtract ``clock_offset_ns`` and you have time.monotonic_ns(), which is the
 session's clock. The header has the first offset. When the two clocks diverge, because the machine slept or
@@ -29,17 +30,22 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ..books.book import BookStatus
+from ..engine.holding import HoldingMemory
 from ..engine.tap import QUIET, Reading
-from ..events import MarketStep, StateChange
+from ..events import GapFilled, MarketStep, StateChange
+from ..messages import Message, from_rest
 from ..messages.flat import wire_number
 from ..messages.listed import Market, market_in, market_json
 from ..session.memory import SessionMemory
+from .player import moment_of
 
 __all__ = [
     "FORMAT",
     "BookLine",
     "ChangeLine",
     "CommandId",
+    "FilledLine",
+    "GapLine",
     "HeaderLine",
     "LearnedLine",
     "Line",
@@ -50,6 +56,9 @@ __all__ = [
     "encode_line",
     "encode_sent",
     "encode_turn",
+    "entries_of",
+    "filled_line",
+    "gap_of",
     "learned_line",
     "market_of",
 ]
@@ -134,11 +143,36 @@ class LearnedLine(msgspec.Struct, omit_defaults=True):
     change: MarketStep | None = None
 
 
+class GapLine(msgspec.Struct, omit_defaults=True):
+    """A GapFilled, with its times in Unix ns."""
+
+    since_ns: Ns
+    until_ns: Ns
+    market_tickers: list[str] = []
+    found: _Count = 0
+    matched: _Count = 0
+    complete: bool = False
+    reason: str = ""
+
+
+class FilledLine(msgspec.Struct, omit_defaults=True):
+    """What was delivered of REST's answer for a gap on a channel; see engine.holding.Holding.fill().
+
+    ``entries`` holds messages, and as strings the ids of trades that were held back until then. ``gap`` is
+    what was reported about it, if that was the last answer.
+    """
+
+    channel: str
+    entries: list[msgspec.Raw] = []
+    releases: bool = False
+    gap: GapLine | None = None
+
+
 class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
     """A checkpoint: with the next ``books`` lines of books it is everything a session needs to go on.
 
     ``missed`` messages just before it are not in the recording. ``cut`` says that other inputs may be missing
-    as well.
+    as well. ``holding`` is there if the feed fills gaps.
     """
 
     state: str
@@ -146,6 +180,7 @@ class SessionLine(SessionMemory, omit_defaults=True, kw_only=True):
     missed: _Count = 0
     cut: bool = False
     wants: list[WantLine] = msgspec.field(default_factory=list)
+    holding: HoldingMemory | None = None
 
 
 class BookLine(msgspec.Struct, omit_defaults=True):
@@ -188,6 +223,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     session: SessionLine | None = None
     book: BookLine | None = None
     learned: LearnedLine | None = None
+    filled: FilledLine | None = None
+    released: bool = False
     end: bool = False
     clock_offset_ns: _Offset | None = None
     kalshi_feed_recording: HeaderLine | None = None
@@ -259,6 +296,51 @@ def learned_line(market: Market, change: MarketStep | None = None) -> Line:
 def market_of(learned: LearnedLine) -> Market:
     """Read the market from its line. Raises ValueError."""
     return market_in(_decode_market(learned.market))
+
+
+def filled_line(
+    channel: str, entries: Sequence[Message | str], releases: bool, event: GapFilled | None
+) -> Line:
+    """Return the line for what was delivered of REST's answer."""
+    gap = None
+    if event is not None:
+        since, until = _unix_ns(event.since), _unix_ns(event.until)
+        gap = GapLine(
+            since or 0,
+            until or 0,
+            list(event.market_tickers),
+            event.found,
+            event.matched,
+            event.complete,
+            event.reason,
+        )
+    texts = [_encode(entry) if isinstance(entry, str) else from_rest.to_json(entry) for entry in entries]
+    return Line(filled=FilledLine(channel, [msgspec.Raw(text) for text in texts], releases, gap))
+
+
+def entries_of(filled: FilledLine) -> list[Message | str]:
+    """Read messages and ids from their line. Raises ValueError."""
+    return [
+        msgspec.json.decode(entry) if bytes(entry)[:1] == b'"' else from_rest.from_json(entry)
+        for entry in filled.entries
+    ]
+
+
+def gap_of(filled: FilledLine) -> GapFilled | None:
+    """Return what was reported with the answer, if it was the last one."""
+    gap = filled.gap
+    if gap is None:
+        return None
+    return GapFilled(
+        filled.channel,
+        moment_of(gap.since_ns),
+        moment_of(gap.until_ns),
+        tuple(gap.market_tickers),
+        gap.found,
+        gap.matched,
+        gap.complete,
+        gap.reason,
+    )
 
 
 def _unix_ns(moment: datetime | None) -> int | None:

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from ..clocks import read_clocks
 from ..engine.engine import Engine
 from ..engine.tap import QUIET, Reading
-from ..events import MarketStep, StateChange
+from ..events import GapFilled, MarketStep, StateChange
+from ..messages import Message
 from ..messages.listed import Market
 from ..session.wanted import Change
 from .checkpoint import Numbers, SessionCopy, take_checkpoint
@@ -23,6 +24,7 @@ from .lines import Line, WantLine, WishLine, change_line
 __all__ = [
     "CheckpointItem",
     "ClockItem",
+    "FilledItem",
     "Item",
     "LearnedItem",
     "LineItem",
@@ -34,6 +36,7 @@ __all__ = [
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 _ITEM_BYTES: Final = 64  # the cost of an item besides its payloads
 _LEARNED_BYTES: Final = 2_048  # of a market's description, about
+_ENTRY_BYTES: Final = 512  # of a message that came over REST, about
 _CLOCK_MOVED_NS: Final = 100_000_000  # a smaller step of the wall clock is not worth a line
 
 
@@ -97,7 +100,22 @@ class LearnedItem(NamedTuple):
     size: int = _LEARNED_BYTES
 
 
-Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | LearnedItem
+class FilledItem(NamedTuple):
+    """What was delivered of REST's answer for a gap; the writer makes a line of it."""
+
+    now: float
+    channel: str
+    entries: Sequence[Message | str]
+    releases: bool
+    event: GapFilled | None
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the queue's bound the item uses."""
+        return len(self.entries) * _ENTRY_BYTES + _ITEM_BYTES
+
+
+Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | LearnedItem | FilledItem
 
 
 class RecordingQueue:
@@ -203,6 +221,23 @@ class RecordingQueue:
         now = time.monotonic()
         self._look_at_clocks(now)
         self._add(LearnedItem(now, market, change))
+
+    def filled(
+        self,
+        channel: str,
+        entries: Sequence[Message | str],
+        releases: bool,
+        event: GapFilled | None,
+        now: float,
+    ) -> None:
+        """Queue what is delivered of REST's answer for a gap."""
+        self._look_at_clocks(now)
+        self._add(FilledItem(now, channel, entries, releases, event))
+
+    def released(self, now: float) -> None:
+        """Queue that trades which were held back are delivered."""
+        self._look_at_clocks(now)
+        self._add(LineItem(now, Line(released=True)))
 
     def renewed(self, now: float) -> None:
         """A fresh session took over after a bug: what it knows is a new checkpoint."""

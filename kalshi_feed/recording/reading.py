@@ -22,17 +22,19 @@ from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError
 from .checkpoint import Checkpoint, book_of
 from .files import CutOff, read_chunks
-from .lines import FORMAT, ChangeLine, HeaderLine, LearnedLine, Line, WishLine
+from .lines import FORMAT, ChangeLine, FilledLine, HeaderLine, LearnedLine, Line, WishLine
 
 __all__ = [
     "LONGEST_LINE",
     "Connected",
     "End",
     "FileLines",
+    "Filled",
     "Learned",
     "Lost",
     "NothingRecorded",
     "Record",
+    "Released",
     "Source",
     "Trouble",
     "Turn",
@@ -90,6 +92,19 @@ class Learned(NamedTuple):
     learned: LearnedLine
 
 
+class Filled(NamedTuple):
+    """What was delivered of REST's answer for a gap."""
+
+    ns: int
+    filled: FilledLine
+
+
+class Released(NamedTuple):
+    """The trades that were held back were delivered."""
+
+    ns: int
+
+
 class ClockMoved(NamedTuple):
     """The wall clock was set, or the machine slept: ``clock_offset_ns`` replaces the header's."""
 
@@ -109,7 +124,7 @@ class End(NamedTuple):
     ns: int
 
 
-Record = Turn | Wish | Connected | Lost | Learned | Checkpoint | Trouble | End
+Record = Turn | Wish | Connected | Lost | Learned | Filled | Released | Checkpoint | Trouble | End
 
 
 def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -323,7 +338,9 @@ def _goes_on(before: HeaderLine | None, header: HeaderLine, checkpoint: Checkpoi
     return (before.recording, before.part + 1) == (header.recording, header.part)
 
 
-def _at(record: Turn | Wish | Connected | Lost | Learned | Checkpoint | End, ns: int) -> Record:
+def _at(
+    record: Turn | Wish | Connected | Lost | Learned | Filled | Released | Checkpoint | End, ns: int
+) -> Record:
     """Return the record with another time."""
     return dataclasses.replace(record, ns=ns) if isinstance(record, Checkpoint) else record._replace(ns=ns)
 
@@ -485,6 +502,10 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
             yield Lost(ns, line.lost)
         elif line.learned is not None:
             yield Learned(ns, line.learned)
+        elif line.filled is not None:
+            yield Filled(ns, line.filled)
+        elif line.released:
+            yield Released(ns)
         elif line.session is not None:
             checkpoint = Checkpoint(ns, line.session, [])
         elif line.kalshi_feed_recording is not None:

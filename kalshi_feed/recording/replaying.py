@@ -33,6 +33,7 @@ from typing import Any, Final, Literal
 
 from ..dispatch import InlineDispatcher, checked_count
 from ..engine.engine import Engine, log
+from ..engine.holding import Holding
 from ..engine.tap import QUIET, Reading
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
 from ..events import Event, FeedState
@@ -42,10 +43,10 @@ from ..session.wanted import Want
 from ..waiting import Clock
 from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
-from .lines import WishLine, market_of
+from .lines import FilledLine, WishLine, entries_of, gap_of, market_of
 from .opening import beginning_of, open_source
 from .player import Player, ReplayClock, moment_of, ns_of
-from .reading import Connected, Learned, Lost, Record, Trouble, Turn, Wish
+from .reading import Connected, Filled, Learned, Lost, Record, Released, Trouble, Turn, Wish
 from .requests import ReplayRequests
 from .waits import ReplayStore
 
@@ -278,7 +279,30 @@ class ReplayEngine(Engine):
         elif isinstance(record, Learned):
             with self.store.change():
                 self.learn_locked(market_of(record.learned), record.learned.change)
-                items, changed, _ = self._take_locked()
+                items, changed, _ = self._take_locked(now)
+            self._hand_on(items, changed)
+        elif isinstance(record, Filled):
+            self._fill(record.filled, now)
+        elif isinstance(record, Released):
+            self._release(now)
+
+    def _fill(self, filled: FilledLine, now: float) -> None:
+        entries, event = entries_of(filled), gap_of(filled)
+        if self.holding is None:  # the checkpoint was lost
+            self.holding = Holding(holds=False)
+        with self.store.change():
+            self.holding.fill(
+                self.session, now, filled.channel, entries, releases=filled.releases, event=event
+            )
+            items, changed, _ = self._take_locked(now)
+        self._hand_on(items, changed)
+
+    def _release(self, now: float) -> None:
+        """Deliver the trades that are held back."""
+        if self.holding is not None and self.holding.is_holding:
+            with self.store.change():
+                self.release_locked(now)
+                items, changed, _ = self._take_locked(now)
             self._hand_on(items, changed)
 
     def _turn(self, turn: Turn, now: float, player: Player | None) -> None:
@@ -305,7 +329,7 @@ class ReplayEngine(Engine):
             waits.hold()
             with store.lock:
                 session.take(message, len(payload), now)
-                items, changed, _ = self._take_locked()
+                items, changed, _ = self._take_locked(now)
             self._hand_on(items, changed, read_at)
             self._step_done()
             yield
@@ -343,8 +367,10 @@ class ReplayEngine(Engine):
                 recorded.unsubscribe(want)
 
     def _restore(self, checkpoint: Checkpoint, now: float) -> None:
-        missed = checkpoint.session.missed
+        missed, memory = checkpoint.session.missed, checkpoint.session.holding
+        self._release(now)
         with self.store.change():
+            self.holding = None if memory is None else Holding.restored(memory)
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
                 self._metering.connected(now, moment_of(self.clock.ns))
@@ -352,7 +378,7 @@ class ReplayEngine(Engine):
                     FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected"
                 )
             self._was_restored = True
-            items, changed, _ = self._take_locked()
+            items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
         if missed:
             troubles.append(f"{missed} messages before this moment were not recorded")
@@ -378,8 +404,10 @@ class ReplayEngine(Engine):
         change = record.change
         self._state.last_error = change.reason
         with self.store.change():
+            if self.holding is not None:
+                self.holding.lost(self.session, now)
             self.session.disconnected(now)
-            items, changed, _ = self._take_locked()
+            items, changed, _ = self._take_locked(now)
             self._state.change(
                 FeedState.RECONNECTING,
                 change.reason,
@@ -391,9 +419,10 @@ class ReplayEngine(Engine):
 
     def _trouble(self, text: str) -> None:
         log(logging.WARNING, "%s", text)
+        now = self.clock.monotonic()
         with self.store.lock:
-            self.session.output.fault("recording", text, self.clock.monotonic())
-            items, changed, _ = self._take_locked()
+            self.session.output.fault("recording", text, now)
+            items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
 
     def _hand_on(
@@ -411,6 +440,7 @@ class ReplayEngine(Engine):
         if not self._all_wait(player):
             return
         self._waits.hold()
+        self._release(self.clock.monotonic())
         with self.store.change():
             self._metering.ended()
             self._state.change(FeedState.CLOSED, "the recording has ended")
@@ -484,6 +514,8 @@ class StepEngine(ReplayEngine):
                     record = record._replace(payloads=[])
                 self._take_safely(record, now)
             yield ns, *self._taken()
+        self._release(self.clock.monotonic())
+        yield ns, *self._taken()
 
     def _taken(self) -> tuple[list[Message | Event], dict[str, Any]]:
         self._collected, taken = ([], {}), self._collected

@@ -29,8 +29,17 @@ from ..version import __version__
 from ..waiting import Signal
 from .checkpoint import lines_of
 from .files import FileFailed, RecordingFile, check_name, next_name, patiently
-from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, learned_line
-from .queue import CheckpointItem, ClockItem, LearnedItem, LineItem, RecordingQueue, SentItem, TurnItem
+from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, filled_line, learned_line
+from .queue import (
+    CheckpointItem,
+    ClockItem,
+    FilledItem,
+    LearnedItem,
+    LineItem,
+    RecordingQueue,
+    SentItem,
+    TurnItem,
+)
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -450,7 +459,9 @@ class Recording:
         )
 
 
-def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | LearnedItem) -> bytes:
+def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | LearnedItem | FilledItem) -> bytes:
+    if isinstance(item, FilledItem):
+        return encode_line(filled_line(item.channel, item.entries, item.releases, item.event), ns)
     if isinstance(item, LearnedItem):
         return encode_line(learned_line(item.market, item.change), ns)
     if isinstance(item, SentItem):

@@ -233,6 +233,14 @@ class Session:
             subscription.confirmed == ALL_MARKETS or subscription.confirmed.issuperset(keys)
         )
 
+    def markets_of(self, channel: str) -> tuple[str, ...] | None:
+        """The confirmed markets of the channel, empty for all of them; None if nothing is confirmed.
+
+        The same tuple as long as they do not change.
+        """
+        subscription = self.reconciler.subscriptions.get(channel)
+        return subscription.named() if subscription is not None and subscription.confirmed else None
+
     def sid_of(self, channel: str) -> int | None:
         """The channel's sid on this connection; None if it is not known."""
         subscription = self.reconciler.subscriptions.get(channel)

@@ -82,6 +82,9 @@ def test_signatures() -> None:
         "max_message_size": 16 * 1024 * 1024,
         "use_yes_price": True,
         "name": None,
+        "fill_gaps": False,
+        "fill_timeout": 2.0,
+        "fill_since": None,
     }
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "credentials")
     assert ReconnectPolicy() == ReconnectPolicy(

@@ -113,3 +113,11 @@ def test_the_wire_cannot_say_it() -> None:
 def test_what_matters_must_be_readable(read: Any, wire: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         read(wire)
+
+
+@pytest.mark.parametrize("message", ALL, ids=lambda message: message.type)
+def test_as_json_they_are_the_same_messages(message: Message) -> None:
+    again = from_rest.from_json(from_rest.to_json(message))
+    assert again == message and type(again) is type(message) and again.source == "rest"
+    with pytest.raises(ValueError, match="'ticker' does not come over REST"):
+        from_rest.from_json(b'{"type":"ticker","msg":{}}')

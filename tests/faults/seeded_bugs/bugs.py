@@ -18,6 +18,7 @@ CHUNKS: Final = "tests/faults/test_chunking.py"
 MEMORY: Final = "tests/session/test_memory.py"
 REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
 ROSTER: Final = "tests/following/test_roster.py"
+FILLING: Final = "tests/filling/test_filling.py::"
 FOLLOW: Final = "tests/following/test_follow.py::test_"
 INTERRUPTED: Final = (
     "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
@@ -355,6 +356,42 @@ BUGS: Final = (
         "        return time.monotonic() + self._offset\n",
         "        return time.time() - self._wall_offset + self._offset\n",
         FOLLOW + "R39_the_wall_clock_is_set_while_it_follows",
+    ),
+    # the filling of gaps
+    Bug(
+        "a fill is dropped because its trade has come over REST",
+        "engine/holding.py",
+        "            if key_of(item) in self._ids.get(channel, ()):\n",
+        "            if any(key_of(item) in ids for ids in self._ids.values()):\n",
+        FILLING + "test_a_fill_has_the_id_of_its_trade",
+    ),
+    Bug(
+        "an older gap's answer releases the trades that wait for a newer one's",
+        "engine/live.py",
+        '        releases = releases and channel == "trade" and holes.newest(channel) == hole.number\n',
+        '        releases = releases and channel == "trade"\n',
+        FILLING + "test_an_older_gap_does_not_release",
+    ),
+    Bug(
+        "trades that wait are not in a checkpoint",
+        "recording/checkpoint.py",
+        "    line.holding = engine.holding.save() if engine.holding is not None else None\n",
+        "",
+        FILLING + "test_rest_is_slower_than_the_timeout",
+    ),
+    Bug(
+        "fills are read before the account's data has passed the gap",
+        "filling/jobs.py",
+        "        return as_of.timestamp() >= hole.until + _UNSURE, (\n",
+        "        return True, (\n",
+        FILLING + "test_account_data_that_lags",
+    ),
+    Bug(
+        "a gap ends with the connection, not with the subscription",
+        "engine/holes.py",
+        "                and session.confirmed(channel, holes[-1].market_tickers or ALL_MARKETS)\n",
+        "",
+        FILLING + "test_gaps_within_a_connection",
     ),
 )
 
