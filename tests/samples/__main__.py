@@ -59,13 +59,11 @@ def tried(sample: Sample, wheel: Path, folder: Path) -> str:
     """Return what is wrong with the sample, or an empty string."""
     home = folder / sample.name
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    make, install = [sys.executable, "-m", "venv"], [str(python), "-m", "pip", "install"]
     if uv := shutil.which("uv"):
-        make, install = (
-            [uv, "venv", "-q", "--python", sys.executable],
-            [uv, "pip", "install", "--python", str(python)],
-        )
-    else:
-        make, install = [sys.executable, "-m", "venv"], [str(python), "-m", "pip", "install"]
+        make = [uv, "venv", "-q", "--python", sys.executable]
+        # compiled, as pip does it: the tests wait for servers to start
+        install = [uv, "pip", "install", "--compile-bytecode", "--python", str(python)]
     code, said = _run([*make, str(home)])
     if code:
         return said
