@@ -56,7 +56,7 @@ def test_two_hundred_reconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                     exchange.lose(chance.randrange(1, 3), "trade")
                 elif what == 3:
                     exchange.break_rest(1, chance.choice(("reset", "close", "cut", "garbage")))
-                time.sleep(chance.random() * 0.12)
+                time.sleep(chance.random() * 0.07)
                 exchange.disconnect() if chance.random() < 0.5 else exchange.reset()
                 wait_until(partial(has_reconnected, feed, number), 10)
             exchange.behave()
