@@ -79,7 +79,7 @@ def test_what_is_imported_is_required(config: configparser.ConfigParser) -> None
 
 def test_extras_made_of_extras(config: configparser.ConfigParser) -> None:
     demo = required(config, "demo")
-    assert demo == required(config, "simulator") | required(config, "cli")
+    assert demo == required(config, "simulator") | required(config, "cli") | required(config, "rest")
     assert demo | required(config, "flask") < required(config, "test")
 
 
