@@ -71,8 +71,12 @@ def test_two_hundred_reconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     filled = sum(trade.source == "rest" for trade in heard.trades)
     assert filled > len(trades) / 10 and any(fill.source == "rest" for fill in heard.fills)
     with closing(sqlite3.connect(database)) as connection:
-        stored = [row[0] for row in connection.execute("select trade_id from trades order by n")]
-    assert stored == [trade.trade_id for trade in heard.trades]
+        stored_trades, stored_fills = (
+            [row[0] for row in connection.execute(f"select trade_id from {table} order by n")]
+            for table in ("trades", "fills")
+        )
+    assert stored_trades == [trade.trade_id for trade in heard.trades]
+    assert stored_fills == [fill.trade_id for fill in heard.fills]
     again = replayed(path)
     assert again.order == heard.order and again.messages == heard.messages and again.gaps == heard.gaps
 
