@@ -49,7 +49,7 @@ def subscribed(feed: KalshiFeed, *channels: str, markets: Any = (A, B)) -> None:
 
 
 @pytest.mark.greenlets
-def test_a_lost_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
+def test_S52_a_lost_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
     path = tmp_path / "all.ndjson"
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
@@ -90,7 +90,7 @@ def test_a_lost_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> No
     assert again.order == heard.order and again.messages == heard.messages and again.gaps == heard.gaps
 
 
-def test_gaps_within_a_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
+def test_S52_gaps_within_a_connection(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
     path = tmp_path / "gaps.ndjson"
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
@@ -117,7 +117,7 @@ def test_gaps_within_a_connection(exchange: Exchange, rest: Rest, tmp_path: Path
 
 
 @pytest.mark.greenlets
-def test_rest_is_slower_than_the_timeout(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
+def test_S53_rest_is_slower_than_the_timeout(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
     path = tmp_path / "slow.ndjson"
     with filling(exchange, rest, fill_timeout=0.3) as feed:
         heard = Heard(feed)
@@ -243,7 +243,7 @@ def test_an_older_gap_does_not_release(
 
 
 @pytest.mark.parametrize("offset", [-180.0, 180.0])
-def test_a_clock_that_is_off_by_minutes(exchange: Exchange, rest: Rest, offset: float) -> None:
+def test_R40_a_clock_that_is_off_by_minutes(exchange: Exchange, rest: Rest, offset: float) -> None:
     exchange.clock_offset = offset
     exchange.max_clock_skew = 1000
     with filling(exchange, rest) as feed:
@@ -263,7 +263,7 @@ def test_a_clock_that_is_off_by_minutes(exchange: Exchange, rest: Rest, offset: 
         assert abs((heard.gaps[0].until.timestamp() - time.time()) - offset) < 5
 
 
-def test_ids_that_never_match(exchange: Exchange, rest: Rest) -> None:
+def test_S54_ids_that_never_match(exchange: Exchange, rest: Rest) -> None:
     exchange.quirks.rest_trade_ids_differ = True
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
@@ -333,7 +333,7 @@ def test_a_defect_of_ours(exchange: Exchange, rest: Rest, monkeypatch: pytest.Mo
         assert heard.prices(A) == "1 [2]" and heard.gap("trade").complete and heard.faults == ["defect"]
 
 
-def test_account_data_that_lags(exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_S53_account_data_that_lags(exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     exchange.rest_lag = 1.5
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
@@ -350,7 +350,7 @@ def test_account_data_that_lags(exchange: Exchange, rest: Rest, monkeypatch: pyt
         assert not heard.gaps[1].complete and "complete up to" in heard.gaps[1].reason
 
 
-def test_what_cannot_be_read_is_given_up(exchange: Exchange, rest: Rest) -> None:
+def test_S55_what_cannot_be_read_is_given_up(exchange: Exchange, rest: Rest) -> None:
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
         subscribed(feed, "trade")

@@ -377,21 +377,21 @@ BUGS: Final = (
         "recording/checkpoint.py",
         "    line.holding = engine.holding.save() if engine.holding is not None else None\n",
         "",
-        FILLING + "test_rest_is_slower_than_the_timeout",
+        FILLING + "test_S53_rest_is_slower_than_the_timeout",
     ),
     Bug(
         "fills are read before the account's data has passed the gap",
         "filling/jobs.py",
         "        return as_of.timestamp() >= hole.until + _UNSURE, (\n",
         "        return True, (\n",
-        FILLING + "test_account_data_that_lags",
+        FILLING + "test_S53_account_data_that_lags",
     ),
     Bug(
         "a gap ends with the connection, not with the subscription",
         "engine/holes.py",
         "                and session.confirmed(channel, holes[-1].market_tickers or ALL_MARKETS)\n",
         "",
-        FILLING + "test_gaps_within_a_connection",
+        FILLING + "test_S52_gaps_within_a_connection",
     ),
 )
 
