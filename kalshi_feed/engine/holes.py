@@ -256,6 +256,10 @@ class Holes:
         joined = self._joined.get(channel, self._clock())
         self._begin(channel, market_tickers, max(self._last.get(channel, joined), joined))
 
+    def missed(self, channel: str, market_tickers: tuple[str, ...], since: float) -> None:
+        """Messages of these markets are missing since then: they are going to be subscribed to too late."""
+        self._begin(channel, market_tickers, since)
+
     def lost(self, confirmed: Mapping[str, tuple[str, ...] | None]) -> None:
         """The connection is lost. ``confirmed``: by channel, the markets that were confirmed on it."""
         for channel, markets in confirmed.items():

@@ -31,7 +31,7 @@ from ..session.channels import ALL_MARKETS
 from ..session.retry import ReconnectPolicy, Retries
 from .engine import Engine, log
 from .holding import Holding
-from .holes import Hole, Holes
+from .holes import STREAM_CHANNELS, Hole, Holes
 from .second_feed import started
 from .tap import QUIET, Reading
 from .wire_log import dial_progress
@@ -144,6 +144,15 @@ class LiveEngine(Engine):
             holes=Holes(self.exchange_time, self._last_byte_at),
             timeout=timeout,
         )
+
+    def missed(self, channels: Iterable[str], market_tickers: tuple[str, ...], since: float) -> None:
+        """With fill_gaps: what was sent about these markets since then is missing (the exchange's time, Unix
+        seconds), because they are subscribed to too late. Any thread."""
+        with self.store.lock:
+            if self.holding is not None:
+                for channel in channels:
+                    if channel in STREAM_CHANNELS:
+                        self.holes.missed(channel, market_tickers, since)
 
     @property
     def holes(self) -> Holes:

@@ -29,6 +29,7 @@ from .. import greenlets
 from ..connection.redaction import detach
 from ..dispatch import MessageStream
 from ..engine.engine import Engine
+from ..engine.live import LiveEngine
 from ..errors import FeedClosedError, KalshiFeedError, RestError, WaitTimeout
 from ..events import Gap, MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
@@ -110,6 +111,8 @@ class Follower:
         self._answers: deque[_Listing] = deque()
         # The follower's thread alone.
         self._subscribed: dict[str, None] = {}
+        self._known: frozenset[str] = frozenset()  # the roster's markets at the last look at all of them
+        self._began: float | None = None  # the exchange's time of this run's first list; None before
         self._wall_offset = _wall_offset()  # of our wall clock to the monotonic one, at the last _set_clock()
         self._offset = self._wall_offset  # the same of the exchange's clock
         self._due = 0.0  # when the clock has something for the roster: the exchange's time
@@ -196,6 +199,7 @@ class Follower:
             before.join(None)
         self._answers = deque()
         self._connection = None
+        self._began = None
         self._dropped = 0
         self._pause = _AFTER_DEFECT
         try:
@@ -290,13 +294,27 @@ class Follower:
         if self._want.closed or self._stopping:
             return
         if new:
+            self._note_missed(new, now)
             self._engine.requests.add_markets(self._want, new)
             # of many that were announced, the store has forgotten some; it keeps those that have a book
             known = self._engine.store.markets
             self._learn([MarketNews(self._roster.market(t), None, None) for t in new if t not in known])
         if gone:
             self._engine.requests.delete_markets(self._want, gone)
-        self._subscribed = wanted
+        self._subscribed, self._known = wanted, frozenset(self._roster.tickers)
+
+    def _note_missed(self, market_tickers: list[str], now: float) -> None:
+        """Markets are about to be subscribed to. If that is late, fill_gaps fetches what was missed: from now
+        on while the connection is lost, and from its opening if a market has only just become known."""
+        engine = self._engine
+        if self._began is None or not isinstance(engine, LiveEngine):
+            return  # what came before this run is up to fill_since
+        if not engine.requests.look(lambda: engine.requests.confirmed(self._lifecycle)):
+            engine.missed(self._want.channels, tuple(market_tickers), now)
+        for ticker in market_tickers:
+            opened = self._roster.market(ticker).open_at
+            if ticker not in self._known and opened is not None and opened.timestamp() < now:
+                engine.missed(self._want.channels, (ticker,), max(opened.timestamp(), self._began))
 
     def _report_news(self) -> None:
         self._learn(self._roster.take_news())
@@ -367,8 +385,10 @@ class Follower:
         self._roster.listed(answer.markets, answer.asked_at, now)
         if not answer.is_list:
             return
-        if not self.is_listed:
+        if self._began is None:
             self._apply(now)
+            self._began = answer.asked_at
+        if not self.is_listed:
             self.is_listed = True
             self._engine.wake()
         tickers = self._roster.unlisted(market.ticker for market in answer.markets)
