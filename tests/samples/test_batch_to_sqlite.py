@@ -37,6 +37,10 @@ def count(file: Path, *tables: str) -> int:
             return 0  # not made yet
 
 
+def asks_for_snapshots(access: Access) -> bool:
+    return any(one.get("params", {}).get("action") == "get_snapshot" for one in access.exchange.commands)
+
+
 def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
     file = tmp_path / "deltas.db"
     options = ("KX-A", "KX-B", "--file", str(file), "--batch", "50", "--every", "60")
@@ -45,6 +49,7 @@ def test_nothing_is_lost_at_ctrl_c(access: Access, tmp_path: Path) -> None:
         wait_until(lambda: count(file, "deltas") >= 100, 15, "a hundred rows")
         access.exchange.lose(1, "orderbook_delta")
         wait_until(lambda: count(file, "holes"), 15, "the gap on record")
+        wait_until(lambda: asks_for_snapshots(access), 15, "the repair")
         access.exchange.quiesce()
         access.exchange.send_bytes(b"\x89\x00")  # a ping, behind everything else
         wait_until(lambda: access.exchange.pongs, 5, "all to be read")
