@@ -128,3 +128,20 @@ def test_a_channel_we_do_not_know() -> None:
     )
     assert [message.market_ticker for message in driver.take(UnknownMessage)] == ["A"]
     assert driver.session.confirmed("new_channel", ["A"]) and driver.session.sid_of("new_channel") == 4
+
+
+def test_which_markets_are_confirmed_on_a_channel() -> None:
+    driver = Driver()
+    assert driver.session.connected_at is None
+    driver.want("trade", "B", "A")
+    commands = driver.connect()
+    assert driver.session.connected_at == driver.now
+    assert driver.session.markets_of("trade") is None  # asked for, but not confirmed
+    driver.play(commands)
+    markets = driver.session.markets_of("trade")
+    assert markets == ("A", "B") and driver.session.markets_of("trade") is markets
+    driver.want("fill")
+    driver.play()
+    assert driver.session.markets_of("fill") == ()  # all
+    driver.disconnect()
+    assert driver.session.connected_at is None and driver.session.markets_of("trade") is None
