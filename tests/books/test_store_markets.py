@@ -1,4 +1,4 @@
-"""Descriptions of markets in the store: from REST, from lifecycle messages, and which of them are forgotten."""
+"""Descriptions of markets in the store: from REST, from lifecycle messages, and which are forgotten."""
 
 from __future__ import annotations
 
