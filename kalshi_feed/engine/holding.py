@@ -86,6 +86,11 @@ class Holding:
             ids.update(dict.fromkeys(memory.ids.get(channel, ())))
         return holding
 
+    def hand_over(self, other: Holding) -> None:
+        """A replay goes on with another one: what that one holds is delivered there, and not here as well."""
+        places = {key_of(trade) for trade in other._held}
+        self._held = [trade for trade in self._held if key_of(trade) not in places]
+
     def save(self) -> HoldingMemory:
         """Everything that a replay needs."""
         markets = None if self._markets is None else sorted(self._markets)

@@ -160,7 +160,10 @@ class Filler:
             self._wake.set()
 
         self._running[job] = thread = ServiceThread(step, self._name.replace("-fill", "-rest"))
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left: as if REST had failed
+            done.append(_Done(job, None, KalshiFeedError(str(error))))
 
     def _take(self, done: _Done) -> None:
         job, error = done.job, done.error
@@ -183,10 +186,13 @@ class Filler:
             self._report_defect(error)
         hole = job.hole()
         delay = min(FIRST_RETRY * 2.0 ** min(job.failures, 10), LAST_RETRY)
+        now = self._engine.exchange_time()
+        if not job.failures:
+            job.failing_since = now
         job.failures += 1
         job.due = time.monotonic() + delay
         is_final = _is_hopeless(error) or (
-            hole is not None and self._engine.exchange_time() > hole.until + GIVE_UP
+            hole is not None and now > max(hole.until, job.failing_since) + GIVE_UP
         )
         if not self._is_failing and isinstance(error, KalshiFeedError):
             self._is_failing = True

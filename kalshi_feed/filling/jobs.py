@@ -31,7 +31,9 @@ __all__ = ["Experience", "Job", "job_for"]
 SETTLE: Final = 3.0  # seconds after a hole's end at which REST should list all trades
 MOST_LATE: Final = 15.0  # seconds after which REST should list what came over the feed
 MOST_LAG: Final = 300.0  # seconds that the account's data may be behind
-GIVE_UP: Final = 300.0  # seconds after a hole's end for which a failing request is repeated
+GIVE_UP: Final = (
+    300.0  # seconds after a hole's end, and after the first failure, for which a request is repeated
+)
 _UNSURE: Final = 2.0  # seconds by which our idea of the exchange's time may be off
 _MILLISECOND: Final = 0.001  # by which a message's time is rounded down
 _LAG_FIRST: Final = 0.5  # seconds between two looks at how far the account's data is
@@ -65,6 +67,7 @@ class Job(ABC):
         self._experience = experience
         self.due = 0.0  # when the next step is due (time.monotonic()); the filler's
         self.failures = 0  # in a row; the filler's
+        self.failing_since = 0.0  # the exchange's time of the first of them
         self.stopping: Callable[[], bool] = bool  # whether the filler ends
 
     def hole(self) -> Hole | None:
@@ -86,7 +89,7 @@ class Job(ABC):
         """Deliver what is missing of the rows, no faster than the callbacks take it."""
         engine = self._engine
         for first in range(0, len(rows), _AT_ONCE):
-            while first and engine.is_behind and not self.stopping():
+            while (first or not releases) and engine.is_behind and not self.stopping():
                 time.sleep(_ROOM)
             last = first + _AT_ONCE >= len(rows)
             engine.fill(hole, rows[first : first + _AT_ONCE], releases=releases and last)

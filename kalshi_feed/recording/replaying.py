@@ -368,9 +368,12 @@ class ReplayEngine(Engine):
 
     def _restore(self, checkpoint: Checkpoint, now: float) -> None:
         missed, memory = checkpoint.session.missed, checkpoint.session.holding
+        restored = None if memory is None else Holding.restored(memory)
+        if self.holding is not None and restored is not None:
+            self.holding.hand_over(restored)
         self._release(now)
         with self.store.change():
-            self.holding = None if memory is None else Holding.restored(memory)
+            self.holding = restored
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
                 self._metering.connected(now, moment_of(self.clock.ns))
