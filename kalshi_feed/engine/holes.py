@@ -283,7 +283,8 @@ class Holes:
     ) -> None:
         holes = self._open[channel]
         newest = holes[-1] if holes else None
-        if newest is not None and len(newest.known) < _MOST_KNOWN:
+        # one of which so much was delivered is not asked for again from its beginning
+        if newest is not None and max(len(newest.known), newest.found) < _MOST_KNOWN:
             if newest.until is None or since < newest.until + _MERGE:
                 newest.extend(market_tickers, since, is_exact)
                 return

@@ -107,7 +107,9 @@ class Filler:
         self._rest, self._done = rest, deque()
         self._jobs.clear()
         self._running.clear()
-        while not (self._stopping or self._run_number != number or self._engine.store.forked):
+        store = self._engine.store
+        # start() may come too late, after a close() in a signal handler
+        while not (self._stopping or self._run_number != number or store.forked or store.ended is not None):
             try:
                 self._look(rest)
             except FeedClosedError:
@@ -120,6 +122,9 @@ class Filler:
             self._wake.wait(_LOOK)
         if self._closes_rest:
             rest.close()
+        with store.lock:
+            if self._run_number == number:
+                self._stopping = True
 
     def _look(self, rest: Rest) -> None:
         """Take in how steps have ended, and run those that are due."""

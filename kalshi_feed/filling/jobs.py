@@ -40,6 +40,8 @@ _LAG_FIRST: Final = 0.5  # seconds between two looks at how far the account's da
 _LAG_LAST: Final = 5.0
 _SOON: Final = 0.2  # seconds until trades are asked for again while live ones wait; twice as many each time
 _PIECE: Final = 900.0  # seconds of a long hole that are asked for at a time
+_MANY: Final = 50_000  # trades in an answer that are not asked for again: Holding remembers so many
+_TAIL: Final = 30.0  # seconds at its end that are, because REST may list them a little late
 _AT_ONCE: Final = 1000  # messages delivered at a time
 _ROOM: Final = 0.05  # seconds between two looks whether the callbacks have caught up
 _HISTORICAL: Final = 60 * 86_400.0  # seconds; older trades may be in the archive
@@ -158,9 +160,11 @@ class _TradesJob(Job):
             return 0.0
         if self._differ(hole, rows):
             return None
-        if until < last:
+        tail = min(until, asked_at) - _TAIL
+        if until < last or (len(rows) > _MANY and first < tail):
             self._deliver(hole, rows)
-            self._from, self._matched = until, self._matched + matched(hole, rows)
+            self._from = goes_on = until if until < last else tail
+            self._matched += matched(hole, [row for row in rows if (when(row) or 0.0) < goes_on])
             return 0.0
         missing = late(hole, rows, asked_at) if self._from is None else 0
         is_behind = missing and not any((when(row) or 0.0) >= hole.until for row in rows)

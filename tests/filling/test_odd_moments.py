@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from kalshi_feed import FeedState, KalshiFeed, ReconnectPolicy
-from kalshi_feed.engine import holes
+from kalshi_feed.engine import holding, holes
 from kalshi_feed.engine.live import LiveEngine
+from kalshi_feed.engine.metering import Metering
 from kalshi_feed.filling import filler, jobs
+from kalshi_feed.filling.filler import Filler
+from kalshi_feed.messages import from_rest
 from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
@@ -115,3 +118,40 @@ def test_a_failure_long_after_a_gap_is_not_its_end(
         back(feed)
         wait_until(lambda: heard.gaps)
     assert heard.gap("trade").complete and heard.prices(A) == "[1]"
+
+
+def test_more_trades_than_are_remembered(
+    exchange: Exchange, rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is delivered again when REST is asked again."""
+    monkeypatch.setattr(holding, "_MOST_IDS", 4)
+    monkeypatch.setattr(jobs, "_MANY", 4)
+    monkeypatch.setattr(jobs, "_TAIL", 0.01)
+    with filling(exchange, rest, fill_timeout=0) as feed:
+        heard = Heard(feed)
+        subscribed(feed, "trade", markets=A)
+        disconnect(exchange)
+        trade(exchange, *range(1, 21))
+        back(feed)
+        wait_until(lambda: heard.gaps)
+    assert [int(one.yes_price * 100) for one in heard.trades] == list(range(1, 21))
+    assert (heard.gap("trade").found, heard.gap("trade").complete) == (20, True)
+
+
+def test_a_start_that_comes_too_late(exchange: Exchange, rest: Rest) -> None:
+    """As after a close() in a signal handler: no thread goes on, and the next start() has one again."""
+    with filling(exchange, rest) as feed:
+        pass
+    (one,) = engine_of(feed).companions
+    assert isinstance(one, Filler)
+    one.start()
+    one.join(time.monotonic() + 2)
+    assert one._thread is not None and not one._thread.is_alive()
+    with feed:
+        wait_until(lambda: one._thread is not None and one._thread.is_alive())
+
+
+def test_what_came_over_rest_says_nothing_about_the_latency() -> None:
+    metering, old = Metering(time), from_rest.trade({"trade_id": "x", "ticker": A, "ts_ms": 1})
+    metering.received(1, [old], 0, time.monotonic())
+    assert metering._exchange_latency.count == 0
