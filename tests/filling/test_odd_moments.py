@@ -18,8 +18,7 @@ from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
-from .support import Heard, filling, replayed, rest_of
-from .test_filling import A, B, back, disconnect, subscribed, trade
+from .support import A, B, Heard, back, disconnect, filling, replayed, rest_of, subscribed, trade
 
 
 def engine_of(feed: KalshiFeed) -> LiveEngine:
