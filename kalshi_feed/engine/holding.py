@@ -77,9 +77,10 @@ class Holding:
 
     @classmethod
     def restored(cls, memory: HoldingMemory, before: Holding | None = None) -> Holding:
-        """What save() saved, for a replay. ``before``: the one that it replaces, which does not hold what this
-        one holds anymore, because that is delivered from here. Raises ValueError for trades that cannot be
-        read."""
+        """What save() saved, for a replay. Raises ValueError for trades that cannot be read.
+
+        ``before`` is the one that it replaces: what both hold is delivered from here alone.
+        """
         holding = cls(holds=memory.holds, begins=memory.begins)
         if memory.markets is not None:
             holding._markets = frozenset(memory.markets)
