@@ -76,14 +76,20 @@ class Holding:
         self._passed = 0  # of the output's items, how many have been through here
 
     @classmethod
-    def restored(cls, memory: HoldingMemory) -> Holding:
-        """What save() saved, for a replay. Raises ValueError for trades that cannot be read."""
+    def restored(cls, memory: HoldingMemory, before: Holding | None = None) -> Holding:
+        """What save() saved, for a replay. Raises ValueError for trades that cannot be read.
+
+        ``before`` is the one that it replaces: what both hold is delivered from here alone.
+        """
         holding = cls(holds=memory.holds, begins=memory.begins)
         if memory.markets is not None:
             holding._markets = frozenset(memory.markets)
         holding._held = [msgspec.convert(trade, Trade) for trade in memory.held]
         for channel, ids in holding._ids.items():
             ids.update(dict.fromkeys(memory.ids.get(channel, ())))
+        if before is not None:
+            held = {key_of(trade) for trade in holding._held}
+            before._held = [trade for trade in before._held if key_of(trade) not in held]
         return holding
 
     def save(self) -> HoldingMemory:

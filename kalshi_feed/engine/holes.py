@@ -24,6 +24,7 @@ STATE_CHANNELS: Final = ("user_orders", "market_positions")  # each is a state: 
 CHANNELS: Final = (*STREAM_CHANNELS, *STATE_CHANNELS)
 
 WINDOW: Final = 30.0  # seconds around a hole for which messages are remembered
+OVERLAP: Final = 5.0  # seconds before a hole that are asked for as well: clocks and whole seconds may be off
 DISORDER: Final = 0.5  # seconds by which a market's messages may be out of order
 _MERGE: Final = 2.0  # seconds; a hole that begins so soon after the one before it is the same one
 # seconds after the first connection in which a program may call subscribe() several times
@@ -98,6 +99,10 @@ class _OpenHole:
         self.channel = channel
         self.market_tickers: dict[str, None] | None = dict.fromkeys(market_tickers) or None  # None: all
         self.since = since
+        # Where it began at first. If it was extended to before that, it was so for these markets only: of the
+        # others, what came before is known no more.
+        self._began = since
+        self._earlier: dict[str, None] = {}
         self.until: float | None = None  # None until the markets are confirmed again
         self.begun = begun
         self.is_exact = is_exact
@@ -115,6 +120,11 @@ class _OpenHole:
         self.until = None
         if is_exact:
             self.since, self.is_exact, self.latest = since, True, {}
+        elif since < self.since:
+            self.since = since
+            self._earlier.update(dict.fromkeys(market_tickers))
+            if not market_tickers:
+                self._began = since
         self.extended += 1
         if self.channel in STATE_CHANNELS:
             self.known.clear()  # what came before may be older than what REST says now
@@ -127,8 +137,12 @@ class _OpenHole:
         """Whether a message that REST lists was missed in here."""
         if key_of(row) in self.known:
             return False
-        at = _time_of(row)
-        return at is None or at >= self.latest.get(row.market_ticker, 0.0) - DISORDER
+        at, market = _time_of(row), row.market_ticker
+        if at is None:
+            return True
+        if not self.is_exact and market not in self._earlier and at < self._began - OVERLAP:
+            return False
+        return at >= self.latest.get(market, 0.0) - DISORDER
 
     def snapshot(self) -> Hole:
         """As it is now; it must have an end."""
@@ -239,14 +253,11 @@ class Holes:
                 if markets is not None and before is None:
                     self._joined[channel] = self._clock()
                     self._begun.setdefault(channel, self._joined[channel])
-            holes = self._open[channel]
-            if (
-                holes
-                and holes[-1].until is None
-                and session.confirmed(channel, holes[-1].market_tickers or ALL_MARKETS)
-            ):
-                holes[-1].until = self._sure[channel] = max(self._clock(), holes[-1].since)
-                has_ended |= channel == "trade"
+            for hole in self._open[channel]:
+                named = hole.market_tickers or ALL_MARKETS
+                if hole.until is None and session.confirmed(channel, named):
+                    hole.until = self._sure[channel] = max(self._clock(), hole.since)
+                    has_ended |= channel == "trade"
         return has_ended
 
     # -- holes -----------------------------------------------------------------------------------------------
@@ -272,7 +283,8 @@ class Holes:
     ) -> None:
         holes = self._open[channel]
         newest = holes[-1] if holes else None
-        if newest is not None and len(newest.known) < _MOST_KNOWN:
+        # one of which so much was delivered is not asked for again from its beginning
+        if newest is not None and max(len(newest.known), newest.found) < _MOST_KNOWN:
             if newest.until is None or since < newest.until + _MERGE:
                 newest.extend(market_tickers, since, is_exact)
                 return

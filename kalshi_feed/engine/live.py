@@ -147,12 +147,16 @@ class LiveEngine(Engine):
 
     def missed(self, channels: Iterable[str], market_tickers: tuple[str, ...], since: float) -> None:
         """With fill_gaps: what was sent about these markets since then is missing (the exchange's time, Unix
-        seconds), because they are subscribed to too late. Any thread."""
+        seconds), because they are subscribed to too late. Of markets that another subscription wants already,
+        nothing is. Any thread."""
         with self.store.lock:
             if self.holding is not None:
                 for channel in channels:
-                    if channel in STREAM_CHANNELS:
-                        self.holes.missed(channel, market_tickers, since)
+                    wanted = self.wanted.channels.get(channel)
+                    keys = frozenset(wanted.keys) if wanted is not None else frozenset()
+                    late = tuple(ticker for ticker in market_tickers if ticker not in keys)
+                    if channel in STREAM_CHANNELS and late and keys != ALL_MARKETS:
+                        self.holes.missed(channel, late, since)
 
     @property
     def holes(self) -> Holes:
@@ -169,7 +173,8 @@ class LiveEngine(Engine):
     @property
     def is_behind(self) -> bool:
         """Whether the callbacks have so much to do that they should not get more at once."""
-        return self.dispatcher.counters.depth * 2 > self._queue_size
+        # those that the reader has not taken yet, perhaps because it waits between two dials, come on top
+        return (self.dispatcher.counters.depth + len(self.session.output.items)) * 2 > self._queue_size
 
     def fill(
         self, hole: Hole, rows: Iterable[Message], *, releases: bool = False, end: HoleEnd | None = None

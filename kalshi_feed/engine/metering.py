@@ -63,7 +63,7 @@ class Metering:
         self._dropped_lately(dropped, now)
         self._last_message = now
         last = items[-1] if items else None
-        if last is not None and not isinstance(last, Event):
+        if last is not None and not isinstance(last, Event) and last.source == "feed":
             sent = last.sending_ts_ms or getattr(last, "ts_ms", None)
             if isinstance(sent, int):
                 self._exchange_latency.add(max(self._clock.time() - sent / 1000, 0.0))

@@ -107,7 +107,9 @@ class Filler:
         self._rest, self._done = rest, deque()
         self._jobs.clear()
         self._running.clear()
-        while not (self._stopping or self._run_number != number or self._engine.store.forked):
+        store = self._engine.store
+        # start() may come too late, after a close() in a signal handler
+        while not (self._stopping or self._run_number != number or store.forked or store.ended is not None):
             try:
                 self._look(rest)
             except FeedClosedError:
@@ -120,6 +122,9 @@ class Filler:
             self._wake.wait(_LOOK)
         if self._closes_rest:
             rest.close()
+        with store.lock:
+            if self._run_number == number:
+                self._stopping = True
 
     def _look(self, rest: Rest) -> None:
         """Take in how steps have ended, and run those that are due."""
@@ -160,7 +165,10 @@ class Filler:
             self._wake.set()
 
         self._running[job] = thread = ServiceThread(step, self._name.replace("-fill", "-rest"))
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left: as if REST had failed
+            done.append(_Done(job, None, KalshiFeedError(str(error))))
 
     def _take(self, done: _Done) -> None:
         job, error = done.job, done.error
@@ -183,10 +191,13 @@ class Filler:
             self._report_defect(error)
         hole = job.hole()
         delay = min(FIRST_RETRY * 2.0 ** min(job.failures, 10), LAST_RETRY)
+        now = self._engine.exchange_time()
+        if not job.failures:
+            job.failing_since = now
         job.failures += 1
         job.due = time.monotonic() + delay
         is_final = _is_hopeless(error) or (
-            hole is not None and self._engine.exchange_time() > hole.until + GIVE_UP
+            hole is not None and now > max(hole.until, job.failing_since) + GIVE_UP
         )
         if not self._is_failing and isinstance(error, KalshiFeedError):
             self._is_failing = True

@@ -31,13 +31,17 @@ __all__ = ["Experience", "Job", "job_for"]
 SETTLE: Final = 3.0  # seconds after a hole's end at which REST should list all trades
 MOST_LATE: Final = 15.0  # seconds after which REST should list what came over the feed
 MOST_LAG: Final = 300.0  # seconds that the account's data may be behind
-GIVE_UP: Final = 300.0  # seconds after a hole's end for which a failing request is repeated
+GIVE_UP: Final = (
+    300.0  # seconds after a hole's end, and after the first failure, for which a request is repeated
+)
 _UNSURE: Final = 2.0  # seconds by which our idea of the exchange's time may be off
 _MILLISECOND: Final = 0.001  # by which a message's time is rounded down
 _LAG_FIRST: Final = 0.5  # seconds between two looks at how far the account's data is
 _LAG_LAST: Final = 5.0
 _SOON: Final = 0.2  # seconds until trades are asked for again while live ones wait; twice as many each time
 _PIECE: Final = 900.0  # seconds of a long hole that are asked for at a time
+_MANY: Final = 50_000  # trades in an answer that are not asked for again: Holding remembers so many
+_TAIL: Final = 30.0  # seconds at its end that are, because REST may list them a little late
 _AT_ONCE: Final = 1000  # messages delivered at a time
 _ROOM: Final = 0.05  # seconds between two looks whether the callbacks have caught up
 _HISTORICAL: Final = 60 * 86_400.0  # seconds; older trades may be in the archive
@@ -65,6 +69,7 @@ class Job(ABC):
         self._experience = experience
         self.due = 0.0  # when the next step is due (time.monotonic()); the filler's
         self.failures = 0  # in a row; the filler's
+        self.failing_since = 0.0  # the exchange's time of the first of them
         self.stopping: Callable[[], bool] = bool  # whether the filler ends
 
     def hole(self) -> Hole | None:
@@ -86,7 +91,7 @@ class Job(ABC):
         """Deliver what is missing of the rows, no faster than the callbacks take it."""
         engine = self._engine
         for first in range(0, len(rows), _AT_ONCE):
-            while first and engine.is_behind and not self.stopping():
+            while (first or not releases) and engine.is_behind and not self.stopping():
                 time.sleep(_ROOM)
             last = first + _AT_ONCE >= len(rows)
             engine.fill(hole, rows[first : first + _AT_ONCE], releases=releases and last)
@@ -155,9 +160,11 @@ class _TradesJob(Job):
             return 0.0
         if self._differ(hole, rows):
             return None
-        if until < last:
+        tail = min(until, asked_at) - _TAIL
+        if until < last or (len(rows) > _MANY and first < tail):
             self._deliver(hole, rows)
-            self._from, self._matched = until, self._matched + matched(hole, rows)
+            self._from = goes_on = until if until < last else tail
+            self._matched += matched(hole, [row for row in rows if (when(row) or 0.0) < goes_on])
             return 0.0
         missing = late(hole, rows, asked_at) if self._from is None else 0
         is_behind = missing and not any((when(row) or 0.0) >= hole.until for row in rows)

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..engine.holes import DISORDER, Hole, key_of
+from ..engine.holes import DISORDER, OVERLAP, Hole, key_of
 from ..messages import Message
 
 __all__ = ["asked_for", "ids_differ", "is_unfiltered", "late", "matched", "when"]
 
-OVERLAP = 5.0  # seconds before a hole that are asked for as well: clocks and whole seconds may be off
 AFTER = 2.0  # seconds after it
 _UNSURE = 2.0  # seconds next to a hole in which a message may have been missed
 _FEW = 20  # markets that are asked for one by one while the rate of trades is unknown

@@ -30,7 +30,7 @@ from ..connection.redaction import detach
 from ..dispatch import MessageStream
 from ..engine.engine import Engine
 from ..engine.live import LiveEngine
-from ..errors import FeedClosedError, KalshiFeedError, RestError, WaitTimeout
+from ..errors import KalshiFeedError, RestError, WaitTimeout
 from ..events import Gap, MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market
@@ -265,7 +265,7 @@ class Follower:
         try:
             while True:
                 self._roster.heard_event(events.get(0.0))
-        except (WaitTimeout, FeedClosedError):
+        except KalshiFeedError:  # no more of them now, or the end of the stream, which _step() sees as well
             pass
 
     def _now(self) -> float:

@@ -287,13 +287,11 @@ class ReplayEngine(Engine):
             self._release(now)
 
     def _fill(self, filled: FilledLine, now: float) -> None:
-        entries, event = entries_of(filled), gap_of(filled)
+        entries, gap = entries_of(filled), gap_of(filled)
         if self.holding is None:  # the checkpoint was lost
             self.holding = Holding(holds=False)
         with self.store.change():
-            self.holding.fill(
-                self.session, now, filled.channel, entries, releases=filled.releases, event=event
-            )
+            self.holding.fill(self.session, now, filled.channel, entries, releases=filled.releases, event=gap)
             items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
 
@@ -368,9 +366,10 @@ class ReplayEngine(Engine):
 
     def _restore(self, checkpoint: Checkpoint, now: float) -> None:
         missed, memory = checkpoint.session.missed, checkpoint.session.holding
+        restored = None if memory is None else Holding.restored(memory, self.holding)
         self._release(now)
         with self.store.change():
-            self.holding = None if memory is None else Holding.restored(memory)
+            self.holding = restored
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
             if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
                 self._metering.connected(now, moment_of(self.clock.ns))

@@ -8,10 +8,24 @@ from typing import Any
 from kalshi_feed import GapFilled, KalshiFeed, ReconnectPolicy
 from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
+from tests.support import wait_until
 
-__all__ = ["QUICK", "Heard", "filling", "replayed", "rest_of"]
+__all__ = [
+    "QUICK",
+    "A",
+    "B",
+    "Heard",
+    "back",
+    "disconnect",
+    "filling",
+    "replayed",
+    "rest_of",
+    "subscribed",
+    "trade",
+]
 
 QUICK = ReconnectPolicy(initial_delay=0.05, max_delay=0.06)
+A, B = "KX-A", "KX-B"
 KEYS = {
     "trade": "trade_id",
     "fill": "trade_id",
@@ -82,3 +96,26 @@ def replayed(path: Path) -> Heard:
     with replay:
         replay.run_forever()
     return heard
+
+
+def trade(exchange: Exchange, *cents: int, market: str = A) -> None:
+    for price in cents:
+        exchange.trade(market, "yes", price / 100, 1)
+
+
+def disconnect(exchange: Exchange) -> None:
+    """What happens from here on is missed, until the feed has dialed again."""
+    exchange.disconnect()
+
+
+def back(feed: KalshiFeed, reconnects: int = 1) -> None:
+    """What happens from here on is not missed."""
+
+    def is_back() -> bool:
+        return feed.stats().reconnects == reconnects and all(one.sids for one in feed.subscriptions)
+
+    wait_until(is_back)
+
+
+def subscribed(feed: KalshiFeed, *channels: str, markets: Any = (A, B)) -> None:
+    feed.subscribe(channels, markets).wait(5)

@@ -19,33 +19,9 @@ from kalshi_feed.session.session import Session
 from kalshi_feed.simulator import Exchange
 from tests.support import end_if_it_hangs, wait_until
 
-from .support import Heard, filling, replayed
+from .support import A, B, Heard, back, disconnect, filling, replayed, subscribed, trade
 
-A, B = "KX-A", "KX-B"
 ACCOUNT = ("fill", "user_orders", "market_positions")
-
-
-def trade(exchange: Exchange, *cents: int, market: str = A) -> None:
-    for price in cents:
-        exchange.trade(market, "yes", price / 100, 1)
-
-
-def disconnect(exchange: Exchange) -> None:
-    """What happens from here on is missed, until the feed has dialed again."""
-    exchange.disconnect()
-
-
-def back(feed: KalshiFeed, reconnects: int = 1) -> None:
-    """What happens from here on is not missed."""
-
-    def is_back() -> bool:
-        return feed.stats().reconnects == reconnects and all(one.sids for one in feed.subscriptions)
-
-    wait_until(is_back)
-
-
-def subscribed(feed: KalshiFeed, *channels: str, markets: Any = (A, B)) -> None:
-    feed.subscribe(channels, markets).wait(5)
 
 
 @pytest.mark.greenlets

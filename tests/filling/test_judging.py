@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kalshi_feed.engine.holes import Hole, Seen
+import pytest
+
+from kalshi_feed.engine.holes import Hole, Holes, Seen
 from kalshi_feed.filling.judging import asked_for, ids_differ, is_unfiltered, late, matched
 from kalshi_feed.messages import from_rest
 
@@ -58,3 +60,33 @@ def test_fewest_requests() -> None:
     assert is_unfiltered(markets, 10, None) and not is_unfiltered(markets[:20], 10, None)
     assert not is_unfiltered(markets, 100, 1000.0)  # a hundred pages
     assert is_unfiltered(markets[:2], 10, 1.0)  # one page
+
+
+def test_a_gap_that_begins_earlier_for_some_markets() -> None:
+    now = BEGUN + 10
+    holes = Holes(lambda: now, lambda: now)
+    old, recent, missed = row("old", 9), row("recent", 99), row("missed", 103)
+    holes.heard("trade", old)
+    now = BEGUN + 100
+    holes.heard("trade", recent)
+    holes.lost({"trade": ("A", "C")})
+    holes.missed("trade", ("B",), BEGUN + 20)  # B has opened then, and is subscribed to only now
+    now = BEGUN + 105
+    (found,) = holes.all()
+    assert found.market_tickers == ("A", "C", "B") and asked_for(found)[0] <= BEGUN + 20
+    of_b, of_c = row("b", 25, "B"), row("c", 25, "C")  # that of C came over the feed, and was forgotten
+    assert holes.missing(found.number, [of_b, of_c, recent, missed]) == [of_b, missed]
+
+
+def test_a_gap_of_which_much_was_delivered_is_not_extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would be asked for again, and more was delivered than is remembered."""
+    monkeypatch.setattr("kalshi_feed.engine.holes._MOST_KNOWN", 2)
+    holes = Holes(lambda: BEGUN, lambda: BEGUN)
+    holes.lost({"trade": ("A",)})
+    (first,) = holes.all()
+    holes.delivered(first.number, 1)
+    holes.lost({"trade": ("A",)})
+    assert len(holes.all()) == 1
+    holes.delivered(first.number, 1)
+    holes.lost({"trade": ("A",)})
+    assert len(holes.all()) == 2

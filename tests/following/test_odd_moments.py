@@ -254,3 +254,12 @@ def test_a_market_that_is_refused_does_not_end_the_following(
     wait_until(lambda: following.sids)
     assert [s["market_tickers"] for s in exchange.subscriptions if s["market_tickers"]] == [[second]]
     assert following.state is SubscriptionState.ACTIVE and following.market_tickers == (first, second)
+
+
+def test_a_feed_that_fails_between_two_streams_is_not_a_defect(feed: KalshiFeed, rest: Rest) -> None:
+    following = feed.follow(series=SERIES, rest=rest)
+    dispatcher = feed._engine.dispatcher
+    events = dispatcher.stream("event_lifecycle")
+    dispatcher.end_streams(KalshiFeedError("fatal"))
+    assert following._follower is not None
+    following._follower._hear(events)

@@ -389,8 +389,8 @@ BUGS: Final = (
     Bug(
         "a gap ends with the connection, not with the subscription",
         "engine/holes.py",
-        "                and session.confirmed(channel, holes[-1].market_tickers or ALL_MARKETS)\n",
-        "",
+        "                if hole.until is None and session.confirmed(channel, named):\n",
+        "                if hole.until is None:\n",
         FILLING + "test_S52_gaps_within_a_connection",
     ),
 )
