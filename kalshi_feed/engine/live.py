@@ -198,8 +198,13 @@ class LiveEngine(Engine):
         if not holes.is_current(hole):
             return None
         wanted = self.wanted.channels.get(channel)
-        keys = frozenset(wanted.keys) if wanted is not None else frozenset()
-        if keys != ALL_MARKETS:
+        if wanted is None:
+            rows = ()
+            if end is not None and end.complete:
+                end = HoleEnd(end.matched, False, "no longer subscribed to")
+        elif (keys := frozenset(wanted.keys)) != ALL_MARKETS:
+            # also those that were subscribed when it began: follow() may have left them meanwhile
+            keys = keys.union(hole.market_tickers)
             rows = [row for row in rows if row.market_ticker in keys]
         entries = holding.missing(hole, rows)
         found = holes.delivered(hole.number, sum(isinstance(entry, Message) for entry in entries))
@@ -345,28 +350,31 @@ class LiveEngine(Engine):
         self._state.last_error = str(error)
         if self._clock_was_wrong(error):
             return 0.0
-        with self.store.lock:
+        no_more: KalshiFeedError | None = None
+        with self.store.change():  # at once: REST's answers come before all of this in a recording, or after
             if transport is not None:
                 self._last_byte = transport.last_byte
             if self.holding is not None:
                 self.holding.lost(self.session, now)
             healthy = self.session.disconnected(now)
             items, changed, _ = self._take_locked(now)
-        try:
-            delay = self._retries.next_delay(error, healthy=healthy)
-        except KalshiFeedError:
+            try:
+                delay = self._retries.next_delay(error, healthy=healthy)
+            except KalshiFeedError as fatal:
+                no_more = fatal
+            else:
+                change = self._state.change(
+                    FeedState.RECONNECTING,
+                    str(error),
+                    attempt=self._retries.count,
+                    delay=delay,
+                    gap_started=self._gap_started(now, datetime.now(timezone.utc)),
+                )
+                if self.tap is not None:
+                    self.tap.lost(now, change)
+        if no_more is not None:
             self._hand_on(items, changed)
-            raise
-        with self.store.change():
-            change = self._state.change(
-                FeedState.RECONNECTING,
-                str(error),
-                attempt=self._retries.count,
-                delay=delay,
-                gap_started=self._gap_started(now, datetime.now(timezone.utc)),
-            )
-            if self.tap is not None:
-                self.tap.lost(now, change)
+            raise no_more
         # a level up for an error that is not expected to go away by itself
         level = logging.WARNING if error.retryable else logging.ERROR
         log(level, "%s; next attempt (%d) in %.2f s", error, self._retries.count, delay)

@@ -154,3 +154,27 @@ def test_what_came_over_rest_says_nothing_about_the_latency() -> None:
     metering, old = Metering(time), from_rest.trade({"trade_id": "x", "ticker": A, "ts_ms": 1})
     metering.received(1, [old], 0, time.monotonic())
     assert metering._exchange_latency.count == 0
+
+
+def test_a_market_that_is_unsubscribed_before_rest_answers(exchange: Exchange, rest: Rest) -> None:
+    """Its trades were missed while it was subscribed: follow() leaves what closes in a long outage."""
+    with filling(exchange, rest, reconnect=ReconnectPolicy(initial_delay=0.5, max_delay=0.5)) as feed:
+        heard = Heard(feed)
+        wanted = feed.subscribe("trade", (A, B)).wait(5)
+        trade(exchange, 1)
+        wait_until(lambda: heard.trades)
+        disconnect(exchange)
+        wait_until(lambda: feed.state is FeedState.RECONNECTING)
+        trade(exchange, 2)
+        wanted.delete_markets(A)
+        trade(exchange, 3, market=B)
+        wait_until(lambda: heard.gaps, 10)
+        assert heard.prices(A) == "1 [2]" and heard.prices(B) == "[3]" and heard.gap("trade").complete
+        disconnect(exchange)
+        wait_until(lambda: feed.state is FeedState.RECONNECTING)
+        trade(exchange, 4, market=B)
+        wanted.unsubscribe()
+        feed.subscribe("ticker", B).wait(5)
+        wait_until(lambda: len(heard.gaps) == 2, 10)
+        assert heard.prices(B) == "[3]" and not heard.gaps[1].complete
+        assert heard.gaps[1].reason == "no longer subscribed to"
