@@ -155,6 +155,8 @@ class Wire(RuleBasedStateMachine):
             return
         if code not in PASSING and set(params.get("channels", ())) & self.venue.subscriptions.keys():
             return  # a second subscribe to an open channel is answered "already subscribed"
+        if code not in (*PASSING, *TERMINAL) and self._has_added(params):
+            return  # an add_markets that was carried out, and repeated because its answer is late
         self.is_spotless = False
         self.up.popleft()
         refusal = error(code, command["id"])
@@ -166,6 +168,10 @@ class Wire(RuleBasedStateMachine):
             self.ends[encoded(refusal)] = BOOK
         answer = self.venue.answer(command) if code == 18 and is_done else []
         self._send([refusal, *answer[1:]])
+
+    def _has_added(self, params: Frame) -> bool:
+        has = {key for one in self.venue.subscriptions.values() for key in one.keys}
+        return params.get("action") == "add_markets" and not has.isdisjoint(params["market_tickers"])
 
     @rule(is_deaf=st.booleans())
     def exchange_ignores(self, is_deaf: bool) -> None:
