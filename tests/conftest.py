@@ -19,11 +19,11 @@ import pytest
 from tests.support import open_descriptors, wait_until
 
 QUICK = (
-    "The quick tests: about 4 minutes on two cores. "
+    "The quick tests: about 5 minutes on two cores. "
     "The slow ones are left out: pytest -m slow runs them, pytest -m '' runs all."
 )
-SLOW = "The slow tests: about 5 minutes on two cores."
-EVERYTHING = "A selection of the tests; all of them take about 9 minutes on two cores."
+SLOW = "The slow tests: about 6 minutes on two cores."
+EVERYTHING = "A selection of the tests; all of them take about 11 minutes on two cores."
 
 # Before pytest reads its own options: without pytest-xdist it would only say that it does not know "-n".
 _NEEDED = """

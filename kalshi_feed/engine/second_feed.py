@@ -31,8 +31,9 @@ def started(engine: Engine, api_key_id: str) -> None:
     account = (api_key_id, engine.peer)
     me = ref(engine, _forget)
     _started[me] = account
-    # a copy is made without an allocation in between, at which a feed might be collected
-    others = [other() for other, its in _started.copy().items() if its == account and other != me]
+    # A feed may be collected at any allocation. list() of the keys makes none while it goes through them;
+    # copy() does, and then counts fewer entries than it has.
+    others = [other() for other in list(_started) if other != me and _started.get(other) == account]
     if any(map(_is_running, others)) and _warned.setdefault(account, me) is me:
         log(
             logging.WARNING,
