@@ -188,7 +188,7 @@ class Screen:
     ``elapsed`` is in seconds. ``markets`` is how many match the filter ``wanted``, which is empty for all of
     them; ``selected`` is the place of the ladder's market among them, ``first_row`` that of the first row.
     ``retry`` is "in 3 s" or "now" while the feed is RECONNECTING, ``reason`` why it is. ``trades`` may be
-    more than there is room for. ``waiting`` says what is waited for while there is no market. Immutable.
+    more than there is room for. ``waiting`` says what the screen waits for while it has no market. Immutable.
     """
 
     title: str
