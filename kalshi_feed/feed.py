@@ -180,7 +180,7 @@ class KalshiFeed(Callbacks, ByType):
             name=name,
             timing=self._timing,
         )
-        if fill_gaps is not False or fill_since is not None:
+        if fill_gaps is not False or fill_timeout != 2.0 or fill_since is not None:
             from .filling import fill_gaps as fill
 
             fill(engine, fill_gaps, fill_timeout, fill_since)
@@ -456,7 +456,7 @@ class KalshiFeed(Callbacks, ByType):
             self._engine,
             series=series,
             event=event,
-            channels=channel_names(channels),
+            channels=channels,
             where=where,
             lead=lead,
             linger=linger,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from ..engine.engine import Engine
 from ..engine.live import LiveEngine
 from ..errors import ConfigurationError, FeedClosedError, SubscriptionError
 from ..messages.listed import Market
-from ..session.channels import names, rule_of
+from ..session.channels import CHANNELS, names
 from ..session.wanted import Want
 from ..subscription import Subscription, SubscriptionState
 from ..threads import log_safely
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Following", "follow"]
 
 _COMBOS: Final = "KXMVE"
+_FOLLOWABLE: Final = tuple(name for name, rule in CHANNELS.items() if "market_tickers" in rule.selectors)
 _SLOW: Final = 1.0  # seconds in where() that a timed-out wait mentions
 _logger: Final = logging.getLogger("kalshi_feed")
 
@@ -175,7 +176,7 @@ def follow(
     *,
     series: str | None,
     event: str | None,
-    channels: tuple[str, ...],
+    channels: str | Iterable[str],
     where: Callable[[Market], object] | None,
     lead: float,
     linger: float,
@@ -184,7 +185,9 @@ def follow(
 ) -> Following:
     """Begin to follow; see KalshiFeed.follow(). Raises ConfigurationError."""
     if (series is None) is (event is None):
-        raise ConfigurationError("follow() needs a series or an event: write series='KXBTC15M', for example")
+        raise ConfigurationError(
+            "follow() needs either a series or an event: write series='KXBTC15M', for example"
+        )
     word, subject = ("series", series) if event is None else ("event", event)
     found = names(subject or "", word)
     if len(found) != 1 or not isinstance(subject, str):
@@ -193,9 +196,13 @@ def follow(
         raise ConfigurationError(
             f"{subject!r}: combos ({_COMBOS}…) are not on {LIFECYCLE}; subscribe by ticker"
         )
-    for name in channels:
-        if "market_tickers" not in rule_of(name).selectors:
-            raise ConfigurationError(f"{name} cannot be followed: it is not subscribed to by market ticker")
+    wanted = names(channels, "channels")
+    for name in wanted:
+        if name not in _FOLLOWABLE:
+            raise ConfigurationError(
+                f"{name!r} cannot be followed: those that are subscribed to by market ticker are "
+                f"{', '.join(_FOLLOWABLE)}"
+            )
     for argument, value in (("lead", lead), ("linger", linger)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise ConfigurationError(f"{argument} must be a number of seconds, at least 0, not {value!r}")
@@ -206,7 +213,7 @@ def follow(
     if where is not None and not callable(where):
         raise ConfigurationError(f"where must be a function of a Market, not {type(where).__name__}")
     chosen = _Chosen(engine, where)
-    want, lifecycle = Want(channels, "market_tickers", (), {}), Want((LIFECYCLE,), None, (), {})
+    want, lifecycle = Want(wanted, "market_tickers", (), {}), Want((LIFECYCLE,), None, (), {})
     others = [one for one in tuple(engine.companions) if isinstance(one, Follower)]
     follower = None
     if not engine.store.is_past:

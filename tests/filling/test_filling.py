@@ -377,4 +377,6 @@ def test_arguments(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ({"fill_timeout": -1}, {"fill_since": "now"}, {"fill_gaps": "yes"}):
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             make(**({"fill_gaps": True} | wrong))
+    with pytest.raises(ConfigurationError, match="fill_timeout"):
+        make(fill_timeout=-1)
     make(fill_gaps=True)

@@ -121,6 +121,7 @@ def never(market: Market) -> bool:
         ({"series": "A", "event": "B"}, "a series or an event"),
         ({"series": "KXMVECROSS"}, "combos"),
         ({"series": "A", "channels": "communications"}, "cannot be followed"),
+        ({"series": "A", "channels": ("trade", "fills")}, "'fills' cannot be followed: .*, fill, "),
         ({"series": "A", "lead": -1}, "lead"),
         ({"series": "A", "linger": float("nan")}, "linger"),
         ({"series": "A", "limit": 0}, "limit"),
