@@ -17,7 +17,7 @@ from ..messages import Message
 from ..session.channels import ALL_MARKETS
 from ..session.session import Session
 
-__all__ = ["CHANNELS", "STATE_CHANNELS", "Hole", "Holes", "Seen", "key_of"]
+__all__ = ["CHANNELS", "STATE_CHANNELS", "Hole", "Holes", "Seen", "key_of", "time_of"]
 
 STREAM_CHANNELS: Final = ("trade", "fill")  # each message is an event: those that are missing are delivered
 STATE_CHANNELS: Final = ("user_orders", "market_positions")  # each is a state: all are read again
@@ -45,8 +45,8 @@ def key_of(message: Message) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _time_of(message: Message) -> float | None:
-    """The message's own time, in Unix seconds."""
+def time_of(message: Message) -> float | None:
+    """The message's own time, in Unix seconds; None if it has none."""
     at = getattr(message, "ts_ms", None)
     return at / 1000 if isinstance(at, int) else None
 
@@ -137,7 +137,7 @@ class _OpenHole:
         """Whether a message that REST lists was missed in here."""
         if key_of(row) in self.known:
             return False
-        at, market = _time_of(row), row.market_ticker
+        at, market = time_of(row), row.market_ticker
         if at is None:
             return True
         if not self.is_exact and market not in self._earlier and at < self._began - OVERLAP:
@@ -212,7 +212,7 @@ class Holes:
         self._last[channel] = now
         if key is None:
             return
-        at = _time_of(message)
+        at = time_of(message)
         self._note(channel, key, Seen(now if at is None else at, message.market_ticker, now))
 
     def _note(self, channel: str, key: str, seen: Seen) -> None:

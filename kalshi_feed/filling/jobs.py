@@ -17,11 +17,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..engine.holes import STATE_CHANNELS, Hole
+from ..engine.holes import STATE_CHANNELS, Hole, time_of
 from ..engine.live import HoleEnd, LiveEngine
 from ..messages import Message
 from ..threads import log_safely
-from .judging import asked_for, ids_differ, is_unfiltered, late, matched, when
+from .judging import asked_for, ids_differ, is_unfiltered, late, matched
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -164,10 +164,10 @@ class _TradesJob(Job):
         if until < last or (len(rows) > _MANY and first < tail):
             self._deliver(hole, rows)
             self._from = goes_on = until if until < last else tail
-            self._matched += matched(hole, [row for row in rows if (when(row) or 0.0) < goes_on])
+            self._matched += matched(hole, [row for row in rows if (time_of(row) or 0.0) < goes_on])
             return 0.0
         missing = late(hole, rows, asked_at) if self._from is None else 0
-        is_behind = missing and not any((when(row) or 0.0) >= hole.until for row in rows)
+        is_behind = missing and not any((time_of(row) or 0.0) >= hole.until for row in rows)
         if is_behind and engine.is_holding and asked_at < hole.until + SETTLE:
             self._soon *= 2
             return self._soon / 2  # live ones wait, and REST may still be in time for them
@@ -274,7 +274,7 @@ def _in_order(
     """Those of the markets and the interval, oldest first: REST goes by whole seconds. Those of the same time
     stay in REST's order."""
     found = [
-        (at if (at := when(row)) is not None else since, row) for row in _of_markets(rows, market_tickers)
+        (at if (at := time_of(row)) is not None else since, row) for row in _of_markets(rows, market_tickers)
     ]
     found.sort(key=lambda one: one[0])
     return [row for at, row in found if since - _MILLISECOND <= at <= until]

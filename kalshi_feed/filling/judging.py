@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..engine.holes import DISORDER, OVERLAP, Hole, key_of
+from ..engine.holes import DISORDER, OVERLAP, Hole, key_of, time_of
 from ..messages import Message
 
-__all__ = ["asked_for", "ids_differ", "is_unfiltered", "late", "matched", "when"]
+__all__ = ["asked_for", "ids_differ", "is_unfiltered", "late", "matched"]
 
 AFTER = 2.0  # seconds after it
 _UNSURE = 2.0  # seconds next to a hole in which a message may have been missed
@@ -28,12 +28,6 @@ def asked_for(hole: Hole) -> tuple[float, float]:
     return max(hole.since - OVERLAP, min(hole.since, hole.begun - _UNSURE)), hole.until + AFTER
 
 
-def when(message: Message) -> float | None:
-    """Return the message's own time in Unix seconds; None if it has none."""
-    at = getattr(message, "ts_ms", None)
-    return at / 1000 if isinstance(at, int) else None
-
-
 def matched(hole: Hole, rows: Sequence[Message]) -> int:
     """Return how many of the rows came over the feed."""
     return len({key for row in rows if (key := key_of(row)) in hole.known})
@@ -50,7 +44,7 @@ def ids_differ(hole: Hole, rows: Sequence[Message], *, have_agreed: bool, have_d
     if have_differed:
         return True
     for row in rows:
-        at = when(row)
+        at = time_of(row)
         last = max(hole.since - _UNSURE, hole.latest.get(row.market_ticker, 0.0) - DISORDER)
         if at is not None and hole.sure_since + _UNSURE <= at <= last:
             return True
