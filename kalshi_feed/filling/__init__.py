@@ -37,7 +37,7 @@ def fill_gaps(engine: LiveEngine, given: bool | Rest, timeout: float, since: dat
         raise ConfigurationError(f"must be True, False or a Rest, not {type(given).__name__}", "fill_gaps")
     make = rest_for(engine, None if given is True else given, engine.credentials)
     engine.fill_gaps(float(timeout), unix)
-    engine.companions[Filler(engine, make, engine.thread_name("fill"))] = None
+    engine.companions[Filler(engine, make)] = None
 
 
 def _seconds(since: datetime | float | None) -> float | None:

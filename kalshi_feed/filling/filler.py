@@ -51,10 +51,10 @@ class Filler:
     ``make_rest`` makes the Rest to ask, and says whether it has to be closed.
     """
 
-    def __init__(self, engine: LiveEngine, make_rest: Callable[[], tuple[Rest, bool]], name: str) -> None:
+    def __init__(self, engine: LiveEngine, make_rest: Callable[[], tuple[Rest, bool]]) -> None:
         self._engine = engine
         self._make_rest = make_rest
-        self._name = name
+        self._name = engine.thread_name("fill")
         self._experience = Experience()
         # Of the threads that run, set under the store's lock; ``_stopping`` belongs to this run.
         self._thread: ServiceThread | None = None
@@ -164,7 +164,7 @@ class Filler:
             done.append(_Done(job, delay, error))
             self._wake.set()
 
-        self._running[job] = thread = ServiceThread(step, self._name.replace("-fill", "-rest"))
+        self._running[job] = thread = ServiceThread(step, self._engine.thread_name("rest"))
         try:
             thread.start()
         except RuntimeError as error:  # the system has no thread left: as if REST had failed
