@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -221,8 +222,9 @@ def _place(cls: type[Any]) -> tuple[str, Callable[[Any], Values]]:
     return next(_PLACES[base] for base in cls.__mro__ if base in _PLACES)
 
 
-def _delta(delta: OrderbookDelta) -> Values:
-    return (delta.time, delta.market_ticker, delta.side, delta.price, delta.delta, delta.sid, delta.seq)
+def _attributes(table: str) -> Callable[[Any], Values]:
+    """Return what reads the values of a table whose columns are named like the message's attributes."""
+    return attrgetter(*(column for column in TABLES[table] if column != "received_at"))
 
 
 def _snapshot(snapshot: OrderbookSnapshot) -> Values:
@@ -240,38 +242,6 @@ def _trade(trade: Trade) -> Values:
         trade.count,
         side,
         trade.source,
-    )
-
-
-def _fill(fill: Fill) -> Values:
-    return (
-        fill.time,
-        fill.market_ticker,
-        fill.trade_id,
-        fill.order_id,
-        fill.outcome_side,
-        fill.book_side,
-        fill.yes_price,
-        fill.count,
-        fill.is_taker,
-        fill.fee,
-        fill.subaccount,
-        fill.source,
-    )
-
-
-def _ticker(ticker: Ticker) -> Values:
-    return (
-        ticker.time,
-        ticker.market_ticker,
-        ticker.price,
-        ticker.yes_bid,
-        ticker.yes_bid_size,
-        ticker.yes_ask,
-        ticker.yes_ask_size,
-        ticker.last_trade_size,
-        ticker.volume,
-        ticker.open_interest,
     )
 
 
@@ -339,11 +309,11 @@ def _json(value: object) -> str:
 
 
 _PLACES: Final[dict[type[Any], tuple[str, Callable[[Any], Values]]]] = {
-    OrderbookDelta: ("deltas", _delta),
+    OrderbookDelta: ("deltas", _attributes("deltas")),
     OrderbookSnapshot: ("snapshots", _snapshot),
     Trade: ("trades", _trade),
-    Ticker: ("tickers", _ticker),
-    Fill: ("fills", _fill),
+    Ticker: ("tickers", _attributes("tickers")),
+    Fill: ("fills", _attributes("fills")),
     Gap: ("holes", _gap),
     GapFilled: ("holes", _filled),
     Lagged: ("holes", _lagged),
