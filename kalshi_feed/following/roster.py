@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from ..events import MarketStep
 from ..messages import EventLifecycle, MarketLifecycle
 from ..messages.listed import Market, market_after
+from ..messages.phase import GOING, PAUSED
 
 __all__ = ["STEPS", "MarketNews", "Roster"]
 
@@ -45,8 +46,6 @@ _STEP_OF_STATUS: Final = {
     "settled": _SETTLED,
     "finalized": _SETTLED,
 }
-_PAUSED: Final = ("inactive", "paused")
-_GOING: Final = ("active", "open")
 _STATUS: Final = ("initialized", "active", "closed", "determined", "finalized")  # by step, after a message
 # What changes all the time, and is not worth a line in a recording: the feed has it, and fresher.
 _QUOTES: Final[dict[str, Any]] = dict.fromkeys(
@@ -364,8 +363,9 @@ class Roster:
 
     def _see_pause(self, known: _Followed, market: Market) -> None:
         """REST says whether trading is paused, while a market is open."""
-        if market.status in (*_PAUSED, *_GOING):
-            self._pause(known, market.status in _PAUSED)
+        status = (market.status or "").lower()
+        if status in (*PAUSED, *GOING):
+            self._pause(known, status in PAUSED)
 
     def _pause(self, known: _Followed, is_paused: bool) -> None:
         if known.is_paused is not is_paused and known.step < _CLOSED:

@@ -28,7 +28,7 @@ from .flat import (
     part_object,
     read_part,
 )
-from .lifecycle import MarketLifecycle, MultivariateMarketLifecycle, PriceRange
+from .lifecycle import MarketLifecycle, MarketMetadata, MultivariateMarketLifecycle, PriceRange
 from .plain import shown_fields
 
 __all__ = ["Market", "Record", "market_after", "market_in", "market_json", "record_in"]
@@ -218,30 +218,31 @@ def market_after(market: Market, message: MarketLifecycle | MultivariateMarketLi
         "exchange_index": message.exchange_index,
     }
     if isinstance(message, MarketLifecycle):
-        known |= {
-            "price_ranges": message.price_ranges,
-            "strike_type": message.strike_type,
-            "floor_strike": message.floor_strike,
-            "cap_strike": message.cap_strike,
-            "custom_strike_json": message.custom_strike_json,
-            "yes_sub_title": message.yes_sub_title,
-        }
-    about: Any = message.additional_metadata
+        known |= {"price_ranges": message.price_ranges, **_strike(message)}
+    about = message.additional_metadata
     if about is not None:
         known |= {
             "event_ticker": about.event_ticker,
             "title": about.title or about.name,
-            "yes_sub_title": about.yes_sub_title,
             "no_sub_title": about.no_sub_title,
             "rules_primary": about.rules_primary,
             "can_close_early": about.can_close_early,
             "expected_expiration_time": _time(about.expected_expiration_at),
-            "strike_type": about.strike_type,
-            "floor_strike": about.floor_strike,
-            "cap_strike": about.cap_strike,
-            "custom_strike_json": about.custom_strike_json,
+            **_strike(about),
         }
     return replace(market, **{name: value for name, value in known.items() if value is not None})
+
+
+def _strike(described: MarketLifecycle | MarketMetadata) -> dict[str, Any]:
+    """What is said of the strike: with "metadata_updated" in the message, with "created" in its metadata."""
+    said = {
+        "yes_sub_title": described.yes_sub_title,
+        "strike_type": described.strike_type,
+        "floor_strike": described.floor_strike,
+        "cap_strike": described.cap_strike,
+        "custom_strike_json": described.custom_strike_json,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _time(at: datetime | None) -> str | None:

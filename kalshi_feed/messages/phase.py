@@ -1,6 +1,6 @@
 """What a market is doing, in a word or two: for health(), the page and the terminal.
 
-Owns phase() and has_ended(). Thread-safe: functions only.
+Owns phase(), has_ended(), and the words for a market that trades or is paused. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from .listed import Market
 
-__all__ = ["has_ended", "phase"]
+__all__ = ["GOING", "PAUSED", "has_ended", "phase"]
 
 # What the exchange says once trading is over.
 _ENDED: Final = {
@@ -21,8 +21,8 @@ _ENDED: Final = {
     "settled": "settled",
     "finalized": "settled",
 }
-_GOING: Final = ("active", "open")
-_PAUSED: Final = ("inactive", "paused")
+GOING: Final = ("active", "open")  # what it says while a market trades
+PAUSED: Final = ("inactive", "paused")
 _UNOPENED: Final = ("initialized", "unopened")
 
 
@@ -37,9 +37,9 @@ def phase(market: Market, now: float) -> str:
     if not has_ended(market):
         if _is_past(market.close_at, now):
             return "closed"
-        if status in _GOING:
+        if status in GOING:
             return "open"
-        if status in _PAUSED:
+        if status in PAUSED:
             return "paused"
         is_unopened = status in _UNOPENED if market.open_at is None else not _is_past(market.open_at, now)
         return "unopened" if is_unopened else "open"

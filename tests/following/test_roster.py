@@ -147,7 +147,7 @@ def test_closed_early_and_opened_again() -> None:
 
 def test_paused_and_resumed_by_either_source_once() -> None:
     roster = make()
-    roster.listed([rest(status="inactive")], T, T)
+    roster.listed([rest(status="Inactive")], T, T)
     assert changes(roster) == ["announced", "opened", "paused"]
     roster.heard(message("activated", is_deactivated=False), T + 20)
     roster.listed([rest(status="active")], T + 60, T + 60)
@@ -185,9 +185,11 @@ def test_both_sources_describe_a_market_alike() -> None:
     """What one has said, the other does not change; quotes are not news."""
     roster = make()
     about = {"event_ticker": "KXB-1", "title": "B?", "floor_strike": 100.5, "custom_strike": {"who": "B"}}
-    roster.heard(message("created", open_ts=T, close_ts=T + 900, additional_metadata=about), T - 100)
+    times = {"open_ts": T, "close_ts": T + 900}
+    roster.heard(message("created", **times, yes_sub_title="up", additional_metadata=about), T - 100)
     [(market, _)] = news(roster)
     assert (market.floor_strike, market.custom_strike) == (Decimal("100.5"), {"who": "B"})
+    assert market.yes_sub_title == "up"
     iso = {"open_time": "2027-01-15T08:00:00Z", "close_time": "2027-01-15T08:15:00Z"}
     wire = rest(status="initialized", **iso, custom_strike={"who": "B"}, volume_fp="3.00", unheard_of=1)
     wire = replace(wire, floor_strike=Decimal("100.5"))
