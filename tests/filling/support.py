@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kalshi_feed import GapFilled, KalshiFeed, ReconnectPolicy
+from kalshi_feed.engine.live import LiveEngine
 from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
@@ -17,7 +18,10 @@ __all__ = [
     "Heard",
     "back",
     "disconnect",
+    "engine_of",
     "filling",
+    "is_holding_some",
+    "one_missed",
     "replayed",
     "rest_of",
     "subscribed",
@@ -119,3 +123,25 @@ def back(feed: KalshiFeed, reconnects: int = 1) -> None:
 
 def subscribed(feed: KalshiFeed, *channels: str, markets: Any = (A, B)) -> None:
     feed.subscribe(channels, markets).wait(5)
+
+
+def one_missed(exchange: Exchange, feed: KalshiFeed, heard: Heard) -> None:
+    """The trade at 1 cent came, the one at 2 was missed, and the feed is back."""
+    subscribed(feed, "trade")
+    trade(exchange, 1)
+    wait_until(lambda: heard.trades)
+    disconnect(exchange)
+    trade(exchange, 2)
+    back(feed)
+
+
+def engine_of(feed: KalshiFeed) -> LiveEngine:
+    engine = feed._engine
+    assert isinstance(engine, LiveEngine)
+    return engine
+
+
+def is_holding_some(feed: KalshiFeed) -> bool:
+    """Whether a trade waits for REST's answer."""
+    holding = engine_of(feed).holding
+    return holding is not None and bool(holding._held)

@@ -12,14 +12,27 @@ import pytest
 
 from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.engine import holes
-from kalshi_feed.engine.live import HoleEnd, LiveEngine
+from kalshi_feed.engine.live import HoleEnd
 from kalshi_feed.filling import jobs, judging
 from kalshi_feed.rest import Rest
 from kalshi_feed.session.session import Session
 from kalshi_feed.simulator import Exchange
 from tests.support import end_if_it_hangs, wait_until
 
-from .support import A, B, Heard, back, disconnect, filling, replayed, subscribed, trade
+from .support import (
+    A,
+    B,
+    Heard,
+    back,
+    disconnect,
+    engine_of,
+    filling,
+    is_holding_some,
+    one_missed,
+    replayed,
+    subscribed,
+    trade,
+)
 
 ACCOUNT = ("fill", "user_orders", "market_positions")
 
@@ -97,16 +110,11 @@ def test_S53_rest_is_slower_than_the_timeout(exchange: Exchange, rest: Rest, tmp
     path = tmp_path / "slow.ndjson"
     with filling(exchange, rest, fill_timeout=0.3) as feed:
         heard = Heard(feed)
-        subscribed(feed, "trade")
-        trade(exchange, 1)
-        wait_until(lambda: heard.trades)
         exchange.rest_delay = 1.0
-        disconnect(exchange)
-        trade(exchange, 2)
-        back(feed)
+        one_missed(exchange, feed, heard)
         trade(exchange, 3)
         begun = time.monotonic()
-        wait_until(lambda: feed._engine.holding._held)  # type: ignore[union-attr]
+        wait_until(lambda: is_holding_some(feed))
         already = len(heard.order)
         feed.record(path)  # in the middle
         wait_until(lambda: heard.prices(A) == "1 3")
@@ -141,22 +149,17 @@ def test_lost_again_and_closed_while_trades_wait(exchange: Exchange, rest: Rest,
     with filling(exchange, rest, fill_timeout=60) as feed:
         heard = Heard(feed)
         feed.record(path)
-        subscribed(feed, "trade")
-        trade(exchange, 1)
-        wait_until(lambda: heard.trades)
         exchange.rest_down = 503
-        disconnect(exchange)
-        trade(exchange, 2)
-        back(feed)
+        one_missed(exchange, feed, heard)
         trade(exchange, 3)
-        wait_until(lambda: feed._engine.holding._held)  # type: ignore[union-attr]
+        wait_until(lambda: is_holding_some(feed))
         assert heard.prices(A) == "1"
         disconnect(exchange)
         trade(exchange, 4)
         wait_until(lambda: heard.prices(A) == "1 3")  # older than the next gap
         back(feed, 2)
         trade(exchange, 5)
-        wait_until(lambda: feed._engine.holding._held)  # type: ignore[union-attr]
+        wait_until(lambda: is_holding_some(feed))
         assert heard.prices(A) == "1 3"
         exchange.rest_down = None
         wait_until(lambda: heard.gaps)
@@ -167,7 +170,7 @@ def test_lost_again_and_closed_while_trades_wait(exchange: Exchange, rest: Rest,
         trade(exchange, 6)
         back(feed, 3)
         trade(exchange, 7)
-        wait_until(lambda: feed._engine.holding._held)  # type: ignore[union-attr]
+        wait_until(lambda: is_holding_some(feed))
         rest.close()  # the feed does not own it
     assert heard.prices(A) == "1 3 [2] [4] 5 7"
     assert (heard.gaps[1].complete, heard.gaps[1].reason) == (False, "the feed was closed")
@@ -199,15 +202,14 @@ def test_an_older_gap_does_not_release(
     monkeypatch.setattr(holes, "_MERGE", -1e9)  # each loss is a gap of its own
     exchange.rest_down = 503
     with filling(exchange, rest, fill_timeout=60) as feed:
-        heard, engine = Heard(feed), feed._engine
-        assert isinstance(engine, LiveEngine)
+        heard, engine = Heard(feed), engine_of(feed)
         subscribed(feed, "trade")
         disconnect(exchange)
         back(feed)
         disconnect(exchange)
         back(feed, 2)
         trade(exchange, 1)
-        wait_until(lambda: engine.holding._held)  # type: ignore[union-attr]
+        wait_until(lambda: is_holding_some(feed))
         (first, _), (second, _) = engine.holes
         for number, prices in ((first, ""), (second, "1")):
             hole = engine.holes.get(number)
@@ -344,13 +346,8 @@ def test_S55_what_cannot_be_read_is_given_up(exchange: Exchange, rest: Rest) -> 
 def test_a_forked_child_asks_nothing(exchange: Exchange, rest: Rest) -> None:
     with filling(exchange, rest) as feed:
         heard = Heard(feed)
-        subscribed(feed, "trade")
-        trade(exchange, 1)
-        wait_until(lambda: heard.trades)
         exchange.rest_delay = 0.3
-        disconnect(exchange)
-        trade(exchange, 2)
-        back(feed)
+        one_missed(exchange, feed, heard)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later: fork with threads
             pid = os.fork()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_feed import FeedState, KalshiFeed, ReconnectPolicy
+from kalshi_feed import FeedState, ReconnectPolicy
 from kalshi_feed.engine import holding, holes
-from kalshi_feed.engine.live import LiveEngine
 from kalshi_feed.engine.metering import Metering
 from kalshi_feed.filling import filler, jobs
 from kalshi_feed.filling.filler import Filler
@@ -18,18 +17,21 @@ from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from tests.support import wait_until
 
-from .support import A, B, Heard, back, disconnect, filling, replayed, rest_of, subscribed, trade
-
-
-def engine_of(feed: KalshiFeed) -> LiveEngine:
-    engine = feed._engine
-    assert isinstance(engine, LiveEngine)
-    return engine
-
-
-def is_holding_some(feed: KalshiFeed) -> bool:
-    holding = engine_of(feed).holding
-    return holding is not None and bool(holding._held)
+from .support import (
+    A,
+    B,
+    Heard,
+    back,
+    disconnect,
+    engine_of,
+    filling,
+    is_holding_some,
+    one_missed,
+    replayed,
+    rest_of,
+    subscribed,
+    trade,
+)
 
 
 def test_a_checkpoint_while_trades_wait(exchange: Exchange, rest: Rest, tmp_path: Path) -> None:
@@ -38,13 +40,8 @@ def test_a_checkpoint_while_trades_wait(exchange: Exchange, rest: Rest, tmp_path
     with filling(exchange, rest, fill_timeout=60) as feed:
         heard = Heard(feed)
         feed.record(path)
-        subscribed(feed, "trade")
-        trade(exchange, 1)
-        wait_until(lambda: heard.trades)
         exchange.rest_down = 503
-        disconnect(exchange)
-        trade(exchange, 2)
-        back(feed)
+        one_missed(exchange, feed, heard)
         trade(exchange, 3)
         wait_until(lambda: is_holding_some(feed))
         with engine_of(feed).store.lock:
