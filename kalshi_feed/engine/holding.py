@@ -210,8 +210,8 @@ class Holding:
         """Deliver what missing() chose, and each held trade in its place. ``releases``: then all of those
         that are held, and hold none anymore."""
         out, ids = self.pass_on(session.output.items, session, now), self._ids.get(channel)
-        places = {key_of(trade): place for place, trade in enumerate(self._held)}
-        done = 0
+        held = {key_of(trade): trade for trade in self._held}
+        has_moved = False
         waiting: dict[str | None, list[Trade]] = {}  # by market, oldest first
         for trade in self._held:
             waiting.setdefault(trade.market_ticker, []).append(trade)
@@ -221,12 +221,12 @@ class Holding:
                 if ids is not None and key is not None:
                     ids[key] = None
                 out.append(entry)
-            elif (place := places.get(entry)) is not None:
-                done += 1
-                self._out_of(waiting[self._held[place].market_ticker], entry, out)
+            elif (place := held.get(entry)) is not None:
+                has_moved = True
+                self._out_of(waiting[place.market_ticker], entry, out)
         if ids is not None and len(ids) > 2 * _MOST_IDS:
             self._ids[channel] = dict.fromkeys(list(ids)[-_MOST_IDS:])
-        if done:
+        if has_moved:
             left = {id(trade) for trades in waiting.values() for trade in trades}
             self._held = [trade for trade in self._held if id(trade) in left]
         if releases:

@@ -134,8 +134,7 @@ class Filler:
         holes = engine.requests.look(lambda: tuple(engine.holes))
         for number, channel in holes:
             if number not in jobs:
-                jobs[number] = job = job_for(engine, number, channel, self._experience)
-                job.stopping = lambda: self._stopping
+                jobs[number] = job_for(engine, number, channel, self._experience, lambda: self._stopping)
         for number, _ in holes[: max(len(holes) - MOST_HOLES, 0)]:
             if jobs[number] not in self._running:
                 jobs.pop(number).give_up("too many gaps were waiting to be filled")

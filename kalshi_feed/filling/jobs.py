@@ -60,17 +60,24 @@ class Experience:
 
 
 class Job(ABC):
-    """Fills one hole. Used by one thread at a time."""
+    """Fills one hole. Used by one thread at a time. ``is_stopping`` says whether the filler ends."""
 
-    def __init__(self, engine: LiveEngine, number: int, channel: str, experience: Experience) -> None:
+    def __init__(
+        self,
+        engine: LiveEngine,
+        number: int,
+        channel: str,
+        experience: Experience,
+        is_stopping: Callable[[], bool],
+    ) -> None:
         self._engine = engine
         self.number = number
         self.channel = channel
         self._experience = experience
+        self._is_stopping = is_stopping
         self.due = 0.0  # when the next step is due (time.monotonic()); the filler's
         self.failures = 0  # in a row; the filler's
         self.failing_since = 0.0  # the exchange's time of the first of them
-        self.stopping: Callable[[], bool] = bool  # whether the filler ends
 
     def hole(self) -> Hole | None:
         """The hole as it is now; None if it goes on, or is filled."""
@@ -91,7 +98,7 @@ class Job(ABC):
         """Deliver what is missing of the rows, no faster than the callbacks take it."""
         engine = self._engine
         for first in range(0, len(rows), _AT_ONCE):
-            while (first or not releases) and engine.is_behind and not self.stopping():
+            while (first or not releases) and engine.is_behind and not self._is_stopping():
                 time.sleep(_ROOM)
             last = first + _AT_ONCE >= len(rows)
             engine.fill(hole, rows[first : first + _AT_ONCE], releases=releases and last)
@@ -283,6 +290,8 @@ def _in_order(
 _JOBS: Final = {"trade": _TradesJob, "fill": _FillsJob}
 
 
-def job_for(engine: LiveEngine, number: int, channel: str, experience: Experience) -> Job:
+def job_for(
+    engine: LiveEngine, number: int, channel: str, experience: Experience, is_stopping: Callable[[], bool]
+) -> Job:
     """Return the job for a hole."""
-    return _JOBS.get(channel, _StatesJob)(engine, number, channel, experience)
+    return _JOBS.get(channel, _StatesJob)(engine, number, channel, experience, is_stopping)
