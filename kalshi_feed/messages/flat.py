@@ -74,6 +74,7 @@ __all__ = [
     "unread_amounts",
     "wire_names",
     "wire_number",
+    "wire_object",
 ]
 
 
@@ -161,6 +162,8 @@ def _raw(number: ScientificNumber) -> msgspec.Raw:
 json_text = msgspec.json.Encoder(decimal_format="number", order="deterministic", enc_hook=_raw).encode
 """Plain Python values, as read from a frame, back into JSON."""
 decoded = msgspec.json.Decoder(float_hook=exact_number).decode
+wire_object = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode
+"""Read a JSON object that is not a frame, numbers as read_part() takes them. Raises ValueError."""
 # msgspec's message ends with the path; input that it quotes cannot be at that place.
 _error_name = re.compile(r"(?s).* - at `\$\.([A-Za-z0-9_]+)[^`]*`").fullmatch
 

@@ -16,7 +16,7 @@ import msgspec
 from . import account, market
 from .base import Message
 from .decoder import converted
-from .flat import FlatMessage, json_text, wire_number
+from .flat import FlatMessage, json_text, wire_object
 from .values import parse_time
 
 __all__ = [
@@ -62,7 +62,6 @@ class MarketPosition(account.MarketPosition, frozen=True, gc=False, kw_only=True
 _TYPES: Final[Mapping[object, type[Message]]] = {
     cls.type: cls for cls in (Trade, Fill, UserOrder, MarketPosition)
 }
-_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode
 
 
 def trade(wire: Mapping[str, Any]) -> Trade:
@@ -109,7 +108,7 @@ def to_json(message: Message) -> bytes:
 
 def from_json(text: bytes | msgspec.Raw) -> Message:
     """Return the message that to_json() wrote. Raises ValueError."""
-    wire = _decode(text)
+    wire = wire_object(text)
     cls = _TYPES.get(wire.get("type"))
     if cls is None:
         raise ValueError(f"{wire.get('type')!r:.60} does not come over REST")

@@ -34,7 +34,7 @@ from ..engine.holding import HoldingMemory
 from ..engine.tap import QUIET, Reading
 from ..events import GapFilled, MarketStep, StateChange
 from ..messages import Message, from_rest
-from ..messages.flat import wire_number
+from ..messages.flat import wire_object
 from ..messages.listed import Market, market_in, market_json
 from ..session.memory import SessionMemory
 from .player import moment_of
@@ -231,7 +231,6 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode_market: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode  # as rest/ does
 _decode_raws: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -295,7 +294,7 @@ def learned_line(market: Market, change: MarketStep | None = None) -> Line:
 
 def market_of(learned: LearnedLine) -> Market:
     """Read the market from its line. Raises ValueError."""
-    return market_in(_decode_market(learned.market))
+    return market_in(wire_object(learned.market))
 
 
 def filled_line(

@@ -13,14 +13,12 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-import msgspec
-
 from ..connection.failures import peer_words, unauthorized
 from ..connection.http import Answer
 from ..connection.url import Endpoint
 from ..credentials import Credentials
 from ..errors import KalshiFeedError, RestError
-from ..messages.flat import wire_number
+from ..messages.flat import wire_object
 from ..waiting import Clock
 from .budget import Budget
 from .records import Limits, limits_in
@@ -39,7 +37,6 @@ _MOST_SKEW: Final = 86_400.0
 _MOST_PAGES: Final = 100_000
 _NONE: Final[Query] = MappingProxyType({})
 _logger: Final = logging.getLogger("kalshi_feed")
-_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=wire_number).decode
 
 
 class SleepingClock(Clock, Protocol):
@@ -188,7 +185,7 @@ class Asking:
         if outcome.status != 200:
             return {}, self._refused(outcome, path, advice)
         try:
-            return _decode(outcome.body), None
+            return wire_object(outcome.body), None
         except (ValueError, RecursionError):
             start = peer_words(outcome.text[:80], self._secrets())
             return {}, RestError(
@@ -262,7 +259,7 @@ class Asking:
 def _said(answer: Answer) -> tuple[str, str]:
     """The exchange's code and message in an error's JSON, as strings; ("", "") if it is something else."""
     try:
-        found = _decode(answer.body)
+        found = wire_object(answer.body)
     except (ValueError, RecursionError):
         return "", ""
     inner = found.get("error")
