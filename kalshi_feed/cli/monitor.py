@@ -82,7 +82,7 @@ class Monitor:
         self.trade_count = 0
         self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
         self.described: Mapping[str, Market] = {}  # what else is known about markets, by ticker
-        self.waiting = ""  # what for, while there is no market to see; set by the thread that reads
+        self.waiting = ""  # what the screen waits for while there is no market; set by the thread that reads
         self._followings = tuple(followings)
         self._opened = 0  # markets that are or were open
         self._over: dict[str, None] = {}  # markets that no one can trade anymore
@@ -212,8 +212,9 @@ class Monitor:
     def _exchange_time(self, skew: float | None) -> datetime:
         """Where this machine's clock is off, markets still close by the exchange's."""
         now = self.feed.now()
-        is_off = skew is not None and abs(skew) >= _LEAST_SKEW and self.feed.replayed is None
-        return now - timedelta(seconds=skew) if skew is not None and is_off else now
+        if skew is None or abs(skew) < _LEAST_SKEW or self.feed.replayed is not None:
+            return now
+        return now - timedelta(seconds=skew)
 
     def _about(self, market_ticker: str, now: datetime) -> About | None:
         market = self.feed.book(market_ticker).market or self.described.get(market_ticker)
