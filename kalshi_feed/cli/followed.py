@@ -17,6 +17,7 @@ from ..subscription import SubscriptionState
 from .about import time_left
 from .asking import RestQuestion
 from .errors import Failed
+from .notes import exchange_time
 from .wording import in_own_terms
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ class Followed:
         opens = self._next(one.following)
         if opens is None:
             return f"{text}: waiting for the next one"
-        return f"{text}: the next one opens in {time_left(opens - self._feed.now())}"
+        now = exchange_time(self._feed, self._feed.stats().clock_skew)
+        return f"{text}: the next one opens in {time_left(opens - now)}"
 
     def _next(self, following: Following) -> datetime | None:
         found = [
