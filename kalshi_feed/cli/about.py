@@ -9,38 +9,34 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ..messages.listed import Market
+from ..messages.phase import has_ended, phase
 from .model import About, printable
 
 __all__ = ["about_of", "is_over", "time_left", "title_of"]
 
-_NOT_OPEN: Final = ("unopened", "initialized")
-_PAUSED: Final = ("paused", "inactive")
-_OVER: Final = ("closed", "determined", "disputed", "amended", "settled", "finalized")
-_SETTLED: Final = ("settled", "finalized")
+_WORDS: Final = {"paused": "paused", "unopened": "not open"}  # of a market that is not over, by its phase
 _NONE: Final = timedelta(0)
 
 
 def about_of(market: Market, now: datetime) -> About:
     """What there is to say about the market at this moment of the exchange's time."""
-    title, status = title_of(market), (market.status or "").lower()
+    title, doing = title_of(market), phase(market, now.timestamp())
     opens, closes = market.open_at, market.close_at
     if is_over(market, now):
         when = "" if closes is None or closes > now else f"closed {time_left(now - closes)} ago"
-        return About(title, _outcome(market) or "closed", when, is_over=True)
+        word = _outcome(market) or ("settled" if doing == "settled" else "closed")
+        return About(title, word, when, is_over=True)
     if opens is not None and opens > now:
         return About(title, "not open", f"opens in {time_left(opens - now)}")
-    word = "paused" if status in _PAUSED else "not open" if status in _NOT_OPEN and opens is None else ""
-    return About(title, word, "" if closes is None else f"closes in {time_left(closes - now)}")
+    return About(
+        title, _WORDS.get(doing, ""), "" if closes is None else f"closes in {time_left(closes - now)}"
+    )
 
 
 def is_over(market: Market, now: datetime) -> bool:
     """Whether no one can trade it anymore."""
     closes = market.close_at
-    return (
-        bool(market.result)
-        or (market.status or "").lower() in _OVER
-        or (closes is not None and closes <= now)
-    )
+    return has_ended(market) or (closes is not None and closes <= now)
 
 
 def title_of(market: Market) -> str:
@@ -57,9 +53,7 @@ def _outcome(market: Market) -> str:
         return f"settled {market.result}"
     if market.settlement_value is not None:
         return f"settled {market.settlement_value:.4f}"
-    if market.result:
-        return f"settled {printable(market.result)}"
-    return "settled" if (market.status or "").lower() in _SETTLED else ""
+    return f"settled {printable(market.result)}" if market.result else ""
 
 
 def time_left(left: timedelta) -> str:

@@ -49,7 +49,7 @@ from .check import (
     unknown_market,
 )
 from .model import About, level_counts, printable, quote
-from .options import exchange_options, json_option, refuse_both, rest_url_option
+from .options import POSITIVE, exchange_options, json_option, refuse_both, rest_url_option
 from .wording import in_own_terms
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ _WORDS = {"failed": "FAILED", "skipped": "-"}
 @rest_url_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=10.0,
     show_default=True,
     help="Seconds to allow for each of connecting, the confirmation and the snapshot.",

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from .about import about_of, title_of
 from .asking import rest_for
+from .columns import price_text
 from .errors import Failed, reporting_errors
 from .model import counted, printable
 from .options import ca_file_option, check_ticker, env_option, json_option, refuse_both, rest_url_option
@@ -174,19 +175,11 @@ def _fitted(text: str, width: int) -> str:
 def _numbers(market: Market, now: datetime) -> tuple[str, str, str, str]:
     bid, ask = market.yes_bid, market.yes_ask
     return (
-        _dollars(bid if bid else None),
-        _dollars(ask if ask != _ONE else None),
+        price_text(bid or None).strip(),
+        price_text(ask if ask != _ONE else None).strip(),
         _contracts(market.volume),
         _time_left(market, now),
     )
-
-
-def _dollars(price: Decimal | None) -> str:
-    """Cents, and fractions of a cent only if there are any."""
-    if price is None:
-        return "-"
-    text = f"{price:.4f}"
-    return text[:4] + text[4:].rstrip("0")
 
 
 def _contracts(volume: Decimal | None) -> str:

@@ -1,11 +1,10 @@
-"""The series and events that a command follows: whether the exchange knows them, and what is waited for.
+"""The series and events that a command follows: whether the exchange knows them, and what it waits for.
 
 Owns Followed. Main thread, except for the callbacks.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from ..subscription import SubscriptionState
 from .about import time_left
 from .asking import RestQuestion
 from .errors import Failed
+from .notes import exchange_time
 from .wording import in_own_terms
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _FollowedOne:
         self.had_markets = False
         self.is_waiting = False  # it has no market to watch now, and that was said
         self.question: RestQuestion[Any] | None = None  # asks REST whether there is such a series or event
-        self.unknown: RestError | None = None
+        self.is_unknown = False  # the exchange has said that there is no such series or event
 
     def ask(self, rest: Rest) -> None:
         series, event = self.following.series or "", self.following.event
@@ -78,8 +78,8 @@ class Followed:
         self._say = say
         self._all = [_FollowedOne(one) for one in followings]
         # written by the thread that runs callbacks
-        self.counts: Counter[str] = Counter()  # of changes, by name
-        self._coming: dict[str, tuple[MarketChange, datetime]] = {}  # announced markets, and when they open
+        self.opened = 0  # markets that have opened
+        self._coming: dict[str, MarketChange] = {}  # the last change of each market that is only announced
         self._error: BaseException | None = None  # why the markets could not be listed the last time
         if followings:
             feed.on_market(self._on_market)
@@ -88,14 +88,14 @@ class Followed:
     @property
     def is_useless(self) -> bool:
         """Whether the exchange knows none of them."""
-        return bool(self._all) and all(one.unknown is not None for one in self._all)
+        return bool(self._all) and all(one.is_unknown for one in self._all)
 
     def look(self) -> None:
         """Say what is new. Raises Failed if the exchange knows none of them, and there is nothing else."""
         waiting = []
         for one in self._all:
             if one.following.market_tickers:
-                one.had_markets, one.is_waiting, one.unknown = True, False, None
+                one.had_markets, one.is_waiting, one.is_unknown = True, False, False
                 continue
             one.is_listed |= one.following.state is SubscriptionState.ACTIVE
             if not one.is_listed:
@@ -132,12 +132,12 @@ class Followed:
                 one.question.join(1.0)
 
     def _wait_for(self, one: _FollowedOne) -> str:
-        """Say once that it has no markets now; return what is waited for."""
+        """Say once that it has no markets now; return what the command waits for."""
         subject, is_new = subject_of(one.following), not one.is_waiting
         one.is_waiting = True
         error = None if one.question is None else one.question.error
         if not one.had_markets and isinstance(error, RestError) and error.status == 404:
-            one.unknown = error
+            one.is_unknown = True
             kind = "series" if one.following.event is None else "event"
             text = f"the exchange does not know {subject}: {_ADVICE[kind]}; {_ENVIRONMENTS}"
             if is_new and not (self._alone and self.is_useless):
@@ -149,26 +149,26 @@ class Followed:
         opens = self._next(one.following)
         if opens is None:
             return f"{text}: waiting for the next one"
-        return f"{text}: the next one opens in {time_left(opens - self._feed.now())}"
+        now = exchange_time(self._feed, self._feed.stats().clock_skew)
+        return f"{text}: the next one opens in {time_left(opens - now)}"
 
     def _next(self, following: Following) -> datetime | None:
         found = [
-            at
-            for change, at in tuple(self._coming.values())
-            if following.event in (None, change.event_ticker)
+            opens
+            for change in tuple(self._coming.values())
+            if (opens := change.market.open_at) is not None
+            and following.event in (None, change.event_ticker)
             and following.series in (None, change.series_ticker)
         ]
         return min(found, default=None)
 
     def _on_market(self, event: MarketChange) -> None:
-        self.counts[event.change] += 1
-        opens = event.market.open_at
-        if event.change == "announced" and opens is not None:
-            self._coming[event.market_ticker] = event, opens
-        elif event.change != "rescheduled":
-            self._coming.pop(event.market_ticker, None)
-        elif event.market_ticker in self._coming and opens is not None:
-            self._coming[event.market_ticker] = event, opens
+        ticker, change = event.market_ticker, event.change
+        self.opened += change == "opened"
+        if change == "announced" or (change == "rescheduled" and ticker in self._coming):
+            self._coming[ticker] = event
+        elif change != "rescheduled":
+            self._coming.pop(ticker, None)
 
     def _on_error(self, fault: FeedFault) -> None:
         if fault.kind == "rest":

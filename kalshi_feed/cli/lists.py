@@ -63,10 +63,11 @@ def market_lines(screen: Screen, width: int) -> list[Text]:
 
 def _quote(row: MarketRow, *, sizes: bool, word: bool) -> Text:
     """Best bid and ask; with ``word``, the book's status instead if it is not LIVE."""
-    if word and status_of(row) not in ("LIVE", ""):
-        status = status_of(row)[: 2 * PRICE + 1]
-        return Text(" ").append_text(styled(status)).append(" " * (2 * PRICE + 1 - len(status)))
-    faded = "" if row.status == "LIVE" and status_of(row) in ("LIVE", "CROSSED") else DIM
+    status = status_of(row)
+    if word and status not in ("LIVE", ""):
+        cut = status[: 2 * PRICE + 1]
+        return Text(" ").append_text(styled(cut)).append(" " * (2 * PRICE + 1 - len(cut)))
+    faded = "" if row.status == "LIVE" and status in ("LIVE", "CROSSED") else DIM
     line = Text()
     if sizes:
         line.append(f" {size_text(row.bid.quantity if row.bid else None)}", faded)

@@ -40,7 +40,7 @@ from .model import (
     printable,
     row_of,
 )
-from .notes import FeedEvent, clock_text, fill_text, note_of, other_text
+from .notes import FeedEvent, clock_text, exchange_time, fill_text, note_of, other_text
 from .subscribing import hidden_types
 from .wording import short
 
@@ -52,7 +52,6 @@ _OTHER_TYPES = CHANNEL_OF_TYPE.keys() - {"orderbook_snapshot", "orderbook_delta"
 _MOMENT = 1.0  # seconds for which a changed level stays marked
 _NEWS = timedelta(seconds=60)  # a market that opened longer ago was open when it began to be followed
 _MOST_SETTLED = 1_000  # settled markets of which trades and prices are kept
-_LEAST_SKEW = 2.0  # seconds by which a clock may be off: the exchange's time comes in whole ones
 
 
 class Monitor:
@@ -82,7 +81,7 @@ class Monitor:
         self.trade_count = 0
         self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
         self.described: Mapping[str, Market] = {}  # what else is known about markets, by ticker
-        self.waiting = ""  # what for, while there is no market to see; set by the thread that reads
+        self.waiting = ""  # what the screen waits for while there is no market; set by the thread that reads
         self._followings = tuple(followings)
         self._opened = 0  # markets that are or were open
         self._over: dict[str, None] = {}  # markets that no one can trade anymore
@@ -141,7 +140,7 @@ class Monitor:
         """What the view shows now of the markets whose ticker contains ``wanted``, as much as ``room``
         allows, with the ladder of the ``selected`` one."""
         stats, shown = self.feed.stats(), self.shown
-        now = self._exchange_time(stats.clock_skew)
+        now = exchange_time(self.feed, stats.clock_skew)
         tickers = matching(shown, wanted)
         selected = max(0, min(selected, len(tickers) - 1))
         first = max(0, min(selected - room.rows // 2, len(tickers) - room.rows))
@@ -208,12 +207,6 @@ class Monitor:
         retry = self._retry  # the worker replaces it
         left = 0.0 if retry is None else retry[1] - time.monotonic()
         return f"in {left:.0f} s" if left >= 0.5 else "now"
-
-    def _exchange_time(self, skew: float | None) -> datetime:
-        """Where this machine's clock is off, markets still close by the exchange's."""
-        now = self.feed.now()
-        is_off = skew is not None and abs(skew) >= _LEAST_SKEW and self.feed.replayed is None
-        return now - timedelta(seconds=skew) if skew is not None and is_off else now
 
     def _about(self, market_ticker: str, now: datetime) -> About | None:
         market = self.feed.book(market_ticker).market or self.described.get(market_ticker)

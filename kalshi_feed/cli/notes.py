@@ -1,4 +1,4 @@
-"""Events of the feed and messages in one line each, and the time of a line.
+"""Events of the feed and messages in one line each, the time of a line, and the exchange's time.
 
 Pure functions.
 """
@@ -6,7 +6,7 @@ Pure functions.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ..events import FeedFault, FeedState, Gap, GapFilled, Lagged, MarketChange, StateChange
@@ -16,7 +16,16 @@ from .about import title_of
 from .model import counted, printable
 from .wording import short
 
-__all__ = ["FeedEvent", "clock_text", "fill_text", "note_of", "other_text", "time_text", "trade_text"]
+__all__ = [
+    "FeedEvent",
+    "clock_text",
+    "exchange_time",
+    "fill_text",
+    "note_of",
+    "other_text",
+    "time_text",
+    "trade_text",
+]
 
 FeedEvent = StateChange | Gap | GapFilled | Lagged | MarketChange | FeedFault
 """What the feed itself reports."""
@@ -24,6 +33,7 @@ FeedEvent = StateChange | Gap | GapFilled | Lagged | MarketChange | FeedFault
 # fields that say what a message is about: shown first, because a line may be cut
 _FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
 _LONGEST = 300  # characters shown of a message with many fields
+_LEAST_SKEW = 2.0  # seconds by which a clock may be off: the exchange's time comes in whole ones
 
 
 def note_of(event: FeedEvent) -> tuple[str, str]:
@@ -112,6 +122,15 @@ def clock_text(feed: KalshiFeed, moment: datetime | None) -> str:
         return time_text(moment)
     now = feed.now()
     return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+
+
+def exchange_time(feed: KalshiFeed, skew: float | None) -> datetime:
+    """The exchange's time, by which markets open and close, also where this machine's clock is off; ``skew``
+    is the feed's ``stats().clock_skew``."""
+    now = feed.now()
+    if skew is None or abs(skew) < _LEAST_SKEW or feed.replayed is not None:
+        return now
+    return now - timedelta(seconds=skew)
 
 
 def _money(price: Decimal | None) -> str:

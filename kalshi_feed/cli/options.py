@@ -15,6 +15,7 @@ from ..session.channels import OLD_FORM, advice_on, is_name, old_form
 from .subscribing import CHANNELS, Subject
 
 __all__ = [
+    "POSITIVE",
     "ca_file_option",
     "channel_option",
     "check_ticker",
@@ -72,7 +73,7 @@ def check_ticker(context: click.Context, parameter: click.Parameter, ticker: str
     return None if ticker is None else ticker.upper()
 
 
-def _check_series(
+def _check_followed(
     context: click.Context, parameter: click.Parameter, tickers: tuple[str, ...]
 ) -> tuple[str, ...]:
     for ticker in tickers:
@@ -139,7 +140,7 @@ series_option: Decorator[Any] = click.option(
     "--series",
     "followed_series",
     multiple=True,
-    callback=_check_series,
+    callback=_check_followed,
     metavar="S",
     help="Follow the markets of a series: new ones join, finished ones leave. Repeat it for several. Needs "
     "the extra rest.",
@@ -148,7 +149,7 @@ event_option: Decorator[Any] = click.option(
     "--event",
     "followed_events",
     multiple=True,
-    callback=_check_series,
+    callback=_check_followed,
     metavar="E",
     help="Follow the markets of an event, as with --series.",
 )

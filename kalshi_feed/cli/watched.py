@@ -77,7 +77,7 @@ class Watched:
 
     def summary(self) -> dict[str, Any]:
         """The counts of markets, for the command's own summary."""
-        opened = {"markets_opened": self.followed.counts["opened"]} if self.followed.followings else {}
+        opened = {"markets_opened": self.followed.opened} if self.followed.followings else {}
         return {**opened, "unknown_markets": self.unknown.found}
 
     def check(self) -> None:

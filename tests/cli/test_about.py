@@ -62,6 +62,7 @@ def at(seconds: float) -> str:
             "",
             True,
         ),
+        ({"status": "determined"}, "closed", "", True),
         ({"status": "finalized"}, "settled", "", True),
     ],
 )
