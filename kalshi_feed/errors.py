@@ -39,6 +39,7 @@ __all__ = [
     "KalshiFeedError",
     "ProtocolError",
     "ProxyError",
+    "RelayError",
     "RestError",
     "SinkError",
     "StaleBookError",
@@ -359,3 +360,17 @@ class RestError(KalshiFeedError):
             code = f" {self.code}" if self.code else ""
             said = f"GET {self.path} was answered with {self.status}{code}: {self.message}"
         return f"{said}; {self.advice}" if self.advice else said
+
+
+class RelayError(KalshiFeedError):
+    """Redis cannot be reached or refuses what a relay or its consumer needs, or a relay cannot be used.
+
+    Never contains a password. ``retryable`` is True where the same call may succeed later by itself.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        if not retryable:
+            self.retryable = False

@@ -22,6 +22,7 @@ from kalshi_feed.errors import (
     KalshiFeedError,
     ProtocolError,
     ProxyError,
+    RelayError,
     RestError,
     SinkError,
     StaleBookError,
@@ -51,6 +52,7 @@ SAMPLES: list[KalshiFeedError] = [
     FeedClosedError("x"),
     FeedForkedError("x"),
     SinkError("x"),
+    RelayError("Redis refuses the password", retryable=False),
     RestError(404, "not_found", "market not found", "/markets/A", "write it in uppercase"),
 ]
 

@@ -47,8 +47,8 @@ CORE = {
     "subscription": "engine session messages errors",
     "by_type": "engine dispatch session messages waiting threads errors",
     "callbacks": "by_type dispatch session books.book messages events errors",
-    "feed": "by_type callbacks subscription recording following filling rest engine connection dispatch "
-    "session books stats messages credentials events waiting errors",
+    "feed": "by_type callbacks subscription recording following filling relay rest engine connection "
+    "dispatch session books stats messages credentials events waiting errors",
     "": "compiled feed subscription following recording dispatch session books stats messages credentials "
     "events errors version",
 }
@@ -56,7 +56,8 @@ ON_TOP = {
     "simulator": "core",
     "contrib": "core rest",
     "sinks": "core",
-    "cli": "core rest following simulator sinks",
+    "cli": "core rest following simulator sinks relay",
+    "relay": "core rest following",
     "rest": "core",
     "following": "core rest",
     "filling": "core rest",
@@ -75,7 +76,7 @@ USERS = {
     "psycopg": "sinks",
     "pyarrow": "recording sinks",
     "pytest": "simulator",
-    "redis": "contrib",
+    "redis": "contrib relay",
     "requests": "rest",
     "rich": "cli",
     "select": "connection simulator cli",
