@@ -2,6 +2,8 @@
 
 A relay writes what its feed's session takes in to a stream in Redis: the recording's own lines, and the
 frames of each read. A consumer (``KalshiFeed.from_relay()``) gives that to a session of its own, and
-the same inputs make the same books, messages and gaps as at the relay. Layers, downwards: relay > (publishing, leases,
-serving) and consuming > (layout, wishes, client). Needs the extra ``redis``.
+the same inputs make the same books, messages and gaps as at the relay.
+
+Layers, downwards: relay > (publishing, leases, serving) and consuming > (layout, wishes, client). Needs
+the extra ``redis``.
 """

@@ -15,9 +15,9 @@ All keys of a relay have one hash tag, so that Redis Cluster keeps them on one n
 Account channels have keys of their own, except for the lease: ``stream`` and ``checkpoint`` there hold
 everything, those of the market data hold everything but the account's messages.
 
-An entry of ``stream`` has these fields: ``k`` its kind (see EntryKind), ``n`` its time in Unix ns by the relay's
-clock, ``p`` its payload; ``i``, if the turn sent commands, the id of the first one; ``b``, if the relay was
-behind, by how many ms it was late. Thread-safe: pure functions and constants.
+An entry of ``stream`` has these fields: ``k`` its kind (see EntryKind), ``n`` its time in Unix ns by the
+relay's clock, ``p`` its payload; ``i``, if the turn sent commands, the id of the first one; ``b``,
+if the relay was behind, by how many ms it was late. Thread-safe: pure functions and constants.
 """
 
 from __future__ import annotations
