@@ -108,6 +108,7 @@ def test_a_cluster_moves_a_key_and_fails_over(make_cluster: Callable[..., Cluste
     cluster.move(key, cluster.nodes[0])
     assert cluster.node_of(key) is cluster.nodes[0]
     assert cluster.nodes[0].client().get(key) == b"value"
+    cluster.nodes[0].client().wait(1, 5000)  # the replica may be behind
     cluster.nodes[0].kill()
     wait_until(lambda: cluster.node_of(key) is cluster.nodes[3], 15, "the replica to take over")
     assert cluster.nodes[3].client().get(key) == b"value"
