@@ -21,7 +21,7 @@ from ..extras import how_to_install
 from ..forks import call_in_child
 from ..greenlets import free_in_child, lock
 from .address import RedisAddress, parse_redis_url, relay_password
-from .refusals import IdTaken, Situation, may_go_on, translated
+from .refusals import IdTaken, Situation, may_go_on, moved_to, translated
 from .wire import ReplyTooLong, Wire, dial
 
 if TYPE_CHECKING:
@@ -175,9 +175,10 @@ class RedisClient:
 
     def _follow(self, reply: object) -> bool:
         """If Redis says that another node has the keys, turn to that, and return True."""
-        if not isinstance(reply, self._redis.exceptions.MovedError):
+        target = moved_to(reply)
+        if target is None:
             return False
-        self._moved = (reply.host or self._node.host, int(reply.port))
+        self._moved = (target[0] or self._node.host, target[1])
         self._drop()
         return True
 
