@@ -208,7 +208,7 @@ class RedisClient:
         client = self._client
         if client is None:
             pool = self._redis.ConnectionPool(
-                connection_class=_line_class(),
+                connection_class=_connection_class(),
                 dial=self._dial,
                 host=self._node.host or self._node.path,
                 port=self._node.port,
@@ -267,11 +267,11 @@ def _pipelined(client: redis.Redis, commands: Sequence[Sequence[bytes | str | in
 
 
 @functools.cache
-def _line_class() -> type[redis.Connection]:
+def _connection_class() -> type[redis.Connection]:
     """A connection of redis-py on a Wire."""
     import redis
 
-    class Line(redis.Connection):
+    class WireConnection(redis.Connection):
         """One connection. Owned by its client's thread."""
 
         def __init__(self, *, dial: Callable[[], Wire], **options: Any) -> None:
@@ -307,7 +307,7 @@ def _line_class() -> type[redis.Connection]:
             wire.has_answered = True
             return reply
 
-    return Line
+    return WireConnection
 
 
 @functools.cache

@@ -177,7 +177,7 @@ def test_what_redis_answers_when_it_is_not_well(
 
 
 def test_a_reply_that_is_none_on_a_connection_that_was_good(make_client: MakeClient) -> None:
-    for broken in (b"?\r\n", b":x\r\n", b"*1\r\n" * 5000):
+    for broken in (b"?\r\n", b":x\r\n"):
         with answering(b"+PONG\r\n", broken) as url:
             client = make_client(url)
             assert client.run(ping)
