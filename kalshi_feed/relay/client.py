@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..connection.context import ca_context, default_context
@@ -20,7 +21,7 @@ from ..errors import ConfigurationError, RelayError
 from ..extras import how_to_install
 from ..forks import call_in_child
 from ..greenlets import free_in_child, lock
-from .address import RedisAddress, parse_redis_url, relay_password
+from .address import RedisAddress, RedisLogin, parse_redis_url, relay_password
 from .refusals import IdTaken, Situation, may_go_on, moved_to, translated
 from .wire import ReplyTooLong, Wire, dial
 
@@ -70,21 +71,36 @@ class RedisClient:
         if not timeout > 0:
             raise ConfigurationError(f"must be more than 0 seconds, not {timeout!r}", "timeout")
         self._redis = redis
-        self._address = parse_redis_url(url)
-        self._login = self._address.login.with_password(password or None)
-        if not self._login.secrets:
-            self._login = self._login.with_password(relay_password())
+        address = parse_redis_url(url)
+        if address.login.secrets or password:
+            login = address.login.with_password(password or None)
+        else:
+            login = address.login.with_password(relay_password())
         self._ca_file = None if ca_file is None else os.fspath(ca_file)
-        if self._ca_file is not None and not self._address.is_secure:
+        if self._ca_file is not None and not address.is_secure:
             raise ConfigurationError(
                 "is for rediss:// only: this url would send everything unencrypted", "ca_file"
             )
+        self._begin_with(address, login, timeout, longest_reply)
+        if address.is_secure:
+            self._tls_context()
+
+    def another(self, *, timeout: float | None = None) -> RedisClient:
+        """Return a client of its own to the same Redis, for another thread. It has the same options but for
+        these."""
+        twin = copy(self)
+        twin._begin_with(self._address, self._login, timeout or self._timeout, self._longest_reply)
+        return twin
+
+    def _begin_with(
+        self, address: RedisAddress, login: RedisLogin, timeout: float, longest_reply: int
+    ) -> None:
+        self._address = address
+        self._login = login
         self._timeout = timeout
         self._longest_reply = longest_reply
-        self.redacted = self._address.redacted  # without user and password, for messages
+        self.redacted = address.redacted  # without user and password, for messages
         self._context: ssl.SSLContext | None = None
-        if self._address.is_secure:
-            self._tls_context()
         self._moved: tuple[str, int] | None = None  # the node that MOVED named; the owner's
         # Guards the four below, and Wire's own. Held for calls that do not block.
         self._lock = lock()
