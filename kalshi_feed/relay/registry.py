@@ -7,6 +7,7 @@ serves wishes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -258,7 +259,7 @@ class WishRegistry:
     def _groups_of(self, wish: SubscribeWish, account: bool) -> dict[Group, frozenset[str]]:
         """What the wish means. Raises ConfigurationError, which says why it is refused."""
         channels = self._checked_channels(wish.channels, account)
-        keys = frozenset(wish.keys)
+        keys = frozenset(map(sys.intern, wish.keys))  # the same strings for all consumers
         Wanted().check(Want(channels, wish.selector, keys, {}))
         if (wish.selector is None) is not (not keys):
             raise ConfigurationError("a selector without keys, or keys without a selector")

@@ -94,7 +94,7 @@ class WishServer:
 
     def _run(self) -> None:
         try:
-            while not self._is_stopping:
+            while not self._is_stopping and self._publisher.is_alive:
                 try:
                     self._serve()
                 except RelayError as error:

@@ -1,4 +1,4 @@
-"""What a relay has written, as a test sees it: entries, checkpoints, and the recording that they amount to."""
+"""What a relay has written, as a test sees it: entries, checkpoints, and the recording that they make up."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class RelayKeys:
         """The books after the newest checkpoint and the entries after it, by way of a recording."""
         id, lines = self.checkpoint()
         entries = [entry for entry in self.entries() if entry.id > id]
-        assert [entry.id.number for entry in entries] == list(range(id.number + 1, id.number + 1 + len(entries)))
+        assert [entry.id.number for entry in entries] == list(
+            range(id.number + 1, id.number + 1 + len(entries))
+        )
         texts = [lines]
         for entry in entries:
             if entry.kind is EntryKind.TURN:
@@ -93,6 +95,10 @@ class RelayKeys:
         ]
 
     # -- a consumer ------------------------------------------------------------------------------------------
+
+    def books(self, *tickers: str, number: int = 1) -> SubscribeWish:
+        """The wish for these books."""
+        return SubscribeWish(number, ["orderbook_delta"], "market_tickers", list(tickers))
 
     def want(
         self,

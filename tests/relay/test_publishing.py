@@ -125,11 +125,10 @@ def test_redis_away_for_too_long_costs_a_hole_and_a_checkpoint(
         exchange.change(A, "yes", "0.40", 1)
         wait_equal(feed, exchange, A)
         stats = relay.stats()
-    assert stats.losses == 1
     numbers = [entry.id.number for entry in relayed.entries()]
     missing = set(range(1, numbers[-1])).difference(numbers)
-    assert len(missing) == 1
-    assert relayed.checkpoint()[0].number >= missing.pop()
+    assert len(missing) == stats.losses >= 1
+    assert relayed.checkpoint()[0].number >= max(missing)
     assert relayed.replayed_books(tmp_path / "relayed.ndjson", A) == [exchange.book(A)]
 
 
