@@ -176,6 +176,15 @@ class WishRegistry:
         """Whether any consumer wants something of the group."""
         return group in self._holders
 
+    def wanted_of(self, group: Group, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that any consumer wants."""
+        holders = self._holders.get(group, {})
+        return [key for key in keys if key in holders]
+
+    def is_followed(self, key: FollowKey) -> bool:
+        """Whether any consumer wants it."""
+        return key in self._follows
+
     # -- one consumer's change -------------------------------------------------------------------------------
 
     def _change(self, consumer: _Consumer, wishes: Wishes, taken: Taken, account: bool) -> None:

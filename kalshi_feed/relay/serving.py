@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..connection.redaction import detach
@@ -170,14 +171,14 @@ class WishServer:
     def _apply(self, taken: Taken, consumer: str) -> dict[int, str]:
         """Have the feed do it. Returns what it refuses."""
         refused: dict[int, str] = {}
-        todo: list[tuple[Callable[[Any, Any], None], Any, Any]] = [
-            *((self._add, group, keys) for group, keys in taken.added.items()),
-            *((self._add_again, group, keys) for group, keys in taken.repeated.items()),
-            *((self._follow, key, None) for key in taken.follow),
+        steps: list[tuple[Group | FollowKey, Callable[[], None]]] = [
+            *((group, partial(self._add, group, keys)) for group, keys in taken.added.items()),
+            *((group, partial(self._add_again, group, keys)) for group, keys in taken.repeated.items()),
+            *((key, partial(self._follow, key)) for key in taken.follow),
         ]
-        for do, subject, keys in todo:
+        for subject, do in steps:
             try:
-                do(subject, keys)
+                do()
             except ConfigurationError as error:  # it contradicts what the feed's own program wants
                 more = self.registry.refuse(consumer, subject, str(error))
                 refused |= more.refused
@@ -191,7 +192,7 @@ class WishServer:
         requests = self._engine.requests
         for group, keys in taken.removed.items():
             want = self._wants.get(group)
-            if want is None:
+            if want is None:  # it was refused
                 continue
             if not self.registry.holds(group):
                 del self._wants[group]
@@ -206,6 +207,9 @@ class WishServer:
 
     def _add(self, group: Group, keys: list[str]) -> None:
         requests, want = self._engine.requests, self._wants.get(group)
+        keys = self.registry.wanted_of(group, keys)  # the wish may have been refused for another reason
+        if not keys:
+            return
         parts = _parts(keys) if group.selector is not None else [[]]
         if want is None:
             want = Want((group.channel,), group.selector, parts[0], {})
@@ -231,7 +235,9 @@ class WishServer:
         if again:
             self._engine.requests.add_markets(want, again)
 
-    def _follow(self, key: FollowKey, _: None) -> None:
+    def _follow(self, key: FollowKey) -> None:
+        if not self.registry.is_followed(key):
+            return
         self._followings[key] = follow(
             self._engine,
             series=key.series,

@@ -1,4 +1,4 @@
-"""What the relay's feed does for consumers: it subscribes, follows and asks, and stops when no one wants it."""
+"""What the relay's feed does for consumers: it subscribes and asks, and stops when no one wants it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_market_that_the_exchange_refused_is_asked_for_again_by_the_next_consu
     feed = make_feed()
     with Relay(feed, redis_server.url):
         feed.wait_until_connected(5)
-        exchange.refuse_commands("subscribe", code=8)
+        exchange.refuse_commands(16, cmd="subscribe")
         relayed.answer(ALICE, relayed.want(ALICE, relayed.books(A)))
         wait_until(lambda: any(one.error for one in feed.subscriptions))
         exchange.behave()
