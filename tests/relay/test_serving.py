@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import redis as redis_py
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.relay import Relay, registry, serving
 from kalshi_feed.relay.layout import EntryKind
-from kalshi_feed.relay.wishes import OneTimeRequest, SubscribeWish
+from kalshi_feed.relay.wishes import FollowWish, OneTimeRequest, SubscribeWish
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, Recorder, wait_equal
 from tests.relay.redis_server import RedisServer
@@ -137,6 +136,47 @@ def test_requests_are_carried_out_once(
         assert relay.stats().refused == 2
 
 
+def test_series_are_followed_for_as_long_as_anyone_wants_that(
+    exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KALSHI_REST_URL", exchange.rest_url)
+    exchange.rest_tier = None
+    run = exchange.run_series("KXSIM15M", every=30, markets=2, rounds=1)
+    run.wait_for(2, "opened")
+    relayed = RelayKeys(redis_server.client())
+    feed = make_feed()
+    with Relay(feed, redis_server.url) as relay:
+        wish = FollowWish(1, ["orderbook_delta"], series="KXSIM15M")
+        assert relayed.answer(ALICE, relayed.want(ALICE, follow=[wish])).refused == {}
+        wait_until(lambda: len(feed.books) == 2 and all(book.is_live for book in feed.books.values()))
+        combos = FollowWish(2, ["trade"], series="KXMVECROSS")
+        refused = relayed.answer(BOB, relayed.want(BOB, follow=[wish, combos])).refused
+        assert sorted(refused) == [2]
+        assert "combos" in refused[2]
+        assert relay.stats().follows == 1
+        assert any(line.learned is not None for line in relayed.lines())
+        relayed.answer(ALICE, relayed.want(ALICE))
+        assert len(feed.books) == 2
+        relayed.answer(BOB, relayed.want(BOB))
+        wait_until(lambda: not feed.books and not feed.subscriptions)
+
+
+def test_account_channels_only_for_consumers_of_the_account(
+    exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer
+) -> None:
+    everyone, owner = RelayKeys(redis_server.client()), RelayKeys(redis_server.client(), account=True)
+    feed = make_feed()
+    with Relay(feed, redis_server.url, account=True):
+        orders = SubscribeWish(1, ["user_orders"])
+        assert "account=True" in everyone.answer(ALICE, everyone.want(ALICE, orders)).refused[1]
+        assert owner.answer(BOB, owner.want(BOB, orders)).refused == {}
+        feed.wait_until_connected(5)
+        wait_until(lambda: [sub["channel"] for sub in exchange.subscriptions] == ["user_orders"])
+        exchange.place_order(A, side="yes", price="0.41", count=4)
+        wait_until(lambda: "order_id" in owner.messages())
+    assert "order_id" not in everyone.messages()
+
+
 def test_garbage_is_ignored_and_an_outage_costs_no_lease(
     exchange: Exchange,
     feed: KalshiFeed,
@@ -186,4 +226,3 @@ def test_a_key_of_another_type_is_reported_and_the_rest_goes_on(
         redis_server.client().delete(relayed.keys.wishes)
         relayed.answer(ALICE, relayed.want(ALICE, relayed.books(A)))
         wait_until(lambda: feed.book(A).is_live)
-    assert isinstance(redis_server.client(), redis_py.Redis)
