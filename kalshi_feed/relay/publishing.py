@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..connection.redaction import detach
@@ -71,16 +71,25 @@ class Publisher:
     """The writer's side. Its state belongs to its thread; methods and properties that say so are for any.
 
     ``writers``: the stream of the market data, and that of the account. ``lease``: of their relay.
+    ``on_end`` is called at the thread's end.
     """
 
     def __init__(
-        self, engine: Engine, client: RedisClient, lease: Lease, writers: list[StreamWriter], *, standby: bool
+        self,
+        engine: Engine,
+        client: RedisClient,
+        lease: Lease,
+        writers: list[StreamWriter],
+        *,
+        standby: bool,
+        on_end: Callable[[], object],
     ) -> None:
         self._engine = engine
         self._client = client
         self._lease = lease
         self.writers = self._writers = writers
         self._standby = standby
+        self._on_end = on_end
         self._wake = Signal()  # set by each input
         self._interrupt = Signal()  # set if the relay is to end: also wakes it while it can do nothing
         self.queue = RelayQueue(engine, self._wake.set, self._feed_ended, self.join)
@@ -162,6 +171,7 @@ class Publisher:
             self._finish()
         finally:
             self._client.close()
+            self._on_end()
 
     def _is_over(self) -> bool:
         if self._is_left or self.error is not None:

@@ -7,6 +7,7 @@ serves wishes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -175,6 +176,15 @@ class WishRegistry:
         """Whether any consumer wants something of the group."""
         return group in self._holders
 
+    def wanted_of(self, group: Group, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that any consumer wants."""
+        holders = self._holders.get(group, {})
+        return [key for key in keys if key in holders]
+
+    def is_followed(self, key: FollowKey) -> bool:
+        """Whether any consumer wants it."""
+        return key in self._follows
+
     # -- one consumer's change -------------------------------------------------------------------------------
 
     def _change(self, consumer: _Consumer, wishes: Wishes, taken: Taken, account: bool) -> None:
@@ -258,7 +268,7 @@ class WishRegistry:
     def _groups_of(self, wish: SubscribeWish, account: bool) -> dict[Group, frozenset[str]]:
         """What the wish means. Raises ConfigurationError, which says why it is refused."""
         channels = self._checked_channels(wish.channels, account)
-        keys = frozenset(wish.keys)
+        keys = frozenset(map(sys.intern, wish.keys))  # the same strings for all consumers
         Wanted().check(Want(channels, wish.selector, keys, {}))
         if (wish.selector is None) is not (not keys):
             raise ConfigurationError("a selector without keys, or keys without a selector")

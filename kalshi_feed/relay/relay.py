@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.live import LiveEngine
+from ..engine.signals import CLOSING_SIGNALS, closing
 from ..errors import ConfigurationError, RelayError
 from ..events import FeedState
 from ..forks import call_in_child
@@ -93,7 +95,7 @@ class Relay:
         self._name, self._allow, self._keep = name, patterns, float(keep)
         self._account, self._standby = account, standby
         self._redacted = self._new_client().redacted
-        self._has_started_feed = False
+        self._closes_feed = False  # the feed was started here, and ends with the relay
         self._publisher: Publisher | None = None  # of the last start()
         self._server: WishServer | None = None
         self._clients: list[RedisClient] = []
@@ -141,7 +143,15 @@ class Relay:
         writers = [
             StreamWriter(keys, account=index > 0, keep=self._keep) for index, keys in enumerate(all_keys)
         ]
-        publisher = Publisher(engine, self._clients[0], lease, writers, standby=self._standby)
+        ended = weakref.WeakMethod(self._ended)  # a relay that is dropped takes its feed along
+        publisher = Publisher(
+            engine,
+            self._clients[0],
+            lease,
+            writers,
+            standby=self._standby,
+            on_end=lambda: None if (method := ended()) is None else method(),
+        )
         registry = WishRegistry(self._allow, account=self._account)
         server = WishServer(engine, self._clients[1], publisher, registry, all_keys)
         has_lease = False
@@ -156,8 +166,10 @@ class Relay:
             publisher.start()
             self._publisher, self._server = publisher, server
             server.start()
+            if has_lease:
+                _wait_for_writing(publisher)
             if engine.state in (FeedState.IDLE, FeedState.CLOSED):
-                self._has_started_feed = True
+                self._closes_feed = True
                 engine.start()
         except BaseException:  # also Ctrl-C
             engine.stop_recording(publisher.queue)
@@ -195,6 +207,7 @@ class Relay:
         publisher, server = self._publisher, self._server
         if publisher is None or server is None or self._engine.store.forked:
             return
+        closes_feed, self._closes_feed = self._closes_feed, False
         deadline = time.monotonic() + (1e6 if seconds is None else seconds)
         publisher.close_by(deadline)
         server.stop()
@@ -205,9 +218,34 @@ class Relay:
             publisher.leave()
         for client in self._clients:
             client.close()
-        if self._has_started_feed:
-            self._has_started_feed = False
+        if closes_feed:
             self._engine.close(max(deadline - time.monotonic(), 0.5))
+
+    def run_forever(self, signals: Iterable[int] = CLOSING_SIGNALS) -> None:
+        """Start the relay if necessary, and wait until its feed is closed, or until the relay ends.
+
+        Then both are closed. Ctrl-C and the signals close them as in the feed's run_forever(). Raises what
+        start() raises, the feed's fatal error, and the relay's (another relay has taken over, say).
+        """
+        try:
+            with closing(self._engine, signals) as scope:
+                self.start()
+                self._closes_feed = True
+                if self.error is None and not scope.is_asked:
+                    self._engine.wait_until_ended()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.close()
+        error = self.error
+        if error is not None:
+            raise error.fresh()
+
+    def _ended(self) -> None:
+        """The publisher's last call."""
+        publisher = self._publisher
+        if publisher is not None and publisher.error is not None and self._closes_feed:
+            self._engine.close(5.0, wait=False)
 
     def __enter__(self) -> Relay:
         return self.start()
@@ -261,6 +299,14 @@ class Relay:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a Relay holds threads and connections, and cannot be pickled or copied")
+
+
+def _wait_for_writing(publisher: Publisher) -> None:
+    """Wait until it writes; it has the lease. Raises its error."""
+    while publisher.is_alive and publisher.trouble is None and not publisher.is_writer:
+        sleep(0.002)
+    if publisher.error is not None:
+        raise publisher.error.fresh()
 
 
 def _release(lease: Lease) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..connection.redaction import detach
@@ -33,6 +34,7 @@ _BLOCK: Final = 0.25  # seconds that one read waits for wishes
 _COUNT: Final = 200  # messages in one read
 _EXPIRE_EVERY: Final = 1.0  # seconds
 _RETRY: Final = 0.5  # seconds after Redis could not be reached
+_REPORT_AFTER: Final = 2.0  # seconds in which the publisher also notices that Redis is away
 _KEYS_AT_ONCE: Final = 1_000  # the store's lock is held for about half a millisecond
 
 
@@ -61,6 +63,7 @@ class WishServer:
         self._followings: dict[FollowKey, Following] = {}
         self._expire_at = 0.0
         self._unheard_since: float | None = None  # since when Redis cannot be reached
+        self._is_reported = False  # whether that was reported
         self.ignored = 0  # messages that no consumer has sent
         self._is_stopping = False
         self._is_left = False  # in a forked child
@@ -92,7 +95,7 @@ class WishServer:
 
     def _run(self) -> None:
         try:
-            while not self._is_stopping:
+            while not self._is_stopping and self._publisher.is_alive:
                 try:
                     self._serve()
                 except RelayError as error:
@@ -168,14 +171,14 @@ class WishServer:
     def _apply(self, taken: Taken, consumer: str) -> dict[int, str]:
         """Have the feed do it. Returns what it refuses."""
         refused: dict[int, str] = {}
-        todo: list[tuple[Callable[[Any, Any], None], Any, Any]] = [
-            *((self._add, group, keys) for group, keys in taken.added.items()),
-            *((self._add_again, group, keys) for group, keys in taken.repeated.items()),
-            *((self._follow, key, None) for key in taken.follow),
+        steps: list[tuple[Group | FollowKey, Callable[[], None]]] = [
+            *((group, partial(self._add, group, keys)) for group, keys in taken.added.items()),
+            *((group, partial(self._add_again, group, keys)) for group, keys in taken.repeated.items()),
+            *((key, partial(self._follow, key)) for key in taken.follow),
         ]
-        for do, subject, keys in todo:
+        for subject, do in steps:
             try:
-                do(subject, keys)
+                do()
             except ConfigurationError as error:  # it contradicts what the feed's own program wants
                 more = self.registry.refuse(consumer, subject, str(error))
                 refused |= more.refused
@@ -189,7 +192,7 @@ class WishServer:
         requests = self._engine.requests
         for group, keys in taken.removed.items():
             want = self._wants.get(group)
-            if want is None:
+            if want is None:  # it was refused
                 continue
             if not self.registry.holds(group):
                 del self._wants[group]
@@ -204,6 +207,9 @@ class WishServer:
 
     def _add(self, group: Group, keys: list[str]) -> None:
         requests, want = self._engine.requests, self._wants.get(group)
+        keys = self.registry.wanted_of(group, keys)  # the wish may have been refused for another reason
+        if not keys:
+            return
         parts = _parts(keys) if group.selector is not None else [[]]
         if want is None:
             want = Want((group.channel,), group.selector, parts[0], {})
@@ -229,7 +235,9 @@ class WishServer:
         if again:
             self._engine.requests.add_markets(want, again)
 
-    def _follow(self, key: FollowKey, _: None) -> None:
+    def _follow(self, key: FollowKey) -> None:
+        if not self.registry.is_followed(key):
+            return
         self._followings[key] = follow(
             self._engine,
             series=key.series,
@@ -261,10 +269,14 @@ class WishServer:
     # -- when something goes wrong ---------------------------------------------------------------------------
 
     def _failed(self, error: RelayError) -> None:
+        now = time.monotonic()
         if self._unheard_since is None:
-            self._unheard_since = time.monotonic()
-            if self._publisher.trouble is None:  # otherwise it is reported already
-                self._report(f"the relay cannot read what its consumers want: {error}; trying again", error)
+            self._unheard_since, self._is_reported = now, False
+        # The publisher reports that Redis is away. This one may be refused what the publisher may do.
+        is_alone = self._publisher.trouble is None and now - self._unheard_since > _REPORT_AFTER
+        if is_alone and not self._is_reported:
+            self._is_reported = True
+            self._report(f"the relay cannot read what its consumers want: {error}; trying again", error)
         self._interrupt.wait(_RETRY)
 
     def _report(self, text: str, error: BaseException | None = None) -> None:

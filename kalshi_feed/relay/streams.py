@@ -5,12 +5,13 @@ Owns StreamWriter, one stream with its checkpoint key, and Deposed.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import RelayError
-from .client import RedisClient
+from .client import IdTaken, RedisClient
 from .encoding import Encoded
 from .layout import EntryId, Keys, StreamEntry, decode_id, encode_entry, encode_id
 
@@ -23,7 +24,6 @@ LATE: Final = 0.25
 """Seconds: an entry that is written later than this after its time says so."""
 _AT_ONCE: Final = 500  # entries in one round trip
 _BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-_NOT_GREATER: Final = "equal or smaller"  # than the stream's newest id; Redis since 5.0, and Valkey
 _LEAST_KEPT: Final = 1_000
 _MOST_KEPT: Final = 200_000
 _SLOW_DECAY: Final = 0.99  # each second, of the rate that decides how many entries are kept
@@ -91,23 +91,16 @@ class StreamWriter:
         info: Any = client.xinfo_stream(self.keys.stream)
         return bytes(info["last-generated-id"])
 
-    def write_checkpoint(self, client: RedisClient, id: EntryId, ns: int, payload: bytes) -> bool:
-        """Write a checkpoint; return False if this one, or a later one, is there already. Raises
-        RelayError."""
-        import redis
-
-        def write(client: redis.Redis) -> bool:
-            try:
-                client.xadd(
+    def write_checkpoint(self, client: RedisClient, id: EntryId, ns: int, payload: bytes) -> None:
+        """Write a checkpoint, unless this one, or a later one, is there already. Raises RelayError."""
+        try:
+            client.run(
+                lambda redis: redis.xadd(
                     self.keys.checkpoint, {"p": payload, "n": ns}, encode_id(id), maxlen=1, approximate=False
                 )
-            except redis.ResponseError as error:
-                if _NOT_GREATER in str(error):
-                    return False
-                raise
-            return True
-
-        return client.run(write)
+            )
+        except IdTaken:
+            pass
 
 
 def push(client: RedisClient, writers: list[StreamWriter]) -> int:
@@ -118,8 +111,7 @@ def push(client: RedisClient, writers: list[StreamWriter]) -> int:
     parts = [(writer, _some(writer)) for writer in writers if writer.pending]
     if not parts:
         return 0
-    repeated = client.run(lambda redis: _add(redis, parts))
-    for writer in repeated:
+    for writer in _add(client, parts):
         if writer.newest(client).generation != writer.last.generation:
             raise Deposed
     for writer, part in parts:
@@ -140,30 +132,29 @@ def _some(writer: StreamWriter) -> list[_Pending]:
     return part
 
 
-def _add(client: redis.Redis, parts: list[tuple[StreamWriter, list[_Pending]]]) -> list[StreamWriter]:
+def _add(client: RedisClient, parts: list[tuple[StreamWriter, list[_Pending]]]) -> list[StreamWriter]:
     """Add the entries; return the writers that had one refused which was sent before.
 
     If one is refused that was not, another relay has a greater generation: raises Deposed.
     """
-    import redis
-
     now = time.monotonic()
-    pipeline = client.pipeline(transaction=False)
+    commands: list[list[bytes | str | int | float]] = []
     owners = []
     for writer, part in parts:
+        start: list[bytes | str | int | float] = ["XADD", writer.keys.stream, "MAXLEN", "~", writer.most]
         for entry, at in part:
             late = now - at
-            fields: Any = encode_entry(entry._replace(late=late) if late > LATE else entry)
-            pipeline.xadd(writer.keys.stream, fields, encode_id(entry.id), maxlen=writer.most)
+            fields = encode_entry(entry._replace(late=late) if late > LATE else entry)
+            commands.append([*start, encode_id(entry.id), *itertools.chain.from_iterable(fields.items())])
             owners.append((writer, entry.id.number > writer.tried))
     for writer, part in parts:
         writer.tried = max(writer.tried, part[-1].entry.id.number)
     repeated: dict[StreamWriter, None] = {}
-    for (writer, is_new), reply in zip(owners, pipeline.execute(raise_on_error=False), strict=True):
-        if isinstance(reply, redis.ResponseError) and _NOT_GREATER in str(reply):
+    for (writer, is_new), reply in zip(owners, client.run_each(commands), strict=True):
+        if isinstance(reply, IdTaken):
             if is_new:
                 raise Deposed
             repeated[writer] = None
-        elif isinstance(reply, Exception):
+        elif isinstance(reply, RelayError):
             raise reply
     return list(repeated)
