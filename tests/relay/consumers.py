@@ -18,6 +18,7 @@ from kalshi_feed.recording.lines import FORMAT, HeaderLine, Line, encode_line
 from kalshi_feed.relay import Relay
 from kalshi_feed.relay.layout import EntryId, EntryKind, StreamEntry, encode_entry, encode_id, keys_of
 from tests.feed.support import A, B, FeedMaker
+from tests.support import wait_until
 
 from .redis_server import RedisServer
 
@@ -81,10 +82,30 @@ class StreamForger:
         self._client.xadd(self.keys.stream, encode_entry(entry), encode_id(id))
         return id
 
+    def add_fields(self, fields: dict[str, bytes]) -> None:
+        """Add an entry with exactly these fields."""
+        self.number += 1
+        id = encode_id(EntryId(self.generation, self.number))
+        self._client.xadd(self.keys.stream, fields or {"x": b""}, id)
+
+    def forget_all(self) -> None:
+        """Empty Redis."""
+        self._client.flushall()
+
     def beat(self, count: int = 1) -> None:
         """Add entries without content."""
         for _ in range(count):
             self.add()
+
+    def beat_until(self, condition: Callable[[], object]) -> None:
+        """Beat as a relay does, only quicker, until the condition is true."""
+
+        def is_true() -> object:
+            self.beat()
+            time.sleep(0.02)
+            return condition()
+
+        wait_until(is_true)
 
     def checkpoint(self, payload: bytes, number: int | None = None) -> None:
         """Write a checkpoint that contains everything up to this number (the last one)."""
