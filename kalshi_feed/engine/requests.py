@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..books.book import BookStatus
 from ..books.store import BookStore, OrderBook
@@ -25,9 +25,19 @@ from ..session.wanted import Change, ListBox, Want, Wanted
 from .state import State
 from .tap import Tap
 
-__all__ = ["UserRequests"]
+__all__ = ["FollowRequest", "UserRequests"]
 
 T = TypeVar("T")
+
+
+class FollowRequest(NamedTuple):
+    """The arguments of a follow(), without ``where``. Immutable."""
+
+    series: str | None
+    event: str | None
+    lead: float
+    linger: float
+    limit: int | None
 
 
 class UserRequests:
@@ -107,6 +117,14 @@ class UserRequests:
     def ask_again(self, market_ticker: str) -> None:
         """Ask the exchange again for a market that it does not know."""
         self._request(Change("ask_again", None, (market_ticker,)))
+
+    def own_wants(self) -> tuple[Want, ...]:
+        """The subscriptions that were not ended."""
+        return self.look(lambda: tuple(self.wanted.wants))
+
+    def note_follow(self, want: Want, lifecycle: Want, asked: FollowRequest) -> None:
+        """``want`` and ``lifecycle``, which come next, are those of a follow() that has no follower here: in
+        a replay that means nothing."""
 
     def want_book(self, market_ticker: str) -> None:
         """Subscribe to the market's book, unless it is wanted already or the feed is closed."""
@@ -246,16 +264,14 @@ class UserRequests:
             self.ask_again(market_ticker)
 
         def check() -> OrderBook | None:
-            if book.status is BookStatus.LIVE:
+            if self._store.status_of(book) is BookStatus.LIVE:
                 return handle
             if book.status is BookStatus.UNKNOWN and (
                 not self.can_ask or self.session.unknown_markets.answered(market_ticker) > before
             ):
                 raise UnknownMarketError(market_ticker, book.was_known)
             if not self.wanted.wants_book(market_ticker):
-                for want in self.wanted.wants:
-                    if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
-                        raise want.error.fresh()
+                self._check_refused_locked(market_ticker)
                 self._store.check_wanted_locked(book)
             return None
 
@@ -265,10 +281,16 @@ class UserRequests:
                     f"the exchange has not confirmed {BOOK_CHANNEL} for {market_ticker}"
                 )
             return self._state.missing(
-                f"no snapshot of {market_ticker} has come; its book is {book.status.value}"
+                f"no snapshot of {market_ticker} has come; its book is {self._store.status_of(book).value}"
             )
 
         return self._store.wait(check, timeout, missing)
+
+    def _check_refused_locked(self, market_ticker: str) -> None:
+        """Raise the SubscriptionError with which the market's book was refused, if it was."""
+        for want in self.wanted.wants:
+            if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
+                raise want.error.fresh()
 
     def wanted_books(self) -> tuple[str, ...]:
         """The markets whose books are wanted."""
