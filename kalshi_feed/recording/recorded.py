@@ -20,7 +20,7 @@ from ..engine.tap import QUIET, Reading
 from ..events import FeedState
 from ..session.wanted import Want
 from .checkpoint import Checkpoint, restore, want_of
-from .lines import FilledLine, WishLine, entries_of, gap_of, market_of
+from .lines import ChangeLine, FilledLine, WishLine, entries_of, gap_of, market_of
 from .player import ReplayClock, moment_of
 from .reading import Connected, Filled, Learned, Lost, Record, Released, Turn, Wish
 from .requests import ReplayRequests
@@ -36,7 +36,6 @@ class RecordedEngine(Engine):
     """
 
     _KIND: ClassVar[str]  # of the faults about records that cannot be used
-    _BEGINS: ClassVar[str]  # the reason for the state CONNECTED that the first checkpoint brings
 
     def __init__(self, peer: str, *, clock: ReplayClock, **options: Any) -> None:
         self.clock = clock
@@ -139,11 +138,7 @@ class RecordedEngine(Engine):
         with self.store.change():
             self.holding = restored
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
-            if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
-                self._metering.connected(now, moment_of(self.clock.ns))
-                self._state.change(
-                    FeedState.CONNECTED, self._BEGINS if not self._was_restored else "connected"
-                )
+            self._restored_locked(checkpoint, now)
             self._was_restored = True
             items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
@@ -152,37 +147,52 @@ class RecordedEngine(Engine):
         for text in troubles:
             self._trouble(text)
 
+    def _restored_locked(self, checkpoint: Checkpoint, now: float) -> None:
+        """Change the state after a checkpoint."""
+        if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
+            self._metering.connected(now, moment_of(self.clock.ns))
+            self._state.change(
+                FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected"
+            )
+
     def _connected(self, record: Connected, now: float) -> None:
         change = record.change
         with self.store.change():
-            self._metering.connected(now, moment_of(self.clock.ns))
             self._metering.clock_skew = change.clock_skew
-            self._state.change(
-                FeedState.CONNECTED,
-                change.reason,
-                gap_started=_moment_of(change.gap_started_ns),
-                gap_ended=_moment_of(change.gap_ended_ns),
-            )
+            self._connected_locked(change, now)
             if change.next_id is not None:
                 self.session.next_id = change.next_id
             self.session.connected(now)
 
+    def _connected_locked(self, change: ChangeLine, now: float) -> None:
+        """Change the state after a connection was made."""
+        self._metering.connected(now, moment_of(self.clock.ns))
+        self._state.change(
+            FeedState.CONNECTED,
+            change.reason,
+            gap_started=_moment_of(change.gap_started_ns),
+            gap_ended=_moment_of(change.gap_ended_ns),
+        )
+
     def _lost(self, record: Lost, now: float) -> None:
-        change = record.change
-        self._state.last_error = change.reason
         with self.store.change():
             if self.holding is not None:
                 self.holding.lost(self.session, now)
             self.session.disconnected(now)
             items, changed, _ = self._take_locked(now)
-            self._state.change(
-                FeedState.RECONNECTING,
-                change.reason,
-                attempt=change.attempt,
-                delay=change.delay,
-                gap_started=_moment_of(change.gap_started_ns),
-            )
+            self._lost_locked(record.change)
         self._hand_on(items, changed)
+
+    def _lost_locked(self, change: ChangeLine) -> None:
+        """Change the state after a connection was lost."""
+        self._state.last_error = change.reason
+        self._state.change(
+            FeedState.RECONNECTING,
+            change.reason,
+            attempt=change.attempt,
+            delay=change.delay,
+            gap_started=_moment_of(change.gap_started_ns),
+        )
 
     def _trouble(self, text: str) -> None:
         log(logging.WARNING, "%s", text)

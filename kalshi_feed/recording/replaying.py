@@ -53,7 +53,6 @@ class ReplayEngine(RecordedEngine):
     """
 
     _KIND = "recording"
-    _BEGINS = "the recording begins"
 
     def __init__(
         self,
