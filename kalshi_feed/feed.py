@@ -283,6 +283,55 @@ class KalshiFeed(Callbacks, ByType):
             )
         )
 
+    @classmethod
+    @without_locals  # the url or the password
+    def from_relay(
+        cls,
+        url: str,
+        *,
+        name: str = "main",
+        account: bool = False,
+        password: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        silence: float = 2.0,
+        remote: bool = True,
+        queue_size: int = 65_536,
+        workers: int = 1,
+        overflow: Literal["drop_oldest", "block"] = "drop_oldest",
+        thread_name: str | None = None,
+    ) -> KalshiFeed:
+        """Make a feed that gets everything from a relay over Redis, without a key: same callbacks, books and
+        waits. See kalshi_feed.relay.
+
+        ``url``: redis://, rediss:// or unix://, the one that the relay was given; ``name``: the relay's.
+        ``password`` wins over the url's; ``ca_file``: certificates (PEM) to trust for rediss://. ``account``:
+        also what the relay has of the account channels, which needs its permission in Redis.
+
+        It gets all that its relay has. What it subscribes to and follows beyond that, it asks of the relay,
+        which may refuse it (SubscriptionError); ``remote=False`` asks for nothing. ``silence``: seconds (at
+        least 1) without a word from the relay after which the books are STALE. ``queue_size``, ``workers``
+        and ``overflow`` are KalshiFeed's, ``thread_name`` is the prefix of the threads' names. Needs the
+        extra ``redis``. Raises ConfigurationError for arguments that cannot work.
+        """
+        from .relay.consumer import ConsumerEngine
+
+        return cls._of_engine(
+            ConsumerEngine(
+                url,
+                name=name,
+                account=account,
+                password=password,
+                ca_file=ca_file,
+                silence=silence,
+                remote=remote,
+                queue_size=queue_size,
+                workers=workers,
+                overflow=overflow,
+                thread_name=thread_name,
+                timing=cls._timing,
+            )
+        )
+
     def _checked_books(self) -> Books:
         self._engine.store.check_fork()
         return self._books

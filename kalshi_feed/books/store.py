@@ -180,13 +180,17 @@ class BookStore:
     def check_wanted_locked(self, book: Book) -> None:
         """Raise StaleBookError if the book is not wanted, so that waiting for it would be pointless."""
         if self.ended is None and not self.is_past and not self.is_wanted(book.market_ticker):
-            raise StaleBookError(book.market_ticker, book.status.value)
+            raise StaleBookError(book.market_ticker, self.status_of(book).value)
 
     def view(self, market_ticker: str) -> BookView | None:
         """The market's book as it is now; None if it is not wanted and its handle is not held."""
         with self.lock:
             book = self.find_locked(market_ticker)
             return self.view_locked(book) if book is not None else None
+
+    def status_of(self, book: Book) -> BookStatus:
+        """The status that users are shown. Needs no lock."""
+        return book.status
 
     def view_locked(self, book: Book) -> BookView:
         """The book as it is now."""
@@ -338,12 +342,12 @@ class OrderBook:
         PENDING: no snapshot yet. LIVE: right. STALE: out of date. UNKNOWN: the exchange does not know the
         market, or no longer does. CLOSED: not wanted, or the feed is closed.
         """
-        return self._now.status
+        return self._store.status_of(self._now)
 
     @property
     def is_live(self) -> bool:
         """Whether the book is the exchange's, as of the last message."""
-        return self._now.status is BookStatus.LIVE
+        return self._store.status_of(self._now) is BookStatus.LIVE
 
     @property
     def is_crossed(self) -> bool:
@@ -410,7 +414,9 @@ class OrderBook:
             return None
 
         return self._store.wait(
-            check, timeout, lambda: f"the book of {book.market_ticker} ({book.status.value}) did not change"
+            check,
+            timeout,
+            lambda: f"the book of {book.market_ticker} ({store.status_of(book).value}) did not change",
         )
 
     def best_bid(self, side: Side = "yes") -> Level | None:
@@ -464,7 +470,8 @@ class OrderBook:
         return self.view().to_dict(number)
 
     def __repr__(self) -> str:
-        return f"<OrderBook {self.market_ticker} {self._book.status.value} version {self._book.version}>"
+        status = self._store.status_of(self._book).value
+        return f"<OrderBook {self.market_ticker} {status} version {self._book.version}>"
 
     def _repr_html_(self) -> str:
         return self.view()._repr_html_()

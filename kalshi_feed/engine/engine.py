@@ -206,7 +206,7 @@ class Engine(ABC):
                 is_first = self._reader is before and self._closings == closings
                 if is_first:
                     # again, in case a bug skipped it last time
-                    self.session.disconnected(time.monotonic())
+                    self.session.disconnected(self.store.clock.monotonic())
                     self._reader = reader
                     self._starting_locked()
                     self._state.last_error = ""
@@ -427,7 +427,7 @@ class Engine(ABC):
         """End the session: its last items, the changed markets, its bug if it hit one. No book stays LIVE."""
         try:
             with self.store.change():
-                now = time.monotonic()
+                now = self.store.clock.monotonic()
                 self._end_holding_locked(now, "the feed was closed" if closing else "the feed has failed")
                 self._end_tap_locked()  # first, so that the recording ends with the books as they were
                 self.session.disconnected(now)
@@ -500,14 +500,14 @@ class Engine(ABC):
     def _end_tap_locked(self) -> None:
         tap = self.tap
         if tap is not None:
-            tap.end(time.monotonic())
+            tap.end(self.store.clock.monotonic())
             # only now: an interruption in between leaves a tap that has ended
             self.tap = self.requests.tap = None
 
     def report_fault(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Report a fault to on_error. Any thread."""
         with self.store.lock:
-            self.session.output.fault(kind, message, time.monotonic(), error)
+            self.session.output.fault(kind, message, self.store.clock.monotonic(), error)
         self.wake()
 
     def learn_markets(self, learned: Iterable[tuple[Market, MarketStep | None]]) -> None:

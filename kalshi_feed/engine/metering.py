@@ -47,6 +47,11 @@ class Metering:
         self._stall_logged = float("-inf")  # when the log last had one (time.monotonic())
         self.clock_skew: float | None = None  # seconds by which our clock is ahead of the exchange's
 
+    def new_clock(self) -> None:
+        """The clock, which is a relay's, was replaced by another one: forget the times by the old one."""
+        self._meter, self._exchange_latency = Meter(), Histogram()
+        self._last_message, self._dropped_at, self._stall_logged = None, float("-inf"), float("-inf")
+
     def connected(self, now: float, wall: datetime) -> None:
         """There is a connection; every one after the first counts as a reconnect."""
         if self._connected_at is not None:
@@ -151,7 +156,7 @@ class Metering:
         return assess(
             state=state.value,
             error=state.last_error,
-            books=Counter(book.status.value for book in books),
+            books=Counter(store.status_of(book).value for book in books),
             overdue=[
                 book.market_ticker
                 for book in books

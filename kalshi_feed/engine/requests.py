@@ -246,16 +246,14 @@ class UserRequests:
             self.ask_again(market_ticker)
 
         def check() -> OrderBook | None:
-            if book.status is BookStatus.LIVE:
+            if self._store.status_of(book) is BookStatus.LIVE:
                 return handle
             if book.status is BookStatus.UNKNOWN and (
                 not self.can_ask or self.session.unknown_markets.answered(market_ticker) > before
             ):
                 raise UnknownMarketError(market_ticker, book.was_known)
             if not self.wanted.wants_book(market_ticker):
-                for want in self.wanted.wants:
-                    if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
-                        raise want.error.fresh()
+                self._check_refused_locked(market_ticker)
                 self._store.check_wanted_locked(book)
             return None
 
@@ -265,10 +263,16 @@ class UserRequests:
                     f"the exchange has not confirmed {BOOK_CHANNEL} for {market_ticker}"
                 )
             return self._state.missing(
-                f"no snapshot of {market_ticker} has come; its book is {book.status.value}"
+                f"no snapshot of {market_ticker} has come; its book is {self._store.status_of(book).value}"
             )
 
         return self._store.wait(check, timeout, missing)
+
+    def _check_refused_locked(self, market_ticker: str) -> None:
+        """Raise the SubscriptionError with which the market's book was refused, if it was."""
+        for want in self.wanted.wants:
+            if want.error is not None and market_ticker in want.refused.get(BOOK_CHANNEL, ()):
+                raise want.error.fresh()
 
     def wanted_books(self) -> tuple[str, ...]:
         """The markets whose books are wanted."""

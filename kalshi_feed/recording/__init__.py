@@ -4,6 +4,6 @@
 again. The session does no I/O and has no clock of its own, so the same inputs at the same times make the same
 messages, books, gaps and statistics. A recording therefore holds inputs, never results.
 
-Layers, from the top: tables > replaying > (opening > foreign > reading, player, requests); writing > queue;
-both build on checkpoint > lines > files.
+Layers, from the top: tables > replaying > recorded > (opening > foreign > reading, player, requests);
+writing > queue; both build on checkpoint > lines > files.
 """

@@ -4,7 +4,7 @@ Owns Source, which reads our own format, and the records it yields. Reading happ
 generator over the one before: FileLines cuts the file into lines, _decoded() drops lines that cannot be read,
 _in_time() mends impossible times, _records() puts lines together into turns and checkpoints. Source
 then joins the parts of a recording. Nothing that is wrong with a file stops a replay: each stage passes on
-what it can use, and reports the rest as a Trouble in its place.
+what it can use, and reports the rest as a Trouble in its place. records_in() reads lines that are in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +26,7 @@ from .lines import FORMAT, ChangeLine, FilledLine, HeaderLine, LearnedLine, Line
 
 __all__ = [
     "LONGEST_LINE",
+    "ClockMoved",
     "Connected",
     "End",
     "FileLines",
@@ -41,6 +42,7 @@ __all__ = [
     "Wish",
     "paths_of",
     "read_header",
+    "records_in",
 ]
 
 _decoder: Final = msgspec.json.Decoder(Line)
@@ -144,6 +146,33 @@ def paths_of(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     return found
 
 
+class _Lines(Protocol):
+    """Lines to read, where they are from, and after that what was wrong with them."""
+
+    path: Path | str
+    too_long: int
+    is_cut_line: bool
+    cut_off: str
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The lines that are not blank, without their line breaks."""
+
+
+class _LinesInMemory:
+    """Lines that are in memory; ``path`` says what they are. Not thread-safe."""
+
+    too_long = 0
+    cut_off = ""
+
+    def __init__(self, data: bytes, path: str) -> None:
+        self.path: Path | str = path
+        self.is_cut_line = not data.endswith(b"\n")
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (line for line in self._data.split(b"\n") if line and not line.isspace())
+
+
 class FileLines:
     """The lines of a file, and how far it was read. Iterate only once. Not thread-safe.
 
@@ -151,7 +180,7 @@ class FileLines:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path | str = path
         self.read_bytes = 0  # of the file as it is on disk, so compressed ones
         self.too_long = 0  # lines that were skipped
         self.is_cut_line = False  # whether the last line has no line break
@@ -185,7 +214,7 @@ class FileLines:
 
     def _chunks(self) -> Iterator[bytes]:
         """The file's text without the byte order mark that editors on Windows put at its beginning."""
-        chunks = read_chunks(self.path, self._progress)
+        chunks = read_chunks(Path(self.path), self._progress)
         yield next(chunks, b"").removeprefix(BOM_UTF8)
         yield from chunks
 
@@ -394,7 +423,7 @@ def _in_time(lines: Iterable[Line | Trouble]) -> Iterator[Line | Trouble]:
         )
 
 
-def _decoded(lines: FileLines) -> Iterator[Line | Trouble]:
+def _decoded(lines: _Lines) -> Iterator[Line | Trouble]:
     """Yield the lines that can be used, and report the others."""
     bad = 0
     for text in lines:
@@ -446,7 +475,12 @@ def _is_usable(line: Line) -> bool:
     return line.recv_ns is not None and bytes(line.event)[:1] in (b"", b"{")
 
 
-def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
+def records_in(data: bytes, name: str) -> Iterator[Record | HeaderLine | ClockMoved]:
+    """Yield the records in these lines; ``name`` says in a Trouble what they are."""
+    return _records(_LinesInMemory(data, name))
+
+
+def _records(lines: _Lines) -> Iterator[Record | HeaderLine | ClockMoved]:
     """Put the lines of one file together into records.
 
     A turn is finished by the commands it sent or by the first line of another moment, a checkpoint by the
@@ -522,7 +556,7 @@ def _records(lines: FileLines) -> Iterator[Record | HeaderLine | ClockMoved]:
         yield turn
 
 
-def _unreadable(count: int, path: Path) -> str:
+def _unreadable(count: int, path: Path | str) -> str:
     return (
         f"{count} line{'' if count == 1 else 's'} of {path} cannot be read and "
         f"{'was' if count == 1 else 'were'} skipped"

@@ -1,10 +1,6 @@
 """A recording as a feed: an engine whose reader takes its inputs from a file.
 
-Owns ReplayEngine and StepEngine. Everything a feed does follows from what its session takes in and when, so a
-replay needs no logic of its own for books, gaps or repairs: it hands the recorded inputs to an ordinary
-session, with the recorded times as its clock. What that session would send goes nowhere; the recorded answers
-come anyway. Only what the session cannot know is taken from the file as it stands: the ids of commands, and
-why and when connections were made and lost.
+Owns ReplayEngine and StepEngine. How the session takes in what was recorded is RecordedEngine's business.
 
 A live feed takes in a whole read at once and lets callbacks catch up. A replay takes one message at a time,
 which is what makes it a time machine. Each step goes like this, all of it on the player's thread:
@@ -32,22 +28,17 @@ from threading import Thread
 from typing import Any, Final, Literal
 
 from ..dispatch import InlineDispatcher, checked_count
-from ..engine.engine import Engine, log
-from ..engine.holding import Holding
-from ..engine.tap import QUIET, Reading
+from ..engine.engine import log
 from ..errors import ConfigurationError, ConnectionLost, FeedClosedError
 from ..events import Event, FeedState
 from ..messages import Message
 from ..session.timing import Timing
-from ..session.wanted import Want
 from ..waiting import Clock
-from .checkpoint import Checkpoint, restore, want_of
 from .foreign import ForeignSource
-from .lines import FilledLine, WishLine, entries_of, gap_of, market_of
 from .opening import beginning_of, open_source
 from .player import Player, ReplayClock, moment_of, ns_of
-from .reading import Connected, Filled, Learned, Lost, Record, Released, Trouble, Turn, Wish
-from .requests import ReplayRequests
+from .reading import Record, Trouble, Turn
+from .recorded import RecordedEngine
 from .waits import ReplayStore
 
 __all__ = ["ReplayEngine", "StepEngine"]
@@ -55,11 +46,13 @@ __all__ = ["ReplayEngine", "StepEngine"]
 _LOOK: Final = 0.02  # seconds between two checks whether a thread that holds the time still has ended
 
 
-class ReplayEngine(Engine):
+class ReplayEngine(RecordedEngine):
     """The engine of a replayed feed. Thread-safe; play() and everything it calls run on the player's thread.
 
     ``speed`` is recorded seconds per second, "max", or "wait" (waits.py). Raises ConfigurationError.
     """
+
+    _KIND = "recording"
 
     def __init__(
         self,
@@ -86,7 +79,6 @@ class ReplayEngine(Engine):
         self._pace = speed if isinstance(speed, float) else None  # None: as fast as possible, or by turns
         self._by_turns = speed == "wait"
         self._is_foreign = isinstance(self.source, ForeignSource)
-        self.clock = ReplayClock(self._begins_ns)
         checked_count("queue_size", queue_size)
         checked_count("workers", workers)
         super().__init__(
@@ -99,24 +91,16 @@ class ReplayEngine(Engine):
             workers=workers,
             name=name,
             timing=timing,
-            clock=self.clock,
+            clock=ReplayClock(self._begins_ns),
             session_options={
                 "listen_only": self._is_foreign,
                 "strict": gaps == "strict",
                 "asks_again": False,
             },
         )
-        self.store.is_past = True
-        self._recorded = self.requests  # applies recorded requests; below, those of the replay's own users
-        self.requests = ReplayRequests(
-            self._recorded, self.store, self.wanted, lambda: self.session, self._state, self.check, self.wake
-        )
         # From here on the player's, set afresh by each play().
-        self._wants: dict[int, list[Want]] = {}  # the recorded subscriptions by number, one for each channel
-        self._last_serial: int | None = None  # of the last recorded request; the same one again is skipped
-        self._turn_reading = QUIET  # what else the connection said, in the turn being played
+        self._player: Player | None = None  # None before that, and in a StepEngine
         self._has_begun = False  # play() was called, so there is progress to report
-        self._was_restored = False  # a checkpoint was taken, so the next connection is not the first
         self._is_silent = False  # the moment of ``at`` has not come yet: callbacks hear nothing
         # Where the pace is counted from: a moment on this machine's monotonic clock, and the session's time
         # at that moment, both in seconds. None until the first moment is played; set again where another
@@ -155,9 +139,6 @@ class ReplayEngine(Engine):
         self.clock.advance(self._begins_ns)
         self._waits.is_silent = self._at_ns is not None
 
-    def _reading(self) -> Reading:
-        return self._turn_reading
-
     def _new_reader(self, name: str) -> Player:
         return Player(name, self)
 
@@ -165,6 +146,7 @@ class ReplayEngine(Engine):
 
     def play(self, player: Player) -> None:
         """Play everything, to the end of the recording or until stop()."""
+        self._player = player
         self._has_begun, self._was_restored, self._is_silent = True, False, False
         self._began = self._last_serial = None
         self._waits.play(player.wake)
@@ -184,7 +166,7 @@ class ReplayEngine(Engine):
                     self._began = (time.monotonic(), (record.ns - offset_ns) / 1e9)
             if not self._reach(record.ns, offset_ns, player):
                 return
-            self._take_safely(record, self.clock.set(record.ns, offset_ns), player)
+            self._take_safely(record, self.clock.set(record.ns, offset_ns))
             player.give_way()
         if self._is_silent:
             raise ConfigurationError(f"is after the end of the recording, {moment_of(self.clock.ns)}", "at")
@@ -247,10 +229,10 @@ class ReplayEngine(Engine):
 
     # -- the player's side: what was recorded ----------------------------------------------------------------
 
-    def _take_safely(self, record: Record, now: float, player: Player | None = None) -> None:
+    def _take_safely(self, record: Record, now: float) -> None:
         self._waits.hold()
         try:
-            self._take(record, now, player)
+            self._take(record, now)
         except (ValueError, LookupError, ArithmeticError) as error:  # the file was edited
             self._trouble(f"a line of the recording cannot be used: {error!r}")
         self._step_done()
@@ -263,47 +245,8 @@ class ReplayEngine(Engine):
             self._hand_on([], ())
         self._waits.call_waiting()
 
-    def _take(self, record: Record, now: float, player: Player | None) -> None:
-        if isinstance(record, Turn):
-            if record.first_id is not None:
-                self.session.next_id = record.first_id
-            self._turn(record, now, player)
-        elif isinstance(record, Wish):
-            self._wish(record.wish)
-        elif isinstance(record, Checkpoint):
-            self._restore(record, now)
-        elif isinstance(record, Connected):
-            self._connected(record, now)
-        elif isinstance(record, Lost):
-            self._lost(record, now)
-        elif isinstance(record, Learned):
-            with self.store.change():
-                self.learn_locked(market_of(record.learned), record.learned.change)
-                items, changed, _ = self._take_locked(now)
-            self._hand_on(items, changed)
-        elif isinstance(record, Filled):
-            self._fill(record.filled, now)
-        elif isinstance(record, Released):
-            self._release(now)
-
-    def _fill(self, filled: FilledLine, now: float) -> None:
-        entries, gap = entries_of(filled), gap_of(filled)
-        if self.holding is None:  # the checkpoint was lost
-            self.holding = Holding(holds=False)
-        with self.store.change():
-            self.holding.fill(self.session, now, filled.channel, entries, releases=filled.releases, event=gap)
-            items, changed, _ = self._take_locked(now)
-        self._hand_on(items, changed)
-
-    def _release(self, now: float) -> None:
-        """Deliver the trades that are held back."""
-        if self.holding is not None and self.holding.is_holding:
-            with self.store.change():
-                self.release_locked(now)
-                items, changed, _ = self._take_locked(now)
-            self._hand_on(items, changed)
-
-    def _turn(self, turn: Turn, now: float, player: Player | None) -> None:
+    def _turn(self, turn: Turn, now: float) -> None:
+        player = self._player
         self._turn_reading = turn.reading
         try:
             for _ in self._messages(turn.payloads, now):
@@ -334,95 +277,6 @@ class ReplayEngine(Engine):
         if payloads:
             with store.lock:
                 self._metering.received(len(payloads), items, self.dispatcher.counters.dropped, now)
-
-    def _wish(self, wish: WishLine) -> None:
-        if wish.serial is not None and wish.serial == self._last_serial:
-            return
-        self._last_serial = wish.serial
-        recorded, wants = self._recorded, self._wants.get(wish.number or 0, [])
-        if wish.do == "subscribe" and wish.want is not None:
-            want = want_of(wish.want)
-            self._wants[wish.want.number] = [want]
-            recorded.subscribe(want)
-        elif wish.do == "request_snapshots":
-            recorded.request_snapshots(wish.words)
-        elif wish.do == "ask_again":
-            recorded.ask_again(wish.words[0])
-        elif wish.do == "ask":
-            recorded.ask(wish.words[0], wish.words[1:])
-        elif wish.do == "list_subscriptions":
-            with self.store.lock:
-                self.wanted.lists.append([])
-        elif wish.do == "reopen_books":
-            with self.store.lock:
-                recorded.reopen_books_locked()
-        for want in wants:
-            if wish.do == "add_markets":
-                recorded.add_markets(want, wish.words)
-            elif wish.do == "delete_markets":
-                recorded.delete_markets(want, wish.words)
-            elif wish.do == "unsubscribe":
-                recorded.unsubscribe(want)
-
-    def _restore(self, checkpoint: Checkpoint, now: float) -> None:
-        missed, memory = checkpoint.session.missed, checkpoint.session.holding
-        restored = None if memory is None else Holding.restored(memory, self.holding)
-        self._release(now)
-        with self.store.change():
-            self.holding = restored
-            self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)
-            if checkpoint.session.state == "CONNECTED" and self._state.value is not FeedState.CONNECTED:
-                self._metering.connected(now, moment_of(self.clock.ns))
-                self._state.change(
-                    FeedState.CONNECTED, "the recording begins" if not self._was_restored else "connected"
-                )
-            self._was_restored = True
-            items, changed, _ = self._take_locked(now)
-        self._hand_on(items, changed)
-        if missed:
-            troubles.append(f"{missed} messages before this moment were not recorded")
-        for text in troubles:
-            self._trouble(text)
-
-    def _connected(self, record: Connected, now: float) -> None:
-        change = record.change
-        with self.store.change():
-            self._metering.connected(now, moment_of(self.clock.ns))
-            self._metering.clock_skew = change.clock_skew
-            self._state.change(
-                FeedState.CONNECTED,
-                change.reason,
-                gap_started=_moment_of(change.gap_started_ns),
-                gap_ended=_moment_of(change.gap_ended_ns),
-            )
-            if change.next_id is not None:
-                self.session.next_id = change.next_id
-            self.session.connected(now)
-
-    def _lost(self, record: Lost, now: float) -> None:
-        change = record.change
-        self._state.last_error = change.reason
-        with self.store.change():
-            if self.holding is not None:
-                self.holding.lost(self.session, now)
-            self.session.disconnected(now)
-            items, changed, _ = self._take_locked(now)
-            self._state.change(
-                FeedState.RECONNECTING,
-                change.reason,
-                attempt=change.attempt,
-                delay=change.delay,
-                gap_started=_moment_of(change.gap_started_ns),
-            )
-        self._hand_on(items, changed)
-
-    def _trouble(self, text: str) -> None:
-        log(logging.WARNING, "%s", text)
-        now = self.clock.monotonic()
-        with self.store.lock:
-            self.session.output.fault("recording", text, now)
-            items, changed, _ = self._take_locked(now)
-        self._hand_on(items, changed)
 
     def _hand_on(
         self, items: list[Message | Event], changed: Iterable[str], read_at: float | None = None
@@ -539,10 +393,6 @@ def _unix_ns(name: str, moment: datetime | float | None, begins_ns: int) -> int 
     if moment < moment_of(begins_ns):
         raise ConfigurationError(f"is before the beginning of the recording, {moment_of(begins_ns)}", name)
     return ns
-
-
-def _moment_of(ns: int | None) -> datetime | None:
-    return None if ns is None else moment_of(ns)
 
 
 def _standing(thread: Thread | None) -> str:
