@@ -27,7 +27,7 @@ EVERYTHING = "A selection of the tests; all of them take about 11 minutes on two
 
 # Before pytest reads its own options: without pytest-xdist it would only say that it does not know "-n".
 _NEEDED = """
-    celery click coverage django flask hypothesis orjson prometheus_client psycopg pyarrow requests rich
+    celery click coverage django flask hypothesis orjson prometheus_client psycopg pyarrow redis requests rich
     trustme websocket websockets xdist zstandard
 """.split()
 if _missing := [name for name in _NEEDED if find_spec(name) is None]:

@@ -81,9 +81,9 @@ USERS = {
     "rich": "cli",
     "select": "connection simulator cli",
     "selectors": "connection simulator cli",
-    "socket": "connection simulator cli contrib.flask.streams",
+    "socket": "connection simulator cli contrib.flask.streams relay",
     "sqlite3": "sinks",
-    "ssl": "connection simulator cli",
+    "ssl": "connection simulator cli relay",
     "trustme": "simulator",
     "websocket": "connection simulator cli",
     "websockets": "simulator",
@@ -102,6 +102,10 @@ PURE = (
     "following.roster",
     "messages",
     "meters",
+    "relay.encoding",
+    "relay.layout",
+    "relay.registry",
+    "relay.wishes",
     "session",
 )
 NOT_PURE = {

@@ -6,13 +6,13 @@ has one at the beginning of each file and after each loss, so that a replay can 
 before it. Where a file goes on exactly where the last one ended, the replay ignores the checkpoint: its
 session already knows all of it.
 
-take_checkpoint() and restore() are called with the store's lock held, and only copy. lines_of() does the slow
-part, formatting every level of every book, on the writer's thread without the lock.
+take_checkpoint() and restore() are called with the store's lock held, and only copy. encode_checkpoint() does
+the slow part, formatting every level of every book, on the writer's thread without the lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from ..messages.listed import Market
 from ..messages.values import count_units, price_decimal, price_units, size_decimal
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
-from .lines import BookLine, SessionLine, WantLine
+from .lines import BookLine, Line, SessionLine, WantLine, encode_line, learned_line
 
 __all__ = [
     "BookCopy",
@@ -33,6 +33,7 @@ __all__ = [
     "Numbers",
     "SessionCopy",
     "book_of",
+    "encode_checkpoint",
     "lines_of",
     "restore",
     "take_checkpoint",
@@ -123,6 +124,15 @@ def lines_of(copy: SessionCopy) -> Iterable[BookLine]:
             [(str(price_decimal(price)), str(size_decimal(size))) for price, size in book.levels.no.items()],
             book.was_known,
         )
+
+
+def encode_checkpoint(copy: SessionCopy, ns: int) -> Iterator[bytes]:
+    """Return the lines of a checkpoint, each formatted when it is asked for; ``ns`` is its time (Unix)."""
+    yield encode_line(Line(session=copy.session), ns)
+    for book in lines_of(copy):
+        yield encode_line(Line(book=book), ns)
+    for market in copy.markets:
+        yield encode_line(learned_line(market), ns)
 
 
 def book_of(line: BookLine) -> BookCopy:

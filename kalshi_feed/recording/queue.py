@@ -19,7 +19,17 @@ from ..messages import Message
 from ..messages.listed import Market
 from ..session.wanted import Change
 from .checkpoint import Numbers, SessionCopy, take_checkpoint
-from .lines import Line, WantLine, WishLine, change_line
+from .lines import (
+    Line,
+    WantLine,
+    WishLine,
+    change_line,
+    encode_line,
+    encode_sent,
+    encode_turn,
+    filled_line,
+    learned_line,
+)
 
 __all__ = [
     "CheckpointItem",
@@ -31,6 +41,7 @@ __all__ = [
     "RecordingQueue",
     "SentItem",
     "TurnItem",
+    "encode_item",
 ]
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -116,6 +127,23 @@ class FilledItem(NamedTuple):
 
 
 Item = TurnItem | SentItem | LineItem | CheckpointItem | ClockItem | LearnedItem | FilledItem
+
+
+def encode_item(
+    ns: int, item: TurnItem | SentItem | LineItem | ClockItem | LearnedItem | FilledItem
+) -> bytes:
+    """Return the item's lines; ``ns`` is its time (Unix)."""
+    if isinstance(item, TurnItem):
+        return encode_turn(ns, item.payloads, item.reading)
+    if isinstance(item, FilledItem):
+        return encode_line(filled_line(item.channel, item.entries, item.releases, item.event), ns)
+    if isinstance(item, LearnedItem):
+        return encode_line(learned_line(item.market, item.change), ns)
+    if isinstance(item, SentItem):
+        return encode_sent(ns, item.commands)
+    if isinstance(item, ClockItem):
+        return encode_line(Line(clock_offset_ns=item.clock_offset_ns), ns)
+    return encode_line(item.line, ns)
 
 
 class RecordingQueue:

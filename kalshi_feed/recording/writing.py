@@ -27,19 +27,10 @@ from ..events import FeedState
 from ..threads import ServiceThread
 from ..version import __version__
 from ..waiting import Signal
-from .checkpoint import lines_of
+from .checkpoint import encode_checkpoint
 from .files import FileFailed, RecordingFile, check_name, next_name, patiently
-from .lines import FORMAT, HeaderLine, Line, encode_line, encode_sent, encode_turn, filled_line, learned_line
-from .queue import (
-    CheckpointItem,
-    ClockItem,
-    FilledItem,
-    LearnedItem,
-    LineItem,
-    RecordingQueue,
-    SentItem,
-    TurnItem,
-)
+from .lines import FORMAT, HeaderLine, Line, encode_line
+from .queue import CheckpointItem, ClockItem, LineItem, RecordingQueue, TurnItem, encode_item
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -240,9 +231,7 @@ class Recording:
                 self._note_connection(item.line)
             if isinstance(item, TurnItem):
                 messages += len(item.payloads)
-                text = encode_turn(ns, item.payloads, item.reading)
-            else:
-                text = _encode_other(ns, item)
+            text = encode_item(ns, item)
             texts.append(text)
             size += len(text)
             if size >= _WRITE_BYTES:
@@ -288,12 +277,8 @@ class Recording:
         elif fresh.clock_offset_ns != self._offset_ns:
             self._offset_ns = fresh.clock_offset_ns
             self._write([encode_line(Line(clock_offset_ns=self._offset_ns), self._ns(fresh.now))])
-        ns = self._ns(fresh.now)
-        self._write([encode_line(Line(session=fresh.copy.session), ns)])
-        for book in lines_of(fresh.copy):
-            self._write([encode_line(Line(book=book), ns)])
-        for market in fresh.copy.markets:
-            self._write([encode_line(learned_line(market), ns)])
+        for text in encode_checkpoint(fresh.copy, self._ns(fresh.now)):
+            self._write([text])
         if fresh.new_part:
             self._flush(fresh.now)
             if self._sink is not None and self._error is not None:
@@ -457,18 +442,6 @@ class Recording:
             part=self._part,
             clock_offset_ns=self._offset_ns,
         )
-
-
-def _encode_other(ns: int, item: SentItem | LineItem | ClockItem | LearnedItem | FilledItem) -> bytes:
-    if isinstance(item, FilledItem):
-        return encode_line(filled_line(item.channel, item.entries, item.releases, item.event), ns)
-    if isinstance(item, LearnedItem):
-        return encode_line(learned_line(item.market, item.change), ns)
-    if isinstance(item, SentItem):
-        return encode_sent(ns, item.commands)
-    return encode_line(
-        Line(clock_offset_ns=item.clock_offset_ns) if isinstance(item, ClockItem) else item.line, ns
-    )
 
 
 def _check_bound(name: str, value: Any) -> None:

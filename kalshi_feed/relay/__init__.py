@@ -7,3 +7,8 @@ the same inputs make the same books, messages and gaps as at the relay.
 Layers, downwards: relay > (publishing, leases, serving) and consuming > (layout, wishes, client). Needs
 the extra ``redis``.
 """
+
+from .relay import Relay
+from .stats import RelayStats
+
+__all__ = ["Relay", "RelayStats"]

@@ -1,0 +1,276 @@
+"""The relay's second thread: it reads what consumers want, and has the relay's feed do it.
+
+Owns WishServer. A standby serves wishes as well, so that it has the same markets when it takes over; only the
+writer answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..connection.redaction import detach
+from ..engine.engine import Engine, log
+from ..errors import ConfigurationError, KalshiFeedError, RelayError
+from ..following import Following, follow
+from ..session.wanted import Want
+from ..threads import ServiceThread
+from ..waiting import Signal
+from .client import RedisClient
+from .layout import Keys
+from .publishing import Publisher
+from .registry import FollowKey, Group, Taken, WishRegistry
+from .wishes import LEASE, OneTimeRequest, Wishes, WishesAnswer, decode_wishes, encode_answer
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["WishServer"]
+
+_BLOCK: Final = 0.25  # seconds that one read waits for wishes
+_COUNT: Final = 200  # messages in one read
+_EXPIRE_EVERY: Final = 1.0  # seconds
+_RETRY: Final = 0.5  # seconds after Redis could not be reached
+_KEYS_AT_ONCE: Final = 1_000  # the store's lock is held for about half a millisecond
+
+
+class WishServer:
+    """Serves wishes. Its state belongs to its thread, except for counters, which any thread may read.
+
+    ``keys``: of the market data, and with account data those of the account.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: RedisClient,
+        publisher: Publisher,
+        registry: WishRegistry,
+        keys: list[Keys],
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._publisher = publisher
+        self.registry = registry
+        self._positions = {key.wishes.encode(): "" for key in keys}  # by key, the id read last
+        self._account_key = keys[1].wishes.encode() if len(keys) > 1 else b""
+        self._began_ms = 0  # Redis's time when this began
+        self._wants: dict[Group, Want] = {}
+        self._followings: dict[FollowKey, Following] = {}
+        self._expire_at = 0.0
+        self._unheard_since: float | None = None  # since when Redis cannot be reached
+        self.ignored = 0  # messages that no consumer has sent
+        self._is_stopping = False
+        self._is_left = False  # in a forked child
+        self._interrupt = Signal()
+        self._thread = ServiceThread(self._run, engine.thread_name("wishes"))
+
+    # -- any thread ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError if the system cannot start one."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._is_stopping = True
+        self._interrupt.set()
+
+    def leave(self) -> None:
+        """End without changing what the feed wants."""
+        self._is_left = True
+        self.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end, at most ``timeout`` seconds."""
+        if ServiceThread.current() is not self._thread:
+            self._thread.join(timeout)
+
+    # -- the thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping:
+                try:
+                    self._serve()
+                except RelayError as error:
+                    if not self._is_stopping:
+                        self._failed(error)
+                except Exception as defect:  # a bug of ours
+                    self._report(
+                        f"a defect in kalshi_feed: wishes were not served, please report it: {defect!r}",
+                        detach(defect),
+                    )
+                    self._interrupt.wait(_RETRY)
+            if not self._is_left:
+                self._apply(self.registry.clear(), "")
+        except KalshiFeedError:
+            pass  # the feed has failed: it wants nothing anymore
+        finally:
+            self._client.close()
+
+    def _serve(self) -> None:
+        """One read, and what follows from it."""
+        if not self._began_ms:
+            self._begin()
+        found = self._client.run(self._read)
+        now = time.monotonic()
+        if self._unheard_since is not None:
+            self.registry.extend(now - self._unheard_since)
+            self._unheard_since = None
+        for key, messages in found:
+            for id, fields in messages:
+                self._positions[key] = id.decode()
+                self._take(fields.get(b"p"), self._age(id), key == self._account_key, now)
+        if not found and now >= self._expire_at:
+            self._expire_at = now + _EXPIRE_EVERY
+            self._apply(self.registry.expire(now), "")
+
+    def _begin(self) -> None:
+        """Begin with what was sent within the last lease."""
+
+        def now(client: redis.Redis) -> int:
+            found: Any = client.time()
+            return int(found[0]) * 1000 + int(found[1]) // 1000
+
+        self._began_ms = self._client.run(now)
+        for key in self._positions:
+            self._positions[key] = f"{self._began_ms - int(LEASE * 1000)}-0"
+
+    def _read(self, client: redis.Redis) -> list[Any]:
+        positions: Any = self._positions
+        found: Any = client.xread(positions, count=_COUNT, block=int(_BLOCK * 1000))
+        return list(found.items() if isinstance(found, dict) else found or ())
+
+    def _age(self, id: bytes) -> float:
+        """How many seconds before this server began the message was sent; 0 if it was after that."""
+        return max(self._began_ms - int(id.partition(b"-")[0]), 0) / 1000
+
+    def _take(self, payload: bytes | None, age: float, account: bool, now: float) -> None:
+        try:
+            wishes = decode_wishes(payload or b"")
+        except ValueError:
+            self.ignored += 1
+            return
+        taken = self.registry.take(wishes, now - age, account=account, is_old=age > 0)
+        refused = taken.refused | self._apply(taken, wishes.consumer)
+        self._answer(wishes, refused, account)
+
+    def _answer(self, wishes: Wishes, refused: dict[int, str], account: bool) -> None:
+        payload = encode_answer(WishesAnswer(wishes.consumer, wishes.serial, refused))
+        with self._engine.store.lock:
+            self._publisher.queue.answer_locked(payload, time.monotonic(), account=account)
+
+    # -- what the relay's feed does --------------------------------------------------------------------------
+
+    def _apply(self, taken: Taken, consumer: str) -> dict[int, str]:
+        """Have the feed do it. Returns what it refuses."""
+        refused: dict[int, str] = {}
+        todo: list[tuple[Callable[[Any, Any], None], Any, Any]] = [
+            *((self._add, group, keys) for group, keys in taken.added.items()),
+            *((self._add_again, group, keys) for group, keys in taken.repeated.items()),
+            *((self._follow, key, None) for key in taken.follow),
+        ]
+        for do, subject, keys in todo:
+            try:
+                do(subject, keys)
+            except ConfigurationError as error:  # it contradicts what the feed's own program wants
+                more = self.registry.refuse(consumer, subject, str(error))
+                refused |= more.refused
+                self._remove(more)
+        self._remove(taken)
+        for request in taken.requests:
+            self._carry_out(request)
+        return refused
+
+    def _remove(self, taken: Taken) -> None:
+        requests = self._engine.requests
+        for group, keys in taken.removed.items():
+            want = self._wants.get(group)
+            if want is None:
+                continue
+            if not self.registry.holds(group):
+                del self._wants[group]
+                requests.unsubscribe(want)
+                continue
+            for part in _parts(keys):
+                requests.delete_markets(want, part)
+        for key in taken.unfollow:
+            following = self._followings.pop(key, None)
+            if following is not None:
+                following.unsubscribe()
+
+    def _add(self, group: Group, keys: list[str]) -> None:
+        requests, want = self._engine.requests, self._wants.get(group)
+        parts = _parts(keys) if group.selector is not None else [[]]
+        if want is None:
+            want = Want((group.channel,), group.selector, parts[0], {})
+            requests.subscribe(want)
+            self._wants[group] = want
+            del parts[0]
+        for part in parts:
+            requests.add_markets(want, part)
+
+    def _add_again(self, group: Group, keys: list[str]) -> None:
+        """Another consumer wants these already; if the exchange has refused them, ask it again."""
+        want = self._wants.get(group)
+        if want is None:
+            return
+        if group.selector is None:
+            if want.failed:
+                del self._wants[group]
+                self._engine.requests.unsubscribe(want)
+                self._add(group, keys)
+            return
+        refused = self._engine.requests.look(lambda: set(want.refused.get(group.channel, ())))
+        again = [key for key in keys if key in refused]
+        if again:
+            self._engine.requests.add_markets(want, again)
+
+    def _follow(self, key: FollowKey, _: None) -> None:
+        self._followings[key] = follow(
+            self._engine,
+            series=key.series,
+            event=key.event,
+            channels=key.channels,
+            where=None,
+            lead=key.lead,
+            linger=key.linger,
+            limit=key.limit,
+            rest=None,
+        )
+
+    def _carry_out(self, request: OneTimeRequest) -> None:
+        requests, words = self._engine.requests, request.words
+        if request.do == "checkpoint":
+            self._publisher.ask_for_checkpoint()
+        elif not self._publisher.is_writer:
+            return
+        elif request.do == "ask":
+            requests.ask(words[0], words[1:])
+        else:
+            wanted = requests.look(lambda: [word for word in words if requests.wanted.wants_book(word)])
+            if request.do == "request_snapshots" and wanted:
+                requests.request_snapshots(wanted)
+            elif request.do == "ask_again":
+                for word in wanted:
+                    requests.ask_again(word)
+
+    # -- when something goes wrong ---------------------------------------------------------------------------
+
+    def _failed(self, error: RelayError) -> None:
+        if self._unheard_since is None:
+            self._unheard_since = time.monotonic()
+            if self._publisher.trouble is None:  # otherwise it is reported already
+                self._report(f"the relay cannot read what its consumers want: {error}; trying again", error)
+        self._interrupt.wait(_RETRY)
+
+    def _report(self, text: str, error: BaseException | None = None) -> None:
+        log(logging.ERROR, "%s", text)
+        self._engine.report_fault("relay", text, error)
+
+
+def _parts(keys: list[str]) -> list[list[str]]:
+    return [keys[start : start + _KEYS_AT_ONCE] for start in range(0, len(keys), _KEYS_AT_ONCE)]
