@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from .events import FeedState
 from .messages.plain import Number, number_function, plain
 
-__all__ = ["NAMED", "FeedStats", "Health", "Stalls", "assess"]
+__all__ = ["NAMED", "ConsumerStats", "FeedStats", "Health", "Stalls", "assess"]
 
 
 def _read_only(mapping: Mapping[str, int]) -> Mapping[str, int]:
@@ -39,6 +39,26 @@ class Stalls:
 
 
 @dataclass(frozen=True)
+class ConsumerStats:
+    """What a relay's consumer has read. Immutable.
+
+    ``entries`` of the relay's stream were taken in; ``holes``: how often something was missing;
+    ``bootstraps``: how often it has begun with a checkpoint. ``lag``: by how many seconds the last entry came
+    later than the quickest one of the last minute or two.
+    """
+
+    entries: int = 0
+    holes: int = 0
+    bootstraps: int = 0
+    lag: float = 0.0
+
+    def to_dict(self, number: Number = str) -> dict[str, Any]:
+        """As plain data, ready for JSON. ``number`` is not used: there are no Decimals."""
+        passed = number_function(number)
+        return {item.name: plain(getattr(self, item.name), passed) for item in fields(self)}
+
+
+@dataclass(frozen=True)
 class FeedStats:
     """The feed's metrics at one moment. Immutable, and so thread-safe.
 
@@ -47,7 +67,7 @@ class FeedStats:
     restarts. Ages, latencies and the skew are in seconds, and None while unknown. ``processing_latency`` is
     from socket read to callback, ``exchange_latency`` from the exchange's timestamp to the socket read (both
     over the last 1 to 2 minutes); ``clock_skew`` is our clock minus the exchange's. ``stalls`` are the times
-    the reader stood still.
+    the reader stood still. ``relay`` is what a relay's consumer has read, None for any other feed.
     """
 
     state: FeedState
@@ -74,6 +94,7 @@ class FeedStats:
     exchange_latency_p99: float | None = None
     clock_skew: float | None = None
     stalls: Stalls = Stalls()
+    relay: ConsumerStats | None = None
 
     def __post_init__(self) -> None:
         for name in ("messages", "bytes", "faults", "ignored"):
@@ -106,7 +127,7 @@ class FeedStats:
         for name in (
             item.name
             for item in fields(self)
-            if item.name not in ("state", "connected_since", "messages", "bytes", "stalls")
+            if item.name not in ("state", "connected_since", "messages", "bytes", "stalls", "relay")
         ):
             value = getattr(self, name)
             metric = sum(value.values()) if isinstance(value, Mapping) else value
@@ -114,6 +135,11 @@ class FeedStats:
                 shown.append(f"{name} {metric:.3g}" if isinstance(metric, float) else f"{name} {metric}")
         if self.stalls.count:
             shown.append(f"stalls {self.stalls.count} (longest {self.stalls.longest:.3g} s)")
+        if self.relay is not None:
+            shown.append(
+                f"relay: entries {self.relay.entries}, holes {self.relay.holes}, "
+                f"bootstraps {self.relay.bootstraps}, lag {self.relay.lag:.3g}"
+            )
         return f"FeedStats({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle

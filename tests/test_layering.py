@@ -102,6 +102,10 @@ PURE = (
     "following.roster",
     "messages",
     "meters",
+    "relay.encoding",
+    "relay.layout",
+    "relay.registry",
+    "relay.wishes",
     "session",
 )
 NOT_PURE = {

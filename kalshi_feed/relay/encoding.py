@@ -62,14 +62,10 @@ def encode_read(ns: int, turn: TurnItem, sent: SentItem | None, *, account: bool
     """
     payloads = turn.payloads if account else _without_account(turn.payloads)
     joined = b"\n".join(payloads)
-    if (
-        turn.reading is QUIET
-        and joined.count(b"\n") == max(len(payloads) - 1, 0)
-        and (joined or not payloads)
-    ):
-        return Encoded(
-            EntryKind.TURN, joined, _command(sent.commands[0]).id if sent and sent.commands else None
-        )
+    can_be_split = joined.count(b"\n") == len(payloads) - 1 if joined else not payloads
+    if turn.reading is QUIET and can_be_split:
+        first_id = _command(sent.commands[0]).id if sent and sent.commands else None
+        return Encoded(EntryKind.TURN, joined, first_id)
     lines = encode_item(ns, turn._replace(payloads=payloads))
     return Encoded(EntryKind.LINES, lines + encode_sent(ns, sent.commands) if sent else lines)
 

@@ -7,7 +7,7 @@ stream itself: its ids can only grow, and each writer's generation is greater th
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +30,7 @@ class Lease:
     def __init__(self, client: RedisClient, key: str) -> None:
         self._client = client
         self._key = key
-        self._mine = f"{uuid.uuid4().hex} pid {os.getpid()} on {socket.gethostname()[:60]}"
+        self._mine = f"{uuid.uuid4().hex} pid {os.getpid()} on {platform.node()[:60]}"
         self.holder = ""  # who holds it, if another relay does: "pid 1234 on a-host"
 
     def hold(self) -> bool:

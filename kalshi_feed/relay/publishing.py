@@ -322,8 +322,8 @@ class Publisher:
             self._formatting.append(_Formatting(writer, ns, parts))
         if item.copy.session.cut:
             self._report(
-                f"the relay could not write to Redis fast enough: {self.queue.missed} messages were lost so far, "
-                "and its consumers begin again from a checkpoint"
+                f"the relay could not write to Redis fast enough: {self.queue.missed} messages were lost so "
+                "far, and its consumers begin again from a checkpoint"
             )
 
     def _format(self) -> None:

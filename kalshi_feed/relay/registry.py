@@ -18,7 +18,7 @@ from ..session.wanted import Want, Wanted
 from .encoding import ACCOUNT_CHANNELS
 from .wishes import LEASE, FollowWish, OneTimeRequest, SubscribeWish, Wishes
 
-__all__ = ["FollowKey", "Group", "Registry", "Taken"]
+__all__ = ["FollowKey", "Group", "Taken", "WishRegistry"]
 
 MOST_CONSUMERS: Final = 5_000
 MOST_KEYS: Final = 200_000  # that all consumers together want
@@ -76,7 +76,7 @@ class _Consumer:
         self.refused: dict[int, str] = {}
 
 
-class Registry:
+class WishRegistry:
     """All consumers' wishes. Pure; for one thread.
 
     ``allow``: patterns for markets, series, events and other keys. ``account``: whether there are account

@@ -1,5 +1,5 @@
-"""Relay: a feed whose inputs go to a stream in Redis, for any number of consumers. Owns the arguments, and the
-start and end of its threads.
+"""Relay: a feed whose inputs go to a stream in Redis, for any number of consumers. Owns the arguments, and
+the start and end of its threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .client import RedisClient
 from .layout import DEFAULT_NAME, keys_of
 from .lease import LEASE_LASTS, Lease
 from .publishing import Publisher
-from .registry import Registry
+from .registry import WishRegistry
 from .serving import WishServer
 from .stats import RelayStats
 from .streams import StreamWriter
@@ -39,10 +39,10 @@ class Relay:
     """Relays a feed to consumers (``KalshiFeed.from_relay()``) through Redis. Thread-safe; a context manager.
 
     ``url``: redis://, rediss:// or unix://; ``password`` wins over the url's; ``ca_file``: certificates (PEM)
-    to trust. ``name``: consumers find the relay by it. ``allow``: patterns such as "KXNFL*" for what consumers
-    may ask for: markets, series, events. ``account``: also relay the account's messages, in a stream that only
-    consumers with account=True read. ``keep``: about how many seconds of entries the stream keeps, at the
-    highest rate of the last minutes (at least 1,000 entries, at most 200,000).
+    to trust. ``name``: consumers find the relay by it. ``allow``: patterns such as "KXNFL*" for what
+    consumers may ask for: markets, series, events. ``account``: also relay the account's messages, in a
+    stream that only consumers with account=True read. ``keep``: about how many seconds of entries the stream
+    keeps, at the highest rate of the last minutes (at least 1,000 entries, at most 200,000).
 
     One relay of a name writes. Without ``standby``, a second one fails at start(). With it, its feed runs,
     and it takes over within a few seconds when the first one is gone.
@@ -67,8 +67,8 @@ class Relay:
         engine = getattr(feed, "_engine", None)
         if not isinstance(engine, LiveEngine):
             raise ConfigurationError(
-                "a relay needs a feed that is connected to the exchange: a KalshiFeed that is neither a replay "
-                "nor itself a relay's consumer"
+                "a relay needs a feed that is connected to the exchange: a KalshiFeed that is neither a "
+                "replay nor itself a relay's consumer"
             )
         keys_of(name)
         patterns = (allow,) if isinstance(allow, str) else tuple(allow)
@@ -127,9 +127,9 @@ class Relay:
     def start(self) -> Relay:
         """Begin to relay; start the feed if it is not running. Returns the relay.
 
-        Waits until the lease is free, at most for some four seconds, unless it is a standby. Raises RelayError
-        if Redis cannot be reached or another relay has the lease, ConfigurationError if the feed is being
-        recorded or relayed already, and what the feed's start() raises.
+        Waits until the lease is free, at most for some four seconds, unless it is a standby. Raises
+        RelayError if Redis cannot be reached or another relay has the lease, ConfigurationError if the feed
+        is being recorded or relayed already, and what the feed's start() raises.
         """
         engine = self._engine
         engine.check()
@@ -142,7 +142,7 @@ class Relay:
             StreamWriter(keys, account=index > 0, keep=self._keep) for index, keys in enumerate(all_keys)
         ]
         publisher = Publisher(engine, self._clients[0], lease, writers, standby=self._standby)
-        registry = Registry(self._allow, account=self._account)
+        registry = WishRegistry(self._allow, account=self._account)
         server = WishServer(engine, self._clients[1], publisher, registry, all_keys)
         has_lease = False
         try:

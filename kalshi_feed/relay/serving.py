@@ -21,7 +21,7 @@ from ..waiting import Signal
 from .client import RedisClient
 from .layout import Keys
 from .publishing import Publisher
-from .registry import FollowKey, Group, Registry, Taken
+from .registry import FollowKey, Group, Taken, WishRegistry
 from .wishes import LEASE, OneTimeRequest, Wishes, WishesAnswer, decode_wishes, encode_answer
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ class WishServer:
     """
 
     def __init__(
-        self, engine: Engine, client: RedisClient, publisher: Publisher, registry: Registry, keys: list[Keys]
+        self,
+        engine: Engine,
+        client: RedisClient,
+        publisher: Publisher,
+        registry: WishRegistry,
+        keys: list[Keys],
     ) -> None:
         self._engine = engine
         self._client = client
