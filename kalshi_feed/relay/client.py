@@ -285,7 +285,7 @@ def _line_class() -> type[redis.Connection]:
         def can_read(self, timeout: float = 0) -> bool:
             wire: Any = self._sock
             if wire is None:
-                self.connect()
+                self.connect()  # type: ignore[no-untyped-call]
                 wire = self._sock
             return bool(wire.is_spoiled())  # redis-py itself takes the session tickets of TLS for a reply
 
