@@ -55,9 +55,8 @@ class ConsumerRequests(ReplayRequests):
         # Guarded by the store's lock.
         self.list = WishList()
         self._numbers = Numbers()
-        self._follows: dict[
-            Want, FollowRequest | None
-        ] = {}  # None: a part of one, which the relay adds itself
+        # what is wanted by a follow(); None: its lifecycle channel, which the relay adds by itself
+        self._follows: dict[Want, FollowRequest | None] = {}
         self._answered_at: float | None = None  # when the relay last answered everything (time.monotonic())
 
     # -- requests --------------------------------------------------------------------------------------------
@@ -324,8 +323,8 @@ class WishSender:
             due = wishes.send_at() - now
         if len(payload) > LONGEST_WISHES:
             raise RelayError(
-                f"all that this feed subscribes to makes a request of {len(payload)} bytes, and a relay reads "
-                f"{LONGEST_WISHES}: use several feeds",
+                f"all that this feed subscribes to makes a request of {len(payload)} bytes, and a relay "
+                f"reads {LONGEST_WISHES}: use several feeds",
                 retryable=False,
             )
         if payload:
