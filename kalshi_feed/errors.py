@@ -211,10 +211,10 @@ class ProtocolError(KalshiFeedError):
 
 
 class SubscriptionError(KalshiFeedError):
-    """The exchange refused a subscription or a change of it.
+    """The exchange refused a subscription or a change of it, or a relay did.
 
-    ``code`` and ``message`` are the exchange's (PROTOCOL.md 4.1); ``channel`` and ``market_tickers`` are what
-    was requested, and may be None.
+    ``code`` and ``message`` are the exchange's (PROTOCOL.md 4.1), or 0 and the relay's; ``channel`` and
+    ``market_tickers`` are what was requested, and may be None.
     """
 
     def __init__(
@@ -236,6 +236,8 @@ class SubscriptionError(KalshiFeedError):
             what += f" for {', '.join(self.market_tickers[:3])}" + (
                 " …" if len(self.market_tickers) > 3 else ""
             )
+        if not self.code:
+            return f"the subscription{what} was refused: {self.message}"
         return f"the exchange refused the subscription{what}: error {self.code}, {self.message}"
 
 

@@ -517,8 +517,7 @@ class KalshiFeed(Callbacks, ByType):
     def subscriptions(self) -> tuple[Subscription, ...]:
         """All subscriptions that were not ended by unsubscribe()."""
         engine = self._own_engine
-        wants = engine.requests.look(lambda: tuple(engine.wanted.wants))
-        return tuple(Subscription(engine.requests, want) for want in wants)
+        return tuple(Subscription(engine.requests, want) for want in engine.requests.own_wants())
 
     def list_subscriptions(self, timeout: float | None = None) -> tuple[tuple[str, int], ...]:
         """Ask the exchange which channels are open; return (channel, sid) pairs.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..books.book import BookStatus
 from ..books.store import BookStore, OrderBook
@@ -25,9 +25,19 @@ from ..session.wanted import Change, ListBox, Want, Wanted
 from .state import State
 from .tap import Tap
 
-__all__ = ["UserRequests"]
+__all__ = ["FollowRequest", "UserRequests"]
 
 T = TypeVar("T")
+
+
+class FollowRequest(NamedTuple):
+    """The arguments of a follow(), without ``where``. Immutable."""
+
+    series: str | None
+    event: str | None
+    lead: float
+    linger: float
+    limit: int | None
 
 
 class UserRequests:
@@ -107,6 +117,14 @@ class UserRequests:
     def ask_again(self, market_ticker: str) -> None:
         """Ask the exchange again for a market that it does not know."""
         self._request(Change("ask_again", None, (market_ticker,)))
+
+    def own_wants(self) -> tuple[Want, ...]:
+        """The subscriptions that were not ended."""
+        return self.look(lambda: tuple(self.wanted.wants))
+
+    def note_follow(self, want: Want, lifecycle: Want, asked: FollowRequest) -> None:
+        """``want`` and ``lifecycle``, which come next, are those of a follow() that has no follower here: in
+        a replay that means nothing."""
 
     def want_book(self, market_ticker: str) -> None:
         """Subscribe to the market's book, unless it is wanted already or the feed is closed."""

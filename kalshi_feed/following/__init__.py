@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.engine import Engine
 from ..engine.live import LiveEngine
+from ..engine.requests import FollowRequest
 from ..errors import ConfigurationError, FeedClosedError, SubscriptionError
 from ..messages.listed import Market
 from ..session.channels import CHANNELS, names
@@ -231,6 +232,8 @@ def follow(
         )
     following = Following(engine, series, event, chosen, want, lifecycle, follower)
     try:
+        if follower is None:
+            engine.requests.note_follow(want, lifecycle, FollowRequest(series, event, lead, linger, limit))
         engine.requests.subscribe(want)  # first, because its channels may contradict another subscription
         engine.requests.subscribe(lifecycle)
         if follower is not None:

@@ -42,11 +42,13 @@ from ..session.timing import Timing
 from ..stats import ConsumerStats, FeedStats
 from ..waiting import Clock
 from .client import RedisClient
+from .consumer_requests import ConsumerRequests, WishSender
 from .layout import BEAT, EntryId, EntryKind, StreamEntry, decode_entry, keys_of
 from .mirror import ConsumerStore, RelayClock
 from .stream_reader import RawEntry, StreamReader
 from .tracking import Tracker
 from .unpacking import checkpoint_in, records_of
+from .wishes import decode_answer
 
 __all__ = ["ConsumerEngine"]
 
@@ -62,6 +64,7 @@ class ConsumerEngine(RecordedEngine):
     _KIND = "relay"
     clock: RelayClock
     store: ConsumerStore
+    requests: ConsumerRequests
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class ConsumerEngine(RecordedEngine):
         self._client = self._new_client(timeout=silence)
         self._relay = f"relay {name!r}"
         self._silence = silence
+        self._remote = remote
         self._absent = f"no {self._relay} writes to {self._client.redacted}" + (
             ", or not with account=True" if account else ""
         )
@@ -131,10 +135,23 @@ class ConsumerEngine(RecordedEngine):
         self._refusals = 0  # the exchange's error messages that were looked at
         self._entries = self._holes = self._bootstraps = 0
         self._lag = 0.0
+        if remote:
+            sender = WishSender(
+                self.thread_name("wishes"),
+                self.requests,
+                self._new_client(),
+                self._keys.wishes,
+                self.store.lock,
+                self.report_fault,
+            )
+            self.companions[sender] = None
         self._blocked = 0.0  # seconds that callbacks have held up the reader in this batch
 
     def _new_store(self, clock: Clock) -> ConsumerStore:
         return ConsumerStore(clock, self.wanted.wants_book)
+
+    def _new_requests(self, *arguments: Any) -> ConsumerRequests:
+        return ConsumerRequests(*arguments, remote=self._remote, relay=f"the {self._relay}")
 
     def _new_reader(self, name: str) -> StreamReader:
         return StreamReader(name, self, self._client, self._keys, self._tracker)
@@ -167,10 +184,7 @@ class ConsumerEngine(RecordedEngine):
             with self.store.lock:
                 self._state.last_error = self._absent
             return
-        self._ask_for_checkpoint()
-
-    def _ask_for_checkpoint(self) -> None:
-        """Ask the relay for a checkpoint."""
+        self.requests.ask_for_checkpoint()
 
     def start_from(self, id: EntryId, fields: Mapping[bytes, bytes]) -> float:
         """Put the session where the relay's was at the checkpoint. See StreamHost."""
@@ -265,7 +279,8 @@ class ConsumerEngine(RecordedEngine):
                     self._take(record, self.clock.set(record.ns, self._offset_ns))  # type: ignore[union-attr]  # not a Trouble
             if self.session.output.counts.messages["error"] != self._refusals:
                 self._refusals = self.session.output.counts.messages["error"]
-                self._note_refusals()
+                with self.store.change():
+                    self.requests.note_refusals_locked()
         else:
             self.clock.set(entry.ns, self._offset_ns)
             if kind is EntryKind.ANSWER:
@@ -287,9 +302,11 @@ class ConsumerEngine(RecordedEngine):
 
     def _answer(self, payload: bytes) -> None:
         """The relay has answered a consumer's wishes."""
-
-    def _note_refusals(self) -> None:
-        """The exchange has refused something, perhaps what users here want."""
+        if self.requests.list.consumer.encode() in payload:
+            answer = decode_answer(payload)
+            if answer.consumer == self.requests.list.consumer:
+                with self.store.change():
+                    self.requests.answered_locked(answer)
 
     def _connected_locked(self, change: ChangeLine, now: float) -> None:
         self._mirrored, self._mirrored_why = FeedState.CONNECTED, change.reason
@@ -386,6 +403,7 @@ class ConsumerEngine(RecordedEngine):
                     self._state.change(
                         FeedState.RECONNECTING, self._mirrored_why, gap_started=self._missed_since
                     )
+        self.requests.say_again()
         log(logging.INFO, "caught up with the %s at %s", self._relay, self.peer)
         self._hand_on([], changed)
 

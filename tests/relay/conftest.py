@@ -11,9 +11,10 @@ import pytest
 from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.conftest import exchange, feed, make_feed
 
+from .consumers import make_consumer, make_relay, relay
 from .redis_server import Cluster, RedisServer
 
-__all__ = ["exchange", "feed", "make_feed"]  # fixtures
+__all__ = ["exchange", "feed", "make_consumer", "make_feed", "make_relay", "relay"]  # fixtures
 
 
 @pytest.fixture
