@@ -35,7 +35,9 @@ ACCOUNT_CHANNELS: Final = frozenset(
 """Channels whose messages are about the account."""
 
 _ACCOUNT_TYPES: Final = frozenset(type_ for name in ACCOUNT_CHANNELS for type_ in CHANNELS[name].types)
-_LOOKS_LIKE_ACCOUNT: Final = re.compile("|".join(sorted(_ACCOUNT_TYPES)).encode())
+# what the exchange adds to public messages if an order of the account caused them
+_ACCOUNT_FIELDS: Final = frozenset(("client_order_id", "subaccount"))
+_LOOKS_LIKE_ACCOUNT: Final = re.compile("|".join(sorted(_ACCOUNT_TYPES | _ACCOUNT_FIELDS)).encode())
 _UNREADABLE: Final = b"?"  # as unreadable as the frame it stands for, and without what that holds
 
 
@@ -52,6 +54,7 @@ class _Typed(msgspec.Struct):
 
 
 _typed: Final = msgspec.json.Decoder(_Typed).decode
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _command: Final = msgspec.json.Decoder(CommandId).decode
 
 
@@ -98,17 +101,23 @@ def compressed_checkpoint(
 
 
 def _without_account(payloads: Sequence[bytes]) -> Sequence[bytes]:
-    kept = [frame for payload in payloads if (frame := _for_market(payload)) is not None]
-    return payloads if len(kept) == len(payloads) and _UNREADABLE not in kept else kept
+    return [frame for payload in payloads if (frame := _for_market(payload)) is not None]
 
 
 def _for_market(payload: bytes) -> bytes | None:
     """The frame as the stream of the market data has it; None if it does not."""
     try:
         type_ = _typed(payload).type
+        if isinstance(type_, str) and type_ in _ACCOUNT_TYPES:
+            return None
+        if b"client_order_id" in payload or b"subaccount" in payload:
+            frame = _fields(payload)
+            content = _fields(frame["msg"]) if "msg" in frame else {}
+            kept = {name: value for name, value in content.items() if name not in _ACCOUNT_FIELDS}
+            return msgspec.json.encode(frame | {"msg": kept})
     except (ValueError, RecursionError):
         return _UNREADABLE if _LOOKS_LIKE_ACCOUNT.search(payload) else payload
-    return None if isinstance(type_, str) and type_ in _ACCOUNT_TYPES else payload
+    return payload
 
 
 def _for_everyone(copy: SessionCopy) -> SessionCopy:

@@ -156,6 +156,8 @@ class Relay:
             publisher.start()
             self._publisher, self._server = publisher, server
             server.start()
+            if has_lease:
+                _wait_for_writing(publisher)
             if engine.state in (FeedState.IDLE, FeedState.CLOSED):
                 self._has_started_feed = True
                 engine.start()
@@ -261,6 +263,14 @@ class Relay:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a Relay holds threads and connections, and cannot be pickled or copied")
+
+
+def _wait_for_writing(publisher: Publisher) -> None:
+    """Wait until it writes; it has the lease. Raises its error."""
+    while publisher.is_alive and publisher.trouble is None and not publisher.is_writer:
+        sleep(0.002)
+    if publisher.error is not None:
+        raise publisher.error.fresh()
 
 
 def _release(lease: Lease) -> None:

@@ -33,6 +33,7 @@ _BLOCK: Final = 0.25  # seconds that one read waits for wishes
 _COUNT: Final = 200  # messages in one read
 _EXPIRE_EVERY: Final = 1.0  # seconds
 _RETRY: Final = 0.5  # seconds after Redis could not be reached
+_REPORT_AFTER: Final = 2.0  # seconds in which the publisher also notices that Redis is away
 _KEYS_AT_ONCE: Final = 1_000  # the store's lock is held for about half a millisecond
 
 
@@ -61,6 +62,7 @@ class WishServer:
         self._followings: dict[FollowKey, Following] = {}
         self._expire_at = 0.0
         self._unheard_since: float | None = None  # since when Redis cannot be reached
+        self._is_reported = False  # whether that was reported
         self.ignored = 0  # messages that no consumer has sent
         self._is_stopping = False
         self._is_left = False  # in a forked child
@@ -261,10 +263,14 @@ class WishServer:
     # -- when something goes wrong ---------------------------------------------------------------------------
 
     def _failed(self, error: RelayError) -> None:
+        now = time.monotonic()
         if self._unheard_since is None:
-            self._unheard_since = time.monotonic()
-            if self._publisher.trouble is None:  # otherwise it is reported already
-                self._report(f"the relay cannot read what its consumers want: {error}; trying again", error)
+            self._unheard_since, self._is_reported = now, False
+        # The publisher reports that Redis is away. This one may be refused what the publisher may do.
+        is_alone = self._publisher.trouble is None and now - self._unheard_since > _REPORT_AFTER
+        if is_alone and not self._is_reported:
+            self._is_reported = True
+            self._report(f"the relay cannot read what its consumers want: {error}; trying again", error)
         self._interrupt.wait(_RETRY)
 
     def _report(self, text: str, error: BaseException | None = None) -> None:
