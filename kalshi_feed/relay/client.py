@@ -21,7 +21,7 @@ from ..extras import how_to_install
 from ..forks import call_in_child
 from ..greenlets import free_in_child, lock
 from .address import RedisAddress, parse_redis_url, relay_password
-from .refusals import IdTaken, Situation, may_go_on, translated
+from .refusals import IdTaken, Situation, may_go_on, moved_to, translated
 from .wire import ReplyTooLong, Wire, dial
 
 if TYPE_CHECKING:
@@ -175,9 +175,10 @@ class RedisClient:
 
     def _follow(self, reply: object) -> bool:
         """If Redis says that another node has the keys, turn to that, and return True."""
-        if not isinstance(reply, self._redis.exceptions.MovedError):
+        target = moved_to(reply)
+        if target is None:
             return False
-        self._moved = (reply.host or self._node.host, int(reply.port))
+        self._moved = (target[0] or self._node.host, target[1])
         self._drop()
         return True
 
@@ -207,7 +208,7 @@ class RedisClient:
         client = self._client
         if client is None:
             pool = self._redis.ConnectionPool(
-                connection_class=_line_class(),
+                connection_class=_connection_class(),
                 dial=self._dial,
                 host=self._node.host or self._node.path,
                 port=self._node.port,
@@ -266,11 +267,11 @@ def _pipelined(client: redis.Redis, commands: Sequence[Sequence[bytes | str | in
 
 
 @functools.cache
-def _line_class() -> type[redis.Connection]:
+def _connection_class() -> type[redis.Connection]:
     """A connection of redis-py on a Wire."""
     import redis
 
-    class Line(redis.Connection):
+    class WireConnection(redis.Connection):
         """One connection. Owned by its client's thread."""
 
         def __init__(self, *, dial: Callable[[], Wire], **options: Any) -> None:
@@ -306,7 +307,7 @@ def _line_class() -> type[redis.Connection]:
             wire.has_answered = True
             return reply
 
-    return Line
+    return WireConnection
 
 
 @functools.cache

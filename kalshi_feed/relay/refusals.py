@@ -7,6 +7,7 @@ lose the word that the server's answer began with. Thread-safe: functions and co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -14,7 +15,7 @@ from ..connection.failures import peer_words
 from ..errors import RelayError
 from .address import PASSWORD_VARIABLE
 
-__all__ = ["IdTaken", "Situation", "may_go_on", "translated"]
+__all__ = ["IdTaken", "Situation", "may_go_on", "moved_to", "translated"]
 
 
 class IdTaken(RelayError):
@@ -78,6 +79,7 @@ _SAID: Final = (
     ("db index is out of range", False, "this Redis has fewer databases; write a smaller number in the url"),
     ("select is not allowed", False, "a cluster has database 0 only; leave the number out of the url"),
 )
+_MOVED: Final = re.compile(r"(?:MOVED )?\d+ (.*):(\d{1,5})")
 _DROPPED: Final = {"READONLY", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "NOAUTH"}
 
 
@@ -115,6 +117,18 @@ def may_go_on(error: Exception) -> bool:
     the host name up again."""
     names = [kind.__name__ for kind in type(error).__mro__]
     return "ResponseError" in names and _code(names, str(error)) not in _DROPPED
+
+
+def moved_to(error: object) -> tuple[str, int] | None:
+    """Return host and port of the cluster's node that has the key, if that is what Redis answered. The host
+    may be "", for the same as before."""
+    if not isinstance(error, Exception):
+        return None
+    # older versions of redis-py know the answer in a cluster's client only
+    if type(error).__name__ != "MovedError" and not str(error).startswith("MOVED "):
+        return None
+    found = _MOVED.fullmatch(str(error))
+    return None if found is None else (found[1].strip("[]"), int(found[2]))
 
 
 def _code(names: list[str], text: str) -> str:

@@ -165,6 +165,9 @@ class RedisServer:
 
         def is_up() -> bool:
             assert self.is_running, self.log.read_text(errors="replace")
+            with socket.socket(socket.AF_INET if self.port else socket.AF_UNIX) as sock:
+                if sock.connect_ex(("127.0.0.1", self.port) if self.port else str(self.socket)):
+                    return False
             with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):  # LOADING is among them
                 return bool(client.ping())
             return False

