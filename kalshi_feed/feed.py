@@ -20,7 +20,13 @@ from .books.store import Books, OrderBook
 from .by_type import ByType
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
-from .connection.environment import DEMO_URL, PRODUCTION_URL, exchange_context, exchange_url
+from .connection.environment import (
+    DEMO_URL,
+    PRODUCTION_URL,
+    RELAY_VARIABLE,
+    exchange_context,
+    exchange_url,
+)
 from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
@@ -208,7 +214,16 @@ class KalshiFeed(Callbacks, ByType):
         Reads what Credentials.from_env() reads; KALSHI_URL or, without it, KALSHI_ENV: "production" (the
         default) or "demo"; and KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's.
         ``overrides`` are arguments of KalshiFeed; each wins over the environment. Raises ConfigurationError.
+
+        KALSHI_RELAY=redis://… takes the place of all that: then the feed is a consumer of that relay, see
+        from_relay(). KALSHI_RELAY_NAME, KALSHI_RELAY_PASSWORD or KALSHI_RELAY_PASSWORD_FILE, and
+        KALSHI_RELAY_CA_FILE belong to it. A key as well, or an override that a consumer cannot have, raises
+        ConfigurationError.
         """
+        if environ.get(RELAY_VARIABLE):
+            from .relay.environment import consumer_from
+
+            return consumer_from(cls.from_relay, environ, overrides)
         if "url" not in overrides:
             overrides["url"] = exchange_url(environ)
         if "ssl_context" not in overrides:

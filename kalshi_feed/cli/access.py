@@ -1,6 +1,7 @@
-"""Which exchange and whose key, from the options and the environment.
+"""Which exchange and whose key, or which relay, from the options and the environment.
 
-Owns the meaning of --env, --url, --rest-url, --ca-file, --key-id and --key-file. Thread-safe: functions only.
+Owns the meaning of --env, --url, --rest-url, --ca-file, --key-id and --key-file, and that KALSHI_RELAY takes
+their place. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from ..connection.context import ca_context
 from ..connection.environment import (
+    RELAY_VARIABLE,
     REST_VARIABLE,
     checked_url,
     exchange_context,
@@ -26,18 +28,79 @@ from ..connection.url import parse_rest_url
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
+from ..relay.environment import consumer_from
+from ..session.channels import rule_of
+from .errors import Misused
 from .model import printable
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["context_for", "credentials_for", "feed_for", "log_warnings", "rest_url_for", "url_for"]
+__all__ = [
+    "consumer_for",
+    "context_for",
+    "credentials_for",
+    "exchange_feed_for",
+    "feed_for",
+    "log_warnings",
+    "reads_relay",
+    "refuse_beside_relay",
+    "rest_url_for",
+    "url_for",
+]
+
+
+def reads_relay() -> bool:
+    """Whether the environment names a relay to read from, in place of the exchange."""
+    return bool(os.environ.get(RELAY_VARIABLE))
 
 
 def feed_for(
+    *,
+    env: str | None,
+    url: str | None,
+    ca_file: str | None,
+    key_id: str | None,
+    key_file: str | None,
+    channels: Collection[str] = (),
+) -> KalshiFeed:
+    """Make the feed that the options and the environment ask for: with its own connection to the exchange, or
+    a relay's consumer for these ``channels``. Prints the log's warnings about them.
+
+    Raises ConfigurationError, and Misused if the extra redis is needed and not installed.
+    """
+    if reads_relay():
+        refuse_beside_relay(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        return consumer_for(channels)
+    return exchange_feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+
+
+def refuse_beside_relay(**options: str | None) -> None:
+    """Raise ConfigurationError for an option of the exchange that was given, by its name as an argument: the
+    environment names a relay."""
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given is not None:
+        raise ConfigurationError(
+            f"makes no sense while {RELAY_VARIABLE} is set: the command reads from that relay, and the relay "
+            f"from the exchange; leave it out, or unset {RELAY_VARIABLE}",
+            "--" + given.replace("_", "-"),
+        )
+
+
+def consumer_for(channels: Collection[str] = ()) -> KalshiFeed:
+    """Make a consumer of the environment's relay, of its account's data if one of the ``channels`` is the
+    account's. Raises ConfigurationError, and Misused if the extra is not installed."""
+    more = {"account": True} if any(rule_of(name).is_account for name in channels) else {}
+    try:
+        return consumer_from(KalshiFeed.from_relay, os.environ, more)
+    except ImportError as error:
+        raise Misused(str(error)) from error
+
+
+def exchange_feed_for(
     *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
 ) -> KalshiFeed:
-    """Make the feed that the options and the environment ask for; print the log's warnings about them.
+    """Make a feed with its own connection to the exchange; print the log's warnings about the options.
 
     Raises ConfigurationError.
     """

@@ -173,7 +173,8 @@ def watch(
     """Show the live books and trades of markets.
 
     The key comes from the environment: KALSHI_API_KEY_ID with KALSHI_PRIVATE_KEY_PATH (a file) or
-    KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted.
+    KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted. Or set
+    KALSHI_RELAY=redis://… instead of a key, to watch what a relay has (see relay --help).
 
     A terminal shows the ladder of one market (the asks are the no side's bids at 1 − price), its trades, and
     a list of all markets. Tab, the arrows and 1-9 choose the market, / shows only those whose ticker
@@ -197,7 +198,9 @@ def watch(
     refuse_both("--plain", "--json", plain and as_json)
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        feed = feed_for(
+            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+        )
         rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
         watching.run(feed, subject, rest, seconds, plain=plain, as_json=as_json)
 

@@ -17,7 +17,7 @@ from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from . import recordings, storing
 from .access import feed_for
-from .asking import rest_for
+from .asking import rest_beside
 from .errors import Failed, reporting_errors
 from .options import (
     POSITIVE,
@@ -133,8 +133,12 @@ def record(
         raise click.UsageError("--rest-url needs --series or --event: nothing else is asked over REST")
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        rest = rest_for(env=env, url=url, rest_url=rest_url, ca_file=ca_file) if subject.follows else None
+        feed = feed_for(
+            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+        )
+        rest = None
+        if subject.follows:
+            rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
         if store is not None:
             summary = storing.store(feed, subject, rest, store, seconds=seconds, quiet=as_json)
         elif output is not None:

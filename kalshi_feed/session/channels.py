@@ -39,7 +39,8 @@ class Channel:
     """One channel's rules.
 
     ``types`` are the wire types of its messages, ``selectors`` the subscribe parameters that can filter it,
-    and ``options`` the channel-wide subscribe parameters.
+    and ``options`` the channel-wide subscribe parameters. ``is_account``: its messages are about the key's own
+    account, not about the markets.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Channel:
     filter_required: bool = False
     sequenced: bool = True
     options: tuple[str, ...] = ()
+    is_account: bool = False
 
 
 _TICKERS = ("market_tickers",)
@@ -70,13 +72,18 @@ CHANNELS: Final[dict[str, Channel]] = {
             options=("send_initial_snapshot",),
         ),
         Channel("trade", ("trade",), _TICKERS),
-        Channel("fill", ("fill",), _TICKERS, sequenced=False),
-        Channel("user_orders", ("user_order",), _TICKERS, sequenced=False),
-        Channel("market_positions", ("market_position",), _TICKERS, sequenced=False),
+        Channel("fill", ("fill",), _TICKERS, sequenced=False, is_account=True),
+        Channel("user_orders", ("user_order",), _TICKERS, sequenced=False, is_account=True),
+        Channel("market_positions", ("market_position",), _TICKERS, sequenced=False, is_account=True),
         Channel("market_lifecycle_v2", ("market_lifecycle_v2", "event_lifecycle", "event_fee_update")),
         Channel("multivariate_market_lifecycle", ("multivariate_market_lifecycle",)),
-        Channel("order_group_updates", ("order_group_updates",)),
-        Channel("communications", _COMMUNICATIONS, options=("user_filter", "shard_factor", "shard_key")),
+        Channel("order_group_updates", ("order_group_updates",), is_account=True),
+        Channel(
+            "communications",
+            _COMMUNICATIONS,
+            options=("user_filter", "shard_factor", "shard_key"),
+            is_account=True,
+        ),
         Channel("cfbenchmarks_value", ("cfbenchmarks_value", "cfbenchmarks_value_indexlist"), ("index_ids",)),
         Channel(
             "cfbenchmarks_value_5hz",
