@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import click
 
@@ -28,13 +29,23 @@ from ..connection.url import parse_rest_url
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
-from ..relay.environment import consumer_from
+from ..relay.environment import (
+    CA_VARIABLE,
+    NAME_VARIABLE,
+    PASSWORD_FILE_VARIABLE,
+    PASSWORD_VARIABLE,
+    RelayAccess,
+    consumer_from,
+    relay_access,
+)
 from ..session.channels import rule_of
 from .errors import Misused
 from .model import printable
 
 if TYPE_CHECKING:
     import ssl
+
+    from ..rest import Rest
 
 __all__ = [
     "consumer_for",
@@ -45,6 +56,7 @@ __all__ = [
     "log_warnings",
     "reads_relay",
     "refuse_beside_relay",
+    "relay_for",
     "rest_url_for",
     "url_for",
 ]
@@ -97,12 +109,59 @@ def consumer_for(channels: Collection[str] = ()) -> KalshiFeed:
         raise Misused(str(error)) from error
 
 
+def relay_for(
+    *, to: str | None, name: str | None, password_file: str | None, ca_file: str | None
+) -> RelayAccess:
+    """Where a relay is to write, by the options, otherwise by the environment, which must say it. Raises
+    ConfigurationError in terms of what was given."""
+    options = {
+        RELAY_VARIABLE: ("--to", to),
+        NAME_VARIABLE: ("--name", name),
+        PASSWORD_FILE_VARIABLE: ("--redis-password-file", password_file),
+        CA_VARIABLE: ("--redis-ca-file", ca_file),
+    }
+    given = {variable: value for variable, (_, value) in options.items() if value is not None}
+    environ = {**os.environ, **given}
+    if password_file is not None:
+        environ.pop(PASSWORD_VARIABLE, None)
+    if to is not None and _has_password(to):
+        raise ConfigurationError(
+            "contains a password, and other users of this machine can see the command line: put it into "
+            f"{PASSWORD_VARIABLE}, or into a file for --redis-password-file",
+            "--to",
+        )
+    try:
+        access = relay_access(environ)
+    except ConfigurationError as error:
+        if error.argument not in given:
+            raise
+        raise ConfigurationError(error.problem, options[error.argument][0]) from error.__cause__
+    assert access is not None
+    return access
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError:
+        return False  # it is reported as it is: without what may be secret
+
+
 def exchange_feed_for(
-    *, env: str | None, url: str | None, ca_file: str | None, key_id: str | None, key_file: str | None
+    *,
+    env: str | None,
+    url: str | None,
+    ca_file: str | None,
+    key_id: str | None,
+    key_file: str | None,
+    rest_url: str | None = None,
+    fill_gaps: bool = False,
 ) -> KalshiFeed:
     """Make a feed with its own connection to the exchange; print the log's warnings about the options.
 
-    Raises ConfigurationError.
+    ``fill_gaps``: over REST, at ``rest_url``. Raises ConfigurationError, and Misused if the extra rest is
+    needed and not installed.
     """
     with log_warnings() as warnings:
         address = url_for(env, url)
@@ -113,10 +172,21 @@ def exchange_feed_for(
             if error.argument is None and (options := _missing(key_id, key_file)):
                 raise CredentialsError(f"{error.problem}; or give {options}") from error
             raise
-        feed = KalshiFeed(credentials, url=address, ssl_context=context)
+        rest: Rest | bool = False
+        if fill_gaps:
+            rest = _rest_with(credentials, rest_url_for(env, url, rest_url), context)
+        feed = KalshiFeed(credentials, url=address, ssl_context=context, fill_gaps=rest)
     for text in warnings:
         click.echo(f"warning: {printable(text)}", err=True)
     return feed
+
+
+def _rest_with(credentials: Credentials, url: str, context: ssl.SSLContext | None) -> Rest:
+    try:
+        from ..rest import Rest
+    except ImportError as error:
+        raise Misused(str(error)) from error
+    return Rest(credentials, url=url, ssl_context=context)
 
 
 @contextlib.contextmanager

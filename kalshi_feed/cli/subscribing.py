@@ -40,8 +40,9 @@ class Subject:
         return bool(self.series or self.events)
 
 
-def subscribe(feed: KalshiFeed, subject: Subject) -> tuple[Subscription, ...]:
-    """Subscribe to the channels for the markets that were given by name.
+def subscribe(feed: KalshiFeed, subject: Subject, *, whole: bool = False) -> tuple[Subscription, ...]:
+    """Subscribe to the channels for the markets that were given by name; ``whole``: if there are none, to all
+    that a channel has.
 
     The channels of reference prices have no markets, and send nothing until they are asked for an index: they
     are asked for all of theirs. Raises ConfigurationError.
@@ -55,7 +56,7 @@ def subscribe(feed: KalshiFeed, subject: Subject) -> tuple[Subscription, ...]:
             indexes.append(channel)
         elif selectors == ("underlying_tickers",):
             underlyings.append(channel)
-        elif subject.market_tickers or not _has_markets(channel):
+        elif subject.market_tickers or whole or not _has_markets(channel):
             others.append(channel)
     made = []
     if others:

@@ -95,7 +95,9 @@ def test_a_relay_and_a_key(access: Access, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_overrides_that_a_consumer_cannot_have(overrides: dict[str, Any]) -> None:
     (name,) = overrides
-    text = rf"^{name} makes no sense while KALSHI_RELAY is set, because .*: leave it out, or unset KALSHI_RELAY$"
+    text = (
+        rf"^{name} makes no sense while KALSHI_RELAY is set, because .*: leave it out, or unset KALSHI_RELAY$"
+    )
     with pytest.raises(ConfigurationError, match=text):
         KalshiFeed.from_env(environ=RELAY, **overrides)
 
@@ -111,7 +113,10 @@ def test_overrides_that_it_can(access: Access) -> None:
     ("options", "text"),
     [
         (("watch", "KX-A", "--env", "demo"), "--env makes no sense while KALSHI_RELAY is set"),
-        (("watch", "KX-A", "--rest-url", "https://x/"), "--rest-url makes no sense while KALSHI_RELAY is set"),
+        (
+            ("watch", "KX-A", "--rest-url", "https://x/"),
+            "--rest-url makes no sense while KALSHI_RELAY is set",
+        ),
         (("record", "KX-A", "-o", "a.ndjson", "--key-id", "x"), "--key-id makes no sense while KALSHI_RELAY"),
         (("check", "--url", "wss://x/"), "--url makes no sense while KALSHI_RELAY is set"),
     ],

@@ -109,7 +109,6 @@ class Settings:
             stream_timeout=_number(config, "KALSHI_STREAM_TIMEOUT", 5.0),
         )
 
-
     @without_locals
     def make_feed(self, arguments: Mapping[str, Any]) -> KalshiFeed:
         """Make a feed, not started, with further ``arguments``. Raises ConfigurationError, and ImportError if
