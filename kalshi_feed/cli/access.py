@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import click
 
@@ -29,6 +28,8 @@ from ..connection.url import parse_rest_url
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE, Credentials
 from ..errors import ConfigurationError, CredentialsError
 from ..feed import KalshiFeed
+from ..relay.address import parse_redis_url
+from ..relay.client import RedisClient
 from ..relay.environment import (
     CA_VARIABLE,
     NAME_VARIABLE,
@@ -36,6 +37,7 @@ from ..relay.environment import (
     PASSWORD_VARIABLE,
     RelayAccess,
     consumer_from,
+    naming_variables,
     relay_access,
 )
 from ..session.channels import rule_of
@@ -79,7 +81,7 @@ def feed_for(
     """Make the feed that the options and the environment ask for: with its own connection to the exchange, or
     a relay's consumer for these ``channels``. Prints the log's warnings about them.
 
-    Raises ConfigurationError, and Misused if the extra redis is needed and not installed.
+    Raises ConfigurationError, also if the extra redis is needed and not installed.
     """
     if reads_relay():
         refuse_beside_relay(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
@@ -101,12 +103,9 @@ def refuse_beside_relay(**options: str | None) -> None:
 
 def consumer_for(channels: Collection[str] = ()) -> KalshiFeed:
     """Make a consumer of the environment's relay, of its account's data if one of the ``channels`` is the
-    account's. Raises ConfigurationError, and Misused if the extra is not installed."""
+    account's. Raises ConfigurationError, also if the extra redis is not installed."""
     more = {"account": True} if any(rule_of(name).is_account for name in channels) else {}
-    try:
-        return consumer_from(KalshiFeed.from_relay, os.environ, more)
-    except ImportError as error:
-        raise Misused(str(error)) from error
+    return consumer_from(KalshiFeed.from_relay, os.environ, more)
 
 
 def relay_for(
@@ -124,28 +123,22 @@ def relay_for(
     environ = {**os.environ, **given}
     if password_file is not None:
         environ.pop(PASSWORD_VARIABLE, None)
-    if to is not None and _has_password(to):
-        raise ConfigurationError(
-            "contains a password, and other users of this machine can see the command line: put it into "
-            f"{PASSWORD_VARIABLE}, or into a file for --redis-password-file",
-            "--to",
-        )
     try:
         access = relay_access(environ)
+        assert access is not None
+        with naming_variables():
+            RedisClient(access.url, password=access.password, ca_file=access.ca_file).close()
+        if to is not None and parse_redis_url(to).login.secrets:
+            raise ConfigurationError(
+                "contains a password, and other users of this machine can see the command line: put it into "
+                f"{PASSWORD_VARIABLE}, or into a file for --redis-password-file",
+                RELAY_VARIABLE,
+            )
     except ConfigurationError as error:
         if error.argument not in given:
             raise
         raise ConfigurationError(error.problem, options[error.argument][0]) from error.__cause__
-    assert access is not None
     return access
-
-
-def _has_password(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.password) or "password" in parse_qs(parts.query)
-    except ValueError:
-        return False  # it is reported as it is: without what may be secret
 
 
 def exchange_feed_for(

@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import ConfigurationError, KalshiFeedError, RelayError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..relay.client import RedisClient
-from ..relay.environment import RelayAccess, consumer_arguments, naming_variables, refuse_key, relay_access
+from ..relay.environment import consumer_arguments, naming_variables, refuse_key, relay_access
 from ..relay.layout import BEAT, EntryKind, Keys, keys_of
 from ..relay.probe import look_at_stream, may_wish, server_version, wait_for_entry
 from .check import NOT_REACHED, Report, Step, stood_still
@@ -42,7 +42,7 @@ def check_relay(report: Report, market_ticker: str | None, timeout: float) -> No
                 access.url, password=access.password, ca_file=access.ca_file, timeout=timeout
             )
             feed = KalshiFeed.from_relay(**consumer_arguments(access, {}))
-    except (ConfigurationError, ImportError) as error:
+    except ConfigurationError as error:
         _failed(report, "relay", error)
         return
     report.add(Step("relay", "ok", f"{client.redacted}, the relay {access.name!r}"))
@@ -112,7 +112,7 @@ def _sees_writer(report: Report, client: RedisClient, keys: Keys, name: str, url
 
 
 def _lag(report: Report, after: float, late: float) -> None:
-    """``after``: seconds from the relay's clock to ours; ``late``: by how much the relay itself was behind."""
+    """``after``: seconds from the relay's clock to ours; ``late``: by how much the relay was behind."""
     if late:
         text = f"the relay is {late:.1f} s behind its own feed"
         report.add(Step("lag", "warning", text, ("Redis or the relay's machine is too slow for it",)))

@@ -142,7 +142,7 @@ def check(
         "key_file": key_file,
         "rest_url": rest_url,
     }
-    steps = STEPS
+    steps: tuple[str, ...] = STEPS
     if reads_relay():
         steps = RELAY_STEPS
         with reporting_errors():

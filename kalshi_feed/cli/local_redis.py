@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from ..errors import ConfigurationError, RelayError
+from ..errors import RelayError
 from ..relay.client import RedisClient
 from ..relay.probe import server_version
 from .errors import Failed, Misused
@@ -23,8 +23,8 @@ __all__ = ["LocalRedis"]
 
 _PROGRAMS: Final = ("redis-server", "valkey-server")
 _NONE: Final = (
-    "demo --relay needs a Redis server, and there is neither redis-server nor valkey-server here. "
-    "Debian, Ubuntu: sudo apt install redis-server; Fedora: sudo dnf install valkey; macOS: brew install redis"
+    "demo --relay needs a Redis server, and there is neither redis-server nor valkey-server here. Debian and "
+    "Ubuntu: sudo apt install redis-server; Fedora: sudo dnf install valkey; macOS: brew install redis"
 )
 # The shell ends the server and removes its folder as soon as the pipe on its standard input ends, and so also
 # if this process is killed.
@@ -39,7 +39,8 @@ class LocalRedis:
     """A context manager: a server that keeps nothing on the disk and listens only on a unix socket, in a
     temporary folder that no other user can enter. Main thread only.
 
-    Raises Misused if no server is installed, or the extra redis is not; Failed if it does not start.
+    Raises Misused if no server is installed, ConfigurationError if the extra redis is not, Failed if the
+    server does not start.
     """
 
     url: str
@@ -88,12 +89,7 @@ class LocalRedis:
 
     def _wait_until_up(self) -> str:
         deadline = time.monotonic() + _STARTS_WITHIN
-        try:
-            client = RedisClient(self.url)
-        except ImportError as error:
-            raise Misused(str(error)) from error
-        except ConfigurationError as error:  # a strange TMPDIR
-            raise Failed(f"Redis cannot listen in {self._folder}: {error}") from error
+        client = RedisClient(self.url)
         with contextlib.closing(client):
             while True:
                 try:

@@ -45,7 +45,8 @@ __all__ = ["relay"]
 @click.option(
     "--name",
     metavar="NAME",
-    help=f"The relay's name: several can share a Redis; by default KALSHI_RELAY_NAME, otherwise {DEFAULT_NAME}.",
+    help="The relay's name: several can share a Redis; by default KALSHI_RELAY_NAME, otherwise "
+    f"{DEFAULT_NAME}.",
 )
 @channel_option
 @click.option(
@@ -82,7 +83,8 @@ __all__ = ["relay"]
     "--redis-password-file",
     type=click.Path(),
     metavar="FILE",
-    help="A file with Redis's password; by default KALSHI_RELAY_PASSWORD_FILE, or KALSHI_RELAY_PASSWORD itself.",
+    help="A file with Redis's password; by default KALSHI_RELAY_PASSWORD_FILE, or the password is in "
+    "KALSHI_RELAY_PASSWORD.",
 )
 @click.option(
     "--redis-ca-file",
@@ -177,8 +179,8 @@ def _subject(
         rule = rule_of(channel)
         if rule.is_account and not account:
             raise click.UsageError(
-                f"--channel {channel} is about your account: add --account, which keeps it in a stream of its "
-                "own, and give only those who may read that a Redis user with access to it"
+                f"--channel {channel} is about your account: add --account, which keeps it in a stream of "
+                "its own, and give access to that only to those who may read it"
             )
         if rule.filter_required and not (tickers or series or events):
             raise click.UsageError(f"--channel {channel} needs a TICKER, --series S or --event E")

@@ -1,7 +1,7 @@
 """``kalshi-feed demo --relay``: a simulated exchange, a Redis, a relay, and three consumers side by side.
 
-Owns RelaySummary, ``run_relay_demo()`` and the screen. Every part is a process of its own, as it would be on a
-desk; what they report is compared here, at the end with the exchange's own books.
+Owns RelaySummary, ``run_relay_demo()`` and the screen. Every part is a process of its own; what they report
+is compared here, at the end with the exchange's own books.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..connection.environment import RELAY_VARIABLE
 from ..events import FeedState
 from ..feed import KalshiFeed
+from ..relay import Relay
 from ..relay.environment import NAME_VARIABLE, RelayAccess
 from ..relay.layout import DEFAULT_NAME
 from ..subscription import Subscription
-from .errors import Misused
 from .first_connection import FirstConnection
 from .followed import Followed
 from .model import counted
@@ -28,7 +28,6 @@ from .unknown import UnknownTickers
 from .wording import short
 
 if TYPE_CHECKING:
-    from ..relay import Relay
     from ..rest import Rest
 
 __all__ = ["run"]
@@ -51,23 +50,8 @@ def run(
     quiet: bool,
 ) -> dict[str, Any]:
     """Relay until Ctrl-C or for ``seconds``; returns the summary. ``rest``, which this closes, is needed for
-    series and events. Raises KalshiFeedError, and Misused if the extra redis is not installed."""
-    try:
-        from ..relay import Relay
-
-        relay = Relay(
-            feed,
-            access.url,
-            name=access.name,
-            password=access.password,
-            ca_file=access.ca_file,
-            allow=tuple(allow),
-            account=account,
-            keep=keep,
-            standby=standby,
-        )
-    except ImportError as error:
-        raise Misused(str(error)) from error
+    series and events. Raises KalshiFeedError."""
+    relay = Relay(feed, **access.arguments(), allow=allow, account=account, keep=keep, standby=standby)
     feed.on_error(report_fault)
     progress, begun = Progress(quiet), time.monotonic()
     first = FirstConnection(feed)

@@ -1,7 +1,8 @@
 """Which exchange the environment names: KALSHI_URL, KALSHI_REST_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
-KALSHI_RELAY takes the place of all of them (relay/environment.py). Owns the meaning of the others, for from_env(), the command line, Flask and the samples alike. An empty
-variable counts as unset. Thread-safe: functions only.
+Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty
+variable counts as unset. KALSHI_RELAY takes the place of all of them (relay/environment.py). Thread-safe:
+functions only.
 """
 
 from __future__ import annotations

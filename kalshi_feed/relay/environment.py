@@ -7,7 +7,6 @@ unset. Thread-safe: functions, and a value that does not change.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -16,6 +15,7 @@ from ..connection.environment import RELAY_VARIABLE
 from ..connection.redaction import without_locals
 from ..credentials import KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE
 from ..errors import ConfigurationError
+from .address import PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, parse_redis_url, relay_password
 from .layout import DEFAULT_NAME, keys_of
 
 __all__ = [
@@ -29,14 +29,11 @@ __all__ = [
     "consumer_arguments",
     "consumer_from",
     "naming_variables",
-    "password_of",
     "refuse_key",
     "relay_access",
 ]
 
 NAME_VARIABLE: Final = "KALSHI_RELAY_NAME"
-PASSWORD_VARIABLE: Final = "KALSHI_RELAY_PASSWORD"
-PASSWORD_FILE_VARIABLE: Final = "KALSHI_RELAY_PASSWORD_FILE"
 CA_VARIABLE: Final = "KALSHI_RELAY_CA_FILE"
 RELAY_VARIABLES: Final = (
     RELAY_VARIABLE,
@@ -47,7 +44,6 @@ RELAY_VARIABLES: Final = (
 )
 KEY_VARIABLES: Final = (KEY_ID_VARIABLE, PATH_VARIABLE, PEM_VARIABLE)
 
-_LONGEST_PASSWORD: Final = 4096  # bytes of its file
 _VARIABLES: Final = {
     "url": RELAY_VARIABLE,
     "name": NAME_VARIABLE,
@@ -84,9 +80,10 @@ class RelayAccess:
 def relay_access(environ: Mapping[str, str]) -> RelayAccess | None:
     """The relay that the environment names, or None if KALSHI_RELAY is not set.
 
-    Reads KALSHI_RELAY (redis://, rediss:// or unix://), KALSHI_RELAY_NAME (by default "main"); the password
-    in KALSHI_RELAY_PASSWORD or in the file KALSHI_RELAY_PASSWORD_FILE; and KALSHI_RELAY_CA_FILE, the
-    certificates (PEM) to trust for rediss://. Raises ConfigurationError, which names the variable.
+    Reads KALSHI_RELAY (redis://, rediss:// or unix://), KALSHI_RELAY_NAME (by default "main"); the password,
+    unless the url has one, in KALSHI_RELAY_PASSWORD or in the file KALSHI_RELAY_PASSWORD_FILE; and
+    KALSHI_RELAY_CA_FILE, the certificates (PEM) to trust for rediss://. Raises ConfigurationError, which
+    names the variable.
     """
     url = environ.get(RELAY_VARIABLE, "")
     if not url:
@@ -94,41 +91,9 @@ def relay_access(environ: Mapping[str, str]) -> RelayAccess | None:
     name = environ.get(NAME_VARIABLE) or DEFAULT_NAME
     with naming_variables():
         keys_of(name)
-    return RelayAccess(url, name, password_of(environ), environ.get(CA_VARIABLE) or None)
-
-
-@without_locals
-def password_of(environ: Mapping[str, str]) -> str | None:
-    """Redis's password from KALSHI_RELAY_PASSWORD or the file KALSHI_RELAY_PASSWORD_FILE, if either is set.
-
-    Line breaks at the end of the file do not belong to it. Raises ConfigurationError.
-    """
-    password, path = environ.get(PASSWORD_VARIABLE, ""), environ.get(PASSWORD_FILE_VARIABLE, "")
-    if password and path:
-        raise ConfigurationError(
-            f"{PASSWORD_VARIABLE} and {PASSWORD_FILE_VARIABLE} are both set: unset the one you do not mean"
-        )
-    return _read(path) if path else password or None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            content = file.read(_LONGEST_PASSWORD + 1)
-    except OSError as error:
-        problem = f"{path!r} cannot be read: {error.strerror or error}"
-        raise ConfigurationError(problem, PASSWORD_FILE_VARIABLE) from error
-    except ValueError:  # a NUL
-        raise ConfigurationError("is not the path of a file", PASSWORD_FILE_VARIABLE) from None
-    if len(content) > _LONGEST_PASSWORD:
-        raise ConfigurationError(f"{path!r} is too large for a password", PASSWORD_FILE_VARIABLE)
-    try:
-        password = content.decode().rstrip("\r\n")
-    except UnicodeDecodeError:  # it holds the content, so it is not kept as the cause
-        raise ConfigurationError(f"{path!r} is not UTF-8", PASSWORD_FILE_VARIABLE) from None
-    if not password:
-        raise ConfigurationError(f"{path!r} is empty", PASSWORD_FILE_VARIABLE)
-    return password
+        has_password = bool(parse_redis_url(url).login.secrets)  # as everywhere, it comes first
+    password = None if has_password else relay_password(environ)
+    return RelayAccess(url, name, password, environ.get(CA_VARIABLE) or None)
 
 
 def refuse_key(environ: Mapping[str, str]) -> None:
@@ -136,8 +101,8 @@ def refuse_key(environ: Mapping[str, str]) -> None:
     found = next((name for name in KEY_VARIABLES if environ.get(name)), None)
     if found is not None:
         raise ConfigurationError(
-            f"{RELAY_VARIABLE} and {found} are both set: a feed reads either from a relay or, with a key, from "
-            "the exchange itself; unset the one you do not mean"
+            f"{RELAY_VARIABLE} and {found} are both set: a feed reads either from a relay or, with a key, "
+            "from the exchange itself; unset the one you do not mean"
         )
 
 
@@ -155,9 +120,9 @@ def naming_variables() -> Iterator[None]:
 
 def consumer_arguments(access: RelayAccess, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of KalshiFeed.from_relay() for this relay, with ``overrides``: arguments of KalshiFeed or
-    of from_relay(), except for those that say which relay.
+    of from_relay().
 
-    So ``name`` is the prefix of the threads' names, as it is for any other feed. Raises ConfigurationError for
+    ``name`` is the prefix of the threads' names, as it is for any other feed. Raises ConfigurationError for
     what a consumer cannot have.
     """
     for argument in overrides:

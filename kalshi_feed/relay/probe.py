@@ -46,13 +46,13 @@ def _version(connection: redis.Redis) -> str:
 
     connection.ping()
     try:
-        found: dict[Any, Any] = connection.info("server")  # type: ignore[assignment]
+        found: dict[Any, Any] = connection.info("server")
     except redis.ResponseError:  # the user may not; HELLO is open to everyone
         try:
-            said = connection.execute_command("HELLO")
+            said: list[Any] = connection.execute_command("HELLO")  # type: ignore[no-untyped-call]
         except redis.ResponseError:
             return "Redis of an unknown version"
-        pairs = said if isinstance(said, dict) else dict(zip(said[::2], said[1::2], strict=False))
+        pairs = dict(zip(said[::2], said[1::2], strict=False))
         return f"{_text(pairs.get(b'server', b'redis')).capitalize()} {_text(pairs.get(b'version', b'?'))}"
     if "valkey_version" in found:
         return f"Valkey {_text(found['valkey_version'])}"
@@ -103,15 +103,12 @@ def may_wish(client: RedisClient, keys: Keys) -> bool:
 def wait_for_entry(client: RedisClient, keys: Keys, after: EntryId) -> Arrival | None:
     """Wait for the next entry, for three heartbeats; None if none comes. Raises RelayError and ValueError."""
     block = round(3 * BEAT * 1000)
-    answer = client.run(
+    answer: Any = client.run(
         lambda connection: connection.xread({keys.stream: encode_id(after)}, count=_ENTRIES, block=block)
     )
     now = time.time_ns()
-    streams = answer.items() if isinstance(answer, dict) else answer or ()
-    entries = [entry for _, found in streams for entry in found]
-    if not entries:
+    if not answer:
         return None
-    if isinstance(entries[0], list) and entries and isinstance(entries[0][0], list):  # RESP3 nests them
-        entries = entries[0]
+    ((_, entries),) = answer
     entry = decode_entry(*entries[-1])
     return Arrival(entry, (now - entry.ns) / 1e9)
