@@ -23,7 +23,7 @@ from .errors import Failed
 from .keys import QUIT, REDRAW
 from .local_redis import LocalRedis
 from .model import counted, printable
-from .relay_parts import BookReport, Part, run_consumer, run_relay, start_part
+from .relay_parts import BookReport, DemoPart, run_consumer, run_relay, start_part
 from .show import say
 from .terminal import Terminal
 
@@ -148,11 +148,11 @@ class _Demo:
         key_file, ca_file = exchange.write_credentials(folder)
         key = (exchange.api_key_id, str(key_file))
         self.relay = start_part(run_relay, exchange.url, key, str(ca_file), redis.url, self.tickers)
-        self.consumers: list[Part] = []
+        self.consumers: list[DemoPart] = []
         self._joins_at = float("inf")
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[DemoPart]:
         """The relay, then the consumers."""
         return [self.relay, *self.consumers]
 
@@ -287,7 +287,7 @@ def _line(demo: _Demo) -> str:
     return f"{demo.elapsed:5.0f} s  {'  '.join(parts)}  compared {demo.comparison.compared:,}"
 
 
-def _state(part: Part) -> tuple[str, int]:
+def _state(part: DemoPart) -> tuple[str, int]:
     if part.last is None:
         return "starting", 0
     return part.last.state, Counter(book.status for book in part.last.books.values())["LIVE"]
@@ -328,7 +328,7 @@ def _screen(demo: _Demo, width: int) -> Iterator[Text]:
     yield Text.assemble(f" whole books compared after the same change: {found.compared:,}, ", equal)
 
 
-def _part_line(name: str, part: Part | None, demo: _Demo) -> Text:
+def _part_line(name: str, part: DemoPart | None, demo: _Demo) -> Text:
     if part is None:
         return Text(f" {name:12}{'joins soon':>20}", DIM)
     report, (state, live) = part.last, _state(part)
@@ -342,7 +342,7 @@ def _part_line(name: str, part: Part | None, demo: _Demo) -> Text:
     return line
 
 
-def _prices(part: Part | None, ticker: str) -> Text:
+def _prices(part: DemoPart | None, ticker: str) -> Text:
     book: BookReport | None = None
     if part is not None and part.last is not None:
         book = part.last.books.get(ticker)

@@ -25,7 +25,7 @@ from .show import quiet_log
 if TYPE_CHECKING:
     from ..relay import Relay
 
-__all__ = ["NAME", "BookReport", "Part", "PartReport", "run_consumer", "run_relay", "start_part"]
+__all__ = ["NAME", "BookReport", "DemoPart", "PartReport", "run_consumer", "run_relay", "start_part"]
 
 NAME: Final = "demo"
 _PACE: Final = 0.1  # seconds between two reports
@@ -63,7 +63,7 @@ class PartReport:
     error: str = ""
 
 
-class Part:
+class DemoPart:
     """A process of the demo, as the demo sees it. Main thread only."""
 
     def __init__(self, process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
@@ -105,14 +105,14 @@ class Part:
         self._pipe.close()
 
 
-def start_part(run: Callable[..., None], *arguments: object) -> Part:
+def start_part(run: Callable[..., None], *arguments: object) -> DemoPart:
     """Start a process that calls ``run(pipe, *arguments)``."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=run, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
-    return Part(process, ours)
+    return DemoPart(process, ours)
 
 
 def run_relay(

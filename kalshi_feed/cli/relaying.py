@@ -25,7 +25,6 @@ from .recordings import Progress, report_fault
 from .show import quiet_log
 from .subscribing import CHANNELS, Subject, follow, raise_failure, raise_refusal, subscribe
 from .unknown import UnknownTickers
-from .wording import short
 
 if TYPE_CHECKING:
     from ..rest import Rest
@@ -137,7 +136,7 @@ class _News:
         if state is not FeedState.CONNECTED:
             parts.append(state.value)
         if not stats.is_connected:
-            parts.append(short(stats.last_error))
+            parts.append("Redis is away")  # why is a line of its own
         self._progress.look(self._feed.stats().messages_total, ", ".join(parts))
 
     def _sentence(self, role: str) -> str:

@@ -39,8 +39,8 @@ class Channel:
     """One channel's rules.
 
     ``types`` are the wire types of its messages, ``selectors`` the subscribe parameters that can filter it,
-    and ``options`` the channel-wide subscribe parameters. ``is_account``: its messages are about the key's own
-    account, not about the markets.
+    and ``options`` the channel-wide subscribe parameters. ``is_account``: its messages are about the key's
+    own account, not about the markets.
     """
 
     name: str
