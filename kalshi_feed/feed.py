@@ -39,7 +39,7 @@ from .errors import ConfigurationError, KalshiFeedError
 from .events import FeedState
 from .recording.replaying import ReplayEngine
 from .recording.writing import Recording
-from .session.channels import channel_names, names
+from .session.channels import channel_names, check_options, names
 from .session.retry import ReconnectPolicy
 from .session.timing import Timing
 from .session.wanted import Want
@@ -481,7 +481,7 @@ class KalshiFeed(Callbacks, ByType):
             "shard_key": shard_key,
         }
         options = {name: value for name, value in asked.items() if value is not None}
-        _check_options(options)
+        check_options(options)
         selector, keys = next(iter(selectors.items()), (None, ()))
         want = Want(wanted_channels, selector, keys, options)
         self._engine.requests.subscribe(want)
@@ -678,23 +678,6 @@ def _check_seconds(name: str, value: object) -> None:
         or value <= 0
     ):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
-
-
-def _check_options(options: Mapping[str, object]) -> None:
-    """Refuse what the exchange answers with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1)."""
-    for name in ("send_initial_snapshot", "skip_ticker_ack"):
-        if not isinstance(options.get(name, False), bool):
-            raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
-    if options.get("user_filter", "") not in ("", "self"):
-        raise ConfigurationError(f"user_filter must be 'self' or '', not {options['user_filter']!r}")
-    factor = options.get("shard_factor", 1)
-    if type(factor) is not int or not 1 <= factor <= 100:
-        raise ConfigurationError(f"shard_factor must be a whole number from 1 to 100, not {factor!r}")
-    key = options.get("shard_key", 0)
-    if "shard_key" in options and "shard_factor" not in options:
-        raise ConfigurationError("shard_key needs shard_factor, the number of parts the stream is split into")
-    if type(key) is not int or not 0 <= key < factor:
-        raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")
 
 
 def _forgotten(engine: Engine) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +23,7 @@ from .errors import Failed
 from .keys import QUIT, REDRAW
 from .local_redis import LocalRedis
 from .model import counted, printable
-from .relay_parts import BookReport, DemoPart, run_consumer, run_relay, start_part
+from .relay_parts import BookChange, BookReport, DemoPart, run_consumer, run_relay, start_part
 from .show import say
 from .terminal import Terminal
 
@@ -39,7 +39,8 @@ _CAUGHT_UP: Final = 10.0  # seconds for every part to apply what the exchange ha
 _FRAME: Final = 0.125  # seconds between two frames
 _LINE: Final = 1.0  # seconds between two lines where nothing is drawn
 _PAUSE: Final = 0.02
-_KEPT: Final = 4_000  # checksums that wait for others of the same change
+_KEPT: Final = 4_000  # changes whose checksums wait for those of other processes
+_MEASURED: Final = 1_000  # the last changes that a consumer's p50 and p99 are about
 _WIDTH: Final = 16  # columns of a part's prices
 
 
@@ -49,7 +50,8 @@ class RelaySummary:
 
     ``compared`` is how often two processes had the same book after the same change to compare, ``unequal``
     how often they differed. ``differing`` are the books that are not the exchange's at the end, by part.
-    ``live_after``: for each consumer, from its feed's start until all of its books were LIVE.
+    For each consumer: ``live_after`` its feed was started, all of its books were LIVE; its callbacks were
+    ``later`` than the relay's own for the same change, p50 and p99.
     """
 
     seconds: float
@@ -59,7 +61,7 @@ class RelaySummary:
     compared: int
     unequal: int
     live_after: tuple[float | None, ...]
-    latencies: tuple[tuple[float | None, float | None], ...]
+    later: tuple[tuple[float | None, float | None], ...]
     differing: dict[str, tuple[str, ...]]
 
     @property
@@ -75,12 +77,12 @@ class RelaySummary:
             "consumers": [
                 {
                     "live_after_ms": _ms(live_after),
-                    "latency_ms_p50": _ms(p50),
-                    "latency_ms_p99": _ms(p99),
+                    "later_ms_p50": _ms(p50),
+                    "later_ms_p99": _ms(p99),
                     "books_matching": self.books - len(self.differing.get(_name(number), ())),
                 }
                 for number, (live_after, (p50, p99)) in enumerate(
-                    zip(self.live_after, self.latencies, strict=True), 1
+                    zip(self.live_after, self.later, strict=True), 1
                 )
             ],
             "books": self.books,
@@ -90,21 +92,23 @@ class RelaySummary:
 
     def lines(self) -> list[str]:
         """The summary as lines for people."""
-        names = ["the relay", *(_name(number) for number in range(1, len(self.live_after) + 1))]
-        matching = (f"{name} {self.books - len(self.differing.get(name, ()))}/{self.books}" for name in names)
+        matching = (
+            f"{self.books - len(self.differing.get(_name(number), ()))}/{self.books}"
+            for number in range(len(self.live_after) + 1)
+        )
         same = "all equal" if not self.unequal else f"{self.unequal:,} differed"
         lines = [
             f"{counted(self.messages, 'message')} in {self.seconds:.1f} s, over "
             f"{counted(self.connections, 'connection')} to the exchange, for "
             f"{counted(len(self.live_after), 'consumer')}",
-            f"books equal to the exchange's at the end: {', '.join(matching)}",
+            f"books equal to the exchange's at the end: relay {next(matching)}, consumers {', '.join(matching)}",
             f"books compared after the same change: {self.compared:,}, {same}",
             f"all books LIVE after: {', '.join(map(ms_text, self.live_after))}",
-            "from the relay's read to the consumer's callback: "
-            + ", ".join(f"p50 {ms_text(p50)} p99 {ms_text(p99)}" for p50, p99 in self.latencies),
+            "callbacks later than the relay's own: "
+            + ", ".join(f"p50 {ms_text(p50)} p99 {ms_text(p99)}" for p50, p99 in self.later),
         ]
         for name, tickers in self.differing.items():
-            lines.append(f"these books of {name} differ: {', '.join(tickers[:5])}")
+            lines.append(f"these books of the {name} differ: {', '.join(tickers[:5])}")
         return lines
 
 
@@ -113,27 +117,39 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _name(number: int) -> str:
-    return f"consumer {number}"
+    return f"consumer {number}" if number else "relay"
 
 
 class _Comparison:
-    """Compares the checksums of books after the same change. Main thread only."""
+    """Compares books and times after the same change; part 0 is the relay. Main thread only."""
 
     def __init__(self) -> None:
         self.compared = self.unequal = 0
-        self._known: OrderedDict[tuple[str, int, int], int] = OrderedDict()
+        # for each change, what each part reported: the book's checksum, and when
+        self._known: OrderedDict[BookChange, dict[int, tuple[int, float]]] = OrderedDict()
+        self._later: dict[int, deque[float]] = {}  # by consumer, seconds
 
-    def add(self, sums: dict[tuple[str, int, int], int]) -> None:
-        """Compare what one part reports with what others reported before."""
-        known = self._known
-        for change, checksum in sums.items():
-            if change in known:
+    def add(self, part: int, sums: dict[BookChange, tuple[int, float]]) -> None:
+        """Compare what one part reports with what the others did."""
+        for change, (checksum, at) in sums.items():
+            known = self._known.setdefault(change, {})
+            if known:
                 self.compared += 1
-                self.unequal += known[change] != checksum
-            else:
-                known[change] = checksum
-        while len(known) > _KEPT:
-            known.popitem(last=False)
+                self.unequal += any(other != checksum for other, _ in known.values())
+            known[part] = checksum, at
+            for number in known.keys() - {0} if part == 0 else {part}:
+                if 0 in known:
+                    later = self._later.setdefault(number, deque(maxlen=_MEASURED))
+                    later.append(known[number][1] - known[0][1])
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+
+    def later(self, number: int) -> tuple[float | None, float | None]:
+        """p50 and p99, in seconds, of how much later than the relay's this consumer's callbacks are."""
+        times = sorted(self._later.get(number, ()))
+        if not times:
+            return None, None
+        return max(0.0, times[len(times) // 2]), max(0.0, times[len(times) * 99 // 100])
 
 
 class _Demo:
@@ -164,11 +180,11 @@ class _Demo:
     def look(self) -> None:
         """Take in what the parts report, and start the next consumer if it is time. Raises Failed if one of
         them cannot go on."""
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
             for report in part.reports():
                 if report.error:
                     raise Failed(f"a process of the demo has failed: {printable(report.error)}")
-                self.comparison.add(report.sums)
+                self.comparison.add(number, report.sums)
         now = time.monotonic()
         if self._joins_at == float("inf") and self.is_ready:
             self._joins_at = now
@@ -191,14 +207,14 @@ class _Demo:
         with contextlib.suppress(TimeoutError):
             self.exchange.wait_until_sent(_CAUGHT_UP)
         truth = self.exchange.books()
-        names = ["the relay", *(_name(number) for number in range(1, len(self.consumers) + 1))]
+        names = [_name(number) for number in range(len(self.parts))]
         books: dict[str, dict[str, Any]] = {}
         differing: dict[str, tuple[str, ...]] = {}
         while True:
-            for name, part in zip(names, self.parts, strict=True):
+            for number, (name, part) in enumerate(zip(names, self.parts, strict=True)):
                 part.ask("books")
                 for report in part.reports():
-                    self.comparison.add(report.sums)
+                    self.comparison.add(number, report.sums)
                     books[name] = report.extra.get("books", books.get(name, {}))
             differing = {
                 name: wrong
@@ -217,7 +233,7 @@ class _Demo:
             compared=self.comparison.compared,
             unequal=self.comparison.unequal,
             live_after=tuple(None if report is None else report.live_after for report in reports),
-            latencies=tuple((None, None) if report is None else report.latencies for report in reports),
+            later=tuple(map(self.comparison.later, range(1, len(reports) + 1))),
             differing=differing,
         )
 
@@ -282,8 +298,8 @@ def _line(demo: _Demo) -> str:
     ]
     for number, part in enumerate(demo.consumers, 1):
         state, live = _state(part)
-        latency = ms_text(None if part.last is None else part.last.latencies[0])
-        parts.append(f"{_name(number)} {state} {live}/{len(demo.tickers)} LIVE {latency}")
+        later = ms_text(demo.comparison.later(number)[0])
+        parts.append(f"{_name(number)} {state} {live}/{len(demo.tickers)} LIVE +{later}")
     return f"{demo.elapsed:5.0f} s  {'  '.join(parts)}  compared {demo.comparison.compared:,}"
 
 
@@ -299,23 +315,20 @@ def _screen(demo: _Demo, width: int) -> Iterator[Text]:
     yield spread(title, Text(f"{minutes}:{seconds:02d} "), width)
     exchange = demo.exchange
     yield Text.assemble(
-        (f" simulated exchange: {counted(len(demo.tickers), 'market')}, {exchange.rate:g} changes/s, ", DIM),
+        (f" exchange: {counted(len(demo.tickers), 'market')}, {exchange.rate:g} changes/s, ", DIM),
         counted(exchange.connections, "connection"),
-        (f"   {demo.redis.version}, on a socket of its own", DIM),
+        (f"   {demo.redis.version} on a socket", DIM),
     )
     yield Text()
-    yield Text(
-        f" {'':12}{'process':>8}  {'state':12}{'LIVE':>7}{'after':>9}{'msg/s':>7}{'p50':>9}{'p99':>9}", DIM
-    )
-    yield _part_line("relay", demo.relay, demo)
+    columns = f"{'process':>8}  {'state':12}{'LIVE':>7}{'after':>9}{'msg/s':>7}{'p50':>10}{'p99':>9}"
+    yield Text(f" {'':12}{columns}", DIM)
+    yield _part_line("relay", 0, demo.relay, demo)
     for number in range(1, CONSUMERS + 1):
         part = demo.consumers[number - 1] if number <= len(demo.consumers) else None
-        yield _part_line(_name(number), part, demo)
-    yield Text(
-        " LIVE after: from the start of its feed. p50, p99: from the relay's read to its callback", DIM
-    )
+        yield _part_line(_name(number), number, part, demo)
+    yield Text(" p50, p99: how much later a callback is than the relay's own for the same change", DIM)
     yield Text()
-    names = ["relay", *(_name(number) for number in range(1, CONSUMERS + 1))]
+    names = [_name(number) for number in range(CONSUMERS + 1)]
     yield Text(f" {'yes bid, ask':12}" + "".join(f"{name:>{_WIDTH}}" for name in names), DIM)
     for ticker in demo.tickers[:8]:
         row = Text(f" {ticker:12}")
@@ -328,17 +341,18 @@ def _screen(demo: _Demo, width: int) -> Iterator[Text]:
     yield Text.assemble(f" whole books compared after the same change: {found.compared:,}, ", equal)
 
 
-def _part_line(name: str, part: DemoPart | None, demo: _Demo) -> Text:
+def _part_line(name: str, number: int, part: DemoPart | None, demo: _Demo) -> Text:
     if part is None:
         return Text(f" {name:12}{'joins soon':>20}", DIM)
     report, (state, live) = part.last, _state(part)
     line = Text.assemble(f" {name:12}{part.pid:>8}  ", styled(state, f"{state:12}"))
     if report is None:
         return line
-    p50, p99 = report.latencies
     line.append(f"{live:>5}/{len(demo.tickers)}", "bold green" if live == len(demo.tickers) else "")
     line.append(f"{ms_text(report.live_after):>9}{report.rate:>7,.0f}")
-    line.append(f"{ms_text(p50):>9}{ms_text(p99):>9}")
+    if number:
+        for width, later in zip((10, 9), demo.comparison.later(number), strict=True):
+            line.append(f"{ms_text(later) if later is None else '+' + ms_text(later):>{width}}")
     return line
 
 

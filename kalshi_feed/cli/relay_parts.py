@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..books.book import BookView
 from ..credentials import Credentials
@@ -25,13 +25,30 @@ from .show import quiet_log
 if TYPE_CHECKING:
     from ..relay import Relay
 
-__all__ = ["NAME", "BookReport", "DemoPart", "PartReport", "run_consumer", "run_relay", "start_part"]
+__all__ = [
+    "NAME",
+    "BookChange",
+    "BookReport",
+    "DemoPart",
+    "PartReport",
+    "run_consumer",
+    "run_relay",
+    "start_part",
+]
 
 NAME: Final = "demo"
 _PACE: Final = 0.1  # seconds between two reports
-_EVERY: Final = 8  # of these changes, one is compared
+_EVERY: Final = 4  # of these changes, one is compared
 _MOST: Final = 400  # comparisons that one report holds at most
 _ENDS_WITHIN: Final = 5.0  # seconds
+
+
+class BookChange(NamedTuple):
+    """One change of one book, as all processes know it. Immutable."""
+
+    market_ticker: str
+    seq: int
+    ts_ms: int
 
 
 @dataclass(frozen=True)
@@ -47,9 +64,9 @@ class BookReport:
 class PartReport:
     """What one process reports. Immutable.
 
-    ``live_after``: seconds from its start until all books were LIVE, None before; ``latencies``: p50 and p99
-    in seconds from the relay's read to the callback; ``sums``: checksums of whole books since the last
-    report, by market and change; ``error``: why it cannot go on.
+    ``live_after``: seconds from the start of its feed until all books were LIVE, None before. ``sums``: since
+    the last report, by market and change, the checksum of the whole book after it, and when a callback saw it
+    (time.monotonic(), which is the same for all processes). ``error``: why it cannot go on.
     """
 
     state: str
@@ -57,8 +74,7 @@ class PartReport:
     rate: float = 0.0
     messages: int = 0
     live_after: float | None = None
-    latencies: tuple[float | None, float | None] = (None, None)
-    sums: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    sums: dict[BookChange, tuple[int, float]] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
@@ -147,14 +163,15 @@ def _report(
 ) -> None:
     """Run the feed, and report until the demo asks for the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which ends this process
-    sums: dict[tuple[str, int, int], int] = {}
+    sums: dict[BookChange, tuple[int, float]] = {}
 
     def compare(delta: OrderbookDelta) -> None:
         if delta.seq is None or delta.seq % _EVERY or len(sums) >= _MOST:
             return
+        now = time.monotonic()
         view = feed.book(delta.market_ticker or "").view()
         if view.is_live and view.seq == delta.seq:  # no later change is in it yet
-            sums[view.market_ticker, delta.seq, delta.ts_ms or 0] = _checksum(view)
+            sums[BookChange(view.market_ticker, delta.seq, delta.ts_ms or 0)] = (_checksum(view), now)
 
     feed.on_delta(compare)
     began, live_after = time.monotonic(), None
@@ -183,12 +200,10 @@ def _report(
                         rate=stats.rate_1s,
                         messages=stats.messages_total,
                         live_after=live_after,
-                        latencies=(stats.processing_latency_p50, stats.processing_latency_p99),
-                        sums=dict(sums),
+                        sums={change: sums.pop(change) for change in tuple(sums)},  # callbacks add to it
                         extra=extra,
                     )
                 )
-                sums.clear()
         except (EOFError, OSError):
             pass  # the demo is gone
         except KalshiFeedError as error:

@@ -201,6 +201,14 @@ class _Metrics(_Families):
         self._skew = self._gauge(
             "clock_skew_seconds", "This machine's clock minus the exchange's; absent while unknown."
         )
+        self._relay_entries = self._counter("relay_entries", "Entries read from a relay; of consumers only.")
+        self._relay_holes = self._counter("relay_holes", "Times entries of a relay were missing.")
+        self._relay_bootstraps = self._counter(
+            "relay_bootstraps", "Times a consumer began with a relay's checkpoint."
+        )
+        self._relay_lag = self._gauge(
+            "relay_lag_seconds", "By how much the last entry came later than the quickest one lately."
+        )
         self._processing = self._summary(
             "processing_latency_seconds", "From the socket's read to the callback, last 1 to 2 min."
         )
@@ -239,6 +247,11 @@ class _Metrics(_Families):
             stats.connected_since.timestamp() if stats.connected_since is not None else None,
         )
         _add_known(self._skew, label, stats.clock_skew)
+        if (relay := stats.relay) is not None:
+            self._relay_entries.add_metric(label, relay.entries)
+            self._relay_holes.add_metric(label, relay.holes)
+            self._relay_bootstraps.add_metric(label, relay.bootstraps)
+            self._relay_lag.add_metric(label, relay.lag)
         for summary, quantiles in (
             (self._processing, {"0.5": stats.processing_latency_p50, "0.99": stats.processing_latency_p99}),
             (self._exchange, {"0.5": stats.exchange_latency_p50, "0.99": stats.exchange_latency_p99}),

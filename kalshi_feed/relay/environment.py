@@ -128,8 +128,8 @@ def consumer_arguments(access: RelayAccess, overrides: Mapping[str, Any]) -> dic
     for argument in overrides:
         if (why := _IMPOSSIBLE.get(argument)) is not None:
             raise ConfigurationError(
-                f"makes no sense while {RELAY_VARIABLE} is set, because {why}: leave it out, or unset "
-                f"{RELAY_VARIABLE}",
+                f"makes no sense while {RELAY_VARIABLE} is set, because {why}: leave out the one or unset "
+                "the other",
                 argument,
             )
     more = dict(overrides)
@@ -145,5 +145,6 @@ def consumer_from(make: Callable[..., T], environ: Mapping[str, str], overrides:
     refuse_key(environ)
     access = relay_access(environ)
     assert access is not None
+    arguments = consumer_arguments(access, overrides)
     with naming_variables():
-        return make(**consumer_arguments(access, overrides))
+        return make(**arguments)
