@@ -101,7 +101,8 @@ class RelaySummary:
             f"{counted(self.messages, 'message')} in {self.seconds:.1f} s, over "
             f"{counted(self.connections, 'connection')} to the exchange, for "
             f"{counted(len(self.live_after), 'consumer')}",
-            f"books equal to the exchange's at the end: relay {next(matching)}, consumers {', '.join(matching)}",
+            f"books equal to the exchange's at the end: relay {next(matching)}, "
+            f"consumers {', '.join(matching)}",
             f"books compared after the same change: {self.compared:,}, {same}",
             f"all books LIVE after: {', '.join(map(ms_text, self.live_after))}",
             "callbacks later than the relay's own: "
