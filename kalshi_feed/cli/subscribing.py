@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
@@ -82,9 +83,12 @@ def follow(feed: KalshiFeed, subject: Subject, rest: Rest | None, **times: float
     )
 
 
-def hidden_types(channels: Sequence[str], *, follows: bool) -> frozenset[str]:
+def hidden_types(channels: Sequence[str], *, follows: bool, relayed: bool = False) -> frozenset[str]:
     """The types of message that no one asked for: following subscribes to the lifecycle of all markets of the
-    exchange."""
+    exchange; a relay's consumer (``relayed``) gets what others have asked for, too."""
+    if relayed:
+        others = (rule.types for name, rule in CHANNELS_BY_NAME.items() if name not in channels)
+        return frozenset(chain.from_iterable(others))
     hides = follows and _LIFECYCLE not in channels
     return frozenset(CHANNELS_BY_NAME[_LIFECYCLE].types if hides else ())
 

@@ -62,7 +62,9 @@ class RelayKeys:
         """The books after the newest checkpoint and the entries after it, by way of a recording."""
         id, lines = self.checkpoint()
         entries = [entry for entry in self.entries() if entry.id > id]
-        assert [entry.id.number for entry in entries] == list(range(id.number + 1, id.number + 1 + len(entries)))
+        assert [entry.id.number for entry in entries] == list(
+            range(id.number + 1, id.number + 1 + len(entries))
+        )
         texts = [lines]
         for entry in entries:
             if entry.kind is EntryKind.TURN:
