@@ -202,7 +202,7 @@ class KalshiFeed(Callbacks, ByType):
     def _run_by(self, engine: Engine) -> None:
         self._engine = engine
         self._doubtful_types = set()
-        self._books = Books(engine.store, engine.requests.wanted_books, engine.wanted.wants_book)
+        self._books = Books(engine.store, engine.requests.shown_books, engine.requests.shows_book)
         _engines.add(engine)
         weakref.finalize(self, _forgotten, engine).atexit = False
 
