@@ -20,7 +20,13 @@ from .books.store import Books, OrderBook
 from .by_type import ByType
 from .callbacks import Callbacks
 from .connection.context import check_context, default_context, weakness
-from .connection.environment import DEMO_URL, PRODUCTION_URL, exchange_context, exchange_url
+from .connection.environment import (
+    DEMO_URL,
+    PRODUCTION_URL,
+    RELAY_VARIABLE,
+    exchange_context,
+    exchange_url,
+)
 from .connection.proxy import find_proxy
 from .connection.redaction import without_locals
 from .connection.url import parse_url
@@ -33,7 +39,7 @@ from .errors import ConfigurationError, KalshiFeedError
 from .events import FeedState
 from .recording.replaying import ReplayEngine
 from .recording.writing import Recording
-from .session.channels import channel_names, names
+from .session.channels import channel_names, check_options, names
 from .session.retry import ReconnectPolicy
 from .session.timing import Timing
 from .session.wanted import Want
@@ -196,7 +202,7 @@ class KalshiFeed(Callbacks, ByType):
     def _run_by(self, engine: Engine) -> None:
         self._engine = engine
         self._doubtful_types = set()
-        self._books = Books(engine.store, engine.requests.wanted_books, engine.wanted.wants_book)
+        self._books = Books(engine.store, engine.requests.shown_books, engine.requests.shows_book)
         _engines.add(engine)
         weakref.finalize(self, _forgotten, engine).atexit = False
 
@@ -208,7 +214,16 @@ class KalshiFeed(Callbacks, ByType):
         Reads what Credentials.from_env() reads; KALSHI_URL or, without it, KALSHI_ENV: "production" (the
         default) or "demo"; and KALSHI_CA_FILE, the certificates (PEM) to trust instead of certifi's.
         ``overrides`` are arguments of KalshiFeed; each wins over the environment. Raises ConfigurationError.
+
+        KALSHI_RELAY=redis://… takes the place of all that: then the feed is a consumer of that relay, see
+        from_relay(). KALSHI_RELAY_NAME, KALSHI_RELAY_PASSWORD or KALSHI_RELAY_PASSWORD_FILE, and
+        KALSHI_RELAY_CA_FILE belong to it. A key as well, or an override that a consumer cannot have, raises
+        ConfigurationError.
         """
+        if environ.get(RELAY_VARIABLE):
+            from .relay.environment import consumer_from
+
+            return consumer_from(cls.from_relay, environ, overrides)
         if "url" not in overrides:
             overrides["url"] = exchange_url(environ)
         if "ssl_context" not in overrides:
@@ -466,7 +481,7 @@ class KalshiFeed(Callbacks, ByType):
             "shard_key": shard_key,
         }
         options = {name: value for name, value in asked.items() if value is not None}
-        _check_options(options)
+        check_options(options)
         selector, keys = next(iter(selectors.items()), (None, ()))
         want = Want(wanted_channels, selector, keys, options)
         self._engine.requests.subscribe(want)
@@ -663,23 +678,6 @@ def _check_seconds(name: str, value: object) -> None:
         or value <= 0
     ):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
-
-
-def _check_options(options: Mapping[str, object]) -> None:
-    """Refuse what the exchange answers with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1)."""
-    for name in ("send_initial_snapshot", "skip_ticker_ack"):
-        if not isinstance(options.get(name, False), bool):
-            raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
-    if options.get("user_filter", "") not in ("", "self"):
-        raise ConfigurationError(f"user_filter must be 'self' or '', not {options['user_filter']!r}")
-    factor = options.get("shard_factor", 1)
-    if type(factor) is not int or not 1 <= factor <= 100:
-        raise ConfigurationError(f"shard_factor must be a whole number from 1 to 100, not {factor!r}")
-    key = options.get("shard_key", 0)
-    if "shard_key" in options and "shard_factor" not in options:
-        raise ConfigurationError("shard_key needs shard_factor, the number of parts the stream is split into")
-    if type(key) is not int or not 0 <= key < factor:
-        raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")
 
 
 def _forgotten(engine: Engine) -> None:

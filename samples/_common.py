@@ -3,7 +3,7 @@ simulated one.
 
 The real one needs KALSHI_API_KEY_ID and KALSHI_PRIVATE_KEY_PATH in the environment; KALSHI_ENV or --env
 chooses production or demo. KALSHI_URL and KALSHI_CA_FILE name another address and its CA certificate, as
-`kalshi-feed exchange` prints them.
+`kalshi-feed exchange` prints them. KALSHI_RELAY=redis://… instead of all these reads from a relay.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def series_for(options: argparse.Namespace) -> Iterator[tuple[str, Callable[...,
 
         def make_feed(**arguments: Any) -> KalshiFeed:
             chosen = {} if options.simulate else chosen_url(options)
+            if os.environ.get("KALSHI_RELAY"):  # the relay fills the gaps, for all that read from it
+                arguments = {name: value for name, value in arguments.items() if not name.startswith("fill_")}
             feed = KalshiFeed.from_env(**chosen, **arguments)
             feed.on_state(changes.append)
             return feed
@@ -174,6 +176,7 @@ def simulated_exchange(series: str | None = None) -> Iterator[None]:
 
     with tempfile.TemporaryDirectory() as folder, Exchange(markets=3, rate=60) as exchange:
         key_file, ca_file = exchange.write_credentials(folder)
+        os.environ.pop("KALSHI_RELAY", None)  # it would be a relay of another exchange
         os.environ |= {
             "KALSHI_API_KEY_ID": exchange.api_key_id,
             "KALSHI_PRIVATE_KEY_PATH": str(key_file),

@@ -54,7 +54,7 @@ CORE = {
 }
 ON_TOP = {
     "simulator": "core",
-    "contrib": "core rest",
+    "contrib": "core rest relay",
     "sinks": "core",
     "cli": "core rest following simulator sinks relay",
     "relay": "core rest following",

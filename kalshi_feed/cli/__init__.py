@@ -1,8 +1,10 @@
-"""The command ``kalshi-feed``: demo, watch, markets, check, record, replay, convert and exchange.
+"""The command ``kalshi-feed``: demo, watch, markets, check, record, replay, convert, exchange and relay.
 
 Needs the extra ``cli`` (click, rich), ``simulator`` for demo and exchange, and ``rest`` for markets and for
-following series and events. Owns ``main()``; nothing else is imported until it runs. Layers, downwards:
-commands > (rolling, demo, checking, storing, serve, recording_commands, finding) > recordings > watching >
+following series and events, and ``redis`` for relay and for reading from one. Owns ``main()``; nothing else
+is imported until it runs. Layers, downwards:
+commands > (rolling, demo, relay_demo, checking, storing, serve, relay_command, finding) >
+(recording_commands, relaying, check_relay, relay_parts, local_redis) > recordings > watching >
 show > (terminal, render, changes, watched, descriptions) > (followed, unknown, first_connection) > (monitor,
 ladder, lists, columns, notes, layout, keys, options, asking, errors) > (about, model, access, subscribing,
 check, wording). Only ``__main__`` imports this package.

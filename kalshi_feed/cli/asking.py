@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ..connection.environment import REST_VARIABLE
 from ..errors import ConfigurationError, KalshiFeedError
-from .access import context_for, rest_url_for
+from .access import context_for, reads_relay, refuse_beside_relay, rest_url_for
 from .errors import Misused
 from .subscribing import Subject
 
@@ -60,7 +60,10 @@ def rest_beside(
     ca_file: str | None,
 ) -> Rest | None:
     """rest_for() for a feed; None if it is not installed, or its url is not known, and nothing is followed:
-    then a command can do without."""
+    then a command can do without. None for a relay's consumer, too: its relay asks."""
+    if reads_relay():
+        refuse_beside_relay(rest_url=rest_url)
+        return None
     try:
         return rest_for(env=env, url=url, rest_url=rest_url, ca_file=ca_file)
     except (ConfigurationError, Misused):

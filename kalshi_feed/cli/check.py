@@ -104,20 +104,21 @@ class Step:
 
 @dataclass
 class Report:
-    """The steps so far, in the order of STEPS; ``listener`` is called with each. Main thread only."""
+    """The steps so far, in the order of ``names``; ``listener`` is called with each. Main thread only."""
 
     listener: Callable[[Step], object]
+    names: tuple[str, ...] = STEPS
     steps: list[Step] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
         """Add a step; steps skipped in between were not needed."""
-        for name in STEPS[len(self.steps) : STEPS.index(step.name)]:
+        for name in self.names[len(self.steps) : self.names.index(step.name)]:
             self._append(Step(name, "skipped", _NOT_NEEDED.get(name, "not needed")))
         self._append(step)
 
     def end(self, why: str) -> None:
         """Skip all remaining steps."""
-        for name in STEPS[len(self.steps) :]:
+        for name in self.names[len(self.steps) :]:
             self._append(Step(name, "skipped", why))
 
     def _append(self, step: Step) -> None:

@@ -34,7 +34,15 @@ from ..errors import ConfigurationError, HandshakeRejected, KalshiFeedError, Unk
 from ..feed import KalshiFeed
 from ..session.retry import ReconnectPolicy
 from .about import about_of
-from .access import context_for, credentials_for, log_warnings, rest_url_for, url_for
+from .access import (
+    context_for,
+    credentials_for,
+    log_warnings,
+    reads_relay,
+    refuse_beside_relay,
+    rest_url_for,
+    url_for,
+)
 from .check import (
     NOT_REACHED,
     STEPS,
@@ -48,6 +56,8 @@ from .check import (
     stood_still,
     unknown_market,
 )
+from .check_relay import RELAY_STEPS, check_relay
+from .errors import reporting_errors
 from .model import About, level_counts, printable, quote
 from .options import POSITIVE, exchange_options, json_option, refuse_both, rest_url_option
 from .wording import in_own_terms
@@ -104,27 +114,46 @@ def check(
     It says what is wrong with the first step that fails, and what to do. The exit code is 0 if all went well,
     and 1 otherwise. Nothing is ordered or changed, and only the first characters of the key id are shown.
 
+    If KALSHI_RELAY is set, it tests the way to the relay instead:
+
+    \b
+    relay      the environment's settings make sense
+    redis      Redis answers, and accepts user and password
+    read       this user may read what the relay writes
+    wish       this user may ask the relay for markets
+    writer     a relay writes now
+    lag        how long after its time an entry is here
+    feed       the relay is connected to the exchange, and a consumer has caught up
+    snapshot   the book of the market TICKER arrives
+
     \b
     Examples:
       kalshi-feed check
       kalshi-feed check KXNFLGAME-25OCT13-SF-KC --env demo
       kalshi-feed check TICKER --json | jq .failed
+      KALSHI_RELAY=redis://localhost kalshi-feed check TICKER
     """
     refuse_both("--env", "--url", env is not None and url is not None)
-    shown = None if as_json else _Shown()
-    report = Report((lambda step: None) if shown is None else shown.step)
+    options = {
+        "env": env,
+        "url": url,
+        "ca_file": ca_file,
+        "key_id": key_id,
+        "key_file": key_file,
+        "rest_url": rest_url,
+    }
+    steps: tuple[str, ...] = STEPS
+    if reads_relay():
+        steps = RELAY_STEPS
+        with reporting_errors():
+            refuse_beside_relay(**options)
+    shown = None if as_json else _Shown(steps)
+    report = Report((lambda step: None) if shown is None else shown.step, steps)
     with contextlib.nullcontext() if shown is None else shown:
-        run(
-            report,
-            ticker,
-            timeout,
-            env=env,
-            url=url,
-            ca_file=ca_file,
-            key_id=key_id,
-            key_file=key_file,
-            rest_url=rest_url,
-        )
+        if reads_relay():
+            check_relay(report, ticker, timeout)
+        else:
+            run(report, ticker, timeout, **options)
     if shown is None:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -336,9 +365,10 @@ class _Shown:
     """Shows the steps on standard output as they are made: wrapped to the width of a terminal, or one line
     each elsewhere. Main thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: tuple[str, ...]) -> None:
+        self._names = (*steps, "the end")
         self._console = Console(highlight=False)
-        self._waiting = self._console.status(f"{STEPS[0]} …")
+        self._waiting = self._console.status(f"{steps[0]} …")
 
     def __enter__(self) -> _Shown:
         if self._console.is_terminal:
@@ -356,7 +386,7 @@ class _Shown:
         self.line(_WORDS.get(step.status, step.status), step.name, step.found + took, _STYLES[step.status])
         for text in step.advice:
             self.line("", "", f"→ {text}", "")
-        next_step = [*STEPS, "the end"][STEPS.index(step.name) + 1]
+        next_step = self._names[self._names.index(step.name) + 1]
         self._waiting.update(f"{next_step} …")
 
     def line(self, word: str, name: str, text: str, style: str) -> None:

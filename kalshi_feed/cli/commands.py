@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from . import demo as demonstration
-from . import recording_commands, serve, watching
+from . import recording_commands, relay_command, serve, watching
 from .access import feed_for
 from .asking import rest_beside
 from .checking import check
@@ -30,6 +30,7 @@ from .options import (
     seconds_option,
     wanted,
 )
+from .relay_demo import RelaySummary, run_relay_demo
 from .rolling import RollingSummary, run_rolling
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def group() -> None:
       kalshi-feed replay game.ndjson.gz --speed 10        the same books, gaps and reconnects again
       kalshi-feed convert game.ndjson.gz --to csv         tables of deltas, trades and the top of the book
       kalshi-feed exchange --markets 10 --rate 100        a simulated exchange for programs to connect to
+      kalshi-feed relay TICKER --to redis://localhost     one connection for many processes, over Redis
 
     Every command has its own --help. The exit code is 0 for success, 1 if the command could not be carried
     out, 2 if it makes no sense, and 141 if the pipe it printed to was closed.
@@ -124,8 +126,22 @@ def group() -> None:
     help="Show how a series is followed: markets open every 5 seconds and close 10 seconds later. Needs the "
     "extra rest.",
 )
+@click.option(
+    "--relay",
+    "is_relayed",
+    is_flag=True,
+    help="Show a relay and three consumers side by side, each in a process of its own. Needs the extra redis "
+    "and an installed redis-server, which is started for it.",
+)
 @json_option(False, "the summary. Shows no live view")
-def demo(seconds: float, demo_markets: int | None, rate: float, is_rolling: bool, as_json: bool) -> None:
+def demo(
+    seconds: float,
+    demo_markets: int | None,
+    rate: float,
+    is_rolling: bool,
+    is_relayed: bool,
+    as_json: bool,
+) -> None:
     """Run a simulated exchange and a feed connected to it, over TLS with a signed handshake; no key needed.
 
     Shows the live books, and ends with a summary that compares every book with the exchange's own. The exit
@@ -135,11 +151,16 @@ def demo(seconds: float, demo_markets: int | None, rate: float, is_rolling: bool
     Examples:
       kalshi-feed demo
       kalshi-feed demo --series
+      kalshi-feed demo --relay
       kalshi-feed demo --markets 50 --rate 2000 --seconds 600
       kalshi-feed demo --seconds 5 --json
     """
-    summary: Summary | RollingSummary
-    if is_rolling:
+    refuse_both("--series", "--relay", is_rolling and is_relayed)
+    summary: Summary | RollingSummary | RelaySummary
+    if is_relayed:
+        with reporting_errors(), _exchange(demo_markets or 5, rate) as exchange:
+            summary = run_relay_demo(exchange, seconds, view=not as_json)
+    elif is_rolling:
         markets = demo_markets or 2
         with reporting_errors(), _exchange(0, 0.0) as exchange:
             summary = run_rolling(exchange, seconds, markets=markets, rate=rate, view=not as_json)
@@ -173,7 +194,8 @@ def watch(
     """Show the live books and trades of markets.
 
     The key comes from the environment: KALSHI_API_KEY_ID with KALSHI_PRIVATE_KEY_PATH (a file) or
-    KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted.
+    KALSHI_PRIVATE_KEY (the PEM text itself), and KALSHI_PRIVATE_KEY_PASSWORD if the key is encrypted. Or set
+    KALSHI_RELAY=redis://… instead of a key, to watch what a relay has (see relay --help).
 
     A terminal shows the ladder of one market (the asks are the no side's bids at 1 − price), its trades, and
     a list of all markets. Tab, the arrows and 1-9 choose the market, / shows only those whose ticker
@@ -197,7 +219,9 @@ def watch(
     refuse_both("--plain", "--json", plain and as_json)
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        feed = feed_for(
+            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+        )
         rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
         watching.run(feed, subject, rest, seconds, plain=plain, as_json=as_json)
 
@@ -267,5 +291,6 @@ for _command in (
     recording_commands.record,
     recording_commands.replay,
     recording_commands.convert,
+    relay_command.relay,
 ):
     group.add_command(_command)

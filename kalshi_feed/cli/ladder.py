@@ -85,7 +85,7 @@ def _waiting(screen: Screen) -> str:
     if screen.state == "CONNECTED":
         return "waiting for its snapshot"
     if screen.state == "CONNECTING":
-        return "connecting …"
+        return screen.reason or "connecting …"
     if screen.state == "RECONNECTING":
         return f"not connected, next attempt {screen.retry}: {printable(screen.reason)}"
     return "not connected"

@@ -40,7 +40,15 @@ from .model import (
     printable,
     row_of,
 )
-from .notes import FeedEvent, clock_text, exchange_time, fill_text, note_of, other_text
+from .notes import (
+    FeedEvent,
+    clock_text,
+    exchange_time,
+    fill_text,
+    note_of,
+    other_text,
+    why_connecting,
+)
 from .subscribing import hidden_types
 from .wording import short
 
@@ -102,7 +110,8 @@ class Monitor:
         feed.on_trade(self._on_trade)
         feed.on_ticker(self._on_ticker)
         feed.on_fill(self._on_fill)
-        for other in _OTHER_TYPES - hidden_types(channels or (), follows=bool(followings)):
+        relayed = feed.stats().relay is not None
+        for other in _OTHER_TYPES - hidden_types(channels or (), follows=bool(followings), relayed=relayed):
             feed.on(other, self._on_other)
         feed.on_state(self._on_state)
         feed.on_gap(self._note)
@@ -151,7 +160,7 @@ class Monitor:
             else f"{self.title}  {clock_text(self.feed, None)}",
             state=stats.state.value,
             retry=self._retry_text() if stats.state is FeedState.RECONNECTING else "",
-            reason=self._retry[0] if self._retry is not None else "",
+            reason=self._retry[0] if self._retry is not None else why_connecting(self.feed),
             elapsed=self.elapsed,
             ladder=None if chosen is None else self._ladder(chosen, room.depth, now),
             selected=selected,

@@ -25,6 +25,7 @@ __all__ = [
     "other_text",
     "time_text",
     "trade_text",
+    "why_connecting",
 ]
 
 FeedEvent = StateChange | Gap | GapFilled | Lagged | MarketChange | FeedFault
@@ -34,6 +35,14 @@ FeedEvent = StateChange | Gap | GapFilled | Lagged | MarketChange | FeedFault
 _FIRST = ("index_id", "underlying_ticker", "event_ticker", "event_type", "status", "outcome_side")
 _LONGEST = 300  # characters shown of a message with many fields
 _LEAST_SKEW = 2.0  # seconds by which a clock may be off: the exchange's time comes in whole ones
+
+
+def why_connecting(feed: KalshiFeed) -> str:
+    """Why a relay's consumer is still CONNECTING: "no relay 'main' writes to …"; "" for any other feed."""
+    if feed.state is not FeedState.CONNECTING or feed.stats().relay is None:
+        return ""
+    reasons = feed.health().reasons
+    return printable(reasons[0].partition(": ")[2]) if reasons else ""
 
 
 def note_of(event: FeedEvent) -> tuple[str, str]:

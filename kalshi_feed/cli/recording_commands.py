@@ -17,7 +17,7 @@ from ..feed import KalshiFeed
 from ..recording.tables import Converter
 from . import recordings, storing
 from .access import feed_for
-from .asking import rest_for
+from .asking import rest_beside
 from .errors import Failed, reporting_errors
 from .options import (
     POSITIVE,
@@ -30,7 +30,7 @@ from .options import (
     wanted,
 )
 
-__all__ = ["convert", "record", "replay"]
+__all__ = ["convert", "print_summary", "record", "replay"]
 
 
 def _speed(context: click.Context, parameter: click.Parameter, text: str) -> float | Literal["max"]:
@@ -133,8 +133,12 @@ def record(
         raise click.UsageError("--rest-url needs --series or --event: nothing else is asked over REST")
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
-        feed = feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
-        rest = rest_for(env=env, url=url, rest_url=rest_url, ca_file=ca_file) if subject.follows else None
+        feed = feed_for(
+            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+        )
+        rest = None
+        if subject.follows:
+            rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
         if store is not None:
             summary = storing.store(feed, subject, rest, store, seconds=seconds, quiet=as_json)
         elif output is not None:
@@ -148,7 +152,7 @@ def record(
                 seconds=seconds,
                 quiet=as_json,
             )
-    _print(summary, as_json)
+    print_summary(summary, as_json)
     if any(summary.get(name) for name in ("missed", "unwritten", "dropped")):
         sys.exit(1)
 
@@ -203,9 +207,9 @@ def replay(
         view = speed != "max" and not plain and not as_json and sys.stdout.isatty()
         summary = recordings.replay(feed, plain=plain, as_json=as_json, view=view)
     if as_json:
-        _print({"type": "feed_summary"} | summary, as_json)
+        print_summary({"type": "feed_summary"} | summary, as_json)
     elif not plain:
-        _print(summary, as_json)
+        print_summary(summary, as_json)
 
 
 @click.command(short_help="Turn a recording into Parquet or CSV tables.")
@@ -253,7 +257,7 @@ def convert(
             summary = recordings.convert(converter, quiet=as_json)
         except OSError as error:
             raise Failed(f"the tables cannot be written: {error.strerror or error}") from error
-    _print(summary, as_json)
+    print_summary(summary, as_json)
 
 
 def _named(files: tuple[str, ...]) -> str | tuple[str, ...]:
@@ -261,5 +265,6 @@ def _named(files: tuple[str, ...]) -> str | tuple[str, ...]:
     return files[0] if len(files) == 1 else files
 
 
-def _print(summary: dict[str, Any], as_json: bool) -> None:
+def print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    """Print what a command has done: one JSON object, or lines for people."""
     click.echo(json.dumps(summary) if as_json else "\n".join(recordings.lines_of(summary)))

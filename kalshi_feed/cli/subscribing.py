@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
@@ -40,8 +41,9 @@ class Subject:
         return bool(self.series or self.events)
 
 
-def subscribe(feed: KalshiFeed, subject: Subject) -> tuple[Subscription, ...]:
-    """Subscribe to the channels for the markets that were given by name.
+def subscribe(feed: KalshiFeed, subject: Subject, *, whole: bool = False) -> tuple[Subscription, ...]:
+    """Subscribe to the channels for the markets that were given by name; ``whole``: if there are none, to all
+    that a channel has.
 
     The channels of reference prices have no markets, and send nothing until they are asked for an index: they
     are asked for all of theirs. Raises ConfigurationError.
@@ -55,7 +57,7 @@ def subscribe(feed: KalshiFeed, subject: Subject) -> tuple[Subscription, ...]:
             indexes.append(channel)
         elif selectors == ("underlying_tickers",):
             underlyings.append(channel)
-        elif subject.market_tickers or not _has_markets(channel):
+        elif subject.market_tickers or whole or not _has_markets(channel):
             others.append(channel)
     made = []
     if others:
@@ -81,9 +83,12 @@ def follow(feed: KalshiFeed, subject: Subject, rest: Rest | None, **times: float
     )
 
 
-def hidden_types(channels: Sequence[str], *, follows: bool) -> frozenset[str]:
+def hidden_types(channels: Sequence[str], *, follows: bool, relayed: bool = False) -> frozenset[str]:
     """The types of message that no one asked for: following subscribes to the lifecycle of all markets of the
-    exchange."""
+    exchange; a relay's consumer (``relayed``) gets what others have asked for, too."""
+    if relayed:
+        others = (rule.types for name, rule in CHANNELS_BY_NAME.items() if name not in channels)
+        return frozenset(chain.from_iterable(others))
     hides = follows and _LIFECYCLE not in channels
     return frozenset(CHANNELS_BY_NAME[_LIFECYCLE].types if hides else ())
 

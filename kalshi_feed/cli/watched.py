@@ -64,6 +64,7 @@ class Watched:
         """Raise the feed's fatal error, a refusal, or Failed if the exchange knows nothing of what was
         asked for."""
         raise_failure(self._feed)
+        self._first.look()
         raise_refusal(self._subscriptions)
         self.unknown.look()
         self.followed.look()

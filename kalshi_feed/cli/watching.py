@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from ..feed import KalshiFeed
+from ..following import Following
 from ..messages import Message, OrderbookDelta, OrderbookSnapshot
 from .changes import event_json, event_text, message_json, message_text
 from .descriptions import Descriptions
@@ -51,8 +52,11 @@ def run(
     followings = watched.followed.followings
     try:
         if not draws:
-            hides = hidden_types(subject.channels, follows=subject.follows)
-            printer = ChangePrinter(feed, as_json=as_json, hides=hides)
+            relayed = feed.stats().relay is not None
+            hides = hidden_types(subject.channels, follows=subject.follows, relayed=relayed)
+            printer = ChangePrinter(
+                feed, as_json=as_json, hides=hides, only=_markets_of(subject, followings) if relayed else None
+            )
             with quiet_log(), feed, contextlib.closing(watched):
                 printer.wait(seconds, watched.look)
         else:
@@ -76,14 +80,29 @@ def run(
     watched.check()
 
 
+def _markets_of(subject: Subject, followings: Sequence[Following]) -> Callable[[str], bool]:
+    """Whether a market was asked for: a relay's consumer also gets those of others."""
+    named = frozenset(subject.market_tickers)
+    return lambda ticker: ticker in named or any(ticker in one.market_tickers for one in followings)
+
+
 class ChangePrinter:
     """Prints one line per message and event on standard output, except for messages of the types it
-    ``hides``. The thread that runs callbacks prints; the main thread waits."""
+    ``hides``, and of markets other than those that ``only`` is true for. The thread that runs callbacks
+    prints; the main thread waits."""
 
-    def __init__(self, feed: KalshiFeed, *, as_json: bool = False, hides: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        feed: KalshiFeed,
+        *,
+        as_json: bool = False,
+        hides: Collection[str] = (),
+        only: Callable[[str], bool] | None = None,
+    ) -> None:
         self._feed = feed
         self._as_json = as_json
         self._hides = hides
+        self._only = only
         self._broken: Exception | None = None
         self._ended = threading.Event()
         feed.on_message(self._message)
@@ -110,7 +129,7 @@ class ChangePrinter:
             raise self._broken
 
     def _message(self, message: Message) -> None:
-        if message.type in self._hides:
+        if message.type in self._hides or self._is_others(message.market_ticker):
             return
         changed = isinstance(message, (OrderbookDelta, OrderbookSnapshot))
         book = self._feed.book(message.market_ticker).view() if changed and message.market_ticker else None
@@ -118,6 +137,9 @@ class ChangePrinter:
             self._print(message_json(message, book))
         else:
             self._print(message_text(message, book, clock_text(self._feed, message.time)))
+
+    def _is_others(self, market_ticker: str | None) -> bool:
+        return self._only is not None and market_ticker is not None and not self._only(market_ticker)
 
     def _event(self, event: FeedEvent) -> None:
         feed = self._feed

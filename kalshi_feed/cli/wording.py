@@ -12,7 +12,8 @@ from ..errors import ConfigurationError, KalshiFeedError, RestError, TLSError
 
 __all__ = ["in_own_terms", "short"]
 
-_OPTIONS: Final = {"url": "--url", "at": "--at", "until": "--until"}  # by the arguments they are passed as
+# by the arguments they are passed as
+_OPTIONS: Final = {"url": "--url", "at": "--at", "until": "--until", "allow": "--allow"}
 _TRUST: Final = "--ca-file FILE trusts the certificates in FILE"
 _URL: Final = re.compile(r"\b(https?|wss?)://\S+?(:? |$)")
 _DOING: Final = re.compile(r"^[^;:]{1,80} failed: ")

@@ -1,7 +1,8 @@
 """Which exchange the environment names: KALSHI_URL, KALSHI_REST_URL, KALSHI_ENV and KALSHI_CA_FILE.
 
 Owns the meaning of these variables, for from_env(), the command line, Flask and the samples alike. An empty
-variable counts as unset. Thread-safe: functions only.
+variable counts as unset. KALSHI_RELAY takes the place of all of them (relay/environment.py). Thread-safe:
+functions only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "EXCHANGE_VARIABLES",
     "PRODUCTION_REST_URL",
     "PRODUCTION_URL",
+    "RELAY_VARIABLE",
     "REST_VARIABLE",
     "checked_url",
     "exchange_context",
@@ -34,6 +36,7 @@ PRODUCTION_REST_URL: Final = "https://external-api.kalshi.com/trade-api/v2"  # P
 DEMO_REST_URL: Final = "https://external-api.demo.kalshi.co/trade-api/v2"
 EXCHANGE_VARIABLES: Final = ("KALSHI_URL", "KALSHI_ENV")  # either is enough; the first wins
 REST_VARIABLE: Final = "KALSHI_REST_URL"
+RELAY_VARIABLE: Final = "KALSHI_RELAY"
 _CA_VARIABLE: Final = "KALSHI_CA_FILE"
 _URLS: Final = {"production": PRODUCTION_URL, "demo": DEMO_URL}
 # by the feed's host and port

@@ -1,4 +1,4 @@
-"""A feed's metrics for Prometheus: a collector that follows prometheus_client's conventions.
+"""A feed's and a relay's metrics for Prometheus: collectors that follow prometheus_client's conventions.
 
     from prometheus_client import start_http_server
     from kalshi_feed.contrib.prometheus import FeedCollector
@@ -6,9 +6,9 @@
     FeedCollector(feed)
     start_http_server(9464)  # http://…:9464/metrics
 
-Needs the extra ``prometheus`` (prometheus-client). Owns the metrics' names. It reads feed.stats(),
-feed.health() and feed.books during a scrape only: between scrapes it costs nothing, and it holds none of the
-feed's locks for long.
+A relay's program adds RelayCollector(relay). Needs the extra ``prometheus`` (prometheus-client). Owns the
+metrics' names. It reads feed.stats(), feed.health(), feed.books and relay.stats() during a scrape only:
+between scrapes it costs nothing, and it holds none of the feed's locks for long.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from prometheus_client.registry import Collector
 
 from .. import BookStatus, FeedState, FeedStats, Health, KalshiFeed, KalshiFeedError, __version__
 from ..messages import MESSAGE_TYPES
+from ..relay import Relay, RelayStats
 
-__all__ = ["FeedCollector"]
+__all__ = ["FeedCollector", "RelayCollector"]
 
 M = TypeVar("M", bound=Metric)
 _TYPES: Final = frozenset((*MESSAGE_TYPES, "unreadable"))
 _HEALTH: Final = ("ok", "degraded", "down")
+_RELAY_STATES: Final = ("idle", "waiting", "writing", "ended")
 
 
 class FeedCollector(Collector):
@@ -84,11 +86,79 @@ class FeedCollector(Collector):
         yield from metrics.all
 
 
-class _Metrics:
+class RelayCollector(Collector):
+    """The metrics of a relay, or of several; registers itself. Thread-safe.
+
+    ``relays``: a Relay (its ``relay`` label is its name), or a mapping of other names to Relays.
+    ``registry``: where to register; None: nowhere. Its feed's metrics are FeedCollector's. Raises ValueError
+    if the registry already has a RelayCollector, and TypeError for anything that is not a Relay.
+    """
+
+    def __init__(
+        self, relays: Relay | Mapping[str, Relay], *, registry: CollectorRegistry | None = REGISTRY
+    ) -> None:
+        found: Mapping[str, Relay] = relays if isinstance(relays, Mapping) else {"": relays}
+        for relay in found.values():
+            if not isinstance(relay, Relay):
+                raise TypeError(
+                    "RelayCollector takes a Relay, or a mapping of names to Relays, not "
+                    f"{type(relay).__name__}"
+                )
+        self._relays = {name or relay.name: relay for name, relay in found.items()}
+        if registry is not None:
+            registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics without values, for the registry."""
+        return _RelayMetrics().all
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        metrics = _RelayMetrics()
+        for name, relay in self._relays.items():
+            metrics.add(name, relay.stats())
+        yield from metrics.all
+
+
+class _Families:
     """The metric families of one scrape. Not thread-safe; the scrape owns it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str, label: str) -> None:
         self.all: list[Metric] = []
+        self._prefix = prefix
+        self._label = label
+
+    def _family(self, family: M) -> M:
+        self.all.append(family)
+        return family
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> CounterMetricFamily:
+        return self._family(
+            CounterMetricFamily(
+                f"{self._prefix}_{name}", documentation, unit=_unit(name), labels=[self._label, *labels]
+            )
+        )
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+        return self._family(
+            GaugeMetricFamily(
+                f"{self._prefix}_{name}", documentation, unit=_unit(name), labels=[self._label, *labels]
+            )
+        )
+
+    def _summary(self, name: str, documentation: str) -> SummaryMetricFamily:
+        return self._family(
+            SummaryMetricFamily(
+                f"{self._prefix}_{name}", documentation, unit=_unit(name), labels=[self._label]
+            )
+        )
+
+
+class _Metrics(_Families):
+    """The families of feeds. Not thread-safe; the scrape owns it."""
+
+    def __init__(self) -> None:
+        super().__init__("kalshi_feed", "feed")
         self._info = self._family(
             InfoMetricFamily("kalshi_feed", "The version of kalshi_feed.", {"version": __version__})
         )
@@ -131,16 +201,20 @@ class _Metrics:
         self._skew = self._gauge(
             "clock_skew_seconds", "This machine's clock minus the exchange's; absent while unknown."
         )
+        self._relay_entries = self._counter("relay_entries", "Entries read from a relay; of consumers only.")
+        self._relay_holes = self._counter("relay_holes", "Times entries of a relay were missing.")
+        self._relay_bootstraps = self._counter(
+            "relay_bootstraps", "Times a consumer began with a relay's checkpoint."
+        )
+        self._relay_lag = self._gauge(
+            "relay_lag_seconds", "By how much the last entry came later than the quickest one lately."
+        )
         self._processing = self._summary(
             "processing_latency_seconds", "From the socket's read to the callback, last 1 to 2 min."
         )
         self._exchange = self._summary(
             "exchange_latency_seconds", "From the exchange's timestamp to the read, last 1 to 2 min."
         )
-
-    def _family(self, family: M) -> M:
-        self.all.append(family)
-        return family
 
     def add(self, feed: str, health: Health, stats: FeedStats, books: Mapping[BookStatus, int]) -> None:
         """Add one feed's samples."""
@@ -173,6 +247,11 @@ class _Metrics:
             stats.connected_since.timestamp() if stats.connected_since is not None else None,
         )
         _add_known(self._skew, label, stats.clock_skew)
+        if (relay := stats.relay) is not None:
+            self._relay_entries.add_metric(label, relay.entries)
+            self._relay_holes.add_metric(label, relay.holes)
+            self._relay_bootstraps.add_metric(label, relay.bootstraps)
+            self._relay_lag.add_metric(label, relay.lag)
         for summary, quantiles in (
             (self._processing, {"0.5": stats.processing_latency_p50, "0.99": stats.processing_latency_p99}),
             (self._exchange, {"0.5": stats.exchange_latency_p50, "0.99": stats.exchange_latency_p99}),
@@ -181,24 +260,45 @@ class _Metrics:
                 if value is not None:
                     summary.add_sample(summary.name, {"feed": feed, "quantile": quantile}, value)
 
-    def _counter(self, name: str, documentation: str, *labels: str) -> CounterMetricFamily:
-        return self._family(
-            CounterMetricFamily(
-                f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]
-            )
-        )
 
-    def _gauge(self, name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
-        return self._family(
-            GaugeMetricFamily(
-                f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed", *labels]
-            )
-        )
+class _RelayMetrics(_Families):
+    """The families of relays. Not thread-safe; the scrape owns it."""
 
-    def _summary(self, name: str, documentation: str) -> SummaryMetricFamily:
-        return self._family(
-            SummaryMetricFamily(f"kalshi_feed_{name}", documentation, unit=_unit(name), labels=["feed"])
+    def __init__(self) -> None:
+        super().__init__("kalshi_relay", "relay")
+        self._state = self._family(
+            StateSetMetricFamily("kalshi_relay_state", "What the relay does.", labels=["relay"])
         )
+        self._connected = self._gauge("redis_connected", "1 if Redis could be reached at the last try.")
+        self._counts = {
+            "entries": self._counter("entries", "Entries written to Redis."),
+            "bytes": self._counter("bytes", "Bytes of these entries."),
+            "checkpoints": self._counter("checkpoints", "Checkpoints written."),
+            "missed": self._counter("missed", "Messages lost because Redis was away or slow for too long."),
+            "losses": self._counter("losses", "Times messages were lost."),
+            "errors": self._counter("errors", "Calls to Redis that failed."),
+            "refused": self._counter("refused", "Wishes of consumers that were refused."),
+            "ignored": self._counter("ignored", "Messages on the stream of wishes that were no consumer's."),
+        }
+        self._levels = {
+            "backlog": self._gauge("backlog_entries", "Entries that wait to be written."),
+            "backlog_bytes": self._gauge("backlog_bytes", "Bytes that wait to be written."),
+            "late": self._gauge("late_seconds", "From the newest entry's time to its writing."),
+            "kept": self._gauge("kept_entries", "How many entries the stream keeps."),
+            "checkpoint_bytes": self._gauge("checkpoint_bytes", "Size of the last checkpoint."),
+            "consumers": self._gauge("consumers", "Consumers with a lease."),
+            "keys": self._gauge("wanted_keys", "Markets and other keys that they want, on all channels."),
+            "follows": self._gauge("follows", "Series and events that they follow."),
+        }
+
+    def add(self, relay: str, stats: RelayStats) -> None:
+        """Add one relay's samples."""
+        label = [relay]
+        self._state.add_metric(label, {state: state == stats.state for state in _RELAY_STATES})
+        self._connected.add_metric(label, float(stats.is_connected))
+        for counts in (self._counts, self._levels):
+            for name, family in counts.items():
+                family.add_metric(label, getattr(stats, name))
 
 
 def _unit(name: str) -> str:

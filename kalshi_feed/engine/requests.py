@@ -308,6 +308,14 @@ class UserRequests:
             else ()
         )
 
+    def shown_books(self) -> tuple[str, ...]:
+        """The markets of ``feed.books``."""
+        return self.wanted_books()
+
+    def shows_book(self, market_ticker: str) -> bool:
+        """Whether the market's book is in ``feed.books``."""
+        return self.wanted.wants_book(market_ticker)
+
     def open_book_locked(self, market_ticker: str) -> None:
         """A book is wanted: it is PENDING until its snapshot comes."""
         book = self._store.book_locked(market_ticker)

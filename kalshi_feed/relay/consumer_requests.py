@@ -61,6 +61,18 @@ class ConsumerRequests(ReplayRequests):
 
     # -- requests --------------------------------------------------------------------------------------------
 
+    def shown_books(self) -> tuple[str, ...]:
+        """Those that the relay has, and those that users here have subscribed to, which it will have."""
+        return tuple(dict.fromkeys((*super().shown_books(), *self.look(self._own_books_locked))))
+
+    def _own_books_locked(self) -> tuple[str, ...]:
+        channel = self._users.channels.get(BOOK_CHANNEL)
+        return () if channel is None else tuple(channel.holders)
+
+    def shows_book(self, market_ticker: str) -> bool:
+        """See shown_books()."""
+        return super().shows_book(market_ticker) or self._users.wants_book(market_ticker)
+
     def own_wants(self) -> tuple[Want, ...]:
         """What users here have subscribed to."""
         return self.look(lambda: tuple(self._users.wants))

@@ -1,13 +1,13 @@
 """The exchange's channels: their names, the filters they take, and the likely intent behind a wrong name.
 
-Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's names. Thread-safe: pure
-functions and constants.
+Owns the table of PROTOCOL.md section 2 and the checks of a subscribe call's names and options. Thread-safe:
+pure functions and constants.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ __all__ = [
     "Channel",
     "advice_on",
     "channel_names",
+    "check_options",
     "is_message_type",
     "is_name",
     "names",
@@ -39,7 +40,8 @@ class Channel:
     """One channel's rules.
 
     ``types`` are the wire types of its messages, ``selectors`` the subscribe parameters that can filter it,
-    and ``options`` the channel-wide subscribe parameters.
+    and ``options`` the channel-wide subscribe parameters. ``is_account``: its messages are about the key's
+    own account, not about the markets.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Channel:
     filter_required: bool = False
     sequenced: bool = True
     options: tuple[str, ...] = ()
+    is_account: bool = False
 
 
 _TICKERS = ("market_tickers",)
@@ -70,13 +73,18 @@ CHANNELS: Final[dict[str, Channel]] = {
             options=("send_initial_snapshot",),
         ),
         Channel("trade", ("trade",), _TICKERS),
-        Channel("fill", ("fill",), _TICKERS, sequenced=False),
-        Channel("user_orders", ("user_order",), _TICKERS, sequenced=False),
-        Channel("market_positions", ("market_position",), _TICKERS, sequenced=False),
+        Channel("fill", ("fill",), _TICKERS, sequenced=False, is_account=True),
+        Channel("user_orders", ("user_order",), _TICKERS, sequenced=False, is_account=True),
+        Channel("market_positions", ("market_position",), _TICKERS, sequenced=False, is_account=True),
         Channel("market_lifecycle_v2", ("market_lifecycle_v2", "event_lifecycle", "event_fee_update")),
         Channel("multivariate_market_lifecycle", ("multivariate_market_lifecycle",)),
-        Channel("order_group_updates", ("order_group_updates",)),
-        Channel("communications", _COMMUNICATIONS, options=("user_filter", "shard_factor", "shard_key")),
+        Channel("order_group_updates", ("order_group_updates",), is_account=True),
+        Channel(
+            "communications",
+            _COMMUNICATIONS,
+            options=("user_filter", "shard_factor", "shard_key"),
+            is_account=True,
+        ),
         Channel("cfbenchmarks_value", ("cfbenchmarks_value", "cfbenchmarks_value_indexlist"), ("index_ids",)),
         Channel(
             "cfbenchmarks_value_5hz",
@@ -198,3 +206,21 @@ def _nearest(name: str) -> str:
     near = difflib.get_close_matches(name, CHANNELS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? The" if near else "the"
     return f"{hint} channels are {', '.join(CHANNELS)}"
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse what the exchange answers with errors 1, 11 and 19 to 22 (PROTOCOL.md 3.1): raises
+    ConfigurationError."""
+    for name in ("send_initial_snapshot", "skip_ticker_ack"):
+        if not isinstance(options.get(name, False), bool):
+            raise ConfigurationError(f"{name} must be True or False, not {options[name]!r}")
+    if options.get("user_filter", "") not in ("", "self"):
+        raise ConfigurationError(f"user_filter must be 'self' or '', not {options['user_filter']!r}")
+    factor = options.get("shard_factor", 1)
+    if type(factor) is not int or not 1 <= factor <= 100:
+        raise ConfigurationError(f"shard_factor must be a whole number from 1 to 100, not {factor!r}")
+    key = options.get("shard_key", 0)
+    if "shard_key" in options and "shard_factor" not in options:
+        raise ConfigurationError("shard_key needs shard_factor, the number of parts the stream is split into")
+    if type(key) is not int or not 0 <= key < factor:
+        raise ConfigurationError(f"shard_key must be a whole number from 0 to {factor - 1}, not {key!r}")

@@ -37,6 +37,10 @@ class FeedExtension:
     KALSHI_EVENTS (followed, see KalshiFeed.follow(); need the extra ``rest``) and KALSHI_CHANNELS.
     ``feed_arguments`` are further arguments of KalshiFeed, such as ``workers=4``.
 
+    KALSHI_RELAY=redis://… takes the place of key and exchange: then each process's feed is a consumer of that
+    relay (extra ``redis``). KALSHI_RELAY_NAME, KALSHI_RELAY_PASSWORD or KALSHI_RELAY_PASSWORD_FILE, and
+    KALSHI_RELAY_CA_FILE belong to it.
+
     No thread is started before the process's first request: the debug reloader's parent and gunicorn's master
     (with or without --preload) hold no feed, and every worker has its own. It is closed when the interpreter
     exits. Thread-safe.
@@ -110,12 +114,13 @@ class _FeedOfApp:
     def _bare(self) -> tuple[KalshiFeed, Rest | None]:
         """A feed with the configured arguments and subscriptions, not started, and its Rest."""
         settings = self._settings
-        arguments = {**settings.feed, **self._arguments}
-        feed = KalshiFeed(**arguments)
+        feed = settings.make_feed(self._arguments)
         is_following = bool(settings.series or settings.events)
         if settings.channels and (settings.market_tickers or not is_following):
             feed.subscribe(settings.channels, settings.market_tickers or None)
-        rest = _rest(settings, arguments) if is_following else None
+        rest = None
+        if is_following and settings.feed is not None:  # a consumer's relay asks for the markets
+            rest = _rest(settings, {**settings.feed, **self._arguments})
         try:
             name = "KALSHI_SERIES"
             for series in settings.series:
