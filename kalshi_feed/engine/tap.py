@@ -66,8 +66,11 @@ class Tap(Protocol):
     def released(self, now: float) -> None:
         """The trades that are held back are delivered now, because the time is up or the feed ends."""
 
+    def skip(self) -> None:
+        """Ignore what comes until renewed(): a relay's consumer catches up after a hole."""
+
     def renewed(self, now: float) -> None:
-        """A fresh session takes over after a bug; called after lost()."""
+        """The session was replaced: by a fresh one after a bug, called after lost(), or by a relay's."""
 
     def end(self, now: float) -> None:
         """The feed was closed or has failed; the recording ends by itself."""

@@ -30,6 +30,7 @@ from .lines import (
     filled_line,
     learned_line,
 )
+from .player import ReplayClock
 
 __all__ = [
     "CheckpointItem",
@@ -157,6 +158,9 @@ class RecordingQueue:
         self._engine = engine
         self._on_end = on_end
         self._join = join
+        clock = engine.store.clock
+        # the clock of a feed whose inputs bring their time along; None: it is this machine's
+        self._clock = clock if isinstance(clock, ReplayClock) else None
         self._queue: deque[Item] = deque()
         self._queued = 0  # bytes ever queued; minus _taken, that is what is waiting
         self._taken = 0  # bytes ever taken out; written by the writer alone
@@ -167,6 +171,7 @@ class RecordingQueue:
         self.missed = 0  # messages lost, here or because they could not be written
         self._missed_before = 0  # the value of ``missed`` at the last checkpoint
         self._was_cut = False  # whether anything was lost since the last checkpoint
+        self.skips = False  # see skip()
         self.ended = False
 
     def pop(self) -> Item | None:
@@ -184,13 +189,13 @@ class RecordingQueue:
             self._engine, self._numbers, self.missed - self._missed_before, cut=self._was_cut
         )
         self._missed_before = self.missed
-        now = time.monotonic()
+        now = self._time()
         if new_part:
-            self._clock_offset_ns = read_clocks().wall_offset_ns
+            self._clock_offset_ns = self._wall_offset_ns()
         else:
             self._look_at_clocks(now)
         self._queue.append(CheckpointItem(now, copy, new_part, self._clock_offset_ns))
-        self.accepts, self._was_cut = True, False
+        self.accepts, self._was_cut, self.skips = True, False, False
 
     def lose_locked(self, messages: int) -> None:
         """The writer lost inputs with this many messages: accept nothing more until the next checkpoint."""
@@ -203,7 +208,7 @@ class RecordingQueue:
         """Queue what a turn of the reader received."""
         self._now = now
         self._look_at_clocks(now)
-        if not self._add(TurnItem(now, payloads, reading)):
+        if not self._add(TurnItem(now, payloads, reading)) and not self.skips:
             self.missed += len(payloads)
 
     def sent(self, commands: Sequence[bytes]) -> None:
@@ -228,7 +233,7 @@ class RecordingQueue:
             wish = WishLine(change.kind, number=self._numbers.of(want), words=words, serial=change.serial)
             if change.kind == "unsubscribe":
                 self._numbers.forget(want)
-        now = time.monotonic()
+        now = self._time()
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(wish=wish)))
 
@@ -246,7 +251,7 @@ class RecordingQueue:
 
     def learned(self, market: Market, change: MarketStep | None) -> None:
         """Queue what is known about a market."""
-        now = time.monotonic()
+        now = self._time()
         self._look_at_clocks(now)
         self._add(LearnedItem(now, market, change))
 
@@ -266,6 +271,10 @@ class RecordingQueue:
         """Queue that trades which were held back are delivered."""
         self._look_at_clocks(now)
         self._add(LineItem(now, Line(released=True)))
+
+    def skip(self) -> None:
+        """Accept nothing until renewed(): what comes next is no news."""
+        self.accepts, self._was_cut, self.skips = False, True, True
 
     def renewed(self, now: float) -> None:
         """A fresh session took over after a bug: what it knows is a new checkpoint."""
@@ -296,12 +305,23 @@ class RecordingQueue:
 
     def _look_at_clocks(self, now: float) -> None:
         """If the wall clock moved against the session's, queue that before the input of ``now`` (N44)."""
-        if -_CLOCK_MOVED_NS < time.time_ns() - time.monotonic_ns() - self._clock_offset_ns < _CLOCK_MOVED_NS:
+        clock, known_ns = self._clock, self._clock_offset_ns
+        offset_ns = time.time_ns() - time.monotonic_ns() if clock is None else clock.offset_ns
+        if -_CLOCK_MOVED_NS < offset_ns - known_ns < _CLOCK_MOVED_NS:
             return
-        offset_ns = read_clocks().wall_offset_ns  # a careful look: this thread may have paused in between
+        offset_ns = self._wall_offset_ns()  # a careful look: this thread may have paused in between
         if abs(offset_ns - self._clock_offset_ns) >= _CLOCK_MOVED_NS:
             self._clock_offset_ns = offset_ns
             self._add(ClockItem(now, offset_ns))
+
+    def _time(self) -> float:
+        """The session's time."""
+        clock = self._clock
+        return time.monotonic() if clock is None else (clock.ns - clock.offset_ns) / 1e9
+
+    def _wall_offset_ns(self) -> int:
+        """How far the wall clock is ahead of the session's time, in ns."""
+        return read_clocks().wall_offset_ns if self._clock is None else self._clock.offset_ns
 
     def _add(self, item: Item) -> bool:
         size = item.size

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 from ..engine.engine import Engine, log
 from ..engine.holding import Holding
-from ..engine.tap import QUIET, Reading
-from ..events import FeedState
-from ..session.wanted import Want
+from ..engine.tap import QUIET, Reading, Tap
+from ..events import FeedState, StateChange
+from ..session.wanted import Change, Want
 from .checkpoint import Checkpoint, restore, want_of
 from .lines import ChangeLine, FilledLine, WishLine, entries_of, gap_of, market_of
 from .player import ReplayClock, moment_of
@@ -57,6 +57,16 @@ class RecordedEngine(Engine):
     def _reading(self) -> Reading:
         return self._turn_reading
 
+    def record(self, tap: Tap) -> None:
+        """Record what this session takes in, and so not what its own users request."""
+        with self.store.lock:
+            super().record(tap)
+            self.requests.tap, self._recorded.tap = None, tap
+
+    def _end_tap_locked(self) -> None:
+        super()._end_tap_locked()
+        self._recorded.tap = None
+
     @abstractmethod
     def _turn(self, turn: Turn, now: float) -> None:
         """Take what one turn of the reader received."""
@@ -76,8 +86,11 @@ class RecordedEngine(Engine):
         elif isinstance(record, Lost):
             self._lost(record, now)
         elif isinstance(record, Learned):
+            market = market_of(record.learned)
             with self.store.change():
-                self.learn_locked(market_of(record.learned), record.learned.change)
+                if self.tap is not None:
+                    self.tap.learned(market, record.learned.change)
+                self.learn_locked(market, record.learned.change)
                 items, changed, _ = self._take_locked(now)
             self._hand_on(items, changed)
         elif isinstance(record, Filled):
@@ -90,6 +103,8 @@ class RecordedEngine(Engine):
         if self.holding is None:  # the checkpoint was lost
             self.holding = Holding(holds=False)
         with self.store.change():
+            if self.tap is not None:
+                self.tap.filled(filled.channel, entries, filled.releases, gap, now)
             self.holding.fill(self.session, now, filled.channel, entries, releases=filled.releases, event=gap)
             items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
@@ -120,6 +135,8 @@ class RecordedEngine(Engine):
         elif wish.do == "list_subscriptions":
             with self.store.lock:
                 self.wanted.lists.append([])
+                if self.tap is not None:
+                    self.tap.wish(Change("list_subscriptions"))
         elif wish.do == "reopen_books":
             with self.store.lock:
                 recorded.reopen_books_locked()
@@ -162,6 +179,8 @@ class RecordedEngine(Engine):
             self._connected_locked(change, now)
             if change.next_id is not None:
                 self.session.next_id = change.next_id
+            if self.tap is not None:
+                self.tap.connected(now, _state_change(FeedState.CONNECTED, change), change.clock_skew)
             self.session.connected(now)
 
     def _connected_locked(self, change: ChangeLine, now: float) -> None:
@@ -180,6 +199,8 @@ class RecordedEngine(Engine):
                 self.holding.lost(self.session, now)
             self.session.disconnected(now)
             items, changed, _ = self._take_locked(now)
+            if self.tap is not None:
+                self.tap.lost(now, _state_change(FeedState.RECONNECTING, record.change))
             self._lost_locked(record.change)
         self._hand_on(items, changed)
 
@@ -201,6 +222,18 @@ class RecordedEngine(Engine):
             self.session.output.fault(self._KIND, text, now)
             items, changed, _ = self._take_locked(now)
         self._hand_on(items, changed)
+
+
+def _state_change(state: FeedState, change: ChangeLine) -> StateChange:
+    return StateChange(
+        state,
+        state,
+        change.reason,
+        change.attempt,
+        change.delay,
+        _moment_of(change.gap_started_ns),
+        _moment_of(change.gap_ended_ns),
+    )
 
 
 def _moment_of(ns: int | None) -> datetime | None:

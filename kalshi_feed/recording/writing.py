@@ -286,7 +286,7 @@ class Recording:
                 self._report(
                     f"the recording continues in {self._sink.path}; {self.missed} messages were lost so far"
                 )
-        elif self._sink is not None:
+        elif self._sink is not None and fresh.copy.session.missed:
             self._report(
                 f"the recording {self._sink.path} could not be written fast enough: {self.missed} messages "
                 "were lost so far"
@@ -322,7 +322,7 @@ class Recording:
         if self._sink is None:
             if now >= self._retry_at:
                 self._fresh_start(new_part=True)
-        elif not self._intake.accepts:
+        elif not self._intake.accepts and not self._intake.skips:
             self._fresh_start(new_part=False)
         elif self._is_full(now) and not self._rotating:
             self._rotating = True

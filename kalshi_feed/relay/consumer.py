@@ -31,7 +31,7 @@ from ..connection.redaction import detach
 from ..engine.engine import log
 from ..engine.tap import QUIET
 from ..errors import ConfigurationError, ConnectionLost, RelayError
-from ..events import Event, FeedFault, FeedState
+from ..events import Event, FeedFault, FeedState, StateChange
 from ..messages import Message
 from ..recording.checkpoint import Checkpoint
 from ..recording.lines import ChangeLine
@@ -213,6 +213,8 @@ class ConsumerEngine(RecordedEngine):
         """From here on, and until the session is current, callbacks hear nothing."""
         with self.store.lock:
             self._is_silent = True
+            if self.tap is not None:
+                self.tap.skip()
             if generation != self._generation:
                 self._generation = generation
                 self.clock.restart()
@@ -385,7 +387,8 @@ class ConsumerEngine(RecordedEngine):
         self._pause = _FIRST_PAUSE
         with self.store.change():
             changed: dict[str, object] = dict.fromkeys(self.store.show_live_as_locked(None))
-            if self._is_silent:
+            was_silent = self._is_silent
+            if was_silent:
                 self._is_silent = False
                 changed.update(dict.fromkeys(self.requests.wanted_books_locked()))
                 changed.update(self._silent_changes)  # with the handles of books that are no longer wanted
@@ -403,6 +406,8 @@ class ConsumerEngine(RecordedEngine):
                     self._state.change(
                         FeedState.RECONNECTING, self._mirrored_why, gap_started=self._missed_since
                     )
+            if was_silent and self.tap is not None:
+                self.tap.renewed(self.clock.monotonic())
         self.requests.say_again()
         log(logging.INFO, "caught up with the %s at %s", self._relay, self.peer)
         self._hand_on([], changed)
@@ -453,7 +458,18 @@ class ConsumerEngine(RecordedEngine):
         if not self._is_silent:
             self._release(self.clock.monotonic())
             self._hand_on([], ())
+            self._end_recorded(reason)
         self._tracker.forget()
+
+    def _end_recorded(self, reason: str) -> None:
+        """In a recording of this feed, a hole is a lost connection."""
+        with self.store.lock:
+            if self.tap is not None:
+                lost = StateChange(
+                    self._state.value, FeedState.RECONNECTING, reason, gap_started=self._missed_since
+                )
+                self.tap.lost((self.clock.ns - self.clock.offset_ns) / 1e9, lost)
+                self.tap.skip()
 
     def _broken(self, text: str, error: BaseException | None) -> float:
         """Something in Redis cannot be right. Returns the pause before another try."""
