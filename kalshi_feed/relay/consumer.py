@@ -228,9 +228,9 @@ class ConsumerEngine(RecordedEngine):
             self._replace_session_locked()
 
     def _replace_session_locked(self) -> None:
-        counts = self.session.output.counts
+        old = self.session.output
         self.session = self._new_session()
-        self.session.output.counts = counts
+        self.session.output.counts, self.session.output.items = old.counts, old.items
 
     def _restored_locked(self, checkpoint: Checkpoint, now: float) -> None:
         state = checkpoint.session.state
@@ -358,7 +358,8 @@ class ConsumerEngine(RecordedEngine):
 
     def idle(self) -> None:
         """Notice a silence, and pass on what users and other threads have left. See StreamHost."""
-        if self._was_current and self._tracker.is_silent(time.monotonic()):
+        tracker = self._tracker
+        if self._was_current and tracker.position is not None and tracker.is_silent(time.monotonic()):
             self._lose(self._silent_text())
         self._look_around()
 
@@ -427,6 +428,11 @@ class ConsumerEngine(RecordedEngine):
             log(logging.WARNING, "%s; no book is LIVE until this feed has caught up", reason)
         if changed or is_news:
             self._hand_on([], changed)
+
+    def on_end(self, error: BaseException | None) -> None:
+        """End the feed. See StreamHost."""
+        self._is_silent = False
+        super().on_end(error)
 
     def out_of_reach(self, error: RelayError) -> None:
         """Redis cannot be reached. See StreamHost."""

@@ -286,9 +286,11 @@ class WishSender:
 
     def stop(self) -> None:
         """Ask the thread to end; see Companion."""
-        self._is_stopping = True
+        was_stopping, self._is_stopping = self._is_stopping, True
         self._wake.set()
-        self._client.close()
+        # a signal handler or finalizer may interrupt this very method, or the thread itself
+        if not was_stopping and ServiceThread.current() is not self._thread:
+            self._client.close()
 
     def join(self, deadline: float) -> None:
         """Wait for the end until ``deadline``; see Companion."""

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 
 from .. import greenlets
 from ..errors import RelayError
-from ..threads import FeedingThread
+from ..threads import FeedingThread, ServiceThread
 from ..waiting import Signal
-from .client import RedisClient
+from .client import RedisClient, ReplyTooLong
 from .layout import EntryId, Keys, decode_id, encode_id
 from .tracking import Tracker
 
@@ -77,11 +77,15 @@ class StreamReader(FeedingThread):
         self._is_greenlet = greenlets.thread_kind() != "thread"
         self._next_turn = 0.0  # when it is the others' turn again (time.monotonic())
         self._retry_delay = _FIRST_RETRY
+        self._at_once = _AT_ONCE
+        self._is_interrupted = False  # the connection was closed in order to end a wait
 
     def wake(self) -> None:
-        """End a wait if the thread is to end. Any thread; safe in a signal handler."""
+        """End a wait if the thread is to end. Any thread; safe in a signal handler and in a finalizer, which
+        may interrupt this very method, or the thread itself."""
         self._nap.set()
-        if self._stopping:
+        if self._stopping and not self._is_interrupted and ServiceThread.current() is not self.thread:
+            self._is_interrupted = True
             self._client.close()
 
     def _release(self) -> None:
@@ -116,10 +120,10 @@ class StreamReader(FeedingThread):
         wait = _LONGEST_WAIT
         if tracker.is_current:
             wait = min(wait, tracker.silent_at() - time.monotonic())
-        entries = self._entries(self._keys.stream, tracker.position, wait)
+        entries, is_end = self._entries(self._keys.stream, tracker.position, wait)
         if entries:
             self._give_way()
-            return self._host.take_entries(entries, is_end=len(entries) < _AT_ONCE)
+            return self._host.take_entries(entries, is_end=is_end)
         self._host.idle()
         if not tracker.is_current and not tracker.saw_end(self._end()):
             self._host.was_replaced()
@@ -130,13 +134,13 @@ class StreamReader(FeedingThread):
         end, found = self._end(), self._newest(self._keys.checkpoint)
         if found is not None:
             id = _id_of(found[0])
-            entries = self._entries(self._keys.stream, id)
+            entries, is_end = self._entries(self._keys.stream, id)
             if not entries or _id_of(entries[0][0]) == id.next:
                 delay = self._host.start_from(id, found[1])
                 if delay:
                     return delay
                 self._tracker.saw_end(end)
-                return self._host.take_entries(entries, is_end=len(entries) < _AT_ONCE) if entries else 0.0
+                return self._host.take_entries(entries, is_end=is_end) if entries else 0.0
         self._host.no_checkpoint(is_empty=found is None and end is None)
         self._entries(self._keys.checkpoint, _id_of(found[0]) if found is not None else EntryId(0, 0), 0.25)
         self._host.idle()
@@ -152,18 +156,27 @@ class StreamReader(FeedingThread):
         found: Any = self._client.run(lambda redis: redis.xrevrange(key, count=1))
         return found[0] if found else None
 
-    def _entries(self, key: str, after: EntryId, wait: float = 0.0) -> list[RawEntry]:
-        """The entries after that one; waits up to ``wait`` seconds for the first."""
-        block = max(round(wait * 1000), 1) if wait else None
-        found: Any = self._client.run(
-            lambda redis: redis.xread({key: encode_id(after)}, count=_AT_ONCE, block=block)
-        )
+    def _entries(self, key: str, after: EntryId, wait: float = 0.0) -> tuple[list[RawEntry], bool]:
+        """Some entries after that one, and whether these are all. Waits up to ``wait`` seconds for one."""
+        count, block = self._at_once, max(round(wait * 1000), 1) if wait else None
+        try:
+            found: Any = self._client.run(
+                lambda redis: redis.xread({key: encode_id(after)}, count=count, block=block)
+            )
+        except ReplyTooLong:
+            if count == 1:
+                raise
+            self._at_once = 1
+            return self._entries(key, after)
         if isinstance(found, dict):  # RESP3
             found = list(found.items())
         if not found:
-            return []
+            return [], True
         entries: list[Any] = found[0][1]
-        return entries[0] if entries and isinstance(entries[0], list) else entries
+        if entries and isinstance(entries[0], list):
+            entries = entries[0]
+        self._at_once = min(2 * count, _AT_ONCE)
+        return entries, len(entries) < count
 
     def _give_way(self) -> None:
         """Where threads are greenlets, let the others run, every 10 ms."""

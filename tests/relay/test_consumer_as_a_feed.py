@@ -9,14 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from kalshi_feed import BookStatus, BookView, FeedForkedError, FeedState, KalshiFeed
+from kalshi_feed import (
+    BookStatus,
+    BookView,
+    FeedForkedError,
+    FeedState,
+    KalshiFeed,
+    StaleBookError,
+    SubscriptionError,
+    SubscriptionState,
+)
+from kalshi_feed.connection.environment import REST_VARIABLE
 from kalshi_feed.relay import Relay
 from kalshi_feed.relay.layout import keys_of
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, Held, Recorder, own_threads, sides, wait_equal
+from tests.feed.support import A, B, Held, Recorder, channels_of, own_threads, sides, wait_equal
 from tests.support import end_if_it_hangs, wait_until
 
-from .consumers import ConsumerMaker
+from .consumers import ConsumerMaker, RelayMaker
 from .redis_server import RedisServer
 
 
@@ -70,6 +80,35 @@ def test_record(
     assert again[-1] == live[-1]
     assert all(message in again for message in live)
     assert len(again) == len(live)
+
+
+def test_follow(
+    exchange: Exchange, make_relay: RelayMaker, make_consumer: ConsumerMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay follows it for its consumers; ``where`` is theirs. A refusal is an error here."""
+    monkeypatch.setenv(REST_VARIABLE, exchange.rest_url)
+    exchange.rest_tier = None
+    make_relay(allow=["KXSIM15M"])
+    run = exchange.run_series("KXSIM15M", every=5, length=30, markets=3, rounds=1)
+    feed, other = make_consumer().start(), make_consumer().start()
+    heard: list[str] = []
+    other.on_market(lambda change: heard.append(change.market_ticker))
+    following = feed.follow(series="KXSIM15M", where=lambda market: not market.ticker.endswith("1")).wait(5)
+    wait_until(lambda: len(other.follow(series="KXSIM15M").wait(5).market_tickers) == 3)
+    assert set(following.market_tickers) < set(run.market_tickers)
+    assert len(following.market_tickers) == 2
+    assert following.state is SubscriptionState.ACTIVE
+    assert all(feed.wait_for_book(ticker, 5).market for ticker in following.market_tickers)
+    wait_until(lambda: set(heard) == set(run.market_tickers))
+    refused = other.follow(series="KXOTHER")
+    with pytest.raises(SubscriptionError, match=r"refuses it.*KXOTHER"):
+        refused.wait(5)
+    assert refused.state is SubscriptionState.FAILED
+    for one in other.subscriptions:
+        one.unsubscribe()
+    following.unsubscribe()
+    wait_until(lambda: "market_lifecycle_v2" not in channels_of(exchange))
+    wait_equal(feed, exchange, A, B)
 
 
 def test_slow_callbacks_that_block(exchange: Exchange, relay: Relay, make_consumer: ConsumerMaker) -> None:
@@ -131,8 +170,6 @@ def test_views_are_immutable_and_stale_ones_refuse(
     exchange: Exchange, relay: Relay, make_consumer: ConsumerMaker, redis_server: RedisServer
 ) -> None:
     """A view taken while LIVE stays so; a STALE book refuses require_live, and still answers."""
-    from kalshi_feed import StaleBookError
-
     feed = make_consumer().start()
     book = feed.wait_for_book(A, 5)
     wait_until(lambda: feed.state is FeedState.CONNECTED)
@@ -146,3 +183,4 @@ def test_views_are_immutable_and_stale_ones_refuse(
     assert book.version > view.version
     assert book.status is BookStatus.STALE
     assert "STALE" in repr(book)
+    redis_server.start()

@@ -5,8 +5,12 @@ Each time: no book is LIVE meanwhile, everything is announced, and it comes back
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +19,7 @@ from kalshi_feed.relay import Relay
 from kalshi_feed.relay.layout import keys_of
 from kalshi_feed.simulator import Exchange
 from tests.faults.toxic_proxy import ToxicProxy
-from tests.feed.support import A, B, Recorder, wait_equal
+from tests.feed.support import A, B, Recorder, program, wait_equal
 from tests.support import wait_until
 
 from .consumers import ConsumerMaker, RelayMaker
@@ -110,7 +114,7 @@ def test_redis_is_killed(
     redis_server.kill()
     began = time.monotonic()
     wait_stale(feed, "Redis")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5  # less than the silence
     exchange.change(A, "yes", "0.40", 1)
     if not durable:
         redis_server.forget()
@@ -205,6 +209,46 @@ def test_relay_loses_its_connection_while_redis_is_away(
     wait_equal(feed, exchange, A, B)
     back_with_loss(heard)
     assert relay_stats(feed)[0] == 0
+
+
+@pytest.mark.slow  # it waits for the lease of the one that was killed
+def test_relay_in_another_process_stands_still_and_is_killed(
+    exchange: Exchange, make_consumer: ConsumerMaker, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """SIGSTOP costs nothing but time; kill -9 costs what comes until another one runs."""
+    body = f"""
+        from kalshi_feed.relay import Relay
+        feed.subscribe("orderbook_delta", [{A!r}, {B!r}])
+        with Relay(feed, {redis_server.url!r}):
+            sys.stdin.read()
+    """
+    feed = make_consumer(silence=1.0)
+    heard = Recorder(feed)
+    with feed, contextlib.ExitStack() as programs:
+
+        def start() -> subprocess.Popen[bytes]:
+            arguments = program(exchange, tmp_path, body)
+            return programs.enter_context(subprocess.Popen(arguments, stdin=subprocess.PIPE))
+
+        first = start()
+        wait_until(lambda: feed.book(A).is_live, 30)
+        wait_equal(feed, exchange, A, B)
+        first.send_signal(signal.SIGSTOP)
+        wait_stale(feed, "nothing from the relay for 1 s")
+        exchange.change(A, "yes", "0.40", 1)
+        first.send_signal(signal.SIGCONT)
+        wait_equal(feed, exchange, A, B)
+        wait_until(lambda: sizes(heard) == ["1.00"])
+        back_without_loss(heard)
+        first.kill()
+        wait_stale(feed, "nothing from the relay for 1 s")
+        second = start()
+        wait_until(lambda: feed.book(A).is_live, 30)
+        wait_equal(feed, exchange, A, B)
+        back_with_loss(heard)
+        assert relay_stats(feed) == (1, 2)
+        second.communicate(timeout=10)
+        wait_stale(feed, "was closed")
 
 
 def test_close_is_quick_in_any_state(make_consumer: ConsumerMaker, redis_server: RedisServer) -> None:
