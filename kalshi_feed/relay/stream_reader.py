@@ -78,6 +78,9 @@ class StreamReader(FeedingThread):
         self._next_turn = 0.0  # when it is the others' turn again (time.monotonic())
         self._retry_delay = _FIRST_RETRY
         self._at_once = _AT_ONCE
+        # The checkpoint that was used last, and one after which something is missing.
+        self._used: EntryId | None = None
+        self._useless: EntryId | None = None
         self._is_interrupted = False  # the connection was closed in order to end a wait
 
     def wake(self) -> None:
@@ -123,7 +126,7 @@ class StreamReader(FeedingThread):
         entries, is_end = self._entries(self._keys.stream, tracker.position, wait)
         if entries:
             self._give_way()
-            return self._host.take_entries(entries, is_end=is_end)
+            return self._take(entries, is_end)
         self._host.idle()
         if not tracker.is_current and not tracker.saw_end(self._end()):
             self._host.was_replaced()
@@ -132,19 +135,25 @@ class StreamReader(FeedingThread):
     def _bootstrap(self) -> float:
         """Find a checkpoint that the stream goes on from."""
         end, found = self._end(), self._newest(self._keys.checkpoint)
-        if found is not None:
-            id = _id_of(found[0])
+        if found is not None and (id := _id_of(found[0])) != self._useless:
             entries, is_end = self._entries(self._keys.stream, id)
             if not entries or _id_of(entries[0][0]) == id.next:
                 delay = self._host.start_from(id, found[1])
                 if delay:
                     return delay
+                self._used = id
                 self._tracker.saw_end(end)
-                return self._host.take_entries(entries, is_end=is_end) if entries else 0.0
+                return self._take(entries, is_end) if entries else 0.0
         self._host.no_checkpoint(is_empty=found is None and end is None)
         self._entries(self._keys.checkpoint, _id_of(found[0]) if found is not None else EntryId(0, 0), 0.25)
         self._host.idle()
         return 0.0
+
+    def _take(self, entries: list[RawEntry], is_end: bool) -> float:
+        pause = self._host.take_entries(entries, is_end=is_end)
+        if self._tracker.position is None:  # the same entries follow the same checkpoint
+            self._useless = self._used
+        return pause
 
     # -- Redis -----------------------------------------------------------------------------------------------
 
