@@ -55,6 +55,21 @@ def test_wishes_become_one_subscription_and_end_with_their_lease(
     assert relay.stats().errors == 0
 
 
+def test_old_wishes_do_not_pile_up_in_redis(
+    feed: KalshiFeed, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever MAXLEN the consumers add them with."""
+    monkeypatch.setattr(serving, "_TRIM_EVERY", 0.1)
+    monkeypatch.setattr(serving, "_UNREAD", 100)
+    relayed = RelayKeys(redis_server.client())
+    with Relay(feed, redis_server.url):
+        for _ in range(500):
+            serial = relayed.want(ALICE, relayed.books(A))
+        relayed.answer(ALICE, serial)
+        assert redis_server.client().xlen(relayed.keys.wishes) > 300
+        wait_until(lambda: redis_server.client().xlen(relayed.keys.wishes) <= 200)
+
+
 def test_what_consumers_wanted_survives_the_relay_and_ends_with_its_close(
     exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer
 ) -> None:
