@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,9 @@ __all__ = ["WishServer"]
 _BLOCK: Final = 0.25  # seconds that one read waits for wishes
 _COUNT: Final = 200  # messages in one read
 _EXPIRE_EVERY: Final = 1.0  # seconds
+_TRIM_EVERY: Final = 10.0  # seconds
+_TRIMS_KEPT: Final = int(LEASE / _TRIM_EVERY) + 1
+_UNREAD: Final = 1_000  # messages that may have come since the last look, so that a trim removes none of them
 _RETRY: Final = 0.5  # seconds after Redis could not be reached
 _REPORT_AFTER: Final = 2.0  # seconds in which the publisher also notices that Redis is away
 _KEYS_AT_ONCE: Final = 1_000  # the store's lock is held for about half a millisecond
@@ -61,7 +65,9 @@ class WishServer:
         self._began_ms = 0  # Redis's time when this began
         self._wants: dict[Group, Want] = {}
         self._followings: dict[FollowKey, Following] = {}
-        self._expire_at = 0.0
+        self._expire_at = self._trim_at = 0.0
+        # by key, how many messages came between the last trims
+        self._counts = {key: deque([0], _TRIMS_KEPT) for key in self._positions}
         self._unheard_since: float | None = None  # since when Redis cannot be reached
         self._is_reported = False  # whether that was reported
         self.ignored = 0  # messages that no consumer has sent
@@ -126,10 +132,13 @@ class WishServer:
         for key, messages in found:
             for id, fields in messages:
                 self._positions[key] = id.decode()
+                self._counts[key][-1] += 1
                 self._take(fields.get(b"p"), self._age(id), key == self._account_key, now)
         if not found and now >= self._expire_at:
             self._expire_at = now + _EXPIRE_EVERY
             self._apply(self.registry.expire(now), "")
+        if not found and now >= self._trim_at:
+            self._trim(now)
 
     def _begin(self) -> None:
         """Begin with what was sent within the last lease."""
@@ -146,6 +155,16 @@ class WishServer:
         positions: Any = self._positions
         found: Any = client.xread(positions, count=_COUNT, block=int(_BLOCK * 1000))
         return list(found.items() if isinstance(found, dict) else found or ())
+
+    def _trim(self, now: float) -> None:
+        """Remove messages that are older than a lease, by their number: Redis 5 cannot do so by their age."""
+        self._trim_at = now + _TRIM_EVERY
+        if self._publisher.is_writer:
+            for key, counts in self._counts.items():
+                keep = sum(counts) + _UNREAD
+                self._client.run(lambda redis: redis.xtrim(key, keep, approximate=True))  # noqa: B023  # at once
+        for counts in self._counts.values():
+            counts.append(0)
 
     def _age(self, id: bytes) -> float:
         """How many seconds before this server began the message was sent; 0 if it was after that."""
