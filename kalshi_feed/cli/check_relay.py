@@ -13,8 +13,8 @@ from typing import Final
 from ..errors import ConfigurationError, KalshiFeedError, RelayError, UnknownMarketError
 from ..feed import KalshiFeed
 from ..relay.client import RedisClient
-from ..relay.environment import consumer_arguments, naming_variables, refuse_key, relay_access
-from ..relay.layout import BEAT, EntryKind, Keys, keys_of
+from ..relay.environment import NAME_VARIABLE, consumer_arguments, naming_variables, refuse_key, relay_access
+from ..relay.layout import BEAT, DEFAULT_NAME, EntryKind, Keys, keys_of
 from ..relay.probe import look_at_stream, may_wish, server_version, wait_for_entry
 from .check import NOT_REACHED, Report, Step, stood_still
 from .model import counted, level_counts, printable, quote
@@ -26,7 +26,7 @@ RELAY_STEPS: Final = ("relay", "redis", "read", "wish", "writer", "lag", "feed",
 
 _QUIET: Final = 4 * BEAT  # seconds without an entry after which nothing writes
 _LATE: Final = 0.25  # seconds between an entry's time and its arrival that are worth a warning
-_START: Final = "start one where the key is: kalshi-feed relay TICKER --to {url}"
+_START: Final = "start one where the key is: kalshi-feed relay TICKER --to {url}{named}"
 _RIGHTS: Final = "the administrator of Redis gives users their rights (ACL)"
 
 
@@ -87,10 +87,11 @@ def _sees_writer(report: Report, client: RedisClient, keys: Keys, name: str, url
     else:
         text = "this user may not ask the relay for markets: it gets those that the relay has"
         report.add(Step("wish", "warning", text, (f"{_RIGHTS}; from_relay(remote=False) asks for nothing",)))
-    newest, start = found.newest, _START.format(url=url)
+    named = "" if name == DEFAULT_NAME else f" --name {name}"
+    newest, start = found.newest, _START.format(url=url, named=named)
     if newest is None:
         text = f"there is no relay {name!r} in this Redis, and there was none before"
-        advice = (start, "the name is that of its --name: set KALSHI_RELAY_NAME, unless it is main")
+        advice = (start, f"a relay with another --name is read with {NAME_VARIABLE}")
         report.add(Step("writer", "failed", text, advice))
     elif newest.kind is EntryKind.END:
         report.add(Step("writer", "failed", "the relay has ended in good order", (start,)))

@@ -131,7 +131,6 @@ def check(
       kalshi-feed check
       kalshi-feed check KXNFLGAME-25OCT13-SF-KC --env demo
       kalshi-feed check TICKER --json | jq .failed
-      KALSHI_RELAY=redis://localhost kalshi-feed check TICKER
     """
     refuse_both("--env", "--url", env is not None and url is not None)
     options = {

@@ -123,7 +123,8 @@ def relay(
     receives to Redis. Needs the extra redis, and Redis 5 or newer.
 
     Programs read it with KALSHI_RELAY=redis://… in their environment, in place of a key:
-    KalshiFeed.from_env(), the Flask extension, and the commands watch, record and check. They have the same
+    KalshiFeed.from_env(), the Flask extension, and the commands watch, record and check (in a shell:
+    export KALSHI_RELAY=redis://localhost). They have the same
     books and callbacks, and subscribe as usual: what they ask for is added to the relay's own markets for as
     long as they want it. So a TICKER is not needed here.
 
@@ -136,7 +137,6 @@ def relay(
       kalshi-feed relay --to redis://localhost
       kalshi-feed relay KXNFLGAME-25OCT13-SF-KC --series KXBTC15M --to redis://localhost --allow 'KXNFL*'
       kalshi-feed relay --to rediss://relay@redis.internal --redis-password-file /run/secrets/redis --standby
-      KALSHI_RELAY=redis://localhost kalshi-feed watch KXNFLGAME-25OCT13-SF-KC
     """
     if to is None and not os.environ.get(RELAY_VARIABLE):
         raise click.UsageError(f"where to? Give --to redis://HOST or set {RELAY_VARIABLE}")
