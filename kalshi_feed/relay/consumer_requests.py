@@ -70,7 +70,7 @@ class ConsumerRequests(ReplayRequests):
         return () if channel is None else tuple(channel.holders)
 
     def shows_book(self, market_ticker: str) -> bool:
-        """See shown_books()."""
+        """Whether shown_books() has it."""
         return super().shows_book(market_ticker) or self._users.wants_book(market_ticker)
 
     def own_wants(self) -> tuple[Want, ...]:
