@@ -211,6 +211,16 @@ class ConsumerRequests(ReplayRequests):
             return self._is_followed(want)
         return all(self._has(name, want) for name in want.live_channels())
 
+    def _unconfirmed(self, want: Want) -> list[str]:
+        return [name for name in want.live_channels() if not self._has(name, want)]
+
+    def _why_unconfirmed(self, what: str) -> str:
+        if not self._remote:
+            return f"{self._relay} does not have {what}, and with remote=False it is not asked for it"
+        if not self.list.is_answered:
+            return f"{self._relay} has not answered a request for {what}"
+        return super()._why_unconfirmed(what)
+
     def _has(self, name: str, want: Want) -> bool:
         subscription = self.session.reconciler.subscriptions.get(name)
         return subscription is not None and (
