@@ -278,7 +278,9 @@ class _RelayMetrics(_Families):
             "losses": self._counter("losses", "Times messages were lost."),
             "errors": self._counter("errors", "Calls to Redis that failed."),
             "refused": self._counter("refused", "Wishes of consumers that were refused."),
-            "ignored": self._counter("ignored", "Messages on the stream of wishes that were no consumer's."),
+            "ignored": self._counter(
+                "ignored", "Messages on the stream of wishes that no consumer has sent."
+            ),
         }
         self._levels = {
             "backlog": self._gauge("backlog_entries", "Entries that wait to be written."),

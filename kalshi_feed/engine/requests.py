@@ -240,12 +240,17 @@ class UserRequests:
             return self.confirmed(want) or None
 
         def missing() -> str:
-            names = ", ".join(
-                n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n))
-            )
-            return self._state.missing(f"the exchange has not confirmed {names}")
+            return self._state.missing(self._why_unconfirmed(", ".join(self._unconfirmed(want))))
 
         self._store.wait(check, timeout, missing)
+
+    def _unconfirmed(self, want: Want) -> list[str]:
+        """The channels of a subscription that are not confirmed."""
+        return [n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n))]
+
+    def _why_unconfirmed(self, what: str) -> str:
+        """What to say of something that is not confirmed."""
+        return f"the exchange has not confirmed {what}"
 
     def wait_for_book(self, market_ticker: str, timeout: float | None) -> OrderBook:
         """Subscribe to the market's book if it is not wanted yet, and wait until it is LIVE.
@@ -276,10 +281,9 @@ class UserRequests:
             return None
 
         def missing() -> str:
-            if not self.session.confirmed(BOOK_CHANNEL, (market_ticker,)):
-                return self._state.missing(
-                    f"the exchange has not confirmed {BOOK_CHANNEL} for {market_ticker}"
-                )
+            is_wanted = self.wanted.wants_book(market_ticker)
+            if not (is_wanted and self.session.confirmed(BOOK_CHANNEL, (market_ticker,))):
+                return self._state.missing(self._why_unconfirmed(f"{BOOK_CHANNEL} for {market_ticker}"))
             return self._state.missing(
                 f"no snapshot of {market_ticker} has come; its book is {self._store.status_of(book).value}"
             )

@@ -60,5 +60,10 @@ class ReplayRequests(UserRequests):
             for name in want.live_channels()
         )
 
+    def _unconfirmed(self, want: Want) -> list[str]:
+        wanted = self._recorded.wanted.channels  # the session takes others as confirmed
+        missing = [name for name in want.live_channels() if name not in wanted]
+        return [*missing, *(name for name in super()._unconfirmed(want) if name not in missing)]
+
     def reopen_books_locked(self) -> None:
         """Do nothing: the recording says when books were reopened."""

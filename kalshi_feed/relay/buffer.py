@@ -36,7 +36,7 @@ RelayItem = Item | AnswerItem
 class RelayQueue(RecordingQueue):
     """The tap of a feed that is relayed. Its state is guarded by the store's lock.
 
-    A relay that does not write (it waits for the lease) takes nothing in, and that is no loss.
+    A relay that does not write (it waits for the lease) takes nothing in, which does not count as a loss.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class ConsumerRequests(ReplayRequests):
         return () if channel is None else tuple(channel.holders)
 
     def shows_book(self, market_ticker: str) -> bool:
-        """See shown_books()."""
+        """Whether shown_books() has it."""
         return super().shows_book(market_ticker) or self._users.wants_book(market_ticker)
 
     def own_wants(self) -> tuple[Want, ...]:
@@ -210,6 +210,16 @@ class ConsumerRequests(ReplayRequests):
         if want in self._follows:
             return self._is_followed(want)
         return all(self._has(name, want) for name in want.live_channels())
+
+    def _unconfirmed(self, want: Want) -> list[str]:
+        return [name for name in want.live_channels() if not self._has(name, want)]
+
+    def _why_unconfirmed(self, what: str) -> str:
+        if not self._remote:
+            return f"{self._relay} does not have {what}, and with remote=False it is not asked for it"
+        if not self.list.is_answered:
+            return f"{self._relay} has not answered a request for {what}"
+        return super()._why_unconfirmed(what)
 
     def _has(self, name: str, want: Want) -> bool:
         subscription = self.session.reconciler.subscriptions.get(name)

@@ -20,8 +20,8 @@ _ENTRIES: Final = 100  # that one XREAD of wait_for_entry() returns at most
 
 
 class StreamFound(NamedTuple):
-    """What a relay's keys hold: its newest entry (None: none), how many entries there are, and the entry that
-    the newest checkpoint contains (None: there is no checkpoint)."""
+    """What a relay's keys hold: its newest entry (None: none), how many it has written since it became the
+    writer, and the entry that the newest checkpoint contains (None: there is no checkpoint)."""
 
     newest: StreamEntry | None
     entries: int
@@ -67,17 +67,14 @@ def look_at_stream(client: RedisClient, keys: Keys) -> StreamFound:
     """Look at the newest entry and the checkpoint. Raises RelayError, also if Redis does not let this user
     read them, and ValueError if they are not a relay's."""
 
-    def look(connection: redis.Redis) -> tuple[Any, Any, Any]:
-        return (
-            connection.xrevrange(keys.stream, count=1),
-            connection.xlen(keys.stream),
-            connection.xrevrange(keys.checkpoint, count=1),
-        )
+    def look(connection: redis.Redis) -> tuple[Any, Any]:  # with commands that every consumer may use
+        return connection.xrevrange(keys.stream, count=1), connection.xrevrange(keys.checkpoint, count=1)
 
-    newest, entries, checkpoint = client.run(look)
+    found, checkpoint = client.run(look)
+    newest = decode_entry(*found[0]) if found else None
     return StreamFound(
-        decode_entry(*newest[0]) if newest else None,
-        int(entries),
+        newest,
+        0 if newest is None else newest.id.number,
         decode_id(checkpoint[0][0]) if checkpoint else None,
     )
 

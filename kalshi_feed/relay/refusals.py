@@ -1,5 +1,5 @@
-"""What Redis's refusals and failures mean, as RelayErrors that say what to do. Owns these texts, and which of
-them may pass by themselves.
+"""Redis's refusals and failures as RelayErrors that say what to do. Owns their wording, and which of them may
+pass by themselves.
 
 redis-py's errors are told apart by the names of their classes, so that this module needs no redis-py: some
 lose the word that the server's answer began with. Thread-safe: functions and constants.

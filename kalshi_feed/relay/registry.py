@@ -287,7 +287,9 @@ class WishRegistry:
     def _checked_channels(self, channels: Iterable[str], account: bool) -> tuple[str, ...]:
         for channel in channels:
             if channel not in CHANNELS:
-                raise ConfigurationError(f"the relay knows no channel {channel!r}; it may be older than this")
+                raise ConfigurationError(
+                    f"the relay does not know the channel {channel!r}; it may be an older version"
+                )
             if channel in ACCOUNT_CHANNELS and not self._account:
                 raise ConfigurationError(
                     f"{channel} is about the account: the relay was started without account=True (--account)"

@@ -106,7 +106,7 @@ class Tracker:
         return self.is_current
 
     def excuse(self, seconds: float) -> None:
-        """For so long, nothing could be read because of the callbacks: that was no silence."""
+        """The callbacks kept us from reading for ``seconds``: that does not count as silence."""
         self._heard_at += seconds
 
     def is_silent(self, now: float) -> bool:

@@ -138,9 +138,10 @@ def test_refusals(
     assert feed.wait_for_book(C, 5).is_live
     silent = make_consumer(remote=False).start()
     assert silent.wait_for_book(C, 5).is_live
-    with pytest.raises(WaitTimeout):
+    not_asked = "'main' does not have {}, and with remote=False it is not asked"
+    with pytest.raises(WaitTimeout, match=not_asked.format("orderbook_delta for KXOTHER-2")):
         silent.wait_for_book("KXOTHER-2", 0.3)
-    with pytest.raises(WaitTimeout):
+    with pytest.raises(WaitTimeout, match=not_asked.format("ticker")):
         silent.subscribe("ticker", [C]).wait(0.3)
 
 

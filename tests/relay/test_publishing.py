@@ -23,7 +23,7 @@ from tests.support import wait_until
 def test_stream_and_checkpoint_make_the_same_books(
     exchange: Exchange, feed: KalshiFeed, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Also if the relay begins in the middle of a connection, and it is lost meanwhile."""
+    """Even if the relay begins in the middle of a connection that is then lost."""
     relayed = RelayKeys(redis_server.client())
     feed.subscribe(("orderbook_delta", "trade"), [A])
     feed.wait_for_book(A, 5)

@@ -89,7 +89,7 @@ def test_a_lease_ends_and_the_same_serial_only_renews_it() -> None:
         (SubscribeWish(1, ["ticker"], "market_ids", ["a-b"]), "by ticker, not by id"),
         (SubscribeWish(1, ["orderbook_delta"]), "needs markets"),
         (SubscribeWish(1, ["orderbook_delta"], "market_ids", ["a-b"]), "cannot be used"),
-        (SubscribeWish(1, ["nonsense"]), "knows no channel 'nonsense'"),
+        (SubscribeWish(1, ["nonsense"]), "does not know the channel 'nonsense'"),
         (SubscribeWish(1, ["fill"]), r"without account=True \(--account\)"),
         (books("KXNFL-1 x"), "cannot be the name"),
         (SubscribeWish(1, ["trade"], "market_tickers"), "a selector without keys"),
