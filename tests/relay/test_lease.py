@@ -107,6 +107,9 @@ def test_a_writer_whose_network_was_cut_is_fenced(
         assert len(set(generations)) == 2
         if standby:
             wait_until(lambda: cut.stats().state == "waiting" and cut.stats().is_connected)
+            exchange.change(A, "yes", "0.40", 1)
+            wait_equal(first, exchange, A)
+            assert cut.stats().backlog == cut.stats().backlog_bytes == 0
             other.close()
             wait_until(lambda: cut.is_writer)
             assert cut.error is None

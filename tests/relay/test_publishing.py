@@ -70,7 +70,7 @@ def test_a_quiet_relay_beats_and_a_busy_one_writes_checkpoints(
             exchange.change(A, "yes", "0.40", 1)
             wait_until(lambda: len(relayed.entries(EntryKind.TURN)) > turns)  # noqa: B023
             delays.append(time.monotonic() - began)
-        assert min(delays) < 0.1  # it does not wait for the next beat
+        assert sorted(delays)[2] < 0.1  # it does not wait for the next beat
         wait_until(lambda: (found := relayed.checkpoint_id()) is not None and found > first)
         number = relay.stats().checkpoints
         relayed.want(ALICE, requests=[])  # an answer is an entry
@@ -202,6 +202,19 @@ def test_close_is_bounded_when_redis_hangs(
     redis_server.thaw()
     wait_until(lambda: relay.stats().state == "ended")
     assert feed.state is FeedState.CONNECTED
+
+
+def test_it_ends_with_its_feed_although_redis_is_gone(
+    feed: KalshiFeed, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_CLOSE", 0.3)
+    feed.wait_until_connected(5)
+    relay = Relay(feed, redis_server.url).start()
+    redis_server.kill()
+    wait_until(lambda: not relay.stats().is_connected)
+    feed.close(timeout=0.1)
+    wait_until(lambda: relay.stats().state == "ended", 2.0)
+    relay.close()
 
 
 def test_what_cannot_be_relayed(

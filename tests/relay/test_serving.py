@@ -79,7 +79,7 @@ def test_what_consumers_wanted_survives_the_relay_and_ends_with_its_close(
     relayed = RelayKeys(redis_server.client())
     first, second = make_feed().start(), make_feed()
     with Relay(first, redis_server.url):
-        serial = relayed.want(ALICE, relayed.books(A), requests=[OneTimeRequest("request_snapshots", [A])])
+        serial = relayed.want(ALICE, relayed.books(A), requests=[OneTimeRequest("checkpoint")])
         relayed.answer(ALICE, serial)
         wait_equal(first, exchange, A)
     assert first.subscriptions == ()  # the relay is gone; its feed goes on, and wants nothing for others
@@ -88,6 +88,8 @@ def test_what_consumers_wanted_survives_the_relay_and_ends_with_its_close(
     with Relay(second, redis_server.url) as relay:
         wait_equal(second, exchange, A)
         assert relay.stats().consumers == 1
+        time.sleep(0.4)
+        assert relay.stats().checkpoints == 1
         assert [command["cmd"] for command in exchange.commands[commands:]] == ["subscribe"]
 
 
@@ -216,11 +218,12 @@ def test_garbage_is_ignored_and_an_outage_costs_no_lease(
         relayed.answer(ALICE, relayed.want(ALICE, relayed.books(A)))
         assert relay.stats().ignored == 4
         redis_server.kill()
-        monkeypatch.setattr(registry, "LEASE", 1.0)
+        monkeypatch.setattr(registry, "LEASE", 1.2)
         wait_until(lambda: not relay.stats().is_connected)
-        time.sleep(1.0)
+        time.sleep(1.2)
         redis_server.start()
         relayed.answer(BOB, relayed.want(BOB, relayed.books(A)))
+        time.sleep(0.4)  # it looks for leases that have ended
         assert relay.stats().consumers == 2
         assert feed.book(A).is_live
         wait_until(lambda: not relay.stats().consumers)  # their leases go on to end, though

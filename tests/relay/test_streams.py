@@ -52,6 +52,11 @@ def test_adding_an_entry_twice_does_no_harm_but_another_writer_ends_it(
     one.tried = 6  # also if it might have been the repeat of an entry
     with pytest.raises(Deposed):
         push(client, [one])
+    three = StreamWriter(keys_of("main"), account=False, keep=10)
+    three.begin(1_001)  # even if both have chosen the same generation
+    three.add(BEAT, 5, 104.0)
+    with pytest.raises(Deposed):
+        push(client, [three])
     assert relayed.entries()[-1].id == EntryId(1_001, 1)
     assert one.newest(client) == EntryId(1_001, 1)
     assert StreamWriter(keys_of("none"), account=False, keep=10).newest(client) == EntryId(0, 0)
