@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from .. import greenlets
 from ..connection.redaction import detach
 from ..engine.engine import Engine, log
 from ..errors import RelayError
@@ -109,6 +110,7 @@ class Publisher:
         self._has_begun = False  # whether the first checkpoint of this generation was written
         self._must_begin = False  # Redis came back, perhaps without its data: a checkpoint, at once
         self._retry = _FIRST_RETRY
+        self._is_greenlet = greenlets.thread_kind() != "thread"
         self._deadline = float("inf")  # by when it must have ended; set by any thread
         self._is_left = False  # in a forked child, or abandoned: write nothing more
         self._thread = ServiceThread(self._run, engine.thread_name("relay"))
@@ -198,11 +200,11 @@ class Publisher:
 
     def _take_over(self, now: float) -> None:
         """Become the writer, with a generation that is greater than any before."""
-        newest = max(writer.newest(self._client).generation for writer in self._writers)
+        newest = max(writer.newest_generation(self._client) for writer in self._writers)
         if newest >= _FUTURE:
             raise RelayError(
-                f"the ids of the stream {self._writers[0].keys.stream} are from a distant future: no relay "
-                "has written them; delete the key",
+                f"{self._writers[0].keys.stream} or its checkpoint has an id from a distant future, which no "
+                "relay writes: delete both keys",
                 retryable=False,
             )
         self.generation = max(time.time_ns() // 1_000_000, newest + 1) + random.randrange(_SPREAD)
@@ -340,7 +342,10 @@ class Publisher:
         """Go on with the checkpoint for about a millisecond, and write it if it is complete."""
         formatting = self._formatting[0]
         formatting.go_on(time.monotonic() + _SLICE)
-        if formatting.is_done:
+        if not formatting.is_done:
+            if self._is_greenlet:
+                greenlets.take_turns()
+        else:
             payload = formatting.payload
             formatting.writer.write_checkpoint(self._client, formatting.id, formatting.ns, payload)
             self._formatting.remove(formatting)
@@ -378,6 +383,7 @@ class Publisher:
             return
         is_new, self.trouble = self.trouble is None, error
         if is_new:
+            self._engine.troubles[self] = f"the relay cannot write: {error}"
             self._report(f"the relay cannot write: {error}; trying again", error)
         self._wake_later()
 
@@ -396,6 +402,7 @@ class Publisher:
     def _recovered(self) -> None:
         if self.trouble is not None:
             self.trouble, self._retry = None, _FIRST_RETRY
+            self._engine.troubles.pop(self, None)
             log(logging.WARNING, "relay: Redis can be reached again")
 
     def _broken(self, defect: Exception) -> None:
@@ -411,6 +418,7 @@ class Publisher:
 
     def _finish(self) -> None:
         """Stop taking inputs in, and give the lease back."""
+        self._engine.troubles.pop(self, None)
         if self._is_left:
             return
         was_writer = self.is_writer

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from ..following import Following, follow
 from ..session.wanted import Want
 from ..threads import ServiceThread
 from ..waiting import Signal
-from .client import RedisClient
+from .client import RedisClient, ReplyTooLong
 from .layout import Keys
 from .publishing import Publisher
 from .registry import FollowKey, Group, Taken, WishRegistry
@@ -65,6 +66,7 @@ class WishServer:
         self._began_ms = 0  # Redis's time when this began
         self._wants: dict[Group, Want] = {}
         self._followings: dict[FollowKey, Following] = {}
+        self._count = _COUNT  # messages in one read
         self._expire_at = self._trim_at = 0.0
         # by key, how many messages came between the last trims
         self._counts = {key: deque([0], _TRIMS_KEPT) for key in self._positions}
@@ -124,7 +126,12 @@ class WishServer:
         """One read, and what follows from it."""
         if not self._began_ms:
             self._begin()
-        found = self._client.run(self._read)
+        try:
+            found = self._client.run(self._read)
+        except ReplyTooLong:
+            self._read_less()
+            return
+        self._count = min(self._count * 2, _COUNT)
         now = time.monotonic()
         if self._unheard_since is not None:
             self.registry.extend(now - self._unheard_since)
@@ -142,19 +149,24 @@ class WishServer:
 
     def _begin(self) -> None:
         """Begin with what was sent within the last lease."""
-
-        def now(client: redis.Redis) -> int:
-            found: Any = client.time()
-            return int(found[0]) * 1000 + int(found[1]) // 1000
-
-        self._began_ms = self._client.run(now)
-        for key in self._positions:
-            self._positions[key] = f"{self._began_ms - int(LEASE * 1000)}-0"
+        self._began_ms = self._client.run(_time_of)
+        self._skip_to(self._began_ms - int(LEASE * 1000))
 
     def _read(self, client: redis.Redis) -> list[Any]:
         positions: Any = self._positions
-        found: Any = client.xread(positions, count=_COUNT, block=int(_BLOCK * 1000))
+        found: Any = client.xread(positions, count=self._count, block=int(_BLOCK * 1000))
         return list(found.items() if isinstance(found, dict) else found or ())
+
+    def _read_less(self) -> None:
+        """Read fewer messages at once; if a single one is too long, leave out all that are there now."""
+        if self._count == 1:
+            self._skip_to(self._client.run(_time_of) - 1)
+            self.ignored += 1
+        self._count = max(self._count // 10, 1)
+
+    def _skip_to(self, ms: int) -> None:
+        for key in self._positions:
+            self._positions[key] = f"{ms}-0"
 
     def _trim(self, now: float) -> None:
         """Remove messages that are older than a lease, by their number: Redis 5 cannot do so by their age."""
@@ -222,7 +234,8 @@ class WishServer:
         for key in taken.unfollow:
             following = self._followings.pop(key, None)
             if following is not None:
-                following.unsubscribe()
+                with suppress(KalshiFeedError):  # the feed has failed: it follows nothing anymore
+                    following.unsubscribe()
 
     def _add(self, group: Group, keys: list[str]) -> None:
         requests, want = self._engine.requests, self._wants.get(group)
@@ -301,6 +314,12 @@ class WishServer:
     def _report(self, text: str, error: BaseException | None = None) -> None:
         log(logging.ERROR, "%s", text)
         self._engine.report_fault("relay", text, error)
+
+
+def _time_of(client: redis.Redis) -> int:
+    """Redis's time in Unix ms."""
+    found: Any = client.time()
+    return int(found[0]) * 1000 + int(found[1]) // 1000
 
 
 def _parts(keys: list[str]) -> list[list[str]]:

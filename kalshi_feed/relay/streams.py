@@ -79,17 +79,27 @@ class StreamWriter:
     def newest(self, client: RedisClient) -> EntryId:
         """Return the newest id that the stream has ever had, (0, 0) if there is no stream. Raises
         RelayError."""
-        found = client.run(self._newest)
-        try:
-            return decode_id(found)
-        except ValueError as error:
-            raise RelayError(f"the stream {self.keys.stream}: {error}", retryable=False) from error
+        return self._newest(client, self.keys.stream)
 
-    def _newest(self, client: redis.Redis) -> bytes:
-        if not client.exists(self.keys.stream):
-            return b"0-0"
-        info: Any = client.xinfo_stream(self.keys.stream)
-        return bytes(info["last-generated-id"])
+    def newest_generation(self, client: RedisClient) -> int:
+        """Return the greatest generation that anyone has written, in the stream or as a checkpoint. Raises
+        RelayError."""
+        keys = (self.keys.stream, self.keys.checkpoint)
+        return max(self._newest(client, key).generation for key in keys)
+
+    def _newest(self, client: RedisClient, key: str) -> EntryId:
+        def look(redis: redis.Redis) -> bytes:
+            if not redis.exists(key):
+                return b"0-0"
+            info: Any = redis.xinfo_stream(key)
+            return bytes(info["last-generated-id"])
+
+        try:
+            return decode_id(client.run(look))
+        except ValueError as error:
+            raise RelayError(
+                f"{key} has an id that no relay writes ({error}): delete the key", retryable=False
+            ) from error
 
     def write_checkpoint(self, client: RedisClient, id: EntryId, ns: int, payload: bytes) -> None:
         """Write a checkpoint, unless this one, or a later one, is there already. Raises RelayError."""

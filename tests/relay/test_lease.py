@@ -52,6 +52,7 @@ def test_a_second_relay_says_who_has_the_lease_and_a_killed_one_does_not_keep_it
         assert third.is_writer
 
 
+@pytest.mark.greenlets
 def test_a_standby_takes_over_with_the_same_markets(
     exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer
 ) -> None:
@@ -133,8 +134,9 @@ def test_a_lost_lease_that_no_one_took_is_taken_again(feed: KalshiFeed, redis_se
         assert one.stats().generation == before
         # and if another one has written in between, with a greater generation, even if its clock is ahead
         later = before + 1_000_000
+        redis_server.client().xadd(relayed.keys.checkpoint, {"p": b"", "n": 1}, id=f"{later + 9_000}-1")
         redis_server.client().xadd(relayed.keys.stream, {"k": "H", "n": 1}, id=f"{later}-1")
-        wait_until(lambda: one.is_writer and one.stats().generation > later)
+        wait_until(lambda: one.is_writer and one.stats().generation > later + 9_000)
         wait_until(lambda: relayed.entries()[-1].id.generation == one.stats().generation)
     assert redis_server.client().get(relayed.keys.lease) is None
 

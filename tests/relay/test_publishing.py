@@ -20,6 +20,7 @@ from tests.relay.stream import ALICE, RelayKeys
 from tests.support import wait_until
 
 
+@pytest.mark.greenlets
 def test_stream_and_checkpoint_make_the_same_books(
     exchange: Exchange, feed: KalshiFeed, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_redis_that_lost_its_data_gets_all_that_came_meanwhile_and_a_checkpoint(
         for _ in range(20):
             exchange.change(A, "yes", "0.40", 1)
         wait_until(lambda: not relay.stats().is_connected)
+        assert any("the relay cannot write" in reason for reason in feed.health().reasons)
         wait_equal(feed, exchange, A)  # the feed does not wait for Redis
         time.sleep(0.3)  # so that some entries are late
         redis_server.restart(with_data=False)
@@ -98,6 +100,7 @@ def test_redis_that_lost_its_data_gets_all_that_came_meanwhile_and_a_checkpoint(
         exchange.change(A, "yes", "0.40", 1)
         wait_equal(feed, exchange, A)
         stats = relay.stats()
+        assert feed.health().is_ok
     assert stats.missed == stats.losses == 0
     numbers = [entry.id.number for entry in relayed.entries()]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -189,6 +192,7 @@ def test_the_end_is_the_last_entry(
     relay.close()
 
 
+@pytest.mark.greenlets
 def test_close_is_bounded_when_redis_hangs(
     exchange: Exchange, feed: KalshiFeed, redis_server: RedisServer
 ) -> None:

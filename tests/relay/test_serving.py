@@ -8,6 +8,7 @@ import pytest
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.relay import Relay, registry, serving
+from kalshi_feed.relay.client import RedisClient
 from kalshi_feed.relay.layout import EntryKind
 from kalshi_feed.relay.wishes import FollowWish, OneTimeRequest, SubscribeWish
 from kalshi_feed.simulator import Exchange
@@ -17,6 +18,7 @@ from tests.relay.stream import ALICE, BOB, RelayKeys
 from tests.support import wait_until
 
 
+@pytest.mark.greenlets
 def test_wishes_become_one_subscription_and_end_with_their_lease(
     exchange: Exchange,
     feed: KalshiFeed,
@@ -65,8 +67,8 @@ def test_old_wishes_do_not_pile_up_in_redis(
     monkeypatch.setattr(serving, "_UNREAD", 100)
     relayed = RelayKeys(redis_server.client())
     with Relay(feed, redis_server.url):
-        for _ in range(500):
-            serial = relayed.want(ALICE, relayed.books(A))
+        for _ in range(400):
+            serial = relayed.want(ALICE)
         relayed.answer(ALICE, serial)
         assert redis_server.client().xlen(relayed.keys.wishes) > 300
         wait_until(lambda: redis_server.client().xlen(relayed.keys.wishes) <= 200)
@@ -197,6 +199,7 @@ def test_account_channels_only_for_consumers_of_the_account(
     assert "order_id" not in everyone.messages()
 
 
+@pytest.mark.slow
 def test_garbage_is_ignored_and_an_outage_costs_no_lease(
     exchange: Exchange,
     feed: KalshiFeed,
@@ -228,6 +231,21 @@ def test_garbage_is_ignored_and_an_outage_costs_no_lease(
         assert feed.book(A).is_live
         wait_until(lambda: not relay.stats().consumers)  # their leases go on to end, though
     assert len([fault for fault in seen.faults if fault.kind == "relay"]) == 1
+
+
+def test_messages_that_are_too_long_do_not_block_the_others(
+    feed: KalshiFeed, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Relay, "_new_client", lambda relay: RedisClient(relay._url, longest_reply=50_000))
+    relayed = RelayKeys(redis_server.client())
+    with Relay(feed, redis_server.url) as relay:
+        for size in (20_000, 20_000, 20_000):  # too long together
+            redis_server.client().xadd(relayed.keys.wishes, {"p": b" " * size})
+        relayed.answer(ALICE, relayed.want(ALICE, relayed.books(A)))
+        assert relay.stats().ignored == 3
+        redis_server.client().xadd(relayed.keys.wishes, {"p": b" " * 60_000})
+        wait_until(lambda: relay.stats().ignored == 4)
+        relayed.answer(BOB, relayed.want(BOB, relayed.books(A)))
 
 
 def test_a_key_of_another_type_is_reported_and_the_rest_goes_on(
