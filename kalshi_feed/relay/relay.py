@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..connection.redaction import without_locals
 from ..engine.live import LiveEngine
 from ..engine.signals import CLOSING_SIGNALS, closing
 from ..errors import ConfigurationError, RelayError
@@ -53,6 +54,7 @@ class Relay:
     ConfigurationError.
     """
 
+    @without_locals  # the url and the password
     def __init__(
         self,
         feed: KalshiFeed,
@@ -124,7 +126,8 @@ class Relay:
     @property
     def error(self) -> RelayError | None:
         """Why the relay has ended by itself, or None."""
-        return None if self._publisher is None else self._publisher.error
+        error = None if self._publisher is None else self._publisher.error
+        return None if error is None else error.fresh()  # type: ignore[return-value]  # of the same class
 
     def start(self) -> Relay:
         """Begin to relay; start the feed if it is not running. Returns the relay.
@@ -163,8 +166,8 @@ class Relay:
                     )
                 engine.record(publisher.queue)
             has_lease = self._wait_for_lease(lease)
-            publisher.start()
             self._publisher, self._server = publisher, server
+            publisher.start()
             server.start()
             if has_lease:
                 _wait_for_writing(publisher)
@@ -239,7 +242,7 @@ class Relay:
             self.close()
         error = self.error
         if error is not None:
-            raise error.fresh()
+            raise error
 
     def _ended(self) -> None:
         """The publisher's last call."""

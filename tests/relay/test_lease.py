@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 
 import pytest
@@ -152,3 +153,25 @@ def test_run_forever_ends_with_the_feed_or_with_the_error_of_the_relay(
         one.run_forever()
     assert time.monotonic() - began < 2
     assert one.feed.state is FeedState.CLOSED
+
+
+def test_the_checkpoint_of_a_generation_comes_before_its_entries(
+    exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise consumers would look for it, and not find it."""
+    monkeypatch.setattr(publishing, "_SLICE", 0.0)
+    relayed, client = RelayKeys(redis_server.client()), redis_server.client()
+    tickers = [f"KXMANY-{number}" for number in range(300)]
+    for ticker in tickers:
+        exchange.add_market(ticker, yes={"0.40": 10}, no={"0.54": 7})
+    feed = make_feed().start()
+    feed.subscribe("orderbook_delta", tickers)
+    wait_equal(feed, exchange, *tickers)
+    one = Relay(feed, redis_server.url)
+    starting = threading.Thread(target=one.start)
+    starting.start()
+    while not client.xlen(relayed.keys.stream):
+        exchange.change(tickers[0], "yes", "0.40", 1)
+    assert client.exists(relayed.keys.checkpoint)
+    starting.join()
+    one.close()
