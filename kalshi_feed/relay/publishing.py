@@ -235,7 +235,7 @@ class Publisher:
             self._push()
         if self._formatting:
             self._format()
-        elif not self.queue.waiting and not any(writer.pending for writer in self._writers):
+        elif not self.queue.waiting and not self.queue.ended:
             self._wake.wait(self._pause(time.monotonic()))
 
     def _renew(self, now: float) -> None:
