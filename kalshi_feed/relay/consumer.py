@@ -376,13 +376,13 @@ class ConsumerEngine(RecordedEngine):
     def _look_around(self) -> None:
         """Pass on what users and other threads have left, and watch the callbacks."""
         output, requests = self.session.output, self.requests
-        if output.items or output.status_changed or requests.queued or self._state.undelivered:
-            with self.store.change():
-                if requests.queued:
-                    requests.apply_queued_locked()
-                items, output.items = output.items, []
-                changed, output.status_changed = output.status_changed, set()
-                kept = self.store.release_locked(changed)
+        with self.store.change():  # which also looks at the waits that depend on the time
+            if requests.queued:
+                requests.apply_queued_locked()
+            items, output.items = output.items, []
+            changed, output.status_changed = output.status_changed, set()
+            kept = self.store.release_locked(changed) if changed else ()
+        if items or kept or self._state.undelivered:
             self._hand_on(items, kept)
         read_at = time.perf_counter()
         if read_at >= self.dispatcher.next_watch():
