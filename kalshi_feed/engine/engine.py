@@ -571,7 +571,7 @@ class Engine(ABC):
             return self._metering.health(
                 self._state,
                 self.store,
-                self.wanted,
+                self.requests.own_wants(),
                 self.requests.wanted_books_locked(),
                 self.dispatcher,
                 troubles=tuple(self.troubles.values()),

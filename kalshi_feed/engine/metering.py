@@ -7,6 +7,7 @@ thread reads.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +20,7 @@ from ..messages.listed import Market
 from ..messages.phase import has_ended, phase
 from ..meters import Histogram, Meter
 from ..session.output import Counts
-from ..session.wanted import Wanted
+from ..session.wanted import Want
 from ..stats import NAMED, FeedStats, Health, Stalls, assess
 from ..waiting import Clock
 from .state import State
@@ -128,7 +129,7 @@ class Metering:
         self,
         state: State,
         store: BookStore,
-        wanted: Wanted,
+        wants: Iterable[Want],
         market_tickers: tuple[str, ...],
         dispatcher: Delivery,
         *,
@@ -171,7 +172,7 @@ class Metering:
             ],
             ended=ended,
             troubles=troubles,
-            failed_subscriptions=sum(want.error is not None for want in wanted.wants),
+            failed_subscriptions=sum(want.error is not None for want in wants),
             queue_depth=dispatcher.counters.depth,
             queue_size=queue_size,
             dropped_recently=self._dropped_lately(dispatcher.counters.dropped, now),

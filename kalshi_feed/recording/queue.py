@@ -273,7 +273,7 @@ class RecordingQueue:
         self._add(LineItem(now, Line(released=True)))
 
     def skip(self) -> None:
-        """Accept nothing until renewed(): what comes next is no news."""
+        """Accept nothing until renewed(): callbacks do not hear what comes next, either."""
         self.accepts, self._was_cut, self.skips = False, True, True
 
     def renewed(self, now: float) -> None:

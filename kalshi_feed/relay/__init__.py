@@ -4,8 +4,8 @@ A relay writes what its feed's session takes in to a stream in Redis: the record
 frames of each read. A consumer (``KalshiFeed.from_relay()``) gives that to a session of its own, and
 the same inputs make the same books, messages and gaps as at the relay.
 
-Layers, downwards: relay > (publishing, leases, serving) and consuming > (layout, wishes, client). Needs
-the extra ``redis``.
+Layers, downwards: relay > (publishing, leases, serving), and consumer > (stream_reader > tracking, mirror,
+unpacking, consumer_requests > wish_list); both build on layout, wishes and client. Needs the extra ``redis``.
 """
 
 from .relay import Relay

@@ -39,7 +39,7 @@ from ..recording.player import moment_of
 from ..recording.reading import ClockMoved, Turn
 from ..recording.recorded import RecordedEngine
 from ..session.timing import Timing
-from ..stats import ConsumerStats, FeedStats
+from ..stats import ConsumerStats, FeedStats, Health
 from ..waiting import Clock
 from .client import RedisClient
 from .consumer_requests import ConsumerRequests, WishSender
@@ -54,6 +54,7 @@ __all__ = ["ConsumerEngine"]
 
 _FIRST_PAUSE: Final = 0.1  # seconds after something that cannot be right; then twice as long each time
 _LAST_PAUSE: Final = 5.0
+_PATIENCE: Final = 10.0  # seconds that a relay may take to answer
 _OWN_FAULTS: Final = ("callback", "defect", "recording", "relay")  # faults that are not the session's
 
 
@@ -98,9 +99,8 @@ class ConsumerEngine(RecordedEngine):
         if thread_name is not None and (not isinstance(thread_name, str) or not thread_name):
             raise ConfigurationError(f"must be a non-empty string, not {thread_name!r}", "thread_name")
         self._keys = keys_of(name, account=account)
-        self._new_client = functools.partial(RedisClient, url, password=password, ca_file=ca_file)
         # a call that takes longer than the relay may be silent has failed
-        self._client = self._new_client(timeout=silence)
+        self._client = RedisClient(url, password=password, ca_file=ca_file, timeout=silence)
         self._relay = f"relay {name!r}"
         self._silence = silence
         self._remote = remote
@@ -139,7 +139,7 @@ class ConsumerEngine(RecordedEngine):
             sender = WishSender(
                 self.thread_name("wishes"),
                 self.requests,
-                self._new_client(),
+                self._client.another(),
                 self._keys.wishes,
                 self.store.lock,
                 self.report_fault,
@@ -169,6 +169,16 @@ class ConsumerEngine(RecordedEngine):
         """The feed's metrics at this moment."""
         consumer = ConsumerStats(self._entries, self._holes, self._bootstraps, self._lag)
         return dataclasses.replace(super().stats(), relay=consumer)
+
+    def health(self) -> Health:
+        """Whether the feed is well; see Engine. A relay that does not answer is a reason, too."""
+        found = super().health()
+        with self.store.lock:
+            waiting = self.requests.list.unanswered_for(time.monotonic())
+        if found.status == "down" or waiting < _PATIENCE:
+            return found
+        text = f"the {self._relay} has not answered for {waiting:.0f} s what was asked of it"
+        return Health("degraded", (*found.reasons, text), found.notes)
 
     # -- StreamHost: where to begin --------------------------------------------------------------------------
 
@@ -366,13 +376,13 @@ class ConsumerEngine(RecordedEngine):
     def _look_around(self) -> None:
         """Pass on what users and other threads have left, and watch the callbacks."""
         output, requests = self.session.output, self.requests
-        if output.items or output.status_changed or requests.queued or self._state.undelivered:
-            with self.store.change():
-                if requests.queued:
-                    requests.apply_queued_locked()
-                items, output.items = output.items, []
-                changed, output.status_changed = output.status_changed, set()
-                kept = self.store.release_locked(changed)
+        with self.store.change():  # which also looks at the waits that depend on the time
+            if requests.queued:
+                requests.apply_queued_locked()
+            items, output.items = output.items, []
+            changed, output.status_changed = output.status_changed, set()
+            kept = self.store.release_locked(changed) if changed else ()
+        if items or kept or self._state.undelivered:
             self._hand_on(items, kept)
         read_at = time.perf_counter()
         if read_at >= self.dispatcher.next_watch():

@@ -339,6 +339,7 @@ class WishSender:
 
     def _send(self) -> float:
         """Send what is due now; return in how many seconds something else may be."""
+        self._requests.check_fork()
         now, payload = time.monotonic(), b""
         with self._lock:
             wishes = self._requests.list

@@ -36,6 +36,7 @@ class WishList:
         self._sent_at = -math.inf
         self._repeat = _FIRST_REPEAT
         self._is_empty = True  # nothing was wanted in the last message
+        self._unanswered_since: float | None = None  # when the first message was sent that has no answer
 
     @property
     def is_answered(self) -> bool:
@@ -74,7 +75,12 @@ class WishList:
         self._answered = min(max(serial, self._answered), self._serial)
         self._requests = [(since, request) for since, request in self._requests if since > self._answered]
         if self.is_answered:
+            self._unanswered_since = None
             self._send_at = math.inf if self._is_empty else self._sent_at + RENEW_EVERY
+
+    def unanswered_for(self, now: float) -> float:
+        """For how many seconds the relay has not answered."""
+        return 0.0 if self._unanswered_since is None else now - self._unanswered_since
 
     def send_at(self) -> float:
         """When the next message is due."""
@@ -94,6 +100,8 @@ class WishList:
         if self.is_answered:
             self._send_at = math.inf if self._is_empty else now + RENEW_EVERY
         else:
+            if self._unanswered_since is None:
+                self._unanswered_since = now
             self._send_at = now + self._repeat
             self._repeat = min(2 * self._repeat, RENEW_EVERY)
         return wishes

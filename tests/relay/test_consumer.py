@@ -17,7 +17,7 @@ from kalshi_feed import (
 )
 from kalshi_feed.relay import Relay
 from kalshi_feed.simulator import Exchange
-from tests.feed.support import A, B, C, Recorder, sides, wait_equal
+from tests.feed.support import A, B, C, FeedMaker, Recorder, sides, wait_equal
 from tests.support import wait_until
 
 from .consumers import ConsumerMaker, RelayMaker
@@ -166,6 +166,21 @@ def test_without_a_relay(
     make_relay()
     wait_equal(feed, exchange, A, B)
     wait_equal(late, exchange, A, B)
+
+
+def test_other_prices_of_the_no_side(
+    exchange: Exchange, make_feed: FeedMaker, make_consumer: ConsumerMaker, redis_server: RedisServer
+) -> None:
+    """A relay may ask for them in the other way; its consumers notice."""
+    source = make_feed(use_yes_price=False)
+    source.subscribe("orderbook_delta", [A])
+    with Relay(source, redis_server.url):
+        feed = make_consumer().start()
+        wait_equal(feed, exchange, A)
+        exchange.change(A, "no", "0.54", 3)
+        exchange.change(A, "no", "0.52", 4)
+        wait_equal(feed, exchange, A)
+        assert feed.stats().gaps == 0
 
 
 def test_arguments(make_consumer: ConsumerMaker) -> None:

@@ -93,8 +93,8 @@ def test_follow(
     feed, other = make_consumer().start(), make_consumer().start()
     heard: list[str] = []
     other.on_market(lambda change: heard.append(change.market_ticker))
-    following = feed.follow(series="KXSIM15M", where=lambda market: not market.ticker.endswith("1")).wait(5)
-    wait_until(lambda: len(other.follow(series="KXSIM15M").wait(5).market_tickers) == 3)
+    following = feed.follow(series="KXSIM15M", where=lambda market: not market.ticker.endswith("1")).wait(20)
+    wait_until(lambda: len(other.follow(series="KXSIM15M").wait(20).market_tickers) == 3, 20)
     assert set(following.market_tickers) < set(run.market_tickers)
     assert len(following.market_tickers) == 2
     assert following.state is SubscriptionState.ACTIVE

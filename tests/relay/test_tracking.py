@@ -143,8 +143,10 @@ def test_wishes_are_sent_until_they_are_answered() -> None:
     assert wishes.send_at() == 101.0
     assert wishes.message([wish], [], 101.0) == message
     assert wishes.send_at() == 103.0
+    assert wishes.unanswered_for(102.0) == 2.0
     wishes.answered(1)
     assert wishes.send_at() == 101.0 + RENEW_EVERY
+    assert wishes.unanswered_for(102.0) == 0.0
     wishes.change()  # together with others that come within a moment
     assert 101.0 < wishes.send_at() < 101.1
     wishes.answered(1)  # an answer to the one before
