@@ -110,9 +110,7 @@ class RelaySummary:
             + ", ".join(f"p50 {ms_text(p50)} p99 {ms_text(p99)}" for p50, p99 in self.later),
         ]
         for name, tickers in self.differing.items():
-            lines.append(
-                f"these books of {'the ' * (name == _name(0))}{name} differ: {', '.join(tickers[:5])}"
-            )
+            lines.append(f"books that differ at {name}: {', '.join(tickers[:5])}")
         return lines
 
 
@@ -185,8 +183,8 @@ class _Demo:
         return time.monotonic() - self.began
 
     def look(self) -> None:
-        """Take in what the parts report, and let the next consumer join if it is time. Raises Failed if one of
-        them cannot go on."""
+        """Take in what the parts report, and let the next consumer join if it is time. Raises Failed if one
+        of them cannot go on."""
         for number, part in enumerate(self.parts):
             for report in part.reports():
                 if report.error:

@@ -108,7 +108,7 @@ def test_relay_shows_processes_that_agree(tmp_path: Path) -> None:
     """A Redis, a relay and three consumers; nothing of them is left behind."""
     program()  # skips the test if there is no Redis
     result = kalshi_feed(
-        "demo", "--relay", "--json", "--seconds", "6", "--markets", "3", TMPDIR=str(tmp_path), timeout=60
+        "demo", "--relay", "--json", "--seconds", "6", "--markets", "3", TMPDIR=str(tmp_path), timeout=120
     )
     assert (result.returncode, result.stderr) == (0, "")
     summary = json.loads(result.stdout)
