@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from kalshi_feed.cli.commands import group
 from kalshi_feed.cli.demo import run
 from kalshi_feed.simulator import Exchange
 from tests.relay.redis_server import program
@@ -129,9 +131,9 @@ def test_relay_ends_with_its_parts_if_it_is_killed(tmp_path: Path) -> None:
 
 
 def test_relay_without_a_redis_server(tmp_path: Path) -> None:
-    result = kalshi_feed("demo", "--relay", "--seconds", "1", PATH=str(tmp_path))
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "there is neither redis-server nor valkey-server here" in result.stderr
-    assert "sudo apt install redis-server" in result.stderr
-    result = kalshi_feed("demo", "--relay", "--series")
-    assert result.returncode == 2 and "--series and --relay contradict each other" in result.stderr
+    result = CliRunner().invoke(group, ["demo", "--relay", "--seconds", "1"], env={"PATH": str(tmp_path)})
+    assert result.exit_code == 2
+    assert "there is neither redis-server nor valkey-server here" in result.output
+    assert "sudo apt install redis-server" in result.output
+    result = CliRunner().invoke(group, ["demo", "--relay", "--series"])
+    assert result.exit_code == 2 and "--series and --relay contradict each other" in result.output
