@@ -34,7 +34,8 @@ __all__ = ["RelaySummary", "run_relay_demo"]
 
 CONSUMERS: Final = 3
 _JOINS: Final = 1.0  # seconds from one consumer to the next: the last ones join a relay that is running
-_READY: Final = 30.0  # seconds for the relay's books to become LIVE
+_READY: Final = 60.0  # seconds for all books to become LIVE
+_AGREED: Final = 2.0  # seconds for which all must have been LIVE: there is something to compare then
 _CAUGHT_UP: Final = 10.0  # seconds for every part to apply what the exchange has sent
 _FRAME: Final = 0.125  # seconds between two frames
 _LINE: Final = 1.0  # seconds between two lines where nothing is drawn
@@ -109,7 +110,7 @@ class RelaySummary:
             + ", ".join(f"p50 {ms_text(p50)} p99 {ms_text(p99)}" for p50, p99 in self.later),
         ]
         for name, tickers in self.differing.items():
-            lines.append(f"these books of the {name} differ: {', '.join(tickers[:5])}")
+            lines.append(f"books that differ at {name}: {', '.join(tickers[:5])}")
         return lines
 
 
@@ -165,22 +166,25 @@ class _Demo:
         key_file, ca_file = exchange.write_credentials(folder)
         key = (exchange.api_key_id, str(key_file))
         self.relay = start_part(run_relay, exchange.url, key, str(ca_file), redis.url, self.tickers)
+        # They are started now, which takes a while, and join one after the other.
         self.consumers: list[DemoPart] = []
+        self._coming = [start_part(run_consumer, redis.url, self.tickers) for _ in range(CONSUMERS)]
         self._joins_at = float("inf")
+        self._live_since = float("inf")  # when all consumers had all of their books
 
     @property
     def parts(self) -> list[DemoPart]:
-        """The relay, then the consumers."""
+        """The relay, then the consumers that have joined."""
         return [self.relay, *self.consumers]
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the relay's process was started."""
+        """Seconds since the processes were started."""
         return time.monotonic() - self.began
 
     def look(self) -> None:
-        """Take in what the parts report, and start the next consumer if it is time. Raises Failed if one of
-        them cannot go on."""
+        """Take in what the parts report, and let the next consumer join if it is time. Raises Failed if one
+        of them cannot go on."""
         for number, part in enumerate(self.parts):
             for report in part.reports():
                 if report.error:
@@ -189,11 +193,22 @@ class _Demo:
         now = time.monotonic()
         if self._joins_at == float("inf") and self.is_ready:
             self._joins_at = now
-        if len(self.consumers) < CONSUMERS and now >= self._joins_at:
-            self.consumers.append(start_part(run_consumer, self.redis.url, self.tickers))
+        if self._coming and now >= self._joins_at:
+            self.consumers.append(self._coming.pop(0))
+            self.consumers[-1].ask("join")
             self._joins_at = now + _JOINS
+        lasts = [part.last for part in self.consumers if part.last is not None]
+        if self._live_since > now and sum(last.live_after is not None for last in lasts) == CONSUMERS:
+            self._live_since = now
         if not self.is_ready and self.elapsed > _READY:
             raise Failed("the relay's books are still not LIVE")
+
+    def is_over(self, seconds: float | None) -> bool:
+        """Whether it has run for ``seconds``, and for long enough to show something: on a busy machine, the
+        last consumer may need that long to begin."""
+        if seconds is None or self.elapsed < seconds:
+            return False
+        return time.monotonic() - self._live_since >= _AGREED or self.elapsed > seconds + _READY
 
     @property
     def is_ready(self) -> bool:
@@ -240,9 +255,10 @@ class _Demo:
 
     def close(self) -> None:
         """End all processes, the consumers first."""
-        for part in reversed(self.parts):
+        parts = [*self._coming, *reversed(self.parts)]
+        for part in parts:
             part.ask("end")
-        for part in reversed(self.parts):
+        for part in parts:
             part.end()
 
 
@@ -264,12 +280,11 @@ def run_relay_demo(exchange: Exchange, seconds: float | None, *, view: bool = Tr
 
 def _show(demo: _Demo, seconds: float | None, view: bool) -> None:
     console = Console(force_terminal=sys.stdout.isatty())
-    end = None if seconds is None else demo.began + seconds
     if view and console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows:
-        _draw(demo, console, end)
+        _draw(demo, console, seconds)
         return
     due = demo.began + _LINE
-    while end is None or time.monotonic() < end or len(demo.consumers) < CONSUMERS:
+    while not demo.is_over(seconds):
         demo.look()
         if view and time.monotonic() >= due:
             due += _LINE
@@ -277,9 +292,9 @@ def _show(demo: _Demo, seconds: float | None, view: bool) -> None:
         time.sleep(_PAUSE)
 
 
-def _draw(demo: _Demo, console: Console, end: float | None) -> None:
+def _draw(demo: _Demo, console: Console, seconds: float | None) -> None:
     with Terminal(console) as terminal:
-        while end is None or time.monotonic() < end:
+        while not demo.is_over(seconds):
             demo.look()
             width, height = terminal.size
             lines = padded(list(_screen(demo, width)), height - 1)

@@ -1,11 +1,12 @@
 """The processes of ``kalshi-feed demo --relay``: the relay and its consumers, and what they report.
 
 Owns what runs in them. Each is a process of its own, started with ``start_part()``, that reports to the demo
-over a pipe and ends when the demo says so, or is gone.
+over a pipe and ends when the demo says so, or is gone. Imports as little as it can: each process does that.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import time
@@ -20,7 +21,6 @@ from ..credentials import Credentials
 from ..errors import KalshiFeedError
 from ..feed import KalshiFeed
 from ..messages import OrderbookDelta
-from .show import quiet_log
 
 if TYPE_CHECKING:
     from ..relay import Relay
@@ -106,7 +106,8 @@ class DemoPart:
         return found
 
     def ask(self, what: str) -> None:
-        """Ask it for "books" (its whole books, in the next report's ``extra``) or for its "end"."""
+        """Ask it to "join" (a consumer), for its "books" (whole ones, in the next report's ``extra``), or for
+        its "end"."""
         try:
             self._pipe.send(what)
         except OSError:
@@ -149,7 +150,13 @@ def run_relay(
 
 
 def run_consumer(pipe: Connection, redis_url: str, market_tickers: Sequence[str]) -> None:
-    """A consumer's process: what any program with KALSHI_RELAY does."""
+    """A consumer's process: once the demo asks it to "join", what any program with KALSHI_RELAY does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if pipe.recv() != "join":
+            return
+    except (EOFError, OSError):
+        return  # the demo is gone
     feed = KalshiFeed.from_relay(redis_url, name=NAME)
     feed.subscribe(["orderbook_delta", "trade"], market_tickers)
     _report(pipe, feed, market_tickers)
@@ -163,6 +170,7 @@ def _report(
 ) -> None:
     """Run the feed, and report until the demo asks for the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which ends this process
+    logging.getLogger("kalshi_feed").addHandler(logging.NullHandler())  # the demo has the terminal
     sums: dict[BookChange, tuple[int, float]] = {}
 
     def compare(delta: OrderbookDelta) -> None:
@@ -175,43 +183,42 @@ def _report(
 
     feed.on_delta(compare)
     began, live_after = time.monotonic(), None
-    with quiet_log():
-        relay = None if make_relay is None else make_relay()
-        try:
-            (feed if relay is None else relay).start()
-            while True:
-                wants_books = False
-                if pipe.poll(_PACE if live_after is not None else _PACE / 50):
-                    asked = pipe.recv()
-                    if asked == "end":
-                        break
-                    wants_books = asked == "books"
-                views = [feed.book(ticker).view() for ticker in market_tickers]
-                if live_after is None and all(view.is_live for view in views):
-                    live_after = time.monotonic() - began
-                extra: dict[str, Any] = {} if relay is None else {"relay": relay.stats().to_dict()}
-                if wants_books:
-                    extra["books"] = {view.market_ticker: _whole(view) for view in views if view.is_live}
-                stats = feed.stats()
-                pipe.send(
-                    PartReport(
-                        state=stats.state.value,
-                        books={view.market_ticker: _short(view) for view in views},
-                        rate=stats.rate_1s,
-                        messages=stats.messages_total,
-                        live_after=live_after,
-                        sums={change: sums.pop(change) for change in tuple(sums)},  # callbacks add to it
-                        extra=extra,
-                    )
+    relay = None if make_relay is None else make_relay()
+    try:
+        (feed if relay is None else relay).start()
+        while True:
+            wants_books = False
+            if pipe.poll(_PACE if live_after is not None else _PACE / 50):
+                asked = pipe.recv()
+                if asked == "end":
+                    break
+                wants_books = asked == "books"
+            views = [feed.book(ticker).view() for ticker in market_tickers]
+            if live_after is None and all(view.is_live for view in views):
+                live_after = time.monotonic() - began
+            extra: dict[str, Any] = {} if relay is None else {"relay": relay.stats().to_dict()}
+            if wants_books:
+                extra["books"] = {view.market_ticker: _whole(view) for view in views if view.is_live}
+            stats = feed.stats()
+            pipe.send(
+                PartReport(
+                    state=stats.state.value,
+                    books={view.market_ticker: _short(view) for view in views},
+                    rate=stats.rate_1s,
+                    messages=stats.messages_total,
+                    live_after=live_after,
+                    sums={change: sums.pop(change) for change in tuple(sums)},  # callbacks add to it
+                    extra=extra,
                 )
-        except (EOFError, OSError):
-            pass  # the demo is gone
-        except KalshiFeedError as error:
-            pipe.send(PartReport(feed.state.value, error=str(error)))
-        finally:
-            if relay is not None:
-                relay.close()
-            feed.close()
+            )
+    except (EOFError, OSError):
+        pass  # the demo is gone
+    except KalshiFeedError as error:
+        pipe.send(PartReport(feed.state.value, error=str(error)))
+    finally:
+        if relay is not None:
+            relay.close()
+        feed.close()
 
 
 def _short(view: BookView) -> BookReport:

@@ -35,15 +35,15 @@ def environment(**more: str) -> dict[str, str]:
     return environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "110"} | more
 
 
-def kalshi_feed(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def kalshi_feed(*arguments: str, timeout: float = 30, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, which must come within ``timeout`` seconds."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=TOP,
         env=environment(**environ),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=timeout,
         stdin=subprocess.DEVNULL,
     )
 

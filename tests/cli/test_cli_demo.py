@@ -7,12 +7,17 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from kalshi_feed.cli.commands import group
 from kalshi_feed.cli.demo import run
 from kalshi_feed.simulator import Exchange
+from tests.relay.redis_server import program
+from tests.support import wait_until
 
 from .support import TOP, environment, kalshi_feed, start
 
@@ -99,3 +104,36 @@ def test_a_terminal_gets_the_view() -> None:
     text = screen.getvalue()
     assert "KXSIM-001" in text and "trades" in text and "spread" in text and "█" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor was hidden, and is back
+
+
+def test_relay_shows_processes_that_agree(tmp_path: Path) -> None:
+    """A Redis, a relay and three consumers; nothing of them is left behind."""
+    program()  # skips the test if there is no Redis
+    result = kalshi_feed(
+        "demo", "--relay", "--json", "--seconds", "6", "--markets", "3", TMPDIR=str(tmp_path), timeout=120
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    summary = json.loads(result.stdout)
+    assert summary["exchange_connections"] == 1 and summary["books"] == 3
+    assert [consumer["books_matching"] for consumer in summary["consumers"]] == [3, 3, 3]
+    assert all(consumer["live_after_ms"] > 0 for consumer in summary["consumers"])
+    assert summary["books_unequal"] == 0 < summary["books_compared"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_relay_ends_with_its_parts_if_it_is_killed(tmp_path: Path) -> None:
+    program()
+    with start("demo", "--relay", "--seconds", "60", TMPDIR=str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert "relay CONNECTED" in next(line for line in process.stdout if "consumer 1" in line)
+        process.kill()
+    wait_until(lambda: not any(tmp_path.glob("kalshi-redis-*")), 20, "Redis and its folder to be gone")
+
+
+def test_relay_without_a_redis_server(tmp_path: Path) -> None:
+    result = CliRunner().invoke(group, ["demo", "--relay", "--seconds", "1"], env={"PATH": str(tmp_path)})
+    assert result.exit_code == 2
+    assert "there is neither redis-server nor valkey-server here" in result.output
+    assert "sudo apt install redis-server" in result.output
+    result = CliRunner().invoke(group, ["demo", "--relay", "--series"])
+    assert result.exit_code == 2 and "--series and --relay contradict each other" in result.output

@@ -95,8 +95,11 @@ class ProcessState:
         return {"state": self.feed.state.value, "health": self.feed.health().to_dict()}
 
     def exchange(self) -> str:
-        """ "production", "demo", or the host of any other exchange."""
+        """ "production", "demo", or the host of any other exchange; of a relay's consumer, where its relay
+        is."""
         url = urlsplit(self.feed.url)
+        if self.settings.relay:
+            return f"relay at {url.netloc or url.path}"
         return _EXCHANGES.get(url.hostname, url.netloc)
 
     def metrics(self) -> dict[str, Any]:
