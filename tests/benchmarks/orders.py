@@ -29,7 +29,6 @@ class Orders(NamedTuple):
     load: str = ""  # what else the process does: "", "flask" or "computing"
     switch_interval: float = 0.0  # seconds; 0 keeps Python's default
     redis: str = ""  # where a relay's stream is
-    offset_ns: int = 0  # a consumer's: its relay's wall clock less the monotonic one
 
     @property
     def tickers(self) -> list[str]:

@@ -13,11 +13,11 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 from kalshi_feed import KalshiFeed
-from kalshi_feed.clocks import read_clocks
 from tests.benchmarks.feed_clients import make_feed
 from tests.benchmarks.frames import CLOCK_BASE
 from tests.benchmarks.orders import Orders, digest
@@ -58,17 +58,18 @@ class Watch:
 
     def __init__(self, feed: KalshiFeed) -> None:
         self.done = threading.Event()
-        self.turns: list[tuple[float, int, int]] = []  # read by the relay (Unix), in the books (ns), messages
+        # seconds when it was read (by the relay, if there is one), ns when it was in the books, messages
+        self.turns: list[tuple[float, int, int]] = []
         self.called: list[int] = []  # when each message's callback ran, ns
         self.sent: list[int] = []  # when the exchange sent it, ns
         self._feed = feed
         engine, clock = feed._engine, time.monotonic_ns
-        turn, turns, called, sent, wall = engine.turn, self.turns, self.called, self.sent, engine.store.clock
+        turn, turns, called, sent = engine.turn, self.turns, self.called, self.sent
 
         def timed(payloads: list[bytes], now: float) -> list[bytes]:
             outbox = turn(payloads, now)
             if payloads:
-                turns.append((wall.time(), clock(), len(payloads)))
+                turns.append((now, clock(), len(payloads)))  # a session's time is that of the read
             return outbox
 
         engine.turn = timed  # type: ignore[method-assign]
@@ -85,37 +86,31 @@ class Watch:
         feed.on_delta(changed)
         feed.on("benchmark_end", lambda _: self.done.set())
 
-    def figures(self, offset_ns: int) -> dict[str, Any]:
-        """What was seen. ``offset_ns``: the relay's wall clock less the monotonic one; 0: not of a relay."""
+    def figures(self) -> dict[str, Any]:
+        """What was seen, in µs; all clocks are this machine's."""
         stats, count = self._feed.stats(), len(self.called)
-        applied = [
-            (read, at)
-            for read, at, messages in self.turns
-            for _ in range(messages)
-        ][-count - 1 : -1]  # without the marker at the end
+        applied = [(read * 1e9, at) for read, at, messages in self.turns for _ in range(messages)]
+        applied = applied[-count - 1 : -1]  # without the marker at the end
         skip = count // 10  # caches, first calls
-        figures: dict[str, Any] = {
+        called = self.called[skip:]
+        reads, books = zip(*applied[skip:], strict=True)
+
+        def delays(ends: Iterable[int], begins: Iterable[float]) -> list[float]:
+            return [round((end - begin) / 1000, 1) for end, begin in zip(ends, begins, strict=True)]
+
+        return {
             "messages": count,
             "books": books_of(self._feed),
             "dropped": stats.dropped,
             "gaps": stats.gaps,
             "faults": sum(stats.faults.values()),
-            "sent_to_callback": [
-                (at - sent) / 1000 for at, sent in zip(self.called, self.sent, strict=True)
-            ][skip:],
+            "read_to_book": delays(books, reads),
+            "read_to_callback": delays(called, reads),
+            "sent_to_callback": delays(called, self.sent[skip:]),
+            "catching_up": self._catching_up(),
         }
-        if offset_ns:
-            reads = [round(read * 1e9) - offset_ns for read, _ in applied]
-            figures["read_to_book"] = [
-                (at - read) / 1000 for read, (_, at) in zip(reads, applied, strict=True)
-            ][skip:]
-            figures["read_to_callback"] = [
-                (at - read) / 1000 for read, at in zip(reads, self.called, strict=True)
-            ][skip:]
-            figures["catching_up"] = self._catching_up(offset_ns)
-        return figures
 
-    def _catching_up(self, offset_ns: int) -> dict[str, float] | None:
+    def _catching_up(self) -> dict[str, float] | None:
         """After the longest pause: how many messages were taken in until one was less than 50 ms old."""
         turns = self.turns
         pauses = [after[1] - before[1] for before, after in zip(turns, turns[1:], strict=False)]
@@ -125,7 +120,7 @@ class Watch:
         messages = 0
         for read, at, size in turns[first:]:
             messages += size
-            if at + offset_ns - read * 1e9 < 50e6:
+            if at - read * 1e9 < 50e6:
                 return {"messages": messages, "seconds": (at - turns[first][1]) / 1e9}
         return None
 
@@ -136,7 +131,7 @@ def direct(orders: Orders) -> None:
     watch = Watch(feed)
     with feed:
         feed.subscribe("orderbook_delta", orders.tickers)
-        _observe(feed, watch, orders, 0)
+        _observe(feed, watch, orders)
 
 
 def consumer(orders: Orders) -> None:
@@ -144,17 +139,17 @@ def consumer(orders: Orders) -> None:
     feed = KalshiFeed.from_relay(orders.redis, workers=orders.workers)
     watch = Watch(feed)
     with feed:
-        _observe(feed, watch, orders, orders.offset_ns)
+        _observe(feed, watch, orders)
 
 
-def _observe(feed: KalshiFeed, watch: Watch, orders: Orders, offset_ns: int) -> None:
+def _observe(feed: KalshiFeed, watch: Watch, orders: Orders) -> None:
     until_live(feed, orders.markets)
     report(live=True)
     if not watch.done.wait(orders.seconds + PATIENCE):
         raise SystemExit(f"{len(watch.called)} messages, without an end: {feed.state}, {feed.stats()}")
     report(done=True)
     sys.stdin.readline()
-    report(**watch.figures(offset_ns))
+    report(**watch.figures())
 
 
 def relay(orders: Orders) -> None:
@@ -167,7 +162,7 @@ def relay(orders: Orders) -> None:
         stack.enter_context(feed)
         feed.subscribe("orderbook_delta", orders.tickers)
         until_live(feed, orders.markets)
-        report(live=True, offset_ns=read_clocks().wall_offset_ns)
+        report(live=True)
         sys.stdin.readline()
         stats = feed.stats()
         report(books=books_of(feed), gaps=stats.gaps, faults=sum(stats.faults.values()), relay=repr(relay.stats()))
