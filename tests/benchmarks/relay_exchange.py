@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from tests.benchmarks import server
 from tests.benchmarks.frames import CLOCK_BASE, Plan, World, stream
 from tests.benchmarks.orders import digest
-from tests.benchmarks.server import BEGIN, END, PLACEHOLDER, Made, Peer
+from tests.benchmarks.server import BEGIN, END, PLACEHOLDER, Gone, Made, Peer
 
 
 class Orders(NamedTuple):
@@ -56,7 +57,27 @@ def accept(listener: socket.socket, orders: Orders) -> tuple[list[Peer], Made]:
     return peers, ready
 
 
-def send(peers: list[Peer], frames: list[bytes], orders: Orders) -> dict[str, float]:
+def answer_pings(peers: list[Peer], lock: threading.Lock) -> None:
+    """Answer the clients' pings until they leave, so that they stay for as long as all others need. On a
+    thread of its own; the lock is for sending."""
+    left = list(peers)
+    while left:
+        for sock in select.select([peer.sock for peer in left], [], [])[0]:
+            peer = next(peer for peer in left if peer.sock is sock)
+            try:
+                peer.read()
+            except (Gone, OSError):
+                left.remove(peer)
+                continue
+            while (frame := peer.take_frame()) is not None:
+                if frame[0] == 9:
+                    with lock:
+                        sock.sendall(bytes((0x8A, len(frame[1]))) + frame[1])
+
+
+def send(
+    peers: list[Peer], frames: list[bytes], orders: Orders, lock: threading.Lock
+) -> dict[str, float]:
     """Send the stream, each bunch at its time; each message has the time of its sending in it.
 
     It sleeps in between, because it shares the cores with what is measured.
@@ -72,8 +93,9 @@ def send(peers: list[Peer], frames: list[bytes], orders: Orders) -> dict[str, fl
         latest = max(latest, now - due)
         sent = str(CLOCK_BASE + now).encode().join
         data = b"".join([sent(parts) for parts in split[first : first + orders.bunch]])
-        for sock in socks:
-            sock.sendall(data)
+        with lock:
+            for sock in socks:
+                sock.sendall(data)
     return {"seconds": (clock() - began) / 1e9, "latest_ms": latest / 1e6}
 
 
@@ -104,10 +126,12 @@ def main() -> None:
         peers, ready = accept(listener, orders)
         assert ready.plan == plan, "the clients ask for more or fewer markets at a time than was prepared"
         report(clients=len(peers))
+        lock = threading.Lock()
+        threading.Thread(target=answer_pings, args=(peers, lock), daemon=True).start()
         go.wait()
         for peer in peers:
             peer.send(BEGIN)
-        sent = send(peers, ready.frames, orders)
+        sent = send(peers, ready.frames, orders, lock)
         for peer in peers:
             peer.send(END)
         report(sent=len(ready.frames), books=expected, **sent)
