@@ -144,9 +144,7 @@ class Setting:
 
     def client(self, name: str, client: str, **orders: Any) -> Part:
         """Start a client."""
-        return self._part(
-            name, "tests.benchmarks.relay_clients", client=client, **{**self._orders, **orders}
-        )
+        return self._part(name, "tests.benchmarks.relay_clients", client=client, **{**self._orders, **orders})
 
     def clients(self) -> list[Part]:
         """Start the feeds or consumers of the case, and wait until all their books are LIVE."""

@@ -165,7 +165,12 @@ def relay(orders: Orders) -> None:
         report(live=True)
         sys.stdin.readline()
         stats = feed.stats()
-        report(books=books_of(feed), gaps=stats.gaps, faults=sum(stats.faults.values()), relay=repr(relay.stats()))
+        report(
+            books=books_of(feed),
+            gaps=stats.gaps,
+            faults=sum(stats.faults.values()),
+            relay=repr(relay.stats()),
+        )
         sys.stdin.readline()
 
 

@@ -75,9 +75,7 @@ def answer_pings(peers: list[Peer], lock: threading.Lock) -> None:
                         sock.sendall(bytes((0x8A, len(frame[1]))) + frame[1])
 
 
-def send(
-    peers: list[Peer], frames: list[bytes], orders: Orders, lock: threading.Lock
-) -> dict[str, float]:
+def send(peers: list[Peer], frames: list[bytes], orders: Orders, lock: threading.Lock) -> dict[str, float]:
     """Send the stream, each bunch at its time; each message has the time of its sending in it.
 
     It sleeps in between, because it shares the cores with what is measured.
