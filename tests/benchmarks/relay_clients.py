@@ -7,6 +7,7 @@ comparison. ``joiner``: a consumer that comes late, several times.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 from kalshi_feed import KalshiFeed
@@ -113,7 +115,7 @@ class Watch:
     def _catching_up(self) -> dict[str, float] | None:
         """After the longest pause: how many messages were taken in until one was less than 50 ms old."""
         turns = self.turns
-        pauses = [after[1] - before[1] for before, after in zip(turns, turns[1:], strict=False)]
+        pauses = [after[1] - before[1] for before, after in pairwise(turns)]
         if not pauses or max(pauses) < 1e9:
             return None
         first = pauses.index(max(pauses)) + 1
@@ -169,7 +171,7 @@ def relay(orders: Orders) -> None:
             books=books_of(feed),
             gaps=stats.gaps,
             faults=sum(stats.faults.values()),
-            relay=repr(relay.stats()),
+            relay=dataclasses.asdict(relay.stats()),
         )
         sys.stdin.readline()
 
