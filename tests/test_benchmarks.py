@@ -18,7 +18,6 @@ from tests.benchmarks.orders import digest
 from tests.benchmarks.rounds import QUICK, Case, compare
 from tests.benchmarks.spawn import TOP, Bench
 from tests.benchmarks.tables import number, table
-from tests.relay.redis_server import program
 
 pytest.importorskip("orjson")
 
@@ -69,7 +68,9 @@ def test_feed_and_floor_are_measured_on_the_same_frames() -> None:
 @pytest.mark.slow  # a redis-server and six processes of Python
 def test_the_relay_is_measured_with_every_part_in_a_process_of_its_own() -> None:
     pytest.importorskip("redis")
-    program()
+    from tests.relay.redis_server import program
+
+    program()  # or the test is skipped
     cases = [relay.Case("relayed", 500, 2, markets=3), relay.Case("direct", 500, 2, direct=True, markets=3)]
     with Bench() as bench:
         figures = {case.name: relay.measure(bench, case, 0.6) for case in cases}

@@ -303,8 +303,8 @@ def text(figures: Figures) -> str:
         f"### Relay, % of a core and MB (PSS)\n\n{_costs(cases.values())}",
         f"### Relay, a late joiner\n\n{joiner['books']:,} books are LIVE after {number(joiner['best'])} s "
         f"(best of {len(joiner['tries'])}; median {number(joiner['median'])} s, worst "
-        f"{number(joiner['worst'])} s), at {joiner['rate']:,} messages a second; the newest change in them is "
-        f"at most {number(1000 * joiner['behind_seconds'])} ms old by then.\n",
+        f"{number(joiner['worst'])} s), at {joiner['rate']:,} messages a second; the newest change in them "
+        f"is at most {number(1000 * joiner['behind_seconds'])} ms old by then.\n",
     ]
     if backlog := figures.get("backlog"):
         parts.append(
@@ -342,8 +342,8 @@ def rows(figures: Figures) -> list[tuple[str, str]]:
             found.append(
                 (
                     f"CPU and memory, {one['name']}",
-                    f"relay {number(cpu['relay'])} % of a core, redis-server {number(cpu['redis-server'])} %, "
-                    f"each consumer {number(cpu['client'])} % (a feed of its own: {number(feed)} %); all "
+                    f"relay {number(cpu['relay'])} % of a core, redis-server {number(cpu['redis-server'])} "
+                    f"%, each consumer {number(cpu['client'])} % (a feed of its own: {number(feed)} %); all "
                     f"{number(cpu['all'] / feeds)} × as many feeds, memory "
                     f"{number(memory['all'] / other['megabytes']['all'])} ×",
                 )
