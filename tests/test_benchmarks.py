@@ -13,9 +13,10 @@ import pytest
 from kalshi_feed import ProtocolError
 from kalshi_feed.books.book import Book
 from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
-from tests.benchmarks import frames, publish
-from tests.benchmarks.rounds import Case, compare
-from tests.benchmarks.spawn import TOP
+from tests.benchmarks import frames, publish, relay
+from tests.benchmarks.orders import digest
+from tests.benchmarks.rounds import QUICK, Case, compare
+from tests.benchmarks.spawn import TOP, Bench
 from tests.benchmarks.tables import number, table
 
 pytest.importorskip("orjson")
@@ -62,6 +63,45 @@ def test_feed_and_floor_are_measured_on_the_same_frames() -> None:
     assert figures["feed"]["dropped"] == 0 and figures["feed"]["ratio"] == pytest.approx(
         figures["feed"]["us"] / figures["floor"]["us"]
     )
+
+
+@pytest.mark.slow  # a redis-server and six processes of Python
+def test_the_relay_is_measured_with_every_part_in_a_process_of_its_own() -> None:
+    pytest.importorskip("redis")
+    from tests.relay.redis_server import program
+
+    program()  # or the test is skipped
+    cases = [relay.Case("relayed", 500, 2, markets=3), relay.Case("direct", 500, 2, direct=True, markets=3)]
+    with Bench() as bench:
+        figures = {case.name: relay.measure(bench, case, 0.6) for case in cases}
+        joiner = relay._join(bench, 3, 1)
+    for one in figures.values():
+        assert (one["equal_books"], one["lost"], one["gaps"], one["faults"]) == (2, 0, 0, 0)
+        assert (
+            0 < one["read_to_book"]["p50"] <= one["read_to_callback"]["p50"] < one["sent_to_callback"]["max"]
+        )
+    assert {"exchange", "relay", "redis-server", "client"} < set(figures["relayed"]["cpu_percent"])
+    assert figures["relayed"]["relay"]["books"] and joiner["tries"][0]["seconds"] > 0
+    whole = {"cases": figures, "joiner": joiner, "load": [0.0]}
+    assert "relayed" in relay.text(whole) and [name for name, _ in relay.rows(whole)] == [
+        "relay's read to the book, relayed",
+        "CPU and memory, relayed",
+        "a late consumer, 3 books, 2,000/s",
+    ]
+
+
+def test_where_there_is_no_redis_server_the_relays_section_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    figures = relay.run(QUICK)
+    assert "redis-server is not installed" in relay.text(figures) and relay.rows(figures) == []
+
+
+def test_books_are_equal_only_if_every_level_is() -> None:
+    world = frames.World(frames.Plan(markets=2, deltas=1, levels=4, kind="deltas", yes_price=True, chunk=2))
+    before = digest(world.levels())
+    assert before == digest(reversed(list(world.levels())))
+    world.delta(3, 3)
+    assert digest(world.levels()) != before
 
 
 def test_the_command_line_says_what_it_takes() -> None:

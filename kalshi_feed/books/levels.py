@@ -63,10 +63,14 @@ class Levels:
     def levels(self) -> Levels:
         """A copy of just the levels."""
         copy = Levels.__new__(Levels)
-        copy.cents = self.cents[:]
-        copy.yes_fine = self.yes_fine.copy()
-        copy.no_fine = self.no_fine.copy()
+        copy.copy_levels(self)
         return copy
+
+    def copy_levels(self, other: Levels) -> None:
+        """Replace all levels with copies of another's."""
+        self.cents = other.cents[:]
+        self.yes_fine = other.yes_fine.copy()
+        self.no_fine = other.no_fine.copy()
 
     @property
     def yes(self) -> dict[int, int]:

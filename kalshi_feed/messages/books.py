@@ -273,6 +273,15 @@ def _best_first(levels: dict[int, int]) -> tuple[Level, ...]:
     return tuple(level(price, levels[price]) for price in sorted(levels, reverse=True))
 
 
+def levels_in(side: list[tuple[str, str]], name: str) -> dict[int, int]:
+    """Return one side of a book, {price in 1/10,000 dollar: size in 1/100 contract}, without zero sizes.
+
+    ``side`` has own prices and sizes as the exchange writes them. Raises ValueError, which has the side's
+    ``name``, for an invalid number or two levels at one price.
+    """
+    return _side_units(tuple(side), None, None, name, False)
+
+
 def _side_units(
     fp: _FpLevels | None,
     dollars: _DollarLevels | None,

@@ -21,8 +21,9 @@ from ..books.levels import Levels
 from ..books.store import BookStore
 from ..engine.engine import Engine
 from ..errors import ConfigurationError
+from ..messages.books import levels_in
 from ..messages.listed import Market
-from ..messages.values import count_units, price_decimal, price_units, size_decimal
+from ..messages.values import price_decimal, size_decimal
 from ..session.session import Session
 from ..session.wanted import Want, Wanted
 from .lines import BookLine, Line, SessionLine, WantLine, encode_line, learned_line
@@ -137,12 +138,8 @@ def encode_checkpoint(copy: SessionCopy, ns: int) -> Iterator[bytes]:
 
 def book_of(line: BookLine) -> BookCopy:
     """Read a book from its line. Raises ValueError for impossible levels."""
-    yes, no = (
-        {price_units(price): count_units(size) for price, size in side}
-        for side in (line.yes_dollars_fp, line.no_dollars_fp)
-    )
     levels = Levels()
-    levels.put(yes, no)
+    levels.put(levels_in(line.yes_dollars_fp, "yes"), levels_in(line.no_dollars_fp, "no"))
     return BookCopy(
         line.market_ticker, line.status, line.seq, line.clock, line.updated, line.was_known, levels
     )
@@ -198,7 +195,8 @@ def restore(
     for copy in checkpoint.books:
         book = store.book_locked(copy.market_ticker)
         if copy.updated is not None:
-            book.replace(copy.levels.yes, copy.levels.no, copy.seq, copy.clock, copy.updated)
+            book.replace({}, {}, copy.seq, copy.clock, copy.updated)
+            book.copy_levels(copy.levels)
         book.set_status(copy.status)
         if copy.status is BookStatus.UNKNOWN or not book.was_known:
             book.was_known = copy.was_known

@@ -167,23 +167,24 @@ class StreamReader(FeedingThread):
 
     def _entries(self, key: str, after: EntryId, wait: float = 0.0) -> tuple[list[RawEntry], bool]:
         """Some entries after that one, and whether these are all. Waits up to ``wait`` seconds for one."""
-        count, block = self._at_once, max(round(wait * 1000), 1) if wait else None
+        count = self._at_once
+        block = ("BLOCK", max(round(wait * 1000), 1)) if wait else ()
         try:
-            found: Any = self._client.run(
-                lambda redis: redis.xread({key: encode_id(after)}, count=count, block=block)
+            [found] = self._client.run_each(
+                [("XREAD", "COUNT", count, *block, "STREAMS", key, encode_id(after))]
             )
         except ReplyTooLong:
             if count == 1:
                 raise
             self._at_once = 1
             return self._entries(key, after)
-        if isinstance(found, dict):  # RESP3
-            found = list(found.items())
+        if isinstance(found, RelayError):
+            raise found
         if not found:
             return [], True
-        entries: list[Any] = found[0][1]
-        if entries and isinstance(entries[0], list):
-            entries = entries[0]
+        entries: list[RawEntry] = [
+            (id, dict(zip(fields[::2], fields[1::2], strict=True))) for id, fields in found[0][1]
+        ]
         self._at_once = min(2 * count, _AT_ONCE)
         return entries, len(entries) < count
 

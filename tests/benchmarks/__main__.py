@@ -8,16 +8,42 @@ import json
 import os
 import platform
 import ssl
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import cost, latency, markets, peers, publish, throughput
+from tests.benchmarks import cost, latency, markets, peers, publish, relay, throughput
 from tests.benchmarks.rounds import FULL, QUICK
 from tests.benchmarks.spawn import cores
 
-SECTIONS = {"throughput": throughput, "markets": markets, "latency": latency, "cost": cost, "peers": peers}
-PACKAGES = ("kalshi-feed", "msgspec", "websocket-client", "orjson", "flask", "cryptography")
+SECTIONS = {
+    "throughput": throughput,
+    "markets": markets,
+    "latency": latency,
+    "cost": cost,
+    "relay": relay,
+    "peers": peers,
+}
+PACKAGES = (
+    "kalshi-feed",
+    "msgspec",
+    "websocket-client",
+    "orjson",
+    "flask",
+    "cryptography",
+    "redis",
+    "hiredis",
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages; redis and hiredis may be missing."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def circumstances() -> dict[str, Any]:
@@ -31,7 +57,7 @@ def circumstances() -> dict[str, Any]:
         "machine": f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "openssl": ssl.OPENSSL_VERSION,
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": versions(),
         "cores": dict(zip(("client", "server"), cores(), strict=True)),
         "load_before": os.getloadavg(),
     }

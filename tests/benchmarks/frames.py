@@ -101,6 +101,11 @@ class World:
         scaled = 10_000 - price if side == "no" and self._plan.yes_price else price
         return f"{scaled / 10_000:.4f}"
 
+    def levels(self) -> Iterator[tuple[str, dict[int, int], dict[int, int]]]:
+        """Each market's yes and no levels now: own price in 1/10,000 dollar to size in 1/100 contract."""
+        for market, sides in enumerate(self._books):
+            yield f"MKT-{market}", sides["yes"], sides["no"]
+
     def snapshot(self, market: int, seq: int) -> bytes:
         """The market's current snapshot."""
         sides = []

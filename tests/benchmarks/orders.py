@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -26,6 +28,7 @@ class Orders(NamedTuple):
     wait: bool = False  # in book.wait_for_update, instead of in a callback
     load: str = ""  # what else the process does: "", "flask" or "computing"
     switch_interval: float = 0.0  # seconds; 0 keeps Python's default
+    redis: str = ""  # where a relay's stream is
 
     @property
     def tickers(self) -> list[str]:
@@ -58,3 +61,11 @@ class Clock:
             "whole_seconds": ended[0] - subscribed[0],
             "whole_cpu_seconds": ended[1] - subscribed[1],
         }
+
+
+def digest(books: Iterable[tuple[str, dict[int, int], dict[int, int]]]) -> str:
+    """A digest of books, to compare those of two processes: market, yes and no levels of each."""
+    whole = hashlib.sha256()
+    for market, yes, no in sorted(books, key=lambda book: book[0]):
+        whole.update(repr((market, sorted(yes.items()), sorted(no.items()))).encode())
+    return whole.hexdigest()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import relay
 from tests.benchmarks.frames import prices_of
 from tests.benchmarks.markets import FINE
 from tests.benchmarks.spawn import TOP
@@ -133,6 +134,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             f"`best_bid()` {number(reading['best_bid()'])} µs, `view()` {number(reading['view()'])} µs",
         )
     )
+    rows += relay.rows(report.get("relay", {"missing": "it was measured before there were relays"}))
     for name, one in report["peers"].items():
         if name not in ("missing", "floor", "kalshi_feed"):
             rows.append(

@@ -98,7 +98,7 @@ class Peer:
     def command(self) -> dict[str, Any]:
         """The client's next text frame; skips others."""
         while True:
-            while (frame := self._take_frame()) is None:
+            while (frame := self.take_frame()) is None:
                 self.read()
             opcode, payload = frame
             if opcode == 8:
@@ -107,7 +107,8 @@ class Peer:
                 command: dict[str, Any] = json.loads(payload)
                 return command
 
-    def _take_frame(self) -> tuple[int, bytes] | None:
+    def take_frame(self) -> tuple[int, bytes] | None:
+        """The next frame that was read, opcode and payload; None if it is incomplete."""
         buffer, at = self._buffer, 2
         if len(buffer) < 2:
             return None

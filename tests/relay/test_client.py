@@ -95,6 +95,11 @@ def test_commands_and_their_replies(make_redis: Callable[..., RedisServer], make
         assert len(client.run(lambda r: r.xread({KEY: "0"}))[0][1]) == 3
         assert server.client().info("commandstats")["cmdstat_xadd"]["calls"] == 5
         assert client.run_each([]) == []
+        as_redis_has_it = [[KEY.encode(), [[b"7-3", [b"p", b"3"]]]]]
+        assert client.run_each([("XREAD", "STREAMS", KEY, "7-2")]) == [as_redis_has_it]
+        connections = server.client().info("stats")["total_connections_received"]
+        assert client.run(lambda r: r.ping()) and client.run_each([("PING",)]) == [b"PONG"]
+        assert server.client().info("stats")["total_connections_received"] <= connections + 1  # info()'s own
 
 
 def test_a_database_of_its_own(redis_server: RedisServer, make_client: MakeClient) -> None:
