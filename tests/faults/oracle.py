@@ -19,7 +19,7 @@ from typing import Any, Final
 from kalshi_feed import BookView, FeedState, Gap, KalshiFeed, Lagged, Level, StateChange
 from kalshi_feed.simulator import Exchange
 
-__all__ = ["Ledger", "Oracle", "SharedTruth", "Truth", "Views"]
+__all__ = ["Findings", "Ledger", "Oracle", "SharedTruth", "Truth", "Views"]
 
 KEPT: Final = 8_192  # states remembered per market: more than three minutes of 40 changes per second
 _PARTS: Final = 4  # numbers of a state: the market's clock, its levels, its change, and since when
@@ -202,10 +202,11 @@ class Views:
         self.checked = 0
         self.wrong = Findings()
 
-    def check(self, view: BookView) -> None:
-        """Check one view. Only a LIVE view promises anything."""
+    def check(self, view: BookView) -> int | None:
+        """Check one view; return the number of the state that it shows. Only a LIVE view promises
+        anything."""
         if not view.is_live:
-            return
+            return None
         self.checked += 1
         ticker, clock = view.market_ticker, view.clock if view.clock is not None else -1
         sides = _units(view.bids("yes")), _units(view.bids("no"))
@@ -219,6 +220,7 @@ class Views:
             self.wrong.add(
                 f"{ticker} went back to before state {last}: {view!r}, clock {clock}, seq {view.seq}"
             )
+        return index
 
 
 class Ledger:
