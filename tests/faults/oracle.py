@@ -114,7 +114,9 @@ class Truth:
     ) -> int | None:
         """Return the number of the first state after ``after`` that this change led to at this clock, or
         None."""
-        return self._histories[market_ticker].find(clock, after=after, change=_change_hash(side, price, delta))
+        return self._histories[market_ticker].find(
+            clock, after=after, change=_change_hash(side, price, delta)
+        )
 
     def replaced_at(self, market_ticker: str, state: int) -> float | None:
         """When a state stopped being true (time.monotonic()); None if it is true now, or if that was too long

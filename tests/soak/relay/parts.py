@@ -31,7 +31,9 @@ SILENCE: Final = 2.0
 KEEP: Final = 10.0
 SAMPLE_SECONDS: Final = 0.1
 FRESH: Final = 1.0  # seconds: a LIVE book that is older is not recovered yet
-OLD: Final = SILENCE + 2.0  # and one that is older than this should not be LIVE: late entries, beats, and some slack
+OLD: Final = (
+    SILENCE + 2.0
+)  # and one that is older than this should not be LIVE: late entries, beats, and some slack
 _STALL: Final = 0.5  # between two samples: this process stood still
 _AFTER_STALL: Final = 1.5  # seconds until its books are judged by their age again
 _BEAT: Final = 0.5

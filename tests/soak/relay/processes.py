@@ -28,7 +28,9 @@ class Part:
     """One process. Its methods belong to the thread that runs everything; ``heard`` is written by a thread of
     its own."""
 
-    def __init__(self, config: RelayPart | ConsumerPart, name: str, folder: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, config: RelayPart | ConsumerPart, name: str, folder: Path, env: dict[str, str]
+    ) -> None:
         self.name = name
         self.config = config
         self.began = time.monotonic()
