@@ -7,8 +7,8 @@ losses that were announced (tests/faults/oracle.py). At the end the faults stop,
 LIVE and right within the promised time. In ten minutes or more, memory must not keep growing. The last line
 is JSON; the exit status is 1 if anything was wrong. Loopback only; it ends by itself.
 
-``--relay``: instead, a relay, a standby, Redis and four consumers, each a process (tests/soak/relay). One fault
-follows the other, and the report says how long each consumer took to recover.
+``--relay``: instead, a relay, a standby, Redis and four consumers, each a process (tests/soak/relay). One
+fault follows the other, and the report says how long each consumer took to recover.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One exchange, one Redis, a relay, later a standby too, and four consumers; everything that can go wrong with them,
-and an oracle that watches at every consumer.
+"""One exchange, one Redis, a relay, later a standby too, and four consumers; everything that can go wrong, and
+an oracle that watches at every consumer.
 
 It ends by itself. Each fault must be over for all consumers within PROMISED_SECONDS of its end.
 """
@@ -438,8 +438,8 @@ class RelayChaos:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def _check_end(self) -> None:
-        """With the markets at rest, every book equals the exchange's, and one more change of each gets through
-        everywhere."""
+        """With the markets at rest, every book equals the exchange's, and one more change of each gets
+        through everywhere."""
         self._exchange.quiesce(PROMISED_SECONDS)
         for _ in range(2):
             at = time.monotonic()
@@ -516,7 +516,9 @@ class RelayChaos:
                 if len(notes) >= 12
             },
         }
-        outcome.figures["recovery_seconds"]["all"] = spread(sum(outcome.recoveries.values(), []))
+        outcome.figures["recovery_seconds"]["all"] = spread(
+            [seconds for values in outcome.recoveries.values() for seconds in values]
+        )
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -130,8 +130,8 @@ class Part:
 
 
 class Workshop:
-    """Starts processes, each with a wall clock of its own where that is possible, and ends them all. A context
-    manager."""
+    """Starts processes, each with a wall clock of its own where that is possible, and ends them all. A
+    context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

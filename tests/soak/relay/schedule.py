@@ -1,6 +1,6 @@
 """What goes wrong with a relay, and for how long: drawn from the seed alone, before the run begins.
 
-Faults come one after the other, so that each recovery has its cause; only the last kind is two at once. All kinds
+Faults come one after the other, so that each recovery has its cause; sometimes two come at once. All kinds
 come once, in random order, before any of them comes again.
 """
 
