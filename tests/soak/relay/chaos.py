@@ -1,5 +1,5 @@
-"""One exchange, one Redis, a relay, later a standby too, and four consumers; everything that can go wrong, and
-an oracle that watches at every consumer.
+"""One exchange, one Redis, a relay, later a standby too, and four consumers; everything that can go wrong;
+and an oracle that watches at every consumer.
 
 It ends by itself. Each fault must be over for all consumers within PROMISED_SECONDS of its end.
 """
@@ -229,6 +229,7 @@ class RelayChaos:
 
     def _live_through(self, episode: Episode) -> None:
         began = time.monotonic()
+        lost = {slot.name: slot.part.announced for slot in self._consumers}
         for strike in episode.strikes:
             self.outcome.faults[strike.kind] += 1
             end = self._begin(strike, alone=len(episode.strikes) == 1)
@@ -250,6 +251,8 @@ class RelayChaos:
         self._log(
             f"{over - began:5.1f} s of {names}; then "
             + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items())
+            + f"; LIVE and {max(slot.part.oldest_since(began) for slot in self._consumers):.1f} s old; lost "
+            + ", ".join(str(slot.part.announced - lost[slot.name]) for slot in self._consumers)
         )
 
     def _recovery(self, slot: _Slot, began: float, over: float) -> float:

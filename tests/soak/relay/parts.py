@@ -141,6 +141,7 @@ class _Consumer:
         self._lock = threading.Lock()  # guards `shown` against several workers
         self.old = Findings()  # LIVE books that were too old
         self.oldest = 0.0  # seconds
+        self.age = 0.0  # the same, since the last line
         self.faults: Counter[str] = Counter()
         self.texts = Findings()  # of the faults
         self.trades = 0
@@ -186,6 +187,7 @@ class _Consumer:
                 if age > OLD and before >= self._judge_from:
                     self.old.add(f"{ticker} was LIVE {age:.1f} s after it had changed: {view!r}")
         if now >= self._judge_from:
+            self.age = max(self.age, oldest)
             self.oldest = max(self.oldest, oldest)
         if not_live:
             return f"{len(not_live)} not LIVE, such as {not_live[0]}"
@@ -240,7 +242,9 @@ def run_consumer(part: ConsumerPart) -> int:
             trouble, now = consumer.sample(), time.monotonic()
             if bool(trouble) != bool(last) or now >= next_beat:
                 next_beat = now + _BEAT
-                tell("sample", trouble=trouble, behind=len(consumer.behind()), report=consumer.report())
+                behind = len(consumer.behind())
+                tell("sample", trouble=trouble, age=consumer.age, behind=behind, report=consumer.report())
+                consumer.age = 0.0
             last = trouble
             commands.look()
         tell("report", behind=consumer.behind(), **consumer.report())

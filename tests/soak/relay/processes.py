@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class Part:
         self.began = time.monotonic()
         self.last: dict[str, dict[str, Any]] = {}  # the newest line of each kind
         self.lines: list[dict[str, Any]] = []  # of the kinds "sample" (changes only), "state" and "ended"
+        self.ages: deque[tuple[float, float]] = deque(maxlen=200)  # of LIVE books, from the samples
         self.log = folder / f"{name}.log"
         self.is_frozen = False
         self.is_expected_to_end = False
@@ -126,7 +128,19 @@ class Part:
                 item["what"] == "sample" and (not before or bool(before["trouble"]) != bool(item["trouble"]))
             ):
                 self.lines.append(item)
+            if item["what"] == "sample":
+                self.ages.append((item["at"], item["age"]))
             self.last[item["what"]] = item
+
+    def oldest_since(self, since: float) -> float:
+        """How old a LIVE book of a consumer has been since then, in seconds."""
+        return max((age for at, age in self.ages if at >= since), default=0.0)
+
+    @property
+    def announced(self) -> int:
+        """How many changes a consumer has missed, and was told so."""
+        report = self.last.get("sample", {}).get("report")
+        return sum(report["announced"].values()) if report else 0
 
 
 class Workshop:
