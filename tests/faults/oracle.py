@@ -364,3 +364,5 @@ class Ledger:
                     self._baseless.update(self._reported)
             elif change.state is FeedState.CONNECTED and not self._has_snapshots:
                 self._baseless.clear()
+                if change.gap_started is not None:  # messages may have come since the loss was noticed
+                    self._excuse(self._reported, "connection lost")

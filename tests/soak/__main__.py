@@ -36,23 +36,26 @@ def main() -> int:
         help="seed of the faults; it is printed, so that you can repeat a run",
     )
     parser.add_argument("--relay", action="store_true", help="the chaos of a relay and its consumers")
+    parser.add_argument("--only", default="", help="with --relay: only the faults with this in their names")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
     faulthandler.dump_traceback_later(60 * arguments.minutes + MARGIN_SECONDS, exit=True)
     what = " --relay" if arguments.relay else ""
     print(f"python -m tests.soak{what} --minutes {arguments.minutes:g} --seed {seed}", flush=True)
     if arguments.relay:
-        return _relay(seed, 60 * arguments.minutes)
+        return _relay(seed, 60 * arguments.minutes, arguments.only)
     outcome = Soak(seed=seed, seconds=60 * arguments.minutes, tell=lambda text: print(text, flush=True)).run()
     print(table(outcome))
     print(last_line(outcome))
     return 0 if outcome.is_good else 1
 
 
-def _relay(seed: int, seconds: float) -> int:
+def _relay(seed: int, seconds: float, only: str) -> int:
     from tests.soak.relay.chaos import RelayChaos
 
-    outcome = RelayChaos(seed=seed, seconds=seconds, log=lambda text: print(text, flush=True)).run()
+    outcome = RelayChaos(
+        seed=seed, seconds=seconds, only=only, log=lambda text: print(text, flush=True)
+    ).run()
     for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1]):
         print(f"{kind:40}{count:8}")
     print(*outcome.findings, sep="\n")

@@ -107,10 +107,18 @@ class _Connections:
 
 
 class RelayChaos:
-    """One run. ``log`` gets a line of progress now and then."""
+    """One run. ``only``: faults with this in their names. ``log`` gets a line for each episode."""
 
-    def __init__(self, *, seed: int, seconds: float, log: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        seconds: float,
+        only: str = "",
+        log: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.outcome = RelayOutcome(seed, seconds)
+        self._only = only
         self._log = log
         self._slots: dict[str, _Slot] = {}
         self._ends: list[tuple[float, Callable[[], object]]] = []  # when a strike is over, and what ends it
@@ -221,6 +229,9 @@ class RelayChaos:
     # -- the storm -------------------------------------------------------------------------------------------
 
     def _storm(self, kinds: dict[str, tuple[float, float]], until: float) -> None:
+        kinds = {kind: seconds for kind, seconds in kinds.items() if self._only in kind}
+        if not kinds:
+            return
         for episode in episodes(self.outcome.seed, kinds):
             if time.monotonic() >= until or len(self.outcome.findings) > STOP_AFTER:
                 return
@@ -444,26 +455,29 @@ class RelayChaos:
         """With the markets at rest, every book equals the exchange's, and one more change of each gets
         through everywhere."""
         self._exchange.quiesce(PROMISED_SECONDS)
-        for _ in range(2):
+        for late in ("behind", "undelivered"):  # a change may lie in a loss, the next one must arrive
             at = time.monotonic()
-            deadline = at + PROMISED_SECONDS
-            while time.monotonic() < deadline and not self._all_equal(at):
+            while not (missing := self._missing(at, late)) == {} and time.monotonic() < at + PROMISED_SECONDS:
                 self._wait(0.05)
-            if not self._all_equal(at):
+            if missing:
                 self.outcome.findings.append(
-                    f"with the markets at rest, not everything has arrived: {self._troubles()}"
+                    f"with the markets at rest, {late} are {missing}: {self._troubles()}"
                 )
             for ticker in self._exchange.market_tickers:
                 self._exchange.change(ticker, "yes", "0.0100", "1")
 
-    def _all_equal(self, since: float) -> bool:
-        return all(
-            sample is not None
-            and sample["at"] > since + SETTLES
-            and not sample["trouble"]
-            and not sample["behind"]
-            for sample in (slot.part.last.get("sample") for slot in self._consumers)
-        )
+    def _missing(self, since: float, late: str) -> dict[str, Any]:
+        """What is not right later than ``since``, by consumer."""
+        samples = {slot.name: slot.part.last.get("sample") for slot in self._consumers}
+        return {
+            name: None if sample is None else sample["trouble"] or sample["behind"] or sample[late]
+            for name, sample in samples.items()
+            if sample is None
+            or sample["at"] < since + SETTLES
+            or sample["trouble"]
+            or sample["behind"]
+            or sample[late]
+        }
 
     def _end_all(self) -> None:
         self._log("the end")

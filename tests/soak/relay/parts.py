@@ -194,12 +194,16 @@ class _Consumer:
         return f"{oldest:.1f} s old" if oldest > FRESH else ""
 
     def behind(self) -> list[str]:
-        """The markets whose newest change has not been delivered, or is not in the book."""
-        late = self.ledger.behind(self._tickers)
-        for ticker in self._tickers:
-            if self.sampled.check(self.feed.book(ticker).view()) != self._truth.newest(ticker):
-                late.append(ticker)
-        return sorted(set(late))
+        """The markets whose newest change is not in the book."""
+        return [
+            ticker
+            for ticker in self._tickers
+            if self.sampled.check(self.feed.book(ticker).view()) != self._truth.newest(ticker)
+        ]
+
+    def undelivered(self) -> list[str]:
+        """The markets whose newest change no callback has had."""
+        return self.ledger.behind(self._tickers)
 
     def report(self) -> dict[str, Any]:
         """What was found."""
@@ -242,12 +246,18 @@ def run_consumer(part: ConsumerPart) -> int:
             trouble, now = consumer.sample(), time.monotonic()
             if bool(trouble) != bool(last) or now >= next_beat:
                 next_beat = now + _BEAT
-                behind = len(consumer.behind())
-                tell("sample", trouble=trouble, age=consumer.age, behind=behind, report=consumer.report())
+                tell(
+                    "sample",
+                    trouble=trouble,
+                    age=consumer.age,
+                    behind=consumer.behind(),
+                    undelivered=consumer.undelivered(),
+                    report=consumer.report(),
+                )
                 consumer.age = 0.0
             last = trouble
             commands.look()
-        tell("report", behind=consumer.behind(), **consumer.report())
+        tell("report", **consumer.report())
     return 0
 
 
