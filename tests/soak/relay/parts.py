@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from kalshi_feed import BookView, Credentials, FeedFault, KalshiFeedError, StateChange
-from kalshi_feed.relay import Relay
+from kalshi_feed.relay import Relay, registry, serving, wish_list, wishes
 from tests.faults.oracle import Findings, Ledger, SharedTruth, Views
 from tests.soak.line import CONNECT_SECONDS, IDLE_SECONDS, POLICY, SoakFeed
 from tests.soak.report import resident_mb
 
-__all__ = ["KEEP", "OLD", "SILENCE", "ConsumerPart", "RelayPart"]
+__all__ = ["KEEP", "OLD", "SILENCE", "ConsumerPart", "RelayPart", "scale_lease"]
 
 SILENCE: Final = 2.0
 KEEP: Final = 10.0
@@ -41,7 +41,7 @@ _BEAT: Final = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class RelayPart:
-    """A relay. ``key`` and ``ca``: files."""
+    """A relay. ``key`` and ``ca``: files. ``lease``: how long wishes hold, in seconds, if not as usual."""
 
     redis: str
     exchange: str
@@ -49,12 +49,13 @@ class RelayPart:
     key: str
     ca: str
     standby: bool = False
+    lease: float | None = None
     role: str = "relay"
 
 
 @dataclasses.dataclass(frozen=True)
 class ConsumerPart:
-    """A consumer. ``truth``: the oracle's file, for all ``tickers``."""
+    """A consumer. ``truth``: the oracle's file, for ``all_tickers``, or just ``tickers``, which it wants."""
 
     redis: str
     truth: str
@@ -62,6 +63,8 @@ class ConsumerPart:
     name: str
     queue_size: int = 65_536
     workers: int = 1
+    lease: float | None = None
+    all_tickers: tuple[str, ...] = ()
     role: str = "consumer"
 
 
@@ -91,7 +94,17 @@ class _Commands:
         if self.count.is_set():
             self.count.clear()
             gc.collect()
-            tell("count", objects=len(gc.get_objects()), mb=resident_mb())
+            kinds = Counter(type(item).__name__ for item in gc.get_objects())
+            tell("count", objects=kinds.total(), kinds=dict(kinds.most_common(40)), mb=resident_mb())
+
+
+def scale_lease(seconds: float | None) -> None:
+    """Let wishes hold so long, so that a run sees them end. Relay and consumers must agree."""
+    if seconds is not None:
+        for module in (wishes, registry, serving, wish_list):
+            assert hasattr(module, "LEASE")
+            module.LEASE = seconds  # type: ignore[attr-defined]
+        wish_list.RENEW_EVERY = seconds / 3  # type: ignore[misc]
 
 
 # -- the relay -----------------------------------------------------------------------------------------------
@@ -100,6 +113,7 @@ class _Commands:
 def run_relay(part: RelayPart) -> int:
     """Run a relay until it is to end (0), or ends by itself (3)."""
     commands = _Commands()
+    scale_lease(part.lease)
     feed = SoakFeed(
         Credentials.from_file(part.key_id, part.key),
         url=part.exchange,
@@ -132,7 +146,7 @@ class _Consumer:
 
     def __init__(self, part: ConsumerPart) -> None:
         self._tickers = part.tickers
-        self._truth = SharedTruth(Path(part.truth), part.tickers)
+        self._truth = SharedTruth(Path(part.truth), part.all_tickers or part.tickers)
         self.feed = SoakFeed.from_relay(
             part.redis, silence=SILENCE, queue_size=part.queue_size, workers=part.workers
         )
@@ -238,6 +252,7 @@ class _Consumer:
 def run_consumer(part: ConsumerPart) -> int:
     """Run a consumer until it is to end; it must not end by itself."""
     commands = _Commands()
+    scale_lease(part.lease)
     consumer = _Consumer(part)
     with consumer.feed:
         tell("started")
@@ -265,7 +280,8 @@ def main() -> int:
     config = json.loads(sys.argv[1])
     if config["role"] == "relay":
         return run_relay(RelayPart(**config))
-    config["tickers"] = tuple(config["tickers"])
+    for name in ("tickers", "all_tickers"):
+        config[name] = tuple(config[name])
     return run_consumer(ConsumerPart(**config))
 
 
