@@ -18,11 +18,14 @@ from typing import Any, Final
 
 from tests.faults.sleepy import CAN_SLEEP, clock_shim
 from tests.soak.relay.parts import ConsumerPart, RelayPart
+from tests.soak.relay.visitors import VisitorsPart
 
 __all__ = ["Part", "Workshop"]
 
 _ROOT: Final = Path(__file__).parents[3]
 _ENDS_WITHIN: Final = 15.0
+
+AnyPart = RelayPart | ConsumerPart | VisitorsPart
 
 
 class Part:
@@ -30,7 +33,7 @@ class Part:
     its own."""
 
     def __init__(
-        self, config: RelayPart | ConsumerPart, name: str, folder: Path, env: dict[str, str]
+        self, config: AnyPart, name: str, folder: Path, env: dict[str, str]
     ) -> None:
         self.name = name
         self.config = config
@@ -44,7 +47,7 @@ class Part:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-X", "faulthandler", "-W", "error", "-m", "tests.soak.relay.parts"),
+                    *(sys.executable, "-X", "faulthandler", "-W", "error", "-m"),
                     json.dumps(dataclasses.asdict(config)),
                 ],
                 stdin=subprocess.PIPE,
@@ -153,7 +156,7 @@ class Workshop:
         self.parts: list[Part] = []  # all that were ever started
         self._names: dict[str, int] = {}
 
-    def start(self, config: RelayPart | ConsumerPart, name: str, clock: float = 0.0) -> Part:
+    def start(self, config: AnyPart, name: str, clock: float = 0.0) -> Part:
         """Start a process, whose wall clock is ``clock`` seconds ahead. The same name may be used again."""
         env = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
         if self._shim is not None and clock:
