@@ -32,9 +32,7 @@ class Part:
     """One process. Its methods belong to the thread that runs everything; ``heard`` is written by a thread of
     its own."""
 
-    def __init__(
-        self, config: AnyPart, name: str, folder: Path, env: dict[str, str]
-    ) -> None:
+    def __init__(self, config: AnyPart, name: str, folder: Path, env: dict[str, str]) -> None:
         self.name = name
         self.config = config
         self.began = time.monotonic()
@@ -48,6 +46,7 @@ class Part:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-X", "faulthandler", "-W", "error", "-m"),
+                    "tests.soak.relay." + ("visitors" if config.role == "visitors" else "parts"),
                     json.dumps(dataclasses.asdict(config)),
                 ],
                 stdin=subprocess.PIPE,
@@ -127,7 +126,7 @@ class Part:
             except ValueError:  # killed while it wrote
                 continue
             before = self.last.get(item["what"])
-            if item["what"] in ("state", "ended") or (
+            if item["what"] in ("state", "ended", "visit", "gone") or (
                 item["what"] == "sample" and (not before or bool(before["trouble"]) != bool(item["trouble"]))
             ):
                 self.lines.append(item)
