@@ -234,11 +234,17 @@ class Ledger:
     ``delay`` is how long each delta's callback takes, in seconds. With several ``workers`` an event may
     overtake older messages of a market whose worker is behind: then its excuse holds until a snapshot that is
     newer than the event. ``has_snapshots``: False for a feed from a relay, which begins with books that no
-    callback has had a snapshot of.
+    callback has had a snapshot of. ``market_tickers``: only these.
     """
 
     def __init__(
-        self, oracle: Truth, feed: KalshiFeed, workers: int = 1, *, has_snapshots: bool = True
+        self,
+        oracle: Truth,
+        feed: KalshiFeed,
+        workers: int = 1,
+        *,
+        has_snapshots: bool = True,
+        market_tickers: Iterable[str] | None = None,
     ) -> None:
         self._oracle = oracle
         self._has_snapshots = has_snapshots
@@ -256,8 +262,8 @@ class Ledger:
         self.announced: Counter[str] = Counter()
         self.unannounced = Findings()
         self.wrong = Findings()
-        feed.on_snapshot(self._snapshot)
-        feed.on_delta(self._delta)
+        feed.on_snapshot(self._snapshot, market_tickers=market_tickers)
+        feed.on_delta(self._delta, market_tickers=market_tickers)
         feed.on_gap(self._gap)
         feed.on_lagged(self._lagged)
         feed.on_state(self._state)

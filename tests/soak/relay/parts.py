@@ -150,7 +150,9 @@ class _Consumer:
         self.feed = SoakFeed.from_relay(
             part.redis, silence=SILENCE, queue_size=part.queue_size, workers=part.workers
         )
-        self.ledger = Ledger(self._truth, self.feed, part.workers, has_snapshots=False)
+        self.ledger = Ledger(
+            self._truth, self.feed, part.workers, has_snapshots=False, market_tickers=part.tickers
+        )
         self.shown, self.sampled = Views(self._truth), Views(self._truth)
         self._lock = threading.Lock()  # guards `shown` against several workers
         self.old = Findings()  # LIVE books that were too old
