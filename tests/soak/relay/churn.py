@@ -29,9 +29,10 @@ from tests.soak.report import growth
 __all__ = ["RelayChurn"]
 
 MARKETS: Final = 60
-RATE: Final = 300.0
+RATE: Final = 150.0
 RESIDENT_MARKETS: Final = 4  # of each resident
 LEASE: Final = 6.0
+AT_ONCE: Final = 10  # more visitors would only wait for each other
 NOTE_SECONDS: Final = 2.0
 PROMISED_SECONDS: Final = 30.0
 WARM_UP: Final = 0.3  # the share of the notes that is not judged
@@ -111,15 +112,19 @@ class RelayChurn:
             time.sleep(0.05)
         return True
 
+    @staticmethod
+    def _gone(visitors: Part) -> int:
+        return sum(line["what"] == "gone" for line in visitors.lines)
+
     # -- the run ---------------------------------------------------------------------------------------------
 
     def _let_them_come(self, visitors: Part, tickers: tuple[str, ...]) -> None:
         began = time.monotonic()
         for number in range(self._consumers):
             due = began + self._seconds * number / self._consumers
-            while (now := time.monotonic()) < due:
+            while (now := time.monotonic()) < due or number - self._gone(visitors) >= AT_ONCE:
                 self._note(now - began)
-                time.sleep(min(0.1, max(due - now, 0.0)))
+                time.sleep(min(0.1, max(due - now, 0.01)))
             visit = Visit(
                 number,
                 self._dice.sample(tickers, self._dice.choice((1, 1, 2))),
@@ -156,11 +161,8 @@ class RelayChurn:
     def _wait_for_the_end(self, visitors: Part, residents: list[Part]) -> None:
         """No more come: all must go, and with them what they wanted; the residents stay."""
 
-        def gone() -> int:
-            return sum(line["what"] == "gone" for line in visitors.lines)
-
-        if not self._wait(lambda: gone() == self._consumers):
-            self.findings.append(f"only {gone()} of {self._consumers} consumers have ended")
+        if not self._wait(lambda: self._gone(visitors) == self._consumers):
+            self.findings.append(f"only {self._gone(visitors)} of {self._consumers} consumers have ended")
         ended = time.monotonic()
 
         def wanted() -> tuple[int, int]:
