@@ -87,7 +87,7 @@ class RelayChurn:
                 self._wait_for_the_end(visitors, residents)
             else:
                 self.findings.append(f"nothing worked at the beginning: {self._relay.last.get('relay')}")
-            for part in (visitors, *residents, self._relay):
+            for part in (visitors, self._relay):
                 if (code := part.end()) != 0:
                     self.findings.append(f"{part.name} did not end well: {code}")
             self._judge(visitors, residents)
@@ -221,6 +221,8 @@ class RelayChurn:
             "wrong_live_books": sum(len(line["wrong"]) for line in visits)
             + sum(report.get("wrong_live", 0) for report in reports),
             "live_after_seconds": spread([line["took"] for line in visits if not line["error"]]),
+            "bootstraps": sum(line["stats"]["bootstraps"] for line in visits),
+            "holes": sum(line["stats"]["holes"] for line in visits),
             "most_consumers": self._most["consumers"],
             "most_keys": self._most["keys"],
         }

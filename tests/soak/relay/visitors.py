@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from kalshi_feed import KalshiFeed, KalshiFeedError
+from kalshi_feed.stats import ConsumerStats
 from tests.faults.oracle import SharedTruth, Views
 from tests.soak.relay.parts import scale_lease, tell
 
@@ -75,6 +76,7 @@ def _visit(part: VisitorsPart, visit: Visit) -> None:
         wrong=views.wrong.texts[:3],
         error=error,
         how=visit.how,
+        stats=dataclasses.asdict(feed.stats().relay or ConsumerStats()),
     )
     if visit.how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -89,6 +91,7 @@ def main() -> int:
     config["tickers"] = tuple(config["tickers"])
     part = VisitorsPart(**config)
     scale_lease(part.lease)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with its input
     gc.freeze()
     tell("started")
     running: dict[int, Visit] = {}
