@@ -53,8 +53,10 @@ class RelayOutcome:
     figures: dict[str, Any] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
-    # by kind of fault: seconds from its end until a consumer had all books right, for each consumer
+    # by kind of fault, for each consumer: seconds from its end until all books were right, and how long they
+    # were not
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    outages: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def is_good(self) -> bool:
@@ -259,6 +261,7 @@ class RelayChaos:
             )
         took = {slot.name: self._recovery(slot, began, over) for slot in self._consumers}
         self.outcome.recoveries[episode.kind] += took.values()
+        self.outcome.outages[episode.kind] += (self._outage(slot, began) for slot in self._consumers)
         self._log(
             f"{over - began:5.1f} s of {names}; then "
             + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items())
@@ -274,6 +277,16 @@ class RelayChaos:
         last = changes[-1]
         end = time.monotonic() if last["trouble"] else last["at"]
         return max(0.0, end - over)
+
+    def _outage(self, slot: _Slot, began: float) -> float:
+        """How long not all books of a consumer were right since then, as far as it could say."""
+        seconds, since = 0.0, None
+        for line in [line for line in slot.part.lines if line["what"] == "sample" and line["at"] > began]:
+            if line["trouble"]:
+                since = since or line["at"]
+            elif since is not None:
+                seconds, since = seconds + line["at"] - since, None
+        return seconds if since is None else seconds + time.monotonic() - since
 
     def _recovered(self, since: float, within: float) -> bool:
         """Wait until all consumers have been right at once, later than ``since``."""
@@ -532,6 +545,9 @@ class RelayChaos:
                 for name, notes in self._memory.items()
                 if len(notes) >= 12
             },
+        }
+        outcome.figures["outage_seconds"] = {
+            kind: spread(values) for kind, values in sorted(outcome.outages.items())
         }
         outcome.figures["recovery_seconds"]["all"] = spread(
             [seconds for values in outcome.recoveries.values() for seconds in values]
