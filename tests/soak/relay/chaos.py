@@ -266,7 +266,7 @@ class RelayChaos:
             f"{over - began:5.1f} s of {names}; then "
             + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items())
             + f"; LIVE and {max(slot.part.oldest_since(began) for slot in self._consumers):.1f} s old; lost "
-            + ", ".join(str(slot.part.announced - lost[slot.name]) for slot in self._consumers)
+            + ", ".join(str(max(slot.part.announced - lost[slot.name], 0)) for slot in self._consumers)
         )
 
     def _recovery(self, slot: _Slot, began: float, over: float) -> float:
@@ -439,7 +439,15 @@ class RelayChaos:
             self._end_part(part)
             return _nothing
         part.freeze()
-        return part.thaw
+        if isinstance(slot.config, ConsumerPart):
+            return part.thaw
+
+        def thaw() -> None:
+            for consumer in self._consumers:
+                consumer.part.say("excuse")
+            part.thaw()
+
+        return thaw
 
     def _rival(self, alone: bool) -> Callable[[], object]:
         proxy = self._slots["relay"].proxy

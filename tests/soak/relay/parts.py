@@ -36,6 +36,8 @@ OLD: Final = (
 )  # and one that is older than this should not be LIVE: late entries, beats, and some slack
 _STALL: Final = 0.5  # between two samples: this process stood still
 _AFTER_STALL: Final = 1.5  # seconds until its books are judged by their age again
+# The same, if the relay stood still: its own feed is LIVE then, until it has read what the kernel has kept.
+_AFTER_RELAY_STALL: Final = 4.0
 _BEAT: Final = 0.5
 
 
@@ -75,9 +77,11 @@ def tell(what: str, **more: Any) -> None:
 
 
 class _Commands:
-    """What the other process writes: ``stop`` is set at the end of the input and by SIGTERM."""
+    """What the other process writes: "count" (what is in memory), or "excuse" (until ``excused_until``, books
+    may be old). ``stop`` is set at the end of the input and by SIGTERM."""
 
     def __init__(self) -> None:
+        self.excused_until = 0.0
         self.stop = threading.Event()
         self.count = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
@@ -87,6 +91,8 @@ class _Commands:
         for line in sys.stdin:
             if line.strip() == "count":
                 self.count.set()
+            elif line.strip() == "excuse":
+                self.excused_until = time.monotonic() + _AFTER_RELAY_STALL
         self.stop.set()
 
     def look(self) -> None:
@@ -184,11 +190,12 @@ class _Consumer:
         self.faults[fault.kind] += 1
         self.texts.add(f"{fault.kind}: {fault.message}")
 
-    def sample(self) -> str:
+    def sample(self, judge_from: float) -> str:
         """Look at every book; return what is not right yet, "" if all of them are LIVE and fresh."""
         now = time.monotonic()
+        self._judge_from = max(self._judge_from, judge_from)
         if now - self._last_sample > _STALL:
-            self._judge_from = now + _AFTER_STALL
+            self._judge_from = max(self._judge_from, now + _AFTER_STALL)
         self._last_sample = now
         not_live, oldest = [], 0.0
         for ticker in self._tickers:
@@ -260,7 +267,7 @@ def run_consumer(part: ConsumerPart) -> int:
         tell("started")
         last, next_beat = "not looked yet", 0.0
         while not commands.stop.wait(SAMPLE_SECONDS):
-            trouble, now = consumer.sample(), time.monotonic()
+            trouble, now = consumer.sample(commands.excused_until), time.monotonic()
             if bool(trouble) != bool(last) or now >= next_beat:
                 next_beat = now + _BEAT
                 tell(
