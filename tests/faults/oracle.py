@@ -364,11 +364,11 @@ class Ledger:
 
     def _state(self, change: StateChange) -> None:
         with self._lock:
-            if change.state is FeedState.RECONNECTING:
+            if change.state is FeedState.RECONNECTING and self._has_snapshots:
                 self._excuse(self._reported, "connection lost")
-                if self._has_snapshots:
-                    self._baseless.update(self._reported)
+                self._baseless.update(self._reported)
             elif change.state is FeedState.CONNECTED and not self._has_snapshots:
+                # it was out of reach, but only has missed something if it says so
                 self._baseless.clear()
-                if change.gap_started is not None:  # messages may have come since the loss was noticed
+                if change.gap_started is not None:
                     self._excuse(self._reported, "connection lost")

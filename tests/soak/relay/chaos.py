@@ -109,7 +109,8 @@ class _Connections:
 
 
 class RelayChaos:
-    """One run. ``only``: faults with this in their names. ``log`` gets a line for each episode."""
+    """One run. ``only``: faults with this in their names. ``plant``: a bug at every consumer
+    (plants.py). ``log`` gets a line for each episode."""
 
     def __init__(
         self,
@@ -117,10 +118,12 @@ class RelayChaos:
         seed: int,
         seconds: float,
         only: str = "",
+        plant: str = "",
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.outcome = RelayOutcome(seed, seconds)
         self._only = only
+        self._plant = plant
         self._log = log
         self._slots: dict[str, _Slot] = {}
         self._ends: list[tuple[float, Callable[[], object]]] = []  # when a strike is over, and what ends it
@@ -197,6 +200,7 @@ class RelayChaos:
             tickers=self._exchange.market_tickers,
             name=name,
             workers=workers,
+            plant=self._plant,
         )
         self._add(name, config, proxy)
 

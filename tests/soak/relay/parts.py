@@ -23,6 +23,7 @@ from kalshi_feed import BookView, Credentials, FeedFault, KalshiFeedError, State
 from kalshi_feed.relay import Relay, registry, serving, wish_list, wishes
 from tests.faults.oracle import Findings, Ledger, SharedTruth, Views
 from tests.soak.line import CONNECT_SECONDS, IDLE_SECONDS, POLICY, SoakFeed
+from tests.soak.relay.plants import PLANTS
 from tests.soak.report import resident_mb
 
 __all__ = ["KEEP", "OLD", "SILENCE", "ConsumerPart", "RelayPart", "scale_lease"]
@@ -57,7 +58,8 @@ class RelayPart:
 
 @dataclasses.dataclass(frozen=True)
 class ConsumerPart:
-    """A consumer. ``truth``: the oracle's file, for ``all_tickers``, or just ``tickers``, which it wants."""
+    """A consumer. ``truth``: the oracle's file, for ``all_tickers``, or just ``tickers``, which it wants.
+    ``plant``: a bug, see plants.py."""
 
     redis: str
     truth: str
@@ -66,6 +68,7 @@ class ConsumerPart:
     queue_size: int = 65_536
     workers: int = 1
     lease: float | None = None
+    plant: str = ""
     all_tickers: tuple[str, ...] = ()
     role: str = "consumer"
 
@@ -191,7 +194,8 @@ class _Consumer:
         self.texts.add(f"{fault.kind}: {fault.message}")
 
     def sample(self, judge_from: float) -> str:
-        """Look at every book; return what is not right yet, "" if all of them are LIVE and fresh."""
+        """Look at every book; return what is not right yet, "" if all of them are LIVE and fresh. No book is
+        judged by its age before ``judge_from`` (time.monotonic())."""
         now = time.monotonic()
         self._judge_from = max(self._judge_from, judge_from)
         if now - self._last_sample > _STALL:
@@ -262,6 +266,8 @@ def run_consumer(part: ConsumerPart) -> int:
     """Run a consumer until it is to end; it must not end by itself."""
     commands = _Commands()
     scale_lease(part.lease)
+    if part.plant:
+        PLANTS[part.plant]()
     consumer = _Consumer(part)
     with consumer.feed:
         tell("started")
