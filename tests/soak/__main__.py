@@ -38,6 +38,7 @@ def main() -> int:
     )
     parser.add_argument("--relay", action="store_true", help="the chaos of a relay and its consumers")
     parser.add_argument("--only", default="", help="with --relay: only the faults with this in their names")
+    parser.add_argument("--plant", default="", help="with --relay: a bug that must be found")
     parser.add_argument("--churn", type=int, metavar="N", help="N consumers come to a relay and go")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
@@ -47,18 +48,18 @@ def main() -> int:
     if arguments.churn:
         return _churn(seed, 60 * arguments.minutes, arguments.churn)
     if arguments.relay:
-        return _relay(seed, 60 * arguments.minutes, arguments.only)
+        return _relay(seed, 60 * arguments.minutes, arguments.only, arguments.plant)
     outcome = Soak(seed=seed, seconds=60 * arguments.minutes, tell=lambda text: print(text, flush=True)).run()
     print(table(outcome))
     print(last_line(outcome))
     return 0 if outcome.is_good else 1
 
 
-def _relay(seed: int, seconds: float, only: str) -> int:
+def _relay(seed: int, seconds: float, only: str, plant: str) -> int:
     from tests.soak.relay.chaos import RelayChaos
 
     outcome = RelayChaos(
-        seed=seed, seconds=seconds, only=only, log=lambda text: print(text, flush=True)
+        seed=seed, seconds=seconds, only=only, plant=plant, log=lambda text: print(text, flush=True)
     ).run()
     for kind, count in sorted(outcome.faults.items(), key=lambda item: -item[1]):
         print(f"{kind:40}{count:8}")
