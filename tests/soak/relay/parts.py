@@ -35,10 +35,17 @@ FRESH: Final = 1.0  # seconds: a LIVE book that is older is not recovered yet
 OLD: Final = (
     SILENCE + 2.0
 )  # and one that is older than this should not be LIVE: late entries, beats, and some slack
+AGAIN: Final = 2.0  # and no book should become LIVE that is older than this: late entries, and some slack
 _STALL: Final = 0.5  # between two samples: this process stood still
-_AFTER_STALL: Final = 1.5  # seconds until its books are judged by their age again
+_AFTERAGAIN: Final = (
+    2.0  # and no book should become LIVE that is older than this: late entries, and some slack
+)
+_STALL: Final = 1.5  # seconds until its books are judged by their age again
 # The same, if the relay stood still: its own feed is LIVE then, until it has read what the kernel has kept.
-_AFTER_RELAY_STALL: Final = 4.0
+_AFTER_RELAYAGAIN: Final = (
+    2.0  # and no book should become LIVE that is older than this: late entries, and some slack
+)
+_STALL: Final = 4.0
 _BEAT: Final = 0.5
 
 
@@ -170,6 +177,7 @@ class _Consumer:
         self.faults: Counter[str] = Counter()
         self.texts = Findings()  # of the faults
         self.trades = 0
+        self._not_live: set[str] = set(part.tickers)  # at the last sample
         self._last_sample = time.monotonic()
         self._judge_from = self._last_sample
         self.feed.on_book(self._shown, market_tickers=part.tickers[::3])
@@ -211,8 +219,10 @@ class _Consumer:
             elif state is not None and (replaced := self._truth.replaced_at(ticker, state)) is not None:
                 age = before - replaced
                 oldest = max(oldest, age)
-                if age > OLD and before >= self._judge_from:
-                    self.old.add(f"{ticker} was LIVE {age:.1f} s after it had changed: {view!r}")
+                if age > (AGAIN if ticker in self._not_live else OLD) and before >= self._judge_from:
+                    which = "became" if ticker in self._not_live else "was"
+                    self.old.add(f"{ticker} {which} LIVE {age:.1f} s after it had changed: {view!r}")
+        self._not_live = set(not_live)
         if now >= self._judge_from:
             self.age = max(self.age, oldest)
             self.oldest = max(self.oldest, oldest)

@@ -20,7 +20,8 @@ def _ignores_holes() -> None:
     """A number that is missing is not noticed."""
 
     def is_next(self: Tracker, id: EntryId) -> bool:
-        return self.position is not None and id > self.position
+        position = self.position
+        return position is not None and id > position and id.generation == position.generation
 
     Tracker.is_next = is_next  # type: ignore[method-assign]
 
@@ -70,6 +71,6 @@ def _live_in_silence() -> None:
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "ignores holes": _ignores_holes,  # --only "beyond MAXLEN"
     "hides holes": _hides_holes,  # --only "relay ended"
-    "live at the checkpoint": _live_at_the_checkpoint,  # --only "relay ended"
+    "live at the checkpoint": _live_at_the_checkpoint,  # --only "consumer killed"
     "live in silence": _live_in_silence,  # --only "frozen long"
 }
