@@ -31,21 +31,14 @@ __all__ = ["KEEP", "OLD", "SILENCE", "ConsumerPart", "RelayPart", "scale_lease"]
 SILENCE: Final = 2.0
 KEEP: Final = 10.0
 SAMPLE_SECONDS: Final = 0.1
-FRESH: Final = 1.0  # seconds: a LIVE book that is older is not recovered yet
-OLD: Final = (
-    SILENCE + 2.0
-)  # and one that is older than this should not be LIVE: late entries, beats, and some slack
-AGAIN: Final = 2.0  # and no book should become LIVE that is older than this: late entries, and some slack
+FRESH: Final = 1.0  # seconds: a LIVE book that is older has not recovered yet
+# None should be LIVE that is older than this, and none become LIVE: there are late entries, beats, some slack.
+OLD: Final = SILENCE + 2.0
+AGAIN: Final = 2.0
 _STALL: Final = 0.5  # between two samples: this process stood still
-_AFTERAGAIN: Final = (
-    2.0  # and no book should become LIVE that is older than this: late entries, and some slack
-)
-_STALL: Final = 1.5  # seconds until its books are judged by their age again
+_AFTER_STALL: Final = 1.5  # seconds until its books are judged by their age again
 # The same, if the relay stood still: its own feed is LIVE then, until it has read what the kernel has kept.
-_AFTER_RELAYAGAIN: Final = (
-    2.0  # and no book should become LIVE that is older than this: late entries, and some slack
-)
-_STALL: Final = 4.0
+_AFTER_RELAY_STALL: Final = 4.0
 _BEAT: Final = 0.5
 
 
