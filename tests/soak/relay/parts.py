@@ -32,7 +32,7 @@ SILENCE: Final = 2.0
 KEEP: Final = 10.0
 SAMPLE_SECONDS: Final = 0.1
 FRESH: Final = 1.0  # seconds: a LIVE book that is older has not recovered yet
-# None should be LIVE that is older than this, and none become LIVE: there are late entries, beats, some slack.
+# None should be LIVE that is older than this, and none become LIVE: late entries, beats, some slack.
 OLD: Final = SILENCE + 2.0
 AGAIN: Final = 2.0
 _STALL: Final = 0.5  # between two samples: this process stood still
