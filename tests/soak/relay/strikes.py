@@ -1,0 +1,142 @@
+"""What each fault of the chaos of a relay does, and what ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from typing import Final
+
+from kalshi_feed.relay.layout import keys_of
+from tests.soak.relay.parts import ConsumerPart
+from tests.soak.relay.schedule import Strike
+from tests.soak.relay.stage import Slot, Stage
+
+__all__ = ["Strikes"]
+
+RIVAL_WITHIN: Final = (
+    30.0  # seconds in which a second relay must have given up; a busy machine starts it slowly
+)
+
+
+class Strikes:
+    """Strikes those on the stage. For the run's thread. ``finding`` gets what must not happen."""
+
+    def __init__(self, stage: Stage, finding: Callable[[str], object]) -> None:
+        self._stage = stage
+        self._finding = finding
+
+    def begin(self, strike: Strike, alone: bool) -> Callable[[], object]:
+        """Begin a fault; return what ends it."""
+        kind, dice = strike.kind, strike.dice
+        who, _, what = kind.partition(" ")
+        if who == "Redis":
+            return self._strike_redis(what)
+        if who == "exchange":
+            return self._strike_exchange(what, dice)
+        if kind == "second relay":
+            return self._rival(alone)
+        if kind == "lease taken away":
+            self._stage.server.client().set(
+                keys_of("main").lease, "an intruder", px=1_000 + int(3_000 * dice)
+            )
+            return _nothing
+        if who.startswith("consumer"):
+            slots = [slot for slot in self._stage.consumers if slot.proxy or who == "consumer"]
+            slot = slots[int(dice * len(slots))]
+        elif who.startswith("standby"):
+            slot = next(
+                (slot for slot in self._stage.relays if slot is not self._stage.leader()),
+                self._stage.relays[0],
+            )
+        else:
+            slot = self._stage.leader()
+        return self._strike_network(slot, what) if who.endswith("'s") else self._strike_process(slot, what)
+
+    def _strike_redis(self, what: str) -> Callable[[], object]:
+        server, data = self._stage.server, self._stage.server.folder / "data"
+        if what.startswith("frozen"):
+            server.freeze()
+            return server.thaw
+        if what == "killed, older data":
+            old = server.folder / "old"
+            shutil.copytree(data, old)
+
+            def go_back() -> None:
+                server.kill()
+                server.forget()
+                old.rename(data)
+                server.start()
+
+            return go_back
+        server.kill()
+        if what == "killed, data lost":
+            server.forget()
+        return server.start
+
+    def _strike_exchange(self, what: str, dice: float) -> Callable[[], object]:
+        exchange = self._stage.exchange
+        if what == "restarts":
+            exchange.close()
+            return exchange.start
+        with contextlib.suppress(LookupError):
+            if what == "resets":
+                exchange.reset()
+            elif what == "loses frames":
+                exchange.lose(1 + int(dice * 20), "orderbook_delta" if dice > 0.2 else None)
+        return _nothing
+
+    def _strike_network(self, slot: Slot, what: str) -> Callable[[], object]:
+        proxy = slot.proxy
+        assert proxy is not None
+        if what == "network cut":
+            proxy.cut(reset=True)
+            return _nothing
+        if what == "network down":
+            proxy.refusing = True
+            proxy.cut()
+        else:
+            proxy.down.black_hole = proxy.up.black_hole = True
+        return proxy.heal
+
+    def _strike_process(self, slot: Slot, what: str) -> Callable[[], object]:
+        part = slot.part
+        if part.ended is not None:
+            return _nothing
+        if what == "killed":
+            part.kill()
+            return _nothing
+        if what == "ended":
+            self._stage.end_part(part)
+            return _nothing
+        part.freeze()
+        if isinstance(slot.config, ConsumerPart):
+            return part.thaw
+
+        def thaw() -> None:
+            for consumer in self._stage.consumers:
+                consumer.part.say("excuse")
+            part.thaw()
+
+        return thaw
+
+    def _rival(self, alone: bool) -> Callable[[], object]:
+        proxy = self._stage.slots["relay"].proxy
+        assert proxy is not None
+        rival = self._stage.workshop.start(self._stage.relay_config(proxy.port, standby=False), "rival")
+
+        def end() -> None:
+            deadline = time.monotonic() + RIVAL_WITHIN
+            while rival.ended is None and time.monotonic() < deadline:
+                self._stage.wait(0.05)
+            rival.kill()
+            error = rival.last.get("ended", {}).get("error", "nothing")
+            if alone and "another relay" not in error:
+                self._finding(f"a second relay did not give up: {error}")
+
+        return end
+
+
+def _nothing() -> None:
+    pass
