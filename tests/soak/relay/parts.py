@@ -137,7 +137,7 @@ def run_relay(part: RelayPart) -> int:
         while not commands.stop.wait(0.1) and relay.error is None:
             tell("relay", mb=resident_mb(), **dataclasses.asdict(relay.stats()))
             commands.look()
-        error = relay.error
+        error: KalshiFeedError | None = relay.error
     except KalshiFeedError as failed:
         error = failed
     finally:

@@ -100,6 +100,7 @@ class Part:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.send_signal(signal.SIGTERM)
+        self.thaw()
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:

@@ -77,7 +77,7 @@ class _Connections:
 class Stage:
     """The exchange, Redis, and all processes. A context manager; for one thread.
 
-    ``finding`` gets what must not happen, ``log`` what happens; ``counts`` says how often a relay has given up.
+    ``finding`` gets what must not happen, ``log`` what happens; ``counts``: how often a relay has given up.
     """
 
     def __init__(

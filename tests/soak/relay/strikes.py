@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import redis
+
 from kalshi_feed.relay.layout import keys_of
 from tests.soak.relay.parts import ConsumerPart
 from tests.soak.relay.schedule import Strike
@@ -15,9 +17,8 @@ from tests.soak.relay.stage import Slot, Stage
 
 __all__ = ["Strikes"]
 
-RIVAL_WITHIN: Final = (
-    30.0  # seconds in which a second relay must have given up; a busy machine starts it slowly
-)
+LEASE: Final = keys_of("main").lease
+RIVAL_WITHIN: Final = 30.0  # seconds in which a second relay must have given up, on a busy machine
 
 
 class Strikes:
@@ -38,35 +39,37 @@ class Strikes:
         if kind == "second relay":
             return self._rival(alone)
         if kind == "lease taken away":
-            self._stage.server.client().set(
-                keys_of("main").lease, "an intruder", px=1_000 + int(3_000 * dice)
-            )
+            lasts = 1_000 + int(3_000 * dice)
+            with contextlib.suppress(redis.RedisError):  # struck itself at the same time
+                self._stage.server.client(socket_timeout=1.0).set(LEASE, "an intruder", px=lasts)
             return _nothing
         if who.startswith("consumer"):
             slots = [slot for slot in self._stage.consumers if slot.proxy or who == "consumer"]
             slot = slots[int(dice * len(slots))]
         elif who.startswith("standby"):
-            slot = next(
-                (slot for slot in self._stage.relays if slot is not self._stage.leader()),
-                self._stage.relays[0],
-            )
+            relays, leader = self._stage.relays, self._stage.leader()
+            slot = next((slot for slot in relays if slot is not leader), relays[0])
         else:
             slot = self._stage.leader()
         return self._strike_network(slot, what) if who.endswith("'s") else self._strike_process(slot, what)
 
     def _strike_redis(self, what: str) -> Callable[[], object]:
-        server, data = self._stage.server, self._stage.server.folder / "data"
+        server = self._stage.server
         if what.startswith("frozen"):
+            if not server.is_running:  # killed at the same time
+                return _nothing
             server.freeze()
-            return server.thaw
+            return lambda: server.is_running and server.thaw()
         if what == "killed, older data":
-            old = server.folder / "old"
-            shutil.copytree(data, old)
+            data, old = server.folder / "data", server.folder / "old"
+            with contextlib.suppress(OSError, shutil.Error):  # it goes on writing, or has no data
+                shutil.copytree(data, old)
 
             def go_back() -> None:
                 server.kill()
                 server.forget()
-                old.rename(data)
+                if old.exists():
+                    old.rename(data)
                 server.start()
 
             return go_back
