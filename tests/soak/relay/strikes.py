@@ -59,7 +59,7 @@ class Strikes:
             if not server.is_running:  # killed at the same time
                 return _nothing
             server.freeze()
-            return lambda: server.is_running and server.thaw()
+            return lambda: server.thaw() if server.is_running else None
         if what == "killed, older data":
             data, old = server.folder / "data", server.folder / "old"
             with contextlib.suppress(OSError, shutil.Error):  # it goes on writing, or has no data
