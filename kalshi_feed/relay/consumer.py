@@ -46,12 +46,13 @@ from .consumer_requests import ConsumerRequests, WishSender
 from .layout import BEAT, EntryId, EntryKind, StreamEntry, decode_entry, keys_of
 from .mirror import ConsumerStore, RelayClock
 from .stream_reader import RawEntry, StreamReader
-from .tracking import Tracker
+from .tracking import LATE, Tracker
 from .unpacking import checkpoint_in, records_of
 from .wishes import decode_answer
 
 __all__ = ["ConsumerEngine"]
 
+_HELD_UP: Final = 5.0  # seconds in which an entry must come that was not held up
 _FIRST_PAUSE: Final = 0.1  # seconds after something that cannot be right; then twice as long each time
 _LAST_PAUSE: Final = 5.0
 _PATIENCE: Final = 10.0  # seconds that a relay may take to answer
@@ -135,6 +136,7 @@ class ConsumerEngine(RecordedEngine):
         self._refusals = 0  # the exchange's error messages that were looked at
         self._entries = self._holes = self._bootstraps = 0
         self._lag = 0.0
+        self._held_up_since = math.inf  # since when entries come that were held up (time.monotonic())
         if remote:
             sender = WishSender(
                 self.thread_name("wishes"),
@@ -275,9 +277,24 @@ class ConsumerEngine(RecordedEngine):
             except Exception as defect:
                 return self._defective(defect)
         tracker.excuse(self._blocked)
-        if is_end and tracker.read_to_end():
+        if is_end and not self._was_held_up(arrived) and tracker.read_to_end():
             self._be_current()
         return 0.0
+
+    def _was_held_up(self, arrived: float) -> bool:
+        """Whether the newest entry was on its way for so long that it does not show how things are now.
+
+        A network that was silent for a while delivers what it has held back as if it were new. If all entries
+        are as late as that, it is the relay's clock that stood still (its machine slept).
+        """
+        if self._tracker.is_current or self._lag <= LATE:
+            self._held_up_since = math.inf
+        else:
+            self._held_up_since = min(self._held_up_since, arrived)
+            if arrived - self._held_up_since < _HELD_UP:
+                return True
+            self.clock.restart()
+        return False
 
     def _entry(self, entry: StreamEntry, arrived: float) -> None:
         """Take in one entry, which is the next one."""

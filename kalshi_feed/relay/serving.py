@@ -141,7 +141,8 @@ class WishServer:
                 self._positions[key] = id.decode()
                 self._counts[key][-1] += 1
                 self._take(fields.get(b"p"), self._age(id), key == self._account_key, now)
-        if not found and now >= self._expire_at:
+        has_read_all = all(len(messages) < _COUNT for _, messages in found)  # also what extends a lease
+        if has_read_all and now >= self._expire_at:
             self._expire_at = now + _EXPIRE_EVERY
             self._apply(self.registry.expire(now), "")
         if not found and now >= self._trim_at:

@@ -8,19 +8,21 @@ message.
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
-from array import array
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from kalshi_feed import BookView, FeedState, Gap, KalshiFeed, Lagged, Level, StateChange
 from kalshi_feed.simulator import Exchange
 
-__all__ = ["Ledger", "Oracle", "Views"]
+__all__ = ["Findings", "Ledger", "Oracle", "SharedTruth", "Truth", "Views"]
 
 KEPT: Final = 8_192  # states remembered per market: more than three minutes of 40 changes per second
+_PARTS: Final = 4  # numbers of a state: the market's clock, its levels, its change, and since when
 TOLD_AT_MOST: Final = 50  # findings kept as text; all of them are counted
 
 # yes and no: (1/10,000 dollar, 1/100 contract)
@@ -29,54 +31,70 @@ Sides = tuple[Iterable[tuple[int, int]], Iterable[tuple[int, int]]]
 
 class _History:
     """The last states of one book; the oldest is overwritten first. Written under the exchange's lock; any
-    thread may read.
+    thread may read, and with shared memory any process.
 
     A state is identified by the market's clock and its levels, because one action of the exchange may make
     several changes at one clock.
     """
 
-    def __init__(self) -> None:
-        self.count = 0  # set last, so a reader never takes an incomplete one
-        self._clocks = array("q", [0]) * KEPT
-        self._states = array("q", [0]) * KEPT
-        self._changes = array("q", [0]) * KEPT
+    def __init__(self, memory: memoryview | None = None) -> None:
+        kept = KEPT
+        numbers = memoryview(bytearray(_size())) if memory is None else memory
+        self._kept = kept
+        self._numbers = numbers.cast("q")  # [0] is how many states there were: set last, so all are complete
+        self._clocks, self._states, self._changes, self._since = (
+            self._numbers[1 + part * kept : 1 + (part + 1) * kept] for part in range(_PARTS)
+        )
+
+    @property
+    def count(self) -> int:
+        """How many states there have been."""
+        return self._numbers[0]
 
     def add(self, clock: int, state: int, change: int) -> None:
-        slot = self.count % KEPT
+        count = self._numbers[0]
+        slot = count % self._kept
         self._clocks[slot], self._states[slot], self._changes[slot] = clock, state, change
-        self.count += 1
+        self._since[slot] = time.monotonic_ns()
+        self._numbers[0] = count + 1
+
+    def replaced_at(self, index: int) -> float | None:
+        """When this state stopped being true (time.monotonic()); None if it is true now, or too old."""
+        if not self.count - self._kept < index + 1 < self.count:
+            return None
+        return self._since[(index + 1) % self._kept] / 1e9
 
     def find(
         self, clock: int, *, after: int, state: int | None = None, change: int | None = None
     ) -> int | None:
         """Return the first state after ``after`` that has this clock and these levels, or that this change
         made."""
-        low, high = max(after + 1, self.count - KEPT), self.count
+        kept, count = self._kept, self.count
+        low, high = max(after + 1, count - kept), count
         end = high
         while low < high:
             middle = (low + high) // 2
-            if self._clocks[middle % KEPT] < clock:
+            if self._clocks[middle % kept] < clock:
                 low = middle + 1
             else:
                 high = middle
-        while low < end and self._clocks[low % KEPT] == clock:
-            if state in (None, self._states[low % KEPT]) and change in (None, self._changes[low % KEPT]):
+        while low < end and self._clocks[low % kept] == clock:
+            if state in (None, self._states[low % kept]) and change in (None, self._changes[low % kept]):
                 return low
             low += 1
         return None
 
 
-class Oracle:
-    """What is true in every market of an exchange, from now on. Thread-safe. One per exchange."""
+def _size() -> int:
+    """How many bytes a history has."""
+    return 8 * (1 + _PARTS * KEPT)
 
-    def __init__(self, exchange: Exchange) -> None:
+
+class Truth:
+    """What is true in every market of an exchange, and what was. Thread-safe."""
+
+    def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
-        exchange.watch(self._changed)
-
-    def _changed(self, market: Any, change: tuple[str, int, int] | None) -> None:
-        history = self._histories.setdefault(market.ticker, _History())
-        state = _state_hash((market.book["yes"].items(), market.book["no"].items()))
-        history.add(market.clock, state, 0 if change is None else hash(change))
 
     def newest(self, market_ticker: str) -> int:
         """The number of the state that is true now."""
@@ -96,7 +114,58 @@ class Oracle:
     ) -> int | None:
         """Return the number of the first state after ``after`` that this change led to at this clock, or
         None."""
-        return self._histories[market_ticker].find(clock, after=after, change=hash((side, price, delta)))
+        return self._histories[market_ticker].find(
+            clock, after=after, change=_change_hash(side, price, delta)
+        )
+
+    def replaced_at(self, market_ticker: str, state: int) -> float | None:
+        """When a state stopped being true (time.monotonic()); None if it is true now, or if that was too long
+        ago."""
+        return self._histories[market_ticker].replaced_at(state)
+
+
+class Oracle(Truth):
+    """The truth from now on, as the exchange makes it. One per exchange.
+
+    ``file``: keep it there, for ``SharedTruth`` in other processes. The markets are then those of now.
+    """
+
+    def __init__(self, exchange: Exchange, file: Path | None = None) -> None:
+        super().__init__()
+        if file is not None:
+            tickers = exchange.market_tickers
+            file.write_bytes(bytes(_size() * len(tickers)))
+            self._histories.update(_shared(file, tickers, mmap.ACCESS_WRITE))
+        exchange.watch(self._changed)
+
+    def _changed(self, market: Any, change: tuple[str, int, int] | None) -> None:
+        history = self._histories.get(market.ticker)
+        if history is None:
+            history = self._histories[market.ticker] = _History()
+        state = _state_hash((market.book["yes"].items(), market.book["no"].items()))
+        history.add(market.clock, state, 0 if change is None else _change_hash(*change))
+
+
+class SharedTruth(Truth):
+    """The truth that an ``Oracle`` in another process keeps in this file, for the same markets."""
+
+    def __init__(self, file: Path, market_tickers: Iterable[str]) -> None:
+        super().__init__()
+        self._histories.update(_shared(file, market_tickers, mmap.ACCESS_READ))
+
+
+def _shared(file: Path, market_tickers: Iterable[str], access: int) -> dict[str, _History]:
+    with file.open("r+b") as opened:
+        memory = memoryview(mmap.mmap(opened.fileno(), 0, access=access))
+    size = _size()
+    return {
+        ticker: _History(memory[place * size : (place + 1) * size])
+        for place, ticker in enumerate(market_tickers)
+    }
+
+
+def _change_hash(side: str, price: int, delta: int) -> int:
+    return hash((side == "yes", price, delta))  # of no string: the same in every process
 
 
 def _state_hash(sides: Sides) -> int:
@@ -129,16 +198,17 @@ class Views:
     each thread that looks has its own.
     """
 
-    def __init__(self, oracle: Oracle) -> None:
+    def __init__(self, oracle: Truth) -> None:
         self._oracle = oracle
         self._last: dict[str, int] = {}
         self.checked = 0
         self.wrong = Findings()
 
-    def check(self, view: BookView) -> None:
-        """Check one view. Only a LIVE view promises anything."""
+    def check(self, view: BookView) -> int | None:
+        """Check one view; return the number of the state that it shows. Only a LIVE view promises
+        anything."""
         if not view.is_live:
-            return
+            return None
         self.checked += 1
         ticker, clock = view.market_ticker, view.clock if view.clock is not None else -1
         sides = _units(view.bids("yes")), _units(view.bids("no"))
@@ -152,6 +222,7 @@ class Views:
             self.wrong.add(
                 f"{ticker} went back to before state {last}: {view!r}, clock {clock}, seq {view.seq}"
             )
+        return index
 
 
 class Ledger:
@@ -162,11 +233,21 @@ class Ledger:
     holds the others, and ``wrong`` what came twice, out of order, without its snapshot, or was never true.
     ``delay`` is how long each delta's callback takes, in seconds. With several ``workers`` an event may
     overtake older messages of a market whose worker is behind: then its excuse holds until a snapshot that is
-    newer than the event.
+    newer than the event. ``has_snapshots``: False for a feed from a relay, which begins with books that no
+    callback has had a snapshot of. ``market_tickers``: only these.
     """
 
-    def __init__(self, oracle: Oracle, feed: KalshiFeed, workers: int = 1) -> None:
+    def __init__(
+        self,
+        oracle: Truth,
+        feed: KalshiFeed,
+        workers: int = 1,
+        *,
+        has_snapshots: bool = True,
+        market_tickers: Iterable[str] | None = None,
+    ) -> None:
         self._oracle = oracle
+        self._has_snapshots = has_snapshots
         # guards everything here, because there may be several workers; no other lock is taken under it
         self._lock = threading.Lock()
         self._reported: dict[str, int] = {}  # by market: the state of the book that a user would have built
@@ -181,8 +262,8 @@ class Ledger:
         self.announced: Counter[str] = Counter()
         self.unannounced = Findings()
         self.wrong = Findings()
-        feed.on_snapshot(self._snapshot)
-        feed.on_delta(self._delta)
+        feed.on_snapshot(self._snapshot, market_tickers=market_tickers)
+        feed.on_delta(self._delta, market_tickers=market_tickers)
         feed.on_gap(self._gap)
         feed.on_lagged(self._lagged)
         feed.on_state(self._state)
@@ -237,7 +318,7 @@ class Ledger:
                 return self.wrong.add(
                     f"{what} came twice, too late, or never happened; the last one led to state {reported}"
                 )
-            if reported is None and ticker not in self._excuses:
+            if reported is None and ticker not in self._excuses and self._has_snapshots:
                 self.wrong.add(f"{what} came before any snapshot")
             self._advance(ticker, reported, index, 1)
             delay = self.delay
@@ -282,7 +363,12 @@ class Ledger:
             self._baseless.difference_update(lagged.market_tickers)
 
     def _state(self, change: StateChange) -> None:
-        if change.state is FeedState.RECONNECTING:
-            with self._lock:
+        with self._lock:
+            if change.state is FeedState.RECONNECTING and self._has_snapshots:
                 self._excuse(self._reported, "connection lost")
                 self._baseless.update(self._reported)
+            elif change.state is FeedState.CONNECTED and not self._has_snapshots:
+                # it was out of reach, but only has missed something if it says so
+                self._baseless.clear()
+                if change.gap_started is not None:
+                    self._excuse(self._reported, "connection lost")

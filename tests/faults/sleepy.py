@@ -24,7 +24,7 @@ from tests.faults.toxic_proxy import ToxicProxy
 from tests.feed.support import A, B, program
 from tests.support import wait_until
 
-__all__ = ["CAN_SLEEP", "SleepyFeed"]
+__all__ = ["CAN_SLEEP", "SleepyFeed", "clock_shim"]
 
 COMPILER: Final = shutil.which("cc")
 # Python 3.10 waits by the wall clock
@@ -53,7 +53,8 @@ store.close()
 """  # noqa: E501
 
 
-def _shim(folder: Path) -> Path:
+def clock_shim(folder: Path) -> Path:
+    """Compile the library that is preloaded into a process with clocks of its own; return its path."""
     library = folder / "clock_shim.so"
     assert COMPILER is not None
     source = Path(__file__).with_name("clock_shim.c")
@@ -86,7 +87,7 @@ class SleepyFeed:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LD_PRELOAD": str(_shim(folder)), "CLOCK_SHIM": str(place)},
+            env={**os.environ, "LD_PRELOAD": str(clock_shim(folder)), "CLOCK_SHIM": str(place)},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
 

@@ -75,10 +75,12 @@ class StreamForger:
         self.number = 0
 
     def add(self, kind: EntryKind = EntryKind.BEAT, payload: bytes = b"", **options: Any) -> EntryId:
-        """Add an entry; returns its id. ``options``: more of StreamEntry's fields, and ``number``."""
+        """Add an entry; returns its id. ``options``: more of StreamEntry's fields, ``number``,
+        and ``age``, in seconds."""
         self.number = options.pop("number", self.number + 1)
         id = EntryId(self.generation, self.number)
-        entry = StreamEntry(id, kind, time.time_ns(), payload, **options)
+        ns = time.time_ns() - round(options.pop("age", 0.0) * 1e9)
+        entry = StreamEntry(id, kind, ns, payload, **options)
         self._client.xadd(self.keys.stream, encode_entry(entry), encode_id(id))
         return id
 

@@ -10,6 +10,7 @@ import pytest
 
 from kalshi_feed import BookStatus, FeedState, KalshiFeed, RelayError
 from kalshi_feed.recording.lines import HeaderLine, Line, encode_line
+from kalshi_feed.relay import consumer as consuming
 from kalshi_feed.relay import unpacking
 from kalshi_feed.relay.layout import EntryKind
 from kalshi_feed.simulator import Exchange
@@ -241,3 +242,35 @@ def test_relay_that_is_behind(
     forger.beat_until(lambda: feed.book(A).is_live)
     wait_equal(feed, exchange, A, B)
     assert feed.stats().relay.holes == 0  # type: ignore[union-attr]
+
+
+def test_entries_that_the_network_held_back_prove_nothing(
+    consumer: tuple[KalshiFeed, Recorder], forger: StreamForger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, heard = consumer
+
+    def taken() -> int:
+        relay = feed.stats().relay
+        assert relay is not None
+        return relay.entries
+
+    wait_until(lambda: feed.state is FeedState.RECONNECTING)  # nothing came for a while
+    for _ in range(2):
+        before = taken()
+        forger.add(age=3.0)
+        wait_until(lambda: taken() > before)  # noqa: B023
+    assert heard.steps()[-1] is FeedState.RECONNECTING
+    assert feed.book(A).status is BookStatus.STALE
+    forger.beat_until(lambda: feed.book(A).is_live)
+    # but if all are late, it is the clock
+    monkeypatch.setattr(consuming, "_HELD_UP", 0.5)
+    wait_until(lambda: feed.state is FeedState.RECONNECTING)
+    began = time.monotonic()
+
+    def is_live() -> bool:
+        forger.add(age=3.0)
+        time.sleep(0.02)
+        return feed.book(A).is_live
+
+    wait_until(is_live)
+    assert time.monotonic() - began > 0.5

@@ -74,6 +74,23 @@ def test_old_wishes_do_not_pile_up_in_redis(
         wait_until(lambda: redis_server.client().xlen(relayed.keys.wishes) <= 200)
 
 
+def test_leases_end_although_others_never_stop_talking(
+    exchange: Exchange, feed: KalshiFeed, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relayed = RelayKeys(redis_server.client())
+    feed.wait_until_connected(5)
+    with Relay(feed, redis_server.url) as relay:
+        relayed.answer(ALICE, relayed.want(ALICE, relayed.books(A)))
+        monkeypatch.setattr(registry, "LEASE", 0.5)
+
+        def has_ended() -> bool:
+            relayed.want(BOB, relayed.books(B))
+            return relay.stats().consumers == 1 and A not in feed.books
+
+        wait_until(has_ended)
+        assert B in feed.books
+
+
 def test_what_consumers_wanted_survives_the_relay_and_ends_with_its_close(
     exchange: Exchange, make_feed: FeedMaker, redis_server: RedisServer
 ) -> None:

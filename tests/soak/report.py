@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.soak.line import Line
     from tests.soak.soak import Outcome
 
-__all__ = ["Process", "growth", "last_line", "report", "table"]
+__all__ = ["Process", "growth", "last_line", "report", "resident_mb", "table"]
 
 MB = 1024 * 1024
 WARM_UP = 0.4  # the share of the notes that counts as warm-up; the rest must be flat
@@ -31,12 +31,7 @@ class Process:
 
     def note(self, now: float) -> None:
         """Take a note now."""
-        try:
-            with open("/proc/self/statm", encoding="ascii") as file:
-                resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
-        except OSError:
-            resident = 0.0
-        self.notes.append((now, resident, threading.active_count(), len(open_descriptors())))
+        self.notes.append((now, resident_mb(), threading.active_count(), len(open_descriptors())))
 
     def __str__(self) -> str:
         if not self.notes:
@@ -63,6 +58,15 @@ class Process:
             "most_threads": max((note[2] for note in self.notes), default=0),
             "most_descriptors": max((note[3] for note in self.notes), default=0),
         }
+
+
+def resident_mb(pid: int | str = "self") -> float:
+    """How much memory a process has, in MB; 0.0 without /proc, or if it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+    except OSError:
+        return 0.0
 
 
 def growth(points: Sequence[tuple[float, float]]) -> float:

@@ -19,6 +19,7 @@ MEMORY: Final = "tests/session/test_memory.py"
 REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
 ROSTER: Final = "tests/following/test_roster.py"
 FILLING: Final = "tests/filling/test_filling.py::"
+RELAY: Final = "tests/relay/"
 FOLLOW: Final = "tests/following/test_follow.py::test_"
 INTERRUPTED: Final = (
     "tests/faults/test_interrupts.py::test_R28_an_interrupted_call_has_happened_or_not[subscribe-17]"
@@ -392,6 +393,43 @@ BUGS: Final = (
         "                if hole.until is None and session.confirmed(channel, named):\n",
         "                if hole.until is None:\n",
         FILLING + "test_S52_gaps_within_a_connection",
+    ),
+    # the relay (some of these tests need redis-server)
+    Bug(
+        "a relay's consumer ignores a hole in the numbers",
+        "relay/tracking.py",
+        "        return self.position is not None and id == self.position.next\n",
+        "        return self.position is not None and id > self.position\n",
+        RELAY + "test_tracking.py::test_holes",
+    ),
+    Bug(
+        "a relay's consumer is LIVE at the checkpoint",
+        "relay/tracking.py",
+        "        self.is_current = self.position > self._goal\n",
+        "        self.is_current = True\n",
+        RELAY + "test_tracking.py::test_current_only_after_an_entry_that_is_new",
+    ),
+    Bug(
+        "a relay's consumer takes what the network held back for news",
+        "relay/consumer.py",
+        "        if is_end and not self._was_held_up(arrived) and tracker.read_to_end():\n",
+        "        if is_end and tracker.read_to_end():\n",
+        RELAY + "test_hostile_streams.py::test_entries_that_the_network_held_back_prove_nothing",
+    ),
+    Bug(
+        "a relay writes no checkpoint when Redis comes back empty",
+        "relay/publishing.py",
+        "            self._must_begin = True\n",
+        "",
+        RELAY
+        + "test_publishing.py::test_redis_that_lost_its_data_gets_all_that_came_meanwhile_and_a_checkpoint",
+    ),
+    Bug(
+        "a relay's wishes end only when no one talks",
+        "relay/serving.py",
+        "        has_read_all = all(len(messages) < _COUNT for _, messages in found)",
+        "        has_read_all = not found",
+        RELAY + "test_serving.py::test_leases_end_although_others_never_stop_talking",
     ),
 )
 
