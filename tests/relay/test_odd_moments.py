@@ -77,15 +77,19 @@ def test_the_end_of_the_program_is_the_end_of_the_stream(
         what = "relay.start(); feed.wait_for_book(TICKER, 10)" if how == "exit" else "relay.run_forever()"
         text = PROGRAM.format(url=redis_server.url, name=how, ticker=A, how=what)
         programs[how] = subprocess.Popen([sys.executable, "-W", "error", "-c", text], env=environment)
-    for how, process in programs.items():
-        relayed = RelayKeys(redis_server.client(), how)
-        with process:
-            wait_until(lambda: "orderbook_snapshot" in relayed.messages(), 15)  # noqa: B023
+    try:
+        for how, process in programs.items():
+            relayed = RelayKeys(redis_server.client(), how)
+            wait_until(lambda: "orderbook_snapshot" in relayed.messages(), 60)  # noqa: B023
             if how != "exit":
                 process.send_signal(getattr(signal, how))
-            assert process.wait(10) == 0
-        assert relayed.entries()[-1].kind is EntryKind.END
-        assert redis_server.client().get(relayed.keys.lease) is None
+            assert process.wait(30) == 0
+            assert relayed.entries()[-1].kind is EntryKind.END
+            assert redis_server.client().get(relayed.keys.lease) is None
+    finally:
+        for process in programs.values():
+            process.kill()
+            process.wait()
 
 
 def test_ctrl_c_while_it_waits_for_the_lease_leaves_nothing_behind(
