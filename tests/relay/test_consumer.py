@@ -16,6 +16,7 @@ from kalshi_feed import (
     WaitTimeout,
 )
 from kalshi_feed.relay import Relay
+from kalshi_feed.relay.layout import keys_of
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, C, FeedMaker, Recorder, sides, wait_equal
 from tests.support import wait_until
@@ -154,18 +155,26 @@ def test_without_a_relay(
         feed.wait_for_book(A, 0.5)
     assert feed.state is FeedState.CONNECTING
     assert feed.health().status == "down"
+    wanted = feed.subscribe("ticker", [A])
     with make_relay():
         wait_equal(feed, exchange, A)
+        wanted.wait(5)
     wait_until(lambda: feed.state is FeedState.RECONNECTING)
     assert feed.book(A).status is BookStatus.STALE
     assert "was closed" in feed.health().reasons[0]
     late = make_consumer().start()
+    heard = Recorder(late)
     with pytest.raises(WaitTimeout, match="no relay 'main' writes"):
         late.wait_for_book(A, 1)
     assert late.book(A).status is BookStatus.PENDING
+    late.close()
+    wait_until(lambda: heard.steps()[-1] is FeedState.CLOSED)
+    late.start()
+    redis_server.client().delete(keys_of("main").wishes)
     make_relay()
     wait_equal(feed, exchange, A, B)
     wait_equal(late, exchange, A, B)
+    wanted.wait(5)  # it was said again
 
 
 def test_other_prices_of_the_no_side(
