@@ -85,7 +85,7 @@ def _waiting(screen: Screen) -> str:
     if screen.state == "CONNECTED":
         return "waiting for its snapshot"
     if screen.state == "CONNECTING":
-        return screen.reason or "connecting …"
+        return f"connecting … {printable(screen.reason)}".rstrip()
     if screen.state == "RECONNECTING":
         return f"not connected, next attempt {screen.retry}: {printable(screen.reason)}"
     return "not connected"
