@@ -9,13 +9,15 @@ from typing import Any
 
 import flask
 import pytest
+from click.testing import CliRunner
 
 from kalshi_feed import ConfigurationError, KalshiFeed
 from kalshi_feed.cli.access import feed_for
+from kalshi_feed.cli.commands import group
 from kalshi_feed.contrib.flask import FeedExtension
 from kalshi_feed.relay.environment import RelayAccess, relay_access
 from kalshi_feed.simulator import Exchange
-from tests.cli.support import Access, kalshi_feed
+from tests.cli.support import Access
 
 RELAY = {"KALSHI_RELAY": "redis://127.0.0.1:1/0"}
 OPTIONS = {"env": None, "url": None, "ca_file": None, "key_id": None, "key_file": None}
@@ -85,8 +87,8 @@ def test_a_relay_and_a_key(access: Access, monkeypatch: pytest.MonkeyPatch) -> N
         feed_for(**OPTIONS)
     with pytest.raises(ConfigurationError, match=text):
         FeedExtension(flask.Flask("both"))
-    found = kalshi_feed("watch", "KXSIM-001", **both)
-    assert (found.returncode, found.stdout) == (2, "") and "KALSHI_API_KEY_ID are both set" in found.stderr
+    found = CliRunner().invoke(group, ["watch", "KXSIM-001"])
+    assert found.exit_code == 2 and "KALSHI_API_KEY_ID are both set" in found.output
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_overrides_that_it_can(access: Access) -> None:
     ],
 )
 def test_options_of_the_exchange(options: tuple[str, ...], text: str) -> None:
-    found = kalshi_feed(*options, **RELAY)
-    assert found.returncode == 2 and text in found.stderr
+    found = CliRunner().invoke(group, options, env=RELAY)
+    assert found.exit_code == 2 and text in " ".join(found.output.split()), found.output
 
 
 def test_the_application_s_configuration_comes_first(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +144,7 @@ def test_the_application_s_configuration_comes_first(access: Access, monkeypatch
 
 
 def test_check_in_json_names_the_variable() -> None:
-    found = kalshi_feed("check", "--json", **RELAY, KALSHI_RELAY_NAME="a b")
-    step = json.loads(found.stdout)["steps"][0]
-    assert (found.returncode, step["step"], step["status"]) == (1, "relay", "failed")
+    found = CliRunner().invoke(group, ["check", "--json"], env={**RELAY, "KALSHI_RELAY_NAME": "a b"})
+    step = json.loads(found.output)["steps"][0]
+    assert (found.exit_code, step["step"], step["status"]) == (1, "relay", "failed")
     assert step["found"].startswith("KALSHI_RELAY_NAME must be at most 64 letters")
