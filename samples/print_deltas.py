@@ -14,8 +14,9 @@ options = parser("Print every change of some order books.").parse_args()
 
 with feed_for(options) as (feed, tickers):
     # Callbacks run on a worker thread of the feed, one at a time and in order: no locks needed here.
+    # The markets are named because a relay's consumer gets everything that its relay has.
 
-    @feed.on_delta
+    @feed.on_delta(market_tickers=tickers)
     def moved(delta: OrderbookDelta) -> None:
         book = feed.book(delta.market_ticker)  # at this delta or newer
         best = book.best_bid()
@@ -25,7 +26,7 @@ with feed_for(options) as (feed, tickers):
             feed,
         )
 
-    @feed.on_trade
+    @feed.on_trade(market_tickers=tickers)
     def traded(trade: Trade) -> None:
         say(f"{trade.market_ticker} traded {trade.count} at {trade.yes_price}", feed)
 

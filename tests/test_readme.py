@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 import re
 import shlex
@@ -19,12 +20,14 @@ import pytest
 import kalshi_feed
 import kalshi_feed.contrib.process
 import kalshi_feed.messages
+import kalshi_feed.relay
 import kalshi_feed.rest
 import kalshi_feed.sinks
 from kalshi_feed import Credentials, FeedFault, FeedState, KalshiFeed, KalshiFeedError
 from kalshi_feed.simulator import Exchange
 
 from . import messages_table
+from .relay.redis_server import RedisServer
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -105,6 +108,34 @@ def local_feed(exchange: Exchange) -> type[KalshiFeed]:
     return Local
 
 
+@contextlib.contextmanager
+def relayed(feed: KalshiFeed, monkeypatch: pytest.MonkeyPatch, code: str) -> Iterator[KalshiFeed]:
+    """Give the code of the relay's guide a Redis, a relay of ``feed`` unless it makes one itself, and a
+    consumer, which is yielded."""
+    with RedisServer() as server, contextlib.ExitStack() as stack:
+
+        class LocalRelay(kalshi_feed.relay.Relay):
+            def __init__(self, feed: KalshiFeed, url: str, **arguments: Any) -> None:
+                super().__init__(feed, server.url, **arguments)
+
+        from_relay = type(feed).from_relay
+
+        def local(url: str, **arguments: Any) -> KalshiFeed:
+            consumer = from_relay(server.url, **arguments)
+            stack.callback(consumer.close)
+            return consumer
+
+        monkeypatch.setattr(kalshi_feed.relay, "Relay", LocalRelay)
+        monkeypatch.setattr(type(feed), "from_relay", local)
+        if "Relay(" in code:
+            yield feed
+        else:
+            stack.enter_context(LocalRelay(feed, "redis://localhost", account=True))
+            consumer = stack.enter_context(local("redis://localhost"))
+            consumer.wait_until_connected(5)
+            yield consumer
+
+
 @pytest.mark.parametrize(("page", "line", "code"), python_blocks())
 def test_python_runs(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch, page: str, line: int, code: str, tmp_path: Path
@@ -123,9 +154,12 @@ def test_python_runs(
     faults: list[Any] = []
     if SERIES in code:
         exchange.run_series(SERIES, every=2, markets=2)
-    with feed_class(exchange.credentials) as feed:
+    with feed_class(exchange.credentials) as feed, contextlib.ExitStack() as stack:
         feed.on_error(faults.append)
         feed.subscribe("orderbook_delta", TICKER)
+        if page == "relay.md":
+            feed.wait_for_book(TICKER, timeout=5)
+            feed = stack.enter_context(relayed(feed, monkeypatch, code))
         names: dict[str, Any] = {
             "feed": feed,
             "book": feed.wait_for_book(TICKER, timeout=5),
@@ -139,7 +173,7 @@ def test_python_runs(
         exec(compiled, names)
         if feed.state is not FeedState.CLOSED:  # a page may close it
             feed.wait_for("orderbook_delta", timeout=5)
-    names["feed"].close()
+        names["feed"].close()
     assert faults == []
 
 
@@ -323,6 +357,7 @@ def test_quoted_errors(exchange: Exchange) -> None:
 def test_quoted_error_after_a_fork() -> None:
     code = """
 import builtins
+import contextlib
 import os
 from kalshi_feed import FeedForkedError
 from kalshi_feed.simulator import Exchange

@@ -94,7 +94,7 @@ def _sees_writer(report: Report, client: RedisClient, keys: Keys, name: str, url
         advice = (start, f"a relay with another --name is read with {NAME_VARIABLE}")
         report.add(Step("writer", "failed", text, advice))
     elif newest.kind is EntryKind.END:
-        report.add(Step("writer", "failed", "the relay has ended in good order", (start,)))
+        report.add(Step("writer", "failed", "the relay was closed", (start,)))
     else:
         arrival = wait_for_entry(client, keys, newest.id)
         if arrival is not None:

@@ -1,11 +1,16 @@
 """One connection to the exchange for many processes and machines: a relay over Redis Streams.
 
-A relay writes what its feed's session takes in to a stream in Redis: the recording's own lines, and the
-frames of each read. A consumer (``KalshiFeed.from_relay()``) gives that to a session of its own, and
-the same inputs make the same books, messages and gaps as at the relay.
+A Relay writes everything that its feed's session takes in to a stream in Redis: the frames of each read, and
+the recording's lines for all the rest. A consumer, which KalshiFeed.from_relay() makes, gives that to a
+session of its own, and the same inputs make the same books, messages and gaps.
 
-Layers, downwards: relay > (publishing, leases, serving), and consumer > (stream_reader > tracking, mirror,
-unpacking, consumer_requests > wish_list); both build on layout, wishes and client. Needs the extra ``redis``.
+What both sides agree on is in layout.py (keys, entries, ids) and wishes.py (requests and answers). The relay:
+relay.py starts publishing.py (writes, with streams.py, encoding.py, buffer.py and lease.py) and serving.py
+(requests, with registry.py). The consumer: consumer.py is the engine that stream_reader.py feeds, with
+tracking.py, unpacking.py and mirror.py; consumer_requests.py and wish_list.py are for its requests. Below
+both: client.py (Redis), with wire.py, address.py and refusals.py.
+
+Needs the extra ``redis``.
 """
 
 from .relay import Relay

@@ -86,7 +86,7 @@ class RedisClient:
             self._tls_context()
 
     def another(self, *, timeout: float | None = None) -> RedisClient:
-        """Return a client of its own to the same Redis, for another thread. It has the same options but for
+        """Return another client for the same Redis, for another thread, with the same options except for
         these."""
         twin = copy(self)
         twin._begin_with(self._address, self._login, timeout or self._timeout, self._longest_reply)

@@ -233,7 +233,7 @@ class ConsumerEngine(RecordedEngine):
                 self._metering.new_clock()
 
     def _ask_prices(self, use_yes_price: bool) -> None:
-        """The relay asks for the prices of the no side in the other way: so must the session."""
+        """The relay asks for the no side's prices in the other way: the session must take them so."""
         with self.store.lock:
             self.use_yes_price = use_yes_price
             self._new_session = functools.partial(self._new_session, use_yes_price=use_yes_price)

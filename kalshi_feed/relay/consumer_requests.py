@@ -42,9 +42,9 @@ _LISTING: Final = 2.0  # seconds that a relay is given to list the markets of a 
 
 
 class ConsumerRequests(ReplayRequests):
-    """User requests to a relay's consumer: what the relay does not have yet, it is asked for. Thread-safe.
+    """User requests to a relay's consumer: the relay is asked for all that it lacks. Thread-safe.
 
-    ``remote=False``: it is asked for nothing, and the requests do what they do in a replay.
+    ``remote=False``: it is not asked, and the requests do what they do in a replay.
     """
 
     def __init__(self, *arguments: Any, remote: bool, relay: str) -> None:
@@ -62,7 +62,7 @@ class ConsumerRequests(ReplayRequests):
     # -- requests --------------------------------------------------------------------------------------------
 
     def shown_books(self) -> tuple[str, ...]:
-        """Those that the relay has, and those that users here have subscribed to, which it will have."""
+        """The relay's, and those that users here have subscribed to, which the relay will have."""
         return tuple(dict.fromkeys((*super().shown_books(), *self.look(self._own_books_locked))))
 
     def _own_books_locked(self) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ class ConsumerRequests(ReplayRequests):
         )
 
     def _is_followed(self, want: Want) -> bool:
-        """Whether the relay follows it. When it has listed the markets it does not say, so it gets time."""
+        """Whether the relay follows it. It does not say when it has listed the markets: it is given time."""
         asked = self._follows[want]
         if not all(name in self.wanted.channels for name in want.channels):
             return False

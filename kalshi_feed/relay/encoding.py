@@ -42,7 +42,7 @@ _UNREADABLE: Final = b"?"  # as unreadable as the frame it stands for, and witho
 
 
 class Encoded(NamedTuple):
-    """An entry without its id, and without a time."""
+    """An entry without its id and time."""
 
     kind: EntryKind
     payload: bytes = b""
@@ -105,7 +105,7 @@ def _without_account(payloads: Sequence[bytes]) -> Sequence[bytes]:
 
 
 def _for_market(payload: bytes) -> bytes | None:
-    """The frame as the stream of the market data has it; None if it does not."""
+    """The frame as it goes into the market data's stream; None if it does not."""
     try:
         type_ = _typed(payload).type
         if isinstance(type_, str) and type_ in _ACCOUNT_TYPES:

@@ -64,8 +64,8 @@ def _text(value: object) -> str:
 
 
 def look_at_stream(client: RedisClient, keys: Keys) -> StreamFound:
-    """Look at the newest entry and the checkpoint. Raises RelayError, also if Redis does not let this user
-    read them, and ValueError if they are not a relay's."""
+    """Look at the newest entry and the checkpoint. Raises RelayError (Redis does not let this user read
+    them, say), and ValueError if they are not a relay's."""
 
     def look(connection: redis.Redis) -> tuple[Any, Any]:  # with commands that every consumer may use
         return connection.xrevrange(keys.stream, count=1), connection.xrevrange(keys.checkpoint, count=1)

@@ -47,10 +47,10 @@ class Relay:
     stream that only consumers with account=True read. ``keep``: about how many seconds of entries the stream
     keeps, at the highest rate of the last minutes (at least 1,000 entries, at most 200,000).
 
-    One relay of a name writes. Without ``standby``, a second one fails at start(). With it, its feed runs,
-    and it takes over within a few seconds when the first one is gone.
+    Only one relay of a name writes at a time. Without ``standby``, a second one fails at start(). With it,
+    its feed runs, and it takes over within a few seconds when the first one is gone.
 
-    Only one thing can take a feed's inputs in: record() at a consumer. Needs the extra ``redis``. Raises
+    A relayed feed cannot be recorded as well: call record() at a consumer. Needs the extra ``redis``. Raises
     ConfigurationError.
     """
 
@@ -132,7 +132,7 @@ class Relay:
     def start(self) -> Relay:
         """Begin to relay; start the feed if it is not running. Returns the relay.
 
-        Waits until the lease is free, at most for some four seconds, unless it is a standby. Raises
+        Waits until the lease is free, for about four seconds at most, unless it is a standby. Raises
         RelayError if Redis cannot be reached or another relay has the lease, ConfigurationError if the feed
         is being recorded or relayed already, and what the feed's start() raises.
         """

@@ -17,8 +17,8 @@ class RelayStats:
     ``state``: "idle" before start(), "waiting" for the lease, "writing" or "ended". ``is_connected``: whether
     Redis could be reached at the last try. ``entries`` and ``bytes`` were written, of all streams;
     ``backlog`` entries and ``backlog_bytes`` wait to be. ``late``: seconds between the newest entry's time
-    and its writing. ``missed`` messages were lost, because Redis was away for too long, at ``losses``
-    moments. ``kept`` is how many entries the stream keeps. ``consumers`` have a lease, and want ``keys`` on
+    and its writing. ``missed`` messages were lost, on ``losses`` occasions, because Redis was away for
+    too long. ``kept`` is how many entries the stream keeps. ``consumers`` have a lease, and want ``keys`` on
     all channels and ``follows`` series and events; ``refused`` wishes and requests were refused, and
     ``ignored`` messages were not from a consumer. ``errors`` calls to Redis failed; ``last_error`` says why
     the relay has ended, or cannot write now.

@@ -60,7 +60,8 @@ class StreamHost(Protocol):
 class StreamReader(FeedingThread):
     """Reads a relay's stream: what connection.reader.Reader is to a live feed.
 
-    FeedingThread says which thread may call which method. ``client`` is its alone, except for close().
+    FeedingThread says which thread may call which method. Nothing else uses ``client``, except for
+    close().
     """
 
     IS_REAL = False  # gevent has patched the sockets that redis-py uses

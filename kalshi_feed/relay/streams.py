@@ -143,9 +143,9 @@ def _some(writer: StreamWriter) -> list[_Pending]:
 
 
 def _add(client: RedisClient, parts: list[tuple[StreamWriter, list[_Pending]]]) -> list[StreamWriter]:
-    """Add the entries; return the writers that had one refused which was sent before.
+    """Add the entries; return the writers one of whose entries was refused, having been sent before.
 
-    If one is refused that was not, another relay has a greater generation: raises Deposed.
+    If a new one is refused, another relay has a greater generation: raises Deposed.
     """
     now = time.monotonic()
     commands: list[list[bytes | str | int | float]] = []

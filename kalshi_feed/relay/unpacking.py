@@ -1,7 +1,7 @@
 """A relay's checkpoint and entries read, however hostile they are. Owns the bounds and the checks.
 
-Whoever may write to Redis can write anything. So everything here is bounded, and whatever a relay does not
-write raises ValueError. Thread-safe: pure functions.
+A program with access to Redis can write anything. So everything here is bounded, and anything that a relay
+would not write raises ValueError. Thread-safe: pure functions.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def test_check_of_a_relay(access: Access) -> None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)
         _, failed = checked(server.url, **password)
-        assert failed["step"] == "writer" and "has ended in good order" in says(failed)
+        assert failed["step"] == "writer" and "the relay was closed" in says(failed)
         server.client().xadd(STREAM, {"k": "?"}, id="9999999999999-1")
         _, failed = checked(server.url, **password)
         assert failed["step"] == "read" and "something other than a relay writes there" in says(failed)

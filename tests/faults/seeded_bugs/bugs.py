@@ -108,8 +108,8 @@ BUGS: Final = (
     Bug(
         "a view shows changes made later",
         "books/levels.py",
-        "        copy.cents = self.cents[:]",
-        "        copy.cents = self.cents",
+        "        self.cents = other.cents[:]",
+        "        self.cents = other.cents",
         LEVELS,
     ),
     Bug(

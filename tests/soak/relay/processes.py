@@ -141,7 +141,7 @@ class Part:
 
     @property
     def announced(self) -> int:
-        """How many changes a consumer has missed, and was told so."""
+        """How many changes a consumer has missed and announced."""
         report = self.last.get("sample", {}).get("report")
         return sum(report["announced"].values()) if report else 0
 
