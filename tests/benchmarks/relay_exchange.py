@@ -129,9 +129,12 @@ def main() -> None:
         go.wait()
         for peer in peers:
             peer.send(BEGIN)
-        sent = send(peers, ready.frames, orders, lock)
-        for peer in peers:
-            peer.send(END)
+        try:
+            sent = send(peers, ready.frames, orders, lock)
+            for peer in peers:
+                peer.send(END)
+        except OSError:  # the client has left: this part is no longer needed
+            return
         report(sent=len(ready.frames), books=expected, **sent)
         threading.Event().wait()  # for the end of standard input
 
