@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from ..books.book import BookStatus
-from ..connection.redaction import detach
+from ..connection.redaction import detach, without_locals
 from ..engine.engine import log
 from ..engine.tap import QUIET
 from ..errors import ConfigurationError, ConnectionLost, RelayError
@@ -68,6 +68,7 @@ class ConsumerEngine(RecordedEngine):
     store: ConsumerStore
     requests: ConsumerRequests
 
+    @without_locals  # the url may hold a password
     def __init__(
         self,
         url: str,
