@@ -11,7 +11,7 @@ __all__ = ["ACCOUNT", "READER", "RELAY", "WISHES"]
 
 RELAY: Final = (
     "resetchannels -@all ~kalshi_feed:{main}:* "
-    "+get +set +pexpire +del +exists +xinfo|stream +xadd +xread +time +ping"
+    "+get +set +pexpire +del +exists +xinfo|stream +xadd +xread +xtrim +time +ping"
 )
 """The relay itself."""
 

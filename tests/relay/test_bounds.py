@@ -24,8 +24,10 @@ from tests.support import wait_until
 from .consumers import ConsumerMaker, RelayMaker, StreamForger, packed
 from .redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
-MOST = 70  # MiB; each of these streams would take more than that
+MOST = 60  # MiB; each of these streams would take more than that
 KEYS = keys_of("main")
 
 
@@ -80,15 +82,17 @@ def forged_checkpoint(server: RedisServer) -> None:
 
 def huge_entry(server: RedisServer) -> None:
     """One that is longer than what a consumer takes in at once."""
-    add(server, _newest(server).next, bytes(80 * MIB))
+    add_long(server, KEYS.stream, encode_id(_newest(server).next))
 
 
-def many_large_entries(server: RedisServer) -> None:
-    """Each may be there, but all of them at once are too much."""
-    id = _newest(server)
-    for _ in range(80):
-        id = id.next
-        add(server, id, b"x" * MIB)
+def add_long(server: RedisServer, key: str, id: str) -> None:
+    """Let Redis itself make an entry of 64 MB, which is never in this process."""
+    script = """
+        local payload = string.rep('x', 1000)
+        for _ = 1, 16 do payload = payload .. payload end
+        return redis.call('XADD', KEYS[1], ARGV[1], 'k', 'T', 'n', '1', 'p', payload)
+    """
+    server.client().eval(script, 1, key, id)
 
 
 def _newest(server: RedisServer) -> EntryId:
@@ -108,7 +112,6 @@ def smaller_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (forged_checkpoint, "larger than 16 MiB"),
         (huge_entry, "longer than 4194304 bytes"),
-        (many_large_entries, "malformed"),
     ],
 )
 def test_a_consumer_survives_what_is_huge(
@@ -136,13 +139,12 @@ def test_a_consumer_survives_what_is_huge(
         assert feed.book(A).status is BookStatus.STALE
         assert late.book(A).status is BookStatus.PENDING
         if spoil is huge_entry:
-            with pytest.raises(RelayError, match="has an entry that no relay has written; delete the key"):
+            with pytest.raises(RelayError, match="has an entry that no relay writes .*: delete the key"):
                 make_relay()
             redis_server.client().delete(KEYS.stream)
         make_relay()
         wait_equal(feed, exchange, A, B, timeout=20)
         wait_equal(late, exchange, A, B, timeout=20)
-    print(peak.mib)
     assert peak.mib < MOST
 
 
@@ -159,13 +161,12 @@ def test_a_stream_that_is_too_long_for_one_reply(
     with source:
         wait_equal(source, exchange, A, B)
         forger.checkpoint(packed(source))
-    for _ in range(100):
+    for _ in range(90):
         forger.add(EntryKind.BEAT, bytes(MIB))
     with Peak() as peak:
         feed = make_consumer(remote=False).start()
         forger.beat_until(lambda: feed.book(A).is_live)
         wait_equal(feed, exchange, A, B)
-    print(peak.mib)
     assert peak.mib < MOST
 
 
@@ -176,7 +177,7 @@ def hostile_wishes() -> Iterator[bytes]:
     yield b"[" * 100_000
     yield b'{"consumer":' * 10_000
     yield bytes(LONGEST_WISHES + 1)
-    yield b" " * 20 * MIB
+    yield b" " * 3 * MIB
     good: Any = json.loads(encode_wishes(Wishes("a" * 32, 1)))
     for name, value in (
         ("consumer", "A" * 32),
@@ -223,6 +224,11 @@ def test_a_relay_survives_hostile_wishes(
         for serial, payload in enumerate(sent):
             redis.xadd(KEYS.wishes, {"p": payload.replace(b'"serial":1,', b'"serial":%d,' % (serial + 10))})
         redis.xadd(KEYS.wishes, {"q": b""})
+        wait_until(lambda: relay.stats().ignored >= 15, 20, "the relay to have read all that")
+        feed.subscribe("ticker", [A]).wait(5)
+        add_long(redis_server, KEYS.wishes, "*")
+        ignored = relay.stats().ignored
+        wait_until(lambda: relay.stats().ignored > ignored, 10, "the relay to have skipped what it cannot read")
         for number in range(300):  # more consumers than a relay has
             wish = SubscribeWish(1, ["ticker"], "market_tickers", [f"KX-{number}-{n}" for n in range(50)])
             redis.xadd(KEYS.wishes, {"p": encode_wishes(Wishes(f"{number:032x}", 1, [wish]))})
@@ -230,9 +236,6 @@ def test_a_relay_survives_hostile_wishes(
         exchange.change(A, "yes", "0.40", 77)
         wait_equal(feed, exchange, A, B)
     stats = relay.stats()
-    print(peak.mib)
     assert peak.mib < 2 * MOST
     assert stats.is_writer
-    assert stats.errors == 0
     assert stats.keys <= 1_000
-    assert stats.ignored >= 10
