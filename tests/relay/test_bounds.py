@@ -114,7 +114,7 @@ def smaller_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         (huge_entry, "longer than 4194304 bytes"),
     ],
 )
-def test_a_consumer_survives_what_is_huge(
+def test_D05_a_consumer_survives_what_is_huge(
     spoil: Callable[[RedisServer], None],
     what: str,
     exchange: Exchange,
@@ -148,7 +148,7 @@ def test_a_consumer_survives_what_is_huge(
     assert peak.mib < MOST
 
 
-def test_a_stream_that_is_too_long_for_one_reply(
+def test_D05_a_stream_that_is_too_long_for_one_reply(
     exchange: Exchange,
     make_feed: FeedMaker,
     make_consumer: ConsumerMaker,
@@ -206,7 +206,7 @@ def hostile_wishes() -> Iterator[bytes]:
         yield json.dumps({**good, name: value}).encode()
 
 
-def test_a_relay_survives_hostile_wishes(
+def test_D07_a_relay_survives_hostile_wishes(
     exchange: Exchange,
     relay: Relay,
     make_consumer: ConsumerMaker,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 KEYS = keys_of("main")
 
 
-def test_a_cluster(
+def test_D06_a_cluster_moves_and_fails_over(
     exchange: Exchange,
     make_relay: RelayMaker,
     make_consumer: ConsumerMaker,

@@ -52,7 +52,7 @@ def secrets(exchange: Exchange) -> Secrets:
 # -- the users of the guide ----------------------------------------------------------------------------------
 
 
-def test_each_user_can_do_what_it_needs(
+def test_K15_each_user_can_do_what_it_needs(
     exchange: Exchange,
     make_relay: RelayMaker,
     make_consumer: ConsumerMaker,
@@ -135,7 +135,7 @@ def attempts(client: Any) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 @pytest.mark.parametrize("user", list(RULES))
-def test_no_user_can_do_more(user: str, guarded: RedisServer) -> None:
+def test_K15_no_user_can_do_more(user: str, guarded: RedisServer) -> None:
     with redis.Redis.from_url(address(guarded, user), protocol=2) as client:
         for what, attempt in attempts(client):
             try:
@@ -148,7 +148,7 @@ def test_no_user_can_do_more(user: str, guarded: RedisServer) -> None:
                 assert what in ALLOWED[user], what
 
 
-def test_who_may_not_say_so(
+def test_D01_who_may_not_is_refused(
     exchange: Exchange, make_relay: RelayMaker, make_consumer: ConsumerMaker, guarded: RedisServer
 ) -> None:
     """A relay, a consumer of the wrong stream, and a consumer with wishes, each with a user that may not."""
@@ -212,7 +212,7 @@ def shown(value: Any) -> Iterator[str]:
             yield zlib.decompress(value).decode()
 
 
-def test_redis_never_holds_a_secret(
+def test_K13_redis_never_holds_a_secret(
     exchange: Exchange,
     make_feed: FeedMaker,
     make_consumer: ConsumerMaker,
@@ -255,7 +255,7 @@ def test_redis_never_holds_a_secret(
 
 
 @pytest.mark.parametrize("kind", ["url", "password", "environment"])
-def test_a_password_never_shows(
+def test_K14_a_password_never_shows(
     kind: str,
     exchange: Exchange,
     make_feed: FeedMaker,
