@@ -115,7 +115,7 @@ def test_cited_faults_have_a_row() -> None:
         if name.startswith("kalshi_feed/") and name.endswith(".py")
         for line in text(name).splitlines()
         if "#" in line or '"' in line or line.startswith(" ")
-        for row in re.findall(r"[(, ]([NTPHSRK]\d\d)(?=[),. ]|$)", line)
+        for row in re.findall(r"[(, ]([NTPHSRKD]\d\d)(?=[),. ]|$)", line)
         if row not in ROWS
     ]
     assert not missing, "\n".join(missing)

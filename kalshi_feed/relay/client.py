@@ -45,8 +45,8 @@ class RedisClient:
     ``url``: redis://, rediss:// or unix://. ``password``: wins over the url's; if there is neither, that of
     the environment counts (relay_password()). ``ca_file``: certificates (PEM) to trust for rediss://, instead
     of certifi's. ``timeout``: seconds for connecting, and for each reply; a command that blocks must take
-    less. ``longest_reply``: bytes. Raises ConfigurationError for what cannot work; connects with the first
-    run().
+    less. ``longest_reply``: bytes, by default LONGEST_REPLY. Raises ConfigurationError for what cannot work;
+    connects with the first run().
 
     The url may name any node of a cluster: the client goes where MOVED points, and back to the url when that
     node is gone. In a forked child it makes a connection of its own.
@@ -60,7 +60,7 @@ class RedisClient:
         password: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         timeout: float = 5.0,
-        longest_reply: int = LONGEST_REPLY,
+        longest_reply: int | None = None,
     ) -> None:
         try:
             import redis
@@ -81,7 +81,7 @@ class RedisClient:
             raise ConfigurationError(
                 "is for rediss:// only: this url would send everything unencrypted", "ca_file"
             )
-        self._begin_with(address, login, timeout, longest_reply)
+        self._begin_with(address, login, timeout, longest_reply or LONGEST_REPLY)
         if address.is_secure:
             self._tls_context()
 

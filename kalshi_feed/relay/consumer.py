@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from ..books.book import BookStatus
-from ..connection.redaction import detach
+from ..connection.redaction import detach, without_locals
 from ..engine.engine import log
 from ..engine.tap import QUIET
 from ..errors import ConfigurationError, ConnectionLost, RelayError
@@ -41,7 +41,7 @@ from ..recording.recorded import RecordedEngine
 from ..session.timing import Timing
 from ..stats import ConsumerStats, FeedStats, Health
 from ..waiting import Clock
-from .client import RedisClient
+from .client import RedisClient, ReplyTooLong
 from .consumer_requests import ConsumerRequests, WishSender
 from .layout import BEAT, EntryId, EntryKind, StreamEntry, decode_entry, keys_of
 from .mirror import ConsumerStore, RelayClock
@@ -68,6 +68,7 @@ class ConsumerEngine(RecordedEngine):
     store: ConsumerStore
     requests: ConsumerRequests
 
+    @without_locals  # the url may hold a password
     def __init__(
         self,
         url: str,
@@ -465,6 +466,11 @@ class ConsumerEngine(RecordedEngine):
         """Redis cannot be reached. See StreamHost."""
         self._lose(str(error))
         self._look_around()
+
+    def is_too_long(self, error: ReplyTooLong) -> float:
+        """Hope for a checkpoint beyond it. See StreamHost."""
+        self.requests.ask_for_checkpoint()
+        return self._broken(f"an entry or the checkpoint of the {self._relay} cannot be used: {error}", error)
 
     def was_replaced(self) -> None:
         """The stream is not the one that was read. See StreamHost."""

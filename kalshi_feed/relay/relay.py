@@ -93,10 +93,9 @@ class Relay:
                 raise ConfigurationError(f"must be True or False, not {value!r}", argument)
         self._feed = feed  # held, so that it is not closed while it is relayed
         self._engine = engine
-        self._url, self._password, self._ca_file = url, password, ca_file
+        self._client = RedisClient(url, password=password, ca_file=ca_file)  # others are made from it
         self._name, self._allow, self._keep = name, patterns, float(keep)
         self._account, self._standby = account, standby
-        self._redacted = self._new_client().redacted
         self._closes_feed = False  # the feed was started here, and ends with the relay
         self._publisher: Publisher | None = None  # of the last start()
         self._server: WishServer | None = None
@@ -111,7 +110,7 @@ class Relay:
     @property
     def url(self) -> str:
         """The url of Redis, without user and password."""
-        return self._redacted
+        return self._client.redacted
 
     @property
     def feed(self) -> KalshiFeed:
@@ -141,7 +140,7 @@ class Relay:
         if self._publisher is not None and self._publisher.is_alive:
             return self
         all_keys = [keys_of(self._name), *([keys_of(self._name, account=True)] if self._account else [])]
-        self._clients = [self._new_client(), self._new_client()]
+        self._clients = [self._client.another(), self._client.another()]
         lease = Lease(self._clients[0], all_keys[0].lease)
         writers = [
             StreamWriter(keys, account=index > 0, keep=self._keep) for index, keys in enumerate(all_keys)
@@ -289,16 +288,13 @@ class Relay:
             last_error="" if error is None else str(error),
         )
 
-    def _new_client(self) -> RedisClient:
-        return RedisClient(self._url, password=self._password, ca_file=self._ca_file)
-
     def _leave_child(self) -> None:
         if self._publisher is not None and self._server is not None:
             self._publisher.leave()
             self._server.leave()
 
     def __repr__(self) -> str:
-        return f"<Relay {self._name!r} at {self._redacted}, {self.stats().state}>"
+        return f"<Relay {self._name!r} at {self._client.redacted}, {self.stats().state}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("a Relay holds threads and connections, and cannot be pickled or copied")

@@ -47,6 +47,9 @@ class StreamHost(Protocol):
     def take_entries(self, entries: list[RawEntry], *, is_end: bool) -> float:
         """Take in what was read; ``is_end``: there was no more. Returns as start_from()."""
 
+    def is_too_long(self, error: ReplyTooLong) -> float:
+        """An entry or the checkpoint is longer than what is taken in. Returns as start_from()."""
+
     def was_replaced(self) -> None:
         """The stream is not the one that was read."""
 
@@ -104,6 +107,8 @@ class StreamReader(FeedingThread):
             try:
                 delay = self._step()
                 self._retry_delay = _FIRST_RETRY
+            except ReplyTooLong as error:
+                delay = self._host.is_too_long(error)
             except RelayError as error:
                 if self._stopping:
                     break

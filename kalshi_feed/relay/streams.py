@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import RelayError
-from .client import IdTaken, RedisClient
+from .client import IdTaken, RedisClient, ReplyTooLong
 from .encoding import Encoded
 from .layout import EntryId, Keys, StreamEntry, decode_id, encode_entry, encode_id
 
@@ -96,6 +96,10 @@ class StreamWriter:
 
         try:
             return decode_id(client.run(look))
+        except ReplyTooLong as error:
+            raise RelayError(
+                f"{key} has an entry that no relay writes ({error}): delete the key", retryable=False
+            ) from error
         except ValueError as error:
             raise RelayError(
                 f"{key} has an id that no relay writes ({error}): delete the key", retryable=False

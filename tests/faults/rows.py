@@ -12,7 +12,7 @@ __all__ = ["LETTERS", "MATRIX", "ROWS", "Row", "decided", "decisions", "proved"]
 
 README: Final = Path(__file__).with_name("README.md")
 TESTS: Final = Path(__file__).parents[1]
-LETTERS: Final = "NTPHSRK"
+LETTERS: Final = "NTPHSRKD"
 _ID: Final = re.compile(rf"[{LETTERS}]\d\d")
 _TEST: Final = re.compile(r"^ *def (test_\w+)\(", re.MULTILINE)
 _MATRIX_HEADING: Final = "The rows"

@@ -22,6 +22,8 @@ from urllib.parse import quote
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from kalshi_feed.simulator.certificates import Certificates
 from tests.support import wait_until
@@ -118,8 +120,16 @@ class RedisServer:
         return f"{'rediss' if self.tls else 'redis'}://{login}{host}:{port or self.port}/0"
 
     def client(self, **options: Any) -> redis.Redis:
-        """Return a client that may do everything, for the test itself. Closed with the server."""
-        options = {"username": _ADMIN, "password": _ADMIN_PASSWORD, "socket_timeout": 10, **options}
+        """Return a client that may do everything, for the test itself. It repeats nothing. Closed with the
+        server."""
+        once = Retry(NoBackoff(), 0)
+        options = {
+            "username": _ADMIN,
+            "password": _ADMIN_PASSWORD,
+            "socket_timeout": 30,
+            "retry": once,
+            **options,
+        }
         if not self.port:
             client = redis.Redis(unix_socket_path=str(self.socket), **options)
         else:

@@ -109,7 +109,7 @@ def test_a_database_of_its_own(redis_server: RedisServer, make_client: MakeClien
     assert redis_server.client(db=3).get("key") == b"value"
 
 
-def test_what_redis_refuses(make_redis: Callable[..., RedisServer], make_client: MakeClient) -> None:
+def test_D01_what_redis_refuses(make_redis: Callable[..., RedisServer], make_client: MakeClient) -> None:
     server = make_redis(
         password=PASSWORD, users={"reader": f">{PASSWORD} ~a* +get"}, maxmemory="3mb", options=["databases 2"]
     )
@@ -166,7 +166,7 @@ def test_what_redis_refuses(make_redis: Callable[..., RedisServer], make_client:
         (b"", True, "must begin with rediss://"),
     ],
 )
-def test_what_redis_answers_when_it_is_not_well(
+def test_D02_D03_what_redis_answers_when_it_is_not_well(
     reply: bytes, retryable: bool, words: str, make_client: MakeClient
 ) -> None:
     with answering(reply) as url:
@@ -242,6 +242,9 @@ def test_where_the_password_comes_from(
     (tmp_path / "password").write_text(PASSWORD + "\n")
     monkeypatch.setenv("KALSHI_RELAY_PASSWORD_FILE", str(tmp_path / "password"))
     assert make_client(server.address("relay")).run(ping)
+    monkeypatch.delenv("KALSHI_RELAY_PASSWORD_FILE")
+    with contextlib.closing(client.another(timeout=1)) as other:
+        assert other.run(lambda r: r.client_id()) != client.run(lambda r: r.client_id())
     assert (
         PASSWORD not in f"{client!r} {client._client!r} {vars(client)!r} {client._client.connection_pool!r}"
     )
@@ -276,7 +279,7 @@ def test_tls_is_verified(
 
 @pytest.mark.greenlets
 @pytest.mark.parametrize("secure", [False, True])
-def test_close_ends_a_call_that_blocks(
+def test_D08_close_ends_a_call_that_blocks(
     secure: bool, make_redis: Callable[..., RedisServer], make_client: MakeClient, tmp_path: Path
 ) -> None:
     certificates = Certificates() if secure else None
@@ -312,7 +315,7 @@ def test_close_ends_a_call_that_blocks(
     assert server.client().info("clients")["blocked_clients"] == 0
 
 
-def test_no_command_is_sent_twice(
+def test_D04_no_command_is_sent_twice(
     redis_server: RedisServer, redis_proxy: ToxicProxy, make_client: MakeClient
 ) -> None:
     client = make_client(redis_server.address(port=redis_proxy.port), timeout=0.3)
