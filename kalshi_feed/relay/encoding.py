@@ -29,9 +29,7 @@ from .layout import EntryKind
 
 __all__ = ["ACCOUNT_CHANNELS", "Encoded", "compressed_checkpoint", "encode_input", "encode_read"]
 
-ACCOUNT_CHANNELS: Final = frozenset(
-    ("fill", "user_orders", "market_positions", "order_group_updates", "communications")
-)
+ACCOUNT_CHANNELS: Final = frozenset(name for name, rule in CHANNELS.items() if rule.is_account)
 """Channels whose messages are about the account."""
 
 _ACCOUNT_TYPES: Final = frozenset(type_ for name in ACCOUNT_CHANNELS for type_ in CHANNELS[name].types)
