@@ -250,7 +250,6 @@ class RedisServer:
             "bind 127.0.0.1",
             f"dir {self._data}",
             'save ""',
-            "enable-debug-command local",
             f"appendonly {'yes' if self.durable else 'no'}",
             "appendfsync always",
             f"user {_ADMIN} on >{_ADMIN_PASSWORD} ~* &* +@all",

@@ -131,7 +131,7 @@ def attempts(client: Any) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "the server", lambda: client.eval("return redis.call('get', KEYS[1])", 1, KEYS.lease)
     yield "the server", lambda: client.publish("channel", "message")
     yield "the server", lambda: client.execute_command("MONITOR")
-    yield "the server", lambda: client.execute_command("DEBUG", "SLEEP", "0")
+    yield "the server", client.save
 
 
 @pytest.mark.parametrize("user", list(RULES))
