@@ -63,14 +63,14 @@ class Levels:
     def levels(self) -> Levels:
         """A copy of just the levels."""
         copy = Levels.__new__(Levels)
-        copy.copy_levels(self)
+        copy.cents = self.cents[:]
+        copy.yes_fine = self.yes_fine.copy()
+        copy.no_fine = self.no_fine.copy()
         return copy
 
-    def copy_levels(self, other: Levels) -> None:
-        """Replace all levels with copies of another's."""
-        self.cents = other.cents[:]
-        self.yes_fine = other.yes_fine.copy()
-        self.no_fine = other.no_fine.copy()
+    def adopt(self, other: Levels) -> None:
+        """Replace all levels with another's, which is not used after this."""
+        self.cents, self.yes_fine, self.no_fine = other.cents, other.yes_fine, other.no_fine
 
     @property
     def yes(self) -> dict[int, int]:

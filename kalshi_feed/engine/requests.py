@@ -248,6 +248,10 @@ class UserRequests:
         """The channels of a subscription that are not confirmed."""
         return [n for n in want.live_channels() if not self.session.confirmed(n, want.keys_of(n))]
 
+    def _is_book_confirmed(self, market_ticker: str) -> bool:
+        """Whether the subscription to the market's book is confirmed."""
+        return self.session.confirmed(BOOK_CHANNEL, (market_ticker,))
+
     def _why_unconfirmed(self, what: str) -> str:
         """What to say of something that is not confirmed."""
         return f"the exchange has not confirmed {what}"
@@ -281,8 +285,7 @@ class UserRequests:
             return None
 
         def missing() -> str:
-            is_wanted = self.wanted.wants_book(market_ticker)
-            if not (is_wanted and self.session.confirmed(BOOK_CHANNEL, (market_ticker,))):
+            if not self._is_book_confirmed(market_ticker):
                 return self._state.missing(self._why_unconfirmed(f"{BOOK_CHANNEL} for {market_ticker}"))
             return self._state.missing(
                 f"no snapshot of {market_ticker} has come; its book is {self._store.status_of(book).value}"

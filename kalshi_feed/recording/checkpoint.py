@@ -196,7 +196,7 @@ def restore(
         book = store.book_locked(copy.market_ticker)
         if copy.updated is not None:
             book.replace({}, {}, copy.seq, copy.clock, copy.updated)
-            book.copy_levels(copy.levels)
+            book.adopt(copy.levels.levels())
         book.set_status(copy.status)
         if copy.status is BookStatus.UNKNOWN or not book.was_known:
             book.was_known = copy.was_known

@@ -214,6 +214,10 @@ class ConsumerRequests(ReplayRequests):
     def _unconfirmed(self, want: Want) -> list[str]:
         return [name for name in want.live_channels() if not self._has(name, want)]
 
+    def _is_book_confirmed(self, market_ticker: str) -> bool:
+        # the session takes what the relay does not want for confirmed
+        return self.wanted.wants_book(market_ticker) and super()._is_book_confirmed(market_ticker)
+
     def _why_unconfirmed(self, what: str) -> str:
         if not self._remote:
             return f"{self._relay} does not have {what}, and with remote=False it is not asked for it"

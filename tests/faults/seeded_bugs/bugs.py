@@ -108,8 +108,8 @@ BUGS: Final = (
     Bug(
         "a view shows changes made later",
         "books/levels.py",
-        "        self.cents = other.cents[:]",
-        "        self.cents = other.cents",
+        "        copy.cents = self.cents[:]",
+        "        copy.cents = self.cents",
         LEVELS,
     ),
     Bug(
