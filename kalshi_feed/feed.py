@@ -320,13 +320,13 @@ class KalshiFeed(Callbacks, ByType):
 
         ``url``: redis://, rediss:// or unix://, the one that the relay was given; ``name``: the relay's.
         ``password`` wins over the url's; ``ca_file``: certificates (PEM) to trust for rediss://. ``account``:
-        also what the relay has of the account channels, which needs its permission in Redis.
+        also read the account channels that the relay has; Redis must permit it.
 
-        It gets all that its relay has. What it subscribes to and follows beyond that, it asks of the relay,
-        which may refuse it (SubscriptionError); ``remote=False`` asks for nothing. ``silence``: seconds (at
-        least 1) without a word from the relay after which the books are STALE. ``queue_size``, ``workers``
-        and ``overflow`` are KalshiFeed's, ``thread_name`` is the prefix of the threads' names. Needs the
-        extra ``redis``. Raises ConfigurationError for arguments that cannot work.
+        It gets everything that its relay has. It asks the relay for all else that it subscribes to and
+        follows, which the relay may refuse (SubscriptionError); ``remote=False`` asks for nothing.
+        ``silence``: seconds (at least 1) without a word from the relay after which the books are STALE.
+        ``queue_size``, ``workers`` and ``overflow`` are KalshiFeed's, ``thread_name`` is the prefix of the
+        threads' names. Needs the extra ``redis``. Raises ConfigurationError for arguments that cannot work.
         """
         from .relay.consumer import ConsumerEngine
 

@@ -27,6 +27,7 @@ from kalshi_feed import Credentials, FeedFault, FeedState, KalshiFeed, KalshiFee
 from kalshi_feed.simulator import Exchange
 
 from . import messages_table
+from .relay import acl
 from .relay.redis_server import RedisServer
 
 TOP = Path(__file__).parents[1]
@@ -228,6 +229,17 @@ def test_the_samples_index_names_every_sample() -> None:
         "README.md"
     }
     assert set(re.findall(r"\]\(([^)#]+)\)", index)) == there
+
+
+def test_the_rules_for_users_of_redis_are_those_that_are_tried() -> None:
+    guide = TEXTS[TOP / "samples" / "relay.md"]
+    rules = [line.split(" ", 4) for line in guide.splitlines() if line.startswith("user ")]
+    assert {name: rule.split() for _, name, _, _, rule in rules[1:]} == {
+        "relay": acl.RELAY.split(),
+        "desk": acl.WISHES.split(),
+        "reader": acl.READER.split(),
+        "owner": acl.ACCOUNT.split(),
+    }
 
 
 def test_set_up_commands() -> None:
