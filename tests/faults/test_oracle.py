@@ -243,7 +243,7 @@ def test_another_process_knows_the_same_truth(tmp_path: Path) -> None:
 from pathlib import Path
 from tests.faults.oracle import SharedTruth
 truth = SharedTruth(Path({str(tmp_path / "truth")!r}), {exchange.market_tickers!r})
-sides = {[tuple(told.items()) for told in _units_of(exchange.book(A))]!r}
+sides = {[tuple(side.items()) for side in _units_of(exchange.book(A))]!r}
 print([truth.newest(ticker) for ticker in {[A, B]!r}])
 print(truth.find_state({A!r}, 3, sides), truth.find_change({A!r}, 2, "yes", 4100, 100, -1))
 print(truth.replaced_at({A!r}, 2), truth.replaced_at({A!r}, 3))
