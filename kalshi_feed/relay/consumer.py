@@ -283,12 +283,13 @@ class ConsumerEngine(RecordedEngine):
         return 0.0
 
     def _was_held_up(self, arrived: float) -> bool:
-        """Whether the newest entry was on its way for so long that it does not show how things are now.
+        """Whether the newest entry was on its way, or took to be taken in, for so long that it does not show
+        how things are now.
 
         A network that was silent for a while delivers what it has held back as if it were new. If all entries
         are as late as that, it is the relay's clock that stood still (its machine slept).
         """
-        if self._tracker.is_current or self._lag <= LATE:
+        if self._tracker.is_current or self._lag + time.monotonic() - arrived <= LATE:
             self._held_up_since = math.inf
         else:
             self._held_up_since = min(self._held_up_since, arrived)

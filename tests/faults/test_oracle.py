@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,9 +92,14 @@ def test_the_history_is_bounded(exchange: Exchange, monkeypatch: pytest.MonkeyPa
 class Told:
     """A ledger, and an exchange's messages to feed to it in any order and number."""
 
-    def __init__(self, exchange: Exchange, oracle: Oracle) -> None:
-        feed = SimpleNamespace(on_snapshot=id, on_delta=id, on_gap=id, on_lagged=id, on_state=id)
-        self.ledger = Ledger(oracle, feed)  # type: ignore[arg-type]
+    def __init__(self, exchange: Exchange, oracle: Oracle, *, has_snapshots: bool = True) -> None:
+        def register(callback: object, **which: object) -> None:
+            pass
+
+        feed: Any = SimpleNamespace(
+            on_snapshot=register, on_delta=register, on_gap=register, on_lagged=register, on_state=register
+        )
+        self.ledger = Ledger(oracle, feed, has_snapshots=has_snapshots)
         self._exchange = exchange
         self._clock = 0
 
@@ -129,6 +138,7 @@ class Told:
 GAP = Gap("orderbook_delta", 1, 5, 6, (A,))
 LAGGED = Lagged(1, (A,), datetime.now(timezone.utc))
 LOST = StateChange(FeedState.CONNECTED, FeedState.RECONNECTING)
+BACK = StateChange(FeedState.RECONNECTING, FeedState.CONNECTED)
 
 
 @pytest.fixture
@@ -205,6 +215,52 @@ def test_what_the_user_leaves_is_not_a_loss(told: Told) -> None:
     told.change()
     told.tell(told.snapshot())
     assert told.found()[1] == 1
+
+
+def test_a_relays_consumer_begins_without_a_snapshot_and_says_what_it_has_missed(
+    exchange: Exchange, oracle: Oracle
+) -> None:
+    told = Told(exchange, oracle, has_snapshots=False)
+    told.tell(told.change(), told.change())
+    assert told.found() == (0, 0, {})
+    told.change()
+    told.tell(LOST, BACK, told.change())  # out of reach, and nothing was missed, it says
+    assert told.found() == (0, 1, {})
+    told.change()
+    told.tell(LOST, replace(BACK, gap_started=datetime.now(timezone.utc)), told.change())
+    assert told.found() == (0, 1, {"connection lost": 1})
+
+
+def test_another_process_knows_the_same_truth(tmp_path: Path) -> None:
+    exchange = Exchange()  # not started, and not the fixture's: the file is open for as long as it exists
+    for ticker in (A, B):
+        exchange.add_market(ticker, yes={"0.40": 100})
+    oracle = Oracle(exchange, tmp_path / "truth")
+    began = time.monotonic()
+    for _ in range(3):
+        exchange.change(A, "yes", "0.41", 1)
+    program = f"""
+from pathlib import Path
+from tests.faults.oracle import SharedTruth
+truth = SharedTruth(Path({str(tmp_path / "truth")!r}), {exchange.market_tickers!r})
+sides = {[tuple(side.items()) for side in _units_of(exchange.book(A))]!r}
+print([truth.newest(ticker) for ticker in {[A, B]!r}])
+print(truth.find_state({A!r}, 3, sides), truth.find_change({A!r}, 2, "yes", 4100, 100, -1))
+print(truth.replaced_at({A!r}, 2), truth.replaced_at({A!r}, 3))
+"""
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    newest, found, replaced = said.stdout.splitlines()
+    assert newest == str([oracle.newest(A), oracle.newest(B)])
+    assert found == "3 2"
+    at, now = replaced.split()
+    assert began < float(at) < time.monotonic()
+    assert now == "None"
+
+
+def _units_of(book: Any) -> list[dict[int, int]]:
+    return [
+        {int(price * 10_000): int(size * 100) for price, size in book[side].items()} for side in ("yes", "no")
+    ]
 
 
 def _fields(struct: Any) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
 from kalshi_feed.books.book import Book
 from kalshi_feed.session.session import Session
+from tests.soak.relay.schedule import ALONE, TWO_AT_ONCE, WITH_STANDBY, episodes
 from tests.soak.report import last_line
 from tests.soak.schedule import EXCHANGE, NETWORK, USER, schedule
 from tests.soak.soak import Soak
@@ -37,6 +38,15 @@ def test_a_schedule_is_the_seeds_and_knows_every_kind() -> None:
     for line in range(-1, 3):
         times = [strike.at for strike in strikes if strike.line == line and strike.kind not in USER]
         assert all(1.0 <= later - sooner <= 3.0 for sooner, later in pairwise(times))
+
+
+@pytest.mark.parametrize("kinds", [ALONE, WITH_STANDBY])
+def test_episodes_of_a_relay_are_the_seeds_and_know_every_kind(kinds: dict[str, tuple[float, float]]) -> None:
+    some = list(islice(episodes(5, kinds), 200))
+    assert some == list(islice(episodes(5, kinds), 200)) != list(islice(episodes(6, kinds), 200))
+    alone = [episode.kind for episode in some if episode.kind != TWO_AT_ONCE]
+    assert set(alone[: len(kinds)]) == set(kinds)
+    assert len(alone) < len(some)
 
 
 def _loses_one_delta_in_200(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ ALONE: Final = {
     "consumer's network down": (0.5, 4.0),
     "consumer's network silent": (0.5, 6.0),
     "consumer stopped": (0.3, 4.0),
-    "consumer stopped beyond MAXLEN": (14.0, 18.0),
+    "consumer stopped beyond MAXLEN": (2.5, 8.0),
     "consumer killed": (0.0, 0.0),
     "exchange resets": (0.0, 0.0),
     "exchange restarts": (0.0, 1.0),

@@ -114,6 +114,15 @@ class Strikes:
             self._stage.end_part(part)
             return _nothing
         part.freeze()
+        if what == "stopped beyond MAXLEN":
+
+            def trim_and_thaw() -> None:
+                with contextlib.suppress(redis.RedisError):  # struck itself at the same time
+                    client = self._stage.server.client(socket_timeout=1.0)
+                    client.xtrim(keys_of("main").stream, maxlen=50, approximate=False)
+                part.thaw()
+
+            return trim_and_thaw
         if isinstance(slot.config, ConsumerPart):
             return part.thaw
 
