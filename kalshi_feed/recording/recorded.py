@@ -152,6 +152,7 @@ class RecordedEngine(Engine):
         missed, memory = checkpoint.session.missed, checkpoint.session.holding
         restored = None if memory is None else Holding.restored(memory, self.holding)
         self._release(now)
+        self._last_serial = None  # the next request may be another program's, which counts from 1 as well
         with self.store.change():
             self.holding = restored
             self._wants, troubles = restore(checkpoint, self.store, self.wanted, self.session, now)

@@ -259,6 +259,8 @@ class ConsumerEngine(RecordedEngine):
         self._blocked = 0.0
         if tracker.is_current and tracker.is_silent(arrived):  # this process stood still
             self._lose(self._silent_text())
+        if not tracker.has_read(is_end, arrived):
+            self._lose(f"this feed has been behind the {self._relay} for more than {self._silence:g} s")
         for id, fields in entries:
             try:
                 entry = decode_entry(id, fields)
@@ -363,8 +365,8 @@ class ConsumerEngine(RecordedEngine):
 
     def _announce_connected_locked(self, reason: str) -> None:
         since, until = self._missed_since, self._missed_until
-        if since is not None and until is None:
-            until = moment_of(self.clock.ns)
+        if since is not None:  # by another relay's clock, the end may be earlier
+            until = max(since, until or moment_of(self.clock.ns))
         self._metering.connected(self.clock.monotonic(), datetime.now(timezone.utc))
         self._state.last_error = ""
         self._state.change(

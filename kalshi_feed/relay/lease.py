@@ -31,6 +31,7 @@ class Lease:
         self._client = client
         self._key = key
         self._mine = f"{uuid.uuid4().hex} pid {os.getpid()} on {platform.node()[:60]}"
+        self.was_free = False  # whether no one had it at the last hold()
         self.holder = ""  # who holds it, if another relay does: "pid 1234 on a-host"
 
     def hold(self) -> bool:
@@ -47,9 +48,11 @@ class Lease:
             holder = client.get(self._key)
             if holder == self._mine.encode():
                 if client.pexpire(self._key, lasts):
+                    self.was_free = False
                     return True
             elif holder is None:
                 if client.set(self._key, self._mine, nx=True, px=lasts):
+                    self.was_free = True
                     return True
             else:
                 assert isinstance(holder, bytes)

@@ -108,7 +108,7 @@ class Publisher:
         self._is_asked = False  # whether a consumer has asked for a checkpoint
         self._has_news = False  # whether anything was relayed since the last checkpoint
         self._has_begun = False  # whether the first checkpoint of this generation was written
-        self._must_begin = False  # Redis came back, perhaps without its data: a checkpoint, at once
+        self._must_begin = False  # Redis has perhaps lost its data: a checkpoint, at once
         self._retry = _FIRST_RETRY
         self._is_greenlet = greenlets.thread_kind() != "thread"
         self._deadline = float("inf")  # by when it must have ended; set by any thread
@@ -207,6 +207,8 @@ class Publisher:
                 "relay writes: delete both keys",
                 retryable=False,
             )
+        # also if Redis has lost what this relay itself wrote
+        newest = max(newest, self.generation)
         self.generation = max(time.time_ns() // 1_000_000, newest + 1) + random.randrange(_SPREAD)
         for writer in self._writers:
             writer.begin(self.generation)
@@ -241,7 +243,8 @@ class Publisher:
     def _renew(self, now: float) -> None:
         if not self._lease.hold():
             raise Deposed
-        self._reached()
+        if self._lease.was_free:  # Redis has lost it, and so perhaps the rest of its data
+            self._must_begin = True
         self._renew_at = now + RENEW_EVERY
         for writer in self._writers:
             writer.look_at_rate(now)

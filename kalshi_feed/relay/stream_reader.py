@@ -124,7 +124,7 @@ class StreamReader(FeedingThread):
         if tracker.position is None:
             return self._bootstrap()
         if tracker.wants_end and not tracker.saw_end(self._end()):
-            self._host.was_replaced()
+            self._was_replaced()
             return 0.0
         wait = _LONGEST_WAIT
         if tracker.is_current:
@@ -135,7 +135,7 @@ class StreamReader(FeedingThread):
             return self._take(entries, is_end)
         self._host.idle()
         if not tracker.is_current and not tracker.saw_end(self._end()):
-            self._host.was_replaced()
+            self._was_replaced()
         return 0.0
 
     def _bootstrap(self) -> float:
@@ -154,6 +154,10 @@ class StreamReader(FeedingThread):
         self._entries(self._keys.checkpoint, _id_of(found[0]) if found is not None else EntryId(0, 0), 0.25)
         self._host.idle()
         return 0.0
+
+    def _was_replaced(self) -> None:
+        self._useless = self._used  # if that is still there, this stream does not go on from it
+        self._host.was_replaced()
 
     def _take(self, entries: list[RawEntry], is_end: bool) -> float:
         pause = self._host.take_entries(entries, is_end=is_end)

@@ -106,15 +106,18 @@ class StreamWriter:
             ) from error
 
     def write_checkpoint(self, client: RedisClient, id: EntryId, ns: int, payload: bytes) -> None:
-        """Write a checkpoint, unless this one, or a later one, is there already. Raises RelayError."""
+        """Write a checkpoint, unless this one is there already. Raises RelayError, and Deposed if another
+        relay's later one is there: then no consumer would ever use ours."""
+        key = self.keys.checkpoint
         try:
             client.run(
                 lambda redis: redis.xadd(
-                    self.keys.checkpoint, {"p": payload, "n": ns}, encode_id(id), maxlen=1, approximate=False
+                    key, {"p": payload, "n": ns}, encode_id(id), maxlen=1, approximate=False
                 )
             )
         except IdTaken:
-            pass
+            if self._newest(client, key).generation != id.generation:
+                raise Deposed from None
 
 
 def push(client: RedisClient, writers: list[StreamWriter]) -> int:

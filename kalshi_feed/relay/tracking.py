@@ -10,8 +10,8 @@ another writer has taken over.
 **Being current** means that the books may be shown as LIVE. That takes an entry which was written after the
 consumer had last asked where the stream ends: only that proves that a relay is writing now, and that
 everything before it has been read. The end is asked for at the beginning, and again whenever being current
-has ended: because nothing came for a while, because Redis was out of reach, because the relay was closed, or
-because it has fallen behind Redis.
+has ended: because nothing came for a while, because Redis was out of reach, because the relay was closed or
+has fallen behind Redis, or because the consumer itself has fallen behind.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Tracker:
         self._goal = _NOWHERE  # where the stream ended then: an entry beyond it is new
         self._is_late = False  # the last entry says that the relay is behind, or that it was closed
         self._heard_at = 0.0  # when the last entry came
+        self._ended_at = 0.0  # when everything that was there had been read
         self._older_end: EntryId | None = None  # an end of an earlier generation than ours, see saw_end()
 
     def begin(self, position: EntryId, now: float) -> None:
@@ -97,6 +98,13 @@ class Tracker:
         self._is_late = entry.late > LATE or entry.kind is EntryKind.END
         if self._is_late and self.is_current:
             self.lose()
+
+    def has_read(self, is_end: bool, now: float) -> bool:
+        """Entries were read; ``is_end``: everything that was there. Returns False if the consumer is current
+        and should not be: it reads more slowly than the relay writes, and what it has may be old."""
+        if is_end:
+            self._ended_at = now
+        return not self.is_current or now - self._ended_at <= self._silence
 
     def read_to_end(self) -> bool:
         """Everything that was there has been taken in: return whether it has just become current."""

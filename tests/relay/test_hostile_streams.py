@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kalshi_feed import BookStatus, FeedState, KalshiFeed, RelayError
 from kalshi_feed.recording.lines import HeaderLine, Line, encode_line
 from kalshi_feed.relay import consumer as consuming
-from kalshi_feed.relay import unpacking
+from kalshi_feed.relay import stream_reader, unpacking
 from kalshi_feed.relay.layout import EntryKind
 from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, FeedMaker, Recorder, wait_equal
 from tests.support import wait_until
 
+from . import consumers
 from .consumers import ConsumerMaker, StreamForger, packed
 from .redis_server import RedisServer
 
@@ -61,6 +64,52 @@ def consumer(
 def wait_stale(feed: KalshiFeed) -> None:
     wait_until(lambda: feed.state is FeedState.RECONNECTING)
     assert feed.book(A).status is feed.book(B).status is BookStatus.STALE
+
+
+def test_next_relay_with_a_clock_that_is_behind(
+    exchange: Exchange,
+    consumer: tuple[KalshiFeed, Recorder],
+    forger: StreamForger,
+    checkpoint: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was missed does not end before it begins."""
+    feed, heard = consumer
+    clock = SimpleNamespace(time_ns=lambda: time.time_ns() - 3_600 * 10**9, sleep=time.sleep)
+    monkeypatch.setattr(consumers, "time", clock)
+    forger.generation, forger.number = forger.generation + 1, 0
+    forger.beat()
+    wait_stale(feed)
+    forger.checkpoint(checkpoint)
+    forger.beat_until(lambda: feed.state is FeedState.CONNECTED)
+    wait_until(lambda: heard.steps()[-1] is FeedState.CONNECTED)
+    assert heard.states[-1].gap_started is not None
+    assert heard.states[-1].gap_started == heard.states[-1].gap_ended
+
+
+def test_more_than_a_consumer_can_take_in(
+    exchange: Exchange,
+    consumer: tuple[KalshiFeed, Recorder],
+    forger: StreamForger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is missing and the relay is on time, but what this feed has read so far is old."""
+    feed, heard = consumer
+    monkeypatch.setattr(stream_reader, "_AT_ONCE", 20)
+    take = consuming.ConsumerEngine._entry
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.02)
+        take(*arguments)
+
+    monkeypatch.setattr(consuming.ConsumerEngine, "_entry", slowly)
+    forger.beat(250)
+    wait_stale(feed)
+    assert "behind" in heard.states[-1].reason
+    monkeypatch.setattr(consuming.ConsumerEngine, "_entry", take)
+    forger.beat_until(lambda: feed.state is FeedState.CONNECTED)
+    wait_equal(feed, exchange, A, B)
+    assert feed.stats().relay.holes == 0  # type: ignore[union-attr]
 
 
 def test_hole_in_a_batch(

@@ -44,6 +44,18 @@ def test_current_only_after_an_entry_that_is_new() -> None:
     assert not tracker.read_to_end()  # it is already
 
 
+def test_reading_too_slowly() -> None:
+    """With entries always waiting, what was read last may be old, although entries come all the time."""
+    tracker = current()
+    assert tracker.has_read(True, 100.0)
+    for now in (101.0, 102.0):
+        assert tracker.has_read(False, now)
+    assert not tracker.has_read(False, 102.1)
+    assert tracker.has_read(True, 102.2)
+    tracker.lose()
+    assert tracker.has_read(False, 105.0)  # it is not current anyway
+
+
 @pytest.mark.parametrize("end", [None, EntryId(5, 8), EntryId(4, 99)])
 def test_checkpoint_newer_than_the_end(end: EntryId | None) -> None:
     """The entries that it contains may not be written yet, or are lost: the next one proves enough."""
