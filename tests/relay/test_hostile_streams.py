@@ -95,15 +95,15 @@ def test_more_than_a_consumer_can_take_in(
 ) -> None:
     """Nothing is missing and the relay is on time, but what this feed has read so far is old."""
     feed, heard = consumer
-    monkeypatch.setattr(stream_reader, "_AT_ONCE", 20)
+    monkeypatch.setattr(stream_reader, "_AT_ONCE", 5)
     take = consuming.ConsumerEngine._entry
 
     def slowly(*arguments: Any) -> None:
-        time.sleep(0.02)
+        time.sleep(0.1)
         take(*arguments)
 
     monkeypatch.setattr(consuming.ConsumerEngine, "_entry", slowly)
-    forger.beat(250)
+    forger.beat(60)
     wait_stale(feed)
     assert "behind" in heard.states[-1].reason
     monkeypatch.setattr(consuming.ConsumerEngine, "_entry", take)
