@@ -419,8 +419,8 @@ BUGS: Final = (
     Bug(
         "a relay writes no checkpoint when Redis comes back empty",
         "relay/publishing.py",
-        "            self._must_begin = True\n",
-        "",
+        "            self._must_begin\n            or (self._is_asked",
+        "            (self._is_asked",
         RELAY
         + "test_publishing.py::test_redis_that_lost_its_data_gets_all_that_came_meanwhile_and_a_checkpoint",
     ),
