@@ -171,6 +171,12 @@ class Publisher:
                 except Exception as defect:  # a bug of ours: nothing that was pending can be trusted
                     self._broken(defect)
             self._finish()
+        except (
+            Exception
+        ) as defect:  # in the handling of another one: no one must wait for a relay that is gone
+            log(logging.ERROR, "defect in kalshi_feed; the relay ends", error=defect)
+            self.error = RelayError(f"a defect in kalshi_feed ended the relay: {defect!r}", retryable=False)
+            self.error.__cause__ = detach(defect)
         finally:
             self._client.close()
             self._on_end()

@@ -131,6 +131,7 @@ class WishServer:
         except ReplyTooLong:
             self._read_less()
             return
+        has_read_all = all(len(messages) < self._count for _, messages in found)  # also what extends a lease
         self._count = min(self._count * 2, _COUNT)
         now = time.monotonic()
         if self._unheard_since is not None:
@@ -141,11 +142,10 @@ class WishServer:
                 self._positions[key] = id.decode()
                 self._counts[key][-1] += 1
                 self._take(fields.get(b"p"), self._age(id), key == self._account_key, now)
-        has_read_all = all(len(messages) < _COUNT for _, messages in found)  # also what extends a lease
         if has_read_all and now >= self._expire_at:
             self._expire_at = now + _EXPIRE_EVERY
             self._apply(self.registry.expire(now), "")
-        if not found and now >= self._trim_at:
+        if has_read_all and now >= self._trim_at:
             self._trim(now)
 
     def _begin(self) -> None:

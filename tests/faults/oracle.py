@@ -255,6 +255,9 @@ class Ledger:
         # why the market's next message may leave something out; see _excuse()
         self._excuses: dict[str, tuple[str, int]] = {}
         self._in_order = workers == 1
+        # whether a relay's consumer is out of reach, and what was missing meanwhile
+        self._is_in_doubt = False
+        self._in_doubt: list[tuple[int, str]] = []
         # the markets that the user has deleted, with the state that was true then
         self._leaves: dict[str, int] = {}
         self.delay = 0.0
@@ -334,10 +337,13 @@ class Ledger:
         if missing > 0:
             if excuse is None and left is not None:
                 excuse = "left by the user"
+            text = f"{missing} changes of {ticker} between states {reported} and {index}"
             if excuse is not None:
                 self.announced[excuse] += missing
+            elif self._is_in_doubt:
+                self._in_doubt.append((missing, text))
             else:
-                self.unannounced.add(f"{missing} changes of {ticker} between states {reported} and {index}")
+                self.unannounced.add(text)
         if self._in_order or (not own and index > since):
             self._excuses.pop(ticker, None)
         if left is not None and not own and index > left:
@@ -364,11 +370,24 @@ class Ledger:
 
     def _state(self, change: StateChange) -> None:
         with self._lock:
-            if change.state is FeedState.RECONNECTING and self._has_snapshots:
+            if not self._has_snapshots:
+                self._relays_state(change)
+            elif change.state is FeedState.RECONNECTING:
                 self._excuse(self._reported, "connection lost")
                 self._baseless.update(self._reported)
-            elif change.state is FeedState.CONNECTED and not self._has_snapshots:
-                # it was out of reach, but only has missed something if it says so
-                self._baseless.clear()
-                if change.gap_started is not None:
-                    self._excuse(self._reported, "connection lost")
+
+    def _relays_state(self, change: StateChange) -> None:
+        """A relay's consumer is out of reach, or back. Meanwhile messages may come, and some be missing; what
+        it says at the end must be true."""
+        if change.state is FeedState.RECONNECTING:
+            self._is_in_doubt = True
+        elif change.state is FeedState.CONNECTED:
+            self._baseless.clear()
+            if change.gap_started is not None:
+                self._excuse(self._reported, "connection lost")
+                self.announced["connection lost"] += sum(missing for missing, _ in self._in_doubt)
+            else:
+                for _, text in self._in_doubt:
+                    self.unannounced.add(text)
+            self._is_in_doubt = False
+            self._in_doubt.clear()

@@ -227,8 +227,15 @@ def test_a_relays_consumer_begins_without_a_snapshot_and_says_what_it_has_missed
     told.tell(LOST, BACK, told.change())  # out of reach, and nothing was missed, it says
     assert told.found() == (0, 1, {})
     told.change()
-    told.tell(LOST, replace(BACK, gap_started=datetime.now(timezone.utc)), told.change())
+    missed = replace(BACK, gap_started=datetime.now(timezone.utc))
+    told.tell(LOST, missed, told.change())
     assert told.found() == (0, 1, {"connection lost": 1})
+    for back in (missed, BACK):  # the same, while messages come
+        told.change()
+        told.tell(LOST, told.change())
+        assert told.found() == (0, 1, {"connection lost": 1 + (back is BACK)})
+        told.tell(back, told.change())
+    assert told.found() == (0, 2, {"connection lost": 2})
 
 
 def test_another_process_knows_the_same_truth(tmp_path: Path) -> None:

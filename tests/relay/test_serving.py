@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.relay import Relay, registry, serving
+from kalshi_feed.relay import relay as relaying
 from kalshi_feed.relay.client import RedisClient
 from kalshi_feed.relay.layout import EntryKind
 from kalshi_feed.relay.wishes import FollowWish, OneTimeRequest, SubscribeWish
@@ -253,7 +255,7 @@ def test_garbage_is_ignored_and_an_outage_costs_no_lease(
 def test_messages_that_are_too_long_do_not_block_the_others(
     feed: KalshiFeed, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Relay, "_new_client", lambda relay: RedisClient(relay._url, longest_reply=50_000))
+    monkeypatch.setattr(relaying, "RedisClient", partial(RedisClient, longest_reply=50_000))
     relayed = RelayKeys(redis_server.client())
     with Relay(feed, redis_server.url) as relay:
         for size in (20_000, 20_000, 20_000):  # too long together
