@@ -427,7 +427,7 @@ BUGS: Final = (
     Bug(
         "a relay's wishes end only when no one talks",
         "relay/serving.py",
-        "        has_read_all = all(len(messages) < _COUNT for _, messages in found)",
+        "        has_read_all = all(len(messages) < self._count for _, messages in found)",
         "        has_read_all = not found",
         RELAY + "test_serving.py::test_leases_end_although_others_never_stop_talking",
     ),
