@@ -390,7 +390,9 @@ class ConsumerEngine(RecordedEngine):
     def idle(self) -> None:
         """Notice a silence, and pass on what users and other threads have left. See StreamHost."""
         tracker = self._tracker
-        if self._was_current and tracker.position is not None and tracker.is_silent(time.monotonic()):
+        # a relay that was closed is silent, and its users know the better reason
+        is_expected = tracker.position is None or tracker.was_closed
+        if self._was_current and not is_expected and tracker.is_silent(time.monotonic()):
             self._lose(self._silent_text())
         self._look_around()
 

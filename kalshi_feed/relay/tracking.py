@@ -39,7 +39,8 @@ class Tracker:
         self.is_current = False
         self.wants_end = True  # whether the end of the stream must be asked for before anything is current
         self._goal = _NOWHERE  # where the stream ended then: an entry beyond it is new
-        self._is_late = False  # the last entry says that the relay is behind, or that it was closed
+        self._is_late = False  # the last entry says that the relay is behind
+        self.was_closed = False  # the last entry says that the relay was closed
         self._heard_at = 0.0  # when the last entry came
         self._ended_at = 0.0  # when everything that was there had been read
         self._older_end: EntryId | None = None  # an end of an earlier generation than ours, see saw_end()
@@ -48,7 +49,7 @@ class Tracker:
         """Go on from a checkpoint that contains everything up to ``position``."""
         self.position = position
         self._older_end = None
-        self._is_late = False
+        self._is_late = self.was_closed = False
         self._heard_at = now
         self.lose()
 
@@ -95,8 +96,9 @@ class Tracker:
         """The next entry was taken in."""
         self.position = entry.id
         self._heard_at = now
-        self._is_late = entry.late > LATE or entry.kind is EntryKind.END
-        if self._is_late and self.is_current:
+        self._is_late = entry.late > LATE
+        self.was_closed = entry.kind is EntryKind.END
+        if (self._is_late or self.was_closed) and self.is_current:
             self.lose()
 
     def has_read(self, is_end: bool, now: float) -> bool:
@@ -108,7 +110,7 @@ class Tracker:
 
     def read_to_end(self) -> bool:
         """Everything that was there has been taken in: return whether it has just become current."""
-        if self.is_current or self.wants_end or self._is_late or self.position is None:
+        if self.is_current or self.wants_end or self._is_late or self.was_closed or self.position is None:
             return False
         self.is_current = self.position > self._goal
         return self.is_current
