@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "wait_for_update": (1,),
     "wait_until_connected": (1,),
 }
-HARMLESS = {"close", "from_env", "market_ticker", "replay"}
+HARMLESS = {"close", "from_env", "from_relay", "market_ticker", "replay"}
 
 
 def _uses(thing: Any) -> dict[str, Callable[[], Any]]:

@@ -39,6 +39,7 @@ from kalshi_feed import (
     errors,
 )
 from kalshi_feed.messages import decode
+from kalshi_feed.relay.client import RedisClient
 from kalshi_feed.rest import Rest
 from kalshi_feed.simulator import Exchange
 from kalshi_feed.sinks.url import open_sink
@@ -238,6 +239,24 @@ def asked_through_a_proxy(scene: Scene) -> None:
             rest.limits()
 
 
+def asked_redis(scene: Scene, port: int = 9) -> None:
+    """Redis is not there."""
+    RedisClient(f"redis://desk:{PASSWORD}@127.0.0.1:{port}", timeout=2).run(lambda redis: redis.ping())
+
+
+def asked_a_parrot(scene: Scene) -> None:
+    """What calls itself Redis repeats the password in its error."""
+
+    def handler(peer: Peer) -> None:
+        said = peer.sock.recv(65_536).replace(b"\r\n", b" ")
+        assert PASSWORD.encode() in said
+        peer.send(b"-ERR " + said + b"\r\n")
+        peer.wait_closed()
+
+    with RawServer(handler) as server:
+        asked_redis(scene, server.port)
+
+
 PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
     "KalshiFeedError": [defect],
     "ConfigurationError": [
@@ -305,6 +324,7 @@ PROVOCATIONS: dict[str, list[Callable[[Scene], object]]] = {
         lambda scene: scene.rest(url="http://127.0.0.1:9").market(A),
         asked_through_a_proxy,
     ],
+    "RelayError": [asked_redis, asked_a_parrot],
     "SinkError": [lambda scene: open_sink(f"postgresql://{USER}:{PASSWORD}@127.0.0.1:9/feed")],
 }
 
