@@ -32,6 +32,7 @@ EXTRA_OF = {
     "recording.files": "zstd",
     "rest": "rest",
     "recording.tables": "arrow",
+    "relay": "redis",
     "sinks.parquet": "arrow",
     "sinks.postgres": "postgres",
 }

@@ -10,8 +10,9 @@ from typing import Final
 
 import click
 
+from ..books.book import BookStatus
 from ..errors import StaleBookError, UnknownMarketError
-from ..events import FeedFault
+from ..events import FeedFault, FeedState, StateChange
 from ..feed import KalshiFeed
 from ..session.channels import BOOK_CHANNEL
 from .errors import Failed
@@ -46,6 +47,7 @@ class UnknownTickers:
         # written by the worker thread only: the books to look at, in place of all 10,000
         self._suspects: dict[str, None] = {}
         feed.on_error(self._hear)
+        feed.on_state(self._look_at_all)
         self.found: list[str] = []  # those that the exchange did not know at the last look
 
     def look(self) -> None:
@@ -70,6 +72,14 @@ class UnknownTickers:
     def _hear(self, fault: FeedFault) -> None:
         if fault.kind == "unknown_market" and fault.context["market_ticker"] in self._market_tickers:
             self._suspects[fault.context["market_ticker"]] = None
+
+    def _look_at_all(self, change: StateChange) -> None:
+        """What a relay's consumer takes in before it is connected is not reported to callbacks."""
+        if change.state is FeedState.CONNECTED:
+            books = self._feed.books
+            for ticker in self._market_tickers:
+                if ticker in books and books[ticker].status is BookStatus.UNKNOWN:
+                    self._suspects[ticker] = None
 
     def _report(self, errors: list[UnknownMarketError]) -> None:
         for error in errors:
