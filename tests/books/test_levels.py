@@ -46,6 +46,13 @@ def test_copies_are_equal_and_apart(yes: dict[int, int], no: dict[int, int]) -> 
     assert (levels.yes, levels.no) == (yes, no)
 
 
+@given(SIDES, SIDES)
+def test_adopted_levels_replace_all(yes: dict[int, int], no: dict[int, int]) -> None:
+    levels = made({100: 7, 101: 7}, {100: 7, 101: 7})
+    levels.adopt(made(yes, no))
+    assert (levels.yes, levels.no) == (yes, no)
+
+
 @pytest.mark.parametrize("price", [5000, 5001])
 def test_every_level_counts_when_compared(price: int) -> None:
     ones = [made({price: 1}, {}), made({}, {price: 1}), made({price: 2}, {}), made({}, {})]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kalshi_feed import ConfigurationError
@@ -9,6 +11,7 @@ from kalshi_feed.session.channels import (
     CHANNEL_OF_TYPE,
     CHANNELS,
     channel_names,
+    check_options,
     is_message_type,
     names,
     rule_of,
@@ -126,3 +129,25 @@ def test_a_name_that_is_meant_to_be_another_one_is_refused(wrong: str, advice: s
         is_message_type(wrong)
     assert advice in str(refused.value) and repr(wrong) in str(refused.value)
     assert "allow_unknown=True" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"send_initial_snapshot": 1}, "send_initial_snapshot must be True or False, not 1"),
+        ({"skip_ticker_ack": "yes"}, "skip_ticker_ack must be True or False, not 'yes'"),
+        ({"user_filter": "all"}, "user_filter must be 'self' or '', not 'all'"),
+        ({"shard_factor": 101}, "shard_factor must be a whole number from 1 to 100, not 101"),
+        ({"shard_factor": True}, "shard_factor must be a whole number"),
+        ({"shard_key": 0}, "shard_key needs shard_factor"),
+        ({"shard_factor": 4, "shard_key": 4}, "shard_key must be a whole number from 0 to 3, not 4"),
+    ],
+)
+def test_options_that_the_exchange_refuses(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        check_options(options)
+
+
+def test_options_that_the_exchange_accepts() -> None:
+    check_options({})
+    check_options({"send_initial_snapshot": True, "user_filter": "self", "shard_factor": 4, "shard_key": 3})
