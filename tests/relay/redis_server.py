@@ -218,7 +218,7 @@ class RedisServer:
     def remove(self) -> None:
         """Kill it, and remove its folder."""
         for client in self._clients:
-            client.close()
+            client.connection_pool.disconnect()  # what close() of redis-py 5.0 does not do
         self._clients.clear()
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
