@@ -105,7 +105,7 @@ def test_more_than_a_consumer_can_take_in(
     monkeypatch.setattr(consuming.ConsumerEngine, "_entry", slowly)
     forger.beat(60)
     wait_stale(feed)
-    assert "behind" in heard.states[-1].reason
+    wait_until(lambda: "behind" in heard.states[-1].reason)
     monkeypatch.setattr(consuming.ConsumerEngine, "_entry", take)
     forger.beat_until(lambda: feed.state is FeedState.CONNECTED)
     wait_equal(feed, exchange, A, B)
