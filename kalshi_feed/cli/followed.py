@@ -71,7 +71,7 @@ class Followed:
         say: Callable[[str], object],
     ) -> None:
         self.followings = tuple(followings)
-        self.waiting = ""  # what the screen waits for, if there is no market to watch
+        self.waiting = ""  # what the screen waits for while it has nothing to watch
         self._feed = feed
         self._rest = rest
         self._alone = alone
