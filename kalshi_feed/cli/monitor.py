@@ -89,7 +89,7 @@ class Monitor:
         self.trade_count = 0
         self.other_count = 0  # messages of the channels that are neither books, trades, tickers nor fills
         self.described: Mapping[str, Market] = {}  # what else is known about markets, by ticker
-        self.waiting = ""  # what the screen waits for while it has nothing to show; the reading thread sets it
+        self.waiting = ""  # what the screen waits for while it is empty; the reading thread sets it
         self._followings = tuple(followings)
         self._opened = 0  # markets that are or were open
         self._over: dict[str, None] = {}  # markets that no one can trade anymore
