@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, KalshiFeedError, RelayError, UnknownMar
 from ..feed import KalshiFeed
 from ..relay.client import RedisClient
 from ..relay.environment import NAME_VARIABLE, consumer_arguments, naming_variables, refuse_key, relay_access
-from ..relay.layout import BEAT, DEFAULT_NAME, EntryKind, Keys, keys_of
+from ..relay.layout import DEFAULT_NAME, EntryKind, Keys, keys_of
 from ..relay.probe import look_at_stream, may_wish, server_version, wait_for_entry
 from .check import NOT_REACHED, Report, Step, stood_still
 from .model import counted, level_counts, printable, quote
@@ -24,7 +24,6 @@ __all__ = ["RELAY_STEPS", "check_relay"]
 
 RELAY_STEPS: Final = ("relay", "redis", "read", "wish", "writer", "lag", "feed", "snapshot")
 
-_QUIET: Final = 4 * BEAT  # seconds without an entry after which nothing writes
 _LATE: Final = 0.25  # seconds between an entry's time and its arrival that are worth a warning
 _START: Final = "start one where the key is: kalshi-feed relay TICKER --to {url}{named}"
 _RIGHTS: Final = "the administrator of Redis gives users their rights (ACL)"

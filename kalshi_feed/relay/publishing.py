@@ -88,7 +88,7 @@ class Publisher:
         self._engine = engine
         self._client = client
         self._lease = lease
-        self.writers = self._writers = writers
+        self.writers = writers
         self._standby = standby
         self._on_end = on_end
         self._wake = Signal()  # set by each input
@@ -145,11 +145,6 @@ class Publisher:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    @property
-    def is_reachable(self) -> bool:
-        """Whether Redis could be reached at the last try."""
-        return self.trouble is None
-
     def _feed_ended(self) -> None:
         self._wake.set()
         self._interrupt.set()
@@ -190,7 +185,7 @@ class Publisher:
             return True
         if self._deadline == float("inf"):
             self._deadline = time.monotonic() + _CLOSE
-        is_written = not self.queue.waiting and not any(writer.pending for writer in self._writers)
+        is_written = not self.queue.waiting and not any(writer.pending for writer in self.writers)
         return is_written or time.monotonic() >= self._deadline
 
     def _wait_for_lease(self) -> None:
@@ -206,17 +201,17 @@ class Publisher:
 
     def _take_over(self, now: float) -> None:
         """Become the writer, with a generation that is greater than any before."""
-        newest = max(writer.newest_generation(self._client) for writer in self._writers)
+        newest = max(writer.newest_generation(self._client) for writer in self.writers)
         if newest >= _FUTURE:
             raise RelayError(
-                f"{self._writers[0].keys.stream} or its checkpoint has an id from a distant future, which no "
+                f"{self.writers[0].keys.stream} or its checkpoint has an id from a distant future, which no "
                 "relay writes: delete both keys",
                 retryable=False,
             )
         # also if Redis has lost what this relay itself wrote
         newest = max(newest, self.generation)
         self.generation = max(time.time_ns() // 1_000_000, newest + 1) + random.randrange(_SPREAD)
-        for writer in self._writers:
+        for writer in self.writers:
             writer.begin(self.generation)
         self._formatting.clear()
         with self._engine.store.lock:
@@ -228,14 +223,14 @@ class Publisher:
         self._has_begun = self._has_news = self._is_asked = self._must_begin = False
         self._recovered()
         self.is_writer = True
-        log(logging.INFO, "relay: writing %s", self._writers[0].keys.stream)
+        log(logging.INFO, "relay: writing %s", self.writers[0].keys.stream)
 
     def _write(self) -> None:
         """One round of the writer."""
         now = time.monotonic()
         if now >= self._renew_at:
             self._renew(now)
-        if not any(writer.pending for writer in self._writers):
+        if not any(writer.pending for writer in self.writers):
             for item in _in_pairs(self._take(now)):
                 self._encode(*item)
             self._beat(now)
@@ -252,7 +247,7 @@ class Publisher:
         if self._lease.was_free:  # Redis has lost it, and so perhaps the rest of its data
             self._must_begin = True
         self._renew_at = now + RENEW_EVERY
-        for writer in self._writers:
+        for writer in self.writers:
             writer.look_at_rate(now)
 
     def _take(self, now: float) -> list[RelayItem]:
@@ -286,7 +281,7 @@ class Publisher:
         if isinstance(item, ClockItem):
             self._offset_ns = item.clock_offset_ns
         ns = self._ns(item.now)
-        for writer in self._writers:
+        for writer in self.writers:
             encoded: Encoded | None
             if isinstance(item, TurnItem):
                 encoded = encode_read(ns, item, sent, account=writer.account)
@@ -306,18 +301,18 @@ class Publisher:
         if now - self._spoke_at < BEAT:
             return
         self._spoke_at = now
-        for writer in self._writers:
+        for writer in self.writers:
             writer.add(Encoded(EntryKind.BEAT), self._ns(now), now)
 
     def _ns(self, now: float) -> int:
         return max(round(now * 1e9) + self._offset_ns, 0)
 
     def _push(self) -> None:
-        at = next((writer.pending[-1].at for writer in self._writers if writer.pending), None)
+        at = next((writer.pending[-1].at for writer in self.writers if writer.pending), None)
         if at is None:
             return
-        while any(writer.pending for writer in self._writers):
-            push(self._client, self._writers)
+        while any(writer.pending for writer in self.writers):
+            push(self._client, self.writers)
             self._reached()
         self.late = time.monotonic() - at
 
@@ -329,7 +324,7 @@ class Publisher:
         self._checkpoint_at = item.now
         self._has_news = self._is_asked = self._must_begin = False
         self._formatting.clear()
-        for writer in self._writers:
+        for writer in self.writers:
             if item.copy.session.cut:
                 writer.skip()
             parts = compressed_checkpoint(
@@ -376,7 +371,7 @@ class Publisher:
         with self._engine.store.lock:
             if not self.queue.ended:
                 self.queue.idle_locked()
-        for writer in self._writers:
+        for writer in self.writers:
             writer.pending.clear()
         self._formatting.clear()
 

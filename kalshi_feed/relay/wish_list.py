@@ -43,11 +43,6 @@ class WishList:
         """Whether the relay has taken in everything."""
         return self._answered == self._serial
 
-    @property
-    def is_used(self) -> bool:
-        """Whether anything was ever wanted."""
-        return self._serial > 0
-
     def change(self) -> None:
         """Something else is wanted now."""
         self._serial += 1
