@@ -43,6 +43,22 @@ def wait_stale(feed: KalshiFeed, why: str, timeout: float = 5.0) -> None:
     assert why in feed.health().reasons[0]
 
 
+def kill_redis(redis_server: RedisServer) -> None:
+    """Kill Redis once the consumer has read everything that Redis has acknowledged to the relay.
+
+    What nobody but Redis had would be missing afterward, and be reported.
+    """
+    client = redis_server.client()
+    client.client_pause(10_000, all=False)  # holds up what writes
+
+    def all_is_read() -> bool:
+        readers = [found for found in client.client_list() if found["cmd"] == "xread"]
+        return len(readers) > 1 and all("b" in reader["flags"] for reader in readers)  # blocked
+
+    wait_until(all_is_read)
+    redis_server.kill()
+
+
 def sizes(heard: Recorder) -> list[str]:
     """Of the deltas of A so far."""
     return [str(delta.msg.delta_fp) for delta in heard.of("orderbook_delta") if delta.market_ticker == A]
@@ -111,7 +127,7 @@ def test_redis_is_killed(
     feed = make_consumer().start()
     heard = Recorder(feed)
     wait_equal(feed, exchange, A, B)
-    redis_server.kill()
+    kill_redis(redis_server)
     began = time.monotonic()
     wait_stale(feed, "Redis")
     assert time.monotonic() - began < 1.5  # less than the silence
@@ -202,7 +218,7 @@ def test_relay_loses_its_connection_while_redis_is_away(
     feed = make_consumer().start()
     heard = Recorder(feed)
     wait_equal(feed, exchange, A, B)
-    redis_server.kill()
+    kill_redis(redis_server)
     wait_stale(feed, "Redis")
     exchange.reset()
     wait_until(lambda: relay.feed.stats().reconnects == 1)
