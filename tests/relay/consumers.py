@@ -13,6 +13,7 @@ import redis
 
 from kalshi_feed import KalshiFeed
 from kalshi_feed.engine.live import LiveEngine
+from kalshi_feed.messages import Message
 from kalshi_feed.recording.checkpoint import Numbers, encode_checkpoint, take_checkpoint
 from kalshi_feed.recording.lines import FORMAT, HeaderLine, Line, encode_line
 from kalshi_feed.relay import Relay
@@ -22,7 +23,10 @@ from tests.support import wait_until
 
 from .redis_server import RedisServer
 
-__all__ = ["ConsumerMaker", "RelayMaker", "StreamForger", "make_consumer", "make_relay", "packed", "relay"]
+__all__ = [
+    "ConsumerMaker", "RelayMaker", "StreamForger",
+    "make_consumer", "make_relay", "next_after", "packed", "relay",
+]  # fmt: skip
 
 ConsumerMaker = Callable[..., KalshiFeed]
 RelayMaker = Callable[..., Relay]
@@ -60,6 +64,15 @@ def make_relay(make_feed: FeedMaker, redis_server: RedisServer) -> Iterator[Rela
 def relay(make_relay: RelayMaker) -> Relay:
     """One relay."""
     return make_relay()
+
+
+def next_after(
+    act: Callable[[], object], feed: KalshiFeed, type: str, market_tickers: str | None = None
+) -> Message:
+    """Call ``act``, and return the first message of the type that has come since just before it."""
+    with feed.messages(type, market_tickers) as messages:
+        act()
+        return messages.get(5)
 
 
 class StreamForger:

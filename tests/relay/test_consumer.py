@@ -21,7 +21,7 @@ from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, C, FeedMaker, Recorder, sides, wait_equal
 from tests.support import wait_until
 
-from .consumers import ConsumerMaker, RelayMaker
+from .consumers import ConsumerMaker, RelayMaker, next_after
 from .redis_server import RedisServer
 
 pytestmark = pytest.mark.greenlets
@@ -102,12 +102,10 @@ def test_wishes(exchange: Exchange, relay: Relay, make_consumer: ConsumerMaker) 
     assert own.market_tickers == (C,)
     ticker = other.subscribe("ticker", [C]).wait(5)
     assert ticker.state.value == "ACTIVE"
-    exchange.ticker(C)
-    assert other.wait_for("ticker", market_tickers=C, timeout=5).market_ticker == C
+    assert next_after(lambda: exchange.ticker(C), other, "ticker", C).market_ticker == C
     with pytest.raises(UnknownMarketError):
         feed.wait_for_book("KXNOSUCH-1", 5)
-    own.request_snapshot()
-    feed.wait_for("orderbook_snapshot", market_tickers=C, timeout=5)
+    next_after(own.request_snapshot, feed, "orderbook_snapshot", C)
     own.unsubscribe()
     wait_until(lambda: C not in feed.books and C not in other.books)
     assert feed.book(C).status is BookStatus.CLOSED

@@ -15,7 +15,7 @@ from kalshi_feed.simulator import Exchange
 from tests.feed.support import A, B, C, Recorder, wait_equal
 from tests.support import wait_until
 
-from .consumers import ConsumerMaker, RelayMaker
+from .consumers import ConsumerMaker, RelayMaker, next_after
 from .redis_server import RedisServer
 from .stream import RelayKeys
 
@@ -37,8 +37,7 @@ def test_a_request_with_the_number_of_the_last_one(
         one.feed.subscribe(channel, [ticker]).wait(5)
 
     request(relay, "ticker", A)
-    exchange.ticker(A)
-    feed.wait_for("ticker", market_tickers=A, timeout=5)
+    next_after(lambda: exchange.ticker(A), feed, "ticker", A)
     relay.close()
     wait_until(lambda: standby.is_writer)
     wait_equal(feed, exchange, A, B)

@@ -21,7 +21,7 @@ from tests.feed.support import A, B, C, FeedMaker, Recorder, wait_equal
 from tests.support import wait_until
 
 from . import acl
-from .consumers import ConsumerMaker, RelayMaker
+from .consumers import ConsumerMaker, RelayMaker, next_after
 from .redis_server import RedisServer
 
 PASSWORD = "hunter2-relay-secret"
@@ -69,11 +69,10 @@ def test_K15_each_user_can_do_what_it_needs(
     wishing.wait_for_book(C, 5)
     wait_equal(wishing, exchange, A, B, C)
     (own,) = wishing.subscriptions
-    own.request_snapshot()
-    wishing.wait_for("orderbook_snapshot", market_tickers=C, timeout=5)
+    next_after(own.request_snapshot, wishing, "orderbook_snapshot", C)
     owner.subscribe("fill").wait(5)
-    exchange.fill(A, side="no", price="0.55", count=1)
-    assert owner.wait_for("fill", timeout=5).market_ticker == A
+    fill = next_after(lambda: exchange.fill(A, side="no", price="0.55", count=1), owner, "fill")
+    assert fill.market_ticker == A
     relay.close()
     wait_until(lambda: standby.is_writer)
     wait_equal(reader, exchange, A, B)
