@@ -29,6 +29,7 @@ from kalshi_feed.simulator import Exchange
 from . import messages_table
 from .relay import acl
 from .relay.redis_server import RedisServer
+from .support import wait_until
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -360,8 +361,7 @@ def test_quoted_errors(exchange: Exchange) -> None:
         quoted_is(lambda: book.wait_for_update(0.2))
         exchange.reject_next(20, 503)
         exchange.reset()
-        while book.is_live:
-            book.wait_for_update(5)
+        wait_until(lambda: not book.is_live)
         quoted_is(lambda: book.view(require_live=True))
 
 

@@ -56,10 +56,10 @@ def test_black_hole_and_latency(exchange: Exchange, make_feed: FeedMaker) -> Non
         proxy.down.black_hole = True
         wait_until(lambda: feed.state is FeedState.RECONNECTING)
         proxy.heal()
-        feed.wait_for_book(A, 5)
+        book = feed.wait_for_book(A, 5)
         proxy.down.latency = 0.2
-        began = time.monotonic()
+        seen, began = book.version, time.monotonic()
         exchange.change(A, "yes", "0.41", "1")
-        feed.book(A).wait_for_update(5)
+        book.wait_for_update(5, after=seen)
         assert time.monotonic() - began >= 0.2
         feed.close()
