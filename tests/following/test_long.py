@@ -34,8 +34,9 @@ class Auditor:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._stop = threading.Event()
-        self._closes: dict[str, float] = {}
-        self.late: dict[str, float] = {}  # seconds after its close at which a market was last subscribed
+        # seconds after its close at which a market was last seen subscribed, and first seen not to be
+        self.late: dict[str, float] = {}
+        self.left: dict[str, float] = {}
         self.most = 0  # markets of a channel at a time
         self.connections = 0  # the most at a time
         self._thread = threading.Thread(target=self._run)
@@ -50,15 +51,20 @@ class Auditor:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK):
-            now = time.monotonic()
             self.connections = max(self.connections, self._exchange.connections)
+            before = self._exchange.now_us()
+            subscribed = set()
             for one in self._exchange.subscriptions:
                 tickers = one["market_tickers"] or ()
                 self.most = max(self.most, len(tickers))
-                for ticker in tickers:
-                    market = self._exchange._listing.find(ticker)
-                    if market is not None and market.status not in ("initialized", "active"):
-                        self.late[ticker] = now - self._closes.setdefault(ticker, now)
+                subscribed.update(tickers)
+            for ticker in subscribed:
+                self.late[ticker] = self._after_close(ticker, before)
+            for ticker in self.late.keys() - subscribed - self.left.keys():
+                self.left[ticker] = self._after_close(ticker, self._exchange.now_us())
+
+    def _after_close(self, ticker: str, now_us: int) -> float:
+        return (now_us - self._exchange._listing.market(ticker).facts.close_us) / 1e6
 
 
 def held(start: object) -> int:
@@ -156,7 +162,9 @@ def test_two_hundred_markets() -> None:
     assert sorted(got) == sorted(trades) and len({ticker for ticker, _ in got}) > 100
     late = seen.auditor.late
     assert {ticker: at for ticker, at in late.items() if at > LINGER + SLACK} == {}
-    assert {ticker: late.get(ticker) for ticker in seen.tickers if late.get(ticker, 0) < LINGER / 2} == {}
+    left = seen.auditor.left
+    assert left.keys() == set(seen.tickers)
+    assert {ticker: at for ticker, at in left.items() if at < LINGER / 2} == {}
     # open for 2 s, and wanted for 5.2: as many rounds at a time, and the one that is about to go
     assert seen.auditor.most <= 7 * 25
     assert (handshakes, seen.auditor.connections, seen.reconnects) == (1, 1, 0)
