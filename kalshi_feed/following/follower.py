@@ -70,7 +70,8 @@ class _Listing(NamedTuple):
     error: Exception | None
     is_list: bool  # otherwise the markets were asked for by name
     skew: float | None = None  # our clock minus the exchange's at the answer
-    wall_offset: float = 0.0  # of our clock then, which may have been set since
+    # of our clock then, which may have been set since; None: it was set meanwhile, and ``skew`` means nothing
+    wall_offset: float | None = None
 
 
 class Follower:
@@ -340,12 +341,14 @@ class Follower:
             lambda: engine.connected_at if engine.requests.confirmed(self._lifecycle) else None
         )
         missed = self._has_gap or stream.dropped > self._dropped
-        if abs(_wall_offset() - self._wall_offset) >= _LEAST_SKEW:
+        is_new = connection is not None and connection != self._connection
+        wall_offset = _wall_offset()
+        if abs(wall_offset - self._wall_offset) >= _LEAST_SKEW:
             # the wall clock was set, or the machine slept; REST will say what time it is
-            missed, self._wall_offset = True, _wall_offset()
-        if connection is not None and connection != self._connection:
-            self._set_clock(engine.clock_skew, _wall_offset())
-        if missed or (connection is not None and connection != self._connection):
+            missed, self._wall_offset = True, wall_offset
+        elif is_new:
+            self._set_clock(engine.clock_skew, wall_offset)
+        if missed or is_new:
             self._connection = connection if connection is not None else self._connection
             self._has_gap, self._dropped = False, stream.dropped
             self._list_at = min(self._list_at, max(time.monotonic(), self._listed_at + LEAST_BETWEEN))
@@ -356,7 +359,7 @@ class Follower:
         return self._rest_thread is not None and self._rest_thread.is_alive()
 
     def _ask(self, question: ListedBy, *, is_list: bool) -> None:
-        asked_at, rest, answers = self._now(), self._rest, self._answers
+        asked_at, rest, answers, before = self._now(), self._rest, self._answers, _wall_offset()
         assert rest is not None  # made before the first step
 
         def ask() -> None:
@@ -366,7 +369,9 @@ class Follower:
                 markets.extend(question(rest))
             except Exception as failed:
                 error = failed
-            answers.append(_Listing(asked_at, markets, error, is_list, rest.clock_skew, _wall_offset()))
+            after = _wall_offset()
+            steady = after if abs(after - before) < _LEAST_SKEW else None
+            answers.append(_Listing(asked_at, markets, error, is_list, rest.clock_skew, steady))
 
         self._rest_thread = thread = ServiceThread(ask, self._engine.thread_name("rest"))
         try:
@@ -380,7 +385,10 @@ class Follower:
             return
         self._is_failing, self._retry = False, FIRST_RETRY
         self._engine.troubles.pop(self, None)
-        self._set_clock(answer.skew, answer.wall_offset)
+        if (
+            answer.wall_offset is not None
+        ):  # otherwise the next look sees that the clock was set, and lists again
+            self._set_clock(answer.skew, answer.wall_offset)
         now = self._now()
         self._roster.listed(answer.markets, answer.asked_at, now)
         if not answer.is_list:

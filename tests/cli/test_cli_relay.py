@@ -194,6 +194,8 @@ def test_check_of_a_relay(access: Access) -> None:
         assert f"kalshi-feed relay TICKER --to {server.url.removesuffix('/0')}" in says(failed)
         with relaying(access, "KX-A", "--to", server.url, **password) as process:
             has_written(server)
+            with KalshiFeed.from_relay(server.url, password="s3cret") as feed:
+                feed.wait_for_book("KX-A", 20)
             steps, failed = checked(server.url, "KX-B", **password)
             assert failed == {}, failed
             assert "Redis " in steps["redis"]["found"]

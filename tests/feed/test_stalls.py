@@ -101,7 +101,7 @@ def test_a_quiet_feed_does_not_stand_still(exchange: Exchange, busy: KalshiFeed)
 
 
 def test_waiting_for_room_in_the_queue_is_not_a_stall(exchange: Exchange, make_feed: FeedMaker) -> None:
-    feed = make_feed(queue_size=5, overflow="block")
+    feed = make_feed(queue_size=1, overflow="block")
     heard, held = Recorder(feed), Held()
     feed.on_delta(held)
     feed.start().subscribe("orderbook_delta", A)
@@ -109,7 +109,7 @@ def test_waiting_for_room_in_the_queue_is_not_a_stall(exchange: Exchange, make_f
     for n in range(100):
         exchange.change(A, "yes", "0.30", n + 1)
     assert held.entered.wait(5)
-    wait_until(lambda: feed.stats().queue_depth >= 5)
+    wait_until(lambda: feed.stats().queue_depth == 1)
     time.sleep(LENGTH)  # the reader waits for room
     held.go_on.set()
     wait_equal(feed, exchange, A)

@@ -235,8 +235,8 @@ def test_R39_the_wall_clock_is_set_while_it_follows(
     """An hour forward, and then two back."""
     watch = Watch(feed)
     following = feed.follow(series=SERIES, lead=0.5, linger=0.2, rest=rest).wait(5)
-    ticker, real = create(exchange, 1, opens_in=2, lasts=1), time.time
-    opens = exchange.now_us() // 1_000_000 + 2
+    ticker, real = create(exchange, 1, opens_in=5, lasts=1), time.time
+    opens = exchange.now_us() // 1_000_000 + 5
     wait_until(lambda: watch.steps[ticker] == ["announced"])
     for shift in (3600.0, -3600.0):
         before = exchange.rest_requests["/markets"]

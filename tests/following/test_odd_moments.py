@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -263,3 +264,30 @@ def test_a_feed_that_fails_between_two_streams_is_not_a_defect(feed: KalshiFeed,
     dispatcher.end_streams(KalshiFeedError("fatal"))
     assert following._follower is not None
     following._follower._hear(events)
+
+
+class ClockSetter(Rest):
+    """The machine's clock is set when a list has just been answered."""
+
+    set_clock: Callable[[], None]
+
+    def markets(self, **query: Any) -> Iterator[Market]:
+        yield from super().markets(**query)
+        if query["status"] == "open":  # the last request of a list
+            self.set_clock()
+
+
+def test_R39_the_clock_is_set_while_rest_answers(
+    exchange: Exchange, feed: KalshiFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What REST has said about the clock until then is not about the clock that we have now."""
+    exchange.clock_offset, real = 180.0, time.time
+    with ClockSetter(url=exchange.rest_url, ssl_context=exchange.ssl_context) as rest:
+        rest.set_clock = lambda: monkeypatch.setattr(time, "time", lambda: real() - 3600)
+        following = feed.follow(series=SERIES, rest=rest).wait(5)
+        first = listed(exchange)
+        follower = following._follower
+        assert follower is not None
+        assert abs(follower._now() - exchange.now_us() / 1e6) < 2
+        wait_until(lambda: listed(exchange) > first)
+        assert abs(follower._now() - exchange.now_us() / 1e6) < 2
