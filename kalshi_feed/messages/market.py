@@ -5,10 +5,11 @@ Owns the two types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import Meta, field
 
@@ -26,7 +27,10 @@ from .base import (
     ready_time,
 )
 from .flat import json_object
-from .values import check_counts, check_prices
+from .values import PRICES, check_counts, check_prices, usual_count
+
+_COUNT: Final = r"[0-9]{1,13}\.[0-9]{2}"
+_usual_counts = re.compile(" ".join([_COUNT] * 5)).fullmatch
 
 __all__ = ["Ticker", "TickerBody", "Trade", "TradeBody"]
 
@@ -57,6 +61,16 @@ class TickerBody(Body, frozen=True, gc=False, kw_only=True):
     open_interest_int: Count | None = field(default=None, name="open_interest")
 
     def __post_init__(self) -> None:
+        if (
+            self.price_dollars in PRICES
+            and self.yes_bid_dollars in PRICES
+            and self.yes_ask_dollars in PRICES
+            and _usual_counts(
+                f"{self.volume_fp} {self.open_interest_fp} {self.yes_bid_size_fp} {self.yes_ask_size_fp} "
+                f"{self.last_trade_size_fp}"
+            )
+        ):
+            return
         # "" was sent for a market that had never traded (PROTOCOL.md 6.3): it counts as missing
         check_prices(self.price_dollars or None, self.yes_bid_dollars or None, self.yes_ask_dollars or None)
         check_counts(
@@ -258,6 +272,12 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
     count_int: Count | None = field(default=None, name="count")
 
     def __post_init__(self) -> None:
+        if (
+            self.yes_price_dollars in PRICES
+            and self.no_price_dollars in PRICES
+            and usual_count(self.count_fp or "")
+        ):
+            return
         check_prices(self.yes_price_dollars, self.no_price_dollars)
         check_counts(self.count_fp)
 

@@ -37,12 +37,14 @@ __all__ = [
     "level",
     "money_decimal",
     "money_units",
+    "new_size_units",
     "number_text",
     "parse_time",
     "price_decimal",
     "price_units",
     "size_decimal",
     "size_units",
+    "usual_count",
 ]
 
 ONE_DOLLAR = 10_000
@@ -63,6 +65,7 @@ SIZES: dict[str, int] = {}
 """Size strings seen recently, with their units. People trade round sizes: 96% of 37,000 deltas repeat one."""
 
 _MOST_SIZES = 16_384  # then the cache is cleared: 2 MB
+_SMALL = 10_000  # 100 contracts: below that, sizes that are not round are repeated, too
 _price_decimals: dict[int, Decimal] = {}
 _CENT = Decimal("0.01")
 _multiply = EXACT.multiply
@@ -72,7 +75,7 @@ _MAX_DIGITS = 15
 _PRICE = re.compile(r"([01])(?:\.([0-9]{1,4}))?")
 _SIZE = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,2}))?")
 _usual_size = re.compile(r"-?[0-9]{1,13}\.[0-9]{2}").fullmatch
-_usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
+usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
 _usual_money = re.compile(r"-?[0-9]{1,9}\.[0-9]{1,6}").fullmatch
 _MONEY = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,6}))?")
 _INDEX = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,8})?")
@@ -153,10 +156,19 @@ def size_units(text: str) -> int:
     """Convert a signed size in contracts ("-54.00", at most 2 decimals and 15 digits) to 1/100 contract."""
     units = SIZES.get(text)
     if units is None:
-        if _usual_size(text):  # what the exchange sends always has two decimals
-            units = int(text.replace(".", ""))
-        else:
-            units = _scaled(_SIZE.fullmatch(text), text, 2, "size", "contracts")
+        units = new_size_units(text)
+    if units is None:
+        units = _scaled(_SIZE.fullmatch(text), text, 2, "size", "contracts")
+    return units
+
+
+def new_size_units(text: str) -> int | None:
+    """size_units() of a string that SIZES does not have. None unless it has two decimals, as the exchange
+    writes it."""
+    if not _usual_size(text):
+        return None
+    units = int(text.replace(".", ""))
+    if -_SMALL < units < _SMALL or not units % 100:  # the others are not likely to come again
         if len(SIZES) >= _MOST_SIZES:
             SIZES.clear()
         SIZES[text] = units
@@ -181,7 +193,7 @@ def check_prices(*texts: str | None) -> None:
 def check_counts(*texts: str | None) -> None:
     """Raise count_units' ValueError for the first string that is not a count; None is skipped."""
     for text in texts:
-        if text is not None and not _usual_count(text):
+        if text is not None and not usual_count(text):
             count_units(text)
 
 

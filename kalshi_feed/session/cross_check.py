@@ -120,10 +120,11 @@ class CrossCheck:
 
     def compare(self, message: Ticker | Trade, now: float) -> None:
         """Compare the book with what the exchange says about its market on another channel."""
-        market_ticker = message.market_ticker
-        book = self._books.get(market_ticker or "")
+        book = self._books.get(message.msg.market_ticker or "")
         if book is None or book.status is not BookStatus.LIVE:
             return
+        if book.updated is not None and now - book.updated < self._round:
+            return  # it races with the book
         agrees = _agrees(message, book)
         if agrees is not False:
             if agrees:

@@ -49,7 +49,7 @@ from ..messages import (
     Unsubscribed,
 )
 from ..messages.decoder import undecodable
-from ..messages.values import OTHER_SIDE, PRICES, SIZES
+from ..messages.values import OTHER_SIDE, PRICES, SIZES, new_size_units
 from .channels import ALL_MARKETS, BOOK_CHANNEL
 from .cross_check import CrossCheck
 from .left_out import LeftOut
@@ -269,8 +269,10 @@ class Session:
                 book = books.get(body.market_ticker)
                 if book is not None and book.status is live:
                     price, size = prices(body.price_dollars), sizes(body.delta_fp)  # type: ignore[arg-type]  # None is in neither
+                    if size is None and body.delta_fp is not None:
+                        size = new_size_units(body.delta_fp)
                     try:
-                        if price is None or size is None:  # a string not seen before
+                        if price is None or size is None:  # unusual strings
                             price, size = message.units()
                         elif yes_price and body.side == "no":
                             price = OTHER_SIDE[price]
@@ -281,6 +283,10 @@ class Session:
                         expected += 1
                         items.append(message)
                         continue
+            if (type(message) is Ticker or type(message) is Trade) and self._quote(message, len(payload), now):
+                other_bytes += len(payload)
+                others += 1
+                continue
             if subscription is not None:
                 subscription.next_seq = expected
             others += 1
@@ -294,6 +300,25 @@ class Session:
                 OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others
             )
         self.cross_check.has_news = True
+
+    def _quote(self, message: Ticker | Trade, size: int, now: float) -> bool:
+        """Process a ticker or trade that is the next one of its subscription; False: take() has to.
+
+        It does not change a book, nor the count of the books' subscription.
+        """
+        subscription = self.reconciler.subscriptions.by_sid.get(message.sid)
+        if subscription is None or subscription.name == BOOK_CHANNEL:
+            return False
+        if type(message) is Ticker and message.extra_json:
+            return False
+        if subscription.rule.sequenced:
+            if message.seq is None or message.seq != subscription.next_seq:
+                return False
+            subscription.next_seq = message.seq + 1
+        self.output.counts.add(message.type, size)
+        self.output.items.append(message)
+        self.cross_check.compare(message, now)
+        return True
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
         """The books' subscription, its sid and its next seq; None, None and -1 if either is not known."""

@@ -24,6 +24,7 @@ def uncertain(*market_tickers: str, channel: str = "ticker") -> Driver:
     driver.want(channel)
     driver.play()
     assert driver.session.sid_of(channel) == TICKER_SID
+    driver.pass_time(1.0)  # a book that has just changed is not compared
     driver.take()
     return driver
 
@@ -114,6 +115,19 @@ def test_few_or_hasty_tickers_prove_nothing() -> None:
     assert asked(deny(driver, times=50, over=4.9)) == set()
     driver = uncertain("A")
     assert asked(deny(driver, times=2, over=300.0)) == set()
+
+
+def test_a_book_that_has_just_changed_is_not_compared() -> None:
+    """Its deltas and the tickers race."""
+    driver = uncertain("A")
+    driver.change("A", 100)
+    driver.turn(ticker("A", TICKER_SID, **DENIAL))
+    driver.pass_time(0.9)
+    driver.turn(ticker("A", TICKER_SID, **DENIAL))
+    assert driver.session.cross_check.save().denied == {}
+    driver.pass_time(0.2)
+    driver.turn(ticker("A", TICKER_SID, **DENIAL))
+    assert driver.session.cross_check.save().denied["A"].signs == 1
 
 
 def test_a_ticker_that_agrees_ends_the_suspicion() -> None:
