@@ -163,8 +163,7 @@ def size_units(text: str) -> int:
 
 
 def new_size_units(text: str) -> int | None:
-    """size_units() of a string that SIZES does not have. None unless it has two decimals, as the exchange
-    writes it."""
+    """size_units() of a string that is not in SIZES; None unless it has two decimals, as usual."""
     if not _usual_size(text):
         return None
     units = int(text.replace(".", ""))

@@ -283,14 +283,12 @@ class Session:
                         expected += 1
                         items.append(message)
                         continue
-            if (type(message) is Ticker or type(message) is Trade) and self._quote(message, len(payload), now):
-                other_bytes += len(payload)
-                others += 1
+            others += 1
+            other_bytes += len(payload)
+            if isinstance(message, (Ticker, Trade)) and self._quote(message, len(payload), now):
                 continue
             if subscription is not None:
                 subscription.next_seq = expected
-            others += 1
-            other_bytes += len(payload)
             self.take(message, len(payload), now)
             subscription, sid, expected = self._book_subscription()
         if subscription is not None:
@@ -302,14 +300,14 @@ class Session:
         self.cross_check.has_news = True
 
     def _quote(self, message: Ticker | Trade, size: int, now: float) -> bool:
-        """Process a ticker or trade that is the next one of its subscription; False: take() has to.
+        """Process a ticker or trade as take() would, if nothing is unusual about it; return whether it was.
 
-        It does not change a book, nor the count of the books' subscription.
+        It changes neither a book nor the seq of the books' subscription.
         """
-        subscription = self.reconciler.subscriptions.by_sid.get(message.sid)
+        subscription = self.reconciler.subscriptions.of_sid(message.sid)
         if subscription is None or subscription.name == BOOK_CHANNEL:
             return False
-        if type(message) is Ticker and message.extra_json:
+        if isinstance(message, Ticker) and message.extra_json:  # an amount that cannot be read
             return False
         if subscription.rule.sequenced:
             if message.seq is None or message.seq != subscription.next_seq:
