@@ -31,7 +31,7 @@ from ..errors import ConnectionLost
 from .byte_stream import ByteStream, EndOfStream
 from .ending import Ending, EndingStage
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
-from .switch_interval import restore, shorten
+from .switch_interval import Hurry
 from .wakeup import wait_ready
 
 __all__ = ["Transport"]
@@ -87,6 +87,7 @@ class Transport:
         self.bytes_received = len(data)  # after decryption, including frame headers
         self.binary_ignored = 0  # binary messages so far
 
+        self._hurry = Hurry()  # whether reads have had to wait for the GIL
         self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at yet
         self._fragments: bytearray | None = None  # the message under way; None between messages
         self._fragments_opcode = 0  # its first frame's: TEXT or BINARY
@@ -170,14 +171,12 @@ class Transport:
         jump = self._watch.look(now, wall)
         if jump is not None:
             self._take_jump(jump, now)
-        shorten()
         try:
-            count = self._ahead.fill()
+            with self._hurry:
+                count = self._ahead.fill()
         except (EndOfStream, OSError) as error:
             ending.stop_reading(error)
             return
-        finally:
-            restore()
         if count:
             self.last_received = now
             self._last_byte = now, wall

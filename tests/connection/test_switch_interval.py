@@ -1,4 +1,4 @@
-"""The switch interval: short while bytes are read, and the program's own at any other time."""
+"""The switch interval: short during reads once a read has waited, and the program's own at any other time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 import websocket
 
 from kalshi_feed.connection.byte_stream import ByteStream
-from kalshi_feed.connection.switch_interval import restore, shorten
+from kalshi_feed.connection.switch_interval import Hurry, restore, shorten
 from kalshi_feed.connection.transport import Transport
 from kalshi_feed.errors import ConnectionLost
 from kalshi_feed.simulator import Exchange
 from tests.feed.conftest import exchange, make_feed
 from tests.feed.support import A, FeedMaker, wait_equal
+from tests.support import wait_until
 
 __all__ = ["exchange", "make_feed"]  # fixtures
 
@@ -85,8 +86,31 @@ def test_a_child_has_the_programs_own(own: float) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def short(hurry: Hurry, waits: float = 0.0) -> bool:
+    """Whether the turns are short during a read that waits so many seconds."""
+    with hurry:
+        is_short = sys.getswitchinterval() < OWN / 20
+        if waits:
+            time.sleep(waits)
+    return is_short
+
+
+def test_the_turns_are_short_once_a_read_has_waited(own: float) -> None:
+    """Each read that waits, if only for one short turn, makes the next ones short for a while."""
+    hurry = Hurry(lasting=0.3)
+    assert not short(hurry)
+    assert not short(hurry, OWN)
+    assert sys.getswitchinterval() == own
+    began = time.monotonic()
+    while time.monotonic() < began + 0.6:
+        assert short(hurry, 0.001)
+    assert sys.getswitchinterval() == own
+    wait_until(lambda: not short(hurry))
+    assert sys.getswitchinterval() == own
+
+
 class Witness(ByteStream):
-    """A stream that notes the interval at each read."""
+    """A stream that notes the interval at each read, and lets the first one wait."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -94,6 +118,8 @@ class Witness(ByteStream):
 
     def receive(self) -> bytes:
         self.seen.append(sys.getswitchinterval())
+        if len(self.seen) == 1:
+            time.sleep(OWN)
         return super().receive()
 
 
@@ -113,7 +139,7 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
             write_timeout=10,
             now=time.monotonic(),
         )
-        for sent in (b"", b"\x81\x02{}"):
+        for sent in (b"", b"", b"\x81\x02{}"):
             theirs.sendall(sent)
             assert transport.read(time.monotonic()) == [b"{}"] * bool(sent)
             assert sys.getswitchinterval() == own
@@ -122,7 +148,8 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
             transport.read(time.monotonic())
         assert sys.getswitchinterval() == own
         transport.abort()
-    assert len(stream.seen) == 3 and max(stream.seen) < OWN / 20
+    assert stream.seen[0] == own
+    assert len(stream.seen) == 4 and max(stream.seen[1:]) < OWN / 20
 
 
 def test_a_feed_beside_a_thread_that_computes(exchange: Exchange, make_feed: FeedMaker, own: float) -> None:
