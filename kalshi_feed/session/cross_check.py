@@ -2,10 +2,10 @@
 
 If the exchange stops sending a single market, seq shows no gap: that market's deltas simply stop. Its ticker
 and its trades, where subscribed, still come and give it away. They race with the book (they come on other
-streams, in no order relative to it), so a single mismatch means nothing. A book is suspected when ``_SIGNS``
-messages contradict it while it has not changed at all for ``Timing.contradiction`` seconds, with no ticker in
-between that agrees. A crossed book (its two best bids add up to more than a dollar) is suspected after it was
-found crossed as many times, over as long.
+streams, in no order relative to it), so a single mismatch means nothing, and a book that has just changed is
+not compared at all. A book is suspected when ``_SIGNS`` messages contradict it while it has not changed for
+``Timing.contradiction`` seconds, with no ticker in between that agrees. A crossed book (its two best bids add
+up to more than a dollar) is suspected after it was found crossed as many times, over as long.
 
 Suspected books are checked with get_snapshot: all of them in one command, each market at most once per
 ``Timing.recheck``. Meanwhile the book stays LIVE: nothing is known to be missing, and a false alarm must not
@@ -123,8 +123,8 @@ class CrossCheck:
         book = self._books.get(message.msg.market_ticker or "")
         if book is None or book.status is not BookStatus.LIVE:
             return
-        if book.updated is not None and now - book.updated < self._round:
-            return  # it races with the book
+        if book.updated is not None and now - book.updated < self._round:  # most messages end here
+            return
         agrees = _agrees(message, book)
         if agrees is not False:
             if agrees:

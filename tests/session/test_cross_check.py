@@ -269,7 +269,7 @@ def test_without_a_sid_to_ask_on_nothing_is_asked() -> None:
     )
     driver.turn(snapshot("A", None, 1, {"yes": {4000: 100}}))
     assert driver.live() == {"A"}
-    for _ in range(4):
+    for _ in range(5):
         assert asked(driver.turn(ticker("A", None, **DENIAL)) + driver.pass_time(2)) == set()
     driver.pass_time(11)
     assert driver.live() == {"A"}
