@@ -83,6 +83,21 @@ def test_a_book_message_under_another_channels_sid(channel: str) -> None:
     assert [type(message) for message in driver.take()] == [Trade if channel == "trade" else Ticker]
 
 
+def test_a_trade_under_the_books_sid_takes_a_number() -> None:
+    """Whatever its place in the read."""
+    driver = Driver()
+    driver.go_live("A")
+    for _ in range(2):
+        driver.turn(
+            trade("A", driver.sid, driver.seq),
+            delta("A", driver.sid, driver.seq),
+            ticker("A", driver.sid) | {"seq": driver.seq},
+            delta("A", driver.sid, driver.seq),
+        )
+    assert driver.take(Gap) == [] and driver.live() == {"A"}
+    assert driver.books["A"].yes == {4000: 500}
+
+
 def test_events_that_two_channels_share() -> None:
     """event_lifecycle comes on both lifecycle channels, and must not mix up their sids for good."""
     driver = Driver()
