@@ -267,14 +267,15 @@ def test_a_feed_that_fails_between_two_streams_is_not_a_defect(feed: KalshiFeed,
 
 
 class ClockSetter(Rest):
-    """The machine's clock is set when a list has just been answered."""
+    """The machine's clock is set when the first list has just been answered."""
 
-    set_clock: Callable[[], None]
+    set_clock: Callable[[], None] | None
 
     def markets(self, **query: Any) -> Iterator[Market]:
         yield from super().markets(**query)
-        if query["status"] == "open":  # the last request of a list
+        if query["status"] == "open" and self.set_clock is not None:  # the last request of a list
             self.set_clock()
+            self.set_clock = None
 
 
 def test_R39_the_clock_is_set_while_rest_answers(
