@@ -27,7 +27,7 @@ from .base import (
     ready_time,
 )
 from .flat import json_object
-from .values import PRICES, check_counts, check_prices, usual_count
+from .values import PRICES, SIZES, check_counts, check_prices, count_units
 
 _COUNT: Final = r"[0-9]{1,13}\.[0-9]{2}"
 _usual_counts = re.compile(" ".join([_COUNT] * 5)).fullmatch
@@ -275,11 +275,12 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
         if (
             self.yes_price_dollars in PRICES
             and self.no_price_dollars in PRICES
-            and usual_count(self.count_fp or "")
+            and SIZES.get(self.count_fp, -1) >= 0  # type: ignore[arg-type]  # None is not in it
         ):
             return
         check_prices(self.yes_price_dollars, self.no_price_dollars)
-        check_counts(self.count_fp)
+        if self.count_fp is not None:
+            count_units(self.count_fp)  # which puts it into SIZES
 
 
 class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):

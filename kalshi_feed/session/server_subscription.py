@@ -72,6 +72,15 @@ class ServerSubscription:
         self._named: tuple[str, ...] | None = None  # what named() returned last; None: the keys have changed
         self.chunk = CHUNK  # keys per command; fewer near the exchange's market limit
 
+    def is_next(self, seq: int | None) -> bool:
+        """Whether a data frame with ``seq`` is the one that must come next; if so, it is counted."""
+        if not self.rule.sequenced:
+            return True
+        if seq is None or seq != self.next_seq:
+            return False
+        self.next_seq = seq + 1
+        return True
+
     def save(self) -> SubscriptionMemory:
         """Everything as plain values."""
         return SubscriptionMemory(

@@ -251,19 +251,21 @@ class Session:
     def receive(self, payloads: Sequence[bytes], now: float) -> None:
         """Process the text messages of one read, in order. Never raises for anything the exchange sends.
 
-        Nearly every frame of a busy feed is the next delta of a LIVE book. The loop handles exactly that
-        case, with the subscription's sid and next seq in local variables. Every other frame goes through
-        take(), with the seq written back before it and read again after it, because take() may change
-        anything.
+        Nearly every frame of a busy feed is the next delta of a LIVE book, a ticker or a trade. The loop
+        handles exactly these, with the sid and the next seq of the books' subscription in local variables.
+        Every other frame goes through take(), with the seq written back before it and read again after it,
+        because take() may change anything.
         """
         books, items, live = self._books, self.output.items, BookStatus.LIVE
         prices, sizes = PRICES.get, SIZES.get
         delta_type, yes_price = self.decoder.delta_type, self.decoder.use_yes_price
         subscription, sid, expected = self._book_subscription()
+        by_sid, compare = self.reconciler.subscriptions.by_sid, self.cross_check.compare
         others = other_bytes = 0
+        tickers: list[int] = []  # their sizes in bytes
+        trades: list[int] = []
         for message, payload in zip(self.decoder.decode_batch(payloads), payloads, strict=True):
-            # The hot path: the next delta of a LIVE book. take() handles everything else, and a delta that
-            # cannot be applied.
+            # The next delta of a LIVE book. take() gets one that cannot be applied.
             if type(message) is delta_type and message.seq == expected and message.sid == sid:
                 body = message.msg
                 book = books.get(body.market_ticker)
@@ -285,8 +287,15 @@ class Session:
                         continue
             others += 1
             other_bytes += len(payload)
-            if isinstance(message, (Ticker, Trade)) and self._quote(message, len(payload), now):
-                continue
+            # The next trade or ticker of its subscription. take() gets one with an unreadable amount.
+            if type(message) is Trade or (type(message) is Ticker and not message.extra_json):
+                quoting = by_sid.get(message.sid)  # type: ignore[arg-type]  # None is not in it
+                if quoting is not None and quoting is not subscription and quoting.is_next(message.seq):
+                    (trades if type(message) is Trade else tickers).append(len(payload))
+                    items.append(message)
+                    if message.msg.market_ticker in books:
+                        compare(message, now)
+                    continue
             if subscription is not None:
                 subscription.next_seq = expected
             self.take(message, len(payload), now)
@@ -297,26 +306,11 @@ class Session:
             self.output.counts.add(
                 OrderbookDelta.type, sum(map(len, payloads)) - other_bytes, len(payloads) - others
             )
+        if tickers:
+            self.output.counts.add(Ticker.type, sum(tickers), len(tickers))
+        if trades:
+            self.output.counts.add(Trade.type, sum(trades), len(trades))
         self.cross_check.has_news = True
-
-    def _quote(self, message: Ticker | Trade, size: int, now: float) -> bool:
-        """Process a ticker or trade as take() would, if nothing is unusual about it; return whether it was.
-
-        It changes neither a book nor the seq of the books' subscription.
-        """
-        subscription = self.reconciler.subscriptions.of_sid(message.sid)
-        if subscription is None or subscription.name == BOOK_CHANNEL:
-            return False
-        if isinstance(message, Ticker) and message.extra_json:  # an amount that cannot be read
-            return False
-        if subscription.rule.sequenced:
-            if message.seq is None or message.seq != subscription.next_seq:
-                return False
-            subscription.next_seq = message.seq + 1
-        self.output.counts.add(message.type, size)
-        self.output.items.append(message)
-        self.cross_check.compare(message, now)
-        return True
 
     def _book_subscription(self) -> tuple[ServerSubscription | None, int | None, int]:
         """The books' subscription, its sid and its next seq; None, None and -1 if either is not known."""
