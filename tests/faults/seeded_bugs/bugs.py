@@ -274,9 +274,8 @@ BUGS: Final = (
     Bug(
         "fragments of the last message kept",
         "connection/transport.py",
-        "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
-        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments "
-        "= None\n",
+        "            self._take_binary(message)\n        self._fragments = None\n",
+        "            self._take_binary(message)\n            return\n        self._fragments = None\n",
         CHUNKS,
     ),
     # the users' requests
