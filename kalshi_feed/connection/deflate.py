@@ -143,7 +143,5 @@ class InflatingReadAhead(ReadAhead):
             if opcode & CLOSE:
                 raise FrameError(PROTOCOL_ERROR, "compressed control frame")
             if opcode == CONT:
-                raise FrameError(
-                    PROTOCOL_ERROR, "continuation frame with the bit for compression"
-                )
+                raise FrameError(PROTOCOL_ERROR, "continuation frame with the bit for compression")
         super()._check_bits(first & ~COMPRESSED, second, opcode, in_fragments)

@@ -98,7 +98,7 @@ class Exchange(ExchangeSettings):
 
     The attributes of ``ExchangeSettings`` can be changed at any time: ``rate``, ``account_activity``,
     ``references_move``, ``pings``, ``heartbeat``, ``clock_offset``, ``max_clock_skew``, ``max_buffer``,
-    ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``, ``not_entitled``,
+    ``compression``, ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``, ``not_entitled``,
     ``dead_books``, ``mute_books``, ``rest_tier``, ``rest_tokens``, ``rest_lag``, ``rest_delay``,
     ``rest_down``, ``rest_cursor_seconds``, ``rest_trades_seconds``, ``exchange_active``, ``trading_active``.
 
