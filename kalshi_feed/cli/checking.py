@@ -141,20 +141,19 @@ def check(
         "key_id": key_id,
         "key_file": key_file,
         "rest_url": rest_url,
-        "compress": compress,
     }
     steps: tuple[str, ...] = STEPS
     if reads_relay():
         steps = RELAY_STEPS
         with reporting_errors():
-            refuse_beside_relay(**options)
+            refuse_beside_relay(**options, compress=compress)
     shown = None if as_json else _Shown(steps)
     report = Report((lambda step: None) if shown is None else shown.step, steps)
     with contextlib.nullcontext() if shown is None else shown:
         if reads_relay():
             check_relay(report, ticker, timeout)
         else:
-            run(report, ticker, timeout, **options)
+            run(report, ticker, timeout, **options, compress=compress)
     if shown is None:
         click.echo(json.dumps(report.to_dict()))
     else:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import websocket
+from websockets.sync.client import connect
 
 from kalshi_feed.simulator import Exchange
 
@@ -263,6 +264,25 @@ def test_nothing_secret_is_logged_or_shown(exchange: Exchange, caplog: pytest.Lo
     secrets = [signed["KALSHI-ACCESS-SIGNATURE"], exchange.private_key_pem.decode().splitlines()[1]]
     shown = caplog.text + repr(exchange) + repr(exchange.handshakes) + repr(exchange._account)
     assert not [secret for secret in secrets if secret in shown]
+
+
+def test_it_compresses_for_a_client_that_offers_it(exchange: Exchange) -> None:
+    exchange.add_market("KX-A", yes={"0.40": 10})
+    told = []
+    for offers in ("deflate", None):
+        with connect(
+            exchange.url,
+            ssl=exchange.ssl_context,
+            additional_headers=headers(exchange),
+            compression=offers,
+            proxy=None,
+        ) as client:
+            assert [one.name for one in client.protocol.extensions] == ["permessage-deflate"] * bool(offers)
+            client.send('{"id":1,"cmd":"subscribe","params":{"channels":["orderbook_delta"],"market_ticker":"KX-A"}}')
+            told.append([json.loads(client.recv(5)) for _ in range(2)])
+    assert [[one["type"] for one in messages] for messages in told] == [
+        ["subscribed", "orderbook_snapshot"]
+    ] * 2
 
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])
