@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kalshi_feed.simulator import Exchange
+from tests import inside
 from tests.feed.bookkeeper import Bookkeeper
 from tests.feed.conftest import QUICK
 from tests.feed.support import A, B, FeedMaker, HurriedFeed
-from tests.inside import transport_of
 from tests.support import wait_until
 
 
@@ -26,12 +26,12 @@ def test_books_are_right_on_every_connection(
         for connection in range(3):
             wait_until(lambda number=connection: feed.stats().reconnects == number)  # type: ignore[misc]
             keeper.wait_right(exchange, A, B)
-            before = transport_of(feed).bytes_received
+            transport = inside.transport(feed)
+            assert transport is not None and transport.is_compressed is accepts
+            before = transport.bytes_received
             for step in range(50):
                 exchange.change(A, "yes", "0.30", 1 + step)
             keeper.wait_right(exchange, A, B)
-            transport = transport_of(feed)
-            assert transport.is_compressed is accepts
             if takeover and accepts:
                 assert transport.bytes_received - before < 50 * 100
             exchange.reset()
@@ -42,5 +42,6 @@ def test_books_are_right_on_every_connection(
 def test_a_feed_that_did_not_ask_gets_nothing_compressed(exchange: Exchange, make_feed: FeedMaker) -> None:
     with make_feed() as feed:
         feed.wait_until_connected(5)
-        assert not transport_of(feed).is_compressed
+        transport = inside.transport(feed)
+        assert transport is not None and not transport.is_compressed
     assert "SEC-WEBSOCKET-EXTENSIONS" not in exchange.handshakes[0].headers
