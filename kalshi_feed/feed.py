@@ -163,10 +163,9 @@ class KalshiFeed(Callbacks, ByType):
             raise ConfigurationError(
                 f"max_message_size must be at least 1024 (bytes), not {max_message_size!r}"
             )
-        if not isinstance(compression, bool):
-            raise ConfigurationError(f"compression must be True or False, not {compression!r}")
-        if not isinstance(use_yes_price, bool):
-            raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
+        for argument, value in (("compression", compression), ("use_yes_price", use_yes_price)):
+            if not isinstance(value, bool):
+                raise ConfigurationError(f"{argument} must be True or False, not {value!r}")
         if name is not None and (not isinstance(name, str) or not name):
             raise ConfigurationError(f"name must be a non-empty string, not {name!r}")
         engine = LiveEngine(
