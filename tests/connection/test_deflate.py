@@ -344,6 +344,12 @@ def test_the_bound_is_exact(is_ended: bool) -> None:
     assert refused(packed(b"x" * (LIMIT + 1))).code == 1009
 
 
+def test_the_bound_also_holds_on_the_wire() -> None:
+    assert refused(frame(TEXT, b"x" * 2_000), MESSAGES[:1], limit=1_024).code == 1009
+    noise = random.Random(1).randbytes(2_000)
+    assert refused(packed_frames(Packer()(noise)), MESSAGES[:1], limit=1_024).code == 1009
+
+
 def test_a_read_does_not_become_many_times_the_bound() -> None:
     packer = Packer(level=9, takeover=False)
     message = b"x" * LIMIT
