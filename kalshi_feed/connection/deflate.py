@@ -55,7 +55,7 @@ def wrong_answer(value: str) -> str:
             return "it cannot be read"
         key, bits = found[1], found[2] or found[3]
         if key not in _TAKES_BITS:
-            return f"its parameter {key} is unknown"
+            return "one of its parameters is unknown"  # not which: it may be anything, even what we sent
         if key in seen:
             return f"its parameter {key} is there twice"
         seen.add(key)

@@ -111,7 +111,7 @@ def upgrade(
     if extensions is not None and (wrong := wrong_answer(extensions)):
         return ConnectionFailed(
             f"{endpoint.redacted}: {DOING} failed: the server's answer to the offer of compression cannot be "
-            f"used ({peer_words(extensions)}): {wrong}; compression=False does without"
+            f"used ({peer_words(extensions, secrets)}): {wrong}; compression=False does without"
         )
     skew = None if answer.server_time is None else (local_time() - answer.server_time).total_seconds()
     return Upgraded(client, answer, stand_in.rest(), skew, compressed=extensions is not None)

@@ -18,7 +18,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from kalshi_feed.connection.deflate import wrong_answer
 from kalshi_feed.errors import ConnectionFailed, ConnectionLost
 
-from .conftest import Dialer, collect, run_to_end
+from .conftest import KEY_ID, Dialer, collect, run_to_end
 from .line import Line
 from .raw_server import BINARY, CLOSE, CONT, PING, PONG, TEXT, Peer, RawServer, frame
 
@@ -117,6 +117,17 @@ def test_wrong_answers_fail_the_dial(dialer: Dialer, answer: str, words: str) ->
     with RawServer(server) as raw, pytest.raises(ConnectionFailed, match=words) as caught:
         dialer(raw, compression=True)
     assert "compression=False" in str(caught.value)
+
+
+def test_an_answer_that_echoes_the_key_does_not_show_it(dialer: Dialer) -> None:
+    def server(peer: Peer) -> None:
+        echo = peer.read_request()["kalshi-access-key"].encode()
+        peer.handshake(b"Sec-WebSocket-Extensions: permessage-deflate; " + echo + b"\r\n")
+        peer.wait_closed()
+
+    with RawServer(server) as raw, pytest.raises(ConnectionFailed, match="unknown") as caught:
+        dialer(raw, compression=True)
+    assert KEY_ID not in str(caught.value)
 
 
 def test_an_answer_in_two_lines_is_one_list(dialer: Dialer) -> None:
