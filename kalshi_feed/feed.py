@@ -89,7 +89,8 @@ class KalshiFeed(Callbacks, ByType):
 
     ``connect_timeout``: seconds for a whole dial, from DNS to the upgrade. ``idle_timeout``: seconds without
     a single byte after which the connection counts as lost (the exchange pings every 10 s).
-    ``max_message_size``: bytes.
+    ``max_message_size``: bytes, after inflating. ``compression``: ask the exchange to compress
+    (permessage-deflate); if it does not, everything is as without.
 
     ``queue_size``: messages that may wait for callbacks. ``overflow``, when it is full: "drop_oldest" (a
     Lagged takes their place) or "block" (reading pauses: nothing is lost until the exchange gives up; while a
@@ -127,6 +128,7 @@ class KalshiFeed(Callbacks, ByType):
         overflow: Literal["drop_oldest", "block"] = "drop_oldest",
         workers: int = 1,
         max_message_size: int = 16 * _MIB,
+        compression: bool = False,
         use_yes_price: bool = True,
         name: str | None = None,
         fill_gaps: bool | Rest = False,
@@ -161,8 +163,9 @@ class KalshiFeed(Callbacks, ByType):
             raise ConfigurationError(
                 f"max_message_size must be at least 1024 (bytes), not {max_message_size!r}"
             )
-        if not isinstance(use_yes_price, bool):
-            raise ConfigurationError(f"use_yes_price must be True or False, not {use_yes_price!r}")
+        for argument, value in (("compression", compression), ("use_yes_price", use_yes_price)):
+            if not isinstance(value, bool):
+                raise ConfigurationError(f"{argument} must be True or False, not {value!r}")
         if name is not None and (not isinstance(name, str) or not name):
             raise ConfigurationError(f"name must be a non-empty string, not {name!r}")
         engine = LiveEngine(
@@ -179,6 +182,7 @@ class KalshiFeed(Callbacks, ByType):
             connect_timeout=connect_timeout,
             idle_timeout=idle_timeout,
             max_message_size=max_message_size,
+            compression=compression,
             use_yes_price=use_yes_price,
             queue_size=queue_size,
             overflow=overflow,

@@ -1,7 +1,7 @@
 """Which exchange and whose key, or which relay, from the options and the environment.
 
-Owns the meaning of --env, --url, --rest-url, --ca-file, --key-id and --key-file, and that KALSHI_RELAY takes
-their place. Thread-safe: functions only.
+Owns the meaning of --env, --url, --rest-url, --ca-file, --key-id, --key-file and --compress, and that
+KALSHI_RELAY takes their place. Thread-safe: functions only.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def feed_for(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    compress: bool | None = None,
     channels: Collection[str] = (),
 ) -> KalshiFeed:
     """Make the feed that the options and the environment ask for: with its own connection to the exchange, or
@@ -84,12 +85,16 @@ def feed_for(
     Raises ConfigurationError, also if the extra redis is needed and not installed.
     """
     if reads_relay():
-        refuse_beside_relay(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+        refuse_beside_relay(
+            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, compress=compress
+        )
         return consumer_for(channels)
-    return exchange_feed_for(env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file)
+    return exchange_feed_for(
+        env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, compress=compress
+    )
 
 
-def refuse_beside_relay(**options: str | None) -> None:
+def refuse_beside_relay(**options: str | bool | None) -> None:
     """Raise ConfigurationError for an option of the exchange that was given, by its name as an argument: the
     environment names a relay."""
     given = next((name for name, value in options.items() if value is not None), None)
@@ -148,6 +153,7 @@ def exchange_feed_for(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    compress: bool | None = None,
     rest_url: str | None = None,
     fill_gaps: bool = False,
 ) -> KalshiFeed:
@@ -168,7 +174,9 @@ def exchange_feed_for(
         rest: Rest | bool = False
         if fill_gaps:
             rest = _rest_with(credentials, rest_url_for(env, url, rest_url), context)
-        feed = KalshiFeed(credentials, url=address, ssl_context=context, fill_gaps=rest)
+        feed = KalshiFeed(
+            credentials, url=address, ssl_context=context, compression=bool(compress), fill_gaps=rest
+        )
     for text in warnings:
         click.echo(f"warning: {printable(text)}", err=True)
     return feed

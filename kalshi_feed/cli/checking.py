@@ -93,6 +93,7 @@ def check(
     key_id: str | None,
     key_file: str | None,
     rest_url: str | None,
+    compress: bool | None,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -145,14 +146,14 @@ def check(
     if reads_relay():
         steps = RELAY_STEPS
         with reporting_errors():
-            refuse_beside_relay(**options)
+            refuse_beside_relay(**options, compress=compress)
     shown = None if as_json else _Shown(steps)
     report = Report((lambda step: None) if shown is None else shown.step, steps)
     with contextlib.nullcontext() if shown is None else shown:
         if reads_relay():
             check_relay(report, ticker, timeout)
         else:
-            run(report, ticker, timeout, **options)
+            run(report, ticker, timeout, **options, compress=compress)
     if shown is None:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -171,6 +172,7 @@ def run(
     key_id: str | None,
     key_file: str | None,
     rest_url: str | None,
+    compress: bool | None,
 ) -> None:
     """Run the steps, as far as they go, and add them to ``report``; the other arguments are the command's
     options."""
@@ -190,6 +192,7 @@ def run(
                 key,
                 url=endpoint.url,
                 ssl_context=context,
+                compression=bool(compress),
                 connect_timeout=timeout,
                 reconnect=ReconnectPolicy.never(),
             )
@@ -198,7 +201,7 @@ def run(
             return
         report.add(Step("url", "ok", endpoint.redacted + (f" through {proxy}" if proxy else "")))
         rest = _Asking(key, lambda: rest_url_for(env, url, rest_url), context, timeout)
-        if _dialled(report, key, endpoint, proxy, context, timeout):
+        if _dialled(report, key, endpoint, proxy, context, timeout, bool(compress)):
             _subscribed(report, feed, endpoint, market_ticker, timeout, rest)
         if report.failed is None:
             _asked(report, rest, market_ticker)
@@ -225,6 +228,7 @@ def _dialled(
     proxy: Proxy | None,
     context: ssl.SSLContext | None,
     timeout: float,
+    compress: bool,
 ) -> bool:
     """From DNS to the handshake, on a connection of its own. Returns whether all of it worked."""
     left = [
@@ -250,6 +254,7 @@ def _dialled(
             cancelled=lambda: False,
             max_message_size=_MESSAGE_SIZE,
             idle_timeout=timeout,
+            compression=compress,
             progress=done,
         )
     except KalshiFeedError as error:
@@ -265,7 +270,10 @@ def _dialled(
     transport.close(time.monotonic() + 1.0)
     if transport.clock_skew is not None:
         report.add(clock(transport.clock_skew, refused=False))
-    report.add(Step("handshake", "ok", "the exchange accepts the key", seconds=times[-1] - times[-2]))
+    accepted = "the exchange accepts the key"
+    if compress:
+        accepted += ", and will compress" if transport.is_compressed else ", but does not compress"
+    report.add(Step("handshake", "ok", accepted, seconds=times[-1] - times[-2]))
     return True
 
 

@@ -186,6 +186,7 @@ def watch(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    compress: bool | None,
     seconds: float | None,
     followed_series: tuple[str, ...],
     followed_events: tuple[str, ...],
@@ -220,7 +221,13 @@ def watch(
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
         feed = feed_for(
-            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+            env=env,
+            url=url,
+            ca_file=ca_file,
+            key_id=key_id,
+            key_file=key_file,
+            compress=compress,
+            channels=subject.channels,
         )
         rest = rest_beside(subject, env=env, url=url, rest_url=rest_url, ca_file=ca_file)
         watching.run(feed, subject, rest, seconds, plain=plain, as_json=as_json)

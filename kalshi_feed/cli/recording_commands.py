@@ -95,6 +95,7 @@ def record(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    compress: bool | None,
     seconds: float | None,
     as_json: bool,
     followed_series: tuple[str, ...],
@@ -134,7 +135,13 @@ def record(
     subject = wanted(tickers, followed_series, followed_events, channels)
     with reporting_errors():
         feed = feed_for(
-            env=env, url=url, ca_file=ca_file, key_id=key_id, key_file=key_file, channels=subject.channels
+            env=env,
+            url=url,
+            ca_file=ca_file,
+            key_id=key_id,
+            key_file=key_file,
+            compress=compress,
+            channels=subject.channels,
         )
         rest = None
         if subject.follows:

@@ -115,6 +115,7 @@ def relay(
     ca_file: str | None,
     key_id: str | None,
     key_file: str | None,
+    compress: bool | None,
     rest_url: str | None,
     seconds: float | None,
     as_json: bool,
@@ -148,6 +149,7 @@ def relay(
             **exchange,
             key_id=key_id,
             key_file=key_file,
+            compress=compress,
             rest_url=rest_url,
             fill_gaps=fill_gaps,
         )

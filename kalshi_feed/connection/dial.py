@@ -53,6 +53,7 @@ def dial(
     max_message_size: int,
     idle_timeout: float,
     write_timeout: float = 5.0,
+    compression: bool = False,
     transport: type[T] = Transport,  # type: ignore[assignment]
     progress: Progress | None = None,
 ) -> T:
@@ -60,11 +61,13 @@ def dial(
 
     ``deadline`` is a time.monotonic() for all steps together. ``headers`` is called once, when TLS is up.
     ``cancelled`` is called before every wait and after every wake; wakes that come meanwhile are given back
-    at the end. ``progress`` is called after each step with the step's name in STEPS and what was found.
-    Raises ConnectionFailed and its subclasses, CredentialsError, and DialCancelled. Leaves no descriptor open
-    when it raises.
+    at the end. ``compression`` offers permessage-deflate, which the server need not take. ``progress`` is
+    called after each step with the step's name in STEPS and what was found. Raises ConnectionFailed and its
+    subclasses, CredentialsError, and DialCancelled. Leaves no descriptor open when it raises.
     """
-    attempt = _Attempt(endpoint, proxy, ssl_context, DialDeadline(deadline, wakeup, cancelled), progress)
+    attempt = _Attempt(
+        endpoint, proxy, ssl_context, DialDeadline(deadline, wakeup, cancelled), progress, compression
+    )
     outcome = attempt.run(headers)
     if isinstance(outcome, Exception):
         raise outcome
@@ -74,6 +77,7 @@ def dial(
         upgraded.websocket,
         data=upgraded.data,
         max_message_size=max_message_size,
+        compressed=upgraded.compressed,
         idle_timeout=idle_timeout,
         write_timeout=write_timeout,
         now=time.monotonic(),
@@ -93,12 +97,14 @@ class _Attempt:
         ssl_context: ssl.SSLContext | None,
         deadline: DialDeadline,
         progress: Progress | None,
+        compression: bool,
     ) -> None:
         self._endpoint = endpoint
         self._proxy = proxy
         self._ssl_context = ssl_context
         self._deadline = deadline
         self._progress = progress
+        self._compression = compression  # whether to offer it
         self._stream: ByteStream | None = None  # to close if the dial fails
         self._doing = "connecting"
         self._at_proxy = proxy is not None  # whether a failure is the proxy's fault
@@ -109,9 +115,10 @@ class _Attempt:
         try:
             stream = self._connect()
             self._doing = UPGRADING
-            outcome = upgrade(stream, self._deadline, self._endpoint, self._proxy, headers)
+            outcome = upgrade(stream, self._deadline, self._endpoint, self._proxy, headers, self._compression)
             if isinstance(outcome, Upgraded):
-                self._done("handshake", lambda: "the WebSocket is open")
+                compressed = ", compressed" if outcome.compressed else ""
+                self._done("handshake", lambda: f"the WebSocket is open{compressed}")
                 return outcome, stream
         except DialCancelled:
             outcome = DialCancelled()

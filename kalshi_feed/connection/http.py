@@ -28,7 +28,11 @@ class NotHttp(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Status line, headers (names in lower case, the last one wins) and the first bytes of the body."""
+    """Status line, headers and the first bytes of the body.
+
+    Names of headers are in lower case. Of several with one name the last one wins, except that extensions
+    are a list, which may be spread over several.
+    """
 
     status: int
     phrase: str
@@ -68,11 +72,14 @@ def parse_answer(head: bytes) -> Answer | None:
     found = _STATUS_LINE.fullmatch(status_line)
     if found is None:
         return None
-    headers = {}
+    headers: dict[str, str] = {}
     for line in rest.decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
-            headers[name.strip().lower()] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            if name == "sec-websocket-extensions" and name in headers:
+                value = f"{headers[name]}, {value}"
+            headers[name] = value
     phrase = (found[2] or b"").decode("latin-1")
     return Answer(
         int(found[1]),

@@ -1,4 +1,4 @@
-"""The read buffer: whole text frames are sliced out of it; websocket-client reads all others from it.
+"""The read buffer: data frames are sliced out of it; websocket-client reads control frames from it.
 
 Nearly every frame of a market data feed is a whole, unmasked, unfragmented text frame of 126 to 65,535 bytes,
 and such a frame costs one ``unpack_from`` and one slice. Every header is checked here against RFC 6455 and
@@ -80,13 +80,14 @@ class ReadAhead:
             self._buffer, self._position = data, 0
         return len(data)
 
-    def take_text_frames(self, out: list[bytes]) -> None:
+    def take_text_frames(self, out: list[bytes]) -> bool:
         """Append the payloads of whole text frames with a 16-bit length to ``out``; stop at anything else.
 
         This is the hot path. Everything that it leaves, including other text frames, is left to ``head``.
+        Returns whether the rest has to wait for another read: never here, see ``InflatingReadAhead``.
         """
         if self._max_message_size < 65_535:  # then every length must be compared with it
-            return
+            return False
         buffer, at, end = self._buffer, self._position, len(self._buffer)
         append, unpack = out.append, _TWO_SHORTS
         last = end - 4
@@ -102,6 +103,7 @@ class ReadAhead:
             append(buffer[at:stop])
             at = stop
         self._position = at
+        return False
 
     def head(self, in_fragments: bool, assembled: int) -> tuple[int, int, int] | None:
         """Return the next frame as (first byte, payload's start, its end), or None while it is incomplete.
@@ -145,10 +147,9 @@ class ReadAhead:
             return None
         return first, start, stop
 
-    @staticmethod
-    def _check_bits(first: int, second: int, opcode: int, in_fragments: bool) -> None:
+    def _check_bits(self, first: int, second: int, opcode: int, in_fragments: bool) -> None:
         if first & 0x70:
-            raise FrameError(PROTOCOL_ERROR, "reserved bits set in a frame (compression was not agreed)")
+            raise FrameError(PROTOCOL_ERROR, "reserved bits set in a frame that were not agreed on")
         if second & 0x80:
             raise FrameError(PROTOCOL_ERROR, "masked frame from the server")
         if opcode in (CLOSE, PING, PONG):
@@ -169,6 +170,10 @@ class ReadAhead:
         """Take the payload that ``head`` announced."""
         self._position = stop
         return self._buffer[start:stop]
+
+    def content(self, first: int, payload: bytes) -> bytes:
+        """What a message says whose first frame began with the byte ``first``: here its payload."""
+        return payload
 
     # What websocket-client needs from a socket:
 

@@ -29,6 +29,7 @@ import websocket
 from ..clocks import ClockWatch, Jump
 from ..errors import ConnectionLost
 from .byte_stream import ByteStream, EndOfStream
+from .deflate import InflatingReadAhead
 from .ending import Ending, EndingStage
 from .read_ahead import CLOSE, FIN, FIN_TEXT, PING, PONG, TEXT, FrameError, ReadAhead
 from .switch_interval import Hurry
@@ -63,6 +64,7 @@ class Transport:
         *,
         data: bytes,
         max_message_size: int,
+        compressed: bool = False,
         idle_timeout: float,
         write_timeout: float,
         now: float,
@@ -72,7 +74,8 @@ class Transport:
         watch: ClockWatch | None = None,
     ) -> None:
         self._stream = stream
-        self._ahead = ReadAhead(stream, max_message_size, data)
+        self.is_compressed = compressed  # whether the peer agreed to permessage-deflate
+        self._ahead = (InflatingReadAhead if compressed else ReadAhead)(stream, max_message_size, data)
         self._client = client  # a websocket.WebSocket, which reads from the buffer instead of a socket
         self._client.sock = self._ahead
         self._idle_timeout = idle_timeout  # seconds without a byte until the connection is lost
@@ -90,7 +93,7 @@ class Transport:
         self._hurry = Hurry()  # whether reads have had to wait for the GIL
         self._unparsed = bool(data)  # the buffer may hold whole frames that no read has looked at yet
         self._fragments: bytearray | None = None  # the message under way; None between messages
-        self._fragments_opcode = 0  # its first frame's: TEXT or BINARY
+        self._fragments_first = 0  # its first frame's first byte
         self._slow_frames = 0  # taken one by one; counted to see whether the stream makes progress
         self._partial_since: float | None = None  # when the message that is incomplete now started
         self._progress = (0.0, 0)  # of that message: watched since when, and how much of it there was then
@@ -192,8 +195,8 @@ class Transport:
         ahead = self._ahead
         self._unparsed = False
         for _ in range(self._slow_frames_per_read):
-            if self._fragments is None:
-                ahead.take_text_frames(messages)
+            if self._fragments is None and ahead.take_text_frames(messages):
+                break
             assembled = 0 if self._fragments is None else len(self._fragments)
             head = ahead.head(self._fragments is not None, assembled)
             if head is None:
@@ -202,14 +205,13 @@ class Transport:
             if first == FIN_TEXT:
                 messages.append(ahead.slice(start, stop))
                 continue
-            frame = self._client.recv_frame()
             self._slow_frames += 1
             if first & CLOSE:
-                self._take_control(first & 0x0F, frame.data, now)
+                self._take_control(first & 0x0F, self._client.recv_frame().data, now)
                 if self._ending.close_received:
                     return
             else:
-                self._take_data(first, frame.data, messages)
+                self._take_data(first, ahead.slice(start, stop), messages)
         self._unparsed = True
 
     def _take_control(self, opcode: int, payload: bytes, now: float) -> None:
@@ -231,14 +233,15 @@ class Transport:
 
     def _take_data(self, first: int, payload: bytes, messages: list[bytes]) -> None:
         if self._fragments is None:
-            self._fragments, self._fragments_opcode = bytearray(), first & 0x0F
+            self._fragments, self._fragments_first = bytearray(), first
         self._fragments += payload
         if not first & FIN:
             return
-        if self._fragments_opcode == TEXT:
-            messages.append(bytes(self._fragments))
+        message = self._ahead.content(self._fragments_first, bytes(self._fragments))
+        if self._fragments_first & 0x0F == TEXT:
+            messages.append(message)
         else:
-            self._take_binary(bytes(self._fragments))
+            self._take_binary(message)
         self._fragments = None
 
     def _take_binary(self, payload: bytes) -> None:

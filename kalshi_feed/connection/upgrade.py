@@ -16,8 +16,10 @@ import websocket
 
 from ..errors import ConnectionFailed, CredentialsError, KalshiFeedError
 from .byte_stream import ByteStream
+from .deflate import HEADER as EXTENSIONS
+from .deflate import OFFER, wrong_answer
 from .dial_deadline import DialCancelled, DialDeadline
-from .failures import connection_failed, local_time, rejected
+from .failures import connection_failed, local_time, peer_words, rejected
 from .http import Answer
 from .proxy import Proxy
 from .read_answer import read_body, read_head
@@ -39,13 +41,15 @@ install_log_filter()
 class Upgraded:
     """An upgrade that succeeded: websocket-client's object, the answer, and the bytes that came after it.
 
-    ``clock_skew`` is our clock minus the server's in seconds, None without a Date. Thread-safe: immutable.
+    ``clock_skew`` is our clock minus the server's in seconds, None without a Date. ``compressed``: whether
+    the server took the offer of permessage-deflate. Thread-safe: immutable.
     """
 
     websocket: Any  # websocket.WebSocket, which has no types
     answer: Answer
     data: bytes
     clock_skew: float | None
+    compressed: bool
 
 
 class _Refused(Exception):
@@ -62,8 +66,9 @@ def upgrade(
     endpoint: Endpoint,
     proxy: Proxy | None,
     headers: Callable[[], Mapping[str, str]],
+    compression: bool,
 ) -> Upgraded | KalshiFeedError | DialCancelled:
-    """Sign, send the request and check the answer.
+    """Sign, send the request, with the offer of ``compression`` if that is wanted, and check the answer.
 
     Errors are returned, not raised, because this frame holds the headers (K02).
     """
@@ -74,11 +79,18 @@ def upgrade(
         *endpoint.secrets,
         *(value for name, value in signed.items() if name != "KALSHI-ACCESS-TIMESTAMP"),
     )
+    offer = {EXTENSIONS: OFFER} if compression else {}
     stand_in = _HandshakeSocket(stream, deadline)
     client: Any = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
     try:
         # suppress_origin: with an Origin header the exchange answers 403 (PROTOCOL.md 1.2)
-        client.connect(endpoint.url, socket=stand_in, header=signed, suppress_origin=True, redirect_limit=0)
+        client.connect(
+            endpoint.url,
+            socket=stand_in,
+            header=signed | offer,
+            suppress_origin=True,
+            redirect_limit=0,
+        )
     except DialCancelled:
         return DialCancelled()
     except _Refused as refused:
@@ -89,14 +101,20 @@ def upgrade(
     # cannot happen today; but nothing else must ever pass for a connection
     if answer is None or client.getstatus() != 101:
         return ConnectionFailed(f"{endpoint.redacted}: {DOING} failed: no status 101")
-    for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
-        if name in answer.headers:
+    extensions = answer.headers.get(EXTENSIONS)
+    for name in (EXTENSIONS, "sec-websocket-protocol"):
+        if name in answer.headers and name not in offer:
             return ConnectionFailed(
                 f"{endpoint.redacted}: {DOING} failed: the server turned on something we did not ask for "
                 f"({name}); a proxy on the way may have added it"
             )
+    if extensions is not None and (wrong := wrong_answer(extensions)):
+        return ConnectionFailed(
+            f"{endpoint.redacted}: {DOING} failed: the server's answer to the offer of compression cannot be "
+            f"used ({peer_words(extensions, secrets)}): {wrong}; compression=False does without"
+        )
     skew = None if answer.server_time is None else (local_time() - answer.server_time).total_seconds()
-    return Upgraded(client, answer, stand_in.rest(), skew)
+    return Upgraded(client, answer, stand_in.rest(), skew, compressed=extensions is not None)
 
 
 def _sign(headers: Callable[[], Mapping[str, str]]) -> dict[str, str] | KalshiFeedError:

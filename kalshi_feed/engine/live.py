@@ -79,6 +79,7 @@ class LiveEngine(Engine):
         connect_timeout: float,
         idle_timeout: float,
         max_message_size: int,
+        compression: bool,
         **options: Any,
     ) -> None:
         super().__init__(endpoint.redacted, idle_timeout=idle_timeout, **options)
@@ -89,6 +90,7 @@ class LiveEngine(Engine):
         self.rest_proxy = rest_proxy  # for REST: "" for none, None for the environment's
         self._connect_timeout = connect_timeout
         self._max_message_size = max_message_size
+        self._compression = compression
         self._policy = policy
         self._retries = Retries(policy, random.random)
         # when the last byte of the lost connection came; None while connected. See Transport.last_byte
@@ -281,6 +283,7 @@ class LiveEngine(Engine):
             wakeup=reader.wakeup,
             cancelled=reader.stopping,
             max_message_size=self._max_message_size,
+            compression=self._compression,
             idle_timeout=self._idle_timeout,
             progress=dial_progress(),
         )

@@ -55,7 +55,9 @@ _FILLS: Final = "the relay's own feed fills its gaps, for all of its consumers"
 # arguments of KalshiFeed that a consumer cannot have, and why
 _IMPOSSIBLE: Final = {
     **dict.fromkeys(("credentials", "url", "proxy", "ssl_context", "use_yes_price"), _CONNECTS),
-    **dict.fromkeys(("reconnect", "connect_timeout", "idle_timeout", "max_message_size"), _CONNECTS),
+    **dict.fromkeys(
+        ("reconnect", "connect_timeout", "idle_timeout", "max_message_size", "compression"), _CONNECTS
+    ),
     **dict.fromkeys(("fill_gaps", "fill_timeout", "fill_since"), _FILLS),
 }
 T = TypeVar("T")

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from websockets.datastructures import Headers
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
@@ -128,7 +129,7 @@ class Connection:
         self._begun = False  # whether part of a REST request is there
         self._due: tuple[float, HttpAnswer] | None = None  # the answer to send next, and when
         self._number = number
-        self._protocol = ServerProtocol(extensions=None, max_size=MAX_COMMAND_BYTES, logger=_silent)
+        self._protocol = ServerProtocol(max_size=MAX_COMMAND_BYTES, logger=_silent)
         self._selector = selectors.DefaultSelector()
         self._interest = 0
         self._wake_in, self._wake_out = socket.socketpair()
@@ -150,10 +151,15 @@ class Connection:
     def emit(self, type_: str, payload: bytes) -> None:
         """Queue a message, after the armed faults have had their way with it."""
         for out in self.faults.apply(type_, payload):
-            framed = wire.frame(wire.TEXT, out)
+            framed = self._framed(out)
             self._outbox.append(framed)
             self.buffered += len(framed)
         self.dirty = True
+
+    def _framed(self, payload: bytes) -> bytes:
+        if not self._protocol.extensions:  # compression, or nothing: set before the first message
+            return wire.frame(wire.TEXT, payload)
+        return Frame(Opcode.TEXT, payload).serialize(mask=False, extensions=self._protocol.extensions)
 
     @property
     def overflowing(self) -> bool:
@@ -424,6 +430,13 @@ class Connection:
         headers = {name.upper(): value for name, value in request.headers.raw_items()}
         refusal = self._hub.admit(path, headers)
         if refusal is None:
+            settings = self._hub.settings
+            if settings.compression:
+                self._protocol.available_extensions = [
+                    ServerPerMessageDeflateFactory(
+                        server_no_context_takeover=not settings.quirks.context_takeover
+                    )
+                ]
             response = self._protocol.accept(request)
         else:
             response = _response(refusal)

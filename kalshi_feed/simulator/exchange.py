@@ -98,9 +98,10 @@ class Exchange(ExchangeSettings):
 
     The attributes of ``ExchangeSettings`` can be changed at any time: ``rate``, ``account_activity``,
     ``references_move``, ``pings``, ``heartbeat``, ``clock_offset``, ``max_clock_skew``, ``max_buffer``,
-    ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``, ``not_entitled``,
-    ``dead_books``, ``mute_books``, ``rest_tier``, ``rest_tokens``, ``rest_lag``, ``rest_delay``,
-    ``rest_down``, ``rest_cursor_seconds``, ``rest_trades_seconds``, ``exchange_active``, ``trading_active``.
+    ``compression``, ``quirks``, ``market_limit``, ``command_limit``, ``tickers_per_command``,
+    ``not_entitled``, ``dead_books``, ``mute_books``, ``rest_tier``, ``rest_tokens``, ``rest_lag``,
+    ``rest_delay``, ``rest_down``, ``rest_cursor_seconds``, ``rest_trades_seconds``, ``exchange_active``,
+    ``trading_active``.
 
     In all methods, prices are dollars and sizes contracts, as str, Decimal or int; ``connection`` is the
     index of one connection (0 for the first that was ever accepted; LookupError if it is not open), and None

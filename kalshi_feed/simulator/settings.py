@@ -38,6 +38,8 @@ class Quirks:
     # whether REST has other ids for trades, and for fills, than the feed
     rest_trade_ids_differ: bool = False
     rest_fill_ids_differ: bool = False
+    # whether a compressed message may refer to those before it (PROTOCOL.md 1.2)
+    context_takeover: bool = True
     # how many entries of a REST page the next one repeats
     rest_pages_overlap: int = 0
 
@@ -59,6 +61,8 @@ class ExchangeSettings:
     clock_offset: float = 0.0
     # how many seconds a signed timestamp may be off that clock (the real tolerance is unknown)
     max_clock_skew: float = 10.0
+    # whether the offer of a new client to compress (permessage-deflate) is accepted
+    compression: bool = True
     # bytes that a connection may be behind before error 25 ends the subscription
     max_buffer: int = 64 * 1024 * 1024
     # picks the order in which each connection's commands are answered; None is as repeatable as a number

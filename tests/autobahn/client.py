@@ -84,6 +84,7 @@ class FuzzingClient:
                 cancelled=lambda: False,
                 max_message_size=MAX_MESSAGE_BYTES,
                 idle_timeout=CASE_SECONDS,
+                compression=True,
                 transport=EchoTransport,
             )
         finally:

@@ -9,14 +9,26 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NotThere", "find_wstest", "run_server"]
+__all__ = ["CASES", "FULL", "NotThere", "find_wstest", "run_server"]
 
 PACKAGE: Final = "autobahntestsuite==25.10.1"  # which pins its dependencies
-CASES: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
+PLAIN: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
+FULL: Final = (*PLAIN, "12.*", "13.*")
+# Of each kind of message and of parameters: 16, 256 and 4,096 bytes, and 8,192 in fragments, which take a
+# second at most. (A pattern such as 12.*.1 would also take 12.1.10.)
+CASES: Final = (
+    *PLAIN,
+    *(
+        f"{section}.{kind}.{size}"
+        for section, kinds in ((12, 5), (13, 7))
+        for kind in range(1, kinds + 1)
+        for size in (1, 3, 5, 11)
+    ),
+)
 INSTALL_SECONDS: Final = 300.0
 START_SECONDS: Final = 20.0
 
@@ -88,12 +100,12 @@ def _python2() -> Path:
 
 
 @contextlib.contextmanager
-def run_server(wstest: Path, folder: Path) -> Iterator[str]:
+def run_server(wstest: Path, folder: Path, cases: Sequence[str]) -> Iterator[str]:
     """The server's URL while it runs; its reports go to ``folder``. Raises NotThere if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"ws://127.0.0.1:{port}"
-    spec = {"url": url, "outdir": str(folder), "cases": CASES, "exclude-cases": [], "exclude-agent-cases": {}}
+    spec = {"url": url, "outdir": str(folder), "cases": cases, "exclude-cases": [], "exclude-agent-cases": {}}
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
     with open(folder / "server.log", "wb") as log:
         process = subprocess.Popen(

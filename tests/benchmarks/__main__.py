@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import cost, latency, markets, peers, publish, relay, throughput
+from tests.benchmarks import compression, cost, latency, markets, peers, publish, relay, throughput
 from tests.benchmarks.rounds import FULL, QUICK
 from tests.benchmarks.spawn import cores
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "latency": latency,
     "cost": cost,
     "relay": relay,
+    "compression": compression,
     "peers": peers,
 }
 PACKAGES = (

@@ -51,6 +51,14 @@ def test_without_a_market_all_but_its_book(access: Access) -> None:
     assert steps["snapshot"]["status"] == "skipped" and "TICKER" in steps["snapshot"]["found"]
 
 
+def test_it_says_whether_the_exchange_compresses(mine: Access) -> None:
+    for accepts, words in ((True, "and will compress"), (False, "but does not compress")):
+        mine.exchange.compression = accepts
+        steps, failed = checked(mine, "KX-A", "--compress")
+        assert failed == {} and words in steps["handshake"]["found"]
+    assert all("SEC-WEBSOCKET-EXTENSIONS" in one.headers for one in mine.exchange.handshakes)
+
+
 def test_it_leaves_no_connection_behind(mine: Access) -> None:
     checked(mine, "KX-A")
     mine.exchange.wait_for_connections(0)

@@ -19,7 +19,9 @@ PIECE = 64 * 1024
 class Line:
     """A transport, and the peer's end of its socket. The time is ``now``; only the test lets it pass."""
 
-    def __init__(self, max_message_size: int = 16 << 20, watch: ClockWatch | None = None) -> None:
+    def __init__(
+        self, max_message_size: int = 16 << 20, watch: ClockWatch | None = None, compressed: bool = False
+    ) -> None:
         here, self.peer = socket.socketpair()
         here.setblocking(False)
         self.now = 0.0
@@ -30,6 +32,7 @@ class Line:
             client,
             data=b"",
             max_message_size=max_message_size,
+            compressed=compressed,
             idle_timeout=30.0,
             write_timeout=5.0,
             now=0.0,

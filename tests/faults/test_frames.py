@@ -6,9 +6,11 @@ The exchange is the simulator, which knows the truth. Bytes below its framing ar
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -89,6 +91,30 @@ def test_N24_reserved_opcodes(exchange: Exchange, make_feed: FeedMaker, opcode: 
 @pytest.mark.parametrize("payload", [b"x", b"x" * 200])
 def test_N25_reserved_bits(exchange: Exchange, make_feed: FeedMaker, rsv: int, payload: bytes) -> None:
     costs_the_connection(make_feed, exchange, frame(TEXT, payload, rsv=rsv), "1002", "reserved bits")
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (frame(PING, b"x", rsv=4), "compressed control frame"),
+        (frame(TEXT, b"x", fin=False) + frame(CONT, b"y", rsv=4), "continuation frame"),
+        (frame(TEXT, b"x", rsv=2), "reserved bits"),
+        (frame(TEXT, b"\xff", rsv=4), "cannot be inflated"),
+    ],
+)
+def test_N25_frames_of_a_compressed_connection(
+    exchange: Exchange, make_feed: FeedMaker, raw: bytes, words: str
+) -> None:
+    costs_the_connection(functools.partial(make_feed, compression=True), exchange, raw, "1002", words)
+
+
+def test_N18_a_small_message_that_inflates_to_a_large_one(exchange: Exchange, make_feed: FeedMaker) -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(b" " * (64 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    raw = frame(TEXT, bomb[:-4], rsv=4)
+    assert len(raw) < 100_000
+    compressed = functools.partial(make_feed, compression=True)
+    costs_the_connection(compressed, exchange, raw, "1009", "max_message_size=16777216")
 
 
 @pytest.mark.parametrize(

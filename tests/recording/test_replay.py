@@ -64,12 +64,14 @@ def eventful(exchange: Exchange, feed: KalshiFeed) -> None:
     assert feed.stats().gaps
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("suffix", "compression"), [*((suffix, False) for suffix in SUFFIXES), (SUFFIXES[0], True)]
+)
 def test_a_replay_is_the_same_run_again(
-    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, suffix: str
+    exchange: Exchange, make_feed: FeedMaker, tmp_path: Path, suffix: str, compression: bool
 ) -> None:
     path = tmp_path / f"run{suffix}"
-    feed = make_feed(HurriedFeed)
+    feed = make_feed(HurriedFeed, compression=compression)
     live = Heard(feed)
     recording = feed.record(path)
     with feed:

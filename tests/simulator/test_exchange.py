@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import websocket
+from websockets.sync.client import connect
 
 from kalshi_feed.simulator import Exchange
 
@@ -50,7 +51,8 @@ def test_a_signed_handshake_is_let_in(key_type: Any) -> None:
         assert exchange.connections == 1
 
 
-def test_compression_is_not_agreed_to(exchange: Exchange) -> None:
+def test_compression_is_not_agreed_to_where_it_is_turned_off(exchange: Exchange) -> None:
+    exchange.compression = False
     signed = {**headers(exchange), "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
     with Peer(exchange, signed) as peer:
         assert "sec-websocket-extensions" not in (peer.ws.getheaders() or {})
@@ -263,6 +265,27 @@ def test_nothing_secret_is_logged_or_shown(exchange: Exchange, caplog: pytest.Lo
     secrets = [signed["KALSHI-ACCESS-SIGNATURE"], exchange.private_key_pem.decode().splitlines()[1]]
     shown = caplog.text + repr(exchange) + repr(exchange.handshakes) + repr(exchange._account)
     assert not [secret for secret in secrets if secret in shown]
+
+
+def test_it_compresses_for_a_client_that_offers_it(exchange: Exchange) -> None:
+    exchange.add_market("KX-A", yes={"0.40": 10})
+    told = []
+    for offers in ("deflate", None):
+        with connect(
+            exchange.url,
+            ssl=exchange.ssl_context,
+            additional_headers=headers(exchange),
+            compression=offers,
+            proxy=None,
+        ) as client:
+            assert [one.name for one in client.protocol.extensions] == ["permessage-deflate"] * bool(offers)
+            client.send(
+                '{"id":1,"cmd":"subscribe","params":{"channels":["orderbook_delta"],"market_ticker":"KX-A"}}'
+            )
+            told.append([json.loads(client.recv(5)) for _ in range(2)])
+    assert [[one["type"] for one in messages] for messages in told] == [
+        ["subscribed", "orderbook_snapshot"]
+    ] * 2
 
 
 @pytest.mark.parametrize("missing", ["websockets", "trustme"])

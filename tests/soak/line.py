@@ -70,6 +70,7 @@ class Line:
         queue_size: int,
         overflow: Literal["drop_oldest", "block"] = "drop_oldest",
         workers: int = 1,
+        compression: bool = False,
     ) -> None:
         self.name = name
         self.tickers: Sequence[str] = exchange.market_tickers
@@ -84,6 +85,7 @@ class Line:
             queue_size=queue_size,
             overflow=overflow,
             workers=workers,
+            compression=compression,
             name=name,
         )
         self.ledger = Ledger(oracle, self.feed, workers)

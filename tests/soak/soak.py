@@ -111,7 +111,7 @@ class Soak:
             oracle = Oracle(exchange)
             lines = [
                 Line(exchange, oracle, "small", seed=seed, queue_size=2_000),
-                Line(exchange, oracle, "large", seed=seed + 1, queue_size=200_000),
+                Line(exchange, oracle, "large", seed=seed + 1, queue_size=200_000, compression=True),
                 Line(exchange, oracle, "block", seed=seed + 2, queue_size=1_000, overflow="block", workers=2),
             ]
             for line in lines:

@@ -10,6 +10,7 @@ from typing_extensions import assert_type
 
 from kalshi_feed import (
     BookView,
+    Credentials,
     FeedFault,
     Fill,
     Following,
@@ -38,6 +39,10 @@ def anything(message: Message) -> None: ...
 
 def untyped(message):  # type: ignore[no-untyped-def]
     return message.yes_price
+
+
+def compressed(credentials: Credentials) -> KalshiFeed:
+    return KalshiFeed(credentials, compression=True)
 
 
 def registrations(feed: KalshiFeed) -> None:

@@ -15,6 +15,7 @@ LEVELS: Final = "tests/books/test_levels.py"
 SESSION: Final = "tests/session/test_machine.py"
 DISPATCH: Final = "tests/faults/test_dispatch_machine.py"
 CHUNKS: Final = "tests/faults/test_chunking.py"
+DEFLATE: Final = "tests/connection/test_deflate.py"
 MEMORY: Final = "tests/session/test_memory.py"
 REPLAY: Final = "tests/recording/test_time_machine.py::test_R24_every_book_is_as_it_was_at_the_message"
 ROSTER: Final = "tests/following/test_roster.py"
@@ -274,10 +275,23 @@ BUGS: Final = (
     Bug(
         "fragments of the last message kept",
         "connection/transport.py",
-        "            self._take_binary(bytes(self._fragments))\n        self._fragments = None\n",
-        "            self._take_binary(bytes(self._fragments))\n            return\n        self._fragments "
-        "= None\n",
+        "            self._take_binary(message)\n        self._fragments = None\n",
+        "            self._take_binary(message)\n            return\n        self._fragments = None\n",
         CHUNKS,
+    ),
+    Bug(
+        "what is inflated has no bound",
+        "connection/deflate.py",
+        "payload + _FLUSHED, most + 1)",
+        "payload + _FLUSHED)",
+        DEFLATE,
+    ),
+    Bug(
+        "nothing is inflated after a deflate stream that ends",
+        "connection/deflate.py",
+        "            if self._inflater.eof:\n",
+        "            if not self._inflater:\n",
+        DEFLATE,
     ),
     # the users' requests
     Bug(
