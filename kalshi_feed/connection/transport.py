@@ -436,6 +436,7 @@ class Transport:
         """Close the descriptor at once, without a goodbye. Idempotent."""
         if self._ending.stage is not EndingStage.CLOSED:
             self._ending.close()
+            self._hurry.end()
             self._client.sock = None
             self._stream.close()
 

@@ -1,4 +1,4 @@
-"""The switch interval: short during reads once a read has waited, and the program's own at any other time."""
+"""The switch interval: short as long as reads have to wait, and the program's own at any other time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.support import wait_until
 __all__ = ["exchange", "make_feed"]  # fixtures
 
 OWN = 0.004
+SHORT = OWN / 4
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def own() -> Iterator[float]:
 
 def test_it_is_short_and_then_as_before(own: float) -> None:
     shorten()
-    assert sys.getswitchinterval() < OWN / 20
+    assert sys.getswitchinterval() < SHORT
     restore()
     assert sys.getswitchinterval() == own
     restore()
@@ -86,26 +87,34 @@ def test_a_child_has_the_programs_own(own: float) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def short(hurry: Hurry, waits: float = 0.0) -> bool:
-    """Whether the turns are short during a read that waits so many seconds."""
+def read(hurry: Hurry, waits: float = 0.0) -> bool:
+    """A read that waits so many seconds; return whether the turns are short after it."""
     with hurry:
-        is_short = sys.getswitchinterval() < OWN / 20
         if waits:
             time.sleep(waits)
-    return is_short
+    return sys.getswitchinterval() < SHORT
 
 
-def test_the_turns_are_short_once_a_read_has_waited(own: float) -> None:
-    """Each read that waits, if only for one short turn, makes the next ones short for a while."""
+def test_the_turns_are_short_while_reads_have_to_wait(own: float) -> None:
+    """Each read that waits, if only for one short turn, keeps them short for a while."""
     hurry = Hurry(lasting=0.3)
-    assert not short(hurry)
-    assert not short(hurry, OWN)
-    assert sys.getswitchinterval() == own
+    assert not read(hurry)
+    assert read(hurry, OWN)
     began = time.monotonic()
     while time.monotonic() < began + 0.6:
-        assert short(hurry, 0.001)
+        assert read(hurry, 0.001)
+    wait_until(lambda: not read(hurry))
     assert sys.getswitchinterval() == own
-    wait_until(lambda: not short(hurry))
+
+
+def test_a_feed_that_still_waits_makes_them_short_again(own: float) -> None:
+    """Whatever another feed in the process does."""
+    one, other = Hurry(), Hurry()
+    assert read(one, OWN) and read(other, OWN)
+    other.end()
+    assert sys.getswitchinterval() == own
+    assert read(one, OWN)
+    one.end()
     assert sys.getswitchinterval() == own
 
 
@@ -123,8 +132,7 @@ class Witness(ByteStream):
         return super().receive()
 
 
-def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None:
-    """Even if there is nothing to receive, and at the end."""
+def test_a_transport_hurries_after_a_read_that_waited_and_not_beyond_its_end(own: float) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with theirs:
@@ -142,14 +150,15 @@ def test_a_transport_hurries_while_it_receives_and_no_longer(own: float) -> None
         for sent in (b"", b"", b"\x81\x02{}"):
             theirs.sendall(sent)
             assert transport.read(time.monotonic()) == [b"{}"] * bool(sent)
-            assert sys.getswitchinterval() == own
+            assert sys.getswitchinterval() < SHORT
         theirs.shutdown(socket.SHUT_RDWR)
         with pytest.raises(ConnectionLost):
             transport.read(time.monotonic())
-        assert sys.getswitchinterval() == own
+        assert sys.getswitchinterval() < SHORT
         transport.abort()
+        assert sys.getswitchinterval() == own
     assert stream.seen[0] == own
-    assert len(stream.seen) == 4 and max(stream.seen[1:]) < OWN / 20
+    assert len(stream.seen) == 4 and max(stream.seen[1:]) < SHORT
 
 
 def test_a_feed_beside_a_thread_that_computes(exchange: Exchange, make_feed: FeedMaker, own: float) -> None:
