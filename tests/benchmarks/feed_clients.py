@@ -38,7 +38,7 @@ def throughput(orders: Orders) -> dict[str, Any]:
         if next(seen) == want:
             finish(message)
 
-    for kind in (orders.kind, *orders.channels[1:]) if orders.callbacks else ():
+    for kind in dict.fromkeys((orders.kind, *orders.channels[1:])) if orders.callbacks else ():
         feed.on(kind, counted)
         for _ in range(orders.callbacks - 1):
             feed.on(kind, lambda message: None)

@@ -10,7 +10,7 @@ import random
 import struct
 import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 CLOCK_BASE = 10**18  # paced frames carry CLOCK_BASE + time.monotonic_ns() as their clock: always 19 digits
 _MS = 1_795_372_013_361
@@ -51,8 +51,8 @@ class Plan(NamedTuple):
     markets: int
     deltas: int
     levels: int  # of both sides together, in each market's snapshot
-    # "deltas", "new sizes" (none seen before), "mixed" (with trades and tickers) or "snapshots" (again and
-    # again)
+    # "deltas", "new sizes" (none seen before), "captured" (the exchange's own), "mixed" (with trades and
+    # tickers), "tickers", "trades" or "snapshots" (again and again)
     kind: str
     yes_price: bool
     chunk: int
@@ -61,6 +61,10 @@ class Plan(NamedTuple):
         """The seq of the first frame that answers command ``chunk_index``: an ok, except for the first
         command."""
         return 1 + chunk_index * (self.chunk + 1) - (chunk_index > 0)
+
+    def last_seq(self) -> int:
+        """The seq of the last frame that answers the commands."""
+        return self.markets + -(-self.markets // self.chunk) - 1
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -84,6 +88,7 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._random = chance = random.Random(7)
+        self._volume = 33_896
         self._ids = [uuid.UUID(int=chance.getrandbits(128)) for _ in range(plan.markets)]
         half = max(plan.levels // 2, 1)
         self._step = 100 if half <= 50 else max(5000 // half, 1)  # 1/10,000 dollar
@@ -155,10 +160,11 @@ class World:
     def trade(self, seq: int) -> bytes:
         """A trade in a random market, at the bid."""
         market, bid, _ = self._touch()
+        count = f"{self._random.choice(_ROUND) / 100:.2f}"
         return text_frame(
             (
                 f'{{"type":"trade","sid":2,"seq":{seq},"msg":{{"trade_id":"{self._ids[market]}","market_ticker":"MKT-{market}",'
-                f'"yes_price_dollars":"{bid}","no_price_dollars":"{1 - float(bid):.4f}","count_fp":"12.00",'
+                f'"yes_price_dollars":"{bid}","no_price_dollars":"{1 - float(bid):.4f}","count_fp":"{count}",'
                 f'"taker_side":"yes","taker_outcome_side":"yes","taker_book_side":"bid","is_block_trade":false,"ts":{_MS // 1000},'  # noqa: E501
                 f'"ts_ms":{_MS}}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
@@ -167,18 +173,26 @@ class World:
     def ticker(self) -> bytes:
         """A market's ticker."""
         market, bid, ask = self._touch()
+        self._volume += 12
         return text_frame(
             (
                 f'{{"type":"ticker","sid":3,"msg":{{"market_ticker":"MKT-{market}","market_id":"{self._ids[market]}",'
                 f'"price_dollars":"{bid}","yes_bid_dollars":"{bid}","yes_ask_dollars":"{ask}",'
-                f'"volume_fp":"33896.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
+                f'"volume_fp":"{self._volume}.00","open_interest_fp":"20422.00","dollar_volume":16948,"dollar_open_interest":10211,'
                 f'"yes_bid_size_fp":"300.00","yes_ask_size_fp":"200.00","last_trade_size_fp":"12.00","ts":{_MS // 1000},'  # noqa: E501
                 f'"ts_ms":{_MS},"time":"{_TIME}"}},"sending_ts_ms":{_MS + 4}}}'
             ).encode()
         )
 
 
-def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
+class Markets(Protocol):
+    """Where a plan's frames come from: a World, or recordings."""
+
+    def snapshot(self, market: int, seq: int) -> bytes:
+        """The market's current snapshot."""
+
+
+def answers(world: Markets, plan: Plan, chunk_index: int) -> bytes:
     """The snapshots that follow the answer to a command."""
     begin = chunk_index * plan.chunk
     seq = plan.first_seq(chunk_index) + (chunk_index > 0)
@@ -190,12 +204,15 @@ def answers(world: World, plan: Plan, chunk_index: int) -> bytes:
 def stream(world: World, plan: Plan, clocks: bool = False) -> Iterator[bytes]:
     """``plan.deltas`` frames; their numbers continue those of the snapshots. ``clocks``: with a placeholder
     for the time of sending."""
-    oks = -(-plan.markets // plan.chunk) - 1
-    seq, trades = plan.markets + oks, 0
+    seq, trades = plan.last_seq(), 0
     for number in range(plan.deltas):
-        if plan.kind == "mixed" and number % 10 in (3, 6, 9):
-            trades += number % 10 == 9
-            yield world.trade(trades) if number % 10 == 9 else world.ticker()
+        is_trade = plan.kind == "trades" or (plan.kind == "mixed" and number % 10 == 9)
+        if is_trade:
+            trades += 1
+            yield world.trade(trades)
+            continue
+        if plan.kind == "tickers" or (plan.kind == "mixed" and number % 10 in (3, 6)):
+            yield world.ticker()
             continue
         seq += 1
         if plan.kind == "snapshots":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -36,26 +37,34 @@ class Case(NamedTuple):
     held_against: str = ""  # the case by whose results this one's are divided
 
 
-def compare(cases: Sequence[Case], rounds: int) -> dict[str, Figures]:
+def compare(cases: Sequence[Case], rounds: int, *, also_bound: bool = False) -> dict[str, Figures]:
     """The microseconds per message of each case, in its quickest and its median round, and their ratios to
-    the case it is held against.
+    the case it is held against. ``also_bound``: the same of processes that are bound to a core each, as
+    ``bound``.
 
     ``ratio`` is quickest by quickest: what the code can do on an idle machine.
     ``ratio_median`` is the median of the ratios within a round.
     """
-    seen: dict[str, list[Figures]] = {case.name: [] for case in cases}
-    with Bench() as bench:
+    ways = (False, True) if also_bound else (False,)
+    seen: dict[bool, dict[str, list[Figures]]] = {way: {case.name: [] for case in cases} for way in ways}
+    with ExitStack() as stack:
+        benches = {way: stack.enter_context(Bench(bound=way)) for way in ways}
         for number in range(rounds):
             for case in cases:
-                say(f"round {number + 1} of {rounds}: {case.name}")
-                markets = case.server.get("markets", 100)
-                url = bench.server(**case.server)
-                seen[case.name].append(
-                    bench.client(case.client, url, markets=markets, want=case.want, **case.orders)
-                )
+                for way, bench in benches.items():
+                    say(f"round {number + 1} of {rounds}: {case.name}{', bound' if way else ''}")
+                    markets = case.server.get("markets", 100)
+                    url = bench.server(**case.server)
+                    seen[way][case.name].append(
+                        bench.client(case.client, url, markets=markets, want=case.want, **case.orders)
+                    )
     say("")
     wants = {case.name: case.want for case in cases}
-    return {case.name: _summary(case, seen, wants) for case in cases}
+    figures = {case.name: _summary(case, seen[False], wants) for case in cases}
+    if also_bound:
+        for case in cases:
+            figures[case.name]["bound"] = _summary(case, seen[True], wants)
+    return figures
 
 
 def _summary(case: Case, seen: dict[str, list[Figures]], wants: dict[str, int]) -> Figures:

@@ -23,18 +23,21 @@ CLIENT_SECONDS = 300
 
 
 def cores() -> tuple[int, int]:
-    """The client's and the server's core; -1 if there is only one, or if processes cannot be bound."""
+    """The cores to bind a client and a server to; -1 if there is only one, or if none can be chosen."""
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (usable[0], usable[-1]) if len(usable) > 1 else (-1, -1)
 
 
 class Bench:
-    """The processes of one section. Used by one thread, as a context manager."""
+    """The processes of one section. Used by one thread, as a context manager.
 
-    def __init__(self) -> None:
+    ``bound``: client and server have a core each; otherwise, the system moves their threads as it likes.
+    """
+
+    def __init__(self, *, bound: bool = False) -> None:
         self._stack = ExitStack()
         self._servers: dict[str, str] = {}
-        self.client_core, self._server_core = cores()
+        self.client_core, self._server_core = cores() if bound else (-1, -1)
 
     def __enter__(self) -> Bench:
         self.folder = Path(

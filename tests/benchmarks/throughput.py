@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.benchmarks.captured import CHANGES, FILES, MARKETS
 from tests.benchmarks.rounds import Case, Figures, Scale, compare
 from tests.benchmarks.tables import number, table
 
-FLOOR, TLS_FLOOR, SMALL_FLOOR = "floor", "floor, TLS", "floor, 20 levels"
+FLOOR, TLS_FLOOR = "floor", "floor, TLS"
+CAPTURED = "captured"
 SNAPSHOT_LEVELS = (20, 200, 2_000)
 
 
 def run(scale: Scale) -> Figures:
     """Run all cases."""
     return {
-        "feed": compare(_feed(scale.deltas), scale.rounds),
+        "feed": compare(_feed(scale.deltas), scale.rounds, also_bound=True),
+        "left_out": {} if FILES else {CAPTURED: "there are no recordings in ../shared/capture"},
         "extras": compare(_extras(scale.deltas), max(scale.rounds // 2, 2)),
         "snapshots": compare(_snapshots(scale.deltas), max(scale.rounds // 2, 2)),
     }
@@ -22,13 +25,30 @@ def run(scale: Scale) -> Figures:
 
 def _feed(deltas: int) -> list[Case]:
     plain: dict[str, Any] = {"markets": 100, "deltas": deltas}
-    secure = {**plain, "tls": True}
-    return [
-        Case(FLOOR, "floor", plain, deltas),
-        Case("feed", "throughput", plain, deltas, {}, FLOOR),
-        Case(TLS_FLOOR, "floor", secure, deltas),
-        Case("feed, TLS", "throughput", secure, deltas, {}, TLS_FLOOR),
+    cases = [
+        *_pair("", plain),
+        *_pair("TLS", {**plain, "tls": True}),
+        *_pair("new sizes", {**plain, "kind": "new sizes"}),
+        *_pair("new sizes, TLS", {**plain, "kind": "new sizes", "tls": True}),
         Case("websocket-client", "websocket_client", plain, deltas // 20, {}, FLOOR),
+    ]
+    for kind in ("ticker", "trade"):
+        channels = ["orderbook_delta", kind]
+        server = {**plain, "kind": f"{kind}s", "channels": channels}
+        cases += _pair(f"{kind}s", server, {"kind": kind, "channels": channels})
+    if FILES:
+        captured = {"markets": MARKETS, "deltas": min(deltas, CHANGES), "kind": "captured"}
+        cases += _pair(CAPTURED, captured)
+    return cases
+
+
+def _pair(name: str, server: dict[str, Any], orders: dict[str, Any] | None = None) -> list[Case]:
+    """The feed on these frames, held against the floor on the same ones."""
+    floor, feed = (", ".join(filter(None, (client, name))) for client in ("floor", "feed"))
+    channels = {"channels": server["channels"]} if "channels" in server else {}
+    return [
+        Case(floor, "floor", server, server["deltas"], channels),
+        Case(feed, "throughput", server, server["deltas"], orders or {}, floor),
     ]
 
 
@@ -71,18 +91,32 @@ def text(figures: Figures) -> str:
     """The tables."""
     parts = []
     for key, title in (
-        ("feed", "Throughput, 100 markets"),
+        ("feed", "Throughput, 100 markets; captured frames: 8"),
         ("extras", "What extras cost"),
         ("snapshots", "Snapshots, a message each"),
     ):
         parts.append(f"### {title}\n\n{rows(figures[key])}")
+    parts += [f"{name}: left out, {why}\n" for name, why in figures["left_out"].items()]
     return "\n".join(parts)
 
 
 def rows(cases: dict[str, Figures]) -> str:
     """One row per case."""
+    is_bound = any("bound" in one for one in cases.values())
+    head = (
+        "",
+        "µs a message",
+        "median",
+        "CPU µs",
+        "× floor",
+        "median",
+        "CPU",
+        "median",
+        "messages/s",
+        "dropped",
+    )
     return table(
-        ("", "µs a message", "median", "CPU µs", "× floor", "median", "CPU", "messages/s", "dropped"),
+        head + (("bound: × floor", "CPU") if is_bound else ()),
         [
             (
                 name,
@@ -92,8 +126,10 @@ def rows(cases: dict[str, Figures]) -> str:
                 number(one.get("ratio")),
                 number(one.get("ratio_median")),
                 number(one.get("cpu_ratio")),
+                number(one.get("cpu_ratio_median")),
                 f"{1e6 / one['us']:,.0f}",
                 number(one.get("dropped")),
+                *([number(one["bound"].get(key)) for key in ("ratio", "cpu_ratio")] if is_bound else ()),
             )
             for name, one in cases.items()
         ],
