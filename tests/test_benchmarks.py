@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ import pytest
 from kalshi_feed import ProtocolError
 from kalshi_feed.books.book import Book
 from kalshi_feed.messages import Decoder, OrderbookDelta, OrderbookSnapshot, Ticker, Trade
-from tests.benchmarks import frames, publish, relay
+from tests.benchmarks import captured, frames, publish, relay
 from tests.benchmarks.orders import digest
-from tests.benchmarks.rounds import QUICK, Case, compare
+from tests.benchmarks.rounds import QUICK, compare
 from tests.benchmarks.spawn import TOP, Bench
 from tests.benchmarks.tables import number, table
+from tests.benchmarks.throughput import _pair
 
 pytest.importorskip("orjson")
 
@@ -27,7 +30,7 @@ def payload(frame: bytes) -> bytes:
     return frame[2:] if size < 126 else frame[4:] if size == 126 else frame[10:]
 
 
-@pytest.mark.parametrize("kind", ["deltas", "new sizes", "mixed", "snapshots"])
+@pytest.mark.parametrize("kind", ["deltas", "new sizes", "mixed", "tickers", "trades", "snapshots"])
 @pytest.mark.parametrize("yes_price", [True, False])
 def test_the_frames_make_a_possible_market(kind: str, yes_price: bool) -> None:
     """Numbered without a gap, and never more taken away than there is; a command for three markets, then one
@@ -36,10 +39,13 @@ def test_the_frames_make_a_possible_market(kind: str, yes_price: bool) -> None:
     world = frames.World(plan)
     decoder = Decoder(yes_price)
     books: dict[str, Book] = {}
-    seqs = []
+    seqs: list[int | None] = []
+    trades: list[int | None] = []
+    kinds = Counter[str]()
     sent = [world.snapshot(m, seq) for m, seq in zip(range(5), (1, 2, 3, 5, 6), strict=True)]  # 4 is the ok's
     for message in decoder.decode_batch([payload(frame) for frame in (*sent, *frames.stream(world, plan))]):
         assert not isinstance(message, ProtocolError)
+        kinds[message.type] += 1
         if isinstance(message, (OrderbookSnapshot, OrderbookDelta)):
             seqs.append(message.seq)
         if isinstance(message, OrderbookSnapshot):
@@ -50,19 +56,58 @@ def test_the_frames_make_a_possible_market(kind: str, yes_price: bool) -> None:
             books[message.market_ticker].apply(
                 message.side, *message.units(), message.seq, message.clock, 0.0
             )
+        elif isinstance(message, Trade):
+            trades.append(message.seq)
         else:
-            assert isinstance(message, (Ticker, Trade))
-    assert seqs == [1, 2, 3, *range(5, seqs[-1] + 1)] and len(seqs) >= 200
+            assert isinstance(message, Ticker)
+    assert seqs == [1, 2, 3, *range(5, len(seqs) + 2)]
+    assert trades == list(range(1, len(trades) + 1))
+    del kinds["orderbook_snapshot" if kind != "snapshots" else ""]
+    usual = {"orderbook_delta": 400}
+    assert kinds == {
+        "mixed": {"orderbook_delta": 280, "ticker": 80, "trade": 40},
+        "tickers": {"ticker": 400},
+        "trades": {"trade": 400},
+        "snapshots": {"orderbook_snapshot": 405},
+    }.get(kind, usual)
     assert plan.first_seq(1) == 4
 
 
-def test_feed_and_floor_are_measured_on_the_same_frames() -> None:
-    server: dict[str, Any] = {"markets": 3, "deltas": 300, "levels": 10}
-    cases = [Case("floor", "floor", server, 300), Case("feed", "throughput", server, 300, {}, "floor")]
-    figures = compare(cases, 1)
-    assert figures["feed"]["dropped"] == 0 and figures["feed"]["ratio"] == pytest.approx(
-        figures["feed"]["us"] / figures["floor"]["us"]
+@pytest.mark.parametrize("yes_price", [True, False])
+def test_captured_frames_are_a_possible_subscription(yes_price: bool) -> None:
+    """Numbered without a gap; each book takes all of its changes."""
+    if not captured.FILES:
+        pytest.skip("no recordings in ../shared/capture")
+    plan = frames.Plan(
+        captured.MARKETS, captured.CHANGES, levels=0, kind="captured", yes_price=yes_price, chunk=8
     )
+    world = captured.Captured(plan)
+    sent = [world.snapshot(market, market + 1) for market in range(plan.markets)]
+    sent += islice(world.stream(plan.last_seq()), plan.deltas)
+    books: dict[str, Book] = {}
+    for seq, message in enumerate(Decoder(yes_price).decode_batch([payload(one) for one in sent]), 1):
+        assert isinstance(message, (OrderbookSnapshot, OrderbookDelta)) and (message.sid, message.seq) == (
+            1,
+            seq,
+        )
+        if isinstance(message, OrderbookSnapshot):
+            book = books[message.market_ticker] = Book(message.market_ticker)
+            book.replace(*message.book_sides(), seq, None, 0.0)
+        else:
+            books[message.market_ticker].apply(message.side, *message.units(), seq, None, 0.0)
+    assert len(books) == captured.MARKETS and not any(book.is_crossed for book in books.values())
+
+
+@pytest.mark.parametrize("kind", ["", "ticker", "trade"])
+def test_feed_and_floor_are_measured_on_the_same_frames(kind: str) -> None:
+    """The deltas are measured bound, too."""
+    server: dict[str, Any] = {"markets": 3, "deltas": 300, "levels": 10}
+    if kind:
+        server |= {"kind": f"{kind}s", "channels": ["orderbook_delta", kind]}
+    cases = _pair(kind, server, {"kind": kind, "channels": server["channels"]} if kind else {})
+    floor, feed = compare(cases, 1, also_bound=not kind).values()
+    for one, other in [(feed, floor)] if kind else [(feed, floor), (feed["bound"], floor["bound"])]:
+        assert one["dropped"] == 0 and one["ratio"] == pytest.approx(one["us"] / other["us"])
 
 
 @pytest.mark.slow  # a redis-server and six processes of Python

@@ -15,11 +15,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from tests.benchmarks.rounds import Figures, Scale, say
+from tests.benchmarks.captured import CHANGES, FILES
+from tests.benchmarks.captured import MARKETS as CAPTURED_MARKETS
+from tests.benchmarks.rounds import FULL, Figures, Scale, say
 from tests.benchmarks.spawn import Bench
 from tests.benchmarks.tables import number, table
 
 MARKETS = 100
+# the kinds of frames
+SEEN = "sizes seen before"
+NEW = "new sizes"
+CAPTURED = "captured frames"
+MANY = "many markets"
+FOR_MANY = ("openpx",)  # the others take minutes
 INSTALL_SECONDS = 300
 RUN_SECONDS = 60
 DRIVERS = Path(__file__).parent / "peer_drivers"
@@ -51,7 +59,8 @@ PEERS = (
 
 
 def run(scale: Scale) -> Figures:
-    """The feed, the floor and every peer in turn. ``missing`` says why a peer has no results."""
+    """The feed, the floor and every peer in turn, on each kind of frames. ``missing`` says why a peer has no
+    results; a quick run has one kind."""
     missing: dict[str, str] = {}
     pythons = {}
     for peer in PEERS:
@@ -60,29 +69,37 @@ def run(scale: Scale) -> Figures:
             pythons[peer.name] = _environment(peer)
         except (OSError, subprocess.SubprocessError) as error:
             missing[peer.name] = f"could not be installed: {_last_line(error)}"
-    want = scale.deltas // 4
-    server: dict[str, Any] = {"markets": MARKETS, "deltas": want}
+    kinds = [SEEN] if scale.rounds < FULL.rounds else [SEEN, NEW, *([CAPTURED] if FILES else ()), MANY]
+    figures = {kind: _on(kind, scale, pythons, missing) for kind in kinds}
+    say("")
+    return {"missing": missing, **figures}
+
+
+def _on(kind: str, scale: Scale, pythons: dict[str, str], missing: dict[str, str]) -> dict[str, Figures]:
+    """The figures on one kind of frames. A peer that does not finish becomes ``missing``."""
+    want = CHANGES if kind == CAPTURED else scale.deltas // 4
+    markets = {CAPTURED: CAPTURED_MARKETS, MANY: scale.books}.get(kind, MARKETS)
+    frames = {NEW: "new sizes", CAPTURED: "captured"}.get(kind, "deltas")
+    server: dict[str, Any] = {"markets": markets, "deltas": want, "kind": frames}
     seen: dict[str, list[Figures]] = {}
     with Bench() as bench:
         for number_ in range(max(scale.rounds // 3, 2)):
             for name, client in (("floor", "floor"), ("kalshi_feed", "throughput")):
-                seen.setdefault(name, []).append(
-                    bench.client(client, bench.server(**server), markets=MARKETS, want=want)
-                )
+                url = bench.server(**server)
+                seen.setdefault(name, []).append(bench.client(client, url, markets=markets, want=want))
             for peer in PEERS:
-                if peer.name in missing:
+                if peer.name in missing or (kind == MANY and peer.name not in FOR_MANY):
                     continue
-                say(f"round {number_ + 1}: {peer.name}")
+                say(f"round {number_ + 1}, {kind}: {peer.name}")
                 url = bench.server(**server, markers=False)
                 try:
                     seen.setdefault(peer.name, []).append(
-                        _measured(peer, pythons[peer.name], url, bench, want)
+                        _measured(peer, pythons[peer.name], url, bench, markets, want)
                     )
                 except (OSError, ValueError, subprocess.SubprocessError) as error:
                     missing[peer.name] = f"did not finish: {_last_line(error)}"
                     seen.pop(peer.name, None)
-    say("")
-    figures: Figures = {"missing": missing}
+    figures: dict[str, Figures] = {}
     for name, rounds in seen.items():
         mine = figures[name] = {}
         for key in ("seconds", "cpu_seconds"):
@@ -128,13 +145,11 @@ def _interpreter(peer: Peer) -> str:
     return sys.executable
 
 
-def _measured(peer: Peer, python: str, url: str, bench: Bench, want: int) -> Figures:
+def _measured(peer: Peer, python: str, url: str, bench: Bench, markets: int, want: int) -> Figures:
     """One run. The drivers report the seconds from the first delta to the last, and the CPU seconds between
     them."""
     port = url.rpartition(":")[2].partition("/")[0]
-    command = [python, str(peer.driver), port, str(bench.folder / "key.pem"), str(MARKETS), str(want)]
-    if bench.client_core >= 0:
-        command = ["taskset", "-c", str(bench.client_core), *command]
+    command = [python, str(peer.driver), port, str(bench.folder / "key.pem"), str(markets), str(want)]
     ran = subprocess.run(
         command,
         check=True,
@@ -156,18 +171,22 @@ def _last_line(error: Exception) -> str:
 
 
 def text(figures: Figures) -> str:
-    """The table."""
-    rows = [
-        (
-            name,
-            number(one["us"]),
-            number(one["cpu_us"]),
-            number(one["cpu_us_median"]),
-            number(one["cpu_ratio"]),
-        )
-        for name, one in figures.items()
-        if name != "missing"
-    ]
-    head = ("", "µs a delta", "CPU µs a delta", "median", "CPU, times kalshi_feed's")
+    """The tables."""
+    head = ("", "µs a delta", "median", "CPU µs a delta", "median", "times kalshi_feed's", "CPU")
+    tables = []
+    for kind, mine in figures.items():
+        if kind == "missing":
+            continue
+        rows = [
+            (
+                name,
+                *(
+                    number(one[key])
+                    for key in ("us", "us_median", "cpu_us", "cpu_us_median", "ratio", "cpu_ratio")
+                ),
+            )
+            for name, one in mine.items()
+        ]
+        tables.append(f"### Other clients, {kind}\n\n{table(head, rows)}")
     said = "".join(f"\n{name}: {why}" for name, why in figures["missing"].items())
-    return f"### Other clients, {MARKETS} markets\n\n{table(head, rows)}{said}"
+    return "\n".join(tables) + said

@@ -10,6 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from tests.benchmarks.peers import SEEN
+
 OURS, OTHERS = "#1f6f8b", "#b0b7bd"
 
 # the cases, by their names in the results, in the reader's words; short ones, or the bars have no room
@@ -26,9 +28,13 @@ _THROUGHPUT: Final = {
         "floor, TLS": "receive, parse",
         "feed, TLS": "one callback",
     },
-    "with tickers and trades among them": {
-        "floor, mixed": "receive, parse",
-        "mixed (20 % ticker, 10 % trade)": "one callback",
+    "tickers": {
+        "floor, tickers": "receive, parse",
+        "feed, tickers": "one callback",
+    },
+    "trades": {
+        "floor, trades": "receive, parse",
+        "feed, trades": "one callback",
     },
 }
 _RATES: Final = ("10/s", "1,000/s", "5,000/s", "20,000/s")
@@ -64,7 +70,7 @@ def draw(report: dict[str, Any], file: Path) -> list[Any]:
         _throughput(axes[0][0], report["throughput"])
         _markets(axes[0][1], report["markets"])
         _latency(axes[1][0], report["latency"])
-        _peers(axes[1][1], report["peers"])
+        _peers(axes[1][1], report["peers"][SEEN])
         about = report["circumstances"]
         figure.suptitle(
             f"kalshi_feed {about['packages']['kalshi-feed']}, {about['date'][:10]}: {about['machine']}, "
@@ -143,7 +149,7 @@ def _latency(axes: Any, results: dict[str, Any]) -> None:
 
 
 def _peers(axes: Any, results: dict[str, Any]) -> None:
-    times = {name: one["cpu_us"] for name, one in results.items() if name != "missing"}
+    times = {name: one["cpu_us"] for name, one in results.items()}
     times["receive,\nparse JSON"] = times.pop("floor")
     times = {name.replace("-ws-", "-\nws-"): time for name, time in times.items()}
     _bars(axes, dict(sorted(times.items(), key=lambda item: item[1])), lambda name: name != "kalshi_feed")
