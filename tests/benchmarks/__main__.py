@@ -73,7 +73,7 @@ def main() -> None:
         "sections", nargs="*", metavar="section", help=f"some of: {', '.join(SECTIONS)} (all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds: about a minute, rough numbers"
+        "--quick", action="store_true", help="fewer and shorter rounds: about two minutes, rough numbers"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
     parser.add_argument(

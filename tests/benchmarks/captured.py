@@ -35,7 +35,7 @@ class Captured:
     def _add(self, frames: list[dict[str, Any]]) -> None:
         """Split a recording into parts of the same length; a short one is left out."""
         changes = [frame for frame in frames if frame["type"] == "orderbook_delta"]
-        length = len(changes) // (MARKETS // 2)
+        length = -(-len(changes) // (MARKETS // 2))
         if length < 1_000:
             return
         fold, number = Fold(frames), 0

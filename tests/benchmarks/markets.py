@@ -26,7 +26,7 @@ def run(scale: Scale) -> Figures:
             cases.append(Case(name, "throughput", server, scale.deltas, {}, floor))
     server = {"markets": counts[-1], "deltas": scale.deltas, "pause": 0.3, "levels": FINE_LEVELS}
     cases.append(Case(FINE, "throughput", server, scale.deltas, {}, f"floor, {counts[-1]}"))
-    figures: Figures = compare(cases, max(scale.rounds // 2, 2))
+    figures: Figures = compare(cases, scale.rounds)
     return figures | {"counts": counts}
 
 

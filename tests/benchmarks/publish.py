@@ -96,7 +96,7 @@ def _speed(one: dict[str, Any]) -> str:
         f"{1e6 / one['us']:,.0f}; {number(one['us'])} µs each, {number(one['ratio'])} × the floor "
         f"(median of the rounds {number(one['ratio_median'])} ×); CPU {number(one['cpu_us'])} µs, "
         f"{number(one['cpu_ratio'])} × (median {number(one['cpu_ratio_median'])} ×); "
-        f"bound {number(one['bound']['ratio'])} ×"
+        f"bound {number(one.get('bound', {}).get('ratio'))} ×"
     )
 
 

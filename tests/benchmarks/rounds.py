@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
-from tests.benchmarks.spawn import Bench
+from tests.benchmarks.spawn import Bench, cores
 
 Figures = dict[str, Any]
 
@@ -45,7 +45,7 @@ def compare(cases: Sequence[Case], rounds: int, *, also_bound: bool = False) -> 
     ``ratio`` is quickest by quickest: what the code can do on an idle machine.
     ``ratio_median`` is the median of the ratios within a round.
     """
-    ways = (False, True) if also_bound else (False,)
+    ways = (False, True) if also_bound and cores()[0] >= 0 else (False,)
     seen: dict[bool, dict[str, list[Figures]]] = {way: {case.name: [] for case in cases} for way in ways}
     with ExitStack() as stack:
         benches = {way: stack.enter_context(Bench(bound=way)) for way in ways}
@@ -61,7 +61,7 @@ def compare(cases: Sequence[Case], rounds: int, *, also_bound: bool = False) -> 
     say("")
     wants = {case.name: case.want for case in cases}
     figures = {case.name: _summary(case, seen[False], wants) for case in cases}
-    if also_bound:
+    if len(ways) > 1:
         for case in cases:
             figures[case.name]["bound"] = _summary(case, seen[True], wants)
     return figures
