@@ -13,7 +13,7 @@ from tests.benchmarks.markets import FINE
 from tests.benchmarks.spawn import TOP
 from tests.benchmarks.tables import number, table
 
-README = TOP / "README.md"  # four rows
+README = TOP / "README.md"  # a few rows
 PAGE = Path(__file__).with_name("README.md")  # all of them
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS / "latest.json"
@@ -49,15 +49,23 @@ def written(page: Path, report: dict[str, Any]) -> str:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Four rows for the project's README."""
+    """A few rows for the project's README."""
     feed, latency = report["throughput"]["feed"], report["latency"]["callback, 1,000/s"]
     most = max(report["cost"]["growth"], key=lambda one: (one["books"], one["levels"] == 100))
+    kinds = (
+        ("feed", "deltas a second: decoded, checked, in the books, in one callback"),
+        ("feed, TLS", "the same over TLS"),
+        ("feed, trades", "trades a second"),
+        ("feed, tickers", "tickers a second"),
+    )
     rows = (
-        (
-            "deltas a second: decoded, checked, in the books, in one callback",
-            f"{1e6 / feed['feed']['us']:,.0f}",
+        *(
+            (
+                what,
+                f"{1e6 / feed[name]['us']:,.0f}; {number(feed[name]['ratio'])} × receiving and parsing alone",
+            )
+            for name, what in kinds
         ),
-        ("the same over TLS", f"{1e6 / feed['feed, TLS']['us']:,.0f}"),
         (
             "from the server's send to the callback, at 1,000 messages a second",
             f"p50 {number(latency['p50'])} µs, p99 {number(latency['p99'])} µs",
