@@ -280,7 +280,7 @@ class TradeBody(Body, frozen=True, gc=False, kw_only=True):
             return
         check_prices(self.yes_price_dollars, self.no_price_dollars)
         if self.count_fp is not None:
-            count_units(self.count_fp)  # which puts it into SIZES
+            count_units(self.count_fp)  # which remembers it in SIZES if it is likely to come again
 
 
 class Trade(Message, frozen=True, gc=False, kw_only=True, tag_field="type", tag="trade"):

@@ -44,7 +44,6 @@ __all__ = [
     "price_units",
     "size_decimal",
     "size_units",
-    "usual_count",
 ]
 
 ONE_DOLLAR = 10_000
@@ -75,7 +74,7 @@ _MAX_DIGITS = 15
 _PRICE = re.compile(r"([01])(?:\.([0-9]{1,4}))?")
 _SIZE = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,2}))?")
 _usual_size = re.compile(r"-?[0-9]{1,13}\.[0-9]{2}").fullmatch
-usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
+_usual_count = re.compile(r"[0-9]{1,13}\.[0-9]{2}").fullmatch
 _usual_money = re.compile(r"-?[0-9]{1,9}\.[0-9]{1,6}").fullmatch
 _MONEY = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,6}))?")
 _INDEX = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,8})?")
@@ -192,7 +191,7 @@ def check_prices(*texts: str | None) -> None:
 def check_counts(*texts: str | None) -> None:
     """Raise count_units' ValueError for the first string that is not a count; None is skipped."""
     for text in texts:
-        if text is not None and not usual_count(text):
+        if text is not None and not _usual_count(text):
             count_units(text)
 
 
