@@ -8,7 +8,7 @@ from tests.benchmarks.captured import CHANGES, FILES, MARKETS
 from tests.benchmarks.rounds import Case, Figures, Scale, compare
 from tests.benchmarks.tables import number, table
 
-FLOOR, TLS_FLOOR = "floor", "floor, TLS"
+FLOOR = "floor"
 CAPTURED = "captured"
 SNAPSHOT_LEVELS = (20, 200, 2_000)
 
