@@ -136,6 +136,7 @@ def test_refusals(
     exchange.add_market(C, yes={"0.20": 5}, no={"0.70": 6})
     assert feed.wait_for_book(C, 5).is_live
     silent = make_consumer(remote=False).start()
+    wait_until(lambda: C in silent.books and silent.books[C].is_live)  # its checkpoint may have the refusal
     assert silent.wait_for_book(C, 5).is_live
     not_asked = "'main' does not have {}, and with remote=False it is not asked"
     with pytest.raises(WaitTimeout, match=not_asked.format("orderbook_delta for KXOTHER-2")):
